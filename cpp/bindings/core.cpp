@@ -1,0 +1,182 @@
+// The Python face of the core: shape checks, the GIL, and nothing else.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "clusterglm/distribution/cauchy.hpp"
+#include "clusterglm/distribution/gaussian.hpp"
+#include "clusterglm/distribution/logistic.hpp"
+#include "clusterglm/distribution/student_t.hpp"
+#include "dispatch.hpp"
+
+namespace nb = nanobind;
+using clusterglm::LocationMap;
+using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Matrix = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Integers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+namespace {
+
+void require(bool condition, const char* message) {
+    if (!condition) throw std::invalid_argument(message);
+}
+
+bool interrupted() {
+    nb::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
+// Keeps the arrays alive that the views of a clusterglm::Problem look at.
+class ProblemHandle {
+   public:
+    ProblemHandle(Integers starts, Matrix X, Vector a, Vector b, Vector offset, Vector cluster_weights, const std::string& response)
+        : starts_(starts), a_(a), b_(b), offset_(offset), cluster_weights_(cluster_weights), X_(X), functions_(find(response)) {
+        const std::size_t n = X.shape(0);
+        require(starts.size() >= 2, "starts: at least one cluster");
+        require(a.size() == n && b.size() == n && offset.size() == n, "a, b and offset: as long as X has rows");
+        require(cluster_weights.size() + 1 == starts.size(), "cluster_weights: one per cluster");
+        const std::int64_t* s = starts.data();
+        require(s[0] == 0 && s[starts.size() - 1] == static_cast<std::int64_t>(n), "starts: from 0 to the number of rows");
+        for (std::size_t i = 0; i + 1 < starts.size(); ++i) require(s[i] < s[i + 1], "starts: increasing");
+        bool unit = true;
+        for (std::size_t j = 0; j < n && unit; ++j)
+            unit = (a.data()[j] == 1.0 && b.data()[j] == 0.0) || (a.data()[j] == 0.0 && b.data()[j] == 1.0);
+        view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
+                 b.data(), offset.data(), cluster_weights.data(), unit};
+    }
+    const clusterglm::Problem& view() const { return view_; }
+    const ResponseFunctions& functions() const { return functions_; }
+
+   private:
+    static ResponseFunctions find(const std::string& code) {
+        for (const ResponseFunctions& f : {binomial_logit(), binomial_cloglog(), binomial_probit(), poisson_log()})
+            if (code == f.code) return f;
+        throw std::invalid_argument("response: unknown code " + code);
+    }
+    Integers starts_;
+    Vector a_, b_, offset_, cluster_weights_;
+    Matrix X_;
+    ResponseFunctions functions_;
+    clusterglm::Problem view_;
+};
+
+using Map = std::shared_ptr<const LocationMap>;
+
+template <class D>
+Map on_scale(D d, bool normal) {
+    if (normal) return std::make_shared<clusterglm::NormalScale<D>>(std::move(d));
+    return std::make_shared<clusterglm::DensityScale<D>>(std::move(d));
+}
+
+// Holds a LocationMap; the engine never asks which.
+struct MapHandle {
+    Map map;
+};
+
+MapHandle gaussian() { return {std::make_shared<clusterglm::DensityScale<clusterglm::Gaussian>>(clusterglm::Gaussian{})}; }
+MapHandle logistic(bool normal_scale) { return {on_scale(clusterglm::Logistic{}, normal_scale)}; }
+MapHandle cauchy(bool normal_scale) { return {on_scale(clusterglm::Cauchy{}, normal_scale)}; }
+MapHandle student_t(double df, double width, Matrix coefficients, bool normal_scale) {
+    require(df > 0.0 && width > 0.0 && coefficients.size() > 0, "student_t: df and width positive, coefficients not empty");
+    clusterglm::QuantileTable table{width, static_cast<int>(coefficients.shape(1)), {coefficients.data(), coefficients.data() + coefficients.size()}};
+    return {on_scale(clusterglm::StudentT(df, std::move(table)), normal_scale)};
+}
+
+// m, its derivatives and those of the log-density at the points s, one row of 17 a point (for tests).
+void locate(const MapHandle& map, Vector s, double sigma, OutMatrix out) {
+    require(out.shape(0) == s.size() && out.shape(1) == 17, "out: one row of 17 for each s");
+    for (std::size_t i = 0; i < s.size(); ++i) {
+        const clusterglm::Location at = map.map->at(s.data()[i], sigma);
+        const double values[] = {at.m, at.m1, at.m2, at.m3, at.m4, at.r, at.r1, at.r2, at.r3, at.v, at.v1, at.v2, at.a, at.a1, at.a2, at.a3, at.a4};
+        std::copy(std::begin(values), std::end(values), out.data() + 17 * i);
+    }
+}
+
+double finish(bool completed, const clusterglm::Sum& sum, OutVector score, OutMatrix hessian) {
+    if (!completed) throw nb::python_error();
+    std::copy_n(sum.score.begin(), sum.q, score.data());
+    sum.copy_hessian(hessian.data());
+    return sum.value;
+}
+
+void require_outputs(std::size_t q, const OutVector& score, const OutMatrix& hessian) {
+    require(score.size() == q && hessian.shape(0) == q && hessian.shape(1) == q, "score, hessian: one entry a parameter");
+}
+
+double marginal(const ProblemHandle& problem, const MapHandle& map, const clusterglm::Rule& rule, Vector theta, int order,
+                std::optional<Integers> clusters, OutVector modes, OutVector score, OutMatrix hessian, std::optional<OutVector> values,
+                std::optional<OutMatrix> scores, std::optional<OutMatrix> posterior, int threads) {
+    const clusterglm::Problem& view = problem.view();
+    const auto m = static_cast<std::size_t>(view.clusters);
+    const std::size_t q = static_cast<std::size_t>(view.p) + 1;
+    require(theta.size() == q, "theta: the columns of X and sigma");
+    require(modes.size() == m, "modes: one per cluster");
+    require_outputs(q, score, hessian);
+    require(!values || values->size() == m, "values: one per cluster");
+    require(!scores || (scores->shape(0) == m && scores->shape(1) == q && order > 0), "scores: clusters by parameters, order at least 1");
+    require(!posterior || (posterior->shape(0) == m && posterior->shape(1) == 3), "posterior: clusters by 3");
+    if (clusters)
+        for (std::size_t i = 0; i < clusters->size(); ++i)
+            require(clusters->data()[i] >= 0 && clusters->data()[i] < view.clusters, "clusters: numbers of clusters");
+    const clusterglm::Selection selection{clusters ? clusters->data() : nullptr,
+                                          clusters ? static_cast<std::int64_t>(clusters->size()) : view.clusters};
+    const clusterglm::PerCluster out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, posterior ? posterior->data() : nullptr};
+    clusterglm::Sum sum(static_cast<int>(q));
+    bool completed;
+    {
+        nb::gil_scoped_release release;
+        completed = problem.functions().marginal(view, *map.map, rule, theta.data(), order, selection, modes.data(), out, threads, sum, interrupted);
+    }
+    return finish(completed, sum, score, hessian);
+}
+
+double pooled(const ProblemHandle& problem, Vector beta, int order, OutVector score, OutMatrix hessian, std::optional<OutMatrix> cluster_sums,
+              int threads) {
+    const clusterglm::Problem& view = problem.view();
+    require(beta.size() == static_cast<std::size_t>(view.p), "beta: the columns of X");
+    require_outputs(static_cast<std::size_t>(view.p), score, hessian);
+    require(!cluster_sums || (cluster_sums->shape(0) == static_cast<std::size_t>(view.clusters) && cluster_sums->shape(1) == 2), "cluster_sums: clusters by 2");
+    clusterglm::Sum sum(view.p);
+    bool completed;
+    {
+        nb::gil_scoped_release release;
+        completed = problem.functions().pooled(view, beta.data(), order, cluster_sums ? cluster_sums->data() : nullptr, threads, sum, interrupted);
+    }
+    return finish(completed, sum, score, hessian);
+}
+
+}  // namespace
+
+NB_MODULE(_core, module) {
+    nb::set_leak_warnings(false);  // caches of rules live as long as the interpreter
+    module.doc() = "The numeric core of clusterglm: sums over clusters of likelihoods and their exact derivatives.";
+    nb::class_<ProblemHandle>(module, "Problem")
+        .def(nb::init<Integers, Matrix, Vector, Vector, Vector, Vector, const std::string&>(), nb::arg("starts"), nb::arg("X"), nb::arg("a"),
+             nb::arg("b"), nb::arg("offset"), nb::arg("cluster_weights"), nb::arg("response"));
+    nb::class_<MapHandle>(module, "LocationMap");
+    nb::class_<clusterglm::Rule>(module, "Rule").def(
+        "__init__",
+        [](clusterglm::Rule* self, bool adaptive, Vector positions, Vector log_weights) {
+            require(positions.size() > 0 && positions.size() == log_weights.size(), "Rule: as many positions as log_weights, at least one");
+            new (self) clusterglm::Rule(adaptive, positions.data(), log_weights.data(), static_cast<int>(positions.size()));
+        },
+        nb::arg("adaptive"), nb::arg("positions"), nb::arg("log_weights"));
+    module.def("gaussian", &gaussian);
+    module.def("logistic", &logistic, nb::arg("normal_scale"));
+    module.def("cauchy", &cauchy, nb::arg("normal_scale"));
+    module.def("student_t", &student_t, nb::arg("df"), nb::arg("width"), nb::arg("coefficients"), nb::arg("normal_scale"));
+    module.def("locate", &locate, nb::arg("map"), nb::arg("s"), nb::arg("sigma"), nb::arg("out"));
+    module.def("marginal", &marginal, nb::arg("problem"), nb::arg("map"), nb::arg("rule"), nb::arg("theta"), nb::arg("order"),
+               nb::arg("clusters").none(), nb::arg("modes"), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
+               nb::arg("scores").none() = nb::none(), nb::arg("posterior").none() = nb::none(), nb::arg("threads") = 1);
+    module.def("pooled", &pooled, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("score"), nb::arg("hessian"),
+               nb::arg("cluster_sums").none() = nb::none(), nb::arg("threads") = 1);
+}

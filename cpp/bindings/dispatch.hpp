@@ -1,0 +1,23 @@
+// The likelihoods of every response, each compiled in a file of its own (response_*.cpp).
+#pragma once
+#include <functional>
+
+#include "clusterglm/evaluate.hpp"
+#include "clusterglm/pooled.hpp"
+
+struct ResponseFunctions {
+    const char* code;
+    bool (*marginal)(const clusterglm::Problem&, const clusterglm::LocationMap&, const clusterglm::Rule&, const double*, int,
+                     const clusterglm::Selection&, double*, const clusterglm::PerCluster&, int, clusterglm::Sum&, const std::function<bool()>&);
+    bool (*pooled)(const clusterglm::Problem&, const double*, int, double*, int, clusterglm::Sum&, const std::function<bool()>&);
+};
+
+template <class R>
+ResponseFunctions functions_of(const char* code) {
+    return {code, &clusterglm::evaluate<R>, &clusterglm::pooled<R>};
+}
+
+ResponseFunctions binomial_logit();
+ResponseFunctions binomial_cloglog();
+ResponseFunctions binomial_probit();
+ResponseFunctions poisson_log();

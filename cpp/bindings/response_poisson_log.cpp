@@ -1,0 +1,4 @@
+#include "clusterglm/response/poisson_log.hpp"
+#include "dispatch.hpp"
+
+ResponseFunctions poisson_log() { return functions_of<clusterglm::PoissonLog>("poisson_log"); }

@@ -1,0 +1,125 @@
+// Four doubles at a time: a vector type that GCC and Clang keep in registers, elementary functions on it without branches,
+// and the attribute that compiles a function once for each generation of x86 and picks one when the library is loaded.
+#pragma once
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && !defined(CLUSTERGLM_NO_CLONES)
+#define CLUSTERGLM_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define CLUSTERGLM_CLONES
+#endif
+#define CLUSTERGLM_INLINE inline __attribute__((always_inline))
+
+// Packs are passed by value only between functions that are inlined into one clone, so their ABI never shows.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"
+#endif
+
+namespace clusterglm {
+
+using Pack = double __attribute__((vector_size(32)));
+using PackBits = std::uint64_t __attribute__((vector_size(32)));
+
+inline constexpr int kLanes = 4;
+
+// Arrays over nodes, rows or parameters are padded to whole packs.
+constexpr int padded(int count) { return (count + kLanes - 1) / kLanes * kLanes; }
+
+CLUSTERGLM_INLINE Pack load(const double* from) {
+    Pack x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+CLUSTERGLM_INLINE void store(double* to, Pack x) { std::memcpy(to, &x, sizeof x); }
+CLUSTERGLM_INLINE Pack all(double x) { return Pack{x, x, x, x}; }
+CLUSTERGLM_INLINE double reduce(Pack x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+
+namespace lanes {
+
+template <class V>
+struct BitsOf;
+template <>
+struct BitsOf<double> {
+    using type = std::uint64_t;
+};
+template <>
+struct BitsOf<Pack> {
+    using type = PackBits;
+};
+template <class V>
+using Bits = typename BitsOf<V>::type;
+
+// exp(x), under 2 ulp for |x| <= 708; arguments beyond are clamped there. V is double or Pack, here and below.
+template <class V>
+CLUSTERGLM_INLINE V exp(V x) {
+    constexpr double kLog2E = 1.4426950408889634074, kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
+    constexpr double kRound = 0x1.8p52;  // adding it leaves the nearest integer in the low bits of the sum
+    const V zero{}, bottom = zero - 708.0, top = zero + 708.0;
+    x = x < bottom ? bottom : x;
+    x = x > top ? top : x;
+    const V shifted = x * kLog2E + kRound;
+    const V n = shifted - kRound;
+    const V r = (x - n * kLn2High) - n * kLn2Low;
+    V p = zero + 1.0 / 6227020800.0;
+    p = p * r + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+    p = p * r + 1.0 / 120.0;
+    p = p * r + 1.0 / 24.0;
+    p = p * r + 1.0 / 6.0;
+    p = p * r + 0.5;
+    p = p * r * r + r + 1.0;
+    const Bits<V> exponent = (std::bit_cast<Bits<V>>(shifted) << 52) + (std::uint64_t{1023} << 52);
+    return p * std::bit_cast<V>(exponent);
+}
+
+// log(x) for positive normal x, under 2 ulp: x = 2^k m with m in [sqrt(1/2), sqrt(2)), log m = 2 atanh((m - 1)/(m + 1)).
+template <class V>
+CLUSTERGLM_INLINE V log(V x) {
+    constexpr std::uint64_t kRootHalf = 0x3fe6a09e667f3bcdULL, kBias = std::uint64_t{1024} << 52;
+    const auto bits = std::bit_cast<Bits<V>>(x);
+    const Bits<V> biased = (bits - kRootHalf + kBias) >> 52;
+    const V m = std::bit_cast<V>(bits - ((biased - std::uint64_t{1024}) << 52));
+    const V k = std::bit_cast<V>(biased | std::uint64_t{0x4330000000000000ULL}) - (4503599627370496.0 + 1024.0);
+    const V f = (m - 1.0) / (m + 1.0), s = f * f;
+    V p = V{} + 1.0 / 21.0;
+    p = p * s + 1.0 / 19.0;
+    p = p * s + 1.0 / 17.0;
+    p = p * s + 1.0 / 15.0;
+    p = p * s + 1.0 / 13.0;
+    p = p * s + 1.0 / 11.0;
+    p = p * s + 1.0 / 9.0;
+    p = p * s + 1.0 / 7.0;
+    p = p * s + 1.0 / 5.0;
+    p = p * s + 1.0 / 3.0;
+    constexpr double kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
+    return k * kLn2High + (2.0 * f + (2.0 * f * s * p + k * kLn2Low));
+}
+
+// 1 - exp(-x) for x >= 0 given exp(-x): a series where the difference would cancel.
+template <class V>
+CLUSTERGLM_INLINE V one_minus_exp(V x, V exp_minus_x) {
+    const V border = V{} + 0.35, t = x < border ? x : border;
+    V p = -1.0 / 6227020800.0 * t + 1.0 / 479001600.0;
+    p = p * -t + 1.0 / 39916800.0;
+    p = p * -t + 1.0 / 3628800.0;
+    p = p * -t + 1.0 / 362880.0;
+    p = p * -t + 1.0 / 40320.0;
+    p = p * -t + 1.0 / 5040.0;
+    p = p * -t + 1.0 / 720.0;
+    p = p * -t + 1.0 / 120.0;
+    p = p * -t + 1.0 / 24.0;
+    p = p * -t + 1.0 / 6.0;
+    p = p * -t + 0.5;
+    p = p * -t + 1.0;
+    return x < border ? t * p : 1.0 - exp_minus_x;
+}
+
+}  // namespace lanes
+}  // namespace clusterglm

@@ -1,0 +1,165 @@
+// One cluster's integral: value, score and exact Hessian of the quadrature rule's own approximation (design's numerics page).
+//
+// Everything is built in a small space first: psi = (eta_1..eta_n, sigma) for clusters of few rows, theta = (beta, sigma) for
+// long ones. In either, the derivatives need only a few vectors (Vectors below), one full-rank sum over nodes and a diagonal.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "blocks.hpp"
+#include "mode.hpp"
+
+namespace clusterglm {
+
+// Scalars of a cluster that no longer depend on rows.
+struct NodeMoments {
+    double value;              // log of the integral
+    double omega;              // 1/sqrt(-g_ss) at the mode; 0 for a fixed rule
+    double A, B, M0, M1, M2;   // sum pi g_s, sum pi c g_s, sum pi c^r (g_ss + g_s^2)
+    double CU, CD, DD;         // coefficients of s_tt/1, D_t and D D'
+    double mean_sigma, P0_sigma, P1_sigma, outer_sigma;  // entries of sigma: sum pi g_t, the P vectors, sum pi (g_t g_t' + g_tt)
+};
+
+// The vectors of a cluster in psi or theta space, sigma last.
+struct Vectors {
+    int size = 0;
+    std::vector<double> memory;
+    double *s_t, *g_sst, *g_ssst, *D, *mean, *P0, *P1, *x1, *x2, *score;
+
+    // Padding holds zeros.
+    void resize(int n) {
+        if (n == size) return;
+        const int width = padded(n);
+        memory.assign(static_cast<std::size_t>(10) * width, 0.0);
+        size = n;
+        double** fields[] = {&s_t, &g_sst, &g_ssst, &D, &mean, &P0, &P1, &x1, &x2, &score};
+        double* next = memory.data();
+        for (double** field : fields) *field = next, next += width;
+    }
+};
+
+// Softmax of q into pi, the list of groups that carry weight, and the moments over nodes.
+template <bool Adaptive>
+CLUSTERGLM_INLINE NodeMoments node_moments(const Rule& rule, Nodes& nodes, const Mode& mode, double omega, int order) {
+    NodeMoments out{};
+    double top = nodes.q[0];
+    for (int k = 1; k < nodes.size; ++k) top = std::max(top, nodes.q[k]);
+    double total = 0.0;
+    nodes.active.clear();
+    for (int k = 0; k < nodes.size; k += kLanes) {
+        const Pack d = load(nodes.q + k) - top, share = d > all(-690.0) ? lanes::exp(d) : Pack{};
+        store(nodes.pi + k, share);
+        const double group = reduce(share);
+        total += group;
+        if (group > 1e-22) nodes.active.push_back(k);
+    }
+    out.value = top + std::log(total);
+    if constexpr (Adaptive) out.value += 0.5 * 0.69314718055994530942 + std::log(omega), out.omega = omega;
+    if (order == 0) return out;
+
+    const double scale = 1.0 / total;
+    Pack A{}, B{}, M0{}, M1{}, M2{}, mean{}, P0{}, P1{}, outer{};
+    for (int k : nodes.active) {
+        const Pack pi = load(nodes.pi + k) * scale, zero{};
+        const auto counts = pi > zero;  // where it does not, S1 and S2 may be too large to square
+        const auto valid = [&](const double* field) { return counts ? load(field + k) : Pack{}; };
+        const Pack S1 = valid(nodes.S1), S2 = valid(nodes.S2), r = valid(nodes.r), rS1 = r * S1;
+        store(nodes.pi + k, pi);
+        store(nodes.rS1 + k, rS1);
+        store(nodes.pi_r + k, pi * r);
+        mean += pi * rS1;
+        outer += pi * (rS1 * rS1 + r * r * S2 + load(nodes.v + k) * S1);
+        if constexpr (Adaptive) {
+            const Pack c = load(rule.c.data() + k), m1 = valid(nodes.m1), g_s = load(nodes.a1 + k) + m1 * S1;
+            const Pack g_ss = load(nodes.a2 + k) + valid(nodes.m2) * S1 + m1 * m1 * S2;
+            const Pack first = pi * g_s, second = pi * (g_ss + g_s * g_s), P = first * rS1 + pi * (m1 * r * S2 + valid(nodes.r1) * S1);
+            store(nodes.g_s + k, g_s);
+            store(nodes.c_g_s + k, c * g_s);
+            store(nodes.pi_m1 + k, pi * m1);
+            store(nodes.pi_c_m1 + k, pi * c * m1);
+            A += first, B += first * c;
+            M0 += second, M1 += second * c, M2 += second * c * c;
+            P0 += P, P1 += P * c;
+        }
+    }
+    out.mean_sigma = reduce(mean);
+    out.outer_sigma = reduce(outer);
+    if constexpr (Adaptive) {
+        const double omega2 = omega * omega, omega3 = omega2 * omega;
+        out.A = reduce(A), out.B = reduce(B), out.M0 = reduce(M0), out.M1 = reduce(M1), out.M2 = reduce(M2);
+        out.P0_sigma = reduce(P0), out.P1_sigma = reduce(P1);
+        out.CD = 0.5 * (omega2 + out.B * omega3);
+        out.CU = out.A + out.CD * mode.g_sss;
+        out.DD = 0.5 * omega2 * omega2 + 0.75 * out.B * omega3 * omega2;
+    }
+    return out;
+}
+
+// What one row adds: sums over nodes of its G and H.
+struct RowMoments {
+    double mean, P0, P1, diagonal, sigma;  // sum pi G, its P entries, sum pi H, and sum pi r H (+ sum pi r S1 G with Cross)
+};
+
+template <bool Adaptive, bool Cross>
+CLUSTERGLM_INLINE RowMoments row_moments(const Nodes& nodes, const double* G, const double* H, double* pi_G) {
+    Pack mean{}, P0{}, P1{}, diagonal{}, sigma{};
+    for (int k : nodes.active) {
+        const Pack pi = load(nodes.pi + k), g = load(G + k), h = load(H + k), w = pi * g;
+        store(pi_G + k, w);
+        mean += w;
+        diagonal += pi * h;
+        sigma += load(nodes.pi_r + k) * h;
+        if constexpr (Cross) sigma += load(nodes.rS1 + k) * w;
+        if constexpr (Adaptive) {
+            P0 += load(nodes.g_s + k) * w + load(nodes.pi_m1 + k) * h;
+            P1 += load(nodes.c_g_s + k) * w + load(nodes.pi_c_m1 + k) * h;
+        }
+    }
+    return {reduce(mean), reduce(P0), reduce(P1), reduce(diagonal), reduce(sigma)};
+}
+
+// Coefficients with which a row's H, I, K at the mode enter the vectors, the diagonal and the column of sigma.
+struct ModeCoefficients {
+    double s_t_H, sst_H, sst_I, ssst_H, ssst_I, ssst_K;
+    double diagonal_I, diagonal_K, sigma_H, sigma_I, sigma_K;
+    double s_t, g_sst, g_ssst, sigma_sigma;  // entries of sigma itself
+
+    CLUSTERGLM_INLINE ModeCoefficients(const Mode& mode, const NodeMoments& nm) {
+        const Location& at = mode.at;
+        const auto [S1, S2, S3, S4] = mode.sums;
+        const double m1 = at.m1, m2 = at.m2, r = at.r, r1 = at.r1, r2 = at.r2, m11 = m1 * m1, tau_inv = nm.omega * nm.omega;
+        const double CU = nm.CU * tau_inv, CD = nm.CD;
+        s_t_H = m1 * tau_inv;
+        sst_H = m2, sst_I = m11;
+        ssst_H = at.m3, ssst_I = 3.0 * m1 * m2, ssst_K = m11 * m1;
+        diagonal_I = CU * m1 + CD * m2, diagonal_K = CD * m11;
+        sigma_H = CU * r1 + CD * r2, sigma_I = CU * m1 * r + CD * (r * m2 + 2.0 * m1 * r1), sigma_K = CD * r * m11;
+        s_t = (m1 * r * S2 + r1 * S1) * tau_inv;
+        g_sst = r * (m2 * S2 + m11 * S3) + r2 * S1 + 2.0 * m1 * r1 * S2;
+        g_ssst = r * (at.m3 * S2 + 3.0 * m1 * m2 * S3 + m11 * m1 * S4) + at.r3 * S1 + 3.0 * (m2 * r1 + m1 * r2) * S2 + 3.0 * m11 * r1 * S3;
+        sigma_sigma = CU * (m1 * r * r * S3 + 2.0 * r1 * r * S2 + at.v1 * S1 + m1 * at.v * S2) +
+                      CD * (r * r * (m2 * S3 + m11 * S4) + 2.0 * r2 * r * S2 + 4.0 * m1 * r1 * r * S3 + 2.0 * r1 * r1 * S2 + at.v2 * S1 +
+                            (2.0 * m1 * at.v1 + m2 * at.v) * S2 + m11 * at.v * S3);
+    }
+};
+
+// From s_t, g_sst, g_ssst, mean, P0, P1: the score, and the terms of low rank of the Hessian as
+// sym(s_t, x1) + sym(D, x2) - (sum pi dq)(sum pi dq)'. Leaves sum pi dq in P0.
+CLUSTERGLM_INLINE void combine(Vectors& z, const Mode& mode, const NodeMoments& nm) {
+    const double omega2 = nm.omega * nm.omega, half_omega3 = 0.5 * omega2 * nm.omega, CU = nm.CU * omega2;
+    const double on_s_t = 0.5 * nm.M0 + 0.5 * (CU * mode.g_sss + nm.CD * mode.g_ssss);
+    const double on_D = 0.5 * (nm.M2 * half_omega3 * half_omega3 + nm.DD);
+    const double omega_t = nm.B * half_omega3, mixed = nm.M1 * half_omega3, half_D = 0.5 * omega2;
+    for (int i = 0; i < z.size; i += kLanes) {
+        const Pack s_t = load(z.s_t + i), g_sst = load(z.g_sst + i), D = mode.g_sss * s_t + g_sst;
+        const Pack dq = nm.A * s_t + omega_t * D + load(z.mean + i);
+        store(z.x1 + i, on_s_t * s_t + mixed * D + load(z.P0 + i) + CU * g_sst + nm.CD * load(z.g_ssst + i));
+        store(z.x2 + i, on_D * D + half_omega3 * load(z.P1 + i));
+        store(z.D + i, D);
+        store(z.P0 + i, dq);
+        store(z.score + i, dq + half_D * D);
+    }
+}
+
+}  // namespace clusterglm

@@ -1,0 +1,24 @@
+// The data as the core sees them: rows sorted by cluster, each response two numbers (a, b). Views only, nothing is owned.
+#pragma once
+#include <cstdint>
+
+namespace clusterglm {
+
+struct Problem {
+    std::int64_t clusters, rows;
+    int p;                          // columns of X
+    const std::int64_t* starts;     // clusters + 1 row numbers
+    const double* X;                // rows x p, row-major
+    const double *a, *b, *offset;   // rows
+    const double* cluster_weights;  // clusters
+    bool unit;                      // every row has (a, b) = (1, 0) or (0, 1)
+
+    double eta(std::int64_t row, const double* beta) const {
+        const double* x = X + row * p;
+        double sum = offset[row];
+        for (int r = 0; r < p; ++r) sum += x[r] * beta[r];
+        return sum;
+    }
+};
+
+}  // namespace clusterglm

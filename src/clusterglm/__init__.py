@@ -1,0 +1,64 @@
+"""Generalised linear models for clustered data, by exact and fast maximum likelihood.
+
+    import clusterglm as cg
+    fit = cg.random_effects("y ~ x", data, family="binomial", cluster="id")
+
+Public names are imported on first use, so that `import clusterglm` itself costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clusterglm import errors
+    from clusterglm.api import pooled, random_effects
+    from clusterglm.data import datasets
+    from clusterglm.model.control import Control
+    from clusterglm.model.distribution.student_t import StudentT
+    from clusterglm.model.quadrature import Quadrature
+
+    __version__: str
+
+__all__ = [
+    "Control",
+    "Quadrature",
+    "StudentT",
+    "__version__",
+    "datasets",
+    "errors",
+    "pooled",
+    "random_effects",
+]
+
+_OBJECTS = {
+    "Control": "clusterglm.model.control",
+    "Quadrature": "clusterglm.model.quadrature",
+    "StudentT": "clusterglm.model.distribution.student_t",
+    "pooled": "clusterglm.api",
+    "random_effects": "clusterglm.api",
+}
+_MODULES = {"datasets": "clusterglm.data.datasets", "errors": "clusterglm.errors"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for (PEP 562)."""
+    from importlib import import_module
+
+    value: object
+    if name in _OBJECTS:
+        value = getattr(import_module(_OBJECTS[name]), name)
+    elif name in _MODULES:
+        value = import_module(_MODULES[name])
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("clusterglm")
+    else:
+        raise AttributeError(f"module 'clusterglm' has no attribute {name!r}; it has {', '.join(__all__)}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

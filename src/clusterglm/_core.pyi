@@ -1,0 +1,54 @@
+"""Typed face of the compiled core."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
+
+class Problem:
+    def __init__(
+        self,
+        starts: _Integers,
+        X: _Floats,
+        a: _Floats,
+        b: _Floats,
+        offset: _Floats,
+        cluster_weights: _Floats,
+        response: str,
+    ) -> None: ...
+
+class LocationMap: ...
+
+class Rule:
+    def __init__(self, adaptive: bool, positions: _Floats, log_weights: _Floats) -> None: ...
+
+def gaussian() -> LocationMap: ...
+def logistic(normal_scale: bool) -> LocationMap: ...
+def cauchy(normal_scale: bool) -> LocationMap: ...
+def student_t(df: float, width: float, coefficients: _Floats, normal_scale: bool) -> LocationMap: ...
+def locate(map: LocationMap, s: _Floats, sigma: float, out: _Floats) -> None: ...
+def marginal(
+    problem: Problem,
+    map: LocationMap,
+    rule: Rule,
+    theta: _Floats,
+    order: int,
+    clusters: _Integers | None,
+    modes: _Floats,
+    score: _Floats,
+    hessian: _Floats,
+    values: _Floats | None = None,
+    scores: _Floats | None = None,
+    posterior: _Floats | None = None,
+    threads: int = 1,
+) -> float: ...
+def pooled(
+    problem: Problem,
+    beta: _Floats,
+    order: int,
+    score: _Floats,
+    hessian: _Floats,
+    cluster_sums: _Floats | None = None,
+    threads: int = 1,
+) -> float: ...

@@ -1,0 +1,415 @@
+"""What can be wrong with a design matrix, a response or the clusters, found before or after a fit.
+
+Columns are judged after centring and scaling, so that units do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr
+
+from clusterglm.errors import ClusterError, DesignError, ResponseError
+from clusterglm.model.arrays import Array
+
+_CHUNK = 65536  # rows at a time: no temporary as large as X
+_RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
+_CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
+_ROWS = 1000  # that the linear programs start from, and gain at a time
+_FEASIBLE = 1e-6  # margin in standardised units; HiGHS itself is accurate to 1e-7
+
+
+def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
+    """Refuse a design matrix without a unique estimate.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    names : sequence of str
+    intercept : int or None
+        The column of ones.
+
+    Raises
+    ------
+    DesignError
+        On infinite or NaN values, more columns than rows, columns that are constant next to an intercept or zero, and
+        columns that are combinations of others; it names the columns.
+    """
+    n, p = X.shape
+    low, high = _range(X)
+    _refuse_not_finite(X, names, low, high)
+    if p > n:
+        raise DesignError(
+            f"{p} columns in the design matrix and only {n} complete rows",
+            "at least as many rows as columns",
+            "a simpler formula, or fewer levels of its categorical columns",
+        )
+    largest = np.maximum(np.abs(low), np.abs(high))
+    constant = high - low <= 4.0 * np.finfo(np.float64).eps * largest
+    flat = constant if intercept is not None else constant & (largest == 0.0)
+    flat[[] if intercept is None else [intercept]] = False
+    if flat.any():
+        guilty = np.flatnonzero(flat).tolist()
+        values = ", ".join(f"{names[j]!r} (always {low[j]:g})" for j in guilty)
+        raise DesignError(
+            f"constant in the rows in use: {values}",
+            "columns that vary" + (", next to the intercept" if intercept is not None else ""),
+            f"drop {_listed(names[j] for j in guilty)} from the formula",
+        )
+    _refuse_collinear(X, names, intercept, low, high)
+
+
+def _range(X: Array) -> tuple[Array, Array]:
+    """Smallest and largest value of each column; NaN where one is."""
+    if X.shape[1] > 32:
+        return X.min(axis=0), X.max(axis=0)
+    # NumPy reduces short rows slowly: column by column takes a third of the time
+    return np.array([x.min() for x in X.T]), np.array([x.max() for x in X.T])
+
+
+def _refuse_not_finite(X: Array, names: Sequence[str], low: Array, high: Array) -> None:
+    guilty = np.flatnonzero(~(np.isfinite(low) & np.isfinite(high))).tolist()
+    if len(guilty) == 0:
+        return
+    parts = []
+    for j in guilty:
+        infinite, undefined = int(np.isinf(X[:, j]).sum()), int(np.isnan(X[:, j]).sum())
+        counts = [f"{infinite} infinite"] * (infinite > 0) + [f"{undefined} NaN"] * (undefined > 0)
+        parts.append(f"{names[j]!r} ({' and '.join(counts)})")
+    raise DesignError(
+        f"values that are not finite, in rows where nothing is missing: {', '.join(parts)}",
+        "finite numbers",
+        "look for infinite values, and for log or sqrt of zero or of negative numbers; replace them by missing values",
+    )
+
+
+def _refuse_collinear(X: Array, names: Sequence[str], intercept: int | None, low: Array, high: Array) -> None:
+    """Rank of the standardised columns: from their cross-products where these are clear, else from a pivoted QR."""
+    n, p = X.shape
+    others = [j for j in range(p) if j != intercept]
+    if not others:
+        return
+    centre: Array = np.zeros(p) if intercept is None else np.ones(n) @ X / n
+    centre[[] if intercept is None else [intercept]] = 0.0
+    scale = np.maximum(high - centre, centre - low)
+    product = np.zeros((p, p))
+    for first in range(0, n, _CHUNK):
+        block = (X[first : first + _CHUNK] - centre) / scale
+        product += block.T @ block
+    size = np.sqrt(np.diag(product))
+    if np.linalg.eigvalsh((product / np.outer(size, size))[np.ix_(others, others)])[0] > _CLEAR:
+        return
+    # the triangle of a QR decomposition, from the triangles of blocks of rows: no copy of X
+    triangle: Array = np.empty((0, len(others)))
+    for first in range(0, n, _CHUNK):
+        block = ((X[first : first + _CHUNK] - centre) / scale)[:, others]
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
+    triangle = triangle / np.linalg.norm(triangle, axis=0)
+    diagonal = np.abs(np.diag(qr(triangle, mode="r", pivoting=True)[0]))
+    if len(diagonal) == len(others) and diagonal[-1] > _RANK_TOLERANCE:
+        return
+    sentences, guilty = _combinations(triangle, [names[j] for j in others], intercept is not None)
+    raise DesignError(
+        "collinear columns: " + "; ".join(sentences),
+        "columns none of which is a combination of the others",
+        f"drop {_listed(guilty)} from the formula",
+    )
+
+
+def _combinations(R: Array, names: Sequence[str], centred: bool) -> tuple[list[str], list[str]]:
+    """Which columns are combinations of which earlier ones: sentences, and the columns."""
+    kept: list[int] = []
+    sentences, guilty = [], []
+    for j in range(R.shape[1]):
+        weights = np.linalg.lstsq(R[:, kept], R[:, j], rcond=None)[0] if kept else np.zeros(0)
+        rest = R[:, j] - R[:, kept] @ weights
+        if np.linalg.norm(rest) > 4.0 * _RANK_TOLERANCE:
+            kept.append(j)
+            continue
+        parts = [names[k] for k, weight in zip(kept, weights, strict=True) if abs(weight) > 1e-5]
+        also = " and the intercept" if centred else ""
+        sentences.append(f"{names[j]!r} is a combination of {_listed(parts)}{also}")
+        guilty.append(names[j])
+    if not guilty:  # nearly so, with no single culprit
+        sentences, guilty = [f"{_listed(names)} are nearly so"], [names[-1]]
+    return sentences, guilty
+
+
+def check_response(a: Array, b: Array, family: str, name: str) -> None:
+    """Refuse responses that put the maximum at infinity whatever the covariates.
+
+    Parameters
+    ----------
+    a, b : ndarray, shape (n,)
+        As the likelihood takes them: weighted successes and failures, or weighted counts and weights.
+    family : str
+    name : str
+        Of the response.
+
+    Raises
+    ------
+    ResponseError
+        When all binomial responses are failures or all are successes, or all counts are zero.
+    """
+    if family == "binomial":
+        which = "successes" if not b.any() else "failures" if not a.any() else None
+        if which is not None:
+            raise ResponseError(
+                f"all responses in {name!r} are equal: there are only {which}",
+                "both successes and failures",
+                "check subset= and the coding of the response",
+            )
+    elif not a.any():
+        raise ResponseError(
+            f"all responses in {name!r} are equal: every count is 0",
+            "some positive counts",
+            "check subset= and the data",
+        )
+
+
+def check_clusters(trials: Array, starts: NDArray[np.int64], family: str, name: str, sigma_known: bool = False) -> None:
+    """Refuse clusters from which the spread of intercepts cannot be told.
+
+    Parameters
+    ----------
+    trials : ndarray, shape (n,)
+        Binomial trials of each row.
+    starts : ndarray of int64, shape (m + 1,)
+    family : str
+    name : str
+        Of the cluster column.
+    sigma_known : bool
+        Sigma is held fixed, and need not be estimated.
+
+    Raises
+    ------
+    ClusterError
+        When there is only one cluster, or when no cluster of a binomial model has more than one trial.
+    """
+    m = len(starts) - 1
+    if sigma_known:
+        return
+    if m < 2:
+        raise ClusterError(
+            f"only one cluster in {name!r}",
+            "at least two clusters, and better ten or more, to estimate the spread between them",
+            "cg.pooled, or another cluster column",
+        )
+    if family == "binomial" and np.add.reduceat(trials, starts[:-1]).max() <= 1.0:
+        raise ClusterError(
+            f"{m} clusters in {name!r}, none with more than one binary response",
+            "clusters with several responses: otherwise sigma is not identified",
+            "cg.pooled; or check that cluster= names the group and not the row",
+        )
+
+
+@dataclass(frozen=True)
+class SeparationReport:
+    """Covariates that separate the responses, in the words of an error.
+
+    Parameters
+    ----------
+    got, needed, advice : str
+    columns : tuple of str
+        Columns whose coefficients go to infinity.
+    direction : ndarray, shape (p,)
+        A direction of X's columns along which the likelihood never falls, the first one found.
+    complete : bool
+        Whether every response is predicted perfectly.
+    """
+
+    got: str
+    needed: str
+    advice: str
+    columns: tuple[str, ...]
+    direction: Array
+    complete: bool
+
+
+def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: str) -> SeparationReport | None:
+    """Complete or quasi-complete separation, by linear programs (Konis 2007; here on unique rows, added as they bind).
+
+    A direction d separates when, for some row with X d != 0 and none otherwise, moving along d cannot lower the
+    likelihood: X d >= 0 where there are only successes, <= 0 where there are only failures (or counts of 0), and
+    = 0 where there are both (or positive counts).
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        Of full column rank.
+    a, b : ndarray, shape (n,)
+    names : sequence of str
+    family : str
+        "binomial" or "poisson".
+
+    Returns
+    -------
+    SeparationReport or None
+        None when the maximum is finite.
+    """
+    p = X.shape[1]
+    used = (a > 0.0) | (b > 0.0)
+    sign = np.where(a == 0.0, -1.0, np.where((b == 0.0) & (family == "binomial"), 1.0, 0.0))[used]
+    low, high = _range(X)
+    ones = np.flatnonzero((low == 1.0) & (high == 1.0))[:1]
+    Z, centre, scale = _standardised(X[used], ones)
+    fixed = Z[sign == 0.0]
+    rows = _distinct(Z[sign != 0.0] * sign[sign != 0.0, None])
+    free = _null_space(fixed, p)
+    found: list[Array] = []
+    affected = np.zeros(p, dtype=bool)
+    complete = False
+    while len(found) < p and free.shape[1] > 0 and len(rows) > 0:
+        direction = _separating(rows, free)
+        if direction is None:
+            break
+        if not found:
+            complete = len(fixed) == 0 and bool((rows @ direction > _FEASIBLE).all() or _all_decided(rows))
+        direction = _sparsest(rows, free, direction, ones)
+        affected |= np.abs(direction) > 1e-5 * np.abs(direction).max()
+        # rows that the direction decides drop out; what is left may separate in its turn
+        rows = rows[rows @ direction <= _FEASIBLE]
+        direction = direction / scale
+        direction[ones] -= centre @ direction
+        found.append(direction)
+    if not found:
+        return None
+    moving = np.flatnonzero(affected).tolist()
+    columns = tuple([names[j] for j in moving if j not in ones] or [names[j] for j in moving])
+    how = "completely" if complete else "in part"
+    what = "successes from failures" if family == "binomial" else "zero counts from the others"
+    return SeparationReport(
+        got=f"{_listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
+        needed="no combination of covariates that predicts some responses perfectly",
+        advice=f"drop {_listed(columns)}, or merge levels in which all responses are equal",
+        columns=columns,
+        direction=found[0],
+        complete=complete,
+    )
+
+
+def _standardised(X: Array, ones: NDArray[np.int64]) -> tuple[Array, Array, Array]:
+    """Columns centred (given a column of ones) and scaled to at most 1 in size, with centres and scales."""
+    centre = X.mean(axis=0) if len(ones) else np.zeros(X.shape[1])
+    centre[ones] = 0.0
+    scale = np.maximum(X.max(axis=0) - centre, centre - X.min(axis=0))
+    scale[scale == 0.0] = 1.0
+    return (X - centre) / scale, centre, scale
+
+
+def _null_space(rows: Array, p: int) -> Array:
+    """Orthonormal basis of the directions in which every row is 0, shape (p, k)."""
+    if len(rows) == 0:
+        return np.eye(p)
+    triangle = np.linalg.qr(rows, mode="r") if len(rows) > p else rows
+    _, values, Vt = np.linalg.svd(triangle)
+    rank = int((values > 1e-9 * max(values[0], 1e-300)).sum()) if values[0] > 0.0 else 0
+    basis: Array = Vt[rank:].T
+    return basis
+
+
+def _distinct(rows: Array) -> Array:
+    """Rows without repetitions; told apart by a random combination of their columns, a hundred times faster to sort."""
+    key = np.zeros(len(rows))
+    combination: Array = np.random.default_rng(20070701).normal(size=(rows.shape[1],))
+    for j, weight in enumerate(combination.tolist()):
+        key += weight * rows[:, j]  # not rows @ weights: the same row must always give the same bits
+    return rows[np.unique(key, return_index=True)[1]]
+
+
+def _separating(rows: Array, free: Array) -> Array | None:
+    """Direction of the largest sum of margins, coefficients in the basis `free` at most 1; None without one."""
+    from scipy.optimize import linprog
+
+    inside = rows @ free
+    cost = -inside.mean(axis=0)
+
+    def solve(some: Array) -> Array | None:
+        found = linprog(cost, A_ub=-some, b_ub=np.zeros(len(some)), bounds=(-1.0, 1.0)).x
+        # where already some of the rows leave only d = 0, all do
+        return None if found is None or np.abs(found).max() < _FEASIBLE else found
+
+    found = _with_rows_as_needed(inside, solve)
+    if found is None:
+        return None
+    margins = inside @ found
+    if margins.min() < -_FEASIBLE or margins.max() <= 10.0 * _FEASIBLE:
+        return None
+    direction: Array = free @ found
+    return direction
+
+
+def _sparsest(rows: Array, free: Array, direction: Array, ones: NDArray[np.int64]) -> Array:
+    """A separating direction of few columns: least sum of |d|, the intercept's apart, for the same sum of margins."""
+    from scipy.optimize import linprog
+
+    p, k = free.shape
+    toward = rows.mean(axis=0)
+    # variables g (k) and bounds u (p) of |free @ g|
+    cost = np.concatenate([np.zeros(k), np.ones(p)])
+    cost[k + ones] = 0.0
+    absolute = np.block([[free, -np.eye(p)], [-free, -np.eye(p)]])
+    limits = [(None, None)] * k + [(0.0, None)] * p
+    reach = np.concatenate([toward @ free, np.zeros(p)])[None, :]
+
+    def solve(some: Array) -> Array | None:
+        return linprog(
+            cost,
+            A_ub=np.vstack([-some, absolute]),
+            b_ub=np.zeros(len(some) + 2 * p),
+            A_eq=reach,
+            b_eq=[float(toward @ direction)],
+            bounds=limits,
+        ).x
+
+    found = _with_rows_as_needed(np.hstack([rows @ free, np.zeros((len(rows), p))]), solve)
+    if found is None:
+        return direction
+    sparse: Array = free @ found[:k]
+    sparse[np.abs(sparse) < 1e-9 * np.abs(sparse).max()] = 0.0
+    return sparse
+
+
+def _all_decided(rows: Array) -> bool:
+    """Whether some direction has a positive margin in every row: complete separation."""
+    from scipy.optimize import linprog
+
+    p = rows.shape[1]
+    cost = np.append(np.zeros(p), -1.0)  # the last variable is the smallest margin
+    bounds = [(-1.0, 1.0)] * p + [(0.0, 1.0)]
+
+    def solve(some: Array) -> Array | None:
+        found = linprog(cost, A_ub=-some, b_ub=np.zeros(len(some)), bounds=bounds).x
+        return None if found is None or found[-1] <= _FEASIBLE else found
+
+    return _with_rows_as_needed(np.hstack([rows, np.full((len(rows), 1), -1.0)]), solve) is not None
+
+
+def _with_rows_as_needed(rows: Array, solve: Callable[[Array], Array | None]) -> Array | None:
+    """Solution x of a linear program under rows @ x >= 0, of which only those enter that would be violated.
+
+    `solve` gives the solution under some of the rows; None ends the search.
+    """
+    active = np.zeros(len(rows), dtype=bool)
+    active[:: max(1, len(rows) // _ROWS)] = True
+    while True:
+        x = solve(rows[active])
+        if x is None:
+            return None
+        margins = rows @ x
+        violated = np.flatnonzero((margins < -0.1 * _FEASIBLE) & ~active)
+        if len(violated) == 0:
+            return x
+        active[violated[np.argsort(margins[violated])[:_ROWS]]] = True
+
+
+def _listed(names: Iterable[str], most: int = 6) -> str:
+    every = [repr(name) for name in names]
+    if not every:
+        return "nothing"
+    if len(every) > most:
+        return ", ".join(every[:most]) + f" and {len(every) - most} more"
+    return every[0] if len(every) == 1 else ", ".join(every[:-1]) + " and " + every[-1]

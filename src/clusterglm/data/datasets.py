@@ -1,0 +1,114 @@
+"""Small real clustered data sets, bundled as facts for examples and tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clusterglm.errors import check_option
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FOLDER = Path(__file__).parent / "datasets"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a data set is and where it comes from.
+
+    Parameters
+    ----------
+    name, title, source : str
+    rows, clusters : int
+    cluster, formula, family : str
+        Cluster column and a model that suits it.
+    """
+
+    name: str
+    title: str
+    source: str
+    rows: int
+    clusters: int
+    cluster: str
+    formula: str
+    family: str
+
+
+_DESCRIPTIONS = {
+    d.name: d
+    for d in (
+        Description(
+            "bacteria",
+            "Presence of H. influenzae in children with otitis media, by visit and treatment",
+            "Menzies School of Health Research, Darwin; as in R's package MASS (Venables and Ripley 2002)",
+            220,
+            50,
+            "ID",
+            "y ~ trt + I(week > 2)",
+            "binomial",
+        ),
+        Description(
+            "cbpp",
+            "New cases of contagious bovine pleuropneumonia in herds of zebu cattle, by period",
+            "Lesnoff et al. (2004), Preventive Veterinary Medicine 62; as in R's package lme4",
+            56,
+            15,
+            "herd",
+            "cbind(incidence, size - incidence) ~ period",
+            "binomial",
+        ),
+        Description(
+            "epil",
+            "Seizure counts of epileptics in four two-week periods, placebo or progabide",
+            "Thall and Vail (1990), Biometrics 46; as in R's package MASS (Venables and Ripley 2002)",
+            236,
+            59,
+            "subject",
+            "y ~ lbase * trt + lage + V4",
+            "poisson",
+        ),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of the bundled data sets."""
+    return tuple(_DESCRIPTIONS)
+
+
+def describe(name: str) -> Description:
+    """What the data set `name` is.
+
+    Raises
+    ------
+    OptionError
+        When there is none of that name.
+    """
+    return _DESCRIPTIONS[check_option("name", name, names())]
+
+
+def path(name: str) -> Path:
+    """CSV file of the data set `name`."""
+    return _FOLDER / f"{describe(name).name}.csv"
+
+
+def load(name: str) -> pd.DataFrame:
+    """The data set `name` as a pandas data frame; columns of text are categories with the reference level first.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> cg.datasets.load("epil").shape
+    (236, 9)
+    """
+    import pandas as pd
+
+    frame = pd.read_csv(path(name))
+    if name in ("bacteria", "epil"):
+        frame["trt"] = pd.Categorical(frame["trt"], ["placebo", *sorted(set(frame["trt"]) - {"placebo"})])
+    if name == "cbpp":
+        frame["period"] = pd.Categorical(frame["period"].astype(str))
+        frame["herd"] = frame["herd"].astype(str)
+    return frame

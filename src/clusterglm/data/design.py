@@ -1,0 +1,400 @@
+"""From covariates to the design matrix, by formulaic, and again for new data."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.formula import Expression, ParsedFormula, context
+from clusterglm.data.table import column, to_pandas_columns
+from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
+from clusterglm.model.arrays import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERCEPT = "(Intercept)"
+_SHOWN = 5  # levels that an error names
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A categorical column in the formula.
+
+    Parameters
+    ----------
+    expression : str
+        As in the formula: `trt` or `C(trt)`.
+    column : str or None
+        The column itself, when the expression is no more than that.
+    levels : tuple
+        Levels that the fit has seen.
+    """
+
+    expression: str
+    column: str | None
+    levels: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """How covariates become the columns of X; can be pickled, and applied to new data.
+
+    Parameters
+    ----------
+    formula : str
+        The right-hand side given to formulaic.
+    names : tuple of str
+        Columns of X, named as R names them.
+    intercept : int or None
+        The column of ones.
+    variables : tuple of str
+        Columns of the user's table that X needs.
+    factors : tuple of Factor
+        Categorical columns with their levels.
+    offsets : tuple of Expression
+        Arguments of the `offset(...)` terms.
+    offset_argument : str, "array" or None
+        Column passed as `offset=`, prefixed with "column:"; or that an array was passed.
+    spec : formulaic.ModelSpec
+        State of the transforms: knots, centres, contrasts.
+    """
+
+    formula: str
+    names: tuple[str, ...]
+    intercept: int | None
+    variables: tuple[str, ...]
+    factors: tuple[Factor, ...]
+    offsets: tuple[Expression, ...]
+    offset_argument: str | None
+    spec: Any
+
+    def build(self, table: nw.DataFrame[Any]) -> Array:
+        """Design matrix of new data, shape (rows, p); rows with a missing covariate are NaN.
+
+        Raises
+        ------
+        DataError
+            When a column is missing (the nearest name is given) or cannot be transformed as in the fit.
+        UnseenLevelError
+            When a categorical column has a level that the fit has not seen.
+        """
+        missing = np.zeros(len(table), dtype=bool)
+        for name in self.variables:
+            missing |= is_missing(column(table, name, "covariate"))
+        X: Array = np.full((len(table), len(self.names)), np.nan)
+        keep = np.flatnonzero(~missing)
+        if len(keep) == 0:
+            return X
+        frame = model_frame(table, self.variables, keep if missing.any() else None)
+        for factor in self.factors:
+            _refuse_unseen(factor, frame)
+        with _formulaic(self.formula, DataError) as caught:
+            X[keep] = np.asarray(self.spec.get_model_matrix(frame, context=context()), dtype=np.float64)
+        for warning in caught:
+            if warning.category.__name__ == "DataMismatchWarning":
+                raise UnseenLevelError(
+                    f"a level that the fit has not seen in {', '.join(f.expression for f in self.factors)}: "
+                    f"{warning.message}",
+                    "the levels of the fitted data",
+                    "drop these rows, or fit again with data that have the level",
+                )
+        return X
+
+    def offset(self, table: nw.DataFrame[Any]) -> Array:
+        """Sum of the offsets of new data, shape (rows,); NaN where a column of theirs is missing.
+
+        Raises
+        ------
+        DataError
+            When a column is missing or not numeric, or when the fit took its offset from an array.
+        """
+        total = formula_offset(self.offsets, table)
+        if self.offset_argument == "array":
+            raise DataError(
+                "new data for a model whose offset= was an array",
+                "the offset of the new rows",
+                "fit with offset= the name of a column, or with offset(...) in the formula",
+            )
+        if self.offset_argument is not None:
+            name = self.offset_argument.removeprefix("column:")
+            total += numbers(column(table, name, "offset"), name, "offset")
+        return total
+
+
+def make_design(parsed: ParsedFormula, frame: pd.DataFrame, offset_argument: str | None) -> tuple[Design, Array]:
+    """Design and matrix of the fitted data.
+
+    Parameters
+    ----------
+    parsed : ParsedFormula
+    frame : DataFrame
+        Complete rows of `parsed.variables`, from `model_frame`.
+    offset_argument : str or None
+        See `Design`.
+
+    Returns
+    -------
+    design : Design
+    X : ndarray, shape (rows, p)
+        C order, float64; infinite or NaN where a transform made it so.
+
+    Raises
+    ------
+    FormulaError
+        When formulaic cannot read or evaluate a term.
+    DesignError
+        When the formula leaves no column, or a term is not numeric.
+    """
+    import formulaic
+
+    if not parsed.variables:
+        import pandas as pd
+
+        # formulaic takes the number of rows from the columns it uses: none here
+        frame = pd.DataFrame({"rows": np.zeros(len(frame))}, index=frame.index)
+    with _formulaic(parsed.right, FormulaError):
+        terms = formulaic.Formula(parsed.right)
+        _refuse_dates((str(factor.expr) for term in terms for factor in term.factors), frame)
+        # full-rank coding; rows are complete, and "ignore" keeps formulaic from dropping any
+        matrix = formulaic.model_matrix(terms, frame, output="numpy", na_action="ignore", context=context())
+        spec = matrix.model_spec
+        X = np.ascontiguousarray(matrix.__wrapped__)
+    if X.dtype != np.float64:
+        X = _as_floats(X, spec)
+    if X.ndim != 2 or X.shape[1] == 0:
+        raise DesignError(f"no coefficient in '{parsed.text}'", "an intercept or a covariate", "drop '- 1' or '0 +'")
+    names = _names(spec)
+    design = Design(
+        formula=parsed.right,
+        names=names,
+        intercept=names.index(INTERCEPT) if INTERCEPT in names else None,
+        variables=parsed.variables,
+        factors=_factors(spec, parsed.variables),
+        offsets=parsed.offsets,
+        offset_argument=offset_argument,
+        spec=spec,
+    )
+    return design, X
+
+
+def model_frame(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np.int64] | None) -> pd.DataFrame:
+    """Columns as formulaic needs them, whatever frame they came from.
+
+    Strings become categories in sorted order; categories without rows are dropped; numbers become NumPy's.
+
+    Parameters
+    ----------
+    table : narwhals DataFrame
+    names : sequence of str
+    keep : ndarray of int64 or None
+        Rows to keep, free of missing values in these columns; None for all.
+    """
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for name in names:
+        values = column(table, name, "covariate")
+        if isinstance(values.dtype, nw.Boolean) or (values.dtype.is_numeric() and not values.dtype.is_decimal()):
+            columns[name] = _numeric(values, keep)  # without a detour that copies
+            continue
+        series = to_pandas_columns(table, [name])[name]
+        series = (series if keep is None else series.take(keep)).reset_index(drop=True)
+        columns[name] = _plain(series, name, values.dtype, table.implementation.is_polars())
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(table) if keep is None else len(keep)), copy=False)
+
+
+def _numeric(values: nw.Series[Any], keep: NDArray[np.int64] | None) -> NDArray[Any]:
+    """Numbers or bools of the rows `keep`, none of them missing, as a NumPy array of a plain type."""
+    dtype = values.dtype
+    integer, truth = dtype.is_integer(), isinstance(dtype, nw.Boolean)
+    if values.null_count() > 0:
+        values = values.fill_null(False if truth else 0)
+    plain = np.asarray(values.to_numpy())
+    plain = plain if keep is None else plain[keep]
+    return plain.astype(np.bool_ if truth else np.int64 if integer else np.float64, copy=False)
+
+
+def _plain(values: pd.Series[Any], name: str, dtype: Any, from_polars: bool) -> pd.Series[Any]:
+    """A column without missing values that is not of a numeric type, as a Categorical, date, number or bool."""
+    import pandas as pd
+
+    kind = values.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        values = values.cat.remove_unused_categories()
+        if from_polars and isinstance(dtype, nw.Categorical):  # in order of appearance, which means nothing
+            values = values.cat.reorder_categories(sorted(values.cat.categories))
+        return values
+    if isinstance(dtype, nw.String):
+        return pd.Series(pd.Categorical(values.astype(object)), index=values.index)
+    if pd.api.types.is_numeric_dtype(kind):
+        return pd.Series(values.to_numpy(dtype=np.float64), index=values.index)
+    if not pd.api.types.is_object_dtype(kind):
+        return values
+    inferred = pd.api.types.infer_dtype(values, skipna=False)
+    if inferred == "string":
+        return pd.Series(pd.Categorical(values), index=values.index)
+    if inferred in ("integer", "floating", "mixed-integer-float", "decimal", "boolean"):
+        return pd.Series(values.to_numpy(dtype=bool if inferred == "boolean" else np.float64), index=values.index)
+    if inferred in ("date", "datetime", "datetime64"):
+        return pd.to_datetime(values)
+    kinds = sorted({type(value).__name__ for value in values.iloc[:1000]})
+    raise DataError(
+        f"the column {name!r} with values of type {', '.join(kinds)}",
+        "a column of numbers, bools or strings",
+        "make the column of one type",
+    )
+
+
+def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
+    """Null or NaN, shape (rows,)."""
+    missing = values.is_null()
+    if values.dtype.is_float():
+        missing = missing | values.is_nan().fill_null(True)
+    return np.asarray(missing.to_numpy(), dtype=bool)
+
+
+def numbers(values: nw.Series[Any], name: str, role: str) -> Array:
+    """A numeric column as float64 with NaN for missing values; `DataError` if it is not numeric."""
+    dtype = values.dtype
+    if not (dtype.is_numeric() or isinstance(dtype, nw.Boolean)):
+        try:
+            if isinstance(dtype, (nw.String, nw.Categorical, nw.Enum)) or dtype.is_temporal():
+                raise TypeError
+            return np.asarray(values.to_list(), dtype=np.float64)  # objects: None becomes NaN
+        except (TypeError, ValueError):
+            raise DataError(
+                f"the {role} {name!r} of type {dtype}", "numbers", "convert the column, or name another one"
+            ) from None
+    if values.null_count() == 0:
+        return np.array(values.to_numpy(), dtype=np.float64)
+    filled = np.array(values.fill_null(0).to_numpy(), dtype=np.float64)
+    filled[is_missing(values)] = np.nan
+    return filled
+
+
+def formula_offset(offsets: Sequence[Expression], table: nw.DataFrame[Any]) -> Array:
+    """Sum of the `offset(...)` terms over all rows of the table, shape (rows,); NaN where a column is missing."""
+    total: Array = np.zeros(len(table))
+    for term in offsets:
+        columns = {name: numbers(column(table, name, "offset"), name, "offset") for name in term.variables}
+        total = total + np.broadcast_to(np.asarray(term.evaluate(columns), dtype=np.float64), total.shape)
+    return total
+
+
+def _refuse_unseen(factor: Factor, frame: pd.DataFrame) -> None:
+    if factor.column is None:
+        return
+    values = frame[factor.column]
+    present = values.cat.categories if hasattr(values, "cat") else values.unique()
+    seen = set(factor.levels)
+    unseen = [repr(level) for level in np.asarray(present).tolist() if level not in seen]
+    if unseen:
+        known = ", ".join(map(repr, np.asarray(factor.levels, dtype=object)[:20].tolist()))
+        more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
+        raise UnseenLevelError(
+            f"levels of {factor.column!r} that the fit has not seen: {', '.join(unseen[:_SHOWN])}{more}",
+            f"one of the fitted levels {known}",
+            "drop these rows, or fit again with data that have the level",
+        )
+
+
+def _factors(spec: Any, variables: Sequence[str]) -> tuple[Factor, ...]:
+    found = []
+    for expression, (_, state) in spec.encoder_state.items():
+        if "categories" not in state:
+            continue
+        bare = next((v for v in variables if _is_just(expression, v)), None)
+        levels = tuple(np.asarray(state["categories"], dtype=object).tolist())
+        found.append(Factor(expression, bare, levels))
+    return tuple(found)
+
+
+def _is_just(expression: str, variable: str) -> bool:
+    """Whether a categorical expression takes its levels straight from a column."""
+    if expression.strip("`") == variable:
+        return True
+    return re.match(rf"(?:C|factor)\(`?{re.escape(variable)}`?\s*[,)]", expression) is not None
+
+
+def _names(spec: Any) -> tuple[str, ...]:
+    """Names of the columns as R gives them: `trtdrug` for formulaic's `trt[T.drug]`."""
+    names: list[str] = []
+    for term in spec.structure:
+        for name in term.columns:
+            if name == "Intercept" and str(term.term) == "1":
+                names.append(INTERCEPT)
+                continue
+            for expression in sorted((str(f.expr) for f in term.term.factors), key=len, reverse=True):
+                levels = spec.encoder_state.get(expression, (None, {}))[1].get("categories", ())
+                name = _r_name(name, expression, levels)
+            names.append(name)
+    # two columns may meet in one name, such as level "b1" of `a` and level "1" of `ab`
+    return tuple(names) if len(set(names)) == len(names) else tuple(spec.column_names)
+
+
+def _r_name(name: str, expression: str, levels: Sequence[Any]) -> str:
+    for level in levels:
+        for prefix in ("T.", "S.", "H.", "D.", ""):
+            bracketed = f"{expression}[{prefix}{level}]"
+            if bracketed in name:
+                label = f"{level:g}" if isinstance(level, float) else str(level)
+                return name.replace(bracketed, expression + label, 1)
+    return re.sub(rf"({re.escape(expression)})\[(.*?)\]", r"\1\2", name, count=1)
+
+
+def _refuse_dates(expressions: Iterable[str], frame: pd.DataFrame) -> None:
+    for name in (expression.strip("`") for expression in expressions):
+        if name in frame and frame[name].dtype.kind in "mM":
+            raise DesignError(
+                f"the covariate {name!r} holds dates or times",
+                "numbers or categories",
+                f"a numeric column, such as days since the start; or C({name}) for a level per date",
+            )
+
+
+def _as_floats(X: NDArray[Any], spec: Any) -> Array:
+    try:
+        return np.ascontiguousarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DesignError(
+            f"a term that is not numeric, of type {X.dtype}, among {', '.join(map(str, spec.column_names))}",
+            "terms that are numeric or categorical",
+            "C(column) for categories",
+        ) from None
+
+
+@contextmanager
+def _formulaic(text: str, error: type[DataError]) -> Iterator[list[warnings.WarningMessage]]:
+    """Formulaic's errors as ours; its warnings recorded, NumPy's silent (the values are checked afterwards)."""
+    from formulaic.errors import FormulaicError, FormulaSyntaxError
+
+    with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
+        warnings.simplefilter("always")
+        try:
+            yield caught
+        except FormulaSyntaxError as problem:
+            raise FormulaError(
+                f"{_first_line(problem)} (in {text!r})", "terms joined by +, -, * or :", "y ~ x1 + x2 + x1:x2"
+            ) from problem
+        except (FormulaicError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as problem:
+            if isinstance(problem, DataError):
+                raise
+            raise error(
+                f"{_first_line(problem)} (in {text!r})",
+                "terms that can be computed from the columns",
+                "check the arguments of the function, or compute the term as a column of the data first",
+            ) from problem
+
+
+def _first_line(problem: Exception) -> str:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).strip()
+    return plain.splitlines()[0] if plain else type(problem).__name__

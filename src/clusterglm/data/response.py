@@ -1,0 +1,241 @@
+"""The response column of a model, checked against its family, and the two numbers (a, b) that each row becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaln, gammaln
+
+from clusterglm.data.clusters import encode
+from clusterglm.data.table import as_series, float_array
+from clusterglm.errors import ResponseError
+from clusterglm.model.arrays import Array, times
+from clusterglm.model.response.base import Response
+
+_CBIND = "cbind(successes, failures) ~ ... for grouped data"
+_SHOWN = 5  # levels that an error names
+
+
+@dataclass(frozen=True)
+class ResponseValues:
+    """A response before weights.
+
+    Attributes
+    ----------
+    successes : ndarray, shape (n,)
+        Binomial: number of successes; Poisson: count. NaN where missing.
+    trials : ndarray, shape (n,)
+        Binomial: number of trials, 1 for a single column; Poisson: 1. NaN where a part of cbind is missing.
+    levels : tuple of str, or None
+        For a column of two levels: (failure, success).
+    """
+
+    successes: Array
+    trials: Array
+    levels: tuple[str, str] | None
+
+
+def parse_response(values: object, response: Response, name: str) -> ResponseValues:
+    """Read a response of one column.
+
+    Parameters
+    ----------
+    values : narwhals Series or array-like, shape (n,)
+        Binomial: 0/1, bool, or two levels (strings in sorted order, categories in their own): the second is the
+        success. Poisson: whole numbers from 0 on.
+    response : Response
+    name : str
+        What errors call it.
+
+    Raises
+    ------
+    ResponseError
+        When a value does not fit the family; it names the value and its row, counted from 0.
+    """
+    series = as_series(values, f"the response {name!r}", ResponseError)
+    numbers = _numbers(series)
+    if response.family == "poisson":
+        if numbers is None:
+            raise _wrong_type(series, name, "counts", _poisson_advice(series))
+        _check_counts(numbers, name, f"whole numbers from 0 on for family={response.family!r}")
+        return ResponseValues(numbers, np.ones(len(numbers)), None)
+    if numbers is None:
+        if not _is_text(series):
+            raise _wrong_type(series, name, "0/1, bools or two levels", "recode it, or name the column you mean")
+        return _two_levels(series, name)
+    _check_zero_one(numbers, name, response.family)
+    return ResponseValues(numbers, np.ones(len(numbers)), None)
+
+
+def parse_cbind(successes: object, failures: object, names: Sequence[str]) -> ResponseValues:
+    """Read `cbind(successes, failures)`.
+
+    Parameters
+    ----------
+    successes, failures : narwhals Series or array-like, shape (n,)
+        Whole numbers from 0 on; bools count as 0/1. Rows without trials are allowed.
+    names : sequence of two str
+        What errors call them.
+
+    Raises
+    ------
+    ResponseError
+        When a value is not a count, or the lengths differ.
+    """
+    parts = []
+    for values, name, part in zip((successes, failures), names, ("successes", "failures"), strict=True):
+        series = as_series(values, f"the response {name!r}", ResponseError)
+        numbers = _numbers(series)
+        if numbers is None:
+            raise _wrong_type(series, name, f"whole numbers of {part}", _CBIND)
+        _check_counts(numbers, name, f"whole numbers of {part} from 0 on", second=part == "failures")
+        parts.append(numbers)
+    good, bad = parts
+    if len(good) != len(bad):
+        raise ResponseError(
+            f"{len(good)} values of {names[0]!r} and {len(bad)} of {names[1]!r}", "one of each per row", "check both"
+        )
+    trials = good + bad
+    return ResponseValues(np.where(np.isnan(trials), np.nan, good), trials, None)
+
+
+def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tuple[Array, Array, Array]:
+    """The numbers that the likelihood knows a row by.
+
+    Parameters
+    ----------
+    values : ResponseValues
+    weights : ndarray, shape (n,)
+        Case weights.
+    response : Response
+
+    Returns
+    -------
+    a, b : ndarray, shape (n,)
+        Binomial: w successes, w failures; Poisson: w count, w.
+    constants : ndarray, shape (n,)
+        What the kernel leaves out of the weighted log-probability: binomial w log choose(trials, successes),
+        Poisson -w log(count!).
+    """
+    y, n = values.successes, values.trials
+    if response.family == "poisson":
+        return weights * y, np.array(weights, dtype=np.float64), times(weights, -gammaln(y + 1.0))
+    constants = np.zeros(len(y))
+    grouped = np.flatnonzero(~(n <= 1.0))  # a single trial has no coefficient; NaN stays NaN
+    if len(grouped) > 0:
+        m, k = n[grouped], y[grouped]
+        # log choose(m, k) = -log((m + 1) B(k + 1, m - k + 1)); exactly 0 at both ends
+        choose = np.where((k == 0.0) | (k == m), 0.0, -np.log1p(m) - betaln(k + 1.0, m - k + 1.0))
+        constants[grouped] = times(weights[grouped], choose)
+    return weights * y, weights * (n - y), constants
+
+
+def _numbers(series: nw.Series[Any]) -> Array | None:
+    """Numbers or bools as float64, NaN where missing; None for any other type."""
+    dtype = series.dtype
+    if dtype.is_numeric() or isinstance(dtype, nw.Boolean):
+        return float_array(series)
+    if isinstance(dtype, nw.Object):
+        import pandas as pd
+
+        items = series.to_list()
+        kind = pd.api.types.infer_dtype(items, skipna=True)
+        if kind in ("boolean", "integer", "floating", "mixed-integer-float", "decimal"):
+            return np.array([np.nan if pd.isna(item) else float(item) for item in items], dtype=np.float64)
+    return None
+
+
+def _is_text(series: nw.Series[Any]) -> bool:
+    if isinstance(series.dtype, (nw.String, nw.Categorical, nw.Enum)):
+        return True
+    if not isinstance(series.dtype, nw.Object):
+        return False
+    import pandas as pd
+
+    return bool(pd.api.types.infer_dtype(series.to_list(), skipna=True) in ("string", "empty"))
+
+
+def _two_levels(series: nw.Series[Any], name: str) -> ResponseValues:
+    found = encode(series)
+    codes, levels = found.codes, [str(label) for label in found.labels]
+    if len(levels) != 2:
+        rows = [int(np.argmax(codes == k)) for k in range(min(len(levels), _SHOWN))]
+        shown = ", ".join(f"{levels[k]!r} (row {row})" for k, row in enumerate(rows))
+        more = f" and {len(levels) - _SHOWN} more" if len(levels) > _SHOWN else ""
+        if len(levels) > 2:
+            advice = f"make it 0/1 first: a column that says whether {name} is {levels[-1]!r}"
+        elif len(levels) == 1:
+            advice = f"check the data and the subset: with every response {levels[0]!r} there is nothing to explain"
+        else:
+            advice = "check the column: every value is missing"
+        count = f"{len(levels)} level{'' if len(levels) == 1 else 's'}" if levels else "no value at all"
+        raise ResponseError(
+            f"the response {name!r} with {count}" + (f": {shown}{more}" if levels else ""),
+            "two levels, the second of them the success, or 0/1",
+            advice,
+        )
+    successes = np.where(codes < 0, np.nan, codes.astype(np.float64))
+    return ResponseValues(successes, np.ones(len(codes)), (levels[0], levels[1]))
+
+
+def _check_zero_one(y: Array, name: str, family: str) -> None:
+    bad = ~((y == 0.0) | (y == 1.0) | np.isnan(y))
+    if not bad.any():
+        return
+    present = np.unique(y[~np.isnan(y)])
+    wrong = y[bad]
+    if not np.isfinite(wrong).all():
+        bad = np.isinf(y)
+        advice = "correct these rows, or make them missing to have them dropped"
+    elif wrong.min() < 0:
+        bad = y < 0
+        advice = f"recode it, for instance ({name} > 0)" if len(present) == 2 else "correct these rows"
+    elif np.any(wrong % 1 != 0):
+        bad = bad & (y % 1 != 0)
+        advice = f"{_CBIND}: counts, in place of a proportion"
+    elif len(present) == 2:
+        advice = f"make it 0/1 first: {name} - {present[0]:g}" if present[1] - present[0] == 1 else "make it 0/1 first"
+    else:
+        advice = f"{_CBIND}, or family='poisson' for counts"
+    raise _wrong_value(y, bad, name, f"0 or 1 for family={family!r}", advice)
+
+
+def _check_counts(y: Array, name: str, needed: str, *, second: bool = False) -> None:
+    infinite, negative = np.isinf(y), y < 0
+    with np.errstate(invalid="ignore"):
+        fractional = ~(infinite | np.isnan(y)) & (y != np.floor(y))
+    if infinite.any():
+        raise _wrong_value(y, infinite, name, needed, "correct these rows, or make them missing to have them dropped")
+    if negative.any():
+        advice = "the failures, not the trials: cbind(s, n - s)" if second else "check the column; counts have no sign"
+        raise _wrong_value(y, negative, name, needed, advice)
+    if fractional.any():
+        advice = "counts themselves; a rate per exposure is a count with offset(log(exposure))"
+        raise _wrong_value(y, fractional, name, needed, _CBIND if "whole numbers of" in needed else advice)
+
+
+def _wrong_value(y: Array, bad: NDArray[np.bool_], name: str, needed: str, advice: str) -> ResponseError:
+    row, count = int(np.argmax(bad)), int(np.count_nonzero(bad))
+    more = f", and {count - 1} more such row{'' if count == 2 else 's'}" if count > 1 else ""
+    return ResponseError(f"the response {name!r} is {y[row]:.10g} in row {row} (counted from 0){more}", needed, advice)
+
+
+def _wrong_type(series: nw.Series[Any], name: str, needed: str, advice: str) -> ResponseError:
+    present = np.flatnonzero(~np.asarray(series.is_null().to_numpy(), dtype=bool))
+    example = ""
+    if len(present) > 0:
+        row = int(present[0])
+        value = series.to_list()[row] if isinstance(series.dtype, nw.Object) else series[row]
+        example = f", such as {value!r} in row {row} (counted from 0)"
+    return ResponseError(f"the response {name!r} of type {series.dtype}{example}", needed, advice)
+
+
+def _poisson_advice(series: nw.Series[Any]) -> str:
+    if _is_text(series):
+        return "family='binomial' for a column of two levels, or convert the column to numbers"
+    return "convert the column to numbers, or name the column you mean"

@@ -1,0 +1,96 @@
+"""Every error and warning of the package.
+
+An error says what was got, what was needed and what to try; whoever catches one finds the three parts as attributes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ClusterGLMError(Exception):
+    """Base of every error that clusterglm raises on purpose.
+
+    Parameters
+    ----------
+    got : str
+        What was found.
+    needed : str
+        What would have been right.
+    advice : str
+        What to try.
+    """
+
+    def __init__(self, got: str, needed: str, advice: str) -> None:
+        super().__init__(got, needed, advice)
+        self.got = got
+        self.needed = needed
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.got}\n  needed: {self.needed}\n  try:    {self.advice}"
+
+
+class OptionError(ClusterGLMError, ValueError):
+    """An argument has a value that is not among the allowed ones."""
+
+
+class DataError(ClusterGLMError, ValueError):
+    """The data cannot be used as they are: a column, a value, a file."""
+
+
+class FormulaError(DataError):
+    """The formula cannot be read, or names what the data do not have."""
+
+
+class ResponseError(DataError):
+    """The response does not fit the family."""
+
+
+class ClusterError(DataError):
+    """The clusters cannot carry the model: missing, only one, or sigma not identified."""
+
+
+class DesignError(DataError):
+    """The design matrix cannot be used: constant or collinear columns, or no finite maximum."""
+
+
+class SeparationError(DesignError):
+    """Covariates separate the responses perfectly: the maximum lies at infinity."""
+
+
+class UnseenLevelError(DataError):
+    """New data hold a level that the fit has not seen."""
+
+
+class FitInterrupted(ClusterGLMError, KeyboardInterrupt):
+    """The user stopped a fit."""
+
+
+class ClusterGLMWarning(UserWarning):
+    """Base of every warning that clusterglm gives."""
+
+
+class ConvergenceWarning(ClusterGLMWarning):
+    """The optimisation ended before it reached its tolerance; the text says what to do."""
+
+
+class AccuracyWarning(ClusterGLMWarning):
+    """The integration error is larger than asked for."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """The sentence 'did you mean ...?' for a mistyped name, or an empty string."""
+    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def check_option(argument: str, value: object, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of the `allowed` strings; raise `OptionError` that lists them otherwise."""
+    names = list(allowed)
+    if isinstance(value, str) and value in names:
+        return value
+    listed = ", ".join(repr(name) for name in names)
+    hint = nearest(value, names) if isinstance(value, str) else ""
+    raise OptionError(f"{argument}={value!r}", f"one of {listed}", f"{hint}pass one of the allowed values as {argument}=")

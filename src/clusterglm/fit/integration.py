@@ -1,0 +1,175 @@
+"""quadrature="auto": for each cluster the cheapest rule that is accurate enough at the estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.rules import Part, Plan, Rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.quadrature import Quadrature
+
+_HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside
+_WIDE = 16.0  # for clusters whose intercept lies far out
+TRAPEZOID = tuple(Rule(n, _HALF_WIDTH) for n in (33, 49, 65, 97, 129, 193, 257, 513, 1025))
+HERMITE = tuple(Rule(n) for n in (8, 12, 16, 24, 32, 48, 64, 96))
+WIDE = tuple(Rule(n, _WIDE) for n in (257, 513, 1025, 2049))
+RULES = TRAPEZOID + HERMITE + WIDE  # a cluster's rule is kept as its number in here
+_SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
+_ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
+
+
+@dataclass(frozen=True)
+class IntegrationReport:
+    """How the integrals were computed, and how well.
+
+    Parameters
+    ----------
+    requested : Quadrature
+        What the user asked for.
+    scale : {"normal", "density"}
+        Scale of the adaptive rules.
+    nodes : int
+        Largest number of nodes of any cluster.
+    rules : tuple of (str, int)
+        Each rule in words and the number of clusters it served.
+    error : float
+        Estimated absolute error of the log-likelihood: the sum over clusters of what the next finer rule changes; nan
+        where it was not estimated.
+    """
+
+    requested: Quadrature
+    scale: str
+    nodes: int
+    rules: tuple[tuple[str, int], ...]
+    error: float
+
+    @property
+    def accurate(self) -> bool:
+        """Whether the error is within what was asked for; always true for a rule that the user fixed."""
+        return self.requested.kind != "auto" or self.error <= self.requested.tolerance
+
+
+def report(plan: Plan, error: float, requested: Quadrature, scale: str, n_clusters: int) -> IntegrationReport:
+    """Describe a plan."""
+    rules = tuple((str(part.rule), part.count(n_clusters)) for part in plan)
+    return IntegrationReport(requested, scale, max(part.rule.nodes for part in plan), rules, error)
+
+
+def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, unimodal: bool) -> tuple[Plan, float]:
+    """Choose rules at `theta`.
+
+    Parameters
+    ----------
+    likelihood : MarginalLikelihood
+    theta : ndarray, shape (q,)
+        Where the rules must be accurate.
+    tolerance : float
+        Bound of the sum of the clusters' errors.
+    unimodal : bool
+        Whether no cluster's integrand can have two modes; if one can, adaptive rules, which see only one of them,
+        are left for clusters that the trapezoid rule cannot resolve.
+
+    Returns
+    -------
+    plan : Plan
+    error : float
+        Sum over clusters of the estimated errors.
+
+    Notes
+    -----
+    The error of a rule is taken to be the change to the next finer one. A large data set is served in two steps: rules
+    are tried on a sample of its clusters, the cheapest one that suits nearly all of them is checked on all, and the
+    rest get rules one by one.
+    """
+    m = likelihood.n_clusters
+    each = tolerance / m
+    everything = np.arange(m, dtype=np.int64)
+    if m <= 2 * _SAMPLE:
+        chosen, errors = _ladder(likelihood, theta, everything, each, unimodal)
+        return _as_plan(chosen), float(errors.sum())
+    sample = everything[:: m // _SAMPLE]
+    chosen, _ = _ladder(likelihood, theta, sample, each, unimodal)
+    rule = _most_useful(chosen)
+    errors = _error(likelihood, theta, rule, each)
+    rest = np.flatnonzero(errors > each)
+    rules = np.full(m, RULES.index(rule))
+    if len(rest) > 0:
+        rules[rest], errors[rest] = _ladder(likelihood, theta, rest, each, unimodal)
+    return _as_plan(rules), float(errors.sum())
+
+
+def _ladder(
+    likelihood: MarginalLikelihood, theta: Array, clusters: NDArray[np.int64], each: float, unimodal: bool
+) -> tuple[NDArray[np.int64], Array]:
+    """For each cluster the first rule whose error is at most `each` or nothing but rounding; else the best of all."""
+    rules = np.zeros(len(clusters), dtype=np.int64)
+    errors = np.full(len(clusters), np.inf)
+    for family in _families(unimodal):
+        open_ = np.flatnonzero(errors > each)
+        if len(open_) == 0:
+            break
+        values, ends = likelihood.cluster_values(theta, family[0], clusters[open_])
+        for rule, finer in pairwise(family):
+            better, ends_finer = likelihood.cluster_values(theta, finer, clusters[open_])
+            change = _change(values, better, ends, ends_finer, each)
+            improved = change < errors[open_]
+            errors[open_[improved]], rules[open_[improved]] = change[improved], RULES.index(rule)
+            still = change > each
+            open_, values, ends = open_[still], better[still], ends_finer[still]
+            if len(open_) == 0:
+                break
+    return rules, errors
+
+
+def _change(values: Array, better: Array, ends: Array, ends_finer: Array, each: float) -> Array:
+    """Estimated errors: the change to the finer rule and what lies at the ends, unless that is rounding alone."""
+    change: Array = np.abs(better - values) + np.maximum(ends, ends_finer)
+    return np.where(change <= _ROUNDING * (1.0 + np.abs(better)), np.minimum(change, each), change)
+
+
+def _families(unimodal: bool) -> Iterator[tuple[Rule, ...]]:
+    """Rules in the order in which they are tried: cheap ones first; what could miss a mode, last."""
+    if unimodal:
+        yield TRAPEZOID[:4]
+        yield HERMITE
+        yield TRAPEZOID[3:]
+    else:
+        yield TRAPEZOID
+        yield HERMITE
+    yield WIDE
+
+
+def _error(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float) -> Array:
+    """Estimated error of every cluster under one rule."""
+    values, ends = likelihood.cluster_values(theta, rule, None)
+    better, ends_finer = likelihood.cluster_values(theta, _next(rule), None)
+    return _change(values, better, ends, ends_finer, each)
+
+
+def _next(rule: Rule) -> Rule:
+    for family in (TRAPEZOID, HERMITE, WIDE):
+        if rule in family[:-1]:
+            return family[family.index(rule) + 1]
+    raise AssertionError(f"{rule} is the finest of its kind")
+
+
+def _most_useful(numbers: NDArray[np.int64]) -> Rule:
+    """Of the kind that serves most of the sample, the rule that is fine enough for 98% of those."""
+    rules = [RULES[number] for number in numbers]
+    fixed = [rule for rule in rules if rule.half_width == _HALF_WIDTH]
+    adaptive = [rule for rule in rules if rule.adaptive]
+    ordered = sorted(max(fixed, adaptive, key=len), key=lambda rule: rule.nodes)
+    return ordered[int(0.98 * (len(ordered) - 1))] if ordered else TRAPEZOID[0]
+
+
+def _as_plan(numbers: NDArray[np.int64]) -> Plan:
+    used = np.unique(numbers)
+    if len(used) == 1:
+        return (Part(RULES[used[0]]),)
+    return tuple(Part(RULES[number], np.flatnonzero(numbers == number)) for number in used)

@@ -1,0 +1,240 @@
+"""Maximisation by Newton's method with the exact Hessian inside a trust region (Nocedal and Wright 2006, chapter 4).
+
+One solver for every likelihood of the package. Convergence is judged by the Newton decrement, sqrt(score' (-Hessian)^-1
+score): the length of the step that is left, in units of the estimates' standard errors, whatever the covariates' units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import eigh
+
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+
+_ADVICE = {
+    "converged": "converged: the gradient is zero to the tolerance and the Hessian negative definite",
+    "max_iter": "stopped at the iteration limit before converging: raise Control(max_iter=), or give start values",
+    "stalled": "stopped where no step raises the log-likelihood but the gradient is above the tolerance: look "
+    "for covariates that nearly determine the response, or loosen Control(tol=)",
+    "interrupted": "stopped by the progress callback before converging: the estimates are the last iteration's",
+}
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One step of the optimiser.
+
+    Parameters
+    ----------
+    iteration : int
+        From 0, the start.
+    loglik : float
+        Objective (log-likelihood up to a constant).
+    gradient_norm : float
+        Newton decrement, in standard-error units; nan where the Hessian is not negative definite.
+    step_norm : float
+        Euclidean length of the step that led here.
+    radius : float
+        Trust-region radius.
+    """
+
+    iteration: int
+    loglik: float
+    gradient_norm: float
+    step_norm: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """The optimiser's whole story.
+
+    Parameters
+    ----------
+    status : {"converged", "max_iter", "stalled", "interrupted"}
+        How it ended.
+    message : str
+        The same in words, with what to do.
+    iterations, evaluations : int
+        Accepted steps, and evaluations of the likelihood with its derivatives.
+    gradient_norm : float
+        At the end, in standard-error units.
+    trace : tuple of Iteration
+        Every accepted step.
+    """
+
+    status: str
+    message: str
+    iterations: int
+    evaluations: int
+    gradient_norm: float
+    trace: tuple[Iteration, ...]
+
+    @property
+    def converged(self) -> bool:
+        """Whether the status is "converged"."""
+        return self.status == "converged"
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """Where the optimiser stopped: the point, the likelihood there, and how it got there."""
+
+    theta: Array
+    evaluation: Evaluation
+    optimization: Optimization
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The quadratic model at a point, in the eigenvectors of the negative Hessian."""
+
+    curvatures: Array
+    vectors: Array
+    gradient: Array  # in those eigenvectors
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> _Model:
+        curvatures, vectors = eigh(-evaluation.hessian)
+        return cls(curvatures, vectors, vectors.T @ evaluation.score)
+
+    @property
+    def concave(self) -> bool:
+        return bool(self.curvatures[0] > 1e-13 * max(self.curvatures[-1], 1e-300))
+
+    @property
+    def decrement(self) -> float:
+        return float(np.sqrt(np.sum(self.gradient**2 / self.curvatures))) if self.concave else np.nan
+
+    def step(self, radius: float) -> tuple[Array, float]:
+        """The model's maximum within `radius`, and the increase it promises."""
+        z = self._solve(0.0) if self.concave else None
+        if z is None or np.linalg.norm(z) > radius:
+            z = self._on_the_rim(radius)
+        promise = float(self.gradient @ z - 0.5 * z @ (self.curvatures * z))
+        return self.vectors @ z, promise
+
+    def _solve(self, shift: float) -> Array:
+        z: Array = self.gradient / (self.curvatures + shift)
+        return z
+
+    def _on_the_rim(self, radius: float) -> Array:
+        """Solve |z(shift)| = radius by safeguarded Newton on 1/|z|, which is nearly linear in the shift."""
+        least = max(0.0, -float(self.curvatures[0]))
+        size = float(np.linalg.norm(self.gradient))
+        low, high = least, least + size / radius + 1e-300
+        shift = high
+        for _ in range(60):
+            z = self._solve(shift)
+            norm = float(np.linalg.norm(z))
+            if not np.isfinite(norm) or norm > radius:
+                low = shift
+            else:
+                high = shift
+            if abs(norm - radius) <= 1e-3 * radius:
+                return z
+            slope = -float(np.sum(z * z / (self.curvatures + shift))) / norm if norm > 0.0 else 0.0
+            proposal = shift - (norm / radius - 1.0) * norm / slope if slope < 0.0 else low
+            shift = proposal if low < proposal < high else 0.5 * (low + high)
+        z = self._solve(high)
+        missing = radius**2 - float(z @ z)
+        if not self.concave and missing > 0.0:  # the hard case: fill up along the direction of least curvature
+            z[0] += np.copysign(np.sqrt(missing), z[0])
+        return z
+
+
+def maximize(
+    objective: Callable[[Array], Evaluation],
+    start: Array,
+    control: Control,
+    *,
+    tolerance: float | None = None,
+    radius: float = 2.0,
+    reflect: Callable[[Array], Array] | None = None,
+    begin: Evaluation | None = None,
+) -> Maximum:
+    """Maximise a log-likelihood.
+
+    Parameters
+    ----------
+    objective : callable
+        theta -> Evaluation.
+    start : ndarray, shape (q,)
+        First point; the objective must be finite there.
+    control : Control
+        Limits, tolerance and progress callback.
+    tolerance : float, optional
+        Instead of `control.tol`.
+    radius : float
+        First trust-region radius, in the units of theta.
+    reflect : callable, optional
+        Maps a trial point to one of equal likelihood inside the parameter space (sigma to |sigma|).
+    begin : Evaluation, optional
+        The evaluation at `start`, if it is known.
+
+    Returns
+    -------
+    Maximum
+
+    Notes
+    -----
+    1. Maximise the quadratic model within the radius. 2. Accept the step if the log-likelihood rises by at least 1e-4
+    of what the model promised. 3. Widen or narrow the radius by how true the promise was. 4. Stop when the Newton
+    decrement is below the tolerance, or when rounding hides any further rise.
+    """
+    limit = control.tol if tolerance is None else tolerance
+    theta = np.array(start, dtype=np.float64)
+    current = objective(theta) if begin is None else begin
+    evaluations = 0 if begin is not None else 1
+    model = _Model.of(current)
+    trace = [Iteration(0, current.value, model.decrement, 0.0, radius)]
+    status = "max_iter"
+    iteration = 0
+    while True:
+        if model.concave and model.decrement <= limit:
+            status = "converged"
+            break
+        if iteration >= control.max_iter:
+            break
+        step, promise = model.step(radius)
+        trial_theta = theta + step
+        trial = objective(trial_theta)
+        evaluations += 1
+        rise = trial.value - current.value
+        noise = 1e-13 * (1.0 + abs(current.value))
+        length = float(np.linalg.norm(step))
+        usable = bool(np.isfinite(trial.value) and np.isfinite(trial.score).all() and np.isfinite(trial.hessian).all())
+        # Near the maximum the rise drowns in rounding: there the gradient decides.
+        drowned = usable and promise < 1e3 * noise and rise > -1e3 * noise
+        ratio = 1.0 if drowned else (rise / promise if usable and promise > 0.0 else -1.0)
+        if ratio < 1e-4:
+            radius = 0.25 * length
+            if radius < 1e-12 * (1.0 + float(np.linalg.norm(theta))):
+                status = "stalled"
+                break
+            continue
+        if ratio > 0.75 and length > 0.8 * radius:
+            radius = min(2.5 * radius, 1e6)
+        elif ratio < 0.25:
+            radius = 0.5 * length
+        previous = model.decrement
+        theta, current = (trial_theta if reflect is None else reflect(trial_theta)), trial
+        if reflect is not None and not np.array_equal(theta, trial_theta):
+            current = objective(theta)
+            evaluations += 1
+        model = _Model.of(current)
+        iteration += 1
+        trace.append(Iteration(iteration, current.value, model.decrement, length, radius))
+        if control.progress is not None and control.progress(trace[-1]) is False:
+            status = "interrupted"
+            break
+        if drowned and model.concave and model.decrement >= 0.5 * previous and model.decrement <= 1e-5:
+            status = "converged"  # as far as the arithmetic goes
+            break
+    message = _ADVICE[status]
+    return Maximum(theta, current, Optimization(status, message, iteration, evaluations, model.decrement, tuple(trace)))

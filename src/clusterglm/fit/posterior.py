@@ -1,0 +1,81 @@
+"""What the data say of each cluster's intercept, given the estimates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from clusterglm.data.prepare import ModelData
+
+from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.rules import Plan
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.response.base import Response
+
+
+@dataclass(frozen=True)
+class Intercepts:
+    """Posterior of the random intercepts, on the scale of the linear predictor.
+
+    Parameters
+    ----------
+    modes, means, sds : ndarray, shape (m,)
+        Mode, mean and standard deviation. Infinite where the moment does not exist: Cauchy intercepts (or Student-t
+        ones of few degrees of freedom) of clusters whose responses do not bound them on one side.
+    """
+
+    modes: Array
+    means: Array
+    sds: Array
+
+
+def posterior_intercepts(
+    data: ModelData,
+    response: Response,
+    distribution: Distribution,
+    theta: Array,
+    plan: Plan,
+    scale: str,
+    threads: int = 1,
+) -> Intercepts:
+    """Mode, mean and standard deviation of every cluster's intercept.
+
+    Parameters
+    ----------
+    data, response, distribution : ModelData, Response, Distribution
+        The model.
+    theta : ndarray, shape (p + 1,)
+        (beta, sigma) on the user's scale.
+    plan, scale : Plan, str
+        Quadrature rules of the fit; they serve the moments too.
+    threads : int
+        Threads of the core.
+    """
+    m, p = data.n_clusters, data.X.shape[1]
+    sigma = float(theta[-1])
+    if sigma == 0.0:
+        return Intercepts(np.zeros(m), np.zeros(m), np.zeros(m))
+    problem = core_problem(data.X, data, response)
+    means, sds = MarginalLikelihood(problem, m, p, distribution, scale, threads).posterior(theta, plan)
+    # The mode depends on the scale of integration; the intercept's own is the density's.
+    modes = sigma * MarginalLikelihood(problem, m, p, distribution, "density", threads).modes(theta)
+    return Intercepts(modes, *_existing_moments(means, sds, data, distribution))
+
+
+def _existing_moments(means: Array, sds: Array, data: ModelData, distribution: Distribution) -> tuple[Array, Array]:
+    """Posterior moments that do not exist become infinite.
+
+    Where the likelihood tends to a constant as the intercept goes to infinity (no failures; on the other side no
+    successes or no counts), the posterior has the tail of the distribution and only its moments.
+    """
+    order = distribution.moment_order
+    if order > 2.0:
+        return means, sds
+    no_upper = np.add.reduceat(data.b, data.starts[:-1]) == 0.0
+    no_lower = np.add.reduceat(data.a, data.starts[:-1]) == 0.0
+    sds = np.where(no_upper | no_lower, np.inf, sds)
+    if order <= 1.0:
+        means = np.where(no_upper, np.inf, np.where(no_lower, -np.inf, means))
+    return means, sds

@@ -1,0 +1,349 @@
+"""Maximum likelihood of the random-intercept model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from clusterglm.data.prepare import ModelData
+
+from clusterglm import _core
+from clusterglm.errors import ClusterError, OptionError
+from clusterglm.fit.integration import IntegrationReport, choose_plan, report
+from clusterglm.fit.newton import Maximum, Optimization, maximize
+from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates
+from clusterglm.fit.posterior import Intercepts, posterior_intercepts
+from clusterglm.fit.standardise import Standardisation, standardise
+from clusterglm.fit.start import start_coefficients, start_sigma
+from clusterglm.likelihood.evaluation import Evaluation, core_problem
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.pooled import cluster_sums
+from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.response.base import Response
+
+_ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the maximum
+_ROUGH_TOLERANCE = 3e-3  # in standard errors
+_REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
+_NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
+_BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
+
+
+@dataclass(frozen=True)
+class RandomEffectsFit:
+    """Estimates of a random-intercept model, on the user's scale.
+
+    Parameters
+    ----------
+    beta : ndarray, shape (p,)
+        Regression coefficients.
+    sigma : float
+        Scale of the random intercept, not negative; exactly 0 where that is the maximum.
+    covariance : ndarray, shape (p + 1, p + 1)
+        Inverse observed information of (beta, sigma). Rows of sigma are nan at the boundary and where sigma was fixed.
+    hessian : ndarray, shape (p + 1, p + 1)
+        Of the log-likelihood at the estimate.
+    loglik : float
+        Full, normalised log-likelihood.
+    optimization : Optimization
+    integration : IntegrationReport
+    pooled : PooledFit
+        The same model without random intercepts.
+    boundary, sigma_fixed : bool
+        Whether sigma = 0 is the maximum; whether sigma was held fixed.
+    data : ModelData
+        What was fitted; the posterior of the intercepts is computed from it when first asked for.
+    distribution : Distribution
+    response : Response
+    plan : tuple of Part
+        The quadrature rules in use.
+    """
+
+    beta: Array
+    sigma: float
+    covariance: Array
+    hessian: Array
+    loglik: float
+    optimization: Optimization
+    integration: IntegrationReport
+    pooled: PooledFit
+    boundary: bool
+    sigma_fixed: bool
+    data: ModelData
+    distribution: Distribution
+    response: Response
+    plan: Plan
+
+    @property
+    def theta(self) -> Array:
+        """(beta, sigma), shape (p + 1,)."""
+        return np.append(self.beta, self.sigma)
+
+    @cached_property
+    def intercepts(self) -> Intercepts:
+        """Posterior mode, mean and standard deviation of every cluster's intercept."""
+        return posterior_intercepts(
+            self.data, self.response, self.distribution, self.theta, self.plan, self.integration.scale
+        )
+
+    @property
+    def modes(self) -> Array:
+        """Posterior modes of the intercepts, shape (m,)."""
+        return self.intercepts.modes
+
+    @property
+    def means(self) -> Array:
+        """Posterior means of the intercepts, shape (m,)."""
+        return self.intercepts.means
+
+    @property
+    def sds(self) -> Array:
+        """Posterior standard deviations of the intercepts, shape (m,)."""
+        return self.intercepts.sds
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What the steps of a fit share: data, likelihood and settings, all on the standardised scale."""
+
+    data: ModelData
+    response: Response
+    distribution: Distribution
+    scale: str
+    control: Control
+    standard: Standardisation
+    problem: _core.Problem
+    likelihood: MarginalLikelihood
+
+
+def fit_random_effects(
+    data: ModelData,
+    response: Response,
+    distribution: Distribution,
+    quadrature: Quadrature,
+    scale: str,
+    start: Array | None,
+    sigma: float | None,
+    fix_sigma: bool,
+    control: Control,
+) -> RandomEffectsFit:
+    """Fit by full Newton steps on the exact Hessian of the approximated likelihood.
+
+    Parameters
+    ----------
+    data : ModelData
+    response, distribution, quadrature, scale, control
+        The model and how to fit it.
+    start : ndarray, shape (p,), optional
+        Starting coefficients; by default from the pooled fit.
+    sigma : float, optional
+        Starting value of sigma, or its value if `fix_sigma`.
+    fix_sigma : bool
+        Hold sigma at the value given.
+
+    Raises
+    ------
+    ClusterError
+        When sigma is not identified or has no finite maximum.
+    SeparationError
+        When covariates separate the responses.
+    """
+    _check_sigma(sigma, fix_sigma)
+    if not fix_sigma:
+        refuse_homogeneous_clusters(data, response)
+    standard = standardise(data.X, data.intercept)
+    problem = core_problem(standard.X, data, response)
+    pooled = pooled_estimates(problem, standard, data, response, replace(control, progress=None))
+    if fix_sigma and sigma == 0.0:
+        return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=True)
+    p = data.X.shape[1]
+    likelihood = MarginalLikelihood(problem, data.n_clusters, p, distribution, scale, control.threads)
+    task = _Task(data, response, distribution, scale, control, standard, problem, likelihood)
+    theta = _start(task, pooled, start, sigma)
+    maximum, plan, integration = _maximise(task, theta, quadrature, fix_sigma)
+    loglik = maximum.evaluation.value + data.constant
+    if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik):
+        return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=False)
+    if maximum.theta[-1] > _BOUNDLESS and not fix_sigma and response.family == "binomial":
+        raise ClusterError(
+            f"sigma grew to {maximum.theta[-1]:.3g} while the log-likelihood still rose",
+            "clusters in which responses vary, so that a finite sigma is most likely",
+            "cg.fixed_effects or cg.conditional, or hold sigma with sigma=..., fix_sigma=True",
+        )
+    return _finish(task, maximum, plan, integration, pooled, loglik, fix_sigma)
+
+
+def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
+    """Raise `ClusterError` when every cluster's responses are equal: the likelihood then rises with sigma for ever."""
+    if response.family != "binomial":
+        return
+    successes = np.add.reduceat(data.a, data.starts[:-1])
+    failures = np.add.reduceat(data.b, data.starts[:-1])
+    if np.all((successes == 0.0) | (failures == 0.0)):
+        raise ClusterError(
+            f"none of the {data.n_clusters} clusters has both successes and failures",
+            "responses that vary within some clusters; otherwise the likelihood rises with sigma for ever",
+            "check that cluster= names the right column; or analyse one row per cluster with cg.pooled",
+        )
+
+
+def _check_sigma(sigma: float | None, fix_sigma: bool) -> None:
+    if sigma is not None and not (np.isfinite(sigma) and sigma >= 0.0):
+        raise OptionError(f"sigma={sigma!r}", "a finite number, not negative", "sigma=0.5, or leave it out")
+    if fix_sigma and sigma is None:
+        raise OptionError(
+            "fix_sigma=True without sigma=", "the value at which to hold sigma", "sigma=1.0, fix_sigma=True"
+        )
+
+
+def _start(task: _Task, pooled: PooledFit, start: Array | None, sigma: float | None) -> Array:
+    gamma = task.standard.inside(pooled.beta)
+    if sigma is None or sigma == 0.0:
+        S1, S2 = cluster_sums(task.problem, gamma, task.data.n_clusters, task.control.threads)
+        sigma = start_sigma(S1, S2, task.data.cluster_weights, task.distribution)
+    if start is None:
+        gamma = start_coefficients(gamma, sigma, task.distribution, task.response, task.data.intercept)
+    else:
+        values = np.asarray(start, dtype=np.float64)
+        if values.shape != gamma.shape or not np.isfinite(values).all():
+            raise OptionError(
+                f"start with shape {values.shape} and values {values}",
+                f"one finite number for each of the {len(gamma)} coefficients: {', '.join(task.data.names)}",
+                "start=None, which begins at the pooled fit",
+            )
+        gamma = task.standard.inside(values)
+    return np.append(gamma, sigma)
+
+
+def _maximise(
+    task: _Task, theta: Array, quadrature: Quadrature, fix_sigma: bool
+) -> tuple[Maximum, Plan, IntegrationReport]:
+    m = task.data.n_clusters
+    if quadrature.kind != "auto":
+        nodes = 1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1)
+        plan = single_rule(nodes)
+        maximum = _newton(task, theta, plan, fix_sigma)
+        return maximum, plan, report(plan, float("nan"), quadrature, task.scale, m)
+    # 1. near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these;
+    # 4. if they are not accurate where that led, again.
+    maximum = _newton(task, theta, single_rule(_ROUGH_NODES), fix_sigma, _ROUGH_TOLERANCE)
+    unimodal = task.distribution.code == "gaussian"
+    plan, error = choose_plan(task.likelihood, maximum.theta, quadrature.tolerance, unimodal)
+    for _ in range(_REFINEMENTS):
+        before = maximum
+        maximum = _joined(before, _newton(task, before.theta, plan, fix_sigma))
+        moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
+        if moved < 1e-3:
+            break
+        plan, error = choose_plan(task.likelihood, maximum.theta, quadrature.tolerance, unimodal)
+    return maximum, plan, report(plan, error, quadrature, task.scale, m)
+
+
+def _newton(task: _Task, theta: Array, plan: Plan, fix_sigma: bool, tolerance: float | None = None) -> Maximum:
+    likelihood = task.likelihood
+    if fix_sigma:
+        sigma = theta[-1]
+
+        def slice_at(gamma: Array) -> Evaluation:
+            full = likelihood.evaluate(np.append(gamma, sigma), plan)
+            return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
+
+        found = maximize(slice_at, theta[:-1], task.control, tolerance=tolerance)
+        at = np.append(found.theta, sigma)
+        return Maximum(at, likelihood.evaluate(at, plan), found.optimization)
+    return maximize(
+        lambda t: likelihood.evaluate(t, plan), theta, task.control, tolerance=tolerance, radius=1.0, reflect=_reflect
+    )
+
+
+def _reflect(theta: Array) -> Array:
+    """The likelihood of a symmetric scale family is even in sigma."""
+    return np.append(theta[:-1], abs(theta[-1]))
+
+
+def _joined(first: Maximum, second: Maximum) -> Maximum:
+    """One story of two runs, the second of which began where the first ended."""
+    a, b = first.optimization, second.optimization
+    shifted = tuple(replace(step, iteration=step.iteration + a.iterations) for step in b.trace)
+    story = replace(
+        b, iterations=a.iterations + b.iterations, evaluations=a.evaluations + b.evaluations, trace=a.trace + shifted
+    )
+    return replace(second, optimization=story)
+
+
+def _at_boundary(sigma: float, loglik: float, pooled: float) -> bool:
+    """Whether the model without intercepts is as likely: sigma = 0 is then no worse than what was found."""
+    noise = 1e-9 * (1.0 + abs(pooled)) if sigma < _NEGLIGIBLE else 0.0
+    return loglik <= pooled + noise
+
+
+def _without_intercepts(
+    pooled: PooledFit,
+    data: ModelData,
+    distribution: Distribution,
+    response: Response,
+    quadrature: Quadrature,
+    scale: str,
+    *,
+    fixed: bool,
+) -> RandomEffectsFit:
+    p, m = len(pooled.beta), data.n_clusters
+    covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
+    covariance[:p, :p], hessian[:p, :p] = pooled.covariance, pooled.hessian
+    plan = single_rule(1)
+    return RandomEffectsFit(
+        beta=pooled.beta,
+        sigma=0.0,
+        covariance=covariance,
+        hessian=hessian,
+        loglik=pooled.loglik,
+        optimization=pooled.optimization,
+        integration=report(plan, 0.0, quadrature, scale, m),
+        pooled=pooled,
+        boundary=not fixed,
+        sigma_fixed=fixed,
+        data=data,
+        distribution=distribution,
+        response=response,
+        plan=plan,
+    )
+
+
+def _finish(
+    task: _Task,
+    maximum: Maximum,
+    plan: Plan,
+    integration: IntegrationReport,
+    pooled: PooledFit,
+    loglik: float,
+    fix_sigma: bool,
+) -> RandomEffectsFit:
+    L = task.standard.with_sigma()
+    theta = maximum.theta
+    p = len(theta) - 1
+    if fix_sigma:
+        covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
+        inner = maximum.evaluation.hessian[:p, :p]
+        covariance[:p, :p], hessian[:p, :p] = on_user_scale(inner, task.standard.L)
+    else:
+        covariance, hessian = on_user_scale(maximum.evaluation.hessian, L)
+    return RandomEffectsFit(
+        beta=task.standard.L @ theta[:-1],
+        sigma=float(theta[-1]),
+        covariance=covariance,
+        hessian=hessian,
+        loglik=loglik,
+        optimization=maximum.optimization,
+        integration=integration,
+        pooled=pooled,
+        boundary=False,
+        sigma_fixed=fix_sigma,
+        data=task.data,
+        distribution=task.distribution,
+        response=task.response,
+        plan=plan,
+    )

@@ -1,0 +1,75 @@
+"""Centred and scaled covariates inside, the user's scale outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clusterglm.model.arrays import Array
+
+_CHUNK = 65536  # rows at a time: no temporary as large as X
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """beta = L gamma, where gamma are the coefficients of the standardised columns.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        Standardised design matrix (the user's own array where it was fit for use as it stood).
+    L : ndarray, shape (p, p)
+        Back-transformation; the identity when nothing was done.
+    """
+
+    X: Array
+    L: Array
+
+    def with_sigma(self) -> Array:
+        """The back-transformation of (gamma, sigma)."""
+        p = len(self.L)
+        full = np.eye(p + 1)
+        full[:p, :p] = self.L
+        return full
+
+    def inside(self, beta: Array) -> Array:
+        """gamma from beta."""
+        gamma: Array = np.linalg.solve(self.L, beta)
+        return gamma
+
+
+def standardise(X: Array, intercept: int | None) -> Standardisation:
+    """Centre (given an intercept) and scale the columns that need it.
+
+    Newton's method does not care for units in exact arithmetic; rounding does. A column is left alone when its mean is
+    within ten standard deviations of zero and its standard deviation between 1/30 and 30.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    intercept : int or None
+        The column of ones; without one, columns are scaled but not centred.
+    """
+    n, p = X.shape
+    mean = X.mean(axis=0)
+    if intercept is None:
+        mean = np.zeros(p)
+    square = np.zeros(p)
+    for first in range(0, n, _CHUNK):
+        block = X[first : first + _CHUNK] - mean
+        square += np.einsum("ij,ij->j", block, block)
+    sd = np.sqrt(square / n)
+    others = np.arange(p) != (-1 if intercept is None else intercept)
+    usable = others & (sd > 0.0)
+    harmless = (sd > 1 / 30) & (sd < 30.0) & (np.abs(mean) < 10.0 * sd)
+    if np.all(harmless | ~usable):
+        return Standardisation(X, np.eye(p))
+    centre, scale = np.where(usable, mean, 0.0), np.where(usable, sd, 1.0)
+    Z = np.empty_like(X)
+    for first in range(0, n, _CHUNK):
+        np.divide(X[first : first + _CHUNK] - centre, scale, out=Z[first : first + _CHUNK])
+    L = np.diag(1.0 / scale)
+    if intercept is not None:
+        L[intercept] -= centre / scale
+    return Standardisation(Z, L)

@@ -1,0 +1,1 @@
+"""theta -> value, score and Hessian of a log-likelihood, each a sum over clusters."""

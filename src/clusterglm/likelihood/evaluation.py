@@ -1,0 +1,70 @@
+"""What every likelihood gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from clusterglm import _core
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A log-likelihood at one parameter vector.
+
+    Parameters
+    ----------
+    value : float
+        Log-likelihood, without the constants that no parameter enters.
+    score : ndarray, shape (q,)
+        First derivatives.
+    hessian : ndarray, shape (q, q)
+        Second derivatives.
+    """
+
+    value: float
+    score: Array
+    hessian: Array
+
+
+class ClusterArrays(Protocol):
+    """The arrays that describe clustered data, rows sorted by cluster."""
+
+    @property
+    def starts(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """First row of each cluster and the number of rows, shape (m + 1,)."""
+
+    @property
+    def a(self) -> Array:
+        """Weighted successes or counts, shape (n,)."""
+
+    @property
+    def b(self) -> Array:
+        """Weighted failures, or weights, shape (n,)."""
+
+    @property
+    def offset(self) -> Array:
+        """Known part of the linear predictor, shape (n,)."""
+
+    @property
+    def cluster_weights(self) -> Array:
+        """Factor of each cluster's log-likelihood, shape (m,)."""
+
+
+def core_problem(X: Array, data: ClusterArrays, response: Response) -> _core.Problem:
+    """The core's view of the data; it keeps references, no copies, of contiguous float64 arrays.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        Design matrix to use with `data`, C-contiguous.
+    data : ClusterArrays
+        Everything else.
+    response : Response
+        Family and link.
+    """
+    return _core.Problem(data.starts, X, data.a, data.b, data.offset, data.cluster_weights, response.code)

@@ -1,0 +1,124 @@
+"""The marginal likelihood of a random-intercept model: theta = (beta, sigma) -> value, score, exact Hessian."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm import _core
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.location import location_map
+from clusterglm.likelihood.rules import Plan, Rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+
+
+class MarginalLikelihood:
+    """Sums of the clusters' log-integrals, each by a quadrature rule of its own.
+
+    The derivatives are those of the approximation itself, not approximations of derivatives. An instance remembers
+    where each cluster's mode was last found, which makes the next search short; that moves results by no more than the
+    search's tolerance.
+
+    Parameters
+    ----------
+    problem : Problem
+        The data.
+    n_clusters : int
+        Number of clusters, m.
+    n_coefficients : int
+        Columns of X, p.
+    distribution : Distribution
+        Of the random intercept.
+    scale : {"normal", "density"}
+        Scale on which adaptive rules integrate; trapezoid rules always use the normal scale.
+    threads : int
+        Threads of the core; results are the same bits for any number.
+    """
+
+    def __init__(
+        self,
+        problem: _core.Problem,
+        n_clusters: int,
+        n_coefficients: int,
+        distribution: Distribution,
+        scale: str,
+        threads: int = 1,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_parameters = n_coefficients + 1
+        self.threads = threads
+        self._problem = problem
+        self._adaptive_map = location_map(distribution, scale)
+        self._fixed_map = location_map(distribution, "normal")
+        self._modes = np.zeros(n_clusters)
+
+    def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
+        """Log-likelihood (without constants) at `theta`, shape (p + 1,), sigma last."""
+        value, score = 0.0, np.zeros(self.n_parameters)
+        hessian = np.zeros((self.n_parameters, self.n_parameters))
+        for part in plan:
+            more = self._call(theta, part.rule, part.clusters, order)
+            value, score, hessian = value + more.value, score + more.score, hessian + more.hessian
+        return Evaluation(value, score, hessian)
+
+    def cluster_values(self, theta: Array, rule: Rule, clusters: NDArray[np.int64] | None) -> tuple[Array, Array]:
+        """Log-likelihoods of single clusters by one rule, and the share of each integral that lies at the rule's ends.
+
+        Returns
+        -------
+        values, ends : ndarray
+            As many as `clusters`; `ends` is zero for adaptive rules, whose ends carry no meaning.
+        """
+        values, posterior = np.zeros(self.n_clusters), np.zeros((self.n_clusters, 3))
+        self._call(theta, rule, clusters, 0, values=values, posterior=posterior)
+        chosen = slice(None) if clusters is None else clusters
+        ends = np.zeros(len(values[chosen])) if rule.adaptive else posterior[chosen, 2]
+        return values[chosen], ends
+
+    def cluster_scores(self, theta: Array, plan: Plan) -> Array:
+        """Each cluster's (weighted) score, shape (m, p + 1)."""
+        scores = np.zeros((self.n_clusters, self.n_parameters))
+        for part in plan:
+            self._call(theta, part.rule, part.clusters, 1, scores=scores)
+        return scores
+
+    def posterior(self, theta: Array, plan: Plan) -> tuple[Array, Array]:
+        """Mean and standard deviation of each cluster's intercept given its data, shape (m,) each."""
+        posterior = np.zeros((self.n_clusters, 3))
+        for part in plan:
+            self._call(theta, part.rule, part.clusters, 0, posterior=posterior)
+        return posterior[:, 0], posterior[:, 1]
+
+    def modes(self, theta: Array) -> Array:
+        """Mode on the scale of integration of every cluster, as found by the Laplace rule at `theta`, shape (m,)."""
+        self._call(theta, Rule(1), None, 0)
+        return self._modes.copy()
+
+    def _call(
+        self,
+        theta: Array,
+        rule: Rule,
+        clusters: NDArray[np.int64] | None,
+        order: int,
+        values: Array | None = None,
+        scores: Array | None = None,
+        posterior: Array | None = None,
+    ) -> Evaluation:
+        score, hessian = np.zeros(self.n_parameters), np.zeros((self.n_parameters, self.n_parameters))
+        value = _core.marginal(
+            self._problem,
+            self._adaptive_map if rule.adaptive else self._fixed_map,
+            rule.core,
+            np.ascontiguousarray(theta),
+            order,
+            clusters,
+            self._modes,
+            score,
+            hessian,
+            values,
+            scores,
+            posterior,
+            self.threads,
+        )
+        return Evaluation(value, score, hessian)

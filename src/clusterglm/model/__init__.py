@@ -1,0 +1,1 @@
+"""What can be fitted, as plain descriptions: responses, random-effect distributions, quadrature and control."""

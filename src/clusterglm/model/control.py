@@ -1,0 +1,65 @@
+"""Settings of the optimiser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from clusterglm.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Control:
+    """Settings of a fit.
+
+    Parameters
+    ----------
+    max_iter : int
+        Most Newton iterations, at least 1.
+    tol : float
+        The fit has converged when the norm of the gradient, in standard-error units, is below it; in (0, 1).
+    n_threads : int or None
+        Threads of the likelihood; 0 or None: one for every core this process may use.
+    progress : callable, optional
+        Called with an `Iteration` after each one; a fit stops when it returns False.
+
+    Raises
+    ------
+    OptionError
+        On a value that is not allowed.
+    """
+
+    max_iter: int = 100
+    tol: float = 1e-8
+    n_threads: int | None = 1
+    progress: Callable[[Any], bool | None] | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_whole(self.max_iter) or self.max_iter < 1:
+            raise OptionError(f"max_iter={self.max_iter!r}", "a whole number, at least 1", "the default, 100")
+        if isinstance(self.tol, bool) or not isinstance(self.tol, Real) or not 0.0 < float(self.tol) < 1.0:
+            raise OptionError(f"tol={self.tol!r}", "a number between 0 and 1", "the default, 1e-8")
+        if self.n_threads is not None and (not _is_whole(self.n_threads) or self.n_threads < 0):
+            raise OptionError(
+                f"n_threads={self.n_threads!r}", "a whole number, at least 0", "n_threads=0 for every core, or 1"
+            )
+        if self.progress is not None and not callable(self.progress):
+            raise OptionError(
+                f"progress={self.progress!r}", "a function of one iteration, or None", "progress=print to see each one"
+            )
+
+    @property
+    def threads(self) -> int:
+        """Number of threads to start, at least 1."""
+        if self.n_threads:
+            return int(self.n_threads)
+        if hasattr(os, "sched_getaffinity"):
+            return max(1, len(os.sched_getaffinity(0)))
+        return os.cpu_count() or 1
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

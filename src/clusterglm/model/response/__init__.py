@@ -1,0 +1,5 @@
+"""Response models: one file for each family and link."""
+
+from clusterglm.model.response.base import Response
+
+__all__ = ["Response"]

@@ -1,0 +1,33 @@
+"""Binomial response, logit link: F(eta) = 1 / (1 + exp(-eta))."""
+
+from __future__ import annotations
+
+from scipy.special import expit, log_expit, logit
+
+from clusterglm.model.arrays import Array, Jet, times
+from clusterglm.model.response.base import Binomial
+
+
+class BinomialLogit(Binomial):
+    """Logistic regression."""
+
+    link = "logit"
+    code = "binomial_logit"
+
+    def mean(self, eta: Array) -> Array:
+        return expit(eta)
+
+    def mean_derivative(self, eta: Array) -> Array:
+        return expit(eta) * expit(-eta)
+
+    def link_function(self, mu: Array) -> Array:
+        return logit(mu)
+
+    def value(self, eta: Array, a: Array, b: Array) -> Array:
+        return times(a, log_expit(eta)) + times(b, log_expit(-eta))
+
+    def derivatives(self, eta: Array, a: Array, b: Array) -> Jet:
+        p, q = expit(eta), expit(-eta)  # both, so that neither tail is lost in 1 - p
+        v = p * q
+        h = -(a + b) * v
+        return self.value(eta, a, b), a * q - b * p, h, h * (q - p), h * (1.0 - 6.0 * v)

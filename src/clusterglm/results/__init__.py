@@ -1,0 +1,1 @@
+"""What a fit gives back: frozen results, and how they print."""

@@ -1,0 +1,395 @@
+"""What all results share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import check_option
+from clusterglm.fit.newton import Optimization
+from clusterglm.fit.pooled import PooledFit
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.inference.covariance import KINDS as COVARIANCES
+from clusterglm.inference.intervals import wald_interval, wald_p_values
+from clusterglm.inference.residuals import KINDS as RESIDUALS
+from clusterglm.inference.residuals import observed, residuals
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+from clusterglm.results.table import Coefficients, Summary, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PREDICTIONS = ("response", "link")
+
+
+def freeze(fit: PooledFit | RandomEffectsFit) -> None:
+    """Make the arrays of a fit read-only; not those of its data, which may be the user's own."""
+    for field in fields(fit):
+        value = getattr(fit, field.name)
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+
+
+class Result(ABC):
+    """An immutable result: the regression coefficients and all that follows from them.
+
+    Attributes
+    ----------
+    data : ModelData
+        The arrays that were fitted, rows in cluster order, and how they were made from the user's table.
+    """
+
+    data: ModelData
+
+    # What a kind of result must tell ---------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def response(self) -> Response:
+        """Family and link."""
+
+    @property
+    @abstractmethod
+    def loglik(self) -> float:
+        """Maximised log-likelihood, with every normalising constant: AIC compares across models and packages."""
+
+    @property
+    @abstractmethod
+    def optimization(self) -> Optimization:
+        """How the maximum was found: status, message, iterations, gradient norm, trace."""
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Number of parameters that were estimated."""
+
+    @property
+    @abstractmethod
+    def _beta(self) -> Array:
+        """Coefficients, shape (p,)."""
+
+    @property
+    @abstractmethod
+    def _parameter_names(self) -> list[str]:
+        """Names of the rows of the covariance, the coefficients first; q of them."""
+
+    @abstractmethod
+    def _covariance(self, kind: str) -> Array:
+        """Covariance of all parameters, shape (q, q), of one of the known kinds."""
+
+    @abstractmethod
+    def _intercepts(self) -> Array:
+        """The cluster intercepts that fitted values include, shape (m,)."""
+
+    @abstractmethod
+    def summary(self) -> Summary:
+        """The summary as an object that prints as text and shows as a table in notebooks."""
+
+    # Coefficients ----------------------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> pd.Series[float]:
+        """Regression coefficients by name."""
+        return self._series(self._beta.copy(), "estimate")
+
+    @property
+    def bse(self) -> pd.Series[float]:
+        """Standard errors of the coefficients, from the observed information."""
+        return self._series(self._se, "std_error")
+
+    @property
+    def tvalues(self) -> pd.Series[float]:
+        """Coefficients over their standard errors; normal in large samples."""
+        return self._series(self._beta / self._se, "z")
+
+    @property
+    def zvalues(self) -> pd.Series[float]:
+        """Another name of `tvalues`."""
+        return self.tvalues
+
+    @property
+    def pvalues(self) -> pd.Series[float]:
+        """Two-sided p-values of the Wald tests that a coefficient is zero."""
+        return self._series(wald_p_values(self._beta / self._se), "p_value")
+
+    def conf_int(self, level: float = 0.95) -> pd.DataFrame:
+        """Wald intervals of the coefficients.
+
+        Parameters
+        ----------
+        level : float
+            Coverage, in (0, 1).
+
+        Returns
+        -------
+        DataFrame
+            Columns `low` and `high`, a row for each coefficient.
+
+        Raises
+        ------
+        OptionError
+            When `level` is out of range.
+        """
+        import pandas as pd
+
+        low, high = wald_interval(self._beta, self._se, level)
+        return pd.DataFrame({"low": low, "high": high}, index=list(self.data.names))
+
+    def cov(self, kind: str = "observed") -> pd.DataFrame:
+        """Covariance matrix of all estimates.
+
+        Parameters
+        ----------
+        kind : {"observed", "robust"}
+            Inverse of the observed information, or the sandwich of per-cluster scores, m/(m - 1) included, which holds
+            for misspecified models as long as clusters are independent.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns by parameter: the coefficients, then `sigma` in a random-intercept model.
+
+        Raises
+        ------
+        OptionError
+            On another kind.
+        """
+        import pandas as pd
+
+        check_option("kind", kind, COVARIANCES)
+        names = self._parameter_names
+        return pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True)
+
+    def cov_params(self) -> pd.DataFrame:
+        """The same as `cov("observed")`."""
+        return self.cov()
+
+    # The fit as a whole ----------------------------------------------------------------------------------------------
+
+    @property
+    def llf(self) -> float:
+        """Another name of `loglik`."""
+        return self.loglik
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, 2 k - 2 loglik."""
+        return 2.0 * self.n_parameters - 2.0 * self.loglik
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, k log(n) - 2 loglik, where n is the number of rows, as in R's lme4."""
+        return self.n_parameters * float(np.log(self.n_obs)) - 2.0 * self.loglik
+
+    @property
+    def deviance(self) -> float:
+        """Twice the log-likelihood that a model with a parameter for each row has more than this one."""
+        return -2.0 * (self.loglik - self.data.saturated)
+
+    @property
+    def df_resid(self) -> int:
+        """Rows less estimated parameters."""
+        return self.n_obs - self.n_parameters
+
+    @property
+    def n_obs(self) -> int:
+        """Rows used."""
+        return int(self.data.n_obs)
+
+    @property
+    def nobs(self) -> int:
+        """Another name of `n_obs`."""
+        return self.n_obs
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters used."""
+        return int(self.data.n_clusters)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser reached its tolerance."""
+        return self.optimization.converged
+
+    @property
+    def formula(self) -> str:
+        """The formula as given."""
+        return self.data.formula
+
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+        return self.response.family
+
+    @property
+    def link(self) -> str:
+        """Name of the link."""
+        return self.response.link
+
+    # Tables ----------------------------------------------------------------------------------------------------------
+
+    def tidy(self, level: float = 0.95) -> pd.DataFrame:
+        """One row per coefficient: term, estimate, std_error, z, p_value, conf_low, conf_high.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+        """
+        import pandas as pd
+
+        low, high = wald_interval(self._beta, self._se, level)
+        z = self._beta / self._se
+        return pd.DataFrame(
+            {
+                "term": list(self.data.names),
+                "estimate": self._beta,
+                "std_error": self._se,
+                "z": z,
+                "p_value": wald_p_values(z),
+                "conf_low": low,
+                "conf_high": high,
+            }
+        )
+
+    def glance(self) -> pd.DataFrame:
+        """The fit as a whole, in one row."""
+        import pandas as pd
+
+        return pd.DataFrame([self._glance()])
+
+    def _glance(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "link": self.link,
+            "n_obs": self.n_obs,
+            "n_clusters": self.n_clusters,
+            "n_parameters": self.n_parameters,
+            "loglik": self.loglik,
+            "aic": self.aic,
+            "bic": self.bic,
+            "deviance": self.deviance,
+            "df_resid": self.df_resid,
+            "converged": self.converged,
+            "iterations": self.optimization.iterations,
+            "gradient_norm": self.optimization.gradient_norm,
+        }
+
+    def augment(self) -> pd.DataFrame:
+        """The rows that were used, in the order of the user's table, with what the model says of each.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, the position in the user's table; columns `cluster` (label), `observed` (share of successes, or
+            count), `linear_predictor`, `mean` and `residual` (observed - mean). Random intercepts are at their
+            posterior modes.
+        """
+        import pandas as pd
+
+        eta = self._eta(self._intercepts())
+        y, mean = observed(self.response, self.data.a, self.data.b), self.response.mean(eta)
+        order = np.argsort(self.data.row_index, kind="stable")
+        return pd.DataFrame(
+            {
+                "cluster": self._per_row(self.data.labels)[order],
+                "observed": y[order],
+                "linear_predictor": eta[order],
+                "mean": mean[order],
+                "residual": (y - mean)[order],
+            },
+            index=pd.Index(self.data.row_index[order], name="row"),
+        )
+
+    # Shared work -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _se(self) -> Array:
+        diagonal = np.diag(self._covariance("observed"))[: len(self._beta)]
+        return np.asarray(np.sqrt(diagonal))
+
+    def _series(self, values: Array, name: str) -> pd.Series[float]:
+        import pandas as pd
+
+        return pd.Series(values, index=list(self.data.names), name=name)
+
+    def _per_row(self, values: Any) -> Any:
+        """One value per cluster -> one per row."""
+        return np.repeat(values, np.diff(self.data.starts))
+
+    def _eta(self, intercepts: Array | float) -> Array:
+        """Linear predictor of the rows in cluster order, at one intercept per cluster."""
+        known = self.data.X @ self._beta + self.data.offset
+        return known if np.ndim(intercepts) == 0 and intercepts == 0.0 else known + self._per_row(intercepts)
+
+    def _in_user_order(self, values: Array, name: str) -> pd.Series[float]:
+        import pandas as pd
+
+        order = np.argsort(self.data.row_index, kind="stable")
+        return pd.Series(values[order], index=pd.Index(self.data.row_index[order], name="row"), name=name)
+
+    def _as_prediction(self, eta: pd.Series[float], kind: str) -> pd.Series[float]:
+        import pandas as pd
+
+        check_option("kind", kind, PREDICTIONS)
+        if kind == "link":
+            return eta.rename("linear_predictor")
+        return pd.Series(self.response.mean(np.asarray(eta, dtype=np.float64)), index=eta.index, name="mean")
+
+    def _residuals(self, kind: str, eta: Array) -> pd.Series[float]:
+        check_option("kind", kind, RESIDUALS)
+        return self._in_user_order(residuals(kind, self.response, eta, self.data.a, self.data.b), "residual")
+
+    def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
+        trials = self.data.trials if self.family == "binomial" else None
+        return self.response.simulate(rng, self.response.mean(eta), trials)
+
+    # Printing --------------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    def _coefficients(self) -> Coefficients:
+        z = self._beta / self._se
+        return Coefficients(tuple(self.data.names), self._beta, self._se, z, wald_p_values(z))
+
+    def _likelihood_facts(self) -> list[tuple[str, str]]:
+        return [
+            (
+                "Log-likelihood",
+                f"{self.loglik:.4f} ({counted(self.n_parameters, 'parameter')})   "
+                f"AIC {self.aic:.2f}   BIC {self.bic:.2f}",
+            ),
+            ("Deviance", f"{self.deviance:.2f} on {self.df_resid} degrees of freedom"),
+        ]
+
+    def _closing_facts(self) -> list[tuple[str, str]]:
+        story = self.optimization
+        facts = [
+            (
+                "Convergence",
+                f"{story.message} ({counted(story.iterations, 'iteration')}, gradient norm "
+                f"{story.gradient_norm:.1e} standard errors)",
+            )
+        ]
+        if self.data.dropped:
+            total = sum(dropped.count for dropped in self.data.dropped)
+            reasons = "; ".join(f"{dropped.count}: {dropped.reason}" for dropped in self.data.dropped)
+            facts.append(("Dropped", f"{counted(total, 'row')} ({reasons})"))
+        return facts
+
+    def _sizes(self) -> str:
+        sizes = np.diff(self.data.starts)
+        if sizes.min() == sizes.max():
+            return f"{counted(int(sizes[0]), 'row')} each"
+        return f"{sizes.min()} to {sizes.max()} rows, median {np.median(sizes):g}"

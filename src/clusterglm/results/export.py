@@ -1,0 +1,97 @@
+"""A result as plain values, ready for JSON."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from clusterglm.results.base import Result
+from clusterglm.results.random_effects import RandomEffectsResult
+
+
+def as_dict(result: Result) -> dict[str, Any]:
+    """Everything a summary says, in numbers.
+
+    Returns
+    -------
+    dict
+        Of dicts, lists, strings, booleans, integers and finite floats; None for what is not finite or does not exist,
+        so that any JSON writer gives strict JSON. Keys: `model`, `coefficients`, `covariance`, `fit`, `optimization`,
+        `notes`, `dropped`; and `random_intercept`, `clustering_test`, `integration` in a random-intercept model.
+    """
+    glance = result.glance().iloc[0].to_dict()
+    tidy = result.tidy()
+    rows = tidy.drop(columns="component", errors="ignore").to_dict(orient="records")[: len(result.data.names)]
+    cov = result.cov()
+    story = result.optimization
+    content: dict[str, Any] = {
+        "model": {
+            "kind": "random_effects" if isinstance(result, RandomEffectsResult) else "pooled",
+            "formula": result.formula,
+            "family": result.family,
+            "link": result.link,
+            "cluster": result.data.cluster_name,
+        },
+        "coefficients": rows,
+        "covariance": {"names": list(cov.columns), "matrix": cov.to_numpy().tolist()},
+        "fit": {
+            key: glance[key]
+            for key in ("n_obs", "n_clusters", "n_parameters", "loglik", "aic", "bic", "deviance", "df_resid")
+        },
+        "optimization": {
+            "converged": result.converged,
+            "status": story.status,
+            "message": story.message,
+            "iterations": story.iterations,
+            "evaluations": story.evaluations,
+            "gradient_norm": story.gradient_norm,
+        },
+        "dropped": [{"reason": dropped.reason, "count": dropped.count} for dropped in result.data.dropped],
+        "notes": list(result.data.notes),
+    }
+    if isinstance(result, RandomEffectsResult):
+        content |= _random_intercept(result)
+    plain: dict[str, Any] = _plain(content)
+    return plain
+
+
+def _random_intercept(result: RandomEffectsResult) -> dict[str, Any]:
+    test, report = result.clustering_test, result.quadrature
+    low, high = result.tidy()[["conf_low", "conf_high"]].iloc[-1]
+    return {
+        "random_intercept": {
+            "distribution": result.distribution.name,
+            "sigma": result.sigma,
+            "std_error": result.sigma_se,
+            "conf_low": low,
+            "conf_high": high,
+            "fixed": result.fit.sigma_fixed,
+            "at_boundary": result.fit.boundary,
+            "sd": result.random_effects_sd,
+            "icc": result.icc,
+        },
+        "clustering_test": {"statistic": test.statistic, "p_value": test.p_value, "reason": test.reason or None},
+        "integration": {
+            "requested": str(report.requested),
+            "scale": report.scale,
+            "nodes": report.nodes,
+            "rules": [{"rule": rule, "n_clusters": count} for rule, count in report.rules],
+            "error": report.error,
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if isfinite(value) else None
+    return value

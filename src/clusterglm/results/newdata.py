@@ -1,0 +1,83 @@
+"""The part of the linear predictor that new data determine, and whose clusters they belong to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.data.table import read_table
+from clusterglm.errors import ClusterError, UnseenLevelError, nearest
+from clusterglm.model.arrays import Array
+
+if TYPE_CHECKING:
+    import narwhals.stable.v2 as nw
+    import pandas as pd
+
+_SHOWN = 5  # labels that an error names
+
+
+def known_part(data: ModelData, beta: Array, table: Any) -> tuple[pd.Series[float], nw.DataFrame[Any]]:
+    """X beta + offset of new data, and the data as a frame.
+
+    Parameters
+    ----------
+    data : ModelData
+        What was fitted.
+    beta : ndarray, shape (p,)
+    table : table
+        The new data, in any form that a fit takes.
+
+    Returns
+    -------
+    known : Series
+        Index `row`: position in the table; NaN where a covariate or an offset is missing.
+    frame : narwhals DataFrame
+    """
+    import pandas as pd
+
+    frame = read_table(table)
+    eta = data.design.build(frame) @ beta + data.design.offset(frame)
+    return pd.Series(eta, index=pd.RangeIndex(len(eta), name="row")), frame
+
+
+def cluster_codes(data: ModelData, frame: nw.DataFrame[Any]) -> NDArray[np.int64]:
+    """Number of the fitted cluster that each row of new data belongs to, shape (rows,).
+
+    Raises
+    ------
+    ClusterError
+        When there is no cluster column, or it has missing values.
+    UnseenLevelError
+        When a label is not one of the fitted clusters'.
+    """
+    import pandas as pd
+
+    name = data.cluster_name
+    if name is None or name not in frame.columns:
+        hint = nearest(name or "", frame.columns)
+        raise ClusterError(
+            f"new data without the cluster column {name!r}",
+            'each row\'s cluster, for intercepts="conditional"',
+            f'{hint}add the column, or use intercepts="typical"',
+        )
+    wanted = pd.Index(frame.get_column(name).to_list())
+    missing = int(wanted.isna().sum())
+    if missing > 0:
+        raise ClusterError(
+            f"{missing} missing values in the cluster column {name!r} of the new data",
+            "the label of a fitted cluster in each row",
+            'drop these rows, or use intercepts="typical"',
+        )
+    codes = pd.Index(data.labels).get_indexer(wanted)
+    unseen = list(dict.fromkeys(str(label) for label in wanted[codes < 0]))
+    if unseen:
+        shown = ", ".join(unseen[:_SHOWN]) + (f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else "")
+        raise UnseenLevelError(
+            f"clusters in {name!r} that the fit has not seen: {shown}",
+            f"labels of the {data.n_clusters} fitted clusters (`result.random_effects.label`)",
+            'intercepts="typical" for these rows',
+        )
+    return np.asarray(codes, dtype=np.int64)

@@ -1,0 +1,162 @@
+"""The result of `pooled`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.newton import Optimization
+from clusterglm.fit.pooled import PooledFit
+from clusterglm.inference.covariance import pooled_scores, sandwich
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+from clusterglm.results.base import Result, freeze
+from clusterglm.results.newdata import known_part
+from clusterglm.results.table import Summary, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PooledResult(Result):
+    """A generalised linear model without cluster effects.
+
+    Parameters
+    ----------
+    fit : PooledFit
+        The estimates.
+    data : ModelData
+        What was fitted.
+    family_response : Response
+        Family and link.
+    """
+
+    fit: PooledFit
+    data: ModelData
+    family_response: Response
+
+    def __post_init__(self) -> None:
+        freeze(self.fit)
+
+    @property
+    def response(self) -> Response:
+        return self.family_response
+
+    @property
+    def loglik(self) -> float:
+        return float(self.fit.loglik)
+
+    @property
+    def optimization(self) -> Optimization:
+        return self.fit.optimization
+
+    @property
+    def n_parameters(self) -> int:
+        return len(self.fit.beta)
+
+    @property
+    def _beta(self) -> Array:
+        return self.fit.beta
+
+    @property
+    def _parameter_names(self) -> list[str]:
+        return list(self.data.names)
+
+    def _covariance(self, kind: str) -> Array:
+        """The robust one sums scores over clusters; without `cluster=`, rows are taken to be independent."""
+        if kind == "observed":
+            return self.fit.covariance
+        scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
+        return sandwich(self.fit.covariance, scores)
+
+    def _intercepts(self) -> Array:
+        return np.zeros(self.n_clusters)
+
+    @property
+    def _clustered(self) -> bool:
+        return self.data.cluster_name is not None
+
+    def predict(self, data: Any = None, kind: str = "response") -> pd.Series[float]:
+        """Predict rows of the fitted data or of new data.
+
+        Parameters
+        ----------
+        data : table, optional
+            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
+        kind : {"response", "link"}
+            The mean (of one trial, for a binomial), or the linear predictor. Offsets are included.
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the table. NaN where new data miss a value that the prediction needs.
+
+        Raises
+        ------
+        OptionError
+            On another kind.
+        DataError
+            When a column is missing, or holds a level that the fit has not seen.
+        """
+        eta = self._in_user_order(self._eta(0.0), "") if data is None else known_part(self.data, self._beta, data)[0]
+        return self._as_prediction(eta, kind)
+
+    def residuals(self, kind: str = "response") -> pd.Series[float]:
+        """Residuals of the rows that were used.
+
+        Parameters
+        ----------
+        kind : {"response", "pearson", "deviance"}
+            Observed (share of successes, or count) minus mean; the same over its standard deviation; or the signed root
+            of the row's deviance.
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the user's table.
+
+        Raises
+        ------
+        OptionError
+            On another kind.
+        """
+        return self._residuals(kind, self._eta(0.0))
+
+    def simulate(self, n: int = 1, seed: int | np.random.Generator | np.random.SeedSequence | None = None) -> Any:
+        """Draw new responses for the rows that were used.
+
+        Parameters
+        ----------
+        n : int
+            Number of data sets.
+        seed : int, SeedSequence or Generator, optional
+            For numpy's `default_rng`.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, columns 0 to n - 1: successes or counts. Case weights play no part.
+        """
+        import pandas as pd
+
+        rng = np.random.default_rng(seed)
+        eta = self._eta(0.0)
+        return pd.DataFrame({k: self._in_user_order(self._draw(eta, rng), "") for k in range(n)})
+
+    def summary(self) -> Summary:
+        model = [("Formula", self.formula), ("Family, link", f"{self.family}, {self.link}")]
+        seen = counted(self.n_obs, "row")
+        if self._clustered:
+            seen += f" in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r} ({self._sizes()})"
+        model.append(("Observations", seen))
+        return Summary(
+            "Pooled model without cluster effects, maximum likelihood",
+            tuple(model),
+            self._coefficients(),
+            (*self._likelihood_facts(), *self._closing_facts()),
+            tuple(self.data.notes),
+        )

@@ -1,0 +1,406 @@
+"""The result of `random_effects`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import OptionError
+from clusterglm.fit.integration import IntegrationReport
+from clusterglm.fit.newton import Optimization
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
+from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
+from clusterglm.inference.icc import intraclass_correlation
+from clusterglm.inference.intervals import wald_interval_of_scale
+from clusterglm.likelihood.rules import Part, Plan
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.response.base import Response
+from clusterglm.results.base import Result, freeze
+from clusterglm.results.newdata import cluster_codes, known_part
+from clusterglm.results.pooled import PooledResult
+from clusterglm.results.table import Summary, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_AT_ZERO = (
+    "The maximum lies at sigma = 0: the data show no more variation between clusters than the pooled model explains. "
+    "Coefficients and standard errors are those of the pooled model, and sigma has no standard error on the boundary."
+)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RandomEffectsResult(Result):
+    """A generalised linear model with a random intercept for each cluster.
+
+    Parameters
+    ----------
+    fit : RandomEffectsFit
+        The estimates.
+    data : ModelData
+        What was fitted.
+    """
+
+    fit: RandomEffectsFit
+    data: ModelData
+
+    def __post_init__(self) -> None:
+        freeze(self.fit)
+        freeze(self.fit.pooled)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A rule keeps its nodes in the core's form, which does not pickle; a fresh copy has none yet.
+        plan = tuple(replace(part, rule=replace(part.rule)) for part in self.fit.plan)
+        return {**self.__dict__, "fit": replace(self.fit, plan=plan)}
+
+    # The estimates ---------------------------------------------------------------------------------------------------
+
+    @property
+    def response(self) -> Response:
+        return self.fit.response
+
+    @property
+    def distribution(self) -> Distribution:
+        """Distribution of the random intercept."""
+        return self.fit.distribution
+
+    @property
+    def loglik(self) -> float:
+        return float(self.fit.loglik)
+
+    @property
+    def optimization(self) -> Optimization:
+        return self.fit.optimization
+
+    @property
+    def quadrature(self) -> IntegrationReport:
+        """How the integrals were computed: rules, nodes, scale, and the estimated error of the log-likelihood."""
+        return self.fit.integration
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of estimated parameters; sigma counts unless it was held fixed."""
+        return len(self.fit.beta) + (0 if self.fit.sigma_fixed else 1)
+
+    @property
+    def sigma(self) -> float:
+        """Scale of the random intercept on the linear predictor.
+
+        Its standard deviation if Gaussian; for other distributions see `random_effects_sd`.
+        """
+        return float(self.fit.sigma)
+
+    @property
+    def sigma_se(self) -> float:
+        """Standard error of sigma; nan where sigma was held fixed, and where the maximum lies at sigma = 0."""
+        return float(np.sqrt(self.fit.covariance[-1, -1]))
+
+    @property
+    def random_effects_sd(self) -> float:
+        """Standard deviation of the random intercept: inf where the distribution has none."""
+        return self.sigma * self.distribution.sd if self.sigma > 0.0 else 0.0
+
+    @property
+    def icc(self) -> float | None:
+        """Intraclass correlation on the latent scale.
+
+        The share of the intercept's variance where the latent error has variance pi^2/3 (logit), 1 (probit) or pi^2/6
+        (cloglog). None for Poisson responses, which have no latent scale; nan where the intercept has no variance.
+        """
+        return intraclass_correlation(self.response, self.random_effects_sd).value
+
+    @property
+    def pooled(self) -> PooledResult:
+        """The same model without random intercepts."""
+        return PooledResult(self.fit.pooled, self.data, self.response)
+
+    @property
+    def clustering_test(self) -> ClusteringTest:
+        """Likelihood-ratio test of sigma = 0, with the boundary's mixture of chi-squares."""
+        if self.fit.sigma_fixed:
+            return no_test("sigma was held fixed, not estimated")
+        return likelihood_ratio(self.loglik, float(self.fit.pooled.loglik))
+
+    @property
+    def random_effects(self) -> pd.DataFrame:
+        """What the data say of each cluster's intercept.
+
+        Returns
+        -------
+        DataFrame
+            One row per cluster in the order of the labels: `label`, and `mode`, `mean`, `sd` of the intercept (on the
+            linear predictor's scale) given the cluster's data and the estimates.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "label": self.data.labels,
+                "mode": self.fit.modes,
+                "mean": self.fit.means,
+                "sd": self.fit.sds,
+            },
+            copy=True,
+        )
+
+    @property
+    def _beta(self) -> Array:
+        return self.fit.beta
+
+    @property
+    def _parameter_names(self) -> list[str]:
+        return [*self.data.names, "sigma"]
+
+    def _covariance(self, kind: str) -> Array:
+        if kind == "observed":
+            return self.fit.covariance
+        p = len(self.fit.beta)
+        robust = np.full((p + 1, p + 1), np.nan)
+        if self.sigma == 0.0:
+            scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=False)
+            robust[:p, :p] = sandwich(self.fit.covariance[:p, :p], scores)
+        elif self.fit.sigma_fixed:
+            scores = marginal_scores(self.data, self.fit)[:, :p]
+            robust[:p, :p] = sandwich(self.fit.covariance[:p, :p], scores)
+        else:
+            robust = sandwich(self.fit.covariance, marginal_scores(self.data, self.fit))
+        return robust
+
+    def _intercepts(self) -> Array:
+        return self.fit.modes
+
+    # Tables ----------------------------------------------------------------------------------------------------------
+
+    def tidy(self, level: float = 0.95) -> pd.DataFrame:
+        """One row per parameter: component, term, estimate, std_error, z, p_value, conf_low, conf_high.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals; that of sigma is a Wald interval on the log scale.
+
+        Returns
+        -------
+        DataFrame
+            `component` is "coefficient" or, for sigma in the last row, "random_intercept".
+        """
+        import pandas as pd
+
+        table = super().tidy(level)
+        table.insert(0, "component", "coefficient")
+        low, high = wald_interval_of_scale(self.sigma, self.sigma_se, level)
+        row = ["random_intercept", "sigma", self.sigma, self.sigma_se, np.nan, np.nan, low, high]
+        sigma = pd.DataFrame([row], columns=table.columns)
+        return pd.concat([table, sigma], ignore_index=True)
+
+    def _glance(self) -> dict[str, Any]:
+        test = self.clustering_test
+        return {
+            **super()._glance(),
+            "distribution": self.distribution.name,
+            "sigma": self.sigma,
+            "sigma_se": self.sigma_se,
+            "sigma_fixed": self.fit.sigma_fixed,
+            "random_effects_sd": self.random_effects_sd,
+            "icc": self.icc,
+            "clustering_statistic": test.statistic,
+            "clustering_p_value": test.p_value,
+            "nodes": self.quadrature.nodes,
+            "integration_error": self.quadrature.error,
+        }
+
+    # Prediction ------------------------------------------------------------------------------------------------------
+
+    def predict(
+        self, data: Any = None, kind: str = "response", intercepts: str | ArrayLike = "typical"
+    ) -> pd.Series[float]:
+        """Predict rows of the fitted data or of new data, at given random intercepts.
+
+        Parameters
+        ----------
+        data : table, optional
+            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
+        kind : {"response", "link"}
+            The mean (of one trial, for a binomial), or the linear predictor. Offsets are included.
+        intercepts : {"typical", "conditional"} or array_like
+            Zero, that of a typical cluster; the posterior mode of the row's own cluster; or a number, or one for each
+            row of the answer.
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the table. NaN where new data miss a value that the prediction needs. At
+            `intercepts="typical"` the mean is that of a typical cluster, not the average over clusters.
+
+        Raises
+        ------
+        OptionError
+            On another kind, or intercepts of another form.
+        UnseenLevelError
+            When new data hold a cluster, or a level of a column, that the fit has not seen.
+        DataError
+            When a column is missing.
+        """
+        return self._as_prediction(self._link_at(data, intercepts), kind)
+
+    def residuals(self, kind: str = "response", intercepts: str | ArrayLike = "conditional") -> pd.Series[float]:
+        """Residuals of the rows that were used.
+
+        Parameters
+        ----------
+        kind : {"response", "pearson", "deviance"}
+            Observed (share of successes, or count) minus mean; the same over its standard deviation; or the signed root
+            of the row's deviance.
+        intercepts : {"conditional", "typical"} or array_like
+            As in `predict`; an array goes by rows in the order of the user's table.
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the user's table.
+
+        Raises
+        ------
+        OptionError
+            On another kind, or intercepts of another form.
+        """
+        eta = np.empty(self.n_obs)
+        eta[np.argsort(self.data.row_index, kind="stable")] = self._link_at(None, intercepts)
+        return self._residuals(kind, eta)
+
+    def simulate(
+        self, n: int = 1, seed: int | np.random.Generator | np.random.SeedSequence | None = None
+    ) -> pd.DataFrame:
+        """Draw new intercepts from their distribution, and new responses for the rows that were used.
+
+        Parameters
+        ----------
+        n : int
+            Number of data sets.
+        seed : int, SeedSequence or Generator, optional
+            For numpy's `default_rng`.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, columns 0 to n - 1: successes or counts. Weights play no part.
+        """
+        import pandas as pd
+
+        rng = np.random.default_rng(seed)
+        known = self._eta(0.0)
+        draws = {}
+        for k in range(n):
+            intercepts = self.sigma * self.distribution.rvs(rng, self.n_clusters)
+            draws[k] = self._in_user_order(self._draw(known + self._per_row(intercepts), rng), "")
+        return pd.DataFrame(draws)
+
+    def _link_at(self, data: Any, intercepts: str | ArrayLike) -> pd.Series[float]:
+        """Linear predictor by row of the user's table."""
+        if data is None:
+            known, table = self._in_user_order(self._eta(0.0), ""), None
+        else:
+            known, table = known_part(self.data, self._beta, data)
+        if isinstance(intercepts, str):
+            if intercepts == "typical":
+                return known
+            if intercepts == "conditional":
+                if table is None:
+                    return self._in_user_order(self._eta(self.fit.modes), "")
+                return known + self.fit.modes[cluster_codes(self.data, table)]
+        return known + _one_per_row(intercepts, len(known))
+
+    # Printing --------------------------------------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
+        model = (
+            ("Formula", self.formula),
+            ("Family, link", f"{self.family}, {self.link}"),
+            ("Random intercept", f"{self.distribution.name}, one for each cluster"),
+            ("Observations", f"{seen} ({self._sizes()})"),
+        )
+        facts = [("sigma", self._sigma_in_words())]
+        if self.icc is not None and np.isfinite(self.icc):
+            facts.append(("ICC", f"{self.icc:.4f} on the latent scale"))
+        facts += [
+            ("No clustering", str(self.clustering_test)),
+            *self._likelihood_facts(),
+            ("Integration", self._integration_in_words()),
+            *self._closing_facts(),
+        ]
+        return Summary(
+            "Random-intercept model, maximum likelihood",
+            model,
+            self._coefficients(),
+            tuple(facts),
+            tuple(self._notes()),
+        )
+
+    def _notes(self) -> list[str]:
+        return [_AT_ZERO, *self.data.notes] if self.fit.boundary else list(self.data.notes)
+
+    def _sigma_in_words(self) -> str:
+        if self.fit.sigma_fixed:
+            words = f"{self.sigma:.5g} (held fixed)"
+        elif self.fit.boundary:
+            return "0 (the maximum lies at sigma = 0)"
+        else:
+            words = f"{self.sigma:.5g} (Std. Error {self.sigma_se:.4g})"
+        sd = self.random_effects_sd
+        if np.isinf(sd):
+            return f"{words}, the scale of a distribution without a standard deviation"
+        return words if self.distribution.sd == 1.0 else f"{words}; standard deviation of the intercept {sd:.5g}"
+
+    def _integration_in_words(self) -> str:
+        report = self.quadrature
+        if self.sigma == 0.0:
+            return "none needed at sigma = 0"
+        words = _plan_in_words(self.fit.plan, self.n_clusters)
+        if report.requested.kind == "auto":
+            words += f", chosen for a tolerance of {report.requested.tolerance:g}"
+        elif report.scale != "normal":
+            words += f" on the {report.scale} scale"
+        if np.isnan(report.error):
+            return f'{words}; error not estimated (quadrature="auto" does)'
+        return f"{words}; estimated error of the log-likelihood {report.error:.1e}"
+
+
+def _plan_in_words(plan: Plan, n_clusters: int) -> str:
+    """Kinds of rule with the range of their nodes, and how many clusters each kind served."""
+    kinds: dict[str, list[Part]] = {}
+    for part in plan:
+        name = "Laplace" if part.rule.nodes == 1 else str(part.rule).split(",")[0]
+        kinds.setdefault(name, []).append(part)
+    words = []
+    for name, parts in kinds.items():
+        least, most = (f(part.rule.nodes for part in parts) for f in (min, max))
+        text = name
+        if name != "Laplace":
+            text += f" with {least} nodes" if least == most else f" with {least} to {most} nodes"
+        if len(kinds) > 1:
+            text += f" for {counted(sum(part.count(n_clusters) for part in parts), 'cluster')}"
+        words.append(text)
+    return ", ".join(words)
+
+
+def _one_per_row(intercepts: ArrayLike, rows: int) -> Array:
+    """A number or one for each row, or the error that says so."""
+    try:
+        values = np.asarray(intercepts, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.empty((0, 0))
+    if values.shape not in ((), (rows,)) or np.isnan(values).any():
+        got = f" of shape {values.shape}" if values.ndim > 0 and values.size > 0 else f"={intercepts!r}"
+        raise OptionError(
+            f"intercepts{got}",
+            f"'typical', 'conditional', a number, or one for each of the {rows} rows",
+            "intercepts='typical', the default",
+        )
+    return values

@@ -1,0 +1,137 @@
+"""A summary as text, no wider than 100 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clusterglm.model.arrays import Array
+
+WIDTH = 100
+_NAME_WIDTH = 44  # longer names are broken over lines
+_STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"), (0.1, "."))
+_LEGEND = "Signif. codes:  0 '***' 0.001 '**' 0.01 '*' 0.05 '.' 0.1 ' ' 1"
+HEADINGS = ("Estimate", "Std. Error", "z value", "Pr(>|z|)", "")
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """A coefficient table.
+
+    Parameters
+    ----------
+    names : tuple of str, length k
+    estimate, se, z, p : ndarray, shape (k,)
+    """
+
+    names: tuple[str, ...]
+    estimate: Array
+    se: Array
+    z: Array
+    p: Array
+
+    def cells(self) -> list[tuple[str, str, str, str, str]]:
+        """The numbers of each row as text: estimate, standard error, z, p, stars."""
+        decimals = _decimals(self.se)
+        return [
+            (number(b, decimals), number(s, decimals), number(z, 3), p_value(p), stars(p))
+            for b, s, z, p in zip(self.estimate, self.se, self.z, self.p, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a result has to say, in the order in which it is printed.
+
+    Parameters
+    ----------
+    title : str
+    model : tuple of (label, text)
+        What was fitted.
+    coefficients : Coefficients
+    facts : tuple of (label, text)
+        What came out.
+    notes : tuple of str
+        What the reader should know besides.
+    """
+
+    title: str
+    model: tuple[tuple[str, str], ...]
+    coefficients: Coefficients
+    facts: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        labels = max(len(label) for label, _ in (*self.model, *self.facts)) + 2
+        parts = [self.title, "", *_listed(self.model, labels), "", *_table(self.coefficients), "", _LEGEND, ""]
+        parts += _listed(self.facts, labels)
+        for note in self.notes:
+            parts += ["", *textwrap.wrap(f"Note: {note}", WIDTH, subsequent_indent="      ")]
+        return "\n".join(parts)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        from clusterglm.results.html import as_html
+
+        return as_html(self)
+
+
+def number(value: float, decimals: int) -> str:
+    """A number with so many decimals, or in scientific notation where these would not show it."""
+    if not np.isfinite(value):
+        return "nan" if np.isnan(value) else ("inf" if value > 0 else "-inf")
+    if value != 0.0 and not 0.5 * 10.0**-decimals <= abs(value) < 1e7:
+        return f"{value:.4e}"
+    return f"{value:.{decimals}f}"
+
+
+def p_value(p: float) -> str:
+    """A p-value in R's manner."""
+    if np.isnan(p):
+        return "nan"
+    if p < 2e-16:
+        return "<2e-16"
+    return f"{p:.2e}" if p < 1e-4 else f"{p:.5f}"
+
+
+def stars(p: float) -> str:
+    """Significance stars."""
+    return next((mark for limit, mark in _STARS if p < limit), "")
+
+
+def counted(n: int, singular: str, plural: str | None = None) -> str:
+    """'1 row', '2 rows'."""
+    return f"{n} {singular if n == 1 else plural or singular + 's'}"
+
+
+def _decimals(se: Array) -> int:
+    """Decimals that show three significant digits of the smallest ordinary standard error, 4 to 7."""
+    ordinary = se[np.isfinite(se) & (se > 1e-6)]
+    if len(ordinary) == 0:
+        return 4
+    return int(np.clip(2 - np.floor(np.log10(ordinary.min())), 4, 7))
+
+
+def _listed(pairs: Sequence[tuple[str, str]], labels: int) -> list[str]:
+    lines: list[str] = []
+    for label, text in pairs:
+        lines += textwrap.wrap(text, WIDTH, initial_indent=f"{label + ':':<{labels}}", subsequent_indent=" " * labels)
+    return lines
+
+
+def _table(coefficients: Coefficients) -> list[str]:
+    cells = [HEADINGS, *coefficients.cells()]
+    widths = [max(len(row[k]) for row in cells) for k in range(5)]
+    broken = [textwrap.wrap(name, _NAME_WIDTH) or [""] for name in coefficients.names]
+    name_width = max((len(line) for lines in broken for line in lines), default=0)
+    table = []
+    for lines, row in zip([[""], *broken], cells, strict=True):
+        table += lines[:-1]
+        numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(row[:4], widths, strict=False))
+        table.append(f"{lines[-1]:<{name_width}}  {numbers} {row[4]}".rstrip())
+    return table

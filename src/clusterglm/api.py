@@ -183,6 +183,7 @@ def random_effects(
         offset=offset,
         subset=subset,
         need_cluster=True,
+        sigma_known=fix_sigma,
     )
     fit = fit_random_effects(
         model_data,

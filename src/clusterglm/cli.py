@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,10 +31,13 @@ def main() -> None:
 
     Exit status: 0; 1 when a fit did not converge; 2 when the input cannot be used; 130 when the user stopped it.
     """
+    gc.disable()  # imports make many objects and no garbage: collections would take a fifth of their time
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(_STOPPED)
+    finally:
+        gc.enable()
 
 
 def _show_version(wanted: bool) -> None:
@@ -145,11 +149,12 @@ def datasets(
 def _fit(model: str, formula: str, data: str, *, control: dict[str, Any], progress: bool, **options: Any) -> Result:
     import warnings
 
-    with _no_collections():
-        import formulaic  # noqa: F401  # every fit needs it
+    import formulaic  # noqa: F401  # every fit needs it
 
-        import clusterglm as cg
-        import clusterglm.api
+    import clusterglm as cg
+    import clusterglm.api
+
+    _resume_collections()
 
     settings = cg.Control(**control, progress=_show_iteration if progress else None)
     verb = cg.random_effects if model == "random_effects" else cg.pooled
@@ -219,16 +224,10 @@ def _show_iteration(step: Any) -> None:
     )
 
 
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """Spare the imports the garbage collector, which finds nothing among modules and takes a fifth of their time."""
-    import gc
-
-    gc.disable()
-    try:
-        yield
-    finally:
-        # gc.freeze()
+def _resume_collections() -> None:
+    """Let the garbage collector work again, on what comes after the imports."""
+    if not gc.isenabled():
+        gc.freeze()
         gc.enable()
 
 

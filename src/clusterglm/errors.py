@@ -64,10 +64,6 @@ class UnseenLevelError(DataError):
     """New data hold a level that the fit has not seen."""
 
 
-class FitInterrupted(ClusterGLMError, KeyboardInterrupt):
-    """The user stopped a fit."""
-
-
 class ClusterGLMWarning(UserWarning):
     """Base of every warning that clusterglm gives."""
 
@@ -93,4 +89,6 @@ def check_option(argument: str, value: object, allowed: Iterable[str]) -> str:
         return value
     listed = ", ".join(repr(name) for name in names)
     hint = nearest(value, names) if isinstance(value, str) else ""
-    raise OptionError(f"{argument}={value!r}", f"one of {listed}", f"{hint}pass one of the allowed values as {argument}=")
+    raise OptionError(
+        f"{argument}={value!r}", f"one of {listed}", f"{hint}pass one of the allowed values as {argument}="
+    )

@@ -15,7 +15,7 @@ from scipy.linalg import qr
 from clusterglm.errors import ClusterError, DesignError, ResponseError
 from clusterglm.model.arrays import Array
 
-_CHUNK = 65536  # rows at a time: no temporary as large as X
+_CHUNK = 8192  # rows at a time: no temporary as large as X, and none that leaves the cache
 _RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
 _ROWS = 1000  # that the linear programs start from, and gain at a time
@@ -97,7 +97,8 @@ def _refuse_collinear(X: Array, names: Sequence[str], intercept: int | None, low
     scale = np.maximum(high - centre, centre - low)
     product = np.zeros((p, p))
     for first in range(0, n, _CHUNK):
-        block = (X[first : first + _CHUNK] - centre) / scale
+        block = X[first : first + _CHUNK] - centre
+        block /= scale
         product += block.T @ block
     size = np.sqrt(np.diag(product))
     if np.linalg.eigvalsh((product / np.outer(size, size))[np.ix_(others, others)])[0] > _CLEAR:

@@ -201,7 +201,9 @@ def _scalars(array: NDArray[Any]) -> Codes:
 def _dense(array: NDArray[Any], low: int, high: int) -> Codes:
     """Integers in a narrow range: a table instead of a hash."""
     # wide enough for the difference, whatever the type of the labels: int8 labels may span 255
-    shifted = (array - array.dtype.type(low)).astype(np.int64) if array.dtype.itemsize == 8 else array.astype(np.int64) - low
+    shifted = (
+        (array - array.dtype.type(low)).astype(np.int64) if array.dtype.itemsize == 8 else array.astype(np.int64) - low
+    )
     present = np.zeros(high - low + 1, dtype=bool)
     present[shifted] = True
     rank = np.cumsum(present, dtype=np.int64)
@@ -284,7 +286,9 @@ def _comparable(present: NDArray[Any]) -> Codes:
 def _is_missing(value: object) -> bool:
     import pandas as pd
 
-    return value is None or value is pd.NA or value is pd.NaT or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+    return (
+        value is None or value is pd.NA or value is pd.NaT or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
+    )
 
 
 def _sorted(codes: NDArray[np.int64], labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:

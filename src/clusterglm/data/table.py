@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = (".csv", ".csv.gz", ".parquet")
-_ACCEPTED = (
-    "a pandas, polars or pyarrow table, a dict of columns, or the path of a file that ends in " + ", ".join(FORMATS)
+_ACCEPTED = "a pandas, polars or pyarrow table, a dict of columns, or the path of a file that ends in " + ", ".join(
+    FORMATS
 )
 _SHOWN = 20  # column names that an error lists
 
@@ -201,7 +201,9 @@ def _check_names(native: object) -> None:
         return
     if type(columns).__name__ == "MultiIndex":
         raise DataError(
-            "data with several levels of column names", "one name per column", "data.columns = ['_'.join(c) for c in data]"
+            "data with several levels of column names",
+            "one name per column",
+            "data.columns = ['_'.join(c) for c in data]",
         )
     seen: set[object] = set()
     for name in columns:
@@ -235,7 +237,9 @@ def _read_file(path: Path) -> object:
         folder = path.parent
         beside = [p.name for p in folder.iterdir()] if folder.is_dir() else []
         hint = nearest(path.name, beside)
-        where = f"look in {str(folder.resolve())!r}" if folder.is_dir() else f"there is no folder {str(folder)!r} either"
+        where = (
+            f"look in {str(folder.resolve())!r}" if folder.is_dir() else f"there is no folder {str(folder)!r} either"
+        )
         raise DataError(f"the file {str(path)!r}, which does not exist", "the path of a file", f"{hint}{where}")
     if not name.endswith(FORMATS):
         raise DataError(f"the file {str(path)!r}", _ACCEPTED, "rename the file, or read it into a data frame yourself")

@@ -164,7 +164,7 @@ def _most_useful(numbers: NDArray[np.int64]) -> Rule:
     rules = [RULES[number] for number in numbers]
     fixed = [rule for rule in rules if rule.half_width == _HALF_WIDTH]
     adaptive = [rule for rule in rules if rule.adaptive]
-    ordered = sorted(max(fixed, adaptive, key=len), key=lambda rule: rule.nodes)
+    ordered = sorted(fixed if len(fixed) >= len(adaptive) else adaptive, key=lambda rule: rule.nodes)
     return ordered[int(0.98 * (len(ordered) - 1))] if ordered else TRAPEZOID[0]
 
 

@@ -66,7 +66,7 @@ def pooled_estimates(
     """The same from a problem that is set up already."""
     start = np.zeros(data.X.shape[1])
     if data.intercept is not None:
-        start[data.intercept] = response.link_function(_overall_mean(data, response))
+        start[data.intercept] = response.link_function(np.array(_overall_mean(data, response)))
     maximum = maximize(lambda gamma: evaluate_pooled(problem, gamma, 2, control.threads), start, control, radius=4.0)
     _refuse_separation(maximum, standard, data, response)
     covariance, hessian = on_user_scale(maximum.evaluation.hessian, standard.L)

@@ -52,7 +52,7 @@ def standardise(X: Array, intercept: int | None) -> Standardisation:
         The column of ones; without one, columns are scaled but not centred.
     """
     n, p = X.shape
-    mean = X.mean(axis=0)
+    mean = np.asarray(X.mean(axis=0), dtype=np.float64)
     if intercept is None:
         mean = np.zeros(p)
     square = np.zeros(p)

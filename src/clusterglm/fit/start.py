@@ -40,7 +40,7 @@ def start_coefficients(
 ) -> Array:
     """Pooled coefficients, corrected for what integrating over the intercept does to them."""
     variance = (sigma * _spread(distribution)) ** 2
-    corrected = gamma * np.sqrt(1.0 + _ATTENUATION.get(response.code, 0.0) * variance)
+    corrected: Array = gamma * np.sqrt(1.0 + _ATTENUATION.get(response.code, 0.0) * variance)
     if response.family == "poisson" and intercept is not None:
         corrected[intercept] -= 0.5 * variance
     return corrected

@@ -28,14 +28,12 @@ def location_map(distribution: Distribution, scale: str) -> _core.LocationMap:
     if isinstance(distribution, StudentT):
         width, coefficients = quantile_table(distribution)
         return _core.student_t(distribution.df, width, coefficients, normal)
-    builders = {
-        "gaussian": _core.gaussian,
-        "logistic": lambda: _core.logistic(normal),
-        "cauchy": lambda: _core.cauchy(normal),
-    }
+    if distribution.code == "gaussian":
+        return _core.gaussian()  # both scales are one
+    builders = {"logistic": _core.logistic, "cauchy": _core.cauchy}
     if distribution.code not in builders:
         raise NotImplementedError(f"the core has no distribution {distribution.code!r}")
-    return builders[distribution.code]()
+    return builders[distribution.code](normal)
 
 
 @lru_cache(maxsize=16)

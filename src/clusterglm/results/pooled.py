@@ -126,7 +126,7 @@ class PooledResult(Result):
         """
         return self._residuals(kind, self._eta(0.0))
 
-    def simulate(self, n: int = 1, seed: int | np.random.Generator | np.random.SeedSequence | None = None) -> Any:
+    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
         """Draw new responses for the rows that were used.
 
         Parameters

@@ -1,0 +1,320 @@
+"""From any table to the same arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.errors import (
+    ClusterError,
+    DataError,
+    DesignError,
+    FormulaError,
+    ResponseError,
+)
+from clusterglm.model.family import response
+
+BINOMIAL, POISSON = response("binomial"), response("poisson")
+FORMULA = "y ~ x*trt + offset(log(n))"
+
+
+def frame(n: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    return pd.DataFrame(
+        {
+            "y": rng.integers(0, 2, n),
+            "x": rng.normal(size=n),
+            "trt": rng.choice(["a", "b", "c"], n),
+            "n": rng.integers(1, 9, n),
+            "id": rng.choice([f"c{i}" for i in range(12)], n),
+            "w": rng.uniform(1.0, 2.0, n),
+            "count": rng.poisson(2.0, n),
+        }
+    )
+
+
+def build(data: Any, formula: str = FORMULA, cluster: Any = "id", family: Any = BINOMIAL, **options: Any) -> ModelData:
+    return prepare(formula, data, cluster=cluster, family_response=family, **options)
+
+
+def assert_same(one: ModelData, two: ModelData) -> None:
+    assert one.names == two.names
+    for field in ("X", "a", "b", "offset", "weights", "trials", "starts", "cluster_weights"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(two, field), err_msg=field)
+    assert one.labels.tolist() == two.labels.tolist()
+    assert (one.constant, one.saturated, one.dropped) == (two.constant, two.saturated, two.dropped)
+
+
+def test_arrays_by_hand() -> None:
+    data = frame()
+    built = build(data, weights="w")
+    order = np.argsort(data.id.to_numpy(), kind="stable")
+    by_cluster = data.iloc[order]
+    assert built.names == ("(Intercept)", "x", "trtb", "trtc", "x:trtb", "x:trtc")
+    np.testing.assert_array_equal(built.row_index, order)
+    np.testing.assert_array_equal(built.X[:, 1], by_cluster.x)
+    np.testing.assert_array_equal(built.X[:, 4], by_cluster.x * (by_cluster.trt == "b"))
+    np.testing.assert_array_equal(built.a, by_cluster.w * by_cluster.y)
+    np.testing.assert_array_equal(built.b, by_cluster.w * (1 - by_cluster.y))
+    np.testing.assert_allclose(built.offset, np.log(by_cluster.n))
+    assert built.labels.tolist() == sorted(data.id.unique())
+    np.testing.assert_array_equal(np.diff(built.starts), data.id.value_counts().sort_index())
+    assert (built.n_obs, built.n_clusters, built.intercept) == (60, 12, 0)
+    assert (built.constant, built.saturated) == (0.0, 0.0)
+    assert built.X.flags.c_contiguous
+    assert (built.starts.dtype, built.row_index.dtype) == (np.int64, np.int64)
+
+
+TABLES: dict[str, Callable[[pd.DataFrame, Path], Any]] = {
+    "polars": lambda d, _: pl.from_pandas(d),
+    "pyarrow": lambda d, _: pa.Table.from_pandas(d, preserve_index=False),
+    "dict": lambda d, _: {name: d[name].to_numpy() for name in d},
+    "dict of lists": lambda d, _: d.to_dict("list"),
+    "objects": lambda d, _: d.astype({"trt": object, "id": object}),
+    "nullable": lambda d, _: d.convert_dtypes(),
+    "strange index": lambda d, _: d.set_index(pd.Index(np.arange(len(d))[::-1] * 7)),
+    "csv": lambda d, folder: _written(d, folder / "t.csv"),
+    "csv.gz": lambda d, folder: str(_written(d, folder / "t.csv.gz")),
+    "parquet": lambda d, folder: _written(d, folder / "t.parquet"),
+}
+
+
+def _written(data: pd.DataFrame, path: Path) -> Path:
+    if path.suffix == ".parquet":
+        data.to_parquet(path)
+    else:
+        data.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("holes", [False, True])
+def test_every_kind_of_table_gives_the_same(kind: str, holes: bool, tmp_path: Path) -> None:
+    data = frame()
+    if holes:
+        data = data.astype({"y": float})
+        data.loc[3, "y"] = data.loc[[4, 5], "x"] = data.loc[6, "w"] = np.nan
+        data.loc[7, "trt"] = data.loc[8, "id"] = None
+    expected = build(data, weights="w")
+    assert_same(build(TABLES[kind](data, tmp_path), weights="w"), expected)
+    assert sum(d.count for d in expected.dropped) == (6 if holes else 0)
+
+
+def test_row_order_never_matters() -> None:
+    data = frame()
+    data.loc[4, "x"] = np.nan
+    shuffled = data.sample(frac=1.0, random_state=2)
+    one, two = build(data, "y ~ bs(x, df=4) + trt"), build(shuffled, "y ~ bs(x, df=4) + trt")
+    np.testing.assert_array_equal(one.starts, two.starts)
+    back = np.empty(len(two.a), dtype=int)
+    position = {row: i for i, row in enumerate(one.row_index)}
+    for i, row in enumerate(two.row_index):
+        back[position[shuffled.index[row]]] = i
+    np.testing.assert_allclose(two.X[back], one.X, atol=1e-14)
+    np.testing.assert_array_equal(two.a[back], one.a)
+
+
+def test_sorted_rows_are_left_in_place() -> None:
+    data = frame().sort_values("id", ignore_index=True)
+    np.testing.assert_array_equal(build(data).row_index, np.arange(60))
+
+
+def test_each_dropped_row_counts_once_under_the_first_reason() -> None:
+    data = frame().astype({"y": float, "n": float})
+    data["keep"] = True
+    data.loc[[0, 1], "keep"] = False
+    data.loc[[1, 2], "y"] = np.nan
+    data.loc[[2, 3], "x"] = np.nan
+    data.loc[[3, 4], "trt"] = None
+    data.loc[[4, 5], "id"] = None
+    data.loc[[5, 6], "w"] = np.nan
+    data.loc[[6, 7], "n"] = np.nan
+    data.loc[[7, 8], "w"] = 0.0
+    built = build(data, weights="w", subset="keep")
+    assert [(d.reason, d.count) for d in built.dropped] == [
+        ("outside subset", 2),
+        ("missing response 'y'", 1),
+        ("missing 'x'", 1),
+        ("missing 'trt'", 1),
+        ("missing cluster 'id'", 1),
+        ("missing weight", 1),
+        ("missing offset", 1),
+        ("zero weight", 1),
+    ]
+    assert sorted(built.row_index) == list(range(9, 60))
+
+
+def test_dropping_equals_leaving_out() -> None:
+    data = frame()
+    data.loc[[4, 9, 30], "x"] = np.nan
+    one, two = build(data), build(data.dropna().reset_index(drop=True))
+    np.testing.assert_array_equal(one.X, two.X)
+    assert one.labels.tolist() == two.labels.tolist()
+    np.testing.assert_array_equal(one.starts, two.starts)
+
+
+def test_nothing_left() -> None:
+    with pytest.raises(DataError, match=r"no row is left of 60 \(60: outside subset\)"):
+        build(frame(), subset=np.zeros(60, dtype=bool))
+
+
+def test_column_or_array() -> None:
+    data = frame()
+    by_name = build(data, "y ~ x", weights="w", offset="x")
+    by_array = build(data, "y ~ x", data.id.to_list(), weights=data.w.to_numpy(), offset=pl.Series(data.x))
+    assert_same(by_name, by_array)
+    assert (by_name.cluster_name, by_array.cluster_name) == ("id", "cluster")
+    assert_same(by_name, build(data, "y ~ x + (1 | id) + offset(x)", None, weights="w"))
+
+
+def test_subset_drops_levels_clusters_and_responses_that_are_set_aside() -> None:
+    data = frame()
+    data["answer"] = np.where(data.trt == "c", "unknown", np.where(data.y == 1, "yes", "no"))
+    built = build(data, "answer ~ trt", subset=data.trt != "c")
+    assert built.names == ("(Intercept)", "trtb")
+    assert built.notes == ("success is answer = 'yes', failure 'no'",)
+    inside = data[data.trt != "c"]
+    assert built.a.sum() == inside.y.sum()
+    assert built.labels.tolist() == sorted(inside.id.unique())
+
+
+def test_cbind(golden_frame: Callable[[str], pd.DataFrame]) -> None:
+    data = golden_frame("cbpp_grouped")
+    built = build(data, "cbind(incidence, size - incidence) ~ period", "herd")
+    assert built.names == ("(Intercept)", "period2", "period3", "period4")
+    assert built.a.sum() == data.incidence.sum()
+    assert (built.a + built.b).sum() == data["size"].sum()
+    np.testing.assert_array_equal(built.trials, built.a + built.b)
+    with pytest.raises(FormulaError, match="poisson"):
+        build(data, "cbind(incidence, size) ~ period", "herd", POISSON)
+
+
+@pytest.mark.parametrize("name", ["bacteria", "cbpp_grouped", "epil"])
+def test_golden_designs(name: str, golden_frame: Any, golden_arrays: Any, r_reference: Any) -> None:
+    formula, cluster, family = {
+        "bacteria": ("yy ~ trt + late", "ID", BINOMIAL),
+        "cbpp_grouped": ("cbind(incidence, size - incidence) ~ period", "herd", BINOMIAL),
+        "epil": ("y ~ lbase*trt + lage + V4", "subject", POISSON),
+    }[name]
+    built, expected = build(golden_frame(name), formula, cluster, family), golden_arrays(name)
+    assert built.names == expected.names
+    for got, wanted in zip((built.starts, built.X, built.a, built.b), expected.block, strict=False):
+        np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_allclose(built.constant, expected.constant)
+    np.testing.assert_allclose(built.saturated, r_reference[name]["ll_sat"], atol=1e-8)
+
+
+def test_rows_without_trials_are_dropped() -> None:
+    data = frame().assign(s=1, f=1)
+    data.loc[[3, 4], ["s", "f"]] = 0
+    built = build(data, "cbind(s, f) ~ x")
+    assert [(d.reason, d.count) for d in built.dropped] == [("no trials", 2)]
+
+
+def test_response_from_an_expression() -> None:
+    data = frame()
+    built = build(data, "count > 2 ~ x")
+    assert built.a.sum() == (data["count"] > 2).sum()
+
+
+def test_cluster_weights_as_column_and_mapping() -> None:
+    data = frame()
+    weights = {label: i % 3 for i, label in enumerate(sorted(data.id.unique()))}
+    data["cw"] = data.id.map(weights)
+    one, two = build(data, "y ~ x", cluster_weights="cw"), build(data, "y ~ x", cluster_weights=weights)
+    assert_same(one, two)
+    assert one.cluster_weights.tolist() == [weights[label] for label in one.labels]
+    assert 0.0 not in one.cluster_weights
+    assert [d.reason for d in one.dropped] == ["zero weight"]
+    with pytest.raises(ClusterError, match="'c3'"):
+        build(data, "y ~ x", cluster_weights={k: v for k, v in weights.items() if k != "c3"})
+    with pytest.raises(ClusterError, match="vary within"):
+        build(data, "y ~ x", cluster_weights="w")
+
+
+def test_constant_and_saturated_carry_weights() -> None:
+    data = frame()
+    heavy = dict.fromkeys(data.id.unique(), 2.0)
+    plain = build(data, "count ~ x", family=POISSON)
+    twice = build(data, "count ~ x", family=POISSON, cluster_weights=heavy)
+    assert plain.constant < 0.0
+    assert twice.constant == pytest.approx(2.0 * plain.constant)
+    assert twice.saturated == pytest.approx(2.0 * plain.saturated)
+    case = build(data.assign(w=2.0), "count ~ x", family=POISSON, weights="w")
+    assert case.constant == pytest.approx(2.0 * plain.constant)
+
+
+def test_without_clusters_all_rows_are_one_block() -> None:
+    built = build(frame(), cluster=None, need_cluster=False)
+    assert built.starts.tolist() == [0, 60]
+    assert (built.labels.tolist(), built.cluster_name) == ([0], None)
+    np.testing.assert_array_equal(built.row_index, np.arange(60))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "kind", "named"),
+    [
+        ({}, {"formula": "y ~ xx"}, FormulaError, "did you mean 'x'"),
+        ({}, {"cluster": "idd"}, DataError, "did you mean 'id'"),
+        ({}, {"cluster": None}, ClusterError, "no clusters"),
+        ({}, {"formula": "y ~ x + (1 | trt)"}, ClusterError, r"\(1 \| trt\) in the formula and cluster='id'"),
+        ({"y": 2}, {}, ResponseError, "'y'"),
+        ({"y": 0.5}, {}, ResponseError, "'y'"),
+        ({"y": 1}, {}, ResponseError, "only successes"),
+        ({"count": -1}, {"formula": "count ~ x", "family": POISSON}, ResponseError, "'count'"),
+        ({"count": 0}, {"formula": "count ~ x", "family": POISSON}, ResponseError, "every count is 0"),
+        ({"id": "one"}, {}, ClusterError, "only one cluster"),
+        ({"x": 4.0}, {}, DesignError, "'x' .always 4."),
+        ({"x": np.inf}, {}, DesignError, "'x' .60 infinite"),
+        ({"w": -1.0}, {"weights": "w"}, DataError, "'w' is -1 in row 0"),
+        ({"w": np.inf}, {"weights": "w"}, DataError, "'w' is inf in row 0"),
+        ({"w": "heavy"}, {"weights": "w"}, DataError, "'w'"),
+        ({"n": 0}, {}, DataError, r"the offset offset\(log\(n\)\) is -inf in row 0 .60"),
+        ({}, {"weights": [1.0, 2.0]}, DataError, "2 elements for 60 rows"),
+        ({}, {"weights": 3.0}, DataError, "weights= of type float"),
+        ({}, {"subset": "x"}, DataError, "true or false"),
+        ({}, {"cluster": None, "need_cluster": False, "cluster_weights": "w"}, ClusterError, "without clusters"),
+    ],
+)
+def test_bad_input(change: dict[str, Any], options: dict[str, Any], kind: type[Exception], named: str) -> None:
+    with pytest.raises(kind, match=named):
+        build(frame().assign(**change), **options)
+
+
+def test_one_response_per_cluster() -> None:
+    data = frame().assign(id=range(60))
+    with pytest.raises(ClusterError, match="none with more than one binary response"):
+        build(data)
+    assert build(data, sigma_known=True).n_clusters == 60
+    assert build(data, need_cluster=False).n_clusters == 60
+
+
+def test_undefined_transforms_are_named() -> None:
+    with pytest.raises(DesignError, match=r"'log\(x\)' \(\d+ NaN\)"):
+        build(frame(), "y ~ log(x)")
+
+
+def test_the_users_table_is_untouched() -> None:
+    data = frame()
+    before = data.copy(deep=True)
+    built = build(data, "y ~ x", weights="w", offset="x")
+    built.X[:], built.offset[:], built.weights[:] = 0.0, 0.0, 0.0
+    pd.testing.assert_frame_equal(data, before)
+
+
+def test_offset_argument_in_new_data() -> None:
+    import narwhals.stable.v2 as nw
+
+    data = frame()
+    table = nw.from_native(data, eager_only=True)
+    np.testing.assert_allclose(build(data, offset="x").design.offset(table), np.log(data.n) + data.x)
+    with pytest.raises(DataError, match="offset= was an array"):
+        build(data, offset=data.x.to_numpy()).design.offset(table)

@@ -74,7 +74,7 @@ def test_options_reach_the_fit(tmp_path: Path) -> None:
     assert content["random_intercept"]["sigma"] == 0.7
     assert content["random_intercept"]["std_error"] is None
     assert content["random_intercept"]["distribution"] == "student_t(5)"
-    assert content["clustering_test"]["p_value"] is None
+    assert content["clustering_test"]["pvalue"] is None
     assert content["clustering_test"]["reason"]
     assert content["integration"]["nodes"] == 12
     assert content["integration"]["error"] is None

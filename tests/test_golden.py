@@ -54,8 +54,8 @@ def test_automatic_rules_against_the_dense_one_at_the_estimate(exact, exact_name
         assert result.loglik == pytest.approx(dense + arrays.constant, abs=1e-6)
 
 
-# glmmTMB 1.1.5, canonical links, Gaussian intercepts: log-likelihood and sigma. (lme4's own Laplace value is lower by up
-# to 1e-3 even where it stops; glmmML 1.1.6 agrees with these to 6e-7.)
+# glmmTMB 1.1.5, canonical links, Gaussian intercepts: log-likelihood and sigma. (lme4's own Laplace value is lower by
+# up to 1e-3 even where it stops; glmmML 1.1.6 agrees with these to 6e-7.)
 GLMMTMB = {
     "bacteria": (-96.1306868179176, 1.24241451256522),
     "cbpp_grouped": (-92.0262818647616, 0.642261672234591),

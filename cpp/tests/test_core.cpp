@@ -246,18 +246,25 @@ Result without_clusters(const Problem& problem, const Values& beta, int order, i
     return out;
 }
 
-// Score and Hessian against central differences of value and score.
+// Score and Hessian against central differences of fourth order of value and score. The step is long because a mode is known
+// to 1e-9 only, which leaves noise of that size in the value.
 void check_derivatives(const std::function<Result(const Values&, int)>& function, const Values& theta, const std::string& what) {
-    constexpr double kStep = 1e-5, kTolerance = 2e-7;
+    constexpr double kStep = 5e-4, kTolerance = 2e-7;
     const Result at = function(theta, 2);
     const std::size_t q = theta.size();
     Values score(q), hessian(q * q);
     for (std::size_t r = 0; r < q; ++r) {
-        Values up = theta, down = theta;
-        up[r] += kStep, down[r] -= kStep;
-        const Result above = function(up, 1), below = function(down, 1);
-        score[r] = (above.value - below.value) / (2.0 * kStep);
-        for (std::size_t s = 0; s < q; ++s) hessian[r * q + s] = (above.score[s] - below.score[s]) / (2.0 * kStep);
+        const auto moved = [&](double steps) {
+            Values there = theta;
+            there[r] += steps * kStep;
+            return function(there, 1);
+        };
+        const Result above = moved(1.0), below = moved(-1.0), far_above = moved(2.0), far_below = moved(-2.0);
+        const auto slope = [](double up, double down, double far_up, double far_down) {
+            return (8.0 * (up - down) - (far_up - far_down)) / (12.0 * kStep);
+        };
+        score[r] = slope(above.value, below.value, far_above.value, far_below.value);
+        for (std::size_t s = 0; s < q; ++s) hessian[r * q + s] = slope(above.score[s], below.score[s], far_above.score[s], far_below.score[s]);
     }
     check_close(at.score, score, kTolerance, what + ": score");
     check_close(at.hessian, hessian, kTolerance, what + ": Hessian");
@@ -286,8 +293,8 @@ void test_response(const ResponseCase& response, const std::vector<DistributionC
         for (const DistributionCase& d : all_distributions) {
             const std::string both = name + ", " + d.name;
             const double dense = brute_force(data, kTheta, response, d, true, 1601, 9.0L);
-            check_close({marginal<R>(problem, *d.normal, many, kTheta, 0).value}, {dense}, 2e-5, both + ": 60 nodes");
-            check_close({marginal<R>(problem, *d.normal, trapezoid(201, 9.0), kTheta, 0).value}, {dense}, 1e-9, both + ": dense rule");
+            check_close({marginal<R>(problem, *d.normal, many, kTheta, 0).value}, {dense}, 1e-4, both + ": 60 nodes");
+            check_close({marginal<R>(problem, *d.normal, trapezoid(401, 9.0), kTheta, 0).value}, {dense}, 1e-9, both + ": dense rule");
             for (const bool normal : {true, false}) {
                 if (normal == false && d.normal == d.density) continue;
                 const LocationMap& map = normal ? *d.normal : *d.density;
@@ -321,25 +328,25 @@ void test_response(const ResponseCase& response, const std::vector<DistributionC
     check(same, std::string(response.name) + ", pooled: the same bits with 3 threads", one.value - three.value);
 }
 
-// 0 log 0 is 0.
-Real times_log(Real x, Real log_y) { return x > 0 ? x * log_y : 0.0L; }
+// x y, and 0 where x is 0 and y infinite.
+Real times(Real x, Real y) { return x > 0 ? x * y : 0.0L; }
 
 }  // namespace
 
 int main() {
     const std::vector<DistributionCase> all_distributions = distributions();
     test_response<BinomialLogit>(
-        {"logit", false, [](Real t, Real a, Real b) { return -times_log(a, std::log1p(std::exp(-t))) - times_log(b, std::log1p(std::exp(t))); }},
+        {"logit", false, [](Real t, Real a, Real b) { return -times(a, std::log1p(std::exp(-t))) - times(b, std::log1p(std::exp(t))); }},
         all_distributions);
     test_response<BinomialCloglog>(
-        {"cloglog", false, [](Real t, Real a, Real b) { return times_log(a, std::log(-std::expm1(-std::exp(t)))) - b * std::exp(t); }},
+        {"cloglog", false, [](Real t, Real a, Real b) { return times(a, std::log(-std::expm1(-std::exp(t)))) - times(b, std::exp(t)); }},
         all_distributions);
     test_response<BinomialProbit>({"probit", false,
                                    [](Real t, Real a, Real b) {
-                                       return times_log(a, std::log(normal_cdf(t))) + times_log(b, std::log(normal_cdf(-t)));
+                                       return times(a, std::log(normal_cdf(t))) + times(b, std::log(normal_cdf(-t)));
                                    }},
                                   all_distributions);
-    test_response<PoissonLog>({"poisson", true, [](Real t, Real a, Real b) { return a * t - b * std::exp(t); }}, all_distributions);
+    test_response<PoissonLog>({"poisson", true, [](Real t, Real a, Real b) { return a * t - times(b, std::exp(t)); }}, all_distributions);
     std::printf("%d passed, %d failed\n", passed, failed);
     return failed == 0 ? 0 : 1;
 }

@@ -60,6 +60,10 @@ class SeparationError(DesignError):
     """Covariates separate the responses perfectly: the maximum lies at infinity."""
 
 
+class IntegrationError(ClusterGLMError, ArithmeticError):
+    """The quadrature rule asked for is too coarse for the model: its approximation has no proper maximum."""
+
+
 class UnseenLevelError(DataError):
     """New data hold a level that the fit has not seen."""
 

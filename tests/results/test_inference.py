@@ -19,14 +19,14 @@ from clusterglm.model.family import response
 def test_p_value_of_the_boundary_test_is_half_that_of_chi_square() -> None:
     test = likelihood_ratio(-10.0, -10.0 - 0.5 * 2.705543454095404)  # the 90% point of chi-square on one df
     assert test.statistic == pytest.approx(2.705543454095404)
-    assert test.p_value == pytest.approx(0.05, rel=1e-12)
+    assert test.pvalue == pytest.approx(0.05, rel=1e-12)
     assert "half chi2" in str(test)
 
 
 @pytest.mark.parametrize("difference", [0.0, -1e-12])
 def test_no_improvement_has_p_value_one(difference: float) -> None:
     test = likelihood_ratio(-10.0 + difference, -10.0)
-    assert (test.statistic, test.p_value) == (0.0, 1.0)
+    assert (test.statistic, test.pvalue) == (0.0, 1.0)
 
 
 def test_a_test_that_makes_no_sense_says_why() -> None:

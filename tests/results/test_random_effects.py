@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import FrozenInstanceError
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.special import expit
 
@@ -50,12 +52,12 @@ def test_coefficient_tables_agree(logit: RandomEffectsResult) -> None:
     tidy = logit.tidy(level=0.9)
     assert list(tidy.term) == [*logit.params.index, "sigma"]
     assert list(tidy.component)[-2:] == ["coefficient", "random_intercept"]
-    np.testing.assert_allclose(tidy.p_value[:-1], logit.pvalues)
+    np.testing.assert_allclose(tidy.pvalue[:-1], logit.pvalues)
     np.testing.assert_allclose(tidy[["conf_low", "conf_high"]][:-1], logit.conf_int(0.9))
     assert 0 < tidy.conf_low.iloc[-1] < logit.sigma < tidy.conf_high.iloc[-1]
     glance = logit.glance()
     assert len(glance) == 1
-    assert glance.loc[0, "clustering_p_value"] == logit.clustering_test.p_value
+    assert glance.loc[0, "clustering_p_value"] == logit.clustering_test.pvalue
 
 
 def test_covariance(logit: RandomEffectsResult) -> None:
@@ -110,7 +112,7 @@ def test_scale_standard_deviation_and_icc(
 def test_clustering_test(logit: RandomEffectsResult) -> None:
     test = logit.clustering_test
     assert test.statistic == pytest.approx(2 * (logit.loglik - logit.pooled.loglik))
-    assert 0.003 < test.p_value < 0.0035
+    assert 0.003 < test.pvalue < 0.0035
 
 
 def test_random_effects_follow_labels(bacteria: pd.DataFrame, logit: RandomEffectsResult) -> None:
@@ -185,7 +187,7 @@ def test_sigma_zero_is_a_result(at_zero: RandomEffectsResult) -> None:
     assert at_zero.converged
     assert np.isnan(at_zero.sigma_se)
     assert at_zero.loglik == at_zero.pooled.loglik
-    assert at_zero.clustering_test.p_value == 1.0
+    assert at_zero.clustering_test.pvalue == 1.0
     assert at_zero.n_parameters == 3
     pd.testing.assert_series_equal(at_zero.bse, at_zero.pooled.bse)
     for kind in ("observed", "robust"):
@@ -200,6 +202,13 @@ def test_sigma_zero_is_a_result(at_zero: RandomEffectsResult) -> None:
     assert at_zero.icc == 0.0
 
 
+def test_sigma_zero_by_a_fixed_rule_is_put_with_care(alternating: pd.DataFrame, at_zero: RandomEffectsResult) -> None:
+    laplace = cg.random_effects("y ~ x", alternating, cluster="id", quadrature="laplace")
+    assert laplace.sigma == 0.0
+    assert 'quadrature="auto" can tell' in " ".join(str(laplace).split())
+    assert "auto" not in str(at_zero)
+
+
 def test_cauchy_at_zero_has_no_infinite_spread(alternating: pd.DataFrame) -> None:
     fit = cg.random_effects("y ~ x", alternating, cluster="id", distribution="cauchy")
     assert (fit.sigma, fit.random_effects_sd) == (0.0, 0.0)
@@ -211,7 +220,7 @@ def test_fixed_sigma(bacteria: pd.DataFrame, logit: RandomEffectsResult) -> None
     np.testing.assert_allclose(fit.params, logit.params, rtol=1e-6)
     assert fit.n_parameters == 4
     assert fit.df_resid == logit.df_resid + 1
-    assert np.isnan(fit.clustering_test.p_value)
+    assert np.isnan(fit.clustering_test.pvalue)
     assert "held fixed" in fit.clustering_test.reason
     assert f"{fit.sigma:.5g} (held fixed)" in str(fit)
     H = logit.fit.hessian[:4, :4]  # without sigma to estimate, the coefficients know more
@@ -363,6 +372,18 @@ def test_labels_of_any_type_are_found_again(ids: Any) -> None:
     modes = fit.random_effects.set_index(fit.random_effects.label.astype(str))["mode"]
     np.testing.assert_allclose(shift, modes[labels.astype(str)])
     assert shift.abs().min() > 1e-4
+
+
+def test_labels_are_found_again_in_another_kind_of_table(bacteria: pd.DataFrame) -> None:
+    days = {label: date(2024, 1, 1) + timedelta(k) for k, label in enumerate(sorted(bacteria.ID.unique()))}
+    columns = {"yy": bacteria.yy.to_list(), "late": bacteria.late.to_list(), "day": [days[k] for k in bacteria.ID]}
+    frame = pl.DataFrame(columns)
+    fit = cg.random_effects("yy ~ late", frame, cluster="day", quadrature=5)
+    expected = fit.predict(None, "link", "conditional")
+    for table in (frame, frame.to_arrow(), columns):
+        np.testing.assert_allclose(fit.predict(table, "link", "conditional"), expected)
+    with pytest.raises(cg.errors.UnseenLevelError, match="2025-01-01"):
+        fit.predict({"late": [1], "day": [date(2025, 1, 1)]}, intercepts="conditional")
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clusterglm.results.table import WIDTH, Coefficients, Summary, counted, number, p_value, stars
+from clusterglm.results.table import WIDTH, Coefficients, Summary, counted, number, pvalue, stars
 
 
 def summary(names: tuple[str, ...], estimate: list[float], se: list[float], **parts: object) -> Summary:
@@ -55,7 +55,7 @@ def test_number(value: float, text: str) -> None:
     ],
 )
 def test_p_values(p: float, text: str, mark: str) -> None:
-    assert (p_value(p), stars(p)) == (text, mark)
+    assert (pvalue(p), stars(p)) == (text, mark)
 
 
 def test_html_escapes_names() -> None:

@@ -283,7 +283,7 @@ def _comparable(present: NDArray[Any]) -> Codes:
     return Codes(np.fromiter((position[value] for value in present), np.int64, len(present)), array)
 
 
-def _is_missing(value: object) -> bool:
+def _is_missing(value: Any) -> bool:
     import pandas as pd
 
     return (

@@ -45,7 +45,7 @@ def read_table(data: object) -> nw.DataFrame[Any]:
     elif isinstance(data, Mapping):
         native = _from_columns(data)
     else:
-        native = nw.to_native(data, pass_through=True)  # type: ignore[call-overload]
+        native = nw.to_native(data, pass_through=True)
     _check_names(native)
     if hasattr(native, "collect"):
         raise DataError(f"data of type {_type(native)}, which is lazy", "a table in memory", "data.collect()")
@@ -184,15 +184,14 @@ def as_series(values: object, name: str, error: type[DataError] = DataError) -> 
 
     if isinstance(values, pa.Array):
         values = pa.chunked_array([values])
-    series = nw.from_native(values, series_only=True, pass_through=True)  # type: ignore[call-overload]
+    series = nw.from_native(values, series_only=True, pass_through=True)
     if isinstance(series, nw.Series):
         return series
     if not isinstance(values, Sized) or isinstance(values, (str, bytes, dict)) or getattr(values, "ndim", 1) != 1:
         shape = f" and shape {values.shape}" if isinstance(values, np.ndarray) else ""
         raise error(f"{name} of type {_type(values)}{shape}", "one value per row", "a list or an array")
     # pandas infers bools, dates and strings from objects, and never turns 1 into "1" as np.asarray does
-    series = nw.from_native(pd.Series(values), series_only=True)  # type: ignore[call-overload]
-    return series  # type: ignore[no-any-return]
+    return nw.from_native(pd.Series(values), series_only=True)
 
 
 def _check_names(native: object) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from clusterglm.data.checks import find_separation
-from clusterglm.data.prepare import ModelData
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from clusterglm import _core
+from clusterglm.data.checks import find_separation
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.standardise import Standardisation, standardise

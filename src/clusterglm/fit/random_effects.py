@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from clusterglm.data.prepare import ModelData
 
 from clusterglm import _core
-from clusterglm.errors import ClusterError, OptionError
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import ClusterError, IntegrationError, OptionError
 from clusterglm.fit.integration import IntegrationReport, choose_plan, report
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates
@@ -313,6 +313,17 @@ def _without_intercepts(
     )
 
 
+def _refuse_improper_maximum(maximum: Maximum, integration: IntegrationReport) -> None:
+    """A coarse rule's likelihood may rise without end: where a cluster's curvature vanishes, or as sigma grows."""
+    if integration.requested.kind != "auto" and not np.isfinite(maximum.optimization.gradient_norm):
+        raise IntegrationError(
+            f"the log-likelihood by {integration.requested} has no proper maximum: the search ended at sigma = "
+            f"{maximum.theta[-1]:.4g}, where its Hessian is not negative definite",
+            "an integration fine enough for this distribution and these data",
+            'quadrature="auto", or more nodes',
+        )
+
+
 def _finish(
     task: _Task,
     maximum: Maximum,
@@ -330,6 +341,7 @@ def _finish(
         inner = maximum.evaluation.hessian[:p, :p]
         covariance[:p, :p], hessian[:p, :p] = on_user_scale(inner, task.standard.L)
     else:
+        _refuse_improper_maximum(maximum, integration)
         covariance, hessian = on_user_scale(maximum.evaluation.hessian, L)
     return RandomEffectsFit(
         beta=task.standard.L @ theta[:-1],

@@ -52,9 +52,7 @@ def standardise(X: Array, intercept: int | None) -> Standardisation:
         The column of ones; without one, columns are scaled but not centred.
     """
     n, p = X.shape
-    mean = np.asarray(X.mean(axis=0), dtype=np.float64)
-    if intercept is None:
-        mean = np.zeros(p)
+    mean = np.zeros(p) if intercept is None else X.mean(axis=0)
     square = np.zeros(p)
     for first in range(0, n, _CHUNK):
         block = X[first : first + _CHUNK] - mean

@@ -16,7 +16,7 @@ class ClusteringTest:
     ----------
     statistic : float
         Twice the difference of the log-likelihoods, never negative; nan where there is no test.
-    p_value : float
+    pvalue : float
         P(T >= statistic), where T is 0 or chi-square on one degree of freedom with probability one half each: sigma = 0
         lies on the boundary of the parameter space (Self and Liang, JASA 82, 1987). It is 1 when the statistic is 0.
     reason : str
@@ -24,13 +24,13 @@ class ClusteringTest:
     """
 
     statistic: float
-    p_value: float
+    pvalue: float
     reason: str = ""
 
     def __str__(self) -> str:
         if self.reason:
             return f"no test: {self.reason}"
-        p = "p < 2e-16" if self.p_value < 2e-16 else f"p = {self.p_value:.4g}"
+        p = "p < 2e-16" if self.pvalue < 2e-16 else f"p = {self.pvalue:.4g}"
         return f"likelihood ratio {self.statistic:.4g}, {p} (half chi2 on 0 and half chi2 on 1 df)"
 
 
@@ -43,8 +43,8 @@ def likelihood_ratio(loglik: float, loglik_pooled: float) -> ClusteringTest:
         Maximised log-likelihoods, normalised in the same way.
     """
     statistic = max(0.0, 2.0 * (loglik - loglik_pooled))
-    p_value = 0.5 * float(chdtrc(1.0, statistic)) if statistic > 0.0 else 1.0
-    return ClusteringTest(statistic, p_value)
+    pvalue = 0.5 * float(chdtrc(1.0, statistic)) if statistic > 0.0 else 1.0
+    return ClusteringTest(statistic, pvalue)
 
 
 def no_test(reason: str) -> ClusteringTest:

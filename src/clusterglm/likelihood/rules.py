@@ -45,6 +45,10 @@ class Rule:
         s = np.linspace(-self.half_width, self.half_width, self.nodes)
         return _core.Rule(False, s, np.full(self.nodes, np.log(s[1] - s[0])))
 
+    def __getstate__(self) -> dict[str, object]:
+        """The core's rule is made again where it is needed; it cannot be pickled."""
+        return {"nodes": self.nodes, "half_width": self.half_width}
+
     def __str__(self) -> str:
         if self.nodes == 1:
             return "Laplace"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PREDICTIONS = ("response", "link")
+
+Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
+"""What numpy's `default_rng` takes."""
 
 
 def freeze(fit: PooledFit | RandomEffectsFit) -> None:
@@ -115,7 +118,7 @@ class Result(ABC):
     @property
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of the Wald tests that a coefficient is zero."""
-        return self._series(wald_p_values(self._beta / self._se), "p_value")
+        return self._series(wald_p_values(self._beta / self._se), "pvalue")
 
     def conf_int(self, level: float = 0.95) -> pd.DataFrame:
         """Wald intervals of the coefficients.
@@ -234,7 +237,7 @@ class Result(ABC):
     # Tables ----------------------------------------------------------------------------------------------------------
 
     def tidy(self, level: float = 0.95) -> pd.DataFrame:
-        """One row per coefficient: term, estimate, std_error, z, p_value, conf_low, conf_high.
+        """One row per coefficient: term, estimate, std_error, z, pvalue, conf_low, conf_high.
 
         Parameters
         ----------
@@ -251,7 +254,7 @@ class Result(ABC):
                 "estimate": self._beta,
                 "std_error": self._se,
                 "z": z,
-                "p_value": wald_p_values(z),
+                "pvalue": wald_p_values(z),
                 "conf_low": low,
                 "conf_high": high,
             }

@@ -72,7 +72,7 @@ def _random_intercept(result: RandomEffectsResult) -> dict[str, Any]:
             "sd": result.random_effects_sd,
             "icc": result.icc,
         },
-        "clustering_test": {"statistic": test.statistic, "p_value": test.p_value, "reason": test.reason or None},
+        "clustering_test": {"statistic": test.statistic, "pvalue": test.pvalue, "reason": test.reason or None},
         "integration": {
             "requested": str(report.requested),
             "scale": report.scale,

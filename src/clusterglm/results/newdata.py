@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.clusters import encode
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.table import read_table
 from clusterglm.errors import ClusterError, UnseenLevelError, nearest
@@ -63,16 +64,16 @@ def cluster_codes(data: ModelData, frame: nw.DataFrame[Any]) -> NDArray[np.int64
             'each row\'s cluster, for intercepts="conditional"',
             f'{hint}add the column, or use intercepts="typical"',
         )
-    wanted = pd.Index(frame.get_column(name).to_list())
-    missing = int(wanted.isna().sum())
+    new = encode(frame.get_column(name))
+    missing = int(np.count_nonzero(new.codes < 0))
     if missing > 0:
         raise ClusterError(
             f"{missing} missing values in the cluster column {name!r} of the new data",
             "the label of a fitted cluster in each row",
             'drop these rows, or use intercepts="typical"',
         )
-    codes = pd.Index(data.labels).get_indexer(wanted)
-    unseen = list(dict.fromkeys(str(label) for label in wanted[codes < 0]))
+    fitted = np.asarray(pd.Index(data.labels).get_indexer(pd.Index(new.labels)), dtype=np.int64)
+    unseen = [str(label) for label in new.labels[fitted < 0]]
     if unseen:
         shown = ", ".join(unseen[:_SHOWN]) + (f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else "")
         raise UnseenLevelError(
@@ -80,4 +81,4 @@ def cluster_codes(data: ModelData, frame: nw.DataFrame[Any]) -> NDArray[np.int64
             f"labels of the {data.n_clusters} fitted clusters (`result.random_effects.label`)",
             'intercepts="typical" for these rows',
         )
-    return np.asarray(codes, dtype=np.int64)
+    return fitted[new.codes]

@@ -13,7 +13,7 @@ from clusterglm.fit.pooled import PooledFit
 from clusterglm.inference.covariance import pooled_scores, sandwich
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Result, freeze
+from clusterglm.results.base import Result, Seed, freeze
 from clusterglm.results.newdata import known_part
 from clusterglm.results.table import Summary, counted
 

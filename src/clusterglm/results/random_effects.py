@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Result, freeze
+from clusterglm.results.base import Result, Seed, freeze
 from clusterglm.results.newdata import cluster_codes, known_part
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.table import Summary, counted
@@ -33,6 +33,9 @@ _AT_ZERO = (
     "The maximum lies at sigma = 0: the data show no more variation between clusters than the pooled model explains. "
     "Coefficients and standard errors are those of the pooled model, and sigma has no standard error on the boundary."
 )
+
+
+_BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature="auto" can tell.'
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -53,11 +56,6 @@ class RandomEffectsResult(Result):
     def __post_init__(self) -> None:
         freeze(self.fit)
         freeze(self.fit.pooled)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A rule keeps its nodes in the core's form, which does not pickle; a fresh copy has none yet.
-        plan = tuple(replace(part, rule=replace(part.rule)) for part in self.fit.plan)
-        return {**self.__dict__, "fit": replace(self.fit, plan=plan)}
 
     # The estimates ---------------------------------------------------------------------------------------------------
 
@@ -178,7 +176,7 @@ class RandomEffectsResult(Result):
     # Tables ----------------------------------------------------------------------------------------------------------
 
     def tidy(self, level: float = 0.95) -> pd.DataFrame:
-        """One row per parameter: component, term, estimate, std_error, z, p_value, conf_low, conf_high.
+        """One row per parameter: component, term, estimate, std_error, z, pvalue, conf_low, conf_high.
 
         Parameters
         ----------
@@ -210,7 +208,7 @@ class RandomEffectsResult(Result):
             "random_effects_sd": self.random_effects_sd,
             "icc": self.icc,
             "clustering_statistic": test.statistic,
-            "clustering_p_value": test.p_value,
+            "clustering_p_value": test.pvalue,
             "nodes": self.quadrature.nodes,
             "integration_error": self.quadrature.error,
         }
@@ -274,9 +272,7 @@ class RandomEffectsResult(Result):
         eta[np.argsort(self.data.row_index, kind="stable")] = self._link_at(None, intercepts)
         return self._residuals(kind, eta)
 
-    def simulate(
-        self, n: int = 1, seed: int | np.random.Generator | np.random.SeedSequence | None = None
-    ) -> pd.DataFrame:
+    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
         """Draw new intercepts from their distribution, and new responses for the rows that were used.
 
         Parameters
@@ -344,7 +340,10 @@ class RandomEffectsResult(Result):
         )
 
     def _notes(self) -> list[str]:
-        return [_AT_ZERO, *self.data.notes] if self.fit.boundary else list(self.data.notes)
+        if not self.fit.boundary:
+            return list(self.data.notes)
+        doubt = "" if self.quadrature.requested.kind == "auto" else _BY_FIXED_RULE
+        return [_AT_ZERO + doubt, *self.data.notes]
 
     def _sigma_in_words(self) -> str:
         if self.fit.sigma_fixed:

@@ -37,7 +37,7 @@ class Coefficients:
         """The numbers of each row as text: estimate, standard error, z, p, stars."""
         decimals = _decimals(self.se)
         return [
-            (number(b, decimals), number(s, decimals), number(z, 3), p_value(p), stars(p))
+            (number(b, decimals), number(s, decimals), number(z, 3), pvalue(p), stars(p))
             for b, s, z, p in zip(self.estimate, self.se, self.z, self.p, strict=True)
         ]
 
@@ -90,7 +90,7 @@ def number(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}"
 
 
-def p_value(p: float) -> str:
+def pvalue(p: float) -> str:
     """A p-value in R's manner."""
     if np.isnan(p):
         return "nan"

@@ -1,0 +1,87 @@
+# Needs Python >= 3.11 with venv, and a C++20 compiler; everything else is installed into $(VENV).
+#   make demo    build and fit a model to real data        make test    every check
+#   make lint    ruff and mypy                             make bench   timings
+#   make wheel   build a wheel and try it                  make clean   remove what was built
+PYTHON ?= python3
+VENV   ?= .venv
+CXX    ?= c++
+JOBS   ?= 2
+
+BIN    := $(abspath $(VENV))/bin
+STAMPS := $(VENV)/.stamps
+BUILD  := $(STAMPS)/build
+TEST   := $(STAMPS)/test
+BENCH  := $(STAMPS)/bench
+CORE   := $(STAMPS)/core
+
+# What the compiled core depends on; the Python files of an editable install are used where they lie.
+HEADERS      := $(shell find cpp/include -type f)
+CORE_SOURCES := pyproject.toml CMakeLists.txt $(HEADERS) $(shell find cpp/bindings -type f)
+
+export PATH := $(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint bench wheel clean pytest test-core
+.DELETE_ON_ERROR:
+
+demo: $(CORE)
+	$(BIN)/clusterglm fit bacteria "y ~ trt + I(week > 2)" --cluster ID
+
+# One check after another, the quickest first: two of them at once would disturb the tests that measure time.
+test: $(TEST) $(CORE)
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory pytest
+	$(MAKE) --no-print-directory test-core
+
+lint: $(TEST)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+pytest: $(TEST) $(CORE)
+	$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+test-core: build/test_core
+	build/test_core
+
+build/test_core: cpp/tests/test_core.cpp $(HEADERS)
+	@mkdir -p build
+	$(CXX) -std=c++20 -O1 -g1 -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+	  -DCLUSTERGLM_NO_CLONES -Icpp/include $< -o $@ -pthread
+
+bench: $(BENCH) $(CORE)
+	$(BIN)/pytest benchmarks $(ARGS)
+
+# The wheel is tried in an environment of its own, away from the source tree, because it may lack files that the tree has.
+wheel: $(BUILD)
+	rm -rf dist build/wheel-venv
+	pip wheel --no-build-isolation --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install --quiet dist/clusterglm-*.whl
+	cd build/wheel-venv && PYTHONPATH= bin/python -c "import clusterglm; print(clusterglm.__version__, clusterglm.__file__)"
+	cd build/wheel-venv && PYTHONPATH= bin/clusterglm fit bacteria "y ~ trt + I(week > 2)" --cluster ID
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Groups of dependencies (pyproject.toml) need pip 25.1.
+$(BUILD): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "clusterglm needs Python 3.11 or later; try make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --group build
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+$(CORE): $(BUILD) $(CORE_SOURCES)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(TEST): $(BUILD)
+	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(BENCH): $(TEST)
+	$(BIN)/python -m pip install --quiet --group bench
+	@touch $@

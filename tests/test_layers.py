@@ -1,0 +1,191 @@
+"""The shape of the house: which layer imports which, where names may be imported, how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "clusterglm"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = sorted(
+    path for folder in ("src", "cpp", "tests", "benchmarks") for path in (ROOT / folder).rglob("*") if path.is_file()
+)
+
+# From the bottom up; the compiled core stands on nothing. Layers in one row do not see each other.
+LAYERS = (
+    ("_core", "errors"),
+    ("model",),
+    ("data",),
+    ("likelihood",),
+    ("engine",),
+    ("fit",),
+    ("inference",),
+    ("results",),
+    ("api",),
+    ("study", "plot", "report"),
+    ("cli",),
+)
+FLOOR = {layer: floor for floor, layers in enumerate(LAYERS) for layer in layers}
+SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer")
+LONGEST = 500
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def statements(node: ast.AST, *, functions: bool, types: bool) -> Iterator[ast.AST]:
+    """All nodes below `node`; with or without the bodies of functions and of `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(node):
+        if not functions and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if not types and is_type_checking(child):
+            continue
+        yield child
+        yield from statements(child, functions=functions, types=types)
+
+
+def imported(path: Path, text: str, *, functions: bool = True, types: bool = True) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything that a module imports, `a.b` and `a.b.c` for `from a.b import c`."""
+    package = ("clusterglm", *path.relative_to(PACKAGE).parent.parts)
+    for node in statements(ast.parse(text), functions=functions, types=types):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield node.lineno, name
+            yield from ((node.lineno, f"{name}.{alias.name}") for alias in node.names)
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def wrong_imports(path: Path, text: str) -> list[str]:
+    """Imports of a layer that is not below the module's own."""
+    own = layer(path)
+    wrong = []
+    for line, name in imported(path, text):
+        parts = name.split(".")
+        other = parts[1] if parts[0] == "clusterglm" and len(parts) > 1 else own
+        # A bare `import clusterglm` is lazy and may be of any layer, so only the command line may ask it for names.
+        whole = name == "clusterglm" and own != "cli" and "from clusterglm import" not in text.splitlines()[line - 1]
+        if whole or (other in FLOOR and other != own and FLOOR[other] >= FLOOR[own]):
+            wrong.append(f"{path.name}:{line} {own} imports {name}")
+    return wrong
+
+
+def slow_imports(path: Path, text: str) -> list[str]:
+    """Slow packages that importing the module would load."""
+    allowed = ("typer",) if layer(path) == "cli" else ()
+    return [
+        f"{path.name}:{line} {name}"
+        for line, name in imported(path, text, functions=False, types=False)
+        for slow in SLOW
+        if slow not in allowed and (name == slow or name.startswith(f"{slow}."))
+    ]
+
+
+def prints(path: Path, text: str) -> list[str]:
+    """Calls of print, or writing to standard output, outside the command line."""
+    if layer(path) == "cli":
+        return []
+    return [
+        f"{path.name}:{node.lineno}"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
+    ]
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """A cycle of the graph, or an empty list."""
+    done: set[str] = set()
+
+    def walk(node: str, trail: list[str]) -> list[str]:
+        if node in trail:
+            return [*trail[trail.index(node) :], node]
+        if node in done:
+            return []
+        for target in sorted(graph.get(node, ())):
+            if found := walk(target, [*trail, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(graph) if (found := walk(node, []))), [])
+
+
+@cache
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(["clusterglm", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    assert {layer(path) for path in MODULES} - {"__init__"} <= set(FLOOR)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if layer(p) != "__init__"], ids=module_name)
+def test_layers_see_only_those_below(path: Path) -> None:
+    assert wrong_imports(path, read(path)) == []
+
+
+def test_no_cycles() -> None:
+    names = {module_name(path) for path in MODULES}
+    graph = {
+        module_name(path): {name for _, name in imported(path, read(path), types=False)} & names for path in MODULES
+    }
+    graph = {name: targets - {name} for name, targets in graph.items()}
+    assert cycle(graph) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_slow_packages_wait_until_needed(path: Path) -> None:
+    assert slow_imports(path, read(path)) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_only_the_command_line_prints(path: Path) -> None:
+    assert prints(path, read(path)) == []
+
+
+def test_files_are_short() -> None:
+    code = [path for path in SOURCES if path.suffix in (".py", ".pyi", ".hpp", ".cpp")]
+    assert len(code) > len(MODULES) > 0
+    assert [path.name for path in code if len(read(path).splitlines()) > LONGEST] == []
+
+
+def test_these_checks_can_fail() -> None:
+    """Each finds what it looks for in a module made for it, and lets good code pass."""
+    fit, cli = PACKAGE / "fit" / "example.py", PACKAGE / "cli.py"
+    assert wrong_imports(fit, "from clusterglm.results.base import Result")
+    assert wrong_imports(fit, "from clusterglm import api")
+    assert wrong_imports(fit, "from ..results import base")
+    assert wrong_imports(fit, "def f():\n    import clusterglm.cli")
+    assert wrong_imports(fit, "import clusterglm as cg")
+    assert wrong_imports(PACKAGE / "plot" / "example.py", "from clusterglm.report import page")
+    assert not wrong_imports(fit, "from clusterglm import _core\nfrom clusterglm.model.control import Control")
+    assert not wrong_imports(cli, "import clusterglm as cg\nfrom clusterglm.errors import OptionError")
+    assert slow_imports(fit, "from scipy import stats")
+    assert slow_imports(fit, "try:\n    import pandas.api\nexcept ImportError:\n    pass")
+    assert slow_imports(cli, "import rich")
+    assert not slow_imports(cli, "import typer")
+    assert not slow_imports(fit, "from scipy.special import expit\ndef f():\n    import pandas")
+    assert not slow_imports(fit, "if TYPE_CHECKING:\n    import pandas as pd")
+    assert prints(fit, "print(1)")
+    assert not prints(cli, "print(1)")
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
+    found = cycle(graph)
+    assert found[0] == found[-1]
+    assert all(target in graph[source] for source, target in pairwise(found))
+    assert not cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()})

@@ -49,13 +49,16 @@ build/test_core: cpp/tests/test_core.cpp $(HEADERS)
 	$(CXX) -std=c++20 -O1 -g1 -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	  -DCLUSTERGLM_NO_CLONES -Icpp/include $< -o $@ -pthread
 
+# One after another, on an otherwise idle machine.
 bench: $(BENCH) $(CORE)
-	$(BIN)/pytest benchmarks $(ARGS)
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/startup.py
 
 # The wheel is tried in an environment of its own, away from the source tree, because it may lack files that the tree has.
 wheel: $(BUILD)
 	rm -rf dist build/wheel-venv
-	pip wheel --no-build-isolation --no-deps --wheel-dir dist .
+	$(BIN)/python -m pip wheel --no-build-isolation --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv build/wheel-venv
 	build/wheel-venv/bin/python -m pip install --quiet dist/clusterglm-*.whl
 	cd build/wheel-venv && PYTHONPATH= bin/python -c "import clusterglm; print(clusterglm.__version__, clusterglm.__file__)"

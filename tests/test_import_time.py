@@ -37,7 +37,7 @@ def test_verbs_load_nothing_slow() -> None:
 
 
 def test_slow_packages_would_be_seen() -> None:
-    assert loaded("import pandas") == ["pandas"]
+    assert "pandas" in loaded("import pandas")
 
 
 def test_import_time() -> None:

@@ -83,7 +83,7 @@ def fit(
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
     threads: Annotated[int, typer.Option(help="Threads; 0 for every core.")] = 1,
-    tol: Annotated[float, typer.Option(help="Gradient at which to stop, in standard errors.")] = 1e-8,
+    tol: Annotated[float, typer.Option(help="Gradient at which to stop, in standard errors.")] = 1e-6,
     max_iter: Annotated[int, typer.Option(help="Most iterations.")] = 100,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file as JSON.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table of estimates to this file as CSV.")] = None,

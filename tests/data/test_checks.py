@@ -56,6 +56,12 @@ def test_values_that_are_not_finite_are_named(value: float, word: str) -> None:
         check_design(np.column_stack([ONE, X, bad]), [I, "x", "log(z)"], 0)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_values_whose_squares_cannot_be_held_are_named(scale: float) -> None:
+    with pytest.raises(DesignError, match=r"'x' \(up to[\s\S]*change the units of 'x'"):
+        check_design(np.column_stack([ONE, X * scale, Z]), [I, "x", "z"], 0)
+
+
 def test_more_columns_than_rows() -> None:
     with pytest.raises(DesignError, match="3 columns in the design matrix and only 2"):
         check_design(np.column_stack([ONE, X, Z])[:2], [I, "x", "z"], 0)

@@ -176,3 +176,48 @@ def test_a_column_of_mixed_types_is_named() -> None:
     data = frame().assign(mixed=[1, "a"] * 6)
     with pytest.raises(DataError, match="'mixed' with values of type int, str"):
         design("y ~ mixed", data)
+
+
+def test_levels_that_need_more_columns_than_rows_are_refused_before_memory_is_asked_for() -> None:
+    n = 20_000
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"y": 0, "a": rng.integers(0, 500, n).astype(str), "b": rng.integers(0, 500, n)})
+    with pytest.raises(DesignError, match=r"'a:C\(b\)' with 250000 levels for 20000 rows"):
+        design("y ~ a:C(b)", data)
+
+
+@pytest.mark.parametrize("kind", [np.uint64, np.float16, np.longdouble, np.int8, bool])
+def test_numbers_of_every_width(kind: Any) -> None:
+    values = np.array([0, 1, 1, 0, 1] * 4).astype(kind)
+    if kind is np.uint64:
+        values[0] = 2**64 - 1
+    _, X = design("y ~ v", pd.DataFrame({"y": 0, "v": values}))
+    np.testing.assert_array_equal(X[:, 1], values.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "said"),
+    [
+        (np.arange(12) * 1j, DataError, "'v' with values of type complex"),
+        (pd.period_range("2020", periods=12, freq="M"), DesignError, "'v' holds dates"),
+        (pd.timedelta_range("1D", periods=12), DesignError, "'v' holds dates"),
+        ([[1]] * 12, DataError, "'v' with values of type list"),
+    ],
+)
+def test_covariates_that_are_neither_numbers_nor_categories(values: Any, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        design("y ~ v", frame().assign(v=values))
+
+
+def test_a_column_may_be_called_like_a_function() -> None:
+    data = frame().rename(columns={"k": "C", "x": "log"})
+    assert design("y ~ C(trt) + log", data)[0].names == ("(Intercept)", "C(trt)other", "C(trt)placebo", "log")
+    np.testing.assert_array_equal(design("y ~ log(n) + C", data)[1][:, 1:], np.column_stack([np.log(data.n), data.C]))
+    with pytest.raises(FormulaError, match="'log' both as a column and as a function"):
+        design("y ~ log + log(n)", data)
+
+
+def test_contrasts() -> None:
+    built, X = design("y ~ C(trt, contr.treatment('placebo'))", frame())
+    np.testing.assert_array_equal(X[:, 1], frame().trt == "drug")
+    assert built.names[1].endswith("drug")

@@ -68,6 +68,9 @@ def test_an_expression_that_fails_is_named() -> None:
         ("y ~ Petal_Width", "did you mean 'Petal.Width'"),
         ("z ~ x", "'z' in the formula"),
         ("y ~ foo(x)", r"the function foo\(\)"),
+        ("y ~ x + y", "'y' on both sides of '~'"),
+        ("y ~ C(trt, Treatment('b'))", r"contr.treatment\('reference'\)"),
+        ("y ~ ns(x, df=4)", r"cr\(x, df=4, constraints='center'\)"),
         ("y ~ sqr(x)", "did you mean 'sqrt'"),
         ("y ~ lag(x)", r"the function lag\(\)"),
         ("y ~ (x", "never closed"),
@@ -99,3 +102,24 @@ def test_refused(formula: str, named: str) -> None:
 def test_not_a_string() -> None:
     with pytest.raises(FormulaError, match="type int"):
         parse_formula(3, COLUMNS)  # type: ignore[arg-type]
+
+
+def test_minus_one_after_a_plus_as_in_r() -> None:
+    assert parse_formula("y ~ x + -1", COLUMNS).right == "x - 1"
+
+
+def test_trials_may_be_a_covariate() -> None:
+    assert parse_formula("cbind(s, n - s) ~ n", COLUMNS).variables == ("n",)
+
+
+def test_columns_called_like_functions() -> None:
+    parsed = parse_formula("y ~ C(trt) + offset(log(log))", [*COLUMNS, "C", "log"])
+    assert parsed.variables == ("trt",)
+    np.testing.assert_allclose(parsed.offsets[0].evaluate({"log": np.array([1.0, np.e])}), [0.0, 1.0])
+    with pytest.raises(FormulaError, match="'C' both as a column and as a function"):
+        parse_formula("y ~ C(trt) + C", [*COLUMNS, "C"])
+
+
+def test_columns_whose_names_are_not_strings_do_not_matter() -> None:
+    with pytest.raises(FormulaError, match="did you mean 'x'"):
+        parse_formula("y ~ xx", [*COLUMNS, 0])  # type: ignore[list-item]

@@ -280,6 +280,16 @@ def test_without_clusters_all_rows_are_one_block() -> None:
         ({"n": 0}, {}, DataError, r"the offset offset\(log\(n\)\) is -inf in row 0 .60"),
         ({}, {"weights": [1.0, 2.0]}, DataError, "2 elements for 60 rows"),
         ({}, {"weights": 3.0}, DataError, "weights= of type float"),
+        ({"w": 1e200}, {"weights": "w"}, DataError, "at most 1e.100"),
+        ({"w": 1j}, {"weights": "w"}, DataError, "the weight 'w' of type"),
+        ({}, {"weights": frame().w[::-1]}, DataError, "weights= with another index than the data"),
+        ({}, {"cluster": frame().id.sort_values()}, DataError, "cluster= with another index than the data"),
+        ({"y": float("nan")}, {}, DataError, "no row is left of 60 .60: missing response 'y'"),
+        ({"id": None}, {}, DataError, "no row is left of 60 .60: missing cluster 'id'"),
+        ({"x": None}, {}, DataError, "no row is left of 60 .60: missing 'x'"),
+        ({}, {"formula": "y ~ x + y"}, FormulaError, "'y' on both sides"),
+        ({}, {"formula": "y ~ x + I(3 * x)"}, DesignError, "'I.3 . x.' is a combination of 'x'"),
+        ({"count": 2.0**60}, {"formula": "count ~ x", "family": POISSON}, ResponseError, "below 2.53"),
         ({}, {"subset": "x"}, DataError, "true or false"),
         ({}, {"cluster": None, "need_cluster": False, "cluster_weights": "w"}, ClusterError, "without clusters"),
     ],
@@ -306,7 +316,7 @@ def test_the_users_table_is_untouched() -> None:
     data = frame()
     before = data.copy(deep=True)
     built = build(data, "y ~ x", weights="w", offset="x")
-    built.X[:], built.offset[:], built.weights[:] = 0.0, 0.0, 0.0
+    built.X[:], built.offset[:], built.weights[:], built.a[:], built.b[:] = 0.0, 0.0, 0.0, 0.0, 0.0
     pd.testing.assert_frame_equal(data, before)
 
 
@@ -318,3 +328,62 @@ def test_offset_argument_in_new_data() -> None:
     np.testing.assert_allclose(build(data, offset="x").design.offset(table), np.log(data.n) + data.x)
     with pytest.raises(DataError, match="offset= was an array"):
         build(data, offset=data.x.to_numpy()).design.offset(table)
+
+
+def test_empty_data() -> None:
+    with pytest.raises(DataError, match="data without rows"):
+        build(frame().iloc[:0])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series([True, False, None] * 20, dtype="boolean"),
+        pd.Series([True, False, None] * 20, dtype=object),
+        pl.Series([True, False, None] * 20),
+        [True, False, None] * 20,
+        np.array([True, False, False] * 20),
+    ],
+)
+def test_subset_of_any_type(values: Any) -> None:
+    built = build(frame(), subset=values)
+    assert sorted(built.row_index) == list(range(0, 60, 3))
+    assert [(d.reason, d.count) for d in built.dropped] == [("outside subset", 40)]
+
+
+def test_a_fault_outside_the_first_rows_of_a_subset_is_named_by_its_row_in_the_table() -> None:
+    data = frame()
+    data.loc[41, "y"] = 2
+    with pytest.raises(ResponseError, match="'y' is 2 in row 41"):
+        build(data, subset=np.arange(60) > 29)
+
+
+def test_missing_ids_are_not_a_cluster() -> None:
+    data = frame().assign(id=np.repeat([1.0, 2.0, np.nan, 4.0], 15))
+    built = build(data)
+    assert built.labels.tolist() == [1.0, 2.0, 4.0]
+    assert [(d.reason, d.count) for d in built.dropped] == [("missing cluster 'id'", 15)]
+
+
+def test_a_file_gives_dates_and_numbers_as_clusters(tmp_path: Path) -> None:
+    data = frame().assign(day=pd.date_range("2020-01-01", periods=6).repeat(10).strftime("%Y-%m-%d"))
+    built = build(_written(data, tmp_path / "t.csv"), cluster="day")
+    assert built.n_clusters == 6
+    assert str(built.labels[0]).startswith("2020-01-01")
+
+
+def test_memory() -> None:
+    """At most three times the design matrix, rows shuffled or not."""
+    import tracemalloc
+
+    n = 60_000
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({f"x{k}": rng.normal(size=n) for k in range(5)}).assign(y=rng.integers(0, 2, n))
+    for ids in (np.repeat(np.arange(n // 5), 5), rng.integers(0, n // 5, n)):
+        data["id"] = ids
+        build(data.iloc[:1000], "y ~ x0 + x1 + x2 + x3 + x4")  # imports are not counted
+        tracemalloc.start()
+        built = build(data, "y ~ x0 + x1 + x2 + x3 + x4")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 3.0 * built.X.nbytes

@@ -237,7 +237,7 @@ def test_one_large_cluster_and_many_of_one_row(model):
     assert got.value == pytest.approx(want[0], rel=1e-10)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6),

@@ -97,7 +97,7 @@ def test_scale():
 
 def test_control_defaults_and_threads():
     control = Control()
-    assert (control.max_iter, control.tol, control.threads) == (100, 1e-8, 1)
+    assert (control.max_iter, control.tol, control.threads) == (100, 1e-6, 1)
     assert Control(n_threads=0).threads == Control(n_threads=None).threads >= 1
     assert Control(n_threads=3).threads == 3
 

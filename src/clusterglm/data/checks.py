@@ -18,6 +18,7 @@ from clusterglm.model.arrays import Array
 _CHUNK = 8192  # rows at a time: no temporary as large as X, and none that leaves the cache
 _RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
+_LARGEST = 1e100  # size of a covariate
 _ROWS = 1000  # that the linear programs start from, and gain at a time
 _FEASIBLE = 1e-6  # margin in standardised units; HiGHS itself is accurate to 1e-7
 
@@ -35,8 +36,8 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
     Raises
     ------
     DesignError
-        On infinite or NaN values, more columns than rows, columns that are constant next to an intercept or zero, and
-        columns that are combinations of others; it names the columns.
+        On infinite, NaN or extreme values, more columns than rows, columns that are constant next to an intercept or
+        zero, and columns that are combinations of others; it names the columns.
     """
     n, p = X.shape
     low, high = _range(X)
@@ -48,6 +49,15 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
             "a simpler formula, or fewer levels of its categorical columns",
         )
     largest = np.maximum(np.abs(low), np.abs(high))
+    extreme = (largest > _LARGEST) | ((largest < 1.0 / _LARGEST) & (largest > 0.0))
+    if extreme.any():
+        guilty = np.flatnonzero(extreme).tolist()
+        values = ", ".join(f"{names[j]!r} (up to {largest[j]:.3g})" for j in guilty)
+        raise DesignError(
+            f"columns whose squares float64 cannot hold: {values}",
+            f"values between {1.0 / _LARGEST:g} and {_LARGEST:g} in size",
+            f"change the units of {_listed(names[j] for j in guilty)}",
+        )
     constant = high - low <= 4.0 * np.finfo(np.float64).eps * largest
     flat = constant if intercept is not None else constant & (largest == 0.0)
     flat[[] if intercept is None else [intercept]] = False

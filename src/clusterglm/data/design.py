@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.formula import Expression, ParsedFormula, context
-from clusterglm.data.table import column, to_pandas_columns
+from clusterglm.data.table import column, numeric, to_pandas_columns
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
 from clusterglm.model.arrays import Array
 
@@ -165,6 +165,7 @@ def make_design(parsed: ParsedFormula, frame: pd.DataFrame, offset_argument: str
         terms = formulaic.Formula(parsed.right)
         _refuse_dates((str(factor.expr) for term in terms for factor in term.factors), frame)
         # full-rank coding; rows are complete, and "ignore" keeps formulaic from dropping any
+        _refuse_too_wide(terms, frame)
         matrix = formulaic.model_matrix(terms, frame, output="numpy", na_action="ignore", context=context())
         spec = matrix.model_spec
         X = np.ascontiguousarray(matrix.__wrapped__)
@@ -215,7 +216,8 @@ def model_frame(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np
 def _numeric(values: nw.Series[Any], keep: NDArray[np.int64] | None) -> NDArray[Any]:
     """Numbers or bools of the rows `keep`, none of them missing, as a NumPy array of a plain type."""
     dtype = values.dtype
-    integer, truth = dtype.is_integer(), isinstance(dtype, nw.Boolean)
+    truth = isinstance(dtype, nw.Boolean)
+    integer = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.Int128, nw.UInt128))  # these need not fit
     if values.null_count() > 0:
         values = values.fill_null(False if truth else 0)
     plain = np.asarray(values.to_numpy())
@@ -228,6 +230,8 @@ def _plain(values: pd.Series[Any], name: str, dtype: Any, from_polars: bool) -> 
     import pandas as pd
 
     kind = values.dtype
+    if isinstance(kind, pd.PeriodDtype):
+        return pd.Series(values.dt.to_timestamp())  # for C(...); a plain date is refused by name
     if isinstance(kind, pd.CategoricalDtype):
         values = values.cat.remove_unused_categories()
         if from_polars and isinstance(dtype, nw.Categorical):  # in order of appearance, which means nothing
@@ -235,9 +239,9 @@ def _plain(values: pd.Series[Any], name: str, dtype: Any, from_polars: bool) -> 
         return values
     if isinstance(dtype, nw.String):
         return pd.Series(pd.Categorical(values.astype(object)), index=values.index)
-    if pd.api.types.is_numeric_dtype(kind):
+    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):
         return pd.Series(values.to_numpy(dtype=np.float64), index=values.index)
-    if not pd.api.types.is_object_dtype(kind):
+    if not (pd.api.types.is_object_dtype(kind) or pd.api.types.is_complex_dtype(kind)):
         return values
     inferred = pd.api.types.infer_dtype(values, skipna=False)
     if inferred == "string":
@@ -264,21 +268,12 @@ def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
 
 def numbers(values: nw.Series[Any], name: str, role: str) -> Array:
     """A numeric column as float64 with NaN for missing values; `DataError` if it is not numeric."""
-    dtype = values.dtype
-    if not (dtype.is_numeric() or isinstance(dtype, nw.Boolean)):
-        try:
-            if isinstance(dtype, (nw.String, nw.Categorical, nw.Enum)) or dtype.is_temporal():
-                raise TypeError
-            return np.asarray(values.to_list(), dtype=np.float64)  # objects: None becomes NaN
-        except (TypeError, ValueError):
-            raise DataError(
-                f"the {role} {name!r} of type {dtype}", "numbers", "convert the column, or name another one"
-            ) from None
-    if values.null_count() == 0:
-        return np.array(values.to_numpy(), dtype=np.float64)
-    filled = np.array(values.fill_null(0).to_numpy(), dtype=np.float64)
-    filled[is_missing(values)] = np.nan
-    return filled
+    found = numeric(values)
+    if found is None:
+        raise DataError(
+            f"the {role} {name!r} of type {values.dtype}", "numbers", "convert the column, or name another one"
+        )
+    return np.array(found)  # never the user's own memory
 
 
 def formula_offset(offsets: Sequence[Expression], table: nw.DataFrame[Any]) -> Array:
@@ -358,6 +353,27 @@ def _refuse_dates(expressions: Iterable[str], frame: pd.DataFrame) -> None:
                 f"the covariate {name!r} holds dates or times",
                 "numbers or categories",
                 f"a numeric column, such as days since the start; or C({name}) for a level per date",
+            )
+
+
+def _refuse_too_wide(terms: Iterable[Any], frame: pd.DataFrame) -> None:
+    """Refuse categories that need more columns than there are rows, before memory is asked for them."""
+    levels = {str(name): len(kind.categories) for name, kind in frame.dtypes.items() if hasattr(kind, "categories")}
+    for term in terms:
+        size, widest = 1, ("", 0)
+        for factor in term.factors:
+            bare = next((name for name in frame if _is_just(str(factor.expr), str(name))), None)
+            if bare is None:
+                continue
+            if str(factor.expr).startswith(("C(", "factor(")) and bare not in levels:
+                levels[str(bare)] = int(frame[bare].nunique())
+            size *= levels.get(str(bare), 1)
+            widest = max(widest, (str(bare), levels.get(str(bare), 1)), key=lambda pair: pair[1])
+        if size > len(frame) + 1:
+            raise DesignError(
+                f"the term {str(term)!r} with {size} levels for {len(frame)} rows",
+                "fewer columns than rows",
+                f"drop it, or merge levels of {widest[0]!r} ({widest[1]} of them); cluster= for ids of clusters",
             )
 
 

@@ -29,6 +29,14 @@ _TOKEN = re.compile(
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _WHOLE = "a formula such as 'y ~ x1 + x2'"
 
+_HINTS = {
+    "Treatment": "C(x, contr.treatment('reference')), or ",
+    "relevel": "C(x, contr.treatment('reference')), or ",
+    "ns": "cr(x, df=4, constraints='center') for a natural spline, or ",
+    "ordered": "C(x, contr.poly), or ",
+}
+"""What to write in place of functions of R and of other packages."""
+
 STATELESS: dict[str, Callable[..., Any]] = {
     "log": np.log, "log10": np.log10, "log2": np.log2, "log1p": np.log1p,
     "exp": np.exp, "expm1": np.expm1, "sqrt": np.sqrt, "abs": np.abs,
@@ -151,6 +159,7 @@ def parse_formula(formula: str, columns: Sequence[str]) -> ParsedFormula:
     if not left or not right:
         side = "left (the response)" if not left else "right (the covariates)"
         raise FormulaError(f"nothing on the {side} of '~' in {formula!r}", _WHOLE, "'y ~ 1' for an intercept alone")
+    columns = [name for name in columns if isinstance(name, str)]
     response = _response(left, columns)
     offsets: list[Expression] = []
     clusters: list[str] = []
@@ -175,6 +184,11 @@ def parse_formula(formula: str, columns: Sequence[str]) -> ParsedFormula:
         )
     while rest and rest[0] == Token("operator", "+"):
         rest = rest[1:]
+    variables = _names(rest, columns, _functions())
+    if len(response) == 1 and response[0].is_column and response[0].variables[0] in variables:
+        name = response[0].variables[0]
+        raise FormulaError(f"{name!r} on both sides of '~'", "covariates other than the response", f"drop {name!r}")
+    _refuse_ambiguous(rest, variables)
     return ParsedFormula(
         text=formula,
         response=response,
@@ -182,7 +196,7 @@ def parse_formula(formula: str, columns: Sequence[str]) -> ParsedFormula:
         right=_text(_power(rest)) or "1",
         offsets=tuple(offsets),
         cluster=clusters[0] if clusters else None,
-        variables=_names(rest, columns, _functions()),
+        variables=variables,
     )
 
 
@@ -225,7 +239,7 @@ def _terms(tokens: list[Token], formula: str) -> list[tuple[str, list[Token]]]:
         depth += _depth(token)
         if depth == 0 and token.kind == "operator" and token.text in "+-":
             if not terms[-1][1]:
-                if terms[-1][0]:
+                if terms[-1][0] and (terms[-1][0], token.text) != ("+", "-"):  # R knows x + -1
                     raise FormulaError(
                         f"{terms[-1][0]!r} followed by {token.text!r} in {formula!r}", _WHOLE, f"drop a {token.text!r}"
                     )
@@ -329,12 +343,13 @@ def _expression(tokens: list[Token], columns: Sequence[str]) -> Expression:
     names = _names(tokens, columns, {*STATELESS, "np", "I"})
     placeholders = {column: f"_column{i}" for i, column in enumerate(names)}
     pieces: list[str] = []
-    for token in _power(tokens):
+    for i, token in enumerate(_power(tokens)):
         name, rest = token.text.strip("`") if token.kind == "quoted" else token.text, ""
         if token.kind == "name" and name not in placeholders and "." in name:
             name, dot, rest = name.partition(".")  # a method of a column
             rest = dot + rest
-        known = token.kind in ("name", "quoted") and name in placeholders
+        called = _is_call(tokens, i, {*STATELESS, "np", "I"})
+        known = token.kind in ("name", "quoted") and name in placeholders and not called
         pieces.append(placeholders[name] + rest if known else token.text)
     code = " ".join(pieces)
     try:
@@ -363,13 +378,15 @@ def _names(tokens: list[Token], columns: Sequence[str], functions: set[str]) -> 
         if i > 0 and tokens[i - 1].text == ".":  # a method of something in brackets
             continue
         root = token.text.split(".")[0]
+        if _is_call(tokens, i, functions):
+            continue
         if token.kind == "name" and token.text not in known:
             if depth > 0 and following == "=":
                 continue  # the name of an argument
             if root in known:  # a column's method
                 found[root] = None
                 continue
-            if root in functions and (following == "(" or root in ("np", "contr")):
+            if root in ("np", "contr") and root in functions:
                 continue
             if keyword.iskeyword(token.text):  # True, None, and, ...
                 continue
@@ -377,10 +394,28 @@ def _names(tokens: list[Token], columns: Sequence[str], functions: set[str]) -> 
                 raise FormulaError(
                     f"the function {token.text}() in the formula",
                     f"one of {', '.join(sorted(functions))}",
-                    f"{nearest(token.text, functions)}compute it as a column of the data first",
+                    _HINTS.get(token.text, nearest(token.text, functions)) + "compute it as a column of the data first",
                 )
         found[_column(token, columns)] = None
     return tuple(found)
+
+
+def _is_call(tokens: Sequence[Token], i: int, functions: set[str]) -> bool:
+    """Whether token i names a function that is called; a column of the same name does not matter then."""
+    text = tokens[i].text
+    if tokens[i].kind != "name" or i + 1 == len(tokens):
+        return False
+    return text.split(".")[0] in functions and tokens[i + 1].text == "("
+
+
+def _refuse_ambiguous(tokens: Sequence[Token], variables: Sequence[str]) -> None:
+    """Refuse a formula that uses one name for a column and for a function: formulaic knows only one."""
+    roots = {token.text.split(".")[0] for i, token in enumerate(tokens) if _is_call(tokens, i, _functions())}
+    for name in variables:
+        if name in roots:
+            raise FormulaError(
+                f"{name!r} both as a column and as a function in the formula", "one meaning", "rename the column"
+            )
 
 
 def _column(token: Token, columns: Sequence[str]) -> str:

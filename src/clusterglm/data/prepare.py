@@ -15,12 +15,13 @@ from clusterglm.data.clusters import encode, group
 from clusterglm.data.design import Design, formula_offset, is_missing, make_design, model_frame, numbers
 from clusterglm.data.formula import Expression, ParsedFormula, parse_formula
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
-from clusterglm.data.table import column, read_table, to_pandas_columns
+from clusterglm.data.table import as_series, column, read_table, refuse_other_index, to_pandas_columns
 from clusterglm.errors import ClusterError, DataError, FormulaError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _Rows = NDArray[np.bool_]
+_LARGEST = 1e100  # weight, whose square float64 still holds
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ModelData:
     a, b : ndarray, shape (n,)
         Binomial: weighted successes and failures. Poisson: weighted counts, and weights.
     offset, weights, trials : ndarray, shape (n,)
-        Offset (linear predictor), case weights, binomial trials (ones for counts).
+        Offset (linear predictor), case weights, binomial trials (ones for counts). Read-only views where all are one.
     starts : ndarray of int64, shape (m + 1,)
         First row of each cluster, and n.
     labels : ndarray, shape (m,)
@@ -178,18 +179,21 @@ def prepare(
     if ids is None:
         labels, order, starts = np.array([0]), None, np.array([0, len(index)], dtype=np.int64)
     else:
-        codes = encode(ids if chosen is None else ids[chosen])
-        labels, grouping = codes.labels, group(codes.codes, len(codes.labels))
+        coded = encode(ids if chosen is None else ids[chosen])
+        labels, grouping = coded.labels, group(coded.codes, len(coded.labels))
         order, starts = grouping.order, grouping.starts
+        del coded, grouping  # every array counts where rows are moved
     if order is not None:
-        index, X = index[order], np.take(X, order, axis=0)
+        index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:
+        if whole.strides == (0,):  # one value for all
+            return np.broadcast_to(whole[0], len(index))
         return whole if same else whole[index]
 
     n = len(index)
-    w = np.ones(n) if row_weights is None else select(row_weights)
+    w: Array = np.broadcast_to(1.0, n) if row_weights is None else select(row_weights)
     chosen_values = ResponseValues(select(values.successes), select(values.trials), values.levels)
     a, b, constants = to_kernel(chosen_values, w, family_response)
     check_response(a, b, family_response.family, parsed.response_name)
@@ -246,6 +250,8 @@ class _Complete:
         return np.flatnonzero(self.keep) if self._counts else None
 
     def refuse_none(self) -> None:
+        if len(self.keep) == 0:
+            raise DataError("data without rows", "a table with rows", "check how the table was made")
         if not self.keep.any():
             reasons = "; ".join(f"{count}: {reason}" for reason, count in self._counts.items())
             raise DataError(
@@ -280,28 +286,14 @@ def _per_row(table: nw.DataFrame[Any], value: Any, argument: str) -> nw.Series[A
     """A column by its name, or an array with an element per row of the table, as a Series."""
     if isinstance(value, str):
         return column(table, value, f"{argument}=")
-    import pandas as pd
-
-    if isinstance(value, nw.Series):
-        series: nw.Series[Any] = value
-    else:
-        try:
-            series = nw.from_native(value, series_only=True)
-        except TypeError:
-            shape = np.shape(value) if not isinstance(value, list | tuple) else (len(value),)
-            if len(shape) != 1:
-                raise DataError(
-                    f"{argument}= of type {type(value).__name__} and shape {shape}",
-                    "a column name, or an array with an element per row",
-                    "the name of a column",
-                ) from None
-            series = nw.from_native(pd.Series(value), series_only=True)
+    series = as_series(value, f"{argument}=")
     if len(series) != len(table):
         raise DataError(
             f"{argument}= with {len(series)} elements for {len(table)} rows",
             "an element per row of the data, also for rows that will be dropped",
             "make it a column of the data, and pass its name",
         )
+    refuse_other_index(value, getattr(table.to_native(), "index", None), f"{argument}=", "the data")
     return series
 
 
@@ -314,17 +306,19 @@ def _label(value: Any, otherwise: str) -> str:
 
 def _truth(values: nw.Series[Any], name: str) -> _Rows:
     """A boolean Series; missing counts as False."""
-    if not isinstance(values.dtype, nw.Boolean):
-        present = values.drop_nulls().to_list() if isinstance(values.dtype, nw.Object) else [values.dtype]
-        if not all(isinstance(value, bool | np.bool_) for value in present):
-            raise DataError(
-                f"subset={name!r} of type {values.dtype}",
-                "true or false for each row",
-                "data['age'] > 60, for instance",
-            )
-    return np.array([value is True or value == np.True_ for value in values.to_list()], dtype=bool) & ~is_missing(
-        values
-    )
+    if isinstance(values.dtype, nw.Boolean):
+        return np.asarray(values.fill_null(False).to_numpy(), dtype=bool)
+    items = values.to_list() if isinstance(values.dtype, nw.Object) else []
+    missing = is_missing(values)
+    if not items or not all(
+        gone or isinstance(item, bool | np.bool_) for item, gone in zip(items, missing, strict=True)
+    ):
+        raise DataError(
+            f"subset={name!r} of type {values.dtype}",
+            "true or false for each row",
+            "data['age'] > 60, for instance",
+        )
+    return np.array([not gone and bool(item) for item, gone in zip(items, missing, strict=True)], dtype=bool)
 
 
 def _weights(table: nw.DataFrame[Any], given: Any, rows: _Complete, argument: str) -> Array | None:
@@ -337,12 +331,12 @@ def _weights(table: nw.DataFrame[Any], given: Any, rows: _Complete, argument: st
 
 
 def _refuse_bad_weights(values: Array, keep: _Rows, name: str, argument: str) -> None:
-    bad = keep & ~((values >= 0.0) & (values < np.inf))
+    bad = keep & ~((values >= 0.0) & (values <= _LARGEST))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
             f"{argument}={name!r} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
-            "finite weights, zero or positive",
+            f"finite weights, zero or positive, at most {_LARGEST:g}",
             "zero, or a missing value, for rows to leave out",
         )
 
@@ -429,9 +423,9 @@ def _response(table: nw.DataFrame[Any], parsed: ParsedFormula, response: Respons
             raise FormulaError(
                 f"{parsed.response_name} with family {response.family!r}", "family='binomial'", "the column of counts"
             )
-        found = parse_cbind(parts[0], parts[1], (parsed.response[0].text, parsed.response[1].text))
+        found = parse_cbind(parts[0], parts[1], (parsed.response[0].text, parsed.response[1].text), where)
     else:
-        found = parse_response(parts[0], response, parsed.response_name)
+        found = parse_response(parts[0], response, parsed.response_name, where)
     if all_rows:
         return found
     successes, trials = np.full(len(table), np.nan), np.full(len(table), np.nan)

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from scipy.special import betaln, gammaln
 
 from clusterglm.data.clusters import encode
-from clusterglm.data.table import as_series, float_array
+from clusterglm.data.table import as_series, numeric
 from clusterglm.errors import ResponseError
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.response.base import Response
 
 _CBIND = "cbind(successes, failures) ~ ... for grouped data"
+_LARGEST = 2.0**53  # every smaller whole number is a float64
 _SHOWN = 5  # levels that an error names
 
 
@@ -40,7 +41,9 @@ class ResponseValues:
     levels: tuple[str, str] | None
 
 
-def parse_response(values: object, response: Response, name: str) -> ResponseValues:
+def parse_response(
+    values: object, response: Response, name: str, rows: NDArray[np.int64] | None = None
+) -> ResponseValues:
     """Read a response of one column.
 
     Parameters
@@ -51,6 +54,8 @@ def parse_response(values: object, response: Response, name: str) -> ResponseVal
     response : Response
     name : str
         What errors call it.
+    rows : ndarray of int64, shape (n,), optional
+        Where each value stands in the user's table, for errors; its own position by default.
 
     Raises
     ------
@@ -58,21 +63,23 @@ def parse_response(values: object, response: Response, name: str) -> ResponseVal
         When a value does not fit the family; it names the value and its row, counted from 0.
     """
     series = as_series(values, f"the response {name!r}", ResponseError)
-    numbers = _numbers(series)
+    numbers = numeric(series)
     if response.family == "poisson":
         if numbers is None:
-            raise _wrong_type(series, name, "counts", _poisson_advice(series))
-        _check_counts(numbers, name, f"whole numbers from 0 on for family={response.family!r}")
-        return ResponseValues(numbers, np.ones(len(numbers)), None)
+            raise _wrong_type(series, name, "counts", _poisson_advice(series), rows)
+        _check_counts(numbers, name, f"whole numbers from 0 on for family={response.family!r}", rows)
+        return ResponseValues(numbers, _ones(len(numbers)), None)
     if numbers is None:
         if not _is_text(series):
-            raise _wrong_type(series, name, "0/1, bools or two levels", "recode it, or name the column you mean")
-        return _two_levels(series, name)
-    _check_zero_one(numbers, name, response.family)
-    return ResponseValues(numbers, np.ones(len(numbers)), None)
+            raise _wrong_type(series, name, "0/1, bools or two levels", "recode it, or name the column you mean", rows)
+        return _two_levels(series, name, rows)
+    _check_zero_one(numbers, name, response.family, rows)
+    return ResponseValues(numbers, _ones(len(numbers)), None)
 
 
-def parse_cbind(successes: object, failures: object, names: Sequence[str]) -> ResponseValues:
+def parse_cbind(
+    successes: object, failures: object, names: Sequence[str], rows: NDArray[np.int64] | None = None
+) -> ResponseValues:
     """Read `cbind(successes, failures)`.
 
     Parameters
@@ -81,6 +88,8 @@ def parse_cbind(successes: object, failures: object, names: Sequence[str]) -> Re
         Whole numbers from 0 on; bools count as 0/1. Rows without trials are allowed.
     names : sequence of two str
         What errors call them.
+    rows : ndarray of int64, shape (n,), optional
+        As in `parse_response`.
 
     Raises
     ------
@@ -90,10 +99,10 @@ def parse_cbind(successes: object, failures: object, names: Sequence[str]) -> Re
     parts = []
     for values, name, part in zip((successes, failures), names, ("successes", "failures"), strict=True):
         series = as_series(values, f"the response {name!r}", ResponseError)
-        numbers = _numbers(series)
+        numbers = numeric(series)
         if numbers is None:
-            raise _wrong_type(series, name, f"whole numbers of {part}", _CBIND)
-        _check_counts(numbers, name, f"whole numbers of {part} from 0 on", second=part == "failures")
+            raise _wrong_type(series, name, f"whole numbers of {part}", _CBIND, rows)
+        _check_counts(numbers, name, f"whole numbers of {part} from 0 on", rows, second=part == "failures")
         parts.append(numbers)
     good, bad = parts
     if len(good) != len(bad):
@@ -125,9 +134,10 @@ def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tup
     y, n = values.successes, values.trials
     if response.family == "poisson":
         return weights * y, np.array(weights, dtype=np.float64), times(weights, -gammaln(y + 1.0))
-    constants = np.zeros(len(y))
+    constants: Array = np.broadcast_to(0.0, len(y))
     grouped = np.flatnonzero(~(n <= 1.0))  # a single trial has no coefficient; NaN stays NaN
     if len(grouped) > 0:
+        constants = np.zeros(len(y))
         m, k = n[grouped], y[grouped]
         # log choose(m, k) = -log((m + 1) B(k + 1, m - k + 1)); exactly 0 at both ends
         choose = np.where((k == 0.0) | (k == m), 0.0, -np.log1p(m) - betaln(k + 1.0, m - k + 1.0))
@@ -135,19 +145,9 @@ def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tup
     return weights * y, weights * (n - y), constants
 
 
-def _numbers(series: nw.Series[Any]) -> Array | None:
-    """Numbers or bools as float64, NaN where missing; None for any other type."""
-    dtype = series.dtype
-    if dtype.is_numeric() or isinstance(dtype, nw.Boolean):
-        return float_array(series)
-    if isinstance(dtype, nw.Object):
-        import pandas as pd
-
-        items = series.to_list()
-        kind = pd.api.types.infer_dtype(items, skipna=True)
-        if kind in ("boolean", "integer", "floating", "mixed-integer-float", "decimal"):
-            return np.array([np.nan if pd.isna(item) else float(item) for item in items], dtype=np.float64)
-    return None
+def _ones(n: int) -> Array:
+    """Ones that take no memory; read-only."""
+    return np.broadcast_to(1.0, n)
 
 
 def _is_text(series: nw.Series[Any]) -> bool:
@@ -160,11 +160,11 @@ def _is_text(series: nw.Series[Any]) -> bool:
     return bool(pd.api.types.infer_dtype(series.to_list(), skipna=True) in ("string", "empty"))
 
 
-def _two_levels(series: nw.Series[Any], name: str) -> ResponseValues:
+def _two_levels(series: nw.Series[Any], name: str, where: NDArray[np.int64] | None) -> ResponseValues:
     found = encode(series)
     codes, levels = found.codes, [str(label) for label in found.labels]
     if len(levels) != 2:
-        rows = [int(np.argmax(codes == k)) for k in range(min(len(levels), _SHOWN))]
+        rows = [_row(int(np.argmax(codes == k)), where) for k in range(min(len(levels), _SHOWN))]
         shown = ", ".join(f"{levels[k]!r} (row {row})" for k, row in enumerate(rows))
         more = f" and {len(levels) - _SHOWN} more" if len(levels) > _SHOWN else ""
         if len(levels) > 2:
@@ -180,10 +180,10 @@ def _two_levels(series: nw.Series[Any], name: str) -> ResponseValues:
             advice,
         )
     successes = np.where(codes < 0, np.nan, codes.astype(np.float64))
-    return ResponseValues(successes, np.ones(len(codes)), (levels[0], levels[1]))
+    return ResponseValues(successes, _ones(len(codes)), (levels[0], levels[1]))
 
 
-def _check_zero_one(y: Array, name: str, family: str) -> None:
+def _check_zero_one(y: Array, name: str, family: str, rows: NDArray[np.int64] | None) -> None:
     bad = ~((y == 0.0) | (y == 1.0) | np.isnan(y))
     if not bad.any():
         return
@@ -202,36 +202,51 @@ def _check_zero_one(y: Array, name: str, family: str) -> None:
         advice = f"make it 0/1 first: {name} - {present[0]:g}" if present[1] - present[0] == 1 else "make it 0/1 first"
     else:
         advice = f"{_CBIND}, or family='poisson' for counts"
-    raise _wrong_value(y, bad, name, f"0 or 1 for family={family!r}", advice)
+    raise _wrong_value(y, bad, name, f"0 or 1 for family={family!r}", advice, rows)
 
 
-def _check_counts(y: Array, name: str, needed: str, *, second: bool = False) -> None:
+def _check_counts(y: Array, name: str, needed: str, rows: NDArray[np.int64] | None, *, second: bool = False) -> None:
     infinite, negative = np.isinf(y), y < 0
+    large = (y >= _LARGEST) & ~infinite
+    if large.any():
+        advice = "check the column: is it an id, or a count in too small a unit?"
+        raise _wrong_value(y, large, name, f"{needed}, below 2^53 = {_LARGEST:.2g}", advice, rows)
     with np.errstate(invalid="ignore"):
         fractional = ~(infinite | np.isnan(y)) & (y != np.floor(y))
     if infinite.any():
-        raise _wrong_value(y, infinite, name, needed, "correct these rows, or make them missing to have them dropped")
+        advice = "correct these rows, or make them missing to have them dropped"
+        raise _wrong_value(y, infinite, name, needed, advice, rows)
     if negative.any():
         advice = "the failures, not the trials: cbind(s, n - s)" if second else "check the column; counts have no sign"
-        raise _wrong_value(y, negative, name, needed, advice)
+        raise _wrong_value(y, negative, name, needed, advice, rows)
     if fractional.any():
-        advice = "counts themselves; a rate per exposure is a count with offset(log(exposure))"
-        raise _wrong_value(y, fractional, name, needed, _CBIND if "whole numbers of" in needed else advice)
+        rate = "counts themselves; a rate per exposure is a count with offset(log(exposure))"
+        advice = _CBIND if "whole numbers of" in needed else rate
+        raise _wrong_value(y, fractional, name, needed, advice, rows)
 
 
-def _wrong_value(y: Array, bad: NDArray[np.bool_], name: str, needed: str, advice: str) -> ResponseError:
-    row, count = int(np.argmax(bad)), int(np.count_nonzero(bad))
+def _row(position: int, rows: NDArray[np.int64] | None) -> int:
+    return position if rows is None else int(rows[position])
+
+
+def _wrong_value(
+    y: Array, bad: NDArray[np.bool_], name: str, needed: str, advice: str, rows: NDArray[np.int64] | None
+) -> ResponseError:
+    first, count = int(np.argmax(bad)), int(np.count_nonzero(bad))
     more = f", and {count - 1} more such row{'' if count == 2 else 's'}" if count > 1 else ""
-    return ResponseError(f"the response {name!r} is {y[row]:.10g} in row {row} (counted from 0){more}", needed, advice)
+    got = f"the response {name!r} is {y[first]:.10g} in row {_row(first, rows)} (counted from 0){more}"
+    return ResponseError(got, needed, advice)
 
 
-def _wrong_type(series: nw.Series[Any], name: str, needed: str, advice: str) -> ResponseError:
+def _wrong_type(
+    series: nw.Series[Any], name: str, needed: str, advice: str, rows: NDArray[np.int64] | None
+) -> ResponseError:
     present = np.flatnonzero(~np.asarray(series.is_null().to_numpy(), dtype=bool))
     example = ""
     if len(present) > 0:
-        row = int(present[0])
-        value = series.to_list()[row] if isinstance(series.dtype, nw.Object) else series[row]
-        example = f", such as {value!r} in row {row} (counted from 0)"
+        first = int(present[0])
+        value = series.to_list()[first] if isinstance(series.dtype, nw.Object) else series[first]
+        example = f", such as {value!r} in row {_row(first, rows)} (counted from 0)"
     return ResponseError(f"the response {name!r} of type {series.dtype}{example}", needed, advice)
 
 

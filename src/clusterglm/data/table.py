@@ -18,6 +18,7 @@ FORMATS = (".csv", ".csv.gz", ".parquet")
 _ACCEPTED = "a pandas, polars or pyarrow table, a dict of columns, or the path of a file that ends in " + ", ".join(
     FORMATS
 )
+_NUMERIC_OBJECTS = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")
 _SHOWN = 20  # column names that an error lists
 
 
@@ -46,15 +47,21 @@ def read_table(data: object) -> nw.DataFrame[Any]:
         native = _from_columns(data)
     else:
         native = nw.to_native(data, pass_through=True)
-    _check_names(native)
     if hasattr(native, "collect"):
         raise DataError(f"data of type {_type(native)}, which is lazy", "a table in memory", "data.collect()")
+    _check_names(native)
     try:
         frame = nw.from_native(native, eager_only=True)  # type: ignore[call-overload]
     except TypeError:
         raise DataError(f"data of type {_type(data)}", _ACCEPTED, "pandas.DataFrame(data)") from None
     if len(frame.columns) == 0:
         raise DataError("data without columns", _ACCEPTED, "check how the table was made")
+    if not any(isinstance(name, str) for name in frame.columns):
+        raise DataError(
+            f"column names that are not strings: {', '.join(map(repr, frame.columns[:_SHOWN]))}",
+            "names that a formula can use",
+            "data.columns = ['y', 'x', ...]",
+        )
     return frame  # type: ignore[no-any-return]
 
 
@@ -66,7 +73,7 @@ def column(table: nw.DataFrame[Any], name: str, role: str) -> nw.Series[Any]:
     table : narwhals DataFrame
     name : str
     role : str
-        What the column is for, as the error says it: "cluster", "weights", ...
+        What the column is for, as the error says it: "covariate", or an argument such as "weights=".
 
     Raises
     ------
@@ -91,7 +98,8 @@ def check_columns(table: nw.DataFrame[Any], names: Sequence[str], role: str) -> 
         else:
             hint = nearest(name, [c for c in present if isinstance(c, str)]) if isinstance(name, str) else ""
             advice = f"{hint}check the spelling; capitals count"
-        raise DataError(f"{role} {name!r}, which is not a column of the data", f"one of {listed}{more}", advice)
+        got = f"{role}{'' if role.endswith('=') else ' '}{name!r}"
+        raise DataError(f"{got}, which is not a column of the data", f"one of {listed}{more}", advice)
 
 
 def to_pandas_columns(table: nw.DataFrame[Any], names: Sequence[str]) -> pd.DataFrame:
@@ -155,10 +163,26 @@ def float_array(values: nw.Series[Any]) -> np.ndarray[Any, np.dtype[np.float64]]
         return np.asarray(values.to_numpy(), dtype=np.float64)
     if values.dtype.is_decimal():
         return np.array([np.nan if value is None else float(value) for value in values.to_list()], dtype=np.float64)
-    filled = np.array(values.fill_null(0).to_numpy(), dtype=np.float64)
+    nothing = False if isinstance(values.dtype, nw.Boolean) else 0
+    filled = np.array(values.fill_null(nothing).to_numpy(), dtype=np.float64)
     null = np.asarray(values.is_null().to_numpy(), dtype=bool)
     filled[null] = np.nan
     return filled
+
+
+def numeric(values: nw.Series[Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Numbers or bools of any type as `float_array` gives them; None when the column holds anything else."""
+    dtype = values.dtype
+    if dtype.is_numeric() or isinstance(dtype, nw.Boolean):
+        return float_array(values)
+    if not isinstance(dtype, (nw.Object, nw.Unknown)):
+        return None
+    import pandas as pd
+
+    items = values.to_list()
+    if pd.api.types.infer_dtype(items, skipna=True) not in _NUMERIC_OBJECTS:
+        return None
+    return np.array([np.nan if pd.isna(item) else float(item) for item in items], dtype=np.float64)
 
 
 def as_series(values: object, name: str, error: type[DataError] = DataError) -> nw.Series[Any]:
@@ -211,14 +235,29 @@ def _check_names(native: object) -> None:
         seen.add(name) if isinstance(name, str) else None
 
 
+def refuse_other_index(values: object, index: Any, name: str, others: str) -> None:
+    """Refuse a pandas Series that has as many rows as `index` but in another order or under other labels."""
+    own: Any = getattr(values, "index", None)
+    if hasattr(own, "equals") and hasattr(index, "equals") and len(own) == len(index) and not own.equals(index):
+        raise DataError(
+            f"{name} with another index than {others}",
+            "rows that belong together, in the same order",
+            "reindex it like the data, or pass .to_numpy() when the order is right",
+        )
+
+
 def _from_columns(data: Mapping[Any, Any]) -> object:
-    """A dict of columns as a pandas frame; values are taken by position, never aligned by an index."""
+    """A dict of columns as a pandas frame; values are taken by position."""
     import pandas as pd
 
     columns: dict[Any, Any] = {}
+    index: Any = None
     for name, values in data.items():
         if not isinstance(name, str):
             raise DataError(f"a column named {name!r}", "names that are strings", f"rename it to {str(name)!r}")
+        if isinstance(values, pd.Series):
+            index = values.index if index is None else index
+            refuse_other_index(values, index, f"column {name!r}", "the columns before it")
         columns[name] = as_series(values, f"column {name!r}").to_pandas().reset_index(drop=True)
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
@@ -227,7 +266,7 @@ def _from_columns(data: Mapping[Any, Any]) -> object:
     return pd.DataFrame(columns)
 
 
-def _read_file(path: Path) -> object:
+def _read_file(path: Path) -> Any:
     name = path.name.lower()
     path = path.expanduser()
     if path.is_dir():
@@ -249,7 +288,7 @@ def _read_file(path: Path) -> object:
             import pyarrow.parquet as pq
 
             return pq.read_table(path)
-        return _read_csv(path)
+        table = _read_csv(path)
     except (pa.ArrowException, OSError, ValueError) as problem:
         kind = "Parquet" if name.endswith(".parquet") else "CSV"
         reason = " ".join(str(problem).split())
@@ -258,9 +297,17 @@ def _read_file(path: Path) -> object:
             f"a {kind} file that holds one table" + (", a header line first" if kind == "CSV" else ""),
             "open it and see what it holds, or read it into a data frame yourself",
         ) from None
+    binary = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+    if binary:
+        raise DataError(
+            f"the file {str(path)!r}, whose column {binary[0]!r} is not text in UTF-8",
+            "a CSV file in UTF-8",
+            "pandas.read_csv(path, encoding='latin-1'), or another encoding, and pass the frame",
+        )
+    return table
 
 
-def _read_csv(path: Path) -> object:
+def _read_csv(path: Path) -> Any:
     import pyarrow as pa
     from pyarrow import csv
 

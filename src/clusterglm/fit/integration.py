@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,10 @@ from clusterglm.model.quadrature import Quadrature
 
 _HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside
 _WIDE = 16.0  # for clusters whose intercept lies far out
-TRAPEZOID = tuple(Rule(n, _HALF_WIDTH) for n in (33, 49, 65, 97, 129, 193, 257, 513, 1025))
-HERMITE = tuple(Rule(n) for n in (8, 12, 16, 24, 32, 48, 64, 96))
-WIDE = tuple(Rule(n, _WIDE) for n in (257, 513, 1025, 2049))
+_TRAPEZOID_NODES = (17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025)
+TRAPEZOID = tuple(Rule(n, _HALF_WIDTH) for n in _TRAPEZOID_NODES)
+HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
+WIDE = tuple(Rule(n, _WIDE) for n in (193, 257, 385, 513, 769, 1025, 2049))
 RULES = TRAPEZOID + HERMITE + WIDE  # a cluster's rule is kept as its number in here
 _SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
@@ -39,8 +39,8 @@ class IntegrationReport:
     rules : tuple of (str, int)
         Each rule in words and the number of clusters it served.
     error : float
-        Estimated absolute error of the log-likelihood: the sum over clusters of what the next finer rule changes; nan
-        where it was not estimated.
+        Estimated absolute error of the log-likelihood: the sum over clusters of the change from the next coarser rule,
+        which bounds the error of the rule in use while the rules converge; nan where it was not estimated.
     """
 
     requested: Quadrature
@@ -83,9 +83,9 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
 
     Notes
     -----
-    The error of a rule is taken to be the change to the next finer one. A large data set is served in two steps: rules
-    are tried on a sample of its clusters, the cheapest one that suits nearly all of them is checked on all, and the
-    rest get rules one by one.
+    The error of a rule is taken to be its change from the next coarser one, which is larger. A large data set is served
+    in two steps: rules are tried on a sample of its clusters, the cheapest one that suits nearly all of them is checked
+    on all, and the rest get rules one by one.
     """
     m = likelihood.n_clusters
     each = tolerance / m
@@ -107,28 +107,33 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
 def _ladder(
     likelihood: MarginalLikelihood, theta: Array, clusters: NDArray[np.int64], each: float, unimodal: bool
 ) -> tuple[NDArray[np.int64], Array]:
-    """For each cluster the first rule whose error is at most `each` or nothing but rounding; else the best of all."""
-    rules = np.zeros(len(clusters), dtype=np.int64)
-    errors = np.full(len(clusters), np.inf)
+    """For each cluster the first rule whose error is at most `each` or nothing but rounding; else the best of all.
+
+    Errors of a converging rule shrink faster than in proportion. Two rules that agree by chance, while the two before
+    them did not, are therefore not believed: the error is taken to be at least the change before to the power 5/4.
+    """
+    rules, errors = np.ones(len(clusters), dtype=np.int64), np.full(len(clusters), np.inf)
     for family in _families(unimodal):
         open_ = np.flatnonzero(errors > each)
         if len(open_) == 0:
             break
         values, ends = likelihood.cluster_values(theta, family[0], clusters[open_])
-        for rule, finer in pairwise(family):
-            better, ends_finer = likelihood.cluster_values(theta, finer, clusters[open_])
+        before = np.full(len(open_), np.inf)
+        for rule in family[1:]:
+            better, ends_finer = likelihood.cluster_values(theta, rule, clusters[open_])
             change = _change(values, better, ends, ends_finer, each)
-            improved = change < errors[open_]
-            errors[open_[improved]], rules[open_[improved]] = change[improved], RULES.index(rule)
-            still = change > each
-            open_, values, ends = open_[still], better[still], ends_finer[still]
+            error = np.maximum(change, before**1.25)
+            improved = error < errors[open_]
+            errors[open_[improved]], rules[open_[improved]] = error[improved], RULES.index(rule)
+            still = error > each
+            open_, values, ends, before = open_[still], better[still], ends_finer[still], change[still]
             if len(open_) == 0:
                 break
     return rules, errors
 
 
 def _change(values: Array, better: Array, ends: Array, ends_finer: Array, each: float) -> Array:
-    """Estimated errors: the change to the finer rule and what lies at the ends, unless that is rounding alone."""
+    """Bounds of the finer rule's errors: its change, and what lies at the ends, unless that is rounding alone."""
     change: Array = np.abs(better - values) + np.maximum(ends, ends_finer)
     return np.where(change <= _ROUNDING * (1.0 + np.abs(better)), np.minimum(change, each), change)
 
@@ -136,9 +141,9 @@ def _change(values: Array, better: Array, ends: Array, ends_finer: Array, each: 
 def _families(unimodal: bool) -> Iterator[tuple[Rule, ...]]:
     """Rules in the order in which they are tried: cheap ones first; what could miss a mode, last."""
     if unimodal:
-        yield TRAPEZOID[:4]
+        yield TRAPEZOID[:7]
         yield HERMITE
-        yield TRAPEZOID[3:]
+        yield TRAPEZOID[4:]
     else:
         yield TRAPEZOID
         yield HERMITE
@@ -146,17 +151,12 @@ def _families(unimodal: bool) -> Iterator[tuple[Rule, ...]]:
 
 
 def _error(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float) -> Array:
-    """Estimated error of every cluster under one rule."""
-    values, ends = likelihood.cluster_values(theta, rule, None)
-    better, ends_finer = likelihood.cluster_values(theta, _next(rule), None)
+    """Estimated error of every cluster under one rule, which is not the coarsest of its kind."""
+    family = next(family for family in (TRAPEZOID, HERMITE, WIDE) if rule in family)
+    coarser = family[family.index(rule) - 1]
+    values, ends = likelihood.cluster_values(theta, coarser, None)
+    better, ends_finer = likelihood.cluster_values(theta, rule, None)
     return _change(values, better, ends, ends_finer, each)
-
-
-def _next(rule: Rule) -> Rule:
-    for family in (TRAPEZOID, HERMITE, WIDE):
-        if rule in family[:-1]:
-            return family[family.index(rule) + 1]
-    raise AssertionError(f"{rule} is the finest of its kind")
 
 
 def _most_useful(numbers: NDArray[np.int64]) -> Rule:
@@ -165,7 +165,7 @@ def _most_useful(numbers: NDArray[np.int64]) -> Rule:
     fixed = [rule for rule in rules if rule.half_width == _HALF_WIDTH]
     adaptive = [rule for rule in rules if rule.adaptive]
     ordered = sorted(fixed if len(fixed) >= len(adaptive) else adaptive, key=lambda rule: rule.nodes)
-    return ordered[int(0.98 * (len(ordered) - 1))] if ordered else TRAPEZOID[0]
+    return ordered[int(0.98 * (len(ordered) - 1))] if ordered else TRAPEZOID[2]
 
 
 def _as_plan(numbers: NDArray[np.int64]) -> Plan:

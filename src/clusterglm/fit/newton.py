@@ -154,6 +154,7 @@ def maximize(
     control: Control,
     *,
     tolerance: float | None = None,
+    max_iter: int | None = None,
     radius: float = 2.0,
     reflect: Callable[[Array], Array] | None = None,
     begin: Evaluation | None = None,
@@ -170,6 +171,8 @@ def maximize(
         Limits, tolerance and progress callback.
     tolerance : float, optional
         Instead of `control.tol`.
+    max_iter : int, optional
+        Instead of `control.max_iter`; 0 only evaluates.
     radius : float
         First trust-region radius, in the units of theta.
     reflect : callable, optional
@@ -188,6 +191,7 @@ def maximize(
     decrement is below the tolerance, or when rounding hides any further rise.
     """
     limit = control.tol if tolerance is None else tolerance
+    most = control.max_iter if max_iter is None else max_iter
     theta = np.array(start, dtype=np.float64)
     current = objective(theta) if begin is None else begin
     evaluations = 0 if begin is not None else 1
@@ -199,7 +203,7 @@ def maximize(
         if model.concave and model.decrement <= limit:
             status = "converged"
             break
-        if iteration >= control.max_iter:
+        if iteration >= most:
             break
         step, promise = model.step(radius)
         trial_theta = theta + step

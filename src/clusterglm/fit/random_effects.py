@@ -230,20 +230,30 @@ def _maximise(
         return maximum, plan, report(plan, float("nan"), quadrature, task.scale, m)
     # 1. near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these;
     # 4. if they are not accurate where that led, again.
-    maximum = _newton(task, theta, single_rule(_ROUGH_NODES), fix_sigma, _ROUGH_TOLERANCE)
+    plan, error = single_rule(_ROUGH_NODES), float("nan")
+    maximum = _newton(task, theta, plan, fix_sigma, _ROUGH_TOLERANCE)
     unimodal = task.distribution.code == "gaussian"
-    plan, error = choose_plan(task.likelihood, maximum.theta, quadrature.tolerance, unimodal)
     for _ in range(_REFINEMENTS):
+        if maximum.optimization.status == "interrupted":
+            break
         before = maximum
-        maximum = _joined(before, _newton(task, before.theta, plan, fix_sigma))
+        plan, error = choose_plan(task.likelihood, before.theta, quadrature.tolerance, unimodal)
+        left = task.control.max_iter - before.optimization.iterations
+        maximum = _joined(before, _newton(task, before.theta, plan, fix_sigma, max_iter=left))
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
         if moved < 1e-3:
             break
-        plan, error = choose_plan(task.likelihood, maximum.theta, quadrature.tolerance, unimodal)
     return maximum, plan, report(plan, error, quadrature, task.scale, m)
 
 
-def _newton(task: _Task, theta: Array, plan: Plan, fix_sigma: bool, tolerance: float | None = None) -> Maximum:
+def _newton(
+    task: _Task,
+    theta: Array,
+    plan: Plan,
+    fix_sigma: bool,
+    tolerance: float | None = None,
+    max_iter: int | None = None,
+) -> Maximum:
     likelihood = task.likelihood
     if fix_sigma:
         sigma = theta[-1]
@@ -252,11 +262,17 @@ def _newton(task: _Task, theta: Array, plan: Plan, fix_sigma: bool, tolerance: f
             full = likelihood.evaluate(np.append(gamma, sigma), plan)
             return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
 
-        found = maximize(slice_at, theta[:-1], task.control, tolerance=tolerance)
+        found = maximize(slice_at, theta[:-1], task.control, tolerance=tolerance, max_iter=max_iter)
         at = np.append(found.theta, sigma)
         return Maximum(at, likelihood.evaluate(at, plan), found.optimization)
     return maximize(
-        lambda t: likelihood.evaluate(t, plan), theta, task.control, tolerance=tolerance, radius=1.0, reflect=_reflect
+        lambda t: likelihood.evaluate(t, plan),
+        theta,
+        task.control,
+        tolerance=tolerance,
+        max_iter=max_iter,
+        radius=1.0,
+        reflect=_reflect,
     )
 
 

@@ -35,8 +35,7 @@ class Standardisation:
 
     def inside(self, beta: Array) -> Array:
         """gamma from beta."""
-        gamma: Array = np.linalg.solve(self.L, beta)
-        return gamma
+        return np.asarray(np.linalg.solve(self.L, beta), dtype=np.float64)
 
 
 def standardise(X: Array, intercept: int | None) -> Standardisation:
@@ -52,12 +51,14 @@ def standardise(X: Array, intercept: int | None) -> Standardisation:
         The column of ones; without one, columns are scaled but not centred.
     """
     n, p = X.shape
-    mean = np.zeros(p) if intercept is None else X.mean(axis=0)
+    mean = np.zeros(p)
+    if intercept is not None:
+        np.mean(X, axis=0, out=mean)
     square = np.zeros(p)
     for first in range(0, n, _CHUNK):
         block = X[first : first + _CHUNK] - mean
         square += np.einsum("ij,ij->j", block, block)
-    sd = np.sqrt(square / n)
+    sd: Array = np.sqrt(square / n)
     others = np.arange(p) != (-1 if intercept is None else intercept)
     usable = others & (sd > 0.0)
     harmless = (sd > 1 / 30) & (sd < 30.0) & (np.abs(mean) < 10.0 * sd)

@@ -33,7 +33,7 @@ class Control:
     """
 
     max_iter: int = 100
-    tol: float = 1e-8
+    tol: float = 1e-6
     n_threads: int | None = 1
     progress: Callable[[Any], bool | None] | None = None
 
@@ -41,7 +41,7 @@ class Control:
         if not _is_whole(self.max_iter) or self.max_iter < 1:
             raise OptionError(f"max_iter={self.max_iter!r}", "a whole number, at least 1", "the default, 100")
         if isinstance(self.tol, bool) or not isinstance(self.tol, Real) or not 0.0 < float(self.tol) < 1.0:
-            raise OptionError(f"tol={self.tol!r}", "a number between 0 and 1", "the default, 1e-8")
+            raise OptionError(f"tol={self.tol!r}", "a number between 0 and 1", "the default, 1e-6")
         if self.n_threads is not None and (not _is_whole(self.n_threads) or self.n_threads < 0):
             raise OptionError(
                 f"n_threads={self.n_threads!r}", "a whole number, at least 0", "n_threads=0 for every core, or 1"

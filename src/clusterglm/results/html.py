@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from clusterglm.results.table import Summary
 
 
-def as_html(summary: Summary) -> str:
-    """Tables without any style but alignment, so that the notebook's own theme applies."""
-    from clusterglm.results.table import HEADINGS
+def as_html(
+    title: str,
+    model: Iterable[tuple[str, str]],
+    headings: Sequence[str],
+    rows: Iterable[tuple[str, Sequence[str]]],
+    facts: Iterable[tuple[str, str]],
+    notes: Iterable[str],
+) -> str:
+    """Tables without any style but alignment, so that the notebook's own theme applies.
 
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in ("", *HEADINGS))
-    rows = "".join(
+    Parameters
+    ----------
+    title : str
+    model, facts : iterable of (str, str)
+        Labelled lines above and below the coefficients.
+    headings, rows
+        The table of coefficients: column headings, and for each row its name and cells.
+    notes : iterable of str
+    """
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in ("", *headings))
+    body = "".join(
         f'<tr><th style="text-align:left">{escape(name)}</th>'
         + "".join(f'<td style="text-align:right">{escape(cell)}</td>' for cell in cells)
         + "</tr>"
-        for name, cells in zip(summary.coefficients.names, summary.coefficients.cells(), strict=True)
+        for name, cells in rows
     )
-    notes = "".join(f"<p>Note: {escape(note)}</p>" for note in summary.notes)
+    remarks = "".join(f"<p>Note: {escape(note)}</p>" for note in notes)
     return (
-        f"<div><strong>{escape(summary.title)}</strong>"
-        f"{_pairs(summary.model)}"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        f"{_pairs(summary.facts)}{notes}</div>"
+        f"<div><strong>{escape(title)}</strong>"
+        f"{_pairs(model)}"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"{_pairs(facts)}{remarks}</div>"
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterglm.model.arrays import Array
+from clusterglm.results.html import as_html
 
 WIDTH = 100
 _NAME_WIDTH = 44  # longer names are broken over lines
@@ -76,9 +77,8 @@ class Summary:
         return str(self)
 
     def _repr_html_(self) -> str:
-        from clusterglm.results.html import as_html
-
-        return as_html(self)
+        rows = zip(self.coefficients.names, self.coefficients.cells(), strict=True)
+        return as_html(self.title, self.model, HEADINGS, rows, self.facts, self.notes)
 
 
 def number(value: float, decimals: int) -> str:

@@ -1,0 +1,34 @@
+"""The data of the benchmarks: random-intercept models, clusters of 5, five standard normal covariates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+FORMULA = "y ~ x1 + x2 + x3 + x4 + x5"
+SLOPES = np.array([0.5, -0.5, 0.25, -0.25, 1.0])
+
+
+def logit(clusters: int, seed: int = 1, size: int = 5) -> pd.DataFrame:
+    """Binary responses: intercept -0.3, sigma 1."""
+    rng, X, ids = _covariates(clusters, seed, size)
+    eta = -0.3 + X @ SLOPES + rng.normal(size=clusters)[ids]
+    return _frame(X, ids, (rng.random(len(ids)) < 1.0 / (1.0 + np.exp(-eta))).astype(np.int64))
+
+
+def poisson(clusters: int, seed: int = 1, size: int = 5) -> pd.DataFrame:
+    """Counts: a quarter of the slopes, intercept 0, sigma 0.5."""
+    rng, X, ids = _covariates(clusters, seed, size)
+    eta = X @ SLOPES / 4.0 + 0.5 * rng.normal(size=clusters)[ids]
+    return _frame(X, ids, rng.poisson(np.exp(eta)))
+
+
+def _covariates(clusters: int, seed: int, size: int) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    ids = np.repeat(np.arange(clusters), size)
+    return rng, rng.normal(size=(len(ids), len(SLOPES))), ids
+
+
+def _frame(X: np.ndarray, ids: np.ndarray, y: np.ndarray) -> pd.DataFrame:
+    data = pd.DataFrame(X, columns=[f"x{k + 1}" for k in range(X.shape[1])])
+    return data.assign(y=y, id=ids)

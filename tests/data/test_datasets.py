@@ -1,0 +1,44 @@
+"""The bundled data sets are the facts they claim to be, and can be fitted as described."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from clusterglm.data import datasets
+from clusterglm.data.prepare import prepare
+from clusterglm.errors import OptionError
+from clusterglm.model.family import response
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_descriptions(name: str) -> None:
+    about, data = datasets.describe(name), datasets.load(name)
+    assert (len(data), data[about.cluster].nunique()) == (about.rows, about.clusters)
+    assert about.source
+    assert datasets.path(name).is_file()
+    for given in (data, datasets.path(name)):
+        built = prepare(about.formula, given, cluster=about.cluster, family_response=response(about.family))
+        assert (built.n_obs, built.n_clusters) == (about.rows, about.clusters)
+
+
+@pytest.mark.parametrize(("name", "golden"), [("bacteria", "bacteria"), ("cbpp", "cbpp_grouped"), ("epil", "epil")])
+def test_the_same_facts_as_the_golden_files(
+    name: str, golden: str, golden_frame: Callable[[str], pd.DataFrame]
+) -> None:
+    bundled, expected = datasets.load(name), golden_frame(golden)
+    assert set(bundled.columns) <= set(expected.columns)
+    for column in bundled:
+        assert bundled[column].astype(str).tolist() == expected[column].astype(str).tolist(), column
+
+
+def test_reference_levels_come_first() -> None:
+    assert datasets.load("bacteria")["trt"].cat.categories.tolist() == ["placebo", "drug", "drug+"]
+    assert datasets.load("epil")["trt"].cat.categories.tolist() == ["placebo", "progabide"]
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(OptionError, match="did you mean 'bacteria'"):
+        datasets.load("bacterium")

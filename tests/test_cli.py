@@ -154,7 +154,9 @@ def test_no_convergence_has_status_1() -> None:
         ((*BACTERIA, "--model", "pooled", "--fix-sigma"), "--fix-sigma"),
         ((*BACTERIA, "--tol", "2"), "tol"),
         ((*BACTERIA, "--json", "no/such/folder/fit.json"), "folder"),
-        (("datasets", "--write", "iris", "iris.csv"), "bacteria"),
+        (("datasets", "iris", "--write", "iris.csv"), "bacteria"),
+        (("datasets", "bakteria"), "did you mean 'bacteria'"),
+        (("datasets", "--write", "iris.csv"), "bacteria"),
     ],
 )
 def test_bad_input_has_status_2_and_three_parts(
@@ -208,8 +210,11 @@ def test_datasets(tmp_path: Path) -> None:
     assert listed.exit_code == 0
     for name in cg.datasets.names():
         assert name in listed.stdout
+    one = run("datasets", "epil").stdout
+    assert "--family poisson" in one
+    assert "bacteria" not in one
     target = tmp_path / "epil.csv"
-    assert run("datasets", "--write", "epil", str(target)).exit_code == 0
+    assert run("datasets", "epil", "--write", str(target)).exit_code == 0
     assert len(target.read_text().splitlines()) == len(cg.datasets.load("epil")) + 1
 
 

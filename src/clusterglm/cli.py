@@ -124,26 +124,31 @@ def fit(
 
 @app.command()
 def datasets(
-    write: Annotated[
-        tuple[str, Path] | None, typer.Option(metavar="NAME FILE", help="Write a data set to a CSV file.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="One of them.", show_default="all")] = None,
+    write: Annotated[Path | None, typer.Option(help="Write the data set to this file as CSV.")] = None,
 ) -> None:
-    """List the bundled example data, or write one to a file."""
+    """Describe the bundled example data, or write one to a file."""
     with _readable_errors():
         from clusterglm.data import datasets as bundled
 
         if write is None:
-            for name in bundled.names():
-                known = bundled.describe(name)
-                print(f"{name}: {known.title}\n    {known.rows} rows, {known.clusters} clusters. {known.source}.")
+            for each in bundled.names() if name is None else (name,):
+                known = bundled.describe(each)
+                print(f"{each}: {known.title}\n    {known.rows} rows, {known.clusters} clusters. {known.source}.")
                 family = "" if known.family == "binomial" else f" --family {known.family}"
-                print(f'    clusterglm fit {name} "{known.formula}" --cluster {known.cluster}{family}\n')
+                print(f'    clusterglm fit {each} "{known.formula}" --cluster {known.cluster}{family}\n')
             return
-        name, file = write
-        _check_folders(file)
-        source = bundled.path(name)
-        file.write_bytes(Path(source).read_bytes())
-        print(f"{name} written to {file}")
+        if name is None:
+            from clusterglm.errors import OptionError
+
+            listed = ", ".join(bundled.names())
+            raise OptionError(
+                "--write without the name of a data set", f"one of {listed}", "clusterglm datasets bacteria --write FILE"
+            )
+        content = bundled.path(name).read_bytes()
+        _check_folders(write)
+        write.write_bytes(content)
+        print(f"{name} written to {write}")
 
 
 def _fit(model: str, formula: str, data: str, *, control: dict[str, Any], progress: bool, **options: Any) -> Result:

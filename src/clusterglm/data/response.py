@@ -18,7 +18,7 @@ from clusterglm.model.arrays import Array, times
 from clusterglm.model.response.base import Response
 
 _CBIND = "cbind(successes, failures) ~ ... for grouped data"
-_LARGEST = 2.0**53  # every smaller whole number is a float64
+_LARGEST = 1e9  # beyond, a row pins its intercept so closely that rounding drowns the likelihood
 _SHOWN = 5  # levels that an error names
 
 
@@ -210,7 +210,7 @@ def _check_counts(y: Array, name: str, needed: str, rows: NDArray[np.int64] | No
     large = (y >= _LARGEST) & ~infinite
     if large.any():
         advice = "check the column: is it an id, or a count in too small a unit?"
-        raise _wrong_value(y, large, name, f"{needed}, below 2^53 = {_LARGEST:.2g}", advice, rows)
+        raise _wrong_value(y, large, name, f"{needed}, below {_LARGEST:.0e}", advice, rows)
     with np.errstate(invalid="ignore"):
         fractional = ~(infinite | np.isnan(y)) & (y != np.floor(y))
     if infinite.any():

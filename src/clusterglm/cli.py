@@ -143,7 +143,9 @@ def datasets(
 
             listed = ", ".join(bundled.names())
             raise OptionError(
-                "--write without the name of a data set", f"one of {listed}", "clusterglm datasets bacteria --write FILE"
+                "--write without the name of a data set",
+                f"one of {listed}",
+                "clusterglm datasets bacteria --write FILE",
             )
         content = bundled.path(name).read_bytes()
         _check_folders(write)

@@ -51,8 +51,8 @@ class IntegrationReport:
 
     @property
     def accurate(self) -> bool:
-        """Whether the error is within what was asked for; always true for a rule that the user fixed."""
-        return self.requested.kind != "auto" or self.error <= self.requested.tolerance
+        """Whether no error beyond what was asked for is known; always true for a rule that the user fixed."""
+        return self.requested.kind != "auto" or not self.error > self.requested.tolerance
 
 
 def report(plan: Plan, error: float, requested: Quadrature, scale: str, n_clusters: int) -> IntegrationReport:

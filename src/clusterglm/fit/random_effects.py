@@ -27,7 +27,7 @@ from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the maximum
-_ROUGH_TOLERANCE = 3e-3  # in standard errors
+_ROUGH_TOLERANCE = 0.02  # in standard errors
 _REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell

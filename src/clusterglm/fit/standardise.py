@@ -53,7 +53,10 @@ def standardise(X: Array, intercept: int | None) -> Standardisation:
     n, p = X.shape
     mean = np.zeros(p)
     if intercept is not None:
-        np.mean(X, axis=0, out=mean)
+        for first in range(0, n, _CHUNK):  # as a product, several times faster than a mean over rows
+            block = X[first : first + _CHUNK]
+            mean += np.ones(len(block)) @ block
+        mean /= n
     square = np.zeros(p)
     for first in range(0, n, _CHUNK):
         block = X[first : first + _CHUNK] - mean

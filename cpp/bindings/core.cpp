@@ -81,7 +81,7 @@ struct MapHandle {
     Map map;
 };
 
-MapHandle gaussian() { return {std::make_shared<clusterglm::DensityScale<clusterglm::Gaussian>>(clusterglm::Gaussian{})}; }
+MapHandle gaussian() { return {std::make_shared<clusterglm::GaussianMap>()}; }
 MapHandle logistic(bool normal_scale) { return {on_scale(clusterglm::Logistic{}, normal_scale)}; }
 MapHandle cauchy(bool normal_scale) { return {on_scale(clusterglm::Cauchy{}, normal_scale)}; }
 MapHandle student_t(double df, double width, Matrix coefficients, bool normal_scale) {

@@ -19,6 +19,8 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
+_SAMPLE = 25_000  # rows from which the fit of a large data set starts
+_TAME = 4.0  # largest standardised coefficient that is believed of a sample
 _EXTREME = 1e-7  # fitted probabilities or means this close to the border make separation worth a look
 
 
@@ -64,14 +66,29 @@ def pooled_estimates(
     problem: _core.Problem, standard: Standardisation, data: ModelData, response: Response, control: Control
 ) -> PooledFit:
     """The same from a problem that is set up already."""
-    start = np.zeros(data.X.shape[1])
-    if data.intercept is not None:
-        start[data.intercept] = response.link_function(np.array(_overall_mean(data, response)))
+    start = _start(standard, data, response, control)
     maximum = maximize(lambda gamma: evaluate_pooled(problem, gamma, 2, control.threads), start, control, radius=4.0)
     _refuse_separation(maximum, standard, data, response)
     covariance, hessian = on_user_scale(maximum.evaluation.hessian, standard.L)
     loglik = maximum.evaluation.value + data.constant
     return PooledFit(standard.L @ maximum.theta, covariance, hessian, loglik, maximum.optimization)
+
+
+def _start(standard: Standardisation, data: ModelData, response: Response, control: Control) -> Array:
+    """An intercept that fits the overall mean; for large data, the estimates of a sample of its rows."""
+    start = np.zeros(data.X.shape[1])
+    if data.intercept is not None:
+        start[data.intercept] = response.link_function(np.array(_overall_mean(data, response)))
+    if data.n_obs < 4 * _SAMPLE:
+        return start
+    rows = slice(None, None, data.n_obs // _SAMPLE)
+    X, a, b, offset = (np.ascontiguousarray(v[rows]) for v in (standard.X, data.a, data.b, data.offset))
+    problem = _core.Problem(np.array([0, len(a)]), X, a, b, offset, np.ones(1), response.code)
+    quick = Control(max_iter=12, tol=0.1, n_threads=control.n_threads)
+    found = maximize(lambda gamma: evaluate_pooled(problem, gamma, 2, control.threads), start, quick, radius=4.0)
+    # In a sample a rare level may be all zeros, and its coefficient anywhere.
+    tame = np.abs(found.theta - start).max() < _TAME
+    return found.theta if found.optimization.converged and tame else start
 
 
 def on_user_scale(hessian: Array, L: Array) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ struct NodeMoments {
     double value;              // log of the integral
     double omega;              // 1/sqrt(-g_ss) at the mode; 0 for a fixed rule
     double A, B, M0, M1, M2;   // sum pi g_s, sum pi c g_s, sum pi c^r (g_ss + g_s^2)
-    double CU, CD, DD;         // coefficients of s_tt/1, D_t and D D'
+    double CU, CD, DD;         // coefficients of s_tt, of D_t and of D D'
     double mean_sigma, P0_sigma, P1_sigma, outer_sigma;  // entries of sigma: sum pi g_t, the P vectors, sum pi (g_t g_t' + g_tt)
 };
 

@@ -52,6 +52,7 @@ build/test_core: cpp/tests/test_core.cpp $(HEADERS)
 # One after another, on an otherwise idle machine.
 bench: $(BENCH) $(CORE)
 	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/startup.py
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from clusterglm import _core
@@ -245,17 +245,21 @@ def test_one_large_cluster_and_many_of_one_row(model):
     code=st.sampled_from(sorted(RESPONSES)),
     d=st.sampled_from(DISTRIBUTIONS),
     sigma=st.floats(0.05, 4.0),
-    spread=st.floats(1e-3, 2.0),
+    spread=st.floats(1e-3, 6.0),
 )
+@example(seed=267482, sizes=[6, 3, 1, 8, 9, 9], code="binomial_logit", d=StudentT(4), sigma=0.05, spread=4.09375)
+@example(seed=267482, sizes=[6, 1, 5, 9, 9, 9], code="binomial_logit", d=StudentT(4), sigma=0.05, spread=4.09375)
 def test_automatic_rules_keep_their_promise_on_any_small_data(seed, sizes, code, d, sigma, spread):
     model = RESPONSES[code]
     if model.family == "poisson":
         spread = min(spread, 3.0)
     block = simulate(model, sizes, seed=seed, spread=spread)
     theta = np.array([0.2, 0.4, -0.3, sigma])
+    # Beyond, the yardstick is cut off at 37: there mpmath sides with the automatic rules.
+    assume(np.abs(reference.modes(*block.arguments[:-1], theta, model, d, "normal")).max() < 25.0)
     want, _ = reference.dense(*block.arguments, theta, model, d)
     likelihood = block.likelihood(model, d)
-    plan, error = choose_plan(likelihood, theta, 1e-6, unimodal=d.code == "gaussian")
+    plan, error = choose_plan(likelihood, theta, 1e-6, unimodal=d.unimodal)
     got = likelihood.evaluate(theta, plan)
     assert got.value == pytest.approx(want, rel=1e-11, abs=max(1e-6, 3.0 * error))
     assert error < 1e-4

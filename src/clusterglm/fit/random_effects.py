@@ -232,12 +232,11 @@ def _maximise(
     # 4. if they are not accurate where that led, again.
     plan, error = single_rule(_ROUGH_NODES), float("nan")
     maximum = _newton(task, theta, plan, fix_sigma, _ROUGH_TOLERANCE)
-    unimodal = task.distribution.code == "gaussian"
     for _ in range(_REFINEMENTS):
         if maximum.optimization.status == "interrupted":
             break
         before = maximum
-        plan, error = choose_plan(task.likelihood, before.theta, quadrature.tolerance, unimodal)
+        plan, error = choose_plan(task.likelihood, before.theta, quadrature.tolerance, task.distribution.unimodal)
         left = task.control.max_iter - before.optimization.iterations
         maximum = _joined(before, _newton(task, before.theta, plan, fix_sigma, max_iter=left))
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))

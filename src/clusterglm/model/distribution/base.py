@@ -22,6 +22,8 @@ class Distribution(ABC):
     symmetric: ClassVar[bool] = True
     """About zero; the likelihood is then even in sigma."""
     scale_family: ClassVar[bool] = True
+    unimodal: ClassVar[bool] = False
+    """Whether a cluster's integrand on the normal scale has one mode for every log-concave response."""
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ class Gaussian(Distribution):
     """The normal distribution; sigma is its standard deviation."""
 
     code = "gaussian"
+    unimodal = True
 
     @property
     def sd(self) -> float:

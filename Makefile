@@ -41,10 +41,11 @@ lint: $(TEST)
 pytest: $(TEST) $(CORE)
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
-test-core: build/test_core
+test-core: build/test_core build/test_within
 	build/test_core
+	build/test_within
 
-build/test_core: cpp/tests/test_core.cpp $(HEADERS)
+build/%: cpp/tests/%.cpp $(HEADERS)
 	@mkdir -p build
 	$(CXX) -std=c++20 -O1 -g1 -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	  -DCLUSTERGLM_NO_CLONES -Icpp/include $< -o $@ -pthread

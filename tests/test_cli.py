@@ -102,6 +102,28 @@ def test_csv_is_the_tidy_table(tmp_path: Path) -> None:
     np.testing.assert_allclose([float(row["estimate"]) for row in rows], tidy.estimate)
 
 
+def test_fixed_effects_model(tmp_path: Path) -> None:
+    target = tmp_path / "fit.json"
+    command = ("fit", "bacteria", "y ~ I(week > 2)", "--cluster", "ID", "--model", "fixed_effects")
+    ran = run(*command, "--bias-correction", "analytical", "--json", str(target))
+    assert ran.exit_code == 0, ran.output
+    content = strict(target.read_text())
+    assert content["model"]["kind"] == "fixed_effects"
+    assert content["n_informative"] == 24
+    assert content["bias_correction"].startswith("analytical")
+    effects = content["cluster_effects"]
+    assert len(effects) == 50
+    assert sum(effect["estimate"] is None for effect in effects) == 26
+    assert run(*command, "--distribution", "cauchy").exit_code == 2
+
+
+def test_conditional_model() -> None:
+    ran = run("fit", "infert", "case ~ spontaneous + induced", "--cluster", "stratum", "--model", "conditional")
+    assert ran.exit_code == 0, ran.output
+    assert "Conditional maximum likelihood" in ran.stdout
+    assert "1.9859" in ran.stdout
+
+
 def test_pooled_model(tmp_path: Path) -> None:
     target = tmp_path / "fit.json"
     ran = run("fit", "epil", "y ~ trt", "--model", "pooled", "--family", "poisson", "--json", str(target))
@@ -150,7 +172,7 @@ def test_no_convergence_has_status_1() -> None:
         ((*BACTERIA, "--family", "gamma"), "'binomial', 'poisson'"),
         ((*BACTERIA, "--distribution", "t(x)"), "student_t"),
         ((*BACTERIA, "--quadrature", "many"), "'laplace', 'auto'"),
-        ((*BACTERIA, "--model", "mixed"), "'random_effects', 'pooled'"),
+        ((*BACTERIA, "--model", "mixed"), "'random_effects', 'fixed_effects', 'conditional', 'pooled'"),
         ((*BACTERIA, "--model", "pooled", "--fix-sigma"), "--fix-sigma"),
         ((*BACTERIA, "--tol", "2"), "tol"),
         ((*BACTERIA, "--json", "no/such/folder/fit.json"), "folder"),

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "clusterglm/conditional.hpp"
 #include "clusterglm/distribution/cauchy.hpp"
 #include "clusterglm/distribution/gaussian.hpp"
 #include "clusterglm/distribution/logistic.hpp"
@@ -153,6 +154,43 @@ double pooled(const ProblemHandle& problem, Vector beta, int order, OutVector sc
     return finish(completed, sum, score, hessian);
 }
 
+double profile(const ProblemHandle& problem, Vector beta, int order, OutVector intercepts, OutVector score, OutMatrix hessian,
+               std::optional<OutVector> information, std::optional<OutMatrix> means, std::optional<OutMatrix> scores, int threads) {
+    const clusterglm::Problem& view = problem.view();
+    const auto m = static_cast<std::size_t>(view.clusters), p = static_cast<std::size_t>(view.p);
+    require(beta.size() == p, "beta: the columns of X");
+    require(intercepts.size() == m, "intercepts: one per cluster");
+    require_outputs(p, score, hessian);
+    require(!information || information->size() == m, "information: one per cluster");
+    require(!means || (means->shape(0) == m && means->shape(1) == p), "means: clusters by columns of X");
+    require(!scores || (scores->shape(0) == m && scores->shape(1) == p), "scores: clusters by columns of X");
+    const clusterglm::ProfileOutputs out{information ? information->data() : nullptr, means ? means->data() : nullptr, scores ? scores->data() : nullptr};
+    clusterglm::Sum sum(view.p);
+    bool completed;
+    {
+        nb::gil_scoped_release release;
+        completed = problem.functions().profile(view, beta.data(), order, intercepts.data(), out, threads, sum, interrupted);
+    }
+    return finish(completed, sum, score, hessian);
+}
+
+double conditional(const ProblemHandle& problem, Vector beta, int order, OutVector intercepts, OutVector score, OutMatrix hessian,
+                   std::optional<OutMatrix> scores, int threads) {
+    const clusterglm::Problem& view = problem.view();
+    const auto m = static_cast<std::size_t>(view.clusters), p = static_cast<std::size_t>(view.p);
+    require(beta.size() == p, "beta: the columns of X");
+    require(intercepts.size() == m, "intercepts: one per cluster");
+    require_outputs(p, score, hessian);
+    require(!scores || (scores->shape(0) == m && scores->shape(1) == p && order > 0), "scores: clusters by columns of X, order at least 1");
+    clusterglm::Sum sum(view.p);
+    bool completed;
+    {
+        nb::gil_scoped_release release;
+        completed = clusterglm::conditional(view, beta.data(), order, intercepts.data(), scores ? scores->data() : nullptr, threads, sum, interrupted);
+    }
+    return finish(completed, sum, score, hessian);
+}
+
 }  // namespace
 
 NB_MODULE(_core, module) {
@@ -179,4 +217,9 @@ NB_MODULE(_core, module) {
                nb::arg("scores").none() = nb::none(), nb::arg("posterior").none() = nb::none(), nb::arg("threads") = 1);
     module.def("pooled", &pooled, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("score"), nb::arg("hessian"),
                nb::arg("cluster_sums").none() = nb::none(), nb::arg("threads") = 1);
+    module.def("profile", &profile, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("intercepts"), nb::arg("score"),
+               nb::arg("hessian"), nb::arg("information").none() = nb::none(), nb::arg("means").none() = nb::none(),
+               nb::arg("scores").none() = nb::none(), nb::arg("threads") = 1);
+    module.def("conditional", &conditional, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("intercepts"), nb::arg("score"),
+               nb::arg("hessian"), nb::arg("scores").none() = nb::none(), nb::arg("threads") = 1);
 }

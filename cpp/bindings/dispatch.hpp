@@ -4,17 +4,20 @@
 
 #include "clusterglm/evaluate.hpp"
 #include "clusterglm/pooled.hpp"
+#include "clusterglm/profile.hpp"
 
 struct ResponseFunctions {
     const char* code;
     bool (*marginal)(const clusterglm::Problem&, const clusterglm::LocationMap&, const clusterglm::Rule&, const double*, int,
                      const clusterglm::Selection&, double*, const clusterglm::PerCluster&, int, clusterglm::Sum&, const std::function<bool()>&);
     bool (*pooled)(const clusterglm::Problem&, const double*, int, double*, int, clusterglm::Sum&, const std::function<bool()>&);
+    bool (*profile)(const clusterglm::Problem&, const double*, int, double*, const clusterglm::ProfileOutputs&, int, clusterglm::Sum&,
+                    const std::function<bool()>&);
 };
 
 template <class R>
 ResponseFunctions functions_of(const char* code) {
-    return {code, &clusterglm::evaluate<R>, &clusterglm::pooled<R>};
+    return {code, &clusterglm::evaluate<R>, &clusterglm::pooled<R>, &clusterglm::profile<R>};
 }
 
 ResponseFunctions binomial_logit();

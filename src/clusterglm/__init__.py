@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterglm import errors
-    from clusterglm.api import pooled, random_effects
+    from clusterglm.api import conditional, fixed_effects, pooled, random_effects
     from clusterglm.data import datasets
+    from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
     from clusterglm.model.distribution.student_t import StudentT
     from clusterglm.model.quadrature import Quadrature
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Control",
     "Quadrature",
+    "SplitPanel",
     "StudentT",
     "__version__",
+    "conditional",
     "datasets",
     "errors",
+    "fixed_effects",
     "pooled",
     "random_effects",
 ]
@@ -34,7 +38,10 @@ __all__ = [
 _OBJECTS = {
     "Control": "clusterglm.model.control",
     "Quadrature": "clusterglm.model.quadrature",
+    "SplitPanel": "clusterglm.model.bias",
     "StudentT": "clusterglm.model.distribution.student_t",
+    "conditional": "clusterglm.api",
+    "fixed_effects": "clusterglm.api",
     "pooled": "clusterglm.api",
     "random_effects": "clusterglm.api",
 }

@@ -52,3 +52,25 @@ def pooled(
     cluster_sums: _Floats | None = None,
     threads: int = 1,
 ) -> float: ...
+def profile(
+    problem: Problem,
+    beta: _Floats,
+    order: int,
+    intercepts: _Floats,
+    score: _Floats,
+    hessian: _Floats,
+    information: _Floats | None = None,
+    means: _Floats | None = None,
+    scores: _Floats | None = None,
+    threads: int = 1,
+) -> float: ...
+def conditional(
+    problem: Problem,
+    beta: _Floats,
+    order: int,
+    intercepts: _Floats,
+    score: _Floats,
+    hessian: _Floats,
+    scores: _Floats | None = None,
+    threads: int = 1,
+) -> float: ...

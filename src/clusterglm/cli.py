@@ -64,7 +64,9 @@ def fit(
     ],
     formula: Annotated[str, typer.Argument(help='For instance "y ~ x + C(group)" or "cbind(ill, well) ~ period".')],
     cluster: Annotated[str | None, typer.Option(help="Column of cluster labels.")] = None,
-    model: Annotated[str, typer.Option(help="random_effects or pooled.")] = "random_effects",
+    model: Annotated[
+        str, typer.Option(help="random_effects, fixed_effects, conditional or pooled.")
+    ] = "random_effects",
     family: Annotated[str, typer.Option(help="binomial or poisson.")] = "binomial",
     link: Annotated[str | None, typer.Option(help="logit, cloglog, probit; log for poisson.")] = None,
     distribution: Annotated[
@@ -76,6 +78,9 @@ def fit(
     ] = None,
     scale: Annotated[
         str | None, typer.Option(help="Of adaptive quadrature: normal or density.", show_default="normal")
+    ] = None,
+    bias_correction: Annotated[
+        str | None, typer.Option(help="Of fixed effects: analytical or jackknife.", show_default="none")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Column of case weights.")] = None,
     cluster_weights: Annotated[str | None, typer.Option(help="Column of cluster weights.")] = None,
@@ -104,6 +109,7 @@ def fit(
             "scale": scale,
             "sigma": sigma,
             "fix_sigma": fix_sigma or None,
+            "bias_correction": bias_correction,
         }
         _check_model(model, special)
         _check_folders(json, csv)
@@ -164,7 +170,7 @@ def _fit(model: str, formula: str, data: str, *, control: dict[str, Any], progre
     _resume_collections()
 
     settings = cg.Control(**control, progress=_show_iteration if progress else None)
-    verb = cg.random_effects if model == "random_effects" else cg.pooled
+    verb = getattr(cg, model)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always", cg.errors.ClusterGLMWarning)
         result: Result = verb(formula, _table(data), control=settings, **options)
@@ -186,17 +192,18 @@ def _distribution(name: str | None) -> str | None:
 
 
 def _check_model(model: str, special: dict[str, Any]) -> None:
-    """Options of the random intercept mean nothing without one."""
+    """Options of one model mean nothing to another."""
     from clusterglm.errors import OptionError, check_option
 
-    check_option("--model", model, ["random_effects", "pooled"])
+    check_option("--model", model, ["random_effects", "fixed_effects", "conditional", "pooled"])
     for name, value in special.items():
-        if model == "pooled" and value is not None:
+        owner = "fixed_effects" if name == "bias_correction" else "random_effects"
+        if model != owner and value is not None:
             option = "--" + name.replace("_", "-")
             raise OptionError(
-                f"{option} with --model pooled",
-                "only options of a model without a random intercept",
-                f"leave {option} out, or use --model random_effects",
+                f"{option} with --model {model}",
+                f"only options of the model: {option} belongs to {owner}",
+                f"leave {option} out, or use --model {owner}",
             )
 
 

@@ -23,6 +23,39 @@ _ROWS = 1000  # that the linear programs start from, and gain at a time
 _FEASIBLE = 1e-6  # margin in standardised units; HiGHS itself is accurate to 1e-7
 
 
+def check_columns(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
+    """Refuse covariates with which float64 cannot compute.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    names : sequence of str
+
+    Returns
+    -------
+    low, high : ndarray, shape (p,)
+        Smallest and largest value of each column.
+
+    Raises
+    ------
+    DesignError
+        On infinite, NaN or extreme values; it names the columns.
+    """
+    low, high = _range(X)
+    _refuse_not_finite(X, names, low, high)
+    largest = np.maximum(np.abs(low), np.abs(high))
+    extreme = (largest > _LARGEST) | ((largest < 1.0 / _LARGEST) & (largest > 0.0))
+    if extreme.any():
+        guilty = np.flatnonzero(extreme).tolist()
+        values = ", ".join(f"{names[j]!r} (up to {largest[j]:.3g})" for j in guilty)
+        raise DesignError(
+            f"columns whose squares float64 cannot hold: {values}",
+            f"values between {1.0 / _LARGEST:g} and {_LARGEST:g} in size",
+            f"change the units of {_listed(names[j] for j in guilty)}",
+        )
+    return low, high
+
+
 def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
     """Refuse a design matrix without a unique estimate.
 
@@ -36,12 +69,11 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
     Raises
     ------
     DesignError
-        On infinite, NaN or extreme values, more columns than rows, columns that are constant next to an intercept or
-        zero, and columns that are combinations of others; it names the columns.
+        On columns that `check_columns` refuses, more columns than rows, columns that are constant next to an intercept
+        or zero, and columns that are combinations of others; it names the columns.
     """
     n, p = X.shape
-    low, high = _range(X)
-    _refuse_not_finite(X, names, low, high)
+    low, high = check_columns(X, names)
     if p > n:
         raise DesignError(
             f"{p} columns in the design matrix and only {n} complete rows",
@@ -49,15 +81,6 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
             "a simpler formula, or fewer levels of its categorical columns",
         )
     largest = np.maximum(np.abs(low), np.abs(high))
-    extreme = (largest > _LARGEST) | ((largest < 1.0 / _LARGEST) & (largest > 0.0))
-    if extreme.any():
-        guilty = np.flatnonzero(extreme).tolist()
-        values = ", ".join(f"{names[j]!r} (up to {largest[j]:.3g})" for j in guilty)
-        raise DesignError(
-            f"columns whose squares float64 cannot hold: {values}",
-            f"values between {1.0 / _LARGEST:g} and {_LARGEST:g} in size",
-            f"change the units of {_listed(names[j] for j in guilty)}",
-        )
     constant = high - low <= 4.0 * np.finfo(np.float64).eps * largest
     flat = constant if intercept is not None else constant & (largest == 0.0)
     flat[[] if intercept is None else [intercept]] = False

@@ -69,6 +69,16 @@ _DESCRIPTIONS = {
             "y ~ lbase * trt + lage + V4",
             "poisson",
         ),
+        Description(
+            "infert",
+            "Infertility after spontaneous and induced abortion: 83 cases, each matched to one or two controls",
+            "Trichopoulos et al. (1976), British Journal of Obstetrics and Gynaecology 83; as in R's datasets",
+            248,
+            83,
+            "stratum",
+            "case ~ spontaneous + induced",
+            "binomial",
+        ),
     )
 }
 

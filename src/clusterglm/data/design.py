@@ -92,7 +92,7 @@ class Design:
             missing |= is_missing(column(table, name, "covariate"))
         X: Array = np.full((len(table), len(self.names)), np.nan)
         keep = np.flatnonzero(~missing)
-        if len(keep) == 0:
+        if X.size == 0 or len(keep) == 0:
             return X
         frame = model_frame(table, self.variables, keep if missing.any() else None)
         for factor in self.factors:
@@ -130,7 +130,9 @@ class Design:
         return total
 
 
-def make_design(parsed: ParsedFormula, frame: pd.DataFrame, offset_argument: str | None) -> tuple[Design, Array]:
+def make_design(
+    parsed: ParsedFormula, frame: pd.DataFrame, offset_argument: str | None, *, absorb: bool = False
+) -> tuple[Design, Array]:
     """Design and matrix of the fitted data.
 
     Parameters
@@ -140,6 +142,9 @@ def make_design(parsed: ParsedFormula, frame: pd.DataFrame, offset_argument: str
         Complete rows of `parsed.variables`, from `model_frame`.
     offset_argument : str or None
         See `Design`.
+    absorb : bool
+        The clusters have intercepts of their own: categorical columns are coded as next to an intercept, whatever the
+        formula says of one, and the column of ones is left out.
 
     Returns
     -------
@@ -162,7 +167,7 @@ def make_design(parsed: ParsedFormula, frame: pd.DataFrame, offset_argument: str
         # formulaic takes the number of rows from the columns it uses: none here
         frame = pd.DataFrame({"rows": np.zeros(len(frame))}, index=frame.index)
     with _formulaic(parsed.right, FormulaError):
-        terms = formulaic.Formula(parsed.right)
+        terms = formulaic.Formula(f"{parsed.right} + 1" if absorb else parsed.right)
         _refuse_dates((str(factor.expr) for term in terms for factor in term.factors), frame)
         # full-rank coding; rows are complete, and "ignore" keeps formulaic from dropping any
         _refuse_too_wide(terms, frame)
@@ -171,7 +176,10 @@ def make_design(parsed: ParsedFormula, frame: pd.DataFrame, offset_argument: str
         X = np.ascontiguousarray(matrix.__wrapped__)
     if X.dtype != np.float64:
         X = _as_floats(X, spec)
-    if X.ndim != 2 or X.shape[1] == 0:
+    if absorb:
+        X = np.ascontiguousarray(X[:, [j for j, name in enumerate(_names(spec)) if name != INTERCEPT]])
+        spec = spec.subset([term for term in spec.terms if term.degree > 0])
+    if X.ndim != 2 or (X.shape[1] == 0 and not absorb):
         raise DesignError(f"no coefficient in '{parsed.text}'", "an intercept or a covariate", "drop '- 1' or '0 +'")
     names = _names(spec)
     design = Design(

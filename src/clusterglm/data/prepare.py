@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.checks import check_clusters, check_design, check_response
+from clusterglm.data.checks import check_clusters, check_columns, check_design, check_response
 from clusterglm.data.clusters import encode, group
 from clusterglm.data.design import Design, formula_offset, is_missing, make_design, model_frame, numbers
 from clusterglm.data.formula import Expression, ParsedFormula, parse_formula
@@ -120,6 +120,7 @@ def prepare(
     subset: Any = None,
     need_cluster: bool = True,
     sigma_known: bool = False,
+    fixed_effects: bool = False,
 ) -> ModelData:
     """Read the table, drop incomplete rows, build and check the design, sort by cluster.
 
@@ -139,6 +140,9 @@ def prepare(
         Whether the model has cluster effects.
     sigma_known : bool
         Sigma is held fixed, so that it need not be identified.
+    fixed_effects : bool
+        Every cluster has an intercept of its own: X gets no column of ones, and collinearity is left to be judged
+        within clusters.
 
     Raises
     ------
@@ -171,9 +175,12 @@ def prepare(
 
     chosen = rows.chosen()
     frame = model_frame(table, parsed.variables, chosen)
-    design, X = make_design(parsed, frame, _offset_argument(offset))
+    design, X = make_design(parsed, frame, _offset_argument(offset), absorb=fixed_effects)
     del frame
-    check_design(X, design.names, design.intercept)
+    if fixed_effects:
+        check_columns(X, design.names)
+    else:
+        check_design(X, design.names, design.intercept)
 
     index = np.arange(len(table)) if chosen is None else chosen
     if ids is None:
@@ -197,7 +204,7 @@ def prepare(
     chosen_values = ResponseValues(select(values.successes), select(values.trials), values.levels)
     a, b, constants = to_kernel(chosen_values, w, family_response)
     check_response(a, b, family_response.family, parsed.response_name)
-    if need_cluster:
+    if need_cluster and not fixed_effects:
         check_clusters(chosen_values.trials, starts, family_response.family, str(cluster_name), sigma_known)
     m = len(starts) - 1
     per_cluster = np.ones(m) if of_cluster is None else _constant_within(select(of_cluster), starts, labels)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from clusterglm import _core
 from clusterglm.data.checks import find_separation
+from clusterglm.data.design import INTERCEPT
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
@@ -21,7 +22,7 @@ from clusterglm.model.response.base import Response
 
 _SAMPLE = 25_000  # rows from which the fit of a large data set starts
 _TAME = 4.0  # largest standardised coefficient that is believed of a sample
-_EXTREME = 1e-7  # fitted probabilities or means this close to the border make separation worth a look
+EXTREME = 1e-7  # fitted probabilities or means this close to the border make separation worth a look
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,14 @@ def _start(standard: Standardisation, data: ModelData, response: Response, contr
     return found.theta if found.optimization.converged and tame else start
 
 
+def with_intercept(data: ModelData) -> ModelData:
+    """The data of a fixed-effects model with one intercept for all clusters instead."""
+    if data.has_intercept:
+        return data
+    X = np.ascontiguousarray(np.column_stack([np.ones(data.n_obs), data.X]))
+    return replace(data, X=X, names=(INTERCEPT, *data.names), intercept=0)
+
+
 def on_user_scale(hessian: Array, L: Array) -> tuple[Array, Array]:
     """Covariance and Hessian of beta = L gamma from the Hessian in gamma.
 
@@ -122,9 +131,9 @@ def _overall_mean(data: ModelData, response: Response) -> float:
 def _refuse_separation(maximum: Maximum, standard: Standardisation, data: ModelData, response: Response) -> None:
     eta = standard.X @ maximum.theta + data.offset
     mean = response.mean(eta)
-    border = mean < _EXTREME
+    border = mean < EXTREME
     if response.family == "binomial":
-        border |= mean > 1.0 - _EXTREME
+        border |= mean > 1.0 - EXTREME
     if maximum.optimization.converged and not border.any():
         return
     separation = find_separation(data.X, data.a, data.b, data.names, response.family)

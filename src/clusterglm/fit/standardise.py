@@ -9,6 +9,7 @@ import numpy as np
 from clusterglm.model.arrays import Array
 
 _CHUNK = 65536  # rows at a time: no temporary as large as X
+_SAMPLE = 32768  # rows from which centre and scale are taken: they only need to be roughly right
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,14 @@ class Standardisation:
         Standardised design matrix (the user's own array where it was fit for use as it stood).
     L : ndarray, shape (p, p)
         Back-transformation; the identity when nothing was done.
+    centre : ndarray, shape (p,)
+        What was taken off the columns without an intercept among them to make up for it: intercepts that belong to
+        `X` are larger by centre @ beta than those that belong to the user's columns. Otherwise 0.
     """
 
     X: Array
     L: Array
+    centre: Array
 
     def with_sigma(self) -> Array:
         """The back-transformation of (gamma, sigma)."""
@@ -38,7 +43,7 @@ class Standardisation:
         return np.asarray(np.linalg.solve(self.L, beta), dtype=np.float64)
 
 
-def standardise(X: Array, intercept: int | None) -> Standardisation:
+def standardise(X: Array, intercept: int | None, *, fixed_effects: bool = False) -> Standardisation:
     """Centre (given an intercept) and scale the columns that need it.
 
     Newton's method does not care for units in exact arithmetic; rounding does. A column is left alone when its mean is
@@ -49,10 +54,36 @@ def standardise(X: Array, intercept: int | None) -> Standardisation:
     X : ndarray, shape (n, p)
     intercept : int or None
         The column of ones; without one, columns are scaled but not centred.
+    fixed_effects : bool
+        Every cluster has an intercept, which is not a column: columns are centred.
     """
     n, p = X.shape
-    mean = np.zeros(p)
+    centred = intercept is not None or fixed_effects
+    others = np.arange(p) != (-1 if intercept is None else intercept)
+    step = max(1, n // _SAMPLE)
+    mean, sd = _moments(X[::step], centred)
+    if step > 1 and np.any(others & (sd == 0.0)):  # a rare level
+        mean, sd = _moments(X, centred)
+    usable = others & (sd > 0.0)
+    harmless = (sd > 1 / 30) & (sd < 30.0) & (np.abs(mean) < 10.0 * sd)
+    if np.all(harmless | ~usable):
+        return Standardisation(X, np.eye(p), np.zeros(p))
+    centre, scale = np.where(usable, mean, 0.0), np.where(usable, sd, 1.0)
+    Z = np.empty_like(X)
+    for first in range(0, n, _CHUNK):
+        np.divide(X[first : first + _CHUNK] - centre, scale, out=Z[first : first + _CHUNK])
+    L = np.diag(1.0 / scale)
     if intercept is not None:
+        L[intercept] -= centre / scale
+        centre = np.zeros(p)
+    return Standardisation(Z, L, centre)
+
+
+def _moments(X: Array, centred: bool) -> tuple[Array, Array]:
+    """Means (0 unless `centred`) and standard deviations about them."""
+    n, p = X.shape
+    mean = np.zeros(p)
+    if centred:
         for first in range(0, n, _CHUNK):  # as a product, several times faster than a mean over rows
             block = X[first : first + _CHUNK]
             mean += np.ones(len(block)) @ block
@@ -61,17 +92,4 @@ def standardise(X: Array, intercept: int | None) -> Standardisation:
     for first in range(0, n, _CHUNK):
         block = X[first : first + _CHUNK] - mean
         square += np.einsum("ij,ij->j", block, block)
-    sd: Array = np.sqrt(square / n)
-    others = np.arange(p) != (-1 if intercept is None else intercept)
-    usable = others & (sd > 0.0)
-    harmless = (sd > 1 / 30) & (sd < 30.0) & (np.abs(mean) < 10.0 * sd)
-    if np.all(harmless | ~usable):
-        return Standardisation(X, np.eye(p))
-    centre, scale = np.where(usable, mean, 0.0), np.where(usable, sd, 1.0)
-    Z = np.empty_like(X)
-    for first in range(0, n, _CHUNK):
-        np.divide(X[first : first + _CHUNK] - centre, scale, out=Z[first : first + _CHUNK])
-    L = np.diag(1.0 / scale)
-    if intercept is not None:
-        L[intercept] -= centre / scale
-    return Standardisation(Z, L)
+    return mean, np.sqrt(square / n)

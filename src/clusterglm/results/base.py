@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import check_option
+from clusterglm.fit.conditional import ConditionalFit
+from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit
@@ -19,6 +22,7 @@ from clusterglm.inference.residuals import KINDS as RESIDUALS
 from clusterglm.inference.residuals import observed, residuals
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+from clusterglm.results.newdata import cluster_codes, known_part, one_per_row
 from clusterglm.results.table import Coefficients, Summary, counted
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""
 
 
-def freeze(fit: PooledFit | RandomEffectsFit) -> None:
+def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit) -> None:
     """Make the arrays of a fit read-only; not those of its data, which may be the user's own."""
     for field in fields(fit):
         value = getattr(fit, field.name)
@@ -48,6 +52,8 @@ class Result(ABC):
     """
 
     data: ModelData
+    kind: ClassVar[str]
+    """Name of the verb that made it."""
 
     # What a kind of result must tell ---------------------------------------------------------------------------------
 
@@ -335,6 +341,26 @@ class Result(ABC):
 
         order = np.argsort(self.data.row_index, kind="stable")
         return pd.Series(values[order], index=pd.Index(self.data.row_index[order], name="row"), name=name)
+
+    def _named_intercepts(self) -> dict[str, Array | None]:
+        """Intercepts that predictions know by name, shape (m,) each; None stands for zero. The default first."""
+        return {"typical": None}
+
+    def _link_at(self, data: Any, intercepts: str | ArrayLike) -> pd.Series[float]:
+        """Linear predictor by row of the user's table, at intercepts by name, a number, or one a row."""
+        if data is None:
+            known, table = self._in_user_order(self._eta(0.0), ""), None
+        else:
+            known, table = known_part(self.data, self._beta, data)
+        named = self._named_intercepts()
+        if not isinstance(intercepts, str) or intercepts not in named:
+            return known + one_per_row(intercepts, len(known), list(named))
+        values = named[intercepts]
+        if values is None:
+            return known
+        if table is None:
+            return self._in_user_order(self._eta(values), "")
+        return known + values[cluster_codes(self.data, table)]
 
     def _as_prediction(self, eta: pd.Series[float], kind: str) -> pd.Series[float]:
         import pandas as pd

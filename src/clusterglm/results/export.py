@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from clusterglm.results.base import Result
+from clusterglm.results.conditional import ConditionalResult
+from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.random_effects import RandomEffectsResult
 
 
@@ -19,7 +21,9 @@ def as_dict(result: Result) -> dict[str, Any]:
     dict
         Of dicts, lists, strings, booleans, integers and finite floats; None for what is not finite or does not exist,
         so that any JSON writer gives strict JSON. Keys: `model`, `coefficients`, `covariance`, `fit`, `optimization`,
-        `notes`, `dropped`; and `random_intercept`, `clustering_test`, `integration` in a random-intercept model.
+        `notes`, `dropped`; `random_intercept`, `clustering_test`, `integration` in a random-intercept model;
+        `n_informative` with fixed effects and in conditional models, `bias_correction` and `cluster_effects` in the
+        former (where `status` tells an infinite estimate from a missing one).
     """
     glance = result.glance().iloc[0].to_dict()
     tidy = result.tidy()
@@ -28,7 +32,7 @@ def as_dict(result: Result) -> dict[str, Any]:
     story = result.optimization
     content: dict[str, Any] = {
         "model": {
-            "kind": "random_effects" if isinstance(result, RandomEffectsResult) else "pooled",
+            "kind": result.kind,
             "formula": result.formula,
             "family": result.family,
             "link": result.link,
@@ -53,6 +57,13 @@ def as_dict(result: Result) -> dict[str, Any]:
     }
     if isinstance(result, RandomEffectsResult):
         content |= _random_intercept(result)
+    if isinstance(result, FixedEffectsResult | ConditionalResult):
+        content |= {"n_informative": result.n_informative}
+    if isinstance(result, FixedEffectsResult):
+        content |= {
+            "bias_correction": result.bias_correction or None,
+            "cluster_effects": result.cluster_effects.to_dict(orient="records"),
+        }
     plain: dict[str, Any] = _plain(content)
     return plain
 

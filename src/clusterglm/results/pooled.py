@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -38,6 +38,8 @@ class PooledResult(Result):
     fit: PooledFit
     data: ModelData
     family_response: Response
+
+    kind: ClassVar[str] = "pooled"
 
     def __post_init__(self) -> None:
         freeze(self.fit)

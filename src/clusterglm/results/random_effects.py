@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +12,9 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.integration import IntegrationReport
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.inference.bootstrap import Refit, random_effects_refit
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
 from clusterglm.inference.icc import intraclass_correlation
@@ -21,8 +23,8 @@ from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Result, Seed, freeze
-from clusterglm.results.newdata import cluster_codes, known_part
+from clusterglm.results.base import Seed, freeze
+from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.table import Summary, counted
 
@@ -39,7 +41,7 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RandomEffectsResult(Result):
+class RandomEffectsResult(ClusteredResult):
     """A generalised linear model with a random intercept for each cluster.
 
     Parameters
@@ -52,6 +54,8 @@ class RandomEffectsResult(Result):
 
     fit: RandomEffectsFit
     data: ModelData
+
+    kind: ClassVar[str] = "random_effects"
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -124,6 +128,21 @@ class RandomEffectsResult(Result):
         if self.fit.sigma_fixed:
             return no_test("sigma was held fixed, not estimated")
         return likelihood_ratio(self.loglik, float(self.fit.pooled.loglik))
+
+    def _boundary_test(self) -> ClusteringTest:
+        return self.clustering_test
+
+    def _null(self) -> tuple[ModelData, PooledFit]:
+        if self.fit.sigma_fixed:
+            raise OptionError(
+                "a test of no clustering where sigma was held fixed",
+                "a model in which sigma was estimated",
+                "fit again without fix_sigma=True",
+            )
+        return self.data, self.fit.pooled
+
+    def _refit(self, pooled: PooledFit) -> Refit:
+        return random_effects_refit(self.fit, self.response)
 
     @property
     def random_effects(self) -> pd.DataFrame:
@@ -297,20 +316,8 @@ class RandomEffectsResult(Result):
             draws[k] = self._in_user_order(self._draw(known + self._per_row(intercepts), rng), "")
         return pd.DataFrame(draws)
 
-    def _link_at(self, data: Any, intercepts: str | ArrayLike) -> pd.Series[float]:
-        """Linear predictor by row of the user's table."""
-        if data is None:
-            known, table = self._in_user_order(self._eta(0.0), ""), None
-        else:
-            known, table = known_part(self.data, self._beta, data)
-        if isinstance(intercepts, str):
-            if intercepts == "typical":
-                return known
-            if intercepts == "conditional":
-                if table is None:
-                    return self._in_user_order(self._eta(self.fit.modes), "")
-                return known + self.fit.modes[cluster_codes(self.data, table)]
-        return known + _one_per_row(intercepts, len(known))
+    def _named_intercepts(self) -> dict[str, Array | None]:
+        return {"typical": None, "conditional": self.fit.modes}
 
     # Printing --------------------------------------------------------------------------------------------------------
 
@@ -387,19 +394,3 @@ def _plan_in_words(plan: Plan, n_clusters: int) -> str:
             text += f" for {counted(sum(part.count(n_clusters) for part in parts), 'cluster')}"
         words.append(text)
     return ", ".join(words)
-
-
-def _one_per_row(intercepts: ArrayLike, rows: int) -> Array:
-    """A number or one for each row, or the error that says so."""
-    try:
-        values = np.asarray(intercepts, dtype=np.float64)
-    except (TypeError, ValueError):
-        values = np.empty((0, 0))
-    if values.shape not in ((), (rows,)) or np.isnan(values).any():
-        got = f" of shape {values.shape}" if values.ndim > 0 and values.size > 0 else f"={intercepts!r}"
-        raise OptionError(
-            f"intercepts{got}",
-            f"'typical', 'conditional', a number, or one for each of the {rows} rows",
-            "intercepts='typical', the default",
-        )
-    return values

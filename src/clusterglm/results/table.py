@@ -67,7 +67,9 @@ class Summary:
 
     def __str__(self) -> str:
         labels = max(len(label) for label, _ in (*self.model, *self.facts)) + 2
-        parts = [self.title, "", *_listed(self.model, labels), "", *_table(self.coefficients), "", _LEGEND, ""]
+        parts = [self.title, "", *_listed(self.model, labels), ""]
+        if self.coefficients.names:
+            parts += [*_table(self.coefficients), "", _LEGEND, ""]
         parts += _listed(self.facts, labels)
         for note in self.notes:
             parts += ["", *textwrap.wrap(f"Note: {note}", WIDTH, subsequent_indent="      ")]

@@ -1,0 +1,175 @@
+"""Many replicates of one computation: in any number of threads, the same numbers for the same seed, interruptible."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from clusterglm.errors import ClusterGLMError, OptionError
+from clusterglm.model.arrays import Array
+
+Progress: TypeAlias = bool | Callable[[int, int], object] | None
+"""True for a bar on the terminal, or a function of the replicates done and wanted."""
+
+
+class ReplicateError(Exception):
+    """A replicate that gives no number; the text says why."""
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """What came of them.
+
+    Parameters
+    ----------
+    values : ndarray, shape (successful,)
+        In the order of the seeds.
+    failures : tuple of (str, int)
+        Reasons, the most frequent first, with counts.
+    wanted : int
+    seed : int or SeedSequence
+        Gives the same values again.
+    interrupted : bool
+        Stopped by the user before all were done.
+    """
+
+    values: Array
+    failures: tuple[tuple[str, int], ...]
+    wanted: int
+    seed: int | np.random.SeedSequence
+    interrupted: bool
+
+
+def run_replicates(
+    task: Callable[[np.random.Generator], float],
+    n: int,
+    seed: int | np.random.SeedSequence | None = None,
+    n_jobs: int = 1,
+    progress: Progress = None,
+) -> Replicates:
+    """Run `task` with `n` independent random generators.
+
+    Parameters
+    ----------
+    task : callable
+        Generator -> number; may raise `ReplicateError` or a `ClusterGLMError`, which count as failures. It must be
+        safe in threads, and ought to spend its time outside the interpreter's lock.
+    n : int
+        At least 1.
+    seed : int or SeedSequence, optional
+        Replicate k draws from child k, in whatever thread it runs. None takes fresh entropy and reports it.
+    n_jobs : int
+        Threads; -1 for as many as there are processors.
+    progress : bool or callable, optional
+
+    Returns
+    -------
+    Replicates
+        After Ctrl-C, those that were done.
+
+    Raises
+    ------
+    OptionError
+        When `n` or `n_jobs` is out of range, or `seed` of another kind.
+    """
+    workers = _workers(n_jobs)
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise OptionError(f"{n!r} replicates", "a whole number, 1 or more", "n_boot=2000")
+    root = _root(seed)
+    children = root.spawn(int(n))
+    values: dict[int, float] = {}
+    reasons: dict[int, str] = {}
+
+    def one(k: int) -> None:
+        try:
+            value = task(np.random.default_rng(children[k]))
+        except ReplicateError as failure:
+            reasons[k] = str(failure)
+        except (ClusterGLMError, np.linalg.LinAlgError) as error:
+            reasons[k] = error.got if isinstance(error, ClusterGLMError) else str(error)
+        else:
+            values[k] = value
+
+    interrupted = False
+    with _reporting(progress, int(n)) as report:
+        try:
+            if workers == 1:
+                for k in range(int(n)):
+                    one(k)
+                    report(k + 1)
+            else:
+                _in_threads(one, int(n), workers, report)
+        except KeyboardInterrupt:
+            interrupted = True
+    ordered = np.array([values[k] for k in sorted(values)], dtype=np.float64)
+    counts = Counter(reasons[k] for k in sorted(reasons)).most_common()
+    given = seed if isinstance(seed, np.random.SeedSequence) else int(str(root.entropy))
+    return Replicates(ordered, tuple(counts), int(n), given, interrupted)
+
+
+def _in_threads(one: Callable[[int], None], n: int, workers: int, report: Callable[[int], None]) -> None:
+    executor = ThreadPoolExecutor(workers)
+    waiting: set[Future[None]] = set()
+    done, ahead = 0, iter(range(n))
+    try:
+        while True:
+            for k in ahead:
+                waiting.add(executor.submit(one, k))
+                if len(waiting) >= 4 * workers:
+                    break
+            if not waiting:
+                break
+            finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+            done += len(finished)
+            report(done)
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _workers(n_jobs: int) -> int:
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
+        raise OptionError(f"n_jobs={n_jobs!r}", "a number of threads, or -1 for all processors", "n_jobs=1")
+    return int(n_jobs) if n_jobs > 0 else os.cpu_count() or 1
+
+
+def _root(seed: int | np.random.SeedSequence | None) -> np.random.SeedSequence:
+    if isinstance(seed, np.random.SeedSequence):
+        return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise OptionError(f"seed={seed!r}", "a whole number, not negative, or a SeedSequence", "seed=1")
+    return np.random.SeedSequence(None if seed is None else int(seed))
+
+
+@contextmanager
+def _reporting(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
+    if progress is None or isinstance(progress, bool):
+        function: Callable[[int, int], object] = _silent
+    else:
+        function = progress
+    if progress is not True:
+        yield lambda done: _call(function, done, total)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("replicates"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, transient=True) as bar:
+        row = bar.add_task("replicates", total=total)
+        yield lambda done: bar.update(row, completed=done)
+
+
+def _silent(done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+def _call(function: Callable[[int, int], object], done: int, total: int) -> None:
+    function(done, total)

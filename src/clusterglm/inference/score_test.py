@@ -1,0 +1,93 @@
+"""Score test of no clustering: whether a small variance of cluster intercepts would raise the pooled likelihood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import ndtr
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+
+
+@dataclass(frozen=True)
+class ScoreTest:
+    """One-sided score test of sigma = 0.
+
+    Parameters
+    ----------
+    statistic : float
+        Score of the variance over its standard deviation under the null hypothesis; standard normal in large samples.
+        Positive where responses in a cluster are more alike than the pooled model expects.
+    pvalue : float
+        P(Z >= statistic).
+    """
+
+    statistic: float
+    pvalue: float
+
+    def __str__(self) -> str:
+        p = "p < 2e-16" if self.pvalue < 2e-16 else f"p = {self.pvalue:.4g}"
+        return f"score statistic {self.statistic:.4g}, {p} (one-sided normal; needs the pooled fit only)"
+
+
+def score_test(data: ModelData, response: Response, beta: Array) -> ScoreTest:
+    """Test that the variance of cluster intercepts is zero, from the pooled fit alone.
+
+    Parameters
+    ----------
+    data : ModelData
+        With the design of the pooled model.
+    response : Response
+    beta : ndarray, shape (p,)
+        Maximum likelihood estimate of the pooled model.
+
+    Notes
+    -----
+    For an intercept of small variance, whatever its distribution, the score of the variance is
+    U = sum over clusters of (S1^2 + S2) / 2, S1 and S2 being the cluster's sums of first and second derivatives of the
+    log-likelihood in eta (Dean, JASA 87, 1992). With v = E[G^2] a row's information and A = G^2 + H, of mean 0, the
+    cluster's share has variance (sum Var A + 2 (sum v)^2 - 2 sum v^2) / 4 and covariance sum Cov(A, G) x / 2 with the
+    score of beta: both exact, by summing over the outcomes of a single trial. What estimating beta takes away is
+    subtracted. Weights count as repeated trials and clusters.
+    """
+    eta = data.X @ beta + data.offset
+    _, G, H, *_ = response.derivatives(eta, data.a, data.b)
+    starts = data.starts[:-1]
+    S1, S2 = np.add.reduceat(G, starts), np.add.reduceat(H, starts)
+    U = 0.5 * float(data.cluster_weights @ (S1 * S1 + S2))
+    v, var_A, cov_AG = _moments(response, eta)
+    size = data.a + data.b if response.family == "binomial" else data.b
+    weight = _per_row(data.cluster_weights, data.starts)
+    V = np.add.reduceat(size * v, starts)
+    spread = np.add.reduceat(size * (var_A - 2.0 * v * v), starts)
+    variance = 0.25 * float(data.cluster_weights @ (spread + 2.0 * V * V))
+    cross = 0.5 * data.X.T @ (weight * size * cov_AG)
+    information = data.X.T @ (data.X * (weight * size * v)[:, None])
+    variance -= float(cross @ cho_solve(cho_factor(information), cross))
+    z = U / np.sqrt(variance)
+    return ScoreTest(float(z), float(ndtr(-z)))
+
+
+def _moments(response: Response, eta: Array) -> tuple[Array, Array, Array]:
+    """Of one trial or count: E[G^2], Var(G^2 + H) and Cov(G^2 + H, G)."""
+    if response.family == "poisson":
+        mu = response.mean(eta)
+        return mu, mu + 2.0 * mu * mu, mu
+    one, zero = np.ones_like(eta), np.zeros_like(eta)
+    v, var_A, cov_AG = np.zeros_like(eta), np.zeros_like(eta), np.zeros_like(eta)
+    for a, b, probability in ((one, zero, response.mean(eta)), (zero, one, 1.0 - response.mean(eta))):
+        _, G, H, *_ = response.derivatives(eta, a, b)
+        A = G * G + H
+        v += probability * G * G
+        var_A += probability * A * A
+        cov_AG += probability * A * G
+    return v, var_A, cov_AG
+
+
+def _per_row(values: Array, starts: NDArray[np.int64]) -> Array:
+    return np.repeat(values, np.diff(starts))

@@ -1,0 +1,157 @@
+"""The result of `conditional`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import check_option
+from clusterglm.fit.conditional import ConditionalFit, conditional_scores
+from clusterglm.fit.newton import Optimization
+from clusterglm.inference.covariance import sandwich
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+from clusterglm.results.base import Result, freeze
+from clusterglm.results.newdata import known_part
+from clusterglm.results.table import Summary, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ConditionalResult(Result):
+    """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
+
+    Parameters
+    ----------
+    fit : ConditionalFit
+        The estimates.
+    data : ModelData
+        What was fitted.
+    family_response : Response
+        Family and link.
+    """
+
+    fit: ConditionalFit
+    data: ModelData
+    family_response: Response
+
+    kind: ClassVar[str] = "conditional"
+
+    def __post_init__(self) -> None:
+        freeze(self.fit)
+
+    @property
+    def response(self) -> Response:
+        return self.family_response
+
+    @property
+    def loglik(self) -> float:
+        """Log of the probability of the responses given each cluster's total, maximised."""
+        return float(self.fit.loglik)
+
+    @property
+    def deviance(self) -> float:
+        """-2 loglik, as for R's clogit and for Cox regression."""
+        return -2.0 * self.loglik
+
+    @property
+    def df_resid(self) -> int:
+        """Rows less clusters less coefficients."""
+        return self.n_obs - self.n_clusters - self.n_parameters
+
+    @property
+    def optimization(self) -> Optimization:
+        return self.fit.optimization
+
+    @property
+    def n_parameters(self) -> int:
+        return len(self.fit.beta)
+
+    @property
+    def n_informative(self) -> int:
+        """Clusters that contribute: given its total, the others' responses are certain."""
+        return int(self.fit.informative.sum())
+
+    @property
+    def _beta(self) -> Array:
+        return self.fit.beta
+
+    @property
+    def _parameter_names(self) -> list[str]:
+        return list(self.data.names)
+
+    def _covariance(self, kind: str) -> Array:
+        """The robust one counts the clusters that contribute."""
+        if kind == "observed":
+            return self.fit.covariance
+        scores = conditional_scores(self.data, self.response, self.fit.beta)
+        return sandwich(self.fit.covariance, scores[self.fit.informative])
+
+    def _intercepts(self) -> Array:
+        return np.full(self.n_clusters, np.nan)
+
+    def _glance(self) -> dict[str, Any]:
+        return {**super()._glance(), "n_informative": self.n_informative}
+
+    def predict(self, data: Any = None, kind: str = "link") -> pd.Series[float]:
+        """The linear predictor without an intercept: differences within a cluster are log odds (or rate) ratios.
+
+        Parameters
+        ----------
+        data : table, optional
+            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
+        kind : {"link", "ratio"}
+            The linear predictor, offsets included, or its exponential.
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the table.
+
+        Raises
+        ------
+        OptionError
+            On another kind; means need intercepts, which `cg.fixed_effects` estimates.
+        DataError
+            When a column is missing, or holds a level that the fit has not seen.
+        """
+        check_option("kind", kind, ("link", "ratio"))
+        eta = self._in_user_order(self._eta(0.0), "") if data is None else known_part(self.data, self._beta, data)[0]
+        return eta.rename("linear_predictor") if kind == "link" else eta.map(np.exp).rename("ratio")
+
+    def augment(self) -> pd.DataFrame:
+        """The rows that were used, in the order of the user's table.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`; columns `cluster` (label), `observed` (share of successes, or count) and `linear_predictor`
+            (without an intercept).
+        """
+        return super().augment()[["cluster", "observed", "linear_predictor"]].assign(linear_predictor=self.predict())
+
+    def summary(self) -> Summary:
+        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
+        total = "number of successes" if self.family == "binomial" else "sum of counts"
+        model = (
+            ("Formula", self.formula),
+            ("Family, link", f"{self.family}, {self.link}"),
+            ("Intercepts", f"conditioned out: the likelihood given each cluster's {total}"),
+            ("Observations", f"{seen} ({self._sizes()})"),
+        )
+        silent = self.n_clusters - self.n_informative
+        clusters = f"{self.n_informative} contribute"
+        if silent > 0:
+            clusters += f"; {silent} do not, their responses being certain given their total"
+        return Summary(
+            "Conditional maximum likelihood",
+            model,
+            self._coefficients(),
+            (("Clusters", clusters), *self._likelihood_facts(), *self._closing_facts()),
+            tuple(self.data.notes),
+        )

@@ -1,0 +1,332 @@
+"""The result of `fixed_effects`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import OptionError, check_option
+from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
+from clusterglm.fit.newton import Optimization
+from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
+from clusterglm.inference.bootstrap import Refit, fixed_effects_refit
+from clusterglm.inference.correction import linear_predictor, only_clusters
+from clusterglm.inference.covariance import sandwich
+from clusterglm.inference.partial_effects import PartialEffects, average_partial_effects
+from clusterglm.likelihood.profile import ClusterProfile
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
+from clusterglm.results.base import Seed, freeze
+from clusterglm.results.clustering import ClusteredResult
+from clusterglm.results.table import Summary, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHORT = 20  # rows a cluster below which the bias from the intercepts is worth a sentence
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FixedEffectsResult(ClusteredResult):
+    """A generalised linear model with a fixed intercept for every cluster.
+
+    Parameters
+    ----------
+    fit : FixedEffectsFit
+        The estimates.
+    data : ModelData
+        What was fitted.
+    family_response : Response
+        Family and link.
+    """
+
+    fit: FixedEffectsFit
+    data: ModelData
+    family_response: Response
+
+    kind: ClassVar[str] = "fixed_effects"
+
+    def __post_init__(self) -> None:
+        freeze(self.fit)
+
+    # The estimates ---------------------------------------------------------------------------------------------------
+
+    @property
+    def response(self) -> Response:
+        return self.family_response
+
+    @property
+    def loglik(self) -> float:
+        """Maximised log-likelihood, normalised; clusters with infinite intercepts are predicted perfectly and add 0."""
+        return float(self.fit.loglik)
+
+    @property
+    def optimization(self) -> Optimization:
+        return self.fit.optimization
+
+    @property
+    def n_parameters(self) -> int:
+        """Coefficients and intercepts, the infinite ones too: those clusters' rows count among the data as well."""
+        return len(self.fit.beta) + self.n_clusters
+
+    @property
+    def n_informative(self) -> int:
+        """Clusters with a finite intercept; only they say something of the coefficients."""
+        return int(self.fit.informative.sum())
+
+    @property
+    def n_obs_informative(self) -> int:
+        """Rows in clusters with a finite intercept."""
+        return int(np.diff(self.data.starts)[self.fit.informative].sum())
+
+    @property
+    def bias_correction(self) -> str:
+        """How the bias from the intercepts was corrected; empty if it was not."""
+        return self.fit.correction
+
+    @property
+    def cluster_effects(self) -> pd.DataFrame:
+        """The clusters' intercepts.
+
+        Returns
+        -------
+        DataFrame
+            One row per cluster in the order of the labels: `label`, `estimate`, `std_error`, `n_obs`, `status`. Where
+            all responses are failures (zero counts) the estimate is -inf, where all are successes inf, without a
+            standard error, and `status` says so.
+        """
+        import pandas as pd
+
+        known, terms = self.fit.informative, self._profile
+        se = np.full(self.n_clusters, np.nan)
+        # the block of gamma_i in the inverse of the full information: its own noise, and that of beta
+        from_beta = np.einsum("ij,jk,ik->i", terms.means[known], self.fit.covariance, terms.means[known])
+        se[known] = np.sqrt(1.0 / (terms.information[known] * self.data.cluster_weights[known]) + from_beta)
+        nothing = "all responses failures" if self.family == "binomial" else "all counts 0"
+        status = np.where(known, "estimated", np.where(self.fit.intercepts < 0.0, nothing, "all responses successes"))
+        return pd.DataFrame(
+            {
+                "label": self.data.labels,
+                "estimate": self.fit.intercepts,
+                "std_error": se,
+                "n_obs": np.diff(self.data.starts),
+                "status": status,
+            },
+            copy=True,
+        )
+
+    @cached_property
+    def _pooled(self) -> tuple[ModelData, PooledFit]:
+        data = with_intercept(self.data)
+        return data, fit_pooled(data, self.response, Control())
+
+    def _null(self) -> tuple[ModelData, PooledFit]:
+        return self._pooled
+
+    def _refit(self, pooled: PooledFit) -> Refit:
+        return fixed_effects_refit(self.data, self.response, pooled)
+
+    def average_partial_effects(self, clusters: str = "all") -> PartialEffects:
+        """Average change of the mean of one trial when a column of the design changes.
+
+        For a column of zeros and ones the difference between one and zero, for others the derivative. If the
+        coefficients were corrected for bias, so are these averages, for what noise in the intercepts does to them.
+
+        Parameters
+        ----------
+        clusters : {"all", "informative"}
+            Average over all rows, to which clusters with infinite intercepts contribute effects of 0; or only over
+            rows in clusters with finite ones.
+
+        Returns
+        -------
+        PartialEffects
+            `names`, `estimate`, `std_error`, `covariance`, `kinds`.
+
+        Raises
+        ------
+        OptionError
+            On another choice of clusters, or for Poisson responses.
+        """
+        check_option("clusters", clusters, ("all", "informative"))
+        if self.family != "binomial":
+            raise OptionError(
+                f"average partial effects with family {self.family!r}",
+                "a binomial model: with a log link, coefficients are effects on the log of the mean as they stand",
+                "np.exp(result.params), the rate ratios",
+            )
+        used = only_clusters(self.data, self.fit.informative)
+        everything = self.data if clusters == "all" else used
+        total = float(everything.weights @ np.repeat(everything.cluster_weights, np.diff(everything.starts)))
+        return average_partial_effects(
+            used.X,
+            used.names,
+            used.starts,
+            used.cluster_weights,
+            used.weights,
+            linear_predictor(used, self.fit.beta, self.fit.intercepts[self.fit.informative]),
+            used.a + used.b,
+            self.fit.beta,
+            self.fit.covariance,
+            self.response,
+            corrected=bool(self.fit.correction),
+            total_weight=total,
+        )
+
+    @property
+    def _beta(self) -> Array:
+        return self.fit.beta
+
+    @property
+    def _parameter_names(self) -> list[str]:
+        return list(self.data.names)
+
+    @cached_property
+    def _profile(self) -> ClusterProfile:
+        return cluster_profile(self.data, self.response, self.fit.beta)
+
+    def _covariance(self, kind: str) -> Array:
+        """The robust one counts the clusters that say something of the coefficients."""
+        if kind == "observed":
+            return self.fit.covariance
+        return sandwich(self.fit.covariance, self._profile.scores[self.fit.informative])
+
+    def _intercepts(self) -> Array:
+        return self.fit.intercepts
+
+    def _named_intercepts(self) -> dict[str, Array | None]:
+        return {"conditional": self.fit.intercepts}
+
+    def _glance(self) -> dict[str, Any]:
+        return {
+            **super()._glance(),
+            "n_informative": self.n_informative,
+            "n_obs_informative": self.n_obs_informative,
+            "bias_correction": self.bias_correction,
+        }
+
+    # Prediction ------------------------------------------------------------------------------------------------------
+
+    def predict(
+        self, data: Any = None, kind: str = "response", intercepts: str | ArrayLike = "conditional"
+    ) -> pd.Series[float]:
+        """Predict rows of the fitted data or of new data of the same clusters.
+
+        Parameters
+        ----------
+        data : table, optional
+            Anything the fit takes as data, with the columns of the right-hand side and of the clusters; by default the
+            rows that were used.
+        kind : {"response", "link"}
+            The mean (of one trial, for a binomial), or the linear predictor. Offsets are included.
+        intercepts : "conditional" or array_like
+            Those of the rows' own clusters; or a number, or one for each row of the answer.
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the table. NaN where new data miss a value that the prediction needs. 0 or 1 in
+            clusters whose intercept is infinite.
+
+        Raises
+        ------
+        OptionError
+            On another kind, or intercepts of another form.
+        UnseenLevelError
+            When new data hold a cluster, or a level of a column, that the fit has not seen.
+        DataError
+            When a column is missing.
+        """
+        return self._as_prediction(self._link_at(data, intercepts), kind)
+
+    def residuals(self, kind: str = "response") -> pd.Series[float]:
+        """Residuals of the rows that were used; 0 in clusters whose intercept is infinite.
+
+        Parameters
+        ----------
+        kind : {"response", "pearson", "deviance"}
+            Observed (share of successes, or count) minus mean; the same over its standard deviation; or the signed root
+            of the row's deviance.
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the user's table.
+
+        Raises
+        ------
+        OptionError
+            On another kind.
+        """
+        return self._residuals(kind, self._eta(self.fit.intercepts))
+
+    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
+        """Draw new responses for the rows that were used, at the estimated intercepts.
+
+        Parameters
+        ----------
+        n : int
+            Number of data sets.
+        seed : int, SeedSequence or Generator, optional
+            For numpy's `default_rng`.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, columns 0 to n - 1: successes or counts; where the intercept is infinite always the same. Case
+            weights play no part.
+        """
+        import pandas as pd
+
+        rng = np.random.default_rng(seed)
+        eta = self._eta(self.fit.intercepts)
+        return pd.DataFrame({k: self._in_user_order(self._draw(eta, rng), "") for k in range(n)})
+
+    # Printing --------------------------------------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
+        model = (
+            ("Formula", self.formula),
+            ("Family, link", f"{self.family}, {self.link}"),
+            ("Intercepts", "fixed, one for each cluster, profiled out"),
+            ("Observations", f"{seen} ({self._sizes()})"),
+        )
+        facts = [("Clusters", self._clusters_in_words())]
+        if self.fit.correction:
+            facts.append(("Bias", f"corrected: {self.fit.correction}"))
+        return Summary(
+            "Fixed cluster effects, maximum likelihood",
+            model,
+            self._coefficients(),
+            (*facts, *self._likelihood_facts(), *self._closing_facts()),
+            tuple(self._notes()),
+        )
+
+    def _clusters_in_words(self) -> str:
+        low = int(np.isneginf(self.fit.intercepts).sum())
+        high = int(np.isposinf(self.fit.intercepts).sum())
+        words = f"{counted(self.n_informative, 'finite intercept')} ({counted(self.n_obs_informative, 'row')})"
+        if low > 0:
+            words += f"; {low} at -inf ({'only failures' if self.family == 'binomial' else 'only zero counts'})"
+        if high > 0:
+            words += f"; {high} at inf (only successes)"
+        return words
+
+    def _notes(self) -> list[str]:
+        notes = list(self.data.notes)
+        rows = self.n_obs_informative / self.n_informative
+        if self.family == "binomial" and rows < _SHORT and not self.fit.correction and len(self.fit.beta) > 0:
+            other = "cg.conditional is free of it, " if self.link == "logit" else ""
+            notes.insert(
+                0,
+                f"With {rows:.3g} rows for each intercept, coefficients are biased away from zero (for clusters of "
+                f'two, logit is off by a factor of two): {other}bias_correction="analytical" takes off most of it.',
+            )
+        return notes

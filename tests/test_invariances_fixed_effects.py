@@ -285,6 +285,32 @@ def test_every_cluster_in_a_category_of_its_own_is_a_pooled_model_with_dummies(f
     np.testing.assert_allclose(one.cluster_effects.std_error, two.bse[dummies], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("verb", "family", "link", "seed", "clusters", "x_scale", "whole"),
+    [
+        ("fixed_effects", "binomial", "probit", 824482, 8, 1e5, True),  # tails thinner than the logit's
+        ("fixed_effects", "binomial", "probit", 0, 2, 1e-8, True),
+        ("fixed_effects", "binomial", "cloglog", 212166, 3, 1.0, True),
+        ("fixed_effects", "binomial", "cloglog", 753739, 2, 1e-8, True),
+        ("fixed_effects", "poisson", "log", 393722, 4, 1.0, False),  # the Hessian becomes singular on the way
+        ("conditional", "poisson", "log", 393722, 4, 1.0, False),
+    ],
+)
+def test_separation_is_found_however_the_optimiser_ends(verb, family, link, seed, clusters, x_scale, whole):
+    data = small(family, seed, clusters, x_scale, whole)
+    with pytest.raises(cg.errors.SeparationError, match="within"):
+        fitted(verb, data, family, link, control=None)
+
+
+def small(family: str, seed: int, clusters: int, x_scale: float, whole: bool) -> pd.DataFrame:
+    """Few clusters; with whole numbers there are ties, collinear columns and separation."""
+    data = simulated(family, seed=seed, clusters=clusters)
+    if whole:
+        data["x"], data["z"] = data.x.round(), (data.z > 1.0).astype(int)
+    data["x"] *= x_scale
+    return data
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     seed=st.integers(0, 10**6),
@@ -295,12 +321,8 @@ def test_every_cluster_in_a_category_of_its_own_is_a_pooled_model_with_dummies(f
 )
 def test_any_small_data_gives_a_fit_or_one_clear_error(seed, model, clusters, scale, whole):
     verb, family, link = model
-    data = simulated(family, seed=seed, clusters=clusters)
-    if whole:  # ties, collinearity and separation
-        data["x"], data["z"] = data.x.round(), (data.z > 1.0).astype(int)
-    data["x"] *= scale
     try:
-        fit = fitted(verb, data, family, link, control=None)
+        fit = fitted(verb, small(family, seed, clusters, scale, whole), family, link, control=None)
     except cg.errors.ClusterGLMError as error:
         explained = all((error.got, error.needed, error.advice))
         assert explained

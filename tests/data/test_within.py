@@ -206,7 +206,7 @@ def small_data(draw):
 def test_all_pairs_agree(rows, data):
     """Also when pairs enter the linear programs one by one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(within_clusters, "_ROWS", rows)
+        patch.setattr(within_clusters, "ROWS", rows)
         patch.setattr(within_clusters, "_FEW", min(rows, within_clusters._FEW))
         agree(*data)
 

@@ -16,11 +16,11 @@ from clusterglm.errors import ClusterError, DesignError, ResponseError
 from clusterglm.model.arrays import Array
 
 _CHUNK = 8192  # rows at a time: no temporary as large as X, and none that leaves the cache
-_RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
+RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
 _LARGEST = 1e100  # size of a covariate
-_ROWS = 1000  # that the linear programs start from, and gain at a time
-_FEASIBLE = 1e-6  # margin in standardised units; HiGHS itself is accurate to 1e-7
+ROWS = 1000  # that the linear programs start from, and gain at a time
+FEASIBLE = 1e-6  # margin in standardised units; HiGHS itself is accurate to 1e-7
 
 
 def check_columns(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
@@ -51,7 +51,7 @@ def check_columns(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
         raise DesignError(
             f"columns whose squares float64 cannot hold: {values}",
             f"values between {1.0 / _LARGEST:g} and {_LARGEST:g} in size",
-            f"change the units of {_listed(names[j] for j in guilty)}",
+            f"change the units of {listed(names[j] for j in guilty)}",
         )
     return low, high
 
@@ -90,7 +90,7 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
         raise DesignError(
             f"constant in the rows in use: {values}",
             "columns that vary" + (", next to the intercept" if intercept is not None else ""),
-            f"drop {_listed(names[j] for j in guilty)} from the formula",
+            f"drop {listed(names[j] for j in guilty)} from the formula",
         )
     _refuse_collinear(X, names, intercept, low, high)
 
@@ -143,32 +143,32 @@ def _refuse_collinear(X: Array, names: Sequence[str], intercept: int | None, low
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
     triangle = triangle / np.linalg.norm(triangle, axis=0)
     diagonal = np.abs(np.diag(qr(triangle, mode="r", pivoting=True)[0]))
-    if len(diagonal) == len(others) and diagonal[-1] > _RANK_TOLERANCE:
+    if len(diagonal) == len(others) and diagonal[-1] > RANK_TOLERANCE:
         return
-    sentences, guilty = _combinations(triangle, [names[j] for j in others], intercept is not None)
+    sentences, guilty = combinations(triangle, [names[j] for j in others], intercept is not None)
     raise DesignError(
         "collinear columns: " + "; ".join(sentences),
         "columns none of which is a combination of the others",
-        f"drop {_listed(guilty)} from the formula",
+        f"drop {listed(guilty)} from the formula",
     )
 
 
-def _combinations(R: Array, names: Sequence[str], centred: bool) -> tuple[list[str], list[str]]:
+def combinations(R: Array, names: Sequence[str], centred: bool) -> tuple[list[str], list[str]]:
     """Which columns are combinations of which earlier ones: sentences, and the columns."""
     kept: list[int] = []
     sentences, guilty = [], []
     for j in range(R.shape[1]):
         weights = np.linalg.lstsq(R[:, kept], R[:, j], rcond=None)[0] if kept else np.zeros(0)
         rest = R[:, j] - R[:, kept] @ weights
-        if np.linalg.norm(rest) > 4.0 * _RANK_TOLERANCE:
+        if np.linalg.norm(rest) > 4.0 * RANK_TOLERANCE:
             kept.append(j)
             continue
         parts = [names[k] for k, weight in zip(kept, weights, strict=True) if abs(weight) > 1e-5]
         also = " and the intercept" if centred else ""
-        sentences.append(f"{names[j]!r} is a combination of {_listed(parts)}{also}")
+        sentences.append(f"{names[j]!r} is a combination of {listed(parts)}{also}")
         guilty.append(names[j])
     if not guilty:  # nearly so, with no single culprit
-        sentences, guilty = [f"{_listed(names)} are nearly so"], [names[-1]]
+        sentences, guilty = [f"{listed(names)} are nearly so"], [names[-1]]
     return sentences, guilty
 
 
@@ -291,21 +291,21 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: 
     ones = np.flatnonzero((low == 1.0) & (high == 1.0))[:1]
     Z, centre, scale = _standardised(X[used], ones)
     fixed = Z[sign == 0.0]
-    rows = _distinct(Z[sign != 0.0] * sign[sign != 0.0, None])
-    free = _null_space(fixed, p)
+    rows = distinct(Z[sign != 0.0] * sign[sign != 0.0, None])
+    free = null_space(fixed, p)
     found: list[Array] = []
     affected = np.zeros(p, dtype=bool)
     complete = False
     while len(found) < p and free.shape[1] > 0 and len(rows) > 0:
-        direction = _separating(rows, free)
+        direction = separating(rows, free)
         if direction is None:
             break
         if not found:
-            complete = len(fixed) == 0 and bool((rows @ direction > _FEASIBLE).all() or _all_decided(rows))
-        direction = _sparsest(rows, free, direction, ones)
+            complete = len(fixed) == 0 and bool((rows @ direction > FEASIBLE).all() or _all_decided(rows))
+        direction = sparsest(rows, free, direction, ones)
         affected |= np.abs(direction) > 1e-5 * np.abs(direction).max()
         # rows that the direction decides drop out; what is left may separate in its turn
-        rows = rows[rows @ direction <= _FEASIBLE]
+        rows = rows[rows @ direction <= FEASIBLE]
         direction = direction / scale
         direction[ones] -= centre @ direction
         found.append(direction)
@@ -316,9 +316,9 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: 
     how = "completely" if complete else "in part"
     what = "successes from failures" if family == "binomial" else "zero counts from the others"
     return SeparationReport(
-        got=f"{_listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
+        got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that predicts some responses perfectly",
-        advice=f"drop {_listed(columns)}, or merge levels in which all responses are equal",
+        advice=f"drop {listed(columns)}, or merge levels in which all responses are equal",
         columns=columns,
         direction=found[0],
         complete=complete,
@@ -334,7 +334,7 @@ def _standardised(X: Array, ones: NDArray[np.int64]) -> tuple[Array, Array, Arra
     return (X - centre) / scale, centre, scale
 
 
-def _null_space(rows: Array, p: int) -> Array:
+def null_space(rows: Array, p: int) -> Array:
     """Orthonormal basis of the directions in which every row is 0, shape (p, k)."""
     if len(rows) == 0:
         return np.eye(p)
@@ -345,7 +345,7 @@ def _null_space(rows: Array, p: int) -> Array:
     return basis
 
 
-def _distinct(rows: Array) -> Array:
+def distinct(rows: Array) -> Array:
     """Rows without repetitions; told apart by a random combination of their columns, a hundred times faster to sort."""
     key = np.zeros(len(rows))
     combination: Array = np.random.default_rng(20070701).normal(size=(rows.shape[1],))
@@ -354,7 +354,7 @@ def _distinct(rows: Array) -> Array:
     return rows[np.unique(key, return_index=True)[1]]
 
 
-def _separating(rows: Array, free: Array) -> Array | None:
+def separating(rows: Array, free: Array) -> Array | None:
     """Direction of the largest sum of margins, coefficients in the basis `free` at most 1; None without one."""
     from scipy.optimize import linprog
 
@@ -364,19 +364,19 @@ def _separating(rows: Array, free: Array) -> Array | None:
     def solve(some: Array) -> Array | None:
         found = linprog(cost, A_ub=-some, b_ub=np.zeros(len(some)), bounds=(-1.0, 1.0)).x
         # where already some of the rows leave only d = 0, all do
-        return None if found is None or np.abs(found).max() < _FEASIBLE else found
+        return None if found is None or np.abs(found).max() < FEASIBLE else found
 
     found = _with_rows_as_needed(inside, solve)
     if found is None:
         return None
     margins = inside @ found
-    if margins.min() < -_FEASIBLE or margins.max() <= 10.0 * _FEASIBLE:
+    if margins.min() < -FEASIBLE or margins.max() <= 10.0 * FEASIBLE:
         return None
     direction: Array = free @ found
     return direction
 
 
-def _sparsest(rows: Array, free: Array, direction: Array, ones: NDArray[np.int64]) -> Array:
+def sparsest(rows: Array, free: Array, direction: Array, ones: NDArray[np.int64]) -> Array:
     """A separating direction of few columns: least sum of |d|, the intercept's apart, for the same sum of margins."""
     from scipy.optimize import linprog
 
@@ -417,7 +417,7 @@ def _all_decided(rows: Array) -> bool:
 
     def solve(some: Array) -> Array | None:
         found = linprog(cost, A_ub=-some, b_ub=np.zeros(len(some)), bounds=bounds).x
-        return None if found is None or found[-1] <= _FEASIBLE else found
+        return None if found is None or found[-1] <= FEASIBLE else found
 
     return _with_rows_as_needed(np.hstack([rows, np.full((len(rows), 1), -1.0)]), solve) is not None
 
@@ -428,19 +428,19 @@ def _with_rows_as_needed(rows: Array, solve: Callable[[Array], Array | None]) ->
     `solve` gives the solution under some of the rows; None ends the search.
     """
     active = np.zeros(len(rows), dtype=bool)
-    active[:: max(1, len(rows) // _ROWS)] = True
+    active[:: max(1, len(rows) // ROWS)] = True
     while True:
         x = solve(rows[active])
         if x is None:
             return None
         margins = rows @ x
-        violated = np.flatnonzero((margins < -0.1 * _FEASIBLE) & ~active)
+        violated = np.flatnonzero((margins < -0.1 * FEASIBLE) & ~active)
         if len(violated) == 0:
             return x
-        active[violated[np.argsort(margins[violated])[:_ROWS]]] = True
+        active[violated[np.argsort(margins[violated])[:ROWS]]] = True
 
 
-def _listed(names: Iterable[str], most: int = 6) -> str:
+def listed(names: Iterable[str], most: int = 6) -> str:
     every = [repr(name) for name in names]
     if not every:
         return "nothing"

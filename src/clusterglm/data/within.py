@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from scipy.linalg import qr
 
 from clusterglm.data.checks import (
-    _FEASIBLE,
-    _RANK_TOLERANCE,
-    _ROWS,
+    FEASIBLE,
+    RANK_TOLERANCE,
+    ROWS,
     SeparationReport,
-    _combinations,
-    _distinct,
-    _listed,
-    _null_space,
     _range,
-    _separating,
-    _sparsest,
+    combinations,
+    distinct,
+    listed,
+    null_space,
+    separating,
+    sparsest,
 )
 from clusterglm.errors import DesignError
 from clusterglm.model.arrays import Array
@@ -65,21 +65,21 @@ def refuse_unidentified(
     ):
         some = [names[j] for j in np.flatnonzero(which).tolist()]
         if some:
-            sentences.append(f"{_listed(some)} {one if len(some) == 1 else several} {what}")
+            sentences.append(f"{listed(some)} {one if len(some) == 1 else several} {what}")
             guilty += some
     others = np.flatnonzero(~flat).tolist()
     if len(others) > 0:
         triangle = triangle[:, others] / np.linalg.norm(triangle[:, others], axis=0)
         diagonal = np.abs(np.diag(qr(triangle, mode="r", pivoting=True)[0]))
-        if len(diagonal) < len(others) or diagonal[-1] <= _RANK_TOLERANCE:
-            combinations, columns = _combinations(triangle, [names[j] for j in others], centred=False)
-            sentences.append("within clusters, " + "; ".join(combinations))
+        if len(diagonal) < len(others) or diagonal[-1] <= RANK_TOLERANCE:
+            words, columns = combinations(triangle, [names[j] for j in others], centred=False)
+            sentences.append("within clusters, " + "; ".join(words))
             guilty += columns
     if guilty:
         raise DesignError(
             f"effects that the clusters' intercepts or other effects take up: {'; '.join(sentences)}",
             "columns that vary within clusters whose responses vary, none of them a combination of the others there",
-            f"drop {_listed(guilty)} from the formula; or cg.random_effects, which compares clusters as well",
+            f"drop {listed(guilty)} from the formula; or cg.random_effects, which compares clusters as well",
         )
 
 
@@ -181,7 +181,7 @@ def find_separation_within(
             break
         affected |= np.abs(direction) > 1e-5 * np.abs(direction).max()
         # pairs that the direction decides drop out; what is left may separate in its turn
-        pairs, rows = pairs.undecided(direction), rows[rows @ direction <= _FEASIBLE]
+        pairs, rows = pairs.undecided(direction), rows[rows @ direction <= FEASIBLE]
         found.append(direction / scale)
     if not found:
         return None
@@ -192,9 +192,9 @@ def find_separation_within(
     what = "successes from failures" if family == "binomial" else "zero counts from the others"
     how = "completely within every cluster" if complete else "within clusters in part"
     return SeparationReport(
-        got=f"{_listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
+        got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that, among the rows of a cluster, predicts some responses perfectly",
-        advice=f"drop {_listed(columns)}, or merge levels; or cg.random_effects, which compares clusters as well",
+        advice=f"drop {listed(columns)}, or merge levels; or cg.random_effects, which compares clusters as well",
         columns=columns,
         direction=found[0],
         complete=complete,
@@ -242,7 +242,7 @@ class _Pairs:
         """Differences x_s - x_f, shape (any, p), of pairs that forbid a direction: the worst of the worst clusters."""
         u = self.Z @ direction
         low, high = self.bounds(u)
-        clusters = np.flatnonzero(low - high < -_FEASIBLE)
+        clusters = np.flatnonzero(low - high < -FEASIBLE)
         clusters = clusters[np.argsort((low - high)[clusters])[:most]]
         begins, ends = np.searchsorted(self.of, clusters), np.searchsorted(self.of, clusters, side="right")
         s, f = [], []
@@ -262,15 +262,15 @@ class _Pairs:
         """The pairs left for which a direction that all allow makes no difference."""
         u = self.Z @ direction
         low, high = self.bounds(u)
-        upper = self.upper & (u <= high[self.of] + _FEASIBLE)
-        return replace(self, upper=upper, lower=self.lower & (u >= low[self.of] - _FEASIBLE))
+        upper = self.upper & (u <= high[self.of] + FEASIBLE)
+        return replace(self, upper=upper, lower=self.lower & (u >= low[self.of] - FEASIBLE))
 
 
 def _first_rows(pairs: _Pairs) -> Array:
     """Differences to start from: where columns vary most, either way."""
     p = pairs.Z.shape[1]
-    each = max(_FEW, _ROWS // (2 * p))
-    return _distinct(np.vstack([pairs.against(sign * e, each) for e in np.eye(p) for sign in (1.0, -1.0)]))
+    each = max(_FEW, ROWS // (2 * p))
+    return distinct(np.vstack([pairs.against(sign * e, each) for e in np.eye(p) for sign in (1.0, -1.0)]))
 
 
 def _allowed(rows: Array, pairs: _Pairs) -> tuple[Array | None, Array]:
@@ -278,17 +278,17 @@ def _allowed(rows: Array, pairs: _Pairs) -> tuple[Array | None, Array]:
     free, ones = np.eye(pairs.Z.shape[1]), np.empty(0, dtype=np.int64)
     rows = _spanning(rows, pairs)
     while len(rows) > 0:
-        direction = _separating(rows, free)
+        direction = separating(rows, free)
         if direction is None:
             break
-        more = pairs.against(direction, _ROWS)
+        more = pairs.against(direction, ROWS)
         if len(more) == 0:
-            sparse = _sparsest(rows, free, direction, ones)
-            more = pairs.against(sparse, _ROWS)
+            sparse = sparsest(rows, free, direction, ones)
+            more = pairs.against(sparse, ROWS)
             if len(more) == 0:
                 return sparse, rows
         known = len(rows)
-        rows = _distinct(np.vstack([rows, more]))
+        rows = distinct(np.vstack([rows, more]))
         if len(rows) == known:  # within the accuracy of the linear programs
             return direction, rows
     return None, rows
@@ -298,10 +298,10 @@ def _spanning(rows: Array, pairs: _Pairs) -> Array:
     """Differences that span those of all pairs, so that without a direction for them there is none at all."""
     p = pairs.Z.shape[1]
     while True:
-        unseen = _null_space(rows, p).T
-        each = max(_FEW, _ROWS // (2 * max(1, len(unseen))))
+        unseen = null_space(rows, p).T
+        each = max(_FEW, ROWS // (2 * max(1, len(unseen))))
         more = [pairs.against(sign * direction, each) for direction in unseen for sign in (1.0, -1.0)]
-        grown = _distinct(np.vstack([rows, *more]))
+        grown = distinct(np.vstack([rows, *more]))
         if len(grown) == len(rows):
             return rows
         rows = grown

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from clusterglm.data.within import find_separation_within, refuse_unidentified
 from numpy.typing import NDArray
 
 from clusterglm import _core
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.within import find_separation_within, refuse_unidentified
 from clusterglm.errors import ClusterError, OptionError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import EXTREME, on_user_scale
@@ -24,6 +24,7 @@ from clusterglm.model.response.base import Response
 _CLEAR = 1e-6  # within clusters: share of a column's variation, and smallest eigenvalue of the correlations
 _LARGE = 100_000  # rows from which a fit starts from a sample of its clusters
 _SAMPLE = 5_000  # clusters
+_CLOSE = 1e-6  # standard errors from the maximum, above which separation is worth a look
 _TAME = 4.0  # largest standardised coefficient that is believed of a sample
 
 
@@ -225,9 +226,12 @@ def _start_from(sample: ProfileLikelihood | ConditionalLikelihood, begin: Evalua
 def _refuse_separation(
     maximum: Maximum, data: ModelData, response: Response, standard: Standardisation, informative: NDArray[np.bool_]
 ) -> None:
-    if maximum.optimization.converged and np.abs(maximum.theta).max() < _TAME:
-        largest = _reach(standard.X, data.starts, maximum.theta)
-        if largest < -np.log(EXTREME):
+    story = maximum.optimization
+    # a likelihood that rises for ever is so flat in the end that rounding stops the search, short of the tolerance
+    if story.converged and story.gradient_norm < _CLOSE and np.abs(maximum.theta).max() < _TAME:
+        low, high = response.link_function(np.array([EXTREME, 1.0 - EXTREME]))
+        limit = -low if response.family == "poisson" else 0.5 * (high - low)
+        if _reach(standard.X, data.starts, maximum.theta) < limit:
             return
     separation = find_separation_within(data.X, data.a, data.b, data.starts, data.names, response.family, informative)
     if separation is not None:

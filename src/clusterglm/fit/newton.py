@@ -120,7 +120,8 @@ class _Model:
         return self.vectors @ z, promise
 
     def _solve(self, shift: float) -> Array:
-        z: Array = self.gradient / (self.curvatures + shift)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a singular system: no finite step, as the caller finds
+            z: Array = self.gradient / (self.curvatures + shift)
         return z
 
     def _on_the_rim(self, radius: float) -> Array:

@@ -80,6 +80,10 @@ class AccuracyWarning(ClusterGLMWarning):
     """The integration error is larger than asked for."""
 
 
+class IntervalWarning(ClusterGLMWarning):
+    """Some ends of intervals could not be found, or replicates behind them failed."""
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """The sentence 'did you mean ...?' for a mistyped name, or an empty string."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)

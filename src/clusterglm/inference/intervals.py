@@ -68,7 +68,17 @@ def wald_interval_of_scale(estimate: float, se: float, level: float = 0.95) -> t
     return estimate / factor, estimate * factor
 
 
-def _quantile(level: float) -> float:
+def check_level(level: float) -> float:
+    """Return the coverage `level` if it is between 0 and 1.
+
+    Raises
+    ------
+    OptionError
+    """
     if isinstance(level, bool) or not isinstance(level, Real) or not 0.0 < float(level) < 1.0:
         raise OptionError(f"level={level!r}", "a number between 0 and 1", "level=0.95")
-    return float(-ndtri(0.5 * (1.0 - float(level))))
+    return float(level)
+
+
+def _quantile(level: float) -> float:
+    return float(-ndtri(0.5 * (1.0 - check_level(level))))

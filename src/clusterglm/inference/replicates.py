@@ -29,7 +29,7 @@ class Replicates:
 
     Parameters
     ----------
-    values : ndarray, shape (successful,)
+    values : ndarray, shape (successful,) or (successful, k)
         In the order of the seeds.
     failures : tuple of (str, int)
         Reasons, the most frequent first, with counts.
@@ -48,7 +48,7 @@ class Replicates:
 
 
 def run_replicates(
-    task: Callable[[np.random.Generator], float],
+    task: Callable[[np.random.Generator], float | Array],
     n: int,
     seed: int | np.random.SeedSequence | None = None,
     n_jobs: int = 1,
@@ -59,8 +59,8 @@ def run_replicates(
     Parameters
     ----------
     task : callable
-        Generator -> number; may raise `ReplicateError` or a `ClusterGLMError`, which count as failures. It must be
-        safe in threads, and ought to spend its time outside the interpreter's lock.
+        Generator -> number, or array of always the same shape; may raise `ReplicateError` or a `ClusterGLMError`, which
+        count as failures. It must be safe in threads, and ought to spend its time outside the interpreter's lock.
     n : int
         At least 1.
     seed : int or SeedSequence, optional
@@ -84,7 +84,7 @@ def run_replicates(
         raise OptionError(f"{n!r} replicates", "a whole number, 1 or more", "n_boot=2000")
     root = _root(seed)
     children = root.spawn(int(n))
-    values: dict[int, float] = {}
+    values: dict[int, float | Array] = {}
     reasons: dict[int, str] = {}
 
     def one(k: int) -> None:

@@ -1,20 +1,44 @@
-"""Residuals of single rows, given their linear predictor."""
+"""Residuals of single rows: of given linear predictors, or averaged over the distribution of the intercept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
+from clusterglm.inference.quantile_residuals import over_intercepts
 from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
 KINDS = ("response", "pearson", "deviance")
 
-_VARIANCE: dict[str, Callable[[Array], Array]] = {
-    "binomial": lambda mean: mean * (1.0 - mean),
-    "poisson": lambda mean: mean,
-}
+_REACH = 37.0  # of the standard normal in float64
+_NODES = 2 * 3700 + 1
+_SETTLED = 25.0  # an integrand whose log falls so far by the ends has its mass inside
+
+
+@dataclass(frozen=True)
+class MarginalMoments:
+    """Moments of one trial or count, the cluster's intercept drawn at random.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (n,)
+        Average over intercepts of the mean. inf where the average does not exist, as that of a count when the
+        intercept's tails are heavy.
+    between : ndarray, shape (n,)
+        Variance of the mean between clusters.
+    within : ndarray, shape (n,)
+        Average variance of one trial or count given the intercept.
+    unresolved : int
+        Rows whose integral did not settle to 1e-10.
+    """
+
+    mean: Array
+    between: Array
+    within: Array
+    unresolved: int = 0
 
 
 def observed(response: Response, a: Array, b: Array) -> Array:
@@ -26,7 +50,12 @@ def observed(response: Response, a: Array, b: Array) -> Array:
     a, b : ndarray, shape (n,)
         Weighted successes and failures, or weighted counts and weights.
     """
-    return np.asarray(a / (a + b) if response.family == "binomial" else a / b)
+    return np.asarray(a / row_sizes(response, a, b))
+
+
+def row_sizes(response: Response, a: Array, b: Array) -> Array:
+    """What each row's mean is an average of, shape (n,): weighted trials, or the weights of counts."""
+    return np.asarray(a + b if response.family == "binomial" else b)
 
 
 def residuals(kind: str, response: Response, eta: Array, a: Array, b: Array) -> Array:
@@ -47,14 +76,83 @@ def residuals(kind: str, response: Response, eta: Array, a: Array, b: Array) -> 
     -------
     ndarray, shape (n,)
     """
-    difference = observed(response, a, b) - response.mean(eta)
+    mean = response.mean(eta)
+    difference = observed(response, a, b) - mean
     if kind == "response":
         return difference
     if kind == "pearson":
-        size = a + b if response.family == "binomial" else b
-        variance = _VARIANCE[response.family](response.mean(eta)) / size
-        # A mean that rounds to the border has variance 0: the residual is 0 where the row lies there too, or inf.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(difference == 0.0, 0.0, difference / np.sqrt(variance))
+        return _standardised(difference, response.variance(mean) / row_sizes(response, a, b))
     lack = response.saturated(a, b) - response.value(eta, a, b)
     return np.asarray(np.copysign(np.sqrt(2.0 * np.maximum(lack, 0.0)), difference))
+
+
+def marginal_residuals(kind: str, response: Response, moments: MarginalMoments, a: Array, b: Array) -> Array:
+    """Residuals from the mean over all clusters.
+
+    Parameters
+    ----------
+    kind : {"response", "pearson"}
+        The second has the variance of the mean between clusters in its denominator.
+    response : Response
+    moments : MarginalMoments
+        Of the n rows.
+    a, b : ndarray, shape (n,)
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        -inf (response) or nan (Pearson) where the mean does not exist.
+    """
+    difference = observed(response, a, b) - moments.mean
+    if kind == "response":
+        return difference
+    with np.errstate(invalid="ignore"):
+        return _standardised(difference, moments.between + moments.within / row_sizes(response, a, b))
+
+
+def marginal_moments(response: Response, eta: Array, distribution: Distribution, sigma: float) -> MarginalMoments:
+    """Mean and variance of a row when its cluster is any cluster.
+
+    Parameters
+    ----------
+    response : Response
+    eta : ndarray, shape (n,)
+        Linear predictor at an intercept of zero.
+    distribution : Distribution
+    sigma : float
+        Scale of the intercept.
+    """
+    if response.link == "log":  # the intercept is a factor of the mean
+        first, second = exponential_moment(distribution, sigma), exponential_moment(distribution, 2.0 * sigma)
+        mean, square = response.mean(eta) * first, response.mean(2.0 * eta)
+        spread = second - first**2 if np.isfinite(second) else second
+        return MarginalMoments(mean, square * spread, mean)
+
+    def moments(rows: Array, shift: Array) -> Array:
+        mean = response.mean(eta[rows, None] + shift)
+        return np.stack([mean, mean * mean, response.variance(mean)])
+
+    (mean, square, within), unresolved = over_intercepts(moments, len(eta), distribution, sigma)
+    return MarginalMoments(mean, np.maximum(square - mean**2, 0.0), within, unresolved)
+
+
+def exponential_moment(distribution: Distribution, t: float) -> float:
+    """E exp(t Z) of the standard member Z; inf where it does not exist, nan where it lies too far out to compute.
+
+    Trapezoid rule on the normal scale, in logarithms, as far as float64 knows the normal distribution.
+    """
+    if t == 0.0:
+        return 1.0
+    s = np.linspace(-_REACH, _REACH, _NODES)
+    with np.errstate(over="ignore"):
+        height = np.abs(t) * distribution.quantile_of_normal(s) - 0.5 * s * s
+    top = float(height.max())
+    if np.isfinite(top) and height[-1] < top - _SETTLED:
+        return float(np.exp(top) * np.exp(height - top).sum() * (s[1] - s[0]) / np.sqrt(2.0 * np.pi))
+    return float("inf") if not np.isfinite(top) or height[-1] >= height[-2] else float("nan")
+
+
+def _standardised(difference: Array, variance: Array) -> Array:
+    """A mean that rounds to the border has variance 0: the residual is 0 where the row lies there too, or inf."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(difference == 0.0, 0.0, difference / np.sqrt(variance))

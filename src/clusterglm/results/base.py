@@ -22,6 +22,7 @@ from clusterglm.inference.residuals import KINDS as RESIDUALS
 from clusterglm.inference.residuals import observed, residuals
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+from clusterglm.results.intervals import Intervals
 from clusterglm.results.newdata import cluster_codes, known_part, one_per_row
 from clusterglm.results.table import Coefficients, Summary, counted
 
@@ -42,7 +43,7 @@ def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit)
             value.flags.writeable = False
 
 
-class Result(ABC):
+class Result(Intervals, ABC):
     """An immutable result: the regression coefficients and all that follows from them.
 
     Attributes
@@ -125,29 +126,6 @@ class Result(ABC):
     def pvalues(self) -> pd.Series[float]:
         """Two-sided p-values of the Wald tests that a coefficient is zero."""
         return self._series(wald_p_values(self._beta / self._se), "pvalue")
-
-    def conf_int(self, level: float = 0.95) -> pd.DataFrame:
-        """Wald intervals of the coefficients.
-
-        Parameters
-        ----------
-        level : float
-            Coverage, in (0, 1).
-
-        Returns
-        -------
-        DataFrame
-            Columns `low` and `high`, a row for each coefficient.
-
-        Raises
-        ------
-        OptionError
-            When `level` is out of range.
-        """
-        import pandas as pd
-
-        low, high = wald_interval(self._beta, self._se, level)
-        return pd.DataFrame({"low": low, "high": high}, index=list(self.data.names))
 
     def cov(self, kind: str = "observed") -> pd.DataFrame:
         """Covariance matrix of all estimates.
@@ -341,6 +319,14 @@ class Result(ABC):
 
         order = np.argsort(self.data.row_index, kind="stable")
         return pd.Series(values[order], index=pd.Index(self.data.row_index[order], name="row"), name=name)
+
+    @property
+    def _estimates(self) -> Array:
+        return self._beta.copy()
+
+    @property
+    def _interval_names(self) -> list[str]:
+        return list(self.data.names)
 
     def _named_intercepts(self) -> dict[str, Array | None]:
         """Intercepts that predictions know by name, shape (m,) each; None stands for zero. The default first."""

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import check_option
+from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores
 from clusterglm.fit.newton import Optimization
+from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
 from clusterglm.inference.covariance import sandwich
+from clusterglm.inference.peaks import Summit, within_summit
+from clusterglm.inference.replicates import Progress
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import Result, freeze
@@ -91,6 +94,22 @@ class ConditionalResult(Result):
             return self.fit.covariance
         scores = conditional_scores(self.data, self.response, self.fit.beta)
         return sandwich(self.fit.covariance, scores[self.fit.informative])
+
+    def _summit(self, threads: int) -> Summit:
+        return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=True, threads=threads)
+
+    def bootstrap(
+        self,
+        n_boot: int = 1000,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+    ) -> BootstrapEstimates:
+        raise OptionError(
+            "a bootstrap of a conditional model, which does not tell how responses come about",
+            "a model with intercepts, from which to simulate",
+            'method="profile"; or cg.fixed_effects(...).bootstrap()',
+        )
 
     def _intercepts(self) -> Array:
         return np.full(self.n_clusters, np.nan)

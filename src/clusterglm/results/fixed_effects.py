@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
-from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
+from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
 from clusterglm.inference.bootstrap import Refit, fixed_effects_refit
-from clusterglm.inference.correction import linear_predictor, only_clusters
+from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
+from clusterglm.inference.correction import corrected, linear_predictor, only_clusters
 from clusterglm.inference.covariance import sandwich
 from clusterglm.inference.partial_effects import PartialEffects, average_partial_effects
+from clusterglm.inference.peaks import Summit, within_summit
+from clusterglm.inference.replicates import Progress
 from clusterglm.likelihood.profile import ClusterProfile
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -196,6 +199,49 @@ class FixedEffectsResult(ClusteredResult):
         if kind == "observed":
             return self.fit.covariance
         return sandwich(self.fit.covariance, self._profile.scores[self.fit.informative])
+
+    def _summit(self, threads: int) -> Summit:
+        if self.fit.correction:
+            raise OptionError(
+                "a profile of coefficients that were corrected for bias",
+                "estimates at the maximum of the likelihood",
+                'method="wald"; or a fit without bias_correction=',
+            )
+        return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=False, threads=threads)
+
+    def bootstrap(
+        self,
+        n_boot: int = 1000,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+    ) -> BootstrapEstimates:
+        eta, control = self._eta(self.fit.intercepts), Control()
+
+        def refit(new: ModelData) -> Array:
+            again = converged(fit_fixed_effects(new, self.response, self.fit.uncorrected, control))
+            if self.fit.correction:
+                again = corrected(again, new, self.response, "analytical", control, None)
+            return again.beta
+
+        if self.fit.correction and not self.fit.correction.startswith("analytical"):
+            raise OptionError(
+                f"a bootstrap of estimates corrected by {self.fit.correction}",
+                "no correction, or the analytical one",
+                'bias_correction="analytical"',
+            )
+        return bootstrap_estimates(
+            tuple(self._interval_names),
+            self._estimates,
+            self.data,
+            self.response,
+            lambda rng: eta,
+            refit,
+            n_boot,
+            seed,
+            n_jobs,
+            progress,
+        )
 
     def _intercepts(self) -> Array:
         return self.fit.intercepts

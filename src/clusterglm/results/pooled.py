@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.errors import ClusterError
 from clusterglm.fit.newton import Optimization
-from clusterglm.fit.pooled import PooledFit
+from clusterglm.fit.pooled import PooledFit, fit_pooled
+from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
 from clusterglm.inference.covariance import pooled_scores, sandwich
+from clusterglm.inference.peaks import Summit, pooled_summit
+from clusterglm.inference.replicates import Progress
+from clusterglm.inference.score_test import ScoreTest, score_test
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import Result, Seed, freeze
 from clusterglm.results.newdata import known_part
@@ -74,6 +80,44 @@ class PooledResult(Result):
             return self.fit.covariance
         scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
         return sandwich(self.fit.covariance, scores)
+
+    def _summit(self, threads: int) -> Summit:
+        return pooled_summit(self.data, self.response, self.fit.beta, threads)
+
+    def bootstrap(
+        self,
+        n_boot: int = 1000,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+    ) -> BootstrapEstimates:
+        eta = self._eta(0.0)
+        return bootstrap_estimates(
+            tuple(self._interval_names),
+            self._estimates,
+            self.data,
+            self.response,
+            lambda rng: eta,
+            lambda new: converged(fit_pooled(new, self.response, Control())).beta,
+            n_boot,
+            seed,
+            n_jobs,
+            progress,
+        )
+
+    def test_clustering(self) -> ScoreTest:
+        """Score test of no clustering, which needs no other fit.
+
+        Raises
+        ------
+        ClusterError
+            Without `cluster=`.
+        """
+        if not self._clustered:
+            raise ClusterError(
+                "a test of no clustering without clusters", "cluster labels", "cg.pooled(..., cluster='id')"
+            )
+        return score_test(self.data, self.response, self.fit.beta)
 
     def _intercepts(self) -> Array:
         return np.zeros(self.n_clusters)

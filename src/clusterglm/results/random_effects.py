@@ -13,14 +13,18 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.integration import IntegrationReport
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
 from clusterglm.inference.bootstrap import Refit, random_effects_refit
+from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
 from clusterglm.inference.icc import intraclass_correlation
 from clusterglm.inference.intervals import wald_interval_of_scale
+from clusterglm.inference.peaks import Summit, marginal_summit
+from clusterglm.inference.replicates import Progress
 from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import Seed, freeze
@@ -188,6 +192,50 @@ class RandomEffectsResult(ClusteredResult):
         else:
             robust = sandwich(self.fit.covariance, marginal_scores(self.data, self.fit))
         return robust
+
+    @property
+    def _estimates(self) -> Array:
+        return self.fit.beta.copy() if self.fit.sigma_fixed else self.fit.theta
+
+    @property
+    def _interval_names(self) -> list[str]:
+        return list(self.data.names) if self.fit.sigma_fixed else self._parameter_names
+
+    def _summit(self, threads: int) -> Summit:
+        return marginal_summit(self.data, self.fit, threads)
+
+    def bootstrap(
+        self,
+        n_boot: int = 1000,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+    ) -> BootstrapEstimates:
+        fit, known = self.fit, self._eta(0.0)
+        held = fit.sigma if fit.sigma_fixed else None
+
+        def draw_eta(rng: np.random.Generator) -> Array:
+            return np.asarray(known + self._per_row(self.sigma * self.distribution.rvs(rng, self.n_clusters)))
+
+        def refit(new: ModelData) -> Array:
+            requested, scale = fit.integration.requested, fit.integration.scale
+            again = fit_random_effects(
+                new, fit.response, fit.distribution, requested, scale, None, held, fit.sigma_fixed, Control()
+            )
+            return again.beta if fit.sigma_fixed else converged(again).theta
+
+        return bootstrap_estimates(
+            tuple(self._interval_names),
+            self._estimates,
+            self.data,
+            self.response,
+            draw_eta,
+            refit,
+            n_boot,
+            seed,
+            n_jobs,
+            progress,
+        )
 
     def _intercepts(self) -> Array:
         return self.fit.modes

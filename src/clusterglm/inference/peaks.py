@@ -1,0 +1,116 @@
+"""The maxima of fitted models, as profiles need them: an objective around its maximum, in standardised coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.integration import choose_plan
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.standardise import standardise
+from clusterglm.inference.profiling import Peak
+from clusterglm.likelihood.conditional import ConditionalLikelihood
+from clusterglm.likelihood.evaluation import Evaluation, core_problem
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.pooled import evaluate_pooled
+from clusterglm.likelihood.profile import ProfileLikelihood
+from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+
+
+@dataclass(frozen=True)
+class Summit:
+    """A fitted model's likelihood around its maximum.
+
+    Parameters
+    ----------
+    peaks : tuple of Peak
+        One for each parameter, in the user's units.
+    constant : float
+        To be added to the objective for the normalised log-likelihood.
+    """
+
+    peaks: tuple[Peak, ...]
+    constant: float
+
+
+def _summit(evaluate: Callable[[Array], Evaluation], theta: Array, to_user: Array, constant: float) -> Summit:
+    here = evaluate(theta)
+    return Summit(tuple(Peak(evaluate, theta, here, row) for row in to_user), constant)
+
+
+def pooled_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
+    """Of a model without cluster effects."""
+    standard = standardise(data.X, data.intercept)
+    problem = core_problem(standard.X, data, response)
+    return _summit(
+        lambda gamma: evaluate_pooled(problem, gamma, 2, threads), standard.inside(beta), standard.L, data.constant
+    )
+
+
+def within_summit(
+    data: ModelData, response: Response, beta: Array, loglik: float, *, conditional: bool, threads: int = 1
+) -> Summit:
+    """Of a model with fixed or conditioned intercepts."""
+    standard = standardise(data.X, None, fixed_effects=True)
+    exact = conditional and response.family == "binomial"
+    kind = ConditionalLikelihood if exact else ProfileLikelihood
+    likelihood = kind(core_problem(standard.X, data, response), data.n_clusters, len(beta), threads)
+    summit = _summit(likelihood.evaluate, standard.inside(beta), standard.L, 0.0)
+    return replace(summit, constant=loglik - summit.peaks[0].evaluation.value if summit.peaks else data.constant)
+
+
+def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) -> Summit:
+    """Of a model with random intercepts; sigma is the last parameter unless it was held fixed.
+
+    Where sigma = 0 is the maximum, coefficients are profiled at sigma = 0, and sigma, from there upwards, by rules that
+    are accurate where its interval may end.
+    """
+    p = len(fit.beta)
+    if fit.sigma == 0.0:
+        summit = pooled_summit(data, fit.response, fit.pooled.beta, threads)
+        return (
+            summit if fit.sigma_fixed else replace(summit, peaks=(*summit.peaks, _sigma_from_zero(data, fit, threads)))
+        )
+    standard = standardise(data.X, data.intercept)
+    likelihood = _marginal(data, fit, standard.X, threads)
+    inside = np.append(standard.inside(fit.beta), fit.sigma)
+    if fit.sigma_fixed:
+
+        def held(gamma: Array) -> Evaluation:
+            full = likelihood.evaluate(np.append(gamma, fit.sigma), fit.plan)
+            return Evaluation(full.value, full.score[:p], full.hessian[:p, :p])
+
+        return _summit(held, inside[:p], standard.L, data.constant)
+    summit = _summit(lambda theta: likelihood.evaluate(theta, fit.plan), inside, standard.with_sigma(), data.constant)
+    sigma = replace(summit.peaks[-1], least=0.0, value_at_least=fit.pooled.loglik - data.constant)
+    return replace(summit, peaks=(*summit.peaks[:-1], sigma))
+
+
+def _marginal(data: ModelData, fit: RandomEffectsFit, X: Array, threads: int) -> MarginalLikelihood:
+    problem = core_problem(X, data, fit.response)
+    return MarginalLikelihood(problem, data.n_clusters, X.shape[1], fit.distribution, fit.integration.scale, threads)
+
+
+def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Peak:
+    """Sigma's profile where its maximum is 0."""
+    standard = standardise(data.X, data.intercept)
+    likelihood = _marginal(data, fit, standard.X, threads)
+    theta = np.append(standard.inside(fit.pooled.beta), 0.0)
+    plan: Plan = single_rule(8)
+    requested = fit.integration.requested
+    if requested.kind != "auto":
+        plan = single_rule(1 if requested.kind == "laplace" else int(requested.nodes or 1))
+    here = likelihood.evaluate(theta, plan)
+    if requested.kind == "auto":
+        curvature = max(-here.hessian[-1, -1], 1e-6 * data.n_clusters)
+        guess = theta.copy()
+        guess[-1] = min(np.sqrt(4.0 / curvature), 3.0)
+        plan, _ = choose_plan(likelihood, guess, requested.tolerance, fit.distribution.unimodal)
+        here = likelihood.evaluate(theta, plan)
+    direction = np.append(np.zeros(len(theta) - 1), 1.0)
+    return Peak(lambda t: likelihood.evaluate(t, plan), theta, here, direction, 0.0, here.value)

@@ -1,8 +1,8 @@
 """Defects of glmmML 1.1.6, each reproduced there; here none may happen. Tests carry the numbers of that list.
 
 What concerns glmmML's own inner workings alone (2 and 3: wrong derivatives, 20: memory, 22: the other optimiser) is
-covered by tests of derivatives against differences, of gradients at the maximum, and by sanitizers; 7, 8, 10 and 18
-concern models with fixed effects.
+covered by tests of derivatives against differences, of gradients at the maximum, and by sanitizers. Defects of glmmboot
+come last.
 """
 
 from __future__ import annotations
@@ -159,3 +159,67 @@ def test_21_a_missing_or_constant_cluster_is_an_error(bacteria):
         cg.random_effects("yy ~ late", bacteria)
     with pytest.raises(cg.errors.ClusterError, match="one cluster"):
         cg.random_effects("yy ~ late", bacteria.assign(all=1), cluster="all")
+
+
+# glmmboot ------------------------------------------------------------------------------------------------------------
+
+
+def test_6_poisson_weights_count_once_with_fixed_effects(counts):
+    doubled = cg.fixed_effects("y ~ x", counts.assign(w=2.0), cluster="id", family="poisson", weights="w")
+    twice = cg.fixed_effects("y ~ x", pd.concat([counts, counts]), cluster="id", family="poisson")
+    np.testing.assert_allclose(doubled.params, twice.params, rtol=1e-9)
+    np.testing.assert_allclose(doubled.bse, twice.bse, rtol=1e-7)
+
+
+def test_7_rows_need_not_be_sorted_by_cluster(counts):
+    data = counts.assign(o=0.3 * np.sin(counts.index), w=1.0 + counts.index % 3)
+    options = {"cluster": "id", "family": "poisson", "offset": "o", "weights": "w"}
+    one = cg.fixed_effects("y ~ x", data, **options)
+    other = cg.fixed_effects("y ~ x", data.sample(frac=1.0, random_state=1).reset_index(), **options)
+    np.testing.assert_allclose(one.params, other.params, rtol=1e-10)
+    assert one.deviance == pytest.approx(other.deviance, rel=1e-10)
+    np.testing.assert_allclose(np.sort(one.predict()), np.sort(other.predict()), rtol=1e-8)
+
+
+def test_8_deviance_and_aic_of_grouped_and_weighted_data():
+    herds = cg.datasets.load("cbpp")
+    grouped = cg.fixed_effects("cbind(incidence, size - incidence) ~ period", herds, cluster="herd")
+    assert grouped.deviance == pytest.approx(68.8259483418312, abs=1e-8)  # R's glm with dummies
+    assert grouped.aic == pytest.approx(2 * (15 + 3) - 2 * grouped.loglik)
+    seizures = cg.datasets.load("epil").assign(w=0.5)
+    halved = cg.fixed_effects("y ~ V4", seizures, cluster="subject", family="poisson", weights="w")
+    whole = cg.fixed_effects("y ~ V4", seizures, cluster="subject", family="poisson")
+    assert halved.deviance == pytest.approx(0.5 * whole.deviance)
+
+
+def test_9_the_bootstrap_is_one_of_the_likelihood_ratio():
+    # glmmboot's p-value is 1.0 for epil, whose clusters differ beyond doubt
+    fit = cg.fixed_effects("y ~ V4", cg.datasets.load("epil"), cluster="subject", family="poisson")
+    assert fit.test_clustering(n_boot=99, seed=1).pvalue == 0.01
+
+
+def test_10_clusters_without_variation_are_infinite_not_a_thousand(bacteria):
+    shifted = bacteria.assign(late=(bacteria.week > 2) + 1000.0)
+    effects = cg.fixed_effects("y ~ late", shifted, cluster="ID").cluster_effects
+    assert np.isposinf(effects.estimate).sum() == 26
+    assert (effects.status == "estimated").sum() == 24
+
+
+def test_17_no_intercept_and_every_name_in_its_place(bacteria):
+    fits = [
+        cg.fixed_effects(f, bacteria, cluster="ID") for f in ("y ~ week + I(week > 2)", "y ~ week + I(week > 2) - 1")
+    ]
+    assert list(fits[0].params.index) == list(fits[1].params.index)
+    np.testing.assert_allclose(fits[0].params, fits[1].params)
+
+
+def test_18_effects_that_fixed_intercepts_take_up_are_an_error(bacteria):
+    with pytest.raises(cg.errors.DesignError, match="constant within every cluster"):
+        cg.fixed_effects("y ~ trt + week", bacteria, cluster="ID")
+
+
+def test_22_estimates_have_all_their_digits(bacteria):
+    # where R's glm with dummies ends at its tightest tolerance; glmmboot stops at -2.17061967
+    fit = cg.fixed_effects("y ~ late", bacteria, cluster="ID")
+    assert fit.params["late"] == pytest.approx(-2.17061962409013, rel=1e-8)
+    assert fit.optimization.gradient_norm < 1e-6

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterglm import errors
-    from clusterglm.api import conditional, fixed_effects, pooled, random_effects
+    from clusterglm.api import conditional, fixed_effects, pooled, random_effects, select_distribution
     from clusterglm.data import datasets
     from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
@@ -33,6 +33,7 @@ __all__ = [
     "fixed_effects",
     "pooled",
     "random_effects",
+    "select_distribution",
 ]
 
 _OBJECTS = {
@@ -44,6 +45,7 @@ _OBJECTS = {
     "fixed_effects": "clusterglm.api",
     "pooled": "clusterglm.api",
     "random_effects": "clusterglm.api",
+    "select_distribution": "clusterglm.api",
 }
 _MODULES = {"datasets": "clusterglm.data.datasets", "errors": "clusterglm.errors"}
 

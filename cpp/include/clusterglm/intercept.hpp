@@ -11,7 +11,7 @@ struct Intercepts {
     Pack gamma;       // 0 where there is no finite maximum
     Pack finite;      // 1 or 0
     Pack value;       // log-likelihood at gamma; G and H of the rows are in the group
-    Pack S1, S2;      // first and second derivative in gamma; S2 is -1 where there is no finite maximum
+    Pack S2;          // second derivative in gamma; -1 where there is no finite maximum
 };
 
 namespace detail {
@@ -38,15 +38,15 @@ CLUSTERGLM_INLINE void sums(const Group& group, Pack gamma, Pack& S1, Pack& S2, 
 
 // Value, and G and H of all rows.
 template <class R, bool Unit>
-CLUSTERGLM_INLINE Pack terms(Group& group, Pack gamma, Pack& S1, Pack& S2) {
+CLUSTERGLM_INLINE Pack terms(Group& group, Pack gamma, Pack& S2) {
     Pack value{}, factor = all(1.0);
-    S1 = S2 = Pack{};
+    S2 = Pack{};
     if (!group.in_range(gamma)) {
         for (int j = 0; j < group.length; ++j)
             for (int l = 0; l < kLanes; ++l) {
                 const std::size_t at = Group::cell(j) + l;
                 const StableTerms t = R::stable(group.eta[at] + gamma[l], group.a[at], group.b[at]);
-                value[l] += t.value, S1[l] += t.G, S2[l] += t.H;
+                value[l] += t.value, S2[l] += t.H;
                 group.G[at] = t.G, group.H[at] = t.H;
             }
     } else {
@@ -65,12 +65,12 @@ CLUSTERGLM_INLINE Pack terms(Group& group, Pack gamma, Pack& S1, Pack& S2) {
                 factor *= t.factor;
                 if (--left <= 0) value += R::kUnitPower * lanes::log(factor), factor = all(1.0), left = room;
             }
-            S1 += t.G, S2 += t.H;
+            S2 += t.H;
             store(&group.G[Group::cell(j)], t.G), store(&group.H[Group::cell(j)], t.H);
         }
         if constexpr (Unit) value += R::kUnitPower * lanes::log(factor);
     }
-    S1 = group.total(S1), S2 = group.total(S2);
+    S2 = group.total(S2);
     return group.total(value);
 }
 
@@ -162,8 +162,8 @@ CLUSTERGLM_INLINE Intercepts intercepts(const Problem& problem, Group& group, co
             at.gamma = detail::climb<R>(group, begin, at.finite);
         }
         at.gamma = at.finite > Pack{} ? at.gamma : Pack{};
-        at.value = problem.unit && group.full ? detail::terms<R, true>(group, at.gamma, at.S1, at.S2)
-                                              : detail::terms<R, false>(group, at.gamma, at.S1, at.S2);
+        at.value = problem.unit && group.full ? detail::terms<R, true>(group, at.gamma, at.S2)
+                                              : detail::terms<R, false>(group, at.gamma, at.S2);
     }
     at.S2 = (at.finite > Pack{}) & (at.S2 < Pack{}) ? at.S2 : all(-1.0);
     return at;

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.errors import AccuracyWarning, ConvergenceWarning, OptionError, nearest
+from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.data.prepare import prepare
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
-from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.inference.correction import corrected
-from clusterglm.model.arrays import Array
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.bias import bias_correction as read_bias_correction
 from clusterglm.model.control import Control
@@ -29,8 +23,6 @@ from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
-
-__all__ = ["conditional", "fixed_effects", "pooled", "random_effects"]
 
 
 def pooled(
@@ -81,7 +73,7 @@ def pooled(
         When the optimiser ended before it reached its tolerance.
     """
     response = read_response(family, link)
-    settings = _control(control)
+    settings = read_control(control)
     model_data = prepare(
         formula,
         data,
@@ -94,7 +86,7 @@ def pooled(
         need_cluster=False,
     )
     fit = fit_pooled(model_data, response, settings)
-    _warn_unless_converged(fit.optimization)
+    warn_unless_converged(fit.optimization)
     return PooledResult(fit, model_data, response)
 
 
@@ -168,7 +160,7 @@ def fixed_effects(
     """
     response = read_response(family, link)
     correction = read_bias_correction(bias_correction)
-    settings = _control(control)
+    settings = read_control(control)
     model_data = prepare(
         formula,
         data,
@@ -181,8 +173,8 @@ def fixed_effects(
         need_cluster=True,
         fixed_effects=True,
     )
-    fit = fit_fixed_effects(model_data, response, _start(start, model_data), settings)
-    _warn_unless_converged(fit.optimization)
+    fit = fit_fixed_effects(model_data, response, read_start(start, model_data), settings)
+    warn_unless_converged(fit.optimization)
     if correction is not None:
         fit = corrected(fit, model_data, response, correction, settings, data)
     return FixedEffectsResult(fit, model_data, response)
@@ -251,7 +243,7 @@ def conditional(
     """
     response = read_response(family, link)
     check_conditional(response)
-    settings = _control(control)
+    settings = read_control(control)
     model_data = prepare(
         formula,
         data,
@@ -264,8 +256,8 @@ def conditional(
         need_cluster=True,
         fixed_effects=True,
     )
-    fit = fit_conditional(model_data, response, _start(start, model_data), settings)
-    _warn_unless_converged(fit.optimization)
+    fit = fit_conditional(model_data, response, read_start(start, model_data), settings)
+    warn_unless_converged(fit.optimization)
     return ConditionalResult(fit, model_data, response)
 
 
@@ -350,7 +342,7 @@ def random_effects(
     intercept = read_distribution(distribution)
     rule = read_quadrature(quadrature)
     check_scale(scale)
-    settings = _control(control)
+    settings = read_control(control)
     model_data = prepare(
         formula,
         data,
@@ -369,56 +361,11 @@ def random_effects(
         intercept,
         rule,
         scale,
-        _start(start, model_data),
+        read_start(start, model_data),
         sigma,
         fix_sigma,
         settings,
     )
-    _warn_unless_converged(fit.optimization)
-    if not fit.integration.accurate:
-        warnings.warn(
-            f"the integrals are known to {fit.integration.error:.1e} in the log-likelihood, not to the "
-            f"{rule.tolerance:g} asked for: look at `result.quadrature`, or allow Quadrature('auto', tolerance=...)",
-            AccuracyWarning,
-            stacklevel=2,
-        )
+    warn_unless_converged(fit.optimization)
+    warn_unless_accurate(fit)
     return RandomEffectsResult(fit, model_data)
-
-
-def _control(control: Control | None) -> Control:
-    if control is None:
-        return Control()
-    if not isinstance(control, Control):
-        raise OptionError(f"control={control!r}", "a Control, or None", "control=cg.Control(max_iter=200)")
-    return control
-
-
-def _start(start: Any, data: ModelData) -> Array | None:
-    """Starting coefficients in the order of the columns, from an array or by name."""
-    if start is None:
-        return None
-    if hasattr(start, "to_dict"):  # a pandas Series, such as another result's params
-        start = start.to_dict()
-    if isinstance(start, Mapping):
-        names = list(data.names)
-        unknown = [str(name) for name in start if name not in names]
-        missing = [name for name in names if name not in start]
-        if unknown or missing:
-            hint = nearest(unknown[0], names) if unknown else ""
-            raise OptionError(
-                f"start without {', '.join(missing) or 'nothing'} and with {', '.join(unknown) or 'nothing else'}",
-                f"one number for each of {', '.join(names)}",
-                f"{hint}start=None, which begins at the pooled fit",
-            )
-        start = [start[name] for name in names]
-    try:
-        return np.asarray(start, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise OptionError(
-            f"start={start!r}", "numbers, one for each coefficient", "start=None, which begins at the pooled fit"
-        ) from None
-
-
-def _warn_unless_converged(story: Optimization) -> None:
-    if not story.converged:
-        warnings.warn(story.message, ConvergenceWarning, stacklevel=3)

@@ -1,0 +1,193 @@
+"""How many clusters have how many events: what a fitted model expects, what the data show, and how far they are apart.
+
+The chi-squared criterion of Holmberg's thesis (section 4.2.3), there for clusters of one size without covariates, where
+the number of events is over-dispersed binomial; here for any covariates and sizes, where it is Poisson-binomial given
+the intercept (for counts, Poisson), mixed over the fitted distribution and added over clusters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import DataError
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.response.base import Response
+from clusterglm.model.special import log_normal_density
+
+_NODES, _HALF_WIDTH = 129, 8.6  # trapezoid rule on the normal scale
+_MEMORY = 2_000_000  # numbers at a time
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """Clusters by their number of events.
+
+    Parameters
+    ----------
+    events : ndarray of int64, shape (k,)
+        0, 1, ..., the last cell of a count model being "that many or more".
+    observed : ndarray, shape (k,)
+        Clusters with so many, cluster weights counted.
+    expected : ndarray, shape (k,)
+        Under the fitted model; sums to the number of clusters.
+    open_ended : bool
+        Whether the last cell holds all larger numbers too.
+    """
+
+    events: NDArray[np.int64]
+    observed: Array
+    expected: Array
+    open_ended: bool
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Chi-squared distance between observed and expected numbers, sparse cells pooled.
+
+    Parameters
+    ----------
+    statistic : float
+    first, last : ndarray of int64, shape (c,)
+        Events in each pooled cell, both included.
+    observed, expected : ndarray, shape (c,)
+    """
+
+    statistic: float
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    observed: Array
+    expected: Array
+
+
+def event_counts(
+    data: ModelData, response: Response, beta: Array, sigma: float, distribution: Distribution
+) -> EventCounts:
+    """Observed and expected numbers of clusters by their number of events.
+
+    Parameters
+    ----------
+    data : ModelData
+    response : Response
+    beta : ndarray, shape (p,)
+    sigma : float
+        0 for a model without clusters.
+    distribution : Distribution
+        Of the intercept.
+
+    Raises
+    ------
+    DataError
+        When responses are not whole numbers of events.
+
+    Notes
+    -----
+    The probabilities of a sum of unequal Bernoulli variables follow by adding one variable after another (Hong 2013);
+    all terms are positive, so that nothing cancels. Case weights play no part, cluster weights multiply clusters.
+    """
+    successes = data.a / data.weights
+    if np.any(successes != np.round(successes)) or np.any(data.trials != np.round(data.trials)):
+        raise DataError(
+            "responses that are not whole numbers of events", "whole numbers", "look at the response and its trials"
+        )
+    starts = data.starts[:-1]
+    totals = np.add.reduceat(np.round(successes), starts).astype(np.int64)
+    eta = data.X @ beta + data.offset
+    m, weights = _nodes(sigma, distribution)
+    if response.family == "binomial":
+        trials = np.round(data.trials).astype(np.int64)
+        most = int(np.add.reduceat(trials, starts).max())
+        expected = _binomial(data, response, eta, trials, m, weights, most)
+    else:
+        most = int(totals.max())
+        expected = _poisson(data, response, eta, m, weights, most)
+    observed: Array = np.bincount(totals, weights=data.cluster_weights, minlength=most + 1).astype(np.float64)
+    return EventCounts(np.arange(most + 1), observed, expected, response.family != "binomial")
+
+
+def discrepancy(counts: EventCounts, least: float = 1.0) -> Discrepancy:
+    """Chi-squared distance.
+
+    Parameters
+    ----------
+    counts : EventCounts
+    least : float
+        Neighbouring cells are pooled, from 0 events upwards, until each expects at least so many clusters; what is left
+        at the end joins the last cell.
+    """
+    borders = [0]
+    sum_of = 0.0
+    for k, expected in enumerate(counts.expected.tolist()):
+        sum_of += expected
+        if sum_of >= least:
+            borders.append(k + 1)
+            sum_of = 0.0
+    if len(borders) == 1:
+        borders.append(len(counts.expected))
+    borders[-1] = len(counts.expected)
+    first = np.array(borders[:-1], dtype=np.int64)
+    observed, expected = (np.add.reduceat(v, first) for v in (counts.observed, counts.expected))
+    statistic = float(np.sum((observed - expected) ** 2 / expected))
+    return Discrepancy(statistic, first, np.array(borders[1:], dtype=np.int64) - 1, observed, expected)
+
+
+def _nodes(sigma: float, distribution: Distribution) -> tuple[Array, Array]:
+    """Intercepts and their probabilities, which sum to one."""
+    if sigma == 0.0:
+        return np.zeros(1), np.ones(1)
+    s = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _NODES)
+    weights = np.exp(log_normal_density(s))
+    return sigma * distribution.quantile_of_normal(s), weights / weights.sum()
+
+
+def _binomial(
+    data: ModelData, response: Response, eta: Array, trials: NDArray[np.int64], m: Array, weights: Array, most: int
+) -> Array:
+    expected = np.zeros(most + 1)
+    per_cluster = np.add.reduceat(trials, data.starts[:-1])
+    single = np.repeat(eta, trials)  # one a trial
+    begins = np.concatenate([[0], np.cumsum(per_cluster)])
+    for size in np.unique(per_cluster).tolist():
+        clusters = np.flatnonzero(per_cluster == size)
+        chunk = max(1, _MEMORY // (len(m) * (size + 1)))
+        for part in (clusters[i : i + chunk] for i in range(0, len(clusters), chunk)):
+            rows = single[begins[part][:, None] + np.arange(size)]  # clusters by trials
+            P = np.zeros((len(part), len(m), size + 1))
+            P[:, :, 0] = 1.0
+            for j in range(size):
+                at = rows[:, j, None] + m
+                p = response.mean(at)[:, :, None]
+                q = failure_probability(response, at)[:, :, None]
+                P[:, :, 1 : j + 2] = q * P[:, :, 1 : j + 2] + p * P[:, :, : j + 1]
+                P[:, :, :1] *= q
+            expected[: size + 1] += np.einsum("ckn,k,c->n", P, weights, data.cluster_weights[part])
+    return expected
+
+
+def failure_probability(response: Response, eta: Array) -> Array:
+    """1 - mean, without cancellation."""
+    with np.errstate(over="ignore"):
+        q: Array = np.exp(response.value(eta, np.zeros_like(eta), np.ones_like(eta)))
+    return q
+
+
+def _poisson(data: ModelData, response: Response, eta: Array, m: Array, weights: Array, most: int) -> Array:
+    rate = np.add.reduceat(response.mean(eta), data.starts[:-1])
+    expected = np.zeros(most + 1)
+    k = np.arange(most)
+    chunk = max(1, _MEMORY // (len(m) * max(most, 1)))
+    for first in range(0, len(rate), chunk):
+        with np.errstate(over="ignore"):
+            mu = rate[first : first + chunk, None] * np.exp(m)
+        mu = np.minimum(mu, 1e300)[:, :, None]
+        P = np.exp(xlogy(k, mu) - mu - gammaln(k + 1.0))
+        below = np.einsum("ckn,k->cn", P, weights)
+        share = data.cluster_weights[first : first + chunk]
+        expected[:most] += share @ below
+        expected[most] += share @ (1.0 - below.sum(axis=1))
+    return expected

@@ -1,0 +1,142 @@
+"""Fits that differ in the distribution of the random intercept alone, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clusterglm.inference.goodness import GoodnessOfFit
+from clusterglm.results.random_effects import RandomEffectsResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CRITERIA = ("aic", "bic", "chi_square")
+
+
+@dataclass(frozen=True)
+class DistributionSelection:
+    """One fit per distribution, and what speaks for each.
+
+    Parameters
+    ----------
+    fits : mapping of str to RandomEffectsResult
+        By the distribution's name, in the order asked for.
+    goodness : mapping of str to GoodnessOfFit
+        The chi-squared criterion of each.
+    failures : mapping of str to str
+        Why a distribution could not be fitted.
+    """
+
+    fits: Mapping[str, RandomEffectsResult]
+    goodness: Mapping[str, GoodnessOfFit]
+    failures: Mapping[str, str]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each distribution.
+
+        Returns
+        -------
+        DataFrame
+            Index `distribution`; columns `loglik`, `n_parameters`, `aic`, `bic`, `aic_weight`, `bic_weight` (Akaike and
+            Schwarz weights, which sum to one), `chi_square`, `chi_square_p` (nan without replicates), `sigma`,
+            `random_effects_sd`, `integration_error`, `converged`.
+        """
+        import pandas as pd
+
+        rows = {}
+        for name, fit in self.fits.items():
+            rows[name] = {
+                "loglik": fit.loglik,
+                "n_parameters": fit.n_parameters,
+                "aic": fit.aic,
+                "bic": fit.bic,
+                "aic_weight": 0.0,
+                "bic_weight": 0.0,
+                "chi_square": self.goodness[name].statistic,
+                "chi_square_p": self.goodness[name].pvalue,
+                "sigma": fit.sigma,
+                "random_effects_sd": fit.random_effects_sd,
+                "integration_error": fit.quadrature.error,
+                "converged": fit.converged,
+            }
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("distribution")
+        for criterion in ("aic", "bic"):
+            weight = np.exp(-0.5 * (table[criterion] - table[criterion].min()))
+            table[f"{criterion}_weight"] = weight / weight.sum()
+        return table
+
+    @property
+    def coefficients(self) -> pd.DataFrame:
+        """Does the choice matter for what is reported?
+
+        Returns
+        -------
+        DataFrame
+            A row for each coefficient; for each distribution its `estimate` and `std_error`; and `range`, the
+            difference between the largest and the smallest estimate over the smallest standard error.
+        """
+        import pandas as pd
+
+        columns = {}
+        for name, fit in self.fits.items():
+            columns[(name, "estimate")], columns[(name, "std_error")] = fit.params, fit.bse
+        table = pd.DataFrame(columns)
+        estimates = table.xs("estimate", axis=1, level=1)
+        errors = table.xs("std_error", axis=1, level=1)
+        spread = np.ptp(estimates.to_numpy(), axis=1) / errors.to_numpy().min(axis=1)
+        table[("range", "")] = spread
+        return table
+
+    def best(self, criterion: str = "aic") -> RandomEffectsResult:
+        """The fit that a criterion prefers.
+
+        Parameters
+        ----------
+        criterion : {"aic", "bic", "chi_square"}
+        """
+        from clusterglm.errors import check_option
+
+        check_option("criterion", criterion, CRITERIA)
+        return self.fits[str(self.table[criterion].idxmin())]
+
+    def __str__(self) -> str:
+        table = self.table
+        shown = table[["loglik", "aic", "aic_weight", "bic", "chi_square", "chi_square_p", "sigma"]].round(
+            {"loglik": 4, "aic": 2, "aic_weight": 3, "bic": 2, "chi_square": 3, "chi_square_p": 4, "sigma": 4}
+        )
+        if table["chi_square_p"].isna().all():
+            shown = shown.drop(columns="chi_square_p")
+        shift = self.coefficients[("range", "")]
+        any_fit = next(iter(self.fits.values()))
+        lines = [
+            "Distribution of the random intercept",
+            "",
+            f"Formula:   {any_fit.formula}",
+            f"Clusters:  {any_fit.n_clusters}, {any_fit.n_obs} rows",
+            "",
+            shown.to_string(),
+            "",
+            f"AIC prefers {self.best().distribution.name}, the chi-squared criterion "
+            f"{self.best('chi_square').distribution.name}.",
+            f"Across distributions the coefficient that moves most is {shift.idxmax()}, by {shift.max():.2g} standard "
+            "errors.",
+        ]
+        worst = float(table["integration_error"].max())
+        if not worst < 0.01:
+            lines.append(
+                f"Integration errors reach {worst:.2g} in the log-likelihood: differences below that mean nothing."
+                if np.isfinite(worst)
+                else 'Integration errors are not known: quadrature="auto" makes log-likelihoods comparable.'
+            )
+        lines += [f"{name} could not be fitted: {reason}" for name, reason in self.failures.items()]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<h4>Distribution of the random intercept</h4>{self.table.to_html()}{self.coefficients.to_html()}"

@@ -64,6 +64,10 @@ class IntegrationError(ClusterGLMError, ArithmeticError):
     """The quadrature rule asked for is too coarse for the model: its approximation has no proper maximum."""
 
 
+class StudyError(ClusterGLMError, ValueError):
+    """A simulation study whose design, folder or earlier run does not fit."""
+
+
 class UnseenLevelError(DataError):
     """New data hold a level that the fit has not seen."""
 
@@ -82,6 +86,10 @@ class AccuracyWarning(ClusterGLMWarning):
 
 class IntervalWarning(ClusterGLMWarning):
     """Some ends of intervals could not be found, or replicates behind them failed."""
+
+
+class PredictionWarning(ClusterGLMWarning):
+    """Some rows could not be predicted; the text counts the reasons."""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

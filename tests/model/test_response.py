@@ -176,3 +176,12 @@ def test_unknown_names_are_answered_with_the_allowed_ones(family, link, listed):
     assert listed in str(caught.value) or listed == "got"
     if family == "binomal":
         assert "did you mean 'binomial'?" in str(caught.value)
+
+
+def test_counts_of_any_mean_can_be_drawn() -> None:
+    # Cauchy intercepts make means beyond any integer: the draw is then the mean itself
+    drawn = response("poisson").simulate(np.random.default_rng(1), np.array([2.0, 1e17, 1e25, np.inf]))
+    assert drawn[0] < 20.0
+    assert drawn[1] == pytest.approx(1e17, rel=1e-7)
+    assert drawn[2] == 1e25
+    assert drawn[3] == 1e300

@@ -12,7 +12,7 @@ import statsmodels.api as sm
 from scipy.special import expit
 
 import clusterglm as cg
-from clusterglm.errors import ClusterError, DataError, DesignError, OptionError, SeparationError, UnseenLevelError
+from clusterglm.errors import ClusterError, DataError, DesignError, OptionError, PredictionWarning, SeparationError
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 
@@ -82,15 +82,15 @@ def test_robust_covariance_is_a_sandwich_of_cluster_scores(data: pd.DataFrame, f
 def test_prediction(data: pd.DataFrame, fixed: FixedEffectsResult) -> None:
     effects = fixed.cluster_effects.set_index("label").estimate
     known = data[["x", "z"]] @ fixed.params
-    link = fixed.predict(kind="link")
+    link = fixed.predict(scale="link")
     np.testing.assert_allclose(link, known + data.id.map(effects))
     np.testing.assert_allclose(fixed.predict(), expit(link))
     np.testing.assert_allclose(fixed.predict(data.iloc[:7]), fixed.predict().iloc[:7])
-    np.testing.assert_allclose(fixed.predict(data.iloc[:7], "link", intercepts=0.0), known.iloc[:7])
-    with pytest.raises(UnseenLevelError, match="99"):
-        fixed.predict(data.iloc[:2].assign(id=99))
+    np.testing.assert_allclose(fixed.predict(data.iloc[:7], 0.0, scale="link"), known.iloc[:7])
+    with pytest.warns(PredictionWarning, match="99"):
+        assert fixed.predict(data.iloc[:2].assign(id=99)).isna().all()
     with pytest.raises(OptionError, match="'conditional'"):
-        fixed.predict(intercepts="typical")
+        fixed.predict(kind="typical")
     with pytest.raises(ClusterError, match="cluster column"):
         fixed.predict(data[["x", "z"]])
 
@@ -245,7 +245,7 @@ def test_average_partial_effects(data: pd.DataFrame, fixed: FixedEffectsResult) 
     share = fixed.n_obs_informative / fixed.n_obs
     np.testing.assert_allclose(everyone.estimate, share * some.estimate)
     assert everyone.kinds == ("derivative", "difference")
-    link = fixed.predict(kind="link")
+    link = fixed.predict(scale="link")
     known = np.isfinite(link)
     slope = (expit(link) * expit(-link))[known].mean() * fixed.params.x
     assert some.estimate[0] == pytest.approx(slope)
@@ -264,13 +264,13 @@ def test_average_partial_effects(data: pd.DataFrame, fixed: FixedEffectsResult) 
 
 def test_conditional_tables(data: pd.DataFrame, conditional: ConditionalResult) -> None:
     np.testing.assert_allclose(conditional.predict(), data[["x", "z"]] @ conditional.params)
-    np.testing.assert_allclose(conditional.predict(kind="ratio"), np.exp(conditional.predict()))
+    np.testing.assert_allclose(conditional.predict(scale="ratio"), np.exp(conditional.predict()))
     np.testing.assert_allclose(conditional.predict(data.iloc[:5]), conditional.predict().iloc[:5])
     assert list(conditional.augment().columns) == ["cluster", "observed", "linear_predictor"]
     assert conditional.deviance == -2.0 * conditional.loglik
     assert conditional.n_parameters == 2
-    with pytest.raises(OptionError, match="kind="):
-        conditional.predict(kind="response")
+    with pytest.raises(OptionError, match="scale="):
+        conditional.predict(scale="response")
     assert "contribute" in str(conditional)
 
 

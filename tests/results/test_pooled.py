@@ -51,7 +51,7 @@ def test_residuals(pooled: PooledResult, peer: Any, kind: str) -> None:
 def test_predict(bacteria: pd.DataFrame, pooled: PooledResult) -> None:
     np.testing.assert_allclose(pooled.predict(bacteria), pooled.predict())
     np.testing.assert_allclose(pooled.predict().sum(), bacteria.yy.sum())  # the score equation of the intercept
-    assert pooled.predict(bacteria, "link").name == "linear_predictor"
+    assert pooled.predict(bacteria, scale="link").name == "linear_predictor"
 
 
 def test_cluster_weights_enter_the_robust_scores(bacteria: pd.DataFrame) -> None:

@@ -269,34 +269,34 @@ def test_predict_follows_the_users_rows(bacteria: pd.DataFrame, logit: RandomEff
     shuffled = bacteria.sample(frac=1, random_state=3).reset_index(drop=True)
     other = cg.random_effects("yy ~ trt + late", shuffled, cluster="ID")
     for intercepts in ("typical", "conditional"):
-        mine = logit.predict(kind="link", intercepts=intercepts)
+        mine = logit.predict(kind=intercepts, scale="link")
         assert list(mine.index) == list(range(220))
         np.testing.assert_allclose(
-            logit.predict(shuffled, "link", intercepts), other.predict(None, "link", intercepts), atol=1e-6
+            logit.predict(shuffled, intercepts, scale="link"), other.predict(None, intercepts, scale="link"), atol=1e-6
         )
-        np.testing.assert_allclose(logit.predict(bacteria, "link", intercepts), mine, atol=1e-12)
-        np.testing.assert_allclose(logit.predict(intercepts=intercepts), expit(mine))
+        np.testing.assert_allclose(logit.predict(bacteria, intercepts, scale="link"), mine, atol=1e-12)
+        np.testing.assert_allclose(logit.predict(kind=intercepts), expit(mine))
 
 
 def test_predict_by_hand(logit: RandomEffectsResult) -> None:
     new = {"trt": ["drug", "placebo"], "late": [1, 0]}
     b = logit.params
     expected = np.array([b["(Intercept)"] + b["trtdrug"] + b["late"], b["(Intercept)"]])
-    np.testing.assert_allclose(logit.predict(new, "link"), expected)
-    np.testing.assert_allclose(logit.predict(new, "link", intercepts=0.5), expected + 0.5)
-    shifted = logit.predict(new, "link", intercepts=[1.0, -1.0])
+    np.testing.assert_allclose(logit.predict(new, scale="link"), expected)
+    np.testing.assert_allclose(logit.predict(new, 0.5, scale="link"), expected + 0.5)
+    shifted = logit.predict(new, [1.0, -1.0], scale="link")
     np.testing.assert_allclose(shifted - expected, [1.0, -1.0])
 
 
 def test_predict_conditional_on_a_known_cluster(logit: RandomEffectsResult) -> None:
     label = logit.random_effects.label.iloc[7]
     new = {"trt": ["drug"], "late": [1], "ID": [label]}
-    difference = logit.predict(new, "link", "conditional") - logit.predict(new, "link")
+    difference = logit.predict(new, "conditional", scale="link") - logit.predict(new, scale="link")
     assert difference[0] == pytest.approx(logit.random_effects["mode"].iloc[7])
 
 
 def test_predict_includes_offsets(epil: pd.DataFrame, counts: RandomEffectsResult) -> None:
-    moved = counts.predict(epil.assign(lage=epil.lage + 1.0), "link") - counts.predict(epil, "link")
+    moved = counts.predict(epil.assign(lage=epil.lage + 1.0), scale="link") - counts.predict(epil, scale="link")
     np.testing.assert_allclose(moved, 1.0)
     np.testing.assert_allclose(counts.predict(epil), counts.predict())
 
@@ -304,47 +304,48 @@ def test_predict_includes_offsets(epil: pd.DataFrame, counts: RandomEffectsResul
 def test_predict_with_an_offset_column(epil: pd.DataFrame) -> None:
     fit = cg.random_effects("y ~ lbase", epil, cluster="subject", family="poisson", offset="lage", quadrature=5)
     np.testing.assert_allclose(fit.predict(epil), fit.predict())
-    np.testing.assert_allclose(fit.predict(epil.assign(lage=epil.lage + 1.0), "link") - fit.predict(None, "link"), 1.0)
+    moved = fit.predict(epil.assign(lage=epil.lage + 1.0), scale="link")
+    np.testing.assert_allclose(moved - fit.predict(scale="link"), 1.0)
 
 
 def test_missing_covariates_give_missing_predictions(logit: RandomEffectsResult) -> None:
     new = {"trt": ["drug", None, "drug"], "late": [1.0, 0.0, None]}
-    for kind in ("link", "response"):
-        assert list(logit.predict(new, kind).isna()) == [False, True, True]
+    for scale in ("link", "response"):
+        with pytest.warns(cg.errors.PredictionWarning, match="2 of 3 rows"):
+            assert list(logit.predict(new, scale=scale).isna()) == [False, True, True]
 
 
 def test_unseen_cluster(logit: RandomEffectsResult) -> None:
     new = {"trt": ["drug", "drug"], "late": [1, 0], "ID": ["nobody", logit.random_effects.label.iloc[0]]}
     assert len(logit.predict(new)) == 2
-    with pytest.raises(cg.errors.UnseenLevelError, match="nobody"):
-        logit.predict(new, intercepts="conditional")
+    with pytest.warns(cg.errors.PredictionWarning, match="1 of 2 rows .*cluster 'nobody' not seen in the fit"):
+        assert list(logit.predict(new, "conditional").isna()) == [True, False]
 
 
 def test_new_data_without_or_with_missing_clusters(logit: RandomEffectsResult) -> None:
     new: dict[str, Any] = {"trt": ["drug"], "late": [1]}
     with pytest.raises(cg.errors.ClusterError, match="'ID'"):
-        logit.predict(new, intercepts="conditional")
-    with pytest.raises(cg.errors.ClusterError, match="missing"):
-        logit.predict({**new, "ID": [None]}, intercepts="conditional")
+        logit.predict(new, "conditional")
+    with pytest.warns(cg.errors.PredictionWarning, match="missing value in 'ID'"):
+        assert logit.predict({**new, "ID": [None]}, "conditional").isna().all()
 
 
 def test_unseen_level_and_missing_column(logit: RandomEffectsResult) -> None:
-    with pytest.raises(cg.errors.UnseenLevelError, match="trt"):
-        logit.predict({"trt": ["sugar"], "late": [1]})
+    with pytest.warns(cg.errors.PredictionWarning, match="level 'sugar' of 'trt' not seen in the fit"):
+        assert logit.predict({"trt": ["sugar"], "late": [1]}).isna().all()
     with pytest.raises(cg.errors.DataError, match="late"):
         logit.predict({"trt": ["drug"]})
 
 
-@pytest.mark.parametrize("intercepts", ["modes", [0.0, 1.0], np.zeros((220, 2)), None])
+@pytest.mark.parametrize("intercepts", ["modes", [0.0, 1.0], np.zeros((220, 2)), [None] * 220])
 def test_bad_intercepts(logit: RandomEffectsResult, intercepts: Any) -> None:
-    with pytest.raises(cg.errors.OptionError, match="intercepts"):
-        logit.predict(intercepts=intercepts)
+    with pytest.raises(cg.errors.OptionError, match="kind"):
+        logit.predict(kind=intercepts)
 
 
-@pytest.mark.parametrize("call", ["predict", "residuals"])
-def test_bad_kind(logit: RandomEffectsResult, call: str) -> None:
+def test_bad_kind(logit: RandomEffectsResult) -> None:
     with pytest.raises(cg.errors.OptionError, match="did you mean 'response'"):
-        getattr(logit, call)(kind="respons")
+        logit.residuals(kind="respons")
 
 
 @pytest.mark.parametrize(
@@ -365,9 +366,9 @@ def test_labels_of_any_type_are_found_again(ids: Any) -> None:
     data = pd.DataFrame({"id": ids(codes), "x": rng.normal(size=120)})
     data["y"] = (rng.random(120) < expit(data.x + 1.5 * effect)).astype(int)
     fit = cg.random_effects("y ~ x", data, cluster="id", quadrature=5, sigma=1.0, fix_sigma=True)
-    conditional = fit.predict(data, "link", "conditional")
-    np.testing.assert_allclose(conditional, fit.predict(None, "link", "conditional"))
-    shift = (conditional - fit.predict(data, "link")).groupby(codes).first()
+    conditional = fit.predict(data, "conditional", scale="link")
+    np.testing.assert_allclose(conditional, fit.predict(None, "conditional", scale="link"))
+    shift = (conditional - fit.predict(data, scale="link")).groupby(codes).first()
     labels = pd.Series(data.id.to_numpy()).groupby(codes).first()
     modes = fit.random_effects.set_index(fit.random_effects.label.astype(str))["mode"]
     np.testing.assert_allclose(shift, modes[labels.astype(str)])
@@ -379,11 +380,11 @@ def test_labels_are_found_again_in_another_kind_of_table(bacteria: pd.DataFrame)
     columns = {"yy": bacteria.yy.to_list(), "late": bacteria.late.to_list(), "day": [days[k] for k in bacteria.ID]}
     frame = pl.DataFrame(columns)
     fit = cg.random_effects("yy ~ late", frame, cluster="day", quadrature=5)
-    expected = fit.predict(None, "link", "conditional")
+    expected = fit.predict(None, "conditional", scale="link")
     for table in (frame, frame.to_arrow(), columns):
-        np.testing.assert_allclose(fit.predict(table, "link", "conditional"), expected)
-    with pytest.raises(cg.errors.UnseenLevelError, match="2025-01-01"):
-        fit.predict({"late": [1], "day": [date(2025, 1, 1)]}, intercepts="conditional")
+        np.testing.assert_allclose(fit.predict(table, "conditional", scale="link"), expected)
+    with pytest.warns(cg.errors.PredictionWarning, match="2025-01-01"):
+        fit.predict({"late": [1], "day": [date(2025, 1, 1)]}, "conditional")
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------
@@ -394,14 +395,14 @@ def test_augment_is_in_the_users_order(bacteria: pd.DataFrame, logit: RandomEffe
     assert list(table.index) == list(range(220))
     assert list(table.cluster) == list(bacteria.ID)
     np.testing.assert_array_equal(table.observed, bacteria.yy)
-    np.testing.assert_allclose(table["mean"], logit.predict(intercepts="conditional"))
+    np.testing.assert_allclose(table["mean"], logit.predict(kind="conditional"))
     np.testing.assert_allclose(table.residual, logit.residuals())
     np.testing.assert_allclose(table.residual, bacteria.yy - table["mean"])
 
 
 def test_residuals_at_given_intercepts(bacteria: pd.DataFrame, logit: RandomEffectsResult) -> None:
     shifts = np.random.default_rng(1).normal(size=220)
-    mean = logit.predict(intercepts=shifts)
+    mean = logit.predict(kind=shifts)
     np.testing.assert_allclose(logit.residuals("response", shifts), bacteria.yy - mean)
     pearson = (bacteria.yy - mean) / np.sqrt(mean * (1 - mean))
     np.testing.assert_allclose(logit.residuals("pearson", shifts), pearson)

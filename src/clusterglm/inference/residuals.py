@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clusterglm.errors import OptionError
 from clusterglm.inference.quantile_residuals import over_intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -101,13 +103,24 @@ def marginal_residuals(kind: str, response: Response, moments: MarginalMoments, 
     Returns
     -------
     ndarray, shape (n,)
-        -inf (response) or nan (Pearson) where the mean does not exist.
+
+    Raises
+    ------
+    OptionError
+        Where the mean does not exist or, for Pearson residuals, the variance.
     """
+    needed = [moments.mean] if kind == "response" else [moments.mean, moments.between]
+    lost = int(np.count_nonzero(~np.isfinite(needed).all(axis=0)))
+    if lost > 0:
+        raise OptionError(
+            f"{kind} residuals over all clusters in {lost} rows whose moments do not exist or lie too far out",
+            "intercepts with tails light enough: a count's moments are averages of exponentials of the intercept",
+            'intercepts="conditional"; or kind="quantile", which needs no moments',
+        )
     difference = observed(response, a, b) - moments.mean
     if kind == "response":
         return difference
-    with np.errstate(invalid="ignore"):
-        return _standardised(difference, moments.between + moments.within / row_sizes(response, a, b))
+    return _standardised(difference, moments.between + moments.within / row_sizes(response, a, b))
 
 
 def marginal_moments(response: Response, eta: Array, distribution: Distribution, sigma: float) -> MarginalMoments:
@@ -128,7 +141,7 @@ def marginal_moments(response: Response, eta: Array, distribution: Distribution,
         spread = second - first**2 if np.isfinite(second) else second
         return MarginalMoments(mean, square * spread, mean)
 
-    def moments(rows: Array, shift: Array) -> Array:
+    def moments(rows: NDArray[np.int64], shift: Array) -> Array:
         mean = response.mean(eta[rows, None] + shift)
         return np.stack([mean, mean * mean, response.variance(mean)])
 

@@ -18,18 +18,15 @@ from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import wald_interval, wald_p_values
-from clusterglm.inference.residuals import KINDS as RESIDUALS
-from clusterglm.inference.residuals import observed, residuals
+from clusterglm.inference.residuals import observed
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.intervals import Intervals
-from clusterglm.results.newdata import cluster_codes, known_part, one_per_row
+from clusterglm.results.newdata import one_per_row
 from clusterglm.results.table import Coefficients, Summary, counted
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PREDICTIONS = ("response", "link")
 
 Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""
@@ -329,36 +326,16 @@ class Result(Intervals, ABC):
         return list(self.data.names)
 
     def _named_intercepts(self) -> dict[str, Array | None]:
-        """Intercepts that predictions know by name, shape (m,) each; None stands for zero. The default first."""
+        """Intercepts that are known by name, shape (m,) each; None stands for zero. The default first."""
         return {"typical": None}
 
-    def _link_at(self, data: Any, intercepts: str | ArrayLike) -> pd.Series[float]:
-        """Linear predictor by row of the user's table, at intercepts by name, a number, or one a row."""
-        if data is None:
-            known, table = self._in_user_order(self._eta(0.0), ""), None
-        else:
-            known, table = known_part(self.data, self._beta, data)
-        named = self._named_intercepts()
+    def _link_at(self, data: None, intercepts: str | ArrayLike) -> pd.Series[float]:
+        """Linear predictor of the rows that were used, at intercepts by name, a number, or one a row."""
+        known, named = self._in_user_order(self._eta(0.0), ""), self._named_intercepts()
         if not isinstance(intercepts, str) or intercepts not in named:
             return known + one_per_row(intercepts, len(known), list(named))
         values = named[intercepts]
-        if values is None:
-            return known
-        if table is None:
-            return self._in_user_order(self._eta(values), "")
-        return known + values[cluster_codes(self.data, table)]
-
-    def _as_prediction(self, eta: pd.Series[float], kind: str) -> pd.Series[float]:
-        import pandas as pd
-
-        check_option("kind", kind, PREDICTIONS)
-        if kind == "link":
-            return eta.rename("linear_predictor")
-        return pd.Series(self.response.mean(np.asarray(eta, dtype=np.float64)), index=eta.index, name="mean")
-
-    def _residuals(self, kind: str, eta: Array) -> pd.Series[float]:
-        check_option("kind", kind, RESIDUALS)
-        return self._in_user_order(residuals(kind, self.response, eta, self.data.a, self.data.b), "residual")
+        return known if values is None else self._in_user_order(self._eta(values), "")
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
         trials = self.data.trials if self.family == "binomial" else None

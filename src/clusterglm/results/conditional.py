@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import OptionError, check_option
+from clusterglm.errors import OptionError
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
@@ -17,8 +17,9 @@ from clusterglm.inference.peaks import Summit, within_summit
 from clusterglm.inference.replicates import Progress
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Result, freeze
-from clusterglm.results.newdata import known_part
+from clusterglm.results.base import freeze
+from clusterglm.results.diagnostics import ClusterInfluence
+from clusterglm.results.prediction import RatioPredictions
 from clusterglm.results.table import Summary, counted
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ConditionalResult(Result):
+class ConditionalResult(RatioPredictions, ClusterInfluence):
     """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
 
     Parameters
@@ -116,32 +117,6 @@ class ConditionalResult(Result):
 
     def _glance(self) -> dict[str, Any]:
         return {**super()._glance(), "n_informative": self.n_informative}
-
-    def predict(self, data: Any = None, kind: str = "link") -> pd.Series[float]:
-        """The linear predictor without an intercept: differences within a cluster are log odds (or rate) ratios.
-
-        Parameters
-        ----------
-        data : table, optional
-            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
-        kind : {"link", "ratio"}
-            The linear predictor, offsets included, or its exponential.
-
-        Returns
-        -------
-        Series
-            Index `row`: position in the table.
-
-        Raises
-        ------
-        OptionError
-            On another kind; means need intercepts, which `cg.fixed_effects` estimates.
-        DataError
-            When a column is missing, or holds a level that the fit has not seen.
-        """
-        check_option("kind", kind, ("link", "ratio"))
-        eta = self._in_user_order(self._eta(0.0), "") if data is None else known_part(self.data, self._beta, data)[0]
-        return eta.rename("linear_predictor") if kind == "link" else eta.map(np.exp).rename("ratio")
 
     def augment(self) -> pd.DataFrame:
         """The rows that were used, in the order of the user's table.

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
@@ -27,6 +26,8 @@ from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import Seed, freeze
 from clusterglm.results.clustering import ClusteredResult
+from clusterglm.results.diagnostics import Diagnostics
+from clusterglm.results.prediction import FixedEffectsPredictions
 from clusterglm.results.table import Summary, counted
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _SHORT = 20  # rows a cluster below which the bias from the intercepts is worth 
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class FixedEffectsResult(ClusteredResult):
+class FixedEffectsResult(FixedEffectsPredictions, Diagnostics, ClusteredResult):
     """A generalised linear model with a fixed intercept for every cluster.
 
     Parameters
@@ -256,61 +257,6 @@ class FixedEffectsResult(ClusteredResult):
             "n_obs_informative": self.n_obs_informative,
             "bias_correction": self.bias_correction,
         }
-
-    # Prediction ------------------------------------------------------------------------------------------------------
-
-    def predict(
-        self, data: Any = None, kind: str = "response", intercepts: str | ArrayLike = "conditional"
-    ) -> pd.Series[float]:
-        """Predict rows of the fitted data or of new data of the same clusters.
-
-        Parameters
-        ----------
-        data : table, optional
-            Anything the fit takes as data, with the columns of the right-hand side and of the clusters; by default the
-            rows that were used.
-        kind : {"response", "link"}
-            The mean (of one trial, for a binomial), or the linear predictor. Offsets are included.
-        intercepts : "conditional" or array_like
-            Those of the rows' own clusters; or a number, or one for each row of the answer.
-
-        Returns
-        -------
-        Series
-            Index `row`: position in the table. NaN where new data miss a value that the prediction needs. 0 or 1 in
-            clusters whose intercept is infinite.
-
-        Raises
-        ------
-        OptionError
-            On another kind, or intercepts of another form.
-        UnseenLevelError
-            When new data hold a cluster, or a level of a column, that the fit has not seen.
-        DataError
-            When a column is missing.
-        """
-        return self._as_prediction(self._link_at(data, intercepts), kind)
-
-    def residuals(self, kind: str = "response") -> pd.Series[float]:
-        """Residuals of the rows that were used; 0 in clusters whose intercept is infinite.
-
-        Parameters
-        ----------
-        kind : {"response", "pearson", "deviance"}
-            Observed (share of successes, or count) minus mean; the same over its standard deviation; or the signed root
-            of the row's deviance.
-
-        Returns
-        -------
-        Series
-            Index `row`: position in the user's table.
-
-        Raises
-        ------
-        OptionError
-            On another kind.
-        """
-        return self._residuals(kind, self._eta(self.fit.intercepts))
 
     def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
         """Draw new responses for the rows that were used, at the estimated intercepts.

@@ -1,91 +1,266 @@
-"""The part of the linear predictor that new data determine, and whose clusters they belong to."""
+"""Rows to predict: their covariates, offsets and clusters, and what is missing in each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterglm.data.clusters import encode
+from clusterglm.data.clusters import encode, group
+from clusterglm.data.design import Factor, is_missing, model_frame
+from clusterglm.data.formula import Expression, parse_formula
 from clusterglm.data.prepare import ModelData
-from clusterglm.data.table import read_table
-from clusterglm.errors import ClusterError, OptionError, UnseenLevelError, nearest
+from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
+from clusterglm.data.table import as_series, column, numeric, read_table, to_pandas_columns
+from clusterglm.errors import ClusterError, DataError, OptionError, ResponseError, nearest
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
-    import pandas as pd
 
-_SHOWN = 5  # labels that an error names
+_Mask = NDArray[np.bool_]
+
+_SHOWN = 3  # reasons that a summary spells out
 
 
-def known_part(data: ModelData, beta: Array, table: Any) -> tuple[pd.Series[float], nw.DataFrame[Any]]:
-    """X beta + offset of new data, and the data as a frame.
+class RowStatus:
+    """What stands in the way of each row, the first reason that was found.
+
+    Parameters
+    ----------
+    rows : int
+        Number of rows, all "ok" at first.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.text: NDArray[np.object_] = np.full(rows, "ok", dtype=object)
+        self.ok: _Mask = np.ones(rows, dtype=bool)
+        self._counts: dict[str, int] = {}
+
+    def refuse(self, where: _Mask, reason: str | NDArray[np.object_], summary: str | None = None) -> None:
+        """Mark rows that cannot be predicted; those marked before keep their reason.
+
+        Parameters
+        ----------
+        where : ndarray of bool, shape (rows,)
+        reason : str, or ndarray of object, shape (rows,)
+        summary : str, optional
+            The reason without what differs between rows; by default `reason`.
+        """
+        now = where & self.ok
+        count = int(np.count_nonzero(now))
+        if count > 0:
+            self._write(now, reason)
+            self.ok &= ~now
+            key = str(reason) if summary is None else summary
+            self._counts[key] = self._counts.get(key, 0) + count
+
+    def note(self, where: _Mask, reason: str | NDArray[np.object_]) -> None:
+        """Say of rows that are predicted what their prediction lacks."""
+        self._write(where & self.ok & (self.text == "ok"), reason)
+
+    def _write(self, where: _Mask, reason: str | NDArray[np.object_]) -> None:
+        self.text[where] = reason if isinstance(reason, str) else reason[where]
+
+    def __str__(self) -> str:
+        reasons = sorted(self._counts.items(), key=lambda item: -item[1])
+        words = "; ".join(f"{count}: {reason}" for reason, count in reasons[:_SHOWN])
+        return words + (f"; and {len(reasons) - _SHOWN} other reasons" if len(reasons) > _SHOWN else "")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to predict, k of them.
+
+    Parameters
+    ----------
+    X : ndarray, shape (k, p)
+        Design; nan in rows that cannot be predicted.
+    offset : ndarray, shape (k,)
+    index : ndarray of int64, shape (k,)
+        Position of each row in the table.
+    status : RowStatus
+    frame : narwhals DataFrame or None
+        The new data; None for the rows of the fit.
+    """
+
+    X: Array
+    offset: Array
+    index: NDArray[np.int64]
+    status: RowStatus
+    frame: nw.DataFrame[Any] | None
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return len(self.index)
+
+    def eta(self, beta: Array) -> Array:
+        """X beta + offset, shape (k,); nan where a row cannot be predicted."""
+        return np.where(self.status.ok, self.X @ beta + self.offset, np.nan)
+
+
+def fitted_rows(data: ModelData) -> Rows:
+    """The rows that were used, in cluster order."""
+    return Rows(data.X, data.offset, data.row_index, RowStatus(data.n_obs), None)
+
+
+def new_rows(data: ModelData, table: Any) -> Rows:
+    """Rows of a table, in its order.
 
     Parameters
     ----------
     data : ModelData
         What was fitted.
-    beta : ndarray, shape (p,)
     table : table
         The new data, in any form that a fit takes.
 
+    Raises
+    ------
+    DataError
+        When a column is missing altogether; of the subclass UnseenLevelError when a category that the formula computes
+        has an unseen value (of a plain column, that is a row's status).
+    """
+    frame, design = read_table(table), data.design
+    status = RowStatus(len(frame))
+    for name in design.variables:
+        status.refuse(is_missing(column(frame, name, "covariate")), f"missing value in {name!r}")
+    for factor in design.factors:
+        if factor.column is not None:
+            _refuse_unseen(frame, factor, status)
+    offset = design.offset(frame)
+    columns = [name for term in design.offsets for name in term.variables]
+    if design.offset_argument is not None:
+        columns.append(design.offset_argument.removeprefix("column:"))
+    for name in columns:
+        status.refuse(is_missing(column(frame, name, "offset")), f"missing value in {name!r}")
+    status.refuse(np.asarray(~np.isfinite(offset)), "the offset is not finite")
+    if status.ok.all():
+        X = design.build(frame)
+    else:
+        X = np.full((len(frame), len(design.names)), np.nan)
+        X[status.ok] = design.build(frame[np.flatnonzero(status.ok)])
+    status.refuse(np.asarray(~np.isfinite(X).all(axis=1)), "a covariate is not finite once transformed")
+    return Rows(X, offset, np.arange(len(frame)), status, frame)
+
+
+def cluster_codes(
+    labels: NDArray[Any], name: str | None, frame: nw.DataFrame[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Number of the known cluster that each row of new data belongs to.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (m,)
+        Known clusters.
+    name : str or None
+        The cluster column.
+    frame : narwhals DataFrame
+
     Returns
     -------
-    known : Series
-        Index `row`: position in the table; NaN where a covariate or an offset is missing.
-    frame : narwhals DataFrame
-    """
-    import pandas as pd
-
-    frame = read_table(table)
-    eta = data.design.build(frame) @ beta + data.design.offset(frame)
-    return pd.Series(eta, index=pd.RangeIndex(len(eta), name="row")), frame
-
-
-def cluster_codes(data: ModelData, frame: nw.DataFrame[Any]) -> NDArray[np.int64]:
-    """Number of the fitted cluster that each row of new data belongs to, shape (rows,).
+    codes : ndarray of int64, shape (rows,)
+        Positions in `labels`; -1 for other clusters, -2 where the label is missing.
+    labels : ndarray of object, shape (rows,)
+        Each row's label in words.
 
     Raises
     ------
     ClusterError
-        When there is no cluster column, or it has missing values.
-    UnseenLevelError
-        When a label is not one of the fitted clusters'.
+        When there is no cluster column.
     """
     import pandas as pd
 
-    name = data.cluster_name
     if name is None or name not in frame.columns:
         hint = nearest(name or "", frame.columns)
         raise ClusterError(
             f"new data without the cluster column {name!r}",
-            'each row\'s cluster, for intercepts="conditional"',
-            f"{hint}add the column, or pass a number as intercepts=",
+            'each row\'s cluster, for kind="conditional"',
+            f"{hint}add the column, or pass a number as kind=",
         )
     new = encode(frame.get_column(name))
-    missing = int(np.count_nonzero(new.codes < 0))
-    if missing > 0:
-        raise ClusterError(
-            f"{missing} missing values in the cluster column {name!r} of the new data",
-            "the label of a fitted cluster in each row",
-            "drop these rows, or pass a number as intercepts=",
-        )
-    fitted = np.asarray(pd.Index(data.labels).get_indexer(pd.Index(new.labels)), dtype=np.int64)
-    unseen = [str(label) for label in new.labels[fitted < 0]]
-    if unseen:
-        shown = ", ".join(unseen[:_SHOWN]) + (f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else "")
-        raise UnseenLevelError(
-            f"clusters in {name!r} that the fit has not seen: {shown}",
-            f"labels of the {data.n_clusters} fitted clusters",
-            "drop these rows, or pass a number as intercepts=",
-        )
-    return fitted[new.codes]
+    known = np.asarray(pd.Index(labels).get_indexer(pd.Index(new.labels)), dtype=np.int64)
+    words = np.array([*(_in_words(label) for label in new.labels.tolist()), ""], dtype=object)
+    return np.append(known, -2)[new.codes], words[new.codes]
 
 
-def one_per_row(intercepts: ArrayLike, rows: int, named: Sequence[str]) -> Array:
+def refuse_unknown_clusters(
+    status: RowStatus, codes: NDArray[np.int64], words: NDArray[np.object_], name: str, where: str
+) -> None:
+    """Mark rows whose cluster is missing or not known; see `cluster_codes`."""
+    status.refuse(codes == -2, f"missing value in {name!r}")
+    unseen = codes == -1
+    if unseen.any():
+        number = len(np.unique(words[unseen & status.ok].astype(str)))
+        first = words[int(np.argmax(unseen))]
+        summary = f"cluster {first} not seen in {where}" if number == 1 else f"clusters not seen in {where}, as {first}"
+        status.refuse(unseen, "cluster " + words + f" not seen in {where}", summary)
+
+
+def history_data(data: ModelData, response: Response, table: Any) -> tuple[ModelData, RowStatus]:
+    """Observed rows of other clusters, ready for a likelihood.
+
+    Parameters
+    ----------
+    data : ModelData
+        What was fitted.
+    response : Response
+    table : table
+        With the columns of the response, the covariates and the clusters; each row counts with weight one.
+
+    Returns
+    -------
+    history : ModelData
+        Complete rows in cluster order; what concerns the likelihood of rows is theirs, the rest that of `data`.
+    status : RowStatus
+        Which rows of the table were left out, and why.
+
+    Raises
+    ------
+    DataError
+        When a column is missing or no row is complete; of a subclass for responses that do not fit the family.
+    """
+    rows = new_rows(data, table)
+    assert rows.frame is not None
+    codes, _ = cluster_codes(data.labels[:0], data.cluster_name, rows.frame)
+    rows.status.refuse(codes == -2, f"missing value in {data.cluster_name!r}")
+    values = _response(data, response, rows.frame)
+    rows.status.refuse(np.isnan(values.successes), f"missing response {data.response_name!r}")
+    rows.status.refuse(values.trials == 0.0, "no trials")
+    kept = np.flatnonzero(rows.status.ok)
+    if len(kept) == 0:
+        raise DataError(
+            f"history= without a complete row ({rows.status})",
+            "rows with response and covariates",
+            "fill them in, or leave history= out",
+        )
+    coded = encode(rows.frame.get_column(str(data.cluster_name))[kept])
+    grouping = group(coded.codes, len(coded.labels))
+    index = kept if grouping.order is None else kept[grouping.order]
+    chosen = ResponseValues(values.successes[index], np.array(values.trials[index]), None)
+    weights = np.ones(len(index))
+    a, b, _ = to_kernel(chosen, weights, response)
+    history = replace(
+        data,
+        X=np.ascontiguousarray(rows.X[index]),
+        a=np.ascontiguousarray(a),
+        b=np.ascontiguousarray(b),
+        offset=rows.offset[index],
+        weights=weights,
+        trials=chosen.trials,
+        starts=grouping.starts,
+        labels=coded.labels,
+        cluster_weights=np.ones(len(coded.labels)),
+        row_index=index,
+    )
+    return history, rows.status
+
+
+def one_per_row(intercepts: ArrayLike, rows: int, named: Sequence[str], argument: str = "intercepts") -> Array:
     """A number or one for each row.
 
     Raises
@@ -100,8 +275,48 @@ def one_per_row(intercepts: ArrayLike, rows: int, named: Sequence[str]) -> Array
     if values.shape not in ((), (rows,)) or np.isnan(values).any():
         got = f" of shape {values.shape}" if values.ndim > 0 and values.size > 0 else f"={intercepts!r}"
         raise OptionError(
-            f"intercepts{got}",
+            f"{argument}{got}",
             f"{', '.join(repr(name) for name in named)}, a number, or one for each of the {rows} rows",
-            f"intercepts={named[0]!r}, the default",
+            f"{argument}={named[0]!r}, the default",
         )
     return values
+
+
+def _refuse_unseen(frame: nw.DataFrame[Any], factor: Factor, status: RowStatus) -> None:
+    name = str(factor.column)
+    kept = np.flatnonzero(status.ok)
+    if len(kept) == 0:
+        return
+    values = model_frame(frame, [name], kept)[name].astype("category")
+    seen = set(factor.levels)
+    for code, level in enumerate(np.asarray(values.cat.categories).tolist()):
+        if level not in seen:
+            where = np.zeros(len(status.ok), dtype=bool)
+            where[kept[values.cat.codes.to_numpy() == code]] = True
+            status.refuse(where, f"level {_in_words(level)} of {name!r} not seen in the fit")
+
+
+def _in_words(label: object) -> str:
+    return repr(label) if isinstance(label, str) else str(label)
+
+
+def _response(data: ModelData, response: Response, frame: nw.DataFrame[Any]) -> ResponseValues:
+    """Successes and trials, or counts, of a table with the fitted response."""
+    parts = parse_formula(data.formula, frame.columns).response
+    values = [_evaluated(frame, part) for part in parts]
+    if len(values) == 2:
+        return parse_cbind(values[0], values[1], (parts[0].text, parts[1].text))
+    if numeric(values[0]) is None:
+        raise ResponseError(
+            f"the response {data.response_name!r} of type {values[0].dtype} in history=",
+            "numbers or bools: a few rows need not show both levels",
+            "1 for what counted as success in the fit (see its summary), 0 for the other level",
+        )
+    return parse_response(values[0], response, data.response_name)
+
+
+def _evaluated(frame: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:
+    if part.is_column:
+        return column(frame, part.variables[0], "response")
+    columns = to_pandas_columns(frame, part.variables)
+    return as_series(part.evaluate({name: columns[name] for name in part.variables}), part.text, ResponseError)

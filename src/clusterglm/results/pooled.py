@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from clusterglm.inference.score_test import ScoreTest, score_test
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Result, Seed, freeze
-from clusterglm.results.newdata import known_part
+from clusterglm.results.base import Seed, freeze
+from clusterglm.results.diagnostics import Diagnostics
+from clusterglm.results.prediction import PooledPredictions
 from clusterglm.results.table import Summary, counted
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class PooledResult(Result):
+class PooledResult(PooledPredictions, Diagnostics):
     """A generalised linear model without cluster effects.
 
     Parameters
@@ -125,52 +126,6 @@ class PooledResult(Result):
     @property
     def _clustered(self) -> bool:
         return self.data.cluster_name is not None
-
-    def predict(self, data: Any = None, kind: str = "response") -> pd.Series[float]:
-        """Predict rows of the fitted data or of new data.
-
-        Parameters
-        ----------
-        data : table, optional
-            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
-        kind : {"response", "link"}
-            The mean (of one trial, for a binomial), or the linear predictor. Offsets are included.
-
-        Returns
-        -------
-        Series
-            Index `row`: position in the table. NaN where new data miss a value that the prediction needs.
-
-        Raises
-        ------
-        OptionError
-            On another kind.
-        DataError
-            When a column is missing, or holds a level that the fit has not seen.
-        """
-        eta = self._in_user_order(self._eta(0.0), "") if data is None else known_part(self.data, self._beta, data)[0]
-        return self._as_prediction(eta, kind)
-
-    def residuals(self, kind: str = "response") -> pd.Series[float]:
-        """Residuals of the rows that were used.
-
-        Parameters
-        ----------
-        kind : {"response", "pearson", "deviance"}
-            Observed (share of successes, or count) minus mean; the same over its standard deviation; or the signed root
-            of the row's deviance.
-
-        Returns
-        -------
-        Series
-            Index `row`: position in the user's table.
-
-        Raises
-        ------
-        OptionError
-            On another kind.
-        """
-        return self._residuals(kind, self._eta(0.0))
 
     def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
         """Draw new responses for the rows that were used.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
@@ -29,7 +28,9 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import Seed, freeze
 from clusterglm.results.clustering import ClusteredResult
+from clusterglm.results.diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.pooled import PooledResult
+from clusterglm.results.prediction import RandomEffectsPredictions
 from clusterglm.results.table import Summary, counted
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RandomEffectsResult(ClusteredResult):
+class RandomEffectsResult(RandomEffectsPredictions, RandomEffectsDiagnostics, ClusteredResult):
     """A generalised linear model with a random intercept for each cluster.
 
     Parameters
@@ -280,65 +281,6 @@ class RandomEffectsResult(ClusteredResult):
             "integration_error": self.quadrature.error,
         }
 
-    # Prediction ------------------------------------------------------------------------------------------------------
-
-    def predict(
-        self, data: Any = None, kind: str = "response", intercepts: str | ArrayLike = "typical"
-    ) -> pd.Series[float]:
-        """Predict rows of the fitted data or of new data, at given random intercepts.
-
-        Parameters
-        ----------
-        data : table, optional
-            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
-        kind : {"response", "link"}
-            The mean (of one trial, for a binomial), or the linear predictor. Offsets are included.
-        intercepts : {"typical", "conditional"} or array_like
-            Zero, that of a typical cluster; the posterior mode of the row's own cluster; or a number, or one for each
-            row of the answer.
-
-        Returns
-        -------
-        Series
-            Index `row`: position in the table. NaN where new data miss a value that the prediction needs. At
-            `intercepts="typical"` the mean is that of a typical cluster, not the average over clusters.
-
-        Raises
-        ------
-        OptionError
-            On another kind, or intercepts of another form.
-        UnseenLevelError
-            When new data hold a cluster, or a level of a column, that the fit has not seen.
-        DataError
-            When a column is missing.
-        """
-        return self._as_prediction(self._link_at(data, intercepts), kind)
-
-    def residuals(self, kind: str = "response", intercepts: str | ArrayLike = "conditional") -> pd.Series[float]:
-        """Residuals of the rows that were used.
-
-        Parameters
-        ----------
-        kind : {"response", "pearson", "deviance"}
-            Observed (share of successes, or count) minus mean; the same over its standard deviation; or the signed root
-            of the row's deviance.
-        intercepts : {"conditional", "typical"} or array_like
-            As in `predict`; an array goes by rows in the order of the user's table.
-
-        Returns
-        -------
-        Series
-            Index `row`: position in the user's table.
-
-        Raises
-        ------
-        OptionError
-            On another kind, or intercepts of another form.
-        """
-        eta = np.empty(self.n_obs)
-        eta[np.argsort(self.data.row_index, kind="stable")] = self._link_at(None, intercepts)
-        return self._residuals(kind, eta)
-
     def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
         """Draw new intercepts from their distribution, and new responses for the rows that were used.
 
@@ -396,7 +338,7 @@ class RandomEffectsResult(ClusteredResult):
 
     def _notes(self) -> list[str]:
         if not self.fit.boundary:
-            return list(self.data.notes)
+            return [*filter(None, [self._integration_hint]), *self.data.notes]
         doubt = "" if self.quadrature.requested.kind == "auto" else _BY_FIXED_RULE
         return [_AT_ZERO + doubt, *self.data.notes]
 

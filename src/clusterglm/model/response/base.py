@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import xlogy
+from scipy.special import betainc, xlogy
 
 from clusterglm.model.arrays import Array, Jet
 
@@ -34,6 +34,24 @@ class Response(ABC):
     @abstractmethod
     def mean_derivative(self, eta: Array) -> Array:
         """d mean / d eta."""
+
+    @abstractmethod
+    def variance(self, mean: Array) -> Array:
+        """Variance of one trial, or of the count, that has this mean."""
+
+    @abstractmethod
+    def tails(self, y: Array, eta: Array, trials: Array) -> tuple[Array, Array]:
+        """P(Y <= y) and P(Y > y), each accurate where it is small.
+
+        Parameters
+        ----------
+        y : ndarray
+            Successes, or counts; whole numbers, -1 among them.
+        eta : ndarray
+            Linear predictor; -inf and inf are allowed. The three broadcast.
+        trials : ndarray
+            Of a binomial.
+        """
 
     @abstractmethod
     def link_function(self, mu: Array) -> Array:
@@ -72,6 +90,21 @@ class Binomial(Response):
     """What the three binomial links share."""
 
     family = "binomial"
+
+    def variance(self, mean: Array) -> Array:
+        return mean * (1.0 - mean)
+
+    def tails(self, y: Array, eta: Array, trials: Array) -> tuple[Array, Array]:
+        one, zero = np.ones(1), np.zeros(1)
+        p, q = np.exp(self.value(eta, one, zero)), np.exp(self.value(eta, zero, one))  # neither loses its tail
+        if np.all(trials == 1.0):
+            lower, upper = q, p
+        else:  # the incomplete beta function, 0 < y + 1 < n + 1
+            k = np.clip(y, 0.0, np.maximum(trials - 1.0, 0.0))
+            rest = np.maximum(trials - k, 1.0)
+            lower, upper = betainc(rest, k + 1.0, q), betainc(k + 1.0, rest, p)
+        below, above = y < 0.0, y >= trials
+        return np.where(below, 0.0, np.where(above, 1.0, lower)), np.where(below, 1.0, np.where(above, 0.0, upper))
 
     def saturated(self, a: Array, b: Array) -> Array:
         a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)

@@ -1,0 +1,242 @@
+"""Whether the integrals of a fit were accurate enough, and the fit as a whole in a few lines."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.integration import choose_plan
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.inference.dispersion import SimulationTest
+from clusterglm.inference.influence import Influence, definite
+from clusterglm.inference.quantile_residuals import UniformityTest
+from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.rules import Plan, Rule
+from clusterglm.model.arrays import Array
+
+_TOLERANCE = 1e-7  # of the accurate log-likelihood
+_ENOUGH = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
+_TRIAL = Rule(9)  # a quick look at a coarse rule: the next better one that costs little
+_WIDTH = 100
+_DOUBT = 0.01  # p-value below which a quick check asks for a look
+_FAR = 1.0  # Cook's distance: without the cluster, estimates leave the ellipsoid of one unit
+
+
+@dataclass(frozen=True)
+class IntegrationCheck:
+    """The log-likelihood as it was integrated, against an accurate one at the same estimate.
+
+    Parameters
+    ----------
+    rule : str
+        In use.
+    difference : float
+        Of the log-likelihood: that in use less the accurate one.
+    error : float
+        Estimated error of the accurate one.
+    worst : float
+        Difference of the cluster that is furthest off.
+    worst_cluster : object
+        Its label.
+    parameters : tuple of str
+        The coefficients and sigma.
+    shift : ndarray, shape (p + 1,)
+        How far each parameter would move with accurate integrals, in standard errors: one Newton step. nan for sigma
+        where it was held fixed, or lies at 0; nan for all where the accurate likelihood is not concave here.
+    adequate : bool
+        Whether no shift is above 0.1 standard errors and `difference` is within 0.1.
+    """
+
+    rule: str
+    difference: float
+    error: float
+    worst: float
+    worst_cluster: Any
+    parameters: tuple[str, ...]
+    shift: Array
+    adequate: bool
+
+    def __str__(self) -> str:
+        if self.rule == "none":
+            return "Nothing to integrate at sigma = 0." + (
+                "" if self.adequate else ' A fixed rule can be too coarse to see sigma; fit with quadrature="auto".'
+            )
+        words = f"With {self.rule}, the log-likelihood is off by {self.difference:.2g}"
+        if self.difference != 0.0:
+            words += f" (cluster {self.worst_cluster} alone by {self.worst:.2g})"
+        known = np.where(np.isnan(self.shift), -1.0, np.abs(self.shift))
+        if known.max(initial=-1.0) >= 0.0:
+            j = int(known.argmax())
+            words += (
+                f"; accurate integrals would move {self.parameters[j]} by {self.shift[j]:+.2g} standard errors, "
+                "other parameters by less."
+            )
+        else:
+            words += "; the accurate likelihood is not concave here, so that the estimates are far from its maximum."
+        return words + (" That is accurate enough." if self.adequate else ' Fit again with quadrature="auto".')
+
+
+def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationCheck:
+    """Compare the quadrature of a fit with one that is accurate to 1e-7.
+
+    Parameters
+    ----------
+    fit : RandomEffectsFit
+    data : ModelData
+        What was fitted.
+    """
+    p = len(fit.beta)
+    names = (*data.names, "sigma")
+    nothing = np.zeros(p + 1)
+    nothing[p] = np.nan
+    if fit.sigma == 0.0:
+        trusted = fit.sigma_fixed or fit.integration.requested.kind == "auto"
+        return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)
+    likelihood = _likelihood(fit, data)
+    accurate, error = choose_plan(likelihood, fit.theta, _TOLERANCE, fit.distribution.unimodal)
+    apart = _values(likelihood, fit.theta, fit.plan) - _values(likelihood, fit.theta, accurate)
+    q = p if fit.sigma_fixed else p + 1
+    at = likelihood.evaluate(fit.theta, accurate)
+    shift = np.full(p + 1, np.nan)
+    information = -at.hessian[:q, :q]
+    if np.isfinite(information).all() and np.all(np.diag(information) > 0.0) and definite(information, information):
+        shift[:q] = np.linalg.solve(information, at.score[:q]) / np.sqrt(np.diag(fit.covariance)[:q])
+    worst, total = int(np.abs(apart).argmax()), float(apart.sum())
+    adequate = bool(np.all(np.abs(shift[:q]) <= _ENOUGH)) and abs(total) <= _ENOUGH
+    rule = _in_words(fit)
+    return IntegrationCheck(rule, total, error, float(apart[worst]), data.labels[worst], names, shift, adequate)
+
+
+def quick_difference(fit: RandomEffectsFit, data: ModelData) -> float:
+    """Log-likelihood in use less that by nine adaptive nodes, at the estimate: one evaluation without derivatives.
+
+    nan where there is nothing to compare: with "auto", with nine nodes or more, and at sigma = 0.
+    """
+    if fit.integration.requested.kind == "auto" or fit.integration.nodes >= _TRIAL.nodes or fit.sigma == 0.0:
+        return float("nan")
+    better = _likelihood(fit, data).cluster_values(fit.theta, _TRIAL, None)[0].sum()
+    return float(fit.loglik - data.constant - better)
+
+
+def _likelihood(fit: RandomEffectsFit, data: ModelData) -> MarginalLikelihood:
+    problem = core_problem(data.X, data, fit.response)
+    return MarginalLikelihood(problem, data.n_clusters, len(fit.beta), fit.distribution, fit.integration.scale)
+
+
+def _values(likelihood: MarginalLikelihood, theta: Array, plan: Plan) -> Array:
+    """Log-likelihood of every cluster."""
+    values = np.empty(likelihood.n_clusters)
+    for part in plan:
+        chosen = slice(None) if part.clusters is None else part.clusters
+        values[chosen] = likelihood.cluster_values(theta, part.rule, part.clusters)[0]
+    return values
+
+
+def _in_words(fit: RandomEffectsFit) -> str:
+    requested = fit.integration.requested
+    if requested.kind == "auto":
+        return f"automatic quadrature (tolerance {requested.tolerance:g})"
+    words = "the Laplace approximation" if fit.integration.nodes == 1 else f"{fit.integration.nodes} adaptive nodes"
+    return words if fit.integration.scale == "normal" else f"{words} on the {fit.integration.scale} scale"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a diagnosis.
+
+    Parameters
+    ----------
+    name : str
+    fine : bool or None
+        None: could not be checked.
+    words : str
+        What was found.
+    advice : str
+        What to do; empty where all is fine.
+    """
+
+    name: str
+    fine: bool | None
+    words: str
+    advice: str = ""
+
+
+def of_dispersion(test: SimulationTest) -> Finding:
+    """A test of dispersion in one line."""
+    if test.ratio > 1.0:
+        advice = 'cov("robust") for standard errors; look for covariates that are missing'
+    else:
+        advice = "look at how responses arose: they vary less than chance makes them"
+    return _of_simulation("Dispersion", test, advice)
+
+
+def of_zeros(test: SimulationTest) -> Finding:
+    """A test for zero inflation in one line."""
+    more = "look at whether some rows could only be zero" if test.ratio > 1.0 else "look at whether zeros were recorded"
+    return _of_simulation("Zeros", test, more)
+
+
+def of_influence(found: Influence | None) -> Finding:
+    """The largest Cook's distances in one line; None where there is only one cluster."""
+    if found is None:
+        return Finding("Influence", None, "there is only one cluster")
+    if len(found.parameters) == 0:
+        return Finding("Influence", None, "there is no coefficient to influence")
+    shown = ", ".join(f"{found.labels[k]} ({found.cook[k]:.2g})" for k in found.order[:3])
+    words = f"largest Cook's distances {shown}"
+    if found.failures:
+        lost = sum(number for _, number in found.failures)
+        return Finding("Influence", False, f"{words}; {lost} not defined", found.failures[0][0])
+    fine = bool(found.cook.max() < _FAR)
+    return Finding("Influence", fine, words, "" if fine else 'influence("exact"), and those data themselves')
+
+
+def of_uniformity(what: str, test: UniformityTest) -> Finding:
+    """A test of quantile residuals in one line."""
+    fine = test.pvalue >= _DOUBT if test.n > 0 else None
+    advice = "" if fine is not False else 'plot residuals("quantile") against covariates; other terms, or another link'
+    return Finding("Residuals", fine, f"{what}: {test}", advice)
+
+
+def _of_simulation(name: str, test: SimulationTest, advice: str) -> Finding:
+    if len(test.replicates) == 0:
+        return Finding(name, None, "no simulation could be made: " + "; ".join(reason for reason, _ in test.failures))
+    fine = test.pvalue >= _DOUBT
+    done = f"{len(test.replicates)} simulations" + (f" of {test.n_sim}; others failed" if test.failures else "")
+    words = f"ratio of observed to expected {test.ratio:.3g}, p = {test.pvalue:.3g} ({done})"
+    return Finding(name, fine, words, "" if fine else advice)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The quick checks of a fit.
+
+    Parameters
+    ----------
+    findings : tuple of Finding
+    seed : int
+        Gives the same numbers again.
+    """
+
+    findings: tuple[Finding, ...]
+    seed: int
+
+    @property
+    def fine(self) -> bool:
+        """Whether no check found anything."""
+        return all(finding.fine is not False for finding in self.findings)
+
+    def __str__(self) -> str:
+        names = max((len(finding.name) for finding in self.findings), default=0)
+        lines = [f"Diagnosis (seed {self.seed})"]
+        for finding in self.findings:
+            mark = {True: "ok  ", False: "LOOK", None: "-   "}[finding.fine]
+            text = finding.words + (f" -> {finding.advice}" if finding.advice else "")
+            start = f"{mark} {finding.name + ':':<{names + 2}}"
+            lines += textwrap.wrap(text, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+        return "\n".join(lines)

@@ -1,0 +1,454 @@
+"""What a result says of the fit: residuals, dispersion, influence, calibration, accuracy of the integrals."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
+
+from clusterglm.errors import AccuracyWarning, ClusterError, OptionError, check_option
+from clusterglm.fit.fixed_effects import FixedEffectsFit
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.inference.adequacy import (
+    Diagnosis,
+    Finding,
+    IntegrationCheck,
+    check_integration,
+    of_dispersion,
+    of_influence,
+    of_uniformity,
+    of_zeros,
+    quick_difference,
+)
+from clusterglm.inference.calibration import Calibration, calibrate
+from clusterglm.inference.dispersion import (
+    SimulationTest,
+    against_simulations,
+    at_best_intercepts,
+    at_modes,
+    is_binary,
+    pearson_sum,
+    refuse_binary,
+    refuse_other_than_counts,
+)
+from clusterglm.inference.influence import KINDS as DELETIONS
+from clusterglm.inference.influence import AnyFit, Influence, delete_clusters, deletion, positions
+from clusterglm.inference.quantile_residuals import (
+    conditional_ends,
+    marginal_ends,
+    randomised,
+    simulated,
+    uniformity,
+)
+from clusterglm.inference.replicates import Progress
+from clusterglm.inference.residuals import KINDS as OF_MEANS
+from clusterglm.inference.residuals import MarginalMoments, marginal_moments, marginal_residuals, residuals
+from clusterglm.model.arrays import Array
+from clusterglm.results.base import Result, Seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESIDUALS = (*OF_MEANS, "quantile", "simulated")
+
+_NOTABLE = 0.1  # units of log-likelihood that a coarse rule may be off without a word
+_ALL = slice(None)
+_SHORT = 20  # rows an intercept below which residuals of fixed effects are too small by what it took up
+
+
+class ClusterInfluence(Result):
+    """A result that can say what single clusters do to it."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def fit(self) -> AnyFit:
+            """The estimates."""
+
+    def influence(
+        self, kind: str = "one_step", clusters: ArrayLike | None = None, n_jobs: int = 1, progress: Progress = None
+    ) -> Influence:
+        """What the estimates would be without each cluster; without `cluster=`, without each row.
+
+        Parameters
+        ----------
+        kind : {"one_step", "exact"}
+            One Newton step from the estimates on the other clusters' likelihood, which is cheap and close unless the
+            cluster weighs a lot; or fitting again without the cluster, from the estimates.
+        clusters : array_like, optional
+            Labels of the clusters to delete, one at a time; by default all. Positions in the user's table where rows
+            are deleted.
+        n_jobs : int
+            Threads of "exact"; -1 for all processors.
+        progress : bool or callable, optional
+            Of "exact": True for a bar on the terminal, or a function of the clusters done and wanted.
+
+        Returns
+        -------
+        Influence
+            `table(sort=True)` has a row for each cluster: Cook's distance, the change of each parameter in standard
+            errors, and, with "exact", the likelihood displacement. Prints the largest.
+
+        Raises
+        ------
+        OptionError
+            On another kind, or labels that the fit has not seen.
+        ClusterError
+            When there is only one cluster.
+        """
+        check_option("kind", kind, DELETIONS)
+        model = deletion(self.fit, self.data, self.response)
+        if model.data.n_clusters < 2:
+            raise ClusterError("the influence of the only cluster", "two clusters or more", "cluster= of the fit")
+        return delete_clusters(model, kind, positions(clusters, model.data.labels), n_jobs, progress)
+
+
+class Diagnostics(ClusterInfluence):
+    """A result with a mean for each row, which can be held against the responses."""
+
+    # Residuals -------------------------------------------------------------------------------------------------------
+
+    def residuals(
+        self,
+        kind: str = "response",
+        intercepts: str | ArrayLike | None = None,
+        seed: Seed = None,
+        n_sim: int = 250,
+    ) -> pd.Series[float]:
+        """Residuals of the rows that were used.
+
+        Parameters
+        ----------
+        kind : {"response", "pearson", "deviance", "quantile", "simulated"}
+            Observed (share of successes, or count) minus mean; the same over its standard deviation; the signed root
+            of the row's deviance; randomised quantile residuals, standard normal if the model holds; or the rank of the
+            response among simulated ones, uniform on (0, 1) if the model holds. Case weights play no part in the last
+            two, which are nan where an infinite intercept leaves nothing to chance.
+        intercepts : {"conditional", "typical", "marginal"} or array_like, optional
+            The cluster's own intercept (for random effects its posterior mode), which has taken up part of the noise,
+            the more the smaller the cluster; zero, that of a typical cluster; for random effects "marginal", any
+            cluster's, averaged over its distribution; or a number, or one for each row in the order of the user's
+            table. By default "conditional" where clusters have intercepts, but for "simulated" residuals of random
+            effects "marginal": new intercepts are drawn. Residuals other than conditional ones are not independent
+            within clusters.
+        seed : int, SeedSequence or Generator, optional
+            For numpy's `default_rng`; the last two kinds are random.
+        n_sim : int
+            Simulated data sets for "simulated".
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the user's table.
+
+        Raises
+        ------
+        OptionError
+            On another kind or intercepts of another form; for marginal deviance residuals, and other marginal ones
+            where the moments of a count do not exist.
+
+        Warns
+        -----
+        AccuracyWarning
+            When averages over the intercept did not settle for some rows.
+
+        References
+        ----------
+        Dunn and Smyth, Journal of Computational and Graphical Statistics 5, 1996; for simulated ones, R's DHARMa.
+        """
+        check_option("kind", kind, RESIDUALS)
+        if intercepts is None:
+            intercepts = self._own if kind != "simulated" or not self._random else "marginal"
+        marginal = isinstance(intercepts, str) and self._at(intercepts) == "marginal"
+        if kind == "quantile":
+            values = self._quantile(None if marginal else self._eta_at(intercepts), np.random.default_rng(seed))
+        elif kind == "simulated":
+            values = self._ranks(None if marginal else self._eta_at(intercepts), n_sim, np.random.default_rng(seed))
+        elif not marginal:
+            values = residuals(kind, self.response, self._eta_at(intercepts), self.data.a, self.data.b)
+        elif kind == "deviance":
+            raise OptionError(
+                "deviance residuals over all clusters",
+                "a linear predictor for each row",
+                'kind="quantile" or "pearson"; or intercepts="conditional"',
+            )
+        else:
+            values = marginal_residuals(kind, self.response, self._moments, self.data.a, self.data.b)
+        return self._in_user_order(values, "residual")
+
+    @property
+    def _random(self) -> bool:
+        return isinstance(self.fit, RandomEffectsFit)
+
+    @property
+    def _own(self) -> str:
+        """The intercepts that belong to the rows."""
+        return "conditional" if "conditional" in self._named_intercepts() else "typical"
+
+    def _at(self, intercepts: str, argument: str = "intercepts") -> str:
+        named = list(self._named_intercepts())
+        return check_option(argument, intercepts, [*named, "marginal"] if self._random else named)
+
+    def _eta_at(self, intercepts: str | ArrayLike) -> Array:
+        """Linear predictor of the rows in cluster order."""
+        eta = np.empty(self.n_obs)
+        eta[np.argsort(self.data.row_index, kind="stable")] = self._link_at(None, intercepts)
+        return eta
+
+    @property
+    def _y(self) -> Array:
+        """Successes or counts, in cluster order."""
+        return np.asarray(np.rint(self.data.a / self.data.weights))
+
+    def _quantile(self, eta: Array | None, rng: np.random.Generator, rows: NDArray[np.int64] | slice = _ALL) -> Array:
+        """Quantile residuals of `rows`; those over all clusters without `eta`."""
+        y, trials, fit = self._y[rows], self.data.trials[rows], self.fit
+        if eta is not None or not isinstance(fit, RandomEffectsFit):
+            known = self._eta(0.0) if eta is None else eta
+            return randomised(conditional_ends(self.response, y, known[rows], trials), rng)
+        ends = marginal_ends(self.response, y, self._eta(0.0)[rows], trials, fit.distribution, float(fit.sigma))
+        _warn_unresolved(ends.unresolved)
+        return randomised(ends, rng)
+
+    def _ranks(self, eta: Array | None, n_sim: int, rng: np.random.Generator) -> Array:
+        if isinstance(n_sim, bool) or not isinstance(n_sim, int | np.integer) or n_sim < 1:
+            raise OptionError(f"n_sim={n_sim!r}", "a whole number, 1 or more", "n_sim=250")
+        u = simulated(self._y, self._draw_new if eta is None else lambda g: self._draw(eta, g), n_sim, rng)
+        return u if eta is None else np.where(np.isinf(eta), np.nan, u)
+
+    @cached_property
+    def _moments(self) -> MarginalMoments:
+        fit = self.fit
+        assert isinstance(fit, RandomEffectsFit)
+        moments = marginal_moments(self.response, self._eta(0.0), fit.distribution, float(fit.sigma))
+        _warn_unresolved(moments.unresolved)
+        return moments
+
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        """Responses of new clusters with the same rows; where intercepts are fixed, of the same clusters."""
+        fit = self.fit
+        if not isinstance(fit, RandomEffectsFit):
+            return self._draw(self._eta(self._intercepts()), rng)
+        intercepts = fit.sigma * fit.distribution.rvs(rng, self.n_clusters)
+        return self._draw(self._eta(intercepts), rng)
+
+    # Tests by simulation ---------------------------------------------------------------------------------------------
+
+    def dispersion_test(
+        self,
+        n_sim: int = 250,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+    ) -> SimulationTest:
+        """Test whether responses vary about their means as the family says, against simulations from the fit.
+
+        The statistic is the sum of squared Pearson residuals, at the clusters' intercepts where the model has them:
+        these are predicted (or, as fixed effects, estimated) anew from the responses of each simulation, so that
+        nothing is favoured; coefficients and sigma stay.
+
+        Parameters
+        ----------
+        n_sim : int
+            Simulations; those of random effects draw new intercepts.
+        seed : int or SeedSequence, optional
+            The same seed gives the same p-value whatever `n_jobs`. By default fresh, and reported.
+        n_jobs : int
+            Threads; -1 for all processors.
+        progress : bool or callable, optional
+            True for a bar on the terminal; or a function of the simulations done and wanted.
+
+        Returns
+        -------
+        SimulationTest
+            `ratio` above 1: more variation than the model has. Prints as a sentence.
+
+        Raises
+        ------
+        OptionError
+            For binary responses, which have no dispersion of their own.
+        """
+        refuse_binary(self.data, self.response)
+        fit, eta = self.fit, self._eta(0.0)
+        if isinstance(fit, RandomEffectsFit):
+            predictor = at_modes(fit)
+        elif isinstance(fit, FixedEffectsFit):
+            predictor = at_best_intercepts(fit.beta, self.response)
+        else:
+
+            def predictor(data: Any) -> Array:
+                return eta
+
+        statistic = pearson_sum(self.data, self.response, predictor)
+        name = "Sum of squared Pearson residuals"
+        return against_simulations(name, statistic, self._y, self._draw_new, n_sim, seed, n_jobs, progress)
+
+    def zero_inflation_test(
+        self,
+        n_sim: int = 250,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+    ) -> SimulationTest:
+        """Test whether counts are 0 as often as in simulations from the fit.
+
+        Parameters
+        ----------
+        n_sim, seed, n_jobs, progress
+            As in `dispersion_test`.
+
+        Returns
+        -------
+        SimulationTest
+            `ratio` above 1: more zeros than the model has. Overdispersed counts have more zeros too.
+
+        Raises
+        ------
+        OptionError
+            For binomial responses.
+        """
+        refuse_other_than_counts(self.response)
+        return against_simulations(
+            "Zeros",
+            lambda y: float(np.count_nonzero(y == 0.0)),
+            self._y,
+            self._draw_new,
+            n_sim,
+            seed,
+            n_jobs,
+            progress,
+        )
+
+    # Calibration -----------------------------------------------------------------------------------------------------
+
+    def calibration(self, groups: int = 10, kind: str | None = None, level: float = 0.95) -> Calibration:
+        """Observed against predicted means, of the data that were fitted.
+
+        Parameters
+        ----------
+        groups : int
+            Groups of ascending predictions with about equal numbers of rows.
+        kind : {"conditional", "marginal", "typical"}, optional
+            Predictions at the clusters' own intercepts, which have seen the responses; averages over all clusters
+            (random effects); or those of a typical cluster, an intercept of zero. By default "conditional" where
+            clusters have intercepts, otherwise "typical".
+        level : float
+            Coverage of the groups' intervals.
+
+        Returns
+        -------
+        Calibration
+            Groups with score intervals, slope and intercept of a recalibration in the model's link, Brier's score.
+
+        Raises
+        ------
+        OptionError
+            On another kind, or where marginal means do not exist.
+        """
+        own = self._own if kind is None else self._at(kind, "kind")
+        mean = self._moments.mean if own == "marginal" else self.response.mean(self._eta_at(own))
+        return calibrate(self.data, self.response, mean, own, groups, level)
+
+    # Overview --------------------------------------------------------------------------------------------------------
+
+    def check(self, seed: int | None = None, n_sim: int = 250) -> Diagnosis:
+        """The quick checks, a line each: integrals, dispersion, zeros, influence, quantile residuals.
+
+        Parameters
+        ----------
+        seed : int, optional
+            By default fresh, and reported.
+        n_sim : int
+            Simulations of each test.
+
+        Returns
+        -------
+        Diagnosis
+            Prints as a short report. Tests are read at a p-value of 0.01, for there are several; fewer than 200
+            simulations cannot reach it.
+        """
+        given = int(str(np.random.SeedSequence(seed).entropy))
+        first, second, third = np.random.SeedSequence(given).spawn(3)
+        findings = self._own_findings()
+        findings.append(self._dispersion_finding(n_sim, first))
+        if self.family == "poisson":
+            findings.append(of_zeros(self.zero_inflation_test(n_sim, second)))
+        alone = self.n_clusters < 2 and self.data.cluster_name is not None
+        findings.append(of_influence(None if alone else self.influence()))
+        findings.append(self._uniformity_finding(np.random.default_rng(third)))
+        return Diagnosis(tuple(findings), given)
+
+    def _own_findings(self) -> list[Finding]:
+        return []
+
+    def _dispersion_finding(self, n_sim: int, seed: np.random.SeedSequence) -> Finding:
+        if is_binary(self.data, self.response):
+            return Finding("Dispersion", None, "binary responses have none beside their mean")
+        return of_dispersion(self.dispersion_test(n_sim, seed))
+
+    def _uniformity_finding(self, rng: np.random.Generator) -> Finding:
+        if not self._random and self._own == "conditional" and self.n_obs < _SHORT * self.n_clusters:
+            words = f"not tested: an intercept for every {self.n_obs / self.n_clusters:.3g} rows takes up their noise"
+            return Finding("Residuals", None, words)
+        if not self._random:
+            return of_uniformity("quantile residuals", uniformity(ndtr(self._quantile(self._eta_at(self._own), rng))))
+        rows = self.data.starts[:-1] + rng.integers(0, np.diff(self.data.starts))  # others depend on these
+        z = self._quantile(None, rng, rows)
+        return of_uniformity("marginal quantile residuals, one row of each cluster", uniformity(ndtr(z)))
+
+
+class RandomEffectsDiagnostics(Diagnostics):
+    """A result whose likelihood is an integral."""
+
+    def integration_check(self) -> IntegrationCheck:
+        """Compare the quadrature that was used with an accurate one, at the estimates.
+
+        Returns
+        -------
+        IntegrationCheck
+            Differences of the log-likelihood, in all and of the worst cluster, and how far the parameters would move,
+            in standard errors. Prints as a sentence with advice. Costs a few evaluations of the likelihood.
+
+        Warns
+        -----
+        AccuracyWarning
+            When the integrals were not accurate enough.
+        """
+        found = self._integration_checked
+        if not found.adequate:
+            warnings.warn(str(found), AccuracyWarning, stacklevel=2)
+        return found
+
+    @cached_property
+    def _integration_checked(self) -> IntegrationCheck:
+        assert isinstance(self.fit, RandomEffectsFit)
+        return check_integration(self.fit, self.data)
+
+    @cached_property
+    def _integration_hint(self) -> str:
+        """A note for the summary, from one evaluation without derivatives; empty where there is nothing to say."""
+        assert isinstance(self.fit, RandomEffectsFit)
+        apart = quick_difference(self.fit, self.data)
+        if not abs(apart) > _NOTABLE:
+            return ""
+        return (
+            f"Nine adaptive nodes change the log-likelihood by {-apart:+.2g} at these estimates: integration_check() "
+            'says what that does to them; quadrature="auto" avoids it.'
+        )
+
+    def _own_findings(self) -> list[Finding]:
+        found = self._integration_checked
+        return [Finding("Integration", found.adequate, str(found))]
+
+
+def _warn_unresolved(rows: int) -> None:
+    if rows > 0:
+        warnings.warn(
+            f"averages over the intercept's distribution did not settle to 1e-10 in {rows} rows",
+            AccuracyWarning,
+            stacklevel=4,
+        )

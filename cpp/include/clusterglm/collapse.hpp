@@ -99,9 +99,9 @@ class CollapsedClusters {
         sum.value += reduce(value);
         integral.write(clusters + first, std::min(count - first, kLanes), value, modes, out);
         if (order_ == 0) return;
-        const Pack excess = psi_.score(0) - a;
+        const Pack excess = clusterglm::load(psi_.score()) - a;
         store(&excess_[first], excess);
-        const Pack score_sigma = weight * psi_.score(1);
+        const Pack score_sigma = weight * clusterglm::load(psi_.score() + kLanes);
         sum.score[p_] += reduce(score_sigma);
         for (int l = 0; out.scores && l < kLanes && first + l < count; ++l) out.scores[clusters[first + l] * (p_ + 1) + p_] = score_sigma[l];
         if (order_ == 1) return;

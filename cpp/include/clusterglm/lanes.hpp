@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && !defined(CLUSTERGLM_NO_CLONES)
 #define CLUSTERGLM_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
@@ -29,12 +28,10 @@ inline constexpr int kLanes = 4;
 // Arrays over nodes, rows or parameters are padded to whole packs.
 constexpr int padded(int count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
-CLUSTERGLM_INLINE Pack load(const double* from) {
-    Pack x;
-    std::memcpy(&x, from, sizeof x);
-    return x;
-}
-CLUSTERGLM_INLINE void store(double* to, Pack x) { std::memcpy(to, &x, sizeof x); }
+// Not by memcpy, which might write anything: compilers would fetch every pointer again after every store.
+using PackInArray = double __attribute__((vector_size(32), aligned(8)));
+CLUSTERGLM_INLINE Pack load(const double* from) { return *reinterpret_cast<const PackInArray*>(from); }
+CLUSTERGLM_INLINE void store(double* to, Pack x) { *reinterpret_cast<PackInArray*>(to) = x; }
 CLUSTERGLM_INLINE Pack all(double x) { return Pack{x, x, x, x}; }
 CLUSTERGLM_INLINE double reduce(Pack x) { return (x[0] + x[2]) + (x[1] + x[3]); }
 

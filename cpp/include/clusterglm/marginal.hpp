@@ -53,13 +53,15 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
         highest = q > highest ? q : highest;
     }
     const V top = greatest<V>(highest);
-    nodes.active.clear();
+    int active = 0;
     for (int k = 0; k < nodes.size; k += kLanes) {
         const Pack d = load(nodes.q + k) - top, share = d > all(-690.0) ? lanes::exp(d) : Pack{};
         store(nodes.pi + k, share);
         sum += share;
-        if (reduce(share) > 1e-22) nodes.active.push_back(k);
+        nodes.active[active] = k;
+        active += reduce(share) > 1e-22;
     }
+    nodes.actives = active;
     const V total = gather<V>(sum);
     out.value = top + lanes::log(total);
     if constexpr (Adaptive) out.value += 0.5 * 0.69314718055994530942 + lanes::log(omega), out.omega = omega;
@@ -67,7 +69,7 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
 
     const Pack scale = spread(1.0 / total);
     Pack A{}, B{}, M0{}, M1{}, M2{}, mean{}, P0{}, P1{}, outer{};
-    for (int k : nodes.active) {
+    for (int k : nodes.weighty()) {
         const Pack pi = load(nodes.pi + k) * scale, zero{};
         const auto counts = pi > zero;  // where it does not, S1 and S2 may be too large to square
         const auto valid = [&](const double* field) { return counts ? load(field + k) : Pack{}; };
@@ -82,9 +84,7 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
             const Pack g_ss = load(nodes.a2 + k) + valid(nodes.m2) * S1 + m1 * m1 * S2;
             const Pack first = pi * g_s, second = pi * (g_ss + g_s * g_s), P = first * rS1 + pi * (m1 * r * S2 + valid(nodes.r1) * S1);
             store(nodes.g_s + k, g_s);
-            store(nodes.c_g_s + k, c * g_s);
             store(nodes.pi_m1 + k, pi * m1);
-            store(nodes.pi_c_m1 + k, pi * c * m1);
             A += first, B += first * c;
             M0 += second, M1 += second * c, M2 += second * c * c;
             P0 += P, P1 += P * c;
@@ -112,7 +112,7 @@ struct RowMoments {
 template <bool Adaptive, bool Cross, class V>
 CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G, const double* H, double* pi_G) {
     Pack mean{}, P0{}, P1{}, diagonal{}, sigma{};
-    for (int k : nodes.active) {
+    for (int k : nodes.weighty()) {
         const Pack pi = load(nodes.pi + k), g = load(G + k), h = load(H + k), w = pi * g;
         store(pi_G + k, w);
         mean += w;
@@ -120,8 +120,8 @@ CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G,
         sigma += load(nodes.pi_r + k) * h;
         if constexpr (Cross) sigma += load(nodes.rS1 + k) * w;
         if constexpr (Adaptive) {
-            P0 += load(nodes.g_s + k) * w + load(nodes.pi_m1 + k) * h;
-            P1 += load(nodes.c_g_s + k) * w + load(nodes.pi_c_m1 + k) * h;
+            const Pack P = load(nodes.g_s + k) * w + load(nodes.pi_m1 + k) * h;
+            P0 += P, P1 += load(nodes.c + k) * P;
         }
     }
     return {gather<V>(mean), gather<V>(P0), gather<V>(P1), gather<V>(diagonal), gather<V>(sigma)};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "lanes.hpp"
@@ -28,15 +29,15 @@ struct Nodes {
     std::vector<double> memory;
     double *c, *log_weight;                                        // of the rule
     double *s, *m, *E, *m1, *m2, *r, *r1, *v, *a, *a1, *a2;        // where they lie
-    double *q, *pi, *S1, *S2, *g_s, *rS1, *c_g_s, *pi_m1, *pi_c_m1, *pi_r;  // what they hold
-    std::vector<int> active;                                       // first nodes of the packs that carry weight
+    double *q, *pi, *S1, *S2, *g_s, *rS1, *pi_m1, *pi_r;  // what they hold
+    std::vector<int> active;  // first nodes of the packs that carry weight, of which there are
+    int actives = 0;
 
-    Nodes(int nodes, int copies) : count(nodes), size(padded(nodes * copies)), memory(static_cast<std::size_t>(23) * size) {
+    Nodes(int nodes, int copies) : count(nodes), size(padded(nodes * copies)), memory(static_cast<std::size_t>(21) * size), active(size / kLanes) {
         double** fields[] = {&c, &log_weight, &s,  &m, &E,  &m1, &m2,  &r,   &r1,    &v,     &a,      &a1,
-                             &a2, &q,         &pi, &S1, &S2, &g_s, &rS1, &c_g_s, &pi_m1, &pi_c_m1, &pi_r};
+                             &a2, &q,         &pi, &S1, &S2, &g_s, &rS1, &pi_m1, &pi_r};
         double* next = memory.data();
         for (double** field : fields) *field = next, next += size;
-        active.reserve(size / kLanes);
     }
     Nodes(const Rule& rule, int copies) : Nodes(rule.count, copies) {
         for (int k = 0; k < size; ++k) {
@@ -47,6 +48,8 @@ struct Nodes {
     }
     Nodes(const Nodes&) = delete;
     Nodes& operator=(const Nodes&) = delete;
+
+    std::span<const int> weighty() const { return {active.data(), static_cast<std::size_t>(actives)}; }
 
     CLUSTERGLM_INLINE void locate(const LocationMap& map, double sigma) {
         map.nodes(s, size, sigma, {m, m1, m2, r, r1, v, a, a1, a2});

@@ -19,8 +19,8 @@ class Psi {
         else run<false>(start, order);
     }
 
-    Pack score(int j) const { return load(z_.score + j * kLanes); }
-    // The Hessian's n + 1 rows, one after another, whole.
+    const double* score() const { return z_.score; }  // n + 1 packs
+    // Its n + 1 rows, one after another, whole.
     const double* hessian() const { return matrix_.data(); }
 
    private:
@@ -91,7 +91,7 @@ class Psi {
                 if constexpr (Adaptive) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
                 if (j < n) {
                     const double *left = pi_G + j * size, *right = G + L / kLanes * size;
-                    for (int k : nodes.active) sum += load(left + k) * load(right + k);
+                    for (int k : nodes.weighty()) sum += load(left + k) * load(right + k);
                 }
                 store(row + L, sum);
                 store(M + L * N + J, sum);

@@ -12,10 +12,12 @@ namespace clusterglm {
 template <class R>
 class ShortClusters {
    public:
+    static constexpr int kMostRows = 64;
+
     ShortClusters(const Problem& problem, const LocationMap& map, const Rule& rule, const double* theta, int order)
         : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, theta[problem.p], problem.unit),
           nothing_(p_, 0.0), score_(static_cast<std::size_t>(p_ + 1) * kLanes),
-          hessian_(static_cast<std::size_t>(p_ + 1) * (p_ + 2) / 2 * kLanes) {}
+          theta_(score_.size()), hessian_(score_.size() * (p_ + 1)) {}
 
     CLUSTERGLM_INLINE void begin() {
         value_ = Pack{};
@@ -47,10 +49,9 @@ class ShortClusters {
 
     CLUSTERGLM_INLINE void end(Sum& sum) const {
         sum.value += reduce(value_);
-        const double* entry = hessian_.data();
-        for (int r = 0; r <= p_; ++r) {
-            sum.score[r] += reduce(clusterglm::load(&score_[r * kLanes]));
-            for (int s = 0; s <= r; ++s, entry += kLanes) sum.hessian[r * sum.stride + s] += reduce(clusterglm::load(entry));
+        for (int s = 0; s <= p_; ++s) {
+            sum.score[s] += reduce(clusterglm::load(&score_[s * kLanes]));
+            for (int r = s; r <= p_; ++r) sum.hessian[r * sum.stride + s] += reduce(clusterglm::load(&hessian_[(s * (p_ + 1) + r) * kLanes]));
         }
     }
 
@@ -61,8 +62,8 @@ class ShortClusters {
     Psi<R> psi_;
     std::vector<double> nothing_;  // a row of X that is not there
     Pack value_{};
-    std::vector<double> score_, hessian_;    // sums of the block: packs, and of the Hessian its lower triangle
-    std::vector<double> x_, Mx_, theta_;     // packs: columns of X, of M X, and the clusters' scores
+    // Packs: the block's score, the clusters' own, the block's Hessian by columns from the diagonal on, and the columns of X.
+    std::vector<double> score_, theta_, hessian_, x_;
 
     // Rows and the columns of X; clusters come in order of size.
     CLUSTERGLM_INLINE void load_rows(const std::int64_t (&cluster)[kLanes]) {
@@ -73,8 +74,7 @@ class ShortClusters {
         rows.resize(n);
         rows.common = static_cast<int>(end[0] - start[0]);
         if (x_.size() < static_cast<std::size_t>(n) * p_ * kLanes)
-            for (auto* v : {&x_, &Mx_}) v->resize(static_cast<std::size_t>(n) * p_ * kLanes);
-        theta_.resize(static_cast<std::size_t>(p_ + 1) * kLanes);
+            x_.resize(static_cast<std::size_t>(n) * p_ * kLanes);
         for (int j = 0; j < n; ++j) {
             const double* x[kLanes];
             Pack a{}, b{}, eta{};
@@ -94,33 +94,42 @@ class ShortClusters {
         rows.finish();
     }
 
-    // X' score and X' M X, M the Hessian in psi.
     CLUSTERGLM_INLINE void add_derivatives(Pack weight) {
-        const int n = psi_.integral.rows.n, width = n * kLanes, full = width + kLanes;
-        const double *x = x_.data(), *M = psi_.hessian(), *last = M + n * full;
-        double *theta = theta_.data(), *score = score_.data(), *hessian = hessian_.data(), *Mx = Mx_.data();
-        for (int r = 0; r <= p_; ++r) {
-            Pack sum = r < p_ ? Pack{} : psi_.score(n);
-            for (int j = 0; r < p_ && j < n; ++j) sum += clusterglm::load(x + r * width + j * kLanes) * psi_.score(j);
-            sum *= weight;
-            store(theta + r * kLanes, sum);
-            store(score + r * kLanes, clusterglm::load(score + r * kLanes) + sum);
+        switch (psi_.integral.rows.n) {
+            case 1: return add_products<1>(weight);
+            case 2: return add_products<2>(weight);
+            case 3: return add_products<3>(weight);
+            case 4: return add_products<4>(weight);
+            case 5: return add_products<5>(weight);
+            case 6: return add_products<6>(weight);
+            default: return add_products<0>(weight);
         }
-        if (order_ < 2) return;
-        for (int r = 0; r < p_; ++r)
-            for (int j = 0; j < n; ++j) store(Mx + r * width + j * kLanes, weight * dot(x + r * width, M + j * full, n));
-        for (int r = 0; r < p_; ++r)
-            for (int s = 0; s <= r; ++s, hessian += kLanes)
-                store(hessian, clusterglm::load(hessian) + dot(x + r * width, Mx + s * width, n));
-        for (int s = 0; s < p_; ++s, hessian += kLanes)
-            store(hessian, clusterglm::load(hessian) + weight * dot(x + s * width, last, n));
-        store(hessian, clusterglm::load(hessian) + weight * clusterglm::load(last + width));
     }
 
-    static CLUSTERGLM_INLINE Pack dot(const double* x, const double* y, int n) {
-        Pack sum{};
-        for (int j = 0; j < n; ++j) sum += clusterglm::load(x + j * kLanes) * clusterglm::load(y + j * kLanes);
-        return sum;
+    // X' score and X' M X, M the Hessian in psi, column by column. N: rows if the compiler is to know, or 0.
+    template <int N>
+    CLUSTERGLM_INLINE void add_products(Pack weight) {
+        const int n = N > 0 ? N : psi_.integral.rows.n, width = n * kLanes, q = p_ + 1;
+        const double *x = x_.data(), *M = psi_.hessian(), *last = M + n * (width + kLanes);
+        const auto dot = [n](const Pack* left, const double* right) {
+            Pack sum{};
+            for (int j = 0; j < n; ++j) sum += left[j] * clusterglm::load(right + j * kLanes);
+            return sum;
+        };
+        const auto add = [](double* to, Pack y) { store(to, clusterglm::load(to) + y); };
+        for (int s = 0; s <= p_; ++s) {
+            Pack column[N > 0 ? N : kMostRows], M_column[N > 0 ? N : kMostRows];
+            for (int j = 0; s < p_ && j < n; ++j) column[j] = clusterglm::load(x + s * width + j * kLanes);
+            const Pack theta = weight * (s < p_ ? dot(column, psi_.score()) : clusterglm::load(psi_.score() + width));
+            store(&theta_[s * kLanes], theta);
+            add(&score_[s * kLanes], theta);
+            if (order_ < 2) continue;
+            double* to = &hessian_[(s * q + s) * kLanes];
+            if (s < p_)
+                for (int j = 0; j < n; ++j) M_column[j] = weight * dot(column, M + j * (width + kLanes));
+            for (int r = s; r < p_; ++r, to += kLanes) add(to, dot(M_column, x + r * width));
+            add(to, weight * (s < p_ ? dot(column, last) : clusterglm::load(last + width)));
+        }
     }
 };
 

@@ -246,6 +246,40 @@ Result without_clusters(const Problem& problem, const Values& beta, int order, i
     return out;
 }
 
+// Everything the core says of the clusters `chosen`: value, score, Hessian, and per cluster value, score, intercept and mode.
+template <class R>
+Values everything(const Problem& problem, const LocationMap& map, const Rule& rule, const std::vector<std::int64_t>& chosen) {
+    const std::int64_t m = problem.clusters;
+    const int q = problem.p + 1;
+    Values modes(m), values(m), scores(m * q), posterior(3 * m), out(1 + q + q * q);
+    Sum sum(q);
+    evaluate<R>(problem, map, rule, kTheta.data(), 2, Selection{chosen.data(), static_cast<std::int64_t>(chosen.size())}, modes.data(),
+                PerCluster{values.data(), scores.data(), posterior.data()}, 1, sum, [] { return false; });
+    out[0] = sum.value;
+    std::copy_n(sum.score.begin(), q, &out[1]);
+    sum.copy_hessian(&out[1 + q]);
+    for (const Values& more : {values, scores, posterior, modes}) out.insert(out.end(), more.begin(), more.end());
+    return out;
+}
+
+// Clusters share lanes with others of another size, with none, or with a copy of themselves: it must not matter to any of them.
+template <class R>
+void test_company(bool counts, bool unit, const LocationMap& map, const Rule& rule, const std::string& what) {
+    for (const std::vector<int>& sizes : {std::vector<int>{5}, {1, 2}, {3, 3, 3, 3, 3}, {7, 1, 4, 2, 2, 9, 5, 30, 1, 3, 6}}) {
+        const Data data(sizes, counts, unit);
+        const Problem problem = data.problem(unit);
+        std::vector<std::int64_t> together;
+        Values apart;
+        for (std::int64_t i = 0; i < problem.clusters; i += 1 + (i == 2)) {  // cluster 3 stays out
+            together.push_back(i);
+            const Values one = everything<R>(problem, map, rule, {i});
+            apart.resize(one.size());
+            for (std::size_t k = 0; k < one.size(); ++k) apart[k] += one[k];
+        }
+        check_close(everything<R>(problem, map, rule, together), apart, 1e-11, what + ", company of " + std::to_string(sizes.size()));
+    }
+}
+
 // Score and Hessian against central differences of fourth order of value and score. The step cannot be short: a mode is
 // known to 1e-9, which leaves noise of that size in the value of a coarse rule.
 void check_derivatives(const std::function<Result(const Values&, int)>& function, const Values& theta, const std::string& what) {
@@ -304,6 +338,8 @@ void test_response(const ResponseCase& response, const std::vector<DistributionC
                 const auto by = [&](const Problem& of, const Rule& rule) {
                     return [&](const Values& theta, int order) { return marginal<R>(of, map, rule, theta, order); };
                 };
+                test_company<R>(response.counts, unit, map, five, where + ", 5 nodes");
+                test_company<R>(response.counts, unit, map, coarse, where + ", fixed nodes");
                 check_derivatives(by(problem, laplace), kTheta, where + ", Laplace");
                 check_derivatives(by(problem, five), kTheta, where + ", 5 nodes");
                 check_derivatives(by(problem, coarse), kTheta, where + ", fixed nodes");

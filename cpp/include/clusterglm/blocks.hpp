@@ -17,6 +17,13 @@ struct Selection {
     std::int64_t operator[](std::int64_t i) const { return clusters ? clusters[i] : i; }
 };
 
+// Optional results per cluster; null where not wanted.
+struct PerCluster {
+    double* values = nullptr;      // clusters: weighted log-likelihood
+    double* scores = nullptr;      // clusters x q: its score
+    double* posterior = nullptr;   // clusters x 3: mean and standard deviation of the intercept, weight of the outermost nodes
+};
+
 // Borders of blocks with at most 128 clusters and, unless one cluster is larger, about 4,096 rows.
 inline std::vector<std::int64_t> block_borders(const Problem& problem, const Selection& selection) {
     constexpr std::int64_t kClusters = 128, kRows = 4096;

@@ -2,8 +2,8 @@
 // and the attribute that compiles a function once for each generation of x86 and picks one when the library is loaded.
 #pragma once
 #include <bit>
+#include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && !defined(CLUSTERGLM_NO_CLONES)
 #define CLUSTERGLM_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
@@ -21,20 +21,47 @@ namespace clusterglm {
 
 using Pack = double __attribute__((vector_size(32)));
 using PackBits = std::uint64_t __attribute__((vector_size(32)));
+using PackMask = decltype(Pack{} < Pack{});
 
 inline constexpr int kLanes = 4;
 
 // Arrays over nodes, rows or parameters are padded to whole packs.
 constexpr int padded(int count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
-CLUSTERGLM_INLINE Pack load(const double* from) {
-    Pack x;
-    std::memcpy(&x, from, sizeof x);
-    return x;
-}
-CLUSTERGLM_INLINE void store(double* to, Pack x) { std::memcpy(to, &x, sizeof x); }
+// Not by memcpy, which might write anything: compilers would fetch every pointer again after every store.
+using PackInArray = double __attribute__((vector_size(32), aligned(8)));
+CLUSTERGLM_INLINE Pack load(const double* from) { return *reinterpret_cast<const PackInArray*>(from); }
+CLUSTERGLM_INLINE void store(double* to, Pack x) { *reinterpret_cast<PackInArray*>(to) = x; }
 CLUSTERGLM_INLINE Pack all(double x) { return Pack{x, x, x, x}; }
 CLUSTERGLM_INLINE double reduce(Pack x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+
+// What lanes are. A quantity V of one cluster is a double, and lanes run over its rows or nodes; of four clusters at once it is a
+// Pack, and every lane is a cluster. Arrays of V are arrays of doubles, so that one loop over packs serves both.
+template <class V>
+inline constexpr int kWidth = sizeof(V) / sizeof(double);
+
+template <class V>
+CLUSTERGLM_INLINE V get(const double* from, int i) {
+    if constexpr (kWidth<V> == 1) return from[i];
+    else return load(from + i * kLanes);
+}
+// The sum over lanes that belong to one cluster.
+template <class V>
+CLUSTERGLM_INLINE V gather(Pack x) {
+    if constexpr (kWidth<V> == 1) return reduce(x);
+    else return x;
+}
+// The greatest of them.
+template <class V>
+CLUSTERGLM_INLINE V greatest(Pack x) {
+    if constexpr (kWidth<V> > 1) return x;
+    const double left = x[0] > x[1] ? x[0] : x[1], right = x[2] > x[3] ? x[2] : x[3];
+    return V{} + (left > right ? left : right);
+}
+CLUSTERGLM_INLINE Pack spread(double x) { return all(x); }
+CLUSTERGLM_INLINE Pack spread(Pack x) { return x; }
+CLUSTERGLM_INLINE double lane(double x, int) { return x; }
+CLUSTERGLM_INLINE double lane(Pack x, int l) { return x[l]; }
 
 namespace lanes {
 
@@ -50,6 +77,20 @@ struct BitsOf<Pack> {
 };
 template <class V>
 using Bits = typename BitsOf<V>::type;
+
+template <class V>
+CLUSTERGLM_INLINE V magnitude(V x) {
+    return std::bit_cast<V>(std::bit_cast<Bits<V>>(x) & ~(std::uint64_t{1} << 63));
+}
+template <class V>
+CLUSTERGLM_INLINE auto finite(V x) {
+    return x - x == V{};
+}
+CLUSTERGLM_INLINE bool every(bool mask) { return mask; }
+CLUSTERGLM_INLINE bool every(PackMask mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) != 0; }
+
+CLUSTERGLM_INLINE double sqrt(double x) { return std::sqrt(x); }
+CLUSTERGLM_INLINE Pack sqrt(Pack x) { return Pack{std::sqrt(x[0]), std::sqrt(x[1]), std::sqrt(x[2]), std::sqrt(x[3])}; }
 
 // exp(x), under 2 ulp for |x| <= 708; arguments beyond are clamped there. V is double or Pack, here and below.
 template <class V>

@@ -1,17 +1,23 @@
 // Where a random intercept lies: m(s, sigma) with log-density a(s) on the scale s of integration, and derivatives
 // (notation of the design's numerics page). The engine sees only this interface, so a distribution is one small file.
 #pragma once
+#include <array>
+#include <bit>
 #include <cmath>
+
+#include "lanes.hpp"
 
 namespace clusterglm {
 
 // m and derivatives in s; r = dm/dsigma and derivatives in s; v = d2m/dsigma2 likewise; a = log-density and derivatives.
-struct Location {
-    double m, m1, m2, m3, m4;
-    double r, r1, r2, r3;
-    double v, v1, v2;
-    double a, a1, a2, a3, a4;
+template <class V>
+struct LocationOf {
+    V m, m1, m2, m3, m4;
+    V r, r1, r2, r3;
+    V v, v1, v2;
+    V a, a1, a2, a3, a4;
 };
+using Location = LocationOf<double>;
 
 // The same at many nodes, as arrays; only what a node needs.
 struct NodeLocations {
@@ -22,10 +28,18 @@ class LocationMap {
    public:
     virtual ~LocationMap() = default;
     virtual Location at(double s, double sigma) const = 0;
+    virtual void at(const Pack& s, double sigma, LocationOf<Pack>& out) const = 0;
     virtual void nodes(const double* s, int count, double sigma, const NodeLocations& out) const = 0;
     virtual bool log_concave() const = 0;        // then a cluster's integrand has one mode for log-concave responses
     virtual double scan_point(double u) const = 0;  // maps an even grid in u to points worth a look for other modes
 };
+
+CLUSTERGLM_INLINE Location locate(const LocationMap& map, double s, double sigma) { return map.at(s, sigma); }
+CLUSTERGLM_INLINE LocationOf<Pack> locate(const LocationMap& map, Pack s, double sigma) {
+    LocationOf<Pack> at;
+    map.at(s, sigma, at);
+    return at;
+}
 
 // log f and its first four derivatives.
 struct LogDensity {
@@ -52,6 +66,13 @@ class LocationMapOf : public LocationMap {
         }
     }
     Location at(double s, double sigma) const override { return static_cast<const Map&>(*this).locate(s, sigma); }
+    void at(const Pack& s, double sigma, LocationOf<Pack>& out) const override {
+        constexpr int kFields = sizeof(Location) / sizeof(double);
+        for (int l = 0; l < kLanes; ++l) {
+            const auto fields = std::bit_cast<std::array<double, kFields>>(static_cast<const Map&>(*this).locate(s[l], sigma));
+            for (int i = 0; i < kFields; ++i) reinterpret_cast<Pack*>(&out)[i][l] = fields[i];
+        }
+    }
 };
 
 // s is standard normal and T = F^-1 o Phi. With ell = log f, T1 = phi(s)/f(T) and the rest follows by differentiating T1.

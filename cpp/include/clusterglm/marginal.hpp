@@ -1,10 +1,13 @@
-// One cluster's integral: value, score and exact Hessian of the quadrature rule's own approximation (design's numerics page).
+// The integral of one cluster, or of four: value, score and exact Hessian of the quadrature rule's own approximation (design's
+// numerics page).
 //
 // Everything is built in a small space first: psi = (eta_1..eta_n, sigma) for clusters of few rows, theta = (beta, sigma) for
 // long ones. In either, the derivatives need only a few vectors (Vectors below), one full-rank sum over nodes and a diagonal.
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <optional>
 #include <vector>
 
 #include "blocks.hpp"
@@ -13,15 +16,16 @@
 namespace clusterglm {
 
 // Scalars of a cluster that no longer depend on rows.
+template <class V>
 struct NodeMoments {
-    double value;              // log of the integral
-    double omega;              // 1/sqrt(-g_ss) at the mode; 0 for a fixed rule
-    double A, B, M0, M1, M2;   // sum pi g_s, sum pi c g_s, sum pi c^r (g_ss + g_s^2)
-    double CU, CD, DD;         // coefficients of s_tt, of D_t and of D D'
-    double mean_sigma, P0_sigma, P1_sigma, outer_sigma;  // entries of sigma: sum pi g_t, the P vectors, sum pi (g_t g_t' + g_tt)
+    V value;              // log of the integral
+    V omega;              // 1/sqrt(-g_ss) at the mode; 0 for a fixed rule
+    V A, B, M0, M1, M2;   // sum pi g_s, sum pi c g_s, sum pi c^r (g_ss + g_s^2)
+    V CU, CD, DD;         // coefficients of s_tt, of D_t and of D D'
+    V mean_sigma, P0_sigma, P1_sigma, outer_sigma;  // entries of sigma: sum pi g_t, the P vectors, sum pi (g_t g_t' + g_tt)
 };
 
-// The vectors of a cluster in psi or theta space, sigma last.
+// The vectors of psi or theta space, sigma last: arrays of doubles, or of packs.
 struct Vectors {
     int size = 0;
     std::vector<double> memory;
@@ -39,28 +43,33 @@ struct Vectors {
     }
 };
 
-// Softmax of q into pi, the list of groups that carry weight, and the moments over nodes.
-template <bool Adaptive>
-CLUSTERGLM_INLINE NodeMoments node_moments(const Rule& rule, Nodes& nodes, const Mode& mode, double omega, int order) {
-    NodeMoments out{};
-    double top = nodes.q[0];
-    for (int k = 1; k < nodes.size; ++k) top = std::max(top, nodes.q[k]);
-    double total = 0.0;
-    nodes.active.clear();
+// Softmax of q into pi, the list of packs that carry weight, and the moments over nodes.
+template <bool Adaptive, class V>
+CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode, V omega, int order) {
+    NodeMoments<V> out{};
+    Pack highest = load(nodes.q), sum{};
+    for (int k = kLanes; k < nodes.size; k += kLanes) {
+        const Pack q = load(nodes.q + k);
+        highest = q > highest ? q : highest;
+    }
+    const V top = greatest<V>(highest);
+    int active = 0;
     for (int k = 0; k < nodes.size; k += kLanes) {
         const Pack d = load(nodes.q + k) - top, share = d > all(-690.0) ? lanes::exp(d) : Pack{};
         store(nodes.pi + k, share);
-        const double group = reduce(share);
-        total += group;
-        if (group > 1e-22) nodes.active.push_back(k);
+        sum += share;
+        nodes.active[active] = k;
+        active += reduce(share) > 1e-22;
     }
-    out.value = top + std::log(total);
-    if constexpr (Adaptive) out.value += 0.5 * 0.69314718055994530942 + std::log(omega), out.omega = omega;
+    nodes.actives = active;
+    const V total = gather<V>(sum);
+    out.value = top + lanes::log(total);
+    if constexpr (Adaptive) out.value += 0.5 * 0.69314718055994530942 + lanes::log(omega), out.omega = omega;
     if (order == 0) return out;
 
-    const double scale = 1.0 / total;
+    const Pack scale = spread(1.0 / total);
     Pack A{}, B{}, M0{}, M1{}, M2{}, mean{}, P0{}, P1{}, outer{};
-    for (int k : nodes.active) {
+    for (int k : nodes.weighty()) {
         const Pack pi = load(nodes.pi + k) * scale, zero{};
         const auto counts = pi > zero;  // where it does not, S1 and S2 may be too large to square
         const auto valid = [&](const double* field) { return counts ? load(field + k) : Pack{}; };
@@ -71,24 +80,22 @@ CLUSTERGLM_INLINE NodeMoments node_moments(const Rule& rule, Nodes& nodes, const
         mean += pi * rS1;
         outer += pi * (rS1 * rS1 + r * r * S2 + load(nodes.v + k) * S1);
         if constexpr (Adaptive) {
-            const Pack c = load(rule.c.data() + k), m1 = valid(nodes.m1), g_s = load(nodes.a1 + k) + m1 * S1;
+            const Pack c = load(nodes.c + k), m1 = valid(nodes.m1), g_s = load(nodes.a1 + k) + m1 * S1;
             const Pack g_ss = load(nodes.a2 + k) + valid(nodes.m2) * S1 + m1 * m1 * S2;
             const Pack first = pi * g_s, second = pi * (g_ss + g_s * g_s), P = first * rS1 + pi * (m1 * r * S2 + valid(nodes.r1) * S1);
             store(nodes.g_s + k, g_s);
-            store(nodes.c_g_s + k, c * g_s);
             store(nodes.pi_m1 + k, pi * m1);
-            store(nodes.pi_c_m1 + k, pi * c * m1);
             A += first, B += first * c;
             M0 += second, M1 += second * c, M2 += second * c * c;
             P0 += P, P1 += P * c;
         }
     }
-    out.mean_sigma = reduce(mean);
-    out.outer_sigma = reduce(outer);
+    out.mean_sigma = gather<V>(mean);
+    out.outer_sigma = gather<V>(outer);
     if constexpr (Adaptive) {
-        const double omega2 = omega * omega, omega3 = omega2 * omega;
-        out.A = reduce(A), out.B = reduce(B), out.M0 = reduce(M0), out.M1 = reduce(M1), out.M2 = reduce(M2);
-        out.P0_sigma = reduce(P0), out.P1_sigma = reduce(P1);
+        const V omega2 = omega * omega, omega3 = omega2 * omega;
+        out.A = gather<V>(A), out.B = gather<V>(B), out.M0 = gather<V>(M0), out.M1 = gather<V>(M1), out.M2 = gather<V>(M2);
+        out.P0_sigma = gather<V>(P0), out.P1_sigma = gather<V>(P1);
         out.CD = 0.5 * (omega2 + out.B * omega3);
         out.CU = out.A + out.CD * mode.g_sss;
         out.DD = 0.5 * omega2 * omega2 + 0.75 * out.B * omega3 * omega2;
@@ -97,14 +104,15 @@ CLUSTERGLM_INLINE NodeMoments node_moments(const Rule& rule, Nodes& nodes, const
 }
 
 // What one row adds: sums over nodes of its G and H.
+template <class V>
 struct RowMoments {
-    double mean, P0, P1, diagonal, sigma;  // sum pi G, its P entries, sum pi H, and sum pi r H (+ sum pi r S1 G with Cross)
+    V mean, P0, P1, diagonal, sigma;  // sum pi G, its P entries, sum pi H, and sum pi r H (+ sum pi r S1 G with Cross)
 };
 
-template <bool Adaptive, bool Cross>
-CLUSTERGLM_INLINE RowMoments row_moments(const Nodes& nodes, const double* G, const double* H, double* pi_G) {
+template <bool Adaptive, bool Cross, class V>
+CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G, const double* H, double* pi_G) {
     Pack mean{}, P0{}, P1{}, diagonal{}, sigma{};
-    for (int k : nodes.active) {
+    for (int k : nodes.weighty()) {
         const Pack pi = load(nodes.pi + k), g = load(G + k), h = load(H + k), w = pi * g;
         store(pi_G + k, w);
         mean += w;
@@ -112,24 +120,25 @@ CLUSTERGLM_INLINE RowMoments row_moments(const Nodes& nodes, const double* G, co
         sigma += load(nodes.pi_r + k) * h;
         if constexpr (Cross) sigma += load(nodes.rS1 + k) * w;
         if constexpr (Adaptive) {
-            P0 += load(nodes.g_s + k) * w + load(nodes.pi_m1 + k) * h;
-            P1 += load(nodes.c_g_s + k) * w + load(nodes.pi_c_m1 + k) * h;
+            const Pack P = load(nodes.g_s + k) * w + load(nodes.pi_m1 + k) * h;
+            P0 += P, P1 += load(nodes.c + k) * P;
         }
     }
-    return {reduce(mean), reduce(P0), reduce(P1), reduce(diagonal), reduce(sigma)};
+    return {gather<V>(mean), gather<V>(P0), gather<V>(P1), gather<V>(diagonal), gather<V>(sigma)};
 }
 
 // Coefficients with which a row's H, I, K at the mode enter the vectors, the diagonal and the column of sigma.
+template <class V>
 struct ModeCoefficients {
-    double s_t_H, sst_H, sst_I, ssst_H, ssst_I, ssst_K;
-    double diagonal_I, diagonal_K, sigma_H, sigma_I, sigma_K;
-    double s_t, g_sst, g_ssst, sigma_sigma;  // entries of sigma itself
+    V s_t_H, sst_H, sst_I, ssst_H, ssst_I, ssst_K;
+    V diagonal_I, diagonal_K, sigma_H, sigma_I, sigma_K;
+    V s_t, g_sst, g_ssst, sigma_sigma;  // entries of sigma itself
 
-    CLUSTERGLM_INLINE ModeCoefficients(const Mode& mode, const NodeMoments& nm) {
-        const Location& at = mode.at;
+    CLUSTERGLM_INLINE ModeCoefficients(const Mode<V>& mode, const NodeMoments<V>& nm) {
+        const LocationOf<V>& at = mode.at;
         const auto [S1, S2, S3, S4] = mode.sums;
-        const double m1 = at.m1, m2 = at.m2, r = at.r, r1 = at.r1, r2 = at.r2, m11 = m1 * m1, tau_inv = nm.omega * nm.omega;
-        const double CU = nm.CU * tau_inv, CD = nm.CD;
+        const V m1 = at.m1, m2 = at.m2, r = at.r, r1 = at.r1, r2 = at.r2, m11 = m1 * m1, tau_inv = nm.omega * nm.omega;
+        const V CU = nm.CU * tau_inv, CD = nm.CD;
         s_t_H = m1 * tau_inv;
         sst_H = m2, sst_I = m11;
         ssst_H = at.m3, ssst_I = 3.0 * m1 * m2, ssst_K = m11 * m1;
@@ -146,11 +155,12 @@ struct ModeCoefficients {
 
 // From s_t, g_sst, g_ssst, mean, P0, P1: the score, and the terms of low rank of the Hessian as
 // sym(s_t, x1) + sym(D, x2) - (sum pi dq)(sum pi dq)'. Leaves sum pi dq in P0.
-CLUSTERGLM_INLINE void combine(Vectors& z, const Mode& mode, const NodeMoments& nm) {
-    const double omega2 = nm.omega * nm.omega, half_omega3 = 0.5 * omega2 * nm.omega, CU = nm.CU * omega2;
-    const double on_s_t = 0.5 * nm.M0 + 0.5 * (CU * mode.g_sss + nm.CD * mode.g_ssss);
-    const double on_D = 0.5 * (nm.M2 * half_omega3 * half_omega3 + nm.DD);
-    const double omega_t = nm.B * half_omega3, mixed = nm.M1 * half_omega3, half_D = 0.5 * omega2;
+template <class V>
+CLUSTERGLM_INLINE void combine(Vectors& z, const Mode<V>& mode, const NodeMoments<V>& nm) {
+    const V omega2 = nm.omega * nm.omega, half_omega3 = 0.5 * omega2 * nm.omega, CU = nm.CU * omega2;
+    const V on_s_t = 0.5 * nm.M0 + 0.5 * (CU * mode.g_sss + nm.CD * mode.g_ssss);
+    const V on_D = 0.5 * (nm.M2 * half_omega3 * half_omega3 + nm.DD);
+    const V omega_t = nm.B * half_omega3, mixed = nm.M1 * half_omega3, half_D = 0.5 * omega2;
     for (int i = 0; i < z.size; i += kLanes) {
         const Pack s_t = load(z.s_t + i), g_sst = load(z.g_sst + i), D = mode.g_sss * s_t + g_sst;
         const Pack dq = nm.A * s_t + omega_t * D + load(z.mean + i);
@@ -161,5 +171,86 @@ CLUSTERGLM_INLINE void combine(Vectors& z, const Mode& mode, const NodeMoments& 
         store(z.score + i, dq + half_D * D);
     }
 }
+
+// One cluster's integral (V double), or those of four clusters (V Pack): its rows, nodes, value and moments.
+template <class R, class V>
+struct Integral {
+    const LocationMap& map;
+    const bool adaptive, unit;  // unit: every row is a 0 or a 1
+    const double sigma;
+    Rows<V> rows;
+    Nodes nodes;
+    std::optional<Scan<V>> scan;
+    Mode<V> mode{};
+    NodeMoments<V> moments{};
+    std::vector<double> G, H;  // a row's at every node
+
+    Integral(const LocationMap& location, const Rule& rule, double sigma_, bool unit_)
+        : map(location), adaptive(rule.adaptive), unit(unit_ && !R::kCollapses), sigma(sigma_), nodes(rule, kWidth<V>) {
+        if (adaptive && !map.log_concave()) scan.emplace(map, sigma);
+        if (!adaptive) {
+            std::copy_n(nodes.c, nodes.size, nodes.s);
+            nodes.locate(map, sigma);
+        }
+    }
+
+    // Adaptive rules: nodes around the mode, which is sought from `start`.
+    CLUSTERGLM_INLINE void place_nodes(V start) {
+        const V infinity = V{} + std::numeric_limits<double>::infinity(), least_curvature = V{} + 1e-12;
+        mode = find_mode<R>(rows, map, sigma, scan ? scan->template search<R>(rows, unit) : Bracket<V>{start, -infinity, infinity});
+        moments.omega = 1.0 / lanes::sqrt(-mode.g_ss < least_curvature ? least_curvature : -mode.g_ss);
+        const Pack s = spread(mode.s), omega = spread(moments.omega);
+        for (int k = 0; k < nodes.size; k += kLanes) store(nodes.s + k, s + load(nodes.c + k) * omega);
+        nodes.locate(map, sigma);
+    }
+
+    CLUSTERGLM_INLINE void clear() {
+        for (int k = 0; k < nodes.size; k += kLanes) {
+            store(nodes.q + k, load(nodes.log_weight + k) + load(nodes.a + k));
+            store(nodes.S1 + k, Pack{}), store(nodes.S2 + k, Pack{});
+        }
+    }
+
+    // Rows first..last at all nodes: added to the nodes' sums, and kept in G and H.
+    template <bool Keep>
+    CLUSTERGLM_INLINE void add_rows(int first, int last) {
+        if constexpr (Keep) {
+            const std::size_t cells = static_cast<std::size_t>(last - first) * nodes.size;
+            if (G.size() < cells) G.resize(cells), H.resize(cells);
+        }
+        all_nodes<R, Keep>(rows, first, last, unit, nodes, nodes.q, G.data(), H.data());
+    }
+
+    // After all rows: value and moments.
+    template <bool Adaptive>
+    CLUSTERGLM_INLINE void finish(int order) {
+        moments = node_moments<Adaptive>(nodes, mode, moments.omega, order);
+    }
+
+    // Results of these clusters: their modes, and what is wanted of their weighted values and their intercepts given the data.
+    CLUSTERGLM_INLINE void write(const std::int64_t* clusters, int count, V value, double* modes, const PerCluster& out) const {
+        for (int l = 0; l < count; ++l) {
+            if (adaptive) modes[clusters[l]] = lane(mode.s, l);
+            if (out.values) out.values[clusters[l]] = lane(value, l);
+        }
+        if (!out.posterior) return;
+        const auto sum_over_nodes = [&](const auto& term) {
+            Pack sum{};
+            for (int k = 0; k < nodes.size; k += kLanes) {
+                const Pack pi = load(nodes.pi + k);
+                sum += pi > Pack{} ? pi * term(load(nodes.m + k)) : Pack{};
+            }
+            return gather<V>(sum);
+        };
+        const V total = sum_over_nodes([](Pack) { return all(1.0); });
+        const V mean = sum_over_nodes([](Pack m) { return m; }) / total;
+        const V square = sum_over_nodes([&](Pack m) { return (m - spread(mean)) * (m - spread(mean)); });
+        const V sd = lanes::sqrt(square / total), ends = (get<V>(nodes.pi, 0) + get<V>(nodes.pi, nodes.count - 1)) / total;
+        for (int l = 0; l < count; ++l) {
+            double* to = out.posterior + 3 * clusters[l];
+            to[0] = lane(mean, l), to[1] = lane(sd, l), to[2] = lane(ends, l);
+        }
+    }
+};
 
 }  // namespace clusterglm

@@ -1,4 +1,4 @@
-// The mode of a cluster's integrand g(s) = a(s) + sum log P: Halley steps inside a bracket that only shrinks.
+// The mode of a cluster's integrand g(s) = a(s) + sum log P, or of four: Halley steps inside a bracket that only shrinks.
 #pragma once
 #include <cmath>
 #include <limits>
@@ -9,75 +9,89 @@
 
 namespace clusterglm {
 
+template <class V>
 struct Mode {
-    double s;
-    Location at;
-    DerivativeSums sums;
-    double g_ss, g_sss, g_ssss;
+    V s;
+    LocationOf<V> at;
+    DerivativeSums<V> sums;
+    V g_ss, g_sss, g_ssss;
+};
+
+template <class V>
+struct Bracket {
+    V start, low, high;
 };
 
 // Values of g at fixed points over the whole line, to choose between modes where there may be several.
+template <class V>
 struct Scan {
     static constexpr int kPoints = 40;
-    Nodes nodes{kPoints};
+    Nodes nodes{kPoints, kWidth<V>};
 
-    CLUSTERGLM_INLINE void prepare(const LocationMap& map, double sigma) {
+    CLUSTERGLM_INLINE Scan(const LocationMap& map, double sigma) {
         constexpr double kHalfWidth = 8.0;
-        for (int k = 0; k < kPoints; ++k) nodes.s[k] = map.scan_point(kHalfWidth * (2.0 * k / (kPoints - 1) - 1.0));
+        for (int i = 0; i < nodes.size; ++i) nodes.s[i] = map.scan_point(kHalfWidth * (2.0 * (i / kWidth<V>) / (kPoints - 1) - 1.0));
         nodes.locate(map, sigma);
     }
 
-    struct Bracket {
-        double best, low, high;
-    };
-
     template <class R>
-    CLUSTERGLM_INLINE Bracket search(const ClusterRows& rows, bool unit) {
-        for (int k = 0; k < kPoints; ++k) nodes.q[k] = nodes.a[k], nodes.S1[k] = nodes.S2[k] = 0.0;
+    CLUSTERGLM_INLINE Bracket<V> search(const Rows<V>& rows, bool unit) {
+        for (int i = 0; i < nodes.size; ++i) nodes.q[i] = nodes.a[i], nodes.S1[i] = nodes.S2[i] = 0.0;
         all_nodes<R, false>(rows, 0, rows.n, unit, nodes, nodes.q, nullptr, nullptr);
-        int best = 0;
-        for (int k = 1; k < kPoints; ++k)
-            if (nodes.q[k] > nodes.q[best]) best = k;
-        constexpr double kInfinity = std::numeric_limits<double>::infinity();
-        return {nodes.s[best], best > 0 ? nodes.s[best - 1] : -kInfinity, best + 1 < kPoints ? nodes.s[best + 1] : kInfinity};
+        const V infinity = V{} + std::numeric_limits<double>::infinity();
+        V best = get<V>(nodes.q, 0);
+        Bracket<V> found{get<V>(nodes.s, 0), -infinity, get<V>(nodes.s, 1)};
+        for (int k = 1; k < kPoints; ++k) {
+            const V q = get<V>(nodes.q, k), next = k + 1 < kPoints ? get<V>(nodes.s, k + 1) : infinity;
+            const auto better = q > best;
+            best = better ? q : best;
+            found.start = better ? get<V>(nodes.s, k) : found.start;
+            found.low = better ? get<V>(nodes.s, k - 1) : found.low;
+            found.high = better ? next : found.high;
+        }
+        return found;
     }
 };
 
-// Local maximum inside (low, high), from s; fills the rows' derivatives there.
-template <class R>
-CLUSTERGLM_INLINE Mode find_mode(ClusterRows& rows, const LocationMap& map, double sigma, double s, double low, double high) {
+// Local maximum inside the bracket, from its start; fills the rows' derivatives there. A lane that has arrived stays where it is.
+template <class R, class V>
+CLUSTERGLM_INLINE Mode<V> find_mode(Rows<V>& rows, const LocationMap& map, double sigma, Bracket<V> in) {
     constexpr int kMaxSteps = 100, kPatience = 8;
     constexpr double kTolerance = 1e-9, kLongestStep = 4.0;
-    Mode mode{};
+    const V zero{};
+    auto arrived = zero != zero;
+    V s = in.start, low = in.low, high = in.high;
     for (int step_number = 0;; ++step_number) {
-        const Location at = map.at(s, sigma);
-        const DerivativeSums S = derivatives<R>(rows, at.m);
-        const double g_s = at.a1 + at.m1 * S.S1;
-        const double g_ss = at.a2 + at.m2 * S.S1 + at.m1 * at.m1 * S.S2;
-        const double g_sss = at.a3 + at.m3 * S.S1 + 3.0 * at.m1 * at.m2 * S.S2 + at.m1 * at.m1 * at.m1 * S.S3;
-        const double g_ssss = at.a4 + at.m4 * S.S1 + (4.0 * at.m1 * at.m3 + 3.0 * at.m2 * at.m2) * S.S2 +
-                              6.0 * at.m1 * at.m1 * at.m2 * S.S3 + at.m1 * at.m1 * at.m1 * at.m1 * S.S4;
-        mode = {s, at, S, g_ss, g_sss, g_ssss};
-        if (g_s > 0.0) low = s;
-        else high = s;
-        double step = g_s > 0.0 ? kLongestStep : -kLongestStep;
-        if (g_ss < 0.0) {
-            const double halley = g_ss - 0.5 * g_s * g_sss / g_ss;
-            step = -g_s / (halley < 0.5 * g_ss ? halley : g_ss);
-        }
-        if (std::fabs(step) <= kTolerance * (1.0 + std::fabs(s)) || step_number == kMaxSteps || !std::isfinite(g_s)) return mode;
-        const double reach = kLongestStep * (1.0 + std::fabs(s));
+        const LocationOf<V> at = locate(map, s, sigma);
+        const DerivativeSums<V> S = derivatives<R>(rows, at.m);
+        const V g_s = at.a1 + at.m1 * S.S1;
+        const V g_ss = at.a2 + at.m2 * S.S1 + at.m1 * at.m1 * S.S2;
+        const V g_sss = at.a3 + at.m3 * S.S1 + 3.0 * at.m1 * at.m2 * S.S2 + at.m1 * at.m1 * at.m1 * S.S3;
+        const V g_ssss = at.a4 + at.m4 * S.S1 + (4.0 * at.m1 * at.m3 + 3.0 * at.m2 * at.m2) * S.S2 +
+                         6.0 * at.m1 * at.m1 * at.m2 * S.S3 + at.m1 * at.m1 * at.m1 * at.m1 * S.S4;
+        const auto uphill = g_s > zero;
+        low = uphill ? s : low;
+        high = uphill ? high : s;
+        const V halley = g_ss - 0.5 * g_s * g_sss / g_ss, newton = -g_s / (halley < 0.5 * g_ss ? halley : g_ss);
+        const V longest = zero + kLongestStep;
+        V step = g_ss < zero ? newton : (uphill ? longest : -longest);
+        arrived = arrived | (lanes::magnitude(step) <= kTolerance * (1.0 + lanes::magnitude(s))) | !lanes::finite(g_s);
+        const V reach = kLongestStep * (1.0 + lanes::magnitude(s));
         step = step > reach ? reach : (step < -reach ? -reach : step);
-        double next = s + step;
+        V next = s + step;
         // Against an exponential wall Newton and Halley creep: after a few steps, double them until the mode is between two
         // points, and then halve the bracket every other time.
-        const bool bracketed = std::isfinite(low) && std::isfinite(high);
-        if (step_number > kPatience && !bracketed) next = s + std::copysign(std::ldexp(1.0, step_number - kPatience), g_s);
-        if (step_number > kPatience && bracketed && step_number % 2 == 0) next = 0.5 * (low + high);
-        if (!(next > low && next < high)) next = 0.5 * (low + high);
-        if (!std::isfinite(next)) next = s + (g_s > 0.0 ? reach : -reach);
-        if (next == s) return mode;
-        s = next;
+        if (step_number > kPatience) {
+            const auto bracketed = lanes::finite(low) & lanes::finite(high);
+            const V stride = zero + std::ldexp(1.0, step_number - kPatience);
+            const V middle = step_number % 2 == 0 ? 0.5 * (low + high) : next;
+            next = bracketed ? middle : (uphill ? s + stride : s - stride);
+        }
+        next = (next > low) & (next < high) ? next : 0.5 * (low + high);
+        next = lanes::finite(next) ? next : (uphill ? s + reach : s - reach);
+        arrived = arrived | (next == s);
+        if (lanes::every(arrived) || step_number == kMaxSteps) return {s, at, S, g_ss, g_sss, g_ssss};
+        s = arrived ? s : next;
     }
 }
 

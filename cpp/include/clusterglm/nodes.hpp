@@ -1,8 +1,9 @@
-// The nodes of a quadrature rule in one cluster: log-integrand, its derivatives and the rows' terms at every node.
+// The nodes of a quadrature rule in one cluster or in four: log-integrand, its derivatives and the rows' terms at every node.
 #pragma once
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "lanes.hpp"
@@ -11,35 +12,44 @@
 
 namespace clusterglm {
 
-// Adaptive rules put nodes at mode + c * omega; fixed rules at c itself. Padded to whole lanes with nodes of no weight.
+// Adaptive rules put nodes at mode + c * omega; fixed rules at c itself.
 struct Rule {
     bool adaptive = true;
     int count = 0;
     std::vector<double> c, log_weight;
 
     Rule(bool is_adaptive, const double* positions, const double* log_weights, int nodes)
-        : adaptive(is_adaptive), count(nodes), c(padded(nodes), 0.0), log_weight(padded(nodes), -1e300) {
-        for (int k = 0; k < nodes; ++k) c[k] = positions[k], log_weight[k] = log_weights[k];
-    }
-    int size() const { return static_cast<int>(c.size()); }
+        : adaptive(is_adaptive), count(nodes), c(positions, positions + nodes), log_weight(log_weights, log_weights + nodes) {}
 };
 
-// Arrays over nodes, all of length `size`.
+// Arrays over nodes, all of length `size`: nodes of one cluster, padded with nodes of no weight, or every node four times, once
+// for each of four clusters.
 struct Nodes {
-    int size = 0;
+    int count, size;
     std::vector<double> memory;
-    double *s, *m, *E, *m1, *m2, *r, *r1, *v, *a, *a1, *a2;       // where they lie
-    double *q, *pi, *S1, *S2, *g_s, *rS1, *c_g_s, *pi_m1, *pi_c_m1, *pi_r;  // what they hold
-    std::vector<int> active;                                       // first nodes of the lane groups that carry weight
+    double *c, *log_weight;                                        // of the rule
+    double *s, *m, *E, *m1, *m2, *r, *r1, *v, *a, *a1, *a2;        // where they lie
+    double *q, *pi, *S1, *S2, *g_s, *rS1, *pi_m1, *pi_r;  // what they hold
+    std::vector<int> active;  // first nodes of the packs that carry weight, of which there are
+    int actives = 0;
 
-    explicit Nodes(int count) : size(count), memory(static_cast<std::size_t>(21) * count) {
-        double** fields[] = {&s, &m, &E, &m1, &m2, &r, &r1, &v, &a, &a1, &a2, &q, &pi, &S1, &S2, &g_s, &rS1, &c_g_s, &pi_m1, &pi_c_m1, &pi_r};
+    Nodes(int nodes, int copies) : count(nodes), size(padded(nodes * copies)), memory(static_cast<std::size_t>(21) * size), active(size / kLanes) {
+        double** fields[] = {&c, &log_weight, &s,  &m, &E,  &m1, &m2,  &r,   &r1,    &v,     &a,      &a1,
+                             &a2, &q,         &pi, &S1, &S2, &g_s, &rS1, &pi_m1, &pi_r};
         double* next = memory.data();
-        for (double** field : fields) *field = next, next += count;
-        active.reserve(count / kLanes + 1);
+        for (double** field : fields) *field = next, next += size;
+    }
+    Nodes(const Rule& rule, int copies) : Nodes(rule.count, copies) {
+        for (int k = 0; k < size; ++k) {
+            const bool real = k / copies < rule.count;
+            c[k] = real ? rule.c[k / copies] : 0.0;
+            log_weight[k] = real ? rule.log_weight[k / copies] : -1e300;
+        }
     }
     Nodes(const Nodes&) = delete;
     Nodes& operator=(const Nodes&) = delete;
+
+    std::span<const int> weighty() const { return {active.data(), static_cast<std::size_t>(actives)}; }
 
     CLUSTERGLM_INLINE void locate(const LocationMap& map, double sigma) {
         map.nodes(s, size, sigma, {m, m1, m2, r, r1, v, a, a1, a2});
@@ -48,19 +58,20 @@ struct Nodes {
 };
 
 // One pack of nodes: sums over rows of log P, without the part linear in lambda; with Keep also of G and H, and each row's own.
-template <class R, bool Unit, bool Keep>
-CLUSTERGLM_INLINE void lane_group(const ClusterRows& rows, int first, int last, const double* m, const double* E, double* log_p,
-                                  double* S1, double* S2, double* G, double* H, int stride) {
+// room: so many factors may be multiplied before their product could leave the range of doubles.
+template <class R, bool Unit, bool Keep, class V>
+CLUSTERGLM_INLINE void node_pack(const Rows<V>& rows, int first, int last, int room, const double* m, const double* E, double* log_p, double* S1,
+                                 double* S2, double* G, double* H, int stride) {
     const Pack at = load(m), exp_at = load(E), one = all(1.0);
     Pack sum = load(log_p), factor = one, g = load(S1), h = load(S2);
-    // So many factors may be multiplied before their product could leave the range of doubles.
-    const double low = std::min(std::min(at[0], at[1]), std::min(at[2], at[3])), high = std::max(std::max(at[0], at[1]), std::max(at[2], at[3]));
-    const double bound = R::log_factor_bound(rows.eta_low + low, rows.eta_high + high);
-    const int room = bound > 6e-4 ? static_cast<int>(600.0 / bound) : 1000000;
     int left = room;
     for (int j = first; j < last; ++j) {
-        const Row<Pack> row{all(rows.eta[j]), all(rows.e[j]), all(rows.a[j]), all(rows.b[j])};
-        const NodeTerms<Pack> t = R::template node<Unit>(row, at, exp_at);
+        const Row<Pack> row = rows.row(j);
+        NodeTerms<Pack> t = R::template node<Unit>(row, at, exp_at);
+        if (Unit && kWidth<V> > 1 && j >= rows.common) {  // an empty row is neither a 0 nor a 1
+            const auto there = row.a + row.b > Pack{};
+            t.factor = there ? t.factor : one, t.H = there ? t.H : Pack{};
+        }
         sum += t.additive;
         if constexpr (Keep) {
             g += t.G;
@@ -79,12 +90,13 @@ CLUSTERGLM_INLINE void lane_group(const ClusterRows& rows, int first, int last, 
 }
 
 // The same by the responses' slow formulas, for linear predictors out of the fast range.
-template <class R, bool Keep>
-inline void lane_group_stable(const ClusterRows& rows, int first, int last, const double* m, double* log_p, double* S1, double* S2,
-                              double* G, double* H, int stride) {
+template <class R, bool Keep, class V>
+inline void node_pack_stable(const Rows<V>& rows, int first, int last, const double* m, double* log_p, double* S1, double* S2, double* G,
+                             double* H, int stride) {
     for (int j = first; j < last; ++j)
         for (int l = 0; l < kLanes; ++l) {
-            const StableTerms t = R::stable(rows.eta[j] + m[l], rows.a[j], rows.b[j]);
+            const int cell = j * kWidth<V> + l % kWidth<V>;
+            const StableTerms t = R::stable(rows.eta[cell] + m[l], rows.a[cell], rows.b[cell]);
             log_p[l] += t.value;
             S1[l] += t.G;
             S2[l] += t.H;
@@ -95,30 +107,56 @@ inline void lane_group_stable(const ClusterRows& rows, int first, int last, cons
         }
 }
 
-// Rows first..last of the cluster at all nodes, added to log_p, S1 and S2.
-template <class R, bool Keep>
-CLUSTERGLM_INLINE void all_nodes(const ClusterRows& rows, int first, int last, bool unit, const Nodes& nodes, double* log_p, double* G,
-                                 double* H) {
-    const double reach = rows.reach();
-    double sum_a = rows.sum_a, sum_a_eta = rows.sum_a_eta;
+// Least and largest of the lanes.
+struct Range {
+    double low, high;
+    CLUSTERGLM_INLINE Range(Pack below, Pack above)
+        : low(std::min(std::min(below[0], below[1]), std::min(below[2], below[3]))),
+          high(std::max(std::max(above[0], above[1]), std::max(above[2], above[3]))) {}
+};
+
+// Rows first..last at all nodes, added to q, S1 and S2 of the nodes.
+template <class R, bool Keep, class V>
+CLUSTERGLM_INLINE void all_nodes(const Rows<V>& rows, int first, int last, bool unit, const Nodes& nodes, double* log_p, double* G, double* H) {
+    V sum_a = rows.sum_a, sum_a_eta = rows.sum_a_eta;
     if (last - first != rows.n) {
-        sum_a = sum_a_eta = 0.0;
-        for (int j = first; j < last; ++j) sum_a += rows.a[j], sum_a_eta += rows.a[j] * rows.eta[j];
+        sum_a = sum_a_eta = V{};
+        for (int j = first; j < last; ++j) {
+            const V a = get<V>(rows.a.data(), j);
+            sum_a += a, sum_a_eta += a * get<V>(rows.eta.data(), j);
+        }
     }
+    const Pack eta_low = spread(rows.eta_low), eta_high = spread(rows.eta_high), reach = spread(rows.reach());
+    const auto room_of = [&](Pack lowest, Pack highest) {
+        const Range lambda(lowest + eta_low, highest + eta_high);
+        const double bound = R::log_factor_bound(lambda.low, lambda.high);
+        return bound > 6e-4 ? static_cast<int>(600.0 / bound) : 1000000;
+    };
+    const auto in_range = [&](Pack lowest, Pack highest) {
+        const Pack range = all(Rows<V>::kRange);
+        return lanes::every((lanes::magnitude(lowest) + reach < range) & (lanes::magnitude(highest) + reach < range));
+    };
+    Pack lowest = load(nodes.m), highest = lowest;
+    for (int k = kLanes; k < nodes.size; k += kLanes) {
+        const Pack m = load(nodes.m + k);
+        lowest = m < lowest ? m : lowest;
+        highest = m > highest ? m : highest;
+    }
+    // Mostly one answer does for all nodes.
+    const bool near = in_range(lowest, highest);
+    const int least_room = room_of(lowest, highest);
     for (int k = 0; k < nodes.size; k += kLanes) {
-        double far = 0.0;
-        for (int l = 0; l < kLanes; ++l) far = std::fabs(nodes.m[k + l]) > far ? std::fabs(nodes.m[k + l]) : far;
+        const double* m = nodes.m + k;
         double *g = Keep ? G + k : nullptr, *h = Keep ? H + k : nullptr, *S1 = nodes.S1 + k, *S2 = nodes.S2 + k;
-        if (!(far + reach < ClusterRows::kRange)) {
-            lane_group_stable<R, Keep>(rows, first, last, nodes.m + k, log_p + k, S1, S2, g, h, nodes.size);
+        const Pack at = load(m);
+        if (!near && !in_range(at, at)) {
+            node_pack_stable<R, Keep>(rows, first, last, m, log_p + k, S1, S2, g, h, nodes.size);
             continue;
         }
-        if (unit)
-            lane_group<R, true, Keep>(rows, first, last, nodes.m + k, nodes.E + k, log_p + k, S1, S2, g, h, nodes.size);
-        else
-            lane_group<R, false, Keep>(rows, first, last, nodes.m + k, nodes.E + k, log_p + k, S1, S2, g, h, nodes.size);
-        if constexpr (R::kLinear)
-            for (int l = 0; l < kLanes; ++l) log_p[k + l] += sum_a_eta + sum_a * nodes.m[k + l];
+        const int room = least_room >= last - first ? least_room : room_of(at, at);
+        if (unit) node_pack<R, true, Keep>(rows, first, last, room, m, nodes.E + k, log_p + k, S1, S2, g, h, nodes.size);
+        else node_pack<R, false, Keep>(rows, first, last, room, m, nodes.E + k, log_p + k, S1, S2, g, h, nodes.size);
+        if constexpr (R::kLinear) store(log_p + k, load(log_p + k) + (spread(sum_a_eta) + spread(sum_a) * at));
     }
 }
 

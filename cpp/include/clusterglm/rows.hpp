@@ -1,4 +1,5 @@
-// The rows of one cluster, gathered for the inner loops, and their derivatives at one value of the intercept.
+// The rows of one cluster, or of four clusters side by side, gathered for the inner loops, and their derivatives at one value of
+// the intercept. V says which (lanes.hpp).
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -12,73 +13,92 @@
 namespace clusterglm {
 
 // Sums over the rows of a cluster of the first four derivatives of log P in lambda.
+template <class V>
 struct DerivativeSums {
-    double S1, S2, S3, S4;
+    V S1, S2, S3, S4;
 };
 
-struct ClusterRows {
-    int n = 0;
-    double eta_low = 0.0, eta_high = 0.0, sum_a = 0.0, sum_a_eta = 0.0;
-    std::vector<double> eta, e, a, b;  // padded with empty rows (a = b = 0)
+template <class V>
+struct Rows {
+    int n = 0;                         // of four clusters: of the largest
+    int common = 0;                    // rows that every lane has; beyond, some are empty (a = b = 0)
+    V eta_low, eta_high, sum_a, sum_a_eta;
+    std::vector<double> eta, e, a, b;  // arrays of V, padded with empty rows to whole packs
     std::vector<double> G, H, I, K;    // at the mode
 
     // Beyond this |lambda| products of exponentials are left for formulas that cannot overflow.
     static constexpr double kRange = 300.0;
-    double reach() const { return std::max(std::fabs(eta_low), std::fabs(eta_high)); }
+    CLUSTERGLM_INLINE V reach() const {
+        const V low = lanes::magnitude(eta_low), high = lanes::magnitude(eta_high);
+        return low > high ? low : high;
+    }
+
+    int size() const { return padded(n * kWidth<V>); }
 
     void resize(int count) {
-        n = count;
-        const auto size = static_cast<std::size_t>(padded(count));
-        if (eta.size() < size)
-            for (auto* v : {&eta, &e, &a, &b, &G, &H, &I, &K}) v->resize(std::max(size, std::size_t{16}));
-        for (std::size_t j = static_cast<std::size_t>(count); j < size; ++j) eta[j] = a[j] = b[j] = 0.0;
+        n = common = count;
+        const auto cells = static_cast<std::size_t>(size());
+        if (eta.size() < cells)
+            for (auto* v : {&eta, &e, &a, &b, &G, &H, &I, &K}) v->resize(std::max(cells, std::size_t{16}));
+        for (std::size_t j = static_cast<std::size_t>(count) * kWidth<V>; j < cells; ++j) eta[j] = a[j] = b[j] = 0.0;
     }
 
     // After eta, a and b are set: exponentials, range and the linear part.
     CLUSTERGLM_INLINE void finish() {
-        for (int j = 0; j < n; j += kLanes) store(&e[j], lanes::exp(clusterglm::load(&eta[j])));
-        eta_low = eta_high = eta[0];
-        sum_a = sum_a_eta = 0.0;
+        for (int i = 0; i < size(); i += kLanes) store(&e[i], lanes::exp(clusterglm::load(&eta[i])));
+        eta_low = eta_high = get<V>(eta.data(), 0);
+        sum_a = sum_a_eta = V{};
         for (int j = 0; j < n; ++j) {
-            eta_low = std::min(eta_low, eta[j]);
-            eta_high = std::max(eta_high, eta[j]);
-            sum_a += a[j];
-            sum_a_eta += a[j] * eta[j];
+            const V eta_j = get<V>(eta.data(), j), a_j = get<V>(a.data(), j);
+            eta_low = eta_j < eta_low ? eta_j : eta_low;
+            eta_high = eta_j > eta_high ? eta_j : eta_high;
+            sum_a += a_j;
+            sum_a_eta += a_j * eta_j;
         }
     }
 
-    void load(const Problem& problem, std::int64_t cluster, const double* beta) {
-        const std::int64_t start = problem.starts[cluster];
-        resize(static_cast<int>(problem.starts[cluster + 1] - start));
-        for (int j = 0; j < n; ++j) {
-            eta[j] = problem.eta(start + j, beta);
-            a[j] = problem.a[start + j];
-            b[j] = problem.b[start + j];
-        }
+    // Row j of the cluster in every lane, or of the four clusters.
+    CLUSTERGLM_INLINE Row<Pack> row(int j) const {
+        return {spread(get<V>(eta.data(), j)), spread(get<V>(e.data(), j)), spread(get<V>(a.data(), j)), spread(get<V>(b.data(), j))};
     }
 };
+using ClusterRows = Rows<double>;
+
+inline void load_cluster(ClusterRows& rows, const Problem& problem, std::int64_t cluster, const double* beta) {
+    const std::int64_t start = problem.starts[cluster];
+    rows.resize(static_cast<int>(problem.starts[cluster + 1] - start));
+    for (int j = 0; j < rows.n; ++j) {
+        rows.eta[j] = problem.eta(start + j, beta);
+        rows.a[j] = problem.a[start + j];
+        rows.b[j] = problem.b[start + j];
+    }
+}
 
 // Fills G, H, I, K of all rows for a random intercept m and returns their sums.
-template <class R>
-CLUSTERGLM_INLINE DerivativeSums derivatives(ClusterRows& rows, double m) {
-    DerivativeSums sums{0.0, 0.0, 0.0, 0.0};
-    if (rows.reach() + std::fabs(m) > ClusterRows::kRange) {
+template <class R, class V>
+CLUSTERGLM_INLINE DerivativeSums<V> derivatives(Rows<V>& rows, V m) {
+    if (!lanes::every(rows.reach() + lanes::magnitude(m) <= V{} + Rows<V>::kRange)) {
+        DerivativeSums<V> sums{};
+        for (int i = 0; i < rows.n * kWidth<V>; ++i) {
+            const StableTerms t = R::stable(rows.eta[i] + lane(m, i % kWidth<V>), rows.a[i], rows.b[i]);
+            rows.G[i] = t.G, rows.H[i] = t.H, rows.I[i] = t.I, rows.K[i] = t.K;
+        }
         for (int j = 0; j < rows.n; ++j) {
-            const StableTerms t = R::stable(rows.eta[j] + m, rows.a[j], rows.b[j]);
-            rows.G[j] = t.G, rows.H[j] = t.H, rows.I[j] = t.I, rows.K[j] = t.K;
-            sums.S1 += t.G, sums.S2 += t.H, sums.S3 += t.I, sums.S4 += t.K;
+            sums.S1 += get<V>(rows.G.data(), j), sums.S2 += get<V>(rows.H.data(), j);
+            sums.S3 += get<V>(rows.I.data(), j), sums.S4 += get<V>(rows.K.data(), j);
         }
         return sums;
     }
-    const Pack M = all(m), E = lanes::exp(M);
+    const Pack M = spread(m), E = lanes::exp(M);
+    const double *eta = rows.eta.data(), *e = rows.e.data(), *a = rows.a.data(), *b = rows.b.data();
+    double *G = rows.G.data(), *H = rows.H.data(), *I = rows.I.data(), *K = rows.K.data();
     Pack s1{}, s2{}, s3{}, s4{};
-    for (int j = 0; j < rows.n; j += kLanes) {
-        const Row<Pack> row{load(&rows.eta[j]), load(&rows.e[j]), load(&rows.a[j]), load(&rows.b[j])};
-        const RowDerivatives<Pack> d = R::derivatives(row, M, E);
+    for (int i = 0, end = rows.size(); i < end; i += kLanes) {
+        const RowDerivatives<Pack> d = R::derivatives(Row<Pack>{load(eta + i), load(e + i), load(a + i), load(b + i)}, M, E);
         s1 += d.G, s2 += d.H, s3 += d.I, s4 += d.K;
-        store(&rows.G[j], d.G), store(&rows.H[j], d.H), store(&rows.I[j], d.I), store(&rows.K[j], d.K);
+        store(G + i, d.G), store(H + i, d.H), store(I + i, d.I), store(K + i, d.K);
     }
-    return {reduce(s1), reduce(s2), reduce(s3), reduce(s4)};
+    return {gather<V>(s1), gather<V>(s2), gather<V>(s3), gather<V>(s4)};
 }
 
 }  // namespace clusterglm

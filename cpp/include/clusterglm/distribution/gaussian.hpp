@@ -14,6 +14,11 @@ class GaussianMap final : public LocationMap {
    public:
     Location at(double s, double sigma) const override { return scaled(sigma, {s, 1.0, 0.0, 0.0, 0.0}, Gaussian{}.log_density(s)); }
 
+    void at(const Pack& s, double sigma, LocationOf<Pack>& out) const override {
+        const Pack zero{}, one = all(1.0);
+        out = {sigma * s, all(sigma), zero, zero, zero, s, one, zero, zero, zero, zero, zero, -0.5 * s * s - kLogRootTwoPi, -s, -one, zero, zero};
+    }
+
     // Written out, because nearly every fit comes by here for every cluster.
     void nodes(const double* s, int count, double sigma, const NodeLocations& out) const override {
         for (int k = 0; k < count; ++k) out.m[k] = sigma * s[k], out.r[k] = s[k], out.a1[k] = -s[k];

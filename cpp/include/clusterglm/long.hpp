@@ -1,0 +1,156 @@
+// Clusters of many rows, one at a time and in chunks, with derivatives in theta = (beta, sigma).
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "blocks.hpp"
+#include "marginal.hpp"
+
+namespace clusterglm {
+
+template <class R>
+class LongClusters {
+   public:
+    LongClusters(const Problem& problem, const LocationMap& map, const Rule& rule, const double* theta, int order)
+        : problem_(problem), beta_(theta), order_(order), p_(problem.p), q_(p_ + 1), stride_(padded(q_)),
+          integral_(map, rule, theta[p_], problem.unit) {
+        z_.resize(q_);
+    }
+
+    CLUSTERGLM_INLINE void add(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
+        load_cluster(integral_.rows, problem_, i, beta_);
+        integral_.rows.finish();
+        if (integral_.adaptive) run<true>(i, modes, sum, out);
+        else run<false>(i, modes, sum, out);
+    }
+
+   private:
+    const Problem& problem_;
+    const double* beta_;
+    int order_, p_, q_, stride_;
+    Integral<R, double> integral_;
+    Vectors z_;
+    std::vector<double> node_gradients_, pi_G_, node_sums_;
+
+    static constexpr int kChunk = 256;  // rows worked on at a time
+
+    const double* x(std::int64_t row) const { return problem_.X + row * p_; }
+
+    template <bool Adaptive>
+    CLUSTERGLM_INLINE void run(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
+        const int n = integral_.rows.n;
+        if constexpr (Adaptive) integral_.place_nodes(modes[i]);
+        integral_.clear();
+        if (order_ == 0) {
+            integral_.template add_rows<false>(0, n);
+        } else {
+            node_gradients_.assign(static_cast<std::size_t>(p_) * integral_.nodes.size, 0.0);
+            for (int first = 0; first < n; first += kChunk) {
+                const int last = std::min(first + kChunk, n);
+                integral_.template add_rows<true>(first, last);
+                add_node_gradients(i, first, last);
+            }
+        }
+        integral_.template finish<Adaptive>(order_);
+        const double weight = problem_.cluster_weights[i], value = integral_.moments.value;
+        sum.value += weight * value;
+        integral_.write(&i, 1, weight * value, modes, out);
+        if (order_ > 0) derivatives<Adaptive>(i, weight, sum, out.scores ? out.scores + i * q_ : nullptr);
+    }
+
+    // Gradient of the log-integrand in beta at every node, p rows of `size` nodes.
+    CLUSTERGLM_INLINE void add_node_gradients(std::int64_t i, int first, int last) {
+        const int size = integral_.nodes.size;
+        for (int j = first; j < last; ++j) {
+            const double *xj = x(problem_.starts[i] + j), *G = &integral_.G[static_cast<std::size_t>(j - first) * size];
+            for (int r = 0; r < p_; ++r) {
+                double* to = &node_gradients_[static_cast<std::size_t>(r) * size];
+                for (int k = 0; k < size; k += kLanes) store(to + k, load(to + k) + xj[r] * load(G + k));
+            }
+        }
+    }
+
+    // G and H of one chunk again, leaving the cluster's node sums alone.
+    CLUSTERGLM_INLINE void recompute_chunk(int first, int end) {
+        Nodes& nodes = integral_.nodes;
+        const int size = nodes.size;
+        node_sums_.assign(3 * static_cast<std::size_t>(size), 0.0);
+        double *q = node_sums_.data(), *S1 = nodes.S1, *S2 = nodes.S2;
+        nodes.S1 = q + size, nodes.S2 = q + 2 * size;
+        all_nodes<R, true>(integral_.rows, first, end, integral_.unit, nodes, q, integral_.G.data(), integral_.H.data());
+        nodes.S1 = S1, nodes.S2 = S2;
+    }
+
+    template <bool Adaptive>
+    CLUSTERGLM_INLINE void derivatives(std::int64_t i, double weight, Sum& sum, double* score_out) {
+        const Nodes& nodes = integral_.nodes;
+        const Rows<double>& rows = integral_.rows;
+        const NodeMoments<double>& nm = integral_.moments;
+        const int n = rows.n, size = nodes.size;
+        const ModeCoefficients<double> mc(integral_.mode, nm);
+        const std::int64_t start = problem_.starts[i];
+        std::fill(z_.memory.begin(), z_.memory.end(), 0.0);
+        pi_G_.resize(size);
+        double *hessian = sum.hessian.data(), *last = hessian + p_ * stride_;
+        for (int first = 0; first < n; first += kChunk) {
+            const int end = std::min(first + kChunk, n);
+            if (n > kChunk) recompute_chunk(first, end);  // node sums are complete; this only brings back the chunk's own terms
+            for (int j = first; j < end; ++j) {
+                const std::size_t at = static_cast<std::size_t>(j - first) * size;
+                const auto rm = row_moments<Adaptive, false, double>(nodes, &integral_.G[at], &integral_.H[at], pi_G_.data());
+                const double* xj = x(start + j);
+                double diagonal = rm.diagonal, cross = rm.sigma;
+                if constexpr (Adaptive) {
+                    const double H = rows.H[j], I = rows.I[j], K = rows.K[j];
+                    diagonal += mc.diagonal_I * I + mc.diagonal_K * K;
+                    cross += mc.sigma_H * H + mc.sigma_I * I + mc.sigma_K * K;
+                    const double s_t = mc.s_t_H * H, sst = mc.sst_H * H + mc.sst_I * I, ssst = mc.ssst_H * H + mc.ssst_I * I + mc.ssst_K * K;
+                    for (int r = 0; r < p_; ++r) {
+                        z_.s_t[r] += s_t * xj[r], z_.g_sst[r] += sst * xj[r], z_.g_ssst[r] += ssst * xj[r];
+                        z_.P0[r] += rm.P0 * xj[r], z_.P1[r] += rm.P1 * xj[r];
+                    }
+                }
+                for (int r = 0; r < p_; ++r) z_.mean[r] += rm.mean * xj[r];
+                if (order_ < 2) continue;
+                for (int r = 0; r < p_; ++r) {
+                    const double xr = weight * diagonal * xj[r];
+                    for (int s = 0; s <= r; ++s) hessian[r * stride_ + s] += xr * xj[s];
+                    last[r] += weight * cross * xj[r];
+                }
+            }
+        }
+        z_.mean[p_] = nm.mean_sigma;
+        if constexpr (Adaptive) {
+            z_.s_t[p_] = mc.s_t, z_.g_sst[p_] = mc.g_sst, z_.g_ssst[p_] = mc.g_ssst, z_.P0[p_] = nm.P0_sigma, z_.P1[p_] = nm.P1_sigma;
+            combine(z_, integral_.mode, nm);
+        } else {
+            for (int r = 0; r < q_; ++r) z_.score[r] = z_.P0[r] = z_.mean[r];
+        }
+        for (int r = 0; r < q_; ++r) {
+            sum.score[r] += weight * z_.score[r];
+            if (score_out) score_out[r] = weight * z_.score[r];
+        }
+        if (order_ < 2) return;
+        const auto gradient = [&](int r) { return r < p_ ? &node_gradients_[static_cast<std::size_t>(r) * size] : nodes.rS1; };
+        for (int r = 0; r < q_; ++r) {
+            const double* gr = gradient(r);
+            for (int s = 0; s <= r; ++s) {
+                double total = 0.0;
+                if (s < p_) {  // the entry of sigma with itself is in outer_sigma
+                    const double* gs = gradient(s);
+                    Pack dot{};
+                    for (int k : nodes.weighty()) dot += load(nodes.pi + k) * load(gr + k) * load(gs + k);
+                    total = reduce(dot);
+                } else {
+                    total = nm.outer_sigma + (Adaptive ? mc.sigma_sigma : 0.0);
+                }
+                total -= z_.P0[r] * z_.P0[s];
+                if constexpr (Adaptive) total += z_.s_t[r] * z_.x1[s] + z_.x1[r] * z_.s_t[s] + z_.D[r] * z_.x2[s] + z_.x2[r] * z_.D[s];
+                hessian[r * stride_ + s] += weight * total;
+            }
+        }
+    }
+};
+
+}  // namespace clusterglm

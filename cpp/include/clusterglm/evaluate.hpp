@@ -41,9 +41,9 @@ class ShortAndLong {
     LongClusters<R> long_;
     int longest_ = 0;  // rows of a short cluster
 
-    // Operations of the two, roughly: the Hessian of a short cluster is built in as many dimensions as it has rows.
+    // Time of the two, roughly: the Hessian of a short cluster is built in as many dimensions as it has rows.
     static bool worth_it(double n, double p, double K) {
-        return n <= ShortClusters<R>::kMostRows && 0.5 * n * n * (K + 10 + 2 * p) + 0.5 * n * p * p <= n * p * (K + 8 + 0.5 * p) + (p + 1) * (p + 1) * (0.5 * K + 5);
+        return n <= ShortClusters<R>::kMostRows && 0.2 * n * n * (K + 10 + 2 * p) + 0.2 * n * p * p <= n * p * (K + 8 + 0.5 * p) + (p + 1) * (p + 1) * (0.5 * K + 5);
     }
 };
 

@@ -172,3 +172,21 @@ def test_large_data() -> None:
     found = separation(columns, (0.1 + columns[1] + columns[2] > 0.0).astype(float), names)
     assert found is not None
     assert found.complete
+
+
+def test_large_designs_are_judged_like_small_ones() -> None:
+    rng = np.random.default_rng(4)
+    n = 200_000  # some of the rows are enough for a good one
+    x, z = rng.normal(size=n), rng.normal(size=n)
+    one, rare = np.ones(n), np.zeros(n)
+    rare[7] = 1.0  # not among them
+    check_design(np.column_stack([one, x, z, rare]), [I, "x", "z", "rare"], 0)
+    with pytest.raises(DesignError, match="collinear"):
+        check_design(np.column_stack([one, x, z, x - z]), [I, "x", "z", "d"], 0)
+    with pytest.raises(DesignError, match="'c'"):
+        check_design(np.column_stack([one, x, 3.0 * one]), [I, "x", "c"], 0)
+    for bad, words in ((np.inf, "infinite"), (np.nan, "NaN"), (1e120, "squares")):
+        broken = x.copy()
+        broken[11] = bad
+        with pytest.raises(DesignError, match=words):
+            check_design(np.column_stack([one, broken, z]), [I, "x", "z"], 0)

@@ -259,7 +259,8 @@ def test_automatic_rules_keep_their_promise_on_any_small_data(seed, sizes, code,
     assume(np.abs(reference.modes(*block.arguments[:-1], theta, model, d, "normal")).max() < 25.0)
     want, _ = reference.dense(*block.arguments, theta, model, d)
     likelihood = block.likelihood(model, d)
-    plan, error = choose_plan(likelihood, theta, 1e-6, unimodal=d.unimodal)
+    choice = choose_plan(likelihood, theta, 1e-6, unimodal=d.unimodal)
+    plan, error = choice.plan, choice.error
     got = likelihood.evaluate(theta, plan)
     assert got.value == pytest.approx(want, rel=1e-11, abs=max(1e-6, 3.0 * error))
     assert error < 1e-4
@@ -276,3 +277,18 @@ def test_shapes_are_checked():
         core_problem(block.X, replace(block, cluster_weights=np.ones(3)), model)
     with pytest.raises(ValueError, match="theta"):
         block.likelihood(model, Gaussian()).evaluate(np.zeros(3), single_rule(1))
+
+
+@pytest.mark.parametrize("d", [Gaussian(), Cauchy()], ids=lambda d: d.name)
+def test_choosing_rules_for_many_clusters_gives_the_likelihood_by_them(d) -> None:
+    # some clusters are given other rules than most: what choosing has computed is corrected for them
+    model = response("binomial", "logit")
+    block = simulate(model, [3, 4, 2, 6] * 1500 + [600] * 3, weighted=True)
+    likelihood = block.likelihood(model, d)
+    choice = choose_plan(likelihood, THETA, 1e-8, unimodal=d.unimodal)
+    assert choice.there is not None
+    assert len(choice.plan) > 1
+    again = likelihood.evaluate(THETA, choice.plan)
+    assert choice.there.value == pytest.approx(again.value, rel=1e-13)
+    np.testing.assert_allclose(choice.there.score, again.score, rtol=1e-9, atol=1e-8)
+    np.testing.assert_allclose(choice.there.hessian, again.hessian, rtol=1e-10, atol=1e-8)

@@ -161,6 +161,15 @@ def test_sigma_that_was_not_estimated_adds_nothing(data: pd.DataFrame, at_zero: 
         pd.testing.assert_frame_equal(at_zero.predict(kind=kind, level=0.95), at_zero.pooled.predict(level=0.95))
 
 
+def test_standard_errors_do_not_trust_a_coarse_quadrature(data: pd.DataFrame) -> None:
+    """By Laplace's approximation the fit knows no posterior variance: it is integrated for the prediction."""
+    coarse, fine = (cg.random_effects("y ~ x", data, cluster="id", quadrature=q) for q in ("laplace", "auto"))
+    moved = at(coarse, fine.fit.theta)
+    moved = RandomEffectsResult(replace(moved.fit, covariance=fine.fit.covariance), moved.data)
+    want, found = (r.predict(kind="conditional", level=0.95) for r in (fine, moved))
+    pd.testing.assert_frame_equal(found, want, rtol=1e-5)
+
+
 # Kinds ---------------------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from clusterglm.model.arrays import Array
 
 _CHUNK = 8192  # rows at a time: no temporary as large as X, and none that leaves the cache
 RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
+_SAMPLE = 32768  # rows of a large design that show that it is fine, if it is
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
 _LARGEST = 1e100  # size of a covariate
 ROWS = 1000  # that the linear programs start from, and gain at a time
@@ -73,6 +74,8 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
         or zero, and columns that are combinations of others; it names the columns.
     """
     n, p = X.shape
+    if _plainly_fine(X, intercept):
+        return
     low, high = check_columns(X, names)
     if p > n:
         raise DesignError(
@@ -93,6 +96,45 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
             f"drop {listed(names[j] for j in guilty)} from the formula",
         )
     _refuse_collinear(X, names, intercept, low, high)
+
+
+def _plainly_fine(X: Array, intercept: int | None) -> bool:
+    """Whether some of the rows show already that a large design is: what is wrong with all is wrong with them.
+
+    Columns that are constant, or combinations of others, are so in every selection of rows; and the sum of all squares
+    tells of infinite, undefined or extreme values.
+    """
+    n, p = X.shape
+    step = n // _SAMPLE
+    if step < 4 or not X.flags.c_contiguous:
+        return False
+    flat = X.reshape(-1)
+    if not float(flat @ flat) < _LARGEST:  # also where it is nan
+        return False
+    part = X[::step]
+    low, high = _range(part)
+    others = [j for j in range(p) if j != intercept]
+    if not np.all((high - low)[others] > 1e-6 * np.maximum(np.abs(low), np.abs(high))[others]):
+        return False
+    return bool(np.all(high[others] - low[others] > 1.0 / _LARGEST) and _smallest(part, intercept, low, high) > 1e-3)
+
+
+def _smallest(X: Array, intercept: int | None, low: Array, high: Array) -> float:
+    """Smallest eigenvalue of the correlations of the columns (about zero without an intercept)."""
+    n, p = X.shape
+    others = [j for j in range(p) if j != intercept]
+    if not others:
+        return 1.0
+    centre: Array = np.zeros(p) if intercept is None else np.ones(n) @ X / n
+    centre[[] if intercept is None else [intercept]] = 0.0
+    scale = np.maximum(high - centre, centre - low)
+    product = np.zeros((p, p))
+    for first in range(0, n, _CHUNK):
+        block = X[first : first + _CHUNK] - centre
+        block /= scale
+        product += block.T @ block
+    size = np.sqrt(np.diag(product))
+    return float(np.linalg.eigvalsh((product / np.outer(size, size))[np.ix_(others, others)])[0])
 
 
 def _range(X: Array) -> tuple[Array, Array]:
@@ -128,13 +170,7 @@ def _refuse_collinear(X: Array, names: Sequence[str], intercept: int | None, low
     centre: Array = np.zeros(p) if intercept is None else np.ones(n) @ X / n
     centre[[] if intercept is None else [intercept]] = 0.0
     scale = np.maximum(high - centre, centre - low)
-    product = np.zeros((p, p))
-    for first in range(0, n, _CHUNK):
-        block = X[first : first + _CHUNK] - centre
-        block /= scale
-        product += block.T @ block
-    size = np.sqrt(np.diag(product))
-    if np.linalg.eigvalsh((product / np.outer(size, size))[np.ix_(others, others)])[0] > _CLEAR:
+    if _smallest(X, intercept, low, high) > _CLEAR:
         return
     # the triangle of a QR decomposition, from the triangles of blocks of rows: no copy of X
     triangle: Array = np.empty((0, len(others)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Part, Plan, Rule
 from clusterglm.model.arrays import Array
@@ -61,7 +62,25 @@ def report(plan: Plan, error: float, requested: Quadrature, scale: str, n_cluste
     return IntegrationReport(requested, scale, max(part.rule.nodes for part in plan), rules, error)
 
 
-def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, unimodal: bool) -> tuple[Plan, float]:
+@dataclass(frozen=True)
+class Choice:
+    """Rules that were chosen at a point.
+
+    Parameters
+    ----------
+    plan : Plan
+    error : float
+        Sum over clusters of the estimated errors.
+    there : Evaluation or None
+        The likelihood by these rules at the point, where choosing them has computed it already.
+    """
+
+    plan: Plan
+    error: float
+    there: Evaluation | None = None
+
+
+def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, unimodal: bool) -> Choice:
     """Choose rules at `theta`.
 
     Parameters
@@ -77,9 +96,7 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
 
     Returns
     -------
-    plan : Plan
-    error : float
-        Sum over clusters of the estimated errors.
+    Choice
 
     Notes
     -----
@@ -92,16 +109,17 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
     everything = np.arange(m, dtype=np.int64)
     if m <= 2 * _SAMPLE:
         chosen, errors = _ladder(likelihood, theta, everything, each, unimodal)
-        return _as_plan(chosen), float(errors.sum())
+        return Choice(_as_plan(chosen), float(errors.sum()))
     sample = everything[:: m // _SAMPLE]
     chosen, _ = _ladder(likelihood, theta, sample, each, unimodal)
     rule = _most_useful(chosen)
-    errors = _error(likelihood, theta, rule, each)
+    there, errors = _evaluated(likelihood, theta, rule, each)
     rest = np.flatnonzero(errors > each)
     rules = np.full(m, RULES.index(rule))
     if len(rest) > 0:
         rules[rest], errors[rest] = _ladder(likelihood, theta, rest, each, unimodal)
-    return _as_plan(rules), float(errors.sum())
+        there = _exchanged(likelihood, theta, there, (Part(rule, rest),), _as_plan(rules[rest], rest))
+    return Choice(_as_plan(rules), float(errors.sum()), there)
 
 
 def _ladder(
@@ -150,13 +168,23 @@ def _families(unimodal: bool) -> Iterator[tuple[Rule, ...]]:
     yield WIDE
 
 
-def _error(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float) -> Array:
-    """Estimated error of every cluster under one rule, which is not the coarsest of its kind."""
+def _evaluated(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float) -> tuple[Evaluation, Array]:
+    """The likelihood by one rule, not the coarsest of its kind, and every cluster's estimated error."""
     family = next(family for family in (TRAPEZOID, HERMITE, WIDE) if rule in family)
     coarser = family[family.index(rule) - 1]
     values, ends = likelihood.cluster_values(theta, coarser, None)
-    better, ends_finer = likelihood.cluster_values(theta, rule, None)
-    return _change(values, better, ends, ends_finer, each)
+    there, better, ends_finer = likelihood.evaluate_by_cluster(theta, rule)
+    return there, _change(values, better, ends, ends_finer, each)
+
+
+def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, old: Plan, new: Plan) -> Evaluation:
+    """The likelihood with other rules for some clusters."""
+    before, after = likelihood.evaluate(theta, old), likelihood.evaluate(theta, new)
+    return Evaluation(
+        there.value - before.value + after.value,
+        there.score - before.score + after.score,
+        there.hessian - before.hessian + after.hessian,
+    )
 
 
 def _most_useful(numbers: NDArray[np.int64]) -> Rule:
@@ -168,8 +196,10 @@ def _most_useful(numbers: NDArray[np.int64]) -> Rule:
     return ordered[int(0.98 * (len(ordered) - 1))] if ordered else TRAPEZOID[2]
 
 
-def _as_plan(numbers: NDArray[np.int64]) -> Plan:
+def _as_plan(numbers: NDArray[np.int64], clusters: NDArray[np.int64] | None = None) -> Plan:
+    """Clusters (all by default) with the numbers of their rules."""
     used = np.unique(numbers)
-    if len(used) == 1:
+    if len(used) == 1 and clusters is None:
         return (Part(RULES[used[0]]),)
-    return tuple(Part(RULES[number], np.flatnonzero(numbers == number)) for number in used)
+    every = np.arange(len(numbers)) if clusters is None else clusters
+    return tuple(Part(RULES[number], every[numbers == number]) for number in used)

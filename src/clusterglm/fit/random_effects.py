@@ -236,9 +236,10 @@ def _maximise(
         if maximum.optimization.status == "interrupted":
             break
         before = maximum
-        plan, error = choose_plan(task.likelihood, before.theta, quadrature.tolerance, task.distribution.unimodal)
+        choice = choose_plan(task.likelihood, before.theta, quadrature.tolerance, task.distribution.unimodal)
+        plan, error = choice.plan, choice.error
         left = task.control.max_iter - before.optimization.iterations
-        maximum = _joined(before, _newton(task, before.theta, plan, fix_sigma, max_iter=left))
+        maximum = _joined(before, _newton(task, before.theta, plan, fix_sigma, max_iter=left, begin=choice.there))
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
         if moved < 1e-3:
             break
@@ -252,16 +253,23 @@ def _newton(
     fix_sigma: bool,
     tolerance: float | None = None,
     max_iter: int | None = None,
+    begin: Evaluation | None = None,
 ) -> Maximum:
     likelihood = task.likelihood
     if fix_sigma:
         sigma = theta[-1]
 
-        def slice_at(gamma: Array) -> Evaluation:
-            full = likelihood.evaluate(np.append(gamma, sigma), plan)
+        def sliced(full: Evaluation) -> Evaluation:
             return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
 
-        found = maximize(slice_at, theta[:-1], task.control, tolerance=tolerance, max_iter=max_iter)
+        found = maximize(
+            lambda gamma: sliced(likelihood.evaluate(np.append(gamma, sigma), plan)),
+            theta[:-1],
+            task.control,
+            tolerance=tolerance,
+            max_iter=max_iter,
+            begin=None if begin is None else sliced(begin),
+        )
         at = np.append(found.theta, sigma)
         return Maximum(at, likelihood.evaluate(at, plan), found.optimization)
     return maximize(
@@ -272,6 +280,7 @@ def _newton(
         max_iter=max_iter,
         radius=1.0,
         reflect=_reflect,
+        begin=begin,
     )
 
 

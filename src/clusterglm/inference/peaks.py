@@ -110,7 +110,7 @@ def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Pe
         curvature = max(-here.hessian[-1, -1], 1e-6 * data.n_clusters)
         guess = theta.copy()
         guess[-1] = min(np.sqrt(4.0 / curvature), 3.0)
-        plan, _ = choose_plan(likelihood, guess, requested.tolerance, fit.distribution.unimodal)
+        plan = choose_plan(likelihood, guess, requested.tolerance, fit.distribution.unimodal).plan
         here = likelihood.evaluate(theta, plan)
     direction = np.append(np.zeros(len(theta) - 1), 1.0)
     return Peak(lambda t: likelihood.evaluate(t, plan), theta, here, direction, 0.0, here.value)

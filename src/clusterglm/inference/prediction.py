@@ -165,7 +165,7 @@ def posterior_modes(
     found = known
     if found is None:
         likelihood = MarginalLikelihood(core_problem(data.X, data, response), m, p, distribution, "normal")
-        plan, _ = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal)
+        plan = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal).plan
         found = posterior_intercepts(data, response, distribution, theta, plan, "normal")
     variances = np.square(found.sds) + np.square(found.means - found.modes)
     return PredictedIntercepts(

@@ -76,6 +76,12 @@ class MarginalLikelihood:
         ends = np.zeros(len(values[chosen])) if rule.adaptive else posterior[chosen, 2]
         return values[chosen], ends
 
+    def evaluate_by_cluster(self, theta: Array, rule: Rule) -> tuple[Evaluation, Array, Array]:
+        """What `evaluate` and `cluster_values` give of all clusters under one rule, in one pass."""
+        values, posterior = np.zeros(self.n_clusters), np.zeros((self.n_clusters, 3))
+        whole = self._call(theta, rule, None, 2, values=values, posterior=posterior)
+        return whole, values, np.zeros(self.n_clusters) if rule.adaptive else posterior[:, 2]
+
     def cluster_scores(self, theta: Array, plan: Plan) -> Array:
         """Each cluster's (weighted) score, shape (m, p + 1)."""
         scores = np.zeros((self.n_clusters, self.n_parameters))

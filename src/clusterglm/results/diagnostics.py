@@ -430,7 +430,7 @@ class RandomEffectsDiagnostics(Diagnostics):
 
     @cached_property
     def _integration_hint(self) -> str:
-        """A note for the summary, from one evaluation without derivatives; empty where there is nothing to say."""
+        """A note for the summary, from a quick look without derivatives; empty where there is nothing to say."""
         assert isinstance(self.fit, RandomEffectsFit)
         apart = quick_difference(self.fit, self.data)
         if not abs(apart) > _NOTABLE:

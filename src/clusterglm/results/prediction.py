@@ -71,14 +71,14 @@ class Predictions:
         wanted = self._kinds[0] if kind is None else kind
         rows = fitted_rows(self.data) if data is None else new_rows(self.data, data)
         if isinstance(wanted, str) and wanted in self._kinds:
-            at = self._at_kind(wanted, rows, rows.eta(self._beta), history, level is not None)
+            at = self._at_kind(wanted, rows, history, level is not None)
         else:
             at = self._at_numbers(wanted, rows)
         return self._table(at, rows, scale, level)
 
-    def _at_kind(self, kind: str, rows: Rows, eta: Array, history: Any, uncertain: bool) -> LinkPrediction:
+    def _at_kind(self, kind: str, rows: Rows, history: Any, uncertain: bool) -> LinkPrediction:
         """At an intercept by name; `uncertain`: with what the standard errors need."""
-        return at_intercepts(eta)
+        return at_intercepts(rows.eta(self._beta))
 
     def _at_numbers(self, kind: Any, rows: Rows) -> LinkPrediction:
         if isinstance(kind, str) and kind in (*SCALES, "ratio"):
@@ -299,7 +299,7 @@ class FixedEffectsPredictions(Predictions):
         check_option("scale", scale, SCALES)
         return self._predicted(data, kind, scale, level, None)
 
-    def _at_kind(self, kind: str, rows: Rows, eta: Array, history: Any, uncertain: bool) -> LinkPrediction:
+    def _at_kind(self, kind: str, rows: Rows, history: Any, uncertain: bool) -> LinkPrediction:
         codes = self._codes(rows)
         if not uncertain:
             return at_intercepts(rows.eta(self._beta) + self.fit.intercepts[codes])
@@ -402,11 +402,11 @@ class RandomEffectsPredictions(Predictions):
             raise OptionError(f"history= with kind={kind!r}", 'kind="conditional"', "leave kind= out")
         return "conditional"
 
-    def _at_kind(self, kind: str, rows: Rows, eta: Array, history: Any, uncertain: bool) -> LinkPrediction:
+    def _at_kind(self, kind: str, rows: Rows, history: Any, uncertain: bool) -> LinkPrediction:
         if kind == "typical":
-            return at_intercepts(eta)
+            return at_intercepts(rows.eta(self._beta))
         if kind == "marginal":
-            return self._marginal(rows, eta, uncertain)
+            return self._marginal(rows, uncertain)
         if history is not None:
             return self._given_history(rows, history)
         codes = self._codes(rows)
@@ -414,8 +414,9 @@ class RandomEffectsPredictions(Predictions):
             return at_intercepts(rows.eta(self._beta) + self.fit.modes[codes])
         return self._with_posterior(rows, codes, self._posterior)
 
-    def _marginal(self, rows: Rows, eta: Array, uncertain: bool) -> LinkPrediction:
-        fit, known = self.fit, np.flatnonzero(~np.isnan(eta))
+    def _marginal(self, rows: Rows, uncertain: bool) -> LinkPrediction:
+        fit, eta = self.fit, rows.eta(self._beta)
+        known = np.flatnonzero(~np.isnan(eta))
         found = marginal_link(eta[known], fit.sigma, fit.response, fit.distribution)
         link, by_eta, by_sigma = (np.full(rows.size, np.nan) for _ in range(3))
         link[known], by_eta[known], by_sigma[known] = found.link, found.by_eta, found.by_sigma

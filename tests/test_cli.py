@@ -47,6 +47,38 @@ def test_fit_prints_the_summary() -> None:
     assert ran.stdout == f"{fit}\n"
 
 
+def test_compare_prints_the_comparison(tmp_path: Path) -> None:
+    formulas, file = ("y ~ week", "y ~ week + trt"), tmp_path / "comparison.csv"
+    several = ("--model", "pooled", "--model", "random_effects", "--distribution", "gaussian", "--distribution", "t(4)")
+    ran = run("compare", "bacteria", *formulas, "--cluster", "ID", *several, "--csv", str(file))
+    bacteria = cg.datasets.load("bacteria")
+    fits: list[Any] = []
+    for formula in formulas:
+        fits.append(cg.pooled(formula, bacteria, cluster="ID"))
+        fits += [
+            cg.random_effects(formula, bacteria, cluster="ID", distribution=d) for d in ("gaussian", cg.StudentT(4))
+        ]
+    assert ran.exit_code == 0, ran.output
+    assert ran.output == f"{cg.compare(*fits)}\n"
+    with file.open() as lines:
+        assert [row["df"] for row in csv.DictReader(lines)] == ["2", "3", "3", "4", "5", "5"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("y ~ week",), "two results or more"),
+        (("y ~ week", "y ~ trt", "--model", "pooled", "--quadrature", "3"), "these belong to random_effects"),
+        (("y ~ week", "y ~ trt", "--model", "mixed"), "one of 'random_effects'"),
+        (("y ~ week", "y ~ hilo + wek"), "did you mean 'week'?"),
+    ],
+)
+def test_compare_refuses_what_it_cannot_do(arguments: tuple[str, ...], words: str) -> None:
+    ran = run("compare", "bacteria", *arguments, "--cluster", "ID")
+    assert ran.exit_code == 2
+    assert words in ran.output
+
+
 def test_options_reach_the_fit(tmp_path: Path) -> None:
     options = ("--link", "cloglog", "--distribution", "t(5)", "--quadrature", "12", "--scale", "density")
     ran = run(*BACTERIA, *options, "--sigma", "0.7", "--fix-sigma", "--json", str(tmp_path / "fit.json"))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from clusterglm.model.control import Control
     from clusterglm.model.distribution.student_t import StudentT
     from clusterglm.model.quadrature import Quadrature
+    from clusterglm.results.comparison import compare
 
     __version__: str
 
@@ -27,6 +28,7 @@ __all__ = [
     "SplitPanel",
     "StudentT",
     "__version__",
+    "compare",
     "conditional",
     "datasets",
     "errors",
@@ -41,6 +43,7 @@ _OBJECTS = {
     "Quadrature": "clusterglm.model.quadrature",
     "SplitPanel": "clusterglm.model.bias",
     "StudentT": "clusterglm.model.distribution.student_t",
+    "compare": "clusterglm.results.comparison",
     "conditional": "clusterglm.api",
     "fixed_effects": "clusterglm.api",
     "pooled": "clusterglm.api",

@@ -129,6 +129,59 @@ def fit(
 
 
 @app.command()
+def compare(
+    data: Annotated[
+        str, typer.Argument(help="A CSV or Parquet file, or the name of a bundled data set (`clusterglm datasets`).")
+    ],
+    formulas: Annotated[list[str], typer.Argument(help='One or more, as "y ~ x" "y ~ x + z", the smallest first.')],
+    cluster: Annotated[str | None, typer.Option(help="Column of cluster labels.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="As for `fit`; may be repeated, the smallest first.", show_default="random_effects"),
+    ] = None,
+    family: Annotated[str, typer.Option(help="binomial or poisson.")] = "binomial",
+    link: Annotated[str | None, typer.Option(help="logit, cloglog, probit; log for poisson.")] = None,
+    distribution: Annotated[
+        list[str] | None,
+        typer.Option(help="Of random intercepts, as for `fit`; may be repeated.", show_default="gaussian"),
+    ] = None,
+    quadrature: Annotated[
+        str | None, typer.Option(help="auto, laplace, or a number of nodes.", show_default="auto")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Column of case weights.")] = None,
+    cluster_weights: Annotated[str | None, typer.Option(help="Column of cluster weights.")] = None,
+    offset: Annotated[str | None, typer.Option(help="Column added to the linear predictor.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads; 0 for every core.")] = 1,
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file as CSV.")] = None,
+) -> None:
+    """Fit every formula by every model and distribution; print the fits side by side, with likelihood-ratio tests."""
+    with _readable_errors():
+        options = {
+            "cluster": cluster,
+            "link": link,
+            "weights": weights,
+            "cluster_weights": cluster_weights,
+            "offset": offset,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        variants = _variants(model or ["random_effects"], distribution or [], quadrature)
+        _check_folders(csv)
+        from clusterglm.data.table import read_table
+
+        table = read_table(_table(data))  # once, not for every fit
+        settings: dict[str, Any] = {"family": family, "control": {"n_threads": threads}, "progress": False, **given}
+        fits = [_fit(name, formula, table, **settings, **special) for formula in formulas for name, special in variants]
+        import clusterglm as cg
+
+        comparison = cg.compare(*fits)
+        print(comparison)
+        if csv is not None:
+            comparison.to_frame().to_csv(csv)
+    if not all(fit.converged for fit in fits):
+        raise typer.Exit(_NOT_CONVERGED)
+
+
+@app.command()
 def datasets(
     name: Annotated[str | None, typer.Argument(help="One of them.", show_default="all")] = None,
     write: Annotated[Path | None, typer.Option(help="Write the data set to this file as CSV.")] = None,
@@ -159,7 +212,7 @@ def datasets(
         print(f"{name} written to {write}")
 
 
-def _fit(model: str, formula: str, data: str, *, control: dict[str, Any], progress: bool, **options: Any) -> Result:
+def _fit(model: str, formula: str, data: Any, *, control: dict[str, Any], progress: bool, **options: Any) -> Result:
     import warnings
 
     import formulaic  # noqa: F401  # every fit needs it
@@ -179,10 +232,12 @@ def _fit(model: str, formula: str, data: str, *, control: dict[str, Any], progre
     return result
 
 
-def _table(data: str) -> Any:
-    """The path of a file, or a bundled data set."""
+def _table(data: Any) -> Any:
+    """The path of a file, or a bundled data set; a table as it is."""
     import clusterglm as cg
 
+    if not isinstance(data, str):
+        return data
     return cg.datasets.load(data) if data in cg.datasets.names() and not Path(data).is_file() else data
 
 
@@ -205,6 +260,23 @@ def _check_model(model: str, special: dict[str, Any]) -> None:
                 f"only options of the model: {option} belongs to {owner}",
                 f"leave {option} out, or use --model {owner}",
             )
+
+
+def _variants(models: list[str], distributions: list[str], quadrature: str | None) -> list[tuple[str, dict[str, Any]]]:
+    """Each model with its own options; random effects once for each distribution."""
+    from clusterglm.errors import OptionError
+
+    for name in models:
+        _check_model(name, {})
+    if "random_effects" not in models and (distributions or quadrature is not None):
+        raise OptionError(
+            f"--distribution or --quadrature with --model {' --model '.join(models)}",
+            "options of the models: these belong to random_effects",
+            "leave them out, or add --model random_effects",
+        )
+    fixed: dict[str, Any] = {} if quadrature is None else {"quadrature": quadrature}
+    random = [{**fixed, "distribution": _distribution(each)} for each in distributions] or [fixed]
+    return [(name, special) for name in models for special in (random if name == "random_effects" else [{}])]
 
 
 def _check_folders(*files: Path | None) -> None:

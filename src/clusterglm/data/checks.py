@@ -24,7 +24,7 @@ ROWS = 1000  # that the linear programs start from, and gain at a time
 FEASIBLE = 1e-6  # margin in standardised units; HiGHS itself is accurate to 1e-7
 
 
-def check_columns(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
+def check_columns(X: Array, names: Sequence[str]) -> None:
     """Refuse covariates with which float64 cannot compute.
 
     Parameters
@@ -32,16 +32,26 @@ def check_columns(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
     X : ndarray, shape (n, p)
     names : sequence of str
 
-    Returns
-    -------
-    low, high : ndarray, shape (p,)
-        Smallest and largest value of each column.
-
     Raises
     ------
     DesignError
         On infinite, NaN or extreme values; it names the columns.
     """
+    if not _tame(X):
+        _checked_range(X, names)
+
+
+def _tame(X: Array) -> bool:
+    """Whether the sum of all squares, and some rows of a large design, rule out what `check_columns` refuses."""
+    step = len(X) // _SAMPLE
+    if step < 4 or X.size == 0 or not X.flags.c_contiguous:
+        return False
+    flat = X.reshape(-1)
+    return float(flat @ flat) < _LARGEST and bool(np.all(np.abs(X[::step]).max(axis=0) > 1.0 / _LARGEST))
+
+
+def _checked_range(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
+    """Smallest and largest value of each column, or the error that says which cannot be used."""
     low, high = _range(X)
     _refuse_not_finite(X, names, low, high)
     largest = np.maximum(np.abs(low), np.abs(high))
@@ -76,7 +86,7 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
     n, p = X.shape
     if _plainly_fine(X, intercept):
         return
-    low, high = check_columns(X, names)
+    low, high = _checked_range(X, names)
     if p > n:
         raise DesignError(
             f"{p} columns in the design matrix and only {n} complete rows",
@@ -105,18 +115,14 @@ def _plainly_fine(X: Array, intercept: int | None) -> bool:
     tells of infinite, undefined or extreme values.
     """
     n, p = X.shape
-    step = n // _SAMPLE
-    if step < 4 or not X.flags.c_contiguous:
+    if not _tame(X):
         return False
-    flat = X.reshape(-1)
-    if not float(flat @ flat) < _LARGEST:  # also where it is nan
-        return False
-    part = X[::step]
+    part = X[:: n // _SAMPLE]
     low, high = _range(part)
     others = [j for j in range(p) if j != intercept]
     if not np.all((high - low)[others] > 1e-6 * np.maximum(np.abs(low), np.abs(high))[others]):
         return False
-    return bool(np.all(high[others] - low[others] > 1.0 / _LARGEST) and _smallest(part, intercept, low, high) > 1e-3)
+    return _smallest(part, intercept, low, high) > 1e-3
 
 
 def _smallest(X: Array, intercept: int | None, low: Array, high: Array) -> float:

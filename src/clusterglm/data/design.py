@@ -13,6 +13,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.cluster_means import ClusterMeans
 from clusterglm.data.formula import Expression, ParsedFormula, context
 from clusterglm.data.table import column, numeric, to_pandas_columns
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
@@ -66,6 +67,8 @@ class Design:
         Column passed as `offset=`, prefixed with "column:"; or that an array was passed.
     spec : formulaic.ModelSpec
         State of the transforms: knots, centres, contrasts.
+    cluster_means : ClusterMeans or None
+        For `within(...)` and `between(...)`.
     """
 
     formula: str
@@ -76,9 +79,10 @@ class Design:
     offsets: tuple[Expression, ...]
     offset_argument: str | None
     spec: Any
+    cluster_means: ClusterMeans | None = None
 
     def build(self, table: nw.DataFrame[Any]) -> Array:
-        """Design matrix of new data, shape (rows, p); rows with a missing covariate are NaN.
+        """Design matrix of new data, shape (rows, p); rows with a missing covariate, or cluster if needed, are NaN.
 
         Raises
         ------
@@ -86,15 +90,22 @@ class Design:
             When a column is missing (the nearest name is given) or cannot be transformed as in the fit.
         UnseenLevelError
             When a categorical column has a level that the fit has not seen.
+        ClusterError
+            When `within(...)` or `between(...)` finds no cluster column.
         """
         missing = np.zeros(len(table), dtype=bool)
         for name in self.variables:
             missing |= is_missing(column(table, name, "covariate"))
+        if self.cluster_means is not None:
+            missing |= self.cluster_means.missing(table)
         X: Array = np.full((len(table), len(self.names)), np.nan)
         keep = np.flatnonzero(~missing)
         if X.size == 0 or len(keep) == 0:
             return X
-        frame = model_frame(table, self.variables, keep if missing.any() else None)
+        complete = keep if missing.any() else None
+        frame = model_frame(table, self.variables, complete)
+        if self.cluster_means is not None:
+            frame = frame.assign(**self.cluster_means.columns(table, complete))
         for factor in self.factors:
             _refuse_unseen(factor, frame)
         with _formulaic(self.formula, DataError) as caught:
@@ -131,7 +142,12 @@ class Design:
 
 
 def make_design(
-    parsed: ParsedFormula, frame: pd.DataFrame, offset_argument: str | None, *, absorb: bool = False
+    parsed: ParsedFormula,
+    frame: pd.DataFrame,
+    offset_argument: str | None,
+    *,
+    absorb: bool = False,
+    cluster_means: ClusterMeans | None = None,
 ) -> tuple[Design, Array]:
     """Design and matrix of the fitted data.
 
@@ -139,12 +155,14 @@ def make_design(
     ----------
     parsed : ParsedFormula
     frame : DataFrame
-        Complete rows of `parsed.variables`, from `model_frame`.
+        Complete rows of `parsed.variables`, from `model_frame`, and the columns of `parsed.cluster_terms`.
     offset_argument : str or None
         See `Design`.
     absorb : bool
         The clusters have intercepts of their own: categorical columns are coded as next to an intercept, whatever the
         formula says of one, and the column of ones is left out.
+    cluster_means : ClusterMeans, optional
+        What new data will need for the terms of clusters.
 
     Returns
     -------
@@ -177,11 +195,13 @@ def make_design(
     if X.dtype != np.float64:
         X = _as_floats(X, spec)
     if absorb:
-        X = np.ascontiguousarray(X[:, [j for j, name in enumerate(_names(spec)) if name != INTERCEPT]])
+        X = np.ascontiguousarray(X[:, 1:])  # formulaic puts the column of ones first
         spec = spec.subset([term for term in spec.terms if term.degree > 0])
     if X.ndim != 2 or (X.shape[1] == 0 and not absorb):
         raise DesignError(f"no coefficient in '{parsed.text}'", "an intercept or a covariate", "drop '- 1' or '0 +'")
     names = _names(spec)
+    for term in () if cluster_means is None else cluster_means.terms:
+        names = tuple(name.replace(f"`{term.name}`", term.name) for name in names)
     design = Design(
         formula=parsed.right,
         names=names,
@@ -191,6 +211,7 @@ def make_design(
         offsets=parsed.offsets,
         offset_argument=offset_argument,
         spec=spec,
+        cluster_means=cluster_means,
     )
     return design, X
 

@@ -101,6 +101,14 @@ class Expression:
             ) from error
 
 
+class ClusterTerm(NamedTuple):
+    """`within(...)` or `between(...)`: an expression less the mean of its cluster, or that mean; `name` as written."""
+
+    name: str
+    kind: str
+    expression: Expression
+
+
 @dataclass(frozen=True)
 class ParsedFormula:
     """The parts of a formula.
@@ -121,6 +129,8 @@ class ParsedFormula:
         Column in `(1 | column)`.
     variables : tuple of str
         Columns that `right` uses, in order of appearance.
+    cluster_terms : tuple of ClusterTerm
+        `within(...)` and `between(...)`, which stand in `right` as columns of those names.
     """
 
     text: str
@@ -130,6 +140,7 @@ class ParsedFormula:
     offsets: tuple[Expression, ...]
     cluster: str | None
     variables: tuple[str, ...]
+    cluster_terms: tuple[ClusterTerm, ...] = ()
 
 
 def parse_formula(formula: str, columns: Sequence[str]) -> ParsedFormula:
@@ -184,7 +195,10 @@ def parse_formula(formula: str, columns: Sequence[str]) -> ParsedFormula:
         )
     while rest and rest[0] == Token("operator", "+"):
         rest = rest[1:]
-    variables = _names(rest, columns, _functions())
+    rest, of_clusters = _cluster_terms(rest, columns)
+    made = {term.name: term.expression.variables for term in of_clusters}
+    used = (made.get(name, (name,)) for name in _names(rest, [*columns, *made], _functions()))
+    variables = tuple(dict.fromkeys(name for names in used for name in names))
     if len(response) == 1 and response[0].is_column and response[0].variables[0] in variables:
         name = response[0].variables[0]
         raise FormulaError(f"{name!r} on both sides of '~'", "covariates other than the response", f"drop {name!r}")
@@ -197,6 +211,7 @@ def parse_formula(formula: str, columns: Sequence[str]) -> ParsedFormula:
         offsets=tuple(offsets),
         cluster=clusters[0] if clusters else None,
         variables=variables,
+        cluster_terms=of_clusters,
     )
 
 
@@ -295,6 +310,24 @@ def _cluster(term: list[Token], columns: Sequence[str]) -> str:
     )
 
 
+def _cluster_terms(tokens: list[Token], columns: Sequence[str]) -> tuple[list[Token], tuple[ClusterTerm, ...]]:
+    """`within(...)` and `between(...)` taken out, a column of that name in their place."""
+    found: dict[str, ClusterTerm] = {}
+    rest: list[Token] = []
+    end = 0
+    for i, token in enumerate(tokens):
+        if i >= end and _is_call(tokens, i, {"within", "between"}):
+            end = next(k for k in range(i + 3, len(tokens) + 1) if _is_bracketed(tokens[i + 1 : k]))
+            name = _text(tokens[i:end]).replace("`", "")
+            if name in columns:
+                raise FormulaError(f"{name}, also a column of the data", "one meaning", "rename the column")
+            found[name] = ClusterTerm(name, token.text, _expression(tokens[i + 2 : end - 1], columns))
+            rest.append(Token("quoted", f"`{name}`"))
+        elif i >= end:
+            rest.append(token)
+    return rest, tuple(found.values())
+
+
 def _check_rest(rest: list[Token]) -> None:
     """Refuse what would mean something else to formulaic than the user thinks."""
     for i, token in enumerate(rest):
@@ -339,7 +372,7 @@ def _expression(tokens: list[Token], columns: Sequence[str]) -> Expression:
     """An `Expression` from its tokens, all names checked."""
     text = _text(tokens)
     if not tokens:
-        raise FormulaError("offset() of nothing", "offset(expression)", "offset(log(n))")
+        raise FormulaError("a function of nothing in the formula", "an expression", "offset(log(n)), or within(x)")
     names = _names(tokens, columns, {*STATELESS, "np", "I"})
     placeholders = {column: f"_column{i}" for i, column in enumerate(names)}
     pieces: list[str] = []
@@ -455,7 +488,7 @@ def _functions() -> set[str]:
 
     # Q hides a name in a string; lag would reach across clusters
     unwanted = {"Treatment", "Poly", "Sum", "Helmert", "Diff", "Q", "lag"}
-    return {*TRANSFORMS, *context()} - unwanted | {"np", "contr"}
+    return {*TRANSFORMS, *context()} - unwanted | {"np", "contr", "within", "between"}
 
 
 @cache

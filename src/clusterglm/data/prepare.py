@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.checks import check_clusters, check_columns, check_design, check_response
-from clusterglm.data.clusters import encode, group
+from clusterglm.data.cluster_means import cluster_means
+from clusterglm.data.clusters import Codes, encode, group
 from clusterglm.data.design import Design, formula_offset, is_missing, make_design, model_frame, numbers
 from clusterglm.data.formula import Expression, ParsedFormula, parse_formula
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
@@ -175,7 +176,12 @@ def prepare(
 
     chosen = rows.chosen()
     frame = model_frame(table, parsed.variables, chosen)
-    design, X = make_design(parsed, frame, _offset_argument(offset), absorb=fixed_effects)
+    coded, means = None, None
+    if parsed.cluster_terms:
+        coded = _coded(ids, chosen, parsed)
+        means, made = cluster_means(parsed.cluster_terms, table, chosen, coded.codes, coded.labels, str(cluster_name))
+        frame = frame.assign(**made)
+    design, X = make_design(parsed, frame, _offset_argument(offset), absorb=fixed_effects, cluster_means=means)
     del frame
     if fixed_effects:
         check_columns(X, design.names)
@@ -186,7 +192,7 @@ def prepare(
     if ids is None:
         labels, order, starts = np.array([0]), None, np.array([0, len(index)], dtype=np.int64)
     else:
-        coded = encode(ids if chosen is None else ids[chosen])
+        coded = coded or encode(ids if chosen is None else ids[chosen])
         labels, grouping = coded.labels, group(coded.codes, len(coded.labels))
         order, starts = grouping.order, grouping.starts
         del coded, grouping  # every array counts where rows are moved
@@ -232,6 +238,16 @@ def prepare(
         formula=parsed.text,
         notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
     )
+
+
+def _coded(ids: nw.Series[Any] | None, chosen: NDArray[np.int64] | None, parsed: ParsedFormula) -> Codes:
+    if ids is None:
+        raise ClusterError(
+            f"{parsed.cluster_terms[0].name} without clusters",
+            "the column that says which rows have a mean in common",
+            "cluster='id'",
+        )
+    return encode(ids if chosen is None else ids[chosen])
 
 
 class _Complete:

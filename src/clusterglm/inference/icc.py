@@ -1,12 +1,21 @@
-"""Intraclass correlation on the latent scale."""
+"""Intraclass correlation, on the latent scale and on that of the response."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit, logit
 
+from clusterglm.inference.averaged_mean import averaged_jet
+from clusterglm.inference.heterogeneity import ScalarEstimate, sigma_note
+from clusterglm.inference.intervals import wald_interval
+from clusterglm.inference.marginal_mean import marginal_link
+from clusterglm.inference.partial_effects import mean_derivatives
+from clusterglm.model.arrays import Array, times
+from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
+from clusterglm.model.special import log_normal_density
 
 # Variance of the latent variable's error, whose distribution function is the inverse link.
 _LATENT_VARIANCE = {
@@ -14,6 +23,12 @@ _LATENT_VARIANCE = {
     "binomial_probit": 1.0,
     "binomial_cloglog": np.pi**2 / 6.0,
 }
+
+_NO_VARIANCE = "the intercept's distribution has no finite variance"
+_HALF_WIDTH = 37.0
+_NODES = (1 << 12, 1 << 13, 1 << 14, 1 << 15, 1 << 16)
+_TOLERANCE = 1e-9
+_FAR = 700.0
 
 
 @dataclass(frozen=True)
@@ -44,12 +59,191 @@ def intraclass_correlation(response: Response, sd: float) -> IntraclassCorrelati
 
     Notes
     -----
-    Counts have no latent error, so a Poisson model has no such correlation free of the covariates (Nakagawa, Johnson
-    and Schielzeth, J. R. Soc. Interface 14, 2017, discuss ones that depend on them).
+    Counts have no latent error, so a Poisson model has no such correlation free of the covariates; see
+    `response_correlation` for one that depends on them.
     """
     latent = _LATENT_VARIANCE.get(response.code)
     if latent is None:
         return IntraclassCorrelation(None, f"a {response.family} response has no latent scale")
     if not np.isfinite(sd):
-        return IntraclassCorrelation(np.nan, "the intercept's distribution has no finite variance")
+        return IntraclassCorrelation(np.nan, _NO_VARIANCE)
     return IntraclassCorrelation(float(sd**2 / (sd**2 + latent)))
+
+
+def latent_correlation(
+    response: Response, distribution: Distribution, sigma: float, se: float, level: float, *, fixed: bool
+) -> ScalarEstimate:
+    """The latent intraclass correlation with an interval on the logit scale.
+
+    Parameters
+    ----------
+    response : Response
+    distribution : Distribution
+    sigma, se : float
+        Scale of the intercept with its standard error.
+    level : float
+    fixed : bool
+        Whether sigma was held fixed.
+
+    Notes
+    -----
+    With rho = sd^2 / (sd^2 + v), logit rho = 2 log sd - log v, so that its standard error is 2 se / sigma.
+    """
+    name = "intraclass correlation (latent scale)"
+    found = intraclass_correlation(response, sigma * distribution.sd if sigma > 0.0 else 0.0)
+    nan = float("nan")
+    if found.value is None or np.isnan(found.value):
+        return ScalarEstimate(name, nan, nan, nan, nan, level, found.reason)
+    note, se = sigma_note(sigma, se, fixed)
+    if sigma == 0.0:
+        return ScalarEstimate(name, 0.0, se, se, se, level, note)
+    return _on_logit_scale(name, found.value, found.value * (1.0 - found.value) * 2.0 * se / sigma, level, note)
+
+
+@dataclass(frozen=True)
+class ResponseCorrelation:
+    """Correlation of two responses of a cluster at one linear predictor.
+
+    Parameters
+    ----------
+    value : float
+        Between 0 and 1; nan where `reason` says why.
+    by_eta, by_sigma : float
+        Its derivatives.
+    reason : str
+    """
+
+    value: float
+    by_eta: float
+    by_sigma: float
+    reason: str = ""
+
+
+def response_correlation(
+    eta: float, sigma: float, response: Response, distribution: Distribution
+) -> ResponseCorrelation:
+    """Correlation of two responses of a cluster that have the same covariates: single trials, or counts.
+
+    Parameters
+    ----------
+    eta : float
+        Linear predictor at an intercept of zero.
+    sigma : float
+    response : Response
+    distribution : Distribution
+
+    Notes
+    -----
+    Var m / (Var m + E v), m the mean given the intercept and v the variance of a response given it: for a trial
+    Var m / (M (1 - M)), M = E m; for a count Var m / (Var m + M). Goldstein, Browne and Rasbash (Understanding
+    Statistics 1, 2002, method A by integration instead of linearisation or simulation); Nakagawa, Johnson and
+    Schielzeth (J. R. Soc. Interface 14, 2017). At sigma = 0 it is 0, with zero slopes.
+    """
+    nan = float("nan")
+    if sigma == 0.0:
+        return ResponseCorrelation(0.0, 0.0, 0.0)
+    if response.link == "log":
+        return _of_counts(eta, sigma, response, distribution)
+    jet = averaged_jet(np.array([eta]), sigma, response, distribution)
+    mean, first, by_sigma = float(jet.mean[0]), float(jet.first[0]), float(jet.by_sigma[0])
+    variance = np.full(3, nan)
+    before = variance
+    for nodes in _NODES:
+        variance = _variance_of_means(eta, sigma, mean, first, by_sigma, response, distribution, nodes)
+        size = variance[0] * np.array([1.0, 1.0, 1.0 / sigma])
+        if np.all(np.abs(variance - before) <= _TOLERANCE * size):
+            break
+        before = variance
+    else:
+        return ResponseCorrelation(nan, nan, nan, "the variance of the mean could not be integrated accurately")
+    total = mean * (1.0 - mean)
+    if not (jet.resolved[0] and total > 0.0):
+        return ResponseCorrelation(nan, nan, nan, "the mean rounds to 0 or 1")
+    value = float(variance[0] / total)
+    slopes = (variance[1:] - value * (1.0 - 2.0 * mean) * np.array([first, by_sigma])) / total
+    return ResponseCorrelation(value, float(slopes[0]), float(slopes[1]))
+
+
+def correlation_with_interval(
+    found: ResponseCorrelation,
+    gradient: Array,
+    sigma: float,
+    covariance: Array,
+    level: float,
+    *,
+    fixed: bool,
+) -> ScalarEstimate:
+    """The correlation of responses with an interval on the logit scale.
+
+    Parameters
+    ----------
+    found : ResponseCorrelation
+    gradient : ndarray, shape (p,)
+        Of the linear predictor in beta; zero where it is a given number.
+    sigma : float
+    covariance : ndarray, shape (p + 1, p + 1)
+    level : float
+    fixed : bool
+        Whether sigma was held fixed: only beta then adds to the standard error.
+    """
+    name, p = "intraclass correlation (response scale)", len(gradient)
+    nan = float("nan")
+    if found.reason:
+        return ScalarEstimate(name, nan, nan, nan, nan, level, found.reason)
+    note, _ = sigma_note(sigma, nan, fixed)
+    if sigma == 0.0:
+        end = 0.0 if fixed else nan
+        return ScalarEstimate(name, 0.0, end, end, end, level, note)
+    V = covariance.copy()
+    if np.isnan(V[p, p]):
+        V[p, :] = V[:, p] = 0.0
+    slopes = np.append(found.by_eta * gradient, found.by_sigma)
+    return _on_logit_scale(name, found.value, float(np.sqrt(slopes @ V @ slopes)), level, note)
+
+
+def _of_counts(eta: float, sigma: float, response: Response, distribution: Distribution) -> ResponseCorrelation:
+    """With K the log of the moment generating function: r = D M / (D M + 1), D = exp(K(2 sigma) - 2 K(sigma)) - 1."""
+    zero = np.zeros(1)
+    once, twice = (marginal_link(zero, scale, response, distribution) for scale in (sigma, 2.0 * sigma))
+    if not (once.exists and twice.exists):
+        nan = float("nan")
+        return ResponseCorrelation(nan, nan, nan, "the counts have no finite variance over the intercepts")
+    excess = float(np.expm1(twice.link[0] - 2.0 * once.link[0]))
+    excess_slope = (excess + 1.0) * 2.0 * float(twice.by_sigma[0] - once.by_sigma[0])
+    with np.errstate(over="ignore"):
+        mean = float(np.exp(eta + once.link[0]))
+    odds = excess * mean
+    inside = 1.0 / (1.0 + odds)
+    slope = mean * (excess_slope + excess * float(once.by_sigma[0]))
+    return ResponseCorrelation(odds * inside, odds * inside**2, slope * inside**2)
+
+
+def _variance_of_means(
+    eta: float,
+    sigma: float,
+    mean: float,
+    first: float,
+    by_sigma: float,
+    response: Response,
+    distribution: Distribution,
+    nodes: int,
+) -> Array:
+    """Variance of the mean over intercepts and its derivatives in eta and sigma, shape (3,), by the trapezoid rule."""
+    s = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, nodes)
+    weights = np.exp(log_normal_density(s)) * (s[1] - s[0])
+    with np.errstate(all="ignore"):
+        t = distribution.quantile_of_normal(s)
+        m, slope, _, _ = mean_derivatives(np.clip(eta + sigma * t, -_FAR, _FAR), response)
+        away = m - mean  # about the mean, so that nothing cancels at a small sigma
+        return np.array(
+            [
+                weights @ np.square(away),
+                2.0 * (weights @ (away * (slope - first))),
+                2.0 * (weights @ (away * (times(slope, t) - by_sigma))),
+            ]
+        )
+
+
+def _on_logit_scale(name: str, value: float, se: float, level: float, note: str) -> ScalarEstimate:
+    low, high = wald_interval(np.array([logit(value)]), np.array([se / (value * (1.0 - value))]), level)
+    return ScalarEstimate(name, value, se, float(expit(low[0])), float(expit(high[0])), level, note)

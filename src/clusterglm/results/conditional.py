@@ -19,15 +19,17 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import ClusterInfluence
+from clusterglm.results.effects import Ratios
 from clusterglm.results.prediction import RatioPredictions
 from clusterglm.results.table import Summary, counted
+from clusterglm.results.testing import Hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ConditionalResult(RatioPredictions, ClusterInfluence):
+class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
     """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
 
     Parameters

@@ -27,8 +27,10 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.base import Seed, freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.diagnostics import Diagnostics
+from clusterglm.results.effects import FixedEffectsEffects
 from clusterglm.results.prediction import FixedEffectsPredictions
 from clusterglm.results.table import Summary, counted
+from clusterglm.results.testing import Hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +39,7 @@ _SHORT = 20  # rows a cluster below which the bias from the intercepts is worth 
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class FixedEffectsResult(FixedEffectsPredictions, Diagnostics, ClusteredResult):
+class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffects, Diagnostics, ClusteredResult):
     """A generalised linear model with a fixed intercept for every cluster.
 
     Parameters

@@ -21,15 +21,17 @@ from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import Seed, freeze
 from clusterglm.results.diagnostics import Diagnostics
+from clusterglm.results.effects import Effects
 from clusterglm.results.prediction import PooledPredictions
 from clusterglm.results.table import Summary, counted
+from clusterglm.results.testing import Hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class PooledResult(PooledPredictions, Diagnostics):
+class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
     """A generalised linear model without cluster effects.
 
     Parameters

@@ -29,9 +29,11 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.base import Seed, freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.diagnostics import RandomEffectsDiagnostics
+from clusterglm.results.effects import RandomEffectsEffects
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.prediction import RandomEffectsPredictions
 from clusterglm.results.table import Summary, counted
+from clusterglm.results.testing import RandomEffectsHypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +48,9 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class RandomEffectsResult(RandomEffectsPredictions, RandomEffectsDiagnostics, ClusteredResult):
+class RandomEffectsResult(
+    RandomEffectsPredictions, RandomEffectsHypotheses, RandomEffectsEffects, RandomEffectsDiagnostics, ClusteredResult
+):
     """A generalised linear model with a random intercept for each cluster.
 
     Parameters

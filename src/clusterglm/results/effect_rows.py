@@ -1,0 +1,122 @@
+"""The rows that average effects are averages over, and the table that they make."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.data.table import read_table
+from clusterglm.errors import DataError, PredictionWarning
+from clusterglm.inference.average_effects import AverageEffects
+from clusterglm.inference.design_changes import recovered_frame, table_frame
+from clusterglm.inference.intervals import wald_interval, wald_p_values
+from clusterglm.model.arrays import Array
+from clusterglm.results.heterogeneity import NO_MEAN, row_weights
+from clusterglm.results.newdata import cluster_codes, new_rows, refuse_unknown_clusters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class EffectRows:
+    """Rows to average over, n of them.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The variables of the design.
+    offset, weights : ndarray, shape (n,)
+        The weights sum to one.
+    codes : ndarray of int64, shape (n,)
+        Cluster of each row; empty where it was not asked for.
+    """
+
+    frame: pd.DataFrame
+    offset: Array
+    weights: Array
+    codes: NDArray[np.int64]
+
+
+def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
+    """The rows of the fit, or of another table.
+
+    Parameters
+    ----------
+    data : ModelData
+        What was fitted.
+    table : table or None
+        The table that was fitted, which is recognised by its design; another one; or None.
+    clusters : bool
+        Whether the rows' clusters are needed.
+
+    Raises
+    ------
+    DataError
+        When a column is missing, no row is complete, or the variables cannot be read off the design.
+
+    Warns
+    -----
+    PredictionWarning
+        When rows of another table are left out.
+    """
+    own = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
+    if table is None:
+        return EffectRows(recovered_frame(data), data.offset, row_weights(data), own)
+    design, frame = data.design, read_table(table)
+    if len(frame) > data.row_index.max():
+        try:
+            same = np.array_equal(design.build(frame[data.row_index]), data.X)
+        except DataError:  # another table; what is wrong with it, if anything, comes out below
+            same = False
+        if same:
+            return EffectRows(table_frame(design, frame, data.row_index), data.offset, row_weights(data), own)
+    rows = new_rows(data, frame)
+    codes = np.zeros(0, dtype=np.int64)
+    if clusters:
+        codes, words = cluster_codes(data.labels, data.cluster_name, frame)
+        refuse_unknown_clusters(rows.status, codes, words, str(data.cluster_name), "the fit")
+    kept = np.flatnonzero(rows.status.ok)
+    if len(kept) == 0:
+        raise DataError(f"data= without a row to average over ({rows.status})", "complete rows", "the fitted table")
+    if len(kept) < rows.size:
+        warnings.warn(
+            f"{rows.size - len(kept)} of {rows.size} rows are not in the averages ({rows.status})",
+            PredictionWarning,
+            stacklevel=3,
+        )
+    weights = np.full(len(kept), 1.0 / len(kept))
+    return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, codes[kept] if clusters else codes)
+
+
+def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFrame:
+    """Average effects as a table; `note` and what else is to be said in a column of its own, if anything is."""
+    import pandas as pd
+
+    estimate, se = found.estimate, found.std_error
+    if not found.exists:
+        estimate = se = np.full(len(estimate), np.nan)
+        note = NO_MEAN
+    elif found.unresolved > 0:
+        note = "; ".join(filter(None, [note, f"{found.unresolved} rows' averaged mean is not known accurately"]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = estimate / se
+        low, high = wald_interval(estimate, se, level)
+    table = pd.DataFrame(
+        {
+            "term": list(found.terms),
+            "contrast": list(found.contrasts),
+            "estimate": estimate,
+            "std_error": se,
+            "z": z,
+            "pvalue": wald_p_values(z),
+            "conf_low": low,
+            "conf_high": high,
+        }
+    )
+    return table.assign(note=note) if note else table

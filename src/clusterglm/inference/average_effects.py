@@ -138,9 +138,15 @@ def average_effects(
     estimate, gradient = np.zeros(k), np.zeros((k, q))
     m = 0 if intercepts is None else len(intercepts.at.values)
     noise = np.zeros((k, m))
-    poor, exists = np.zeros(len(known), dtype=bool), True
+    poor = np.zeros(len(known), dtype=bool)
+    terms, contrasts = (tuple(getattr(change, name) for change in changes) for name in ("variable", "contrast"))
     for j, change in enumerate(changes):
         high = jet(change.high @ beta + known)
+        if not high.exists:
+            nothing = np.full((k, max(k, q)), np.nan)
+            return AverageEffects(
+                terms, contrasts, nothing[:, 0], nothing[:, 0], nothing[:, :k], nothing[:, :q], 0, False
+            )
         if change.low is not None:
             low = jet(change.low @ beta + known)
             effect, first, second = high.mean - low.mean, high.first - low.first, high.second - low.second
@@ -156,7 +162,6 @@ def average_effects(
         if q > p:
             gradient[j, p] = weights @ by_sigma
         poor |= ~high.resolved
-        exists &= high.exists
         estimate[j] = weights @ effect
         if intercepts is not None:
             noise[j] = np.bincount(intercepts.cluster, weights * first, m)
@@ -171,14 +176,14 @@ def average_effects(
         with np.errstate(invalid="ignore"):  # 0 * inf: a heavy-tailed posterior in a cluster that does not matter
             total = total + np.nan_to_num((noise * intercepts.at.variances) @ noise.T, nan=0.0, posinf=np.inf)
     return AverageEffects(
-        tuple(change.variable for change in changes),
-        tuple(change.contrast for change in changes),
+        terms,
+        contrasts,
         estimate,
         np.sqrt(np.diag(total)),
         total,
         gradient,
         int(poor.sum()),
-        exists,
+        True,
     )
 
 

@@ -100,7 +100,6 @@ def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFram
 
     estimate, se = found.estimate, found.std_error
     if not found.exists:
-        estimate = se = np.full(len(estimate), np.nan)
         note = NO_MEAN
     elif found.unresolved > 0:
         note = "; ".join(filter(None, [note, f"{found.unresolved} rows' averaged mean is not known accurately"]))

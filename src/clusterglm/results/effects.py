@@ -141,6 +141,7 @@ class Effects(Ratios):
         """
         check_option("kind", kind, _KINDS)
         check_level(level)
+        check_variables(self.data.design, variables)
         rows = effect_rows(self.data, data, clusters=False)
         found = self._averages(variables, rows, partial(mean_jet, response=self.response), rows.offset, None)
         return effects_table(found, level, "")
@@ -245,6 +246,7 @@ class FixedEffectsEffects(Effects):
         check_option("kind", kind, ("conditional",))
         check_option("clusters", clusters, ("all", "informative"))
         check_level(level)
+        check_variables(self.data.design, variables)
         rows = effect_rows(self.data, data, clusters=True)
         finite = self.fit.informative
         inside = finite[rows.codes]
@@ -344,6 +346,7 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         """
         check_option("kind", kind, _KINDS)
         check_level(level)
+        check_variables(self.data.design, variables)
         fit = self.fit
         rows = effect_rows(self.data, data, clusters=kind == "conditional")
         jet, known, intercepts = partial(mean_jet, response=fit.response), rows.offset, None

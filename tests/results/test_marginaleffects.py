@@ -89,6 +89,7 @@ def average_slope(model: Any, name: str) -> tuple[float, float]:
 
 if find_spec("marginaleffects") is not None:
 
+    @pytest.mark.filterwarnings("ignore:`cat.get_categories:DeprecationWarning")  # between polars and the package
     def test_the_package_itself(frame: pd.DataFrame) -> None:
         """Collected only where marginaleffects is installed, with a polars that it takes.
 

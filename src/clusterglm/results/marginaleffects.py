@@ -137,5 +137,5 @@ def _model_data(data: ModelData, response: Response, table: Any) -> Any:
         for name in offsets:
             frame[name] = numbers(column(rows, name, "offset"), name, "offset")[data.row_index]
     found = pl.from_pandas(frame.assign(**{data.response_name: observed(response, data.a, data.b)}))
-    levels = {name: list(frame[name].cat.categories) for name in frame if hasattr(frame[name], "cat")}
+    levels = {str(name): list(frame[name].cat.categories) for name in frame if hasattr(frame[name], "cat")}
     return found.with_columns(pl.col(name).cast(pl.Enum(known)) for name, known in levels.items())

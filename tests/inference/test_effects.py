@@ -102,6 +102,22 @@ def test_averaged_mean_agrees_with_predictions(model: Response) -> None:
         np.testing.assert_allclose(found.first, model.mean_derivative(link.link) * link.by_eta, rtol=1e-8)
 
 
+@EACH_MODEL
+@EACH_DISTRIBUTION
+@pytest.mark.parametrize("sigma", [1e-3, 30.0, 1e3])
+def test_averaged_mean_where_it_is_steep(model: Response, distribution: Distribution, sigma: float) -> None:
+    """Against the rule of predictions, another one; narrow transitions on the normal scale at both ends of sigma."""
+    eta = np.array([-12.0, -3.0, 0.2, 1.5])
+    found, link = averaged_jet(eta, sigma, model, distribution), marginal_link(eta, sigma, model, distribution)
+    assert found.resolved.all()
+    ok = link.resolved
+    assert ok.sum() >= 3
+    np.testing.assert_allclose(found.mean[ok], model.mean(link.link[ok]), rtol=1e-8)
+    slope = model.mean_derivative(link.link)
+    np.testing.assert_allclose(found.first[ok], (slope * link.by_eta)[ok], rtol=1e-6)
+    np.testing.assert_allclose(found.by_sigma[ok], (slope * link.by_sigma)[ok], rtol=1e-6, atol=1e-14)
+
+
 @EACH_DISTRIBUTION
 def test_the_table_for_many_rows_changes_nothing(distribution: Distribution) -> None:
     many = np.random.default_rng(5).uniform(-3.0, 3.0, 4000)

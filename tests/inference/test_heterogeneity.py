@@ -187,6 +187,32 @@ def test_response_correlation_of_counts() -> None:
     assert "variance" in heavy.reason
 
 
+@EACH_MODEL
+def test_response_correlation_of_a_large_sigma(model: Response) -> None:
+    """Nearly all means are 0 or 1: 1 - r is E m (1 - m) / (M (1 - M)), where m (1 - m) fills a strip of 1 / sigma."""
+    sigma = 1e3
+    got = response_correlation(0.0, sigma, model, Gaussian()).value
+
+    def strip(x: float) -> float:
+        m = float(model.mean(np.array([x]))[0])
+        return m * (1.0 - m) * norm.pdf(x / sigma) / sigma
+
+    within = sum(quad(strip, *pair, epsabs=1e-16)[0] for pair in pairwise(np.linspace(-40.0, 40.0, 21)))
+    mean = over_mean(model, sigma)
+    assert 1.0 - got == pytest.approx(within / (mean * (1.0 - mean)), rel=1e-7)
+    assert 0.0 < response_correlation(-2.0, 1.0, model, StudentT(0.7)).value < 1.0
+
+
+def over_mean(model: Response, sigma: float) -> float:
+    """E of the mean at a linear predictor of zero and a large sigma."""
+
+    def integrand(x: float) -> float:
+        return float(model.mean(np.array([x]))[0]) * norm.pdf(x / sigma) / sigma
+
+    near = sum(quad(integrand, *pair, epsabs=1e-16)[0] for pair in pairwise(np.linspace(-40.0, 40.0, 21)))
+    return float(near + norm.sf(40.0 / sigma))
+
+
 def test_response_correlation_of_a_small_sigma() -> None:
     """Var m is nearly (sigma m')^2."""
     got = response_correlation(-1.0, 1e-5, MODELS[0], Gaussian())

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr
+from scipy.special import ndtr, ndtri
 
 from clusterglm.inference.marginal_mean import marginal_link
 from clusterglm.inference.partial_effects import mean_derivatives
@@ -22,19 +22,14 @@ _Integrand: TypeAlias = Callable[[Array, Array], Array]
 _NARROW, _WIDE = 9.0, 37.0  # half-widths: the standard normal leaves 2e-19 outside the first, float64 nothing the other
 _STEP = 0.25  # of the coarsest rule
 _FLAT = 1e-7  # where the mean moves less than this, what matters may lie outside the narrow rule
-_TOLERANCE, _OF_SLOPES = 1e-11, 1e-9
-_FINEST = 1 << 14  # nodes
+_TOLERANCE, _OF_SLOPES, _NOTHING = 1e-11, 1e-9, 1e-30
+_STEEP = 45.0  # linear predictors beyond leave a mean 3e-20 from 0 or 1
+_ORDER = 16  # of the Gauss-Legendre rules
+_FINEST = 1 << 11  # nodes of the trapezoid rule
 _BLOCK = 1 << 16  # elements at a time
 _FAR = 700.0  # a linear predictor beyond is as good as infinite
 _GRID = 1.0 / 128.0  # step in eta of the table that serves many rows
 _STENCIL = np.arange(-2, 4)
-
-# Quantiles of the latent variable whose distribution function is the inverse link, at Phi(s); tails keep their digits.
-_LATENT: dict[str, Callable[[Array], Array]] = {
-    "logit": lambda s: np.asarray(log_ndtr(s) - log_ndtr(-s)),
-    "probit": lambda s: s,
-    "cloglog": lambda s: np.asarray(np.log(-log_ndtr(-s))),
-}
 
 
 @dataclass(frozen=True)
@@ -97,10 +92,9 @@ def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Dis
     Notes
     -----
     Closed forms: counts (exp(eta) times the moment generating function at sigma), probit with Gaussian intercepts.
-    Otherwise the trapezoid rule on the normal scale, halved until nothing changes: over intercepts, E F(eta + sigma Z);
-    where the mean is too steep a function of them (heavy tails far from zero), over the latent variable L whose
-    distribution function is F, E G((eta - L) / sigma), G that of a symmetric Z. Derivatives are taken under the
-    integral. Many rows are interpolated from a fine table in eta, to about 1e-11.
+    Otherwise the trapezoid rule on the normal scale, halved until nothing changes; where the mean is too steep a
+    function of the intercept (a large sigma, or heavy tails far from zero), `panel_rule`. Derivatives are taken under
+    the integral. Many rows are interpolated from a fine table in eta, to about 1e-11.
     """
     n = len(eta)
     settled = np.ones(n, dtype=bool)
@@ -154,57 +148,88 @@ def _integrals(
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Mean, first and second derivative, and those of the first two in sigma, shape (5, n); which rows settled."""
 
-    def over_intercepts(rows: Array, s: Array) -> Array:
+    def integrand(rows: Array, s: Array) -> Array:
         t = distribution.quantile_of_normal(s)
-        at = np.clip(rows[:, None] + sigma * t, -_FAR, _FAR)
-        mean, first, second, _ = mean_derivatives(at, response)
-        wide = np.broadcast_to(t, at.shape)
+        mean, first, second = bounded_means(rows[:, None] + sigma * t, response)
+        wide = np.broadcast_to(t, mean.shape)
         return np.stack([mean, first, second, times(first, wide), times(second, wide)])
 
-    def over_latent(rows: Array, s: Array) -> Array:
-        z = (rows[:, None] - _LATENT[response.link](s)) / sigma
-        log_density, slope, *_ = distribution.log_density(z)
-        density = np.exp(log_density) / sigma
-        bend = density * slope
-        return np.stack([distribution.cdf(z), density, bend / sigma, -density * z, -(density + z * bend) / sigma])
-
     values, resolved = np.full((5, len(eta)), np.nan), np.zeros(len(eta), dtype=bool)
-    steps: list[tuple[_Integrand, float, int]] = [
-        (over_intercepts, _NARROW, _FINEST >> 3),
-        (over_intercepts, _WIDE, _FINEST >> 3),
-    ]
-    if response.link in _LATENT:
-        steps.append((over_latent, _WIDE, _FINEST))
-    steps.append((over_intercepts, _WIDE, _FINEST))
     with np.errstate(all="ignore"):  # far out anything may overflow, and has no weight there
-        for integrand, half_width, most in steps:
+        for half_width in (_NARROW, _WIDE):
             rows = np.flatnonzero(~resolved)
-            if len(rows) == 0:
-                break
-            found, settled = _refined(integrand, eta[rows], half_width, most)
-            settled &= (found[1] > _FLAT) | (half_width == _WIDE)
-            keep = settled | np.isnan(values[0, rows])
-            values[:, rows[keep]], resolved[rows[settled]] = found[:, keep], True
+            if len(rows) > 0:
+                values[:, rows], settled = _refined(integrand, eta[rows], half_width)
+                resolved[rows] = settled & ((values[1, rows] > _FLAT) | (half_width == _WIDE))
+        for row in np.flatnonzero(~resolved):
+            one = eta[row : row + 1]
+            for panels in (1, 2):
+                s, weights = panel_rule(float(one[0]), sigma, distribution, panels)
+                before, values[:, row] = values[:, row].copy(), (integrand(one, s) @ weights)[:, 0]
+            resolved[row] = not _unsettled(before[:, None], values[:, row, None], one)[0]
     return values, resolved & np.isfinite(values).all(axis=0)
 
 
-def _refined(integrand: _Integrand, eta: Array, half_width: float, most: int) -> tuple[Array, NDArray[np.bool_]]:
+def bounded_means(eta: Array, response: Response) -> tuple[Array, Array, Array]:
+    """Mean of one trial and two derivatives, the latter exactly zero for linear predictors beyond 700, even infinite.
+
+    Parameters
+    ----------
+    eta : ndarray, any shape
+    response : Response
+        Of the binomial family.
+    """
+    mean, first, second, _ = mean_derivatives(np.clip(eta, -_FAR, _FAR), response)
+    near = np.abs(eta) < _FAR
+    return mean, np.where(near, first, 0.0), np.where(near, second, 0.0)
+
+
+def panel_rule(eta: float, sigma: float, distribution: Distribution, panels: int = 2) -> tuple[Array, Array]:
+    """Nodes on the normal scale, and weights with its density, for functions of the mean at eta + sigma T(s).
+
+    Gauss-Legendre rules between points that lie close where the mean moves, however steeply, and evenly elsewhere.
+
+    Parameters
+    ----------
+    eta, sigma : float
+    distribution : Distribution
+    panels : int
+        For each unit of the linear predictor, and of the normal scale.
+    """
+    t = (np.linspace(-_STEEP, _STEEP, 2 * int(_STEEP) * panels + 1) - eta) / sigma
+    steep = -np.sign(t) * ndtri(distribution.cdf(-np.abs(t)))
+    even = np.linspace(-_WIDE, _WIDE, 4 * int(_WIDE) * panels + 1)
+    edges = np.unique(np.concatenate([even, steep[np.abs(steep) < _WIDE]]))
+    x, w = np.polynomial.legendre.leggauss(_ORDER)
+    half = 0.5 * np.diff(edges)[:, None]
+    s = (0.5 * (edges[:-1] + edges[1:])[:, None] + half * x).ravel()
+    return s, (half * w).ravel() * np.exp(log_normal_density(s))
+
+
+def _refined(integrand: _Integrand, eta: Array, half_width: float) -> tuple[Array, NDArray[np.bool_]]:
     """Trapezoid rules with twice the nodes each, until nothing changes: integrals (5, r), and which rows settled."""
     step = _STEP
     s = np.arange(-half_width, half_width + 0.5 * step, step)
     values = _sums(integrand, eta, s, step)
     open_ = np.arange(len(eta))
-    while len(open_) > 0 and len(s) < most:
+    while len(open_) > 0 and len(s) < _FINEST:
         more = _sums(integrand, eta[open_], s[:-1] + 0.5 * step, step)
-        change = np.abs(more - values[:, open_])
-        values[:, open_] = 0.5 * (values[:, open_] + more)
-        size = values[1, open_] * (1.0 + np.abs(eta[open_]))
-        still = ~((change[0] <= _TOLERANCE * values[0, open_]) & (change[1:].max(axis=0) <= _OF_SLOPES * size))
+        before = values[:, open_]
+        values[:, open_] = 0.5 * (before + more)
+        still = _unsettled(more, before, eta[open_])
         open_ = open_[still]
         s, step = np.arange(-half_width, half_width + 0.25 * step, 0.5 * step), 0.5 * step
     settled = np.ones(len(eta), dtype=bool)
     settled[open_] = False
     return values, settled
+
+
+def _unsettled(one: Array, other: Array, eta: Array) -> NDArray[np.bool_]:
+    """Whether two rules, shape (5, r), still differ, relative to what the integrals are made of."""
+    change = np.abs(one - other)
+    size = np.maximum(other[1] * (1.0 + np.abs(eta)), np.abs(other[1:])) * _OF_SLOPES + _NOTHING
+    still: NDArray[np.bool_] = ~((change[0] <= _TOLERANCE * other[0] + _NOTHING) & (change[1:] <= size).all(axis=0))
+    return still
 
 
 def _sums(integrand: _Integrand, eta: Array, s: Array, step: float) -> Array:

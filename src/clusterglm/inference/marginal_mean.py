@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from clusterglm.inference.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
 from clusterglm.inference.residuals import exponential_moment
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
-from clusterglm.model.special import log_normal_density
 
-_Integrand: TypeAlias = Callable[[NDArray[np.int64], Array], Array]
-
-_HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside ...
-_WIDE = 37.0  # ... and float64 nothing
-_STEP = 0.25  # of the coarsest rule
 _RARE = 1e-7  # a probability below this lies too far out for the narrow rule
 _NOTHING = 1e-290  # a probability below this has no digits left
 _TOLERANCE, _OF_SLOPES = 1e-11, 1e-8  # relative to the probability
 _FINE, _FINEST = 1 << 11, 1 << 14  # nodes
-_BLOCK = 1 << 18  # elements at a time
 _FAR = 1e4  # a linear predictor beyond is as good as infinite
-_GRID = 1.0 / 128.0  # step in eta of the table that serves many rows
-_STENCIL = np.arange(-2, 4)
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
     Otherwise the trapezoid rule on the normal scale, halved until nothing changes. Where the mean is steep as a
     function of the intercept (heavy tails far from zero) the parts change places: with F the mean, as a function of the
     linear predictor the distribution function of a latent variable L, E F(eta + sigma Z) = E G((eta - L) / sigma) for a
-    symmetric Z with distribution function G. Many rows are interpolated from a fine table in eta, to about 1e-11.
+    symmetric Z with distribution function G. Many rows are read from a table.
     """
     n = len(eta)
     if sigma == 0.0:
@@ -88,12 +78,9 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
         root = np.hypot(1.0, sigma)
         by_sigma = -eta * sigma / root**3
         return MarginalLink(eta / root, np.full(n, 1.0 / root), by_sigma, True, np.ones(n, dtype=bool))
-    different, place = np.unique(eta, return_inverse=True)
-    if n > 0 and (different[-1] - different[0]) / _GRID + len(_STENCIL) < 0.5 * len(different):
-        return _from_table(eta, sigma, response, distribution)
-    values, resolved = _integrals(different, sigma, response, distribution)
-    link, by_eta, by_sigma = values[:, place]
-    return MarginalLink(link, by_eta, by_sigma, True, resolved[place])
+    found, resolved = for_many_rows(eta, lambda values: _integrals(values, sigma, response, distribution))
+    link, by_eta, by_sigma = found
+    return MarginalLink(link, by_eta, by_sigma, True, resolved)
 
 
 def _log_moment(distribution: Distribution, sigma: float) -> tuple[float, float]:
@@ -114,27 +101,7 @@ def _log_moment(distribution: Distribution, sigma: float) -> tuple[float, float]
     return middle, (high - low) / (2.0 * step)
 
 
-def _from_table(eta: Array, sigma: float, response: Response, distribution: Distribution) -> MarginalLink:
-    """Sixth-order interpolation between points of a regular grid."""
-    first = np.floor(eta.min() / _GRID) + _STENCIL[0]
-    count = int(np.floor(eta.max() / _GRID) + _STENCIL[-1] - first) + 1
-    table, resolved = _integrals((first + np.arange(count)) * _GRID, sigma, response, distribution)
-    position = eta / _GRID - first
-    left = np.floor(position).astype(np.int64)
-    fraction = position - left
-    found, settled = np.zeros((3, len(eta))), np.ones(len(eta), dtype=bool)
-    for k in _STENCIL:  # Lagrange's weights
-        weight = np.ones(len(eta))
-        for other in _STENCIL[k != _STENCIL]:
-            weight *= (fraction - other) / (k - other)
-        found += weight * table[:, left + k]
-        settled &= resolved[left + k]
-    return MarginalLink(found[0], found[1], found[2], True, settled)
-
-
-def _integrals(
-    eta: Array, sigma: float, response: Response, distribution: Distribution
-) -> tuple[Array, NDArray[np.bool_]]:
+def _integrals(eta: Array, sigma: float, response: Response, distribution: Distribution) -> tuple[Array, Settled]:
     """Link of the mean and its derivatives in eta and sigma, shape (3, n); and which rows settled."""
     # the probability of the rarer outcome, which loses nothing where the other rounds to one
     success = (eta <= response.link_function(np.array([0.5]))[0]).astype(np.float64)
@@ -155,16 +122,16 @@ def _integrals(
     values, resolved = np.full((3, len(eta)), np.nan), np.zeros(len(eta), dtype=bool)
     with np.errstate(all="ignore"):  # far out anything may overflow, and has no weight there
         for integrand, half_width, most in (
-            (over_intercepts, _HALF_WIDTH, _FINE),
-            (over_intercepts, _WIDE, _FINE),
-            (over_latent, _WIDE, _FINEST),
-            (over_intercepts, _WIDE, _FINEST),
+            (over_intercepts, NARROW, _FINE),
+            (over_intercepts, WIDE, _FINE),
+            (over_latent, WIDE, _FINEST),
+            (over_intercepts, WIDE, _FINEST),
         ):
             rows = np.flatnonzero(~resolved)
             if len(rows) == 0:
                 break
-            found, settled = _refined(integrand, rows, half_width, most)
-            settled &= (found[0] > _RARE) | (half_width == _WIDE)
+            found, settled = refined(integrand, rows, half_width, most, _moved)
+            settled &= (found[0] > _RARE) | (half_width == WIDE)
             keep = settled | np.isnan(values[0, rows])
             values[:, rows[keep]], resolved[rows[settled]] = found[:, keep], True
         rare, by_eta, by_sigma = values
@@ -177,33 +144,10 @@ def _integrals(
     return answer, resolved & np.isfinite(answer).all(axis=0)
 
 
-def _refined(
-    integrand: _Integrand, rows: NDArray[np.int64], half_width: float, most: int
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Trapezoid rules with twice the nodes each, until nothing changes: integrals (3, r), and which rows settled."""
-    step = _STEP
-    s = np.arange(-half_width, half_width + 0.5 * step, step)
-    values = _sums(integrand, rows, s, step)
-    open_ = np.arange(len(rows))
-    while len(open_) > 0 and len(s) < most:
-        between = s[:-1] + 0.5 * step
-        more = _sums(integrand, rows[open_], between, step)
-        change = np.abs(more - values[:, open_])
-        values[:, open_] = 0.5 * (values[:, open_] + more)
-        size = values[0, open_]
-        still = ~((change[0] <= _TOLERANCE * size) & (change[1:].max(axis=0) <= _OF_SLOPES * size))
-        open_ = open_[still]
-        s, step = np.arange(-half_width, half_width + 0.25 * step, 0.5 * step), 0.5 * step
-    settled = np.ones(len(rows), dtype=bool)
-    settled[open_] = False
-    return values, settled
-
-
-def _sums(integrand: _Integrand, rows: NDArray[np.int64], s: Array, step: float) -> Array:
-    weights = step * np.exp(log_normal_density(s))
-    size = max(1, _BLOCK // len(s))
-    blocks = [integrand(rows[k : k + size], s) @ weights for k in range(0, len(rows), size)]
-    return np.concatenate(blocks, axis=1)
+def _moved(rows: NDArray[np.int64], one: Array, other: Array) -> Settled:
+    change, size = np.abs(one - other), 0.5 * (one[0] + other[0])
+    still: Settled = ~((change[0] <= _TOLERANCE * size) & (change[1:].max(axis=0) <= _OF_SLOPES * size))
+    return still
 
 
 def _latent(s: Array, response: Response) -> Array:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
-from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -12,8 +12,16 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import binom
 
+from clusterglm.inference.average_effects import (
+    AverageEffects,
+    average_effects,
+    bias_corrected,
+    expected_intercepts,
+    uncorrected,
+)
+from clusterglm.inference.averaged_mean import mean_derivatives, mean_jet
 from clusterglm.inference.bias import cluster_sums
-from clusterglm.inference.partial_effects import PartialEffects, average_partial_effects, mean_derivatives
+from clusterglm.inference.design_changes import DesignChange
 from clusterglm.model.family import response
 
 LINKS = ("logit", "probit", "cloglog")
@@ -41,22 +49,28 @@ class Panel:
     def eta(self) -> np.ndarray:
         return self.X @ BETA + self.gamma[self.cluster]
 
-    def effects(self, link: str, covariance: np.ndarray, **changes: Any) -> PartialEffects:
-        arguments: dict[str, Any] = {
-            "X": self.X,
-            "names": NAMES,
-            "starts": self.starts,
-            "cluster_weights": self.cluster_weights,
-            "weights": self.weights,
-            "eta": self.eta,
-            "size": self.size,
-            "beta": BETA,
-            "covariance": covariance,
-            "response": response("binomial", link),
-            "corrected": False,
-            "total_weight": 50.0,
-        }
-        return average_partial_effects(**(arguments | changes))
+    def effects(
+        self,
+        link: str,
+        V: np.ndarray,
+        eta: np.ndarray | None = None,
+        beta: np.ndarray = BETA,
+        corrected: bool = False,
+        total_weight: float = 50.0,
+    ) -> AverageEffects:
+        """Effects of the columns, at intercepts that were estimated."""
+        model, eta = response("binomial", link), self.eta if eta is None else eta
+        weights = self.weights * self.cluster_weights[self.cluster] / total_weight
+        at = expected_intercepts(
+            self.X, self.starts, self.cluster_weights, eta, self.size, np.zeros(len(self.gamma)), model
+        )
+        intercepts = (
+            bias_corrected(at, self.starts, eta, self.size, model) if corrected else uncorrected(at, self.cluster)
+        )
+        changes = column_changes(self.X)
+        return average_effects(
+            changes, beta, eta - self.X @ beta, weights, V, partial(mean_jet, response=model), intercepts
+        )
 
     def average(self, link: str, beta: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """The averages, by moving the columns."""
@@ -72,6 +86,18 @@ class Panel:
             change = model.mean(high @ beta + gamma[self.cluster]) - model.mean(low @ beta + gamma[self.cluster])
             means.append(change / (1.0 if step is None else 2.0 * step))
         return self.weights * self.cluster_weights[self.cluster] @ np.array(means).T / 50.0
+
+
+def column_changes(X: np.ndarray) -> list[DesignChange]:
+    """Columns of zeros and ones from 0 to 1, others by derivatives."""
+    changes = []
+    for k, unit in enumerate(np.eye(X.shape[1])):
+        if np.isin(X[:, k], (0.0, 1.0)).all():
+            low = X * (1.0 - unit)
+            changes.append(DesignChange(NAMES[k], "1 - 0", low + unit, low, X[:, :0]))
+        else:
+            changes.append(DesignChange(NAMES[k], "derivative", X, None, np.tile(unit, (len(X), 1))))
+    return changes
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +149,8 @@ def test_derivatives_of_the_mean(link: str, eta: float) -> None:
 def test_estimates_are_averages_of_changes(link: str, panel: Panel) -> None:
     got = panel.effects(link, np.eye(3))
     np.testing.assert_allclose(got.estimate, panel.average(link, BETA, panel.gamma), rtol=1e-7)
-    assert got.names == NAMES
-    assert got.kinds == ("derivative", "difference", "derivative")
-    assert got.n_rows == len(panel.X)
-    assert not got.corrected
+    assert got.terms == NAMES
+    assert got.contrasts == ("derivative", "1 - 0", "derivative")
     np.testing.assert_array_equal(got.std_error, np.sqrt(np.diag(got.covariance)))
 
 
@@ -228,7 +252,6 @@ def test_correction_against_exact_enumeration(link: str) -> None:
         bias = expected - cluster.average(link, BETA, gamma)
         sized = replace(cluster, size=np.full(3, float(trials)))
         plain, corrected = (sized.effects(link, np.zeros((3, 3)), corrected=c) for c in (False, True))
-        assert corrected.corrected
         np.testing.assert_array_equal(plain.covariance, corrected.covariance)
         errors.append((plain.estimate - corrected.estimate) / bias - 1.0)
     errors = np.abs(errors)
@@ -256,21 +279,9 @@ def test_correction_in_a_simulation() -> None:
     eta = X @ beta
     eta = eta + solve_intercepts("probit", eta, y, 1.0 - y, starts).repeat(T)
     ones = np.ones(len(y))
+    rows_left = Panel(X, starts, np.ones(kept.sum()), ones, ones, np.zeros(kept.sum()))
     plain, corrected = (
-        average_partial_effects(
-            X,
-            ("x", "d"),
-            starts,
-            np.ones(kept.sum()),
-            ones,
-            eta,
-            ones,
-            beta,
-            np.zeros((2, 2)),
-            model,
-            corrected=c,
-            total_weight=float(m * T),
-        )
+        rows_left.effects("probit", np.zeros((2, 2)), eta, beta, corrected=c, total_weight=float(m * T))
         for c in (False, True)
     )
     assert (np.abs(plain.estimate / truth - 1.0) > 0.08).all()
@@ -312,9 +323,3 @@ def test_extreme_predictors_stay_finite(link: str, far: float, panel: Panel) -> 
     got = panel.effects(link, np.eye(3), eta=eta, corrected=True)
     assert np.isfinite(got.estimate).all()
     assert np.isfinite(got.covariance).all()
-
-
-def test_a_model_without_covariates_has_no_effects(panel: Panel) -> None:
-    got = panel.effects("logit", np.zeros((0, 0)), X=panel.X[:, :0], names=(), beta=np.zeros(0))
-    assert got.estimate.shape == got.std_error.shape == (0,)
-    assert got.kinds == ()

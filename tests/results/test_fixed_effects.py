@@ -240,23 +240,18 @@ def test_corrections_that_cannot_be() -> None:
         cg.fixed_effects("y ~ x", data, cluster="id", bias_correction=cg.SplitPanel(order="year"))
 
 
-def test_average_partial_effects(data: pd.DataFrame, fixed: FixedEffectsResult) -> None:
-    everyone, some = fixed.average_partial_effects(), fixed.average_partial_effects("informative")
+def test_average_effects(fixed: FixedEffectsResult, data: pd.DataFrame) -> None:
+    everyone, some = fixed.average_effects(), fixed.average_effects(clusters="informative")
     share = fixed.n_obs_informative / fixed.n_obs
     np.testing.assert_allclose(everyone.estimate, share * some.estimate)
-    assert everyone.kinds == ("derivative", "difference")
     link = fixed.predict(scale="link")
     known = np.isfinite(link)
     slope = (expit(link) * expit(-link))[known].mean() * fixed.params.x
     assert some.estimate[0] == pytest.approx(slope)
     base = link - data.z * fixed.params.z
     assert some.estimate[1] == pytest.approx((expit(base + fixed.params.z) - expit(base))[known].mean())
-    assert not everyone.corrected
-    assert (
-        cg.fixed_effects("y ~ x", data, cluster="id", bias_correction="analytical").average_partial_effects().corrected
-    )
     with pytest.raises(OptionError, match="clusters="):
-        fixed.average_partial_effects("some")
+        fixed.average_effects(clusters="some")
 
 
 # Conditional ----------------------------------------------------------------------------------------------------------

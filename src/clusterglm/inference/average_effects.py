@@ -15,6 +15,8 @@ from clusterglm.inference.prediction import PredictedIntercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
+_NO_INFORMATION = 1e-290  # of a cluster all of whose means are 0 or 1: one over less could overflow
+
 
 @dataclass(frozen=True)
 class AverageEffects:
@@ -74,7 +76,7 @@ def uncorrected(at: PredictedIntercepts, cluster: NDArray[np.int64]) -> ClusterI
 def bias_corrected(
     at: PredictedIntercepts, starts: NDArray[np.int64], eta: Array, size: Array, response: Response
 ) -> ClusterIntercepts:
-    """Fixed intercepts with what their noise does to averages, to first order.
+    """Fixed intercepts with what their noise does to averages, to first order; weights of clusters play no part.
 
     Parameters
     ----------
@@ -87,14 +89,17 @@ def bias_corrected(
 
     Notes
     -----
-    See `partial_effects.average_partial_effects`: shift = sum(size c) / tau^2, curvature = 1 / (2 tau).
+    Hahn and Newey (Econometrica 72, 2004), Fernandez-Val (J. Econometrics 150, 2009). With d the sum of effects over a
+    cluster, their mean at the estimated intercept exceeds the true one by d' E[gamma-hat - gamma] + d'' / (2 tau),
+    derivatives in gamma, where tau is the cluster's information: shift = sum(size c) / tau^2, curvature = 1 / (2 tau).
+    The formula knows nothing of clusters without a finite intercept: where there are many, in short clusters, what
+    counting them at 0 takes from an average over all rows remains, and its standard error takes these zeros as known.
     """
     v, c = trial_moments(eta, response)
     tau = cluster_sums(size * v, starts)
-    known = tau > 0.0
-    inverse = np.divide(1.0, tau, out=np.zeros_like(tau), where=known)
+    inverse = np.divide(1.0, tau, out=np.zeros_like(tau), where=tau > _NO_INFORMATION)
     cluster = np.repeat(np.arange(len(tau)), np.diff(starts))
-    return ClusterIntercepts(at, cluster, cluster_sums(size * c, starts) * inverse**2, 0.5 * inverse)
+    return ClusterIntercepts(at, cluster, cluster_sums(size * c, starts) * inverse * inverse, 0.5 * inverse)
 
 
 def average_effects(
@@ -198,6 +203,9 @@ def expected_intercepts(
 ) -> PredictedIntercepts:
     """Fixed intercepts with derivatives and variances from the expected information, as the correction has them.
 
+    With gamma-hat_i(beta) the intercepts that belong to beta, gamma-hat_i - gamma_i = -xbar_i' (beta-hat - beta) + e_i,
+    e_i of variance 1 / (w_i tau_i) and uncorrelated with beta-hat.
+
     Parameters
     ----------
     X : ndarray, shape (n, p)
@@ -211,7 +219,7 @@ def expected_intercepts(
     """
     information = size * (response.mean(eta) if response.link == "log" else trial_moments(eta, response)[0])
     tau = cluster_sums(information, starts)
-    known = tau > 0.0
+    known = tau > _NO_INFORMATION
     sums = cluster_sums(X * information[:, None], starts)
     means = np.divide(sums, tau[:, None], out=np.zeros_like(sums), where=known[:, None])
     variances = np.divide(1.0, cluster_weights * tau, out=np.zeros_like(tau), where=known)

@@ -10,7 +10,6 @@ from scipy.special import ndtr, ndtri
 
 from clusterglm.inference.marginal_mean import marginal_link
 from clusterglm.inference.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
-from clusterglm.inference.partial_effects import mean_derivatives
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -66,6 +65,29 @@ def mean_jet(eta: Array, response: Response) -> MeanJet:
         mean = response.mean(eta)
         return MeanJet(mean, mean, mean, mean, zero, zero, settled)
     return MeanJet(*mean_derivatives(eta, response), zero, zero, settled)
+
+
+def mean_derivatives(eta: Array, response: Response) -> tuple[Array, Array, Array, Array]:
+    """Mean of one trial and its first three derivatives in the linear predictor.
+
+    Parameters
+    ----------
+    eta : ndarray, shape (n,)
+    response : Response
+        Of the binomial family.
+
+    Returns
+    -------
+    tuple of four ndarray, shape (n,)
+
+    Notes
+    -----
+    log mu is the kernel of a success, with derivatives G, H, I: mu'' = mu (H + G^2), mu''' = mu (I + 3 G H + G^3).
+    Where mu is near 1, G is small and accurate, so that nothing is lost there either.
+    """
+    mean = response.mean(eta)
+    _, g, h, i, _ = response.derivatives(eta, np.ones_like(eta), np.zeros_like(eta))
+    return mean, response.mean_derivative(eta), mean * (h + g * g), mean * (i + g * (3.0 * h + g * g))
 
 
 def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Distribution) -> MeanJet:

@@ -241,7 +241,8 @@ class FixedEffectsEffects(Effects):
 
         Notes
         -----
-        As `average_partial_effects`, which takes the columns of the design one at a time.
+        Standard errors by the delta method on the joint inverse of the expected information of coefficients and
+        intercepts, covariates held fixed. Weights count as repeated trials and clusters.
         """
         check_option("kind", kind, ("conditional",))
         check_option("clusters", clusters, ("all", "informative"))

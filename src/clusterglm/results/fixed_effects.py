@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import OptionError, check_option
+from clusterglm.errors import OptionError
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
 from clusterglm.inference.bootstrap import Refit, fixed_effects_refit
 from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
-from clusterglm.inference.correction import corrected, linear_predictor, only_clusters
+from clusterglm.inference.correction import corrected
 from clusterglm.inference.covariance import sandwich
-from clusterglm.inference.partial_effects import PartialEffects, average_partial_effects
 from clusterglm.inference.peaks import Summit, within_summit
 from clusterglm.inference.replicates import Progress
 from clusterglm.likelihood.profile import ClusterProfile
@@ -137,53 +136,6 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
 
     def _refit(self, pooled: PooledFit) -> Refit:
         return fixed_effects_refit(self.data, self.response, pooled)
-
-    def average_partial_effects(self, clusters: str = "all") -> PartialEffects:
-        """Average change of the mean of one trial when a column of the design changes.
-
-        For a column of zeros and ones the difference between one and zero, for others the derivative. If the
-        coefficients were corrected for bias, so are these averages, for what noise in the intercepts does to them.
-
-        Parameters
-        ----------
-        clusters : {"all", "informative"}
-            Average over all rows, to which clusters with infinite intercepts contribute effects of 0; or only over
-            rows in clusters with finite ones.
-
-        Returns
-        -------
-        PartialEffects
-            `names`, `estimate`, `std_error`, `covariance`, `kinds`.
-
-        Raises
-        ------
-        OptionError
-            On another choice of clusters, or for Poisson responses.
-        """
-        check_option("clusters", clusters, ("all", "informative"))
-        if self.family != "binomial":
-            raise OptionError(
-                f"average partial effects with family {self.family!r}",
-                "a binomial model: with a log link, coefficients are effects on the log of the mean as they stand",
-                "np.exp(result.params), the rate ratios",
-            )
-        used = only_clusters(self.data, self.fit.informative)
-        everything = self.data if clusters == "all" else used
-        total = float(everything.weights @ np.repeat(everything.cluster_weights, np.diff(everything.starts)))
-        return average_partial_effects(
-            used.X,
-            used.names,
-            used.starts,
-            used.cluster_weights,
-            used.weights,
-            linear_predictor(used, self.fit.beta, self.fit.intercepts[self.fit.informative]),
-            used.a + used.b,
-            self.fit.beta,
-            self.fit.covariance,
-            self.response,
-            corrected=bool(self.fit.correction),
-            total_weight=total,
-        )
 
     @property
     def _beta(self) -> Array:

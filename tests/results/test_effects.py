@@ -376,3 +376,15 @@ def test_marginal_coefficients_are_near_a_population_averaged_fit() -> None:
     want = gee.fit()
     assert (np.abs(table.estimate.to_numpy() - want.params) < 0.5 * want.bse.to_numpy()).all()
     np.testing.assert_allclose(table.std_error, want.bse, rtol=0.1)
+
+
+def test_robust_covariances_serve_effects_and_ratios(frame: pd.DataFrame, mixed: RandomEffectsResult) -> None:
+    """The gradient of the averages, taken from two covariances that are known."""
+    found = {cov: mixed.average_effects("x", "typical", cov=cov) for cov in ("observed", "robust")}
+    ratio = found["robust"].std_error[0] / found["observed"].std_error[0]
+    assert ratio != 1.0
+    assert 0.5 < ratio < 2.0
+    term = mixed.ratios(cov="robust").set_index("term").loc["x"]
+    assert term.std_error / term.estimate == pytest.approx(np.sqrt(mixed.cov("robust").loc["x", "x"]))
+    with pytest.raises(OptionError, match="cov="):
+        mixed.average_effects(cov="sandwich")

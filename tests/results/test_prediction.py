@@ -387,12 +387,32 @@ def test_histories_that_cannot_serve(data: pd.DataFrame, fit: RandomEffectsResul
         fixed.predict(data, history=data)  # type: ignore[call-overload]
 
 
-def test_histories_of_a_response_of_words_are_numbers(data: pd.DataFrame, fit: RandomEffectsResult) -> None:
+def test_histories_of_a_response_of_words(data: pd.DataFrame, fit: RandomEffectsResult) -> None:
+    """A history may show one level only; numbers will do, too."""
     words = cg.random_effects("y ~ x + g + offset(o)", data.assign(y=np.where(data.y == 1, "yes", "no")), cluster="id")
     new = data[data.id < 3].assign(id=lambda d: d.id + 100)
-    with pytest.raises(ResponseError, match="numbers or bools"):
-        words.predict(new, history=new.assign(y="yes"))
-    np.testing.assert_allclose(words.predict(new, history=new), fit.predict(new, history=new))
+    for level, number in (("yes", 1), ("no", 0)):
+        want = fit.predict(new, history=new.assign(y=number))
+        np.testing.assert_allclose(words.predict(new, history=new.assign(y=level)), want)
+        np.testing.assert_allclose(words.predict(new, history=new.assign(y=number)), want)
+    with pytest.raises(ResponseError, match=r"'maybe' \(row 0\)\n  needed: 'no' or 'yes'"):
+        words.predict(new, history=new.assign(y="maybe"))
+
+
+@pytest.mark.parametrize("kind", ["typical", "marginal", "conditional"])
+def test_robust_intervals(data: pd.DataFrame, fit: RandomEffectsResult, kind: str) -> None:
+    """By differences of the prediction in the parameters: with V and with the sandwich, the rest is the same."""
+    observed, robust = (fit.predict(kind=kind, scale="link", level=0.95, cov=cov) for cov in ("observed", "robust"))
+    np.testing.assert_array_equal(observed.estimate, robust.estimate)
+    V, S = (fit.cov(cov).to_numpy() for cov in ("observed", "robust"))
+    if kind == "typical":
+        X = fit.data.X[np.argsort(fit.data.row_index)]
+        p = X.shape[1]
+        np.testing.assert_allclose(robust.std_error, np.sqrt(np.einsum("ij,jk,ik->i", X, S[:p, :p], X)))
+    assert (robust.std_error != observed.std_error).all()
+    assert not np.allclose(V, S)
+    with pytest.raises(OptionError, match="cov="):
+        fit.predict(kind=kind, cov="sandwich")
 
 
 def test_no_warning_where_nothing_is_missing(

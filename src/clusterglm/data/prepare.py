@@ -70,6 +70,8 @@ class ModelData:
     formula : str
     notes : tuple of str
         What a reader of the results should know, such as which level counts as success.
+    levels : tuple of two str, or None
+        (failure, success) of a response that was not 0/1.
     """
 
     X: Array
@@ -92,6 +94,7 @@ class ModelData:
     cluster_name: str | None
     formula: str
     notes: tuple[str, ...]
+    levels: tuple[str, str] | None = None
 
     @property
     def n_obs(self) -> int:
@@ -237,6 +240,7 @@ def prepare(
         cluster_name=cluster_name,
         formula=parsed.text,
         notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
+        levels=levels,
     )
 
 

@@ -42,7 +42,11 @@ class ResponseValues:
 
 
 def parse_response(
-    values: object, response: Response, name: str, rows: NDArray[np.int64] | None = None
+    values: object,
+    response: Response,
+    name: str,
+    rows: NDArray[np.int64] | None = None,
+    levels: tuple[str, str] | None = None,
 ) -> ResponseValues:
     """Read a response of one column.
 
@@ -56,6 +60,8 @@ def parse_response(
         What errors call it.
     rows : ndarray of int64, shape (n,), optional
         Where each value stands in the user's table, for errors; its own position by default.
+    levels : tuple of two str, optional
+        (failure, success), where they are known already: then a column may show only one of them.
 
     Raises
     ------
@@ -72,7 +78,7 @@ def parse_response(
     if numbers is None:
         if not _is_text(series):
             raise _wrong_type(series, name, "0/1, bools or two levels", "recode it, or name the column you mean", rows)
-        return _two_levels(series, name, rows)
+        return _two_levels(series, name, rows) if levels is None else _known_levels(series, name, levels, rows)
     _check_zero_one(numbers, name, response.family, rows)
     return ResponseValues(numbers, _ones(len(numbers)), None)
 
@@ -181,6 +187,24 @@ def _two_levels(series: nw.Series[Any], name: str, where: NDArray[np.int64] | No
         )
     successes = np.where(codes < 0, np.nan, codes.astype(np.float64))
     return ResponseValues(successes, _ones(len(codes)), (levels[0], levels[1]))
+
+
+def _known_levels(
+    series: nw.Series[Any], name: str, levels: tuple[str, str], where: NDArray[np.int64] | None
+) -> ResponseValues:
+    found = encode(series)
+    number = np.array(
+        [levels.index(str(v)) if str(v) in levels else 2 for v in found.labels.tolist()] + [-1], dtype=float
+    )
+    codes = number[found.codes]
+    if (codes == 2.0).any():
+        first = int(np.argmax(codes == 2.0))
+        raise ResponseError(
+            f"the response {name!r} with {str(found.labels[found.codes[first]])!r} (row {_row(first, where)})",
+            f"{levels[0]!r} or {levels[1]!r}, as in the fit",
+            "correct these rows, or make them missing to have them dropped",
+        )
+    return ResponseValues(np.where(codes < 0.0, np.nan, codes), _ones(len(codes)), levels)
 
 
 def _check_zero_one(y: Array, name: str, family: str, rows: NDArray[np.int64] | None) -> None:

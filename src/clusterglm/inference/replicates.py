@@ -81,7 +81,9 @@ def run_replicates(
     """
     workers = _workers(n_jobs)
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise OptionError(f"{n!r} replicates", "a whole number, 1 or more", "n_boot=2000")
+        raise OptionError(
+            f"{n!r} replicates", "a whole number, 1 or more", "n_boot=2000 (n_sim= in tests that fit once)"
+        )
     root = _root(seed)
     children = root.spawn(int(n))
     values: dict[int, float | Array] = {}

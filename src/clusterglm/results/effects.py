@@ -23,6 +23,7 @@ from clusterglm.inference.average_effects import (
 )
 from clusterglm.inference.averaged_mean import MeanJet, averaged_jet, mean_jet
 from clusterglm.inference.correction import linear_predictor, only_clusters
+from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.design_changes import check_variables, design_changes
 from clusterglm.inference.heterogeneity import sigma_note
 from clusterglm.inference.intervals import check_level
@@ -50,11 +51,9 @@ class Ratios:
         def response(self) -> Response: ...
         @property
         def _beta(self) -> Array: ...
-        @property
-        def _se(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
 
-    def ratios(self, level: float = 0.95) -> pd.DataFrame:
+    def ratios(self, level: float = 0.95, cov: str = "observed") -> pd.DataFrame:
         """Exponentials of the coefficients: odds ratios (logit), rate ratios (log) or hazard ratios (cloglog).
 
         Within a cluster, where the model has cluster effects: both rows of a ratio have the same intercept.
@@ -63,6 +62,8 @@ class Ratios:
         ----------
         level : float
             Coverage of the intervals, which are those of the coefficients, exponentiated.
+        cov : {"observed", "robust"}
+            Covariance of the coefficients.
 
         Returns
         -------
@@ -78,7 +79,9 @@ class Ratios:
         import pandas as pd
 
         ratio, baseline = ratio_names(self.response)
-        found = exponentiated(self._beta, self._se, level)
+        check_option("cov", cov, COVARIANCES)
+        se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._beta)]
+        found = exponentiated(self._beta, se, level)
         kinds = [baseline if j == self.data.intercept else ratio for j in range(len(self._beta))]
         return pd.DataFrame(
             {
@@ -101,6 +104,7 @@ class Effects(Ratios):
         kind: str = "marginal",
         level: float = 0.95,
         data: Any = None,
+        cov: str = "observed",
     ) -> pd.DataFrame:
         """Average changes of the mean when a variable of the data changes, over the rows that were used.
 
@@ -120,6 +124,8 @@ class Effects(Ratios):
             The table that was fitted, needed where the design does not tell a variable's values (a spline or a
             logarithm without the variable itself); or another one, over whose complete rows to average, each with
             weight one.
+        cov : {"observed", "robust"}
+            Covariance of the estimates.
 
         Returns
         -------
@@ -140,15 +146,17 @@ class Effects(Ratios):
         fixed; intervals are normal.
         """
         check_option("kind", kind, _KINDS)
+        check_option("cov", cov, COVARIANCES)
         check_level(level)
         check_variables(self.data.design, variables)
         rows = effect_rows(self.data, data, clusters=False)
-        found = self._averages(variables, rows, partial(mean_jet, response=self.response), rows.offset, None)
+        found = self._averages(variables, cov, rows, partial(mean_jet, response=self.response), rows.offset, None)
         return effects_table(found, level, "")
 
     def _averages(
         self,
         variables: str | Sequence[str] | None,
+        cov: str,
         rows: EffectRows,
         jet: Callable[[Array], MeanJet],
         known: Array,
@@ -156,8 +164,7 @@ class Effects(Ratios):
     ) -> AverageEffects:
         design = self.data.design
         changes = design_changes(design, rows.frame, check_variables(design, variables))
-        V = self._covariance("observed")
-        return average_effects(changes, self._beta, known, rows.weights, V, jet, intercepts)
+        return average_effects(changes, self._beta, known, rows.weights, self._covariance(cov), jet, intercepts)
 
     def to_marginaleffects(self, data: Any = None) -> Any:
         """The result as a model of the package marginaleffects, for its `slopes`, `comparisons`, `predictions`.
@@ -203,6 +210,7 @@ class FixedEffectsEffects(Effects):
         kind: str = "conditional",
         level: float = 0.95,
         data: Any = None,
+        cov: str = "observed",
         clusters: str = "all",
     ) -> pd.DataFrame:
         """Average changes of the mean when a variable of the data changes, at the clusters' estimated intercepts.
@@ -222,6 +230,8 @@ class FixedEffectsEffects(Effects):
         data : table, optional
             The table that was fitted, needed where the design does not tell a variable's values; or another one of the
             same clusters, over whose complete rows to average, each with weight one.
+        cov : {"observed", "robust"}
+            Covariance of the coefficients.
         clusters : {"all", "informative"}
             Average over all rows, to which clusters with infinite intercepts contribute effects of 0; or only over
             rows in clusters with finite ones.
@@ -246,6 +256,7 @@ class FixedEffectsEffects(Effects):
         """
         check_option("kind", kind, ("conditional",))
         check_option("clusters", clusters, ("all", "informative"))
+        check_option("cov", cov, COVARIANCES)
         check_level(level)
         check_variables(self.data.design, variables)
         rows = effect_rows(self.data, data, clusters=True)
@@ -260,7 +271,7 @@ class FixedEffectsEffects(Effects):
         used = EffectRows(rows.frame[inside], rows.offset[inside], rows.weights[inside] / total, codes)
         intercepts = self._effect_intercepts(codes)
         known = used.offset + intercepts.at.values[codes]
-        found = self._averages(variables, used, partial(mean_jet, response=self.response), known, intercepts)
+        found = self._averages(variables, cov, used, partial(mean_jet, response=self.response), known, intercepts)
         left = int(np.count_nonzero(~inside))
         note = f"{left} rows in clusters with infinite intercepts count with effects of 0"
         return effects_table(found, level, note if left > 0 and clusters == "all" else "")
@@ -305,6 +316,7 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         kind: str = "marginal",
         level: float = 0.95,
         data: Any = None,
+        cov: str = "observed",
     ) -> pd.DataFrame:
         """Average changes of the mean when a variable of the data changes, over the rows that were used.
 
@@ -325,6 +337,8 @@ class RandomEffectsEffects(Heterogeneity, Effects):
             The table that was fitted, needed where the design does not tell a variable's values (a spline or a
             logarithm without the variable itself); or another one, over whose complete rows to average, each with
             weight one.
+        cov : {"observed", "robust"}
+            Covariance of the estimates.
 
         Returns
         -------
@@ -346,6 +360,7 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         Hobert, Journal of the American Statistical Association 93, 1998). Intervals are normal.
         """
         check_option("kind", kind, _KINDS)
+        check_option("cov", cov, COVARIANCES)
         check_level(level)
         check_variables(self.data.design, variables)
         fit = self.fit
@@ -357,7 +372,7 @@ class RandomEffectsEffects(Heterogeneity, Effects):
             intercepts = uncorrected(self._posterior, rows.codes)
             known = rows.offset + self._posterior.values[rows.codes]
         note, _ = sigma_note(fit.sigma, 0.0, fit.sigma_fixed)
-        return effects_table(self._averages(variables, rows, jet, known, intercepts), level, note)
+        return effects_table(self._averages(variables, cov, rows, jet, known, intercepts), level, note)
 
     def to_marginaleffects(self, data: Any = None, kind: str = "marginal") -> Any:
         """The result as a model of the package marginaleffects, for its `slopes`, `comparisons`, `predictions`.

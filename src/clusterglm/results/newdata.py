@@ -14,7 +14,7 @@ from clusterglm.data.design import Factor, is_missing, model_frame
 from clusterglm.data.formula import Expression, parse_formula
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
-from clusterglm.data.table import as_series, column, numeric, read_table, to_pandas_columns
+from clusterglm.data.table import as_series, column, read_table, to_pandas_columns
 from clusterglm.errors import ClusterError, DataError, OptionError, ResponseError, nearest
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -306,13 +306,7 @@ def _response(data: ModelData, response: Response, frame: nw.DataFrame[Any]) -> 
     values = [_evaluated(frame, part) for part in parts]
     if len(values) == 2:
         return parse_cbind(values[0], values[1], (parts[0].text, parts[1].text))
-    if numeric(values[0]) is None:
-        raise ResponseError(
-            f"the response {data.response_name!r} of type {values[0].dtype} in history=",
-            "numbers or bools: a few rows need not show both levels",
-            "1 for what counted as success in the fit (see its summary), 0 for the other level",
-        )
-    return parse_response(values[0], response, data.response_name)
+    return parse_response(values[0], response, data.response_name, levels=data.levels)
 
 
 def _evaluated(frame: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:

@@ -13,6 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import check_level
 from clusterglm.inference.marginal_mean import marginal_link
 from clusterglm.inference.prediction import (
@@ -64,8 +65,9 @@ class Predictions:
         def _covariance(self, kind: str) -> Array: ...
 
     def _predicted(
-        self, data: Any, kind: str | ArrayLike | None, scale: str, level: float | None, history: Any
+        self, data: Any, kind: str | ArrayLike | None, scale: str, level: float | None, cov: str, history: Any
     ) -> pd.Series[float] | pd.DataFrame:
+        check_option("cov", cov, COVARIANCES)
         if level is not None:
             check_level(level)
         wanted = self._kinds[0] if kind is None else kind
@@ -74,7 +76,7 @@ class Predictions:
             at = self._at_kind(wanted, rows, history, level is not None)
         else:
             at = self._at_numbers(wanted, rows)
-        return self._table(at, rows, scale, level)
+        return self._table(at, rows, scale, level, cov)
 
     def _at_kind(self, kind: str, rows: Rows, history: Any, uncertain: bool) -> LinkPrediction:
         """At an intercept by name; `uncertain`: with what the standard errors need."""
@@ -93,7 +95,7 @@ class Predictions:
         return at_intercepts(rows.eta(self._beta) + shift)
 
     def _table(
-        self, at: LinkPrediction, rows: Rows, scale: str, level: float | None
+        self, at: LinkPrediction, rows: Rows, scale: str, level: float | None, cov: str
     ) -> pd.Series[float] | pd.DataFrame:
         import pandas as pd
 
@@ -109,7 +111,7 @@ class Predictions:
                 )
             values = on_scale(scale, self.response, at.estimate)[0]
             return pd.Series(values[order], index=index, name=_NAMES[scale])
-        variance = at.variance(rows.X, self._covariance("observed"))
+        variance = at.variance(rows.X, self._covariance(cov))
         found = with_interval(scale, self.response, at.estimate, variance, level)
         return pd.DataFrame(
             {
@@ -137,11 +139,17 @@ class PooledPredictions(Predictions):
 
     @overload
     def predict(
-        self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: None = ...
+        self,
+        data: Any = ...,
+        kind: str | ArrayLike | None = ...,
+        *,
+        scale: str = ...,
+        level: None = ...,
+        cov: str = ...,
     ) -> pd.Series[float]: ...
     @overload
     def predict(
-        self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: float
+        self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: float, cov: str = ...
     ) -> pd.DataFrame: ...
 
     def predict(
@@ -151,6 +159,7 @@ class PooledPredictions(Predictions):
         *,
         scale: str = "response",
         level: float | None = None,
+        cov: str = "observed",
     ) -> pd.Series[float] | pd.DataFrame:
         """Predict rows of the fitted data or of new data.
 
@@ -165,6 +174,8 @@ class PooledPredictions(Predictions):
             The mean (of one trial, for a binomial), or the linear predictor. Offsets are included, weights are not.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
+        cov : {"observed", "robust"}
+            Covariance of the estimates, for the intervals.
 
         Returns
         -------
@@ -175,7 +186,7 @@ class PooledPredictions(Predictions):
         Raises
         ------
         OptionError
-            On another kind, scale or level.
+            On another kind, scale, level or covariance.
         DataError
             When a column is missing altogether.
 
@@ -185,7 +196,7 @@ class PooledPredictions(Predictions):
             Without `level`, when rows cannot be predicted: they are nan.
         """
         check_option("scale", scale, SCALES)
-        return self._predicted(data, kind, scale, level, None)
+        return self._predicted(data, kind, scale, level, cov, None)
 
 
 class RatioPredictions(Predictions):
@@ -194,12 +205,12 @@ class RatioPredictions(Predictions):
     _kinds = ("link",)
 
     @overload
-    def predict(self, data: Any = ..., *, scale: str = ..., level: None = ...) -> pd.Series[float]: ...
+    def predict(self, data: Any = ..., *, scale: str = ..., level: None = ..., cov: str = ...) -> pd.Series[float]: ...
     @overload
-    def predict(self, data: Any = ..., *, scale: str = ..., level: float) -> pd.DataFrame: ...
+    def predict(self, data: Any = ..., *, scale: str = ..., level: float, cov: str = ...) -> pd.DataFrame: ...
 
     def predict(
-        self, data: Any = None, *, scale: str = "link", level: float | None = None
+        self, data: Any = None, *, scale: str = "link", level: float | None = None, cov: str = "observed"
     ) -> pd.Series[float] | pd.DataFrame:
         """The linear predictor without an intercept: differences within a cluster are log odds (or rate) ratios.
 
@@ -211,6 +222,8 @@ class RatioPredictions(Predictions):
             The linear predictor, offsets included, or its exponential.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
+        cov : {"observed", "robust"}
+            Covariance of the estimates, for the intervals.
 
         Returns
         -------
@@ -221,7 +234,7 @@ class RatioPredictions(Predictions):
         Raises
         ------
         OptionError
-            On another scale; means need intercepts, which `cg.fixed_effects` estimates.
+            On another scale or covariance; means need intercepts, which `cg.fixed_effects` estimates.
         DataError
             When a column is missing altogether.
 
@@ -231,7 +244,7 @@ class RatioPredictions(Predictions):
             Without `level`, when rows cannot be predicted: they are nan.
         """
         check_option("scale", scale, ("link", "ratio"))
-        return self._predicted(data, None, scale, level, None)
+        return self._predicted(data, None, scale, level, cov, None)
 
 
 class FixedEffectsPredictions(Predictions):
@@ -247,11 +260,17 @@ class FixedEffectsPredictions(Predictions):
 
     @overload
     def predict(
-        self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: None = ...
+        self,
+        data: Any = ...,
+        kind: str | ArrayLike | None = ...,
+        *,
+        scale: str = ...,
+        level: None = ...,
+        cov: str = ...,
     ) -> pd.Series[float]: ...
     @overload
     def predict(
-        self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: float
+        self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: float, cov: str = ...
     ) -> pd.DataFrame: ...
 
     def predict(
@@ -261,6 +280,7 @@ class FixedEffectsPredictions(Predictions):
         *,
         scale: str = "response",
         level: float | None = None,
+        cov: str = "observed",
     ) -> pd.Series[float] | pd.DataFrame:
         """Predict rows of the fitted data or of new data of the same clusters.
 
@@ -275,6 +295,8 @@ class FixedEffectsPredictions(Predictions):
             The mean (of one trial, for a binomial), or the linear predictor. Offsets are included, weights are not.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
+        cov : {"observed", "robust"}
+            Covariance of the estimates, for the intervals.
 
         Returns
         -------
@@ -287,7 +309,7 @@ class FixedEffectsPredictions(Predictions):
         Raises
         ------
         OptionError
-            On another kind, scale or level.
+            On another kind, scale, level or covariance.
         DataError
             When a column is missing altogether.
 
@@ -297,7 +319,7 @@ class FixedEffectsPredictions(Predictions):
             Without `level`, when rows cannot be predicted: they are nan.
         """
         check_option("scale", scale, SCALES)
-        return self._predicted(data, kind, scale, level, None)
+        return self._predicted(data, kind, scale, level, cov, None)
 
     def _at_kind(self, kind: str, rows: Rows, history: Any, uncertain: bool) -> LinkPrediction:
         codes = self._codes(rows)
@@ -328,11 +350,19 @@ class RandomEffectsPredictions(Predictions):
         *,
         scale: str = ...,
         level: None = ...,
+        cov: str = ...,
         history: Any = ...,
     ) -> pd.Series[float]: ...
     @overload
     def predict(
-        self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: float, history: Any = ...
+        self,
+        data: Any = ...,
+        kind: str | ArrayLike | None = ...,
+        *,
+        scale: str = ...,
+        level: float,
+        cov: str = ...,
+        history: Any = ...,
     ) -> pd.DataFrame: ...
 
     def predict(
@@ -342,6 +372,7 @@ class RandomEffectsPredictions(Predictions):
         *,
         scale: str = "response",
         level: float | None = None,
+        cov: str = "observed",
         history: Any = None,
     ) -> pd.Series[float] | pd.DataFrame:
         """Predict rows of the fitted data or of new data, at random intercepts of a kind.
@@ -359,6 +390,8 @@ class RandomEffectsPredictions(Predictions):
             mean. Offsets are included, weights are not.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
+        cov : {"observed", "robust"}
+            Covariance of the estimates, for the intervals.
         history : table, optional
             Observed rows, response included, of clusters that the fit has not seen: in these clusters "conditional"
             means the posterior mode given the history, at the fitted parameters. A cluster of the fit that has a
@@ -374,7 +407,7 @@ class RandomEffectsPredictions(Predictions):
         Raises
         ------
         OptionError
-            On another kind, scale or level, or a history for another kind than "conditional".
+            On another kind, scale, level or covariance, or a history for another kind than "conditional".
         DataError
             When a column is missing altogether.
 
@@ -393,7 +426,7 @@ class RandomEffectsPredictions(Predictions):
         check_option("scale", scale, SCALES)
         if history is not None:
             kind = self._kind_with_history(data, kind)
-        return self._predicted(data, kind, scale, level, history)
+        return self._predicted(data, kind, scale, level, cov, history)
 
     def _kind_with_history(self, data: Any, kind: Any) -> str:
         if data is None:

@@ -13,6 +13,7 @@ BUILD  := $(STAMPS)/build
 TEST   := $(STAMPS)/test
 BENCH  := $(STAMPS)/bench
 CORE   := $(STAMPS)/core
+ADAPTER := $(VENV)/marginaleffects
 
 # What the compiled core depends on; the Python files of an editable install are used where they lie.
 HEADERS      := $(shell find cpp/include -type f)
@@ -21,7 +22,7 @@ CORE_SOURCES := pyproject.toml CMakeLists.txt $(HEADERS) $(shell find cpp/bindin
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench wheel clean pytest test-core
+.PHONY: demo test lint bench wheel clean pytest test-adapter test-core
 .DELETE_ON_ERROR:
 
 demo: $(CORE)
@@ -31,6 +32,7 @@ demo: $(CORE)
 test: $(TEST) $(CORE)
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory pytest
+	$(MAKE) --no-print-directory test-adapter
 	$(MAKE) --no-print-directory test-core
 
 lint: $(TEST)
@@ -40,6 +42,10 @@ lint: $(TEST)
 
 pytest: $(TEST) $(CORE)
 	$(BIN)/pytest -n $(JOBS) $(ARGS)
+
+# marginaleffects wants a polars older than the one that the other tests run with: both lie in a folder of their own.
+test-adapter: $(TEST) $(CORE) $(ADAPTER)
+	PYTHONPATH=$(ADAPTER) $(BIN)/pytest tests/results/test_marginaleffects.py::test_the_package_itself
 
 test-core: build/test_core build/test_within
 	build/test_core
@@ -85,6 +91,10 @@ $(CORE): $(BUILD) $(CORE_SOURCES)
 
 $(TEST): $(BUILD)
 	$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(ADAPTER): $(TEST)
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ "marginaleffects==0.6.*" "polars<2" "polars-runtime-32<2"
 	@touch $@
 
 $(BENCH): $(TEST)

@@ -184,5 +184,3 @@ def test_options(data: pd.DataFrame) -> None:
         fit.conf_int(method="likelihood")
     with pytest.raises(OptionError, match="level="):
         fit.conf_int(1.0, method="profile")
-    with pytest.raises(OptionError, match="bootstrap of a conditional"):
-        fit.conf_int(method="bootstrap")

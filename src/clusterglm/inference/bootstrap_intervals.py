@@ -13,7 +13,6 @@ from clusterglm.fit.newton import Optimization
 from clusterglm.inference.intervals import check_level
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.model.arrays import Array
-from clusterglm.model.response.base import Response
 
 
 @dataclass(frozen=True)
@@ -88,15 +87,15 @@ def bootstrap_estimates(
     names: tuple[str, ...],
     estimate: Array,
     data: ModelData,
-    response: Response,
-    draw_eta: Callable[[np.random.Generator], Array],
+    family: str,
+    draw: Callable[[np.random.Generator], Array],
     refit: Callable[[ModelData], Array],
     n_boot: int,
     seed: int | np.random.SeedSequence | None,
     n_jobs: int,
     progress: Progress,
 ) -> BootstrapEstimates:
-    """Simulate responses at drawn linear predictors, and fit again.
+    """Draw responses, and fit again.
 
     Parameters
     ----------
@@ -104,19 +103,18 @@ def bootstrap_estimates(
         Of the parameters.
     data : ModelData
         What was fitted.
-    response : Response
-    draw_eta : callable
-        Generator -> linear predictor of every row, shape (n,).
+    family : {"binomial", "poisson"}
+    draw : callable
+        Generator -> responses of every row, shape (n,).
     refit : callable
         Data with new responses -> estimates, shape (q,).
     n_boot, seed, n_jobs, progress
         See `run_replicates`.
     """
-    trials = data.trials if response.family == "binomial" else None
 
     def one(rng: np.random.Generator) -> Array:
-        y = response.simulate(rng, response.mean(draw_eta(rng)), trials)
-        b = data.b if trials is None else data.weights * (trials - y)
+        y = draw(rng)
+        b = data.weights * (data.trials - y) if family == "binomial" else data.b
         return refit(replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan))
 
     runs = run_replicates(one, n_boot, seed, n_jobs, progress)

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import OptionError
-from clusterglm.fit.conditional import ConditionalFit, conditional_scores
+from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
 from clusterglm.fit.newton import Optimization
-from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
+from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
+from clusterglm.inference.conditional_draws import ConditionalDraws
 from clusterglm.inference.covariance import sandwich
 from clusterglm.inference.peaks import Summit, within_summit
 from clusterglm.inference.replicates import Progress
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import freeze
+from clusterglm.results.base import Seed, freeze
 from clusterglm.results.diagnostics import ClusterInfluence
 from clusterglm.results.effects import Ratios
 from clusterglm.results.prediction import RatioPredictions
@@ -108,11 +109,40 @@ class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
         n_jobs: int = 1,
         progress: Progress = None,
     ) -> BootstrapEstimates:
-        raise OptionError(
-            "a bootstrap of a conditional model, which does not tell how responses come about",
-            "a model with intercepts, from which to simulate",
-            'method="profile"; or cg.fixed_effects(...).bootstrap()',
+        draw = ConditionalDraws(self.data, self.response, self.fit.beta)
+        return bootstrap_estimates(
+            tuple(self._interval_names),
+            self._estimates,
+            self.data,
+            self.family,
+            draw,
+            lambda new: converged(fit_conditional(new, self.response, self.fit.beta, Control())).beta,
+            n_boot,
+            seed,
+            n_jobs,
+            progress,
         )
+
+    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
+        """Draw new responses for the rows that were used, given each cluster's total.
+
+        Parameters
+        ----------
+        n : int
+            Number of data sets.
+        seed : int, SeedSequence or Generator, optional
+            For numpy's `default_rng`.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, columns 0 to n - 1: successes or counts, which sum to the cluster's total. Case weights play no
+            part.
+        """
+        import pandas as pd
+
+        rng, draw = np.random.default_rng(seed), ConditionalDraws(self.data, self.response, self.fit.beta)
+        return pd.DataFrame({k: self._in_user_order(draw(rng), "") for k in range(n)})
 
     def _intercepts(self) -> Array:
         return np.full(self.n_clusters, np.nan)

@@ -219,8 +219,8 @@ class RandomEffectsResult(
         fit, known = self.fit, self._eta(0.0)
         held = fit.sigma if fit.sigma_fixed else None
 
-        def draw_eta(rng: np.random.Generator) -> Array:
-            return np.asarray(known + self._per_row(self.sigma * self.distribution.rvs(rng, self.n_clusters)))
+        def draw(rng: np.random.Generator) -> Array:
+            return self._draw(known + self._per_row(self.sigma * self.distribution.rvs(rng, self.n_clusters)), rng)
 
         def refit(new: ModelData) -> Array:
             requested, scale = fit.integration.requested, fit.integration.scale
@@ -233,8 +233,8 @@ class RandomEffectsResult(
             tuple(self._interval_names),
             self._estimates,
             self.data,
-            self.response,
-            draw_eta,
+            self.family,
+            draw,
             refit,
             n_boot,
             seed,

@@ -217,7 +217,7 @@ def prepare(
         check_clusters(chosen_values.trials, starts, family_response.family, str(cluster_name), sigma_known)
     m = len(starts) - 1
     per_cluster = np.ones(m) if of_cluster is None else _constant_within(select(of_cluster), starts, labels)
-    constant = _weighted_sum(constants, per_cluster, starts)
+    constant = weighted_sum(constants, per_cluster, starts)
     levels = values.levels
     return ModelData(
         X=X,
@@ -233,7 +233,7 @@ def prepare(
         cluster_weights=per_cluster,
         row_index=index,
         constant=constant,
-        saturated=_saturated(a, b, per_cluster, starts, family_response) + constant,
+        saturated=saturated(a, b, per_cluster, starts, family_response) + constant,
         dropped=rows.dropped(),
         design=design,
         response_name=parsed.response_name,
@@ -472,11 +472,11 @@ def _evaluated(table: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:
     return nw.from_native(pd.Series(value), series_only=True)
 
 
-def _weighted_sum(values: Array, cluster_weights: Array, starts: NDArray[np.int64]) -> float:
+def weighted_sum(values: Array, cluster_weights: Array, starts: NDArray[np.int64]) -> float:
     return float(np.add.reduceat(values, starts[:-1]) @ cluster_weights) if values.any() else 0.0
 
 
-def _saturated(a: Array, b: Array, cluster_weights: Array, starts: NDArray[np.int64], response: Response) -> float:
+def saturated(a: Array, b: Array, cluster_weights: Array, starts: NDArray[np.int64], response: Response) -> float:
     if response.family == "binomial" and not np.any((a > 0.0) & (b > 0.0)):
         return 0.0  # perfect prediction has probability one
-    return _weighted_sum(response.saturated(a, b), cluster_weights, starts)
+    return weighted_sum(response.saturated(a, b), cluster_weights, starts)

@@ -154,10 +154,13 @@ def _binomial(
     begins = np.concatenate([[0], np.cumsum(per_cluster)])
     for size in np.unique(per_cluster).tolist():
         clusters = np.flatnonzero(per_cluster == size)
+        every = single[begins[clusters][:, None] + np.arange(size)]  # clusters by trials
+        distinct, which = np.unique(every, axis=0, return_inverse=True)  # without covariates they are all alike
+        share = np.bincount(which, weights=data.cluster_weights[clusters])
         chunk = max(1, _MEMORY // (len(m) * (size + 1)))
-        for part in (clusters[i : i + chunk] for i in range(0, len(clusters), chunk)):
-            rows = single[begins[part][:, None] + np.arange(size)]  # clusters by trials
-            P = np.zeros((len(part), len(m), size + 1))
+        for first in range(0, len(distinct), chunk):
+            rows = distinct[first : first + chunk]
+            P = np.zeros((len(rows), len(m), size + 1))
             P[:, :, 0] = 1.0
             for j in range(size):
                 at = rows[:, j, None] + m
@@ -165,7 +168,7 @@ def _binomial(
                 q = failure_probability(response, at)[:, :, None]
                 P[:, :, 1 : j + 2] = q * P[:, :, 1 : j + 2] + p * P[:, :, : j + 1]
                 P[:, :, :1] *= q
-            expected[: size + 1] += np.einsum("ckn,k,c->n", P, weights, data.cluster_weights[part])
+            expected[: size + 1] += np.einsum("ckn,k,c->n", P, weights, share[first : first + chunk])
     return expected
 
 

@@ -1,4 +1,24 @@
-"""What a simulation study is: factors, and what happens in one replicate."""
+"""What a simulation study is: factors, and what happens in one replicate.
+
+A study of one's own is a function in a file and a dict of factors:
+
+    import numpy as np
+    from clusterglm.study import Study, attempt, run_study
+
+    def one(cell, rng):
+        x = rng.standard_t(cell["df"], size=cell["n"])
+        return [
+            attempt("mean", lambda: {"estimate": float(np.mean(x))}),
+            attempt("median", lambda: {"estimate": float(np.median(x))}),
+        ]
+
+    STUDY = Study("location", {"df": [3, 10], "n": [20, 80]}, one)
+
+    if __name__ == "__main__":
+        run_study(STUDY, replicates=1000, out="location.parquet", workers=2)
+
+The file has a row for each method of each replicate; stopped at any point, the same command goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +26,12 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from clusterglm.errors import StudyError
+from clusterglm.errors import StudyError, nearest
 
 Value: TypeAlias = str | int | float | bool
 Cell: TypeAlias = dict[str, Value]
@@ -35,12 +55,15 @@ class Study:
         replicate, which is kept and counted.
     version : str
         To be changed with `replicate`: runs of different versions do not mix.
+    check : callable, optional
+        Raises `StudyError` on a cell that makes no sense.
     """
 
     name: str
     factors: Mapping[str, Sequence[Value]]
     replicate: Callable[[Cell, np.random.Generator], list[Row]]
     version: str = "1"
+    check: Callable[[Cell], None] | None = None
 
     def __post_init__(self) -> None:
         for name, levels in self.factors.items():
@@ -57,6 +80,34 @@ class Study:
                 )
             if len(set(levels)) < len(levels):
                 raise StudyError(f"factor {name!r} with levels {list(levels)}", "levels that differ", "each level once")
+        if self.check is not None:
+            for cell in self.cells:
+                self.check(cell)
+
+    def with_levels(self, settings: Sequence[str]) -> Study:
+        """The same study with other levels of some factors.
+
+        Parameters
+        ----------
+        settings : sequence of str
+            Each "factor=level,level,...", read as the type of the factor's first level.
+
+        Raises
+        ------
+        StudyError
+            On an unknown factor or a level that cannot be read.
+        """
+        chosen: dict[str, list[Value]] = {}
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            if name not in self.factors or not equals:
+                raise StudyError(
+                    f"the setting {setting!r}",
+                    f"FACTOR=LEVEL,LEVEL,... with one of the factors {', '.join(self.factors)}",
+                    nearest(name, self.factors) + f"{next(iter(self.factors))}=...",
+                )
+            chosen[name] = [_level(name, part.strip(), self.factors[name][0]) for part in text.split(",")]
+        return replace(self, factors={name: chosen.get(name, levels) for name, levels in self.factors.items()})
 
     @property
     def cells(self) -> list[Cell]:
@@ -73,3 +124,33 @@ class Study:
 def generator(seed: int, cell: int, replicate: int) -> np.random.Generator:
     """The random numbers of one replicate, whoever draws them and when."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(cell, replicate)))
+
+
+def attempt(method: str, compute: Callable[[], Row]) -> Row:
+    """What a method found, or why it did not: the row of one method in one replicate."""
+    try:
+        return {"method": method, **compute()}
+    except Exception as error:
+        return {"method": method, "failure": reason(error)}
+
+
+def reason(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {error}".split("\n")[0]
+
+
+def single(value: float) -> float:
+    """A number to the seven digits of single precision, which take half the room in a file."""
+    return float(np.float32(value))
+
+
+def _level(factor: str, text: str, like: Value) -> Value:
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "false": False}[text.lower()]
+        if isinstance(like, int | float):
+            return type(like)(text)
+    except (ValueError, KeyError):
+        kind = {bool: "true or false", int: "whole numbers"}.get(type(like), "numbers")
+        raise StudyError(f"{factor}={text}", kind, f"{factor}={like}") from None
+    return text

@@ -12,19 +12,29 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from clusterglm.errors import StudyError
-from clusterglm.study.design import Row, Study, generator
+from clusterglm.study.design import Row, Study, generator, reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 25  # replicates
+_KEY = b"clusterglm"  # of the metadata in a Parquet file
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Progress:
     done, total : int
         Replicates, those of earlier runs included.
     failed : int
-        Of those done.
+        Of those done in this run: replicates in which something failed.
     seconds_left : float
         Estimated from this run; nan at the beginning.
     """
@@ -55,16 +65,37 @@ class Finished:
     ----------
     path : Path
         The Parquet file: a row for each row of each replicate, with `cell`, `replicate`, the factors and what the
-        replicate returned; failed replicates are a row with `failure`.
+        replicate returned; what failed has its reason in `failure`.
     replicates, failed : int
+        All, and those in which something failed.
     seconds : float
         Of this run.
+    cpu_seconds : float
+        Of all replicates, those of interrupted runs included.
     """
 
     path: Path
     replicates: int
     failed: int
     seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some replicates of one cell.
+
+    Parameters
+    ----------
+    rows : list of dict
+    failed : int
+        Replicates in which something failed.
+    cpu_seconds : float
+    """
+
+    rows: list[Row]
+    failed: int
+    cpu_seconds: float
 
 
 class Client(Protocol):
@@ -136,42 +167,112 @@ def run_study(
         try:
             for future in as_completed(futures):
                 job = futures[future]
-                rows = future.result()
-                _write(rows, _part(parts, job), study)
+                found = future.result()
+                _write(found, _part(parts, job), study)
                 done += job[2] - job[1]
-                failed += sum(row.get("failure") is not None for row in rows)
+                failed += found.failed
                 if progress is not None:
                     left = (time.perf_counter() - began) * (total - done) / max(done - before, 1)
                     progress(Progress(done, total, failed, left))
-        except BaseException:
+        except BaseException as error:
             for future in futures:
                 future.cancel()
+            if isinstance(error, BrokenExecutor | CancelledError):
+                raise StudyError(
+                    f"a worker died, or the scheduler left ({type(error).__name__})",
+                    "workers that live and have memory enough",
+                    "the same command again: batches that were done are kept",
+                ) from error
             raise
-    failed = _gather(parts, jobs, path, study)
+    failed, cpu_seconds = _gather(parts, jobs, path, study, describe(study, replicates, seed))
+    seconds = time.perf_counter() - began
+    how = {"cpu_seconds": round(cpu_seconds, 3), "seconds_of_last_run": round(seconds, 3), "batch": batch}
+    _replace(record_of(path), json.dumps({**how, **_where()}, indent=2).encode())
     shutil.rmtree(parts)
-    return Finished(path, total, failed, time.perf_counter() - began)
+    return Finished(path, total, failed, seconds, cpu_seconds)
 
 
-def run_batch(study: Study, seed: int, cell: int, first: int, last: int) -> list[Row]:
+def describe(study: Study, replicates: int, seed: int) -> dict[str, Any]:
+    """What the numbers of a run depend on: design, seed and versions."""
+    from importlib.metadata import version
+    from platform import python_version
+
+    packages = {name: version(name) for name in ("clusterglm", "numpy", "scipy", "pyarrow")}
+    return {
+        "study": study.name,
+        "study_version": study.version,
+        "replicates": replicates,
+        "seed": seed,
+        "factors": {name: list(levels) for name, levels in study.factors.items()},
+        "versions": {"python": python_version(), **packages},
+    }
+
+
+def description(path: Path) -> dict[str, Any]:
+    """What `describe` wrote into a finished file, and under "run" what the file beside it says, if there is one.
+
+    Raises
+    ------
+    StudyError
+        When the file cannot be read or is not of a study.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        kept = (pq.read_schema(path).metadata or {}).get(_KEY)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StudyError(f"{path} cannot be read: {error}", "the Parquet file of a study", "its path") from error
+    if kept is None:
+        raise StudyError(f"{path} is no file of a study", "the Parquet file of a study", "its path")
+    found: dict[str, Any] = json.loads(kept)
+    beside = record_of(path)
+    return {**found, "run": json.loads(beside.read_text()) if beside.is_file() else {}}
+
+
+def record_of(path: Path) -> Path:
+    """The small file beside a finished one: when, where and how long."""
+    return path.with_suffix(".json")
+
+
+def _where() -> dict[str, Any]:
+    import platform
+
+    return {
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+    }
+
+
+def run_batch(study: Study, seed: int, cell: int, first: int, last: int) -> Batch:
     """Replicates first..last of one cell; failures as rows of their own."""
+    began = time.thread_time()
     factors = study.cells[cell]
     rows: list[Row] = []
+    failed = 0
     for replicate in range(first, last):
         head: Row = {"cell": cell, "replicate": replicate, **factors}
         try:
-            found = study.replicate(dict(factors), generator(seed, cell, replicate))
+            with np.errstate(all="ignore"):  # what comes of it shows in the numbers, or as a failure
+                found = study.replicate(dict(factors), generator(seed, cell, replicate))
         except Exception as error:
-            rows.append({**head, "failure": f"{type(error).__name__}: {error}".split("\n")[0]})
-            continue
+            found = [{"failure": reason(error)}]
+        taken = sorted({name for row in found for name in row} & head.keys())
+        if taken:
+            raise StudyError(
+                f"results named {', '.join(taken)}, as factors are", "other names", f"{taken[0]}_hat, for instance"
+            )
+        failed += any(row.get("failure") is not None for row in found)
         rows += [{**head, **row} for row in found]
-    return rows
+    return Batch(rows, failed, time.thread_time() - began)
 
 
 def _open(study: Study, replicates: int, seed: int, batch: int, path: Path, parts: Path) -> None:
     manifest = {"design": study.fingerprint(seed), "replicates": replicates, "batch": batch, "seed": seed}
     kept = parts / "manifest.json"
-    if path.exists():
-        raise StudyError(f"{path} exists", "a file that does not exist yet", "another name, or remove it")
+    for taken in (path, record_of(path)):
+        if taken.exists():
+            raise StudyError(f"{taken} exists", "a file that does not exist yet", "another name, or remove it")
     try:
         if kept.is_file():
             found = json.loads(kept.read_text())
@@ -207,13 +308,23 @@ def _table(rows: list[Row], study: Study) -> pa.Table:
     return pa.table({name: pa.array(values) for name, values in columns.items()})
 
 
-def _write(rows: list[Row], path: Path, study: Study) -> None:
+def _write(batch: Batch, path: Path, study: Study) -> None:
+    about = {"failed": batch.failed, "cpu_seconds": batch.cpu_seconds}
+    _replace(path, _parquet(_table(batch.rows, study), about))
+
+
+def _parquet(table: pa.Table, about: dict[str, Any]) -> bytes:
+    """A file's content: numbers split into their bytes, of which those that say little compress well."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    numbers = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    rest = [name for name in table.column_names if name not in numbers]
     sink = pa.BufferOutputStream()
-    pq.write_table(_table(rows, study), sink)
-    _replace(path, sink.getvalue().to_pybytes())
+    table = table.replace_schema_metadata({_KEY: json.dumps(about).encode()})
+    pq.write_table(table, sink, compression="zstd", use_dictionary=rest, use_byte_stream_split=numbers)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -226,19 +337,20 @@ def _replace(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def _gather(parts: Path, jobs: list[tuple[int, int, int]], path: Path, study: Study) -> int:
-    """One file of all parts, in the order of cells and replicates; the number of failed replicates."""
+def _gather(
+    parts: Path, jobs: list[tuple[int, int, int]], path: Path, study: Study, about: dict[str, Any]
+) -> tuple[int, float]:
+    """One file of all parts, in the order of cells and replicates; failed replicates, and processor time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = [pq.read_table(_part(parts, job)) for job in jobs]
-    whole = pa.concat_tables(tables, promote_options="permissive")
+    notes = [json.loads(table.schema.metadata[_KEY]) for table in tables]
+    whole = pa.concat_tables([table.replace_schema_metadata() for table in tables], promote_options="permissive")
     first = ["cell", "replicate", *study.factors]
     whole = whole.select([*first, *sorted(set(whole.column_names) - set(first))])
-    sink = pa.BufferOutputStream()
-    pq.write_table(whole, sink)
-    _replace(path, sink.getvalue().to_pybytes())
-    return int(len(whole) - whole.column("failure").null_count)
+    _replace(path, _parquet(whole, about))
+    return sum(note["failed"] for note in notes), sum(note["cpu_seconds"] for note in notes)
 
 
 @contextmanager

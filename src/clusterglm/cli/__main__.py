@@ -1,0 +1,5 @@
+"""`python -m clusterglm.cli`."""
+
+from clusterglm.cli import main
+
+main()

@@ -1,0 +1,26 @@
+"""The trust region where second derivatives are out of all proportion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clusterglm.fit.newton import maximize
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+
+
+@pytest.mark.parametrize("curvature", [1e3, 8.93e19, 1e200])
+def test_absurd_curvature_does_not_keep_the_search_busy_for_ever(curvature: float) -> None:
+    """As of a Cauchy model's log-likelihood for sigma near zero: the step must stay a number, and the search end."""
+
+    def objective(theta: Array) -> Evaluation:
+        hessian = np.diag([-1.0, curvature if theta[1] == 0.0 else -1.0])
+        slope = 50.0 if theta[1] == 0.0 else 2.0 - theta[1]
+        value = -0.5 * (theta[0] - 1.0) ** 2 - 0.5 * (theta[1] - 2.0) ** 2
+        return Evaluation(value, np.array([1.0 - theta[0], slope]), hessian)
+
+    found = maximize(objective, np.zeros(2), Control(), radius=1.0)
+    assert np.isfinite(found.theta).all()
+    assert found.optimization.status == ("converged" if curvature < 1e4 else "stalled")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clusterglm.model.distribution.student_t import StudentT
     from clusterglm.model.quadrature import Quadrature
     from clusterglm.results.comparison import compare
+    from clusterglm.results.storage import load
 
     __version__: str
 
@@ -33,6 +34,7 @@ __all__ = [
     "datasets",
     "errors",
     "fixed_effects",
+    "load",
     "pooled",
     "random_effects",
     "select_distribution",
@@ -46,6 +48,7 @@ _OBJECTS = {
     "compare": "clusterglm.results.comparison",
     "conditional": "clusterglm.api",
     "fixed_effects": "clusterglm.api",
+    "load": "clusterglm.results.storage",
     "pooled": "clusterglm.api",
     "random_effects": "clusterglm.api",
     "select_distribution": "clusterglm.api",

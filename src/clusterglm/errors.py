@@ -68,6 +68,10 @@ class StudyError(ClusterGLMError, ValueError):
     """A simulation study whose design, folder or earlier run does not fit."""
 
 
+class StorageError(ClusterGLMError, ValueError):
+    """A result that cannot be saved, or a file or pickle that this version cannot read."""
+
+
 class UnseenLevelError(DataError):
     """New data hold a level that the fit has not seen."""
 
@@ -90,6 +94,10 @@ class IntervalWarning(ClusterGLMWarning):
 
 class PredictionWarning(ClusterGLMWarning):
     """Some rows could not be predicted; the text counts the reasons."""
+
+
+class StorageWarning(ClusterGLMWarning):
+    """A file was read whose formula could not be checked against the version of formulaic that is installed."""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import check_option
+from clusterglm.errors import StorageError, check_option
 from clusterglm.fit.conditional import ConditionalFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.newton import Optimization
@@ -26,6 +26,8 @@ from clusterglm.results.newdata import one_per_row
 from clusterglm.results.table import Coefficients, Summary, counted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
@@ -38,6 +40,27 @@ def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit)
         value = getattr(fit, field.name)
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
+
+
+def _version() -> str:
+    from clusterglm import __version__
+
+    return __version__
+
+
+def _refuse_other_version(version: str | None) -> None:
+    if version != _version():
+        raise StorageError(
+            f"a pickle made by clusterglm {version or 'of another version'}",
+            f"one made by the version that reads it, {_version()}",
+            "fit.save(path) and cg.load(path), which read older files; or fit again",
+        )
+
+
+def _unpickled(version: str, kind: type[Result]) -> Result:
+    """An empty result to fill from a pickle of this version."""
+    _refuse_other_version(version)
+    return kind.__new__(kind)
 
 
 class Result(Intervals, ABC):
@@ -96,6 +119,37 @@ class Result(Intervals, ABC):
     @abstractmethod
     def summary(self) -> Summary:
         """The summary as an object that prints as text and shows as a table in notebooks."""
+
+    # To files and back -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the result to a JSON file that `clusterglm.load` reads; compressed if its name ends in `.gz`.
+
+        The file holds the data as they were fitted (not the table they came from), so that everything works as before:
+        intervals, predictions, tests, bootstrap.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        StorageError
+            When something in the result has no form in a file.
+        """
+        from clusterglm.results.storage import save
+
+        save(self, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The version comes first in a pickle, so that another one refuses it before it reads what may have changed."""
+        version = _version()
+        return _unpickled, (version, type(self)), (version, dict(self.__dict__))
+
+    def __setstate__(self, state: Any) -> None:
+        version, content = state if isinstance(state, tuple) else (None, {})  # None: before versions were written
+        _refuse_other_version(version)
+        self.__dict__.update(content)
 
     # Coefficients ----------------------------------------------------------------------------------------------------
 

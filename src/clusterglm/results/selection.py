@@ -12,6 +12,8 @@ from clusterglm.inference.goodness import GoodnessOfFit
 from clusterglm.results.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 CRITERIA = ("aic", "bic", "chi_square")
@@ -103,6 +105,12 @@ class DistributionSelection:
 
         check_option("criterion", criterion, CRITERIA)
         return self.fits[str(self.table[criterion].idxmin())]
+
+    def save(self, path: str | Path) -> None:
+        """Write all the fits to a JSON file that `clusterglm.load` reads; see `Result.save`."""
+        from clusterglm.results.storage import save
+
+        save(self, path)
 
     def __str__(self) -> str:
         table = self.table

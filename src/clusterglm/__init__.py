@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterglm import errors
-    from clusterglm.api import conditional, fixed_effects, pooled, random_effects, select_distribution
+    from clusterglm.api import (
+        conditional,
+        fixed_effects,
+        nonparametric,
+        pooled,
+        random_effects,
+        select_distribution,
+    )
     from clusterglm.data import datasets
     from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
@@ -33,6 +40,7 @@ __all__ = [
     "datasets",
     "errors",
     "fixed_effects",
+    "nonparametric",
     "pooled",
     "random_effects",
     "select_distribution",
@@ -46,6 +54,7 @@ _OBJECTS = {
     "compare": "clusterglm.results.comparison",
     "conditional": "clusterglm.api",
     "fixed_effects": "clusterglm.api",
+    "nonparametric": "clusterglm.api",
     "pooled": "clusterglm.api",
     "random_effects": "clusterglm.api",
     "select_distribution": "clusterglm.api",

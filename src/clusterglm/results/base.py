@@ -14,6 +14,7 @@ from clusterglm.errors import check_option
 from clusterglm.fit.conditional import ConditionalFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.npml import NonparametricFit
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
@@ -32,7 +33,7 @@ Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""
 
 
-def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit) -> None:
+def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit | NonparametricFit) -> None:
     """Make the arrays of a fit read-only; not those of its data, which may be the user's own."""
     for field in fields(fit):
         value = getattr(fit, field.name)
@@ -276,7 +277,7 @@ class Result(Intervals, ABC):
         """
         import pandas as pd
 
-        eta = self._eta(self._intercepts())
+        eta = self._fitted_eta()
         y, mean = observed(self.response, self.data.a, self.data.b), self.response.mean(eta)
         order = np.argsort(self.data.row_index, kind="stable")
         return pd.DataFrame(
@@ -310,6 +311,10 @@ class Result(Intervals, ABC):
         """Linear predictor of the rows in cluster order, at one intercept per cluster."""
         known = self.data.X @ self._beta + self.data.offset
         return known if np.ndim(intercepts) == 0 and intercepts == 0.0 else known + self._per_row(intercepts)
+
+    def _fitted_eta(self) -> Array:
+        """Linear predictor of the rows in cluster order, with what is known of each cluster."""
+        return self._eta(self._intercepts())
 
     def _in_user_order(self, values: Array, name: str) -> pd.Series[float]:
         import pandas as pd

@@ -30,6 +30,7 @@ from clusterglm.results.base import Seed, freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.effects import RandomEffectsEffects
+from clusterglm.results.goodness import RandomEffectsGoodness
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.prediction import RandomEffectsPredictions
 from clusterglm.results.table import Summary, counted
@@ -49,7 +50,12 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResult(
-    RandomEffectsPredictions, RandomEffectsHypotheses, RandomEffectsEffects, RandomEffectsDiagnostics, ClusteredResult
+    RandomEffectsPredictions,
+    RandomEffectsHypotheses,
+    RandomEffectsEffects,
+    RandomEffectsDiagnostics,
+    RandomEffectsGoodness,
+    ClusteredResult,
 ):
     """A generalised linear model with a random intercept for each cluster.
 

@@ -159,3 +159,19 @@ def test_travels(fit: NonparametricResult) -> None:
     assert content["model"]["kind"] == "nonparametric"
     with pytest.raises(ValueError, match="read-only"):
         fit.fit.points[0] = 0.0
+
+
+def test_reference_of_a_selection(fit: NonparametricResult, bacteria: pd.DataFrame) -> None:
+    found = cg.select_distribution(
+        FORMULA, bacteria, cluster="ID", distributions=["gaussian", "cauchy", "nonparametric"]
+    )
+    plain = cg.select_distribution(FORMULA, bacteria, cluster="ID", distributions=["gaussian", "cauchy"])
+    table = found.table
+    assert table.loc["nonparametric", "loglik"] == pytest.approx(fit.loglik, abs=1e-8)
+    assert np.isnan(table.loc["nonparametric", "aic_weight"])
+    pd.testing.assert_frame_equal(table.iloc[:2], plain.table)
+    assert found.best("aic").distribution.name == plain.best("aic").distribution.name
+    gap = fit.loglik - plain.table["loglik"].max()
+    assert f"more than {gap:.2g} above" in str(found)
+    with pytest.raises(OptionError):
+        cg.select_distribution(FORMULA, bacteria, cluster="ID", distributions=["nonparametric"])

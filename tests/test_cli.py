@@ -47,6 +47,21 @@ def test_fit_prints_the_summary() -> None:
     assert ran.stdout == f"{fit}\n"
 
 
+def test_fit_of_a_nonparametric_model(tmp_path: Path) -> None:
+    file = tmp_path / "fit.json"
+    ran = run(*BACTERIA, "--model", "nonparametric", "--points", "2", "--json", str(file))
+    fit = cg.nonparametric("y ~ trt + week", cg.datasets.load("bacteria"), cluster="ID", points=2)
+    assert (ran.exit_code, ran.stdout) == (0, f"{fit}\n")
+    assert len(strict(file.read_text())["mass_points"]["weight"]) == 2
+    assert "belongs to nonparametric" in run(*BACTERIA, "--points", "2").stderr
+    assert (
+        run(
+            "compare", "bacteria", "y ~ week", "--cluster", "ID", "--model", "pooled", "--model", "nonparametric"
+        ).exit_code
+        == 0
+    )
+
+
 def test_compare_prints_the_comparison(tmp_path: Path) -> None:
     formulas, file = ("y ~ week", "y ~ week + trt"), tmp_path / "comparison.csv"
     several = ("--model", "pooled", "--model", "random_effects", "--distribution", "gaussian", "--distribution", "t(4)")
@@ -204,7 +219,10 @@ def test_no_convergence_has_status_1() -> None:
         ((*BACTERIA, "--family", "gamma"), "'binomial', 'poisson'"),
         ((*BACTERIA, "--distribution", "t(x)"), "student_t"),
         ((*BACTERIA, "--quadrature", "many"), "'laplace', 'auto'"),
-        ((*BACTERIA, "--model", "mixed"), "'random_effects', 'fixed_effects', 'conditional', 'pooled'"),
+        (
+            (*BACTERIA, "--model", "mixed"),
+            "'random_effects', 'nonparametric', 'fixed_effects', 'conditional', 'pooled'",
+        ),
         ((*BACTERIA, "--model", "pooled", "--fix-sigma"), "--fix-sigma"),
         ((*BACTERIA, "--tol", "2"), "tol"),
         ((*BACTERIA, "--json", "no/such/folder/fit.json"), "folder"),

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterglm import errors
-    from clusterglm.api import conditional, fixed_effects, pooled, random_effects, select_distribution
+    from clusterglm.api import (
+        conditional,
+        fixed_effects,
+        nonparametric,
+        pooled,
+        random_effects,
+        select_distribution,
+    )
     from clusterglm.data import datasets
     from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
@@ -35,6 +42,7 @@ __all__ = [
     "errors",
     "fixed_effects",
     "load",
+    "nonparametric",
     "pooled",
     "random_effects",
     "select_distribution",
@@ -49,6 +57,7 @@ _OBJECTS = {
     "conditional": "clusterglm.api",
     "fixed_effects": "clusterglm.api",
     "load": "clusterglm.results.storage",
+    "nonparametric": "clusterglm.api",
     "pooled": "clusterglm.api",
     "random_effects": "clusterglm.api",
     "select_distribution": "clusterglm.api",

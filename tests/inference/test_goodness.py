@@ -191,3 +191,16 @@ def test_selection_goes_on_when_one_distribution_fails(golden_frame: Any) -> Non
     assert "not known" in str(found)
     with pytest.raises(cg.errors.OptionError, match="all different"):
         cg.select_distribution("y ~ 1", data, cluster="subject", distributions=["gaussian", "gaussian"])
+
+
+def test_cluster_weights_stand_for_repeated_clusters(uneven: pd.DataFrame) -> None:
+    twice = pd.concat([uneven, uneven[uneven.id < 10].assign(id=lambda d: d.id + 1000)])
+    weighted = uneven.assign(w=np.where(uneven.id < 10, 2.0, 1.0))
+    one = cg.random_effects("cbind(y, n - y) ~ x", twice, cluster="id")
+    other = cg.random_effects("cbind(y, n - y) ~ x", weighted, cluster="id", cluster_weights="w")
+    at = np.linspace(-2.0, 2.0, 9)
+    np.testing.assert_allclose(
+        gradient_function(other.data, other.fit, at).gradient,
+        gradient_function(one.data, one.fit, at).gradient,
+        atol=1e-7,
+    )

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
+from clusterglm.api.verbs import nonparametric
 from clusterglm.data.prepare import prepare
+from clusterglm.data.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.inference.goodness import goodness_of_fit
@@ -20,7 +22,7 @@ from clusterglm.model.family import response as read_response
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.selection import DistributionSelection
+from clusterglm.results.selection import REFERENCE, DistributionSelection
 
 
 def select_distribution(
@@ -54,6 +56,8 @@ def select_distribution(
     formula, data, cluster, family, link, weights, cluster_weights, offset, subset
         As for `random_effects`.
     distributions : sequence of str or Distribution
+        With "nonparametric" among them, `cg.nonparametric` is fitted too, as a bound of what any distribution can
+        reach: it has a row in the table, but no weight and is never the best.
     quadrature, scale
         As for `random_effects`.
     least_expected : float
@@ -84,7 +88,10 @@ def select_distribution(
     'gaussian'
     """
     response = read_response(family, link)
-    candidates = [read_distribution(each) for each in distributions]
+    reference = any(isinstance(each, str) and each == REFERENCE for each in distributions)
+    candidates = [
+        read_distribution(each) for each in distributions if not (isinstance(each, str) and each == REFERENCE)
+    ]
     names = [each.name for each in candidates]
     if len(candidates) < 1 or len(set(names)) < len(names):
         raise OptionError(
@@ -93,17 +100,15 @@ def select_distribution(
     rule = read_quadrature(quadrature)
     check_scale(scale)
     settings = read_control(control)
-    model_data = prepare(
-        formula,
-        data,
-        cluster=cluster,
-        family_response=response,
-        weights=weights,
-        cluster_weights=cluster_weights,
-        offset=offset,
-        subset=subset,
-        need_cluster=True,
-    )
+    table = read_table(data)
+    settings_of_data: dict[str, Any] = {
+        "cluster": cluster,
+        "weights": weights,
+        "cluster_weights": cluster_weights,
+        "offset": offset,
+        "subset": subset,
+    }
+    model_data = prepare(formula, table, family_response=response, **settings_of_data)
     fits, goodness, failures = {}, {}, {}
     last: ClusterGLMError | None = None
     for name, candidate in zip(names, candidates, strict=True):
@@ -118,4 +123,6 @@ def select_distribution(
         goodness[name] = goodness_of_fit(model_data, fit, least_expected, n_boot, seed, n_jobs, progress)
     if last is not None and not fits:
         raise last
-    return DistributionSelection(fits, goodness, failures)
+    options: dict[str, Any] = {"family": family, "link": link, "control": control}
+    bound = nonparametric(formula, table, **options, **settings_of_data) if reference else None
+    return DistributionSelection(fits, goodness, failures, bound)

@@ -8,7 +8,8 @@ from clusterglm.api.arguments import read_control, read_start, warn_unless_accur
 from clusterglm.data.prepare import prepare
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
-from clusterglm.fit.pooled import fit_pooled
+from clusterglm.fit.npml import check_mixture, fit_npml
+from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.inference.correction import corrected
 from clusterglm.model.bias import SplitPanel
@@ -21,6 +22,7 @@ from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
+from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 
@@ -369,3 +371,87 @@ def random_effects(
     warn_unless_converged(fit.optimization)
     warn_unless_accurate(fit)
     return RandomEffectsResult(fit, model_data)
+
+
+def nonparametric(
+    formula: str,
+    data: Any,
+    *,
+    cluster: Any = None,
+    family: str = "binomial",
+    link: str | None = None,
+    points: int | None = None,
+    weights: Any = None,
+    cluster_weights: Any = None,
+    offset: Any = None,
+    subset: Any = None,
+    control: Control | None = None,
+) -> NonparametricResult:
+    """Fit a random-intercept model without a word on the intercept's distribution, by nonparametric maximum likelihood.
+
+    The most likely distribution has a few mass points (Laird 1978; Lindsay 1983); it shows what the data say of the
+    intercepts, and its log-likelihood is the highest that any distribution can reach.
+
+    Parameters
+    ----------
+    formula : str
+        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
+        The mass points take the place of an intercept; covariates may be constant within clusters.
+    data : table
+        Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
+        or Parquet file.
+    cluster : str or array
+        Column of cluster labels of any type, or the labels. Row order never matters.
+    family : {"binomial", "poisson"}
+    link : {"logit", "cloglog", "probit"} or "log", optional
+        By default "logit" for binomial, "log" for Poisson.
+    points : int, optional
+        A fixed number of mass points (Aitkin, Biometrics 55, 1999), which grow one by one; by default as many as the
+        likelihood wants.
+    weights, cluster_weights, offset, subset : str or array, optional
+        A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
+        cluster weights a cluster's.
+    control : Control, optional
+        Settings of the optimiser; an iteration is a round in which points come and go.
+
+    Returns
+    -------
+    NonparametricResult
+
+    Raises
+    ------
+    ClusterGLMError
+        A subclass says which argument or which part of the data cannot be used, and what to try.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the optimiser ended before it reached its tolerance.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> bacteria = cg.datasets.load("bacteria")
+    >>> fit = cg.nonparametric("y ~ trt + I(week > 2)", bacteria, cluster="ID")
+    >>> len(fit.mass_points)
+    2
+    """
+    response = read_response(family, link)
+    settings = read_control(control)
+    model_data = prepare(
+        formula,
+        data,
+        cluster=cluster,
+        family_response=response,
+        weights=weights,
+        cluster_weights=cluster_weights,
+        offset=offset,
+        subset=subset,
+        need_cluster=True,
+        fixed_effects=True,
+    )
+    check_mixture(model_data, response)
+    start = fit_pooled(with_intercept(model_data), response, Control()).beta[1:]
+    fit = fit_npml(model_data, response, start, settings, points)
+    warn_unless_converged(fit.optimization)
+    return NonparametricResult(fit, model_data, response)

@@ -22,7 +22,7 @@ def fit(
     formula: Annotated[str, typer.Argument(help='For instance "y ~ x + C(group)" or "cbind(ill, well) ~ period".')],
     cluster: Annotated[str | None, typer.Option(help="Column of cluster labels.")] = None,
     model: Annotated[
-        str, typer.Option(help="random_effects, fixed_effects, conditional or pooled.")
+        str, typer.Option(help="random_effects, nonparametric, fixed_effects, conditional or pooled.")
     ] = "random_effects",
     family: Annotated[str, typer.Option(help="binomial or poisson.")] = "binomial",
     link: Annotated[str | None, typer.Option(help="logit, cloglog, probit; log for poisson.")] = None,
@@ -38,6 +38,10 @@ def fit(
     ] = None,
     bias_correction: Annotated[
         str | None, typer.Option(help="Of fixed effects: analytical or jackknife.", show_default="none")
+    ] = None,
+    points: Annotated[
+        int | None,
+        typer.Option(help="Mass points of the nonparametric model.", show_default="as many as it takes"),
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Column of case weights.")] = None,
     cluster_weights: Annotated[str | None, typer.Option(help="Column of cluster weights.")] = None,
@@ -67,6 +71,7 @@ def fit(
             "sigma": sigma,
             "fix_sigma": fix_sigma or None,
             "bias_correction": bias_correction,
+            "points": points,
         }
         check_model(model, special)
         check_folders(json, csv)
@@ -123,9 +128,10 @@ def check_model(model: str, special: dict[str, Any]) -> None:
     """Options of one model mean nothing to another."""
     from clusterglm.errors import OptionError, check_option
 
-    check_option("--model", model, ["random_effects", "fixed_effects", "conditional", "pooled"])
+    check_option("--model", model, ["random_effects", "nonparametric", "fixed_effects", "conditional", "pooled"])
+    owners = {"bias_correction": "fixed_effects", "points": "nonparametric"}
     for name, value in special.items():
-        owner = "fixed_effects" if name == "bias_correction" else "random_effects"
+        owner = owners.get(name, "random_effects")
         if model != owner and value is not None:
             option = "--" + name.replace("_", "-")
             raise OptionError(

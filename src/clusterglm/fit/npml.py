@@ -3,7 +3,7 @@
 Laird (JASA 73, 1978), Lindsay (Annals of Statistics 11, 1983), Aitkin (Biometrics 55, 1999). Coefficients, points and
 weights are maximised together by Newton's method with the exact Hessian; points are added where the gradient function
 is positive, as in Wang's constrained Newton method (JRSS B 69, 2007), until it is nowhere above a tolerance: that is
-the end, and a proof.
+the end, and a proof. A fixed number of points grows one by one in the same way.
 """
 
 from __future__ import annotations
@@ -11,23 +11,34 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.special import logsumexp
+from numpy.typing import NDArray
+from scipy.linalg import eigh
 
+from clusterglm.data.checks import check_clusters, check_design
+from clusterglm.data.design import INTERCEPT
+from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.newton import Optimization, maximize
+from clusterglm.errors import OptionError
+from clusterglm.fit.newton import Iteration, Optimization, maximize
+from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood, gradient_values
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
-_GRID = 161  # values of the intercept at which the gradient function is looked at
-_TOLERANCE = 1e-6  # above which the gradient function asks for another point
-_ROUNDS = 60
+TOLERANCE = 1e-6  # above which the gradient function asks for another point
 _BEGIN, _EM = 0.1, 10  # weight that new points get to begin with, and steps of the EM algorithm
 _SAME = 1e-3  # points closer than this are one
 _EMPTY = 1e-7  # weight of a point that can go
 _OUTSIDE = 1e-9  # probability of an event, or mean count, that is as good as none
+_STEP, _FINE = 1.0, 0.5  # of the first grid of intercepts; of the second, in widths of the sharpest likelihood there
+_SEEN = 12.0  # a cluster's likelihood counts where its log is no further below its maximum
+_LOW = -0.1  # gradient below which a peak between grid points is not worth a closer look
+_WORTH = 0.3  # share of the highest peak below which others wait
+_NEAR = 1e-3  # gradient from which on Newton's method is to reach its maximum
+_STEPS = {False: 5, True: 20}  # of it before and then
+_FLAT = 1e-7  # curvature, relative to the largest, of directions in which the likelihood does not change
 
 
 @dataclass(frozen=True)
@@ -39,65 +50,64 @@ class NonparametricFit:
     beta : ndarray, shape (p,)
         Coefficients; there is no intercept among them.
     points, weights : ndarray, shape (k,)
-        The intercept's values, ascending, and their probabilities. The outermost ones may stand for -inf or inf.
-    at_end : ndarray of bool, shape (k,)
-        Points that stand for an infinite value.
-    covariance : ndarray, shape (p, p)
-        Of beta, from the observed information of all parameters; nan where that is singular.
+        The intercept's values, ascending, and their probabilities. The outermost values may be -inf or inf.
+    covariance : ndarray, shape (q, q)
+        Of beta, the finite points, and the logs of all weights but the last relative to it, from the observed
+        information: a pseudo-inverse where the data do not tell all of these apart; nan in rows of coefficients that
+        they do not tell.
     loglik : float
         Full, normalised log-likelihood.
     gradient : float
-        Largest value of the gradient function; times the number of clusters a bound of what any other distribution
-        could add to the log-likelihood.
-    rounds : int
-        In which points were added or taken off.
+        Largest value of the gradient function; times the sum of the cluster weights a bound of what any other
+        distribution could add to the log-likelihood at these coefficients.
+    wanted : int or None
+        Number of points asked for; None for as many as it takes.
     optimization : Optimization
-        The last of the joint maximisations.
+        An iteration is a round in which points were added or taken off.
     """
 
     beta: Array
     points: Array
     weights: Array
-    at_end: np.ndarray[tuple[int], np.dtype[np.bool_]]
     covariance: Array
     loglik: float
     gradient: float
-    rounds: int
+    wanted: int | None
     optimization: Optimization
 
 
 @dataclass(frozen=True)
-class _State:
-    """A distribution on points, and coefficients."""
-
-    beta: Array
-    points: Array
-    weights: Array
-
-
-@dataclass(frozen=True)
 class _Task:
-    """The data and the range of intercepts in which anything can be told."""
+    """The likelihood and the intercepts at which anything can be told, shape (grid,), ascending."""
 
-    data: ModelData
-    X: Array
-    response: Response
-    low: float
-    high: float
+    likelihood: MixtureLikelihood
+    grid: Array
 
-    def log_likelihoods(self, beta: Array, points: Array) -> Array:
-        """Of each cluster at each point, shape (m, k)."""
-        eta = self.X @ beta + self.data.offset
-        values = np.empty((self.data.n_clusters, len(points)))
-        for k, u in enumerate(points.tolist()):
-            values[:, k] = np.add.reduceat(
-                self.response.value(eta + u, self.data.a, self.data.b), self.data.starts[:-1]
-            )
-        return values
+    def mixture(self, beta: Array, points: Array, weights: Array) -> Mixture:
+        """Points at the ends of the grid stand for infinite ones and are no parameters."""
+        points = np.clip(points, self.grid[0], self.grid[-1])
+        free = (points > self.grid[0]) & (points < self.grid[-1])
+        return Mixture(beta, points, weights / weights.sum(), free)
 
 
-def fit_npml(data: ModelData, response: Response, beta: Array, control: Control) -> NonparametricFit:
-    """Maximise over coefficients and all distributions of the intercept.
+def check_mixture(data: ModelData, response: Response) -> None:
+    """Refuse data from which coefficients next to an intercept, or its distribution, cannot be told.
+
+    Raises
+    ------
+    DesignError
+        On constant or collinear columns.
+    ClusterError
+        On a single cluster, or clusters of single binary responses.
+    """
+    check_design(np.column_stack([np.ones(data.n_obs), data.X]), (INTERCEPT, *data.names), 0)
+    check_clusters(data.trials, data.starts, response.family, str(data.cluster_name))
+
+
+def fit_npml(
+    data: ModelData, response: Response, beta: Array, control: Control, points: int | None = None
+) -> NonparametricFit:
+    """Maximise over coefficients and all distributions of the intercept, or those with so many points.
 
     Parameters
     ----------
@@ -107,196 +117,257 @@ def fit_npml(data: ModelData, response: Response, beta: Array, control: Control)
     beta : ndarray, shape (p,)
         Where the search starts.
     control : Control
+        `max_iter` limits the rounds.
+    points : int, optional
+        Number of mass points, at least 1; fewer are found where more do not raise the likelihood.
+
+    Raises
+    ------
+    OptionError
+        On another number of points.
     """
-    task = _task(data, data.X, response, beta)
-    state = _one_point(task, beta)
-    quiet = replace(control, progress=None)
-    story: Optimization | None = None
-    gradient, rounds = np.inf, 0
-    while rounds < _ROUNDS:
-        rounds += 1
-        gradient, candidates = _gradient(task, state)
-        if gradient <= _TOLERANCE and story is not None and story.converged:
-            break
-        state = _reweighted(task, state, candidates)
-        state, story = _joint(task, state, quiet)
-    assert story is not None
-    converged = gradient <= _TOLERANCE and story.converged
-    if not converged:
-        message = (
-            f"stopped after {rounds} rounds with the gradient function at {gradient:.1e}: the distribution is not the "
-            "most likely one; look for covariates that nearly determine the response"
-        )
-        story = replace(story, status="max_iter" if story.converged else story.status, message=message)
-    order = np.argsort(state.points)
-    state = replace(state, points=state.points[order], weights=state.weights[order])
-    at_end = (state.points <= task.low) | (state.points >= task.high)
-    loglik = _value(task, state) + data.constant
-    covariance = _covariance(task, state)
-    return NonparametricFit(
-        state.beta, state.points, state.weights, at_end, covariance, loglik, gradient, rounds, story
+    if points is not None and (isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 1):
+        raise OptionError(f"points={points!r}", "a whole number, 1 or more, or None", "points=3")
+    standard = standardise(data.X, None, fixed_effects=True)
+    merged = merge_identical(replace(data, X=standard.X))
+    task = _task(
+        MixtureLikelihood(merged.X, merged, response, control.threads), merged, response, standard.inside(beta)
+    )
+    mixture, evaluation, gradient, story = _search(task, standard.inside(beta), control, points)
+    return _estimates(task, mixture, evaluation, gradient, story, standard, data.constant, points)
+
+
+def _task(likelihood: MixtureLikelihood, data: ModelData, response: Response, beta: Array) -> _Task:
+    """Beyond the range every response is as good as certain; inside, the grid follows the sharpest likelihood."""
+    eta = data.X @ beta + data.offset
+    low = float(response.link_function(np.array(_OUTSIDE))) - float(eta.max())
+    if response.family == "binomial":
+        high = float(response.link_function(np.array(1.0 - _OUTSIDE))) - float(eta.min())
+    else:
+        high = float(np.log((data.a / data.b).max() + 1.0)) + 2.0 - float(eta.min())
+    coarse = np.linspace(low, high, int(np.ceil((high - low) / _STEP)) + 1)
+    step = coarse[1] - coarse[0]
+    top = np.full(data.n_clusters, -np.inf)
+    for u in coarse:
+        np.maximum(top, likelihood.cluster_values(beta, np.array([u]))[:, 0], out=top)
+    information = np.zeros(len(coarse))
+    columns = [likelihood.cluster_values(beta, coarse[:1])[:, 0], likelihood.cluster_values(beta, coarse[1:2])[:, 0]]
+    for g in range(1, len(coarse) - 1):
+        before, here, after = *columns, likelihood.cluster_values(beta, coarse[g + 1 : g + 2])[:, 0]
+        seen = np.maximum(np.maximum(before, here), after) > top - _SEEN
+        curvature = (2.0 * here - before - after)[seen]
+        information[g] = max(curvature.max(initial=0.0), 0.0) / step**2
+        columns = [here, after]
+    sharp = np.sqrt(np.maximum(information[:-1], information[1:]))
+    cuts = np.ceil(step * sharp / _FINE).astype(np.int64).clip(1)
+    pieces = [np.linspace(u, u + step, n, endpoint=False) for u, n in zip(coarse[:-1], cuts.tolist(), strict=True)]
+    return _Task(likelihood, np.concatenate([*pieces, [high]]))
+
+
+def _search(
+    task: _Task, beta: Array, control: Control, wanted: int | None
+) -> tuple[Mixture, Evaluation, float, Optimization]:
+    """Rounds of new points and joint maximisation, until no point is wanted and the rest is at its maximum."""
+    heights = task.likelihood.cluster_weights @ task.likelihood.cluster_values(beta, task.grid)
+    mixture = task.mixture(beta, task.grid[[int(np.argmax(heights))]], np.ones(1))
+    mixture, evaluation, at_rest = _newton(task, mixture, control, near=wanted == 1)
+    late = 0  # rounds near the end; where Newton's method does not make it, every other one goes another way
+    trace: list[Iteration] = []
+    status, rounds = "", 0
+    while not status:
+        gradient, candidates, heights = _peaks(task, mixture)
+        trace.append(Iteration(rounds, evaluation.value, _decrement(evaluation), np.nan, np.nan))
+        full = wanted is not None and len(mixture.points) >= wanted
+        if control.progress is not None and control.progress(trace[-1]) is False:
+            status = "interrupted"
+        elif at_rest and trace[-1].gradient_norm <= control.tol and (gradient <= TOLERANCE or full):
+            status = "converged"
+        elif rounds == control.max_iter:
+            status = "max_iter"
+        else:
+            rounds += 1
+            if wanted is not None:
+                candidates = candidates[np.argsort(-heights)][: min(1, wanted - len(mixture.points))]
+            mixture = _reweighted(task, mixture, candidates)
+            near = gradient < _NEAR or (wanted is not None and len(mixture.points) >= wanted)
+            late += near
+            again = _polished(task, mixture, control) if late > 2 and late % 2 == 1 else None
+            mixture, evaluation, at_rest = again or _newton(task, mixture, control, near=near)
+    message = _message(status, rounds, gradient, len(mixture.points))
+    last, evaluations = trace[-1].gradient_norm, task.likelihood.evaluations
+    return mixture, evaluation, gradient, Optimization(status, message, rounds, evaluations, last, tuple(trace))
+
+
+def _message(status: str, rounds: int, gradient: float, points: int) -> str:
+    if status == "interrupted":
+        return "stopped by the progress callback before converging: the estimates are the last round's"
+    if status == "converged" and gradient <= TOLERANCE:
+        return f"converged: the gradient function is nowhere above {TOLERANCE:g}"
+    if status == "converged":
+        return f"converged: a maximum with {points} points; more points would raise the likelihood"
+    return (
+        f"stopped after {rounds} rounds with the gradient function at {gradient:.1e}: the distribution is not the most "
+        "likely one; raise Control(max_iter=), or look for covariates that nearly determine the response"
     )
 
 
-def _task(data: ModelData, X: Array, response: Response, beta: Array) -> _Task:
-    """Beyond the range, every response is as good as certain."""
-    eta = X @ beta + data.offset
-    low = float(response.link_function(np.array(_OUTSIDE))) - float(eta.max())
-    if response.family == "binomial":
-        return _Task(data, X, response, low, float(response.link_function(np.array(1.0 - _OUTSIDE))) - float(eta.min()))
-    most = float((data.a / data.b).max())
-    return _Task(data, X, response, low, float(np.log(most + 1.0)) + 2.0 - float(eta.min()))
-
-
-def _one_point(task: _Task, beta: Array) -> _State:
-    grid = np.linspace(task.low, task.high, _GRID)
-    heights = task.data.cluster_weights @ task.log_likelihoods(beta, grid)
-    return _State(beta, grid[[int(np.argmax(heights))]], np.ones(1))
-
-
-def _gradient(task: _Task, state: _State) -> tuple[float, Array]:
-    """Largest value of the gradient function, and the local maxima at which it is positive."""
-    grid = np.linspace(task.low, task.high, _GRID)
-    width = grid[1] - grid[0]
-    values = _gradient_at(task, state, grid)
+def _peaks(task: _Task, mixture: Mixture) -> tuple[float, Array, Array]:
+    """Largest value of the gradient function; the local maxima at which it is positive, and their heights."""
+    grid, likelihood = task.grid, task.likelihood
+    mixed = likelihood.mixed_values(mixture)
+    values = gradient_values(likelihood, mixture.beta, mixed, grid)
     padded = np.concatenate([[-np.inf], values, [-np.inf]])
     peaks = np.flatnonzero((values >= padded[:-2]) & (values >= padded[2:]))
-    found = grid[peaks]
-    for _ in range(4):  # closer looks
-        width *= 0.25
-        near = np.clip(found[:, None] + width * np.arange(-4, 5), task.low, task.high)
-        finer = _gradient_at(task, state, near.ravel()).reshape(near.shape)
-        found = near[np.arange(len(near)), finer.argmax(axis=1)]
-        largest = finer.max(axis=1)
-    return float(largest.max()), np.unique(found[largest > 0.0])
+    ends = peaks[(peaks == 0) | (peaks == len(grid) - 1)]
+    inner = peaks[(peaks > 0) & (peaks < len(grid) - 1) & (values[peaks] > _LOW)]
+    found, width = grid[inner], 0.5 * (grid[inner + 1] - grid[inner - 1])
+    for part in (0.5, 0.1):  # twice the top of a parabola
+        near = found[:, None] + part * width[:, None] * np.array([-1.0, 0.0, 1.0])
+        low, middle, high = gradient_values(likelihood, mixture.beta, mixed, near.ravel()).reshape(near.shape).T
+        bend = np.minimum(low - 2.0 * middle + high, -1e-300)
+        found = found + part * width * np.clip(0.5 * (low - high) / bend, -1.0, 1.0)
+    found = np.concatenate([grid[ends], found])
+    tops = gradient_values(likelihood, mixture.beta, mixed, found[len(ends) :])
+    heights = np.concatenate([values[ends], tops])
+    largest = max(float(values.max()), float(heights.max(initial=-1.0)))
+    chosen = heights > _WORTH * max(largest, 0.0)
+    return largest, found[chosen], heights[chosen]
 
 
-def _gradient_at(task: _Task, state: _State, points: Array) -> Array:
-    weights = task.data.cluster_weights
-    mixed = logsumexp(task.log_likelihoods(state.beta, state.points), b=state.weights, axis=1)
-    ratio = np.exp(task.log_likelihoods(state.beta, points) - mixed[:, None])
-    gradient: Array = weights @ ratio / weights.sum() - 1.0
-    return gradient
+def _reweighted(task: _Task, mixture: Mixture, candidates: Array) -> Mixture:
+    """The best weights for old and new points."""
+    begin, new = (_BEGIN if len(candidates) > 0 else 0.0), np.ones(len(candidates)) / max(len(candidates), 1)
+    points = np.concatenate([mixture.points, candidates])
+    weights = np.concatenate([mixture.weights * (1.0 - begin), new * begin])
+    values = task.likelihood.cluster_values(mixture.beta, points)
+    return _kept(task, mixture.beta, points, _best_weights(values, weights, task.likelihood.cluster_weights))
 
 
-def _reweighted(task: _Task, state: _State, candidates: Array) -> _State:
-    """Weights for old and new points: a quadratic model of the likelihood, maximised under its constraints."""
+def _best_weights(log_f: Array, weights: Array, w: Array) -> Array:
+    """Steps of a quadratic model of the likelihood in the weights of fixed points, under their constraints.
+
+    Parameters
+    ----------
+    log_f : ndarray, shape (m, k)
+        Log-likelihood of each cluster at each point.
+    weights : ndarray, shape (k,)
+        To begin with.
+    w : ndarray, shape (m,)
+        Of the clusters.
+    """
     from scipy.optimize import nnls
 
-    points = np.concatenate([state.points, candidates])
-    share = _BEGIN / len(candidates) if len(candidates) > 0 else 0.0
-    weights = np.concatenate([state.weights * (1.0 - share * len(candidates)), np.full(len(candidates), share)])
-    log_f = task.log_likelihoods(state.beta, points)
-    every, root = task.data.cluster_weights.sum(), np.sqrt(task.data.cluster_weights)
+    every = float(w.sum())
+    f = np.exp(log_f - log_f.max(axis=1)[:, None])
     for _ in range(_EM):  # first steps, which cannot fail wherever the new points lie
-        mixed = logsumexp(log_f, b=weights, axis=1)
-        weights = task.data.cluster_weights @ (weights * np.exp(log_f - mixed[:, None])) / every
+        weights = weights * (f.T @ (w / (f @ weights))) / every
     for _ in range(5):
-        mixed = logsumexp(log_f, b=weights, axis=1)
-        S = np.exp(log_f - mixed[:, None])
-        heavy = 10.0 * np.sqrt(task.data.cluster_weights.sum())
-        left = np.vstack([S * root[:, None], np.full((1, len(points)), heavy)])
-        target = nnls(left, np.concatenate([2.0 * root, [heavy]]))[0]
+        mixed = f @ weights
+        S = f / mixed[:, None]
+        squares, vectors = eigh(S.T @ (S * w[:, None]))
+        roots = np.sqrt(np.maximum(squares, 1e-14 * squares[-1]))
+        heavy = 10.0 * np.sqrt(every)
+        left = np.vstack([roots[:, None] * vectors.T, np.full((1, len(weights)), heavy)])
+        target = nnls(left, np.append(2.0 * (vectors.T @ (S.T @ w)) / roots, heavy))[0]
         target /= target.sum()
-        before, step = task.data.cluster_weights @ mixed, 1.0
-        while step > 1e-4:
+        before, step, rise = float(w @ np.log(mixed)), 1.0, -1.0
+        while rise < 0.0 and step > 1e-4:
             trial = weights + step * (target - weights)
             with np.errstate(divide="ignore"):
-                after = task.data.cluster_weights @ logsumexp(log_f, b=trial, axis=1)
-            if after >= before:
-                break
+                rise = float(w @ np.log(f @ trial)) - before
             step *= 0.5
-        else:
+        if rise < 0.0:
             break
         weights = trial
-        if after - before < 1e-9 * (1.0 + abs(before)):
+        if rise < 1e-9 * (1.0 + abs(before)):
             break
-    keep = weights > _EMPTY
-    return _merged(replace(state, points=points[keep], weights=weights[keep] / weights[keep].sum()))
+    return weights
 
 
-def _merged(state: _State) -> _State:
-    """Points that cannot be told apart become one."""
-    order = np.argsort(state.points)
-    points, weights = state.points[order], state.weights[order]
+def _kept(task: _Task, beta: Array, points: Array, weights: Array) -> Mixture:
+    """Points without weight go; those that cannot be told apart become one."""
+    order = np.argsort(points)
+    order = order[weights[order] > _EMPTY]
+    points, weights = np.clip(points[order], task.grid[0], task.grid[-1]), weights[order]
     group = np.cumsum(np.diff(points, prepend=points[0]) > _SAME)
     total: Array = np.bincount(group, weights=weights).astype(np.float64)
-    return replace(state, points=np.bincount(group, weights=weights * points) / total, weights=total)
+    return task.mixture(beta, np.bincount(group, weights=weights * points) / total, total)
 
 
-def _joint(task: _Task, state: _State, control: Control) -> tuple[_State, Optimization]:
-    """Newton's method on coefficients, points inside the range, and weights."""
-    p, k = len(state.beta), len(state.points)
-    inside = (state.points > task.low) & (state.points < task.high)
-    start = np.concatenate([state.beta, state.points[inside], np.log(state.weights[:-1] / state.weights[-1])])
-
-    def unpack(theta: Array) -> _State:
-        points = state.points.copy()
-        points[inside] = theta[p : p + inside.sum()]
-        logits = np.append(theta[p + inside.sum() :], 0.0)
-        return _State(theta[:p], points, np.exp(logits - logsumexp(logits)))
-
-    found = maximize(lambda theta: _evaluate(task, unpack(theta), inside), start, control, radius=1.0)
-    new = unpack(found.theta)
-    keep = new.weights > _EMPTY
-    clipped = np.clip(new.points[keep], task.low, task.high)
-    new = _merged(_State(new.beta, clipped, new.weights[keep] / new.weights[keep].sum()))
-    story = found.optimization
-    if len(new.points) < k:
-        story = replace(story, status="max_iter")  # points went: once more
-    return new, story
+def _newton(task: _Task, mixture: Mixture, control: Control, *, near: bool) -> tuple[Mixture, Evaluation, bool]:
+    """Newton's method on all parameters, a few steps unless `near` the end; whether all points were kept."""
+    objective = task.likelihood.evaluate
+    found = maximize(
+        lambda theta: objective(mixture.at(theta)),
+        mixture.theta,
+        replace(control, progress=None),
+        tolerance=None if near else 0.01,
+        max_iter=_STEPS[near],
+        radius=1.0,
+    )
+    there = mixture.at(found.theta)
+    new = _kept(task, there.beta, there.points, there.weights)
+    same = len(new.points) == len(mixture.points) and np.array_equal(new.free, mixture.free)
+    return (new, found.evaluation, True) if same else (new, objective(new), False)
 
 
-def _evaluate(task: _Task, state: _State, inside: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Evaluation:
-    """Log-likelihood with score and Hessian in (beta, points inside, logits of all weights but the last).
-
-    The Hessian of a mixture is the mean of the complete-data Hessians plus the variance of the complete-data scores
-    (Louis, JRSS B 44, 1982).
-    """
-    data, X, pi = task.data, task.X, state.weights
-    starts, w = data.starts[:-1], data.cluster_weights
-    m, k, p = data.n_clusters, len(pi), X.shape[1]
-    free = np.flatnonzero(inside)
-    q = p + len(free) + k - 1
-    eta = X @ state.beta + data.offset
-    value, G, H, _, _ = task.response.derivatives(eta[:, None] + state.points, data.a[:, None], data.b[:, None])
-    log_joint = np.add.reduceat(value, starts, axis=0) + np.log(pi)
-    mixed = logsumexp(log_joint, axis=1)
-    tau = np.exp(log_joint - mixed[:, None])
-    scores = np.zeros((m, k, q))
-    for j in range(k):
-        scores[:, j, :p] = np.add.reduceat(G[:, j, None] * X, starts, axis=0)
-    S1, S2 = np.add.reduceat(G, starts, axis=0), np.add.reduceat(H, starts, axis=0)
-    for number, j in enumerate(free.tolist()):
-        scores[:, j, p + number] = S1[:, j]
-    scores[:, :, p + len(free) :] = np.eye(k)[:, :-1] - pi[:-1]
-    mean = np.einsum("ik,ikq->iq", tau, scores)
-    share = w[:, None] * tau
-    flat = scores.reshape(m * k, q)
-    hessian = flat.T @ (flat * share.reshape(-1, 1)) - mean.T @ (mean * w[:, None])
-    rows = np.repeat(share, np.diff(data.starts), axis=0) * H
-    hessian[:p, :p] += X.T @ (X * rows.sum(axis=1)[:, None])
-    cross = X.T @ rows[:, free]
-    hessian[:p, p : p + len(free)] += cross
-    hessian[p : p + len(free), :p] += cross.T
-    at = np.arange(p, p + len(free))
-    hessian[at, at] += (share * S2).sum(axis=0)[free]
-    last = slice(p + len(free), q)
-    hessian[last, last] -= w.sum() * (np.diag(pi[:-1]) - np.outer(pi[:-1], pi[:-1]))
-    return Evaluation(float(w @ mixed), w @ mean, hessian)
+def _polished(task: _Task, mixture: Mixture, control: Control) -> tuple[Mixture, Evaluation, bool] | None:
+    """Newton's method where the distribution is not unique: only along directions in which the likelihood changes."""
+    objective = task.likelihood.evaluate
+    here = objective(mixture)
+    for _ in range(_STEPS[True]):
+        curvatures, vectors = eigh(-here.hessian)
+        told = curvatures > _FLAT * curvatures[-1]
+        if told.all():
+            return None
+        if _decrement(here) <= control.tol:
+            return mixture, here, True
+        step = vectors[:, told] @ ((vectors.T @ here.score)[told] / curvatures[told])
+        mixture = mixture.at(mixture.theta + step)
+        there = objective(mixture)
+        if there.value < here.value - 1e-12 * (1.0 + abs(here.value)):
+            return None
+        here = there
+    return None
 
 
-def _value(task: _Task, state: _State) -> float:
-    mixed = logsumexp(task.log_likelihoods(state.beta, state.points), b=state.weights, axis=1)
-    return float(task.data.cluster_weights @ mixed)
+def _decrement(evaluation: Evaluation) -> float:
+    """Length of the step that is left, in standard errors, along directions in which the likelihood changes."""
+    curvatures, vectors = eigh(-evaluation.hessian)
+    told = curvatures > _FLAT * max(float(curvatures[-1]), 1e-300)
+    along = (vectors.T @ evaluation.score)[told]
+    return float(np.sqrt(np.sum(along**2 / curvatures[told])))
 
 
-def _covariance(task: _Task, state: _State) -> Array:
-    p = len(state.beta)
-    inside = (state.points > task.low) & (state.points < task.high)
-    information = -_evaluate(task, state, inside).hessian
-    try:
-        inverse = cho_solve(cho_factor(information), np.eye(len(information)))
-    except LinAlgError:
-        return np.full((p, p), np.nan)
-    return np.asarray(inverse[:p, :p])
+def _estimates(
+    task: _Task,
+    mixture: Mixture,
+    evaluation: Evaluation,
+    gradient: float,
+    story: Optimization,
+    standard: Standardisation,
+    constant: float,
+    wanted: int | None,
+) -> NonparametricFit:
+    """On the user's scale."""
+    beta, p = standard.L @ mixture.beta, len(mixture.beta)
+    infinite = np.where(mixture.points > task.grid[0], np.inf, -np.inf)
+    points = np.where(mixture.free, mixture.points - standard.centre @ beta, infinite)
+    inner = int(mixture.free.sum())
+    back = np.eye(len(mixture.theta))
+    back[:p, :p] = standard.L
+    back[p : p + inner, :p] = -(standard.centre @ standard.L)
+    covariance = back @ _inverse(-evaluation.hessian, p) @ back.T
+    limit = Mixture(mixture.beta, np.where(mixture.free, mixture.points, infinite), mixture.weights, mixture.free)
+    loglik = float(task.likelihood.cluster_weights @ task.likelihood.mixed_values(limit)) + constant
+    return NonparametricFit(beta, points, mixture.weights, covariance, loglik, gradient, wanted, story)
+
+
+def _inverse(information: Array, p: int) -> Array:
+    """Pseudo-inverse; nan for coefficients that lie in directions without information."""
+    curvatures, vectors = eigh(information)
+    told = curvatures > _FLAT * max(float(curvatures[-1]), 1e-300)
+    inverse: Array = (vectors[:, told] / curvatures[told]) @ vectors[:, told].T
+    lost: NDArray[np.int64] = np.flatnonzero(np.abs(vectors[:p, ~told]).max(axis=1, initial=0.0) > 1e-4)
+    inverse[lost, :] = inverse[:, lost] = np.nan
+    return inverse

@@ -28,7 +28,7 @@ class Candidate:
     Parameters
     ----------
     name : str
-    kind : {"pooled", "random_effects", "fixed_effects", "conditional"}
+    kind : {"pooled", "random_effects", "fixed_effects", "conditional", "nonparametric"}
     data : ModelData
     response : Response
     loglik : float
@@ -237,6 +237,8 @@ def columns_nested(inner: ModelData, outer: ModelData, *, within: bool) -> bool:
 
 def _unlike(first: Candidate, second: Candidate) -> str:
     """Why two models cannot be nested, before their columns are looked at."""
+    if "nonparametric" in (first.kind, second.kind):
+        return "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
     if first.response.code != second.response.code:
         return "family or link differ"
     if not np.array_equal(first.data.offset[_row_order(first.data)], second.data.offset[_row_order(second.data)]):

@@ -8,17 +8,21 @@ the intercept (for counts, Poisson), mixed over the fitted distribution and adde
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import DataError
+from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 from clusterglm.model.special import log_normal_density
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NODES, _HALF_WIDTH = 129, 8.6  # trapezoid rule on the normal scale
 _MEMORY = 2_000_000  # numbers at a time
@@ -45,6 +49,12 @@ class EventCounts:
     expected: Array
     open_ended: bool
 
+    def to_frame(self) -> pd.DataFrame:
+        """Columns `events`, `observed`, `expected`."""
+        import pandas as pd
+
+        return pd.DataFrame({"events": self.events, "observed": self.observed, "expected": self.expected})
+
 
 @dataclass(frozen=True)
 class Discrepancy:
@@ -63,6 +73,13 @@ class Discrepancy:
     last: NDArray[np.int64]
     observed: Array
     expected: Array
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per pooled cell: columns `first`, `last` (events), `observed`, `expected`."""
+        import pandas as pd
+
+        cells = {"first": self.first, "last": self.last, "observed": self.observed, "expected": self.expected}
+        return pd.DataFrame(cells)
 
 
 def event_counts(
@@ -119,7 +136,14 @@ def discrepancy(counts: EventCounts, least: float = 1.0) -> Discrepancy:
     least : float
         Neighbouring cells are pooled, from 0 events upwards, until each expects at least so many clusters; what is left
         at the end joins the last cell.
+
+    Raises
+    ------
+    OptionError
+        When `least` is not a finite number, zero or positive.
     """
+    if isinstance(least, bool) or not isinstance(least, int | float) or not 0.0 <= least < np.inf:
+        raise OptionError(f"least_expected={least!r}", "a finite number, zero or positive", "least_expected=1.0")
     borders = [0]
     sum_of = 0.0
     for k, expected in enumerate(counts.expected.tolist()):

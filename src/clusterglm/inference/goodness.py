@@ -13,11 +13,10 @@ from clusterglm.inference.event_counts import Discrepancy, EventCounts, discrepa
 from clusterglm.inference.replicates import Progress, run_replicates
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.mixture import MixtureLikelihood, gradient_values
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
-
-_MEMORY = 4_000_000  # numbers at a time
 
 
 @dataclass(frozen=True)
@@ -117,22 +116,9 @@ def goodness_of_fit(
     table = discrepancy(fitted_counts(data, fit), least)
     if n_boot == 0:
         return GoodnessOfFit(table.statistic, np.nan, np.nan, table, np.empty(0), (), 0, None, False)
-    response, control = fit.response, Control()
-    known = data.X @ fit.beta + data.offset
-    trials = data.trials if response.family == "binomial" else None
-    sizes = np.diff(data.starts)
 
     def one(rng: np.random.Generator) -> float:
-        intercepts = fit.sigma * fit.distribution.rvs(rng, data.n_clusters)
-        y = response.simulate(rng, response.mean(known + np.repeat(intercepts, sizes)), trials)
-        b = data.b if trials is None else data.weights * (trials - y)
-        new = replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan)
-        held = fit.sigma if fit.sigma_fixed else None
-        requested, scale = fit.integration.requested, fit.integration.scale
-        again = fit_random_effects(
-            new, response, fit.distribution, requested, scale, None, held, fit.sigma_fixed, control
-        )
-        return discrepancy(fitted_counts(new, converged(again)), least).statistic
+        return discrepancy(fitted_counts(*simulated_fit(data, fit, rng)), least).statistic
 
     runs = run_replicates(one, n_boot, seed, n_jobs, progress)
     done = len(runs.values)
@@ -156,17 +142,33 @@ def gradient_function(data: ModelData, fit: RandomEffectsFit, intercepts: Array)
     -----
     Verbeke and Molenberghs (Biostatistics 14, 2013). Cluster weights count.
     """
-    total = marginal_values(data, fit)
-    eta = data.X @ fit.beta + data.offset
-    starts, weights = data.starts[:-1], data.cluster_weights / data.cluster_weights.sum()
-    gradient = np.empty(len(intercepts))
-    chunk = max(1, _MEMORY // max(len(eta), 1))
-    for first in range(0, len(intercepts), chunk):
-        at = intercepts[first : first + chunk]
-        rows = fit.response.value(eta[:, None] + at, data.a[:, None], data.b[:, None])
-        ratio = np.exp(np.add.reduceat(rows, starts, axis=0) - total[:, None])
-        gradient[first : first + chunk] = weights @ ratio - 1.0
-    return GradientFunction(np.asarray(intercepts, dtype=np.float64), gradient)
+    likelihood = MixtureLikelihood(data.X, data, fit.response)
+    at = np.asarray(intercepts, dtype=np.float64)
+    return GradientFunction(at, gradient_values(likelihood, fit.beta, marginal_values(data, fit), at))
+
+
+def simulated_fit(
+    data: ModelData, fit: RandomEffectsFit, rng: np.random.Generator
+) -> tuple[ModelData, RandomEffectsFit]:
+    """Data simulated from a fit, with new intercepts, and the same model fitted to them.
+
+    Raises
+    ------
+    ReplicateError
+        When that fit does not converge.
+    """
+    response, known = fit.response, data.X @ fit.beta + data.offset
+    trials = data.trials if response.family == "binomial" else None
+    intercepts = fit.sigma * fit.distribution.rvs(rng, data.n_clusters)
+    y = response.simulate(rng, response.mean(known + np.repeat(intercepts, np.diff(data.starts))), trials)
+    b = data.b if trials is None else data.weights * (trials - y)
+    new = replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan)
+    held = fit.sigma if fit.sigma_fixed else None
+    requested, scale = fit.integration.requested, fit.integration.scale
+    again = fit_random_effects(
+        new, response, fit.distribution, requested, scale, None, held, fit.sigma_fixed, Control()
+    )
+    return new, converged(again)
 
 
 def marginal_values(data: ModelData, fit: RandomEffectsFit) -> Array:
@@ -184,7 +186,7 @@ def marginal_values(data: ModelData, fit: RandomEffectsFit) -> Array:
     for part in fit.plan:
         found, _ = likelihood.cluster_values(fit.theta, part.rule, part.clusters)
         values[slice(None) if part.clusters is None else part.clusters] = found
-    return values
+    return np.asarray(values / data.cluster_weights)
 
 
 def pooled_values(data: ModelData, response: Response, beta: Array) -> Array:

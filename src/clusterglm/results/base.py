@@ -14,6 +14,7 @@ from clusterglm.errors import StorageError, check_option
 from clusterglm.fit.conditional import ConditionalFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.npml import NonparametricFit
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
@@ -34,7 +35,7 @@ Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""
 
 
-def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit) -> None:
+def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit | NonparametricFit) -> None:
     """Make the arrays of a fit read-only; not those of its data, which may be the user's own."""
     for field in fields(fit):
         value = getattr(fit, field.name)
@@ -330,7 +331,7 @@ class Result(Intervals, ABC):
         """
         import pandas as pd
 
-        eta = self._eta(self._intercepts())
+        eta = self._fitted_eta()
         y, mean = observed(self.response, self.data.a, self.data.b), self.response.mean(eta)
         order = np.argsort(self.data.row_index, kind="stable")
         return pd.DataFrame(
@@ -365,6 +366,10 @@ class Result(Intervals, ABC):
         known = self.data.X @ self._beta + self.data.offset
         return known if np.ndim(intercepts) == 0 and intercepts == 0.0 else known + self._per_row(intercepts)
 
+    def _fitted_eta(self) -> Array:
+        """Linear predictor of the rows in cluster order, with what is known of each cluster."""
+        return self._eta(self._intercepts())
+
     def _in_user_order(self, values: Array, name: str) -> pd.Series[float]:
         import pandas as pd
 
@@ -390,6 +395,29 @@ class Result(Intervals, ABC):
             return known + one_per_row(intercepts, len(known), list(named))
         values = named[intercepts]
         return known if values is None else self._in_user_order(self._eta(values), "")
+
+    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
+        """Draw new responses for the rows that were used.
+
+        Random intercepts are drawn anew from their distribution, fixed ones stay as they were estimated; a conditional
+        model keeps each cluster's total.
+
+        Parameters
+        ----------
+        n : int
+            Number of data sets.
+        seed : int, SeedSequence or Generator, optional
+            For numpy's `default_rng`.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, columns 0 to n - 1: successes or counts. Weights play no part.
+        """
+        import pandas as pd
+
+        rng = np.random.default_rng(seed)
+        return pd.DataFrame({k: self._in_user_order(self._draw_new(rng), "") for k in range(n)})
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
         trials = self.data.trials if self.family == "binomial" else None

@@ -22,8 +22,9 @@ from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.html import as_html
+from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.table import WIDTH
+from clusterglm.results.table import WIDTH, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,6 +226,8 @@ def compare(*fits: Result | Mapping[str, Result], names: Sequence[str] | None = 
 def model_words(fit: Result) -> str:
     """The model in a few words."""
     words = {"pooled": "pooled", "fixed_effects": "fixed effects", "conditional": "conditional"}.get(fit.kind, "")
+    if isinstance(fit, NonparametricResult):
+        words = f"nonparametric, {counted(len(fit.fit.points), 'mass point')}"
     if isinstance(fit, RandomEffectsResult):
         words = f"random intercept, {fit.distribution.name}"
         words += f", sigma fixed at {fit.sigma:.4g}" if fit.fit.sigma_fixed else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,15 +11,14 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
 from clusterglm.fit.newton import Optimization
-from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
+from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.conditional_draws import ConditionalDraws
 from clusterglm.inference.covariance import sandwich
 from clusterglm.inference.peaks import Summit, within_summit
-from clusterglm.inference.replicates import Progress
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Seed, freeze
+from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import ClusterInfluence
 from clusterglm.results.effects import Ratios
 from clusterglm.results.prediction import RatioPredictions
@@ -102,47 +102,15 @@ class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
     def _summit(self, threads: int) -> Summit:
         return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=True, threads=threads)
 
-    def bootstrap(
-        self,
-        n_boot: int = 1000,
-        seed: int | np.random.SeedSequence | None = None,
-        n_jobs: int = 1,
-        progress: Progress = None,
-    ) -> BootstrapEstimates:
-        draw = ConditionalDraws(self.data, self.response, self.fit.beta)
-        return bootstrap_estimates(
-            tuple(self._interval_names),
-            self._estimates,
-            self.data,
-            self.family,
-            draw,
-            lambda new: converged(fit_conditional(new, self.response, self.fit.beta, Control())).beta,
-            n_boot,
-            seed,
-            n_jobs,
-            progress,
-        )
+    @cached_property
+    def _draws(self) -> ConditionalDraws:
+        return ConditionalDraws(self.data, self.response, self.fit.beta)
 
-    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
-        """Draw new responses for the rows that were used, given each cluster's total.
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        return self._draws(rng)
 
-        Parameters
-        ----------
-        n : int
-            Number of data sets.
-        seed : int, SeedSequence or Generator, optional
-            For numpy's `default_rng`.
-
-        Returns
-        -------
-        DataFrame
-            Index `row`, columns 0 to n - 1: successes or counts, which sum to the cluster's total. Case weights play no
-            part.
-        """
-        import pandas as pd
-
-        rng, draw = np.random.default_rng(seed), ConditionalDraws(self.data, self.response, self.fit.beta)
-        return pd.DataFrame({k: self._in_user_order(draw(rng), "") for k in range(n)})
+    def _reestimate(self, new: ModelData) -> Array:
+        return converged(fit_conditional(new, self.response, self.fit.beta, Control())).beta
 
     def _intercepts(self) -> Array:
         return np.full(self.n_clusters, np.nan)

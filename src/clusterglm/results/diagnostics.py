@@ -228,14 +228,6 @@ class Diagnostics(ClusterInfluence):
         _warn_unresolved(moments.unresolved)
         return moments
 
-    def _draw_new(self, rng: np.random.Generator) -> Array:
-        """Responses of new clusters with the same rows; where intercepts are fixed, of the same clusters."""
-        fit = self.fit
-        if not isinstance(fit, RandomEffectsFit):
-            return self._draw(self._eta(self._intercepts()), rng)
-        intercepts = fit.sigma * fit.distribution.rvs(rng, self.n_clusters)
-        return self._draw(self._eta(intercepts), rng)
-
     # Tests by simulation ---------------------------------------------------------------------------------------------
 
     def dispersion_test(

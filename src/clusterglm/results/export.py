@@ -10,6 +10,7 @@ import numpy as np
 from clusterglm.results.base import Result
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
+from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.random_effects import RandomEffectsResult
 
 
@@ -22,8 +23,9 @@ def as_dict(result: Result) -> dict[str, Any]:
         Of dicts, lists, strings, booleans, integers and finite floats; None for what is not finite or does not exist,
         so that any JSON writer gives strict JSON. Keys: `model`, `coefficients`, `covariance`, `fit`, `optimization`,
         `notes`, `dropped`; `random_intercept`, `clustering_test`, `integration` in a random-intercept model;
-        `n_informative` with fixed effects and in conditional models, `bias_correction` and `cluster_effects` in the
-        former (where `status` tells an infinite estimate from a missing one).
+        `mass_points` and `gradient` of a nonparametric one (a point at infinity is None); `n_informative` with fixed
+        effects and in conditional models, `bias_correction` and `cluster_effects` in the former (where `status` tells
+        an infinite estimate from a missing one).
     """
     glance = result.glance().iloc[0].to_dict()
     tidy = result.tidy()
@@ -57,6 +59,8 @@ def as_dict(result: Result) -> dict[str, Any]:
     }
     if isinstance(result, RandomEffectsResult):
         content |= _random_intercept(result)
+    if isinstance(result, NonparametricResult):
+        content |= {"mass_points": result.mass_points.to_dict(orient="list"), "gradient": result.fit.gradient}
     if isinstance(result, FixedEffectsResult | ConditionalResult):
         content |= {"n_informative": result.n_informative}
     if isinstance(result, FixedEffectsResult):

@@ -14,16 +14,15 @@ from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_f
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
 from clusterglm.inference.bootstrap import Refit, fixed_effects_refit
-from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
+from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.correction import corrected
 from clusterglm.inference.covariance import sandwich
 from clusterglm.inference.peaks import Summit, within_summit
-from clusterglm.inference.replicates import Progress
 from clusterglm.likelihood.profile import ClusterProfile
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Seed, freeze
+from clusterglm.results.base import freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.diagnostics import Diagnostics
 from clusterglm.results.effects import FixedEffectsEffects
@@ -164,39 +163,23 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
             )
         return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=False, threads=threads)
 
-    def bootstrap(
-        self,
-        n_boot: int = 1000,
-        seed: int | np.random.SeedSequence | None = None,
-        n_jobs: int = 1,
-        progress: Progress = None,
-    ) -> BootstrapEstimates:
-        eta, control = self._eta(self.fit.intercepts), Control()
-
-        def refit(new: ModelData) -> Array:
-            again = converged(fit_fixed_effects(new, self.response, self.fit.uncorrected, control))
-            if self.fit.correction:
-                again = corrected(again, new, self.response, "analytical", control, None)
-            return again.beta
-
+    def _check_bootstrap(self) -> None:
         if self.fit.correction and not self.fit.correction.startswith("analytical"):
             raise OptionError(
                 f"a bootstrap of estimates corrected by {self.fit.correction}",
                 "no correction, or the analytical one",
                 'bias_correction="analytical"',
             )
-        return bootstrap_estimates(
-            tuple(self._interval_names),
-            self._estimates,
-            self.data,
-            self.family,
-            lambda rng: self._draw(eta, rng),
-            refit,
-            n_boot,
-            seed,
-            n_jobs,
-            progress,
-        )
+
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        return self._draw(self._eta(self.fit.intercepts), rng)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        control = Control()
+        again = converged(fit_fixed_effects(new, self.response, self.fit.uncorrected, control))
+        if self.fit.correction:
+            again = corrected(again, new, self.response, "analytical", control, None)
+        return again.beta
 
     def _intercepts(self) -> Array:
         return self.fit.intercepts
@@ -211,28 +194,6 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
             "n_obs_informative": self.n_obs_informative,
             "bias_correction": self.bias_correction,
         }
-
-    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
-        """Draw new responses for the rows that were used, at the estimated intercepts.
-
-        Parameters
-        ----------
-        n : int
-            Number of data sets.
-        seed : int, SeedSequence or Generator, optional
-            For numpy's `default_rng`.
-
-        Returns
-        -------
-        DataFrame
-            Index `row`, columns 0 to n - 1: successes or counts; where the intercept is infinite always the same. Case
-            weights play no part.
-        """
-        import pandas as pd
-
-        rng = np.random.default_rng(seed)
-        eta = self._eta(self.fit.intercepts)
-        return pd.DataFrame({k: self._in_user_order(self._draw(eta, rng), "") for k in range(n)})
 
     # Printing --------------------------------------------------------------------------------------------------------
 

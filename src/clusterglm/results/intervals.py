@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import chdtri
 
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
-from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
+from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates
 from clusterglm.inference.intervals import check_level, wald_interval, wald_interval_of_scale
 from clusterglm.inference.peaks import Summit
 from clusterglm.inference.profiling import Crossing, crossing
 from clusterglm.inference.replicates import Progress
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,6 +59,12 @@ class ProfileCurve:
 class Intervals:
     """What all results say of the uncertainty of their parameters."""
 
+    if TYPE_CHECKING:
+        data: ModelData
+
+        @property
+        def response(self) -> Response: ...
+
     @property
     @abstractmethod
     def _estimates(self) -> Array:
@@ -71,10 +79,20 @@ class Intervals:
     def _covariance(self, kind: str) -> Array: ...
 
     @abstractmethod
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        """New responses of every row in cluster order, shape (n,)."""
+
+    @abstractmethod
+    def _reestimate(self, new: ModelData) -> Array:
+        """The parameters from other responses, shape (q,); a ReplicateError where they are not found."""
+
+    def _check_bootstrap(self) -> None:
+        """Refuse a bootstrap where estimates cannot be found again."""
+
+    @abstractmethod
     def _summit(self, threads: int) -> Summit:
         """The likelihood around its maximum."""
 
-    @abstractmethod
     def bootstrap(
         self,
         n_boot: int = 1000,
@@ -100,6 +118,19 @@ class Intervals:
         -------
         BootstrapEstimates
         """
+        self._check_bootstrap()
+        return bootstrap_estimates(
+            tuple(self._interval_names),
+            self._estimates,
+            self.data,
+            self.response.family,
+            self._draw_new,
+            self._reestimate,
+            n_boot,
+            seed,
+            n_jobs,
+            progress,
+        )
 
     def conf_int(
         self,

@@ -11,15 +11,14 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled
-from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
+from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.covariance import pooled_scores, sandwich
 from clusterglm.inference.peaks import Summit, pooled_summit
-from clusterglm.inference.replicates import Progress
 from clusterglm.inference.score_test import ScoreTest, score_test
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Seed, freeze
+from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import Diagnostics
 from clusterglm.results.effects import Effects
 from clusterglm.results.prediction import PooledPredictions
@@ -27,7 +26,7 @@ from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -87,26 +86,11 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
     def _summit(self, threads: int) -> Summit:
         return pooled_summit(self.data, self.response, self.fit.beta, threads)
 
-    def bootstrap(
-        self,
-        n_boot: int = 1000,
-        seed: int | np.random.SeedSequence | None = None,
-        n_jobs: int = 1,
-        progress: Progress = None,
-    ) -> BootstrapEstimates:
-        eta = self._eta(0.0)
-        return bootstrap_estimates(
-            tuple(self._interval_names),
-            self._estimates,
-            self.data,
-            self.family,
-            lambda rng: self._draw(eta, rng),
-            lambda new: converged(fit_pooled(new, self.response, Control())).beta,
-            n_boot,
-            seed,
-            n_jobs,
-            progress,
-        )
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        return self._draw(self._eta(0.0), rng)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        return converged(fit_pooled(new, self.response, Control())).beta
 
     def test_clustering(self) -> ScoreTest:
         """Score test of no clustering, which needs no other fit.
@@ -128,27 +112,6 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
     @property
     def _clustered(self) -> bool:
         return self.data.cluster_name is not None
-
-    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
-        """Draw new responses for the rows that were used.
-
-        Parameters
-        ----------
-        n : int
-            Number of data sets.
-        seed : int, SeedSequence or Generator, optional
-            For numpy's `default_rng`.
-
-        Returns
-        -------
-        DataFrame
-            Index `row`, columns 0 to n - 1: successes or counts. Case weights play no part.
-        """
-        import pandas as pd
-
-        rng = np.random.default_rng(seed)
-        eta = self._eta(0.0)
-        return pd.DataFrame({k: self._in_user_order(self._draw(eta, rng), "") for k in range(n)})
 
     def summary(self) -> Summary:
         model = [("Formula", self.formula), ("Family, link", f"{self.family}, {self.link}")]

@@ -14,22 +14,22 @@ from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
 from clusterglm.inference.bootstrap import Refit, random_effects_refit
-from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
+from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
 from clusterglm.inference.icc import intraclass_correlation
 from clusterglm.inference.intervals import wald_interval_of_scale
 from clusterglm.inference.peaks import Summit, marginal_summit
-from clusterglm.inference.replicates import Progress
 from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Seed, freeze
+from clusterglm.results.base import freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.effects import RandomEffectsEffects
+from clusterglm.results.goodness import RandomEffectsGoodness
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.prediction import RandomEffectsPredictions
 from clusterglm.results.table import Summary, counted
@@ -49,7 +49,12 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResult(
-    RandomEffectsPredictions, RandomEffectsHypotheses, RandomEffectsEffects, RandomEffectsDiagnostics, ClusteredResult
+    RandomEffectsPredictions,
+    RandomEffectsHypotheses,
+    RandomEffectsEffects,
+    RandomEffectsDiagnostics,
+    RandomEffectsGoodness,
+    ClusteredResult,
 ):
     """A generalised linear model with a random intercept for each cluster.
 
@@ -209,38 +214,18 @@ class RandomEffectsResult(
     def _summit(self, threads: int) -> Summit:
         return marginal_summit(self.data, self.fit, threads)
 
-    def bootstrap(
-        self,
-        n_boot: int = 1000,
-        seed: int | np.random.SeedSequence | None = None,
-        n_jobs: int = 1,
-        progress: Progress = None,
-    ) -> BootstrapEstimates:
-        fit, known = self.fit, self._eta(0.0)
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        intercepts = self.sigma * self.distribution.rvs(rng, self.n_clusters)
+        return self._draw(self._eta(intercepts), rng)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        fit = self.fit
+        requested, scale = fit.integration.requested, fit.integration.scale
         held = fit.sigma if fit.sigma_fixed else None
-
-        def draw(rng: np.random.Generator) -> Array:
-            return self._draw(known + self._per_row(self.sigma * self.distribution.rvs(rng, self.n_clusters)), rng)
-
-        def refit(new: ModelData) -> Array:
-            requested, scale = fit.integration.requested, fit.integration.scale
-            again = fit_random_effects(
-                new, fit.response, fit.distribution, requested, scale, None, held, fit.sigma_fixed, Control()
-            )
-            return again.beta if fit.sigma_fixed else converged(again).theta
-
-        return bootstrap_estimates(
-            tuple(self._interval_names),
-            self._estimates,
-            self.data,
-            self.family,
-            draw,
-            refit,
-            n_boot,
-            seed,
-            n_jobs,
-            progress,
+        again = fit_random_effects(
+            new, fit.response, fit.distribution, requested, scale, None, held, fit.sigma_fixed, Control()
         )
+        return again.beta if fit.sigma_fixed else converged(again).theta
 
     def _intercepts(self) -> Array:
         return self.fit.modes
@@ -284,31 +269,6 @@ class RandomEffectsResult(
             "nodes": self.quadrature.nodes,
             "integration_error": self.quadrature.error,
         }
-
-    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
-        """Draw new intercepts from their distribution, and new responses for the rows that were used.
-
-        Parameters
-        ----------
-        n : int
-            Number of data sets.
-        seed : int, SeedSequence or Generator, optional
-            For numpy's `default_rng`.
-
-        Returns
-        -------
-        DataFrame
-            Index `row`, columns 0 to n - 1: successes or counts. Weights play no part.
-        """
-        import pandas as pd
-
-        rng = np.random.default_rng(seed)
-        known = self._eta(0.0)
-        draws = {}
-        for k in range(n):
-            intercepts = self.sigma * self.distribution.rvs(rng, self.n_clusters)
-            draws[k] = self._in_user_order(self._draw(known + self._per_row(intercepts), rng), "")
-        return pd.DataFrame(draws)
 
     def _named_intercepts(self) -> dict[str, Array | None]:
         return {"typical": None, "conditional": self.fit.modes}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clusterglm.inference.goodness import GoodnessOfFit
+from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CRITERIA = ("aic", "bic", "chi_square")
+REFERENCE = "nonparametric"
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,14 @@ class DistributionSelection:
         The chi-squared criterion of each.
     failures : mapping of str to str
         Why a distribution could not be fitted.
+    reference : NonparametricResult or None
+        The most likely of all distributions, if asked for.
     """
 
     fits: Mapping[str, RandomEffectsResult]
     goodness: Mapping[str, GoodnessOfFit]
     failures: Mapping[str, str]
+    reference: NonparametricResult | None = None
 
     @property
     def table(self) -> pd.DataFrame:
@@ -46,7 +51,8 @@ class DistributionSelection:
         DataFrame
             Index `distribution`; columns `loglik`, `n_parameters`, `aic`, `bic`, `aic_weight`, `bic_weight` (Akaike and
             Schwarz weights, which sum to one), `chi_square`, `chi_square_p` (nan without replicates), `sigma`,
-            `random_effects_sd`, `integration_error`, `converged`.
+            `random_effects_sd`, `integration_error`, `converged`. The reference, if there is one, comes last, without
+            weights, chi-squared criterion or sigma.
         """
         import pandas as pd
 
@@ -70,6 +76,13 @@ class DistributionSelection:
         for criterion in ("aic", "bic"):
             weight = np.exp(-0.5 * (table[criterion] - table[criterion].min()))
             table[f"{criterion}_weight"] = weight / weight.sum()
+        if self.reference is not None:
+            bound = self.reference
+            known = {name: getattr(bound, name) for name in ("loglik", "n_parameters", "aic", "bic", "converged")}
+            row = {**dict.fromkeys(table.columns, np.nan), **known, "random_effects_sd": bound.random_effects_sd}
+            dtypes = table.dtypes
+            table.loc[REFERENCE] = pd.Series(row)
+            table = table.astype(dtypes)
         return table
 
     @property
@@ -104,7 +117,7 @@ class DistributionSelection:
         from clusterglm.errors import check_option
 
         check_option("criterion", criterion, CRITERIA)
-        return self.fits[str(self.table[criterion].idxmin())]
+        return self.fits[str(self.table[criterion].drop(REFERENCE, errors="ignore").idxmin())]
 
     def save(self, path: str | Path) -> None:
         """Write all the fits to a JSON file that `clusterglm.load` reads; see `Result.save`."""
@@ -134,7 +147,10 @@ class DistributionSelection:
             f"Across distributions the coefficient that moves most is {shift.idxmax()}, by {shift.max():.2g} standard "
             "errors.",
         ]
-        worst = float(table["integration_error"].max())
+        if self.reference is not None:
+            gap = self.reference.loglik - float(table["loglik"].drop(REFERENCE).max())
+            lines.append(f"No distribution can reach a log-likelihood more than {gap:.2g} above the highest of these.")
+        worst = float(table["integration_error"].drop(REFERENCE, errors="ignore").max())
         if not worst < 0.01:
             lines.append(
                 f"Integration errors reach {worst:.2g} in the log-likelihood: differences below that mean nothing."

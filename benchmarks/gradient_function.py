@@ -36,10 +36,11 @@ def main() -> None:
     parser.add_argument("--clusters", type=int, default=100)
     parser.add_argument("--size", type=int, default=5)
     parser.add_argument("--replicates", type=int, default=99)
+    parser.add_argument("--truths", nargs="+", default=["gaussian", "two points"])
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     ids = np.repeat(np.arange(options.clusters), options.size)
-    for truth in ("gaussian", "two points"):
+    for truth in options.truths:
         began, rejected, used, at_zero, failed = time.perf_counter(), np.zeros(2), 0, 0, 0
         for k, seed in enumerate(np.random.SeedSequence(1).spawn(options.data_sets)):
             rng = np.random.default_rng(seed)

@@ -168,8 +168,8 @@ def _search(
     task: _Task, beta: Array, control: Control, wanted: int | None
 ) -> tuple[Mixture, Evaluation, float, Optimization]:
     """Rounds of new points and joint maximisation, until no point is wanted and the rest is at its maximum."""
-    heights = task.likelihood.cluster_weights @ task.likelihood.cluster_values(beta, task.grid)
-    mixture = task.mixture(beta, task.grid[[int(np.argmax(heights))]], np.ones(1))
+    totals = [task.likelihood.cluster_weights @ task.likelihood.cluster_values(beta, np.array([u])) for u in task.grid]
+    mixture = task.mixture(beta, task.grid[[int(np.argmax(totals))]], np.ones(1))
     mixture, evaluation, at_rest = _newton(task, mixture, control, near=wanted == 1)
     late = 0  # rounds near the end; where Newton's method does not make it, every other one goes another way
     trace: list[Iteration] = []

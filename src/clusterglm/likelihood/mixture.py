@@ -158,8 +158,8 @@ class MixtureLikelihood:
         scores: Array | None = None,
     ) -> Array:
         q = len(beta) + 1
-        hessian = np.zeros((q, q))
-        theta = np.append(beta, point)
+        hessian, theta = np.zeros((q, q)), np.empty(q)
+        theta[:-1], theta[-1] = beta, point
         _core.marginal(
             problem,
             self._map,

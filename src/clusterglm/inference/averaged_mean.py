@@ -8,10 +8,11 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
-from clusterglm.inference.marginal_mean import marginal_link
+from clusterglm.inference.marginal_mean import marginal_link, normal_score
 from clusterglm.inference.partial_effects import mean_derivatives
+from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -25,7 +26,7 @@ _FLAT = 1e-7  # where the mean moves less than this, what matters may lie outsid
 _TOLERANCE, _OF_SLOPES, _NOTHING = 1e-11, 1e-9, 1e-30
 _STEEP = 45.0  # linear predictors beyond leave a mean 3e-20 from 0 or 1
 _ORDER = 16  # of the Gauss-Legendre rules
-_FINEST = 1 << 11  # nodes of the trapezoid rule
+_FIRST, _FINEST = 1 << 6, 1 << 11  # nodes of the rules on the normal scale
 _BLOCK = 1 << 16  # elements at a time
 _FAR = 700.0  # a linear predictor beyond is as good as infinite
 _GRID = 1.0 / 128.0  # step in eta of the table that serves many rows
@@ -148,10 +149,11 @@ def _integrals(
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Mean, first and second derivative, and those of the first two in sigma, shape (5, n); which rows settled."""
 
+    member = distribution.at(sigma)
+
     def integrand(rows: Array, s: Array) -> Array:
-        t = distribution.quantile_of_normal(s)
-        mean, first, second = bounded_means(rows[:, None] + sigma * t, response)
-        wide = np.broadcast_to(t, mean.shape)
+        mean, first, second = bounded_means(rows[:, None] + sigma * member.quantile_of_normal(s), response)
+        wide = np.broadcast_to(distribution.by_sigma(s, sigma), mean.shape)
         return np.stack([mean, first, second, times(first, wide), times(second, wide)])
 
     values, resolved = np.full((5, len(eta)), np.nan), np.zeros(len(eta), dtype=bool)
@@ -159,7 +161,10 @@ def _integrals(
         for half_width in (_NARROW, _WIDE):
             rows = np.flatnonzero(~resolved)
             if len(rows) > 0:
-                values[:, rows], settled = _refined(integrand, eta[rows], half_width)
+                if distribution.kinks or distribution.own_scale:
+                    values[:, rows], settled = _by_other_rules(integrand, eta[rows], half_width, distribution)
+                else:
+                    values[:, rows], settled = _refined(integrand, eta[rows], half_width)
                 resolved[rows] = settled & ((values[1, rows] > _FLAT) | (half_width == _WIDE))
         for row in np.flatnonzero(~resolved):
             one = eta[row : row + 1]
@@ -197,9 +202,9 @@ def panel_rule(eta: float, sigma: float, distribution: Distribution, panels: int
         For each unit of the linear predictor, and of the normal scale.
     """
     t = (np.linspace(-_STEEP, _STEEP, 2 * int(_STEEP) * panels + 1) - eta) / sigma
-    steep = -np.sign(t) * ndtri(distribution.cdf(-np.abs(t)))
+    steep = normal_score(distribution.at(sigma), t)
     even = np.linspace(-_WIDE, _WIDE, 4 * int(_WIDE) * panels + 1)
-    edges = np.unique(np.concatenate([even, steep[np.abs(steep) < _WIDE]]))
+    edges = np.unique(np.concatenate([even, steep[np.abs(steep) < _WIDE], distribution.kinks]))
     x, w = np.polynomial.legendre.leggauss(_ORDER)
     half = 0.5 * np.diff(edges)[:, None]
     s = (0.5 * (edges[:-1] + edges[1:])[:, None] + half * x).ravel()
@@ -224,6 +229,23 @@ def _refined(integrand: _Integrand, eta: Array, half_width: float) -> tuple[Arra
     return values, settled
 
 
+def _by_other_rules(
+    integrand: _Integrand, eta: Array, half_width: float, distribution: Distribution
+) -> tuple[Array, NDArray[np.bool_]]:
+    """The same with the rules that the distribution asks for."""
+    nodes, open_ = _FIRST, np.arange(len(eta))
+    values = _weighted(integrand, eta, *averaging_rule(distribution, nodes, half_width))
+    while len(open_) > 0 and nodes < _FINEST:
+        nodes *= 2
+        finer = _weighted(integrand, eta[open_], *averaging_rule(distribution, nodes, half_width))
+        still = _unsettled(finer, values[:, open_], eta[open_])
+        values[:, open_] = finer
+        open_ = open_[still]
+    settled = np.ones(len(eta), dtype=bool)
+    settled[open_] = False
+    return values, settled
+
+
 def _unsettled(one: Array, other: Array, eta: Array) -> NDArray[np.bool_]:
     """Whether two rules, shape (5, r), still differ, relative to what the integrals are made of."""
     change = np.abs(one - other)
@@ -233,6 +255,9 @@ def _unsettled(one: Array, other: Array, eta: Array) -> NDArray[np.bool_]:
 
 
 def _sums(integrand: _Integrand, eta: Array, s: Array, step: float) -> Array:
-    weights = step * np.exp(log_normal_density(s))
+    return _weighted(integrand, eta, s, step * np.exp(log_normal_density(s)))
+
+
+def _weighted(integrand: _Integrand, eta: Array, s: Array, weights: Array) -> Array:
     size = max(1, _BLOCK // len(s))
     return np.concatenate([integrand(eta[k : k + size], s) @ weights for k in range(0, len(eta), size)], axis=1)

@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
-from clusterglm.inference.residuals import exponential_moment
+from clusterglm.inference.residuals import log_moment
+from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -24,7 +25,7 @@ _STEP = 0.25  # of the coarsest rule
 _RARE = 1e-7  # a probability below this lies too far out for the narrow rule
 _NOTHING = 1e-290  # a probability below this has no digits left
 _TOLERANCE, _OF_SLOPES = 1e-11, 1e-8  # relative to the probability
-_FINE, _FINEST = 1 << 11, 1 << 14  # nodes
+_FIRST, _FINE, _FINEST = 1 << 6, 1 << 11, 1 << 14  # nodes
 _BLOCK = 1 << 18  # elements at a time
 _FAR = 1e4  # a linear predictor beyond is as good as infinite
 _GRID = 1.0 / 128.0  # step in eta of the table that serves many rows
@@ -73,14 +74,14 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
     Closed forms: counts (exp(eta) times the moment generating function at sigma) and probit with Gaussian intercepts.
     Otherwise the trapezoid rule on the normal scale, halved until nothing changes. Where the mean is steep as a
     function of the intercept (heavy tails far from zero) the parts change places: with F the mean, as a function of the
-    linear predictor the distribution function of a latent variable L, E F(eta + sigma Z) = E G((eta - L) / sigma) for a
-    symmetric Z with distribution function G. Many rows are interpolated from a fine table in eta, to about 1e-11.
+    linear predictor the distribution function of a latent variable L, E F(eta + sigma Z) = E P(Z > (L - eta) / sigma).
+    Many rows are interpolated from a fine table in eta, to about 1e-11.
     """
     n = len(eta)
     if sigma == 0.0:
         return MarginalLink(eta, np.ones(n), np.zeros(n), True, np.ones(n, dtype=bool))
     if response.link == "log":
-        shift, slope = _log_moment(distribution, sigma)
+        shift, slope = log_moment(distribution, 1, sigma)
         exists = bool(np.isfinite(shift))
         by_eta = np.full(n, 1.0 if exists else np.nan)
         return MarginalLink(eta + shift, by_eta, np.full(n, slope), exists, np.ones(n, dtype=bool))
@@ -94,24 +95,6 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
     values, resolved = _integrals(different, sigma, response, distribution)
     link, by_eta, by_sigma = values[:, place]
     return MarginalLink(link, by_eta, by_sigma, True, resolved[place])
-
-
-def _log_moment(distribution: Distribution, sigma: float) -> tuple[float, float]:
-    """log E exp(sigma Z) and its derivative; inf and nan where the expectation does not exist."""
-    if distribution.code == "gaussian":
-        return 0.5 * sigma * sigma, sigma
-    if distribution.moment_order < np.inf or (distribution.code == "logistic" and sigma >= 1.0):
-        return float("inf"), float("nan")
-    if distribution.code == "logistic":
-        angle = np.pi * sigma
-        # near 0 the difference of two large numbers: its series there
-        slope = 1.0 / sigma - np.pi / np.tan(angle) if angle > 1e-3 else np.pi * angle * (1.0 / 3.0 + angle**2 / 45.0)
-        return float(np.log(angle / np.sin(angle))), float(slope)
-    step = 1e-4 * sigma
-    low, middle, high = (
-        float(np.log(exponential_moment(distribution, t))) for t in (sigma - step, sigma, sigma + step)
-    )
-    return middle, (high - low) / (2.0 * step)
 
 
 def _from_table(eta: Array, sigma: float, response: Response, distribution: Distribution) -> MarginalLink:
@@ -140,17 +123,20 @@ def _integrals(
     success = (eta <= response.link_function(np.array([0.5]))[0]).astype(np.float64)
     sign = 2.0 * success - 1.0
 
+    member = distribution.at(sigma)
+
     def over_intercepts(rows: NDArray[np.int64], s: Array) -> Array:
-        t = distribution.quantile_of_normal(s)
+        t, r = member.quantile_of_normal(s), distribution.by_sigma(s, sigma)
         at = np.clip(eta[rows, None] + sigma * t, -_FAR, _FAR)
         p = np.exp(response.value(at, success[rows, None], 1.0 - success[rows, None]))
         slope = sign[rows, None] * response.mean_derivative(at)
-        return np.stack([p, slope, times(slope, np.broadcast_to(t, slope.shape))])
+        return np.stack([p, slope, times(slope, np.broadcast_to(r, slope.shape))])
 
     def over_latent(rows: NDArray[np.int64], s: Array) -> Array:
-        z = sign[rows, None] * (eta[rows, None] - _latent(s, response)) / sigma
-        density = sign[rows, None] * np.exp(distribution.log_density(z)[0]) / sigma
-        return np.stack([distribution.cdf(z), density, -density * sign[rows, None] * z])
+        z = (_latent(s, response) - eta[rows, None]) / sigma
+        density = sign[rows, None] * np.exp(member.log_density(z)[0]) / sigma
+        r = z if distribution.scale_family else distribution.by_sigma(normal_score(member, z), sigma)
+        return np.stack([np.where(success[rows, None] == 1.0, member.sf(z), member.cdf(z)), density, density * r])
 
     values, resolved = np.full((3, len(eta)), np.nan), np.zeros(len(eta), dtype=bool)
     with np.errstate(all="ignore"):  # far out anything may overflow, and has no weight there
@@ -163,7 +149,10 @@ def _integrals(
             rows = np.flatnonzero(~resolved)
             if len(rows) == 0:
                 break
-            found, settled = _refined(integrand, rows, half_width, most)
+            if integrand is over_intercepts and (distribution.kinks or distribution.own_scale):
+                found, settled = _by_other_rules(integrand, rows, half_width, most, distribution)
+            else:
+                found, settled = _refined(integrand, rows, half_width, most)
             settled &= (found[0] > _RARE) | (half_width == _WIDE)
             keep = settled | np.isnan(values[0, rows])
             values[:, rows[keep]], resolved[rows[settled]] = found[:, keep], True
@@ -188,19 +177,50 @@ def _refined(
     while len(open_) > 0 and len(s) < most:
         between = s[:-1] + 0.5 * step
         more = _sums(integrand, rows[open_], between, step)
-        change = np.abs(more - values[:, open_])
+        change = more - values[:, open_]
         values[:, open_] = 0.5 * (values[:, open_] + more)
-        size = values[0, open_]
-        still = ~((change[0] <= _TOLERANCE * size) & (change[1:].max(axis=0) <= _OF_SLOPES * size))
-        open_ = open_[still]
+        open_ = open_[~_settled(change, values[0, open_])]
         s, step = np.arange(-half_width, half_width + 0.25 * step, 0.5 * step), 0.5 * step
     settled = np.ones(len(rows), dtype=bool)
     settled[open_] = False
     return values, settled
 
 
+def _by_other_rules(
+    integrand: _Integrand, rows: NDArray[np.int64], half_width: float, most: int, distribution: Distribution
+) -> tuple[Array, NDArray[np.bool_]]:
+    """The same with the rules that the distribution asks for."""
+    nodes, open_ = _FIRST, np.arange(len(rows))
+    values = _weighted(integrand, rows, *averaging_rule(distribution, nodes, half_width))
+    while len(open_) > 0 and nodes < most:
+        nodes *= 2
+        finer = _weighted(integrand, rows[open_], *averaging_rule(distribution, nodes, half_width))
+        still = ~_settled(finer - values[:, open_], finer[0])
+        values[:, open_] = finer
+        open_ = open_[still]
+    settled = np.ones(len(rows), dtype=bool)
+    settled[open_] = False
+    return values, settled
+
+
+def _settled(change: Array, size: Array) -> NDArray[np.bool_]:
+    change = np.abs(change)
+    there: NDArray[np.bool_] = (change[0] <= _TOLERANCE * size) & (change[1:].max(axis=0) <= _OF_SLOPES * size)
+    return there
+
+
+def normal_score(distribution: Distribution, t: Array) -> Array:
+    """Phi^-1(F(t)), from whichever tail is small."""
+    low, high = distribution.cdf(t), distribution.sf(t)
+    score: Array = np.where(low < high, ndtri(low), -ndtri(high))
+    return score
+
+
 def _sums(integrand: _Integrand, rows: NDArray[np.int64], s: Array, step: float) -> Array:
-    weights = step * np.exp(log_normal_density(s))
+    return _weighted(integrand, rows, s, step * np.exp(log_normal_density(s)))
+
+
+def _weighted(integrand: _Integrand, rows: NDArray[np.int64], s: Array, weights: Array) -> Array:
     size = max(1, _BLOCK // len(s))
     blocks = [integrand(rows[k : k + size], s) @ weights for k in range(0, len(rows), size)]
     return np.concatenate(blocks, axis=1)

@@ -233,7 +233,7 @@ class Diagnostics(ClusterInfluence):
         fit = self.fit
         if not isinstance(fit, RandomEffectsFit):
             return self._draw(self._eta(self._intercepts()), rng)
-        intercepts = fit.sigma * fit.distribution.rvs(rng, self.n_clusters)
+        intercepts = fit.distribution.draw(rng, self.n_clusters, fit.sigma)
         return self._draw(self._eta(intercepts), rng)
 
     # Tests by simulation ---------------------------------------------------------------------------------------------

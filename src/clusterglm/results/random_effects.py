@@ -13,6 +13,7 @@ from clusterglm.fit.integration import IntegrationReport
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
+from clusterglm.fit.shape import ShapeEstimate, shape_scores
 from clusterglm.inference.bootstrap import Refit, random_effects_refit
 from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates, converged
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
@@ -78,7 +79,7 @@ class RandomEffectsResult(
 
     @property
     def distribution(self) -> Distribution:
-        """Distribution of the random intercept."""
+        """Distribution of the random intercept; where its shape was estimated, with the estimates."""
         return self.fit.distribution
 
     @property
@@ -96,8 +97,8 @@ class RandomEffectsResult(
 
     @property
     def n_parameters(self) -> int:
-        """Number of estimated parameters; sigma counts unless it was held fixed."""
-        return len(self.fit.beta) + (0 if self.fit.sigma_fixed else 1)
+        """Number of estimated parameters; sigma counts unless it was held fixed, and shape parameters do."""
+        return len(self.fit.beta) + (0 if self.fit.sigma_fixed else 1) + (len(self.shape.names) if self.shape else 0)
 
     @property
     def sigma(self) -> float:
@@ -115,7 +116,12 @@ class RandomEffectsResult(
     @property
     def random_effects_sd(self) -> float:
         """Standard deviation of the random intercept: inf where the distribution has none."""
-        return self.sigma * self.distribution.sd if self.sigma > 0.0 else 0.0
+        return self.distribution.sd_at(self.sigma)
+
+    @property
+    def shape(self) -> ShapeEstimate | None:
+        """Shape parameters of the distribution, where they were estimated; None where they were given."""
+        return self.fit.shape
 
     @property
     def icc(self) -> float | None:
@@ -136,6 +142,8 @@ class RandomEffectsResult(
         """Likelihood-ratio test of sigma = 0, with the boundary's mixture of chi-squares."""
         if self.fit.sigma_fixed:
             return no_test("sigma was held fixed, not estimated")
+        if self.shape is not None:
+            return no_test("the shape, estimated too, means nothing at sigma = 0, so that no chi-square holds")
         return likelihood_ratio(self.loglik, float(self.fit.pooled.loglik))
 
     def _boundary_test(self) -> ClusteringTest:
@@ -186,11 +194,16 @@ class RandomEffectsResult(
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
-        p = len(self.fit.beta)
+        p, shape = len(self.fit.beta), self.shape
         robust = np.full((p + 1, p + 1), np.nan)
         if self.sigma == 0.0:
             scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=False)
             robust[:p, :p] = sandwich(self.fit.covariance[:p, :p], scores)
+        elif shape is not None and np.isfinite(shape.covariance[p + 1 :, p + 1 :]).all():
+            rows = np.flatnonzero(np.isfinite(np.diag(shape.covariance)))
+            scores = np.column_stack([marginal_scores(self.data, self.fit), shape_scores(self.fit, shape)])[:, rows]
+            q = p if self.fit.sigma_fixed else p + 1
+            robust[:q, :q] = sandwich(shape.covariance[np.ix_(rows, rows)], scores)[:q, :q]
         elif self.fit.sigma_fixed:
             scores = marginal_scores(self.data, self.fit)[:, :p]
             robust[:p, :p] = sandwich(self.fit.covariance[:p, :p], scores)
@@ -220,12 +233,12 @@ class RandomEffectsResult(
         held = fit.sigma if fit.sigma_fixed else None
 
         def draw_eta(rng: np.random.Generator) -> Array:
-            return np.asarray(known + self._per_row(self.sigma * self.distribution.rvs(rng, self.n_clusters)))
+            return np.asarray(known + self._per_row(self._draws(rng)))
 
         def refit(new: ModelData) -> Array:
             requested, scale = fit.integration.requested, fit.integration.scale
             again = fit_random_effects(
-                new, fit.response, fit.distribution, requested, scale, None, held, fit.sigma_fixed, Control()
+                new, fit.response, fit.family, requested, scale, None, held, fit.sigma_fixed, Control()
             )
             return again.beta if fit.sigma_fixed else converged(again).theta
 
@@ -245,6 +258,10 @@ class RandomEffectsResult(
     def _intercepts(self) -> Array:
         return self.fit.modes
 
+    def _draws(self, rng: np.random.Generator) -> Array:
+        """An intercept for each cluster."""
+        return self.distribution.draw(rng, self.n_clusters, self.sigma)
+
     # Tables ----------------------------------------------------------------------------------------------------------
 
     def tidy(self, level: float = 0.95) -> pd.DataFrame:
@@ -258,7 +275,8 @@ class RandomEffectsResult(
         Returns
         -------
         DataFrame
-            `component` is "coefficient" or, for sigma in the last row, "random_intercept".
+            `component` is "coefficient" or, for sigma and estimated shape parameters in the last rows,
+            "random_intercept".
         """
         import pandas as pd
 
@@ -266,8 +284,11 @@ class RandomEffectsResult(
         table.insert(0, "component", "coefficient")
         low, high = wald_interval_of_scale(self.sigma, self.sigma_se, level)
         row = ["random_intercept", "sigma", self.sigma, self.sigma_se, np.nan, np.nan, low, high]
-        sigma = pd.DataFrame([row], columns=table.columns)
-        return pd.concat([table, sigma], ignore_index=True)
+        rows = [row]
+        if self.shape is not None:
+            for name, estimate, se in zip(self.shape.names, self.shape.estimates, self.shape.std_errors, strict=True):
+                rows.append(["random_intercept", name, estimate, se, np.nan, np.nan, np.nan, np.nan])
+        return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
 
     def _glance(self) -> dict[str, Any]:
         test = self.clustering_test
@@ -306,8 +327,7 @@ class RandomEffectsResult(
         known = self._eta(0.0)
         draws = {}
         for k in range(n):
-            intercepts = self.sigma * self.distribution.rvs(rng, self.n_clusters)
-            draws[k] = self._in_user_order(self._draw(known + self._per_row(intercepts), rng), "")
+            draws[k] = self._in_user_order(self._draw(known + self._per_row(self._draws(rng)), rng), "")
         return pd.DataFrame(draws)
 
     def _named_intercepts(self) -> dict[str, Array | None]:
@@ -324,6 +344,8 @@ class RandomEffectsResult(
             ("Observations", f"{seen} ({self._sizes()})"),
         )
         facts = [("sigma", self._sigma_in_words())]
+        if self.shape is not None:
+            facts.append(("Shape", str(self.shape)))
         if self.icc is not None and np.isfinite(self.icc):
             facts.append(("ICC", f"{self.icc:.4f} on the latent scale"))
         facts += [
@@ -342,7 +364,8 @@ class RandomEffectsResult(
 
     def _notes(self) -> list[str]:
         if not self.fit.boundary:
-            return [*filter(None, [self._integration_hint]), *self.data.notes]
+            shape = [f"{note[0].upper()}{note[1:]}." for note in self.shape.notes] if self.shape else []
+            return [*filter(None, [self._integration_hint]), *shape, *self.data.notes]
         doubt = "" if self.quadrature.requested.kind == "auto" else _BY_FIXED_RULE
         return [_AT_ZERO + doubt, *self.data.notes]
 
@@ -356,7 +379,7 @@ class RandomEffectsResult(
         sd = self.random_effects_sd
         if np.isinf(sd):
             return f"{words}, the scale of a distribution without a standard deviation"
-        return words if self.distribution.sd == 1.0 else f"{words}; standard deviation of the intercept {sd:.5g}"
+        return words if sd == self.sigma else f"{words}; standard deviation of the intercept {sd:.5g}"
 
     def _integration_in_words(self) -> str:
         report = self.quadrature

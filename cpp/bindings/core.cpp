@@ -14,12 +14,14 @@
 #include "clusterglm/distribution/gaussian.hpp"
 #include "clusterglm/distribution/logistic.hpp"
 #include "clusterglm/distribution/student_t.hpp"
+#include "clusterglm/distribution/table.hpp"
 #include "dispatch.hpp"
 
 namespace nb = nanobind;
 using clusterglm::LocationMap;
 using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Cube = nb::ndarray<const double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Integers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
@@ -85,11 +87,25 @@ struct MapHandle {
 MapHandle gaussian() { return {std::make_shared<clusterglm::GaussianMap>()}; }
 MapHandle logistic(bool normal_scale) { return {on_scale(clusterglm::Logistic{}, normal_scale)}; }
 MapHandle cauchy(bool normal_scale) { return {on_scale(clusterglm::Cauchy{}, normal_scale)}; }
-MapHandle student_t(double df, double width, Matrix coefficients, bool normal_scale) {
-    require(df > 0.0 && width > 0.0 && coefficients.size() > 0, "student_t: df and width positive, coefficients not empty");
-    clusterglm::QuantileTable table{width, static_cast<int>(coefficients.shape(1)), {coefficients.data(), coefficients.data() + coefficients.size()}};
-    return {on_scale(clusterglm::StudentT(df, std::move(table)), normal_scale)};
+
+clusterglm::PiecewiseChebyshev table(const Vector& edges, const Cube& coefficients, std::size_t functions) {
+    require(edges.size() >= 2 && coefficients.shape(1) + 1 == edges.size(), "table: one more edge than pieces");
+    require(coefficients.shape(0) == functions && coefficients.shape(2) > 0, "table: functions by pieces by terms");
+    for (std::size_t i = 0; i + 1 < edges.size(); ++i) require(edges.data()[i] < edges.data()[i + 1], "table: edges increasing");
+    return {{edges.data(), edges.data() + edges.size()}, static_cast<int>(coefficients.shape(2)),
+            {coefficients.data(), coefficients.data() + coefficients.size()}};
 }
+MapHandle student_t(double df, Vector edges, Cube coefficients, bool normal_scale) {
+    require(df > 0.0, "student_t: df positive");
+    return {on_scale(clusterglm::StudentT(df, table(edges, coefficients, 1)), normal_scale)};
+}
+MapHandle scale_table(Vector edges, Cube coefficients, bool compressed) {
+    return {std::make_shared<clusterglm::ScaleTable>(table(edges, coefficients, 5), compressed)};
+}
+MapHandle map_table(Vector edges, Cube coefficients) {
+    return {std::make_shared<clusterglm::MapTable>(table(edges, coefficients, clusterglm::MapTable::kFunctions))};
+}
+MapHandle own_density(const MapHandle& map) { return {std::make_shared<clusterglm::OwnDensity>(map.map)}; }
 
 // m, its derivatives and those of the log-density at the points s, one row of 17 a point (for tests).
 void locate(const MapHandle& map, Vector s, double sigma, OutMatrix out) {
@@ -210,7 +226,10 @@ NB_MODULE(_core, module) {
     module.def("gaussian", &gaussian);
     module.def("logistic", &logistic, nb::arg("normal_scale"));
     module.def("cauchy", &cauchy, nb::arg("normal_scale"));
-    module.def("student_t", &student_t, nb::arg("df"), nb::arg("width"), nb::arg("coefficients"), nb::arg("normal_scale"));
+    module.def("student_t", &student_t, nb::arg("df"), nb::arg("edges"), nb::arg("coefficients"), nb::arg("normal_scale"));
+    module.def("scale_table", &scale_table, nb::arg("edges"), nb::arg("coefficients"), nb::arg("compressed"));
+    module.def("map_table", &map_table, nb::arg("edges"), nb::arg("coefficients"));
+    module.def("own_density", &own_density, nb::arg("map"));
     module.def("locate", &locate, nb::arg("map"), nb::arg("s"), nb::arg("sigma"), nb::arg("out"));
     module.def("marginal", &marginal, nb::arg("problem"), nb::arg("map"), nb::arg("rule"), nb::arg("theta"), nb::arg("order"),
                nb::arg("clusters").none(), nb::arg("modes"), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),

@@ -72,8 +72,9 @@ Real student_2(Real s) {
 StudentT student_t_2() {
     constexpr int kTerms = 14, kPieces = 100;
     constexpr double kWidth = 0.25;
-    QuantileTable table{kWidth, kTerms, {}};
-    for (int piece = 0; piece < kPieces; ++piece)
+    PiecewiseChebyshev table{{0.0}, kTerms, {}};
+    for (int piece = 0; piece < kPieces; ++piece) {
+        table.edges.push_back(kWidth * (piece + 1));
         for (int i = 0; i < kTerms; ++i) {
             Real sum = 0.0L;
             for (int k = 0; k < kTerms; ++k) {
@@ -82,6 +83,7 @@ StudentT student_t_2() {
             }
             table.coefficients.push_back(static_cast<double>(sum * (i == 0 ? 1.0L : 2.0L) / kTerms));
         }
+    }
     return StudentT(2.0, std::move(table));
 }
 

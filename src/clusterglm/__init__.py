@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from clusterglm.data import datasets
     from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
+    from clusterglm.model.distribution.bridge import Bridge
+    from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
+    from clusterglm.model.distribution.laplace import Laplace
+    from clusterglm.model.distribution.log_gamma import LogGamma
     from clusterglm.model.distribution.student_t import StudentT
+    from clusterglm.model.distribution.user import UserDistribution
     from clusterglm.model.quadrature import Quadrature
     from clusterglm.results.comparison import compare
     from clusterglm.results.storage import load
@@ -31,10 +36,15 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Bridge",
     "Control",
+    "GaussianMixture",
+    "Laplace",
+    "LogGamma",
     "Quadrature",
     "SplitPanel",
     "StudentT",
+    "UserDistribution",
     "__version__",
     "compare",
     "conditional",
@@ -49,10 +59,15 @@ __all__ = [
 ]
 
 _OBJECTS = {
+    "Bridge": "clusterglm.model.distribution.bridge",
     "Control": "clusterglm.model.control",
+    "GaussianMixture": "clusterglm.model.distribution.gaussian_mixture",
+    "Laplace": "clusterglm.model.distribution.laplace",
+    "LogGamma": "clusterglm.model.distribution.log_gamma",
     "Quadrature": "clusterglm.model.quadrature",
     "SplitPanel": "clusterglm.model.bias",
     "StudentT": "clusterglm.model.distribution.student_t",
+    "UserDistribution": "clusterglm.model.distribution.user",
     "compare": "clusterglm.results.comparison",
     "conditional": "clusterglm.api",
     "fixed_effects": "clusterglm.api",

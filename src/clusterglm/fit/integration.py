@@ -4,25 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Part, Plan, Rule
+from clusterglm.likelihood.rules import Part, Plan, Rule, fixed_rule
 from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import Quadrature
 
 _HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside
 _WIDE = 16.0  # for clusters whose intercept lies far out
-_TRAPEZOID_NODES = (17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025)
-TRAPEZOID = tuple(Rule(n, _HALF_WIDTH) for n in _TRAPEZOID_NODES)
+_NARROW_NODES = (17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025)
+_WIDE_NODES = (193, 257, 385, 513, 769, 1025, 2049)
 HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
-WIDE = tuple(Rule(n, _WIDE) for n in (193, 257, 385, 513, 769, 1025, 2049))
-RULES = TRAPEZOID + HERMITE + WIDE  # a cluster's rule is kept as its number in here
+_ROUGH = 4  # number of the narrow rule that replaces adaptive ones while the neighbourhood of the maximum is sought
 _SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
+
+
+@dataclass(frozen=True)
+class Ladders:
+    """Rules of growing fineness that suit a distribution.
+
+    Parameters
+    ----------
+    narrow, wide : tuple of Rule
+        Fixed rules.
+    """
+
+    narrow: tuple[Rule, ...]
+    wide: tuple[Rule, ...]
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """All of them: a cluster's rule is kept as its number in here."""
+        return self.narrow + HERMITE + self.wide
+
+
+@lru_cache(maxsize=16)
+def ladders(distribution: Distribution) -> Ladders:
+    """Those of a distribution."""
+    return Ladders(
+        tuple(fixed_rule(distribution, nodes, _HALF_WIDTH) for nodes in _NARROW_NODES),
+        tuple(fixed_rule(distribution, nodes, _WIDE) for nodes in _WIDE_NODES),
+    )
+
+
+def rough_rule(distribution: Distribution, nodes: int) -> Rule:
+    """A cheap rule to find the neighbourhood of the maximum with."""
+    awkward = distribution.kinks or distribution.own_scale
+    return ladders(distribution).narrow[_ROUGH] if awkward else Rule(nodes)
 
 
 @dataclass(frozen=True)
@@ -107,19 +142,20 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
     m = likelihood.n_clusters
     each = tolerance / m
     everything = np.arange(m, dtype=np.int64)
+    all_rules = ladders(likelihood.distribution).rules
     if m <= 2 * _SAMPLE:
         chosen, errors = _ladder(likelihood, theta, everything, each, unimodal)
-        return Choice(_as_plan(chosen), float(errors.sum()))
+        return Choice(_as_plan(all_rules, chosen), float(errors.sum()))
     sample = everything[:: m // _SAMPLE]
     chosen, _ = _ladder(likelihood, theta, sample, each, unimodal)
-    rule = _most_useful(chosen)
+    rule = _most_useful(ladders(likelihood.distribution), chosen)
     there, errors = _evaluated(likelihood, theta, rule, each)
     rest = np.flatnonzero(errors > each)
-    rules = np.full(m, RULES.index(rule))
+    rules = np.full(m, all_rules.index(rule))
     if len(rest) > 0:
         rules[rest], errors[rest] = _ladder(likelihood, theta, rest, each, unimodal)
-        there = _exchanged(likelihood, theta, there, (Part(rule, rest),), _as_plan(rules[rest], rest))
-    return Choice(_as_plan(rules), float(errors.sum()), there)
+        there = _exchanged(likelihood, theta, there, (Part(rule, rest),), _as_plan(all_rules, rules[rest], rest))
+    return Choice(_as_plan(all_rules, rules), float(errors.sum()), there)
 
 
 def _ladder(
@@ -131,7 +167,9 @@ def _ladder(
     them did not, are therefore not believed: the error is taken to be at least the change before to the power 5/4.
     """
     rules, errors = np.ones(len(clusters), dtype=np.int64), np.full(len(clusters), np.inf)
-    for family in _families(unimodal):
+    of_distribution = ladders(likelihood.distribution)
+    all_rules = of_distribution.rules
+    for family in _families(of_distribution, unimodal):
         open_ = np.flatnonzero(errors > each)
         if len(open_) == 0:
             break
@@ -142,7 +180,7 @@ def _ladder(
             change = _change(values, better, ends, ends_finer, each)
             error = np.maximum(change, before**1.25)
             improved = error < errors[open_]
-            errors[open_[improved]], rules[open_[improved]] = error[improved], RULES.index(rule)
+            errors[open_[improved]], rules[open_[improved]] = error[improved], all_rules.index(rule)
             still = error > each
             open_, values, ends, before = open_[still], better[still], ends_finer[still], change[still]
             if len(open_) == 0:
@@ -156,21 +194,22 @@ def _change(values: Array, better: Array, ends: Array, ends_finer: Array, each: 
     return np.where(change <= _ROUNDING * (1.0 + np.abs(better)), np.minimum(change, each), change)
 
 
-def _families(unimodal: bool) -> Iterator[tuple[Rule, ...]]:
+def _families(rules: Ladders, unimodal: bool) -> Iterator[tuple[Rule, ...]]:
     """Rules in the order in which they are tried: cheap ones first; what could miss a mode, last."""
     if unimodal:
-        yield TRAPEZOID[:7]
+        yield rules.narrow[:7]
         yield HERMITE
-        yield TRAPEZOID[4:]
+        yield rules.narrow[4:]
     else:
-        yield TRAPEZOID
+        yield rules.narrow
         yield HERMITE
-    yield WIDE
+    yield rules.wide
 
 
 def _evaluated(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float) -> tuple[Evaluation, Array]:
     """The likelihood by one rule, not the coarsest of its kind, and every cluster's estimated error."""
-    family = next(family for family in (TRAPEZOID, HERMITE, WIDE) if rule in family)
+    rules = ladders(likelihood.distribution)
+    family = next(family for family in (rules.narrow, HERMITE, rules.wide) if rule in family)
     coarser = family[family.index(rule) - 1]
     values, ends = likelihood.cluster_values(theta, coarser, None)
     there, better, ends_finer = likelihood.evaluate_by_cluster(theta, rule)
@@ -187,19 +226,19 @@ def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, 
     )
 
 
-def _most_useful(numbers: NDArray[np.int64]) -> Rule:
+def _most_useful(ladder: Ladders, numbers: NDArray[np.int64]) -> Rule:
     """Of the kind that serves most of the sample, the rule that is fine enough for 98% of those."""
-    rules = [RULES[number] for number in numbers]
+    rules = [ladder.rules[number] for number in numbers]
     fixed = [rule for rule in rules if rule.half_width == _HALF_WIDTH]
     adaptive = [rule for rule in rules if rule.adaptive]
     ordered = sorted(fixed if len(fixed) >= len(adaptive) else adaptive, key=lambda rule: rule.nodes)
-    return ordered[int(0.98 * (len(ordered) - 1))] if ordered else TRAPEZOID[2]
+    return ordered[int(0.98 * (len(ordered) - 1))] if ordered else ladder.narrow[2]
 
 
-def _as_plan(numbers: NDArray[np.int64], clusters: NDArray[np.int64] | None = None) -> Plan:
+def _as_plan(rules: tuple[Rule, ...], numbers: NDArray[np.int64], clusters: NDArray[np.int64] | None = None) -> Plan:
     """Clusters (all by default) with the numbers of their rules."""
     used = np.unique(numbers)
     if len(used) == 1 and clusters is None:
-        return (Part(RULES[used[0]]),)
+        return (Part(rules[used[0]]),)
     every = np.arange(len(numbers)) if clusters is None else clusters
-    return tuple(Part(RULES[number], every[numbers == number]) for number in used)
+    return tuple(Part(rules[number], every[numbers == number]) for number in used)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
@@ -59,9 +60,21 @@ def posterior_intercepts(
         return Intercepts(np.zeros(m), np.zeros(m), np.zeros(m))
     problem = core_problem(data.X, data, response)
     means, sds = MarginalLikelihood(problem, m, p, distribution, scale, threads).posterior(theta, plan)
-    # The mode depends on the scale of integration; the intercept's own is the density's.
-    modes = sigma * MarginalLikelihood(problem, m, p, distribution, "density", threads).modes(theta)
+    modes = posterior_modes_of(problem, m, distribution, theta, threads)
     return Intercepts(modes, *_existing_moments(means, sds, data, distribution))
+
+
+def posterior_modes_of(
+    problem: _core.Problem, n_clusters: int, distribution: Distribution, theta: Array, threads: int = 1
+) -> Array:
+    """Mode of every cluster's intercept, shape (m,), at sigma > 0.
+
+    The mode depends on the variable of integration; the intercept's own is that of its density.
+    """
+    sigma, p = float(theta[-1]), len(theta) - 1
+    scale = "density" if distribution.density_scale else "own"
+    s = MarginalLikelihood(problem, n_clusters, p, distribution, scale, threads).modes(theta)
+    return np.asarray(sigma * (s if scale == "density" else distribution.at(sigma).quantile_of_normal(s)))
 
 
 def _existing_moments(means: Array, sds: Array, data: ModelData, distribution: Distribution) -> tuple[Array, Array]:

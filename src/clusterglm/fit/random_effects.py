@@ -10,16 +10,17 @@ import numpy as np
 from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
-from clusterglm.fit.integration import IntegrationReport, choose_plan, report
+from clusterglm.fit.integration import IntegrationReport, choose_plan, report, rough_rule
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates
 from clusterglm.fit.posterior import Intercepts, posterior_intercepts
+from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.start import start_coefficients, start_sigma
 from clusterglm.likelihood.evaluation import Evaluation, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums
-from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.likelihood.rules import Part, Plan, single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
@@ -61,6 +62,8 @@ class RandomEffectsFit:
     response : Response
     plan : tuple of Part
         The quadrature rules in use.
+    shape : ShapeEstimate, optional
+        Shape parameters of the distribution, where they were estimated.
     """
 
     beta: Array
@@ -77,6 +80,12 @@ class RandomEffectsFit:
     distribution: Distribution
     response: Response
     plan: Plan
+    shape: ShapeEstimate | None = None
+
+    @property
+    def family(self) -> Distribution:
+        """What to fit to other data: the distribution, with its shape free where it was estimated here."""
+        return self.distribution if self.shape is None else self.shape.family
 
     @property
     def theta(self) -> Array:
@@ -153,6 +162,14 @@ def fit_random_effects(
         When covariates separate the responses.
     """
     _check_sigma(sigma, fix_sigma)
+    if distribution.free:
+
+        def fit_at(member: Distribution, beta: Array | None, scale_of_it: float | None) -> RandomEffectsFit:
+            first = start if beta is None else beta
+            held = sigma if fix_sigma or scale_of_it is None else scale_of_it
+            return fit_random_effects(data, response, member, quadrature, scale, first, held, fix_sigma, control)
+
+        return fit_with_shape(fit_at, distribution)
     if not fix_sigma:
         refuse_homogeneous_clusters(data, response)
     standard = standardise(data.X, data.intercept)
@@ -224,13 +241,13 @@ def _maximise(
 ) -> tuple[Maximum, Plan, IntegrationReport]:
     m = task.data.n_clusters
     if quadrature.kind != "auto":
-        nodes = 1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1)
-        plan = single_rule(nodes)
+        plan = single_rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
         maximum = _newton(task, theta, plan, fix_sigma)
         return maximum, plan, report(plan, float("nan"), quadrature, task.scale, m)
     # 1. near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these;
     # 4. if they are not accurate where that led, again.
-    plan, error = single_rule(_ROUGH_NODES), float("nan")
+    plan = (Part(rough_rule(task.distribution, _ROUGH_NODES)),)
+    error = float("nan")
     maximum = _newton(task, theta, plan, fix_sigma, _ROUGH_TOLERANCE)
     for _ in range(_REFINEMENTS):
         if maximum.optimization.status == "interrupted":
@@ -285,7 +302,7 @@ def _newton(
 
 
 def _reflect(theta: Array) -> Array:
-    """The likelihood of a symmetric scale family is even in sigma."""
+    """The likelihood is even in sigma."""
     return np.append(theta[:-1], abs(theta[-1]))
 
 

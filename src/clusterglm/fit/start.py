@@ -32,20 +32,21 @@ def start_sigma(S1: Array, S2: Array, cluster_weights: Array, distribution: Dist
     information = float(cluster_weights @ (S2 * S2))
     variance = float(cluster_weights @ (S1 * S1 + S2)) / information if information > 0.0 else 0.0
     sd = float(np.clip(np.sqrt(variance), _LEAST, _MOST)) if variance > 0.0 else _DEFAULT
-    return sd / _spread(distribution)
+    return sd / _spread(distribution, sd)
 
 
 def start_coefficients(
     gamma: Array, sigma: float, distribution: Distribution, response: Response, intercept: int | None
 ) -> Array:
     """Pooled coefficients, corrected for what integrating over the intercept does to them."""
-    variance = (sigma * _spread(distribution)) ** 2
+    variance = (sigma * _spread(distribution, sigma)) ** 2
     corrected: Array = gamma * np.sqrt(1.0 + _ATTENUATION.get(response.code, 0.0) * variance)
     if response.family == "poisson" and intercept is not None:
         corrected[intercept] -= 0.5 * variance
     return corrected
 
 
-def _spread(distribution: Distribution) -> float:
-    """Half the distance between the 16% and 84% points: the standard deviation of a Gaussian, finite for all."""
-    return float(distribution.quantile_of_normal(np.array([1.0]))[0])
+def _spread(distribution: Distribution, sigma: float) -> float:
+    """Half the distance between the 16% and 84% points over sigma: 1 for a Gaussian, finite for all."""
+    low, high = distribution.at(sigma).quantile_of_normal(np.array([-1.0, 1.0]))
+    return float(0.5 * (high - low))

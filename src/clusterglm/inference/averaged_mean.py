@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
-from clusterglm.inference.marginal_mean import marginal_link
+from clusterglm.inference.marginal_mean import marginal_link, normal_score
 from clusterglm.inference.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
@@ -135,10 +135,11 @@ def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Dis
 def _integrals(eta: Array, sigma: float, response: Response, distribution: Distribution) -> tuple[Array, Settled]:
     """Mean, first and second derivative, and those of the first two in sigma, shape (5, n); which rows settled."""
 
+    member = distribution.at(sigma)
+
     def integrand(rows: NDArray[np.int64], s: Array) -> Array:
-        t = distribution.quantile_of_normal(s)
-        mean, first, second = bounded_means(eta[rows, None] + sigma * t, response)
-        wide = np.broadcast_to(t, mean.shape)
+        mean, first, second = bounded_means(eta[rows, None] + sigma * member.quantile_of_normal(s), response)
+        wide = np.broadcast_to(distribution.by_sigma(s, sigma), mean.shape)
         return np.stack([mean, first, second, times(first, wide), times(second, wide)])
 
     def still(rows: NDArray[np.int64], one: Array, other: Array) -> Settled:
@@ -149,7 +150,7 @@ def _integrals(eta: Array, sigma: float, response: Response, distribution: Distr
         for half_width in (NARROW, WIDE):
             rows = np.flatnonzero(~resolved)
             if len(rows) > 0:
-                values[:, rows], settled = refined(integrand, rows, half_width, _FINEST, still)
+                values[:, rows], settled = refined(integrand, rows, half_width, _FINEST, still, distribution)
                 resolved[rows] = settled & ((values[1, rows] > _FLAT) | (half_width == WIDE))
         for row in np.flatnonzero(~resolved):
             one = np.array([row])
@@ -187,9 +188,9 @@ def panel_rule(eta: float, sigma: float, distribution: Distribution, panels: int
         For each unit of the linear predictor, and of the normal scale.
     """
     t = (np.linspace(-_STEEP, _STEEP, 2 * int(_STEEP) * panels + 1) - eta) / sigma
-    steep = -np.sign(t) * ndtri(distribution.cdf(-np.abs(t)))
+    steep = normal_score(distribution.at(sigma), t)
     even = np.linspace(-WIDE, WIDE, 4 * int(WIDE) * panels + 1)
-    edges = np.unique(np.concatenate([even, steep[np.abs(steep) < WIDE]]))
+    edges = np.unique(np.concatenate([even, steep[np.abs(steep) < WIDE], distribution.kinks]))
     x, w = np.polynomial.legendre.leggauss(_ORDER)
     half = 0.5 * np.diff(edges)[:, None]
     s = (0.5 * (edges[:-1] + edges[1:])[:, None] + half * x).ravel()

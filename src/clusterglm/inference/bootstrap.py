@@ -203,7 +203,7 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
 def random_effects_refit(fit: RandomEffectsFit, response: Response) -> Refit:
     """For models with random intercepts: the same distribution and quadrature."""
     integration = fit.integration
-    quadrature, scale, distribution = integration.requested, integration.scale, fit.distribution
+    quadrature, scale, distribution = integration.requested, integration.scale, fit.family
 
     def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
         again = fit_random_effects(new, response, distribution, quadrature, scale, None, None, False, _QUICK)

@@ -10,11 +10,11 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.fixed_effects import cluster_profile
+from clusterglm.fit.posterior import posterior_modes_of
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.inference.residuals import residuals
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -183,15 +183,13 @@ def at_modes(fit: RandomEffectsFit) -> Callable[[ModelData], Array]:
 
     Only so are data and simulations treated alike: the modes of the data have taken up part of its noise.
     """
-    p = len(fit.beta)
 
     def predictor(data: ModelData) -> Array:
         known: Array = data.X @ fit.beta + data.offset
         if fit.sigma == 0.0:
             return known
         problem = core_problem(data.X, data, fit.response)
-        likelihood = MarginalLikelihood(problem, data.n_clusters, p, fit.distribution, "density")
-        modes = fit.sigma * likelihood.modes(fit.theta)
+        modes = posterior_modes_of(problem, data.n_clusters, fit.distribution, fit.theta)
         return known + np.repeat(modes, np.diff(data.starts))
 
     return predictor

@@ -16,10 +16,10 @@ from scipy.special import gammaln, xlogy
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, OptionError
+from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
-from clusterglm.model.special import log_normal_density
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,9 +164,8 @@ def _nodes(sigma: float, distribution: Distribution) -> tuple[Array, Array]:
     """Intercepts and their probabilities, which sum to one."""
     if sigma == 0.0:
         return np.zeros(1), np.ones(1)
-    s = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _NODES)
-    weights = np.exp(log_normal_density(s))
-    return sigma * distribution.quantile_of_normal(s), weights / weights.sum()
+    s, weights = averaging_rule(distribution, _NODES, _HALF_WIDTH)
+    return sigma * distribution.at(sigma).quantile_of_normal(s), weights / weights.sum()
 
 
 def _binomial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,14 @@ from scipy.special import ndtri
 
 from clusterglm.inference.intervals import wald_interval
 from clusterglm.inference.ratios import Estimates, exponentiated
+from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.special import log_normal_density
 
 _REACH = 12.0  # the standard normal leaves 2e-33 below its negative
 _PANELS, _ORDER = 48, 16  # of the Gauss-Legendre rules
+_AVERAGING = 1025  # nodes for distributions without symmetry
 _AT_ZERO = "the maximum lies at sigma = 0: no standard error on the boundary"
 _FIXED = "sigma was held fixed and is taken as known"
 
@@ -71,12 +74,21 @@ def sigma_note(sigma: float, se: float, fixed: bool) -> tuple[str, float]:
     return (_AT_ZERO, float("nan")) if sigma == 0.0 else ("", se)
 
 
+def elasticity(of: Callable[[float], float], distribution: Distribution, sigma: float) -> float:
+    """d log of(sigma) / d log sigma of a quantity in proportion to a scale family's sigma: 1, or by differences."""
+    if distribution.scale_family:
+        return 1.0
+    step = 1e-4
+    return float(np.log(of(sigma * (1.0 + step)) / of(sigma * (1.0 - step))) / np.log((1.0 + step) / (1.0 - step)))
+
+
 def difference_quantile(distribution: Distribution, probability: float) -> float:
-    """Quantile of the difference of two draws of the standard member.
+    """Quantile of the difference of two draws of a standard member.
 
     Parameters
     ----------
     distribution : Distribution
+        A scale family, or a member `at` a sigma.
     probability : float
         In (1/2, 1).
 
@@ -102,14 +114,17 @@ def difference_quantile(distribution: Distribution, probability: float) -> float
 
 
 def difference_tail(distribution: Distribution, d: float) -> float:
-    """P(Z_1 - Z_2 > d) for two draws of the standard member, d not negative.
+    """P(Z_1 - Z_2 > d) for two draws of a standard member, d not negative.
 
     Notes
     -----
-    With A and B two draws, which are symmetric, and S = 1 - F: both exceed d / 2, or one does not and the other makes
-    up for it: S(d/2)^2 + 2 E[S(d - B); B <= d/2]. The second term never sees the steep middle of S, so that
-    Gauss-Legendre rules on the normal scale of B give it to about 1e-12.
+    Of symmetric draws, with A and B = -Z_2 and S = 1 - F: both exceed d / 2, or one does not and the other makes up for
+    it: S(d/2)^2 + 2 E[S(d - B); B <= d/2]. The second term never sees the steep middle of S, so that Gauss-Legendre
+    rules on the normal scale of B give it to about 1e-12. Otherwise E S(d + Z_2), by rules that suit the distribution.
     """
+    if not distribution.symmetric or distribution.kinks:
+        s, weights = averaging_rule(distribution, _AVERAGING, _REACH)
+        return float(weights @ distribution.sf(distribution.quantile_of_normal(s) + d))
     half = float(distribution.cdf(np.array([-0.5 * d]))[0])
     top = float(-ndtri(half))
     x, w = np.polynomial.legendre.leggauss(_ORDER)
@@ -144,14 +159,19 @@ def median_ratio(
     transformed, so that it stays above 1.
     """
     note, se = sigma_note(sigma, se, fixed)
-    log_ratio = sigma * difference_quantile(distribution, 0.75)
+
+    def log_median(at: float) -> float:
+        return at * difference_quantile(distribution.at(at), 0.75)
+
+    log_ratio = log_median(sigma) if sigma > 0.0 else 0.0
     with np.errstate(over="ignore"):
         estimate = float(np.exp(log_ratio))
         if sigma == 0.0:
             return ScalarEstimate(name, 1.0, se, se if not fixed else 1.0, se if not fixed else 1.0, level, note)
-        low, high = wald_interval(np.log([log_ratio]), np.array([se / sigma]), level)
+        relative = se / sigma * elasticity(log_median, distribution, sigma)
+        low, high = wald_interval(np.log([log_ratio]), np.array([relative]), level)
         ends = float(np.exp(np.exp(low[0]))), float(np.exp(np.exp(high[0])))
-        return ScalarEstimate(name, estimate, estimate * log_ratio * se / sigma, *ends, level, note)
+        return ScalarEstimate(name, estimate, estimate * log_ratio * relative, *ends, level, note)
 
 
 @dataclass(frozen=True)
@@ -212,15 +232,20 @@ def interval_ratio(
     p = len(beta)
     sigma_se = float(np.sqrt(covariance[p, p]))
     note, _ = sigma_note(sigma, sigma_se, fixed)
-    q = difference_quantile(distribution, 0.5 * (1.0 + coverage))
+
+    def reach(at: float) -> float:
+        return at * difference_quantile(distribution.at(at), 0.5 * (1.0 + coverage))
+
+    half = reach(sigma) if sigma > 0.0 else 0.0
+    slope = half / sigma * elasticity(reach, distribution, sigma) if sigma > 0.0 else reach(1.0)
     middle = float(contrast @ beta)
-    gradient = np.array([[*contrast, -q], [*contrast, q]])
+    gradient = np.array([[*contrast, -slope], [*contrast, slope]])
     V = covariance.copy()
     if np.isnan(V[p, p]):
         V[p, :] = V[:, p] = 0.0
     se = np.sqrt(np.einsum("ij,jk,ik->i", gradient, V, gradient))
     if sigma == 0.0 and not fixed:
         se = np.full(2, np.nan)
-    ends = exponentiated(np.array([middle - sigma * q, middle + sigma * q]), se, level)
-    opposed = difference_tail(distribution, abs(middle) / sigma) if sigma > 0.0 else 0.0
+    ends = exponentiated(np.array([middle - half, middle + half]), se, level)
+    opposed = difference_tail(distribution.at(sigma), abs(middle) / sigma) if sigma > 0.0 else 0.0
     return IntervalRatio(ends, gradient, opposed, note)

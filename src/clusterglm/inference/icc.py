@@ -8,9 +8,9 @@ import numpy as np
 from scipy.special import expit, logit
 
 from clusterglm.inference.averaged_mean import averaged_jet, bounded_means, panel_rule
-from clusterglm.inference.heterogeneity import ScalarEstimate, sigma_note
+from clusterglm.inference.heterogeneity import ScalarEstimate, elasticity, sigma_note
 from clusterglm.inference.intervals import wald_interval
-from clusterglm.inference.marginal_mean import marginal_link
+from clusterglm.inference.residuals import log_moment
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -82,17 +82,19 @@ def latent_correlation(
 
     Notes
     -----
-    With rho = sd^2 / (sd^2 + v), logit rho = 2 log sd - log v, so that its standard error is 2 se / sigma.
+    With rho = sd^2 / (sd^2 + v), logit rho = 2 log sd - log v, so that its standard error is 2 se / sigma where sd is
+    in proportion to sigma.
     """
     name = "intraclass correlation (latent scale)"
-    found = intraclass_correlation(response, sigma * distribution.sd if sigma > 0.0 else 0.0)
+    found = intraclass_correlation(response, distribution.sd_at(sigma))
     nan = float("nan")
     if found.value is None or np.isnan(found.value):
         return ScalarEstimate(name, nan, nan, nan, nan, level, found.reason)
     note, se = sigma_note(sigma, se, fixed)
     if sigma == 0.0:
         return ScalarEstimate(name, 0.0, se, se, se, level, note)
-    return _on_logit_scale(name, found.value, found.value * (1.0 - found.value) * 2.0 * se / sigma, level, note)
+    relative = se / sigma * elasticity(distribution.sd_at, distribution, sigma)
+    return _on_logit_scale(name, found.value, found.value * (1.0 - found.value) * 2.0 * relative, level, note)
 
 
 @dataclass(frozen=True)
@@ -193,19 +195,18 @@ def correlation_with_interval(
 
 
 def _of_counts(eta: float, sigma: float, response: Response, distribution: Distribution) -> ResponseCorrelation:
-    """With K the log of the moment generating function: r = D M / (D M + 1), D = exp(K(2 sigma) - 2 K(sigma)) - 1."""
-    zero = np.zeros(1)
-    once, twice = (marginal_link(zero, scale, response, distribution) for scale in (sigma, 2.0 * sigma))
-    if not (once.exists and twice.exists):
+    """With K_j = log E exp(j b): r = D M / (D M + 1), D = exp(K_2 - 2 K_1) - 1."""
+    (once, once_slope), (twice, twice_slope) = (log_moment(distribution, order, sigma) for order in (1, 2))
+    if not (np.isfinite(once) and np.isfinite(twice)):
         nan = float("nan")
         return ResponseCorrelation(nan, nan, nan, "the counts have no finite variance over the intercepts")
-    excess = float(np.expm1(twice.link[0] - 2.0 * once.link[0]))
-    excess_slope = (excess + 1.0) * 2.0 * float(twice.by_sigma[0] - once.by_sigma[0])
+    excess = float(np.expm1(twice - 2.0 * once))
+    excess_slope = (excess + 1.0) * (twice_slope - 2.0 * once_slope)
     with np.errstate(over="ignore"):
-        mean = float(np.exp(eta + once.link[0]))
+        mean = float(np.exp(eta + once))
     odds = excess * mean
     inside = 1.0 / (1.0 + odds)
-    slope = mean * (excess_slope + excess * float(once.by_sigma[0]))
+    slope = mean * (excess_slope + excess * once_slope)
     return ResponseCorrelation(odds * inside, odds * inside**2, slope * inside**2)
 
 
@@ -222,14 +223,13 @@ def _variance_of_means(
     """Variance of the mean over intercepts and its derivatives in eta and sigma, shape (3,)."""
     s, weights = panel_rule(eta, sigma, distribution, panels)
     with np.errstate(all="ignore"):  # far out anything may overflow, and has no weight there
-        t = distribution.quantile_of_normal(s)
-        m, slope, _ = bounded_means(eta + sigma * t, response)
+        m, slope, _ = bounded_means(eta + sigma * distribution.at(sigma).quantile_of_normal(s), response)
         away = m - mean  # about the mean, so that nothing cancels at a small sigma
         return np.array(
             [
                 weights @ np.square(away),
                 2.0 * (weights @ (away * (slope - first))),
-                2.0 * (weights @ (away * (times(slope, t) - by_sigma))),
+                2.0 * (weights @ (away * (times(slope, distribution.by_sigma(s, sigma)) - by_sigma))),
             ]
         )
 

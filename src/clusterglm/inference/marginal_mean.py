@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from clusterglm.inference.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
-from clusterglm.inference.residuals import exponential_moment
+from clusterglm.inference.residuals import log_moment
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -63,14 +63,14 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
     Closed forms: counts (exp(eta) times the moment generating function at sigma) and probit with Gaussian intercepts.
     Otherwise the trapezoid rule on the normal scale, halved until nothing changes. Where the mean is steep as a
     function of the intercept (heavy tails far from zero) the parts change places: with F the mean, as a function of the
-    linear predictor the distribution function of a latent variable L, E F(eta + sigma Z) = E G((eta - L) / sigma) for a
-    symmetric Z with distribution function G. Many rows are read from a table.
+    linear predictor the distribution function of a latent variable L, E F(eta + sigma Z) = E P(Z > (L - eta) / sigma).
+    Many rows are read from a table.
     """
     n = len(eta)
     if sigma == 0.0:
         return MarginalLink(eta, np.ones(n), np.zeros(n), True, np.ones(n, dtype=bool))
     if response.link == "log":
-        shift, slope = _log_moment(distribution, sigma)
+        shift, slope = log_moment(distribution, 1, sigma)
         exists = bool(np.isfinite(shift))
         by_eta = np.full(n, 1.0 if exists else np.nan)
         return MarginalLink(eta + shift, by_eta, np.full(n, slope), exists, np.ones(n, dtype=bool))
@@ -83,41 +83,26 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
     return MarginalLink(link, by_eta, by_sigma, True, resolved)
 
 
-def _log_moment(distribution: Distribution, sigma: float) -> tuple[float, float]:
-    """log E exp(sigma Z) and its derivative; inf and nan where the expectation does not exist."""
-    if distribution.code == "gaussian":
-        return 0.5 * sigma * sigma, sigma
-    if distribution.moment_order < np.inf or (distribution.code == "logistic" and sigma >= 1.0):
-        return float("inf"), float("nan")
-    if distribution.code == "logistic":
-        angle = np.pi * sigma
-        # near 0 the difference of two large numbers: its series there
-        slope = 1.0 / sigma - np.pi / np.tan(angle) if angle > 1e-3 else np.pi * angle * (1.0 / 3.0 + angle**2 / 45.0)
-        return float(np.log(angle / np.sin(angle))), float(slope)
-    step = 1e-4 * sigma
-    low, middle, high = (
-        float(np.log(exponential_moment(distribution, t))) for t in (sigma - step, sigma, sigma + step)
-    )
-    return middle, (high - low) / (2.0 * step)
-
-
 def _integrals(eta: Array, sigma: float, response: Response, distribution: Distribution) -> tuple[Array, Settled]:
     """Link of the mean and its derivatives in eta and sigma, shape (3, n); and which rows settled."""
     # the probability of the rarer outcome, which loses nothing where the other rounds to one
     success = (eta <= response.link_function(np.array([0.5]))[0]).astype(np.float64)
     sign = 2.0 * success - 1.0
 
+    member = distribution.at(sigma)
+
     def over_intercepts(rows: NDArray[np.int64], s: Array) -> Array:
-        t = distribution.quantile_of_normal(s)
+        t, r = member.quantile_of_normal(s), distribution.by_sigma(s, sigma)
         at = np.clip(eta[rows, None] + sigma * t, -_FAR, _FAR)
         p = np.exp(response.value(at, success[rows, None], 1.0 - success[rows, None]))
         slope = sign[rows, None] * response.mean_derivative(at)
-        return np.stack([p, slope, times(slope, np.broadcast_to(t, slope.shape))])
+        return np.stack([p, slope, times(slope, np.broadcast_to(r, slope.shape))])
 
     def over_latent(rows: NDArray[np.int64], s: Array) -> Array:
-        z = sign[rows, None] * (eta[rows, None] - _latent(s, response)) / sigma
-        density = sign[rows, None] * np.exp(distribution.log_density(z)[0]) / sigma
-        return np.stack([distribution.cdf(z), density, -density * sign[rows, None] * z])
+        z = (_latent(s, response) - eta[rows, None]) / sigma
+        density = sign[rows, None] * np.exp(member.log_density(z)[0]) / sigma
+        r = z if distribution.scale_family else distribution.by_sigma(normal_score(member, z), sigma)
+        return np.stack([np.where(success[rows, None] == 1.0, member.sf(z), member.cdf(z)), density, density * r])
 
     values, resolved = np.full((3, len(eta)), np.nan), np.zeros(len(eta), dtype=bool)
     with np.errstate(all="ignore"):  # far out anything may overflow, and has no weight there
@@ -130,7 +115,8 @@ def _integrals(eta: Array, sigma: float, response: Response, distribution: Distr
             rows = np.flatnonzero(~resolved)
             if len(rows) == 0:
                 break
-            found, settled = refined(integrand, rows, half_width, most, _moved)
+            own = distribution if integrand is over_intercepts else None
+            found, settled = refined(integrand, rows, half_width, most, _moved, own)
             settled &= (found[0] > _RARE) | (half_width == WIDE)
             keep = settled | np.isnan(values[0, rows])
             values[:, rows[keep]], resolved[rows[settled]] = found[:, keep], True
@@ -142,6 +128,13 @@ def _integrals(eta: Array, sigma: float, response: Response, distribution: Distr
         slope = sign * response.mean_derivative(link)
         answer = np.stack([link, by_eta / slope, by_sigma / slope])
     return answer, resolved & np.isfinite(answer).all(axis=0)
+
+
+def normal_score(distribution: Distribution, t: Array) -> Array:
+    """Phi^-1(F(t)), from whichever tail is small."""
+    low, high = distribution.cdf(t), distribution.sf(t)
+    score: Array = np.where(low < high, ndtri(low), -ndtri(high))
+    return score
 
 
 def _moved(rows: NDArray[np.int64], one: Array, other: Array) -> Settled:

@@ -8,11 +8,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.special import log_normal_density
 
 NARROW, WIDE = 9.0, 37.0  # half-widths: the standard normal leaves 2e-19 outside the first, float64 nothing the other
-_STEP = 0.25  # of the coarsest rule
+_STEP = 0.25  # of the coarsest trapezoid rule
+_FIRST = 1 << 6  # nodes of the coarsest other rule
 _BLOCK = 1 << 16  # elements at a time
 _GRID = 1.0 / 128.0  # step in eta of the table that serves many rows
 _STENCIL = np.arange(-2, 4)
@@ -28,8 +31,9 @@ def refined(
     half_width: float,
     finest: int,
     moved: Callable[[NDArray[np.int64], Array, Array], Settled],
+    distribution: Distribution | None = None,
 ) -> tuple[Array, Settled]:
-    """Trapezoid rules on [-half_width, half_width], of twice the nodes each, until nothing changes.
+    """Rules on [-half_width, half_width], of twice the nodes each, until nothing changes.
 
     Parameters
     ----------
@@ -41,12 +45,16 @@ def refined(
         Nodes of the last rule.
     moved : function
         Of rows and two rules' integrals, shape (k, rows) each: which still differ.
+    distribution : Distribution, optional
+        Whose rules are to be used where its kinks or its own scale ask for others than the trapezoid.
 
     Returns
     -------
     integrals : ndarray, shape (k, r)
     settled : ndarray of bool, shape (r,)
     """
+    if distribution is not None and (distribution.kinks or distribution.own_scale):
+        return _by_rules_of(distribution, integrand, rows, half_width, finest, moved)
     step = _STEP
     s = np.arange(-half_width, half_width + 0.5 * step, step)
     values = _sums(integrand, rows, s, step)
@@ -62,8 +70,32 @@ def refined(
     return values, settled
 
 
+def _by_rules_of(
+    distribution: Distribution,
+    integrand: Integrand,
+    rows: NDArray[np.int64],
+    half_width: float,
+    finest: int,
+    moved: Callable[[NDArray[np.int64], Array, Array], Settled],
+) -> tuple[Array, Settled]:
+    nodes, open_ = _FIRST, np.arange(len(rows))
+    values = _weighted(integrand, rows, *averaging_rule(distribution, nodes, half_width))
+    while len(open_) > 0 and nodes < finest:
+        nodes *= 2
+        finer = _weighted(integrand, rows[open_], *averaging_rule(distribution, nodes, half_width))
+        still = moved(rows[open_], values[:, open_], finer)
+        values[:, open_] = finer
+        open_ = open_[still]
+    settled = np.ones(len(rows), dtype=bool)
+    settled[open_] = False
+    return values, settled
+
+
 def _sums(integrand: Integrand, rows: NDArray[np.int64], s: Array, step: float) -> Array:
-    weights = step * np.exp(log_normal_density(s))
+    return _weighted(integrand, rows, s, step * np.exp(log_normal_density(s)))
+
+
+def _weighted(integrand: Integrand, rows: NDArray[np.int64], s: Array, weights: Array) -> Array:
     size = max(1, _BLOCK // len(s))
     return np.concatenate([integrand(rows[k : k + size], s) @ weights for k in range(0, len(rows), size)], axis=1)
 

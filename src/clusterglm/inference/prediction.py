@@ -24,6 +24,7 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
 _BLOCK = 1 << 16  # rows at a time
+_AT_CORNER = 1e-7  # a mode so close, over sigma, to a corner of the density is there
 _EACH = 1e-8  # error of the log-integral of a cluster whose posterior moments are wanted
 
 
@@ -180,13 +181,21 @@ def _mode_derivatives(
     sigma, first = float(theta[-1]), data.starts[:-1]
     eta = data.X @ theta[:-1] + data.offset + np.repeat(modes, np.diff(data.starts))
     curvature = response.derivatives(eta, data.a, data.b)[2]
-    _, f1, f2, _, _ = distribution.log_density(modes / sigma)
+    _, f1, f2, _, _ = distribution.at(sigma).log_density(modes / sigma)
     h_uu = f2 / sigma**2 + np.add.reduceat(curvature, first)
     derivatives = np.empty((len(modes), len(theta)))
     for j in range(data.X.shape[1]):  # column by column: no second matrix of n rows
         derivatives[:, j] = np.add.reduceat(curvature * data.X[:, j], first)
     derivatives[:, -1] = -(f1 + f2 * modes / sigma) / sigma**2
-    return np.asarray(derivatives / -h_uu[:, None])
+    if not distribution.scale_family:  # the slope of the log-density of the intercept, by differences in sigma
+        step = 1e-4 * sigma
+        high, low = (distribution.at(c).log_density(modes / c)[1] / c for c in (sigma + step, sigma - step))
+        derivatives[:, -1] = (high - low) / (2.0 * step)
+    derivatives /= -h_uu[:, None]
+    if distribution.kinks and not distribution.density_scale:  # a mode at a corner of the density stays there
+        corners = distribution.at(sigma).quantile_of_normal(np.array(distribution.kinks))
+        derivatives[np.abs(modes[:, None] / sigma - corners).min(axis=1) < _AT_CORNER] = 0.0
+    return derivatives
 
 
 def fixed_intercepts(profile: ClusterProfile, cluster_weights: Array) -> PredictedIntercepts:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, kolmogorov, ndtri
 
+from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -229,10 +230,13 @@ def over_intercepts(
 
     Notes
     -----
-    The trapezoid rule on the normal scale, its nodes doubled (and all old ones used again) until nothing changes.
+    The trapezoid rule on the normal scale, its nodes doubled (and all old ones used again) until nothing changes; where
+    the distribution asks for other rules, these, from the start each time.
     """
     if sigma == 0.0:
         return _in_blocks(function, np.arange(n), np.zeros((1, 1)), np.ones(1)), 0
+    if distribution.kinks or distribution.own_scale:
+        return _by_other_rules(function, n, distribution, sigma)
     s = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _FIRST)
     open_, step = np.arange(n), float(s[1] - s[0])
     averages = _in_blocks(function, open_, *_nodes(s, step, distribution, sigma))
@@ -246,8 +250,26 @@ def over_intercepts(
     return averages, len(open_)
 
 
+def _by_other_rules(
+    function: Callable[[NDArray[np.int64], Array], Array], n: int, distribution: Distribution, sigma: float
+) -> tuple[Array, int]:
+    open_, nodes = np.arange(n), _FIRST
+    averages = np.empty((0, n))
+    while len(open_) > 0 and nodes <= _LAST:
+        s, weights = averaging_rule(distribution, nodes, _HALF_WIDTH)
+        more = _in_blocks(function, open_, sigma * distribution.at(sigma).quantile_of_normal(s)[None, :], weights)
+        if averages.size == 0:
+            averages = more
+        else:
+            change = np.abs(more - averages[:, open_]).max(axis=0)
+            averages[:, open_] = more
+            open_ = open_[~(change <= _TOLERANCE)]
+        nodes = 2 * nodes - 1
+    return averages, len(open_)
+
+
 def _nodes(s: Array, step: float, distribution: Distribution, sigma: float) -> tuple[Array, Array]:
-    return sigma * distribution.quantile_of_normal(s)[None, :], step * np.exp(log_normal_density(s))
+    return sigma * distribution.at(sigma).quantile_of_normal(s)[None, :], step * np.exp(log_normal_density(s))
 
 
 def _in_blocks(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.quantile_residuals import over_intercepts
+from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -16,7 +17,7 @@ from clusterglm.model.response.base import Response
 KINDS = ("response", "pearson", "deviance")
 
 _REACH = 37.0  # of the standard normal in float64
-_NODES = 2 * 3700 + 1
+_NODES = 2 * 3700 + 1  # for moments of the exponential
 _SETTLED = 25.0  # an integrand whose log falls so far by the ends has its mass inside
 
 
@@ -136,7 +137,7 @@ def marginal_moments(response: Response, eta: Array, distribution: Distribution,
         Scale of the intercept.
     """
     if response.link == "log":  # the intercept is a factor of the mean
-        first, second = exponential_moment(distribution, sigma), exponential_moment(distribution, 2.0 * sigma)
+        first, second = (float(np.exp(log_moment(distribution, order, sigma)[0])) for order in (1, 2))
         mean, square = response.mean(eta) * first, response.mean(2.0 * eta)
         spread = second - first**2 if np.isfinite(second) else second
         return MarginalMoments(mean, square * spread, mean)
@@ -149,19 +150,32 @@ def marginal_moments(response: Response, eta: Array, distribution: Distribution,
     return MarginalMoments(mean, np.maximum(square - mean**2, 0.0), within, unresolved)
 
 
-def exponential_moment(distribution: Distribution, t: float) -> float:
-    """E exp(t Z) of the standard member Z; inf where it does not exist, nan where it lies too far out to compute.
+def log_moment(distribution: Distribution, order: int, sigma: float) -> tuple[float, float]:
+    """log E exp(order b) of the intercept b and its derivative in sigma.
 
-    Trapezoid rule on the normal scale, in logarithms, as far as float64 knows the normal distribution.
+    inf and nan where it does not exist, nan where it lies too far out to compute. In closed form where the distribution
+    has one, otherwise by the trapezoid rule on the normal scale, in logarithms, as far as float64 knows the normal
+    distribution.
     """
-    if t == 0.0:
-        return 1.0
-    s = np.linspace(-_REACH, _REACH, _NODES)
-    with np.errstate(over="ignore"):
-        height = np.abs(t) * distribution.quantile_of_normal(s) - 0.5 * s * s
+    if sigma == 0.0:
+        return 0.0, float("nan")
+    known = distribution.log_moment(order, sigma)
+    if known is not None:
+        return known
+    if distribution.moment_order < np.inf:
+        return float("inf"), float("nan")
+    step = 1e-4 * sigma
+    low, middle, high = (_log_moment(distribution, order, each) for each in (sigma - step, sigma, sigma + step))
+    return middle, (high - low) / (2.0 * step) if np.isfinite(middle) else float("nan")
+
+
+def _log_moment(distribution: Distribution, order: int, sigma: float) -> float:
+    s, weights = averaging_rule(distribution, _NODES, _REACH)
+    with np.errstate(over="ignore", divide="ignore"):
+        height = order * sigma * distribution.at(sigma).quantile_of_normal(s) + np.log(weights)
     top = float(height.max())
     if np.isfinite(top) and height[-1] < top - _SETTLED:
-        return float(np.exp(top) * np.exp(height - top).sum() * (s[1] - s[0]) / np.sqrt(2.0 * np.pi))
+        return float(top + np.log(np.exp(height - top).sum()))
     return float("inf") if not np.isfinite(top) or height[-1] >= height[-2] else float("nan")
 
 

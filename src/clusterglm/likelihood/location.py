@@ -2,58 +2,118 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+from numpy.polynomial.chebyshev import chebder, chebval
 
 from clusterglm import _core
+from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.distribution.by_scale import ShapedByScale
 from clusterglm.model.distribution.student_t import StudentT
+from clusterglm.model.distribution.table import REACH, Table, build, transform
+from clusterglm.model.distribution.tabulated import normal_table
 
-_PIECE = 0.25  # width in s of one polynomial of the quantile table
-_TERMS = 14  # asinh T is analytic about the real line: 14 terms reach rounding on such a piece
-_LARGEST = 1e100  # T beyond this is never needed, and its square must not overflow
+_CLOSED: dict[str, Callable[[bool], _core.LocationMap]] = {"logistic": _core.logistic, "cauchy": _core.cauchy}
+_RATIO = 2.0**0.5  # of the ends of a piece in sigma
+_IN_SIGMA = 14  # Chebyshev points of a piece in sigma ...
+_NEAR_ZERO, _FROM = 6, 0.25  # ... and of the first; they keep away from zero, where m / sigma has few digits
 
 
-def location_map(distribution: Distribution, scale: str) -> _core.LocationMap:
-    """Describe `distribution` on `scale` ("normal" or "density") to the core.
+def location_map(distribution: Distribution, scale: str, sigma: float = 1.0) -> _core.LocationMap:
+    """Describe `distribution` to the core.
+
+    Parameters
+    ----------
+    distribution : Distribution
+    scale : {"normal", "density", "own"}
+        "own" is the variable of the normal scale with the intercept's own density, whose mode is the intercept's.
+    sigma : float
+        At which the map is to serve, not negative; of no account for scale families.
 
     Raises
     ------
-    NotImplementedError
-        When the core has no file for the distribution.
+    OptionError
+        When `scale` is "density" and the distribution does not offer it; when a table cannot be made.
     """
-    normal = scale == "normal"
+    if scale == "density" and not distribution.density_scale:
+        raise OptionError(
+            f'scale="density" with distribution {distribution.name}',
+            "a scale family whose density has a continuous slope, such as the Gaussian or StudentT(4)",
+            'scale="normal", the default',
+        )
+    if scale == "own":
+        return _core.own_density(location_map(distribution, "normal", sigma))
     if isinstance(distribution, StudentT):
-        width, coefficients = quantile_table(distribution)
-        return _core.student_t(distribution.df, width, coefficients, normal)
+        table = _half_table(distribution)
+        return _core.student_t(distribution.parameters[0], table.edges, table.coefficients, scale == "normal")
     if distribution.code == "gaussian":
         return _core.gaussian()  # both scales are one
-    builders = {"logistic": _core.logistic, "cauchy": _core.cauchy}
-    if distribution.code not in builders:
-        raise NotImplementedError(f"the core has no distribution {distribution.code!r}")
-    return builders[distribution.code](normal)
+    if distribution.code in _CLOSED:
+        return _CLOSED[distribution.code](scale == "normal")
+    if isinstance(distribution, ShapedByScale):
+        return _at_sigma(distribution, sigma)
+    table, compressed = normal_table(distribution)
+    return _core.scale_table(table.edges, table.jets(4).coefficients, compressed)
+
+
+@lru_cache(maxsize=32)
+def _half_table(distribution: Distribution) -> Table:
+    """asinh T(s) for s >= 0."""
+    table, _ = normal_table(distribution)
+
+    def function(s: Array) -> Array:
+        return np.arcsinh(distribution.quantile_of_normal(s))[None, :]
+
+    return build(function, distribution.name, 0.0, float(table.edges[-1]))
 
 
 @lru_cache(maxsize=16)
-def quantile_table(distribution: Distribution) -> tuple[float, Array]:
-    """Chebyshev coefficients of asinh T(s), T = F^-1 o Phi, on pieces of s >= 0.
+def sigma_piece(distribution: ShapedByScale, piece: int) -> Table:
+    """m(s, sigma) / sigma at Chebyshev points of a piece in sigma, as Chebyshev coefficients in both.
+
+    Parameters
+    ----------
+    distribution : ShapedByScale
+    piece : int
+        0 for [0, least], k for [2^((k - 1)/2), 2^(k/2)] least, where `least` is the distribution's.
 
     Returns
     -------
-    width : float
-        Length of a piece.
-    coefficients : ndarray, shape (pieces, 14)
-        Row i belongs to [i, i + 1] * width.
+    Table
+        Function i holds the coefficients of the i-th Chebyshev polynomial in sigma.
     """
-    x = np.cos(np.pi * (np.arange(_TERMS) + 0.5) / _TERMS)
-    edges = np.arange(0.0, 37.0, _PIECE)
-    with np.errstate(over="ignore"):
-        pieces = max(1, int(np.searchsorted(distribution.quantile_of_normal(edges), _LARGEST)) - 1)
-    s = _PIECE * (np.arange(pieces)[:, None] + 0.5 * (x + 1.0))
-    values = np.arcsinh(distribution.quantile_of_normal(s))
-    basis = np.polynomial.chebyshev.chebvander(x, _TERMS - 1)
-    coefficients = 2.0 / _TERMS * (values @ basis)
-    coefficients[:, 0] *= 0.5
-    return _PIECE, np.ascontiguousarray(coefficients)
+    low, high = _ends(distribution, piece)
+    count = _IN_SIGMA if piece > 0 else _NEAR_ZERO
+    x = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+    sigmas = 0.5 * (low + high) + 0.5 * (high - low) * x
+
+    def function(s: Array) -> Array:
+        return np.stack([distribution.location(s, float(sigma)) / sigma for sigma in sigmas])
+
+    table = build(function, distribution.name, -REACH, REACH, distribution.kinks)
+    return Table(table.edges, np.tensordot(transform(count), table.coefficients, axes=1))
+
+
+def _ends(distribution: ShapedByScale, piece: int) -> tuple[float, float]:
+    """Between the first and the last Chebyshev point, nearly; the first piece is extrapolated to zero."""
+    high = float(distribution.least * _RATIO**piece)
+    return high * (1.0 / _RATIO if piece > 0 else _FROM), high
+
+
+def _at_sigma(distribution: ShapedByScale, sigma: float) -> _core.LocationMap:
+    """m = sigma y, r = y + sigma y', v = 2 y' + sigma y'' with y and its derivatives in sigma from the table."""
+    least = distribution.least
+    piece = 0 if sigma <= least else int(np.ceil(np.log(sigma / least) / np.log(_RATIO)))
+    table = sigma_piece(distribution, piece)
+    low, high = _ends(distribution, piece)
+    x, slope = (2.0 * sigma - low - high) / (high - low), 2.0 / (high - low)
+    unit = np.eye(len(table.coefficients))
+    weights = np.stack([slope**k * chebval(x, chebder(unit, k)) for k in range(3)])
+    y, y1, y2 = np.tensordot(weights, table.coefficients, axes=1)
+    m, r, v = sigma * y, y + sigma * y1, 2.0 * y1 + sigma * y2
+    fields = [Table(table.edges, part[None]).jets(order).coefficients for part, order in ((m, 4), (r, 3), (v, 2))]
+    return _core.map_table(table.edges, np.ascontiguousarray(np.concatenate(fields)))

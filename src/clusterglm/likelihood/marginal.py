@@ -30,8 +30,8 @@ class MarginalLikelihood:
         Columns of X, p.
     distribution : Distribution
         Of the random intercept.
-    scale : {"normal", "density"}
-        Scale on which adaptive rules integrate; trapezoid rules always use the normal scale.
+    scale : {"normal", "density", "own"}
+        Scale on which adaptive rules integrate ("own": see `location_map`); fixed rules always use the normal scale.
     threads : int
         Threads of the core; results are the same bits for any number.
     """
@@ -49,8 +49,11 @@ class MarginalLikelihood:
         self.n_parameters = n_coefficients + 1
         self.threads = threads
         self._problem = problem
-        self._adaptive_map = location_map(distribution, scale)
-        self._fixed_map = location_map(distribution, "normal")
+        self.distribution, self._scale = distribution, scale
+        # A symmetric scale family's likelihood is even in sigma by itself; others are made so.
+        self._folded = not (distribution.symmetric and distribution.scale_family)
+        self._sigma = 1.0
+        self._maps = self._located(self._sigma)
         self._modes = np.zeros(n_clusters)
 
     def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
@@ -112,9 +115,15 @@ class MarginalLikelihood:
         posterior: Array | None = None,
     ) -> Evaluation:
         score, hessian = np.zeros(self.n_parameters), np.zeros((self.n_parameters, self.n_parameters))
+        mirrored = self._folded and theta[-1] < 0.0
+        if mirrored:
+            theta = np.append(theta[:-1], -theta[-1])
+        if not self.distribution.scale_family and theta[-1] != self._sigma:
+            self._sigma = float(theta[-1])
+            self._maps = self._located(self._sigma)
         value = _core.marginal(
             self._problem,
-            self._adaptive_map if rule.adaptive else self._fixed_map,
+            self._maps[0 if rule.adaptive else 1],
             rule.core,
             np.ascontiguousarray(theta),
             order,
@@ -127,4 +136,15 @@ class MarginalLikelihood:
             posterior,
             self.threads,
         )
+        if mirrored:
+            score[-1] *= -1.0
+            hessian[-1, :-1] *= -1.0
+            hessian[:-1, -1] *= -1.0
+            if scores is not None:
+                scores[slice(None) if clusters is None else clusters, -1] *= -1.0
         return Evaluation(value, score, hessian)
+
+    def _located(self, sigma: float) -> tuple[_core.LocationMap, _core.LocationMap]:
+        """The map that adaptive rules use, and that of fixed rules."""
+        fixed = location_map(self.distribution, "normal", sigma)
+        return (fixed if self._scale == "normal" else location_map(self.distribution, self._scale, sigma)), fixed

@@ -1,8 +1,8 @@
 """The likelihoods once more, in plain NumPy, one cluster at a time: the yardstick of the tests.
 
-Notation of the numerics page: cluster rows x_j, lambda_j = x_j'beta + offset_j + m(s), m(s) = sigma T(s),
-g(s) = a(s) + sum_j kernel(lambda_j); G, H, I, K the first to fourth derivatives of the kernel, S1 to S4 their sums;
-theta = (beta, sigma), W = [X, T(s)]. Nothing here is meant to be fast.
+Notation of the numerics page: cluster rows x_j, lambda_j = x_j'beta + offset_j + m(s, sigma), r = dm/dsigma and
+v = d2m/dsigma2, g(s) = a(s) + sum_j kernel(lambda_j); G, H, I, K the first to fourth derivatives of the kernel, S1 to
+S4 their sums; theta = (beta, sigma), W = [X, r(s)]. Nothing here is meant to be fast.
 
 All functions take rows in cluster order, with `starts` (m + 1,) the first row of each cluster and the end, `X` (n, p),
 `a`, `b`, `offset` (n,), `cluster_weights` (m,). Values are of the kernel: constants free of theta are left out.
@@ -154,7 +154,7 @@ def dense_intercepts(
     """Posterior mean and standard deviation of each cluster's intercept sigma T(s), shapes (m,), by the dense rule."""
     moments = []
     for s, g, _ in _dense(starts, X, a, b, offset, theta, response, distribution, points, half_width):
-        m = times(np.asarray(theta[-1]), distribution.quantile_of_normal(s))
+        m = _intercepts(distribution, float(theta[-1]), s)
         weight = np.exp(g - logsumexp(g))
         mean = weight @ m
         moments.append((mean, np.sqrt(weight @ (m - mean) ** 2)))
@@ -182,8 +182,8 @@ def _dense(
     """Points, log-integrand and step of the trapezoid rule for each cluster."""
     eta = X @ theta[:-1] + offset
     everywhere = np.linspace(-half_width, half_width, points)
-    sigma = np.asarray(theta[-1])
-    intercepts = times(sigma, distribution.quantile_of_normal(everywhere))
+    sigma = float(theta[-1])
+    intercepts = _intercepts(distribution, sigma, everywhere)
     for _, rows in _blocks(starts):
         s, m = everywhere, intercepts
         while True:
@@ -197,12 +197,25 @@ def _dense(
             if last - first > min(200, points // 2):
                 break
             s = np.linspace(s[first], s[last], points)
-            m = times(sigma, distribution.quantile_of_normal(s))
+            m = _intercepts(distribution, sigma, s)
         yield s, g, float(s[1] - s[0])
 
 
+def _intercepts(distribution: Distribution, sigma: float, s: Array) -> Array:
+    return times(np.asarray(sigma), distribution.at(sigma if sigma != 0.0 else 1.0).quantile_of_normal(s))
+
+
+def _in_sigma(distribution: Distribution, sigma: float, s: Array) -> tuple[Array, Array]:
+    """First and second derivatives in sigma of m and its four derivatives in s, by differences of eighth order."""
+    h = 0.02 * sigma
+    at = {k: (sigma + k * h) * np.array(distribution.at(sigma + k * h).normal_map(s)) for k in range(-4, 5)}
+    first = sum(w * (at[k] - at[-k]) for k, w in enumerate((4 / 5, -1 / 5, 4 / 105, -1 / 280), 1))
+    second = sum(w * (at[k] - 2.0 * at[0] + at[-k]) for k, w in enumerate((8 / 5, -1 / 5, 8 / 315, -1 / 560), 1))
+    return np.asarray(first / h), np.asarray(second / h**2)
+
+
 class _Cluster:
-    """One cluster at fixed theta: its rows, and the jets of a(s) and T(s)."""
+    """One cluster at fixed theta: its rows, and the jets of a(s), m(s), r(s) and v(s)."""
 
     def __init__(
         self,
@@ -218,12 +231,21 @@ class _Cluster:
         self.X, self.a, self.b, self.eta, self.sigma = X, a, b, eta, sigma
         self.response, self.distribution, self.scale = response, distribution, scale
 
-    def location(self, s: Array) -> Jet:
-        """T(s) and its derivatives; shapes of `s`."""
+    def location(self, s: Array) -> Array:
+        """m(s) and its four derivatives, shape (5, ...)."""
         if self.scale == "normal":
-            return self.distribution.normal_map(s)
-        one, zero = np.ones_like(s), np.zeros_like(s)
-        return s, one, zero, zero, zero
+            return np.asarray(self.sigma * np.array(self.distribution.at(self.sigma).normal_map(s)))
+        zero = np.zeros_like(s)
+        return np.stack([self.sigma * s, zero + self.sigma, zero, zero, zero])
+
+    def by_sigma(self, s: Array) -> tuple[Array, Array]:
+        """r and v with their derivatives in s, shapes (5, ...)."""
+        if self.distribution.scale_family:
+            zero = np.zeros_like(s)
+            on_density = (s, zero + 1.0, zero, zero, zero)
+            r = np.array(self.distribution.normal_map(s) if self.scale == "normal" else on_density)
+            return r, np.zeros_like(r)
+        return _in_sigma(self.distribution, self.sigma, s)
 
     def log_density(self, s: Array) -> Jet:
         """a(s) and its derivatives; shapes of `s`."""
@@ -232,19 +254,18 @@ class _Cluster:
         zero = np.zeros_like(s)
         return log_normal_density(s), -s, zero - 1.0, zero, zero
 
-    def rows(self, t: Array) -> Jet:
-        """Kernel and derivatives of every row at lambda = eta + sigma t; shapes (len(t), n_j)."""
-        return self.response.derivatives(self.eta + self.sigma * t[:, None], self.a, self.b)
+    def rows(self, m: Array) -> Jet:
+        """Kernel and derivatives of every row at lambda = eta + m; shapes (len(m), n_j)."""
+        return self.response.derivatives(self.eta + m[:, None], self.a, self.b)
 
     def curve(self, s: Array) -> tuple[Array, Array, Array]:
         """g and its first two derivatives in s."""
         with np.errstate(all="ignore"):  # far out on the search grid anything may overflow
-            t0, t1, t2, _, _ = self.location(s)
+            m, m1, m2, _, _ = self.location(s)
             a0, a1, a2, _, _ = self.log_density(s)
-            value, G, H, _, _ = self.rows(t0)
+            value, G, H, _, _ = self.rows(m)
             S1, S2 = G.sum(axis=1), H.sum(axis=1)
-            r = self.sigma
-            return a0 + value.sum(axis=1), a1 + r * t1 * S1, a2 + r * t2 * S1 + (r * t1) ** 2 * S2
+            return a0 + value.sum(axis=1), a1 + m1 * S1, a2 + m2 * S1 + m1**2 * S2
 
 
 def _mode(cluster: _Cluster) -> float:
@@ -270,14 +291,13 @@ def _mode(cluster: _Cluster) -> float:
 def _adaptive(cluster: _Cluster, nodes: int) -> tuple[float, Array, Array]:
     """Log-integral of one cluster, its score (q,) and Hessian (q, q)."""
     s = np.array([_mode(cluster)])
-    r = cluster.sigma
-    t0, t1, t2, t3, t4 = (float(t[0]) for t in cluster.location(s))
-    m1, m2, m3, m4 = r * t1, r * t2, r * t3, r * t4
+    m, m1, m2, m3, m4 = (float(x[0]) for x in cluster.location(s))
+    (r, r1, r2, r3, _), (v, v1, v2, _, _) = (x[:, 0] for x in cluster.by_sigma(s))
     _, _, a2, a3, a4 = (float(x[0]) for x in cluster.log_density(s))
-    _, G, H, I, K = (x[0] for x in cluster.rows(np.array([t0])))
+    _, G, H, I, K = (x[0] for x in cluster.rows(np.array([m])))
     S1, S2, S3, S4 = G.sum(), H.sum(), I.sum(), K.sum()
     X = cluster.X
-    W = np.column_stack([X, np.full(len(X), t0)])
+    W = np.column_stack([X, np.full(len(X), r)])
     h, i, k = W.T @ H, W.T @ I, W.T @ K
     WIW, WKW = (W.T * I) @ W, (W.T * K) @ W
     e = np.zeros(W.shape[1])
@@ -287,12 +307,13 @@ def _adaptive(cluster: _Cluster, nodes: int) -> tuple[float, Array, Array]:
     g_ss = a2 + m2 * S1 + m1**2 * S2
     g_sss = a3 + m3 * S1 + 3 * m1 * m2 * S2 + m1**3 * S3
     g_ssss = a4 + m4 * S1 + (4 * m1 * m3 + 3 * m2**2) * S2 + 6 * m1**2 * m2 * S3 + m1**4 * S4
-    g_st = m1 * h + t1 * S1 * e
-    g_sst = m2 * h + m1**2 * i + (t2 * S1 + 2 * m1 * t1 * S2) * e
+    g_st = m1 * h + r1 * S1 * e
+    g_sst = m2 * h + m1**2 * i + (r2 * S1 + 2 * m1 * r1 * S2) * e
     g_ssst = m3 * h + 3 * m1 * m2 * i + m1**3 * k
-    g_ssst = g_ssst + (t3 * S1 + 3 * (m2 * t1 + m1 * t2) * S2 + 3 * m1**2 * t1 * S3) * e
-    g_stt = t1 * _sym(h, e) + m1 * WIW
-    g_sstt = t2 * _sym(h, e) + 2 * m1 * t1 * _sym(i, e) + m2 * WIW + m1**2 * WKW + 2 * t1**2 * S2 * ee
+    g_ssst = g_ssst + (r3 * S1 + 3 * (m2 * r1 + m1 * r2) * S2 + 3 * m1**2 * r1 * S3) * e
+    g_stt = r1 * _sym(h, e) + m1 * WIW + (v1 * S1 + m1 * v * S2) * ee
+    g_sstt = r2 * _sym(h, e) + 2 * m1 * r1 * _sym(i, e) + m2 * WIW + m1**2 * WKW
+    g_sstt = g_sstt + (2 * r1**2 * S2 + v2 * S1 + (2 * m1 * v1 + m2 * v) * S2 + m1**2 * v * S3) * ee
 
     tau = -g_ss
     omega = tau**-0.5
@@ -320,22 +341,24 @@ def _adaptive(cluster: _Cluster, nodes: int) -> tuple[float, Array, Array]:
 def _at_nodes(cluster: _Cluster, s: Array, c: Array, motion: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
     """Total first and second derivatives of g in theta at nodes that move: (nodes, q), (nodes, q, q)."""
     s_t, s_tt, om_t, om_tt = motion
-    r = cluster.sigma
-    t0, t1, t2, _, _ = cluster.location(s)
+    m, m1, m2, _, _ = cluster.location(s)
+    r, v = cluster.by_sigma(s)
     _, a1, a2, _, _ = cluster.log_density(s)
-    _, G, H, _, _ = cluster.rows(t0)
+    _, G, H, _, _ = cluster.rows(m)
     S1, S2 = G.sum(axis=1), H.sum(axis=1)
-    g_s, g_ss = a1 + r * t1 * S1, a2 + r * t2 * S1 + (r * t1) ** 2 * S2
+    g_s, g_ss = a1 + m1 * S1, a2 + m2 * S1 + m1**2 * S2
     X = cluster.X
     dq, ddq = [], []
     for n in range(len(s)):
-        W = np.column_stack([X, np.full(len(X), t0[n])])
+        W = np.column_stack([X, np.full(len(X), r[0, n])])
         g_t = W.T @ G[n]
-        g_st = r * t1[n] * (W.T @ H[n])
-        g_st[-1] += t1[n] * S1[n]
+        g_st = m1[n] * (W.T @ H[n])
+        g_st[-1] += r[1, n] * S1[n]
+        g_tt = (W.T * H[n]) @ W
+        g_tt[-1, -1] += v[0, n] * S1[n]
         u = s_t + c[n] * om_t
         dq.append(g_s[n] * u + g_t)
-        ddq.append(g_ss[n] * np.outer(u, u) + g_s[n] * (s_tt + c[n] * om_tt) + _sym(u, g_st) + (W.T * H[n]) @ W)
+        ddq.append(g_ss[n] * np.outer(u, u) + g_s[n] * (s_tt + c[n] * om_tt) + _sym(u, g_st) + g_tt)
     return np.array(dq), np.array(ddq)
 
 

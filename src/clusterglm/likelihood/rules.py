@@ -1,20 +1,30 @@
 """Quadrature rules for the integral over a cluster's intercept, and plans that give each cluster its own.
 
-Two kinds: *adaptive Gauss-Hermite*, whose nodes follow each cluster's mode and curvature, and a *trapezoid rule* on the
-normal scale, whose nodes stay where they are: with an analytic integrand it converges faster than any power of its step
-(Trefethen and Weideman, SIAM Review 56, 2014), and it does not mind several modes.
+Two kinds: *adaptive Gauss-Hermite*, whose nodes follow each cluster's mode and curvature, and *fixed rules*, whose
+nodes stay where they are and which do not mind several modes. Of these the *trapezoid rule* on the normal scale
+converges faster than any power of its step, the integrand being analytic (Trefethen and Weideman, SIAM Review 56,
+2014). Where it is not, at a corner of the density, *Gauss-Legendre* rules stand on either side; where it changes within
+a small part of the normal scale (two parts of a mixture far apart), the trapezoid rule is laid on the distribution's
+own scale.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm import _core
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
 from clusterglm.model.quadrature import hermite
+from clusterglm.model.special import log_normal_density
+
+_ORDER = 48  # highest order of a Gauss-Legendre rule; more nodes make more panels
 
 
 @dataclass(frozen=True)
@@ -26,11 +36,17 @@ class Rule:
     nodes : int
         Number of nodes.
     half_width : float or None
-        None: adaptive Gauss-Hermite. Otherwise: trapezoid rule on [-half_width, half_width], normal scale.
+        None: adaptive Gauss-Hermite. Otherwise: a fixed rule on [-half_width, half_width] of the normal scale.
+    kinks : tuple of float
+        Points on the normal scale between which Gauss-Legendre rules are put; none: the trapezoid rule.
+    own : GaussianMixture, optional
+        Whose scale the nodes of the trapezoid rule are even on; the normal scale by default.
     """
 
     nodes: int
     half_width: float | None = None
+    kinks: tuple[float, ...] = ()
+    own: GaussianMixture | None = None
 
     @property
     def adaptive(self) -> bool:
@@ -38,22 +54,72 @@ class Rule:
         return self.half_width is None
 
     @cached_property
+    def points(self) -> tuple[Array, Array]:
+        """Nodes and log-weights: in units of omega about the mode if adaptive, on the normal scale if not."""
+        if self.half_width is None:
+            return hermite(self.nodes)
+        if self.kinks:
+            return _between(self.kinks, self.half_width, self.nodes)
+        if self.own is not None:
+            return _even_in(self.own, self.half_width, self.nodes)
+        s = np.linspace(-self.half_width, self.half_width, self.nodes)
+        return s, np.full(self.nodes, np.log(s[1] - s[0]))
+
+    @cached_property
     def core(self) -> _core.Rule:
         """The rule as the core takes it."""
-        if self.half_width is None:
-            return _core.Rule(True, *hermite(self.nodes))
-        s = np.linspace(-self.half_width, self.half_width, self.nodes)
-        return _core.Rule(False, s, np.full(self.nodes, np.log(s[1] - s[0])))
+        return _core.Rule(self.adaptive, *self.points)
 
     def __getstate__(self) -> dict[str, object]:
         """The core's rule is made again where it is needed; it cannot be pickled."""
-        return {"nodes": self.nodes, "half_width": self.half_width}
+        return {"nodes": self.nodes, "half_width": self.half_width, "kinks": self.kinks, "own": self.own}
 
     def __str__(self) -> str:
         if self.nodes == 1:
             return "Laplace"
-        kind = "adaptive Gauss-Hermite" if self.adaptive else "trapezoid"
+        kind = "adaptive Gauss-Hermite" if self.adaptive else "Gauss-Legendre" if self.kinks else "trapezoid"
         return f"{kind}, {self.nodes} nodes"
+
+
+def fixed_rule(distribution: Distribution, nodes: int, half_width: float) -> Rule:
+    """The fixed rule that suits a distribution, of about so many nodes."""
+    kinks = distribution.kinks
+    if kinks:
+        each = -(-nodes // (len(kinks) + 1))
+        panels = -(-each // _ORDER)
+        return Rule(panels * -(-each // panels) * (len(kinks) + 1) + 2, half_width, kinks)
+    return Rule(nodes, half_width, own=distribution if isinstance(distribution, GaussianMixture) else None)
+
+
+def averaging_rule(distribution: Distribution, nodes: int, half_width: float) -> tuple[Array, Array]:
+    """Nodes on the normal scale and weights, with its density, for averages over the distribution."""
+    s, log_weights = fixed_rule(distribution, nodes, half_width).points
+    return s, np.exp(log_weights + log_normal_density(s))
+
+
+def _between(kinks: tuple[float, ...], half_width: float, nodes: int) -> tuple[Array, Array]:
+    """Gauss-Legendre nodes and log-weights between kinks, and a node in the middle of the unit beyond either end.
+
+    What the last two carry shows how much of an integral lies outside.
+    """
+    corners = [-half_width, *kinks, half_width]
+    each = (nodes - 2) // (len(corners) - 1)
+    panels = -(-each // _ORDER)
+    parts = [np.linspace(a, b, panels + 1)[:-1] for a, b in pairwise(corners)]
+    edges = np.append(np.concatenate(parts), half_width)
+    x, w = np.polynomial.legendre.leggauss(each // panels)
+    half = 0.5 * np.diff(edges)[:, None]
+    inside = (0.5 * (edges[:-1] + edges[1:])[:, None] + half * x).ravel()
+    s = np.concatenate([[-half_width - 0.5], inside, [half_width + 0.5]])
+    return s, np.concatenate([[0.0], np.log((half * w).ravel()), [0.0]])
+
+
+def _even_in(distribution: GaussianMixture, half_width: float, nodes: int) -> tuple[Array, Array]:
+    """Nodes on the normal scale that are even on the distribution's own, and log-weights: ds = f(t) / phi(s) dt."""
+    low, high = distribution.quantile_of_normal(np.array([-half_width, half_width])).tolist()
+    t = np.linspace(low, high, nodes)
+    s = distribution.normal_of(t)
+    return s, np.log(t[1] - t[0]) + distribution.log_density(t)[0] - log_normal_density(s)
 
 
 @dataclass(frozen=True)

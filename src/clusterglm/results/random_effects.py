@@ -13,6 +13,7 @@ from clusterglm.fit.integration import IntegrationReport
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
+from clusterglm.fit.shape import ShapeEstimate, shape_scores
 from clusterglm.inference.bootstrap import Refit, random_effects_refit
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
@@ -83,7 +84,7 @@ class RandomEffectsResult(
 
     @property
     def distribution(self) -> Distribution:
-        """Distribution of the random intercept."""
+        """Distribution of the random intercept; where its shape was estimated, with the estimates."""
         return self.fit.distribution
 
     @property
@@ -101,8 +102,8 @@ class RandomEffectsResult(
 
     @property
     def n_parameters(self) -> int:
-        """Number of estimated parameters; sigma counts unless it was held fixed."""
-        return len(self.fit.beta) + (0 if self.fit.sigma_fixed else 1)
+        """Number of estimated parameters; sigma counts unless it was held fixed, and shape parameters do."""
+        return len(self.fit.beta) + (0 if self.fit.sigma_fixed else 1) + (len(self.shape.names) if self.shape else 0)
 
     @property
     def sigma(self) -> float:
@@ -120,7 +121,12 @@ class RandomEffectsResult(
     @property
     def random_effects_sd(self) -> float:
         """Standard deviation of the random intercept: inf where the distribution has none."""
-        return self.sigma * self.distribution.sd if self.sigma > 0.0 else 0.0
+        return self.distribution.sd_at(self.sigma)
+
+    @property
+    def shape(self) -> ShapeEstimate | None:
+        """Shape parameters of the distribution, where they were estimated; None where they were given."""
+        return self.fit.shape
 
     @property
     def icc(self) -> float | None:
@@ -141,6 +147,8 @@ class RandomEffectsResult(
         """Likelihood-ratio test of sigma = 0, with the boundary's mixture of chi-squares."""
         if self.fit.sigma_fixed:
             return no_test("sigma was held fixed, not estimated")
+        if self.shape is not None:
+            return no_test("the shape, estimated too, means nothing at sigma = 0, so that no chi-square holds")
         return likelihood_ratio(self.loglik, float(self.fit.pooled.loglik))
 
     def _boundary_test(self) -> ClusteringTest:
@@ -191,11 +199,16 @@ class RandomEffectsResult(
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
-        p = len(self.fit.beta)
+        p, shape = len(self.fit.beta), self.shape
         robust = np.full((p + 1, p + 1), np.nan)
         if self.sigma == 0.0:
             scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=False)
             robust[:p, :p] = sandwich(self.fit.covariance[:p, :p], scores)
+        elif shape is not None and np.isfinite(shape.covariance[p + 1 :, p + 1 :]).all():
+            rows = np.flatnonzero(np.isfinite(np.diag(shape.covariance)))
+            scores = np.column_stack([marginal_scores(self.data, self.fit), shape_scores(self.fit, shape)])[:, rows]
+            q = p if self.fit.sigma_fixed else p + 1
+            robust[:q, :q] = sandwich(shape.covariance[np.ix_(rows, rows)], scores)[:q, :q]
         elif self.fit.sigma_fixed:
             scores = marginal_scores(self.data, self.fit)[:, :p]
             robust[:p, :p] = sandwich(self.fit.covariance[:p, :p], scores)
@@ -215,20 +228,23 @@ class RandomEffectsResult(
         return marginal_summit(self.data, self.fit, threads)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
-        intercepts = self.sigma * self.distribution.rvs(rng, self.n_clusters)
-        return self._draw(self._eta(intercepts), rng)
+        return self._draw(self._eta(self._draws(rng)), rng)
 
     def _reestimate(self, new: ModelData) -> Array:
         fit = self.fit
         requested, scale = fit.integration.requested, fit.integration.scale
         held = fit.sigma if fit.sigma_fixed else None
         again = fit_random_effects(
-            new, fit.response, fit.distribution, requested, scale, None, held, fit.sigma_fixed, Control()
+            new, fit.response, fit.family, requested, scale, None, held, fit.sigma_fixed, Control()
         )
         return again.beta if fit.sigma_fixed else converged(again).theta
 
     def _intercepts(self) -> Array:
         return self.fit.modes
+
+    def _draws(self, rng: np.random.Generator) -> Array:
+        """An intercept for each cluster."""
+        return self.distribution.draw(rng, self.n_clusters, self.sigma)
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
@@ -243,7 +259,8 @@ class RandomEffectsResult(
         Returns
         -------
         DataFrame
-            `component` is "coefficient" or, for sigma in the last row, "random_intercept".
+            `component` is "coefficient" or, for sigma and estimated shape parameters in the last rows,
+            "random_intercept".
         """
         import pandas as pd
 
@@ -251,8 +268,11 @@ class RandomEffectsResult(
         table.insert(0, "component", "coefficient")
         low, high = wald_interval_of_scale(self.sigma, self.sigma_se, level)
         row = ["random_intercept", "sigma", self.sigma, self.sigma_se, np.nan, np.nan, low, high]
-        sigma = pd.DataFrame([row], columns=table.columns)
-        return pd.concat([table, sigma], ignore_index=True)
+        rows = [row]
+        if self.shape is not None:
+            for name, estimate, se in zip(self.shape.names, self.shape.estimates, self.shape.std_errors, strict=True):
+                rows.append(["random_intercept", name, estimate, se, np.nan, np.nan, np.nan, np.nan])
+        return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
 
     def _glance(self) -> dict[str, Any]:
         test = self.clustering_test
@@ -284,6 +304,8 @@ class RandomEffectsResult(
             ("Observations", f"{seen} ({self._sizes()})"),
         )
         facts = [("sigma", self._sigma_in_words())]
+        if self.shape is not None:
+            facts.append(("Shape", str(self.shape)))
         if self.icc is not None and np.isfinite(self.icc):
             facts.append(("ICC", f"{self.icc:.4f} on the latent scale"))
         facts += [
@@ -302,7 +324,8 @@ class RandomEffectsResult(
 
     def _notes(self) -> list[str]:
         if not self.fit.boundary:
-            return [*filter(None, [self._integration_hint]), *self.data.notes]
+            shape = [f"{note[0].upper()}{note[1:]}." for note in self.shape.notes] if self.shape else []
+            return [*filter(None, [self._integration_hint]), *shape, *self.data.notes]
         doubt = "" if self.quadrature.requested.kind == "auto" else _BY_FIXED_RULE
         return [_AT_ZERO + doubt, *self.data.notes]
 
@@ -316,7 +339,7 @@ class RandomEffectsResult(
         sd = self.random_effects_sd
         if np.isinf(sd):
             return f"{words}, the scale of a distribution without a standard deviation"
-        return words if self.distribution.sd == 1.0 else f"{words}; standard deviation of the intercept {sd:.5g}"
+        return words if sd == self.sigma else f"{words}; standard deviation of the intercept {sd:.5g}"
 
     def _integration_in_words(self) -> str:
         report = self.quadrature

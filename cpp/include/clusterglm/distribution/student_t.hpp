@@ -2,40 +2,18 @@
 // table of Chebyshev coefficients, made once in Python, and is smooth even where T itself grows like exp(s^2 / (2 df)).
 #pragma once
 #include <cmath>
-#include <vector>
+#include <utility>
 
 #include "../location.hpp"
+#include "table.hpp"
 
 namespace clusterglm {
-
-// asinh T on [0, pieces * width]; piece i holds `terms` Chebyshev coefficients on [i, i + 1] * width.
-struct QuantileTable {
-    double width = 0.0;
-    int terms = 0;
-    std::vector<double> coefficients;
-
-    double operator()(double s) const {
-        const int pieces = static_cast<int>(coefficients.size()) / terms;
-        const double position = s / width;
-        int piece = static_cast<int>(position);
-        piece = piece < pieces ? piece : pieces - 1;
-        double x = 2.0 * (position - piece) - 1.0;
-        x = x < 1.0 ? x : 1.0;  // beyond the table T is held: no probability lives there
-        const double* c = coefficients.data() + static_cast<std::size_t>(piece) * terms;
-        double b1 = 0.0, b2 = 0.0;
-        for (int i = terms - 1; i > 0; --i) {
-            const double b = 2.0 * x * b1 - b2 + c[i];
-            b2 = b1, b1 = b;
-        }
-        return x * b1 - b2 + c[0];
-    }
-};
 
 class StudentT {
    public:
     static constexpr bool kLogConcave = false;
 
-    StudentT(double df, QuantileTable table)
+    StudentT(double df, PiecewiseChebyshev table)
         : df_(df), constant_(std::lgamma(0.5 * (df + 1.0)) - std::lgamma(0.5 * df) - 0.5 * std::log(df * 3.14159265358979323846)),
           table_(std::move(table)) {}
 
@@ -51,13 +29,13 @@ class StudentT {
     }
 
     void quantile_of_normal(double s, double& T, double& T1) const {
-        T = std::copysign(std::sinh(table_(std::fabs(s))), s);
+        T = std::copysign(std::sinh(table_.value(table_.find(std::fabs(s)), 0)), s);
         T1 = std::exp(-0.5 * s * s - kLogRootTwoPi - log_density(T).value);
     }
 
    private:
     double df_, constant_;
-    QuantileTable table_;
+    PiecewiseChebyshev table_;  // asinh T for s >= 0; beyond it T is held: no probability lives there
 };
 
 }  // namespace clusterglm

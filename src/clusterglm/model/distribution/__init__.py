@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from clusterglm.errors import OptionError, nearest
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.distribution.bridge import Bridge
 from clusterglm.model.distribution.cauchy import Cauchy
 from clusterglm.model.distribution.gaussian import Gaussian
+from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
+from clusterglm.model.distribution.laplace import Laplace
+from clusterglm.model.distribution.log_gamma import LogGamma
 from clusterglm.model.distribution.logistic import Logistic
 from clusterglm.model.distribution.student_t import StudentT
+from clusterglm.model.distribution.user import UserDistribution
 
-__all__ = ["DISTRIBUTIONS", "Cauchy", "Distribution", "Gaussian", "Logistic", "StudentT", "distribution"]
+__all__ = [
+    "DISTRIBUTIONS",
+    "Bridge",
+    "Cauchy",
+    "Distribution",
+    "Gaussian",
+    "GaussianMixture",
+    "Laplace",
+    "LogGamma",
+    "Logistic",
+    "StudentT",
+    "UserDistribution",
+    "distribution",
+]
 
-DISTRIBUTIONS: dict[str, Distribution] = {d.code: d for d in (Gaussian(), Logistic(), Cauchy())}
-"""The distributions without parameters, by name."""
+DISTRIBUTIONS: dict[str, Distribution] = {
+    d.code: d
+    for d in (Gaussian(), Logistic(), Cauchy(), Laplace(), Bridge(), LogGamma(), StudentT(), GaussianMixture())
+}
+"""The distributions by name; shape parameters, where there are any, are then estimated."""
 
-_STUDENT_T = re.compile(r"student_t\(\s*([^\s)]+)\s*\)")
+_WITH_NUMBERS: dict[str, Callable[..., Distribution]] = {"student_t": StudentT, "gaussian_mixture": GaussianMixture}
+_CALL = re.compile(r"(\w+)\(([^()]*)\)")
 
 
 def distribution(value: str | Distribution) -> Distribution:
@@ -25,7 +48,9 @@ def distribution(value: str | Distribution) -> Distribution:
     Parameters
     ----------
     value : str or Distribution
-        "gaussian", "logistic", "cauchy", "student_t(4)" (any degrees of freedom), or an object such as `StudentT(4)`.
+        "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma"; "student_t" and "gaussian_mixture", whose
+        shape is then estimated; "student_t(4)" (any degrees of freedom) and "gaussian_mixture(0.3, 3)" (weight of the
+        upper part and separation); or an object such as `StudentT(4)`.
 
     Raises
     ------
@@ -37,16 +62,18 @@ def distribution(value: str | Distribution) -> Distribution:
     if isinstance(value, str):
         if value in DISTRIBUTIONS:
             return DISTRIBUTIONS[value]
-        match = _STUDENT_T.fullmatch(value)
-        if match:
+        match = _CALL.fullmatch(value.strip())
+        if match and match[1] in _WITH_NUMBERS:
             try:
-                return StudentT(float(match[1]))
-            except ValueError:  # not a number, or not a valid one: the general answer below
+                return _WITH_NUMBERS[match[1]](*(float(number) for number in match[2].split(",")))
+            except (TypeError, ValueError):  # not numbers, or not valid ones: the general answer below
                 pass
     listed = ", ".join(repr(name) for name in DISTRIBUTIONS)
-    hint = nearest(value, [*DISTRIBUTIONS, "student_t(4)"]) if isinstance(value, str) else ""
+    hint = (
+        nearest(value, [*DISTRIBUTIONS, "student_t(4)", "gaussian_mixture(0.3, 3)"]) if isinstance(value, str) else ""
+    )
     raise OptionError(
         f"distribution={value!r}",
-        f"one of {listed}, 'student_t(df)', or an object such as StudentT(4)",
+        f"one of {listed}, 'student_t(df)', 'gaussian_mixture(weight, separation)', or an object such as StudentT(4)",
         f"{hint}pass one of the allowed values as distribution=",
     )

@@ -1,8 +1,9 @@
-"""The interface of a random-intercept distribution: a symmetric scale family, described by its standard member."""
+"""The interface of a random-intercept distribution, described by its standard member."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -11,19 +12,51 @@ from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.special import log_normal_density
 
 
-class Distribution(ABC):
-    """Distribution of the random intercept, which is sigma times a draw of the standard member.
+@dataclass(frozen=True)
+class ShapeParameter:
+    """A shape parameter that is estimated with the rest.
 
-    To add one: a file with `log_density`, `quantile_of_normal` and the few numbers below.
+    Parameters
+    ----------
+    name : str
+        Its name for people.
+    low, high : float
+        Range of the working value in which the maximum is sought.
+    starts : tuple of float
+        Working values from which the search begins.
+    at_low, at_high : str
+        What the model is where the maximum lies at an end of the range.
+    """
+
+    name: str
+    low: float
+    high: float
+    starts: tuple[float, ...]
+    at_low: str
+    at_high: str
+
+
+class Distribution(ABC):
+    """Distribution of the random intercept b.
+
+    Of a scale family, b is sigma times a draw of the standard member. In general b / sigma has the distribution
+    `at(sigma)`, whose shape may depend on sigma (`by_scale.ShapedByScale`). To add a scale family: a file with
+    `log_density`, `quantile_of_normal` and the few numbers below.
     """
 
     code: ClassVar[str]
-    """Name by which the compiled core knows the distribution."""
-    symmetric: ClassVar[bool] = True
-    """About zero; the likelihood is then even in sigma."""
-    scale_family: ClassVar[bool] = True
+    """Name by which the compiled core, or else `likelihood/location.py`, knows the distribution."""
+    symmetric: bool = True
+    """About zero; the likelihood is then even in sigma by itself."""
+    scale_family: bool = True
     unimodal: ClassVar[bool] = False
     """Whether a cluster's integrand on the normal scale has one mode for every log-concave response."""
+    kinks: tuple[float, ...] = ()
+    """Points on the normal scale where T is not analytic."""
+    own_scale: ClassVar[bool] = False
+    """Whether fixed rules are better laid evenly on the scale of the distribution than on the normal scale."""
+    density_scale: ClassVar[bool] = True
+    """Whether scale="density" is offered: the core then knows a density with a continuous slope."""
 
     @property
     def name(self) -> str:
@@ -34,6 +67,19 @@ class Distribution(ABC):
     def parameters(self) -> tuple[float, ...]:
         """Shape parameters, fixed in a fit; empty for most."""
         return ()
+
+    @property
+    def free(self) -> tuple[ShapeParameter, ...]:
+        """Shape parameters to be estimated; empty for most."""
+        return ()
+
+    def with_shape(self, working: Array) -> Distribution:
+        """The member with these working values of the free shape parameters."""
+        return self
+
+    def shape(self, working: Array) -> tuple[Array, Array]:
+        """The free shape parameters on the scale people know, and their derivatives in the working values."""
+        return working, np.ones(len(working))
 
     @property
     def moment_order(self) -> float:
@@ -56,6 +102,10 @@ class Distribution(ABC):
     @abstractmethod
     def cdf(self, t: Array) -> Array:
         """Distribution function of the standard member."""
+
+    def sf(self, t: Array) -> Array:
+        """Probability above t, accurate where it is small."""
+        return self.cdf(-np.asarray(t, dtype=np.float64))
 
     @abstractmethod
     def quantile(self, probability: Array) -> Array:
@@ -80,3 +130,23 @@ class Distribution(ABC):
         t3 = t2 * c + t1 * c1
         c2 = -(f3 * t1 * t1 * t1 + 3.0 * f2 * t1 * t2 + f1 * t3)
         return t, t1, t2, t3, t3 * c + 2.0 * t2 * c1 + t1 * c2
+
+    def at(self, sigma: float) -> Distribution:
+        """Distribution of b / sigma; of a scale family, that of the standard member for every sigma."""
+        return self
+
+    def by_sigma(self, s: Array, sigma: float) -> Array:
+        """Derivative in sigma of the intercept sigma T(s) at a fixed s."""
+        return self.quantile_of_normal(s)
+
+    def sd_at(self, sigma: float) -> float:
+        """Standard deviation of b."""
+        return sigma * self.at(sigma).sd if sigma > 0.0 else 0.0
+
+    def draw(self, rng: np.random.Generator, size: int, sigma: float) -> Array:
+        """Draws of b."""
+        return sigma * self.at(sigma).rvs(rng, size)
+
+    def log_moment(self, order: int, sigma: float) -> tuple[float, float] | None:
+        """log E exp(order b) and its derivative in sigma; inf and nan where it does not exist, None if not known."""
+        return None

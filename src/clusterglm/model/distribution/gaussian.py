@@ -42,3 +42,6 @@ class Gaussian(Distribution):
 
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         return rng.standard_normal(size)
+
+    def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
+        return 0.5 * (order * sigma) ** 2, order * order * sigma

@@ -51,3 +51,12 @@ class Logistic(Distribution):
 
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         return rng.logistic(size=size)
+
+    def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
+        # x / sin(x), x = pi order sigma
+        x = np.pi * order * sigma
+        if x >= np.pi:
+            return float("inf"), float("nan")
+        # near 0 the slope is a difference of two large numbers: its series there
+        slope = 1.0 / x - 1.0 / np.tan(x) if x > 1e-3 else x * (1.0 / 3.0 + x**2 / 45.0)
+        return float(np.log(x / np.sin(x))), float(np.pi * order * slope)

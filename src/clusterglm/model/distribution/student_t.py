@@ -1,4 +1,4 @@
-"""Student-t random intercepts, with given degrees of freedom."""
+"""Student-t random intercepts, with degrees of freedom given or estimated."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from scipy.special import betaincinv, betaln, erf, log_ndtr, ndtr, stdtr, stdtri
 
 from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array, Jet
-from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.distribution.base import Distribution, ShapeParameter
 from clusterglm.model.distribution.cauchy import log_kernel
+from clusterglm.model.distribution.gaussian import Gaussian
+
+_LEAST = 1e-8  # 1 / df of a t distribution that float64 can tell from the Gaussian
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class StudentT(Distribution):
 
     Parameters
     ----------
-    df : float
-        Degrees of freedom, above 0 and finite.
+    df : float, optional
+        Degrees of freedom, above 0 and finite; estimated, in [1/2, inf], if left out.
 
     Raises
     ------
@@ -29,11 +32,13 @@ class StudentT(Distribution):
         When `df` is not such a number.
     """
 
-    df: float
+    df: float | None = None
 
     code = "student_t"
 
     def __post_init__(self) -> None:
+        if self.df is None:
+            return
         if isinstance(self.df, bool) or not isinstance(self.df, Real) or not 0.0 < float(self.df) < np.inf:
             raise OptionError(
                 f"StudentT(df={self.df!r})", "degrees of freedom above 0", 'StudentT(4), or distribution="gaussian"'
@@ -42,26 +47,46 @@ class StudentT(Distribution):
 
     @property
     def name(self) -> str:
-        return f"student_t({self.df:g})"
+        return "student_t" if self.df is None else f"student_t({self.df:g})"
 
     @property
     def parameters(self) -> tuple[float, ...]:
-        return (self.df,)
+        return () if self.df is None else (self.df,)
 
     @property
-    def moment_order(self) -> float:
+    def free(self) -> tuple[ShapeParameter, ...]:
+        if self.df is not None:
+            return ()
+        return (ShapeParameter("df", 0.0, 2.0, (0.2,), "the Gaussian", "tails heavier than these are not tried"),)
+
+    def with_shape(self, working: Array) -> Distribution:
+        # the working value is 1 / df, in which the Gaussian is a point like any other
+        return StudentT(1.0 / float(working[0])) if working[0] > _LEAST else Gaussian()
+
+    def shape(self, working: Array) -> tuple[Array, Array]:
+        with np.errstate(divide="ignore"):
+            return 1.0 / working, -1.0 / np.square(working)
+
+    @property
+    def _known(self) -> float:
+        if self.df is None:
+            raise OptionError("StudentT() where a number is needed", "degrees of freedom", "StudentT(4)")
         return self.df
 
     @property
+    def moment_order(self) -> float:
+        return self._known
+
+    @property
     def sd(self) -> float:
-        return float(np.sqrt(self.df / (self.df - 2.0))) if self.df > 2.0 else np.inf
+        return float(np.sqrt(self._known / (self._known - 2.0))) if self._known > 2.0 else np.inf
 
     def log_density(self, t: Array) -> Jet:
         # f is a power of the Cauchy's kernel at t / sqrt(df)
-        root = np.sqrt(self.df)
+        root = np.sqrt(self._known)
         k0, k1, k2, k3, k4 = log_kernel(np.asarray(t, dtype=np.float64) / root)
-        h = 0.5 * (self.df + 1.0)
-        constant = -betaln(0.5, 0.5 * self.df) - np.log(root)
+        h = 0.5 * (self._known + 1.0)
+        constant = -betaln(0.5, 0.5 * self._known) - np.log(root)
         return constant + h * k0, h * k1 / root, h * k2 / root**2, h * k3 / root**3, h * k4 / root**4
 
     def quantile_of_normal(self, s: Array) -> Array:
@@ -69,21 +94,21 @@ class StudentT(Distribution):
         # far out x^(df/2) alone is left of the integral, and in logs it cannot underflow
         s = np.asarray(s, dtype=np.float64)
         size = np.abs(s)
-        half = 0.5 * self.df
+        half = 0.5 * self._known
         inside = betaincinv(0.5, half, erf(np.minimum(size, 1.0) / np.sqrt(2.0)))
         outside = betaincinv(half, 0.5, 2.0 * ndtr(-np.clip(size, 0.5, 37.0)))
         log_x = (np.log(2.0 * half) + log_ndtr(-np.maximum(size, 0.5)) + betaln(half, 0.5)) / half
         with np.errstate(divide="ignore", over="ignore"):
             middle = np.where(size < 0.7, np.sqrt(inside / (1.0 - inside)), np.sqrt((1.0 - outside) / outside))
             t = np.where(log_x < -40.0, np.exp(-0.5 * log_x), middle)
-            value: Array = np.sign(s) * np.sqrt(self.df) * t
+            value: Array = np.sign(s) * np.sqrt(self._known) * t
         return value
 
     def cdf(self, t: Array) -> Array:
-        return np.asarray(stdtr(self.df, t), dtype=np.float64)
+        return np.asarray(stdtr(self._known, t), dtype=np.float64)
 
     def quantile(self, probability: Array) -> Array:
-        return np.asarray(stdtrit(self.df, probability), dtype=np.float64)
+        return np.asarray(stdtrit(self._known, probability), dtype=np.float64)
 
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
-        return rng.standard_t(self.df, size)
+        return rng.standard_t(self._known, size)

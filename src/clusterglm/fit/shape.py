@@ -1,0 +1,256 @@
+"""Shape parameters of the intercept's distribution, estimated with the rest by maximising the profile likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clusterglm.errors import ClusterGLMError
+from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.rules import Plan
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
+
+if TYPE_CHECKING:
+    from clusterglm.fit.random_effects import RandomEffectsFit
+
+_STEP = 1e-3  # of differences in a working value
+_AT_END = 1e-5  # share of the range of a working value
+_MAX_STEPS = 60
+_FLAT = 1e-3  # gradient of the log-likelihood in a working value that is as good as zero
+
+
+@dataclass(frozen=True)
+class ShapeEstimate:
+    """Estimated shape parameters.
+
+    Parameters
+    ----------
+    family : Distribution
+        With the shape free: what to fit to other data.
+    names : tuple of str
+    estimates, std_errors : ndarray, shape (k,)
+        On the scale that people know; a standard error is nan at the end of a parameter's range, where sigma = 0, and
+        where the information is not positive definite.
+    working : ndarray, shape (k,)
+        The values in which the search was made.
+    covariance : ndarray, shape (p + 1 + k, p + 1 + k)
+        Inverse observed information of beta, sigma and the working values; nan in the rows of parameters without a
+        standard error.
+    notes : tuple of str
+        What the model is where an estimate lies at the end of its range; a search that did not converge.
+    fits : int
+        Fits with a given shape that the search took.
+    """
+
+    family: Distribution
+    names: tuple[str, ...]
+    estimates: Array
+    std_errors: Array
+    working: Array
+    covariance: Array
+    notes: tuple[str, ...]
+    fits: int
+
+    def __str__(self) -> str:
+        words = []
+        for name, estimate, se in zip(self.names, self.estimates.tolist(), self.std_errors.tolist(), strict=True):
+            words.append(f"{name} {estimate:.4g}" + (f" (Std. Error {se:.3g})" if np.isfinite(se) else ""))
+        return ", ".join(words) + ", estimated"
+
+
+@dataclass
+class _Search:
+    """The profile log-likelihood of the shape, each fit beginning where the best one so far ended."""
+
+    fit_at: Callable[[Distribution, Array | None, float | None], RandomEffectsFit]
+    family: Distribution
+    best: RandomEffectsFit | None = None
+    at: Array = field(default_factory=lambda: np.empty(0))
+    fits: int = 0
+
+    def __call__(self, working: Array) -> tuple[float, Array]:
+        """Minus the profile log-likelihood and its gradient, the latter by differences at fixed (beta, sigma)."""
+        low = np.array([parameter.low for parameter in self.family.free])
+        high = np.array([parameter.high for parameter in self.family.free])
+        working = np.clip(working, low, high)
+        start, sigma = (None, None) if self.best is None else (self.best.beta, self.best.sigma or None)
+        fit = self.fit_at(self.family.with_shape(working), start, sigma)
+        self.fits += 1
+        if self.best is None or fit.loglik > self.best.loglik:
+            self.best, self.at = fit, working.copy()
+        if fit.sigma == 0.0:
+            return -fit.loglik, np.zeros(len(working))
+        value = shape_likelihood(fit, self.family)
+        gradient = np.empty(len(working))
+        for j, step in enumerate(np.eye(len(working)) * _STEP):
+            up, down = np.minimum(working + step, high), np.maximum(working - step, low)
+            gradient[j] = (value(up)[0] - value(down)[0]) / (up - down)[j]
+        return -fit.loglik, -gradient
+
+
+def fit_with_shape(
+    fit_at: Callable[[Distribution, Array | None, float | None], RandomEffectsFit], family: Distribution
+) -> RandomEffectsFit:
+    """Maximise over the free shape parameters of `family`, and beta and sigma with them.
+
+    Parameters
+    ----------
+    fit_at : callable
+        Takes a distribution without free parameters and starting values of beta and sigma; returns the fit.
+    family : Distribution
+
+    Returns
+    -------
+    RandomEffectsFit
+        Of the most likely member, with `shape`; its covariance allows for the estimation of the shape.
+
+    Raises
+    ------
+    ClusterGLMError
+        When no member can be fitted from any starting value.
+
+    Notes
+    -----
+    A bounded quasi-Newton search (L-BFGS-B) of the profile log-likelihood from each combination of the starting
+    values. The gradient in the shape is that at fixed (beta, sigma), which are at their maximum. Uncertainty is that of
+    the joint observed information: the exact Hessian in (beta, sigma), differences of the exact score across shapes.
+    """
+    from scipy.optimize import minimize
+
+    free = family.free
+    search, failure, converged = _Search(fit_at, family), None, False
+    for start in product(*(parameter.starts for parameter in free)):
+        before = search.best.loglik if search.best is not None else -np.inf
+        try:
+            found = minimize(
+                search,
+                np.array(start),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=[(parameter.low, parameter.high) for parameter in free],
+                options={"maxiter": _MAX_STEPS, "ftol": 1e-12, "gtol": _FLAT},
+            )
+        except ClusterGLMError as error:
+            failure = error
+            continue
+        if search.best is not None and search.best.loglik > before:
+            converged = bool(found.success)
+        if search.best is not None and search.best.optimization.status == "interrupted":
+            converged = False
+            break
+    if search.best is None:
+        assert failure is not None
+        raise failure
+    return _with_estimate(search, converged)
+
+
+def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[Array], tuple[float, Array]]:
+    """At the estimates of `fit`, the log-likelihood and its score in (beta, sigma) as functions of the shape."""
+    data = fit.data
+    problem = core_problem(data.X, data, fit.response)
+
+    def value(working: Array) -> tuple[float, Array]:
+        member = family.with_shape(working)
+        likelihood = MarginalLikelihood(problem, data.n_clusters, len(fit.beta), member, fit.integration.scale)
+        there = likelihood.evaluate(fit.theta, _laid_for(fit.plan, member), 1)
+        return there.value, there.score
+
+    return value
+
+
+def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
+    """Each cluster's score in the working values at the estimates, by differences, shape (m, k)."""
+    data = fit.data
+    problem = core_problem(data.X, data, fit.response)
+
+    def values(working: Array) -> Array:
+        member = shape.family.with_shape(working)
+        likelihood = MarginalLikelihood(problem, data.n_clusters, len(fit.beta), member, fit.integration.scale)
+        found = np.empty(data.n_clusters)
+        for part in _laid_for(fit.plan, member):
+            chosen = slice(None) if part.clusters is None else part.clusters
+            found[chosen] = likelihood.cluster_values(fit.theta, part.rule, part.clusters)[0]
+        return found
+
+    low = np.array([parameter.low for parameter in shape.family.free])
+    high = np.array([parameter.high for parameter in shape.family.free])
+    columns = []
+    for j, step in enumerate(np.eye(len(low)) * _STEP):
+        up, down = np.minimum(shape.working + step, high), np.maximum(shape.working - step, low)
+        columns.append((values(up) - values(down)) / (up - down)[j])
+    return np.column_stack(columns)
+
+
+def _laid_for(plan: Plan, distribution: Distribution) -> Plan:
+    """The same rules, where they lie on a distribution's own scale on that of `distribution`."""
+    if not isinstance(distribution, GaussianMixture):
+        return plan
+    return tuple(replace(part, rule=replace(part.rule, own=distribution if part.rule.own else None)) for part in plan)
+
+
+def _with_estimate(search: _Search, converged: bool) -> RandomEffectsFit:
+    fit, family, working = search.best, search.family, search.at
+    assert fit is not None
+    free = family.free
+    values, slopes = family.shape(working)
+    notes = [] if converged else ["the search for the shape stopped before it converged"]
+    inside = np.ones(len(free), dtype=bool)
+    for j, parameter in enumerate(free):
+        margin = _AT_END * (parameter.high - parameter.low)
+        if working[j] <= parameter.low + margin:
+            notes.append(f"{parameter.name} is at the end of its range: {parameter.at_low}")
+            inside[j] = False
+        elif working[j] >= parameter.high - margin:
+            notes.append(f"{parameter.name} is at the end of its range: {parameter.at_high}")
+            inside[j] = False
+    p = len(fit.beta)
+    covariance = np.full((p + 1 + len(free), p + 1 + len(free)), np.nan)
+    covariance[: p + 1, : p + 1] = fit.covariance
+    if fit.sigma > 0.0 and inside.all():
+        rows = [*range(p if fit.sigma_fixed else p + 1), *range(p + 1, p + 1 + len(free))]
+        information = -_joint_hessian(fit, family, working)[np.ix_(rows, rows)]
+        scale = 1.0 / np.sqrt(np.abs(np.diag(information)))
+        scaled = information * np.outer(scale, scale)
+        if np.isfinite(scaled).all() and np.linalg.eigvalsh(scaled)[0] > 1e-8:
+            covariance[np.ix_(rows, rows)] = np.linalg.inv(scaled) * np.outer(scale, scale)
+        else:
+            notes.append("the information on the shape is not positive definite: no standard error")
+    with np.errstate(invalid="ignore"):
+        std_errors = np.abs(slopes) * np.sqrt(np.diag(covariance)[p + 1 :])
+    shape = ShapeEstimate(
+        family,
+        tuple(parameter.name for parameter in free),
+        values,
+        std_errors,
+        working,
+        covariance,
+        tuple(notes),
+        search.fits,
+    )
+    return replace(fit, covariance=covariance[: p + 1, : p + 1].copy(), shape=shape)
+
+
+def _joint_hessian(fit: RandomEffectsFit, family: Distribution, working: Array) -> Array:
+    """In (beta, sigma, working values): exact in the first two, differences of value and exact score otherwise."""
+    q, k = len(fit.beta) + 1, len(working)
+    at = shape_likelihood(fit, family)
+    hessian = np.full((q + k, q + k), np.nan)
+    hessian[:q, :q] = fit.hessian
+    steps = np.eye(k) * _STEP
+    middle = at(working)[0]
+    for i in range(k):
+        (up, score_up), (down, score_down) = at(working + steps[i]), at(working - steps[i])
+        hessian[:q, q + i] = hessian[q + i, :q] = (score_up - score_down) / (2.0 * _STEP)
+        hessian[q + i, q + i] = (up - 2.0 * middle + down) / _STEP**2
+        for j in range(i):
+            corners = [at(working + a * steps[i] + b * steps[j])[0] for a, b in ((1, 1), (-1, -1), (1, -1), (-1, 1))]
+            mixed = (corners[0] + corners[1] - corners[2] - corners[3]) / (4.0 * _STEP**2)
+            hessian[q + i, q + j] = hessian[q + j, q + i] = mixed
+    return hessian

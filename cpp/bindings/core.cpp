@@ -52,8 +52,10 @@ class ProblemHandle {
         bool unit = true;
         for (std::size_t j = 0; j < n && unit; ++j)
             unit = (a.data()[j] == 1.0 && b.data()[j] == 0.0) || (a.data()[j] == 0.0 && b.data()[j] == 1.0);
+        bool weighted = false;
+        for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
         view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
-                 b.data(), offset.data(), cluster_weights.data(), unit};
+                 b.data(), offset.data(), cluster_weights.data(), unit, weighted};
     }
     const clusterglm::Problem& view() const { return view_; }
     const ResponseFunctions& functions() const { return functions_; }

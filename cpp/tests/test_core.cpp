@@ -364,6 +364,22 @@ void test_response(const ResponseCase& response, const std::vector<DistributionC
     const Result one = without_clusters<R>(problem, beta, 2, 1), three = without_clusters<R>(problem, beta, 2, 3);
     const bool same = same_bits({one.value}, {three.value}) && same_bits(one.score, three.score) && same_bits(one.hessian, three.hessian);
     check(same, std::string(response.name) + ", pooled: the same bits with 3 threads", one.value - three.value);
+
+    // Weights of 1 need not be looked at; rows of 0 and 1 then share logarithms, unless their product could overflow.
+    Data equal(sizes, response.counts, !response.counts);
+    std::fill(equal.weights.begin(), equal.weights.end(), 1.0);
+    const Problem looked_at = equal.problem(!response.counts);
+    Problem taken_for_granted = looked_at;
+    taken_for_granted.weighted = false;
+    for (const double scale : {1.0, 30.0, 1000.0}) {
+        Values there = beta;
+        for (double& x : there) x *= scale;
+        const Result slow = without_clusters<R>(looked_at, there, 2), fast = without_clusters<R>(taken_for_granted, there, 2);
+        const std::string what = std::string(response.name) + ", pooled: weights of 1";
+        check_close({fast.value}, {slow.value}, 1e-13, what);
+        check_close(fast.score, slow.score, 1e-13, what + ", score");
+        check_close(fast.hessian, slow.hessian, 1e-13, what + ", Hessian");
+    }
 }
 
 // x y, and 0 where x is 0 and y infinite.

@@ -1,5 +1,6 @@
 // Clusters in blocks whose borders depend on the data alone, so that sums are the same bits for any number of threads.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -38,6 +39,12 @@ inline std::vector<std::int64_t> block_borders(const Problem& problem, const Sel
         }
     }
     return borders;
+}
+
+inline void sort_by_size(const Problem& problem, std::vector<std::int64_t>& clusters) {
+    const auto rows = [&](std::int64_t i) { return problem.starts[i + 1] - problem.starts[i]; };
+    const auto fewer_rows = [&](std::int64_t i, std::int64_t k) { return rows(i) < rows(k); };
+    if (!std::is_sorted(clusters.begin(), clusters.end(), fewer_rows)) std::stable_sort(clusters.begin(), clusters.end(), fewer_rows);
 }
 
 struct Sum {

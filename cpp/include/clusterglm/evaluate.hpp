@@ -24,8 +24,7 @@ class ShortAndLong {
 
     CLUSTERGLM_INLINE void add(std::vector<std::int64_t>& clusters, double* modes, Sum& sum, const PerCluster& out) {
         const auto rows = [&](std::int64_t i) { return problem_.starts[i + 1] - problem_.starts[i]; };
-        const auto fewer_rows = [&](std::int64_t i, std::int64_t k) { return rows(i) < rows(k); };
-        if (!std::is_sorted(clusters.begin(), clusters.end(), fewer_rows)) std::stable_sort(clusters.begin(), clusters.end(), fewer_rows);
+        sort_by_size(problem_, clusters);
         const auto count = static_cast<int>(clusters.size());
         int at = 0;
         while (at < count && rows(clusters[at]) <= longest_) ++at;

@@ -12,6 +12,7 @@ struct Problem {
     const double *a, *b, *offset;   // rows
     const double* cluster_weights;  // clusters
     bool unit;                      // every row has (a, b) = (1, 0) or (0, 1)
+    bool weighted = true;           // some cluster's weight may differ from 1
 
     double eta(std::int64_t row, const double* beta) const {
         const double* x = X + row * p;

@@ -18,12 +18,12 @@ struct ProfileOutputs {
 // Rows of X less the mean of their cluster, waiting to enter the sums in one product.
 class Deviations {
    public:
-    explicit Deviations(int p) : p_(p), stride_(padded(p)), x_(static_cast<std::size_t>(kRows) * stride_), hx_(x_.size()), mean_(stride_) {}
+    explicit Deviations(int p) : p_(p), x_(static_cast<std::size_t>(Columns::kRows) * p), mean_(p), columns_(p), sums_(p) {}
 
     const double* mean() const { return mean_.data(); }
 
     // One cluster's rows, with weight * G and weight * H from the group's lane; the mean is left in mean().
-    CLUSTERGLM_INLINE void add(const Problem& problem, const Group& group, int lane, double weight, double S2, int order, Sum& sum) {
+    CLUSTERGLM_INLINE void add(const Problem& problem, const Group& group, int lane, double weight, double S2, int order) {
         const int n = group.size[lane];
         std::fill(mean_.begin(), mean_.end(), 0.0);
         if (p_ == 0) return;
@@ -34,32 +34,33 @@ class Deviations {
         }
         for (int r = 0; r < p_; ++r) mean_[r] /= S2;
         for (int j = 0; j < n; ++j) {
-            if (filled_ == kRows) flush(order, sum);
-            double* to = &x_[static_cast<std::size_t>(filled_) * stride_];
+            if (filled_ == Columns::kRows) flush(order);
+            double* to = &x_[static_cast<std::size_t>(filled_) * p_];
             const double* from = x + static_cast<std::size_t>(j) * p_;
             for (int r = 0; r < p_; ++r) to[r] = from[r] - mean_[r];
-            for (int r = p_; r < stride_; ++r) to[r] = 0.0;
             g_[filled_] = weight * group.G[group.index(lane, j)];
             h_[filled_++] = weight * group.H[group.index(lane, j)];
         }
     }
 
-    CLUSTERGLM_INLINE void flush(int order, Sum& sum) {
-        add_rows(x_.data(), g_, filled_, stride_, sum.score.data());
-        if (order == 2) {
-            for (int j = 0; j < filled_; ++j)
-                for (int v = 0; v < stride_; v += kLanes)
-                    store(&hx_[static_cast<std::size_t>(j) * stride_ + v], h_[j] * load(&x_[static_cast<std::size_t>(j) * stride_ + v]));
-            add_products(x_.data(), hx_.data(), filled_, p_, stride_, sum.hessian.data());
-        }
-        filled_ = 0;
+    CLUSTERGLM_INLINE void end(int order, Sum& sum) {
+        flush(order);
+        sums_.end(sum.score.data(), sum.hessian.data(), sum.stride);
     }
 
    private:
-    static constexpr int kRows = 64;
-    int p_, stride_, filled_ = 0;
-    std::vector<double> x_, hx_, mean_;
-    double g_[kRows], h_[kRows];
+    int p_, filled_ = 0;
+    std::vector<double> x_, mean_;
+    Columns columns_;
+    ColumnSums sums_;
+    double g_[Columns::kRows], h_[Columns::kRows];
+
+    CLUSTERGLM_INLINE void flush(int order) {
+        for (int j = filled_; j < padded(filled_); ++j) g_[j] = h_[j] = 0.0;
+        columns_.load(x_.data(), filled_);
+        sums_.add(columns_, padded(filled_) / kLanes, g_, order > 1 ? h_ : nullptr);
+        filled_ = 0;
+    }
 };
 
 template <class R>
@@ -84,7 +85,7 @@ CLUSTERGLM_CLONES void profile_block(const Problem& problem, const double* beta,
             const double weight = problem.cluster_weights[c];
             sum.value += weight * at.value[l];
             if (order == 0 && !out.means && !out.scores) continue;
-            deviations.add(problem, group, l, weight, at.S2[l], order, sum);
+            deviations.add(problem, group, l, weight, at.S2[l], order);
             if (out.means) std::copy_n(deviations.mean(), p, out.means + c * p);
             if (out.scores)
                 for (int j = 0; j < group.size[l]; ++j)
@@ -92,7 +93,7 @@ CLUSTERGLM_CLONES void profile_block(const Problem& problem, const double* beta,
                         out.scores[c * p + r] += weight * group.G[group.index(l, j)] * (problem.X[(group.start[l] + j) * p + r] - deviations.mean()[r]);
         }
     }
-    deviations.flush(order, sum);
+    deviations.end(order, sum);
 }
 
 // gammas: one intercept per cluster, where its search starts (any value that is not finite: nowhere in particular); updated.

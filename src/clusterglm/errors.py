@@ -68,6 +68,10 @@ class StudyError(ClusterGLMError, ValueError):
     """A simulation study whose design, folder or earlier run does not fit."""
 
 
+class MissingPackageError(ClusterGLMError, ImportError):
+    """A package that only part of clusterglm needs is not installed."""
+
+
 class UnseenLevelError(DataError):
     """New data hold a level that the fit has not seen."""
 

@@ -128,7 +128,8 @@ class _Model:
         """Solve |z(shift)| = radius by safeguarded Newton on 1/|z|, which is nearly linear in the shift."""
         least = max(0.0, -float(self.curvatures[0]))
         size = float(np.linalg.norm(self.gradient))
-        low, high = least, least + size / radius + 1e-300
+        # however steep, the shifted system is not singular
+        low, high = least, least * (1.0 + 1e-14) + size / radius + 1e-300
         shift = high
         for _ in range(60):
             z = self._solve(shift)
@@ -219,7 +220,7 @@ def maximize(
         ratio = 1.0 if drowned else (rise / promise if usable and promise > 0.0 else -1.0)
         if ratio < 1e-4:
             radius = 0.25 * length
-            if radius < 1e-12 * (1.0 + float(np.linalg.norm(theta))):
+            if not radius >= 1e-12 * (1.0 + float(np.linalg.norm(theta))):  # nor may it be nan
                 status = "stalled"
                 break
             continue

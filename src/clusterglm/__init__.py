@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clusterglm import errors
+    from clusterglm import errors, plot
     from clusterglm.api import (
         conditional,
         fixed_effects,
@@ -53,6 +53,7 @@ __all__ = [
     "fixed_effects",
     "load",
     "nonparametric",
+    "plot",
     "pooled",
     "random_effects",
     "select_distribution",
@@ -77,7 +78,7 @@ _OBJECTS = {
     "random_effects": "clusterglm.api",
     "select_distribution": "clusterglm.api",
 }
-_MODULES = {"datasets": "clusterglm.data.datasets", "errors": "clusterglm.errors"}
+_MODULES = {"datasets": "clusterglm.data.datasets", "errors": "clusterglm.errors", "plot": "clusterglm.plot"}
 
 
 def __getattr__(name: str) -> object:

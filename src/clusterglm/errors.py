@@ -72,6 +72,10 @@ class StorageError(ClusterGLMError, ValueError):
     """A result that cannot be saved, or a file or pickle that this version cannot read."""
 
 
+class MissingPackageError(ClusterGLMError, ImportError):
+    """A package that only part of clusterglm needs is not installed."""
+
+
 class UnseenLevelError(DataError):
     """New data hold a level that the fit has not seen."""
 

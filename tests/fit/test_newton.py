@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clusterglm.fit.newton import maximize
+from clusterglm.fit.newton import _Model, maximize
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -24,3 +24,18 @@ def test_absurd_curvature_does_not_keep_the_search_busy_for_ever(curvature: floa
     found = maximize(objective, np.zeros(2), Control(), radius=1.0)
     assert np.isfinite(found.theta).all()
     assert found.optimization.status == ("converged" if curvature < 1e4 else "stalled")
+
+
+@pytest.mark.parametrize("radius", [1e-6, 2.0, 1e6])
+@pytest.mark.parametrize("curvature", [-7e20, -1e3, -1e-8])
+def test_step_is_finite_and_fills_the_radius(curvature: float, radius: float) -> None:
+    """With a curvature of -7e20 the shift that makes the model concave is lost in rounding."""
+    model = _Model(
+        np.array([curvature, -170.0, 211.0])[np.argsort([curvature, -170.0, 211.0])],
+        np.eye(3),
+        np.array([310.0, 8.5e-05, -2e-4]),
+    )
+    step, promise = model.step(radius)
+    assert np.isfinite(step).all()
+    assert np.linalg.norm(step) == pytest.approx(radius, rel=2e-3)
+    assert promise > 0.0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.integration import choose_plan
@@ -16,8 +18,12 @@ from clusterglm.inference.influence import Influence, definite
 from clusterglm.inference.quantile_residuals import UniformityTest
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Plan, Rule
+from clusterglm.likelihood.rules import Plan, Rule, single_rule
 from clusterglm.model.arrays import Array
+from clusterglm.model.quadrature import SCALES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TOLERANCE = 1e-7  # of the accurate log-likelihood
 _ENOUGH = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
@@ -125,6 +131,56 @@ def quick_difference(fit: RandomEffectsFit, data: ModelData) -> float:
     some, likelihood = np.arange(0, data.n_clusters, step), _likelihood(fit, data)
     used, better = (likelihood.cluster_values(fit.theta, rule, some)[0] for rule in (fit.plan[0].rule, _TRIAL))
     return float(step * (data.cluster_weights[some] @ (used - better)))
+
+
+@dataclass(frozen=True)
+class IntegrationCurve:
+    """Error of adaptive Gauss-Hermite rules at the estimates.
+
+    Parameters
+    ----------
+    scale : tuple of str, length k
+        On which the rule integrates.
+    nodes : ndarray of int64, shape (k,)
+        1: the Laplace approximation.
+    difference : ndarray, shape (k,)
+        Log-likelihood by the rule less that by an accurate one.
+    error : float
+        Estimated error of the accurate one.
+    """
+
+    scale: tuple[str, ...]
+    nodes: NDArray[np.int64]
+    difference: Array
+    error: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns `scale`, `nodes`, `difference`."""
+        import pandas as pd
+
+        return pd.DataFrame({"scale": list(self.scale), "nodes": self.nodes, "difference": self.difference})
+
+
+def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[int]) -> IntegrationCurve:
+    """The log-likelihood at the estimates by more and more nodes, on both scales where these differ.
+
+    Parameters
+    ----------
+    fit : RandomEffectsFit
+        With sigma above 0.
+    data : ModelData
+    nodes : sequence of int
+    """
+    accurate = choose_plan(_likelihood(fit, data), fit.theta, _TOLERANCE, fit.distribution.unimodal)
+    value = _likelihood(fit, data).evaluate(fit.theta, accurate.plan, 0).value
+    scales, counts, apart = [], [], []
+    for scale in SCALES[:1] if fit.distribution.code == "gaussian" else SCALES:
+        likelihood = _likelihood(replace(fit, integration=replace(fit.integration, scale=scale)), data)
+        for n in nodes:
+            scales.append(scale)
+            counts.append(int(n))
+            apart.append(likelihood.evaluate(fit.theta, single_rule(int(n)), 0).value - value)
+    return IntegrationCurve(tuple(scales), np.array(counts), np.array(apart), accurate.error)
 
 
 def _likelihood(fit: RandomEffectsFit, data: ModelData) -> MarginalLikelihood:

@@ -22,6 +22,7 @@ from clusterglm.inference.intervals import wald_interval, wald_p_values
 from clusterglm.inference.residuals import observed
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+from clusterglm.results.above import above
 from clusterglm.results.intervals import Intervals
 from clusterglm.results.newdata import one_per_row
 from clusterglm.results.table import Coefficients, Summary, counted
@@ -344,6 +345,13 @@ class Result(Intervals, ABC):
             },
             index=pd.Index(self.data.row_index[order], name="row"),
         )
+
+    # Pictures --------------------------------------------------------------------------------------------------------
+
+    @property
+    def plot(self) -> Any:
+        """Plots of this result, such as `fit.plot.coefficients()`; see `clusterglm.plot`."""
+        return above("plot")(self)
 
     # Shared work -----------------------------------------------------------------------------------------------------
 

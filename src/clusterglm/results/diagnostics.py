@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import AccuracyWarning, ClusterError, OptionError, check_option
 from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.adequacy import (
     Diagnosis,
     Finding,
-    IntegrationCheck,
-    check_integration,
     of_dispersion,
     of_influence,
     of_uniformity,
     of_zeros,
-    quick_difference,
 )
 from clusterglm.inference.calibration import Calibration, calibrate
 from clusterglm.inference.dispersion import (
@@ -35,6 +34,7 @@ from clusterglm.inference.dispersion import (
     refuse_binary,
     refuse_other_than_counts,
 )
+from clusterglm.inference.envelopes import ResidualEnvelope, residual_envelope
 from clusterglm.inference.influence import KINDS as DELETIONS
 from clusterglm.inference.influence import AnyFit, Influence, delete_clusters, deletion, positions
 from clusterglm.inference.quantile_residuals import (
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
 RESIDUALS = (*OF_MEANS, "quantile", "simulated")
 
-_NOTABLE = 0.1  # units of log-likelihood that a coarse rule may be off without a word
 _ALL = slice(None)
 _SHORT = 20  # rows an intercept below which residuals of fixed effects are too small by what it took up
 
@@ -228,6 +227,58 @@ class Diagnostics(ClusterInfluence):
         _warn_unresolved(moments.unresolved)
         return moments
 
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        """The linear predictor of data, the clusters' intercepts found anew from its responses."""
+        fit, eta = self.fit, self._eta(0.0)
+        if isinstance(fit, RandomEffectsFit):
+            return at_modes(fit)
+        if isinstance(fit, FixedEffectsFit):
+            return at_best_intercepts(fit.beta, self.response)
+        return lambda data: eta
+
+    def residual_envelope(
+        self,
+        n_sim: int = 99,
+        level: float = 0.95,
+        groups: int = 20,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+    ) -> ResidualEnvelope:
+        """Conditional quantile residuals beside those of data simulated from the fit.
+
+        Parameters
+        ----------
+        n_sim : int
+            Simulations; those of random effects draw new intercepts, which are then predicted as the data's are.
+        level : float
+            Share of the simulations within the envelopes, point by point.
+        groups : int
+            Groups of rows for the mean residual against the linear predictor (of random effects, at an intercept of
+            zero).
+        seed, n_jobs, progress
+            As in `dispersion_test`.
+
+        Returns
+        -------
+        ResidualEnvelope
+        """
+        against = None if isinstance(self.fit, FixedEffectsFit) else self._eta(0.0)
+        return residual_envelope(
+            self.data,
+            self.response,
+            self._y,
+            self._draw_new,
+            self._predictor(),
+            against,
+            groups,
+            level,
+            n_sim,
+            seed,
+            n_jobs,
+            progress,
+        )
+
     # Tests by simulation ---------------------------------------------------------------------------------------------
 
     def dispersion_test(
@@ -265,17 +316,7 @@ class Diagnostics(ClusterInfluence):
             For binary responses, which have no dispersion of their own.
         """
         refuse_binary(self.data, self.response)
-        fit, eta = self.fit, self._eta(0.0)
-        if isinstance(fit, RandomEffectsFit):
-            predictor = at_modes(fit)
-        elif isinstance(fit, FixedEffectsFit):
-            predictor = at_best_intercepts(fit.beta, self.response)
-        else:
-
-            def predictor(data: Any) -> Array:
-                return eta
-
-        statistic = pearson_sum(self.data, self.response, predictor)
+        statistic = pearson_sum(self.data, self.response, self._predictor())
         name = "Sum of squared Pearson residuals"
         return against_simulations(name, statistic, self._y, self._draw_new, n_sim, seed, n_jobs, progress)
 
@@ -391,50 +432,6 @@ class Diagnostics(ClusterInfluence):
         rows = self.data.starts[:-1] + rng.integers(0, np.diff(self.data.starts))  # others depend on these
         z = self._quantile(None, rng, rows)
         return of_uniformity("marginal quantile residuals, one row of each cluster", uniformity(ndtr(z)))
-
-
-class RandomEffectsDiagnostics(Diagnostics):
-    """A result whose likelihood is an integral."""
-
-    def integration_check(self) -> IntegrationCheck:
-        """Compare the quadrature that was used with an accurate one, at the estimates.
-
-        Returns
-        -------
-        IntegrationCheck
-            Differences of the log-likelihood, in all and of the worst cluster, and how far the parameters would move,
-            in standard errors. Prints as a sentence with advice. Costs a few evaluations of the likelihood.
-
-        Warns
-        -----
-        AccuracyWarning
-            When the integrals were not accurate enough.
-        """
-        found = self._integration_checked
-        if not found.adequate:
-            warnings.warn(str(found), AccuracyWarning, stacklevel=2)
-        return found
-
-    @cached_property
-    def _integration_checked(self) -> IntegrationCheck:
-        assert isinstance(self.fit, RandomEffectsFit)
-        return check_integration(self.fit, self.data)
-
-    @cached_property
-    def _integration_hint(self) -> str:
-        """A note for the summary, from a quick look without derivatives; empty where there is nothing to say."""
-        assert isinstance(self.fit, RandomEffectsFit)
-        apart = quick_difference(self.fit, self.data)
-        if not abs(apart) > _NOTABLE:
-            return ""
-        return (
-            f"Nine adaptive nodes change the log-likelihood by {-apart:+.2g} at these estimates: integration_check() "
-            'says what that does to them; quadrature="auto" avoids it.'
-        )
-
-    def _own_findings(self) -> list[Finding]:
-        found = self._integration_checked
-        return [Finding("Integration", found.adequate, str(found))]
 
 
 def _warn_unresolved(rows: int) -> None:

@@ -28,9 +28,9 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import freeze
 from clusterglm.results.clustering import ClusteredResult
-from clusterglm.results.diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.effects import RandomEffectsEffects
 from clusterglm.results.goodness import RandomEffectsGoodness
+from clusterglm.results.integrals import RandomEffectsDiagnostics
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.prediction import RandomEffectsPredictions
 from clusterglm.results.table import Summary, counted

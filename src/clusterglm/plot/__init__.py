@@ -1,0 +1,30 @@
+"""Plots: each takes an axis or makes one, and returns it with the data that it shows. Needs matplotlib.
+
+Colours are those of Okabe and Ito (2008), told apart by colour-blind readers, with markers and lines for print;
+`theme="dark"` is for dark paper. The user's own settings of matplotlib are left alone.
+"""
+
+from clusterglm.plot.base import Plot
+from clusterglm.plot.clusters import caterpillar
+from clusterglm.plot.counts import rootogram
+from clusterglm.plot.curves import predictions
+from clusterglm.plot.estimates import coefficients
+from clusterglm.plot.fitted import calibration, qq, residuals
+from clusterglm.plot.likelihood import integration, profile
+from clusterglm.plot.mixing import gradient
+from clusterglm.plot.replicates import bootstrap
+
+__all__ = [
+    "Plot",
+    "bootstrap",
+    "calibration",
+    "caterpillar",
+    "coefficients",
+    "gradient",
+    "integration",
+    "predictions",
+    "profile",
+    "qq",
+    "residuals",
+    "rootogram",
+]

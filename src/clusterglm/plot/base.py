@@ -1,0 +1,145 @@
+"""What all plots share: an axis in, an axis and its data out, a look of ours that leaves the user's settings alone."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clusterglm.errors import MissingPackageError, check_option
+from clusterglm.plot.themes import DARK, LIGHT, THEMES, Theme
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_off_screen: ContextVar[bool] = ContextVar("off_screen", default=False)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture and what it shows.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        To change as one likes. The legend lies above it: `figure.suptitle(...)` makes room for a title.
+    data : DataFrame
+        What was drawn, and what was left out of the picture for lack of room.
+    """
+
+    ax: Axes
+    data: pd.DataFrame
+
+    @property
+    def figure(self) -> Figure:
+        """The figure that holds the axis."""
+        from matplotlib.figure import Figure
+
+        found = self.ax.get_figure(root=True)
+        assert isinstance(found, Figure)
+        return found
+
+    def save(self, path: str | Path, dpi: float = 200.0) -> Path:
+        """Write the picture to a file, whose ending says in which format.
+
+        Parameters
+        ----------
+        path : str or Path
+        dpi : float
+            Dots an inch, for formats that have dots.
+        """
+        self.figure.savefig(path, dpi=dpi)
+        return Path(path)
+
+
+@contextmanager
+def canvas(ax: Axes | None, theme: str | None, size: tuple[float, float]) -> Iterator[tuple[Axes, Theme]]:
+    """An axis to draw on under our settings, which end with the block.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None
+        None makes a figure of `size` inches.
+    theme : {"light", "dark"} or None
+        None: that which suits the axis given, otherwise light.
+
+    Raises
+    ------
+    MissingPackageError
+        Without matplotlib.
+    OptionError
+        On another theme.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError as problem:
+        raise MissingPackageError(
+            f"plots, and matplotlib cannot be imported ({problem})",
+            "matplotlib 3.8 or later",
+            "pip install 'clusterglm[plot]'",
+        ) from problem
+
+    if theme is not None:
+        look = THEMES[check_option("theme", theme, THEMES)]
+    else:
+        look = LIGHT if ax is None or not _is_dark(ax) else DARK
+    settings: Any = look.settings()
+    with mpl.rc_context(settings):
+        yield _new_axes(size) if ax is None else ax, look
+
+
+@contextmanager
+def off_screen() -> Iterator[None]:
+    """New figures belong to nobody but the caller: no window shows them."""
+    token = _off_screen.set(True)
+    try:
+        yield
+    finally:
+        _off_screen.reset(token)
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """A legend above the axis, where it hides nothing, in as many columns as fit; long names are broken."""
+    handles, labels = ax.get_legend_handles_labels()
+    if not labels:
+        return
+    short = [wrapped(label, 44) for label in labels]
+    longest = max(len(line) for label in short for line in label.split("\n"))
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    width = ax.get_position().width * figure.get_figwidth()
+    columns = max(1, min(len(labels), int(width * 72.0 / (5.4 * longest + 46.0))))
+    placed = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns, "borderaxespad": 0.3, **options}
+    ax.legend(handles, short, **placed)
+
+
+def wrapped(text: object, width: int, lines: int = 3) -> str:
+    """Text broken into lines of at most so many characters; what is still too long ends in dots."""
+    parts = textwrap.wrap(str(text), width, break_long_words=True, break_on_hyphens=False) or [""]
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], parts[lines - 1][: width - 1] + "…"]
+    return "\n".join(parts)
+
+
+def _new_axes(size: tuple[float, float]) -> Axes:
+    if _off_screen.get():
+        from matplotlib.figure import Figure
+
+        return Figure(figsize=size, layout="constrained").add_subplot()
+    import matplotlib.pyplot as plt
+
+    ax: Axes = plt.subplots(figsize=size, layout="constrained")[1]
+    return ax
+
+
+def _is_dark(ax: Axes) -> bool:
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = to_rgb(ax.get_facecolor())
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.45

@@ -1,0 +1,134 @@
+"""Observed and fitted numbers of events per cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clusterglm.errors import OptionError
+from clusterglm.inference.event_counts import EventCounts, event_counts
+from clusterglm.inference.goodness import fitted_counts
+from clusterglm.model.distribution.gaussian import Gaussian
+from clusterglm.plot.base import Plot, canvas, legend
+from clusterglm.plot.estimates import Fits, named_fits
+from clusterglm.results.base import Result
+from clusterglm.results.pooled import PooledResult
+from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.selection import DistributionSelection
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def rootogram(
+    fits: Fits | DistributionSelection, ax: Axes | None = None, *, cells: int = 30, theme: str | None = None
+) -> Plot:
+    """How many clusters have how many events: observed as bars, fitted by each model as points, on a square-root scale.
+
+    On that scale deviations of the same size are as surprising wherever they are (Tukey; Kleiber and Zeileis, American
+    Statistician 70, 2016).
+
+    Parameters
+    ----------
+    fits : RandomEffectsResult or PooledResult, several of them, or DistributionSelection
+        Fits to the same data.
+    ax : matplotlib Axes, optional
+    cells : int
+        Most bars; larger numbers of events are put together in cells of equal width.
+    theme : {"light", "dark"}, optional
+
+    Returns
+    -------
+    Plot
+        Data: `model`, `first`, `last` (events in the cell, both included; the last cell of counts holds all larger
+        numbers), `observed`, `expected`: clusters, their weights counted.
+
+    Raises
+    ------
+    OptionError
+        For models that give no distribution of events, or fits to different clusters.
+    DataError
+        When responses are not whole numbers of events.
+    """
+    if isinstance(fits, DistributionSelection):
+        named: dict[str, Result] = dict(fits.fits)
+    else:
+        named = named_fits(fits)
+    counts = {name: _counts(fit) for name, fit in named.items()}
+    if len({tuple(each.observed) for each in counts.values()}) > 1:
+        raise OptionError("fits to different data", "the same responses and clusters", "one plot for each data set")
+    table = _table(counts, cells)
+    any_counts = next(iter(counts.values()))
+    bars = table[table["model"] == next(iter(counts))]
+    names = _cell_names(bars["first"].tolist(), bars["last"].tolist(), any_counts.open_ended)
+    with canvas(ax, theme, (7.0, 4.0)) as (axis, look):
+        at = np.arange(len(bars))
+        axis.bar(at, bars["observed"], 0.82, color=look.grid, edgecolor=look.muted, label="observed", zorder=2)
+        for k, name in enumerate(counts):
+            expected = table.loc[table["model"] == name, "expected"]
+            axis.plot(at, expected, **look.series(k), linewidth=1.2, label=f"fitted, {name}", zorder=3 + k)
+        axis.set_yscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0.0)), np.square))
+        top = float(max(table["observed"].max(), table["expected"].max()))
+        axis.set_ylim(0.0, 1.06 * top)
+        axis.set_yticks(_square_ticks(top))
+        every = int(np.ceil(max(len(n) for n in names) * len(names) / 62.0))
+        ticked = np.unique([*at[: len(at) - every : every], at[-1]]) if every > 1 else at  # the last cell is special
+        axis.set_xticks(ticked, [names[k] for k in ticked])
+        axis.set_xlim(-0.7, len(bars) - 0.3)
+        axis.grid(visible=False, axis="x")
+        any_fit = next(iter(named.values()))
+        axis.set_xlabel("Successes in a cluster" if any_fit.family == "binomial" else "Sum of counts in a cluster")
+        axis.set_ylabel("Clusters (square-root scale)")
+        legend(axis)
+    return Plot(axis, table)
+
+
+def _counts(fit: Result) -> EventCounts:
+    if isinstance(fit, RandomEffectsResult):
+        return fitted_counts(fit.data, fit.fit)
+    if isinstance(fit, PooledResult) and fit.data.cluster_name is not None:
+        return event_counts(fit.data, fit.response, fit.fit.beta, 0.0, Gaussian())
+    raise OptionError(
+        f"numbers of events per cluster of a {fit.kind} fit",
+        "a model that gives their distribution: random intercepts, or a pooled model with cluster=",
+        "cg.random_effects(...)",
+    )
+
+
+def _table(counts: dict[str, EventCounts], cells: int) -> pd.DataFrame:
+    import pandas as pd
+
+    if cells < 2:
+        raise OptionError(f"cells={cells!r}", "2 or more", "cells=30")
+    parts = []
+    for name, each in counts.items():
+        width = int(np.ceil(len(each.events) / cells))
+        first = np.arange(0, len(each.events), width)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "model": name,
+                    "first": first,
+                    "last": np.minimum(first + width, len(each.events)) - 1,
+                    "observed": np.add.reduceat(each.observed, first),
+                    "expected": np.add.reduceat(each.expected, first),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _cell_names(first: list[int], last: list[int], open_ended: bool) -> list[str]:
+    names = [str(a) if a == b else f"{a}–{b}" for a, b in zip(first, last, strict=True)]
+    if open_ended:
+        names[-1] = f"{first[-1]}+"
+    return names
+
+
+def _square_ticks(top: float) -> list[float]:
+    """Ticks that are even on the square-root scale, rounded to whole clusters."""
+    steps = np.linspace(0.0, np.sqrt(top), 6) ** 2
+    digits = 10.0 ** np.maximum(np.floor(np.log10(np.maximum(steps, 1.0))) - 1.0, 0.0)
+    return sorted(set((np.round(steps / digits) * digits).tolist()))

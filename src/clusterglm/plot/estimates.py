@@ -1,0 +1,176 @@
+"""Coefficients with intervals, of several models side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clusterglm.errors import OptionError, nearest
+from clusterglm.inference.ratios import ratio_names
+from clusterglm.plot.base import Plot, canvas, legend, wrapped
+from clusterglm.results.base import Result
+from clusterglm.results.comparison import model_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+Fits = Result | Sequence[Result] | Mapping[str, Result]
+
+_NAME_WIDTH = 30  # characters of a term in one line
+
+
+def coefficients(
+    fits: Fits,
+    ax: Axes | None = None,
+    *,
+    level: float = 0.95,
+    method: str = "wald",
+    cov: str = "observed",
+    terms: Sequence[str] | None = None,
+    exponentiate: bool = False,
+    theme: str | None = None,
+) -> Plot:
+    """Coefficients with intervals, of one model or of several side by side.
+
+    Parameters
+    ----------
+    fits : Result, sequence of Result, or mapping of str to Result
+        A mapping names them.
+    ax : matplotlib Axes, optional
+    level : float
+        Coverage of the intervals.
+    method : {"wald", "profile"}
+        Of the intervals, see `conf_int`.
+    cov : {"observed", "robust"}
+        Covariance of Wald intervals.
+    terms : sequence of str, optional
+        Coefficients to show, in this order; by default all but the intercept (the intercept, if there is no other).
+    exponentiate : bool
+        Odds (rate, hazard) ratios, on a logarithmic axis.
+    theme : {"light", "dark"}, optional
+
+    Returns
+    -------
+    Plot
+        Data: `model`, `term`, `estimate`, `low`, `high`.
+
+    Raises
+    ------
+    OptionError
+        When a term is in no model; with `exponentiate` for probit, whose coefficients are not logarithms of ratios.
+    """
+    named = named_fits(fits)
+    table = _table(named, level, method, cov, terms)
+    label = f"Coefficient, with {100 * level:g}% interval"
+    if exponentiate:
+        kinds = {ratio_names(fit.response)[0] for fit in named.values()}
+        columns = ["estimate", "low", "high"]
+        table[columns] = np.exp(table[columns])
+        label = f"{' or '.join(sorted(kinds)).capitalize()}, with {100 * level:g}% interval"
+    shown = list(dict.fromkeys(table["term"]))
+    labels = [wrapped(term, _NAME_WIDTH) for term in shown]
+    lines = sum(0.36 + 0.15 * name.count("\n") for name in labels)
+    height = max(1.3 + lines + 0.17 * len(shown) * (len(named) - 1), 2.0)
+    with canvas(ax, theme, (7.0, height)) as (axis, look):
+        axis.axvline(1.0 if exponentiate else 0.0, color=look.muted, linewidth=1.0, zorder=1)
+        step = 0.62 / len(named)
+        for k, name in enumerate(named):
+            part = table[table["model"] == name]
+            at = np.array([shown.index(term) for term in part["term"]]) + step * (k - 0.5 * (len(named) - 1))
+            style = look.series(k)
+            drawn = np.isfinite(part[["estimate", "low", "high"]].to_numpy()).all(axis=1)
+            axis.hlines(
+                at[drawn],
+                part["low"][drawn],
+                part["high"][drawn],
+                color=style["color"],
+                linestyle=style["linestyle"],
+                linewidth=1.7,
+            )
+            axis.plot(part["estimate"], at, style["marker"], color=style["color"], label=name)
+        axis.set_yticks(range(len(shown)), labels)
+        axis.set_ylim(len(shown) - 0.5, -0.5)
+        axis.grid(visible=False, axis="y")
+        axis.set_xlabel(label)
+        if exponentiate:
+            _ratio_axis(axis)
+        if len(named) > 1:
+            legend(axis)
+    return Plot(axis, table)
+
+
+def named_fits(fits: Fits) -> dict[str, Result]:
+    """Results by name: their models in words, where these differ.
+
+    Raises
+    ------
+    OptionError
+        When they are not results.
+    """
+    if isinstance(fits, Mapping):
+        named = {str(name): fit for name, fit in fits.items()}
+    else:
+        given = [fits] if isinstance(fits, Result) else list(fits)
+        words = [model_words(fit) if isinstance(fit, Result) else "" for fit in given]
+        names = words if len(set(words)) == len(words) else [f"fit {k + 1}" for k in range(len(words))]
+        named = dict(zip(names, given, strict=True))
+    wrong = [type(fit).__name__ for fit in named.values() if not isinstance(fit, Result)]
+    if wrong or not named:
+        raise OptionError(
+            f"fits of type {', '.join(wrong)}" if wrong else "no fits",
+            "a result, several, or a mapping of names to results",
+            "cg.plot.coefficients({'small': small, 'large': large})",
+        )
+    return named
+
+
+def _table(named: dict[str, Result], level: float, method: str, cov: str, terms: Sequence[str] | None) -> pd.DataFrame:
+    import pandas as pd
+
+    parts = []
+    for name, fit in named.items():
+        ends = fit.conf_int(level, method, cov=cov).loc[list(fit.data.names)]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "model": name,
+                    "term": list(fit.data.names),
+                    "estimate": fit.params.to_numpy(),
+                    "low": ends["low"].to_numpy(),
+                    "high": ends["high"].to_numpy(),
+                }
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    known = list(dict.fromkeys(table["term"]))
+    if terms is None:
+        intercepts = {fit.data.names[fit.data.intercept] for fit in named.values() if fit.data.intercept is not None}
+        chosen = [term for term in known if term not in intercepts] or known
+    else:
+        chosen = list(terms)
+    for term in chosen:
+        if term not in known:
+            raise OptionError(
+                f"terms= with {term!r}", f"one of {', '.join(known)}", f"{nearest(term, known)}a name from params"
+            )
+    order = table["term"].map({term: k for k, term in enumerate(chosen)})
+    table = table.assign(_order=order)[order.notna()]
+    return table.sort_values("_order", kind="stable").drop(columns="_order").reset_index(drop=True)
+
+
+def _ratio_axis(axis: Any) -> None:
+    """A logarithmic axis whose marks are plain numbers, few enough to be read."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    decades = np.log10(high / low)
+    subs: tuple[float, ...] = (1.0,) if decades > 3.0 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
+    if decades < 0.5:
+        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
+    axis.xaxis.set_major_locator(LogLocator(10.0, subs))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())

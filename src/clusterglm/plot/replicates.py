@@ -1,0 +1,136 @@
+"""Distributions by simulation, with what was observed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clusterglm.errors import OptionError, nearest
+from clusterglm.inference.bootstrap import SimulatedTest
+from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
+from clusterglm.inference.dispersion import SimulationTest
+from clusterglm.inference.goodness import GoodnessOfFit
+from clusterglm.inference.replicates import Progress
+from clusterglm.model.arrays import Array
+from clusterglm.plot.base import Plot, canvas, legend, wrapped
+from clusterglm.results.base import Result
+from clusterglm.results.clustering import ClusteredResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Simulated = SimulatedTest | SimulationTest | GoodnessOfFit | BootstrapEstimates
+
+
+def bootstrap(
+    found: Result | Simulated,
+    parameter: str | None = None,
+    ax: Axes | None = None,
+    *,
+    n_boot: int = 999,
+    level: float = 0.95,
+    seed: int | np.random.SeedSequence | None = None,
+    n_jobs: int = 1,
+    progress: Progress = None,
+    theme: str | None = None,
+) -> Plot:
+    """Simulated values of a statistic or an estimate, with the observed one.
+
+    Parameters
+    ----------
+    found : test, BootstrapEstimates or Result
+        A test by simulation (`test_clustering`, `dispersion_test`, the `goodness` of a distribution), what
+        `fit.bootstrap` gave; or a fit: then the bootstrap of `parameter` or, without one, its test of no clustering.
+    parameter : str, optional
+        Of bootstrapped estimates: a coefficient, or "sigma".
+    ax : matplotlib Axes, optional
+    n_boot, seed, n_jobs, progress
+        Of the simulation, where `found` is a fit.
+    level : float
+        Of the percentile interval marked for estimates.
+    theme : {"light", "dark"}, optional
+
+    Returns
+    -------
+    Plot
+        Data: `replicate`, one row for each value.
+
+    Raises
+    ------
+    OptionError
+        When there is no such parameter, or no successful replicate.
+    """
+    import pandas as pd
+
+    if isinstance(found, Result):
+        found = _run(found, parameter, n_boot, seed, n_jobs, progress)
+    interval: tuple[float, float] | None = None
+    if isinstance(found, BootstrapEstimates):
+        j = _position(found, parameter)
+        values, observed = found.replicates[:, j] if len(found.replicates) > 0 else np.empty(0), found.estimate[j]
+        low, high = found.interval(level)
+        interval = float(low[j]), float(high[j])
+        label, marked = wrapped(f"{found.names[j]}, estimates from simulated data", 70), f"estimate {observed:.4g}"
+    else:
+        values, observed = found.replicates, found.statistic
+        label, marked = _name(found), f"observed {observed:.4g}, p = {found.pvalue:.3g}"
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        raise OptionError("no successful replicate", "one at least", "a larger n_boot, and a look at `failures`")
+    table = pd.DataFrame({"replicate": values})
+    with canvas(ax, theme, (6.2, 3.6)) as (axis, look):
+        axis.hist(
+            values,
+            bins=_bins(values),
+            color=look.colours[0],
+            alpha=0.6,
+            edgecolor=look.paper,
+            label=f"{len(values)} replicates",
+        )
+        axis.axvline(float(observed), color=look.colours[1], linewidth=2.0, linestyle="-", label=marked)
+        if interval is not None:
+            for k, end in enumerate(interval):
+                name = f"{100 * level:g}% percentile interval" if k == 0 else None
+                axis.axvline(end, color=look.ink, linewidth=1.1, linestyle=":", label=name)
+        axis.grid(visible=False, axis="x")
+        axis.set_xlabel(label)
+        axis.set_ylabel("Replicates")
+        legend(axis)
+    return Plot(axis, table)
+
+
+def _run(fit: Result, parameter: str | None, n_boot: int, seed: Any, n_jobs: int, progress: Progress) -> Simulated:
+    if parameter is not None:
+        return fit.bootstrap(n_boot, seed, n_jobs, progress)
+    if not isinstance(fit, ClusteredResult):
+        raise OptionError(
+            f"a bootstrap test of no clustering of a {fit.kind} fit",
+            "a model with cluster effects, or a parameter",
+            "parameter= with the name of a coefficient",
+        )
+    found = fit.test_clustering("bootstrap", n_boot=n_boot, seed=seed, n_jobs=n_jobs, progress=progress)
+    assert isinstance(found, SimulatedTest)
+    return found
+
+
+def _position(found: BootstrapEstimates, parameter: str | None) -> int:
+    name = found.names[-1] if parameter is None else parameter
+    if name not in found.names:
+        raise OptionError(
+            f"parameter={name!r}", f"one of {', '.join(found.names)}", f"{nearest(name, found.names)}a name of these"
+        )
+    return found.names.index(name)
+
+
+def _name(found: SimulatedTest | SimulationTest | GoodnessOfFit) -> str:
+    if isinstance(found, SimulationTest):
+        return f"{found.name}, simulated from the fit"
+    if isinstance(found, GoodnessOfFit):
+        return "Chi-squared distance, simulated from the fit"
+    what = "Likelihood ratio" if found.statistic_name == "lr" else "Log-likelihood less that of the saturated model"
+    return f"{what} without clustering ({found.method})"
+
+
+def _bins(values: Array) -> int:
+    return int(np.clip(np.ceil(2.0 * len(values) ** (1.0 / 3.0)), 8, 50))

@@ -92,6 +92,9 @@ def fit(
     max_iter: Annotated[int, typer.Option(help="Most iterations.")] = 100,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file as JSON.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table of estimates to this file as CSV.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report with tests, diagnostics and plots to this file as HTML.")
+    ] = None,
     progress: Annotated[bool, typer.Option("--progress", help="Show each iteration on standard error.")] = False,
 ) -> None:
     """Fit a model and print its summary."""
@@ -112,7 +115,7 @@ def fit(
             "bias_correction": bias_correction,
         }
         _check_model(model, special)
-        _check_folders(json, csv)
+        _check_folders(json, csv, report)
         result = _fit(
             model,
             formula,
@@ -124,6 +127,8 @@ def fit(
         )
         print(result)
         _write(result, json, csv)
+        if report is not None:
+            result.report(report, data=_table(data), progress=_show_part if progress else None)
     if not result.converged:
         raise typer.Exit(_NOT_CONVERGED)
 
@@ -308,6 +313,10 @@ def _show_iteration(step: Any) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def _show_part(done: int, wanted: int) -> None:
+    print(f"report: part {done} of {wanted}", file=sys.stderr, flush=True)
 
 
 def _resume_collections() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -305,6 +304,7 @@ def test_off_screen_figures_are_nobodys(fits: Fits) -> None:
 
     from clusterglm.plot.base import off_screen
 
-    with off_screen(), warnings.catch_warnings():
-        fits["random"].plot.coefficients()
+    with off_screen(5.0):
+        plot = fits["random"].plot.coefficients()
     assert plt.get_fignums() == []
+    assert plot.figure.get_figwidth() == 5.0

@@ -175,7 +175,7 @@ def test_nothing_is_imported_by_name(path: Path) -> None:
 def test_results_reach_upward_for_plots_and_reports_alone() -> None:
     from clusterglm.results.above import ABOVE, above
 
-    assert {name: module.split(".")[1] for name, (module, _) in ABOVE.items()} == {"plot": "plot"}
+    assert {name: module.split(".")[1] for name, (module, _) in ABOVE.items()} == {"plot": "plot", "report": "report"}
     assert all(callable(above(name)) for name in ABOVE)
 
 

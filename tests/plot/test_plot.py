@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -152,18 +151,20 @@ def test_profile(fits: Fits) -> None:
 
 
 def test_gradient(fits: Fits) -> None:
-    data = fits["random"].plot.gradient().data
+    plot = fits["random"].plot.gradient()
+    data = plot.data
     # weighted by the fitted density, the gradient function integrates to zero
     sigma = fits["random"].sigma
     x = data["intercept"].to_numpy()
     density = np.exp(-0.5 * (x / sigma) ** 2) / (sigma * np.sqrt(2.0 * np.pi))
-    assert abs(np.trapezoid(density * data["value"], x)) < 0.01
-    band = data.assign(lower=-0.1, upper=0.1)
-    plot = cg.plot.gradient(band)
-    assert list(plot.data.columns) == ["intercept", "value", "lower", "upper"]
-    assert "under the fitted model" in [t.get_text() for t in plot.ax.get_legend().get_texts()]
-    with pytest.raises(OptionError, match="columns"):
-        cg.plot.gradient(band[["lower"]])
+    assert abs(np.trapezoid(density * data["gradient"], x)) < 0.01
+    words = [text.get_text() for text in plot.ax.get_legend().get_texts()]
+    assert not [text for text in words if "fitted model" in text]
+    test = fits["random"].gradient_function(n_boot=19, seed=1)
+    banded = cg.plot.gradient(test)
+    pd.testing.assert_frame_equal(banded.data, test.to_frame())
+    words = [text.get_text() for text in banded.ax.get_legend().get_texts()]
+    assert len([text for text in words if "fitted model" in text]) == 2
     with pytest.raises(OptionError, match="pooled"):
         fits["pooled"].plot.gradient()
 
@@ -260,7 +261,7 @@ def test_long_names_and_labels_fit() -> None:
         assert plot.ax.get_position().width > 0.4
 
 
-def test_colours_differ() -> None:
+def test_colours_differ(fits: Fits) -> None:
     """Within a theme, so that one can be replaced by the other's; from the paper by enough to be seen."""
     for theme in (LIGHT, DARK):
         colours = [theme.paper, theme.ink, theme.muted, theme.grid, *theme.colours]
@@ -278,7 +279,7 @@ def test_colours_differ() -> None:
             light, dark = sorted([luminance(each), luminance(theme.paper)], reverse=True)
             assert (light + 0.05) / (dark + 0.05) > 2.5
     with pytest.raises(OptionError, match="theme"):
-        cg.plot.gradient(pd.DataFrame({"intercept": [0.0, 1.0], "value": [0.0, 0.0]}), theme="blue")
+        cg.plot.gradient(fits["random"], theme="blue")
 
 
 def test_without_matplotlib(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +306,7 @@ def test_off_screen_figures_are_nobodys(fits: Fits) -> None:
 
     from clusterglm.plot.base import off_screen
 
-    with off_screen(), warnings.catch_warnings():
-        fits["random"].plot.coefficients()
+    with off_screen(5.0):
+        plot = fits["random"].plot.coefficients()
     assert plt.get_fignums() == []
+    assert plot.figure.get_figwidth() == 5.0

@@ -53,6 +53,9 @@ def fit(
     max_iter: Annotated[int, typer.Option(help="Most iterations.")] = 100,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file as JSON.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table of estimates to this file as CSV.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a report with tests, diagnostics and plots to this file as HTML.")
+    ] = None,
     progress: Annotated[bool, typer.Option("--progress", help="Show each iteration on standard error.")] = False,
 ) -> None:
     """Fit a model and print its summary."""
@@ -74,7 +77,7 @@ def fit(
             "points": points,
         }
         check_model(model, special)
-        check_folders(json, csv)
+        check_folders(json, csv, report)
         result = run_fit(
             model,
             formula,
@@ -86,6 +89,8 @@ def fit(
         )
         print(result)
         _write(result, json, csv)
+        if report is not None:
+            result.report(report, data=load_table(data), progress=_show_part if progress else None)
     if not result.converged:
         raise typer.Exit(NOT_CONVERGED)
 
@@ -158,3 +163,7 @@ def _show_iteration(step: Any) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def _show_part(done: int, wanted: int) -> None:
+    print(f"report: part {done} of {wanted}", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_off_screen: ContextVar[bool] = ContextVar("off_screen", default=False)
+_width: ContextVar[float | None] = ContextVar("width", default=None)
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ def canvas(ax: Axes | None, theme: str | None, size: tuple[float, float]) -> Ite
 
 
 @contextmanager
-def off_screen() -> Iterator[None]:
-    """New figures belong to nobody but the caller: no window shows them."""
-    token = _off_screen.set(True)
+def off_screen(width: float) -> Iterator[None]:
+    """New figures are so many inches wide and belong to nobody but the caller: no window shows them."""
+    token = _width.set(width)
     try:
         yield
     finally:
-        _off_screen.reset(token)
+        _width.reset(token)
 
 
 def legend(ax: Axes, **options: Any) -> None:
@@ -128,10 +128,11 @@ def wrapped(text: object, width: int, lines: int = 3) -> str:
 
 
 def _new_axes(size: tuple[float, float]) -> Axes:
-    if _off_screen.get():
+    width = _width.get()
+    if width is not None:
         from matplotlib.figure import Figure
 
-        return Figure(figsize=size, layout="constrained").add_subplot()
+        return Figure(figsize=(width, size[1]), layout="constrained").add_subplot()
     import matplotlib.pyplot as plt
 
     ax: Axes = plt.subplots(figsize=size, layout="constrained")[1]

@@ -1,1 +1,5 @@
-"""Reports: self-contained HTML pages made from results."""
+"""Reports as single HTML pages. Needs matplotlib and jinja2: `pip install 'clusterglm[report]'`."""
+
+from clusterglm.report.fit import report
+
+__all__ = ["report"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from clusterglm.report.figures import svg
+from clusterglm.report.page import jinja
+from clusterglm.report.study_figures import svg
 from clusterglm.results.findings import Findings
 
 
@@ -24,21 +25,17 @@ def study_report(findings: Findings, runs: list[dict[str, Any]]) -> str:
     -------
     str
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    pages = Environment(
-        loader=PackageLoader("clusterglm.report"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     drawn = {figure.name: svg(figure) for figure in findings.figures}
     places = {name: number for number, name in enumerate(drawn, 1)}
     tables = {table.name: number for number, table in enumerate(findings.tables, 1)}
-    return pages.get_template("study.html").render(
-        findings=findings, runs=runs, drawn=drawn, places=places, tables=tables, shade=_shade, duration=_duration
+    text: str = (
+        jinja()
+        .get_template("study.html")
+        .render(
+            findings=findings, runs=runs, drawn=drawn, places=places, tables=tables, shade=_shade, duration=_duration
+        )
     )
+    return text
 
 
 def _shade(value: float) -> str:

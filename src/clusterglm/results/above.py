@@ -11,6 +11,7 @@ from typing import Any
 
 ABOVE = {
     "plot": ("clusterglm.plot.accessor", "Plots"),
+    "report": ("clusterglm.report.fit", "report"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -352,6 +353,22 @@ class Result(Intervals, ABC):
     def plot(self) -> Any:
         """Plots of this result, such as `fit.plot.coefficients()`; see `clusterglm.plot`."""
         return above("plot")(self)
+
+    def report(self, path: str | Path, **options: Any) -> Path:
+        """Write a report of this fit: one HTML page with tables, tests, diagnostics, plots and the caveats that apply.
+
+        Parameters
+        ----------
+        path : str or Path
+        **options
+            See `clusterglm.report.report`.
+
+        Returns
+        -------
+        Path
+        """
+        written: Path = above("report")(self, path, **options)
+        return written
 
     # Shared work -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,171 @@
+"""What a reader should know before trusting a fit: only what applies to this one, in plain words."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from clusterglm.results.base import Result
+from clusterglm.results.conditional import ConditionalResult
+from clusterglm.results.fixed_effects import FixedEffectsResult
+from clusterglm.results.pooled import PooledResult
+from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.table import counted
+
+_FEW_FOR_ROBUST = 40  # clusters below which the sandwich is too small on average
+_FEW_FOR_SIGMA = 15
+_EVENTS = 10  # for each coefficient
+_APART = 1.5  # robust over model-based standard error that asks for an explanation
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """One thing to know.
+
+    Parameters
+    ----------
+    title : str
+    words : str
+    serious : bool
+        The numbers may be wrong, not just uncertain.
+    """
+
+    title: str
+    words: str
+    serious: bool = False
+
+
+def caveats(fit: Result) -> list[Caveat]:
+    """All that apply to a fit, the serious ones first."""
+    found = [*_optimisation(fit), *_data(fit), *_clusters(fit)]
+    if isinstance(fit, RandomEffectsResult):
+        found += [*_sigma(fit), *_integration(fit)]
+    return sorted(found, key=lambda caveat: not caveat.serious)
+
+
+def _optimisation(fit: Result) -> list[Caveat]:
+    if fit.converged:
+        return []
+    words = f"The optimiser stopped early: {fit.optimization.message}. The estimates are not at the maximum."
+    return [Caveat("Not converged", words, serious=True)]
+
+
+def _data(fit: Result) -> list[Caveat]:
+    found = []
+    if fit.data.dropped:
+        total = sum(dropped.count for dropped in fit.data.dropped)
+        share = total / (total + fit.n_obs)
+        reasons = "; ".join(f"{dropped.count} for {dropped.reason}" for dropped in fit.data.dropped)
+        words = (
+            f"{counted(total, 'row')} of the table ({100 * share:.3g}%) played no part: {reasons}. The estimates speak "
+            "for the rows that are left; if what is missing has to do with the response, they can be biased."
+        )
+        found.append(Caveat("Rows left out", words))
+    if fit.family == "binomial":
+        events = min(float(np.sum(fit.data.a)), float(np.sum(fit.data.b)))
+        kind = "successes or failures, whichever are fewer"
+    else:
+        events, kind = float(np.sum(fit.data.a)), "events"
+    p = len(fit.data.names)
+    if p > 0 and events < _EVENTS * p:
+        words = (
+            f"There are {events:.4g} {kind} for {counted(p, 'coefficient')}. Below about {_EVENTS} for each, estimates "
+            "tend to lie too far from zero and normal intervals are unreliable: profile intervals are safer."
+        )
+        found.append(Caveat("Few events", words))
+    return found
+
+
+def _clusters(fit: Result) -> list[Caveat]:
+    found = []
+    clustered = fit.data.cluster_name is not None
+    m = fit.n_clusters
+    if clustered and m < _FEW_FOR_ROBUST:
+        words = (
+            f"With {counted(m, 'cluster')}, robust (sandwich) standard errors are too small on average, and tests and "
+            "intervals that rest on many clusters are optimistic. Bootstrap intervals are safer."
+        )
+        found.append(Caveat("Few clusters", words))
+    elif clustered:
+        found += _robust(fit)
+    if isinstance(fit, PooledResult) and clustered:
+        words = (
+            "This model has no cluster effects, and its standard errors take rows to be independent. If clusters "
+            "differ, they are too small for covariates that vary between clusters: use the robust ones, or a model "
+            "with cluster effects."
+        )
+        found.append(Caveat("Clusters are not in the model", words))
+    if isinstance(fit, FixedEffectsResult | ConditionalResult) and fit.n_informative < m:
+        silent = m - fit.n_informative
+        words = (
+            f"In {silent} of {m} clusters the responses are all alike (or certain given their total). They say nothing "
+            f"of the coefficients, which rest on the other {fit.n_informative}."
+        )
+        found.append(Caveat("Clusters without a say", words))
+    return found
+
+
+def _robust(fit: Result) -> list[Caveat]:
+    robust = np.sqrt(np.diag(fit.cov("robust").to_numpy()))[: len(fit.data.names)]
+    ratio = robust / fit.bse.to_numpy()
+    if len(ratio) == 0 or not np.isfinite(ratio).all() or np.abs(np.log(ratio)).max() < np.log(_APART):
+        return []
+    j = int(np.abs(np.log(ratio)).argmax())
+    words = (
+        f"The robust standard error of {fit.data.names[j]} is {ratio[j]:.2f} times that of the model. If the model "
+        "held, they would be about the same: rows of a cluster may be dependent in another way than the model says, or "
+        "vary more."
+    )
+    return [Caveat("Robust standard errors differ", words)]
+
+
+def _sigma(fit: RandomEffectsResult) -> list[Caveat]:
+    found = []
+    if fit.fit.sigma_fixed:
+        found.append(
+            Caveat("sigma was held fixed", f"It was set to {fit.sigma:.4g}; nothing here tells its uncertainty.")
+        )
+    elif fit.fit.boundary:
+        words = (
+            "The likelihood is largest at sigma = 0: the data show no more variation between clusters than chance "
+            "gives. That is not proof that clusters do not differ; the profile of sigma shows how large it could be. "
+            "Coefficients and standard errors are those of the pooled model."
+        )
+        found.append(Caveat("On the boundary", words))
+    elif fit.n_clusters < _FEW_FOR_SIGMA:
+        words = (
+            f"From {fit.n_clusters} clusters sigma is hardly known, maximum likelihood puts it too low on average, and "
+            "with it the standard errors of what varies between clusters. Read its profile interval."
+        )
+        found.append(Caveat("sigma from few clusters", words))
+    if np.isinf(fit.distribution.sd) and fit.sigma > 0.0:
+        words = (
+            f"The {fit.distribution.name} distribution has no standard deviation: sigma is its scale, clusters far out "
+            "are to be expected, and there is no intraclass correlation."
+        )
+        if fit.family == "poisson":
+            words += " Counts averaged over clusters have no finite mean."
+        found.append(Caveat("Heavy tails", words))
+    return found
+
+
+def _integration(fit: RandomEffectsResult) -> list[Caveat]:
+    if fit.sigma == 0.0 and fit.quadrature.requested.kind == "auto":
+        return []
+    found = []
+    size = float(np.median(np.diff(fit.data.starts)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it warns of is written here
+        check = fit.integration_check()
+    if fit.quadrature.nodes == 1 and fit.sigma > 0.0:
+        words = (
+            f"The integrals over the intercepts were approximated by Laplace's method. In small clusters (here "
+            f"{size:g} rows, in the median) that can be far off, most of all for binary responses: sigma and the "
+            "coefficients are then too close to zero."
+        )
+        found.append(Caveat("Laplace approximation", f"{words} {check}", serious=not check.adequate))
+    elif not check.adequate:
+        found.append(Caveat("Integrals not accurate", str(check), serious=True))
+    return found

@@ -1,0 +1,169 @@
+"""The report of a fit: one page that explains itself."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clusterglm.errors import OptionError
+from clusterglm.inference.design_changes import check_variables
+from clusterglm.model.distribution import Distribution
+from clusterglm.report.caveats import Caveat, caveats
+from clusterglm.report.page import Section, Table, jinja, render, section
+from clusterglm.report.sections import Options, plan
+from clusterglm.results.base import Result
+from clusterglm.results.comparison import model_words
+
+DISTRIBUTIONS = ("gaussian", "logistic", "cauchy")
+_BOOT, _SIM, _VARIABLES = 499, 250, 3
+_SECONDS = 5.0  # that the bootstrap takes by default
+_ROWS = 5_000  # up to which everything is computed by default
+_MANY_ROWS = 200_000  # above which other distributions are left out by default
+
+
+def report(
+    fit: Result,
+    path: str | Path,
+    *,
+    data: Any = None,
+    title: str | None = None,
+    n_boot: int | None = None,
+    n_sim: int | None = None,
+    distributions: Sequence[str | Distribution] | None = None,
+    variables: Sequence[str] | None = None,
+    seed: int = 1,
+    n_jobs: int = 1,
+    progress: Callable[[int, int], object] | None = None,
+) -> Path:
+    """Write a report of a fit: one HTML page with tables, tests, diagnostics, plots and the caveats that apply.
+
+    Parameters
+    ----------
+    fit : Result
+        Of any kind.
+    path : str or Path
+        Of the page; it holds everything, pictures included.
+    data : table, optional
+        The table that was fitted. Predictions need it where covariates cannot be read off the design, as with
+        I(week > 2), and for models with an offset.
+    title : str, optional
+    n_boot : int, optional
+        Replicates of the bootstrap test of no clustering; 0 leaves it out. By default 499 up to 5,000 rows, of more
+        rows in proportion fewer, none where that would be below 99, and only those done within 5 seconds.
+    n_sim : int, optional
+        Simulations for diagnostics; 0 leaves them out. By default 250 up to 5,000 rows, then in proportion fewer, and
+        none where that would be below 200. Residual plots use 99 of them.
+    distributions : sequence of str or Distribution, optional
+        Of the random intercept, to compare; empty for none. By default "gaussian", "logistic" and "cauchy" up to
+        200,000 rows.
+    variables : sequence of str, optional
+        To predict along; by default the formula's first three.
+    seed : int
+        Of all that is simulated.
+    n_jobs : int
+        Threads of the bootstrap and of simulations.
+    progress : callable, optional
+        Called with the parts done and the parts wanted.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    OptionError
+        When the folder does not exist, or an argument is out of range.
+    MissingPackageError
+        Without matplotlib or jinja2.
+
+    Notes
+    -----
+    A part that fails is named in the page with its error, and the others stand.
+    """
+    file = Path(path)
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise OptionError(f"the file {str(path)!r} to write to", "a file in a folder that exists", "another path")
+    jinja()  # rather now than after the work
+    options = Options(
+        data,
+        _replicates("n_boot", n_boot, _BOOT, 99, fit.n_obs),
+        _replicates("n_sim", n_sim, _SIM, 200, fit.n_obs),
+        _SECONDS if n_boot is None else float("inf"),
+        tuple((DISTRIBUTIONS if fit.n_obs <= _MANY_ROWS else ()) if distributions is None else distributions),
+        tuple(_variables(fit, variables)),
+        seed,
+        n_jobs,
+    )
+    sections = plan(fit, options)
+    total, done = sum(len(parts) for _, _, parts in sections), [0]
+
+    def advance() -> None:
+        done[0] += 1
+        if progress is not None:
+            progress(done[0], total)
+
+    made = [section(key, heading, parts, advance) for key, heading, parts in sections]
+    page = render(
+        "fit.html",
+        made,
+        title=title or f"{fit.data.response_name}: {model_words(fit)}",
+        summary=fit.summary(),
+        caveats=[*_failures(made), *caveats(fit), *_findings(made)],
+        facts=_facts(fit, options, made),
+    )
+    file.write_text(page, encoding="utf-8")
+    return file
+
+
+def _replicates(name: str, given: int | None, usual: int, least: int, rows: int) -> int:
+    if given is None:
+        affordable = min(usual, usual * _ROWS // max(rows, 1))
+        return affordable if affordable >= least else 0
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 0:
+        raise OptionError(f"{name}={given!r}", "a whole number, 0 to leave them out", f"{name}={usual}")
+    return int(given)
+
+
+def _variables(fit: Result, given: Sequence[str] | None) -> list[str]:
+    if given is None:
+        return list(fit.data.design.variables)[:_VARIABLES]
+    return check_variables(fit.data.design, given) if len(given) > 0 else []
+
+
+def _failures(sections: Sequence[Section]) -> list[Caveat]:
+    lost = [name for each in sections for name in each.failed]
+    if not lost:
+        return []
+    return [
+        Caveat("Parts are missing", f"Could not be made: {', '.join(lost)}. The reasons stand in their places.", True)
+    ]
+
+
+def _findings(sections: Sequence[Section]) -> list[Caveat]:
+    """What the quick checks ask to be looked at."""
+    tables = [block for each in sections for block in each.blocks if isinstance(block, Table)]
+    rows = [row for table in tables if table.caption == "Quick checks" for row in table.rows]
+    return [
+        Caveat(f"Check of {name.lower()}", words)
+        for name, mark, words in rows
+        if mark == "look" and name != "Integration"
+    ]
+
+
+def _facts(fit: Result, options: Options, sections: Sequence[Section]) -> list[tuple[str, str]]:
+    """How the page came about."""
+    times = ", ".join(f"{each.title.lower()} {each.seconds:.1f} s" for each in sections)
+    return [
+        ("Written", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
+        ("Software", f"clusterglm {version('clusterglm')}, NumPy {np.__version__}, Python {platform.python_version()}"),
+        ("Computed", f"n_boot={options.n_boot}, n_sim={options.n_sim}, seed={options.seed}"),
+        ("Optimisation", f"{fit.optimization.message}, {fit.optimization.iterations} iterations"),
+        ("Time", times),
+    ]

@@ -1,0 +1,327 @@
+"""What each section of a fit's report holds, by kind of result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clusterglm.errors import ClusterGLMError
+from clusterglm.fit.random_effects import fit_random_effects
+from clusterglm.inference.adequacy import Diagnosis
+from clusterglm.inference.bootstrap import SimulatedTest
+from clusterglm.inference.goodness import goodness_of_fit
+from clusterglm.inference.influence import Influence
+from clusterglm.model.control import Control
+from clusterglm.model.distribution import Distribution, distribution
+from clusterglm.plot import (
+    bootstrap,
+    calibration,
+    caterpillar,
+    coefficients,
+    gradient,
+    integration,
+    predictions,
+    profile,
+    qq,
+    residuals,
+    rootogram,
+)
+from clusterglm.report.page import Block, Part, Picture, Table, Words, frame_table
+from clusterglm.results.base import Result
+from clusterglm.results.clustering import ClusteredResult
+from clusterglm.results.conditional import ConditionalResult
+from clusterglm.results.diagnostics import ClusterInfluence, Diagnostics
+from clusterglm.results.effects import Ratios
+from clusterglm.results.pooled import PooledResult
+from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.selection import DistributionSelection
+from clusterglm.results.testing import Hypotheses
+
+_NAMED = 30  # clusters that a caterpillar plot shows by name
+_ENOUGH = 200  # simulations that quick checks need to raise an alarm
+_WORST = 5  # clusters in the table of influence
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a report computes.
+
+    Parameters
+    ----------
+    data : table or None
+        The table that was fitted, for predictions.
+    n_boot, n_sim : int
+        Replicates of the test of no clustering, simulations for diagnostics; 0 leaves them out.
+    limit : float
+        Seconds after which the bootstrap ends, with the replicates done by then.
+    distributions : tuple of str or Distribution
+        To compare; empty for none.
+    variables : tuple of str
+        To predict along.
+    seed : int
+    n_jobs : int
+    """
+
+    data: Any
+    n_boot: int
+    n_sim: int
+    limit: float
+    distributions: tuple[str | Distribution, ...]
+    variables: tuple[str, ...]
+    seed: int
+    n_jobs: int
+
+
+Plan = list[tuple[str, str, list[Part]]]
+"""Key, title and parts of each section."""
+
+
+def plan(fit: Result, options: Options) -> Plan:
+    """The sections that suit a fit."""
+    sections: Plan = [("estimates", "Estimates", _estimates(fit))]
+    if isinstance(fit, ClusteredResult) or (isinstance(fit, PooledResult) and fit.data.cluster_name is not None):
+        sections.append(("clusters", "Differences between clusters", _clusters(fit, options)))
+    if isinstance(fit, RandomEffectsResult) and not fit.fit.sigma_fixed and options.distributions:
+        sections.append(("distribution", "Distribution of the random intercept", _distribution(fit, options)))
+    sections.append(("diagnostics", "Does the model fit?", _diagnostics(fit, options)))
+    if options.variables:
+        sections.append(("predictions", "Predictions", [_prediction(fit, name, options) for name in options.variables]))
+    if isinstance(fit, RandomEffectsResult) and fit.sigma > 0.0:
+        sections.append(("integration", "Accuracy of the integrals", [Part("Integration", lambda: _integrals(fit))]))
+    return sections
+
+
+def _estimates(fit: Result) -> list[Part]:
+    parts = [Part("Coefficients", lambda: _coefficients(fit))]
+    if isinstance(fit, Hypotheses) and len(fit.data.names) > 1:
+        parts.append(Part("Tests of terms", lambda: _terms(fit)))
+    return parts
+
+
+def _coefficients(fit: Result) -> Iterable[Block]:
+    table = fit.tidy().set_index("term")[["estimate", "std_error", "conf_low", "conf_high", "z", "pvalue"]]
+    headings = ["", "Estimate", "Std. error", "95% from", "to", "z", "p"]
+    if fit.data.cluster_name is not None and fit.n_clusters > 1:
+        robust = np.sqrt(np.diag(fit.cov("robust").to_numpy()))
+        table.insert(2, "robust", robust[: len(table)])
+        headings.insert(3, "Robust s.e.")
+    yield frame_table("Coefficients with Wald intervals", table, headings, ["pvalue"])
+    if isinstance(fit, Ratios) and fit.link != "probit":
+        ratios = fit.ratios()
+        kind = ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio"
+        chosen = ratios.set_index("term")[["estimate", "conf_low", "conf_high"]]
+        yield frame_table(f"Exponentiated: {kind}s", chosen, ["", "Ratio", "95% from", "to"])
+        if not isinstance(fit, PooledResult):
+            yield Words("Ratios hold within a cluster: they compare rows that share an intercept.")
+    if len(fit.data.names) > 0:
+        yield Picture("Coefficients with 95% Wald intervals", coefficients(fit))
+
+
+def _terms(fit: Hypotheses) -> Iterable[Block]:
+    table = fit.term_tests().set_index("term")[["statistic", "df", "pvalue"]]
+    if len(table) > 0:
+        yield frame_table(
+            "Wald tests of whole terms, each next to all others", table, ["", "Chi²", "df", "p"], ["pvalue"]
+        )
+
+
+def _clusters(fit: Result, options: Options) -> list[Part]:
+    parts = []
+    if isinstance(fit, PooledResult):
+        parts.append(Part("Test of no clustering", lambda: [Words(_sentence(f"Score test: {fit.test_clustering()}"))]))
+        return parts
+    if isinstance(fit, RandomEffectsResult):
+        parts.append(Part("sigma", lambda: _sigma(fit)))
+    assert isinstance(fit, ClusteredResult)
+    if not (isinstance(fit, RandomEffectsResult) and fit.fit.sigma_fixed):
+        parts.append(Part("Test of no clustering", lambda: _clustering(fit, options)))
+    parts.append(Part("Cluster effects", lambda: _effects(fit)))
+    return parts
+
+
+def _sigma(fit: RandomEffectsResult) -> Iterable[Block]:
+    facts = dict(fit.summary().facts)
+    rows = [("sigma", facts["sigma"])]
+    rows += [(name, facts[name]) for name in ("ICC", "No clustering") if name in facts]
+    yield Table("How much clusters differ", (), tuple(rows), prose=True)
+    if not fit.fit.sigma_fixed:
+        interval = fit.conf_int(method="profile").loc["sigma"]
+        yield Words(f"Profile interval of sigma, 95%: {interval['low']:.4g} to {interval['high']:.4g}.")
+        yield Picture("Profile likelihood of sigma: how well the data know it", profile(fit, "sigma"))
+
+
+def _clustering(fit: ClusteredResult, options: Options) -> Iterable[Block]:
+    if options.n_boot == 0:
+        yield Words("The bootstrap test of no clustering was left out (n_boot=0).")
+        return
+    started = time.perf_counter()
+
+    def watch(done: int, wanted: int) -> None:
+        if time.perf_counter() - started > options.limit and done < wanted:
+            raise KeyboardInterrupt  # as a user ends it: those that are done count
+
+    found = fit.test_clustering(
+        "bootstrap", n_boot=options.n_boot, seed=options.seed, n_jobs=options.n_jobs, progress=watch
+    )
+    assert isinstance(found, SimulatedTest)
+    yield Words(_sentence(f"Were there no differences between clusters: {found}"))
+    if found.interrupted:
+        yield Words(
+            f"The simulation ended after {options.limit:g} s; n_boot= sets how many replicates to wait for.", "note"
+        )
+    yield Picture("The likelihood ratio in data simulated without clustering, and as observed", bootstrap(found))
+
+
+def _effects(fit: Result) -> Iterable[Block]:
+    if isinstance(fit, RandomEffectsResult) and fit.sigma == 0.0:
+        yield Words("Predicted intercepts are all 0, as sigma is.")
+        return
+    yield Picture("The clusters' intercepts in ascending order, with 95% intervals", caterpillar(fit, named=_NAMED))
+
+
+def _distribution(fit: RandomEffectsResult, options: Options) -> list[Part]:
+    made: list[DistributionSelection] = []
+
+    def choose() -> Iterable[Block]:
+        made.append(alternatives(fit, options.distributions))
+        yield from _chosen(made[0])
+
+    def shape() -> Iterable[Block]:
+        yield Picture(
+            "Gradient function: above zero, the data ask for more clusters with such an intercept", gradient(fit)
+        )
+
+    def events() -> Iterable[Block]:
+        shown = made[0] if made else fit
+        yield Picture("Clusters by their number of events, observed and as each fit expects them", rootogram(shown))
+
+    parts = [Part("Choice of the distribution", choose), Part("Events per cluster", events)]
+    return [*parts, Part("Gradient function", shape)] if fit.sigma > 0.0 else parts
+
+
+def alternatives(
+    fit: RandomEffectsResult, distributions: Sequence[str | Distribution], least: float = 1.0
+) -> DistributionSelection:
+    """The same model with other distributions of the intercept, from the arrays that were fitted.
+
+    Parameters
+    ----------
+    fit : RandomEffectsResult
+    distributions : sequence of str or Distribution
+        Beside that of the fit.
+    least : float
+        Expected clusters in each cell of the chi-squared criterion.
+    """
+    fits, goodness, failures = {fit.distribution.name: fit}, {}, {}
+    rule, scale = fit.quadrature.requested, fit.quadrature.scale
+    for given in distributions:
+        candidate = distribution(given)
+        if candidate.name in fits:
+            continue
+        try:
+            other = fit_random_effects(fit.data, fit.response, candidate, rule, scale, None, None, False, Control())
+        except ClusterGLMError as error:
+            failures[candidate.name] = error.got
+        else:
+            fits[candidate.name] = RandomEffectsResult(other, fit.data)
+    for name, each in fits.items():
+        goodness[name] = goodness_of_fit(fit.data, each.fit, least, 0, None, 1, None)
+    return DistributionSelection(fits, goodness, failures)
+
+
+def _chosen(found: DistributionSelection) -> Iterable[Block]:
+    columns = ["loglik", "aic", "aic_weight", "chi_square", "sigma", "converged"]
+    headings = ["", "Log-likelihood", "AIC", "Weight", "Chi²", "sigma", "Converged"]
+    yield frame_table("The same model with other distributions of the intercept", found.table[columns], headings)
+    yield Words(
+        f"AIC prefers {found.best().distribution.name}, the chi-squared criterion "
+        f"{found.best('chi_square').distribution.name}. A difference in AIC below about 2 says little."
+    )
+    shift = found.coefficients[("range", "")]
+    if len(shift) > 0:
+        yield Words(
+            f"For the coefficients the choice matters little where they hardly move: most moves {shift.idxmax()}, by "
+            f"{shift.max():.2g} standard errors between distributions."
+        )
+    for name, reason in found.failures.items():
+        yield Words(f"{name} could not be fitted: {reason}", "problem")
+
+
+def _diagnostics(fit: Result, options: Options) -> list[Part]:
+    parts = []
+    if isinstance(fit, Diagnostics):
+        if options.n_sim > 0:
+            parts.append(Part("Quick checks", lambda: _checks(fit.check(options.seed, options.n_sim), options.n_sim)))
+            parts.append(Part("Residuals", lambda: _residuals(fit, options)))
+        else:
+            parts.append(
+                Part("Residuals", lambda: [Words("Checks by simulation were left out (n_sim=0).")]),
+            )
+        parts.append(Part("Calibration", lambda: _calibration(fit)))
+    if isinstance(fit, ConditionalResult):
+        words = (
+            "A conditional model says nothing of the level of the responses, so that there are no residuals: only what "
+            "single clusters do to the estimates can be looked at."
+        )
+        parts.append(Part("Residuals", lambda: [Words(words)]))
+    if isinstance(fit, ClusterInfluence) and fit.n_clusters > 1 and len(fit.data.names) > 0:
+        parts.append(Part("Influence", lambda: _influence(fit.influence(), fit.data.cluster_name)))
+    return parts
+
+
+def _checks(found: Diagnosis, n_sim: int) -> Iterable[Block]:
+    marks = {True: "fine", False: "look", None: "not checked"}
+    rows = tuple(
+        (each.name, marks[each.fine], each.words + (f" → {each.advice}" if each.advice else ""))
+        for each in found.findings
+    )
+    yield Table("Quick checks", ("", "", "What was found"), rows, prose=True)
+    if n_sim < _ENOUGH:
+        yield Words(f"Tests are read at p = 0.01, which fewer than {_ENOUGH} simulations cannot reach.", "note")
+
+
+def _residuals(fit: Diagnostics, options: Options) -> Iterable[Block]:
+    found = fit.residual_envelope(min(options.n_sim, 99), seed=options.seed, n_jobs=options.n_jobs)
+    yield Words(
+        "Quantile residuals are standard normal if the model holds, but for what predicted intercepts take up; the "
+        "shaded bands are where simulations from the fit put them."
+    )
+    yield Picture("Quantile residuals against the normal distribution", qq(found))
+    yield Picture("Quantile residuals against the linear predictor, and their means in groups", residuals(found))
+    if found.failures:
+        yield Words("; ".join(f"{count} simulations failed: {reason}" for reason, count in found.failures), "note")
+
+
+def _calibration(fit: Diagnostics) -> Iterable[Block]:
+    yield Picture("Observed against predicted, in groups of ascending predictions", calibration(fit))
+
+
+def _influence(found: Influence, cluster: str | None) -> Iterable[Block]:
+    table = found.table(sort=True).head(_WORST)
+    if "label" in table.columns:
+        table = table.set_index("label")
+    columns = [name for name in table.columns if name.startswith("cook")]
+    name = "rows" if cluster is None else f"clusters of {cluster}"
+    yield frame_table(
+        f"The {name} that move the estimates most (Cook's distance; above 1 is a lot)", table[columns], ["", "Distance"]
+    )
+
+
+def _prediction(fit: Result, name: str, options: Options) -> Part:
+    def make() -> Iterable[Block]:
+        yield Picture(f"Predictions along {name}, with 95% intervals", predictions(fit, name, data=options.data))
+
+    return Part(f"Predictions along {name}", make)
+
+
+def _integrals(fit: RandomEffectsResult) -> Iterable[Block]:
+    yield Words(str(fit.integration_check()))
+    yield Picture("Error of the log-likelihood by the number of adaptive nodes, at the estimates", integration(fit))
+
+
+def _sentence(text: str) -> str:
+    return text.replace("\n", "; ").rstrip(".") + "."

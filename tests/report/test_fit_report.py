@@ -1,0 +1,266 @@
+"""The report of a fit: what it says, that it is valid HTML, and how a browser shows it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+import clusterglm as cg
+from clusterglm.errors import MissingPackageError, OptionError
+from clusterglm.report import caveats as caveats_module
+from clusterglm.report.caveats import caveats
+from clusterglm.report.page import Part, Words, section
+from clusterglm.report.sections import alternatives
+
+mpl.use("Agg")
+QUICK: dict[str, Any] = {"n_boot": 19, "n_sim": 39, "distributions": ["cauchy"]}
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def bacteria() -> pd.DataFrame:
+    return cg.datasets.load("bacteria")
+
+
+@pytest.fixture(scope="session")
+def fits(bacteria: pd.DataFrame) -> dict[str, Any]:
+    infert, epil = cg.datasets.load("infert"), cg.datasets.load("epil")
+    x = np.tile([0.3, -0.2, 0.9, -1.1, 0.1, 0.4], 20) + np.repeat(np.linspace(-1.0, 1.0, 20), 6)
+    even = pd.DataFrame({"y": np.tile([0, 1], 60), "x": x, "id": np.repeat(np.arange(20), 6)})
+    return {
+        "random": cg.random_effects("y ~ trt + week", bacteria, cluster="ID"),
+        "laplace": cg.random_effects("y ~ trt + I(week > 2)", bacteria, cluster="ID", quadrature="laplace"),
+        "at_zero": cg.random_effects("y ~ x", even, cluster="id"),
+        "held": cg.random_effects("y ~ week", bacteria, cluster="ID", sigma=1.0, fix_sigma=True),
+        "counts": cg.random_effects("y ~ lbase + trt", epil, cluster="subject", family="poisson"),
+        "fixed": cg.fixed_effects("y ~ week", bacteria, cluster="ID"),
+        "conditional": cg.conditional("case ~ spontaneous + induced", infert, cluster="stratum"),
+        "pooled": cg.pooled("y ~ trt + week", bacteria, cluster="ID"),
+        "alone": cg.pooled("y ~ 1", bacteria),
+    }
+
+
+KINDS = ("random", "laplace", "at_zero", "held", "counts", "fixed", "conditional", "pooled", "alone")
+
+
+@pytest.fixture(scope="session")
+def pages(fits: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("reports")
+    more = {"counts": {"n_sim": 250}}
+    return {name: fits[name].report(folder / f"{name}.html", **(QUICK | more.get(name, {}))) for name in KINDS}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_valid_html(pages: dict[str, Path], name: str) -> None:
+    """Parses without an error, ids are unique, links lead somewhere, nothing is fetched from elsewhere."""
+    import html5lib
+
+    text = pages[name].read_text(encoding="utf-8")
+    parser = html5lib.HTMLParser(strict=True)
+    parser.parse(text)
+    assert parser.errors == []
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    links = set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert links <= set(ids)
+    assert not re.findall(r'(?:src|href)="(?!#|data:)', text)
+    assert "<script" not in text
+    assert text.count("<svg") == text.count("<figure>")
+    assert text.count("<svg") >= (0 if name == "alone" else 1)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_failed_but_what_must(pages: dict[str, Path], name: str) -> None:
+    lost = re.findall(r"<strong>Missing.</strong> ([^:]*):", pages[name].read_text(encoding="utf-8"))
+    # without data= nobody knows the weeks behind I(week > 2); and a Cauchy intercept is too much for Laplace
+    needs_more = ["cauchy could not be fitted", "Predictions along trt", "Predictions along week"]
+    assert lost == (needs_more if name == "laplace" else [])
+
+
+def test_colours_follow_the_theme(pages: dict[str, Path]) -> None:
+    """The pictures hold variables alone, and both themes set them."""
+    text = pages["random"].read_text(encoding="utf-8")
+    assert not re.search(r'style="[^"]*#[0-9a-fA-F]{6}', text)
+    used = set(re.findall(r"var\((--[a-z0-9-]+)\)", text))
+    light, dark = (set(re.findall(r"(--[a-z0-9-]+):", part)) for part in re.findall(r":root \{([^}]*)\}", text))
+    assert used <= light == dark
+
+
+def test_says_what_applies(fits: dict[str, Any], pages: dict[str, Path]) -> None:
+    titles = {name: {caveat.title for caveat in caveats(fit)} for name, fit in fits.items()}
+    assert titles["random"] == set()
+    assert "Laplace approximation" in titles["laplace"]
+    assert {"On the boundary", "Few clusters"} <= titles["at_zero"]
+    assert "sigma was held fixed" in titles["held"]
+    assert "Clusters without a say" in titles["fixed"]
+    assert "Clusters are not in the model" in titles["pooled"]
+    assert titles["alone"] == set()
+    text = pages["at_zero"].read_text(encoding="utf-8")
+    assert "That is not proof that clusters do not differ" in text
+    assert "Nothing that this report looks at speaks against the fit" in pages["random"].read_text(encoding="utf-8")
+    assert "look</td>" in pages["counts"].read_text(encoding="utf-8")  # dispersion
+
+
+def test_more_caveats(bacteria: pd.DataFrame) -> None:
+    holes = bacteria.assign(week=bacteria["week"].where(bacteria["week"] < 11).astype(float))
+    few = cg.random_effects("y ~ week", holes, cluster="ID", control=cg.Control(max_iter=100))
+    assert {caveat.title for caveat in caveats(few)} == {"Rows left out"}
+    heavy = cg.random_effects("y ~ week", bacteria, cluster="ID", distribution="cauchy")
+    assert {caveat.title for caveat in caveats(heavy)} == {"Heavy tails"}
+    small = bacteria[bacteria["ID"].isin(sorted(bacteria["ID"].unique())[:12])]
+    titles = {caveat.title for caveat in caveats(cg.random_effects("y ~ trt + week", small, cluster="ID"))}
+    assert {"Few clusters", "Few events"} <= titles
+    with pytest.warns(cg.errors.ConvergenceWarning):
+        early = cg.pooled("y ~ week", bacteria, control=cg.Control(max_iter=1))
+    assert caveats(early)[0].title == "Not converged"
+    assert caveats(early)[0].serious
+
+
+def test_robust_caveat(monkeypatch: pytest.MonkeyPatch, fits: dict[str, Any]) -> None:
+    monkeypatch.setattr(caveats_module, "_APART", 1.001)
+    found = {caveat.title: caveat.words for caveat in caveats(fits["random"])}
+    assert "times that of the model" in found["Robust standard errors differ"]
+
+
+def test_failures_and_warnings_are_told() -> None:
+    import warnings
+
+    def fails() -> list[Words]:
+        raise OptionError("what was got", "what was needed", "what to try")
+
+    def warns() -> list[Words]:
+        warnings.warn("mind this", cg.errors.AccuracyWarning, stacklevel=1)
+        return [Words("done")]
+
+    calls: list[int] = []
+    made = section("key", "Title", [Part("First", fails), Part("Second", warns)], lambda: calls.append(1))
+    assert [block.tone for block in made.blocks if isinstance(block, Words)] == ["problem", "", "note"]
+    assert "OptionError: what was got (needed: what was needed)" in made.blocks[0].text  # type: ignore[union-attr]
+    assert made.failed == ("First",)
+    assert len(calls) == 2
+
+
+def test_a_failed_part_is_on_the_page(fits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **options: object) -> None:
+        raise ZeroDivisionError("on <purpose>")
+
+    monkeypatch.setattr("clusterglm.report.sections.qq", broken)
+    text = fits["pooled"].report(tmp_path / "x.html", **QUICK).read_text(encoding="utf-8")
+    assert "Residuals: could not be made. ZeroDivisionError: on &lt;purpose&gt;" in text
+    assert "Parts are missing" in text
+    assert "Observed against predicted" in text
+
+
+def test_alternatives_are_those_of_select_distribution(fits: dict[str, Any], bacteria: pd.DataFrame) -> None:
+    names = ["gaussian", "logistic", "cauchy"]
+    ours = alternatives(fits["random"], names).table
+    theirs = cg.select_distribution("y ~ trt + week", bacteria, cluster="ID", distributions=names).table
+    pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_options(fits: dict[str, Any], bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    file = fits["laplace"].report(
+        tmp_path / "small.html",
+        data=bacteria,
+        title="A <title>",
+        n_boot=0,
+        n_sim=0,
+        distributions=[],
+        variables=["week"],
+        progress=lambda done, wanted: steps.append((done, wanted)),
+    )
+    text = file.read_text(encoding="utf-8")
+    assert "<h1>A &lt;title&gt;</h1>" in text
+    assert "Distribution of the random intercept" not in text
+    assert "left out (n_boot=0)" in text
+    assert "left out (n_sim=0)" in text
+    assert "Missing." not in text
+    assert steps == [(k + 1, len(steps)) for k in range(len(steps))]
+    for options in ({"n_boot": -1}, {"n_sim": 1.5}, {"variables": ["wek"]}):
+        with pytest.raises(OptionError):
+            fits["laplace"].report(tmp_path / "x.html", **options)
+    with pytest.raises(OptionError, match="folder"):
+        fits["laplace"].report(tmp_path / "nowhere" / "x.html")
+
+
+def test_same_seed_same_page(fits: dict[str, Any], tmp_path: Path) -> None:
+    first, second = (
+        re.sub(r"<footer>.*</footer>", "", fits["pooled"].report(tmp_path / name, **QUICK).read_text(), flags=re.DOTALL)
+        for name in ("a.html", "b.html")
+    )
+    assert first == second
+
+
+def test_without_jinja(fits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingPackageError, match=r"clusterglm\[report\]"):
+        fits["pooled"].report(tmp_path / "x.html")
+
+
+def test_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "out.html"
+    command = [sys.executable, "-m", "clusterglm.cli", "fit", "bacteria", "y ~ I(week > 2)", "--cluster", "ID"]
+    ran = subprocess.run([*command, "--model", "pooled", "--report", str(file)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    text = file.read_text(encoding="utf-8")
+    assert "Predictions along week" in text
+    assert "Missing." not in text
+
+
+# In a browser ---------------------------------------------------------------------------------------------------------
+
+PROBE = """<!DOCTYPE html><title>probe</title><body><pre id="out"></pre>
+<iframe style="width:360px;height:800px;border:0" srcdoc="PAGE"></iframe>
+<script>addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
+  const pictures = [...page.querySelectorAll("figure svg")], boxes = pictures.map(s => s.getBoundingClientRect());
+  document.getElementById("out").textContent = JSON.stringify({
+    scroll: root.scrollWidth, inner: root.clientWidth,
+    empty: pictures.filter(s => s.querySelectorAll("path").length < 5).length,
+    pictures: boxes.filter(b => b.width > 200 && b.height > 80 && b.right <= 361).length,
+    text: Math.min(...[...page.querySelectorAll("svg text")].map(t => t.getBoundingClientRect().height))});
+});</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("name", ["random", "fixed"])
+def test_in_a_browser(pages: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """On a screen of 360 pixels: no error in the console, all pictures drawn, no scrolling sideways."""
+    import html
+    import json
+
+    text = pages[name].read_text(encoding="utf-8")
+    (tmp_path / "probe.html").write_text(PROBE.replace("PAGE", html.escape(text)), encoding="utf-8")
+    ran = subprocess.run(
+        [
+            str(BROWSER),
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--enable-logging=stderr",
+            "--dump-dom",
+            (tmp_path / "probe.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "CONSOLE" not in ran.stderr, [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
+    answer = re.search(r'<pre id="out">([^<]+)</pre>', ran.stdout)
+    assert answer is not None, ran.stderr[-2000:]
+    seen = json.loads(html.unescape(answer[1]))
+    assert seen["scroll"] <= seen["inner"] <= 360
+    assert seen["pictures"] == text.count("<figure>") > 3
+    assert seen["empty"] == 0
+    assert seen["text"] > 5.0

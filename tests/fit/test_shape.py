@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
+from clusterglm.errors import OptionError
 from clusterglm.fit.shape import shape_likelihood, shape_scores
 
 
@@ -69,6 +70,14 @@ def test_shape_counts_is_shown_and_survives(fitted):
     again = pickle.loads(pickle.dumps(fitted))
     assert again.shape.estimates == fitted.shape.estimates
     assert fitted.fit.family == cg.StudentT()
+
+
+def test_what_cannot_allow_for_the_shape_says_so(heavy, fitted):
+    with pytest.raises(OptionError, match="Wald or bootstrap"):
+        fitted.conf_int(method="profile")
+    smaller = cg.random_effects("y ~ 1", heavy, cluster="id", family="poisson", distribution="student_t")
+    assert "no test" not in str(cg.compare(smaller, fitted))
+    assert "means nothing at sigma = 0" in " ".join(str(cg.compare(fitted.pooled, fitted)).split())
 
 
 def test_robust_covariance_knows_of_the_shape(fitted):

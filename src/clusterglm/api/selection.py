@@ -54,6 +54,7 @@ def select_distribution(
     formula, data, cluster, family, link, weights, cluster_weights, offset, subset
         As for `random_effects`.
     distributions : sequence of str or Distribution
+        See `random_effects` for the names.
     quadrature, scale
         As for `random_effects`.
     least_expected : float

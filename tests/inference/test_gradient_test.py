@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 
 import clusterglm as cg
 from clusterglm.errors import OptionError
-from clusterglm.inference.goodness import gradient_function
+from clusterglm.inference.goodness import gradient_function, simulated_fit
 from clusterglm.results.random_effects import RandomEffectsResult
 
 
@@ -100,3 +100,21 @@ def test_methods_of_a_result(good: RandomEffectsResult) -> None:
     assert len(coarse) < len(test.table.to_frame())
     with pytest.raises(OptionError, match="least_expected"):
         good.chi_squared(n_boot=0, least_expected=-1.0)
+
+
+@pytest.mark.parametrize("distribution", ["logistic", "laplace", "bridge", "log_gamma", "gaussian_mixture(0.3, 3)"])
+def test_distributions_whose_shape_is_their_own(distribution: str) -> None:
+    """The weights are the fitted distribution's, and replicates come from it: their events are those expected."""
+    rng = np.random.default_rng(5)
+    ids = np.repeat(np.arange(3000), 4)
+    x = rng.normal(size=len(ids))
+    y = rng.binomial(1, 1.0 / (1.0 + np.exp(-0.5 * x - 2.0 * rng.normal(size=3000)[ids])))
+    frame = pd.DataFrame({"y": y, "x": x, "id": ids})
+    fit = cg.random_effects("y ~ x", frame, cluster="id", distribution=distribution)
+    test = fit.gradient_function(n_boot=0)
+    assert abs(test.weights @ test.gradient) < 0.01 * np.abs(test.gradient).max() + 1e-4
+    new, again = simulated_fit(fit.data, fit.fit, np.random.default_rng(1))
+    assert again.distribution == fit.distribution
+    drawn = np.bincount(np.add.reduceat(new.a, new.starts[:-1]).astype(int), minlength=5)
+    expected = fit.event_counts().expected
+    assert ((drawn - expected) ** 2 / expected).sum() < chi2(4).isf(1e-4)

@@ -56,8 +56,8 @@ def select_distribution(
     formula, data, cluster, family, link, weights, cluster_weights, offset, subset
         As for `random_effects`.
     distributions : sequence of str or Distribution
-        With "nonparametric" among them, `cg.nonparametric` is fitted too, as a bound of what any distribution can
-        reach: it has a row in the table, but no weight and is never the best.
+        See `random_effects` for the names. With "nonparametric" among them, `cg.nonparametric` is fitted too, as a
+        bound of what any distribution can reach: it has a row in the table, but no weight and is never the best.
     quadrature, scale
         As for `random_effects`.
     least_expected : float

@@ -298,7 +298,10 @@ def random_effects(
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
     distribution : str or Distribution
-        Of the random intercept: "gaussian", "logistic", "cauchy", "student_t(4)", or an object such as `StudentT(4)`.
+        Of the random intercept: "gaussian", "logistic", "cauchy", "laplace", "bridge" (a logit stays a logit when it is
+        integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",
+        "gaussian_mixture(0.3, 3)"; "student_t" and "gaussian_mixture", whose shape is then estimated; or an object such
+        as `StudentT(4)`, `GaussianMixture(separation=3)` or a `UserDistribution`.
     quadrature : "auto", "laplace", int or Quadrature
         How the integral over a cluster's intercept is computed: as many nodes as a tolerance needs, the Laplace
         approximation, or a number of adaptive Gauss-Hermite nodes.

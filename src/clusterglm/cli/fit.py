@@ -28,7 +28,11 @@ def fit(
     link: Annotated[str | None, typer.Option(help="logit, cloglog, probit; log for poisson.")] = None,
     distribution: Annotated[
         str | None,
-        typer.Option(help='Of the random intercept: gaussian, logistic, cauchy, "t(4)".', show_default="gaussian"),
+        typer.Option(
+            help='Of the random intercept: gaussian, logistic, cauchy, laplace, bridge, log_gamma, "t(4)"; '
+            "student_t or gaussian_mixture to estimate the shape.",
+            show_default="gaussian",
+        ),
     ] = None,
     quadrature: Annotated[
         str | None, typer.Option(help="auto, laplace, or a number of nodes.", show_default="auto")

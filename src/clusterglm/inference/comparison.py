@@ -248,15 +248,19 @@ def _unlike(first: Candidate, second: Candidate) -> str:
     both_random = first.random and second.random
     if both_random and first.distribution != second.distribution and not _same_kind(first, second):
         return "the distributions of the intercept differ"
+    if not both_random and any(one.random and one.distribution and one.distribution.free for one in (first, second)):
+        return "the shape of the intercept's distribution was estimated, and means nothing at sigma = 0"
     if (first.within or both_random) and not same_clusters(first.data, second.data):
         return "the clusters differ"
     return ""
 
 
 def _same_kind(first: Candidate, second: Candidate) -> bool:
-    """Distributions without parameters are of one kind when they are of one class."""
+    """Distributions of one class are of one kind when they have the same name and parameters."""
     one, two = first.distribution, second.distribution
-    return type(one) is type(two) and one is not None and two is not None and one.parameters == two.parameters
+    if one is None or two is None or type(one) is not type(two):
+        return False
+    return one.parameters == two.parameters and one.name == two.name
 
 
 def _is_special_case(inner: Candidate, outer: Candidate) -> bool:

@@ -159,15 +159,13 @@ def simulated_fit(
     """
     response, known = fit.response, data.X @ fit.beta + data.offset
     trials = data.trials if response.family == "binomial" else None
-    intercepts = fit.sigma * fit.distribution.rvs(rng, data.n_clusters)
+    intercepts = fit.distribution.draw(rng, data.n_clusters, fit.sigma)
     y = response.simulate(rng, response.mean(known + np.repeat(intercepts, np.diff(data.starts))), trials)
     b = data.b if trials is None else data.weights * (trials - y)
     new = replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan)
     held = fit.sigma if fit.sigma_fixed else None
     requested, scale = fit.integration.requested, fit.integration.scale
-    again = fit_random_effects(
-        new, response, fit.distribution, requested, scale, None, held, fit.sigma_fixed, Control()
-    )
+    again = fit_random_effects(new, response, fit.family, requested, scale, None, held, fit.sigma_fixed, Control())
     return new, converged(again)
 
 

@@ -193,11 +193,12 @@ def gradient_test(
         raise OptionError(
             "a gradient function where sigma = 0", "intercepts that vary", "the pooled model, which fits as well"
         )
+    member = fit.distribution.at(fit.sigma)
     if grid is None:
-        at = fit.sigma * fit.distribution.quantile_of_normal(np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _POINTS))
+        at = fit.sigma * member.quantile_of_normal(np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _POINTS))
     else:
         at = _checked(grid)
-    weights = _masses(at / fit.sigma, fit.distribution)
+    weights = _masses(at / fit.sigma, member)
     observed = gradient_function(data, fit, at).gradient
     clusters = float(data.cluster_weights.sum())
     nothing = np.empty((0, len(at)))

@@ -122,13 +122,14 @@ def difference_tail(distribution: Distribution, d: float) -> float:
     it: S(d/2)^2 + 2 E[S(d - B); B <= d/2]. The second term never sees the steep middle of S, so that Gauss-Legendre
     rules on the normal scale of B give it to about 1e-12. Otherwise E S(d + Z_2), by rules that suit the distribution.
     """
-    if not distribution.symmetric or distribution.kinks:
+    if not distribution.symmetric:
         s, weights = averaging_rule(distribution, _AVERAGING, _REACH)
         return float(weights @ distribution.sf(distribution.quantile_of_normal(s) + d))
     half = float(distribution.cdf(np.array([-0.5 * d]))[0])
     top = float(-ndtri(half))
     x, w = np.polynomial.legendre.leggauss(_ORDER)
-    edges = np.linspace(-_REACH, top, _PANELS + 1)
+    kinks = [kink for kink in distribution.kinks if kink < top]
+    edges = np.sort(np.append(np.linspace(-_REACH, top, _PANELS + 1), kinks))
     width = 0.5 * np.diff(edges)[:, None]
     s = (0.5 * (edges[:-1] + edges[1:])[:, None] + width * x).ravel()
     weights = (width * w).ravel() * np.exp(log_normal_density(s))

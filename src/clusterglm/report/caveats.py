@@ -140,7 +140,7 @@ def _sigma(fit: RandomEffectsResult) -> list[Caveat]:
             "with it the standard errors of what varies between clusters. Read its profile interval."
         )
         found.append(Caveat("sigma from few clusters", words))
-    if np.isinf(fit.distribution.sd) and fit.sigma > 0.0:
+    if np.isinf(fit.random_effects_sd) and fit.sigma > 0.0:
         words = (
             f"The {fit.distribution.name} distribution has no standard deviation: sigma is its scale, clusters far out "
             "are to be expected, and there is no intraclass correlation."

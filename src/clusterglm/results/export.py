@@ -74,7 +74,9 @@ def as_dict(result: Result) -> dict[str, Any]:
 
 def _random_intercept(result: RandomEffectsResult) -> dict[str, Any]:
     test, report = result.clustering_test, result.quadrature
-    low, high = result.tidy()[["conf_low", "conf_high"]].iloc[-1]
+    table = result.tidy().set_index("term")
+    low, high = table.loc["sigma", ["conf_low", "conf_high"]]
+    shape = result.shape
     return {
         "random_intercept": {
             "distribution": result.distribution.name,
@@ -86,6 +88,7 @@ def _random_intercept(result: RandomEffectsResult) -> dict[str, Any]:
             "at_boundary": result.fit.boundary,
             "sd": result.random_effects_sd,
             "icc": result.icc,
+            "shape": None if shape is None else dict(zip(shape.names, shape.estimates, strict=True)),
         },
         "clustering_test": {"statistic": test.statistic, "pvalue": test.pvalue, "reason": test.reason or None},
         "integration": {

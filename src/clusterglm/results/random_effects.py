@@ -225,6 +225,12 @@ class RandomEffectsResult(
         return list(self.data.names) if self.fit.sigma_fixed else self._parameter_names
 
     def _summit(self, threads: int) -> Summit:
+        if self.shape is not None:
+            raise OptionError(
+                f"a profile where the shape of the intercept's distribution was estimated ({self.shape})",
+                "a distribution of given shape, or intervals that allow for its estimation",
+                f'Wald or bootstrap intervals; or fit again with distribution="{self.distribution.name}"',
+            )
         return marginal_summit(self.data, self.fit, threads)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:

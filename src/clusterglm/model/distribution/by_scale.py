@@ -103,6 +103,14 @@ class Member(Distribution):
         return f"{self.family.name} at sigma = {self.sigma:g}"
 
     @property
+    def symmetric(self) -> bool:  # type: ignore[override]
+        return self.family.symmetric
+
+    @property
+    def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
+        return self.family.kinks
+
+    @property
     def moment_order(self) -> float:
         return self.family.moment_order
 

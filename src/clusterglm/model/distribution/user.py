@@ -156,6 +156,10 @@ class _UserMember(Tabulated):
         return self.family.order
 
     @property
+    def symmetric(self) -> bool:  # type: ignore[override]
+        return self.family.symmetric
+
+    @property
     def kinks(self) -> tuple[float, ...]:  # type: ignore[override]
         return self.family.corners
 

@@ -151,6 +151,15 @@ def test_kernel_and_constant_make_the_log_probability() -> None:
     np.testing.assert_allclose(a * np.log(2.2) - b * 2.2 + constants, expected, rtol=1e-12)
 
 
+def test_the_constant_of_counts_that_recur() -> None:
+    k = np.arange(100.0) % 7.0
+    constants = to_kernel(ResponseValues(k, np.ones(100), None), np.ones(100), POISSON)[2]
+    np.testing.assert_allclose(constants, poisson.logpmf(k, 1.0) + 1.0, rtol=1e-14, atol=1e-15)
+    k[3] = np.nan
+    again = to_kernel(ResponseValues(k, np.ones(100), None), np.ones(100), POISSON)[2]
+    np.testing.assert_array_equal(again, np.where(np.isnan(k), np.nan, constants))
+
+
 def test_nothing_of_the_users_is_shared() -> None:
     y = np.array([0.0, 1.0, 1.0])
     found = parse_response(nw.from_native(pd.Series(y, copy=False), series_only=True), POISSON, "y")

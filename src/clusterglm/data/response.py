@@ -139,7 +139,7 @@ def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tup
     """
     y, n = values.successes, values.trials
     if response.family == "poisson":
-        return weights * y, np.array(weights, dtype=np.float64), times(weights, -gammaln(y + 1.0))
+        return weights * y, np.array(weights, dtype=np.float64), times(weights, -_log_factorial(y))
     constants: Array = np.broadcast_to(0.0, len(y))
     grouped = np.flatnonzero(~(n <= 1.0))  # a single trial has no coefficient; NaN stays NaN
     if len(grouped) > 0:
@@ -149,6 +149,15 @@ def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tup
         choose = np.where((k == 0.0) | (k == m), 0.0, -np.log1p(m) - betaln(k + 1.0, m - k + 1.0))
         constants[grouped] = times(weights[grouped], choose)
     return weights * y, weights * (n - y), constants
+
+
+def _log_factorial(y: Array) -> Array:
+    """log y! of counts, most of which occur more than once."""
+    largest = y.max(initial=0.0)
+    if not largest < 0.1 * len(y):  # few of each, or NaN
+        return np.asarray(gammaln(y + 1.0))
+    table = np.asarray(gammaln(np.arange(largest + 1.0) + 1.0))
+    return table[y.astype(np.int64)]
 
 
 def _ones(n: int) -> Array:

@@ -130,11 +130,9 @@ def _overall_mean(data: ModelData, response: Response) -> float:
 
 def _refuse_separation(maximum: Maximum, standard: Standardisation, data: ModelData, response: Response) -> None:
     eta = standard.X @ maximum.theta + data.offset
-    mean = response.mean(eta)
-    border = mean < EXTREME
-    if response.family == "binomial":
-        border |= mean > 1.0 - EXTREME
-    if maximum.optimization.converged and not border.any():
+    lowest, highest = response.mean(np.array([eta.min(), eta.max()]))  # means rise with the linear predictor
+    extreme = lowest < EXTREME or (response.family == "binomial" and highest > 1.0 - EXTREME)
+    if maximum.optimization.converged and not extreme:
         return
     separation = find_separation(data.X, data.a, data.b, data.names, response.family)
     if separation is not None:

@@ -29,7 +29,7 @@ LAYERS = (
     ("results",),
     ("api",),
     ("study", "plot", "report"),
-    ("cli",),
+    ("cli", "sklearn"),
 )
 FLOOR = {layer: floor for floor, layers in enumerate(LAYERS) for layer in layers}
 SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer")

@@ -30,7 +30,7 @@ LAYERS = (
     ("api",),
     ("study", "plot"),
     ("report",),
-    ("cli",),
+    ("cli", "sklearn"),
 )
 FLOOR = {layer: floor for floor, layers in enumerate(LAYERS) for layer in layers}
 SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer", "matplotlib", "jinja2")

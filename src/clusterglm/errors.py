@@ -100,6 +100,10 @@ class PredictionWarning(ClusterGLMWarning):
     """Some rows could not be predicted; the text counts the reasons."""
 
 
+class GroupsWarning(ClusterGLMWarning):
+    """A model with group effects was fitted without groups."""
+
+
 class StorageWarning(ClusterGLMWarning):
     """A file was read whose formula could not be checked against the version of formulaic that is installed."""
 

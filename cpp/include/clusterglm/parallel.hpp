@@ -10,6 +10,14 @@
 
 namespace clusterglm {
 
+// Threads that are joined when they go out of scope: std::jthread, which Apple's library does not have.
+struct Joined {
+    std::vector<std::thread> threads;
+    ~Joined() {
+        for (std::thread& each : threads) each.join();
+    }
+};
+
 // Runs body(worker, block) for every block. `interrupted` is asked now and then on the calling thread; once it says true no
 // further block starts. Returns false if it did.
 template <class Body>
@@ -22,17 +30,18 @@ bool for_blocks(std::int64_t blocks, int threads, const Body& body, const std::f
     const auto work = [&](int worker) {
         for (std::int64_t block; !stop.load(std::memory_order_relaxed) && (block = next.fetch_add(1)) < blocks;) body(worker, block);
     };
-    std::vector<std::jthread> others;
-    for (int worker = 1; worker < workers; ++worker) others.emplace_back(work, worker);
-    auto asked = Clock::now();
-    for (std::int64_t block; !stop.load(std::memory_order_relaxed) && (block = next.fetch_add(1)) < blocks;) {
-        body(0, block);
-        if (Clock::now() - asked > kPatience) {
-            if (interrupted()) stop = true;
-            asked = Clock::now();
+    {
+        Joined others;
+        for (int worker = 1; worker < workers; ++worker) others.threads.emplace_back(work, worker);
+        auto asked = Clock::now();
+        for (std::int64_t block; !stop.load(std::memory_order_relaxed) && (block = next.fetch_add(1)) < blocks;) {
+            body(0, block);
+            if (Clock::now() - asked > kPatience) {
+                if (interrupted()) stop = true;
+                asked = Clock::now();
+            }
         }
     }
-    others.clear();  // joins
     return !stop.load();
 }
 

@@ -76,7 +76,7 @@ wheel: $(BUILD)
 
 # Nothing is fetched while it is built or read. The code on the pages runs in tests/test_docs.py.
 docs: $(DOCS) $(CORE)
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf build dist site docs/pictures .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -3,9 +3,9 @@
     python docs/tools/blocks.py PAGE ...             say where a page and its code disagree
     python docs/tools/blocks.py --update PAGE ...    write the output into the pages
 
-A fenced `python` block is run. A fenced `text` block right after it shows what it prints; a line `...` there stands for
-any number of lines. The code in a comment `<!-- run ... -->` is run but not shown: it fetches what other programs said.
-All code of a page shares one namespace. Warnings are errors.
+A fenced `python` block is run. A fenced `text` block right after it, or `{ .text .wrap }` for long lines, shows what it
+prints; a line `...` there stands for any number of lines. The code in a comment `<!-- run ... -->` is run but not
+shown: it fetches what other programs said. All code of a page shares one namespace. Warnings are errors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # hidden code imports `golden`
 
 _BLOCK = re.compile(
     r"^(?:```python[^\n]*\n(?P<shown>.*?)^```|<!-- run\n(?P<hidden>.*?)^-->)[ \t]*\n"
-    r"(?P<output>\s*^```text[^\n]*\n(?P<text>.*?)^```)?",
+    r"(?P<output>\s*^```(?:text|{ \.text)[^\n]*\n(?P<text>.*?)^```)?",
     re.DOTALL | re.MULTILINE,
 )
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:e[-+]?\d+)?(?![\w])", re.IGNORECASE)

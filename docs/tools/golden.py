@@ -33,7 +33,7 @@ def show(dataset: str, fit: str, file: str = "r.json") -> None:
     known = read(file)[dataset]
     found = known["fits"][fit]
     call = " ".join(found["call"].replace(".cl", known["cluster"]).split()).replace("d = d", "data = d")
-    print("\n    ".join(textwrap.wrap(call, 76, break_long_words=False)) + "\n")
+    print("\n    ".join(textwrap.wrap(call, 72, break_long_words=False)) + "\n")
     for term, estimate in found["coef"].items():
         if not term.startswith(known["cluster"]) and not term.startswith(".cl"):
             print(f"{term:20s}{estimate:10.4f}{found['se'][term]:10.4f}")
@@ -52,11 +52,18 @@ def exact_fits() -> pd.DataFrame:
         found = np.append(fit.params[list(want["coef"])], fit.sigma)
         exact = np.append(list(want["coef"].values()), want["sigma"])
         difference = float(np.max(np.abs(found - exact) / np.array(want["se"])))
-        rows[name.replace("_", " ")] = (want["logLik"], abs(fit.loglik - want["logLik"]), difference)
+        rows[name.replace("_", " ")] = (
+            want["logLik"],
+            abs(fit.loglik - want["logLik"]),
+            difference,
+        )
     return pd.DataFrame.from_dict(rows, orient="index", columns=["exact", "error", "in_se"])
 
 
 def worst_of_exact() -> dict[str, float]:
     """The largest differences of all."""
     table = exact_fits()
-    return {"log-likelihood": float(table["error"].max()), "parameters": float(table["in_se"].max())}
+    return {
+        "log-likelihood": float(table["error"].max()),
+        "parameters": float(table["in_se"].max()),
+    }

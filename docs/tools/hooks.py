@@ -67,7 +67,10 @@ def _page(entry: reference.Entry) -> str:
     public = f"cg.{entry.name}" if entry.group in ("function", "class", "module") else entry.name
     options = {"heading": f"'{public}'", "toc_label": f"'{public}'"}
     if entry.group != "module":
-        lines = [f"title: {public}", *(f"        {name}: {value}" for name, value in options.items())]
+        lines = [
+            f"title: {public}",
+            *(f"        {name}: {value}" for name, value in options.items()),
+        ]
         return f"---\n{lines[0]}\n---\n\n::: {entry.path}\n    options:\n        heading_level: 1\n" + "\n".join(
             lines[1:]
         )

@@ -20,8 +20,16 @@ FOLDER = Path(__file__).parents[1] / "pictures"
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paler on dark pages
 THEMES = {
-    "light": {"text": "#333333", "grid": "#dddddd", "colours": ["#0072b2", "#d55e00", "#009e73", "#8f4f8a"]},
-    "dark": {"text": "#d8d8d8", "grid": "#4a4d57", "colours": ["#6cb8ee", "#ff9c5a", "#3fcf9f", "#e0a0d8"]},
+    "light": {
+        "text": "#333333",
+        "grid": "#dddddd",
+        "colours": ["#0072b2", "#d55e00", "#009e73", "#8f4f8a"],
+    },
+    "dark": {
+        "text": "#d8d8d8",
+        "grid": "#4a4d57",
+        "colours": ["#6cb8ee", "#ff9c5a", "#3fcf9f", "#e0a0d8"],
+    },
 }
 
 # Five ones of five, logit, intercept 0.85, sigma 1
@@ -81,7 +89,14 @@ def integrand(axes: Any, theme: dict[str, Any]) -> None:
             label="Laplace's normal curve",
         )
         inside = nodes[(nodes > low) & (nodes < high)]
-        ax.plot(inside, np.zeros_like(inside), "|", color=theme["colours"][2], markersize=16, label="8 nodes")
+        ax.plot(
+            inside,
+            np.zeros_like(inside),
+            "|",
+            color=theme["colours"][2],
+            markersize=16,
+            label="8 nodes",
+        )
         ax.set(title=f"{scale} scale", xlabel="variable of integration", ylim=(0.0, None))
     axes[0].set_ylabel("height")
     axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -90,14 +105,21 @@ def integrand(axes: Any, theme: dict[str, Any]) -> None:
 def nodes(axes: Any, theme: dict[str, Any]) -> None:
     """Error of the log-integral against the number of nodes."""
     counts = [1, 2, 4, 8, 16, 32, 64, 100]
-    lines = [("cauchy", "density", "Cauchy, density scale"), ("cauchy", "normal", "Cauchy, normal scale")]
+    lines = [
+        ("cauchy", "density", "Cauchy, density scale"),
+        ("cauchy", "normal", "Cauchy, normal scale"),
+    ]
     lines.append(("gaussian", "normal", "Gaussian (both scales are the same)"))
     for (distribution, scale, label), colour, marker in zip(lines, theme["colours"], "osD", strict=False):
         error = [abs(log_integral(k, scale, distribution)[0] - exact(distribution)) for k in counts]
         axes.loglog(counts, np.maximum(error, 1e-13), marker=marker, color=colour, label=label)
     axes.set_xticks(counts, [str(k) for k in counts])
     axes.minorticks_off()
-    axes.set(xlabel="nodes (1 is Laplace)", ylabel="error of the log-integral, absolute", ylim=(1e-12, 3.0))
+    axes.set(
+        xlabel="nodes (1 is Laplace)",
+        ylabel="error of the log-integral, absolute",
+        ylim=(1e-12, 3.0),
+    )
     axes.legend()
 
 
@@ -105,13 +127,27 @@ def laplace(axes: Any, theme: dict[str, Any]) -> None:
     """What estimates of sigma go to as the number of clusters grows, with few nodes."""
     sizes = [2, 3, 5, 10, 20, 50]
     for sigma, colour in zip((1.0, 2.0), theme["colours"], strict=False):
-        for rule, marker, style, name in (("laplace", "o", "-", "Laplace"), (8, "s", "--", "8 nodes")):
+        for rule, marker, style, name in (
+            ("laplace", "o", "-", "Laplace"),
+            (8, "s", "--", "8 nodes"),
+        ):
             limits = [limit_of_sigma(size, sigma, rule) / sigma for size in sizes]
-            axes.semilogx(sizes, limits, style, marker=marker, color=colour, label=f"{name}, sigma {sigma:g}")
+            axes.semilogx(
+                sizes,
+                limits,
+                style,
+                marker=marker,
+                color=colour,
+                label=f"{name}, sigma {sigma:g}",
+            )
     axes.axhline(1.0, color=theme["text"], linewidth=0.8)
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
-    axes.set(xlabel="rows in each cluster", ylabel="limit of the estimate of sigma / sigma", ylim=(0.7, 1.03))
+    axes.set(
+        xlabel="rows in each cluster",
+        ylabel="limit of the estimate of sigma / sigma",
+        ylim=(0.7, 1.03),
+    )
     axes.legend(loc="lower right")
 
 
@@ -123,9 +159,19 @@ def limit_of_sigma(size: int, sigma: float, rule: str | int, intercept: float = 
     weight = np.exp(-0.5 * s * s) / np.exp(-0.5 * s * s).sum()
     counts = np.arange(size + 1)
     probability = binom.pmf(counts[:, None], size, expit(intercept + sigma * s)) @ weight
-    table = {"id": counts, "ones": counts, "zeros": size - counts, "share": 1000.0 * probability}
+    table = {
+        "id": counts,
+        "ones": counts,
+        "zeros": size - counts,
+        "share": 1000.0 * probability,
+    }
     fit = cg.random_effects(
-        "cbind(ones, zeros) ~ 1", table, cluster="id", cluster_weights="share", quadrature=rule, sigma=sigma
+        "cbind(ones, zeros) ~ 1",
+        table,
+        cluster="id",
+        cluster_weights="share",
+        quadrature=rule,
+        sigma=sigma,
     )
     return float(fit.sigma)
 
@@ -133,7 +179,10 @@ def limit_of_sigma(size: int, sigma: float, rule: str | int, intercept: float = 
 def fixed(axes: Any, theme: dict[str, Any]) -> None:
     """What coefficients with an intercept per cluster go to as the number of clusters grows."""
     sizes = [2, 4, 6, 8, 10, 12, 16, 20]
-    ways = ((None, "o", "-", "maximum likelihood"), ("analytical", "s", "--", "analytical correction"))
+    ways = (
+        (None, "o", "-", "maximum likelihood"),
+        ("analytical", "s", "--", "analytical correction"),
+    )
     for (correction, marker, style, name), colour in zip(ways, theme["colours"], strict=False):
         limits = [limit_of_coefficient(size, correction) for size in sizes]
         axes.plot(sizes, limits, style, marker=marker, color=colour, label=name)
@@ -186,9 +235,23 @@ def draw(name: str) -> None:
     for version, theme in THEMES.items():
         text, grid = theme["text"], theme["grid"]
         style: dict[str, Any] = dict.fromkeys(("axes.labelcolor", "text.color", "xtick.color", "ytick.color"), text)
-        style |= {"axes.edgecolor": text, "axes.grid": True, "grid.color": grid, "svg.hashsalt": name}
-        style |= {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "font.size": 11.0}
-        style |= {"axes.axisbelow": True, "figure.constrained_layout.use": True, "savefig.transparent": True}
+        style |= {
+            "axes.edgecolor": text,
+            "axes.grid": True,
+            "grid.color": grid,
+            "svg.hashsalt": name,
+        }
+        style |= {
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "font.size": 11.0,
+        }
+        style |= {
+            "axes.axisbelow": True,
+            "figure.constrained_layout.use": True,
+            "savefig.transparent": True,
+        }
         with mpl.rc_context(style):
             figure, axes = plt.subplots(1, panels, figsize=size)
             picture(axes, theme)

@@ -51,7 +51,12 @@ def entries() -> tuple[Entry, ...]:
     for cls in _returned(public.values()):
         if cls.__name__ not in found:
             found[cls.__name__] = _entry(cls.__name__, cls, _kind_of_result(cls))
-    return tuple(sorted(found.values(), key=lambda entry: (list(GROUPS).index(entry.group), entry.name.lower())))
+    return tuple(
+        sorted(
+            found.values(),
+            key=lambda entry: (list(GROUPS).index(entry.group), entry.name.lower()),
+        )
+    )
 
 
 def members(module: ModuleType) -> list[str]:

@@ -1,7 +1,8 @@
 # Needs Python >= 3.11 with venv, and a C++20 compiler; everything else is installed into $(VENV).
 #   make demo    build and fit a model to real data        make test    every check
 #   make lint    ruff and mypy                             make bench   timings
-#   make wheel   build a wheel and try it                  make clean   remove what was built
+#   make wheel   build a wheel and try it                  make docs    the documentation, in site/
+#   make clean   remove what was built
 PYTHON ?= python3
 VENV   ?= .venv
 CXX    ?= c++
@@ -12,6 +13,7 @@ STAMPS := $(VENV)/.stamps
 BUILD  := $(STAMPS)/build
 TEST   := $(STAMPS)/test
 BENCH  := $(STAMPS)/bench
+DOCS   := $(STAMPS)/docs
 CORE   := $(STAMPS)/core
 ADAPTER := $(VENV)/marginaleffects
 
@@ -22,7 +24,7 @@ CORE_SOURCES := pyproject.toml CMakeLists.txt $(HEADERS) $(shell find cpp/bindin
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench wheel clean pytest test-adapter test-core
+.PHONY: demo test lint bench wheel docs clean pytest test-adapter test-core
 .DELETE_ON_ERROR:
 
 demo: $(CORE)
@@ -72,8 +74,12 @@ wheel: $(BUILD)
 	cd build/wheel-venv && PYTHONPATH= bin/python -c "import clusterglm; print(clusterglm.__version__, clusterglm.__file__)"
 	cd build/wheel-venv && PYTHONPATH= bin/clusterglm fit bacteria "y ~ trt + I(week > 2)" --cluster ID
 
+# Nothing is fetched while it is built or read. The code on the pages runs in tests/test_docs.py.
+docs: $(DOCS) $(CORE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist site docs/pictures .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Groups of dependencies (pyproject.toml) need pip 25.1.
@@ -95,6 +101,10 @@ $(TEST): $(BUILD)
 
 $(ADAPTER): $(TEST)
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ "marginaleffects==0.6.*" "polars<2" "polars-runtime-32<2"
+	@touch $@
+
+$(DOCS): $(BUILD)
+	@$(BIN)/python -m pip install --quiet --group docs
 	@touch $@
 
 $(BENCH): $(TEST)

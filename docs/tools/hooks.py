@@ -1,0 +1,107 @@
+"""What mkdocs does not do by itself: the reference's pages, the reports of studies, pictures, formulas as MathML."""
+
+from __future__ import annotations
+
+import html
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File, Files
+
+DOCS = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pictures  # noqa: E402
+import reference  # noqa: E402
+
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+_TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL | re.IGNORECASE)
+
+
+def on_pre_build(config: Any) -> None:
+    pictures.draw_missing()
+
+
+def on_config(config: Any) -> Any:
+    """Fill the places of the navigation that depend on what is there."""
+    for section in config.nav:
+        if "Reference" in section:
+            section["Reference"] = ["reference/index.md", *_by_group()]
+        if "Evidence" in section:
+            section["Evidence"] += [{"Studies": "studies/index.md"}] if _reports() else []
+            section["Evidence"] += [{"Benchmarks": "benchmarks.md"}] if (DOCS / "benchmarks.md").exists() else []
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    pages = {entry.page: _page(entry) for entry in reference.entries()}
+    pages["reference/index.md"] = _index()
+    if _reports() and files.get_file_from_path("studies/index.md") is None:
+        pages["studies/index.md"] = _studies()
+    for path, content in pages.items():
+        files.append(File.generated(config, path, content=content))
+    return files
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Formulas as MathML, which browsers draw without a script."""
+    return _FORMULA.sub(lambda found: _mathml(html.unescape(found[2]), found[1] == "div"), content)
+
+
+def _mathml(latex: str, block: bool) -> str:
+    drawn = convert(latex.strip(), display="block" if block else "inline")
+    return f'<div class="formula">{drawn}</div>' if block else drawn
+
+
+def _by_group() -> list[dict[str, list[dict[str, str]]]]:
+    return [
+        {title: [{entry.name: entry.page} for entry in reference.entries() if entry.group == group]}
+        for group, title in reference.GROUPS.items()
+    ]
+
+
+def _page(entry: reference.Entry) -> str:
+    public = f"cg.{entry.name}" if entry.group in ("function", "class", "module") else entry.name
+    options = {"heading": f"'{public}'", "toc_label": f"'{public}'"}
+    if entry.group != "module":
+        lines = [
+            f"title: {public}",
+            *(f"        {name}: {value}" for name, value in options.items()),
+        ]
+        return f"---\n{lines[0]}\n---\n\n::: {entry.path}\n    options:\n        heading_level: 1\n" + "\n".join(
+            lines[1:]
+        )
+    parts = reference.members(sys.modules[entry.path])
+    text = f"---\ntitle: {public}\n---\n\n# {public}\n\n{entry.summary}\n\n"
+    return text + "".join(
+        f"::: {entry.path}.{name}\n    options:\n        heading_level: 2\n        heading: '{public}.{name}'\n"
+        f"        toc_label: '{name}'\n        inherited_members: false\n\n"
+        for name in parts
+    )
+
+
+def _index() -> str:
+    text = (
+        "# Reference\n\nEvery public name, as `cg.NAME` after `import clusterglm as cg`, and every class of results.\n"
+    )
+    for group, title in reference.GROUPS.items():
+        text += f"\n## {title}\n\n| name | what it is |\n|---|---|\n"
+        for entry in reference.entries():
+            if entry.group == group:
+                text += f"| [`{entry.name}`]({entry.name}.md) | {entry.summary.replace('|', chr(92) + '|')} |\n"
+    return text
+
+
+def _reports() -> list[Path]:
+    return sorted((DOCS / "studies").glob("*.html"))
+
+
+def _studies() -> str:
+    text = "# Simulation studies\n\nReports of simulation studies that were run with this package, a page each.\n\n"
+    for report in _reports():
+        title = _TITLE.search(report.read_text())
+        text += f"- [{html.unescape(title[1]).strip() if title else report.stem}]({report.name})\n"
+    return text

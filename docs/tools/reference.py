@@ -1,0 +1,153 @@
+"""What the reference describes: every public name, and every class that public functions and methods return.
+
+Found by reading the package, so that new names appear by themselves.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import clusterglm
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something with a page of its own: its name for users, dotted path, group, and the first line of its docstring."""
+
+    name: str
+    path: str
+    group: str
+    summary: str
+
+    @property
+    def page(self) -> str:
+        return f"reference/{self.name}.md"
+
+
+GROUPS = {
+    "function": "Functions",
+    "class": "Arguments",
+    "module": "Modules",
+    "model": "Results of models",
+    "result": "Other results",
+    "base": "What distributions have in common",
+}
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """All of them, group by group, by name."""
+    public = {name: getattr(clusterglm, name) for name in clusterglm.__all__ if not name.startswith("_")}
+    found = {name: _entry(name, value) for name, value in public.items()}
+    for cls in _returned(public.values()):
+        if cls.__name__ not in found:
+            found[cls.__name__] = _entry(cls.__name__, cls, _kind_of_result(cls))
+    return tuple(
+        sorted(
+            found.values(),
+            key=lambda entry: (list(GROUPS).index(entry.group), entry.name.lower()),
+        )
+    )
+
+
+def members(module: ModuleType) -> list[str]:
+    """Public functions and classes of a module."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and callable(value)
+    ]
+
+
+def _entry(name: str, value: Any, group: str | None = None) -> Entry:
+    if isinstance(value, ModuleType):
+        return Entry(name, value.__name__, "module", _summary(value))
+    kind = group or ("class" if inspect.isclass(value) else "function")
+    return Entry(name, f"{value.__module__}.{value.__qualname__}", kind, _summary(value))
+
+
+def _summary(value: Any) -> str:
+    return (inspect.getdoc(value) or "").partition("\n")[0]
+
+
+def _kind_of_result(cls: type) -> str:
+    from clusterglm.results.base import Result
+
+    if inspect.isabstract(cls):
+        return "base"
+    return "model" if issubclass(cls, Result) else "result"
+
+
+def _returned(values: Any) -> list[type]:
+    """Classes of the package that the values, and the methods of these classes in turn, say they return."""
+    from clusterglm.model.distribution import Distribution
+
+    found: dict[type, None] = {}
+    waiting = list(values)
+    while waiting:
+        for cls in _named(waiting.pop()):
+            if cls not in found and (cls is Distribution or not inspect.isabstract(cls)):
+                found[cls] = None
+                waiting.append(cls)
+    return list(found)
+
+
+def _named(value: Any) -> Iterator[type]:
+    """Classes in the annotations of what a function, or the public parts of a class or a module, give back."""
+    if isinstance(value, ModuleType):
+        for name in members(value):
+            yield from _named(getattr(value, name))
+    elif inspect.isclass(value):
+        for name, part in inspect.getmembers(value):
+            function = part.fget if isinstance(part, property) else getattr(part, "func", part)
+            if not name.startswith("_") and inspect.isfunction(function):
+                yield from _named(function)
+        if dataclasses.is_dataclass(value) and not _keeps_arrays(value):
+            for field in dataclasses.fields(value):
+                if not field.name.startswith("_"):
+                    yield from _classes(field.type, value.__module__)
+    elif inspect.isfunction(value):
+        yield from _classes(value.__annotations__.get("return"), value.__module__)
+
+
+def _keeps_arrays(cls: type) -> bool:
+    """Whether the fields of a class are what it computes with, and its methods what it says."""
+    from clusterglm.results.base import Result
+
+    return issubclass(cls, Result)
+
+
+def _classes(annotation: Any, module: str) -> Iterator[type]:
+    if not isinstance(annotation, str):
+        return
+    known = vars(importlib.import_module(module))
+    for node in ast.walk(ast.parse(annotation, mode="eval")):
+        if isinstance(node, ast.Name):
+            value = known.get(node.id, _everything().get(node.id))
+            if inspect.isclass(value) and value.__module__.startswith("clusterglm."):
+                yield value
+
+
+@cache
+def _everything() -> dict[str, type]:
+    """Classes of the package by name, for those that a module imports only for its type checker."""
+    found: dict[str, type] = {}
+    for info in pkgutil.walk_packages(clusterglm.__path__, "clusterglm."):
+        if info.name.rpartition(".")[2] in ("__main__", "_core"):
+            continue
+        module = importlib.import_module(info.name)
+        found |= {
+            name: value
+            for name, value in vars(module).items()
+            if inspect.isclass(value) and value.__module__ == info.name
+        }
+    return found

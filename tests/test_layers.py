@@ -33,6 +33,7 @@ LAYERS = (
 )
 FLOOR = {layer: floor for floor, layers in enumerate(LAYERS) for layer in layers}
 SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer")
+SLOW += ("matplotlib", "jinja2", "distributed", "statsmodels")  # and not installed everywhere
 LONGEST = 500
 
 

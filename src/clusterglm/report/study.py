@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterglm.report.figures import svg
+from clusterglm.report.figures import palette, svg
 from clusterglm.results.findings import Findings
 
 
@@ -33,7 +33,8 @@ def study_report(findings: Findings, runs: list[dict[str, Any]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    drawn = {figure.name: svg(figure) for figure in findings.figures}
+    styles = palette(findings.figures)
+    drawn = {figure.name: svg(figure, styles) for figure in findings.figures}
     places = {name: number for number, name in enumerate(drawn, 1)}
     tables = {table.name: number for number, table in enumerate(findings.tables, 1)}
     return pages.get_template("study.html").render(

@@ -256,9 +256,8 @@ def _selected(without: Grid) -> Figure:
                 lines.append(Series(method, tuple(f.value for f in found), tuple(f.error for f in found)))
             drawn.append(Panel(f"{criterion}, truth {truth}", tuple(map(str, sizes)), tuple(lines)))
     return Figure(
-        "selected", "How often the true distribution is selected", "Over all scales; bars are two Monte Carlo standard "
-        "errors; one third would be chance.", "cluster size", "selected", tuple(drawn), len(without.levels("truth")),
-        1.0 / 3.0, percent=True,
+        "selected", "How often the true distribution is selected", "Over all scales; one third would be chance.",
+        "cluster size", "selected", tuple(drawn), len(without.levels("truth")), 1.0 / 3.0, percent=True,
     )  # fmt: skip
 
 

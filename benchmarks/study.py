@@ -3,7 +3,7 @@
     python benchmarks/study.py [--replicates 400] [--r-replicates 20] [--repeats 3]
 
 200 clusters of 5, sigma 1: the pooled model, fixed effects (and corrected), conditional likelihood, Laplace, 8 and
-automatic nodes, the score test. In R, where it is installed: lme4's glmer by Laplace and by 8 nodes, and glm with dummies.
+automatic nodes, the score test. In R, where it is installed: lme4's glmer by Laplace and 8 nodes, and glm with dummies.
 Seconds of processor time are what other users of the machine disturb least.
 """
 

@@ -33,7 +33,8 @@ LAYERS = (
     ("cli", "sklearn"),
 )
 FLOOR = {layer: floor for floor, layers in enumerate(LAYERS) for layer in layers}
-SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer", "matplotlib", "jinja2")
+SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer")
+SLOW += ("matplotlib", "jinja2", "distributed", "statsmodels")  # and not installed everywhere
 BY_NAME = ("__init__.py", "results/above.py", "results/values.py", "study/catalogue.py")
 LONGEST = 500
 

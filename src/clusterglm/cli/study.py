@@ -132,13 +132,14 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
 
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
-    """A bar on standard error, with the time that is left."""
+    """A bar with the time that is left, where standard error is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    with Bar(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+    console = Console(file=sys.stderr)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         row = bar.add_task(name, total=None, note="")
 
         def show(progress: Progress) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clusterglm.report.page import jinja
-from clusterglm.report.study_figures import svg
+from clusterglm.report.study_figures import palette, svg
 from clusterglm.results.findings import Findings
 
 
@@ -25,7 +25,8 @@ def study_report(findings: Findings, runs: list[dict[str, Any]]) -> str:
     -------
     str
     """
-    drawn = {figure.name: svg(figure) for figure in findings.figures}
+    styles = palette(findings.figures)
+    drawn = {figure.name: svg(figure, styles) for figure in findings.figures}
     places = {name: number for number, name in enumerate(drawn, 1)}
     tables = {table.name: number for number, table in enumerate(findings.tables, 1)}
     text: str = (

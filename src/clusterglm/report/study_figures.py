@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,24 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT = 3.4, 2.5  # of a panel, in inches
 # Okabe and Ito's colours, which colour-blind readers tell apart, and markers for print
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#777777", "#8A5A00")
-_MARKERS = "osD^vPX*d"
-_OUTLIER = 6.0  # times the middle spread of a figure's values, beyond which axes do not stretch
+_MARKERS = "osD^vPX*"  # one fewer than colours, so that no two labels have both in common
+_STRETCH = 1.5  # times the distance from the median within which 95% of a figure's values lie: axes reach no further
 
 
-def svg(figure: Figure) -> str:
+def palette(figures: Sequence[Figure]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each label, the same in all figures."""
+    labels = dict.fromkeys(s.label for figure in figures for panel in figure.panels for s in panel.series)
+    return {name: (_COLOURS[k % len(_COLOURS)], _MARKERS[k % len(_MARKERS)]) for k, name in enumerate(labels)}
+
+
+def svg(figure: Figure, styles: dict[str, tuple[str, str]]) -> str:
     """A figure with its legend, as an `<svg>` element.
 
     Parameters
     ----------
     figure : Figure
+    styles : dict
+        From `palette`.
     """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -41,16 +50,14 @@ def svg(figure: Figure) -> str:
         )
         FigureCanvasSVG(canvas)
         axes = canvas.subplots(rows, columns, sharey=True, squeeze=False)
-        styles = {
-            name: (_COLOURS[k % len(_COLOURS)], _MARKERS[k % len(_MARKERS)], k - (len(labels) - 1) / 2.0)
-            for k, name in enumerate(labels)
-        }
+        # side by side, so that bars do not hide each other
+        shifts = {name: 0.5 * (k - (len(labels) - 1) / 2.0) / len(labels) for k, name in enumerate(labels)}
         drawn: dict[str, Any] = {}
         for k, axis in enumerate(axes.flat):
             if k >= len(figure.panels):
                 axis.set_visible(False)
                 continue
-            _panel(axis, figure.panels[k], figure, styles, drawn)
+            _panel(axis, figure.panels[k], figure, styles, shifts, drawn)
             if k % columns == 0:
                 axis.set_ylabel(figure.y_label)
         low, high = _limits(figure)
@@ -64,12 +71,17 @@ def svg(figure: Figure) -> str:
 
 
 def _panel(
-    axis: Axes, panel: Panel, figure: Figure, styles: dict[str, tuple[str, str, float]], drawn: dict[str, Any]
+    axis: Axes,
+    panel: Panel,
+    figure: Figure,
+    styles: dict[str, tuple[str, str]],
+    shifts: dict[str, float],
+    drawn: dict[str, Any],
 ) -> None:
     positions = np.arange(len(panel.ticks), dtype=np.float64)
     for series in panel.series:
-        colour, marker, shift = styles[series.label]
-        at = positions + 0.5 * shift / max(len(styles), 1)  # side by side, so that bars do not hide each other
+        colour, marker = styles[series.label]
+        at = positions + shifts[series.label]
         drawn[series.label] = axis.errorbar(
             at, series.values, yerr=2.0 * np.array(series.errors), color=colour, marker=marker, markersize=4,
             linewidth=1.0, elinewidth=0.8, alpha=0.9,
@@ -101,8 +113,8 @@ def _limits(figure: Figure) -> tuple[float, float]:
     ]
     if len(values) == 0:
         return 0.0, 1.0
-    middle, spread = float(np.median(values)), float(np.subtract(*np.percentile(values, [90, 10])))
-    reach = max(_OUTLIER * spread / 2.0, 1e-6)
+    middle = float(np.median(values))
+    reach = max(_STRETCH * float(np.quantile(np.abs(values - middle), 0.95)), 1e-6)
     low = max(min(*ends, *values), middle - reach)
     high = min(max(*ends, *values), middle + reach)
     if figure.reference is not None:

@@ -5,7 +5,7 @@ Data come from the thesis's model (7),
     y_ij ~ Bernoulli(p_ij),  logit p_ij = 0.85 + x1_ij + x2_ij + sigma u_i,
 
 x1 being 0 or 1 with probability one half and x2 standard normal (the thesis says discrete and continuous; without u the
-mean response is then 0.76, to one digit its 0.8). The standard member u of the distribution is Gaussian, logistic or
+mean response is then 0.75, that of the thesis 0.8). The standard member u of the distribution is Gaussian, logistic or
 Cauchy. To each data set the model is fitted with each of the three. With covariates = "none" the linear predictor is
 0.85 + sigma u_i, as where the thesis selects by its chi-squared criterion; rows of a cluster are then alike and are
 kept as one count of successes, which changes no likelihood but by a constant.

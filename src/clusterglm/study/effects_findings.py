@@ -128,7 +128,7 @@ def _mixed_size(tests: Grid) -> Claim:
         parts = [(size, rejects(null.at(size=size).of(method))) for size in null.levels("size")]
         evidence.append(f"{method}: " + ", ".join(f"{p.percent()} (size {size})" for size, p in parts) + ".")
         if method != WALD:
-            votes += [p.beyond(LEVEL) for size, p in parts if size >= 5]
+            votes += [p.beyond(LEVEL) for size, p in parts if size >= 5 and np.isfinite(p.value)]
     if not votes:
         return Claim(text, THESIS, NOT_RUN, ("needs sigma = 0 and sizes of 5 or more",))
     evidence.append(
@@ -242,8 +242,8 @@ def _rejections(tests: Grid, name: str, sigma: float | None) -> Figure:
         drawn = panels(grids, "size", TESTS, rejects)
         return Figure(
             name, "Size of the tests of no clustering",
-            "Share of data sets without clustering (sigma = 0) in which a test rejects at 5%; bars are two Monte Carlo "
-            "standard errors.", "cluster size", "rejected", drawn, 2, LEVEL, percent=True,
+            "Share of data sets without clustering (sigma = 0) in which a test rejects at 5%.",
+            "cluster size", "rejected", drawn, 2, LEVEL, percent=True,
         )  # fmt: skip
     grids = [
         (f"{label('clusters', m)}, {label('size', k)}", found.at(clusters=m, size=k))

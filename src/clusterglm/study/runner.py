@@ -353,6 +353,23 @@ def _gather(
     return sum(note["failed"] for note in notes), sum(note["cpu_seconds"] for note in notes)
 
 
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is gone: one that was killed could not tell it to."""
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait
+    from threading import Thread
+
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
 @contextmanager
 def _executor(workers: int, threads: bool, client: Client | None) -> Iterator[Any]:
     if client is not None:
@@ -364,7 +381,7 @@ def _executor(workers: int, threads: bool, client: Client | None) -> Iterator[An
     else:
         from multiprocessing import get_context
 
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
     try:
         yield pool
     finally:

@@ -388,3 +388,19 @@ def test_robust_covariances_serve_effects_and_ratios(frame: pd.DataFrame, mixed:
     assert term.std_error / term.estimate == pytest.approx(np.sqrt(mixed.cov("robust").loc["x", "x"]))
     with pytest.raises(OptionError, match="cov="):
         mixed.average_effects(cov="sandwich")
+
+
+@pytest.mark.parametrize("term", ["I(x > 2)", "x + I(x > 2)", "x + I(x > 2.000001)", "np.floor(x)"])
+def test_no_derivative_across_a_step(frame: pd.DataFrame, term: str) -> None:
+    """Whether a row lies on the step or none does."""
+    rounded = frame.assign(x=frame.x.round(1))
+    fit = cg.pooled(f"y ~ {term} + z", rounded)
+    with pytest.raises(DataError, match="enters by steps"):
+        fit.average_effects("x", data=rounded)
+    assert np.isfinite(fit.average_effects("z", data=rounded).estimate).all()
+
+
+def test_corners_are_not_steps(frame: pd.DataFrame) -> None:
+    rounded = frame.assign(x=frame.x.round(1))
+    fit = cg.pooled("y ~ x + np.maximum(x - 2.0, 0.0)", rounded)
+    assert np.isfinite(fit.average_effects("x", data=rounded).estimate).all()

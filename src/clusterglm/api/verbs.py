@@ -50,6 +50,7 @@ def pooled(
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file.
     family : {"binomial", "poisson"}
+        Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
     cluster : str or array, optional
@@ -122,6 +123,7 @@ def fixed_effects(
     cluster : str or array
         Column of cluster labels of any type, or the labels. Row order never matters.
     family : {"binomial", "poisson"}
+        Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
     weights, cluster_weights, offset, subset : str or array, optional
@@ -211,6 +213,7 @@ def conditional(
     cluster : str or array
         Column of cluster labels of any type, or the labels: matched sets, strata, persons. Row order never matters.
     family : {"binomial", "poisson"}
+        Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "log"}, optional
         The canonical one of the family; others have no sufficient totals.
     weights, cluster_weights, offset, subset : str or array, optional
@@ -295,6 +298,7 @@ def random_effects(
         Column of cluster labels of any type, or the labels; `(1 | id)` in the formula says the same. Row order never
         matters.
     family : {"binomial", "poisson"}
+        Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
     distribution : str or Distribution
@@ -406,6 +410,7 @@ def nonparametric(
     cluster : str or array
         Column of cluster labels of any type, or the labels. Row order never matters.
     family : {"binomial", "poisson"}
+        Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
     points : int, optional

@@ -201,20 +201,24 @@ def _numeric(design: Design, frame: pd.DataFrame, name: str) -> DesignChange:
         low, high = (_build(design, frame.assign(**{name: np.full_like(values, end)})) for end in (0, 1))
         words = "True - False" if values.dtype.kind == "b" else "1 - 0"
         return DesignChange(name, words, high, low, np.empty((len(frame), 0)))
-    slope = _slope(design, frame, name, values.astype(np.float64))
-    if not slope.any():
+    x = values.astype(np.float64)
+    slope = _slope(design, frame, name, x, 1.0)
+    # across a step, half the distance gives twice the slope; beside it none, though the column changes from end to end
+    largest, closer = (np.abs(each).max(axis=0) for each in (slope, _slope(design, frame, name, x, 0.5)))
+    low, high = (_build(design, frame.assign(**{name: np.full_like(x, end)})) for end in (x.min(), x.max()))
+    if not slope.any() or np.any(closer > 1.2 * largest) or np.any((low != high).any(axis=0) & (largest == 0.0)):
         raise _steps(name)
     return DesignChange(name, "derivative", _build(design, frame), None, slope)
 
 
-def _slope(design: Design, frame: pd.DataFrame, name: str, x: Array) -> Array:
+def _slope(design: Design, frame: pd.DataFrame, name: str, x: Array, share: float) -> Array:
     """dX/dx, shape (n, p), by three points in the range of the variable: central differences except near its ends.
 
     Steps follow each value's own size, between a fraction of the standard deviation and the whole of it: logarithms of
-    small values and squares of values far from zero both come out to about 1e-9 of their size.
+    small values and squares of values far from zero both come out to about 1e-9 of their size; `share` of such a step.
     """
     spread = float(np.std(x)) or float(np.abs(x[0])) or 1.0
-    h = _STEP * np.clip(np.abs(x), _LEAST * spread, spread)
+    h = share * _STEP * np.clip(np.abs(x), _LEAST * spread, spread)
     least, most = x.min(), x.max()
     one = np.where(x - h < least, h, -h)
     other = np.where(x - h < least, 2.0 * h, np.where(x + h > most, -2.0 * h, h))

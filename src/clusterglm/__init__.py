@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clusterglm import errors
+    from clusterglm import engine, errors
     from clusterglm.api import conditional, fixed_effects, pooled, random_effects, select_distribution
     from clusterglm.data import datasets
     from clusterglm.model.bias import SplitPanel
@@ -31,6 +31,7 @@ __all__ = [
     "compare",
     "conditional",
     "datasets",
+    "engine",
     "errors",
     "fixed_effects",
     "pooled",
@@ -50,7 +51,11 @@ _OBJECTS = {
     "random_effects": "clusterglm.api",
     "select_distribution": "clusterglm.api",
 }
-_MODULES = {"datasets": "clusterglm.data.datasets", "errors": "clusterglm.errors"}
+_MODULES = {
+    "datasets": "clusterglm.data.datasets",
+    "engine": "clusterglm.engine",
+    "errors": "clusterglm.errors",
+}
 
 
 def __getattr__(name: str) -> object:

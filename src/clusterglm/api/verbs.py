@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.api.blocks import (
+    RandomEffectsModel,
+    is_elsewhere,
+    pooled_over_blocks,
+    random_effects_over_blocks,
+)
 from clusterglm.data.prepare import prepare
+from clusterglm.data.rows import Request
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
 from clusterglm.fit.pooled import fit_pooled
@@ -37,6 +44,7 @@ def pooled(
     offset: Any = None,
     subset: Any = None,
     control: Control | None = None,
+    engine: Any = None,
 ) -> PooledResult:
     """Fit a generalised linear model without cluster effects, by maximum likelihood.
 
@@ -46,7 +54,8 @@ def pooled(
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
-        or Parquet file.
+        or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
+        may be larger than memory: see `engine`.
     family : {"binomial", "poisson"}
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
@@ -57,6 +66,9 @@ def pooled(
         cluster weights a cluster's.
     control : Control, optional
         Settings of the optimiser.
+    engine : Stream, optional
+        Where the rows are while the model is fitted: `cg.engine.Stream(...)` for Parquet files that are read block by
+        block, the default for several of them. Results then do without what belongs to single rows or clusters.
 
     Returns
     -------
@@ -74,6 +86,9 @@ def pooled(
     """
     response = read_response(family, link)
     settings = read_control(control)
+    if is_elsewhere(data, engine):
+        request = Request(response, cluster, weights, cluster_weights, offset, subset, need_cluster=False)
+        return pooled_over_blocks(formula, data, engine, request, settings)
     model_data = prepare(
         formula,
         data,
@@ -279,6 +294,7 @@ def random_effects(
     sigma: float | None = None,
     fix_sigma: bool = False,
     control: Control | None = None,
+    engine: Any = None,
 ) -> RandomEffectsResult:
     """Fit a generalised linear model with a random intercept for each cluster, by maximum likelihood.
 
@@ -288,7 +304,8 @@ def random_effects(
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
-        or Parquet file.
+        or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
+        may be larger than memory: see `engine`.
     cluster : str or array
         Column of cluster labels of any type, or the labels; `(1 | id)` in the formula says the same. Row order never
         matters.
@@ -313,6 +330,9 @@ def random_effects(
         Hold sigma at the value given.
     control : Control, optional
         Settings of the optimiser.
+    engine : Stream, optional
+        Where the rows are while the model is fitted: `cg.engine.Stream(...)` for Parquet files that are read block by
+        block, the default for several of them. Results then do without what belongs to single rows or clusters.
 
     Returns
     -------
@@ -343,6 +363,10 @@ def random_effects(
     rule = read_quadrature(quadrature)
     check_scale(scale)
     settings = read_control(control)
+    if is_elsewhere(data, engine):
+        request = Request(response, cluster, weights, cluster_weights, offset, subset, sigma_known=fix_sigma)
+        model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
+        return random_effects_over_blocks(formula, data, engine, request, model, settings)
     model_data = prepare(
         formula,
         data,

@@ -288,7 +288,7 @@ def read_response(
     """The response of every row of the table, NaN where missing or outside the subset."""
     all_rows = bool(within.all())
     where = np.flatnonzero(within)
-    parts = [_evaluated(table, part) for part in parsed.response]
+    parts = [evaluated(table, part) for part in parsed.response]
     if not all_rows:  # values that are set aside need not make sense
         parts = [part[where] for part in parts]
     if len(parts) == 2:
@@ -306,7 +306,8 @@ def read_response(
     return ResponseValues(successes, trials, found.levels)
 
 
-def _evaluated(table: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:
+def evaluated(table: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:
+    """The values of an expression, one per row."""
     if part.is_column:
         return table[part.variables[0]]
     import pandas as pd

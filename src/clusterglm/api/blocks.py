@@ -8,7 +8,8 @@ from typing import Any
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.data.parquet import is_dataset
 from clusterglm.data.rows import Request
-from clusterglm.engine.stream import Gathered, Stream
+from clusterglm.engine.base import Gathered
+from clusterglm.engine.stream import Stream
 from clusterglm.errors import OptionError
 from clusterglm.fit.pooled import pooled_estimates
 from clusterglm.fit.random_effects import check_sigma, fit_sums
@@ -77,6 +78,8 @@ def random_effects_over_blocks(
 def _gathered(formula: str, data: Any, engine: Any, request: Request, control: Control) -> Gathered:
     chosen = Stream() if engine is None else engine
     if not hasattr(chosen, "gather"):
-        raise OptionError(f"engine={engine!r}", "an engine", "engine=cg.engine.Stream() for Parquet files")
+        raise OptionError(
+            f"engine={engine!r}", "an engine", "engine=cg.engine.Stream() for Parquet files, or cg.engine.Dask(client)"
+        )
     found: Gathered = chosen.gather(formula, data, request, control.threads)
     return found

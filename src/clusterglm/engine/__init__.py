@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clusterglm.engine.dask import Dask
     from clusterglm.engine.stream import Stream
 
-__all__ = ["Stream"]
+__all__ = ["Dask", "Stream"]
 
-_HOMES = {"Stream": "clusterglm.engine.stream"}
+_HOMES = {"Dask": "clusterglm.engine.dask", "Stream": "clusterglm.engine.stream"}
 
 
 def __getattr__(name: str) -> object:

@@ -57,3 +57,7 @@ class Block:
     def problem(self) -> _core.Problem:
         """The core's view of the block."""
         return core_problem(self.X, self.data, self.response)
+
+    def rescaled(self, centre: Array, scale: Array) -> Block:
+        """The same clusters in columns less `centre`, over `scale`."""
+        return Block((self.X - centre) / scale, self.data, self.response, self.threads, self.memory)

@@ -22,6 +22,7 @@ from clusterglm.data.rows import Request
 from clusterglm.data.store import StoredBlock, full_disk, store
 from clusterglm.data.streamed import Facts, facts_of
 from clusterglm.data.table import read_table
+from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
@@ -37,27 +38,6 @@ P = ParamSpec("P")
 _MEMORY = 512 * 2**20
 _SHARE = 12  # blocks, and what it takes to make one, that together fill the memory allowed
 _SAMPLE = 25_000  # rows in all that blocks show of themselves
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """Blocks, what is known of each, and what they have in common.
-
-    Parameters
-    ----------
-    blocks : Blocks
-    facts : list of Facts
-    learned : Learned
-    parsed : ParsedFormula
-    where : str
-        Where the rows are, in words.
-    """
-
-    blocks: Any
-    facts: list[Facts]
-    learned: Learned
-    parsed: ParsedFormula
-    where: str
 
 
 @dataclass(frozen=True)

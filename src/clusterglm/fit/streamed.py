@@ -9,7 +9,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.rows import Request
 from clusterglm.data.streamed import describe, moments
-from clusterglm.engine.stream import Gathered
+from clusterglm.engine.base import Gathered
 from clusterglm.fit.pooled import LARGE
 from clusterglm.fit.random_effects import refuse_homogeneous
 from clusterglm.fit.standardise import rescaling, standardisation

@@ -16,7 +16,6 @@ from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.table import counted
 
-
 _UNCHECKED = (
     "The quadrature was not checked against a finer one, as it is where rows are in memory: "
     'quadrature="auto" chooses it by a tolerance.'

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +205,25 @@ def test_arrays_are_refused(data, files, engine) -> None:
         cg.pooled("y ~ x", files, engine="disk")
 
 
+def test_other_models_say_that_they_need_memory(files) -> None:
+    for verb in (cg.fixed_effects, cg.conditional, cg.select_distribution):
+        with pytest.raises(DataError, match=verb.__name__):
+            verb("y ~ x", files, cluster="id")
+
+
+def test_many_levels_and_a_crossing_of_them(tmp_path, data, engine) -> None:
+    wide = data.assign(a=data.index % 12, b=data.index % 7)
+    for k in range(2):
+        wide.iloc[k::2].assign(g=pd.Categorical(wide.g.iloc[k::2])).to_parquet(tmp_path / f"part-{k}.parquet")
+    formula = "y ~ C(a):C(b) + g"
+    whole = cg.pooled(formula, wide)
+    for cluster in (None, "id"):
+        blocks = cg.pooled(formula, tmp_path / "part-*.parquet", cluster=cluster, engine=engine)
+        if cluster is None:
+            np.testing.assert_allclose(blocks.params, whole.params, rtol=1e-8)
+        assert list(blocks.params.index) == list(whole.params.index)
+
+
 # Files and disks that fail -------------------------------------------------------------------------------------------
 
 
@@ -261,13 +282,29 @@ def test_a_disk_that_fills_up(files, engine, monkeypatch) -> None:
     real = Path.open
 
     def full(self: Path, mode: str = "r", *args, **kwargs):
-        if mode == "wb" and self.name == "block-00002":
+        if mode == "wb" and self.name == "block-00001":
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(self, mode, *args, **kwargs)
 
     monkeypatch.setattr(store.Path, "open", full)
     with pytest.raises(DataError, match="no space left"):
         cg.pooled("y ~ x", files, cluster="id", engine=engine)
+
+
+def test_duckdb_meets_a_full_disk(files, engine) -> None:
+    program = f"""
+import resource, signal
+import clusterglm as cg
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+try:
+    cg.pooled("y ~ x", {str(files)!r}, cluster="id", engine=cg.engine.Stream(folder={str(engine.folder)!r}))
+except cg.errors.DataError as problem:
+    assert "no space left" in problem.got, problem
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_block_that_is_lost(files, engine, monkeypatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
+from clusterglm.api.blocks import refuse_elsewhere
 from clusterglm.data.prepare import prepare
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
@@ -83,6 +84,7 @@ def select_distribution(
     >>> found.best("aic").distribution.name
     'gaussian'
     """
+    refuse_elsewhere(data, "select_distribution")
     response = read_response(family, link)
     candidates = [read_distribution(each) for each in distributions]
     names = [each.name for each in candidates]

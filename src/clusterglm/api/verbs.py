@@ -10,6 +10,7 @@ from clusterglm.api.blocks import (
     is_elsewhere,
     pooled_over_blocks,
     random_effects_over_blocks,
+    refuse_elsewhere,
 )
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
@@ -173,6 +174,7 @@ def fixed_effects(
     >>> fit.n_informative, fit.n_clusters
     (24, 50)
     """
+    refuse_elsewhere(data, "fixed_effects")
     response = read_response(family, link)
     correction = read_bias_correction(bias_correction)
     settings = read_control(control)
@@ -256,6 +258,7 @@ def conditional(
     >>> fit.params.round(3).to_dict()
     {'spontaneous': 1.986, 'induced': 1.409}
     """
+    refuse_elsewhere(data, "conditional")
     response = read_response(family, link)
     check_conditional(response)
     settings = read_control(control)

@@ -67,10 +67,18 @@ class ParquetFiles:
                 for batch in file.iter_batches(min(rows, _BATCH), columns=list(names), use_threads=False):
                     waiting.append(batch)
                     if sum(map(len, waiting)) >= rows:
-                        yield pa.Table.from_batches(waiting)
+                        yield plain(pa.Table.from_batches(waiting))
                         waiting = []
         if waiting:
-            yield pa.Table.from_batches(waiting)
+            yield plain(pa.Table.from_batches(waiting))
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """A table with the values of dictionary columns in place of their numbers: dictionaries differ between parts."""
+    import pyarrow as pa
+
+    fields = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
+    return table.cast(pa.schema(fields))
 
 
 def is_dataset(data: object) -> bool:

@@ -21,7 +21,7 @@ from clusterglm.errors import DataError, FormulaError, OptionError
 if TYPE_CHECKING:
     import pandas as pd
 
-_HEAD = 2000  # rows from which a formula's terms are learned
+_HEAD = 20_000  # rows from which a formula's terms are learned
 _MOST_LEVELS = 10_000
 
 

@@ -15,7 +15,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from clusterglm.data.formula import parse_formula
-from clusterglm.data.parquet import open_files
+from clusterglm.data.parquet import open_files, plain
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
 from clusterglm.data.rows import Request
@@ -291,11 +291,7 @@ def _read(path: Path) -> Any:
 
 def _split(part: Any, names: list[str], cluster: str | None, n: int) -> list[Any]:
     """Rows of a partition by block: by the hash of their cluster, or just in turn."""
-    import pyarrow as pa
-
-    table = read_table(part).to_arrow().select(names)
-    plain = [f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f for f in table.schema]
-    table = table.cast(pa.schema(plain))
+    table = plain(read_table(part).to_arrow().select(names))
     block = np.arange(len(table)) % n if cluster is None else _hashed(table[cluster]) % np.uint64(n)
     order = np.argsort(block, kind="stable")
     ends = np.searchsorted(block[order], np.arange(n + 1))

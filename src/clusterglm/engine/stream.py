@@ -115,12 +115,16 @@ class Stream:
         request: Request,
         threads: int,
     ) -> tuple[list[Facts], Learned]:
-        # 1. how many blocks, and whether the disk holds them
-        width = 8 * (len(names) + 4)
-        rows = max(1000, self.memory // _SHARE // width)
-        parts = max(1, -(-files.n // rows))
+        orders = files.orders(names)
+        # 1. levels, and the terms of the formula
         cluster = request.cluster or parsed.cluster
-        need = files.n * width * (1 if cluster is None else 2)
+        few = max(1000, self.memory // _SHARE // (8 * (len(names) + 4)))
+        learned = learn(_surveys(reading(files.tables(names, few), files), parsed, request), parsed, request, orders)
+        # 2. how many blocks, and whether the disk holds them
+        narrow, wide = 8 * len(names), 8 * (len(learned.design.names) + 3)
+        rows = max(1000, self.memory // _SHARE // max(narrow, wide))
+        parts = max(1, -(-files.n // rows))
+        need = files.n * (wide if cluster is None else narrow + wide)
         free = shutil.disk_usage(blocks.folder).free
         self._say(
             f"{files.n:,} rows in {len(files.paths)} files, to become {parts} blocks: up to {need / 1e9:.2f} GB in "
@@ -128,24 +132,13 @@ class Stream:
         )
         if need > free:
             raise full_disk(blocks.folder, f"up to {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are there")
-        # 2. rows of a cluster together
+        # 3. rows of a cluster together
         if cluster is None:
-
-            def tables() -> Iterator[pa.Table]:
-                return reading(files.tables(names, rows), files)
+            tables = reading(files.tables(names, rows), files)
         else:
-            if files.n > 0:
-                folders = regroup(files, names, cluster, parts, blocks.folder, threads, self.memory)
-                self._say(f"rows brought together by {cluster!r}")
-            else:
-                folders = []
-
-            def tables() -> Iterator[pa.Table]:
-                return (read_part(folder) for folder in folders)
-
-        # 3. levels, and the terms of the formula
-        orders = files.orders(names)
-        learned = learn(_surveys(tables(), parsed, request), parsed, request, orders)
+            folders = regroup(files, names, cluster, parts, blocks.folder, threads, self.memory)
+            self._say(f"rows brought together by {cluster!r}")
+            tables = (read_part(folder) for folder in folders)
 
         # 4. blocks
         def fill(k: int, table: pa.Table) -> tuple[Facts, StoredBlock | None]:
@@ -154,7 +147,7 @@ class Stream:
             return facts, store(part, blocks.folder / f"block-{k:05d}") if part.n_obs > 0 else None
 
         facts = []
-        for k, (found, stored) in enumerate(_a_few_at_a_time(fill, tables(), threads)):
+        for k, (found, stored) in enumerate(_a_few_at_a_time(fill, tables, threads)):
             facts.append(found)
             blocks.add(stored)
             if cluster is not None:

@@ -267,6 +267,17 @@ def test_a_column_that_is_missing(copies, engine) -> None:
         cg.pooled("y ~ x", copies, engine=engine)
 
 
+def test_names_that_differ_in_capitals_alone(tmp_path, data, engine) -> None:
+    data.assign(X=1.0).to_parquet(tmp_path / "one.parquet")
+    with pytest.raises(DataError, match="'x' and 'X'"):
+        cg.pooled("y ~ x", tmp_path / "one.parquet", cluster="id", engine=engine)
+
+
+def test_a_folder_that_is_not_there(files, tmp_path) -> None:
+    with pytest.raises(OptionError, match="in which nothing can be written"):
+        cg.pooled("y ~ x", files, engine=cg.engine.Stream(folder=tmp_path / "nowhere"))
+
+
 def test_no_files(tmp_path, engine) -> None:
     with pytest.raises(DataError, match="no Parquet file"):
         cg.pooled("y ~ x", tmp_path / "*.parquet", engine=engine)

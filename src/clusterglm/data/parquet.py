@@ -171,6 +171,7 @@ def regroup(
             "the package duckdb",
             "pip install 'clusterglm[large]'",
         ) from None
+    _refuse_twins(files, names)
     result = folder / "parts"
     listed = ", ".join(_text(str(path)) for path in files.paths)
     chosen = ", ".join(map(_name, names))
@@ -245,6 +246,18 @@ def _refuse_other_columns(first: Path, expected: pa.Schema, path: Path, schema: 
                 f"the column {field.name!r} of type {other} in {str(path)!r}, of type {field.type} in {first.name!r}",
                 "one type for each column in all files",
                 "write one of the files again with the type of the others",
+            )
+
+
+def _refuse_twins(files: ParquetFiles, names: Sequence[str]) -> None:
+    """DuckDB takes names that differ in capitals alone for one."""
+    for name in names:
+        twins = [other for other in files.columns if other.lower() == name.lower() and other != name]
+        if twins:
+            raise DataError(
+                f"columns whose names differ in capitals alone: {name!r} and {twins[0]!r}",
+                "names that differ otherwise, where rows are brought together by cluster",
+                f"rename {twins[0]!r}",
             )
 
 

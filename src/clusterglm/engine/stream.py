@@ -97,7 +97,14 @@ class Stream:
         parsed = parse_formula(formula, files.columns)
         names = check_request(parsed, request)
         _refuse_missing(files, names)
-        folder = Path(tempfile.mkdtemp(prefix="clusterglm-", dir=None if self.folder is None else str(self.folder)))
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="clusterglm-", dir=None if self.folder is None else str(self.folder)))
+        except OSError as problem:
+            raise OptionError(
+                f"folder={str(self.folder)!r}, in which nothing can be written ({problem.strerror})",
+                "a folder that exists",
+                "folder=None, for the system's folder for temporary files",
+            ) from None
         blocks = DiskBlocks(folder, request.response, threads)
         try:
             facts, learned = self._fill(blocks, files, names, parsed, request, threads)

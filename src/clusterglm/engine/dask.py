@@ -6,7 +6,7 @@ in the order of the blocks, so that results are the same bits for any number of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -107,26 +107,25 @@ class Home:
 
     Parameters
     ----------
-    numbers : sequence of int
-        Of the blocks.
-    tables : sequence of data frame
-        Their rows.
     settings : tuple
         Formula, request, what was learned, and how many rows a block shows of itself.
     """
 
-    def __init__(self, numbers: Sequence[int], tables: Sequence[Any], settings: tuple[Any, Any, Learned, int]) -> None:
+    def __init__(self, settings: tuple[Any, Any, Learned, int]) -> None:
         from distributed import get_worker
 
-        parsed, request, learned, sample = settings
-        threads = int(get_worker().state.nthreads)
+        self._settings = settings
+        self._threads = int(get_worker().state.nthreads)
         self._facts: list[tuple[int, Facts]] = []
         self._blocks: dict[int, Block] = {}
-        for k, table in zip(numbers, tables, strict=True):
-            part = assemble(read_table(table), parsed, request, learned)
-            self._facts.append((k, facts_of(part, sample)))
-            if part.n_obs > 0:
-                self._blocks[k] = Block(part.X, part, request.response, threads)
+
+    def add(self, k: int, table: Any) -> None:
+        """Block number `k` from its rows."""
+        parsed, request, learned, sample = self._settings
+        part = assemble(read_table(table), parsed, request, learned)
+        self._facts.append((k, facts_of(part, sample)))
+        if part.n_obs > 0:
+            self._blocks[k] = Block(part.X, part, request.response, self._threads)
 
     def facts(self) -> list[tuple[int, Facts]]:
         """Number and facts of every block."""
@@ -139,6 +138,10 @@ class Home:
     def each(self, work: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[int, T]]:
         """Number and result of every block that has rows."""
         return [(k, work(block, *args, **kwargs)) for k, block in self._blocks.items()]
+
+
+def _move(home: Any, k: int, table: Any) -> None:
+    home.add(k, table).result()
 
 
 class DaskBlocks:
@@ -211,13 +214,18 @@ class DaskBlocks:
             begun = []
             for i, worker in enumerate(workers[: len(numbers)]):
                 share = sorted(numbers)[i :: len(workers)]
-                tables = [futures[k] for k in share]
-                options = {"actor": True, "workers": [worker], "allow_other_workers": False, "pure": False}
-                begun.append((worker, share, self._client.submit(Home, share, tables, self._settings, **options)))
+                options = {"workers": [worker], "allow_other_workers": False, "pure": False}
+                future = self._client.submit(Home, self._settings, actor=True, **options)
+                # tasks of their own, as an actor would keep its arguments in memory as long as it lives
+                moves = [self._client.submit(_move, future, k, futures[k], **options) for k in share]
+                begun.append((worker, share, future, moves))
+            del futures
             numbers = []
-            for worker, share, future in begun:
+            for worker, share, future, moves in begun:
                 try:
                     home = self._wait(worker, future)
+                    for move in moves:
+                        self._wait(worker, move)
                     for method, *args in self._lasting.values():
                         self._wait(worker, getattr(home, method)(*args))
                 except _LostError:

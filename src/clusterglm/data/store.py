@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +85,20 @@ class StoredBlock:
             starts.view(np.int64),
             a,
             b,
-            offset if self.offset else np.zeros(self.n),
-            weights if self.weighted else np.ones(self.m),
+            offset if self.offset else _all(0.0, self.n),
+            weights if self.weighted else _all(1.0, self.m),
         )
         return X.reshape(self.n, self.p), arrays
+
+
+def _all(value: float, n: int) -> Array:
+    """n times the same value; memory that is used again is not cleared again."""
+    return _many(value, 1 << n.bit_length())[:n]
+
+
+@lru_cache(maxsize=4)
+def _many(value: float, n: int) -> Array:
+    return np.full(n, value)
 
 
 def store(data: ModelData, path: Path) -> StoredBlock:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clusterglm import errors, plot
+    from clusterglm import engine, errors, plot
     from clusterglm.api import (
         conditional,
         fixed_effects,
@@ -49,6 +49,7 @@ __all__ = [
     "compare",
     "conditional",
     "datasets",
+    "engine",
     "errors",
     "fixed_effects",
     "load",
@@ -78,7 +79,12 @@ _OBJECTS = {
     "random_effects": "clusterglm.api",
     "select_distribution": "clusterglm.api",
 }
-_MODULES = {"datasets": "clusterglm.data.datasets", "errors": "clusterglm.errors", "plot": "clusterglm.plot"}
+_MODULES = {
+    "datasets": "clusterglm.data.datasets",
+    "engine": "clusterglm.engine",
+    "errors": "clusterglm.errors",
+    "plot": "clusterglm.plot",
+}
 
 
 def __getattr__(name: str) -> object:

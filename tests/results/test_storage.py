@@ -244,7 +244,9 @@ def concrete(kind: type) -> set[type]:
     return found.union(*(concrete(sub) for sub in kind.__subclasses__()))
 
 
-NOT_STORED = {  # made anew from their family; of functions, which a file cannot hold
+NOT_STORED = {  # made anew from their family; of functions, which a file cannot hold; without the rows
+    ("clusterglm.results.blocks", "PooledResultOverBlocks"),
+    ("clusterglm.results.blocks", "RandomEffectsResultOverBlocks"),
     ("clusterglm.model.distribution.by_scale", "Member"),
     ("clusterglm.model.distribution.user", "UserScaleFamily"),
     ("clusterglm.model.distribution.user", "UserFamily"),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
+from clusterglm.api.blocks import refuse_elsewhere
 from clusterglm.api.verbs import nonparametric
 from clusterglm.data.prepare import prepare
 from clusterglm.data.table import read_table
@@ -87,6 +88,7 @@ def select_distribution(
     >>> found.best("aic").distribution.name
     'gaussian'
     """
+    refuse_elsewhere(data, "select_distribution")
     response = read_response(family, link)
     reference = any(isinstance(each, str) and each == REFERENCE for each in distributions)
     candidates = [

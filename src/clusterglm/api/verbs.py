@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.api.blocks import (
+    RandomEffectsModel,
+    is_elsewhere,
+    pooled_over_blocks,
+    random_effects_over_blocks,
+    refuse_elsewhere,
+)
 from clusterglm.data.prepare import prepare
+from clusterglm.data.rows import Request
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
 from clusterglm.fit.npml import check_mixture, fit_npml
@@ -39,6 +47,7 @@ def pooled(
     offset: Any = None,
     subset: Any = None,
     control: Control | None = None,
+    engine: Any = None,
 ) -> PooledResult:
     """Fit a generalised linear model without cluster effects, by maximum likelihood.
 
@@ -48,7 +57,8 @@ def pooled(
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
-        or Parquet file.
+        or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
+        may be larger than memory: see `engine`.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
@@ -60,6 +70,10 @@ def pooled(
         cluster weights a cluster's.
     control : Control, optional
         Settings of the optimiser.
+    engine : Stream or Dask, optional
+        Where the rows are while the model is fitted: `cg.engine.Stream(...)` for Parquet files that are read block by
+        block, the default for several of them; `cg.engine.Dask(client)` for data spread over a Dask cluster. Results
+        then do without what belongs to single rows or clusters.
 
     Returns
     -------
@@ -77,6 +91,9 @@ def pooled(
     """
     response = read_response(family, link)
     settings = read_control(control)
+    if is_elsewhere(data, engine):
+        request = Request(response, cluster, weights, cluster_weights, offset, subset, need_cluster=False)
+        return pooled_over_blocks(formula, data, engine, request, settings)
     model_data = prepare(
         formula,
         data,
@@ -162,6 +179,7 @@ def fixed_effects(
     >>> fit.n_informative, fit.n_clusters
     (24, 50)
     """
+    refuse_elsewhere(data, "fixed_effects")
     response = read_response(family, link)
     correction = read_bias_correction(bias_correction)
     settings = read_control(control)
@@ -246,6 +264,7 @@ def conditional(
     >>> fit.params.round(3).to_dict()
     {'spontaneous': 1.986, 'induced': 1.409}
     """
+    refuse_elsewhere(data, "conditional")
     response = read_response(family, link)
     check_conditional(response)
     settings = read_control(control)
@@ -284,6 +303,7 @@ def random_effects(
     sigma: float | None = None,
     fix_sigma: bool = False,
     control: Control | None = None,
+    engine: Any = None,
 ) -> RandomEffectsResult:
     """Fit a generalised linear model with a random intercept for each cluster, by maximum likelihood.
 
@@ -293,7 +313,8 @@ def random_effects(
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
-        or Parquet file.
+        or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
+        may be larger than memory: see `engine`.
     cluster : str or array
         Column of cluster labels of any type, or the labels; `(1 | id)` in the formula says the same. Row order never
         matters.
@@ -322,6 +343,10 @@ def random_effects(
         Hold sigma at the value given.
     control : Control, optional
         Settings of the optimiser.
+    engine : Stream or Dask, optional
+        Where the rows are while the model is fitted: `cg.engine.Stream(...)` for Parquet files that are read block by
+        block, the default for several of them; `cg.engine.Dask(client)` for data spread over a Dask cluster. Results
+        then do without what belongs to single rows or clusters, and shapes of distributions must be given.
 
     Returns
     -------
@@ -352,6 +377,10 @@ def random_effects(
     rule = read_quadrature(quadrature)
     check_scale(scale)
     settings = read_control(control)
+    if is_elsewhere(data, engine):
+        request = Request(response, cluster, weights, cluster_weights, offset, subset, sigma_known=fix_sigma)
+        model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
+        return random_effects_over_blocks(formula, data, engine, request, model, settings)
     model_data = prepare(
         formula,
         data,
@@ -444,6 +473,7 @@ def nonparametric(
     >>> len(fit.mass_points)
     2
     """
+    refuse_elsewhere(data, "nonparametric")
     response = read_response(family, link)
     settings = read_control(control)
     model_data = prepare(

@@ -265,7 +265,12 @@ def check_clusters(trials: Array, starts: NDArray[np.int64], family: str, name: 
     ClusterError
         When there is only one cluster, or when no cluster of a binomial model has more than one trial.
     """
-    m = len(starts) - 1
+    if not sigma_known:
+        refuse_clusters(len(starts) - 1, float(np.add.reduceat(trials, starts[:-1]).max()), family, name)
+
+
+def refuse_clusters(m: int, trials: float, family: str, name: str, sigma_known: bool = False) -> None:
+    """The same from the number of clusters and the most trials of one."""
     if sigma_known:
         return
     if m < 2:
@@ -274,7 +279,7 @@ def check_clusters(trials: Array, starts: NDArray[np.int64], family: str, name: 
             "at least two clusters, and better ten or more, to estimate the spread between them",
             "cg.pooled, or another cluster column",
         )
-    if family == "binomial" and np.add.reduceat(trials, starts[:-1]).max() <= 1.0:
+    if family == "binomial" and trials <= 1.0:
         raise ClusterError(
             f"{m} clusters in {name!r}, none with more than one binary response",
             "clusters with several responses: otherwise sigma is not identified",

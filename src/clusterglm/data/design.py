@@ -98,10 +98,9 @@ class Design:
             missing |= is_missing(column(table, name, "covariate"))
         if self.cluster_means is not None:
             missing |= self.cluster_means.missing(table)
-        X: Array = np.full((len(table), len(self.names)), np.nan)
         keep = np.flatnonzero(~missing)
-        if X.size == 0 or len(keep) == 0:
-            return X
+        if len(keep) == 0 or len(self.names) == 0:
+            return np.full((len(table), len(self.names)), np.nan)
         complete = keep if missing.any() else None
         frame = model_frame(table, self.variables, complete)
         if self.cluster_means is not None:
@@ -109,7 +108,8 @@ class Design:
         for factor in self.factors:
             _refuse_unseen(factor, frame)
         with _formulaic(self.formula, DataError) as caught:
-            X[keep] = np.asarray(self.spec.get_model_matrix(frame, context=context()), dtype=np.float64)
+            built = self.spec.get_model_matrix(frame, context=context())
+            matrix: Array = np.ascontiguousarray(built.__wrapped__, dtype=np.float64)
         for warning in caught:
             if warning.category.__name__ == "DataMismatchWarning":
                 raise UnseenLevelError(
@@ -118,6 +118,10 @@ class Design:
                     "the levels of the fitted data",
                     "drop these rows, or fit again with data that have the level",
                 )
+        if complete is None:
+            return matrix
+        X: Array = np.full((len(table), len(self.names)), np.nan)
+        X[keep] = matrix
         return X
 
     def offset(self, table: nw.DataFrame[Any]) -> Array:

@@ -23,6 +23,7 @@ _WIDE_NODES = (193, 257, 385, 513, 769, 1025, 2049)
 HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
 _ROUGH = 4  # number of the narrow rule that replaces adaptive ones while the neighbourhood of the maximum is sought
 _SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
+FEW = 2 * _SAMPLE  # clusters up to which each gets a rule of its own at once
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
 
 
@@ -141,17 +142,33 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
     """
     m = likelihood.n_clusters
     each = tolerance / m
-    everything = np.arange(m, dtype=np.int64)
+    if m <= FEW:
+        return rules_one_by_one(likelihood, theta, each, unimodal)
+    rule = most_useful(likelihood.distribution, rules_of_some(likelihood, theta, m, each, unimodal))
+    return rules_by_one(likelihood, theta, rule, each, unimodal)
+
+
+def rules_one_by_one(likelihood: MarginalLikelihood, theta: Array, each: float, unimodal: bool) -> Choice:
+    """A rule for each cluster; `each` is what its error may be."""
+    everything = np.arange(likelihood.n_clusters, dtype=np.int64)
+    chosen, errors = _ladder(likelihood, theta, everything, each, unimodal)
+    return Choice(_as_plan(ladders(likelihood.distribution).rules, chosen), float(errors.sum()))
+
+
+def rules_of_some(
+    likelihood: MarginalLikelihood, theta: Array, n_clusters: int, each: float, unimodal: bool
+) -> NDArray[np.int64]:
+    """Numbers of the rules of some clusters; as many as there are to be of `n_clusters`, of which these are a part."""
+    sample = np.arange(0, likelihood.n_clusters, n_clusters // _SAMPLE, dtype=np.int64)
+    return _ladder(likelihood, theta, sample, each, unimodal)[0]
+
+
+def rules_by_one(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float, unimodal: bool) -> Choice:
+    """One rule, not the coarsest of its kind, for all clusters but those that it does not suit."""
     all_rules = ladders(likelihood.distribution).rules
-    if m <= 2 * _SAMPLE:
-        chosen, errors = _ladder(likelihood, theta, everything, each, unimodal)
-        return Choice(_as_plan(all_rules, chosen), float(errors.sum()))
-    sample = everything[:: m // _SAMPLE]
-    chosen, _ = _ladder(likelihood, theta, sample, each, unimodal)
-    rule = _most_useful(ladders(likelihood.distribution), chosen)
     there, errors = _evaluated(likelihood, theta, rule, each)
     rest = np.flatnonzero(errors > each)
-    rules = np.full(m, all_rules.index(rule))
+    rules = np.full(likelihood.n_clusters, all_rules.index(rule))
     if len(rest) > 0:
         rules[rest], errors[rest] = _ladder(likelihood, theta, rest, each, unimodal)
         there = _exchanged(likelihood, theta, there, (Part(rule, rest),), _as_plan(all_rules, rules[rest], rest))
@@ -226,8 +243,9 @@ def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, 
     )
 
 
-def _most_useful(ladder: Ladders, numbers: NDArray[np.int64]) -> Rule:
+def most_useful(distribution: Distribution, numbers: NDArray[np.int64]) -> Rule:
     """Of the kind that serves most of the sample, the rule that is fine enough for 98% of those."""
+    ladder = ladders(distribution)
     rules = [ladder.rules[number] for number in numbers]
     fixed = [rule for rule in rules if rule.half_width == _HALF_WIDTH]
     adaptive = [rule for rule in rules if rule.adaptive]

@@ -8,19 +8,18 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from clusterglm import _core
-from clusterglm.data.checks import find_separation
 from clusterglm.data.design import INTERCEPT
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
-from clusterglm.fit.standardise import Standardisation, standardise
-from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.fit.sums import Sums, sums_in_memory
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
 _SAMPLE = 25_000  # rows from which the fit of a large data set starts
+LARGE = 4 * _SAMPLE  # rows of a large data set
 _TAME = 4.0  # largest standardised coefficient that is believed of a sample
 EXTREME = 1e-7  # fitted probabilities or means this close to the border make separation worth a look
 
@@ -58,33 +57,32 @@ def fit_pooled(data: ModelData, response: Response, control: Control) -> PooledF
     DesignError
         When the information matrix is singular at the end.
     """
-    standard = standardise(data.X, data.intercept)
-    problem = core_problem(standard.X, data, response)
-    return pooled_estimates(problem, standard, data, response, control)
+    return pooled_estimates(sums_of(data, response, control), control)
 
 
-def pooled_estimates(
-    problem: _core.Problem, standard: Standardisation, data: ModelData, response: Response, control: Control
-) -> PooledFit:
-    """The same from a problem that is set up already."""
-    start = _start(standard, data, response, control)
-    maximum = maximize(lambda gamma: evaluate_pooled(problem, gamma, 2, control.threads), start, control, radius=4.0)
-    _refuse_separation(maximum, standard, data, response)
-    covariance, hessian = on_user_scale(maximum.evaluation.hessian, standard.L)
-    loglik = maximum.evaluation.value + data.constant
-    return PooledFit(standard.L @ maximum.theta, covariance, hessian, loglik, maximum.optimization)
+def sums_of(data: ModelData, response: Response, control: Control) -> Sums:
+    """Data in memory as a fit takes them."""
+    return sums_in_memory(data, response, control.threads, _SAMPLE)
 
 
-def _start(standard: Standardisation, data: ModelData, response: Response, control: Control) -> Array:
+def pooled_estimates(sums: Sums, control: Control) -> PooledFit:
+    """The same from sums over blocks."""
+    maximum = maximize(sums.pooled, _start(sums, control), control, radius=4.0)
+    _refuse_separation(maximum, sums)
+    covariance, hessian = on_user_scale(maximum.evaluation.hessian, sums.standard.L)
+    loglik = maximum.evaluation.value + sums.data.constant
+    return PooledFit(sums.standard.L @ maximum.theta, covariance, hessian, loglik, maximum.optimization)
+
+
+def _start(sums: Sums, control: Control) -> Array:
     """An intercept that fits the overall mean; for large data, the estimates of a sample of its rows."""
-    start = np.zeros(data.X.shape[1])
-    if data.intercept is not None:
-        start[data.intercept] = response.link_function(np.array(_overall_mean(data, response)))
-    if data.n_obs < 4 * _SAMPLE:
+    start = np.zeros(sums.p)
+    if sums.data.intercept is not None:
+        start[sums.data.intercept] = sums.response.link_function(np.array(sums.mean))
+    if sums.sample is None:
         return start
-    rows = slice(None, None, data.n_obs // _SAMPLE)
-    X, a, b, offset = (np.ascontiguousarray(v[rows]) for v in (standard.X, data.a, data.b, data.offset))
-    problem = _core.Problem(np.array([0, len(a)]), X, a, b, offset, np.ones(1), response.code)
+    X, a, b, offset = sums.sample.X, sums.sample.a, sums.sample.b, sums.sample.offset
+    problem = _core.Problem(np.array([0, len(a)]), X, a, b, offset, np.ones(1), sums.response.code)
     quick = Control(max_iter=12, tol=0.1, n_threads=control.n_threads)
     found = maximize(lambda gamma: evaluate_pooled(problem, gamma, 2, control.threads), start, quick, radius=4.0)
     # In a sample a rare level may be all zeros, and its coefficient anywhere.
@@ -122,18 +120,12 @@ def on_user_scale(hessian: Array, L: Array) -> tuple[Array, Array]:
     return 0.5 * (covariance + covariance.T), 0.5 * (user + user.T)
 
 
-def _overall_mean(data: ModelData, response: Response) -> float:
-    if response.family == "binomial":
-        return float(data.a.sum() / (data.a.sum() + data.b.sum()))
-    return float(data.a.sum() / (data.b @ np.exp(data.offset)))
-
-
-def _refuse_separation(maximum: Maximum, standard: Standardisation, data: ModelData, response: Response) -> None:
-    eta = standard.X @ maximum.theta + data.offset
-    lowest, highest = response.mean(np.array([eta.min(), eta.max()]))  # means rise with the linear predictor
+def _refuse_separation(maximum: Maximum, sums: Sums) -> None:
+    response = sums.response
+    lowest, highest = response.mean(np.array(sums.reach(maximum.theta)))  # means rise with the linear predictor
     extreme = lowest < EXTREME or (response.family == "binomial" and highest > 1.0 - EXTREME)
     if maximum.optimization.converged and not extreme:
         return
-    separation = find_separation(data.X, data.a, data.b, data.names, response.family)
+    separation = sums.separation()
     if separation is not None:
         raise SeparationError(separation.got, separation.needed, separation.advice)

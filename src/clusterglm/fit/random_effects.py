@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NoReturn
 
 import numpy as np
 
-from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
-from clusterglm.fit.integration import IntegrationReport, choose_plan, report, rough_rule
+from clusterglm.fit.integration import IntegrationReport, report, rough_rule
 from clusterglm.fit.newton import Maximum, Optimization, maximize
-from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates
+from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
 from clusterglm.fit.posterior import Intercepts, posterior_intercepts
 from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
-from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.start import start_coefficients, start_sigma
-from clusterglm.likelihood.evaluation import Evaluation, core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.pooled import cluster_sums
+from clusterglm.fit.sums import MarginalSums, Sums
+from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.rules import Part, Plan, single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -119,14 +117,11 @@ class RandomEffectsFit:
 class _Task:
     """What the steps of a fit share: data, likelihood and settings, all on the standardised scale."""
 
-    data: ModelData
-    response: Response
+    sums: Sums
+    likelihood: MarginalSums
     distribution: Distribution
     scale: str
     control: Control
-    standard: Standardisation
-    problem: _core.Problem
-    likelihood: MarginalLikelihood
 
 
 def fit_random_effects(
@@ -161,7 +156,7 @@ def fit_random_effects(
     SeparationError
         When covariates separate the responses.
     """
-    _check_sigma(sigma, fix_sigma)
+    check_sigma(sigma, fix_sigma)
     if distribution.free:
 
         def fit_at(member: Distribution, beta: Array | None, scale_of_it: float | None) -> RandomEffectsFit:
@@ -172,14 +167,27 @@ def fit_random_effects(
         return fit_with_shape(fit_at, distribution)
     if not fix_sigma:
         refuse_homogeneous_clusters(data, response)
-    standard = standardise(data.X, data.intercept)
-    problem = core_problem(standard.X, data, response)
-    pooled = pooled_estimates(problem, standard, data, response, replace(control, progress=None))
+    sums = sums_of(data, response, control)
+    return fit_sums(sums, distribution, quadrature, scale, start, sigma, fix_sigma, control)
+
+
+def fit_sums(
+    sums: Sums,
+    distribution: Distribution,
+    quadrature: Quadrature,
+    scale: str,
+    start: Array | None,
+    sigma: float | None,
+    fix_sigma: bool,
+    control: Control,
+) -> RandomEffectsFit:
+    """The same from sums over blocks, some cluster of which is known to have responses that vary."""
+    check_sigma(sigma, fix_sigma)
+    data, response = sums.data, sums.response
+    pooled = pooled_estimates(sums, replace(control, progress=None))
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=True)
-    p = data.X.shape[1]
-    likelihood = MarginalLikelihood(problem, data.n_clusters, p, distribution, scale, control.threads)
-    task = _Task(data, response, distribution, scale, control, standard, problem, likelihood)
+    task = _Task(sums, sums.marginal(distribution, scale), distribution, scale, control)
     theta = _start(task, pooled, start, sigma)
     maximum, plan, integration = _maximise(task, theta, quadrature, fix_sigma)
     loglik = maximum.evaluation.value + data.constant
@@ -201,14 +209,20 @@ def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
     successes = np.add.reduceat(data.a, data.starts[:-1])
     failures = np.add.reduceat(data.b, data.starts[:-1])
     if np.all((successes == 0.0) | (failures == 0.0)):
-        raise ClusterError(
-            f"none of the {data.n_clusters} clusters has both successes and failures",
-            "responses that vary within some clusters; otherwise the likelihood rises with sigma for ever",
-            "check that cluster= names the right column; or analyse one row per cluster with cg.pooled",
-        )
+        refuse_homogeneous(data.n_clusters)
 
 
-def _check_sigma(sigma: float | None, fix_sigma: bool) -> None:
+def refuse_homogeneous(n_clusters: int) -> NoReturn:
+    """The error for clusters none of which has both successes and failures."""
+    raise ClusterError(
+        f"none of the {n_clusters} clusters has both successes and failures",
+        "responses that vary within some clusters; otherwise the likelihood rises with sigma for ever",
+        "check that cluster= names the right column; or analyse one row per cluster with cg.pooled",
+    )
+
+
+def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
+    """Raise `OptionError` unless sigma is a scale, and given where it is fixed."""
     if sigma is not None and not (np.isfinite(sigma) and sigma >= 0.0):
         raise OptionError(f"sigma={sigma!r}", "a finite number, not negative", "sigma=0.5, or leave it out")
     if fix_sigma and sigma is None:
@@ -218,28 +232,27 @@ def _check_sigma(sigma: float | None, fix_sigma: bool) -> None:
 
 
 def _start(task: _Task, pooled: PooledFit, start: Array | None, sigma: float | None) -> Array:
-    gamma = task.standard.inside(pooled.beta)
+    gamma = task.sums.standard.inside(pooled.beta)
     if sigma is None or sigma == 0.0:
-        S1, S2 = cluster_sums(task.problem, gamma, task.data.n_clusters, task.control.threads)
-        sigma = start_sigma(S1, S2, task.data.cluster_weights, task.distribution)
+        sigma = start_sigma(*task.sums.sigma_moments(gamma), task.distribution)
     if start is None:
-        gamma = start_coefficients(gamma, sigma, task.distribution, task.response, task.data.intercept)
+        gamma = start_coefficients(gamma, sigma, task.distribution, task.sums.response, task.sums.data.intercept)
     else:
         values = np.asarray(start, dtype=np.float64)
         if values.shape != gamma.shape or not np.isfinite(values).all():
             raise OptionError(
                 f"start with shape {values.shape} and values {values}",
-                f"one finite number for each of the {len(gamma)} coefficients: {', '.join(task.data.names)}",
+                f"one finite number for each of the {len(gamma)} coefficients: {', '.join(task.sums.data.names)}",
                 "start=None, which begins at the pooled fit",
             )
-        gamma = task.standard.inside(values)
+        gamma = task.sums.standard.inside(values)
     return np.append(gamma, sigma)
 
 
 def _maximise(
     task: _Task, theta: Array, quadrature: Quadrature, fix_sigma: bool
 ) -> tuple[Maximum, Plan, IntegrationReport]:
-    m = task.data.n_clusters
+    m = task.sums.data.n_clusters
     if quadrature.kind != "auto":
         plan = single_rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
         maximum = _newton(task, theta, plan, fix_sigma)
@@ -253,7 +266,7 @@ def _maximise(
         if maximum.optimization.status == "interrupted":
             break
         before = maximum
-        choice = choose_plan(task.likelihood, before.theta, quadrature.tolerance, task.distribution.unimodal)
+        choice = task.likelihood.choose(before.theta, quadrature.tolerance, task.distribution.unimodal)
         plan, error = choice.plan, choice.error
         left = task.control.max_iter - before.optimization.iterations
         maximum = _joined(before, _newton(task, before.theta, plan, fix_sigma, max_iter=left, begin=choice.there))
@@ -374,18 +387,18 @@ def _finish(
     loglik: float,
     fix_sigma: bool,
 ) -> RandomEffectsFit:
-    L = task.standard.with_sigma()
+    L = task.sums.standard.with_sigma()
     theta = maximum.theta
     p = len(theta) - 1
     if fix_sigma:
         covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
         inner = maximum.evaluation.hessian[:p, :p]
-        covariance[:p, :p], hessian[:p, :p] = on_user_scale(inner, task.standard.L)
+        covariance[:p, :p], hessian[:p, :p] = on_user_scale(inner, task.sums.standard.L)
     else:
         _refuse_improper_maximum(maximum, integration)
         covariance, hessian = on_user_scale(maximum.evaluation.hessian, L)
     return RandomEffectsFit(
-        beta=task.standard.L @ theta[:-1],
+        beta=task.sums.standard.L @ theta[:-1],
         sigma=float(theta[-1]),
         covariance=covariance,
         hessian=hessian,
@@ -395,8 +408,8 @@ def _finish(
         pooled=pooled,
         boundary=False,
         sigma_fixed=fix_sigma,
-        data=task.data,
+        data=task.sums.data,
         distribution=task.distribution,
-        response=task.response,
+        response=task.sums.response,
         plan=plan,
     )

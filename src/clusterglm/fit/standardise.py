@@ -64,11 +64,24 @@ def standardise(X: Array, intercept: int | None, *, fixed_effects: bool = False)
     mean, sd = _moments(X[::step], centred)
     if step > 1 and np.any(others & (sd == 0.0)):  # a rare level
         mean, sd = _moments(X, centred)
-    usable = others & (sd > 0.0)
+    return standardisation(X, rescaling(mean, sd, intercept), intercept)
+
+
+def rescaling(mean: Array, sd: Array, intercept: int | None) -> tuple[Array, Array] | None:
+    """Centres and scales from the columns' means (0 to leave them) and standard deviations; None to leave all alone."""
+    usable = (np.arange(len(mean)) != (-1 if intercept is None else intercept)) & (sd > 0.0)
     harmless = (sd > 1 / 30) & (sd < 30.0) & (np.abs(mean) < 10.0 * sd)
     if np.all(harmless | ~usable):
+        return None
+    return np.where(usable, mean, 0.0), np.where(usable, sd, 1.0)
+
+
+def standardisation(X: Array, units: tuple[Array, Array] | None, intercept: int | None) -> Standardisation:
+    """Some rows in other units, and the way back."""
+    n, p = X.shape
+    if units is None:
         return Standardisation(X, np.eye(p), np.zeros(p))
-    centre, scale = np.where(usable, mean, 0.0), np.where(usable, sd, 1.0)
+    centre, scale = units
     Z = np.empty_like(X)
     for first in range(0, n, _CHUNK):
         np.divide(X[first : first + _CHUNK] - centre, scale, out=Z[first : first + _CHUNK])

@@ -16,7 +16,19 @@ _DEFAULT = 0.5  # where the moments show no clustering: sigma = 0 is a stationar
 _ATTENUATION = {"binomial_logit": 0.346, "binomial_probit": 1.0, "binomial_cloglog": 0.3}
 
 
-def start_sigma(S1: Array, S2: Array, cluster_weights: Array, distribution: Distribution) -> float:
+def sigma_moments(S1: Array, S2: Array, cluster_weights: Array) -> tuple[float, float]:
+    """Sums over clusters of S1^2 + S2 and of S2^2, from which `start_sigma` starts.
+
+    Parameters
+    ----------
+    S1, S2 : ndarray, shape (m,)
+        The clusters' sums of first and second derivatives in the linear predictor, at the pooled fit.
+    cluster_weights : ndarray, shape (m,)
+    """
+    return float(cluster_weights @ (S1 * S1 + S2)), float(cluster_weights @ (S2 * S2))
+
+
+def start_sigma(score: float, information: float, distribution: Distribution) -> float:
     """Moment estimate of sigma from the pooled fit.
 
     To second order the likelihood of a small variance has score (S1^2 + S2)/2 in each cluster and information near
@@ -24,13 +36,12 @@ def start_sigma(S1: Array, S2: Array, cluster_weights: Array, distribution: Dist
 
     Parameters
     ----------
-    S1, S2 : ndarray, shape (m,)
-    cluster_weights : ndarray, shape (m,)
+    score, information : float
+        The two `sigma_moments`.
     distribution : Distribution
         Its standard member sets the unit of sigma.
     """
-    information = float(cluster_weights @ (S2 * S2))
-    variance = float(cluster_weights @ (S1 * S1 + S2)) / information if information > 0.0 else 0.0
+    variance = score / information if information > 0.0 else 0.0
     sd = float(np.clip(np.sqrt(variance), _LEAST, _MOST)) if variance > 0.0 else _DEFAULT
     return sd / _spread(distribution, sd)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.fit.sums import Sums
+from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -40,15 +42,26 @@ def sandwich(covariance: Array, scores: Array) -> Array:
     weight of two is not the same as two clusters here.
     """
     m = len(scores)
+    _refuse_one(m)
+    half = scores @ covariance
+    robust: Array = half.T @ half * (m / (m - 1.0))
+    return robust
+
+
+def sandwich_of_products(covariance: Array, products: Array, m: int) -> Array:
+    """The same from the sum of the m clusters' g g', shape (q, q)."""
+    _refuse_one(m)
+    robust: Array = covariance @ products @ covariance * (m / (m - 1.0))
+    return robust
+
+
+def _refuse_one(m: int) -> None:
     if m < 2:
         raise ClusterError(
             "a robust covariance of a single cluster",
             "two clusters or more, independent of each other",
             'kind="observed"',
         )
-    half = scores @ covariance
-    robust: Array = half.T @ half * (m / (m - 1.0))
-    return robust
 
 
 def pooled_scores(data: ModelData, response: Response, beta: Array, *, by_row: bool) -> Array:
@@ -66,13 +79,37 @@ def pooled_scores(data: ModelData, response: Response, beta: Array, *, by_row: b
     -------
     ndarray, shape (m, p), or (n, p) if `by_row`
     """
-    slope = response.derivatives(data.X @ beta + data.offset, data.a, data.b)[1]
+    return _pooled_scores(data.X, data, response, beta, by_row)
+
+
+def pooled_products(sums: Sums, beta: Array, *, by_row: bool) -> Array:
+    """Sum of the outer products of these scores, shape (p, p), over blocks."""
+    inside = sum(sums.blocks.each(_products, sums.standard.inside(beta), by_row))
+    back = np.linalg.inv(sums.standard.L)
+    return np.asarray(back.T @ inside @ back)
+
+
+def marginal_products(sums: Sums, fit: RandomEffectsFit) -> Array:
+    """Sum of the outer products of `marginal_scores`, shape (p + 1, p + 1), over blocks."""
+    theta = np.append(sums.standard.inside(fit.beta), fit.sigma)
+    inside = sums.marginal(fit.distribution, fit.integration.scale).outer_products(theta, fit.plan)
+    back = np.linalg.inv(sums.standard.with_sigma())
+    return np.asarray(back.T @ inside @ back)
+
+
+def _products(block: Block, gamma: Array, by_row: bool) -> Array:
+    scores = _pooled_scores(block.X, block.data, block.response, gamma, by_row)
+    return np.asarray(scores.T @ scores)
+
+
+def _pooled_scores(X: Array, data: ClusterArrays, response: Response, beta: Array, by_row: bool) -> Array:
+    slope = response.derivatives(X @ beta + data.offset, data.a, data.b)[1]
     slope = slope * np.repeat(data.cluster_weights, np.diff(data.starts))
     if by_row:
-        return np.asarray(data.X * slope[:, None])
+        return np.asarray(X * slope[:, None])
     m = len(data.starts) - 1
     cluster = np.repeat(np.arange(m), np.diff(data.starts))
-    return np.column_stack([np.bincount(cluster, data.X[:, j] * slope, m) for j in range(data.X.shape[1])])
+    return np.column_stack([np.bincount(cluster, X[:, j] * slope, m) for j in range(X.shape[1])])
 
 
 def marginal_scores(data: ModelData, fit: RandomEffectsFit) -> Array:

@@ -34,6 +34,8 @@ class MarginalLikelihood:
         Scale on which adaptive rules integrate ("own": see `location_map`); fixed rules always use the normal scale.
     threads : int
         Threads of the core; results are the same bits for any number.
+    modes : ndarray, shape (m,), optional
+        Where the modes are remembered, and the first search starts; by default the instance's own.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class MarginalLikelihood:
         distribution: Distribution,
         scale: str,
         threads: int = 1,
+        modes: Array | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_parameters = n_coefficients + 1
@@ -54,7 +57,7 @@ class MarginalLikelihood:
         self._folded = not (distribution.symmetric and distribution.scale_family)
         self._sigma = 1.0
         self._maps = self._located(self._sigma)
-        self._modes = np.zeros(n_clusters)
+        self._modes = np.zeros(n_clusters) if modes is None else modes
 
     def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants) at `theta`, shape (p + 1,), sigma last."""

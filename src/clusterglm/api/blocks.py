@@ -1,0 +1,108 @@
+"""Fits of data that are not in memory: blocks, sums over them, results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.data.parquet import is_dataset
+from clusterglm.data.rows import Request
+from clusterglm.engine.base import Gathered
+from clusterglm.engine.stream import Stream
+from clusterglm.errors import DataError, OptionError
+from clusterglm.fit.pooled import pooled_estimates
+from clusterglm.fit.random_effects import check_sigma, fit_sums
+from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
+from clusterglm.inference.covariance import marginal_products, pooled_products
+from clusterglm.model.control import Control
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.quadrature import Quadrature
+from clusterglm.results.blocks import PooledResultOverBlocks, RandomEffectsResultOverBlocks
+
+
+@dataclass(frozen=True)
+class RandomEffectsModel:
+    """Arguments of `random_effects` that say nothing of the data."""
+
+    distribution: Distribution
+    quadrature: Quadrature
+    scale: str
+    start: Any
+    sigma: float | None
+    fix_sigma: bool
+
+
+def is_elsewhere(data: Any, engine: Any) -> bool:
+    """Whether the rows stay out of this process' memory."""
+    return engine is not None or is_dataset(data)
+
+
+def refuse_elsewhere(data: Any, verb: str) -> None:
+    """Raise `DataError` for several Parquet files where they cannot be read block by block."""
+    if is_dataset(data):
+        raise DataError(
+            f"several Parquet files, {str(data)!r}, for cg.{verb}",
+            "a table in memory: only cg.pooled and cg.random_effects read files block by block",
+            "pyarrow.parquet.read_table(folder, columns=[...]), where memory holds the columns in use",
+        )
+
+
+def pooled_over_blocks(
+    formula: str, data: Any, engine: Any, request: Request, control: Control
+) -> PooledResultOverBlocks:
+    """See `cg.pooled`."""
+    gathered = _gathered(formula, data, engine, request, control)
+    try:
+        sums = sums_of_blocks(gathered, request)
+        fit = pooled_estimates(sums, control)
+        products = pooled_products(sums, fit.beta, by_row=sums.data.cluster_name is None)
+    finally:
+        gathered.blocks.close()
+    warn_unless_converged(fit.optimization, 4)
+    return PooledResultOverBlocks(fit, sums.data, request.response, products)
+
+
+def random_effects_over_blocks(
+    formula: str, data: Any, engine: Any, request: Request, model: RandomEffectsModel, control: Control
+) -> RandomEffectsResultOverBlocks:
+    """See `cg.random_effects`."""
+    check_sigma(model.sigma, model.fix_sigma)
+    _refuse_free_shape(model.distribution)
+    gathered = _gathered(formula, data, engine, request, control)
+    try:
+        sums = sums_of_blocks(gathered, request)
+        if not model.fix_sigma:
+            refuse_homogeneous_blocks(gathered, request)
+        start = read_start(model.start, sums.data)
+        fit = fit_sums(
+            sums, model.distribution, model.quadrature, model.scale, start, model.sigma, model.fix_sigma, control
+        )
+        products = pooled_products(sums, fit.beta, by_row=False) if fit.sigma == 0.0 else marginal_products(sums, fit)
+    finally:
+        gathered.blocks.close()
+    warn_unless_converged(fit.optimization, 4)
+    warn_unless_accurate(fit, 4)
+    return RandomEffectsResultOverBlocks(fit, sums.data, products)
+
+
+def _refuse_free_shape(distribution: Distribution) -> None:
+    """The search for a shape compares members on the very rows."""
+    if distribution.free:
+        names = " and ".join(parameter.name for parameter in distribution.free)
+        raise OptionError(
+            f"distribution={distribution.name!r}, whose {names} would be estimated from rows that are not in memory",
+            "a distribution of given shape where rows are read block by block",
+            "the shape that a part of the rows gives, fitted in memory, such as 'student_t(4)' or "
+            "'gaussian_mixture(0.3, 3)'",
+        )
+
+
+def _gathered(formula: str, data: Any, engine: Any, request: Request, control: Control) -> Gathered:
+    chosen = Stream() if engine is None else engine
+    if not hasattr(chosen, "gather"):
+        raise OptionError(
+            f"engine={engine!r}", "an engine", "engine=cg.engine.Stream() for Parquet files, or cg.engine.Dask(client)"
+        )
+    found: Gathered = chosen.gather(formula, data, request, control.threads)
+    return found

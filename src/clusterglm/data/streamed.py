@@ -1,0 +1,251 @@
+"""What is known of data whose rows are not in memory: facts of single blocks, and their sum."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from clusterglm.data.checks import check_design, check_response, refuse_clusters
+from clusterglm.data.design import Design
+from clusterglm.data.formula import ParsedFormula
+from clusterglm.data.prepare import Learned, ModelData
+from clusterglm.data.rows import Dropped, Request
+from clusterglm.errors import DataError, OptionError
+from clusterglm.model.arrays import Array
+
+_CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One block in numbers that can be put together with those of others.
+
+    Parameters
+    ----------
+    n, m : int
+        Rows and clusters.
+    sizes : dict of int to int
+        Number of clusters of each size.
+    constant, saturated : float
+        See `ModelData`.
+    dropped : tuple of Dropped
+    cluster_name : str or None
+    mean : ndarray, shape (p,)
+        Of the columns of X.
+    products : ndarray, shape (p, p)
+        Sums of products of the columns about their means.
+    a, b, expected : float
+        Sums of a and of b, and of b exp(offset).
+    trials : float
+        Most trials of a cluster.
+    mixed : bool
+        Whether some cluster has both successes and failures.
+    rows : tuple of four ndarrays
+        X, a, b, offset of some rows spread over the block.
+    extremes : ndarray, shape (k, p)
+        Rows of X in which a column is least or largest that is constant in the others.
+    """
+
+    n: int
+    m: int
+    sizes: dict[int, int]
+    constant: float
+    saturated: float
+    dropped: tuple[Dropped, ...]
+    cluster_name: str | None
+    mean: Array
+    products: Array
+    a: float
+    b: float
+    expected: float
+    trials: float
+    mixed: bool
+    rows: tuple[Array, Array, Array, Array]
+    extremes: Array
+
+
+def facts_of(data: ModelData, sample: int) -> Facts:
+    """The facts of a block; `sample` rows of it stand for all."""
+    X, n = data.X, data.n_obs
+    if n == 0:
+        p, none = X.shape[1], np.zeros(X.shape[1])
+        rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
+        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0]
+        return Facts(0, 0, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
+    mean = np.ones(n) @ X / n
+    products = np.zeros((X.shape[1], X.shape[1]))
+    for first in range(0, n, 8192):
+        about = X[first : first + 8192] - mean
+        products += about.T @ about
+    first_rows = data.starts[:-1]
+    successes, failures = np.add.reduceat(data.a, first_rows), np.add.reduceat(data.b, first_rows)
+    sizes, counts = np.unique(np.diff(data.starts), return_counts=True)
+    chosen = slice(None, None, max(1, n // max(1, sample)))
+    flat = np.flatnonzero(np.ptp(X[chosen], axis=0) == 0.0)  # as far as these rows show
+    extreme = [f(X[:, j]) for j in flat.tolist() for f in (np.argmin, np.argmax)]
+    return Facts(
+        n=n,
+        m=data.n_clusters,
+        sizes=dict(zip(sizes.tolist(), counts.tolist(), strict=True)),
+        constant=data.constant,
+        saturated=data.saturated,
+        dropped=data.dropped,
+        cluster_name=data.cluster_name,
+        mean=mean,
+        products=products,
+        a=float(data.a.sum()),
+        b=float(data.b.sum()),
+        expected=float(data.b @ np.exp(data.offset)) if data.offset.any() else float(data.b.sum()),
+        trials=float(np.add.reduceat(data.trials, first_rows).max()),
+        mixed=bool(np.any((successes > 0.0) & (failures > 0.0))),
+        rows=(X[chosen].copy(), data.a[chosen].copy(), data.b[chosen].copy(), data.offset[chosen].copy()),
+        extremes=X[np.unique(np.array(extreme, dtype=int))],
+    )
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Number, means and products about the means of all rows, shapes (), (p,), (p, p)."""
+
+    n: int
+    mean: Array
+    products: Array
+
+
+def moments(facts: Sequence[Facts]) -> Moments:
+    """Put together blocks' moments (Chan, Golub and LeVeque, The American Statistician 37, 1983)."""
+    n, mean, products = 0, np.zeros_like(facts[0].mean), np.zeros_like(facts[0].products)
+    for each in facts:
+        if each.n == 0:
+            continue
+        total, gap = n + each.n, each.mean - mean
+        products = products + each.products + np.outer(gap, gap) * (n * each.n / total)
+        mean, n = mean + gap * (each.n / total), total
+    return Moments(n, mean, products)
+
+
+@dataclass(frozen=True)
+class StreamedData:
+    """What a result keeps of data whose rows stay elsewhere; see `ModelData` for what has the same name.
+
+    What belongs to single rows or clusters raises `OptionError`, which says what to do instead.
+
+    Parameters
+    ----------
+    sizes : dict of int to int
+        Number of clusters of each size.
+    where : str
+        Where the rows are, in words.
+    """
+
+    names: tuple[str, ...]
+    intercept: int | None
+    n_obs: int
+    n_clusters: int
+    sizes: dict[int, int]
+    constant: float
+    saturated: float
+    dropped: tuple[Dropped, ...]
+    design: Design
+    response_name: str
+    cluster_name: str | None
+    formula: str
+    notes: tuple[str, ...]
+    levels: tuple[str, str] | None
+    where: str
+
+    @property
+    def has_intercept(self) -> bool:
+        """Whether X has a column of ones from the formula."""
+        return self.intercept is not None
+
+    def refuse(self, what: str) -> NoReturn:
+        """The error for what takes the rows themselves."""
+        raise OptionError(
+            f"{what}, of a fit whose {self.n_obs:,} rows are not in memory ({self.where})",
+            "the rows that were fitted",
+            "predict(data=...) for a table in memory; or fit a part of the data that memory holds",
+        )
+
+    def _refuse(self) -> NoReturn:
+        self.refuse("something of single rows or clusters")
+
+    X = a = b = offset = weights = trials = starts = labels = cluster_weights = row_index = property(_refuse)
+
+
+def describe(
+    facts: Sequence[Facts], learned: Learned, parsed: ParsedFormula, request: Request, where: str
+) -> StreamedData:
+    """Check the data as a whole, and sum up what results keep of them.
+
+    Raises
+    ------
+    DataError
+        For what `prepare` refuses once it has seen all rows.
+    """
+    design, n, m = learned.design, sum(each.n for each in facts), sum(each.m for each in facts)
+    dropped: Counter[str] = Counter()
+    sizes: Counter[int] = Counter()
+    for each in facts:
+        dropped.update({reason.reason: reason.count for reason in each.dropped})
+        sizes.update(each.sizes)
+    if n == 0:
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in dropped.items())
+        raise DataError(
+            f"no row is left of {sum(dropped.values())} ({reasons})",
+            "complete rows with positive weight",
+            "look at the columns named; check subset=",
+        )
+    check_response(*_sums(facts), request.response.family, parsed.response_name)
+    cluster_name = facts[0].cluster_name
+    if cluster_name is None:
+        m, sizes = 1, Counter({n: 1})
+    if request.need_cluster and not request.fixed_effects:
+        trials = max(each.trials for each in facts)
+        refuse_clusters(m, trials, request.response.family, str(cluster_name), request.sigma_known)
+    if not request.fixed_effects:
+        _check_columns(facts, design)
+    levels = learned.levels
+    return StreamedData(
+        names=design.names,
+        intercept=design.intercept,
+        n_obs=n,
+        n_clusters=m,
+        sizes=dict(sorted(sizes.items())),
+        constant=sum(each.constant for each in facts),
+        saturated=sum(each.saturated for each in facts),
+        dropped=tuple(Dropped(reason, count) for reason, count in dropped.items()),
+        design=design,
+        response_name=parsed.response_name,
+        cluster_name=cluster_name,
+        formula=parsed.text,
+        notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
+        levels=levels,
+        where=where,
+    )
+
+
+def _sums(facts: Sequence[Facts]) -> tuple[Array, Array]:
+    return np.array([each.a for each in facts]), np.array([each.b for each in facts])
+
+
+def _check_columns(facts: Sequence[Facts], design: Design) -> None:
+    """Refuse columns that are constant or combinations of others: what all rows leave in doubt, some rows decide."""
+    total, p = moments(facts), len(design.names)
+    others = [j for j in range(p) if j != design.intercept]
+    shown = np.concatenate([each.rows[0] for each in facts] + [each.extremes for each in facts])
+    low, high = shown.min(axis=0), shown.max(axis=0)
+    products = total.products
+    if design.intercept is None:
+        products = products + total.n * np.outer(total.mean, total.mean)
+    size = np.sqrt(np.diag(products))[others]
+    varies = (high - low)[others] > 1e-6 * np.maximum(np.abs(low), np.abs(high))[others]
+    if total.n >= p and (design.intercept is None or varies.all()) and np.all(size > 0.0):
+        correlations = products[np.ix_(others, others)] / np.outer(size, size)
+        if len(others) == 0 or np.linalg.eigvalsh(correlations)[0] > _CLEAR:
+            return
+    check_design(np.ascontiguousarray(shown), design.names, design.intercept)

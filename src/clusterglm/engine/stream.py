@@ -1,0 +1,259 @@
+"""Data larger than memory: blocks of clusters on disk, of which a few are in memory at a time."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import numpy as np
+
+from clusterglm.data.formula import ParsedFormula, parse_formula
+from clusterglm.data.parquet import ParquetFiles, open_files, read_part, reading, regroup
+from clusterglm.data.parts import Survey, check_request, learn, survey
+from clusterglm.data.prepare import Learned, assemble
+from clusterglm.data.rows import Request
+from clusterglm.data.store import StoredBlock, full_disk, store
+from clusterglm.data.streamed import Facts, facts_of
+from clusterglm.data.table import read_table
+from clusterglm.engine.base import Gathered
+from clusterglm.engine.block import Block
+from clusterglm.errors import DataError, OptionError
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+U = TypeVar("U")
+P = ParamSpec("P")
+
+_MEMORY = 512 * 2**20
+_SHARE = 12  # blocks, and what it takes to make one, that together fill the memory allowed
+_SAMPLE = 25_000  # rows in all that blocks show of themselves
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Fit Parquet files without reading them into memory.
+
+    The rows are brought together by cluster in blocks on disk, once, and each likelihood evaluation reads the blocks
+    one after the other. They are deleted when the fit ends, whichever way.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes for blocks and for bringing rows together, beyond the 300 MB or so of the interpreter and its libraries.
+    folder : str or Path, optional
+        Where the blocks go; by default the system's folder for temporary files. It needs space for the columns in use
+        as 8-byte numbers, twice at most.
+    progress : callable, optional
+        Is told in lines of text how far the work has come, and before it begins how much disk it needs.
+
+    Raises
+    ------
+    OptionError
+        When `memory` is below 1 MB.
+    """
+
+    memory: int = _MEMORY
+    folder: str | Path | None = None
+    progress: Callable[[str], object] | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.memory, int) or self.memory < 2**20:
+            raise OptionError(f"memory={self.memory!r}", "a whole number of bytes, at least 1 MB", "memory=2**29")
+
+    def gather(self, formula: str, data: Any, request: Request, threads: int) -> Gathered:
+        """Bring the data into blocks.
+
+        Parameters
+        ----------
+        formula : str
+        data : str or Path
+            Parquet files; see `open_files`.
+        request : Request
+        threads : int
+
+        Raises
+        ------
+        DataError
+            When files do not agree or cannot be read, the disk is too small, or the data cannot be fitted.
+        """
+        if not isinstance(data, str | Path):
+            raise DataError(
+                f"data of type {type(data).__name__} for engine=Stream()",
+                "a folder of Parquet files, a pattern such as 'folder/*.parquet', or one file",
+                "without engine= for tables in memory",
+            )
+        files = open_files(data)
+        parsed = parse_formula(formula, files.columns)
+        names = check_request(parsed, request)
+        _refuse_missing(files, names)
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="clusterglm-", dir=None if self.folder is None else str(self.folder)))
+        except OSError as problem:
+            raise OptionError(
+                f"folder={str(self.folder)!r}, in which nothing can be written ({problem.strerror})",
+                "a folder that exists",
+                "folder=None, for the system's folder for temporary files",
+            ) from None
+        blocks = DiskBlocks(folder, request.response, threads)
+        try:
+            facts, learned = self._fill(blocks, files, names, parsed, request, threads)
+        except BaseException:
+            blocks.close()
+            raise
+        return Gathered(blocks, facts, learned, parsed, f"they were read block by block from {str(data)!r}")
+
+    def _fill(
+        self,
+        blocks: DiskBlocks,
+        files: ParquetFiles,
+        names: tuple[str, ...],
+        parsed: ParsedFormula,
+        request: Request,
+        threads: int,
+    ) -> tuple[list[Facts], Learned]:
+        orders = files.orders(names)
+        # 1. levels, and the terms of the formula
+        cluster = request.cluster or parsed.cluster
+        few = max(1000, self.memory // _SHARE // (8 * (len(names) + 4)))
+        learned = learn(_surveys(reading(files.tables(names, few), files), parsed, request), parsed, request, orders)
+        # 2. how many blocks, and whether the disk holds them
+        narrow, wide = 8 * len(names), 8 * (len(learned.design.names) + 3)
+        rows = max(1000, self.memory // _SHARE // max(narrow, wide))
+        parts = max(1, -(-files.n // rows))
+        need = files.n * (wide if cluster is None else narrow + wide)
+        free = shutil.disk_usage(blocks.folder).free
+        self._say(
+            f"{files.n:,} rows in {len(files.paths)} files, to become {parts} blocks: up to {need / 1e9:.2f} GB in "
+            f"{str(blocks.folder)!r}, whose disk has {free / 1e9:.2f} GB left"
+        )
+        if need > free:
+            raise full_disk(blocks.folder, f"up to {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are there")
+        # 3. rows of a cluster together
+        if cluster is None:
+            tables = reading(files.tables(names, rows), files)
+        else:
+            folders = regroup(files, names, cluster, parts, blocks.folder, threads, self.memory)
+            self._say(f"rows brought together by {cluster!r}")
+            tables = (read_part(folder) for folder in folders)
+
+        # 4. blocks
+        def fill(k: int, table: pa.Table) -> tuple[Facts, StoredBlock | None]:
+            part = assemble(read_table(table), parsed, request, learned)
+            facts = facts_of(part, _SAMPLE // parts + 1)
+            return facts, store(part, blocks.folder / f"block-{k:05d}") if part.n_obs > 0 else None
+
+        facts = []
+        for k, (found, stored) in enumerate(_a_few_at_a_time(fill, tables, threads)):
+            facts.append(found)
+            blocks.add(stored)
+            if cluster is not None:
+                shutil.rmtree(folders[k])
+            self._say(f"block {k + 1} of {parts}")
+        return facts, learned
+
+    def _say(self, line: str) -> None:
+        if self.progress is not None:
+            self.progress(line)
+
+
+class DiskBlocks:
+    """Blocks in files of one folder, read ahead while another is at work.
+
+    Parameters
+    ----------
+    folder : Path
+        Belongs to the blocks, and goes with them.
+    response : Response
+    threads : int
+        Threads of the core.
+    """
+
+    def __init__(self, folder: Path, response: Response, threads: int) -> None:
+        self.folder = folder
+        self._response = response
+        self._threads = threads
+        self._stored: list[StoredBlock] = []
+        self._memories: list[dict[str, Any]] = []
+        self._units: tuple[Array, Array] | None = None
+        self._buffers: list[Array] = []
+        self.close = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+
+    def add(self, stored: StoredBlock | None) -> None:
+        """One more block, unless it is empty."""
+        if stored is not None:
+            self._stored.append(stored)
+            self._memories.append({})
+
+    def rescale(self, centre: Array, scale: Array) -> None:
+        """Blocks are to be seen in columns less `centre`, over `scale`."""
+        self._units = centre, scale
+
+    def each(self, work: Callable[Concatenate[Block, P], T], *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        """See `Blocks`."""
+        words = max(block.words for block in self._stored)
+        if not self._buffers:
+            self._buffers = [np.empty(words) for _ in range(min(2, len(self._stored)))]
+        found: list[T] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="clusterglm-read") as ahead:
+            coming = ahead.submit(self._read, 0)
+            for k in range(len(self._stored)):
+                block = coming.result()
+                if k + 1 < len(self._stored):
+                    coming = ahead.submit(self._read, k + 1)
+                found.append(work(block, *args, **kwargs))
+        return found
+
+    def leave(self, work: Callable[Concatenate[Block, P], T], *args: P.args, **kwargs: P.kwargs) -> list[T]:
+        """See `Blocks`."""
+        return self.each(work, *args, **kwargs)
+
+    def _read(self, k: int) -> Block:
+        X, arrays = self._stored[k].read(self._buffers[k % len(self._buffers)])
+        if self._units is not None:
+            X -= self._units[0]
+            X /= self._units[1]
+        return Block(X, arrays, self._response, self._threads, self._memories[k])
+
+
+def _a_few_at_a_time(work: Callable[[int, U], T], items: Iterator[U], threads: int) -> Iterator[T]:
+    """Results of `work(position, item)` in order, as many at a time as there are threads."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="clusterglm-block") as pool:
+        waiting: deque[Future[T]] = deque()
+        for k, item in enumerate(items):
+            waiting.append(pool.submit(work, k, item))
+            del item
+            if len(waiting) >= threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _surveys(tables: Iterator[pa.Table], parsed: ParsedFormula, request: Request) -> list[Survey]:
+    """Of all tables where columns have levels, else of the first with a complete row."""
+    found = []
+    for table in tables:
+        found.append(survey(table, parsed, request))
+        if found[-1].head is not None and not found[-1].levels and not found[-1].response:
+            break
+    return found or [Survey()]
+
+
+def _refuse_missing(files: ParquetFiles, names: tuple[str, ...]) -> None:
+    import pyarrow as pa
+
+    from clusterglm.data.table import column
+
+    table = read_table(pa.Table.from_batches([], schema=files.schema))
+    for name in names:
+        column(table, name, "argument")

@@ -1,0 +1,289 @@
+"""What a fit needs of the data, as sums over blocks of clusters, wherever the blocks live."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clusterglm.data.checks import SeparationReport, find_separation
+from clusterglm.data.prepare import ModelData
+from clusterglm.engine.base import Blocks, InMemory
+from clusterglm.engine.block import Block
+from clusterglm.fit.integration import FEW, Choice, most_useful, rules_by_one, rules_of_some, rules_one_by_one
+from clusterglm.fit.standardise import Standardisation, standardise
+from clusterglm.fit.start import sigma_moments
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
+from clusterglm.likelihood.rules import Part, Plan, Rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.response.base import Response
+
+_EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
+_PER_BLOCK = 2000  # rows that a block shows when separation is suspected
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows: where a fit of many starts."""
+
+    X: Array
+    a: Array
+    b: Array
+    offset: Array
+
+
+class Sums:
+    """The data of a fit in the optimiser's columns.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    data : ModelData
+        What results keep of the data; or `StreamedData`, which has the same face and refuses what it lacks.
+    standard : Standardisation
+        The columns' centres and scales.
+    response : Response
+    mean : float
+        The response's overall mean, offsets allowed for.
+    sample : Sample or None
+        Rows to start from; None: all of them, where they are few or unknown.
+    """
+
+    def __init__(
+        self,
+        blocks: Blocks,
+        data: ModelData,
+        standard: Standardisation,
+        response: Response,
+        mean: float,
+        sample: Sample | None,
+    ) -> None:
+        self.blocks = blocks
+        self.data = data
+        self.standard = standard
+        self.response = response
+        self.mean = mean
+        self.sample = sample
+
+    @property
+    def p(self) -> int:
+        """Columns."""
+        return len(self.standard.L)
+
+    def pooled(self, gamma: Array) -> Evaluation:
+        """Log-likelihood without cluster effects, with score and Hessian."""
+        return added(self.blocks.each(_pooled, gamma))
+
+    def reach(self, gamma: Array) -> tuple[float, float]:
+        """Least and largest linear predictor."""
+        low, high = zip(*self.blocks.each(_reach, gamma), strict=True)
+        return min(low), max(high)
+
+    def sigma_moments(self, gamma: Array) -> tuple[float, float]:
+        """See `start.sigma_moments`."""
+        parts = np.array(self.blocks.each(_sigma_moments, gamma))
+        return float(parts[:, 0].sum()), float(parts[:, 1].sum())
+
+    def marginal(self, distribution: Distribution, scale: str) -> MarginalSums:
+        """The likelihood with random intercepts."""
+        return MarginalSums(self.blocks, self.data.n_clusters, distribution, scale)
+
+    def separation(self) -> SeparationReport | None:
+        """Covariates that separate the responses: suggested by some of the rows, and confirmed by all."""
+        names, family = self.data.names, self.response.family
+        most = None if isinstance(self.blocks, InMemory) else _PER_BLOCK
+        shown = self.blocks.each(_rows, most)
+        for _ in range(_EXCHANGES):
+            X, a, b = (np.concatenate(parts) for parts in zip(*shown, strict=True))
+            found = find_separation(X, a, b, names, family)
+            if found is None or most is None:
+                return found
+            against = self.blocks.each(_against, found.direction, family)
+            if sum(len(rows[1]) for rows in against) == 0:
+                return found
+            shown += against
+        return None
+
+
+class MarginalSums:
+    """The marginal likelihood of clusters in blocks.
+
+    Parameters
+    ----------
+    blocks : Blocks
+    n_clusters : int
+    distribution : Distribution
+    scale : str
+    """
+
+    def __init__(self, blocks: Blocks, n_clusters: int, distribution: Distribution, scale: str) -> None:
+        self.n_clusters = n_clusters
+        self._blocks = blocks
+        self._model = (distribution, scale)
+
+    def evaluate(self, theta: Array, plan: Plan) -> Evaluation:
+        """Log-likelihood (without constants) at `theta`, shape (p + 1,), with score and Hessian."""
+        return added(self._blocks.each(_marginal, *self._model, theta, _sent(plan)))
+
+    def choose(self, theta: Array, tolerance: float, unimodal: bool) -> Choice:
+        """See `choose_plan`; blocks keep the rules of their clusters."""
+        each, rule = tolerance / self.n_clusters, None
+        if self.n_clusters > FEW:
+            some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal)
+            rule = most_useful(self._model[0], np.concatenate(some))
+        parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal)
+        there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
+        error = float(sum(part[1] for part in parts))
+        if isinstance(self._blocks, InMemory):
+            return Choice(self._blocks.block.memory["plan"], error, there)
+        counts: Counter[Rule] = Counter()
+        for part in parts:
+            counts.update(part[2])
+        ordered = sorted(counts.items(), key=lambda item: (item[0].adaptive, item[0].nodes))
+        return Choice(tuple(CountedPart(rule, None, number) for rule, number in ordered), error, there)
+
+    def outer_products(self, theta: Array, plan: Plan) -> Array:
+        """Sum over clusters of the scores' outer products, shape (p + 1, p + 1)."""
+        return np.asarray(sum(self._blocks.each(_marginal_products, *self._model, theta, _sent(plan))))
+
+
+@dataclass(frozen=True)
+class CountedPart(Part):
+    """A rule of clusters that only their blocks know: how many they are."""
+
+    number: int = 0
+
+    def count(self, n_clusters: int) -> int:
+        return self.number
+
+
+def sums_in_memory(data: ModelData, response: Response, threads: int, sample: int) -> Sums:
+    """The whole data as one block.
+
+    Parameters
+    ----------
+    data : ModelData
+    response : Response
+    threads : int
+    sample : int
+        Rows from which a fit of many more starts.
+    """
+    standard = standardise(data.X, data.intercept)
+    some = None
+    if data.n_obs >= 4 * sample:
+        rows = slice(None, None, data.n_obs // sample)
+        some = Sample(*(np.ascontiguousarray(v[rows]) for v in (standard.X, data.a, data.b, data.offset)))
+    block = Block(standard.X, data, response, threads)
+    return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some)
+
+
+def added(parts: Sequence[Evaluation]) -> Evaluation:
+    """The sum, in the order given."""
+    if len(parts) == 1:
+        return parts[0]
+    value, score, hessian = parts[0].value, parts[0].score.copy(), parts[0].hessian.copy()
+    for part in parts[1:]:
+        value += part.value
+        score += part.score
+        hessian += part.hessian
+    return Evaluation(value, score, hessian)
+
+
+def _overall_mean(data: ModelData, response: Response) -> float:
+    if response.family == "binomial":
+        return float(data.a.sum() / (data.a.sum() + data.b.sum()))
+    return float(data.a.sum() / (data.b @ np.exp(data.offset)))
+
+
+def _sent(plan: Plan) -> Plan | None:
+    """A plan as blocks take it: None for the rules that they keep."""
+    return None if isinstance(plan[0], CountedPart) else plan
+
+
+# Work on one block ----------------------------------------------------------------------------------------------------
+
+
+def _pooled(block: Block, gamma: Array) -> Evaluation:
+    return evaluate_pooled(block.problem, gamma, 2, block.threads)
+
+
+def _reach(block: Block, gamma: Array) -> tuple[float, float]:
+    eta = block.X @ gamma + block.data.offset
+    return float(eta.min()), float(eta.max())
+
+
+def _sigma_moments(block: Block, gamma: Array) -> tuple[float, float]:
+    S1, S2 = cluster_sums(block.problem, gamma, block.n_clusters, block.threads)
+    return sigma_moments(S1, S2, block.data.cluster_weights)
+
+
+def _likelihood(block: Block, distribution: Distribution, scale: str) -> MarginalLikelihood:
+    model, found = block.likelihood
+    if model != (distribution, scale):
+        m, p = block.n_clusters, block.X.shape[1]
+        modes = block.memory.setdefault("modes", np.zeros(m))
+        found = MarginalLikelihood(block.problem, m, p, distribution, scale, block.threads, modes)
+        block.likelihood = (distribution, scale), found
+    likelihood: MarginalLikelihood = found
+    return likelihood
+
+
+def _marginal(block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None) -> Evaluation:
+    likelihood = _likelihood(block, distribution, scale)
+    return likelihood.evaluate(theta, block.memory["plan"] if plan is None else plan)
+
+
+def _marginal_products(block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None) -> Array:
+    likelihood = _likelihood(block, distribution, scale)
+    scores = likelihood.cluster_scores(theta, block.memory["plan"] if plan is None else plan)
+    return np.asarray(scores.T @ scores)
+
+
+def _rules_of_some(
+    block: Block, distribution: Distribution, scale: str, theta: Array, m: int, each: float, unimodal: bool
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return rules_of_some(_likelihood(block, distribution, scale), theta, m, each, unimodal)
+
+
+def _rules(
+    block: Block, distribution: Distribution, scale: str, theta: Array, rule: Rule | None, each: float, unimodal: bool
+) -> tuple[Evaluation | None, float, dict[Rule, int]]:
+    likelihood = _likelihood(block, distribution, scale)
+    if rule is None:
+        choice = rules_one_by_one(likelihood, theta, each, unimodal)
+    else:
+        choice = rules_by_one(likelihood, theta, rule, each, unimodal)
+    block.memory["plan"] = choice.plan
+    return choice.there, choice.error, {part.rule: part.count(block.n_clusters) for part in choice.plan}
+
+
+def _rows(block: Block, most: int | None) -> tuple[Array, Array, Array]:
+    """Rows spread over the block, and those in which a column is least or largest."""
+    data = block.data
+    if most is None or block.n_obs <= most:
+        chosen = np.arange(block.n_obs)
+    else:
+        spread = np.arange(0, block.n_obs, block.n_obs // most)
+        chosen = np.unique(np.concatenate([spread, block.X.argmin(axis=0), block.X.argmax(axis=0)]))
+    if len(chosen) == block.n_obs and most is None:
+        return block.X, data.a, data.b
+    return block.X[chosen], data.a[chosen], data.b[chosen]
+
+
+def _against(block: Block, direction: Array, family: str) -> tuple[Array, Array, Array]:
+    """The rows that most contradict a separating direction; none where there are none."""
+    data = block.data
+    margins = block.X @ direction
+    size = 1e-6 * max(1.0, float(np.abs(margins).max()))
+    only_failures = data.a == 0.0
+    only_successes = (data.b == 0.0) & (family == "binomial")
+    wrong = np.where(only_failures, margins, np.where(only_successes, -margins, np.abs(margins)))
+    wrong[(data.a == 0.0) & (data.b == 0.0)] = 0.0
+    worst = np.argsort(-wrong)[:_PER_BLOCK]
+    worst = worst[wrong[worst] > size]
+    return block.X[worst], data.a[worst], data.b[worst]

@@ -1,0 +1,119 @@
+"""Results of fits whose rows are not in memory: all that estimates and sums over the rows can tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from clusterglm.data.streamed import StreamedData
+from clusterglm.errors import OptionError, StorageError
+from clusterglm.inference.covariance import sandwich_of_products
+from clusterglm.model.arrays import Array
+from clusterglm.results.base import Result
+from clusterglm.results.pooled import PooledResult
+from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.table import counted
+
+_UNCHECKED = (
+    "The quadrature was not checked against a finer one, as it is where rows are in memory: "
+    'quadrature="auto" chooses it by a tolerance.'
+)
+
+
+def sizes_in_words(sizes: dict[int, int]) -> str:
+    """Sizes of clusters from the number of clusters of each size, in ascending order."""
+    each, count = np.array([*sizes]), np.array([*sizes.values()])
+    if len(each) == 1:
+        return f"{counted(int(each[0]), 'row')} each"
+    upto, m = np.cumsum(count), int(count.sum())
+    middle = [each[np.searchsorted(upto, rank, side="right")] for rank in ((m - 1) // 2, m // 2)]
+    return f"{each[0]} to {each[-1]} rows, median {np.mean(middle):g}"
+
+
+class OverBlocks(Result):
+    """What both results here have in common: refusals before work begins that single rows would end, one by one."""
+
+    @property
+    def _streamed(self) -> StreamedData:
+        return cast(StreamedData, self.data)
+
+    def _sizes(self) -> str:
+        return sizes_in_words(self._streamed.sizes)
+
+    def _check_bootstrap(self) -> None:
+        self._streamed.refuse("a bootstrap, which draws new responses for every row")
+
+    def report(self, path: str | Path, **options: Any) -> Path:
+        """See `Result.report`; most of its parts take the rows, so that it is refused."""
+        self._streamed.refuse("a report, most of which takes single rows or clusters")
+
+    def save(self, path: str | Path) -> None:
+        """See `Result.save`; a file holds the rows, so that it is refused."""
+        raise StorageError(
+            f"a fit whose {self.n_obs:,} rows are not in memory ({self._streamed.where})",
+            "the rows that were fitted, which a file holds",
+            "pickle.dumps(result), for the same version of the package; tidy(), glance() and cov() for its numbers",
+        )
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PooledResultOverBlocks(OverBlocks, PooledResult):
+    """A pooled model of rows that are not in memory.
+
+    What belongs to single rows raises `OptionError`; predictions take new data.
+
+    Parameters
+    ----------
+    products : ndarray, shape (p, p), or None
+        Sum of the outer products of the clusters' scores (the rows', without clusters); None where it was not taken.
+    """
+
+    products: Array | None
+
+    def _covariance(self, kind: str) -> Array:
+        if kind == "observed":
+            return self.fit.covariance
+        if self.products is None:
+            raise OptionError(
+                "the robust covariance of a null model, whose rows are not in memory any more",
+                "a fit that has summed up its clusters' scores",
+                "cg.pooled of the same data",
+            )
+        units = self.n_clusters if self._clustered else self.n_obs
+        return sandwich_of_products(self.fit.covariance, self.products, units)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
+    """A random-intercept model of rows that are not in memory.
+
+    What belongs to single rows or clusters raises `OptionError`; predictions take new data.
+
+    Parameters
+    ----------
+    products : ndarray, shape (p + 1, p + 1), or (p, p) where sigma is 0
+        Sum of the outer products of the clusters' scores.
+    """
+
+    products: Array
+
+    def _covariance(self, kind: str) -> Array:
+        if kind == "observed":
+            return self.fit.covariance
+        q = len(self._estimates) if self.sigma > 0.0 else len(self.fit.beta)
+        robust = np.full_like(self.fit.covariance, np.nan)
+        inside = self.fit.covariance[:q, :q], self.products[:q, :q]
+        robust[:q, :q] = sandwich_of_products(*inside, self.n_clusters)
+        return robust
+
+    @property
+    def _integration_hint(self) -> str:
+        return "" if self.quadrature.requested.kind == "auto" else _UNCHECKED
+
+    @property
+    def pooled(self) -> PooledResultOverBlocks:
+        """The same model without random intercepts."""
+        return PooledResultOverBlocks(self.fit.pooled, self.data, self.response, None)

@@ -1,0 +1,145 @@
+"""The same fit on a cluster of processes, one of which dies."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import ndtri
+
+import clusterglm as cg
+from clusterglm.engine.dask import _hashed
+from clusterglm.errors import DataError, OptionError, ResponseError
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.filterwarnings("default")  # Dask's own
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator:
+    from distributed import LocalCluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+        with LocalCluster(**options) as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def client(cluster) -> Iterator:
+    with cluster.get_client() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def data() -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    ids = np.repeat(np.arange(900), 5)
+    data = pd.DataFrame({"x": rng.normal(size=len(ids)), "far": 1e4 + 100.0 * rng.normal(size=len(ids)), "id": ids})
+    data["g"] = pd.Categorical.from_codes(rng.integers(0, 3, len(ids)), ["up", "mid", "lo"])
+    eta = 0.2 + 0.5 * data.x + rng.normal(size=900)[ids]
+    data["y"] = (rng.random(len(ids)) < 1.0 / (1.0 + np.exp(-eta))).astype(int)
+    data.loc[::91, "x"] = np.nan
+    return data.sample(frac=1.0, random_state=1).reset_index(drop=True)
+
+
+def spread(data: pd.DataFrame, partitions: int = 3):
+    import dask.dataframe as dd
+
+    return dd.from_pandas(data, npartitions=partitions, sort=False)
+
+
+FORMULA = "y ~ x + far + g"
+
+
+def test_the_fit_of_the_table_in_memory(data, client) -> None:
+    lines: list[str] = []
+    whole = cg.random_effects(FORMULA, data, cluster="id")
+    engine = cg.engine.Dask(client, progress=lines.append)
+    fit = cg.random_effects(FORMULA, spread(data), cluster="id", engine=engine)
+    assert list(fit.params.index) == list(whole.params.index)
+    np.testing.assert_allclose(fit.params, whole.params, rtol=1e-9)
+    np.testing.assert_allclose(fit.cov(), whole.cov(), rtol=1e-8)
+    np.testing.assert_allclose(fit.cov("robust"), whole.cov("robust"), rtol=1e-6)
+    assert fit.loglik == pytest.approx(whole.loglik, rel=1e-12)
+    assert str(fit) == str(whole)
+    assert "8 blocks on 2 workers" in lines[0]
+    with pytest.raises(OptionError, match="on the workers"):
+        fit.augment()
+
+
+def test_a_worker_is_lost_on_the_way(data, cluster, client) -> None:
+    lines: list[str] = []
+    engine = cg.engine.Dask(client, blocks=6, progress=lines.append)
+    whole = cg.random_effects(FORMULA, spread(data), cluster="id", engine=engine)
+    steps = []
+
+    def kill(step) -> None:
+        steps.append(step)
+        if len(steps) == 1:
+            next(iter(cluster.workers.values())).process.process.kill()
+
+    fit = cg.random_effects(FORMULA, spread(data), cluster="id", engine=engine, control=cg.Control(progress=kill))
+    assert any("is lost" in line for line in lines)
+    # sums are the same bits; modes were found again from elsewhere
+    np.testing.assert_allclose(fit.params, whole.params, rtol=1e-11)
+    assert fit.loglik == pytest.approx(whole.loglik, rel=1e-14)
+    assert len(steps) >= 2
+
+
+DISTRIBUTIONS = {
+    "a corner": "laplace",
+    "a shape that goes with sigma": "log_gamma",
+    "a scale of its own": "gaussian_mixture(0.3, 3)",
+    "a user's": cg.UserDistribution("own", ndtri),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_other_distributions(data, client, name) -> None:
+    options = {"cluster": "id", "distribution": DISTRIBUTIONS[name]}
+    whole = cg.random_effects("y ~ x", data, **options)
+    fit = cg.random_effects("y ~ x", spread(data), engine=cg.engine.Dask(client), **options)
+    np.testing.assert_allclose(fit.params, whole.params, rtol=1e-9)
+    np.testing.assert_allclose(fit.cov("robust"), whole.cov("robust"), rtol=1e-6)
+    assert fit.loglik == pytest.approx(whole.loglik, rel=1e-12)
+    assert fit.quadrature.rules == whole.quadrature.rules
+
+
+def test_a_shape_is_not_estimated_on_workers(data, client) -> None:
+    with pytest.raises(OptionError, match="df would be estimated"):
+        cg.random_effects("y ~ x", spread(data), cluster="id", distribution="student_t", engine=cg.engine.Dask(client))
+
+
+def test_files_without_clusters(data, client, tmp_path: Path) -> None:
+    for k in range(3):
+        data.iloc[k::3].to_parquet(tmp_path / f"part-{k}.parquet")
+    whole = cg.pooled(FORMULA, data)
+    fit = cg.pooled(FORMULA, tmp_path, engine=cg.engine.Dask(client, blocks=3))
+    np.testing.assert_allclose(fit.params, whole.params, rtol=1e-9)
+    np.testing.assert_allclose(fit.cov("robust"), whole.cov("robust"), rtol=1e-6)
+
+
+def test_errors_come_back_from_the_workers(data, client) -> None:
+    engine = cg.engine.Dask(client)
+    with pytest.raises(ResponseError, match="'y' is 7"):
+        cg.pooled("y ~ x", spread(data.assign(y=data.y.where(data.y == 0, 7))), engine=engine)
+    with pytest.raises(DataError, match="not a column"):
+        cg.pooled("y ~ x", spread(data), weights="nothing", engine=engine)
+    with pytest.raises(DataError, match=r"dask\.dataframe"):
+        cg.pooled("y ~ x", data, engine=engine)
+
+
+def test_equal_labels_meet_whatever_their_type() -> None:
+    import pyarrow as pa
+
+    whole = _hashed(pa.chunked_array([pa.array([1, 2, 3])]))
+    broken = _hashed(pa.chunked_array([pa.array([1.0, 2.0, None, -0.0])]))
+    assert list(whole[:2]) == list(broken[:2])
+    assert len(set(whole)) == 3
+    assert broken[3] == _hashed(pa.chunked_array([pa.array([0])]))[0]

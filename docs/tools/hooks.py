@@ -74,12 +74,12 @@ def _page(entry: reference.Entry) -> str:
         return f"---\n{lines[0]}\n---\n\n::: {entry.path}\n    options:\n        heading_level: 1\n" + "\n".join(
             lines[1:]
         )
-    parts = reference.members(sys.modules[entry.path])
+    module = sys.modules[entry.path]
     text = f"---\ntitle: {public}\n---\n\n# {public}\n\n{entry.summary}\n\n"
     return text + "".join(
-        f"::: {entry.path}.{name}\n    options:\n        heading_level: 2\n        heading: '{public}.{name}'\n"
-        f"        toc_label: '{name}'\n        inherited_members: false\n\n"
-        for name in parts
+        f"::: {reference.home(module, name)}\n    options:\n        heading_level: 2\n"
+        f"        heading: '{public}.{name}'\n        toc_label: '{name}'\n        inherited_members: false\n\n"
+        for name in reference.members(module)
     )
 
 

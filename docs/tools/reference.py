@@ -60,12 +60,20 @@ def entries() -> tuple[Entry, ...]:
 
 
 def members(module: ModuleType) -> list[str]:
-    """Public functions and classes of a module."""
+    """Public functions and classes of a module: those it names, or else those it defines."""
+    if hasattr(module, "__all__"):
+        return [name for name in module.__all__ if callable(getattr(module, name))]
     return [
         name
         for name, value in vars(module).items()
         if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and callable(value)
     ]
+
+
+def home(module: ModuleType, name: str) -> str:
+    """The dotted path of a member where it is defined."""
+    value = getattr(module, name)
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def _entry(name: str, value: Any, group: str | None = None) -> Entry:

@@ -1,4 +1,4 @@
-"""What mkdocs does not do by itself: the reference's pages, the reports of studies, pictures, formulas as MathML."""
+"""What mkdocs does not do by itself: the reference's pages, pictures, formulas as MathML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import pictures  # noqa: E402
 import reference  # noqa: E402
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-_TITLE = re.compile(r"<title>(.*?)</title>", re.DOTALL | re.IGNORECASE)
 
 
 def on_pre_build(config: Any) -> None:
@@ -31,7 +30,6 @@ def on_config(config: Any) -> Any:
         if "Reference" in section:
             section["Reference"] = ["reference/index.md", *_by_group()]
         if "Evidence" in section:
-            section["Evidence"] += [{"Studies": "studies/index.md"}] if _reports() else []
             section["Evidence"] += [{"Benchmarks": "benchmarks.md"}] if (DOCS / "benchmarks.md").exists() else []
     return config
 
@@ -39,8 +37,6 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, config: Any) -> Files:
     pages = {entry.page: _page(entry) for entry in reference.entries()}
     pages["reference/index.md"] = _index()
-    if _reports() and files.get_file_from_path("studies/index.md") is None:
-        pages["studies/index.md"] = _studies()
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
@@ -92,16 +88,4 @@ def _index() -> str:
         for entry in reference.entries():
             if entry.group == group:
                 text += f"| [`{entry.name}`]({entry.name}.md) | {entry.summary.replace('|', chr(92) + '|')} |\n"
-    return text
-
-
-def _reports() -> list[Path]:
-    return sorted((DOCS / "studies").glob("*.html"))
-
-
-def _studies() -> str:
-    text = "# Simulation studies\n\nReports of simulation studies that were run with this package, a page each.\n\n"
-    for report in _reports():
-        title = _TITLE.search(report.read_text())
-        text += f"- [{html.unescape(title[1]).strip() if title else report.stem}]({report.name})\n"
     return text

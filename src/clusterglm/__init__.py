@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterglm import engine, errors, plot
-    from clusterglm.api import (
-        conditional,
-        fixed_effects,
-        nonparametric,
-        pooled,
-        random_effects,
-        select_distribution,
-    )
+    from clusterglm.api.selection import select_distribution
+    from clusterglm.api.verbs import conditional, fixed_effects, nonparametric, pooled, random_effects
     from clusterglm.data import datasets
     from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
@@ -71,13 +65,13 @@ _OBJECTS = {
     "StudentT": "clusterglm.model.distribution.student_t",
     "UserDistribution": "clusterglm.model.distribution.user",
     "compare": "clusterglm.results.comparison",
-    "conditional": "clusterglm.api",
-    "fixed_effects": "clusterglm.api",
+    "conditional": "clusterglm.api.verbs",
+    "fixed_effects": "clusterglm.api.verbs",
     "load": "clusterglm.results.storage",
-    "nonparametric": "clusterglm.api",
-    "pooled": "clusterglm.api",
-    "random_effects": "clusterglm.api",
-    "select_distribution": "clusterglm.api",
+    "nonparametric": "clusterglm.api.verbs",
+    "pooled": "clusterglm.api.verbs",
+    "random_effects": "clusterglm.api.verbs",
+    "select_distribution": "clusterglm.api.selection",
 }
 _MODULES = {
     "datasets": "clusterglm.data.datasets",

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
-from clusterglm.data.parquet import is_dataset
 from clusterglm.data.rows import Request
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.stream import Stream
-from clusterglm.errors import DataError, OptionError
+from clusterglm.errors import OptionError
 from clusterglm.fit.pooled import pooled_estimates
 from clusterglm.fit.random_effects import check_sigma, fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
@@ -31,21 +30,6 @@ class RandomEffectsModel:
     start: Any
     sigma: float | None
     fix_sigma: bool
-
-
-def is_elsewhere(data: Any, engine: Any) -> bool:
-    """Whether the rows stay out of this process' memory."""
-    return engine is not None or is_dataset(data)
-
-
-def refuse_elsewhere(data: Any, verb: str) -> None:
-    """Raise `DataError` for several Parquet files where they cannot be read block by block."""
-    if is_dataset(data):
-        raise DataError(
-            f"several Parquet files, {str(data)!r}, for cg.{verb}",
-            "a table in memory: only cg.pooled and cg.random_effects read files block by block",
-            "pyarrow.parquet.read_table(folder, columns=[...]), where memory holds the columns in use",
-        )
 
 
 def pooled_over_blocks(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
-from clusterglm.api.blocks import refuse_elsewhere
+from clusterglm.api.elsewhere import refuse_elsewhere
 from clusterglm.api.verbs import nonparametric
 from clusterglm.data.prepare import prepare
 from clusterglm.data.table import read_table

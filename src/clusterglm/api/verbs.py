@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
-from clusterglm.api.blocks import (
-    RandomEffectsModel,
-    is_elsewhere,
-    pooled_over_blocks,
-    random_effects_over_blocks,
-    refuse_elsewhere,
-)
+from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
-from clusterglm.fit.npml import check_mixture, fit_npml
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.inference.correction import corrected
@@ -30,9 +23,11 @@ from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
-from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
+
+if TYPE_CHECKING:
+    from clusterglm.results.nonparametric import NonparametricResult
 
 
 def pooled(
@@ -92,6 +87,8 @@ def pooled(
     response = read_response(family, link)
     settings = read_control(control)
     if is_elsewhere(data, engine):
+        from clusterglm.api.blocks import pooled_over_blocks
+
         request = Request(response, cluster, weights, cluster_weights, offset, subset, need_cluster=False)
         return pooled_over_blocks(formula, data, engine, request, settings)
     model_data = prepare(
@@ -378,6 +375,8 @@ def random_effects(
     check_scale(scale)
     settings = read_control(control)
     if is_elsewhere(data, engine):
+        from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
+
         request = Request(response, cluster, weights, cluster_weights, offset, subset, sigma_known=fix_sigma)
         model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
         return random_effects_over_blocks(formula, data, engine, request, model, settings)
@@ -473,6 +472,9 @@ def nonparametric(
     >>> len(fit.mass_points)
     2
     """
+    from clusterglm.fit.npml import check_mixture, fit_npml
+    from clusterglm.results.nonparametric import NonparametricResult
+
     refuse_elsewhere(data, "nonparametric")
     response = read_response(family, link)
     settings = read_control(control)

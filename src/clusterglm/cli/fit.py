@@ -105,7 +105,7 @@ def run_fit(model: str, formula: str, data: Any, *, control: dict[str, Any], pro
     import formulaic  # noqa: F401  # every fit needs it
 
     import clusterglm as cg
-    import clusterglm.api
+    import clusterglm.api.verbs
 
     resume_collections()
 

@@ -12,12 +12,7 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import StorageError, check_option
-from clusterglm.fit.conditional import ConditionalFit
-from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.newton import Optimization
-from clusterglm.fit.npml import NonparametricFit
-from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import wald_interval, wald_p_values
 from clusterglm.inference.residuals import observed
@@ -32,6 +27,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from clusterglm.fit.conditional import ConditionalFit
+    from clusterglm.fit.fixed_effects import FixedEffectsFit
+    from clusterglm.fit.npml import NonparametricFit
+    from clusterglm.fit.pooled import PooledFit
+    from clusterglm.fit.random_effects import RandomEffectsFit
 
 Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""

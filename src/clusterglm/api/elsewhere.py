@@ -1,0 +1,23 @@
+"""Whether data stay out of memory; by itself, so that fits in memory load nothing of what blocks need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clusterglm.data.parquet import is_dataset
+from clusterglm.errors import DataError
+
+
+def is_elsewhere(data: Any, engine: Any) -> bool:
+    """Whether the rows stay out of this process' memory."""
+    return engine is not None or is_dataset(data)
+
+
+def refuse_elsewhere(data: Any, verb: str) -> None:
+    """Raise `DataError` for several Parquet files where they cannot be read block by block."""
+    if is_dataset(data):
+        raise DataError(
+            f"several Parquet files, {str(data)!r}, for cg.{verb}",
+            "a table in memory: only cg.pooled and cg.random_effects read files block by block",
+            "pyarrow.parquet.read_table(folder, columns=[...]), where memory holds the columns in use",
+        )

@@ -53,8 +53,8 @@ def _faster(grid: Grid) -> Claim:
         return Claim(text, SOURCE, NOT_RUN, ("no replicate in which all methods succeeded",))
     ratios = [wide[DUMMIES] / wide[method] for method in (TABLE, ARRAYS)]
     evidence = (
-        f"statsmodels takes {mean(wide[DUMMIES])} s of processor time, {ratios[0].median():.0f} times as long as a table and a formula, "
-        f"{ratios[1].median():.0f} times as long as arrays ({len(wide)} replicates).",
+        f"statsmodels takes {mean(wide[DUMMIES])} s of processor time, {ratios[0].median():.0f} times as long as a "
+        f"table and a formula, {ratios[1].median():.0f} times as long as arrays ({len(wide)} replicates).",
         "Verdict: more than 100 times as long.",
     )
     return Claim(text, SOURCE, SUPPORTED if ratios[0].median() > 100.0 else CONTRADICTED, evidence, "times")

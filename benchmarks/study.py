@@ -54,12 +54,12 @@ def workers(replicates: int, repeats: int) -> None:
     study = STUDY.with_levels([f"{name}={level}" for name, level in CELL.items()])
     for threads in (False, True):
         best: dict[int, float] = {}
-        cost: dict[int, float] = {}
+        cpu: dict[int, float] = {}
         for _ in range(repeats):
             for number in (1, 2):
                 with tempfile.TemporaryDirectory() as folder:
                     marks: list[tuple[float, int]] = []
-                    run_study(
+                    done = run_study(
                         study,
                         replicates,
                         Path(folder) / "out.parquet",
@@ -71,9 +71,12 @@ def workers(replicates: int, repeats: int) -> None:
                 first, last = marks[number - 1], marks[-1]
                 rate = (last[1] - first[1]) / (last[0] - first[0])
                 best[number] = max(rate, best.get(number, 0.0))
-                cost[number] = 1e3 / best[number]
+                cpu[number] = min(1e3 * done.cpu_seconds / replicates, cpu.get(number, float("inf")))
         kind = "threads" if threads else "processes"
-        print(f"  {kind}: {cost[1]:.2f} ms a replicate by one, {cost[2]:.2f} by two; ratio {best[2] / best[1]:.2f}")
+        print(
+            f"  {kind}: {1e3 / best[1]:.2f} ms a replicate by one, {1e3 / best[2]:.2f} by two; ratio "
+            f"{best[2] / best[1]:.2f}; processor time {cpu[1]:.2f} and {cpu[2]:.2f} ms"
+        )
 
 
 def in_r(replicates: int) -> None:

@@ -115,7 +115,7 @@ def select_distribution(
     last: ClusterGLMError | None = None
     for name, candidate in zip(names, candidates, strict=True):
         try:
-            fit = fit_random_effects(model_data, response, candidate, rule, scale, None, None, False, settings)
+            fit = fit_random_effects(model_data, response, candidate, rule, scale, control=settings)
         except ClusterGLMError as error:
             failures[name], last = error.got, error
             continue

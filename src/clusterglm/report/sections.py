@@ -15,7 +15,6 @@ from clusterglm.inference.adequacy import Diagnosis
 from clusterglm.inference.bootstrap import SimulatedTest
 from clusterglm.inference.goodness import goodness_of_fit
 from clusterglm.inference.influence import Influence
-from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution, distribution
 from clusterglm.plot import (
     bootstrap,
@@ -223,7 +222,7 @@ def alternatives(
         if candidate.name in fits:
             continue
         try:
-            other = fit_random_effects(fit.data, fit.response, candidate, rule, scale, None, None, False, Control())
+            other = fit_random_effects(fit.data, fit.response, candidate, rule, scale)
         except ClusterGLMError as error:
             failures[candidate.name] = error.got
         else:

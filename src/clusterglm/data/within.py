@@ -198,7 +198,8 @@ def find_separation_within(
     informative : ndarray of bool, shape (m,)
         Clusters whose intercept has a finite maximum.
     most : int, optional
-        Directions to look for; all of them by default, so that every column with a part in one is named.
+        Directions to look for; all of them by default, so that every column with a part in one is named. With fewer,
+        whether the separation is complete is left open.
 
     Returns
     -------
@@ -226,10 +227,11 @@ def find_separation_within(
         return None
     # a positive count stays beside itself
     left = np.bincount(of, weights=pairs.upper | pairs.lower).max()
-    complete = bool(left <= (family == "poisson"))
+    complete = most is None and bool(left <= (family == "poisson"))
     columns = tuple(names[j] for j in np.flatnonzero(affected).tolist())
     what = "successes from failures" if family == "binomial" else "zero counts from the others"
-    how = "completely within every cluster" if complete else "within clusters in part"
+    how = "within clusters" if most is not None else "within clusters in part"
+    how = "completely within every cluster" if complete else how
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that, among the rows of a cluster, predicts some responses perfectly",

@@ -11,7 +11,14 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, OptionError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import on_user_scale
-from clusterglm.fit.within import Informative, WithinSums, informative_clusters, sums_within, within_maximum
+from clusterglm.fit.within import (
+    Informative,
+    WithinSums,
+    WithoutClusters,
+    informative_clusters,
+    sums_within,
+    within_maximum,
+)
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.profile import ProfileLikelihood
@@ -23,7 +30,7 @@ _KNOWN = ("binomial_logit", "poisson_log")
 
 
 @dataclass(frozen=True)
-class ConditionalEstimates:
+class ConditionalEstimates(WithoutClusters):
     """Conditional maximum likelihood estimates, on the user's scale, without what belongs to single clusters.
 
     Parameters

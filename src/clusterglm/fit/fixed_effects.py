@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import on_user_scale
-from clusterglm.fit.within import Informative, WithinSums, informative_clusters, sums_within, within_maximum
+from clusterglm.fit.within import (
+    Informative,
+    WithinSums,
+    WithoutClusters,
+    informative_clusters,
+    sums_within,
+    within_maximum,
+)
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.profile import ClusterProfile, ProfileLikelihood
 from clusterglm.model.arrays import Array
@@ -19,7 +26,7 @@ from clusterglm.model.response.base import Response
 
 
 @dataclass(frozen=True)
-class ProfiledEstimates:
+class ProfiledEstimates(WithoutClusters):
     """Estimates of a model with an intercept for every cluster, on the user's scale, without the intercepts.
 
     Parameters

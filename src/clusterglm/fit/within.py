@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,19 @@ class Informative:
     rows: int
     low: int
     high: int
+
+
+class WithoutClusters:
+    """Estimates from rows that are not in memory: what belongs to single clusters raises `OptionError`."""
+
+    def _refuse(self) -> NoReturn:
+        raise OptionError(
+            "something of single clusters, of a fit whose rows are not in memory",
+            "the clusters' own intercepts",
+            "the coefficients, which the result has; or fit a part of the data that memory holds",
+        )
+
+    intercepts = informative = property(_refuse)
 
 
 def informative_clusters(data: ClusterArrays, response: Response) -> NDArray[np.bool_]:

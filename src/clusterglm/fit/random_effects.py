@@ -273,6 +273,7 @@ def _maximise(
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
         if moved < 1e-3:
             break
+    plan = task.sums.by_cluster(plan)
     return maximum, plan, report(plan, error, quadrature, task.scale, m)
 
 

@@ -38,7 +38,7 @@ def profiled_table(x: Array, y: Array, ids: Array) -> tuple[float, float]:
     """A table and a formula."""
     import pandas as pd
 
-    from clusterglm.api.verbs import fixed_effects
+    from clusterglm.api.within import fixed_effects
 
     fit = fixed_effects("y ~ x", pd.DataFrame({"y": y, "x": x, "group": ids}), cluster="group")
     return float(fit.params["x"]), float(fit.bse["x"])

@@ -157,7 +157,7 @@ def test_words_to_complete_are_those_of_the_library() -> None:
     from clusterglm.model.distribution import distribution
     from clusterglm.model.family import families, links
 
-    assert opt.FAMILIES == families()
+    assert families() == opt.FAMILIES
     assert set(opt.LINKS) == {link for family in families() for link in links(family)}
     for name in opt.DISTRIBUTIONS:
         distribution(f"student_{name}" if name.startswith("t(") else name)

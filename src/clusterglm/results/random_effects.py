@@ -248,30 +248,18 @@ class RandomEffectsResult(
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
-    def tidy(self, level: float = 0.95) -> pd.DataFrame:
-        """One row per parameter: component, term, estimate, std_error, z, pvalue, conf_low, conf_high.
-
-        Parameters
-        ----------
-        level : float
-            Coverage of the intervals; that of sigma is a Wald interval on the log scale.
-
-        Returns
-        -------
-        DataFrame
-            `component` is "coefficient" or, for sigma and estimated shape parameters in the last rows,
-            "random_intercept".
-        """
+    def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
         import pandas as pd
 
-        table = super().tidy(level)
+        table = super()._tidy(level, exponentiate, cov)
         table.insert(0, "component", "coefficient")
-        low, high = wald_interval_of_scale(self.sigma, self.sigma_se, level)
-        row = ["random_intercept", "sigma", self.sigma, self.sigma_se, np.nan, np.nan, low, high]
-        rows = [row]
+        se = self.sigma_se if cov == "observed" else float(np.sqrt(self._covariance(cov)[-1, -1]))
+        low, high = wald_interval_of_scale(self.sigma, se, level)
+        rows: list[list[Any]] = [["random_intercept", "sigma", self.sigma, se, np.nan, np.nan, low, high]]
         if self.shape is not None:
-            for name, estimate, se in zip(self.shape.names, self.shape.estimates, self.shape.std_errors, strict=True):
-                rows.append(["random_intercept", name, estimate, se, np.nan, np.nan, np.nan, np.nan])
+            errors = self.shape.std_errors if cov == "observed" else np.full(len(self.shape.names), np.nan)
+            for name, estimate, error in zip(self.shape.names, self.shape.estimates, errors, strict=True):
+                rows.append(["random_intercept", name, estimate, error, np.nan, np.nan, np.nan, np.nan])
         return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
 
     def _glance(self) -> dict[str, Any]:

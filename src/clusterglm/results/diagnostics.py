@@ -366,9 +366,10 @@ class Diagnostics(ClusterInfluence):
         groups : int
             Groups of ascending predictions with about equal numbers of rows.
         kind : {"conditional", "marginal", "typical"}, optional
-            Predictions at the clusters' own intercepts, which have seen the responses; averages over all clusters
-            (random effects); or those of a typical cluster, an intercept of zero. By default "conditional" where
-            clusters have intercepts, otherwise "typical".
+            Predictions at the clusters' own intercepts; averages over all clusters (random effects); or those of a
+            typical cluster, an intercept of zero. By default "marginal" for random effects where these means exist,
+            since predicted intercepts are shrunken: even if the model holds, what is observed lies further out than
+            "conditional" predictions. Otherwise "conditional" where clusters have intercepts, else "typical".
         level : float
             Coverage of the groups' intervals.
 
@@ -382,7 +383,10 @@ class Diagnostics(ClusterInfluence):
         OptionError
             On another kind, or where marginal means do not exist.
         """
-        own = self._own if kind is None else self._at(kind, "kind")
+        if kind is None:
+            own = "marginal" if self._random and np.isfinite(self._moments.mean).all() else self._own
+        else:
+            own = self._at(kind, "kind")
         mean = self._moments.mean if own == "marginal" else self.response.mean(self._eta_at(own))
         return calibrate(self.data, self.response, mean, own, groups, level)
 

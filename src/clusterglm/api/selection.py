@@ -167,8 +167,8 @@ def select_prepared(
         except ClusterGLMError as error:
             failures[candidate.name], last = error.got, error
             continue
-        warn_unless_converged(fit.optimization)
-        warn_unless_accurate(fit)
+        warn_unless_converged(fit.optimization, level=4)
+        warn_unless_accurate(fit, level=4)
         fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last

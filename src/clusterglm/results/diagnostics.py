@@ -343,9 +343,10 @@ class Diagnostics(ClusterInfluence):
         groups : int
             Groups of ascending predictions with about equal numbers of rows.
         kind : {"conditional", "marginal", "typical"}, optional
-            Predictions at the clusters' own intercepts, which have seen the responses; averages over all clusters
-            (random effects); or those of a typical cluster, an intercept of zero. By default "conditional" where
-            clusters have intercepts, otherwise "typical".
+            Predictions at the clusters' own intercepts; averages over all clusters (random effects); or those of a
+            typical cluster, an intercept of zero. By default "marginal" for random effects where these means exist,
+            since predicted intercepts are shrunken: even if the model holds, what is observed lies further out than
+            "conditional" predictions. Otherwise "conditional" where clusters have intercepts, else "typical".
         level : float
             Coverage of the groups' intervals.
 
@@ -359,9 +360,14 @@ class Diagnostics(ClusterInfluence):
         OptionError
             On another kind, or where marginal means do not exist.
         """
-        kind = self._own if kind is None else kind
+        kind = self._calibrated if kind is None else kind
         self._check_intercepts(kind, "kind")
         return calibrate(self.data, self.response, self._mean_at(kind), kind, groups, level)
+
+    @property
+    def _calibrated(self) -> str:
+        """The intercepts of whose means calibration is worth a look."""
+        return self._own
 
     def _mean_at(self, intercepts: str) -> Array:
         """In cluster order."""

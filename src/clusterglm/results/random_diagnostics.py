@@ -84,6 +84,11 @@ class RandomEffectsDiagnostics(Diagnostics):
         _warn_unresolved(moments.unresolved)
         return moments
 
+    @property
+    def _calibrated(self) -> str:
+        """Means at modes, which have seen the responses, look worse calibrated than they are."""
+        return "marginal" if np.isfinite(self._moments.mean).all() else self._own
+
     def _mean_at(self, intercepts: str) -> Array:
         return self._moments.mean if intercepts == "marginal" else super()._mean_at(intercepts)
 

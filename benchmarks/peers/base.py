@@ -15,7 +15,6 @@ import simulate
 
 import clusterglm as cg
 
-
 SAME, NEAR = 0.01, 0.5
 """Differences in standard errors up to which estimates are called the same, and nearly the same."""
 

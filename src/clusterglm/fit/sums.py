@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from clusterglm.data.checks import SeparationReport, find_separation
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.store import BlockArrays
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
 from clusterglm.fit.integration import FEW, Choice, most_useful, rules_by_one, rules_of_some, rules_one_by_one
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.start import sigma_moments
+from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
@@ -26,17 +28,59 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
+_MANY = 16_000  # clusters of which a sample is worth its while
+_EVERY, _ENOUGH = 16, 60_000  # one cluster in so many; clusters that are enough
 _PER_BLOCK = 2000  # rows that a block shows when separation is suspected
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some rows: where a fit of many starts."""
+    """Some rows: where a fit of many starts.
+
+    Parameters
+    ----------
+    X : ndarray, shape (k, p)
+    a, b, offset : ndarray, shape (k,)
+    factor : float
+        How many times as many there are in all.
+    """
 
     X: Array
     a: Array
     b: Array
     offset: Array
+    factor: float
+
+
+@dataclass(frozen=True)
+class SomeClusters:
+    """Whole clusters: where a fit of many starts, and what stands in for the rest between two evaluations.
+
+    Parameters
+    ----------
+    block : Block
+    factor : float
+        By which their sums are to be multiplied.
+    """
+
+    block: Block
+    factor: float
+
+    def sigma_moments(self, gamma: Array) -> tuple[float, float]:
+        """See `start.sigma_moments`; of the sample alone, as only their ratio is of use."""
+        return _sigma_moments(self.block, gamma)
+
+    def surrogate(self, distribution: Distribution, scale: str, rule: Rule, fixed_sigma: float | None) -> Surrogate:
+        """Their likelihood by one rule, in (gamma, sigma), or in gamma at a fixed sigma."""
+        likelihood = _likelihood(self.block, distribution, scale)
+
+        def at(theta: Array) -> Evaluation:
+            return likelihood.evaluate(theta, (Part(rule),))
+
+        if fixed_sigma is None:
+            return Surrogate(at, self.factor)
+        sigma = fixed_sigma
+        return Surrogate(lambda gamma: without_sigma(at(np.append(gamma, sigma))), self.factor)
 
 
 class Sums:
@@ -56,6 +100,8 @@ class Sums:
         Rows to start from; None: all of them, where they are few or unknown.
     sort : ndarray of int64, shape (m,), optional
         Which cluster of the blocks each of the data's has become, where identical ones were merged.
+    some : SomeClusters, optional
+        A sample of clusters, where there are many and they are at hand.
     """
 
     def __init__(
@@ -67,6 +113,7 @@ class Sums:
         mean: float,
         sample: Sample | None,
         sort: NDArray[np.int64] | None = None,
+        some: SomeClusters | None = None,
     ) -> None:
         self.blocks = blocks
         self.data = data
@@ -74,6 +121,7 @@ class Sums:
         self.response = response
         self.mean = mean
         self.sample = sample
+        self.some = some
         self._sort = sort
 
     @property
@@ -197,9 +245,31 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
     some = None
     if rows.n_obs >= 4 * sample:
         shown = slice(None, None, rows.n_obs // sample)
-        some = Sample(*(np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset)))
+        X, a, b, offset = (np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset))
+        some = Sample(X, a, b, offset, rows.n_obs / len(a))
     block = Block(rows.X, rows, response, threads)
-    return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some, rows.sort)
+    clusters = _some_clusters(block)
+    return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some, rows.sort, clusters)
+
+
+def _some_clusters(block: Block) -> SomeClusters | None:
+    """One cluster in `_EVERY`, or fewer of very many."""
+    m, data = block.n_clusters, block.data
+    if m < _MANY:
+        return None
+    chosen = np.arange(0, m, max(_EVERY, m // _ENOUGH))
+    sizes = np.diff(data.starts)[chosen]
+    starts = np.append(0, np.cumsum(sizes))
+    rows = np.repeat(data.starts[chosen] - starts[:-1], sizes) + np.arange(starts[-1])
+    weights = data.cluster_weights[chosen]
+    few = BlockArrays(starts, data.a[rows], data.b[rows], data.offset[rows], weights)
+    factor = float(data.cluster_weights.sum() / weights.sum())
+    return SomeClusters(Block(block.X[rows], few, block.response, block.threads), factor)
+
+
+def without_sigma(full: Evaluation) -> Evaluation:
+    """The derivatives in gamma alone."""
+    return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
 
 
 def added(parts: Sequence[Evaluation]) -> Evaluation:

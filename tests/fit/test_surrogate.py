@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,3 +144,17 @@ def test_a_bad_surrogate_is_found_out(third: float) -> None:
     found = maximize(cubic(300.0), np.zeros(2), Control(), surrogate=Surrogate(cubic(third), 1.0))
     assert found.optimization.converged
     np.testing.assert_allclose(found.theta, 1.0, atol=1e-8)
+
+
+def test_blocks_on_disk_show_a_sample_as_well(tmp_path: Path) -> None:
+    """Each evaluation that is spared is a pass over the files."""
+    data = simulated("binomial", 0.9)
+    path = tmp_path / "data.parquet"
+    data.to_parquet(path)
+    model: dict[str, Any] = {"cluster": "id", "family": "binomial", "quadrature": 8}
+    streamed = cg.random_effects("y ~ x + between", path, engine=cg.engine.Stream(memory=2**21), **model)
+    in_memory = cg.random_effects("y ~ x + between", data, **model)
+    assert streamed.optimization.evaluations <= in_memory.optimization.evaluations
+    assert streamed.loglik == pytest.approx(in_memory.loglik, abs=1e-6)
+    np.testing.assert_allclose(streamed.params, in_memory.params, rtol=1e-6)
+    np.testing.assert_allclose(streamed.bse, in_memory.bse, rtol=2e-5)

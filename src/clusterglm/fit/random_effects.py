@@ -17,7 +17,7 @@ from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, su
 from clusterglm.fit.posterior import Intercepts, posterior_intercepts
 from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
 from clusterglm.fit.start import start_coefficients, start_sigma
-from clusterglm.fit.sums import MarginalSums, Sums, without_sigma
+from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.rules import Part, Plan, Rule, single_rule
@@ -35,6 +35,7 @@ _ROUGH_START = (
 _LEAST_START = 0.1  # sigma that is believed of a sample
 _TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
 _REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
+_FIRST = 1000  # clusters that are looked at before all are
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
 
@@ -194,12 +195,13 @@ def fit_sums(
     pooled = pooled_estimates(sums, replace(control, progress=None))
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=True)
+    some = sums.some_clusters(control.threads)
     task = _Task(sums, sums.marginal(distribution, scale), distribution, scale, control)
-    theta = _start(task, pooled, start, sigma)
+    theta = _start(task, some, pooled, start, sigma)
     surrogate = None
-    if sums.some is not None:
+    if some is not None:
         rule = _rough(task, quadrature)
-        surrogate = sums.some.surrogate(distribution, scale, rule, float(theta[-1]) if fix_sigma else None)
+        surrogate = some.surrogate(distribution, scale, rule, float(theta[-1]) if fix_sigma else None)
         if start is None and (sigma is None or fix_sigma):
             theta = _start_of_sample(task, surrogate, theta, fix_sigma)
     maximum, plan, integration = _maximise(task, theta, quadrature, fix_sigma, surrogate)
@@ -219,10 +221,12 @@ def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
     """Raise `ClusterError` when every cluster's responses are equal: the likelihood then rises with sigma for ever."""
     if response.family != "binomial":
         return
-    successes = np.add.reduceat(data.a, data.starts[:-1])
-    failures = np.add.reduceat(data.b, data.starts[:-1])
-    if np.all((successes == 0.0) | (failures == 0.0)):
-        refuse_homogeneous(data.n_clusters)
+    for m in (min(_FIRST, data.n_clusters), data.n_clusters):  # mostly the first few show it
+        starts, n = data.starts[:m], data.starts[m]
+        successes, failures = np.add.reduceat(data.a[:n], starts), np.add.reduceat(data.b[:n], starts)
+        if np.any((successes > 0.0) & (failures > 0.0)):
+            return
+    refuse_homogeneous(data.n_clusters)
 
 
 def refuse_homogeneous(n_clusters: int) -> NoReturn:
@@ -244,11 +248,12 @@ def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
         )
 
 
-def _start(task: _Task, pooled: PooledFit, start: Array | None, sigma: float | None) -> Array:
+def _start(
+    task: _Task, some: SomeClusters | None, pooled: PooledFit, start: Array | None, sigma: float | None
+) -> Array:
     gamma = task.sums.standard.inside(pooled.beta)
     if sigma is None or sigma == 0.0:
-        shown = task.sums if task.sums.some is None else task.sums.some
-        sigma = start_sigma(*shown.sigma_moments(gamma), task.distribution)
+        sigma = start_sigma(*(some or task.sums).sigma_moments(gamma), task.distribution)
     if start is None:
         gamma = start_coefficients(gamma, sigma, task.distribution, task.sums.response, task.sums.data.intercept)
     else:

@@ -29,7 +29,7 @@ from clusterglm.model.response.base import Response
 
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
 _MANY = 16_000  # clusters of which a sample is worth its while
-_EVERY, _ENOUGH = 16, 60_000  # one cluster in so many; clusters that are enough
+_EVERY, _FEWEST, _ENOUGH, _ENOUGH_ROWS = 16, 1000, 60_000, 600_000  # one cluster in so many; as many as that
 _PER_BLOCK = 2000  # rows that a block shows when separation is suspected
 
 
@@ -100,8 +100,6 @@ class Sums:
         Rows to start from; None: all of them, where they are few or unknown.
     sort : ndarray of int64, shape (m,), optional
         Which cluster of the blocks each of the data's has become, where identical ones were merged.
-    some : SomeClusters, optional
-        A sample of clusters, where there are many and they are at hand.
     """
 
     def __init__(
@@ -113,7 +111,6 @@ class Sums:
         mean: float,
         sample: Sample | None,
         sort: NDArray[np.int64] | None = None,
-        some: SomeClusters | None = None,
     ) -> None:
         self.blocks = blocks
         self.data = data
@@ -121,7 +118,6 @@ class Sums:
         self.response = response
         self.mean = mean
         self.sample = sample
-        self.some = some
         self._sort = sort
 
     @property
@@ -145,8 +141,24 @@ class Sums:
 
     def marginal(self, distribution: Distribution, scale: str) -> MarginalSums:
         """The likelihood with random intercepts."""
-        m = self.data.n_clusters if self._sort is None else int(self._sort.max()) + 1
-        return MarginalSums(self.blocks, m, distribution, scale)
+        return MarginalSums(self.blocks, self._n_clusters, distribution, scale)
+
+    def some_clusters(self, threads: int) -> SomeClusters | None:
+        """One cluster in `_EVERY`, or fewer of very many; None of data with few clusters."""
+        m = self._n_clusters
+        every = max(_EVERY, m // _ENOUGH, self.data.n_obs // _ENOUGH_ROWS)
+        if m < _MANY or m < _FEWEST * every:
+            return None
+        shown = self.blocks.each(_shown, every)
+        X, a, b, offset, weights, sizes = (np.concatenate(parts) for parts in list(zip(*shown, strict=True))[:-1])
+        arrays = BlockArrays(np.append(0, np.cumsum(sizes)), a, b, offset, weights)
+        factor = sum(part[-1] for part in shown) / float(weights.sum())
+        return SomeClusters(Block(X, arrays, self.response, threads), factor)
+
+    @property
+    def _n_clusters(self) -> int:
+        """Of the blocks."""
+        return self.data.n_clusters if self._sort is None else int(self._sort.max()) + 1
 
     def by_cluster(self, plan: Plan) -> Plan:
         """Rules of the blocks' clusters as rules of the data's."""
@@ -248,23 +260,7 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
         X, a, b, offset = (np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset))
         some = Sample(X, a, b, offset, rows.n_obs / len(a))
     block = Block(rows.X, rows, response, threads)
-    clusters = _some_clusters(block)
-    return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some, rows.sort, clusters)
-
-
-def _some_clusters(block: Block) -> SomeClusters | None:
-    """One cluster in `_EVERY`, or fewer of very many."""
-    m, data = block.n_clusters, block.data
-    if m < _MANY:
-        return None
-    chosen = np.arange(0, m, max(_EVERY, m // _ENOUGH))
-    sizes = np.diff(data.starts)[chosen]
-    starts = np.append(0, np.cumsum(sizes))
-    rows = np.repeat(data.starts[chosen] - starts[:-1], sizes) + np.arange(starts[-1])
-    weights = data.cluster_weights[chosen]
-    few = BlockArrays(starts, data.a[rows], data.b[rows], data.offset[rows], weights)
-    factor = float(data.cluster_weights.sum() / weights.sum())
-    return SomeClusters(Block(block.X[rows], few, block.response, block.threads), factor)
+    return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some, rows.sort)
 
 
 def without_sigma(full: Evaluation) -> Evaluation:
@@ -305,6 +301,15 @@ def _pooled(block: Block, gamma: Array) -> Evaluation:
 def _reach(block: Block, gamma: Array) -> tuple[float, float]:
     eta = block.X @ gamma + block.data.offset
     return float(eta.min()), float(eta.max())
+
+
+def _shown(block: Block, every: int) -> tuple[Array, Array, Array, Array, Array, NDArray[np.int64], float]:
+    """Every so manieth cluster: rows, weights and sizes; and the weight of all clusters."""
+    data = block.data
+    first, sizes = data.starts[:-1:every], np.diff(data.starts)[::every]
+    rows = np.repeat(first - np.append(0, np.cumsum(sizes)[:-1]), sizes) + np.arange(sizes.sum())
+    weights = data.cluster_weights
+    return block.X[rows], data.a[rows], data.b[rows], data.offset[rows], weights[::every], sizes, float(weights.sum())
 
 
 def _sigma_moments(block: Block, gamma: Array) -> tuple[float, float]:

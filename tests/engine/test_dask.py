@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +15,6 @@ from clusterglm.errors import DataError, OptionError, ResponseError
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator:
-    from distributed import LocalCluster
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
-        with LocalCluster(**options) as found:
-            yield found
-
-
-@pytest.fixture(scope="module")
-def client(cluster) -> Iterator:
-    with cluster.get_client() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +19,7 @@ from clusterglm.inference.bootstrap import Refit, fixed_effects_refit
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.correction import corrected
 from clusterglm.inference.covariance import sandwich
+from clusterglm.inference.dispersion import at_best_intercepts
 from clusterglm.inference.peaks import Summit, within_summit
 from clusterglm.likelihood.profile import ClusterProfile
 from clusterglm.model.arrays import Array
@@ -193,6 +195,13 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
 
     def _named_intercepts(self) -> dict[str, Array | None]:
         return {"conditional": self.fit.intercepts}
+
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        return at_best_intercepts(self.fit.beta, self.response)
+
+    @property
+    def _axis(self) -> Array | None:
+        return None
 
     def _glance(self) -> dict[str, Any]:
         return {

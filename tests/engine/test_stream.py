@@ -22,7 +22,6 @@ from clusterglm.errors import (
     FormulaError,
     OptionError,
     SeparationError,
-    StorageError,
 )
 
 FORMULA = "y ~ x + big + g + I(x**2)"
@@ -149,14 +148,6 @@ def test_what_takes_rows_is_refused_before_work_begins(fitted, name) -> None:
         OF_ROWS[name](fitted)
 
 
-def test_files_of_results_need_the_rows(fitted, tmp_path) -> None:
-    for fit in (fitted, fitted.pooled):
-        with pytest.raises(StorageError, match=r"(?s)not in memory.*pickle"):
-            fit.save(tmp_path / "fit.json")
-    assert list(tmp_path.iterdir()) == []
-    assert fitted.plot.coefficients().data is not None
-
-
 USER = cg.UserDistribution("own", ndtri)
 DISTRIBUTIONS = ["laplace", "bridge", "log_gamma", "student_t(4)", "gaussian_mixture(0.3, 3)", USER]
 
@@ -235,7 +226,7 @@ def test_arrays_are_refused(data, files, engine) -> None:
 
 
 def test_other_models_say_that_they_need_memory(files) -> None:
-    for verb in (cg.nonparametric, cg.select_distribution):
+    for verb in (cg.nonparametric,):
         with pytest.raises(DataError, match=verb.__name__):
             verb("y ~ x", files, cluster="id")
 

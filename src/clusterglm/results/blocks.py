@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 from clusterglm.data.streamed import StreamedData
-from clusterglm.errors import OptionError, StorageError
+from clusterglm.errors import OptionError
 from clusterglm.fit.conditional import ConditionalEstimates
 from clusterglm.fit.fixed_effects import ProfiledEstimates
 from clusterglm.fit.within import Informative
@@ -54,14 +54,6 @@ class OverBlocks(Result):
     def report(self, path: str | Path, **options: Any) -> Path:
         """See `Result.report`; most of its parts take the rows, so that it is refused."""
         self._streamed.refuse("a report, most of which takes single rows or clusters")
-
-    def save(self, path: str | Path) -> None:
-        """See `Result.save`; a file holds the rows, so that it is refused."""
-        raise StorageError(
-            f"a fit whose {self.n_obs:,} rows are not in memory ({self._streamed.where})",
-            "the rows that were fitted, which a file holds",
-            "pickle.dumps(result), for the same version of the package; tidy(), glance() and cov() for its numbers",
-        )
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -244,6 +244,64 @@ def test_many_levels_and_a_crossing_of_them(tmp_path, data, engine) -> None:
         assert list(blocks.params.index) == list(whole.params.index)
 
 
+# Files in order ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ordered(tmp_path, data):
+    """Files whose names are not in the order of their labels; clusters span their borders."""
+    rows = data.dropna(subset="id").sort_values("id", kind="stable").reset_index(drop=True)
+    rows["number"] = rows.id.str[1:].astype(int).rank(method="dense")
+    rows = rows.sort_values("number", kind="stable")
+    folder = tmp_path / "ordered"
+    folder.mkdir()
+    for k, part in enumerate(np.array_split(np.arange(len(rows)), 4)):
+        rows.iloc[part].to_parquet(folder / f"part-{3 - k}.parquet")
+    return folder, rows
+
+
+def test_files_in_order_are_not_rearranged(ordered, engine, same, monkeypatch) -> None:
+    folder, rows = ordered
+    monkeypatch.setattr("clusterglm.engine.stream.regroup", None)
+    lines: list[str] = []
+    told = cg.engine.Stream(memory=2**20, folder=engine.folder, progress=lines.append)
+    blocks = cg.random_effects("y ~ x + g", folder, cluster="number", engine=told)
+    same(cg.random_effects("y ~ x + g", rows, cluster="number"), blocks)
+    assert "stay where they are" in lines[1]
+    assert len([line for line in lines if line.startswith("block ")]) >= 3
+
+
+def test_one_long_cluster_among_files_in_order(tmp_path, engine, same) -> None:
+    rng = np.random.default_rng(3)
+    ids = np.repeat(["a", "b", "c", "d", "e"], [3, 9000, 1, 4, 2000])
+    data = pd.DataFrame({"id": ids, "x": rng.normal(size=len(ids)), "y": rng.poisson(2.0, len(ids))})
+    data["y"] += (ids == "b") * rng.poisson(2.0, len(ids))
+    data.to_parquet(tmp_path / "one.parquet", row_group_size=700)
+    lines: list[str] = []
+    told = cg.engine.Stream(memory=2**20, folder=engine.folder, progress=lines.append)
+    options = {"cluster": "id", "family": "poisson"}
+    blocks = cg.random_effects("y ~ x", tmp_path / "one.parquet", engine=told, **options)
+    same(cg.random_effects("y ~ x", data, **options), blocks)
+    assert "stay where they are" in lines[1]
+
+
+@pytest.mark.parametrize("spoil", ["missing", "overlapping", "falling at the end"])
+def test_files_almost_in_order(ordered, engine, same, spoil) -> None:
+    folder, _ = ordered
+    path = folder / "part-0.parquet"
+    last = pd.read_parquet(path)
+    if spoil == "missing":
+        last.loc[last.index[5], "number"] = np.nan
+    elif spoil == "overlapping":
+        last.loc[last.index[0], "number"] = 1.0
+    else:
+        last.loc[last.index[-1], "number"] = 1.0
+    last.to_parquet(path)
+    whole = pd.concat([pd.read_parquet(folder / f"part-{k}.parquet") for k in range(4)])
+    blocks = cg.fixed_effects("y ~ x", folder, cluster="number", engine=engine)
+    same(cg.fixed_effects("y ~ x", whole.reset_index(drop=True), cluster="number"), blocks)
+
+
 # Files and disks that fail -------------------------------------------------------------------------------------------
 
 

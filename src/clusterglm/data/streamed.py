@@ -39,13 +39,14 @@ class Totals:
 
 def totals_of(data: ModelData) -> Totals:
     """The sums of rows in memory."""
-    y, weights = data.a / data.weights, data.weights * np.repeat(data.cluster_weights, np.diff(data.starts))
-    offset = data.offset
-    return Totals(
-        (float(y.sum()), float(y @ y), float(data.trials.sum())),
-        (float(weights.sum()), float(weights @ weights)),
-        (float(offset.sum()), float(offset @ offset)),
-    )
+    n, offset = data.n_obs, data.offset
+    y, weights = data.a, (float(n), float(n))
+    if data.weights.strides != (0,) or np.any(data.cluster_weights != 1.0):  # else nothing as long as the data
+        y = data.a / data.weights
+        each = data.weights * np.repeat(data.cluster_weights, np.diff(data.starts))
+        weights = float(each.sum()), float(each @ each)
+    trials = float(n * data.trials[0]) if data.trials.strides == (0,) and n > 0 else float(data.trials.sum())
+    return Totals((float(y.sum()), float(y @ y), trials), weights, (float(offset.sum()), float(offset @ offset)))
 
 
 def _together(parts: Sequence[Totals]) -> Totals:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 1 << 17  # labels that are compared at a time
+_FEW = 8  # a last cluster with less than this share of a table goes with the one before
 
 
 def in_order(files: ParquetFiles, cluster: str) -> ParquetFiles | None:
@@ -69,15 +70,19 @@ def whole_clusters(tables: Iterator[pa.Table], cluster: str) -> Iterator[pa.Tabl
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    ready: pa.Table | None = None
     held: list[pa.Table] = []  # the last cluster so far, which may go on
     for table in tables:
         labels = table[cluster]
         begins = pc.index(labels, labels[-1]).as_py()
-        if held and not pc.equal(labels[-1], held[-1][cluster][-1]).as_py():
-            yield pa.concat_tables([*held, table[:begins]])
-            held = []
-        elif begins > 0:
-            yield table[:begins]
+        goes_on = bool(held) and pc.equal(labels[-1], held[-1][cluster][-1]).as_py()
+        if not goes_on and (held or begins > 0):
+            if ready is not None:
+                yield ready
+            ready, held = pa.concat_tables([*held, table[:begins]]), []
         held.append(table[begins:])
-    if held:
-        yield pa.concat_tables(held)
+    rest = pa.concat_tables(held) if held else None
+    if ready is not None and rest is not None and _FEW * len(rest) < len(ready):
+        yield pa.concat_tables([ready, rest])
+        return
+    yield from (each for each in (ready, rest) if each is not None)

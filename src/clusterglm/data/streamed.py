@@ -18,6 +18,7 @@ from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
+_INSTEAD = "predict(data=...) for a table in memory; or fit a part of the data that memory holds"
 
 
 @dataclass(frozen=True)
@@ -204,12 +205,12 @@ class StreamedData:
         """Whether X has a column of ones from the formula."""
         return self.intercept is not None
 
-    def refuse(self, what: str) -> NoReturn:
+    def refuse(self, what: str, instead: str = _INSTEAD) -> NoReturn:
         """The error for what takes the rows themselves."""
         raise OptionError(
             f"{what}, of a fit whose {self.n_obs:,} rows are not in memory ({self.where})",
             "the rows that were fitted",
-            "predict(data=...) for a table in memory; or fit a part of the data that memory holds",
+            instead,
         )
 
     def _refuse(self) -> NoReturn:

@@ -167,7 +167,7 @@ class Stream:
             blocks.add(stored)
             if folders:
                 shutil.rmtree(folders[k])
-            self._say(f"block {k + 1} of {parts}")
+            self._say(f"block {k + 1} of {'about ' if ordered else ''}{parts}")
         return facts, learned
 
     def _say(self, line: str) -> None:

@@ -26,6 +26,11 @@ _UNCHECKED = (
     "The quadrature was not checked against a finer one, as it is where rows are in memory: "
     'quadrature="auto" chooses it by a tolerance.'
 )
+_INSTEAD_OF_REPLICATES = 'conf_int(cov="robust"), which does without; or fit a sample of whole clusters that memory holds, and bootstrap that'
+_INSTEAD_OF_TESTS = (
+    'cg.random_effects of the same data and its test_clustering("boundary"); or fit a sample of whole clusters that '
+    "memory holds, and test that"
+)
 
 
 def sizes_in_words(sizes: dict[int, int]) -> str:
@@ -49,7 +54,7 @@ class OverBlocks(Result):
         return sizes_in_words(self._streamed.sizes)
 
     def _check_bootstrap(self) -> None:
-        self._streamed.refuse("a bootstrap, which draws new responses for every row")
+        self._streamed.refuse("a bootstrap, which draws new responses for every row", _INSTEAD_OF_REPLICATES)
 
     def report(self, path: str | Path, **options: Any) -> Path:
         """See `Result.report`; most of its parts take the rows, so that it is refused."""
@@ -106,6 +111,10 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
         robust[:q, :q] = sandwich_of_products(*inside, self.n_clusters)
         return robust
 
+    def _null(self) -> NoReturn:
+        what = "a test of no clustering by simulation or score"
+        self._streamed.refuse(what, 'test_clustering("boundary"), which is there; or fit a sample of whole clusters')
+
     @property
     def _integration_hint(self) -> str:
         return "" if self.quadrature.requested.kind == "auto" else _UNCHECKED
@@ -140,7 +149,8 @@ class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult):
         return cast(ProfiledEstimates, self.fit).clusters
 
     def _null(self) -> NoReturn:
-        self._streamed.refuse("a test of no clustering, for which the pooled model is fitted to the same rows")
+        what = "a test of no clustering, for which other models are fitted to the same rows"
+        self._streamed.refuse(what, _INSTEAD_OF_TESTS)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -26,11 +26,9 @@ _UNCHECKED = (
     "The quadrature was not checked against a finer one, as it is where rows are in memory: "
     'quadrature="auto" chooses it by a tolerance.'
 )
-_INSTEAD_OF_REPLICATES = 'conf_int(cov="robust"), which does without; or fit a sample of whole clusters that memory holds, and bootstrap that'
-_INSTEAD_OF_TESTS = (
-    'cg.random_effects of the same data and its test_clustering("boundary"); or fit a sample of whole clusters that '
-    "memory holds, and test that"
-)
+_SAMPLE = "or fit a sample of whole clusters that memory holds"
+_INSTEAD_OF_REPLICATES = f'conf_int(cov="robust"), which does without; {_SAMPLE}, and bootstrap that'
+_INSTEAD_OF_TESTS = f'cg.random_effects of the same data and its test_clustering("boundary"); {_SAMPLE}, and test that'
 
 
 def sizes_in_words(sizes: dict[int, int]) -> str:
@@ -113,7 +111,7 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
 
     def _null(self) -> NoReturn:
         what = "a test of no clustering by simulation or score"
-        self._streamed.refuse(what, 'test_clustering("boundary"), which is there; or fit a sample of whole clusters')
+        self._streamed.refuse(what, f'test_clustering("boundary"), which is there; {_SAMPLE}')
 
     @property
     def _integration_hint(self) -> str:

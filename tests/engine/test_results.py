@@ -91,3 +91,21 @@ def test_what_selection_needs_rows_for(files) -> None:
             cg.select_distribution("y ~ x", files, cluster="id", **options)
     with pytest.raises(OptionError, match="would be estimated"):
         cg.select_distribution("y ~ x", files, cluster="id", distributions=["student_t"])
+
+
+@pytest.mark.parametrize("name", ["pooled", "random_effects", "fixed_effects"])
+def test_tests_of_clustering_say_what_there_is(fits, name) -> None:
+    with pytest.raises(
+        OptionError, match=r'(?s)not in memory.*test_clustering\("boundary"\).*sample of whole clusters'
+    ):
+        fits[name].test_clustering()
+    assert fits["random_effects"].test_clustering("boundary").pvalue < 1e-6
+
+
+@pytest.mark.parametrize("name", ["pooled", "random_effects", "fixed_effects", "conditional"])
+def test_bootstraps_say_what_there_is(fits, name) -> None:
+    for ask in (lambda: fits[name].bootstrap(3), lambda: fits[name].conf_int(method="bootstrap", n_boot=3)):
+        with pytest.raises(OptionError, match=r'(?s)not in memory.*cov="robust".*sample of whole clusters'):
+            ask()
+    low, high = fits[name].conf_int(cov="robust").to_numpy().T
+    assert (low < high).all()

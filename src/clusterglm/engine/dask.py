@@ -15,7 +15,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from clusterglm.data.formula import parse_formula
-from clusterglm.data.parquet import open_files, plain
+from clusterglm.data.parquet import damaged, open_files, plain
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
 from clusterglm.data.rows import Request
@@ -295,9 +295,13 @@ def _source(data: Any) -> tuple[list[Any], nw.DataFrame[Any], dict[str, list[Any
 
 
 def _read(path: Path) -> Any:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path).read(use_threads=False)
+    try:
+        return pq.ParquetFile(path).read(use_threads=False)
+    except (pa.ArrowException, OSError) as problem:
+        raise damaged(path, problem) from None
 
 
 def _split(part: Any, names: list[str], cluster: str | None, n: int) -> list[Any]:

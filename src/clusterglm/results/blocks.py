@@ -85,6 +85,10 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
         units = self.n_clusters if self._clustered else self.n_obs
         return sandwich_of_products(self.fit.covariance, self.products, units)
 
+    def test_clustering(self) -> NoReturn:
+        """See `PooledResult.test_clustering`; refused, as the test goes through the rows."""
+        self._streamed.refuse("a score test of no clustering", _INSTEAD_OF_TESTS)
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):

@@ -321,7 +321,9 @@ def _likelihood(block: Block, distribution: Distribution, scale: str) -> Margina
     model, found = block.likelihood
     if model != (distribution, scale):
         m, p = block.n_clusters, block.X.shape[1]
-        modes = block.memory.setdefault("modes", np.zeros(m))
+        modes = block.memory.get("modes")
+        if modes is None:
+            modes = block.memory["modes"] = np.zeros(m)
         found = MarginalLikelihood(block.problem, m, p, distribution, scale, block.threads, modes)
         block.likelihood = (distribution, scale), found
     likelihood: MarginalLikelihood = found

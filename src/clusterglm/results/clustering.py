@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,7 @@ class ClusteredResult(Result):
         n_jobs: int = 1,
         progress: Progress = None,
         insist: bool = False,
+        engine: Any = None,
     ) -> SimulatedTest | ScoreTest | ClusteringTest:
         """Test the hypothesis that clusters have no effect.
 
@@ -67,6 +69,8 @@ class ClusteredResult(Result):
             and gives the test from what was done.
         insist : bool
             Permute although covariates, offsets or weights differ between clusters.
+        engine : Dask, optional
+            `cg.engine.Dask(client)` runs the replicates on the workers of a Dask cluster, with the same numbers.
 
         Returns
         -------
@@ -100,4 +104,5 @@ class ClusteredResult(Result):
             n_jobs,
             progress,
             insist,
+            engine,
         )

@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, Files
 DOCS = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
 
+import gallery  # noqa: E402
 import pictures  # noqa: E402
 import reference  # noqa: E402
 
@@ -22,6 +23,7 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
 
 def on_pre_build(config: Any) -> None:
     pictures.draw_missing()
+    gallery.draw_missing()
 
 
 def on_config(config: Any) -> Any:

@@ -26,7 +26,7 @@ _HELP = {
 _REPLICATES = {"effects": 1000, "distribution": 100, "timing": 1}
 
 group = typer.Typer(
-    help="Simulation studies: the seeds' two and their timing example, at any size.",
+    help="Simulation studies: the two of Holmberg's thesis and its timing example, at any size.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

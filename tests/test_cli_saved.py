@@ -164,6 +164,19 @@ def test_several_fits_in_one_plot(saved: Path, tmp_path: Path) -> None:
     assert (tmp_path / "both.svg").read_text().startswith("<?xml")
 
 
+def test_tables_of_several_fits(saved: Path, fit: Any, bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    pooled = tmp_path / "pooled.json"
+    other = cg.pooled(FORMULA, bacteria)
+    other.save(pooled)
+    wanted = cg.table({"fit": fit, "pooled": other}, exponentiate=True, spread="interval", stars=True, digits=2)
+    options = ("--exponentiate", "--spread", "interval", "--stars", "--digits", "2")
+    assert good("table", saved, pooled, *options) == f"{wanted}\n"
+    assert good("table", saved, pooled, *options, "--out", tmp_path / "table.md") == ""
+    assert (tmp_path / "table.md").read_text() == wanted.to_markdown() + "\n"
+    content = json.loads(good("table", saved, pooled, *options, "--json", "-"))
+    assert [row["pooled"] for row in content["rows"]] == list(wanted.frame["pooled"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -183,6 +196,8 @@ def test_several_fits_in_one_plot(saved: Path, tmp_path: Path) -> None:
         (("test-clustering", "POOLED"), "a model with cluster effects"),
         (("test-clustering", "bacteria"), "does not exist"),
         (("test-clustering", "bacteria", "y ~ weak", "--cluster", "ID"), "did you mean 'week'?"),
+        (("table", "FIT", "--out", "table.rtf"), ".docx"),
+        (("table", "FIT", "--spread", "se"), "'std_error'"),
         (("plot", "caterpillar", "FIT", "--out", "plot.xyz"), "png"),
         (("plot", "caterpillar", "POOLED", "--out", "plot.png"), "caterpillar plot of a pooled fit"),
         (("plot", "profile", "FIT", "--parameter", "wek", "--out", "plot.png"), "week"),

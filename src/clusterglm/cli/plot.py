@@ -13,7 +13,7 @@ from clusterglm.cli.common import app, example, heard_warnings, readable_errors
 from clusterglm.cli.fit import given, load_table
 from clusterglm.cli.output import check_files, printed, whole, write_json
 from clusterglm.cli.progress import bar
-from clusterglm.cli.saved import open_fit
+from clusterglm.cli.saved import names_of, open_fit
 
 group = typer.Typer(help="Draw a plot of a saved fit.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(group, name="plot")
@@ -255,7 +255,7 @@ def _draw(
 
         function: Callable[..., Any] = getattr(clusterglm.plot, name)
         fits = [open_fit(file) for file in files]
-        subject = fits[0] if len(fits) == 1 else dict(zip(_names(files), fits, strict=True))
+        subject = fits[0] if len(fits) == 1 else dict(zip(names_of(files), fits, strict=True))
         with heard_warnings(), off_screen(width):
             if bar_of is None:
                 plot = function(subject, theme=theme, **own)
@@ -287,12 +287,6 @@ def _check_format(out: Path) -> None:
         raise OptionError(
             f"a picture in the file {str(out)!r}", f"a name that ends in one of {', '.join(known)}", f"{out.stem}.png"
         )
-
-
-def _names(files: list[Path]) -> list[str]:
-    """What files are called beside each other: without folders and endings, where this tells them apart."""
-    short = [file.name.removesuffix(".gz").rpartition(".")[0] or file.name for file in files]
-    return short if len(set(short)) == len(short) else [str(file) for file in files]
 
 
 def _pair(text: str) -> tuple[str, Any]:

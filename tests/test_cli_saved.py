@@ -229,6 +229,21 @@ def test_bad_input_has_status_2_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plot_whose_simulation_was_stopped_is_not_drawn(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = cg.plot.qq
+
+    def stopped(fit: Any, *, progress: Any, **options: Any) -> Any:
+        progress(3, 10)  # as when Ctrl-C ends it
+        return drawn(fit, n_sim=19, seed=1)
+
+    monkeypatch.setattr(cg.plot, "qq", stopped)
+    ran = run("plot", "qq", saved, "--out", tmp_path / "plot.png")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (130, "", "stopped\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals and terminals")
 def test_an_interrupted_simulation_gives_what_was_done_and_status_130(saved: Path) -> None:
     """On a terminal, whose bar shows that replicates are under way; the answer goes to a pipe."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -12,7 +13,7 @@ import clusterglm.cli.options as opt
 from clusterglm.cli.common import app, example, heard_warnings, readable_errors
 from clusterglm.cli.fit import given, load_table
 from clusterglm.cli.output import check_files, printed, whole, write_json
-from clusterglm.cli.progress import bar
+from clusterglm.cli.progress import Show, bar
 from clusterglm.cli.saved import names_of, open_fit
 
 group = typer.Typer(help="Draw a plot of a saved fit.", no_args_is_help=True, rich_markup_mode=None)
@@ -260,14 +261,28 @@ def _draw(
             if bar_of is None:
                 plot = function(subject, theme=theme, **own)
             else:
-                with bar(bar_of) as show:
-                    plot = function(subject, theme=theme, progress=show, **own)
+                with bar(bar_of) as show, _all_or_nothing(show) as progress:
+                    plot = function(subject, theme=theme, progress=progress, **own)
         with whole(out) as part:
             plot.save(part, dpi)
         if json is not None:
             write_json({"plot": name, "data": plot.data.reset_index().to_dict(orient="records")}, json)
         if not printed(json):
             print(f"{out} written")
+
+
+@contextmanager
+def _all_or_nothing(show: Show) -> Iterator[Show]:
+    """Replicates that the user stopped end without an error; half of them make no picture here."""
+    seen = [0, 0]
+
+    def progress(done: int, wanted: int, note: str = "") -> None:
+        seen[:] = done, wanted
+        show(done, wanted, note)
+
+    yield progress
+    if seen[0] < seen[1]:
+        raise KeyboardInterrupt
 
 
 def _check_format(out: Path) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.inference.bootstrap import METHODS, STATISTICS, Refit, SimulatedTest, simulated_test
 from clusterglm.inference.clustering import ClusteringTest
 from clusterglm.inference.replicates import Progress
-from clusterglm.inference.score_test import ScoreTest, score_test
 from clusterglm.results.base import Result
+
+if TYPE_CHECKING:
+    from clusterglm.inference.bootstrap import Refit, SimulatedTest
+    from clusterglm.inference.score_test import ScoreTest
 
 
 class ClusteredResult(Result):
@@ -84,6 +86,9 @@ class ClusteredResult(Result):
         DataError
             When rows are not exchangeable between clusters, so that a permutation test would not be valid.
         """
+        from clusterglm.inference.bootstrap import METHODS, STATISTICS, simulated_test
+        from clusterglm.inference.score_test import score_test
+
         check_option("method", method, (*METHODS, "score", "boundary"))
         check_option("statistic", statistic, STATISTICS)
         if method == "boundary":

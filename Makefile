@@ -42,8 +42,10 @@ lint: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What measures time comes last and alone.
 pytest: $(TEST) $(CORE)
-	$(BIN)/pytest -n $(JOBS) $(ARGS)
+	$(BIN)/pytest -n $(JOBS) -m "not alone" $(ARGS)
+	$(BIN)/pytest -m alone $(ARGS)
 
 # marginaleffects wants a polars older than the one that the other tests run with: both lie in a folder of their own.
 test-adapter: $(TEST) $(CORE) $(ADAPTER)

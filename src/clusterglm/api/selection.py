@@ -163,7 +163,7 @@ def select_prepared(
         if candidate.name in fits:
             continue
         try:
-            fit = fit_random_effects(data, response, candidate, rule, scale, None, None, False, control)
+            fit = fit_random_effects(data, response, candidate, rule, scale, control=control)
         except ClusterGLMError as error:
             failures[candidate.name], last = error.got, error
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import importlib.util
 import inspect
@@ -110,6 +111,31 @@ def test_every_public_method_is_in_the_reference():
                     inherited = any(inspect.getdoc(getattr(base, name, None)) for base in owner.__mro__[1:])
                     silent += [] if inherited else [f"{owner.__name__}.{name}"]
     assert silent == []
+
+
+WITH_EXAMPLES = [entry for entry in reference.entries() if entry.group in ("function", "class")]
+
+
+@pytest.mark.parametrize("entry", WITH_EXAMPLES, ids=lambda entry: entry.name)
+def test_functions_and_arguments_have_an_example(entry):
+    assert ">>>" in (inspect.getdoc(_object(entry.path)) or "")
+
+
+def test_examples_run(monkeypatch, tmp_path):
+    """All of the reference: functions, classes and their methods, wherever they are inherited from."""
+    monkeypatch.chdir(tmp_path)
+    finder, runner = doctest.DocTestFinder(recurse=True), doctest.DocTestRunner()
+    found = {}
+    for entry in reference.entries():
+        described = _object(entry.path)
+        for owner in described.__mro__ if inspect.isclass(described) else [described]:
+            home = owner.__name__ if inspect.ismodule(owner) else f"{owner.__module__}.{owner.__name__}"
+            if home.startswith("clusterglm"):
+                found |= {test.name: test for test in finder.find(owner, home)}
+    for test in found.values():
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries > 60
 
 
 def test_every_plot_of_a_result_is_a_function_of_the_reference():

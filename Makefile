@@ -45,7 +45,7 @@ lint: $(TEST)
 # What measures time comes last and alone.
 pytest: $(TEST) $(CORE)
 	$(BIN)/pytest -n $(JOBS) -m "not alone" $(ARGS)
-	$(BIN)/pytest -m alone $(ARGS)
+	$(BIN)/pytest -m alone tests/test_kernel_ratios.py
 
 # marginaleffects wants a polars older than the one that the other tests run with: both lie in a folder of their own.
 test-adapter: $(TEST) $(CORE) $(ADAPTER)

@@ -1,37 +1,38 @@
 """Fixed and conditional effects beside their peers: the same data, one run, one thread, medians.
 
-    python benchmarks/fixed_effects.py [--clusters 100000] [--repeats 5]
+    python benchmarks/fixed_effects.py [--clusters 100000] [--few 2000] [--turns 5]
 
-From a data frame to a finished result with standard errors, formula included, for us and for fereg (which is timed
-where it is installed). The seed's example is 1,000 clusters of 5, fitted by R's glmmboot in 0.03 s elsewhere, by glm
-with dummies in 55 s; glmmboot's 200 bootstrap replicates of 10,000 clusters took 133 CPU seconds.
+From a data frame to a finished result with standard errors, formula included, for everyone. The example of the paper is
+1,000 clusters of 5 (Brostrom and Holmberg, section 3.3), fitted by R's glmmboot in 0.03 s elsewhere (R 4.2.2, glmmML
+1.1.6, a machine like this); 200 bootstrap replicates of 10,000 clusters took it 133 seconds of processor time there.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import numpy as np
 import pandas as pd
+import record
 import simulate
+from peers import base, fixest_like, r, statsmodels
 
 import clusterglm as cg
 
-GLMMBOOT_SEED_EXAMPLE = 0.03  # seconds, R 4.2.2, glmmML 1.1.6, on a machine like this
-GLMMBOOT_REPLICATES = 133.0  # CPU seconds, likewise
-FIXEST = 0.78  # seconds, fixest 0.12.2, one thread, likewise
+GLMMBOOT_EXAMPLE = 0.03
+GLMMBOOT_REPLICATES = 133.0
+BUDGET = 10.0
+"""Seconds after which a fit is not repeated."""
 
 
-def seed_example() -> pd.DataFrame:
-    """1,000 clusters of 5, response and covariate at random (Brostrom and Holmberg, section 3.3)."""
+def example() -> pd.DataFrame:
+    """1,000 clusters of 5, response and covariate at random."""
     rng = np.random.default_rng(1)
     ids = np.repeat(np.arange(1000), 5)
     return pd.DataFrame({"y": rng.integers(0, 2, 5000), "x": rng.normal(size=5000), "id": ids})
@@ -48,64 +49,79 @@ def ours(verb: Callable[..., object], formula: str, data: pd.DataFrame) -> Calla
     return lambda: verb(formula, data, cluster="id").bse  # type: ignore[attr-defined]
 
 
-def by_fereg(formula: str, data: pd.DataFrame) -> Callable[[], object] | None:
-    try:
-        import fereg
-    except ImportError:
-        return None
-    return lambda: fereg.feglm(f"{formula} | id", data, family="logit").se()
-
-
-def medians(runs: dict[str, Callable[[], object] | None], repeats: int) -> dict[str, float]:
-    """Seconds, the runs in turn, so that a slow spell of the machine meets all of them."""
-    present = {name: run for name, run in runs.items() if run is not None}
-    seconds: dict[str, list[float]] = {name: [] for name in present}
-    for turn in range(repeats + 1):
-        for name, run in present.items():
-            start = time.perf_counter()
-            run()
-            if turn > 0:  # the first is for imports and caches
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clusters", type=int, default=100_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
-
-    example, data = seed_example(), simulate.logit(options.clusters)
-    ours_name, peer = f"fixed effects, {options.clusters:,} clusters of 5", "fereg, the same"
-    found = medians(
+def large(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
+    """100,000 clusters, the example, and one large stratum."""
+    data = simulate.logit(options.clusters)
+    seconds = record.in_turns(
         {
-            "fixed effects, 1,000 clusters of 5": ours(cg.fixed_effects, "y ~ x", example),
-            ours_name: ours(cg.fixed_effects, simulate.FORMULA, data),
-            peer: by_fereg(simulate.FORMULA, data),
-            f"conditional, {options.clusters:,} clusters of 5": ours(cg.conditional, simulate.FORMULA, data),
-            "conditional, one stratum of 10,000 with 5,000 events": ours(
+            "fixed effects": ours(cg.fixed_effects, simulate.FORMULA, data),
+            "conditional": ours(cg.conditional, simulate.FORMULA, data),
+            "fixed effects, 1,000 clusters, one covariate": ours(cg.fixed_effects, "y ~ x", example()),
+            "conditional, one stratum of 10,000 rows, 5,000 events": ours(
                 cg.conditional, simulate.FORMULA, large_stratum()
             ),
         },
-        options.repeats,
+        options.turns,
     )
-    for name, value in found.items():
-        print(f"  {name:56s}{value:9.4f} s")
-    print(f"  seed's example / glmmboot elsewhere ({GLMMBOOT_SEED_EXAMPLE} s):  "
-          f"{found['fixed effects, 1,000 clusters of 5'] / GLMMBOOT_SEED_EXAMPLE:.2f}")  # fmt: skip
-    if peer in found:
-        print(f"  {options.clusters:,} clusters / fereg in this run:  {found[ours_name] / found[peer]:.2f}")
-    if options.clusters == 100_000:
-        print(f"  100,000 clusters / fixest elsewhere ({FIXEST} s):  {found[ours_name] / FIXEST:.2f}")
+    for name, values in seconds.items():
+        yield record.timed(name, name, values)
+    taken = seconds["fixed effects, 1,000 clusters, one covariate"]
+    yield record.measured(
+        "glmmboot",
+        "the example / glmmboot elsewhere (0.03 s)",
+        [value / GLMMBOOT_EXAMPLE for value in taken],
+        "times",
+        against="glmmML 1.1.6, elsewhere",
+    )
+    peers = [fixest_like.FEREG, fixest_like.PYFIXEST]
+    yield from base.figures(peers, data, {str(peers[0].ours): seconds["fixed effects"]}, options.turns, BUDGET)
 
+
+def few(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
+    """2,000 clusters, with the slower peers and R's."""
+    data = simulate.logit(options.few)
+    seconds = record.in_turns(
+        {
+            "fixed effects": ours(cg.fixed_effects, simulate.FORMULA, data),
+            "conditional": ours(cg.conditional, simulate.FORMULA, data),
+        },
+        options.turns,
+    )
+    for name, values in seconds.items():
+        yield record.timed(name, name, values)
+    peers = [fixest_like.FEREG, fixest_like.PYFIXEST, statsmodels.CONDITIONAL]
+    own = {
+        str(peer.ours): seconds["conditional" if peer.ours[0] == "conditional" else "fixed effects"] for peer in peers
+    }
+    yield from base.figures(peers, data, own, options.turns, BUDGET)
+    yield from r.figures("fixed", data, own, options.turns)
+
+
+def replicates(options: argparse.Namespace) -> Iterable[record.Figure]:
+    """200 replicates of the bootstrap test for 10,000 clusters of 5."""
     fit = cg.fixed_effects(simulate.FORMULA, simulate.logit(10_000), cluster="id")
-    start = time.process_time()
-    fit.test_clustering(n_boot=200, seed=1)
-    cpu = time.process_time() - start
-    print(f"  200 bootstrap replicates of 10,000 clusters of 5: {cpu:.2f} CPU s, "
-          f"1/{GLMMBOOT_REPLICATES / cpu:.0f} of glmmboot's {GLMMBOOT_REPLICATES:.0f} elsewhere")  # fmt: skip
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        fit.test_clustering(n_boot=200, seed=1)
+        taken.append(time.process_time() - start)
+    yield record.timed("replicates", "200 replicates of 10,000 clusters, processor time", taken)
+    yield record.measured(
+        "replicates glmmboot",
+        "glmmboot elsewhere (133 s) / the same",
+        [GLMMBOOT_REPLICATES / value for value in taken],
+        "times",
+        against="glmmML 1.1.6, elsewhere",
+    )
 
 
 if __name__ == "__main__":
-    main()
+    record.run(
+        "fixed_effects",
+        __doc__,
+        {"large": large, "few": few, "replicates": replicates},
+        packages=("statsmodels", "fereg", "pyfixest"),
+        clusters=100_000,
+        few=2_000,
+        turns=5,
+    )

@@ -1,6 +1,6 @@
 """Peak memory of a fit beyond its input, in multiples of the design matrix as float64.
 
-python benchmarks/memory.py [--clusters 400000] [--shuffled]
+python benchmarks/memory.py [--clusters 400000]
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import record
 import simulate
 
 import clusterglm as cg
@@ -43,26 +45,29 @@ class Peak:
         self.most = max(self.most, resident())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clusters", type=int, default=400_000)
-    parser.add_argument("--shuffled", action="store_true", help="rows in no order")
-    parser.add_argument("--quadrature", help="one fit in this process; without, one process for each")
-    options = parser.parse_args()
-    if options.quadrature is None:  # a second fit would use again what the first has freed
-        for quadrature in ("8", "auto"):
-            subprocess.run([sys.executable, *sys.argv, "--quadrature", quadrature], check=True)
-        return
+def one(clusters: int, quadrature: str, shuffled: bool) -> float:
+    """Multiples of the design matrix that a fit in this process needs."""
     cg.random_effects(simulate.FORMULA, simulate.logit(100), cluster="id")  # imports
-    data = simulate.logit(options.clusters)
-    if options.shuffled:
+    data = simulate.logit(clusters)
+    if shuffled:
         data = data.sample(frac=1.0, random_state=1).reset_index(drop=True)
-    design = len(data) * 6 * 8
     with Peak() as peak:
-        cg.random_effects(simulate.FORMULA, data, cluster="id", quadrature=options.quadrature)
-    ratio = (peak.most - peak.start) / design
-    print(f"quadrature {options.quadrature}: {ratio:.2f} times the design matrix of {design / 1e6:.0f} MB")
+        cg.random_effects(simulate.FORMULA, data, cluster="id", quadrature=quadrature)
+    return (peak.most - peak.start) / (len(data) * 6 * 8)
+
+
+def everything(options: argparse.Namespace) -> Iterable[record.Figure]:
+    """One process for each fit: a second one would use again what the first has freed."""
+    for quadrature in ("8", "auto"):
+        for order, words in (("sorted", ""), ("shuffled", ", rows in no order")):
+            command = [sys.executable, __file__, "--fit", quadrature, order, str(options.clusters)]
+            ran = [float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) for _ in range(3)]
+            name = f"{quadrature} nodes" if quadrature == "8" else "automatic nodes"
+            yield record.measured(f"{quadrature} {order}", f"{name}{words}", ran, "design matrices")
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--fit"]:
+        print(one(int(sys.argv[4]), sys.argv[2], sys.argv[3] == "shuffled"))
+    else:
+        record.run("memory", __doc__, {"everything": everything}, clusters=400_000)

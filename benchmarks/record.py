@@ -191,16 +191,18 @@ def in_turns(
     turns: int,
     budget: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
+    warmed: dict[str, float] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each run, one after the other in turns, so that a slow spell of the machine meets all of them.
 
     The first turn warms up and is not counted. What has taken more than `budget` seconds is not run again; where that
-    was the first turn, its time, imports included, counts after all.
+    was the first turn, its time, imports included, counts after all. `warmed` are seconds of first turns that the
+    caller has made; then there is no other.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    spent = dict.fromkeys(runs, 0.0)
-    first: dict[str, float] = {}
-    for turn in range(-1, turns):
+    first = dict(warmed or {})
+    spent = {name: first.get(name, 0.0) for name in runs}
+    for turn in range(-1 if warmed is None else 0, turns):
         for name, work in runs.items():
             if spent[name] > budget:
                 continue

@@ -23,6 +23,13 @@ def poisson(clusters: int, seed: int = 1, size: int = 5) -> pd.DataFrame:
     return _frame(X, ids, rng.poisson(np.exp(eta)))
 
 
+def totals(clusters: int, seed: int = 1, trials: int = 5) -> pd.DataFrame:
+    """One row a cluster: successes among a few trials; intercept -0.3, sigma 1."""
+    rng, X, ids = _covariates(clusters, seed, 1)
+    eta = -0.3 + X @ SLOPES + rng.normal(size=clusters)
+    return _frame(X, ids, rng.binomial(trials, 1.0 / (1.0 + np.exp(-eta)))).assign(n=trials)
+
+
 def _covariates(clusters: int, seed: int, size: int) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     ids = np.repeat(np.arange(clusters), size)

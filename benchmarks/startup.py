@@ -1,43 +1,36 @@
 """What starting costs: whole processes in turn, medians and their ratios.
 
-python benchmarks/startup.py [--repeats 9]
+python benchmarks/startup.py [--turns 9]
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
-import time
-from pathlib import Path
+from collections.abc import Iterable
 
-CLI = str(Path(sys.executable).with_name("clusterglm"))
+import record
+
 COMMANDS = {
-    "import clusterglm": [sys.executable, "-c", "import clusterglm"],
-    "import numpy": [sys.executable, "-c", "import numpy"],
-    "clusterglm fit": [CLI, "fit", "bacteria", "y ~ trt + I(week > 2)", "--cluster", "ID"],
-    "import formulaic": [sys.executable, "-c", "import formulaic"],
+    "import clusterglm": ["-c", "import clusterglm"],
+    "import numpy": ["-c", "import numpy"],
+    "clusterglm fit": ["-m", "clusterglm.cli", "fit", "bacteria", "y ~ trt + I(week > 2)", "--cluster", "ID"],
+    "import formulaic": ["-c", "import formulaic"],
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=9)
-    repeats = parser.parse_args().repeats
-    seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    for turn in range(repeats + 1):
-        for name, command in COMMANDS.items():
-            start = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            if turn > 0:  # the first warms the disk cache
-                seconds[name].append(time.perf_counter() - start)
+def processes(options: argparse.Namespace) -> Iterable[record.Figure]:
+    runs = {
+        name: lambda command=command: subprocess.run([sys.executable, *command], check=True, capture_output=True)
+        for name, command in COMMANDS.items()
+    }
+    seconds = record.in_turns(runs, options.turns)
     for name, values in seconds.items():
-        print(f"{name:20s}{statistics.median(values):7.3f} s   (min {min(values):.3f}, max {max(values):.3f})")
-    for one, two, limit in (("import clusterglm", "import numpy", 1.3), ("clusterglm fit", "import formulaic", 1.3)):
-        ratio = statistics.median(seconds[one]) / statistics.median(seconds[two])
-        print(f"{one} / {two}: {ratio:.2f} (at most {limit})")
+        yield record.timed(name, f"{name}, whole process", values)
+    for one, two in (("import clusterglm", "import numpy"), ("clusterglm fit", "import formulaic")):
+        yield record.ratio(f"{one} / {two}", f"{one} / {two}", seconds[one], seconds[two], against=two, at_most=1.3)
 
 
 if __name__ == "__main__":
-    main()
+    record.run("startup", __doc__, {"processes": processes}, packages=("formulaic",), turns=9)

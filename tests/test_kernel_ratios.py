@@ -1,4 +1,4 @@
-"""The core's kernels are not slower than they were: times over a floor in the same run, beside the stored ratios.
+"""The core's kernels are not slower than they were: times over a floor of the same run, beside stored ratios.
 
 Absolute times differ by machine and hour; ratios to what NumPy takes for X'WX and one exp per row hardly do. `make
 test` runs this alone, after everything else. `python benchmarks/kernels.py --again` stores the ratios of a core that is

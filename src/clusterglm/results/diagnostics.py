@@ -369,6 +369,11 @@ class Diagnostics(ClusterInfluence):
         self._check_intercepts(kind, "kind")
         return calibrate(self.data, self.response, self._mean_at(kind), kind, groups, level)
 
+    @property
+    def _calibrated(self) -> str:
+        """The intercepts of whose means calibration is worth a look."""
+        return self._own
+
     def _mean_at(self, intercepts: str) -> Array:
         """In cluster order."""
         return np.asarray(self.response.mean(self._eta_at(intercepts)))

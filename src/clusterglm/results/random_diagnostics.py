@@ -86,6 +86,7 @@ class RandomEffectsDiagnostics(Diagnostics):
 
     @property
     def _calibrated(self) -> str:
+        """Means at modes, which have seen the responses, look worse calibrated than they are."""
         return "marginal" if np.isfinite(self._moments.mean).all() else self._own
 
     def _mean_at(self, intercepts: str) -> Array:

@@ -1,4 +1,4 @@
-"""The example of section 3.3.1 of Holmberg's thesis: 1000 intercepts of clusters of five, profiled out or as dummies.
+"""The example of section 3.3.1 of Holmberg's thesis: an intercept for each of 1000 clusters of five, or dummies.
 
     y_ij ~ Bernoulli(1/2),  x_ij ~ N(0, 1)
 

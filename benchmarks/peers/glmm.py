@@ -1,0 +1,31 @@
+"""glmm: random intercepts by Laplace or an odd number of adaptive nodes; columns by name, cluster ids as strings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import simulate
+
+from peers.base import Answer, Peer
+
+
+def with_nodes(nodes: int) -> Callable[[pd.DataFrame], Callable[[], Answer]]:
+    def prepare(data: pd.DataFrame) -> Callable[[], Answer]:
+        import glmm
+
+        columns = {name: data[name].to_numpy(float) for name in data.columns if name != "id"}
+        columns["id"] = data["id"].astype(str).to_numpy()
+
+        def fit() -> Answer:
+            found = glmm.fit(columns, f"{simulate.FORMULA} + (1|id)", family="binomial", nagq=nodes)
+            return Answer(np.array(found.beta), np.array(found.se), float(found.varcorr[0][0]) ** 0.5)
+
+        return fit
+
+    return prepare
+
+
+LAPLACE = Peer("glmm, Laplace", "glmm", with_nodes(1), ("random_effects", {"quadrature": "laplace"}))
+SEVEN = Peer("glmm, 7 nodes", "glmm", with_nodes(7), ("random_effects", {"quadrature": 8}))

@@ -1,0 +1,33 @@
+"""gpboost: random intercepts by Laplace; standard errors are asked for, as every fit of ours has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from peers.base import Answer, Peer, design
+
+
+def laplace(data: pd.DataFrame) -> Callable[[], Answer]:
+    import gpboost as gpb
+
+    X, y = design(data)
+    groups = data["id"].to_numpy()
+
+    def fit() -> Answer:
+        model = gpb.GPModel(group_data=groups, likelihood="bernoulli_logit", num_parallel_threads=1)
+        model.fit(y=y, X=X)
+        estimates, se = model.get_coef(std_err=True, format_pandas=False)
+        return Answer(estimates, se, float(model.get_cov_pars(std_err=False, format_pandas=False).ravel()[0]) ** 0.5)
+
+    return fit
+
+
+LAPLACE = Peer(
+    "gpboost, Laplace",
+    "gpboost",
+    laplace,
+    ("random_effects", {"quadrature": "laplace"}),
+    "given sigma",
+)

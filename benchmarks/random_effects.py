@@ -1,0 +1,127 @@
+"""Random effects beside their peers: the same data, one run, one thread, medians; ratios are what counts.
+
+    python benchmarks/random_effects.py [--clusters 100000] [--few 2000] [--turns 5]
+
+From a data frame to a finished result with standard errors. The peers get arrays where they take them, so the time
+that formulaic takes for the formula is taken off ours. The peers that fit no clustering at all are there as a floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterable
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import pandas as pd
+import record
+import simulate
+from peers import base, glmm, glum, gpboost, mixedlm, r, statsmodels
+
+import clusterglm as cg
+
+QUADRATURES = {"8 nodes": 8, "automatic": "auto", "Laplace": "laplace"}
+PEERS = [statsmodels.POOLED, glum.POOLED, glmm.LAPLACE, glmm.SEVEN, gpboost.LAPLACE]
+SLOWER = [mixedlm.LAPLACE, mixedlm.EIGHT]
+BUDGET = 10.0
+"""Seconds after which a fit is not repeated."""
+
+
+def ours(data: pd.DataFrame, family: str, quadrature: str | int) -> Callable[[], object]:
+    control = cg.Control(n_threads=1)
+
+    def run() -> object:
+        result = cg.random_effects(
+            simulate.FORMULA, data, cluster="id", family=family, quadrature=quadrature, control=control
+        )
+        return result.bse, str(result.summary())
+
+    return run
+
+
+def formula_alone(data: pd.DataFrame) -> Callable[[], object]:
+    import formulaic
+
+    return lambda: formulaic.Formula(simulate.FORMULA).get_model_matrix(data, output="numpy")
+
+
+def without_formula(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Our times less that of the formula, turn by turn."""
+    formula = seconds["formula"]
+    return {
+        name: [value - alone for value, alone in zip(values, formula, strict=True)]
+        for name, values in seconds.items()
+        if name != "formula"
+    }
+
+
+def own_times(clusters: int, turns: int) -> dict[str, list[float]]:
+    """Seconds of our fits and of the formula; imports are over when it begins."""
+    binary, counts = simulate.logit(clusters), simulate.poisson(clusters)
+    runs = {"formula": formula_alone(binary)}
+    runs |= {f"logit, {name}": ours(binary, "binomial", rule) for name, rule in QUADRATURES.items()}
+    runs |= {f"Poisson, {name}": ours(counts, "poisson", rule) for name, rule in QUADRATURES.items()}
+    return record.in_turns(runs, turns)
+
+
+def everything(
+    clusters: int, turns: int, peers: list[base.Peer], with_r: bool
+) -> Iterable[record.Figure | record.Missing]:
+    """Our fits, then the peers beside them, and R's after both."""
+    whole = own_times(clusters, turns)
+    fit = without_formula(whole)
+    for name, values in fit.items():
+        yield record.timed(name, name, values)
+    yield record.timed("formula", "the formula alone, by formulaic", whole["formula"])
+    for family in ("logit", "Poisson"):
+        eight, auto = fit[f"{family}, 8 nodes"], fit[f"{family}, automatic"]
+        yield record.ratio(f"automatic {family}", f"{family}, automatic / 8 nodes", auto, eight)
+    own = {str(("random_effects", {"quadrature": rule})): fit[f"logit, {name}"] for name, rule in QUADRATURES.items()}
+    own[str(("pooled", {}))] = fit["logit, 8 nodes"]  # a floor is compared with the clustered fit
+    data = simulate.logit(clusters)
+    yield from base.figures(peers, data, own, turns, BUDGET)
+    if with_r:
+        yield from r.figures("random", data, own, turns)
+
+
+def beside_glum(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
+    """The promise: clustering costs no more than glum takes without any, the two in turns."""
+    if record.installed("glum") is None:
+        yield record.Missing("logit, 8 nodes / glum without clusters", "glum is not installed")
+        return
+    data = simulate.logit(options.clusters)
+    runs = {"formula": formula_alone(data), "ours": ours(data, "binomial", 8), "glum": glum.pooled(data)}
+    seconds = record.in_turns(runs, 3 * options.turns)
+    ours_alone = without_formula(seconds)["ours"]
+    yield record.ratio(
+        "glum", "logit, 8 nodes / glum without clusters", ours_alone, seconds["glum"], against="glum", at_most=1.0
+    )
+
+
+def large(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
+    return everything(options.clusters, options.turns, [*PEERS, *SLOWER], with_r=False)
+
+
+def tiny(_: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
+    """Variational Bayes with a parameter for each cluster takes time that grows with their square."""
+    data = simulate.logit(300)
+    own = record.in_turns({str(statsmodels.BAYES.ours): ours(data, "binomial", 8)}, 3)
+    return base.figures([statsmodels.BAYES], data, own, 3, BUDGET)
+
+
+def few(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
+    return everything(options.few, options.turns, [*PEERS, *SLOWER], with_r=True)
+
+
+if __name__ == "__main__":
+    record.run(
+        "random_effects",
+        __doc__,
+        {"large": large, "few": few, "tiny": tiny, "glum": beside_glum},
+        packages=("statsmodels", "glum", "glmm", "gpboost", "mixedlm"),
+        clusters=100_000,
+        few=2_000,
+        turns=5,
+    )

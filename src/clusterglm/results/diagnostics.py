@@ -180,11 +180,6 @@ class Diagnostics(ClusterInfluence):
         return self._own
 
     @property
-    def _calibrated(self) -> str:
-        """The intercepts at which predictions agree with what is observed if the model holds."""
-        return self._own
-
-    @property
     def _known_intercepts(self) -> list[str]:
         """Intercepts that have a name."""
         return list(self._named_intercepts())

@@ -85,6 +85,15 @@ class ClusteredResult(Result):
             On an unknown method or statistic, or where sigma was held fixed.
         DataError
             When rows are not exchangeable between clusters, so that a permutation test would not be valid.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> test = fit.test_clustering(n_boot=99, seed=1)
+        >>> len(test.replicates)
+        99
         """
         from clusterglm.inference.bootstrap import METHODS, STATISTICS, simulated_test
         from clusterglm.inference.score_test import score_test

@@ -17,6 +17,7 @@ import platform
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -119,6 +120,7 @@ def run(
     own = {key: getattr(options, key) for key in defaults}
     folder = options.out or (RESULTS if own == defaults else ASIDE)
     chosen = {**parts, **(long or {})} if options.all or options.only else parts
+    failed = []
     print(doc.strip().splitlines()[0], flush=True)
     for part, measure in chosen.items():
         if options.only and part not in options.only:
@@ -127,9 +129,16 @@ def run(
         if kept is not None and not options.again and _valid(kept, own):
             show(part, kept, "measured before, at the same commit")
             continue
-        done = _measured(measure, options, own, packages)
+        try:
+            done = _measured(measure, options, own, packages)
+        except Exception:  # the parts that follow are measured all the same
+            traceback.print_exc()
+            failed.append(part)
+            continue
         write(folder / f"{name}.json", part, done)
         show(part, done, f"{done.seconds:.0f} s")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def read(path: Path) -> dict[str, Part]:

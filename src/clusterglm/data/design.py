@@ -293,6 +293,11 @@ def _plain(values: pd.Series[Any], name: str, dtype: Any, from_polars: bool) -> 
 
 def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
     """Null or NaN, shape (rows,)."""
+    native = values.to_native()
+    if values.implementation.is_pandas() and isinstance(native.dtype, np.dtype) and native.dtype.kind in "biuf":
+        # the usual column, and half a millisecond less than below: a fit of few rows is hardly more than its columns
+        plain = native.to_numpy()
+        return np.isnan(plain) if native.dtype.kind == "f" else np.zeros(len(plain), dtype=bool)
     missing = values.is_null()
     if values.dtype.is_float():
         missing = missing | values.is_nan().fill_null(True)

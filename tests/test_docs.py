@@ -25,10 +25,11 @@ def _tool(name: str) -> ModuleType:
 
 
 blocks = _tool("blocks")
+gallery = _tool("gallery")
 reference = _tool("reference")
 
 
-@pytest.mark.parametrize("page", blocks.pages(), ids=lambda page: str(page.relative_to(blocks.DOCS)))
+@pytest.mark.parametrize("page", [ROOT / "README.md", *blocks.pages()], ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_prints_what_the_page_shows(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert not blocks.differences(page)
@@ -38,6 +39,14 @@ def test_every_page_is_in_the_navigation():
     written = (ROOT / "mkdocs.yml").read_text()
     missing = [str(page.relative_to(blocks.DOCS)) for page in blocks.pages()]
     assert [name for name in missing if name not in written] == []
+
+
+def test_the_gallery_has_every_plot():
+    """Each kind on the page, with its picture right after a block that calls it."""
+    page = (blocks.DOCS / "how-to" / "plots.md").read_text()
+    drawn = {name: block.code for block, name in gallery.shown(page) if name is not None}
+    assert set(drawn) == {f"plot-{name}" for name in cg.plot.__all__ if name != "Plot"}
+    assert [name for name, code in drawn.items() if f"plot.{name.removeprefix('plot-')}(" not in code] == []
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import io
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +57,25 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[io.StringIO]:
+    """What is printed is caught, warnings are errors, and figures are closed in the end."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield out
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 def run(path: Path) -> list[tuple[Block, str]]:
     """What each block of a page prints."""
     space: dict[str, object] = {"__name__": "__docs__"}
     printed = []
     for block in blocks(path.read_text()):
-        out = io.StringIO()
         tree = ast.parse(block.code, str(path))
         ast.increment_lineno(tree, block.line - 1)
-        with contextlib.redirect_stdout(out), warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with quiet() as out:
             exec(compile(tree, str(path), "exec"), space)
         printed.append((block, "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())))
     return printed

@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import gallery
 import pictures
 import reference
 
@@ -21,6 +22,7 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
 
 def on_pre_build(config: Any) -> None:
     pictures.draw_missing()
+    gallery.draw_missing()
 
 
 def on_config(config: Any) -> Any:

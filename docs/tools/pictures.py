@@ -1,6 +1,7 @@
 """The pictures of the explanations, drawn with the package's own numbers, for light and for dark pages.
 
-python docs/tools/pictures.py    draw them all into docs/pictures/
+python docs/tools/pictures.py         draw them all into docs/pictures/
+python docs/tools/pictures.py NAME    draw this one; `families`, which the README shows, into docs/images/
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from scipy.special import expit, logsumexp
 from scipy.stats import binom
 
 FOLDER = Path(__file__).parents[1] / "pictures"
+KEPT = {"families": Path(__file__).parents[1] / "images"}  # the README shows it, so it is in the repository
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; paler on dark pages
 THEMES = {
@@ -216,11 +218,73 @@ def limit_of_coefficient(size: int, correction: str | None, beta: float = 1.0) -
     return float(fit.params["x"]) / beta
 
 
+def families(axes: Any, theme: dict[str, Any]) -> None:
+    """What Laplace's approximation makes of siblings: the likelihood of sigma, and odds ratios with intervals."""
+    ours, laplace = theme["colours"][0], theme["colours"][1]
+    exact, rough = siblings("auto"), siblings("laplace")
+    left, right = axes
+    grid = np.linspace(0.0, 4.2, 43)
+    for fit, rule, colour, style in ((exact, "auto", ours, "-"), (rough, "laplace", laplace, (0, (6, 2)))):
+        left.plot(grid, [siblings(rule, sigma).loglik for sigma in grid], color=colour, linestyle=style, linewidth=2.0)
+        left.plot(fit.sigma, fit.loglik, "o" if rule == "auto" else "s", color=colour, markersize=7)
+    low = siblings("auto", 0.0).loglik
+    left.set(
+        xlabel="sigma: how much families differ",
+        ylabel="log-likelihood",
+        ylim=(low - 3.0, exact.loglik + 13.0),
+    )
+    left.annotate(
+        f"accurate integrals: sigma {exact.sigma:.2f}",
+        (exact.sigma, exact.loglik),
+        (0.0, 9.0),
+        textcoords="offset points",
+        ha="center",
+        color=ours,
+    )
+    left.annotate(
+        f"Laplace: sigma {rough.sigma:.2f}",
+        (rough.sigma, rough.loglik),
+        (9.0, 3.0),
+        textcoords="offset points",
+        color=laplace,
+    )
+    shown = {
+        "kid2pY": "two years\nor older",
+        "momEdP": "mother finished\nprimary school",
+        "ruralY": "rural",
+        "pcInd81": "indigenous\ncommunity",
+    }
+    for fit, shift, colour, marker in ((exact, 0.13, ours, "o"), (rough, -0.13, laplace, "s")):
+        table = fit.ratios().set_index("term").loc[list(shown)]
+        at = np.arange(len(shown))[::-1] + shift
+        right.hlines(at, table["conf_low"], table["conf_high"], color=colour, linewidth=2.0)
+        right.plot(table["estimate"], at, marker, color=colour, markersize=6)
+    right.axvline(1.0, color=theme["text"], linewidth=0.8)
+    right.set_xscale("log")
+    right.set_xticks([0.125, 0.25, 0.5, 1, 2, 4, 8], ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    right.minorticks_off()
+    right.set_yticks(np.arange(len(shown))[::-1], list(shown.values()))
+    right.grid(visible=False, axis="y")
+    right.tick_params(axis="y", length=0)
+    right.set(xlabel="odds ratios, 95% intervals", ylim=(-0.6, len(shown) - 0.4))
+
+
+@cache
+def siblings(quadrature: str, sigma: float | None = None) -> Any:
+    """The fit of the picture: complete immunization of children in Guatemala, clusters of siblings."""
+    import clusterglm as cg
+
+    held = {} if sigma is None else {"sigma": sigma, "fix_sigma": True}
+    formula = "immun ~ kid2p + ethn + momEd + rural + pcInd81"
+    return cg.random_effects(formula, cg.datasets.load("guatemala"), cluster="mom", quadrature=quadrature, **held)
+
+
 PICTURES: dict[str, tuple[Callable[[Any, dict[str, Any]], None], int, tuple[float, float]]] = {
     "integrand": (integrand, 2, (8.0, 3.8)),
     "nodes": (nodes, 1, (6.4, 3.8)),
     "laplace": (laplace, 1, (6.4, 3.8)),
     "fixed-effects": (fixed, 1, (6.4, 3.8)),
+    "families": (families, 2, (9.2, 3.5)),
 }
 
 
@@ -255,14 +319,14 @@ def draw(name: str) -> None:
         with mpl.rc_context(style):
             figure, axes = plt.subplots(1, panels, figsize=size)
             picture(axes, theme)
-            figure.savefig(FOLDER / f"{name}-{version}.svg", metadata={"Date": None})
+            figure.savefig(KEPT.get(name, FOLDER) / f"{name}-{version}.svg", metadata={"Date": None})
             plt.close(figure)
 
 
 def draw_missing() -> None:
-    """Draw what is not there, or older than this file."""
+    """Draw what is not there, or older than this file; what the repository keeps is left alone."""
     FOLDER.mkdir(exist_ok=True)
-    for name in PICTURES:
+    for name in PICTURES.keys() - KEPT.keys():
         made = [FOLDER / f"{name}-{version}.svg" for version in THEMES]
         if not all(path.exists() and path.stat().st_mtime > Path(__file__).stat().st_mtime for path in made):
             draw(name)
@@ -270,6 +334,6 @@ def draw_missing() -> None:
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for each in PICTURES:
+    for each in sys.argv[1:] or PICTURES:
         draw(each)
         sys.stderr.write(f"{each}\n")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clusterglm import engine, errors, plot
     from clusterglm.api.selection import select_distribution
-    from clusterglm.api.verbs import conditional, fixed_effects, nonparametric, pooled, random_effects
+    from clusterglm.api.verbs import nonparametric, pooled, random_effects
+    from clusterglm.api.within import conditional, fixed_effects
     from clusterglm.data import datasets
     from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
@@ -65,8 +66,8 @@ _OBJECTS = {
     "StudentT": "clusterglm.model.distribution.student_t",
     "UserDistribution": "clusterglm.model.distribution.user",
     "compare": "clusterglm.results.comparison",
-    "conditional": "clusterglm.api.verbs",
-    "fixed_effects": "clusterglm.api.verbs",
+    "conditional": "clusterglm.api.within",
+    "fixed_effects": "clusterglm.api.within",
     "load": "clusterglm.results.storage",
     "nonparametric": "clusterglm.api.verbs",
     "pooled": "clusterglm.api.verbs",

@@ -125,9 +125,7 @@ class _RandomEffects(_GLM):
                 stacklevel=4,
             )
             return super()._fitted(data)
-        fit = fit_random_effects(
-            data, self._response(), intercept, rule, self.scale, None, None, False, self._control()
-        )
+        fit = fit_random_effects(data, self._response(), intercept, rule, self.scale, control=self._control())
         warn_unless_converged(fit.optimization)
         warn_unless_accurate(fit)
         return RandomEffectsResult(fit, data)

@@ -36,6 +36,18 @@ def test_the_same_facts_as_the_golden_files(
         assert bundled[column].astype(str).tolist() == expected[column].astype(str).tolist(), column
 
 
+def test_published_totals_of_families() -> None:
+    """What the sources print: Rodríguez and Goldman (2001), Geissler (1889) and his families of twelve."""
+    children = datasets.load("guatemala")
+    assert (len(children), children["mom"].nunique(), children["comm"].nunique()) == (2159, 1595, 161)
+    assert children["ord"].unique().tolist() == ["01", "23", "46", "7p"]
+    assert not children.isna().any().any()
+    families = datasets.load("geissler")
+    assert families["families"].sum() == 991_958
+    twelve = families[families["boys"] + families["girls"] == 12].sort_values("boys")
+    assert twelve["families"].tolist() == [3, 24, 104, 286, 670, 1033, 1343, 1112, 829, 478, 181, 45, 7]
+
+
 def test_reference_levels_come_first() -> None:
     assert datasets.load("bacteria")["trt"].cat.categories.tolist() == ["placebo", "drug", "drug+"]
     assert datasets.load("epil")["trt"].cat.categories.tolist() == ["placebo", "progabide"]

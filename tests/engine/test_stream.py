@@ -28,61 +28,8 @@ from clusterglm.errors import (
 FORMULA = "y ~ x + big + g + I(x**2)"
 
 
-def table(seed: int = 0, clusters: int = 600, size: int = 6) -> pd.DataFrame:
-    """Clusters with scattered rows, missing values, a level in a few clusters, a column far from zero."""
-    rng = np.random.default_rng(seed)
-    ids = np.repeat(np.arange(clusters), size)
-    n = len(ids)
-    data = pd.DataFrame({"x": rng.normal(size=n), "id": [f"c{k}" for k in ids]})
-    data["big"] = 1e5 + 300.0 * rng.normal(size=n)
-    data["g"] = np.where((ids > 6) & (ids < 12), "rare", np.array(["lo", "mid", "up"])[rng.integers(0, 3, n)])
-    data["w"] = rng.integers(0, 4, n).astype(float)
-    data["t"] = rng.normal(size=n) / 4.0
-    data["keep"] = rng.random(n) < 0.95
-    eta = 0.3 + 0.7 * data.x + rng.normal(size=clusters)[ids]
-    data["y"] = (rng.random(n) < 1.0 / (1.0 + np.exp(-eta))).astype(int)
-    data["word"] = np.where(data.y == 1, "yes", "no")
-    data["n"] = 3 - data.y
-    data["count"] = rng.poisson(np.exp(0.3 * data.x + 0.5 * rng.normal(size=clusters)[ids]))
-    data.loc[rng.integers(0, n, 30), "x"] = np.nan
-    data.loc[rng.integers(0, n, 20), "id"] = None
-    return data.sample(frac=1.0, random_state=1).reset_index(drop=True)
-
-
-@pytest.fixture(scope="module")
-def data() -> pd.DataFrame:
-    return table()
-
-
-@pytest.fixture(scope="module")
-def files(data: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("files")
-    for k, rows in enumerate(np.array_split(np.arange(len(data)), 3)):
-        data.iloc[rows].to_parquet(folder / f"part-{k}.parquet")
-    return folder
-
-
-@pytest.fixture
-def engine(tmp_path: Path):
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    yield cg.engine.Stream(memory=2**20, folder=scratch)  # blocks of about a thousand rows
-    assert list(scratch.iterdir()) == []  # whatever happened
-
-
-def same(a, b, rtol: float = 1e-9) -> None:
-    np.testing.assert_allclose(b.params, a.params, rtol=rtol)
-    assert list(b.params.index) == list(a.params.index)
-    np.testing.assert_allclose(b.cov(), a.cov(), rtol=100 * rtol)
-    np.testing.assert_allclose(b.cov("robust"), a.cov("robust"), rtol=1e4 * rtol)
-    assert b.loglik == pytest.approx(a.loglik, rel=1e-12)
-    assert b.deviance == pytest.approx(a.deviance, rel=1e-10)
-    assert (b.n_obs, b.n_clusters, b.aic > 0) == (a.n_obs, a.n_clusters, a.aic > 0)
-    assert sorted((d.reason, d.count) for d in b.data.dropped) == sorted((d.reason, d.count) for d in a.data.dropped)
-
-
 @pytest.mark.parametrize("quadrature", [8, "auto"])
-def test_the_fit_of_the_table_in_memory(data, files, engine, quadrature) -> None:
+def test_the_fit_of_the_table_in_memory(data, files, engine, quadrature, same) -> None:
     options = {"cluster": "id", "quadrature": quadrature}
     whole = cg.random_effects(FORMULA, data, **options)
     lines: list[str] = []
@@ -103,7 +50,7 @@ def test_the_fit_of_the_table_in_memory(data, files, engine, quadrature) -> None
     assert pickle.loads(pickle.dumps(blocks)).loglik == blocks.loglik
 
 
-def test_many_clusters_share_a_rule_of_the_same_kind(tmp_path, engine) -> None:
+def test_many_clusters_share_a_rule_of_the_same_kind(tmp_path, engine, same, table) -> None:
     data = table(3, clusters=5000, size=3)
     data.to_parquet(tmp_path / "one.parquet")
     whole = cg.random_effects("y ~ x", data, cluster="id")
@@ -135,7 +82,7 @@ def test_every_argument_that_names_a_column(data, files, engine, formula, option
 
 
 @pytest.mark.parametrize("cluster", [None, "id"])
-def test_pooled(data, files, engine, cluster) -> None:
+def test_pooled(data, files, engine, cluster, same) -> None:
     whole = cg.pooled(FORMULA, data, cluster=cluster)
     blocks = cg.pooled(FORMULA, files, cluster=cluster, engine=engine)
     same(whole, blocks)
@@ -215,7 +162,7 @@ DISTRIBUTIONS = ["laplace", "bridge", "log_gamma", "student_t(4)", "gaussian_mix
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
-def test_other_distributions(data, files, engine, distribution) -> None:
+def test_other_distributions(data, files, engine, distribution, same) -> None:
     """Those with corners, a scale of their own, a shape that goes with sigma, and tables have rules of their own."""
     options = {"cluster": "id", "distribution": distribution}
     whole = cg.random_effects("y ~ x + t", data, **options)
@@ -226,7 +173,7 @@ def test_other_distributions(data, files, engine, distribution) -> None:
 
 
 @pytest.mark.parametrize("distribution", ["laplace", "gaussian_mixture(0.3, 3)"])
-def test_many_clusters_share_a_rule_of_their_distribution(tmp_path, engine, distribution) -> None:
+def test_many_clusters_share_a_rule_of_their_distribution(tmp_path, engine, distribution, same, table) -> None:
     data = table(3, clusters=4500, size=3)
     data.to_parquet(tmp_path / "one.parquet")
     whole = cg.random_effects("y ~ x", data, cluster="id", distribution=distribution)
@@ -288,7 +235,7 @@ def test_arrays_are_refused(data, files, engine) -> None:
 
 
 def test_other_models_say_that_they_need_memory(files) -> None:
-    for verb in (cg.fixed_effects, cg.conditional, cg.nonparametric, cg.select_distribution):
+    for verb in (cg.nonparametric, cg.select_distribution):
         with pytest.raises(DataError, match=verb.__name__):
             verb("y ~ x", files, cluster="id")
 

@@ -69,7 +69,7 @@ def test_shape_counts_is_shown_and_survives(fitted):
     assert "estimated too" in str(fitted.clustering_test)
     again = pickle.loads(pickle.dumps(fitted))
     assert again.shape.estimates == fitted.shape.estimates
-    assert fitted.fit.family == cg.StudentT()
+    assert fitted.fit.free_distribution == cg.StudentT()
 
 
 def test_what_cannot_allow_for_the_shape_says_so(heavy, fitted):

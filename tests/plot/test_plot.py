@@ -150,6 +150,14 @@ def test_profile(fits: Fits) -> None:
     assert fits["at_zero"].plot.profile().data["value"].min() == 0.0
 
 
+def test_the_curve_between_the_points_is_the_profile(fits: Fits, bacteria: pd.DataFrame) -> None:
+    """Also where a profile of sigma levels off towards 0."""
+    drawn = fits["random"].plot.profile("sigma").ax.lines[0].get_xydata()
+    for sigma in (0.05, 0.15, 0.25, 0.4, 1.0, 2.0):
+        held = cg.random_effects("y ~ trt + week", bacteria, cluster="ID", sigma=sigma, fix_sigma=True)
+        assert np.interp(sigma, *drawn.T) == pytest.approx(held.loglik - fits["random"].loglik, abs=0.01)
+
+
 def test_gradient(fits: Fits) -> None:
     plot = fits["random"].plot.gradient()
     data = plot.data

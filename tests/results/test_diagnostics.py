@@ -382,6 +382,16 @@ def test_marginal_predictions_are_calibrated_and_those_of_typical_clusters_are_n
 
 
 @pytest.mark.parametrize("family", ["poisson", "binomial"])
+def test_calibration_of_a_model_that_holds_raises_no_alarm_by_default(family: str) -> None:
+    """Predictions at posterior modes have a slope well above 1 even then: the intercepts are shrunken."""
+    fit = random_effects(family, clustered(family, m=1500, rows=3, sigma=1.2))
+    default, shrunken = fit.calibration(), fit.calibration(kind="conditional")
+    assert default.kind == "marginal"
+    assert abs(default.recalibration.slope - 1.0) < 3.0 * default.recalibration.slope_se
+    assert shrunken.recalibration.slope > 1.0 + 3.0 * shrunken.recalibration.slope_se
+
+
+@pytest.mark.parametrize("family", ["poisson", "binomial"])
 def test_intervals_of_groups_cover(family: str) -> None:
     """Rows that are independent."""
     data = clustered(family, m=4000, rows=1, sigma=0.0)
@@ -410,6 +420,7 @@ def test_calibration_that_cannot_be(
     heavy = cg.random_effects("y ~ lbase", epil, cluster="subject", family="poisson", distribution="cauchy")
     with pytest.raises(OptionError, match="do not exist"):
         heavy.calibration(kind="marginal")
+    assert heavy.calibration().kind == "conditional"
     assert heavy.check(1, n_sim=60).findings[1].fine is not None  # some counts that it draws are beyond computing
     flat = cg.pooled("yy ~ 1", bacteria).calibration()
     assert "all predictions are equal" in str(flat)

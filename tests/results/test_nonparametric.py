@@ -175,3 +175,13 @@ def test_reference_of_a_selection(fit: NonparametricResult, bacteria: pd.DataFra
     assert f"more than {gap:.2g} above" in str(found)
     with pytest.raises(OptionError):
         cg.select_distribution(FORMULA, bacteria, cluster="ID", distributions=["nonparametric"])
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_row_order_does_not_decide_whether_a_point_is_infinite(
+    bacteria: pd.DataFrame, fit: NonparametricResult, seed: int
+) -> None:
+    """A search that ended at 23 on the logit scale once gave a finite point with a standard error."""
+    other = cg.nonparametric(FORMULA, bacteria.sample(frac=1.0, random_state=seed), cluster="ID")
+    np.testing.assert_allclose(other.mass_points["point"], fit.mass_points["point"], atol=1e-4)
+    assert other.loglik == pytest.approx(fit.loglik, abs=1e-6)

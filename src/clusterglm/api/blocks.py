@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.data.rows import Request
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.stream import Stream
 from clusterglm.errors import OptionError
+from clusterglm.fit.conditional import ConditionalFit, conditional_estimates
+from clusterglm.fit.fixed_effects import FixedEffectsFit, profiled_estimates
 from clusterglm.fit.pooled import pooled_estimates
 from clusterglm.fit.random_effects import check_sigma, fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
+from clusterglm.fit.within import WithinSums
+from clusterglm.inference.correction import corrected_estimates, refuse_counts
 from clusterglm.inference.covariance import marginal_products, pooled_products
+from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import Quadrature
-from clusterglm.results.blocks import PooledResultOverBlocks, RandomEffectsResultOverBlocks
+from clusterglm.results.blocks import (
+    ConditionalResultOverBlocks,
+    FixedEffectsResultOverBlocks,
+    PooledResultOverBlocks,
+    RandomEffectsResultOverBlocks,
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,55 @@ def random_effects_over_blocks(
     warn_unless_converged(fit.optimization, 4)
     warn_unless_accurate(fit, 4)
     return RandomEffectsResultOverBlocks(fit, sums.data, products)
+
+
+def fixed_effects_over_blocks(
+    formula: str,
+    data: Any,
+    engine: Any,
+    request: Request,
+    start: Any,
+    correction: str | SplitPanel | None,
+    control: Control,
+) -> FixedEffectsResultOverBlocks:
+    """See `cg.fixed_effects`."""
+    if isinstance(correction, SplitPanel):
+        raise OptionError(
+            f"bias_correction={correction!s}, which orders single rows, for rows that are not in memory",
+            "no correction, or the analytical one",
+            'bias_correction="analytical"',
+        )
+    if correction is not None:
+        refuse_counts(request.response)
+    gathered = _gathered(formula, data, engine, request, control)
+    try:
+        within = WithinSums(sums_of_blocks(gathered, request), conditional=False)
+        model_data = within.sums.data
+        found = profiled_estimates(within, read_start(start, model_data), control)
+        if correction is not None:
+            found = corrected_estimates(found, within)
+        products = within.outer_products(within.sums.standard.inside(found.beta))
+    finally:
+        gathered.blocks.close()
+    warn_unless_converged(found.optimization, 4)
+    # they have the face of a fit in memory, and refuse what they lack
+    return FixedEffectsResultOverBlocks(cast(FixedEffectsFit, found), model_data, request.response, products)
+
+
+def conditional_over_blocks(
+    formula: str, data: Any, engine: Any, request: Request, start: Any, control: Control
+) -> ConditionalResultOverBlocks:
+    """See `cg.conditional`."""
+    gathered = _gathered(formula, data, engine, request, control)
+    try:
+        within = WithinSums(sums_of_blocks(gathered, request), conditional=True)
+        model_data = within.sums.data
+        found = conditional_estimates(within, read_start(start, model_data), control)
+        products = within.outer_products(within.sums.standard.inside(found.beta))
+    finally:
+        gathered.blocks.close()
+    warn_unless_converged(found.optimization, 4)
+    return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products)
 
 
 def _refuse_free_shape(distribution: Distribution) -> None:

@@ -18,6 +18,6 @@ def refuse_elsewhere(data: Any, verb: str) -> None:
     if is_dataset(data):
         raise DataError(
             f"several Parquet files, {str(data)!r}, for cg.{verb}",
-            "a table in memory: only cg.pooled and cg.random_effects read files block by block",
+            "a table in memory: pooled, random-effects, fixed-effects and conditional fits read files block by block",
             "pyarrow.parquet.read_table(folder, columns=[...]), where memory holds the columns in use",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import refuse_elsewhere
 from clusterglm.api.verbs import nonparametric
-from clusterglm.data.prepare import prepare
+from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
@@ -22,6 +23,7 @@ from clusterglm.model.distribution import distribution as read_distribution
 from clusterglm.model.family import response as read_response
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
+from clusterglm.model.response.base import Response
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.selection import REFERENCE, DistributionSelection
 
@@ -111,20 +113,67 @@ def select_distribution(
         "subset": subset,
     }
     model_data = prepare(formula, table, family_response=response, **settings_of_data)
-    fits, goodness, failures = {}, {}, {}
+    found = select_prepared(
+        model_data, response, candidates, rule, scale, settings, None, least_expected, n_boot, seed, n_jobs, progress
+    )
+    if not reference:
+        return found
+    options: dict[str, Any] = {"family": family, "link": link, "control": control}
+    return replace(found, reference=nonparametric(formula, table, **options, **settings_of_data))
+
+
+def select_prepared(
+    data: ModelData,
+    response: Response,
+    candidates: Sequence[Distribution],
+    rule: Quadrature,
+    scale: str,
+    control: Control,
+    known: RandomEffectsResult | None = None,
+    least_expected: float = 1.0,
+    n_boot: int = 0,
+    seed: int | np.random.SeedSequence | None = None,
+    n_jobs: int = 1,
+    progress: Progress = None,
+) -> DistributionSelection:
+    """Select among distributions for data that are arrays already.
+
+    Parameters
+    ----------
+    data : ModelData
+    response : Response
+    candidates : sequence of Distribution
+    rule : Quadrature
+    scale : {"normal", "density"}
+    control : Control
+    known : RandomEffectsResult, optional
+        A fit to the same data, which comes first and is not made again.
+    least_expected, n_boot, seed, n_jobs, progress
+        As for `select_distribution`.
+
+    Raises
+    ------
+    ClusterGLMError
+        When there is no fit at all: that of the last candidate.
+    """
+    fits = {} if known is None else {known.distribution.name: known}
+    failures: dict[str, str] = {}
     last: ClusterGLMError | None = None
-    for name, candidate in zip(names, candidates, strict=True):
-        try:
-            fit = fit_random_effects(model_data, response, candidate, rule, scale, None, None, False, settings)
-        except ClusterGLMError as error:
-            failures[name], last = error.got, error
+    for candidate in candidates:
+        if candidate.name in fits:
             continue
-        warn_unless_converged(fit.optimization)
-        warn_unless_accurate(fit)
-        fits[name] = RandomEffectsResult(fit, model_data)
-        goodness[name] = goodness_of_fit(model_data, fit, least_expected, n_boot, seed, n_jobs, progress)
+        try:
+            fit = fit_random_effects(data, response, candidate, rule, scale, control=control)
+        except ClusterGLMError as error:
+            failures[candidate.name], last = error.got, error
+            continue
+        warn_unless_converged(fit.optimization, level=4)
+        warn_unless_accurate(fit, level=4)
+        fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last
-    options: dict[str, Any] = {"family": family, "link": link, "control": control}
-    bound = nonparametric(formula, table, **options, **settings_of_data) if reference else None
-    return DistributionSelection(fits, goodness, failures, bound)
+    goodness = {
+        name: goodness_of_fit(data, each.fit, least_expected, n_boot, seed, n_jobs, progress)
+        for name, each in fits.items()
+    }
+    return DistributionSelection(fits, goodness, failures)

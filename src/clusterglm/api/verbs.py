@@ -1,4 +1,4 @@
-"""The verbs: from a user's table to a result."""
+"""The verbs: from a user's table to a result; those that compare rows within clusters are in `within.py`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,14 @@ from clusterglm.api.arguments import read_control, read_start, warn_unless_accur
 from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
-from clusterglm.fit.conditional import check_conditional, fit_conditional
-from clusterglm.fit.fixed_effects import fit_fixed_effects
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import fit_random_effects
-from clusterglm.inference.correction import corrected
-from clusterglm.model.bias import SplitPanel
-from clusterglm.model.bias import bias_correction as read_bias_correction
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
 from clusterglm.model.family import response as read_response
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
-from clusterglm.results.conditional import ConditionalResult
-from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 
@@ -105,181 +98,6 @@ def pooled(
     fit = fit_pooled(model_data, response, settings)
     warn_unless_converged(fit.optimization)
     return PooledResult(fit, model_data, response)
-
-
-def fixed_effects(
-    formula: str,
-    data: Any,
-    *,
-    cluster: Any = None,
-    family: str = "binomial",
-    link: str | None = None,
-    weights: Any = None,
-    cluster_weights: Any = None,
-    offset: Any = None,
-    subset: Any = None,
-    start: Any = None,
-    bias_correction: str | SplitPanel | None = None,
-    control: Control | None = None,
-) -> FixedEffectsResult:
-    """Fit a generalised linear model with a fixed intercept for each cluster, by maximum likelihood.
-
-    The intercepts are profiled out, so that 100,000 of them cost little more than none.
-
-    Parameters
-    ----------
-    formula : str
-        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts. The
-        clusters' intercepts take the place of a common one.
-    data : table
-        Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
-        or Parquet file.
-    cluster : str or array
-        Column of cluster labels of any type, or the labels. Row order never matters.
-    family : {"binomial", "poisson"}
-        Of the responses: 0/1 or shares of trials, or counts.
-    link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial, "log" for Poisson.
-    weights, cluster_weights, offset, subset : str or array, optional
-        A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's.
-    start : array or mapping, optional
-        Starting coefficients, in the order of the columns or by name.
-    bias_correction : {"analytical", "jackknife"} or SplitPanel, optional
-        Take off the bias of binomial coefficients that comes from estimating an intercept for every few rows: by
-        formula (Hahn and Newey, Econometrica 72, 2004; Fernandez-Val, Journal of Econometrics 150, 2009), or from the
-        two halves of every cluster (Dhaene and Jochmans, Review of Economic Studies 82, 2015), which `SplitPanel`
-        says how to make. Poisson coefficients have no such bias.
-    control : Control, optional
-        Settings of the optimiser.
-
-    Returns
-    -------
-    FixedEffectsResult
-
-    Raises
-    ------
-    ClusterGLMError
-        A subclass says which argument or which part of the data cannot be used, and what to try: `DesignError` names
-        covariates that are constant within every cluster, `SeparationError` those that separate the responses there.
-
-    Warns
-    -----
-    ConvergenceWarning
-        When the optimiser ended before it reached its tolerance.
-
-    Examples
-    --------
-    >>> import clusterglm as cg
-    >>> bacteria = cg.datasets.load("bacteria")
-    >>> fit = cg.fixed_effects("y ~ I(week > 2)", bacteria, cluster="ID")
-    >>> fit.n_informative, fit.n_clusters
-    (24, 50)
-    """
-    refuse_elsewhere(data, "fixed_effects")
-    response = read_response(family, link)
-    correction = read_bias_correction(bias_correction)
-    settings = read_control(control)
-    model_data = prepare(
-        formula,
-        data,
-        cluster=cluster,
-        family_response=response,
-        weights=weights,
-        cluster_weights=cluster_weights,
-        offset=offset,
-        subset=subset,
-        need_cluster=True,
-        fixed_effects=True,
-    )
-    fit = fit_fixed_effects(model_data, response, read_start(start, model_data), settings)
-    warn_unless_converged(fit.optimization)
-    if correction is not None:
-        fit = corrected(fit, model_data, response, correction, settings, data)
-    return FixedEffectsResult(fit, model_data, response)
-
-
-def conditional(
-    formula: str,
-    data: Any,
-    *,
-    cluster: Any = None,
-    family: str = "binomial",
-    link: str | None = None,
-    weights: Any = None,
-    cluster_weights: Any = None,
-    offset: Any = None,
-    subset: Any = None,
-    start: Any = None,
-    control: Control | None = None,
-) -> ConditionalResult:
-    """Fit coefficients by the likelihood given each cluster's total, in which the clusters' intercepts have no part.
-
-    Conditional logistic regression (given the number of successes, exactly), the analysis of matched case-control sets;
-    and conditional Poisson regression. Unlike fixed effects it is free of bias in clusters of any size.
-
-    Parameters
-    ----------
-    formula : str
-        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
-    data : table
-        Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
-        or Parquet file.
-    cluster : str or array
-        Column of cluster labels of any type, or the labels: matched sets, strata, persons. Row order never matters.
-    family : {"binomial", "poisson"}
-        Of the responses: 0/1 or shares of trials, or counts.
-    link : {"logit", "log"}, optional
-        The canonical one of the family; others have no sufficient totals.
-    weights, cluster_weights, offset, subset : str or array, optional
-        A column name or an array with an element per row of `data`. Case weights are whole numbers that stand for
-        repeated rows; cluster weights multiply a cluster's log-likelihood.
-    start : array or mapping, optional
-        Starting coefficients, in the order of the columns or by name.
-    control : Control, optional
-        Settings of the optimiser.
-
-    Returns
-    -------
-    ConditionalResult
-
-    Raises
-    ------
-    ClusterGLMError
-        A subclass says which argument or which part of the data cannot be used, and what to try.
-
-    Warns
-    -----
-    ConvergenceWarning
-        When the optimiser ended before it reached its tolerance.
-
-    Examples
-    --------
-    >>> import clusterglm as cg
-    >>> infert = cg.datasets.load("infert")
-    >>> fit = cg.conditional("case ~ spontaneous + induced", infert, cluster="stratum")
-    >>> fit.params.round(3).to_dict()
-    {'spontaneous': 1.986, 'induced': 1.409}
-    """
-    refuse_elsewhere(data, "conditional")
-    response = read_response(family, link)
-    check_conditional(response)
-    settings = read_control(control)
-    model_data = prepare(
-        formula,
-        data,
-        cluster=cluster,
-        family_response=response,
-        weights=weights,
-        cluster_weights=cluster_weights,
-        offset=offset,
-        subset=subset,
-        need_cluster=True,
-        fixed_effects=True,
-    )
-    fit = fit_conditional(model_data, response, read_start(start, model_data), settings)
-    warn_unless_converged(fit.optimization)
-    return ConditionalResult(fit, model_data, response)
 
 
 def random_effects(

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import typer
 
-NOT_CONVERGED, BAD_INPUT, STOPPED = 1, 2, 130
+NOT_CONVERGED, BAD_INPUT, STOPPED, UNREAD = 1, 2, 130, 141
 
 app = typer.Typer(
     name="clusterglm",
     help="Generalised linear models for clustered data, by exact and fast maximum likelihood.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-def check_folders(*files: Path | None) -> None:
-    """Refuse files that cannot be written before any work is done."""
-    from clusterglm.errors import OptionError
-
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            wrong = "it is a folder" if file.is_dir() else "its folder does not exist"
-            raise OptionError(
-                f"the file {str(file)!r} to write to: {wrong}", "a file in a folder that exists", "another path"
-            )
 
 
 def resume_collections() -> None:
@@ -41,14 +28,39 @@ def resume_collections() -> None:
         gc.enable()
 
 
+def example(*commands: str) -> str:
+    """The end of a help text, on lines of its own."""
+    return "\b\n" + "\n".join(["Example:", *(f"  {command}" for command in commands)])
+
+
+@contextmanager
+def heard_warnings() -> Iterator[None]:
+    """Print the library's warnings to standard error, a line each."""
+    import warnings
+
+    from clusterglm.errors import ClusterGLMWarning
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", ClusterGLMWarning)
+        try:
+            yield
+        finally:
+            for warning in heard:
+                print(f"warning: {warning.message}", file=sys.stderr)
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """Answer errors that the library raises on purpose, and those of the file system, with their message alone."""
     try:
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         raise typer.Exit(STOPPED) from None
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(UNREAD) from None
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None

@@ -7,61 +7,78 @@ from typing import Annotated, Any
 
 import typer
 
-from clusterglm.cli.common import NOT_CONVERGED, app, check_folders, readable_errors
-from clusterglm.cli.fit import check_model, distribution_name, load_table, run_fit
+import clusterglm.cli.options as opt
+from clusterglm.cli.common import NOT_CONVERGED, app, example, readable_errors
+from clusterglm.cli.fit import check_model, distribution_name, given, load_table, run_fit
+from clusterglm.cli.output import check_files, printed, whole, write_json
 
 
-@app.command()
+@app.command(
+    epilog=example('clusterglm compare bacteria "y ~ week" "y ~ week + trt" --cluster ID --distribution gaussian'),
+)
 def compare(
-    data: Annotated[
-        str, typer.Argument(help="A CSV or Parquet file, or the name of a bundled data set (`clusterglm datasets`).")
-    ],
+    data: opt.Data,
     formulas: Annotated[list[str], typer.Argument(help='One or more, as "y ~ x" "y ~ x + z", the smallest first.')],
-    cluster: Annotated[str | None, typer.Option(help="Column of cluster labels.")] = None,
+    cluster: opt.Cluster = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="As for `fit`; may be repeated, the smallest first.", show_default="random_effects"),
+        typer.Option(
+            help="As for `fit`; may be repeated, the smallest first.",
+            show_default="random_effects",
+            autocompletion=opt.one_of(opt.MODELS),
+        ),
     ] = None,
-    family: Annotated[str, typer.Option(help="binomial or poisson.")] = "binomial",
-    link: Annotated[str | None, typer.Option(help="logit, cloglog, probit; log for poisson.")] = None,
+    family: opt.Family = "binomial",
+    link: opt.Link = None,
     distribution: Annotated[
         list[str] | None,
-        typer.Option(help="Of random intercepts, as for `fit`; may be repeated.", show_default="gaussian"),
+        typer.Option(
+            help="Of random intercepts, as for `fit`; may be repeated.",
+            show_default="gaussian",
+            autocompletion=opt.one_of(opt.DISTRIBUTIONS),
+        ),
     ] = None,
-    quadrature: Annotated[
-        str | None, typer.Option(help="auto, laplace, or a number of nodes.", show_default="auto")
-    ] = None,
-    weights: Annotated[str | None, typer.Option(help="Column of case weights.")] = None,
-    cluster_weights: Annotated[str | None, typer.Option(help="Column of cluster weights.")] = None,
-    offset: Annotated[str | None, typer.Option(help="Column added to the linear predictor.")] = None,
-    threads: Annotated[int, typer.Option(help="Threads; 0 for every core.")] = 1,
+    quadrature: opt.Quadrature = None,
+    weights: opt.Weights = None,
+    cluster_weights: opt.ClusterWeights = None,
+    offset: opt.Offset = None,
+    threads: opt.Threads = 1,
+    json: opt.Json = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as CSV.")] = None,
 ) -> None:
     """Fit every formula by every model and distribution; print the fits side by side, with likelihood-ratio tests."""
     with readable_errors():
-        options = {
+        general = {
             "cluster": cluster,
             "link": link,
             "weights": weights,
             "cluster_weights": cluster_weights,
             "offset": offset,
         }
-        given = {name: value for name, value in options.items() if value is not None}
         variants = _variants(model or ["random_effects"], distribution or [], quadrature)
-        check_folders(csv)
+        check_files(json, csv)
         from clusterglm.data.table import read_table
 
         table = read_table(load_table(data))  # once, not for every fit
-        settings: dict[str, Any] = {"family": family, "control": {"n_threads": threads}, "progress": False, **given}
+        settings: dict[str, Any] = {
+            "family": family,
+            "control": {"n_threads": threads},
+            "progress": False,
+            **given(general),
+        }
         fits = [
             run_fit(name, formula, table, **settings, **special) for formula in formulas for name, special in variants
         ]
         import clusterglm as cg
 
         comparison = cg.compare(*fits)
-        print(comparison)
+        if not printed(json):
+            print(comparison)
+        rows = comparison.to_frame().reset_index().to_dict(orient="records")
+        write_json({"fits": rows, "notes": comparison.notes}, json)
         if csv is not None:
-            comparison.to_frame().to_csv(csv)
+            with whole(csv) as part:
+                comparison.to_frame().to_csv(part)
     if not all(fit.converged for fit in fits):
         raise typer.Exit(NOT_CONVERGED)
 

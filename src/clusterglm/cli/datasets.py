@@ -7,35 +7,52 @@ from typing import Annotated
 
 import typer
 
-from clusterglm.cli.common import app, check_folders, readable_errors
+import clusterglm.cli.options as opt
+from clusterglm.cli.common import app, example, readable_errors
+from clusterglm.cli.output import check_files, printed, whole, write_json
 
 
-@app.command()
+@app.command(epilog=example("clusterglm datasets bacteria --write bacteria.csv"))
 def datasets(
-    name: Annotated[str | None, typer.Argument(help="One of them.", show_default="all")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One of them.", show_default="all", autocompletion=opt.data_sets)
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Write the data set to this file as CSV.")] = None,
+    json: opt.Json = None,
 ) -> None:
     """Describe the bundled example data, or write one to a file."""
     with readable_errors():
+        from dataclasses import asdict
+
         from clusterglm.data import datasets as bundled
 
-        if write is None:
-            for each in bundled.names() if name is None else (name,):
-                known = bundled.describe(each)
-                print(f"{each}: {known.title}\n    {known.rows} rows, {known.clusters} clusters. {known.source}.")
+        check_files(json)
+        described = [bundled.describe(each) for each in (bundled.names() if name is None else (name,))]
+        if write is not None:
+            _write(name, write)
+            if not printed(json):
+                print(f"{name} written to {write}")
+        elif not printed(json):
+            for known in described:
+                print(f"{known.name}: {known.title}\n    {known.rows} rows, {known.clusters} clusters. {known.source}.")
                 family = "" if known.family == "binomial" else f" --family {known.family}"
-                print(f'    clusterglm fit {each} "{known.formula}" --cluster {known.cluster}{family}\n')
-            return
-        if name is None:
-            from clusterglm.errors import OptionError
+                print(f'    clusterglm fit {known.name} "{known.formula}" --cluster {known.cluster}{family}\n')
+        write_json([asdict(known) for known in described], json)
 
-            listed = ", ".join(bundled.names())
-            raise OptionError(
-                "--write without the name of a data set",
-                f"one of {listed}",
-                "clusterglm datasets bacteria --write FILE",
-            )
-        content = bundled.path(name).read_bytes()
-        check_folders(write)
-        write.write_bytes(content)
-        print(f"{name} written to {write}")
+
+def _write(name: str | None, file: Path) -> None:
+    from clusterglm.data import datasets as bundled
+
+    if name is None:
+        from clusterglm.errors import OptionError
+
+        listed = ", ".join(bundled.names())
+        raise OptionError(
+            "--write without the name of a data set",
+            f"one of {listed}",
+            "clusterglm datasets bacteria --write FILE",
+        )
+    content = bundled.path(name).read_bytes()
+    check_files(file)
+    with whole(file) as part:
+        part.write_bytes(content)

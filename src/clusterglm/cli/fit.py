@@ -8,35 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clusterglm.cli.common import NOT_CONVERGED, app, check_folders, readable_errors, resume_collections
+import clusterglm.cli.options as opt
+from clusterglm.cli.common import NOT_CONVERGED, app, example, heard_warnings, readable_errors, resume_collections
+from clusterglm.cli.output import check_files, printed, whole, write_json, write_table
 
 if TYPE_CHECKING:
     from clusterglm.results.base import Result
 
 
-@app.command()
+@app.command(epilog=example('clusterglm fit bacteria "y ~ trt + I(week > 2)" --cluster ID --save fit.json'))
 def fit(
-    data: Annotated[
-        str, typer.Argument(help="A CSV or Parquet file, or the name of a bundled data set (`clusterglm datasets`).")
-    ],
-    formula: Annotated[str, typer.Argument(help='For instance "y ~ x + C(group)" or "cbind(ill, well) ~ period".')],
-    cluster: Annotated[str | None, typer.Option(help="Column of cluster labels.")] = None,
+    data: opt.Data,
+    formula: opt.Formula,
+    cluster: opt.Cluster = None,
     model: Annotated[
-        str, typer.Option(help="random_effects, nonparametric, fixed_effects, conditional or pooled.")
-    ] = "random_effects",
-    family: Annotated[str, typer.Option(help="binomial or poisson.")] = "binomial",
-    link: Annotated[str | None, typer.Option(help="logit, cloglog, probit; log for poisson.")] = None,
-    distribution: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help='Of the random intercept: gaussian, logistic, cauchy, laplace, bridge, log_gamma, "t(4)"; '
-            "student_t or gaussian_mixture to estimate the shape.",
-            show_default="gaussian",
+            help="random_effects, nonparametric, fixed_effects, conditional or pooled.",
+            autocompletion=opt.one_of(opt.MODELS),
         ),
-    ] = None,
-    quadrature: Annotated[
-        str | None, typer.Option(help="auto, laplace, or a number of nodes.", show_default="auto")
-    ] = None,
+    ] = "random_effects",
+    family: opt.Family = "binomial",
+    link: opt.Link = None,
+    distribution: opt.Distribution = None,
+    quadrature: opt.Quadrature = None,
     scale: Annotated[
         str | None, typer.Option(help="Of adaptive quadrature: normal or density.", show_default="normal")
     ] = None,
@@ -47,15 +42,19 @@ def fit(
         int | None,
         typer.Option(help="Mass points of the nonparametric model.", show_default="as many as it takes"),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Column of case weights.")] = None,
-    cluster_weights: Annotated[str | None, typer.Option(help="Column of cluster weights.")] = None,
-    offset: Annotated[str | None, typer.Option(help="Column added to the linear predictor.")] = None,
+    weights: opt.Weights = None,
+    cluster_weights: opt.ClusterWeights = None,
+    offset: opt.Offset = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
-    threads: Annotated[int, typer.Option(help="Threads; 0 for every core.")] = 1,
+    threads: opt.Threads = 1,
     tol: Annotated[float, typer.Option(help="Gradient at which to stop, in standard errors.")] = 1e-6,
     max_iter: Annotated[int, typer.Option(help="Most iterations.")] = 100,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file as JSON.")] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write the fit to this file, for predict, simulate, plot and test-clustering; .gz packs it."),
+    ] = None,
+    json: opt.Json = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table of estimates to this file as CSV.")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write a report with tests, diagnostics and plots to this file as HTML.")
@@ -64,7 +63,7 @@ def fit(
 ) -> None:
     """Fit a model and print its summary."""
     with readable_errors():
-        options: dict[str, Any] = {
+        general: dict[str, Any] = {
             "cluster": cluster,
             "link": link,
             "weights": weights,
@@ -81,7 +80,7 @@ def fit(
             "points": points,
         }
         check_model(model, special)
-        check_folders(json, csv, report)
+        check_files(save, json, csv, report)
         result = run_fit(
             model,
             formula,
@@ -89,19 +88,20 @@ def fit(
             family=family,
             control={"max_iter": max_iter, "tol": tol, "n_threads": threads},
             progress=progress,
-            **{name: value for name, value in (options | special).items() if value is not None},
+            **given(general | special),
         )
-        print(result)
-        _write(result, json, csv)
+        if not printed(json):
+            print(result)
+        _write(result, save, json, csv)
         if report is not None:
-            result.report(report, data=load_table(data), progress=_show_part if progress else None)
+            with whole(report) as part:
+                result.report(part, data=load_table(data), progress=_show_part if progress else None)
     if not result.converged:
         raise typer.Exit(NOT_CONVERGED)
 
 
-def run_fit(model: str, formula: str, data: Any, *, control: dict[str, Any], progress: bool, **options: Any) -> Result:
-    import warnings
-
+def run_fit(model: str, formula: str, data: Any, *, control: dict[str, Any], progress: bool, **settings: Any) -> Result:
+    """The fit, with its warnings on standard error."""
     import formulaic  # noqa: F401  # every fit needs it
 
     import clusterglm as cg
@@ -109,14 +109,16 @@ def run_fit(model: str, formula: str, data: Any, *, control: dict[str, Any], pro
 
     resume_collections()
 
-    settings = cg.Control(**control, progress=_show_iteration if progress else None)
+    chosen = cg.Control(**control, progress=_show_iteration if progress else None)
     verb = getattr(cg, model)
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always", cg.errors.ClusterGLMWarning)
-        result: Result = verb(formula, load_table(data), control=settings, **options)
-    for warning in heard:
-        print(f"warning: {warning.message}", file=sys.stderr)
+    with heard_warnings():
+        result: Result = verb(formula, load_table(data), control=chosen, **settings)
     return result
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Options that the user gave; the library has defaults of its own for the others."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def load_table(data: Any) -> Any:
@@ -137,7 +139,7 @@ def check_model(model: str, special: dict[str, Any]) -> None:
     """Options of one model mean nothing to another."""
     from clusterglm.errors import OptionError, check_option
 
-    check_option("--model", model, ["random_effects", "nonparametric", "fixed_effects", "conditional", "pooled"])
+    check_option("--model", model, opt.MODELS)
     owners = {"bias_correction": "fixed_effects", "points": "nonparametric"}
     for name, value in special.items():
         owner = owners.get(name, "random_effects")
@@ -150,15 +152,16 @@ def check_model(model: str, special: dict[str, Any]) -> None:
             )
 
 
-def _write(result: Result, json: Path | None, csv: Path | None) -> None:
+def _write(result: Result, save: Path | None, json: Path | None, csv: Path | None) -> None:
+    if save is not None:
+        with whole(save) as part:
+            result.save(part)
     if json is not None:
-        from json import dumps
-
         from clusterglm.results.export import as_dict
 
-        json.write_text(dumps(as_dict(result), indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(as_dict(result), json)
     if csv is not None:
-        result.tidy().to_csv(csv, index=False)
+        write_table(result.tidy(), csv)
 
 
 def _show_iteration(step: Any) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clusterglm.cli.common import app, check_folders, readable_errors, resume_collections
+import clusterglm.cli.options as opt
+from clusterglm.cli.common import app, example, readable_errors, resume_collections
+from clusterglm.cli.output import check_files, printed, whole, write_json
+from clusterglm.cli.progress import bar
 
 if TYPE_CHECKING:
     from clusterglm.study.runner import Progress
@@ -23,7 +26,7 @@ _HELP = {
 _REPLICATES = {"effects": 1000, "distribution": 100, "timing": 1}
 
 group = typer.Typer(
-    help="Simulation studies: the seeds' two and their timing example, at any size.",
+    help="Simulation studies: the two of Holmberg's thesis and its timing example, at any size.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -47,9 +50,10 @@ def _command(name: str) -> Callable[..., None]:
             typer.Option("--set", metavar="FACTOR=LEVEL,...", help="Other levels of a factor; may be repeated."),
         ] = None,
         report: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
+        json: opt.Json = None,
     ) -> None:
         with readable_errors():
-            check_folders(report)
+            check_files(report, json)
             if report is not None:
                 _need_report()
             from clusterglm.study.catalogue import bundled, read_findings
@@ -62,22 +66,28 @@ def _command(name: str) -> Callable[..., None]:
                     study, replicates, out, seed=seed, workers=workers, threads=scheduler == "threads",
                     client=client, progress=progress,
                 )  # fmt: skip
-            print(
-                f"{out}: {done.replicates} replicates, {done.failed} of them with a failure; "
-                f"{done.seconds:.0f} s, {done.cpu_seconds:.0f} s of processor time in all\n"
-            )
-            print(read_findings([out])[0])
+            findings = read_findings([out])[0]
+            if not printed(json):
+                print(
+                    f"{out}: {done.replicates} replicates, {done.failed} of them with a failure; "
+                    f"{done.seconds:.0f} s, {done.cpu_seconds:.0f} s of processor time in all\n"
+                )
+                print(findings)
+            write_json({"run": asdict(done), "findings": asdict(findings)}, json)
             if report is not None:
                 _write_report([out], report)
+                if not printed(json):
+                    print(f"report written to {report}")
 
     return command
 
 
 for _name, _text in _HELP.items():
-    group.command(_name, help=_text)(_command(_name))
+    _end = example(f"clusterglm study {_name} --out {_name}.parquet --replicates {_REPLICATES[_name]} --workers 2")
+    group.command(_name, help=_text, epilog=_end)(_command(_name))
 
 
-@group.command("report")
+@group.command("report", epilog=example("clusterglm study report effects.parquet --out effects.html"))
 def report_command(
     files: Annotated[list[Path], typer.Argument(help="Parquet files of one study, from runs with different seeds.")],
     out: Annotated[Path | None, typer.Option(help="The HTML file.", show_default="the first, with .html")] = None,
@@ -85,9 +95,10 @@ def report_command(
     """Write the report of a study that was run."""
     with readable_errors():
         target = out or files[0].with_suffix(".html")
-        check_folders(target)
+        check_files(target)
         _need_report()
         _write_report(files, target)
+        print(f"report written to {target}")
 
 
 def _write_report(files: list[Path], target: Path) -> None:
@@ -95,8 +106,9 @@ def _write_report(files: list[Path], target: Path) -> None:
     from clusterglm.study.catalogue import read_findings
 
     findings, runs = read_findings(files)
-    target.write_text(study_report(findings, runs), encoding="utf-8")
-    print(f"report written to {target}")
+    text = study_report(findings, runs)
+    with whole(target) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _need_report() -> None:
@@ -133,19 +145,11 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
     """A bar with the time that is left, where standard error is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    console = Console(file=sys.stderr)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        row = bar.add_task(name, total=None, note="")
+    with bar(name) as draw:
 
         def show(progress: Progress) -> None:
             failed = f", {progress.failed} with failures" if progress.failed else ""
-            note = f"{_clock(progress.seconds_left)} left{failed}"
-            bar.update(row, completed=progress.done, total=progress.total, note=note)
+            draw(progress.done, progress.total, f"{_clock(progress.seconds_left)} left{failed}")
 
         yield show
 

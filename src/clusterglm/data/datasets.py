@@ -70,6 +70,27 @@ _DESCRIPTIONS = {
             "poisson",
         ),
         Description(
+            "geissler",
+            "Boys and girls in 991,958 families of Saxony, 1876 to 1885; a row for each number of boys and of girls",
+            "Geissler (1889), as tabulated by Edwards (1958), Annals of Human Genetics 23; as in R's package vcdExtra",
+            90,
+            90,
+            "composition",
+            "cbind(boys, girls) ~ 1",
+            "binomial",
+        ),
+        Description(
+            "guatemala",
+            "Whether children in Guatemala, 1987, had all their immunizations; siblings by mother, and their community",
+            "National Survey of Maternal and Child Health; Rodríguez and Goldman (2001), Journal of the Royal "
+            "Statistical Society A 164; as guImmun in R's package mlmRev",
+            2159,
+            1595,
+            "mom",
+            "immun ~ kid2p + ethn + momEd + rural + pcInd81",
+            "binomial",
+        ),
+        Description(
             "infert",
             "Infertility after spontaneous and induced abortion: 83 cases, each matched to one or two controls",
             "Trichopoulos et al. (1976), British Journal of Obstetrics and Gynaecology 83; as in R's datasets",

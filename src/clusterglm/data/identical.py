@@ -1,57 +1,175 @@
-"""Clusters that cannot be told apart become one with their weights added, which leaves every likelihood as it is."""
+"""Rows and clusters that cannot be told apart become one, with weights added, which leaves every likelihood as it is.
+
+A row enters a likelihood by its covariates and offset, and by two numbers (a, b) in which its log-probability is
+linear: rows of a cluster with the same covariates are one row with the sums of a and b. Clusters with the same rows are
+one cluster with the sum of their weights. Data with few covariate patterns shrink to a small table by that.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.model.arrays import Array
 
-_FEW = 0.7  # share of distinct clusters above which merging does not pay
+_Integers = NDArray[np.int64]
+_FEW = 0.7  # share of rows that must be left at most, for merging to pay
+_SMALL = 5000  # rows below which a fit takes hardly longer than merging
+_SHOWN = 50_000  # rows that are looked at before all are
 
 
-def merge_identical(data: ModelData) -> ModelData:
-    """The same likelihood from fewer clusters, where many have the same rows.
+@dataclass(frozen=True)
+class Merged:
+    """Clusters as a likelihood takes them, identical ones perhaps merged.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    starts : ndarray of int64, shape (m + 1,)
+    a, b, offset : ndarray, shape (n,)
+    cluster_weights : ndarray, shape (m,)
+        Sums over those that became one.
+    sort : ndarray of int64, shape (number of clusters in the data,), or None
+        Which of these each cluster of the data has become; None where the data are as they were.
+    """
+
+    X: Array
+    starts: _Integers
+    a: Array
+    b: Array
+    offset: Array
+    cluster_weights: Array
+    sort: _Integers | None = None
+
+    @property
+    def n_obs(self) -> int:
+        """Rows."""
+        return len(self.a)
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters."""
+        return len(self.starts) - 1
+
+
+def merge_identical(data: ModelData, *, always: bool = False) -> Merged:
+    """The same likelihood from fewer rows and clusters, where that pays.
 
     Parameters
     ----------
     data : ModelData
+    always : bool
+        Merge whatever can be, however little it is.
 
     Returns
     -------
-    ModelData
-        Rows, labels and weights of the first cluster of each sort; `data` itself where there is little to merge. The
-        constants are those of the whole.
+    Merged
+        Of the data themselves, nothing copied, where they are small or little can be merged.
 
     Notes
     -----
-    Clusters are compared by 64-bit hashes of their rows (covariates, response, weights, offset), whatever their order.
+    Identical rows and clusters are found by 64-bit hashes, and compared number by number before they are merged. Large
+    data are looked at in part first; how many patterns all of them have follows from how many pairs that part shows
+    (the birthday problem).
     """
-    codes = _cluster_hashes(data)
-    _, first, sort = np.unique(codes, return_index=True, return_inverse=True)
-    if len(first) > _FEW * len(codes):
-        return data
-    sizes = np.diff(data.starts)[first]
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    rows = np.arange(starts[-1]) + np.repeat(data.starts[first] - starts[:-1], sizes)
-    per_row = {name: getattr(data, name)[rows] for name in ("a", "b", "offset", "weights", "trials", "row_index")}
-    return replace(
-        data,
-        X=np.ascontiguousarray(data.X[rows]),
-        starts=starts,
-        labels=data.labels[first],
-        cluster_weights=np.bincount(sort.ravel(), weights=data.cluster_weights).astype(np.float64),
-        **per_row,
+    whole = Merged(data.X, data.starts, data.a, data.b, data.offset, data.cluster_weights)
+    if always:
+        return _merged(whole)
+    if data.n_obs < _SMALL or _share_left(whole) > _FEW:
+        return whole
+    merged = _merged(whole)
+    return merged if merged.n_obs <= _FEW * whole.n_obs else whole
+
+
+def _merged(data: Merged) -> Merged:
+    return _with_clusters_merged(_with_rows_merged(data))
+
+
+def _with_rows_merged(data: Merged) -> Merged:
+    """Within clusters; the rows that are left lie in an order that depends on nothing but themselves."""
+    cluster = np.repeat(np.arange(data.n_clusters, dtype=np.uint64), np.diff(data.starts))
+    bits = np.uint64(64 - data.n_clusters.bit_length())  # of the hash; the cluster's number is put before them
+    order = np.argsort((cluster << bits) | (_hashes(*data.X.T, data.offset) >> (np.uint64(64) - bits)))
+    X, offset = data.X[order], data.offset[order]
+    new = np.ones(data.n_obs, dtype=bool)
+    new[1:] = (X[1:] != X[:-1]).any(axis=1) | (offset[1:] != offset[:-1])
+    new[data.starts[:-1]] = True
+    first = np.flatnonzero(new)
+    return Merged(
+        X=np.ascontiguousarray(X[first]),
+        starts=np.searchsorted(first, data.starts).astype(np.int64),
+        a=np.add.reduceat(data.a[order], first),
+        b=np.add.reduceat(data.b[order], first),
+        offset=offset[first],
+        cluster_weights=data.cluster_weights,
     )
 
 
-def _cluster_hashes(data: ModelData) -> NDArray[np.uint64]:
-    rows = np.zeros(data.n_obs, dtype=np.uint64)
-    for column in (*data.X.T, data.a, data.b, data.offset):
+def _with_clusters_merged(data: Merged) -> Merged:
+    """Clusters whose rows lie in the same order."""
+    sizes, model = np.diff(data.starts), _same_clusters(data)
+    # each cluster's rows beside those of the first cluster with its hash
+    beside = np.arange(data.n_obs) + np.repeat(data.starts[model] - data.starts[:-1], sizes)
+    differ = (data.X[beside] != data.X).any(axis=1)
+    for values in (data.a, data.b, data.offset):
+        differ |= values[beside] != values
+    model = np.where(np.logical_or.reduceat(differ, data.starts[:-1]), np.arange(data.n_clusters), model)
+    kept, sort = np.unique(model, return_inverse=True)
+    starts = np.concatenate([[0], np.cumsum(sizes[kept])]).astype(np.int64)
+    rows = np.arange(starts[-1]) + np.repeat(data.starts[kept] - starts[:-1], sizes[kept])
+    return Merged(
+        X=np.ascontiguousarray(data.X[rows]),
+        starts=starts,
+        a=data.a[rows],
+        b=data.b[rows],
+        offset=data.offset[rows],
+        cluster_weights=np.bincount(sort, weights=data.cluster_weights).astype(np.float64),
+        sort=sort.astype(np.int64),
+    )
+
+
+def _same_clusters(data: Merged) -> _Integers:
+    """For each cluster the number of the first one of its size with its hash."""
+    sizes = np.diff(data.starts)
+    rows = _hashes(*data.X.T, data.offset, data.a, data.b)
+    hashes = _scrambled(np.add.reduceat(rows, data.starts[:-1]) + sizes.astype(np.uint64))
+    _, first, sort = np.unique(hashes, return_index=True, return_inverse=True)
+    model: _Integers = first[sort.ravel()].astype(np.int64)
+    return np.where(sizes == sizes[model], model, np.arange(data.n_clusters))
+
+
+def _share_left(data: Merged) -> float:
+    """Estimated share of the rows that merging leaves, from some of the clusters, long ones in part."""
+    m, sizes = data.n_clusters, np.diff(data.starts)
+    few = max(1, min(m, int(np.sqrt(20.0 * m)), int(_SHOWN * m / data.n_obs)))
+    clusters = np.linspace(0, m - 1, few).astype(np.int64)
+    steps = -(-sizes[clusters] // max(_SHOWN // few, 1))
+    shown = -(-sizes[clusters] // steps)
+    starts = np.concatenate([[0], np.cumsum(shown)]).astype(np.int64)
+    within = np.arange(starts[-1]) - np.repeat(starts[:-1], shown)
+    rows = np.repeat(data.starts[clusters], shown) + within * np.repeat(steps, shown)
+    part = Merged(data.X[rows], starts, data.a[rows], data.b[rows], data.offset[rows], np.ones(few))
+    part = _with_rows_merged(part)
+    rows_left = _patterns(shown, np.diff(part.starts), sizes[clusters]).sum() / sizes[clusters].sum()
+    distinct = len(np.unique(_same_clusters(part)))
+    return float(rows_left * _patterns(np.array(few), np.array(distinct), np.array(m)) / m)
+
+
+def _patterns(shown: _Integers, distinct: _Integers, total: _Integers) -> Array:
+    """How many patterns `total` things have, of which `shown` have so many."""
+    pairs = np.maximum(shown - distinct, 0.5)
+    estimate: Array = np.clip(shown**2 / (2.0 * pairs), distinct, total)
+    return np.where(shown == total, distinct, estimate)
+
+
+def _hashes(*columns: Array) -> NDArray[np.uint64]:
+    rows = np.zeros(len(columns[-1]), dtype=np.uint64)
+    for column in columns:
         rows = _scrambled(rows + np.ascontiguousarray(column + 0.0).view(np.uint64))  # -0.0 is 0.0
-    return np.add.reduceat(rows, data.starts[:-1]) + np.diff(data.starts).astype(np.uint64)
+    return rows
 
 
 def _scrambled(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -188,15 +188,14 @@ def describe(
         For what `prepare` refuses once it has seen all rows.
     """
     design, n, m = learned.design, sum(each.n for each in facts), sum(each.m for each in facts)
-    dropped: Counter[str] = Counter()
+    dropped = _all_dropped(facts)
     sizes: Counter[int] = Counter()
     for each in facts:
-        dropped.update({reason.reason: reason.count for reason in each.dropped})
         sizes.update(each.sizes)
     if n == 0:
-        reasons = "; ".join(f"{count}: {reason}" for reason, count in dropped.items())
+        reasons = "; ".join(f"{each.count}: {each.reason}" for each in dropped)
         raise DataError(
-            f"no row is left of {sum(dropped.values())} ({reasons})",
+            f"no row is left of {sum(each.count for each in dropped)} ({reasons})",
             "complete rows with positive weight",
             "look at the columns named; check subset=",
         )
@@ -218,7 +217,7 @@ def describe(
         sizes=dict(sorted(sizes.items())),
         constant=sum(each.constant for each in facts),
         saturated=sum(each.saturated for each in facts),
-        dropped=tuple(Dropped(reason, count) for reason, count in dropped.items()),
+        dropped=dropped,
         design=design,
         response_name=parsed.response_name,
         cluster_name=cluster_name,
@@ -227,6 +226,21 @@ def describe(
         levels=levels,
         where=where,
     )
+
+
+def _all_dropped(facts: Sequence[Facts]) -> tuple[Dropped, ...]:
+    """Of all blocks, the reasons in the order in which each block has them."""
+    counts: Counter[str] = Counter()
+    order: list[str] = []
+    for each in facts:
+        counts.update({dropped.reason: dropped.count for dropped in each.dropped})
+        place = len(order)
+        for reason in reversed([dropped.reason for dropped in each.dropped]):
+            if reason in order:
+                place = order.index(reason)
+            else:
+                order.insert(place, reason)
+    return tuple(Dropped(reason, counts[reason]) for reason in order)
 
 
 def _sums(facts: Sequence[Facts]) -> tuple[Array, Array]:

@@ -53,11 +53,55 @@ def refuse_unidentified(
         On columns that are constant within every cluster, or within every informative one, and columns that are
         combinations of others within clusters; it names the columns.
     """
-    if X.shape[1] == 0:
+    refuse_flat(variation(X, starts, informative), names)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """How columns vary within clusters.
+
+    Parameters
+    ----------
+    everywhere, inside : ndarray, shape (p,)
+        Largest difference from the first row of a cluster: in all clusters, and in the informative ones.
+    triangle : ndarray, shape (at most p, p)
+        Of a QR decomposition of the rows of informative clusters about the means of their clusters.
+    low, high : ndarray, shape (p,)
+        Least and largest values.
+    """
+
+    everywhere: Array
+    inside: Array
+    triangle: Array
+    low: Array
+    high: Array
+
+    def rescaled(self, centre: Array, scale: Array) -> Variation:
+        """Of the columns times `scale`, plus `centre`."""
+        low, high = (bound * scale + centre for bound in (self.low, self.high))
+        return Variation(self.everywhere * scale, self.inside * scale, self.triangle * scale, low, high)
+
+
+def joined(parts: Sequence[Variation]) -> Variation:
+    """How columns vary in the clusters of several parts together."""
+    if len(parts) == 1:
+        return parts[0]
+    return Variation(
+        np.max([part.everywhere for part in parts], axis=0),
+        np.max([part.inside for part in parts], axis=0),
+        np.asarray(np.linalg.qr(np.vstack([part.triangle for part in parts]), mode="r")),
+        np.min([part.low for part in parts], axis=0),
+        np.max([part.high for part in parts], axis=0),
+    )
+
+
+def refuse_flat(found: Variation, names: Sequence[str]) -> None:
+    """Refuse columns without variation of their own; see `refuse_unidentified`."""
+    if len(names) == 0:
         return
-    everywhere, inside, triangle = _variation(X, starts, informative)
-    negligible = _FLAT * np.maximum(*np.abs(_range(X)))
-    flat, constant = inside <= negligible, everywhere <= negligible
+    triangle = found.triangle
+    negligible = _FLAT * np.maximum(np.abs(found.low), np.abs(found.high))
+    flat, constant = found.inside <= negligible, found.everywhere <= negligible
     sentences, guilty = [], []
     for which, one, several, what in (
         (constant, "is", "are", "constant within every cluster"),
@@ -83,16 +127,8 @@ def refuse_unidentified(
         )
 
 
-def _variation(X: Array, starts: NDArray[np.int64], informative: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-    """How columns vary within clusters.
-
-    Returns
-    -------
-    everywhere, inside : ndarray, shape (p,)
-        Largest difference from the first row of a cluster: in all clusters, and in the informative ones.
-    triangle : ndarray, shape (at most p, p)
-        Of a QR decomposition of the rows of informative clusters about the means of their clusters.
-    """
+def variation(X: Array, starts: NDArray[np.int64], informative: NDArray[np.bool_]) -> Variation:
+    """How the columns of X vary within clusters; see `refuse_unidentified` for the arguments."""
     p = X.shape[1]
     everywhere, inside, triangle = np.zeros(p), np.zeros(p), np.empty((0, p))
     for codes, part, means in _pieces(X, starts):
@@ -106,7 +142,7 @@ def _variation(X: Array, starts: NDArray[np.int64], informative: NDArray[np.bool
             largest = np.abs(part).max(axis=0)
         np.maximum(inside, largest, out=inside)
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, part - means]), mode="r"))
-    return everywhere, inside, triangle
+    return Variation(everywhere, inside, triangle, *_range(X))
 
 
 def _pieces(X: Array, starts: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:
@@ -140,6 +176,7 @@ def find_separation_within(
     names: Sequence[str],
     family: str,
     informative: NDArray[np.bool_],
+    most: int | None = None,
 ) -> SeparationReport | None:
     """Complete or quasi-complete separation next to an intercept for every cluster, by linear programs.
 
@@ -160,6 +197,9 @@ def find_separation_within(
         "binomial" or "poisson".
     informative : ndarray of bool, shape (m,)
         Clusters whose intercept has a finite maximum.
+    most : int, optional
+        Directions to look for; all of them by default, so that every column with a part in one is named. With fewer,
+        whether the separation is complete is left open.
 
     Returns
     -------
@@ -175,7 +215,7 @@ def find_separation_within(
     rows = _first_rows(pairs)
     found: list[Array] = []
     affected = np.zeros(p, dtype=bool)
-    while len(found) < p:
+    while len(found) < (p if most is None else min(p, most)):
         direction, rows = _allowed(rows, pairs)
         if direction is None:
             break
@@ -187,10 +227,11 @@ def find_separation_within(
         return None
     # a positive count stays beside itself
     left = np.bincount(of, weights=pairs.upper | pairs.lower).max()
-    complete = bool(left <= (family == "poisson"))
+    complete = most is None and bool(left <= (family == "poisson"))
     columns = tuple(names[j] for j in np.flatnonzero(affected).tolist())
     what = "successes from failures" if family == "binomial" else "zero counts from the others"
-    how = "completely within every cluster" if complete else "within clusters in part"
+    how = "within clusters" if most is not None else "within clusters in part"
+    how = "completely within every cluster" if complete else how
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that, among the rows of a cluster, predicts some responses perfectly",

@@ -16,7 +16,7 @@ from scipy.linalg import eigh
 
 from clusterglm.data.checks import check_clusters, check_design
 from clusterglm.data.design import INTERCEPT
-from clusterglm.data.identical import merge_identical
+from clusterglm.data.identical import Merged, merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.newton import Iteration, Optimization, maximize
@@ -129,15 +129,16 @@ def fit_npml(
     if points is not None and (isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 1):
         raise OptionError(f"points={points!r}", "a whole number, 1 or more, or None", "points=3")
     standard = standardise(data.X, None, fixed_effects=True)
-    merged = merge_identical(replace(data, X=standard.X))
+    merged = merge_identical(replace(data, X=standard.X), always=True)
     task = _task(
         MixtureLikelihood(merged.X, merged, response, control.threads), merged, response, standard.inside(beta)
     )
     mixture, evaluation, gradient, story = _search(task, standard.inside(beta), control, points)
+    mixture, evaluation = _outwards(task, mixture, evaluation)
     return _estimates(task, mixture, evaluation, gradient, story, standard, data.constant, points)
 
 
-def _task(likelihood: MixtureLikelihood, data: ModelData, response: Response, beta: Array) -> _Task:
+def _task(likelihood: MixtureLikelihood, data: Merged, response: Response, beta: Array) -> _Task:
     """Beyond the range every response is as good as certain; inside, the grid follows the sharpest likelihood."""
     eta = data.X @ beta + data.offset
     low = float(response.link_function(np.array(_OUTSIDE))) - float(eta.max())
@@ -309,6 +310,18 @@ def _newton(task: _Task, mixture: Mixture, control: Control, *, near: bool) -> t
     new = _kept(task, there.beta, there.points, there.weights)
     same = len(new.points) == len(mixture.points) and np.array_equal(new.free, mixture.free)
     return (new, found.evaluation, True) if same else (new, objective(new), False)
+
+
+def _outwards(task: _Task, mixture: Mixture, evaluation: Evaluation) -> tuple[Mixture, Evaluation]:
+    """Outermost points become infinite where that is as likely: how far out a search had stopped is chance."""
+    for outermost, end in ((0, task.grid[0]), (-1, task.grid[-1])):
+        points = mixture.points.copy()
+        points[outermost] = end
+        moved = task.mixture(mixture.beta, points, mixture.weights)
+        there = task.likelihood.evaluate(moved)
+        if mixture.free[outermost] and there.value > evaluation.value - TOLERANCE:
+            mixture, evaluation = moved, there
+    return mixture, evaluation
 
 
 def _polished(task: _Task, mixture: Mixture, control: Control) -> tuple[Mixture, Evaluation, bool] | None:

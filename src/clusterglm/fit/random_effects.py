@@ -25,6 +25,7 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
+_DEFAULT = Control()
 _ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the maximum
 _ROUGH_TOLERANCE = 0.02  # in standard errors
 _REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
@@ -81,7 +82,7 @@ class RandomEffectsFit:
     shape: ShapeEstimate | None = None
 
     @property
-    def family(self) -> Distribution:
+    def free_distribution(self) -> Distribution:
         """What to fit to other data: the distribution, with its shape free where it was estimated here."""
         return self.distribution if self.shape is None else self.shape.family
 
@@ -129,11 +130,11 @@ def fit_random_effects(
     response: Response,
     distribution: Distribution,
     quadrature: Quadrature,
-    scale: str,
-    start: Array | None,
-    sigma: float | None,
-    fix_sigma: bool,
-    control: Control,
+    scale: str = "normal",
+    start: Array | None = None,
+    sigma: float | None = None,
+    fix_sigma: bool = False,
+    control: Control = _DEFAULT,
 ) -> RandomEffectsFit:
     """Fit by full Newton steps on the exact Hessian of the approximated likelihood.
 
@@ -169,6 +170,36 @@ def fit_random_effects(
         refuse_homogeneous_clusters(data, response)
     sums = sums_of(data, response, control)
     return fit_sums(sums, distribution, quadrature, scale, start, sigma, fix_sigma, control)
+
+
+def fit_again(
+    fit: RandomEffectsFit, data: ModelData, start: Array | None = None, control: Control = _DEFAULT
+) -> RandomEffectsFit:
+    """The same model of other data: a shape that was estimated is estimated again, a sigma that was held stays.
+
+    Parameters
+    ----------
+    fit : RandomEffectsFit
+    data : ModelData
+    start : ndarray, shape (p + 1,), optional
+        (beta, sigma) from which to start.
+    control : Control
+    """
+    asked = fit.integration
+    beta, sigma = (None, None) if start is None else (start[:-1], float(start[-1]))
+    if fit.sigma_fixed:
+        sigma = fit.sigma
+    return fit_random_effects(
+        data,
+        fit.response,
+        fit.free_distribution,
+        asked.requested,
+        asked.scale,
+        beta,
+        sigma,
+        fix_sigma=fit.sigma_fixed,
+        control=control,
+    )
 
 
 def fit_sums(
@@ -273,6 +304,7 @@ def _maximise(
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
         if moved < 1e-3:
             break
+    plan = task.sums.by_cluster(plan)
     return maximum, plan, report(plan, error, quadrature, task.scale, m)
 
 

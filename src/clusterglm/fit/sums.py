@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.checks import SeparationReport, find_separation
+from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
@@ -18,7 +20,7 @@ from clusterglm.fit.start import sigma_moments
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
-from clusterglm.likelihood.rules import Part, Plan, Rule
+from clusterglm.likelihood.rules import Part, Plan, Rule, spread
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -52,6 +54,8 @@ class Sums:
         The response's overall mean, offsets allowed for.
     sample : Sample or None
         Rows to start from; None: all of them, where they are few or unknown.
+    sort : ndarray of int64, shape (m,), optional
+        Which cluster of the blocks each of the data's has become, where identical ones were merged.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Sums:
         response: Response,
         mean: float,
         sample: Sample | None,
+        sort: NDArray[np.int64] | None = None,
     ) -> None:
         self.blocks = blocks
         self.data = data
@@ -69,6 +74,7 @@ class Sums:
         self.response = response
         self.mean = mean
         self.sample = sample
+        self._sort = sort
 
     @property
     def p(self) -> int:
@@ -91,7 +97,19 @@ class Sums:
 
     def marginal(self, distribution: Distribution, scale: str) -> MarginalSums:
         """The likelihood with random intercepts."""
-        return MarginalSums(self.blocks, self.data.n_clusters, distribution, scale)
+        m = self.data.n_clusters if self._sort is None else int(self._sort.max()) + 1
+        return MarginalSums(self.blocks, m, distribution, scale)
+
+    def by_cluster(self, plan: Plan) -> Plan:
+        """Rules of the blocks' clusters as rules of the data's."""
+        return plan if self._sort is None else spread(plan, self._sort)
+
+    def by_block(self, plan: Plan) -> Plan:
+        """The reverse of `by_cluster`."""
+        if self._sort is None:
+            return plan
+        first = np.unique(self._sort, return_index=True)[1]
+        return spread(plan, first)
 
     def separation(self) -> SeparationReport | None:
         """Covariates that separate the responses: suggested by some of the rows, and confirmed by all."""
@@ -173,13 +191,15 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
     sample : int
         Rows from which a fit of many more starts.
     """
-    standard = standardise(data.X, data.intercept)
+    rows = merge_identical(data)
+    standard = standardise(rows.X, data.intercept)
+    rows = replace(rows, X=standard.X)
     some = None
-    if data.n_obs >= 4 * sample:
-        rows = slice(None, None, data.n_obs // sample)
-        some = Sample(*(np.ascontiguousarray(v[rows]) for v in (standard.X, data.a, data.b, data.offset)))
-    block = Block(standard.X, data, response, threads)
-    return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some)
+    if rows.n_obs >= 4 * sample:
+        shown = slice(None, None, rows.n_obs // sample)
+        some = Sample(*(np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset)))
+    block = Block(rows.X, rows, response, threads)
+    return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some, rows.sort)
 
 
 def added(parts: Sequence[Evaluation]) -> Evaluation:

@@ -80,6 +80,14 @@ def analytical_bias(
     so that the bias of beta-hat is J^-1 sum b, with J = sum v x~ x~', and that of an intercept sum c / tau^2; cluster
     weights multiply b and J. Expectations are over the responses, at the estimates.
     """
+    score, information, slope, tau = bias_sums(X, starts, cluster_weights, eta, size, response)
+    return AnalyticalBias(solve_bias(information, score), intercept_bias(slope, tau))
+
+
+def bias_sums(
+    X: Array, starts: Rows, cluster_weights: Array, eta: Array, size: Array, response: Response
+) -> tuple[Array, Array, Array, Array]:
+    """What `analytical_bias` is made of: b, shape (p,), and J, (p, p); and each cluster's sums of c and of v, (m,)."""
     v, c = trial_moments(eta, response)
     weight, slope = size * v, size * c
     tau = cluster_sums(weight, starts)
@@ -89,7 +97,7 @@ def analytical_bias(
     # the quotient first: 1 / tau may overflow where slope / tau is of order one
     score = (by_row * _ratio(slope, np.repeat(tau, counts))) @ centred
     information = centred.T @ (centred * (by_row * weight)[:, None])
-    return AnalyticalBias(_solve(information, score), intercept_bias(cluster_sums(slope, starts), tau))
+    return score, information, cluster_sums(slope, starts), tau
 
 
 def trial_moments(eta: Array, response: Response) -> tuple[Array, Array]:
@@ -170,7 +178,7 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
     return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0.0)
 
 
-def _solve(information: Array, score: Array) -> Array:
+def solve_bias(information: Array, score: Array) -> Array:
     """Solve for the bias in units of the columns' standard errors, so that those of the covariates do not matter."""
     if len(score) == 0:
         return np.zeros(0)

@@ -15,7 +15,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.pooled import PooledFit, with_intercept
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
+from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.fit.standardise import standardise
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.evaluation import Evaluation
@@ -200,13 +200,11 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
     return refit
 
 
-def random_effects_refit(fit: RandomEffectsFit, response: Response) -> Refit:
+def random_effects_refit(fit: RandomEffectsFit) -> Refit:
     """For models with random intercepts: the same distribution and quadrature."""
-    integration = fit.integration
-    quadrature, scale, distribution = integration.requested, integration.scale, fit.family
 
     def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
-        again = fit_random_effects(new, response, distribution, quadrature, scale, None, None, False, _QUICK)
+        again = fit_again(fit, new, control=_QUICK)
         if not again.optimization.converged:
             raise ReplicateError(f"random-effects fit: {again.optimization.message}")
         rest = again.optimization.gradient_norm

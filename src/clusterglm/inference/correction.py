@@ -10,13 +10,23 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.table import column, read_table
+from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterGLMError, DesignError, OptionError
-from clusterglm.fit.fixed_effects import FixedEffectsFit, at_coefficients, fit_fixed_effects
-from clusterglm.inference.bias import analytical_bias, half_panels, jackknife
+from clusterglm.fit.fixed_effects import (
+    FixedEffectsFit,
+    ProfiledEstimates,
+    at_coefficients,
+    curvature_at,
+    fit_fixed_effects,
+)
+from clusterglm.fit.within import WithinSums, chosen_clusters, informative_clusters, profile_of, sums_within
+from clusterglm.inference.bias import bias_sums, half_panels, jackknife, solve_bias
 from clusterglm.model.arrays import Array
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
+
+ANALYTICAL = "analytical, of first order"
 
 
 def corrected(
@@ -42,21 +52,61 @@ def corrected(
     DesignError
         When halves of the clusters do not identify the coefficients.
     """
+    refuse_counts(response)
+    if len(fit.beta) == 0:
+        return fit
+    within = WithinSums(sums_within(data, response, control.threads), conditional=False)
+    if isinstance(how, SplitPanel):
+        beta = _jackknifed(fit, data, response, _order(data, how, table), control)
+        return at_coefficients(fit, within, beta, str(how))
+    return at_coefficients(fit, within, without_bias(within, fit.beta), ANALYTICAL)
+
+
+def corrected_estimates(found: ProfiledEstimates, within: WithinSums) -> ProfiledEstimates:
+    """Estimates from sums over blocks, corrected by formula; see `corrected`."""
+    refuse_counts(within.sums.response)
+    if len(found.beta) == 0:
+        return found
+    beta = without_bias(within, found.beta)
+    covariance, hessian = curvature_at(within, beta)
+    return replace(found, beta=beta, covariance=covariance, hessian=hessian, correction=ANALYTICAL)
+
+
+def refuse_counts(response: Response) -> None:
+    """Refuse to correct what has no bias.
+
+    Raises
+    ------
+    OptionError
+        For Poisson responses.
+    """
     if response.family != "binomial":
         raise OptionError(
             f"bias_correction= with family {response.family!r}",
             "a binomial model: estimating intercepts does not bias Poisson coefficients",
             "bias_correction=None",
         )
-    if len(fit.beta) == 0:
-        return fit
-    if isinstance(how, SplitPanel):
-        beta = _jackknifed(fit, data, response, _order(data, how, table), control)
-        return at_coefficients(fit, data, response, beta, str(how))
-    known = only_clusters(data, fit.informative)
-    eta = linear_predictor(known, fit.beta, fit.intercepts[fit.informative])
-    bias = analytical_bias(known.X, known.starts, known.cluster_weights, eta, known.a + known.b, response)
-    return at_coefficients(fit, data, response, fit.beta - bias.beta, "analytical, of first order")
+
+
+def without_bias(within: WithinSums, beta: Array) -> Array:
+    """Coefficients less their bias of first order, a quotient of sums over blocks."""
+    standard = within.sums.standard
+    parts = within.sums.blocks.each(_bias, standard.inside(beta))
+    score, information = (sum(terms[1:], start=terms[0]) for terms in zip(*parts, strict=True))
+    return np.asarray(beta - standard.L @ solve_bias(information, score))
+
+
+def _bias(block: Block, gamma: Array) -> tuple[Array, Array]:
+    known = np.flatnonzero(informative_clusters(block.data, block.response))
+    if len(known) == 0:
+        p = len(gamma)
+        return np.zeros(p), np.zeros((p, p))
+    intercepts = profile_of(block).intercepts(gamma)[known]
+    X, data = block.X, block.data
+    if len(known) < block.n_clusters:
+        X, data = chosen_clusters(X, data, known)
+    eta = X @ gamma + data.offset + np.repeat(intercepts, np.diff(data.starts))
+    return bias_sums(X, data.starts, data.cluster_weights, eta, data.a + data.b, block.response)[:2]
 
 
 def only_rows(data: ModelData, rows: NDArray[np.int64]) -> ModelData:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
+from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.event_counts import Discrepancy, EventCounts, discrepancy, event_counts
 from clusterglm.inference.replicates import Progress, run_replicates
@@ -15,7 +15,6 @@ from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.mixture import MixtureLikelihood, gradient_values
 from clusterglm.model.arrays import Array
-from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
 
@@ -163,10 +162,7 @@ def simulated_fit(
     y = response.simulate(rng, response.mean(known + np.repeat(intercepts, np.diff(data.starts))), trials)
     b = data.b if trials is None else data.weights * (trials - y)
     new = replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan)
-    held = fit.sigma if fit.sigma_fixed else None
-    requested, scale = fit.integration.requested, fit.integration.scale
-    again = fit_random_effects(new, response, fit.family, requested, scale, None, held, fit.sigma_fixed, Control())
-    return new, converged(again)
+    return new, converged(fit_again(fit, new))
 
 
 def marginal_values(data: ModelData, fit: RandomEffectsFit) -> Array:

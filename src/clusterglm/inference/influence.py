@@ -17,7 +17,7 @@ from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_c
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
+from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.inference.correction import only_clusters
 from clusterglm.inference.covariance import marginal_scores, pooled_scores
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
@@ -415,20 +415,9 @@ def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
 
 def _refit_random_effects(fit: RandomEffectsFit, new: ModelData, *, with_sigma: bool) -> tuple[Array, Optimization]:
-    """The same model of other data, from the estimates of all; at the boundary from the pooled fit."""
-    integration = fit.integration
+    """The same model and shape of other data, from the estimates of all; at the boundary from the pooled fit."""
     known = fit.sigma_fixed or fit.sigma > 0.0
-    again = fit_random_effects(
-        new,
-        fit.response,
-        fit.distribution,
-        integration.requested,
-        integration.scale,
-        fit.beta if known else None,
-        fit.sigma if known else None,
-        fit.sigma_fixed,
-        _CONTROL,
-    )
+    again = fit_again(replace(fit, shape=None), new, fit.theta if known else None, _CONTROL)
     return again.theta if with_sigma else again.beta, again.optimization
 
 

@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.integration import choose_plan
+from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.standardise import standardise
 from clusterglm.inference.profiling import Peak
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import Evaluation, core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.profile import ProfileLikelihood
 from clusterglm.likelihood.rules import Plan, single_rule
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
 
@@ -45,11 +44,8 @@ def _summit(evaluate: Callable[[Array], Evaluation], theta: Array, to_user: Arra
 
 def pooled_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
     """Of a model without cluster effects."""
-    standard = standardise(data.X, data.intercept)
-    problem = core_problem(standard.X, data, response)
-    return _summit(
-        lambda gamma: evaluate_pooled(problem, gamma, 2, threads), standard.inside(beta), standard.L, data.constant
-    )
+    sums = sums_of(data, response, Control(n_threads=threads))
+    return _summit(sums.pooled, sums.standard.inside(beta), sums.standard.L, data.constant)
 
 
 def within_summit(
@@ -76,31 +72,27 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
         return (
             summit if fit.sigma_fixed else replace(summit, peaks=(*summit.peaks, _sigma_from_zero(data, fit, threads)))
         )
-    standard = standardise(data.X, data.intercept)
-    likelihood = _marginal(data, fit, standard.X, threads)
-    inside = np.append(standard.inside(fit.beta), fit.sigma)
+    sums = sums_of(data, fit.response, Control(n_threads=threads))
+    likelihood, plan = sums.marginal(fit.distribution, fit.integration.scale), sums.by_block(fit.plan)
+    inside = np.append(sums.standard.inside(fit.beta), fit.sigma)
     if fit.sigma_fixed:
 
         def held(gamma: Array) -> Evaluation:
-            full = likelihood.evaluate(np.append(gamma, fit.sigma), fit.plan)
+            full = likelihood.evaluate(np.append(gamma, fit.sigma), plan)
             return Evaluation(full.value, full.score[:p], full.hessian[:p, :p])
 
-        return _summit(held, inside[:p], standard.L, data.constant)
-    summit = _summit(lambda theta: likelihood.evaluate(theta, fit.plan), inside, standard.with_sigma(), data.constant)
+        return _summit(held, inside[:p], sums.standard.L, data.constant)
+    to_user = sums.standard.with_sigma()
+    summit = _summit(lambda theta: likelihood.evaluate(theta, plan), inside, to_user, data.constant)
     sigma = replace(summit.peaks[-1], least=0.0, value_at_least=fit.pooled.loglik - data.constant)
     return replace(summit, peaks=(*summit.peaks[:-1], sigma))
 
 
-def _marginal(data: ModelData, fit: RandomEffectsFit, X: Array, threads: int) -> MarginalLikelihood:
-    problem = core_problem(X, data, fit.response)
-    return MarginalLikelihood(problem, data.n_clusters, X.shape[1], fit.distribution, fit.integration.scale, threads)
-
-
 def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Peak:
     """Sigma's profile where its maximum is 0."""
-    standard = standardise(data.X, data.intercept)
-    likelihood = _marginal(data, fit, standard.X, threads)
-    theta = np.append(standard.inside(fit.pooled.beta), 0.0)
+    sums = sums_of(data, fit.response, Control(n_threads=threads))
+    likelihood = sums.marginal(fit.distribution, fit.integration.scale)
+    theta = np.append(sums.standard.inside(fit.pooled.beta), 0.0)
     plan: Plan = single_rule(8)
     requested = fit.integration.requested
     if requested.kind != "auto":
@@ -110,7 +102,7 @@ def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Pe
         curvature = max(-here.hessian[-1, -1], 1e-6 * data.n_clusters)
         guess = theta.copy()
         guess[-1] = min(np.sqrt(4.0 / curvature), 3.0)
-        plan = choose_plan(likelihood, guess, requested.tolerance, fit.distribution.unimodal).plan
+        plan = likelihood.choose(guess, requested.tolerance, fit.distribution.unimodal).plan
         here = likelihood.evaluate(theta, plan)
     direction = np.append(np.zeros(len(theta) - 1), 1.0)
     return Peak(lambda t: likelihood.evaluate(t, plan), theta, here, direction, 0.0, here.value)

@@ -24,14 +24,24 @@ class ConditionalLikelihood:
         m and p.
     threads : int
         Threads of the core; results are the same bits for any number.
+    tilts : ndarray, shape (m,), optional
+        What the core remembers of each cluster, where it outlives the instance; nan for clusters without any.
     """
 
-    def __init__(self, problem: _core.Problem, n_clusters: int, n_coefficients: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        problem: _core.Problem,
+        n_clusters: int,
+        n_coefficients: int,
+        threads: int = 1,
+        tilts: Array | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.n_parameters = n_coefficients
         self.threads = threads
         self._problem = problem
-        self._tilts = np.full(n_clusters, np.nan)  # the core's intercepts; only the speed depends on them
+        # the core's intercepts; only the speed depends on them
+        self._tilts = np.full(n_clusters, np.nan) if tilts is None else tilts
 
     def evaluate(self, beta: Array, order: int = 2) -> Evaluation:
         """Log-likelihood (without binomial coefficients) at `beta`, shape (p,)."""

@@ -51,14 +51,23 @@ class ProfileLikelihood:
         m and p.
     threads : int
         Threads of the core; results are the same bits for any number.
+    intercepts : ndarray, shape (m,), optional
+        The memory, where it outlives the instance; nan for clusters without any.
     """
 
-    def __init__(self, problem: _core.Problem, n_clusters: int, n_coefficients: int, threads: int = 1) -> None:
+    def __init__(
+        self,
+        problem: _core.Problem,
+        n_clusters: int,
+        n_coefficients: int,
+        threads: int = 1,
+        intercepts: Array | None = None,
+    ) -> None:
         self.n_clusters = n_clusters
         self.n_parameters = n_coefficients
         self.threads = threads
         self._problem = problem
-        self._intercepts = np.full(n_clusters, np.nan)
+        self._intercepts = np.full(n_clusters, np.nan) if intercepts is None else intercepts
         self._at = np.full(n_coefficients, np.nan)  # the beta that they belong to
 
     def evaluate(self, beta: Array, order: int = 2) -> Evaluation:

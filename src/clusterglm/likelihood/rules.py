@@ -148,3 +148,13 @@ Plan = tuple[Part, ...]
 def single_rule(nodes: int) -> Plan:
     """The same adaptive Gauss-Hermite rule for every cluster."""
     return (Part(Rule(nodes)),)
+
+
+def spread(plan: Plan, among: NDArray[np.int64]) -> Plan:
+    """The plan of clusters of which the k-th has the rule of cluster `among[k]` in `plan`."""
+    if plan[0].clusters is None:
+        return plan
+    owner = np.empty(sum(len(part.clusters) for part in plan if part.clusters is not None), dtype=np.int64)
+    for k, part in enumerate(plan):
+        owner[part.clusters] = k
+    return tuple(Part(part.rule, np.flatnonzero(owner[among] == k)) for k, part in enumerate(plan))

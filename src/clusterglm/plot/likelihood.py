@@ -85,14 +85,14 @@ def profile(
 
 
 def _between(value: Array, height: Array, at: Array) -> Array:
-    """A monotone curve through the points; where it begins at sigma = 0, it begins level, being even in sigma."""
-    from scipy.interpolate import PchipInterpolator
+    """A smooth curve through the points; where it begins at sigma = 0, it begins level, being even in sigma."""
+    from scipy.interpolate import CubicSpline
 
     if value[0] == 0.0:
         value, height = np.append(-value[:0:-1], value), np.append(height[:0:-1], height)
     if len(value) < 2:
         return np.interp(at, value, height)
-    return np.asarray(PchipInterpolator(value, height)(at))
+    return np.asarray(CubicSpline(value, height)(at))
 
 
 def integration(fit: Result, ax: Axes | None = None, *, nodes: Sequence[int] = NODES, theme: str | None = None) -> Plot:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from clusterglm.errors import ClusterGLMError
-from clusterglm.fit.random_effects import fit_random_effects
+from clusterglm.api.selection import select_prepared
 from clusterglm.inference.adequacy import Diagnosis
 from clusterglm.inference.bootstrap import SimulatedTest
-from clusterglm.inference.goodness import goodness_of_fit
 from clusterglm.inference.influence import Influence
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution, distribution
@@ -187,7 +185,9 @@ def _distribution(fit: RandomEffectsResult, options: Options) -> list[Part]:
     made: list[DistributionSelection] = []
 
     def choose() -> Iterable[Block]:
-        made.append(alternatives(fit, options.distributions))
+        candidates = [distribution(given) for given in options.distributions]
+        rule, scale = fit.quadrature.requested, fit.quadrature.scale
+        made.append(select_prepared(fit.data, fit.response, candidates, rule, scale, Control(), known=fit))
         yield from _chosen(made[0])
 
     def shape() -> Iterable[Block]:
@@ -201,36 +201,6 @@ def _distribution(fit: RandomEffectsResult, options: Options) -> list[Part]:
 
     parts = [Part("Choice of the distribution", choose), Part("Events per cluster", events)]
     return [*parts, Part("Gradient function", shape)] if fit.sigma > 0.0 else parts
-
-
-def alternatives(
-    fit: RandomEffectsResult, distributions: Sequence[str | Distribution], least: float = 1.0
-) -> DistributionSelection:
-    """The same model with other distributions of the intercept, from the arrays that were fitted.
-
-    Parameters
-    ----------
-    fit : RandomEffectsResult
-    distributions : sequence of str or Distribution
-        Beside that of the fit.
-    least : float
-        Expected clusters in each cell of the chi-squared criterion.
-    """
-    fits, goodness, failures = {fit.distribution.name: fit}, {}, {}
-    rule, scale = fit.quadrature.requested, fit.quadrature.scale
-    for given in distributions:
-        candidate = distribution(given)
-        if candidate.name in fits:
-            continue
-        try:
-            other = fit_random_effects(fit.data, fit.response, candidate, rule, scale, None, None, False, Control())
-        except ClusterGLMError as error:
-            failures[candidate.name] = error.got
-        else:
-            fits[candidate.name] = RandomEffectsResult(other, fit.data)
-    for name, each in fits.items():
-        goodness[name] = goodness_of_fit(fit.data, each.fit, least, 0, None, 1, None)
-    return DistributionSelection(fits, goodness, failures)
 
 
 def _chosen(found: DistributionSelection) -> Iterable[Block]:

@@ -14,14 +14,14 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import StorageError, check_option
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.covariance import KINDS as COVARIANCES
-from clusterglm.inference.intervals import wald_interval, wald_p_values
-from clusterglm.inference.residuals import observed
+from clusterglm.inference.intervals import wald_p_values
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.above import above
 from clusterglm.results.intervals import Intervals
 from clusterglm.results.newdata import one_per_row
 from clusterglm.results.table import Coefficients, Summary, counted
+from clusterglm.results.tidy import Frames
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def _unpickled(version: str, kind: type[Result]) -> Result:
     return kind.__new__(kind)
 
 
-class Result(Intervals, ABC):
+class Result(Intervals, Frames, ABC):
     """An immutable result: the regression coefficients and all that follows from them.
 
     Attributes
@@ -275,36 +275,6 @@ class Result(Intervals, ABC):
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
-    def tidy(self, level: float = 0.95) -> pd.DataFrame:
-        """One row per coefficient: term, estimate, std_error, z, pvalue, conf_low, conf_high.
-
-        Parameters
-        ----------
-        level : float
-            Coverage of the intervals.
-        """
-        import pandas as pd
-
-        low, high = wald_interval(self._beta, self._se, level)
-        z = self._beta / self._se
-        return pd.DataFrame(
-            {
-                "term": list(self.data.names),
-                "estimate": self._beta,
-                "std_error": self._se,
-                "z": z,
-                "pvalue": wald_p_values(z),
-                "conf_low": low,
-                "conf_high": high,
-            }
-        )
-
-    def glance(self) -> pd.DataFrame:
-        """The fit as a whole, in one row."""
-        import pandas as pd
-
-        return pd.DataFrame([self._glance()])
-
     def _glance(self) -> dict[str, Any]:
         return {
             "family": self.family,
@@ -321,32 +291,6 @@ class Result(Intervals, ABC):
             "iterations": self.optimization.iterations,
             "gradient_norm": self.optimization.gradient_norm,
         }
-
-    def augment(self) -> pd.DataFrame:
-        """The rows that were used, in the order of the user's table, with what the model says of each.
-
-        Returns
-        -------
-        DataFrame
-            Index `row`, the position in the user's table; columns `cluster` (label), `observed` (share of successes, or
-            count), `linear_predictor`, `mean` and `residual` (observed - mean). Random intercepts are at their
-            posterior modes.
-        """
-        import pandas as pd
-
-        eta = self._fitted_eta()
-        y, mean = observed(self.response, self.data.a, self.data.b), self.response.mean(eta)
-        order = np.argsort(self.data.row_index, kind="stable")
-        return pd.DataFrame(
-            {
-                "cluster": self._per_row(self.data.labels)[order],
-                "observed": y[order],
-                "linear_predictor": eta[order],
-                "mean": mean[order],
-                "residual": (y - mean)[order],
-            },
-            index=pd.Index(self.data.row_index[order], name="row"),
-        )
 
     # Pictures --------------------------------------------------------------------------------------------------------
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
 from clusterglm.data.streamed import StreamedData
 from clusterglm.errors import OptionError, StorageError
+from clusterglm.fit.conditional import ConditionalEstimates
+from clusterglm.fit.fixed_effects import ProfiledEstimates
+from clusterglm.fit.within import Informative
 from clusterglm.inference.covariance import sandwich_of_products
 from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result
+from clusterglm.results.conditional import ConditionalResult
+from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.table import counted
@@ -34,7 +39,7 @@ def sizes_in_words(sizes: dict[int, int]) -> str:
 
 
 class OverBlocks(Result):
-    """What both results here have in common: refusals before work begins that single rows would end, one by one."""
+    """What all results here have in common: refusals before work begins that single rows would end, one by one."""
 
     @property
     def _streamed(self) -> StreamedData:
@@ -117,3 +122,55 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
     def pooled(self) -> PooledResultOverBlocks:
         """The same model without random intercepts."""
         return PooledResultOverBlocks(self.fit.pooled, self.data, self.response, None)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult):
+    """A model with fixed intercepts of rows that are not in memory.
+
+    What belongs to single rows or clusters, intercepts too, raises `OptionError`.
+
+    Parameters
+    ----------
+    products : ndarray, shape (p, p)
+        Sum of the outer products of the informative clusters' scores.
+    """
+
+    products: Array
+
+    def _covariance(self, kind: str) -> Array:
+        if kind == "observed":
+            return self.fit.covariance
+        return sandwich_of_products(self.fit.covariance, self.products, self.n_informative)
+
+    @property
+    def _informative(self) -> Informative:
+        return cast(ProfiledEstimates, self.fit).clusters
+
+    def _null(self) -> NoReturn:
+        self._streamed.refuse("a test of no clustering, for which the pooled model is fitted to the same rows")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ConditionalResultOverBlocks(OverBlocks, ConditionalResult):
+    """A conditional fit of rows that are not in memory.
+
+    What belongs to single rows or clusters raises `OptionError`.
+
+    Parameters
+    ----------
+    products : ndarray, shape (p, p)
+        Sum of the outer products of the scores of the clusters that contribute.
+    """
+
+    products: Array
+
+    def _covariance(self, kind: str) -> Array:
+        if kind == "observed":
+            return self.fit.covariance
+        return sandwich_of_products(self.fit.covariance, self.products, self.n_informative)
+
+    @property
+    def n_informative(self) -> int:
+        """Clusters that contribute: given its total, the others' responses are certain."""
+        return cast(ConditionalEstimates, self.fit).clusters.clusters

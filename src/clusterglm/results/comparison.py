@@ -263,7 +263,7 @@ def _candidate(name: str, fit: Result) -> Candidate:
         fit.data,
         fit.response,
         fit.loglik,
-        fit.fit.family,
+        fit.fit.free_distribution,
         fit.sigma,
         not fit.fit.sigma_fixed,
         fit.quadrature.error,

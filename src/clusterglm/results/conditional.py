@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
@@ -24,9 +25,6 @@ from clusterglm.results.effects import Ratios
 from clusterglm.results.prediction import RatioPredictions
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -118,16 +116,9 @@ class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
     def _glance(self) -> dict[str, Any]:
         return {**super()._glance(), "n_informative": self.n_informative}
 
-    def augment(self) -> pd.DataFrame:
-        """The rows that were used, in the order of the user's table.
-
-        Returns
-        -------
-        DataFrame
-            Index `row`; columns `cluster` (label), `observed` (share of successes, or count) and `linear_predictor`
-            (without an intercept).
-        """
-        return super().augment()[["cluster", "observed", "linear_predictor"]].assign(linear_predictor=self.predict())
+    def _augmented(self) -> dict[str, NDArray[Any]]:
+        known = super()._augmented()
+        return {name: known[name] for name in ("cluster", "observed")} | {"linear_predictor": self._eta(0.0)}
 
     def summary(self) -> Summary:
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"

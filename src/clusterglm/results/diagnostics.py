@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import AccuracyWarning, ClusterError, OptionError, check_option
-from clusterglm.fit.fixed_effects import FixedEffectsFit
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.errors import ClusterError, OptionError, check_option
 from clusterglm.inference.adequacy import (
     Diagnosis,
     Finding,
@@ -27,8 +23,6 @@ from clusterglm.inference.calibration import Calibration, calibrate
 from clusterglm.inference.dispersion import (
     SimulationTest,
     against_simulations,
-    at_best_intercepts,
-    at_modes,
     is_binary,
     pearson_sum,
     refuse_binary,
@@ -39,14 +33,13 @@ from clusterglm.inference.influence import KINDS as DELETIONS
 from clusterglm.inference.influence import AnyFit, Influence, delete_clusters, deletion, positions
 from clusterglm.inference.quantile_residuals import (
     conditional_ends,
-    marginal_ends,
     randomised,
     simulated,
     uniformity,
 )
 from clusterglm.inference.replicates import Progress
 from clusterglm.inference.residuals import KINDS as OF_MEANS
-from clusterglm.inference.residuals import MarginalMoments, marginal_moments, marginal_residuals, residuals
+from clusterglm.inference.residuals import residuals
 from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result, Seed
 
@@ -55,7 +48,6 @@ if TYPE_CHECKING:
 
 RESIDUALS = (*OF_MEANS, "quantile", "simulated")
 
-_ALL = slice(None)
 _SHORT = 20  # rows an intercept below which residuals of fixed effects are too small by what it took up
 
 
@@ -161,36 +153,39 @@ class Diagnostics(ClusterInfluence):
         """
         check_option("kind", kind, RESIDUALS)
         if intercepts is None:
-            intercepts = self._own if kind != "simulated" or not self._random else "marginal"
-        marginal = isinstance(intercepts, str) and self._at(intercepts) == "marginal"
-        if kind == "quantile":
-            values = self._quantile(None if marginal else self._eta_at(intercepts), np.random.default_rng(seed))
-        elif kind == "simulated":
-            values = self._ranks(None if marginal else self._eta_at(intercepts), n_sim, np.random.default_rng(seed))
-        elif not marginal:
-            values = residuals(kind, self.response, self._eta_at(intercepts), self.data.a, self.data.b)
-        elif kind == "deviance":
-            raise OptionError(
-                "deviance residuals over all clusters",
-                "a linear predictor for each row",
-                'kind="quantile" or "pearson"; or intercepts="conditional"',
-            )
-        else:
-            values = marginal_residuals(kind, self.response, self._moments, self.data.a, self.data.b)
+            intercepts = self._drawn if kind == "simulated" else self._own
+        if isinstance(intercepts, str):
+            self._check_intercepts(intercepts, "intercepts")
+        values = self._residuals(kind, intercepts, n_sim, np.random.default_rng(seed))
         return self._in_user_order(values, "residual")
 
-    @property
-    def _random(self) -> bool:
-        return isinstance(self.fit, RandomEffectsFit)
+    def _residuals(self, kind: str, intercepts: str | ArrayLike, n_sim: int, rng: np.random.Generator) -> Array:
+        """In cluster order."""
+        eta = self._eta_at(intercepts)
+        if kind == "quantile":
+            return randomised(conditional_ends(self.response, self._y, eta, self.data.trials), rng)
+        if kind == "simulated":
+            ranks = self._ranks(lambda g: self._draw(eta, g), n_sim, rng)
+            return np.where(np.isinf(eta), np.nan, ranks)
+        return residuals(kind, self.response, eta, self.data.a, self.data.b)
 
     @property
     def _own(self) -> str:
         """The intercepts that belong to the rows."""
         return "conditional" if "conditional" in self._named_intercepts() else "typical"
 
-    def _at(self, intercepts: str, argument: str = "intercepts") -> str:
-        named = list(self._named_intercepts())
-        return check_option(argument, intercepts, [*named, "marginal"] if self._random else named)
+    @property
+    def _drawn(self) -> str:
+        """The intercepts with which responses are simulated."""
+        return self._own
+
+    @property
+    def _known_intercepts(self) -> list[str]:
+        """Intercepts that have a name."""
+        return list(self._named_intercepts())
+
+    def _check_intercepts(self, name: str, argument: str) -> None:
+        check_option(argument, name, self._known_intercepts)
 
     def _eta_at(self, intercepts: str | ArrayLike) -> Array:
         """Linear predictor of the rows in cluster order."""
@@ -203,38 +198,21 @@ class Diagnostics(ClusterInfluence):
         """Successes or counts, in cluster order."""
         return np.asarray(np.rint(self.data.a / self.data.weights))
 
-    def _quantile(self, eta: Array | None, rng: np.random.Generator, rows: NDArray[np.int64] | slice = _ALL) -> Array:
-        """Quantile residuals of `rows`; those over all clusters without `eta`."""
-        y, trials, fit = self._y[rows], self.data.trials[rows], self.fit
-        if eta is not None or not isinstance(fit, RandomEffectsFit):
-            known = self._eta(0.0) if eta is None else eta
-            return randomised(conditional_ends(self.response, y, known[rows], trials), rng)
-        ends = marginal_ends(self.response, y, self._eta(0.0)[rows], trials, fit.distribution, float(fit.sigma))
-        _warn_unresolved(ends.unresolved)
-        return randomised(ends, rng)
-
-    def _ranks(self, eta: Array | None, n_sim: int, rng: np.random.Generator) -> Array:
+    def _ranks(self, draw: Callable[[np.random.Generator], Array], n_sim: int, rng: np.random.Generator) -> Array:
+        """Ranks of the responses among simulated ones."""
         if isinstance(n_sim, bool) or not isinstance(n_sim, int | np.integer) or n_sim < 1:
             raise OptionError(f"n_sim={n_sim!r}", "a whole number, 1 or more", "n_sim=250")
-        u = simulated(self._y, self._draw_new if eta is None else lambda g: self._draw(eta, g), n_sim, rng)
-        return u if eta is None else np.where(np.isinf(eta), np.nan, u)
-
-    @cached_property
-    def _moments(self) -> MarginalMoments:
-        fit = self.fit
-        assert isinstance(fit, RandomEffectsFit)
-        moments = marginal_moments(self.response, self._eta(0.0), fit.distribution, float(fit.sigma))
-        _warn_unresolved(moments.unresolved)
-        return moments
+        return simulated(self._y, draw, n_sim, rng)
 
     def _predictor(self) -> Callable[[ModelData], Array]:
         """The linear predictor of data, the clusters' intercepts found anew from its responses."""
-        fit, eta = self.fit, self._eta(0.0)
-        if isinstance(fit, RandomEffectsFit):
-            return at_modes(fit)
-        if isinstance(fit, FixedEffectsFit):
-            return at_best_intercepts(fit.beta, self.response)
+        eta = self._eta(0.0)
         return lambda data: eta
+
+    @property
+    def _axis(self) -> Array | None:
+        """What residuals are held against; None: the linear predictor that is found anew."""
+        return self._eta(0.0)
 
     def residual_envelope(
         self,
@@ -263,14 +241,13 @@ class Diagnostics(ClusterInfluence):
         -------
         ResidualEnvelope
         """
-        against = None if isinstance(self.fit, FixedEffectsFit) else self._eta(0.0)
         return residual_envelope(
             self.data,
             self.response,
             self._y,
             self._draw_new,
             self._predictor(),
-            against,
+            self._axis,
             groups,
             level,
             n_sim,
@@ -366,9 +343,10 @@ class Diagnostics(ClusterInfluence):
         groups : int
             Groups of ascending predictions with about equal numbers of rows.
         kind : {"conditional", "marginal", "typical"}, optional
-            Predictions at the clusters' own intercepts, which have seen the responses; averages over all clusters
-            (random effects); or those of a typical cluster, an intercept of zero. By default "conditional" where
-            clusters have intercepts, otherwise "typical".
+            Predictions at the clusters' own intercepts; averages over all clusters (random effects); or those of a
+            typical cluster, an intercept of zero. By default "marginal" for random effects where these means exist,
+            since predicted intercepts are shrunken: even if the model holds, what is observed lies further out than
+            "conditional" predictions. Otherwise "conditional" where clusters have intercepts, else "typical".
         level : float
             Coverage of the groups' intervals.
 
@@ -382,9 +360,18 @@ class Diagnostics(ClusterInfluence):
         OptionError
             On another kind, or where marginal means do not exist.
         """
-        own = self._own if kind is None else self._at(kind, "kind")
-        mean = self._moments.mean if own == "marginal" else self.response.mean(self._eta_at(own))
-        return calibrate(self.data, self.response, mean, own, groups, level)
+        kind = self._calibrated if kind is None else kind
+        self._check_intercepts(kind, "kind")
+        return calibrate(self.data, self.response, self._mean_at(kind), kind, groups, level)
+
+    @property
+    def _calibrated(self) -> str:
+        """The intercepts of whose means calibration is worth a look."""
+        return self._own
+
+    def _mean_at(self, intercepts: str) -> Array:
+        """In cluster order."""
+        return np.asarray(self.response.mean(self._eta_at(intercepts)))
 
     # Overview --------------------------------------------------------------------------------------------------------
 
@@ -424,20 +411,8 @@ class Diagnostics(ClusterInfluence):
         return of_dispersion(self.dispersion_test(n_sim, seed))
 
     def _uniformity_finding(self, rng: np.random.Generator) -> Finding:
-        if not self._random and self._own == "conditional" and self.n_obs < _SHORT * self.n_clusters:
+        if self._own == "conditional" and self.n_obs < _SHORT * self.n_clusters:
             words = f"not tested: an intercept for every {self.n_obs / self.n_clusters:.3g} rows takes up their noise"
             return Finding("Residuals", None, words)
-        if not self._random:
-            return of_uniformity("quantile residuals", uniformity(ndtr(self._quantile(self._eta_at(self._own), rng))))
-        rows = self.data.starts[:-1] + rng.integers(0, np.diff(self.data.starts))  # others depend on these
-        z = self._quantile(None, rng, rows)
-        return of_uniformity("marginal quantile residuals, one row of each cluster", uniformity(ndtr(z)))
-
-
-def _warn_unresolved(rows: int) -> None:
-    if rows > 0:
-        warnings.warn(
-            f"averages over the intercept's distribution did not settle to 1e-10 in {rows} rows",
-            AccuracyWarning,
-            stacklevel=4,
-        )
+        z = self._residuals("quantile", self._own, 0, rng)
+        return of_uniformity("quantile residuals", uniformity(ndtr(z)))

@@ -68,8 +68,8 @@ def as_dict(result: Result) -> dict[str, Any]:
             "bias_correction": result.bias_correction or None,
             "cluster_effects": result.cluster_effects.to_dict(orient="records"),
         }
-    plain: dict[str, Any] = _plain(content)
-    return plain
+    values: dict[str, Any] = plain(content)
+    return values
 
 
 def _random_intercept(result: RandomEffectsResult) -> dict[str, Any]:
@@ -101,11 +101,14 @@ def _random_intercept(result: RandomEffectsResult) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dicts, lists and scalars as JSON has them: numbers that are not finite are None, keys are text."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, int | np.integer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,10 +14,12 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
+from clusterglm.fit.within import Informative
 from clusterglm.inference.bootstrap import Refit, fixed_effects_refit
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.correction import corrected
 from clusterglm.inference.covariance import sandwich
+from clusterglm.inference.dispersion import at_best_intercepts
 from clusterglm.inference.peaks import Summit, within_summit
 from clusterglm.likelihood.profile import ClusterProfile
 from clusterglm.model.arrays import Array
@@ -82,12 +85,18 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
     @property
     def n_informative(self) -> int:
         """Clusters with a finite intercept; only they say something of the coefficients."""
-        return int(self.fit.informative.sum())
+        return self._informative.clusters
 
     @property
     def n_obs_informative(self) -> int:
         """Rows in clusters with a finite intercept."""
-        return int(np.diff(self.data.starts)[self.fit.informative].sum())
+        return self._informative.rows
+
+    @cached_property
+    def _informative(self) -> Informative:
+        known, at = self.fit.informative, self.fit.intercepts
+        rows = int(np.diff(self.data.starts)[known].sum())
+        return Informative(int(known.sum()), rows, int(np.isneginf(at).sum()), int(np.isposinf(at).sum()))
 
     @property
     def bias_correction(self) -> str:
@@ -187,6 +196,13 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
     def _named_intercepts(self) -> dict[str, Array | None]:
         return {"conditional": self.fit.intercepts}
 
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        return at_best_intercepts(self.fit.beta, self.response)
+
+    @property
+    def _axis(self) -> Array | None:
+        return None
+
     def _glance(self) -> dict[str, Any]:
         return {
             **super()._glance(),
@@ -217,8 +233,7 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
         )
 
     def _clusters_in_words(self) -> str:
-        low = int(np.isneginf(self.fit.intercepts).sum())
-        high = int(np.isposinf(self.fit.intercepts).sum())
+        low, high = self._informative.low, self._informative.high
         words = f"{counted(self.n_informative, 'finite intercept')} ({counted(self.n_obs_informative, 'row')})"
         if low > 0:
             words += f"; {low} at -inf ({'only failures' if self.family == 'binomial' else 'only zero counts'})"

@@ -12,7 +12,7 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.integration import IntegrationReport
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
+from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.fit.shape import ShapeEstimate, shape_scores
 from clusterglm.inference.bootstrap import Refit, random_effects_refit
 from clusterglm.inference.bootstrap_intervals import converged
@@ -23,16 +23,15 @@ from clusterglm.inference.intervals import wald_interval_of_scale
 from clusterglm.inference.peaks import Summit, marginal_summit
 from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
-from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.effects import RandomEffectsEffects
 from clusterglm.results.goodness import RandomEffectsGoodness
-from clusterglm.results.integrals import RandomEffectsDiagnostics
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.prediction import RandomEffectsPredictions
+from clusterglm.results.random_diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import RandomEffectsHypotheses
 
@@ -164,7 +163,7 @@ class RandomEffectsResult(
         return self.data, self.fit.pooled
 
     def _refit(self, pooled: PooledFit) -> Refit:
-        return random_effects_refit(self.fit, self.response)
+        return random_effects_refit(self.fit)
 
     @property
     def random_effects(self) -> pd.DataFrame:
@@ -237,13 +236,8 @@ class RandomEffectsResult(
         return self._draw(self._eta(self._draws(rng)), rng)
 
     def _reestimate(self, new: ModelData) -> Array:
-        fit = self.fit
-        requested, scale = fit.integration.requested, fit.integration.scale
-        held = fit.sigma if fit.sigma_fixed else None
-        again = fit_random_effects(
-            new, fit.response, fit.family, requested, scale, None, held, fit.sigma_fixed, Control()
-        )
-        return again.beta if fit.sigma_fixed else converged(again).theta
+        again = fit_again(self.fit, new)
+        return again.beta if self.fit.sigma_fixed else converged(again).theta
 
     def _intercepts(self) -> Array:
         return self.fit.modes
@@ -254,30 +248,18 @@ class RandomEffectsResult(
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
-    def tidy(self, level: float = 0.95) -> pd.DataFrame:
-        """One row per parameter: component, term, estimate, std_error, z, pvalue, conf_low, conf_high.
-
-        Parameters
-        ----------
-        level : float
-            Coverage of the intervals; that of sigma is a Wald interval on the log scale.
-
-        Returns
-        -------
-        DataFrame
-            `component` is "coefficient" or, for sigma and estimated shape parameters in the last rows,
-            "random_intercept".
-        """
+    def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
         import pandas as pd
 
-        table = super().tidy(level)
+        table = super()._tidy(level, exponentiate, cov)
         table.insert(0, "component", "coefficient")
-        low, high = wald_interval_of_scale(self.sigma, self.sigma_se, level)
-        row = ["random_intercept", "sigma", self.sigma, self.sigma_se, np.nan, np.nan, low, high]
-        rows = [row]
+        se = self.sigma_se if cov == "observed" else float(np.sqrt(self._covariance(cov)[-1, -1]))
+        low, high = wald_interval_of_scale(self.sigma, se, level)
+        rows: list[list[Any]] = [["random_intercept", "sigma", self.sigma, se, np.nan, np.nan, low, high]]
         if self.shape is not None:
-            for name, estimate, se in zip(self.shape.names, self.shape.estimates, self.shape.std_errors, strict=True):
-                rows.append(["random_intercept", name, estimate, se, np.nan, np.nan, np.nan, np.nan])
+            errors = self.shape.std_errors if cov == "observed" else np.full(len(self.shape.names), np.nan)
+            for name, estimate, error in zip(self.shape.names, self.shape.estimates, errors, strict=True):
+                rows.append(["random_intercept", name, estimate, error, np.nan, np.nan, np.nan, np.nan])
         return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
 
     def _glance(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def bernoulli(rng: np.random.Generator, eta: Array) -> Array:
 
 def mixed_model(data: ModelData, distribution: Distribution, quadrature: Quadrature, scale: str) -> RandomEffectsFit:
     """The random-intercept model by maximum likelihood, converged or an error."""
-    fit = fit_random_effects(data, LOGIT, distribution, quadrature, scale, None, None, False, CONTROL)
+    fit = fit_random_effects(data, LOGIT, distribution, quadrature, scale, control=CONTROL)
     return converged(fit)
 
 

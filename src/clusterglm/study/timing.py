@@ -1,4 +1,4 @@
-"""The example of the seeds' section 3.3.1: an intercept for each of 1000 clusters of five, profiled out or as dummies.
+"""The example of section 3.3.1 of Holmberg's thesis: an intercept for each of 1000 clusters of five, or dummies.
 
     y_ij ~ Bernoulli(1/2),  x_ij ~ N(0, 1)
 
@@ -38,7 +38,7 @@ def profiled_table(x: Array, y: Array, ids: Array) -> tuple[float, float]:
     """A table and a formula."""
     import pandas as pd
 
-    from clusterglm.api.verbs import fixed_effects
+    from clusterglm.api.within import fixed_effects
 
     fit = fixed_effects("y ~ x", pd.DataFrame({"y": y, "x": x, "group": ids}), cluster="group")
     return float(fit.params["x"]), float(fit.bse["x"])

@@ -1,0 +1,84 @@
+"""Arguments and options that several commands share, and what a shell completes for them.
+
+Completion runs at every press of a key, so that what it offers stands here as text; tests hold it to the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+MODELS = ("random_effects", "nonparametric", "fixed_effects", "conditional", "pooled")
+FAMILIES = ("binomial", "poisson")
+LINKS = ("logit", "cloglog", "probit", "log")
+DISTRIBUTIONS = (
+    "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma", "t(4)", "student_t", "gaussian_mixture",
+)  # fmt: skip
+COVARIANCES = ("observed", "robust")
+
+
+def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """Completes to one of some words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def data_sets(incomplete: str) -> list[str]:
+    """Names of the bundled data sets."""
+    from clusterglm.data.datasets import names
+
+    return one_of(names())(incomplete)
+
+
+Data: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        help="A CSV or Parquet file, or the name of a bundled data set (`clusterglm datasets`).",
+        autocompletion=data_sets,
+    ),
+]
+Formula: TypeAlias = Annotated[
+    str, typer.Argument(help='For instance "y ~ x + C(group)" or "cbind(ill, well) ~ period".')
+]
+Fit: TypeAlias = Annotated[Path, typer.Argument(help="A file that `clusterglm fit ... --save FILE` wrote.")]
+Cluster: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster labels.")]
+Family: TypeAlias = Annotated[str, typer.Option(help="binomial or poisson.", autocompletion=one_of(FAMILIES))]
+Link: TypeAlias = Annotated[
+    str | None, typer.Option(help="logit, cloglog, probit; log for poisson.", autocompletion=one_of(LINKS))
+]
+Distribution: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help='Of the random intercept: gaussian, logistic, cauchy, laplace, bridge, log_gamma, "t(4)"; '
+        "student_t or gaussian_mixture to estimate the shape.",
+        show_default="gaussian",
+        autocompletion=one_of(DISTRIBUTIONS),
+    ),
+]
+Quadrature: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, laplace, or a number of nodes.", show_default="auto", autocompletion=one_of(("auto", "laplace"))
+    ),
+]
+Weights: TypeAlias = Annotated[str | None, typer.Option(help="Column of case weights.")]
+ClusterWeights: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster weights.")]
+Offset: TypeAlias = Annotated[str | None, typer.Option(help="Column added to the linear predictor.")]
+Threads: TypeAlias = Annotated[int, typer.Option(help="Threads; 0 for every core.")]
+Seed: TypeAlias = Annotated[
+    int | None, typer.Option(help="Of the random numbers; the same seed gives the same answer.", show_default="fresh")
+]
+Jobs: TypeAlias = Annotated[int, typer.Option(help="Threads for the replicates; -1 for every core.")]
+Json: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Write the answer to this file as JSON; - prints it in place of the text.")
+]
+Table: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Write the table to this file, .csv or .parquet.", show_default="printed, as CSV"),
+]

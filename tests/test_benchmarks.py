@@ -138,12 +138,12 @@ def test_readme_follows_new_figures_and_keeps_those_without(part):
 
 def test_broken_promises_and_what_is_missing_are_on_the_page(part):
     slow = dataclasses.replace(SECONDS, at_most=0.1)
-    page = benchmarks.page({"kernels": {"everything": dataclasses.replace(part, figures=(slow, SECONDS), load=3.0)}})
+    page = benchmarks.page({"kernels": {"everything": dataclasses.replace(part, figures=(slow, SECONDS), others=1.5)}})
     assert "0 of 1 promises are kept" in page
     assert "- logit, 8 nodes: 0.25 s, promised at most 0.1 ([One evaluation" in page
     assert "| logit, 8 nodes | 0.25 s | 0.2 to 0.3, 3 turns |  | at most 0.1: **broken** |" in page
     assert "R's fixest (not installed)" in page
-    assert "3 other processes" in page
+    assert "other processes kept 1.5 cores busy" in page
     assert "`benchmarks/memory.py` has not been run" in page
 
 

@@ -109,7 +109,9 @@ def _section(script: str, name: str, part: Part) -> str:
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     notes = [f"- {figure.words}: {figure.note}" for figure in part.figures if figure.note]
     versions = ", ".join(f"{package} {number}" for package, number in part.versions.items())
-    busy = f"; {part.load:g} other processes were running" if part.load >= 1.0 else ""
+    busy = (
+        f"; other processes kept {part.others:g} cores busy" if part.others is not None and part.others >= 0.3 else ""
+    )
     made = (
         f"`python benchmarks/{script}.py`, {part.date}, commit {part.commit}, {part.seconds:.0f} s; "
         f"{part.machine}{busy}; {versions}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,12 @@ def test_the_page_states_what_was_measured():
 def test_readme_states_what_was_measured():
     text = benchmarks.README.read_text()
     assert benchmarks.readme(text, benchmarks.results()) == text
+
+
+def test_the_scripts_that_readme_names_are_there():
+    named = set(re.findall(r"`(benchmarks/[^`]*)`", benchmarks.README.read_text()))
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_every_row_that_follows_the_results_is_in_readme():

@@ -75,5 +75,5 @@ def test_every_fit_of_the_r_script_has_one_of_ours_beside_it():
 
 def test_without_r_its_packages_are_named_as_missing(data, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    (missing,) = r.figures("random", data, {}, turns=1)
+    (missing,) = r.figures("random", data, 1, dict)
     assert missing == record.Missing("R's lme4, glmmTMB, glmmML, GLMMadaptive, fixest", "R is not installed")

@@ -1,6 +1,6 @@
 """One cell of the study `effects`, everything included, beside R; and what a second worker brings.
 
-    python benchmarks/study.py [--replicates 200] [--r-replicates 20] [--turns 3]
+    python benchmarks/study.py [--replicates 400] [--r-replicates 20] [--turns 3]
 
 200 clusters of 5, sigma 1: the pooled model, fixed effects (and corrected), conditional likelihood, Laplace, 8 and
 automatic nodes, the score test. In R, where it is installed: lme4's glmer by Laplace and 8 nodes, and glm with dummies.
@@ -111,7 +111,7 @@ if __name__ == "__main__":
         "study",
         __doc__,
         {"methods": per_method, "R": in_r, "workers": workers},
-        replicates=200,
+        replicates=400,
         r_replicates=20,
         turns=3,
     )

@@ -18,6 +18,7 @@ import record  # noqa: E402
 import run  # noqa: E402
 
 SECONDS = record.timed("logit, 8 nodes", "logit, 8 nodes", [0.2, 0.25, 0.3])
+SECONDS_OF_OURS = [1.0, 1.0, 1.0]
 
 
 @pytest.fixture
@@ -152,6 +153,16 @@ def test_broken_promises_and_what_is_missing_are_on_the_page(part):
     assert "R's fixest (not installed)" in page
     assert "other processes kept 1.5 cores busy" in page
     assert "`benchmarks/memory.py` has not been run" in page
+
+
+def test_a_peer_has_one_line_with_its_time_and_how_many_times_ours_that_is(part):
+    time = record.timed("time glmm", "glmm", [2.0, 3.0, 4.0], against="glmm 1.0", note="the same estimates")
+    ratio = record.ratio("ratio glmm", "glmm / ours", [2.0, 3.0, 4.0], SECONDS_OF_OURS)
+    page = benchmarks.page({"random_effects": {"few": dataclasses.replace(part, figures=(SECONDS, time, ratio))}})
+    assert "| glmm | 3 s | 2 to 4, 3 turns | 3 (2 to 4) | glmm 1.0 |  |\n" in page
+    assert "| logit, 8 nodes | 0.25 s | 0.2 to 0.3, 3 turns |  |  |  |\n" in page
+    assert "glmm / ours" not in page
+    assert "- glmm: the same estimates" in page
 
 
 def test_every_script_has_its_place_on_the_page_and_in_the_run():

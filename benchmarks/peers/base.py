@@ -42,7 +42,7 @@ class Peer:
     package: str
     prepare: Callable[[pd.DataFrame], Callable[[], Answer]]
     ours: tuple[str, dict[str, Any]]
-    se: str = "as ours"
+    se: str = ""
     most: int = 100_000
 
 
@@ -62,7 +62,8 @@ class Agreement:
         if self.sigma is not None:
             text += f", sigma {self.sigma:+.1%}"
         if self.se is not None:
-            text += f"; standard errors {self.se[0]:.3f} to {self.se[1]:.3f} of ours ({peer.se})"
+            text += f"; standard errors {self.se[0]:.3f} to {self.se[1]:.3f} of ours"
+            text += f" ({peer.se})" if peer.se else ""
         return text
 
 

@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("fits.R")
 LAPLACE, EIGHT = ("random_effects", {"quadrature": "laplace"}), ("random_effects", {"quadrature": 8})
 
 
-def _peer(name: str, ours: tuple[str, dict[str, object]], se: str = "as ours") -> Peer:
+def _peer(name: str, ours: tuple[str, dict[str, object]], se: str = "") -> Peer:
     def unused(_: pd.DataFrame) -> object:
         raise NotImplementedError
 

@@ -8,6 +8,7 @@ Figures without results stay as they are in README, and the page says what was n
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import sys
 from collections.abc import Callable
@@ -74,7 +75,8 @@ def page(found: Results) -> str:
     text = INTRODUCTION + "\n" + _promises(found)
     for name, title in TITLES.items():
         if found.get(name):
-            text += f"\n## {title}\n\n" + "\n".join(_section(name, part, at) for part, at in found[name].items())
+            sections = (_section(name, part, measured) for part, measured in found[name].items())
+            text += f"\n## {title}\n\n{_about(name)}\n\n" + "\n".join(sections)
     return text + "\n" + _absent(found)
 
 
@@ -98,15 +100,40 @@ def _promises(found: Results) -> str:
     return f"{len(promised) - len(broken)} of {len(promised)} promises are kept. Broken:\n\n" + "\n".join(lines) + "\n"
 
 
+def _about(script: str) -> str:
+    """What the script says of itself, without its command."""
+    words = ast.get_docstring(ast.parse((RESULTS.parent / f"{script}.py").read_text())) or ""
+    return "\n\n".join(piece for piece in words.split("\n\n") if not piece.lstrip().startswith("python benchmarks/"))
+
+
+def _table(part: Part) -> list[str]:
+    """A line for each figure; a peer's time and how many times ours that is share one."""
+    ratios = {one.claim.removeprefix("ratio "): one for one in part.figures if one.claim.startswith("ratio ")}
+    peers = {name for name in ratios if any(one.claim == f"time {name}" for one in part.figures)}
+    header = ["", "figure", "least to largest", *(["times ours"] if peers else []), "beside", "promised"]
+    rows = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    for figure in part.figures:
+        name = figure.claim.partition(" ")[2]
+        if figure.claim.startswith("ratio ") and name in peers:
+            continue
+        beside = [""] if peers else []
+        if figure.claim.startswith("time ") and name in peers:
+            beside = [" ".join(filter(None, (_number(ratios[name].value), _spread(ratios[name], "({} to {})"))))]
+        kept = {None: "", True: ": kept", False: ": **broken**"}[figure.kept]
+        spread = _spread(figure, f"{{}} to {{}}, {figure.turns} turns")
+        cells = (figure.words, amount(figure), spread, *beside, figure.against, promise(figure) + kept)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return rows
+
+
+def _spread(figure: Figure, form: str) -> str:
+    return "" if figure.low is None or figure.high is None else form.format(_number(figure.low), _number(figure.high))
+
+
 def _section(script: str, name: str, part: Part) -> str:
     """A part's table, what there is to say of its figures, and its circumstances."""
     heading = ABOUT.get(name, name[0].upper() + name[1:])
-    rows = ["| | figure | least to largest | beside | promised |", "|---|---|---|---|---|"]
-    for figure in part.figures:
-        spread = "" if figure.low is None else f"{_number(figure.low)} to {_number(figure.high)}, {figure.turns} turns"
-        kept = {None: "", True: ": kept", False: ": **broken**"}[figure.kept]
-        cells = (figure.words, amount(figure), spread, figure.against, promise(figure) + kept)
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    rows = _table(part)
     notes = [f"- {figure.words}: {figure.note}" for figure in part.figures if figure.note]
     versions = ", ".join(f"{package} {number}" for package, number in part.versions.items())
     busy = (

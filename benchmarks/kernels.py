@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
@@ -32,15 +33,28 @@ SIGMA = {"binomial": 1.0, "poisson": 0.5}
 SLOPES = {"binomial": 1.0, "poisson": 0.25}
 
 
-def floor(data: ModelData) -> Callable[[], object]:
+def floor(data: ModelData, rows: slice = slice(None)) -> Callable[[], object]:
     """X'WX by BLAS and one exp per row."""
-    X, eta = data.X, data.X @ np.full(data.X.shape[1], 0.1)
+    X = data.X[rows]
+    eta = X @ np.full(X.shape[1], 0.1)
     weighted, scale = np.empty_like(X), np.empty_like(eta)
 
     def run() -> object:
         np.exp(eta, out=scale)
         np.multiply(X, scale[:, None], out=weighted)
         return X.T @ weighted
+
+    return run
+
+
+def halves(data: ModelData) -> Callable[[], object]:
+    """The same in two threads, which shows what a second thread is worth on this machine."""
+    middle, pool = data.n_obs // 2, ThreadPoolExecutor(1)
+    first, second = floor(data, slice(middle)), floor(data, slice(middle, None))
+
+    def run() -> object:
+        other = pool.submit(second)
+        return first(), other.result()
 
     return run
 
@@ -72,6 +86,7 @@ def main() -> None:
     counts = prepare(simulate.FORMULA, poisson, cluster="id", family_response=response("poisson", "log"))
     runs = {
         "floor": floor(binary),
+        "floor, 2 threads": halves(binary),
         "logit, pooled": pooled(binary, "binomial", "logit"),
         "Poisson, pooled": pooled(counts, "poisson", "log"),
         "logit, 8 nodes": marginal(binary, "binomial", "logit", 8),
@@ -95,7 +110,7 @@ def main() -> None:
         print(f"  {name:32s}{1e3 * float(np.median(values)):8.1f} ms   (min {1e3 * min(values):.1f})")
     ratios = [(name, "floor") for name in runs if name != "floor" and "threads" not in name]
     ratios += [(f"{family}, 24 nodes", f"{family}, 8 nodes") for family in ("logit", "Poisson")]
-    ratios += [(f"{family}, 8 nodes", f"{family}, 8 nodes, 2 threads") for family in ("logit", "Poisson")]
+    ratios += [(name, f"{name}, 2 threads") for name in ("floor", "logit, 8 nodes", "Poisson, 8 nodes")]
     for above, below in ratios:
         low, middle, high = np.quantile(np.divide(seconds[above], seconds[below]), (0.25, 0.5, 0.75))
         print(f"  {above + ' / ' + below:52s}{middle:7.2f}   ({low:.2f} to {high:.2f})")

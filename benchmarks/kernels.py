@@ -15,6 +15,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -42,15 +43,28 @@ SMALL = 10_000
 FEW = 60
 
 
-def floor(data: ModelData) -> Callable[[], object]:
+def floor(data: ModelData, rows: slice = slice(None)) -> Callable[[], object]:
     """X'WX by BLAS and one exp per row."""
-    X, eta = data.X, data.X @ np.full(data.X.shape[1], 0.1)
+    X = data.X[rows]
+    eta = X @ np.full(X.shape[1], 0.1)
     weighted, scale = np.empty_like(X), np.empty_like(eta)
 
     def run() -> object:
         np.exp(eta, out=scale)
         np.multiply(X, scale[:, None], out=weighted)
         return X.T @ weighted
+
+    return run
+
+
+def halves(data: ModelData) -> Callable[[], object]:
+    """The same in two threads, which shows what a second thread is worth on this machine."""
+    middle, pool = data.n_obs // 2, ThreadPoolExecutor(1)
+    first, second = floor(data, slice(middle)), floor(data, slice(middle, None))
+
+    def run() -> object:
+        other = pool.submit(second)
+        return first(), other.result()
 
     return run
 
@@ -101,7 +115,7 @@ def words(link: str, nodes: int | None, threads: int = 1) -> str:
 def everything(options: argparse.Namespace) -> Iterable[record.Figure]:
     """What users wait for: 100,000 clusters of 5."""
     data = samples(options.clusters)
-    runs = {"floor": floor(data["logit"])}
+    runs = {"floor": floor(data["logit"]), "floor, 2 threads": halves(data["logit"])}
     runs |= {words(link, None): pooled(data[link], link) for link in ("logit", "log")}
     for link, nodes, threads in (
         *((link, 8, 1) for link in LINKS),
@@ -123,6 +137,8 @@ def everything(options: argparse.Namespace) -> Iterable[record.Figure]:
                     against="X'WX and one exp per row, NumPy",
                     at_most=PROMISED.get((link, nodes)),
                 )
+    words_of_two = "what a second thread is worth here: the floor, one thread / two threads"
+    yield record.ratio("threads floor", words_of_two, seconds["floor"], seconds["floor, 2 threads"])
     for link in ("logit", "log"):
         eight, name = seconds[words(link, 8)], NAMES.get(link, link)
         more, two = seconds[words(link, 24)], seconds[words(link, 8, 2)]

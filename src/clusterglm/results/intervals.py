@@ -177,6 +177,14 @@ class Intervals:
         -----
         IntervalWarning
             When ends could not be found (they are nan), or replicates failed.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.conf_int(method="profile").loc["sigma"].round(2).to_list()
+        [0.45, 2.14]
         """
         import pandas as pd
 

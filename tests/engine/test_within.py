@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 import clusterglm as cg
@@ -162,3 +164,50 @@ def test_what_takes_rows_is_refused(fitted, data, name) -> None:
 def test_conditional_predictions_need_no_intercepts(data, files) -> None:
     whole, blocks = (cg.conditional("y ~ x", rows, cluster="id") for rows in (data, files))
     pd.testing.assert_series_equal(blocks.predict(data.head(9)), whole.predict(data.head(9)))
+
+
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [
+        ("y ~ x + big", {"bias_correction": "analytical", "link": "probit"}),
+        ("y ~ 1", {}),
+        ("count ~ x + offset(t)", {"family": "poisson", "weights": "w"}),
+    ],
+)
+def test_cluster_effects_in_a_file(data, files, engine, tmp_path, formula, options) -> None:
+    path = tmp_path / "effects.parquet"
+    path.write_text("old")
+    told = cg.engine.Stream(memory=2**20, folder=engine.folder, cluster_effects=path)
+    blocks = cg.fixed_effects(formula, files, cluster="id", engine=told, **options)
+    whole = cg.fixed_effects(formula, data, cluster="id", **options).cluster_effects
+    found = pd.read_parquet(path).sort_values("label", ignore_index=True)
+    pd.testing.assert_frame_equal(found, whole, check_dtype=False, rtol=1e-7, atol=1e-9)
+    assert {each.name for each in tmp_path.iterdir()} == {"effects.parquet", "scratch"}
+    with pytest.raises(OptionError, match="which writes a file of them"):
+        _ = blocks.cluster_effects
+
+
+def test_a_file_of_cluster_effects_that_cannot_be_written(files, engine, tmp_path, monkeypatch) -> None:
+    told = cg.engine.Stream(folder=engine.folder, cluster_effects=tmp_path / "nowhere" / "effects.parquet")
+    with pytest.raises(OptionError, match=r"nowhere.*cannot be written"):
+        cg.fixed_effects("y ~ x", files, cluster="id", engine=told)
+
+    real = pq.ParquetWriter.write_table
+    for verb in (cg.conditional, cg.random_effects):
+        with pytest.raises(OptionError, match=r"cg\.fixed_effects"):
+            verb("y ~ x", files, cluster="id", engine=told)
+
+    def full(self, *args, **kwargs) -> None:
+        if str(self.where).endswith(".part"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, *args, **kwargs)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    path = tmp_path / "effects.parquet"
+    path.write_text("old")
+    with pytest.raises(DataError, match="no space left"):
+        cg.fixed_effects(
+            "y ~ x", files, cluster="id", engine=cg.engine.Stream(folder=engine.folder, cluster_effects=path)
+        )
+    assert path.read_text() == "old"
+    assert {each.name for each in tmp_path.iterdir()} == {"effects.parquet", "scratch"}

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
+
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.data.rows import Request
 from clusterglm.engine.base import Gathered
-from clusterglm.engine.stream import Stream
+from clusterglm.engine.stream import DiskBlocks, Stream
 from clusterglm.errors import ClusterGLMError, EngineError, OptionError
 from clusterglm.fit.conditional import ConditionalFit, conditional_estimates
-from clusterglm.fit.fixed_effects import FixedEffectsFit, profiled_estimates
+from clusterglm.fit.fixed_effects import FixedEffectsFit, effects_of_block, profiled_estimates
 from clusterglm.fit.pooled import pooled_estimates
 from clusterglm.fit.random_effects import check_sigma, fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
@@ -145,14 +147,20 @@ def fixed_effects_over_blocks(
         )
     if correction is not None:
         refuse_counts(request.response)
-    gathered = _gathered(formula, data, engine, request, control)
+    gathered = _gathered(formula, data, engine, request, control, effects=True)
     try:
         within = WithinSums(sums_of_blocks(gathered, request), conditional=False)
         model_data = within.sums.data
         found = profiled_estimates(within, read_start(start, model_data), control)
         if correction is not None:
             found = corrected_estimates(found, within)
-        products = within.outer_products(within.sums.standard.inside(found.beta))
+        standard = within.sums.standard
+        gamma = standard.inside(found.beta)
+        products = within.outer_products(gamma)
+        path = getattr(engine, "cluster_effects", None)
+        if isinstance(gathered.blocks, DiskBlocks) and path is not None:
+            units = found.covariance, standard.centre, 1.0 / np.diag(standard.L)
+            gathered.blocks.write(path, effects_of_block, gamma, *units)
     finally:
         gathered.blocks.close()
     warn_unless_converged(found.optimization, 4)
@@ -188,8 +196,16 @@ def _refuse_free_shape(distribution: Distribution) -> None:
         )
 
 
-def _gathered(formula: str, data: Any, engine: Any, request: Request, control: Control) -> Gathered:
+def _gathered(
+    formula: str, data: Any, engine: Any, request: Request, control: Control, *, effects: bool = False
+) -> Gathered:
     chosen = Stream() if engine is None else engine
+    if not effects and getattr(chosen, "cluster_effects", None) is not None:
+        raise OptionError(
+            f"cluster_effects={str(chosen.cluster_effects)!r} for a model without fixed intercepts",
+            "cg.fixed_effects, which writes them there",
+            "an engine without cluster_effects=",
+        )
     if not hasattr(chosen, "gather"):
         raise OptionError(
             f"engine={engine!r}", "an engine", "engine=cg.engine.Stream() for Parquet files, or cg.engine.Dask(client)"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
+from clusterglm.data.cluster_file import write_labels, write_table
 from clusterglm.data.formula import ParsedFormula, parse_formula
 from clusterglm.data.order import in_order, whole_clusters
 from clusterglm.data.parquet import ParquetFiles, open_files, read_part, reading, regroup
@@ -58,6 +59,9 @@ class Stream:
         as 8-byte numbers, twice at most.
     progress : callable, optional
         Is told in lines of text how far the work has come, and before it begins how much disk it needs.
+    cluster_effects : str or Path, optional
+        A Parquet file that `cg.fixed_effects` writes, with the columns of `FixedEffectsResult.cluster_effects`: a row
+        for each cluster, block after block. An older file of that name goes once the new one is whole.
 
     Raises
     ------
@@ -68,6 +72,7 @@ class Stream:
     memory: int = _MEMORY
     folder: str | Path | None = None
     progress: Callable[[str], object] | None = None
+    cluster_effects: str | Path | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.memory, int) or self.memory < 2**20:
@@ -159,7 +164,12 @@ class Stream:
         def fill(k: int, table: pa.Table) -> tuple[Facts, StoredBlock | None]:
             part = assemble(read_table(table), parsed, request, learned)
             facts = facts_of(part, _SAMPLE // parts + 1)
-            return facts, store(part, blocks.folder / f"block-{k:05d}") if part.n_obs > 0 else None
+            if part.n_obs == 0:
+                return facts, None
+            stored = store(part, blocks.folder / f"block-{k:05d}")
+            if self.cluster_effects is not None:
+                write_labels(part.labels, stored.path)
+            return facts, stored
 
         facts = []
         for k, (found, stored) in enumerate(_a_few_at_a_time(fill, tables, threads)):
@@ -209,18 +219,30 @@ class DiskBlocks:
 
     def each(self, work: Callable[Concatenate[Block, P], T], *args: P.args, **kwargs: P.kwargs) -> list[T]:
         """See `Blocks`."""
+        return list(self._one_by_one(work, *args, **kwargs))
+
+    def write(
+        self,
+        path: str | Path,
+        work: Callable[Concatenate[Block, P], dict[str, Any]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        """Columns that `work(block, ...)` gives of each cluster, beside the labels, into a file that appears whole."""
+        tables = self._one_by_one(work, *args, **kwargs)
+        write_table(Path(path), zip((stored.path for stored in self._stored), tables, strict=True))
+
+    def _one_by_one(self, work: Callable[Concatenate[Block, P], T], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         words = max(block.words for block in self._stored)
         if not self._buffers:
             self._buffers = [np.empty(words) for _ in range(min(2, len(self._stored)))]
-        found: list[T] = []
         with ThreadPoolExecutor(1, thread_name_prefix="clusterglm-read") as ahead:
             coming = ahead.submit(self._read, 0)
             for k in range(len(self._stored)):
                 block = coming.result()
                 if k + 1 < len(self._stored):
                     coming = ahead.submit(self._read, k + 1)
-                found.append(work(block, *args, **kwargs))
-        return found
+                yield work(block, *args, **kwargs)
 
     def leave(self, work: Callable[Concatenate[Block, P], T], *args: P.args, **kwargs: P.kwargs) -> list[T]:
         """See `Blocks`."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.engine.block import Block
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import on_user_scale
 from clusterglm.fit.within import (
@@ -15,6 +17,7 @@ from clusterglm.fit.within import (
     WithinSums,
     WithoutClusters,
     informative_clusters,
+    profile_of,
     sums_within,
     within_maximum,
 )
@@ -153,3 +156,44 @@ def curvature_at(within: WithinSums, beta: Array) -> tuple[Array, Array]:
     """Covariance and Hessian of the user's coefficients at `beta`."""
     standard = within.sums.standard
     return on_user_scale(within.evaluate(standard.inside(beta)).hessian, standard.L)
+
+
+def effects_of_clusters(
+    profile: ClusterProfile,
+    known: NDArray[np.bool_],
+    covariance: Array,
+    cluster_weights: Array,
+    sizes: NDArray[np.int64],
+    family: str,
+) -> dict[str, NDArray[Any]]:
+    """Columns of a table of cluster effects: estimate, std_error, n_obs, status.
+
+    Parameters
+    ----------
+    profile : ClusterProfile
+        At the estimates, in the user's columns.
+    known : ndarray of bool, shape (m,)
+        Clusters with a finite intercept.
+    covariance : ndarray, shape (p, p)
+        Of the coefficients.
+    cluster_weights, sizes : ndarray, shape (m,)
+    family : str
+    """
+    se = np.full(len(known), np.nan)
+    # the block of gamma_i in the inverse of the full information: its own noise, and that of beta
+    from_beta = np.einsum("ij,jk,ik->i", profile.means[known], covariance, profile.means[known])
+    se[known] = np.sqrt(1.0 / (profile.information[known] * cluster_weights[known]) + from_beta)
+    nothing = "all responses failures" if family == "binomial" else "all counts 0"
+    status = np.where(known, "estimated", np.where(profile.intercepts < 0.0, nothing, "all responses successes"))
+    return {"estimate": profile.intercepts, "std_error": se, "n_obs": sizes, "status": status}
+
+
+def effects_of_block(
+    block: Block, gamma: Array, covariance: Array, centre: Array, scale: Array
+) -> dict[str, NDArray[Any]]:
+    """The same of one block, whose columns are the user's less `centre`, over `scale`."""
+    found, data = profile_of(block).clusters(gamma), block.data
+    there = replace(found, intercepts=found.intercepts - centre @ (gamma / scale), means=found.means * scale + centre)
+    known = informative_clusters(data, block.response)
+    sizes = np.diff(data.starts)
+    return effects_of_clusters(there, known, covariance, data.cluster_weights, sizes, block.response.family)

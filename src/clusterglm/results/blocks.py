@@ -147,6 +147,12 @@ class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult):
         return sandwich_of_products(self.fit.covariance, self.products, self.n_informative)
 
     @property
+    def cluster_effects(self) -> NoReturn:
+        """See `FixedEffectsResult.cluster_effects`; refused, as a file takes them."""
+        how = "engine=cg.engine.Stream(cluster_effects='effects.parquet'), which writes a file of them"
+        self._streamed.refuse("the clusters' intercepts", how)
+
+    @property
     def _informative(self) -> Informative:
         return cast(ProfiledEstimates, self.fit).clusters
 

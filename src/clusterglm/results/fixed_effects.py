@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
-from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
+from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, effects_of_clusters, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
 from clusterglm.fit.within import Informative
@@ -116,23 +116,12 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
         """
         import pandas as pd
 
-        known, terms = self.fit.informative, self._profile
-        se = np.full(self.n_clusters, np.nan)
-        # the block of gamma_i in the inverse of the full information: its own noise, and that of beta
-        from_beta = np.einsum("ij,jk,ik->i", terms.means[known], self.fit.covariance, terms.means[known])
-        se[known] = np.sqrt(1.0 / (terms.information[known] * self.data.cluster_weights[known]) + from_beta)
-        nothing = "all responses failures" if self.family == "binomial" else "all counts 0"
-        status = np.where(known, "estimated", np.where(self.fit.intercepts < 0.0, nothing, "all responses successes"))
-        return pd.DataFrame(
-            {
-                "label": self.data.labels,
-                "estimate": self.fit.intercepts,
-                "std_error": se,
-                "n_obs": np.diff(self.data.starts),
-                "status": status,
-            },
-            copy=True,
+        profile = replace(self._profile, intercepts=self.fit.intercepts)
+        sizes = np.diff(self.data.starts)
+        columns = effects_of_clusters(
+            profile, self.fit.informative, self.fit.covariance, self.data.cluster_weights, sizes, self.family
         )
+        return pd.DataFrame({"label": self.data.labels, **columns}, copy=True)
 
     @cached_property
     def _pooled(self) -> tuple[ModelData, PooledFit]:

@@ -64,6 +64,14 @@ class Ratios:
         ------
         OptionError
             For probit, whose coefficients are not logarithms of ratios.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.ratios().set_index("term").loc["week", "estimate"].round(2)
+        np.float64(0.86)
         """
         import pandas as pd
 

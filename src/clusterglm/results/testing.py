@@ -64,6 +64,14 @@ class Hypotheses:
             When a hypothesis cannot be read, names an unknown coefficient, follows from others or contradicts them.
         ClusterError
             When a robust covariance comes from too few clusters for so many hypotheses.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.wald_test("trtdrug = trtdrug+").df
+        1
         """
         from clusterglm.inference.hypotheses import read_hypotheses, symbols_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer", "matplotlib")
 LARGEST_RATIO = 1.3
@@ -50,3 +51,17 @@ def test_import_time() -> None:
         if min(ours) <= LARGEST_RATIO * min(numpy):
             break
     assert min(ours) <= LARGEST_RATIO * min(numpy)
+
+
+def test_a_printed_fit_loads_no_topic_that_it_does_not_need() -> None:
+    """Of a process that fits once, imports are most of the time."""
+    topics = ("average_effects", "bootstrap", "calibration", "goodness", "hausman", "influence", "profiling")
+    code = (
+        "import sys, clusterglm as cg\n"
+        "str(cg.random_effects('y ~ week', cg.datasets.load('bacteria'), cluster='ID'))\n"
+        f"print(*[name for name in {topics!r} if 'clusterglm.inference.' + name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []
+    for topic in topics:  # none has another name by now
+        assert find_spec(f"clusterglm.inference.{topic}") is not None

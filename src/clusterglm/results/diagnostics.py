@@ -11,7 +11,6 @@ from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, OptionError, check_option
-from clusterglm.inference.replicates import Progress
 from clusterglm.inference.residuals import KINDS as OF_MEANS
 from clusterglm.inference.residuals import residuals
 from clusterglm.model.arrays import Array
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.dispersion import SimulationTest
     from clusterglm.inference.envelopes import ResidualEnvelope
     from clusterglm.inference.influence import AnyFit, Influence
+    from clusterglm.inference.replicates import Progress
 
 RESIDUALS = (*OF_MEANS, "quantile", "simulated")
 

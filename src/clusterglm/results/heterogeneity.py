@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option, nearest
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.icc import correlation_with_interval, latent_correlation, response_correlation
 from clusterglm.inference.intervals import check_level, wald_interval, wald_p_values
 from clusterglm.inference.marginal_mean import marginal_link
 from clusterglm.model.arrays import Array
@@ -126,6 +125,8 @@ class Heterogeneity:
         response (Goldstein, Browne and Rasbash, Understanding Statistics 1, 2002; Nakagawa, Johnson and Schielzeth,
         J. R. Soc. Interface 14, 2017).
         """
+        from clusterglm.inference.icc import correlation_with_interval, latent_correlation, response_correlation
+
         check_option("scale", scale, ("latent", "response"))
         check_level(level)
         fit = self.fit

@@ -12,16 +12,17 @@ from scipy.special import chdtri
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
-from clusterglm.inference.bootstrap_intervals import BootstrapEstimates, bootstrap_estimates
 from clusterglm.inference.intervals import check_level, wald_interval, wald_interval_of_scale
-from clusterglm.inference.peaks import Summit
-from clusterglm.inference.profiling import Crossing, crossing
-from clusterglm.inference.replicates import Progress
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
+    from clusterglm.inference.peaks import Summit
+    from clusterglm.inference.profiling import Crossing
+    from clusterglm.inference.replicates import Progress
 
 METHODS = ("wald", "profile", "bootstrap")
 
@@ -121,6 +122,8 @@ class Intervals:
         -------
         BootstrapEstimates
         """
+        from clusterglm.inference.bootstrap_intervals import bootstrap_estimates
+
         self._check_bootstrap()
         return bootstrap_estimates(
             tuple(self._interval_names),
@@ -224,6 +227,8 @@ class Intervals:
         OptionError
             On an unknown parameter.
         """
+        from clusterglm.inference.profiling import crossing
+
         names = self._interval_names
         if parameter not in names:
             raise OptionError(
@@ -262,6 +267,8 @@ class Intervals:
         return low, high
 
     def _by_profile(self, level: float, names: list[str], threads: int) -> tuple[Array, Array]:
+        from clusterglm.inference.profiling import crossing
+
         drop = 0.5 * float(chdtri(1.0, 1.0 - level))
         peaks = self._summit(threads).peaks
         ends = [[crossing(peak, drop, side) for side in (-1, 1)] for peak in peaks]

@@ -11,10 +11,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled
-from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.covariance import pooled_scores, sandwich
-from clusterglm.inference.peaks import Summit, pooled_summit
-from clusterglm.inference.score_test import ScoreTest, score_test
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -27,6 +24,9 @@ from clusterglm.results.testing import Hypotheses
 
 if TYPE_CHECKING:
     pass
+
+    from clusterglm.inference.peaks import Summit
+    from clusterglm.inference.score_test import ScoreTest
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -84,12 +84,16 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         return sandwich(self.fit.covariance, scores)
 
     def _summit(self, threads: int) -> Summit:
+        from clusterglm.inference.peaks import pooled_summit
+
         return pooled_summit(self.data, self.response, self.fit.beta, threads)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(0.0), rng)
 
     def _reestimate(self, new: ModelData) -> Array:
+        from clusterglm.inference.bootstrap_intervals import converged
+
         return converged(fit_pooled(new, self.response, Control())).beta
 
     def test_clustering(self) -> ScoreTest:
@@ -100,6 +104,8 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         ClusterError
             Without `cluster=`.
         """
+        from clusterglm.inference.score_test import score_test
+
         if not self._clustered:
             raise ClusterError(
                 "a test of no clustering without clusters", "cluster labels", "cg.pooled(..., cluster='id')"

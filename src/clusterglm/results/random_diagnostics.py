@@ -14,12 +14,12 @@ from scipy.special import ndtr
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import AccuracyWarning, OptionError
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.residuals import MarginalMoments, marginal_moments, marginal_residuals
 from clusterglm.model.arrays import Array
 from clusterglm.results.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from clusterglm.inference.adequacy import Finding, IntegrationCheck, IntegrationCurve
+    from clusterglm.inference.residuals import MarginalMoments
 
 _NOTABLE = 0.1  # units of log-likelihood that a coarse rule may be off without a word
 
@@ -44,6 +44,8 @@ class RandomEffectsDiagnostics(Diagnostics):
         return [*super()._known_intercepts, "marginal"]
 
     def _residuals(self, kind: str, intercepts: str | ArrayLike, n_sim: int, rng: np.random.Generator) -> Array:
+        from clusterglm.inference.residuals import marginal_residuals
+
         if not isinstance(intercepts, str) or intercepts != "marginal":
             return super()._residuals(kind, intercepts, n_sim, rng)
         if kind == "quantile":
@@ -77,6 +79,8 @@ class RandomEffectsDiagnostics(Diagnostics):
 
     @cached_property
     def _moments(self) -> MarginalMoments:
+        from clusterglm.inference.residuals import marginal_moments
+
         moments = marginal_moments(self.response, self._eta(0.0), self.fit.distribution, float(self.fit.sigma))
         _warn_unresolved(moments.unresolved)
         return moments

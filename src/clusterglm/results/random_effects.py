@@ -14,13 +14,9 @@ from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.fit.shape import ShapeEstimate, shape_scores
-from clusterglm.inference.bootstrap import Refit, random_effects_refit
-from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
-from clusterglm.inference.icc import intraclass_correlation
 from clusterglm.inference.intervals import wald_interval_of_scale
-from clusterglm.inference.peaks import Summit, marginal_summit
 from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -37,6 +33,9 @@ from clusterglm.results.testing import RandomEffectsHypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.bootstrap import Refit
+    from clusterglm.inference.peaks import Summit
 
 _AT_ZERO = (
     "The maximum lies at sigma = 0: the data show no more variation between clusters than the pooled model explains. "
@@ -134,6 +133,8 @@ class RandomEffectsResult(
         The share of the intercept's variance where the latent error has variance pi^2/3 (logit), 1 (probit) or pi^2/6
         (cloglog). None for Poisson responses, which have no latent scale; nan where the intercept has no variance.
         """
+        from clusterglm.inference.icc import intraclass_correlation
+
         return intraclass_correlation(self.response, self.random_effects_sd).value
 
     @property
@@ -163,6 +164,8 @@ class RandomEffectsResult(
         return self.data, self.fit.pooled
 
     def _refit(self, pooled: PooledFit) -> Refit:
+        from clusterglm.inference.bootstrap import random_effects_refit
+
         return random_effects_refit(self.fit)
 
     @property
@@ -224,6 +227,8 @@ class RandomEffectsResult(
         return list(self.data.names) if self.fit.sigma_fixed else self._parameter_names
 
     def _summit(self, threads: int) -> Summit:
+        from clusterglm.inference.peaks import marginal_summit
+
         if self.shape is not None:
             raise OptionError(
                 f"a profile where the shape of the intercept's distribution was estimated ({self.shape})",
@@ -236,6 +241,8 @@ class RandomEffectsResult(
         return self._draw(self._eta(self._draws(rng)), rng)
 
     def _reestimate(self, new: ModelData) -> Array:
+        from clusterglm.inference.bootstrap_intervals import converged
+
         again = fit_again(self.fit, new)
         return again.beta if self.fit.sigma_fixed else converged(again).theta
 

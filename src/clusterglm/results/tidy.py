@@ -11,8 +11,6 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import check_option
 from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import wald_interval, wald_p_values
-from clusterglm.inference.ratios import exponentiated, ratio_names
-from clusterglm.inference.residuals import observed, residuals
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.maketables import MaketablesModel
@@ -87,6 +85,8 @@ class Frames:
             On another covariance or other names; with `exponentiate` for probit, whose coefficients are not logarithms
             of ratios.
         """
+        from clusterglm.inference.ratios import ratio_names
+
         check_option("names", names, NAMES)
         check_option("cov", cov, COVARIANCES)
         if exponentiate:
@@ -98,6 +98,8 @@ class Frames:
 
     def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
         import pandas as pd
+
+        from clusterglm.inference.ratios import exponentiated
 
         beta = self._beta
         se = np.sqrt(np.diag(self._covariance(cov))[: len(beta)])
@@ -193,6 +195,8 @@ class Frames:
 
     def _augmented(self) -> dict[str, NDArray[Any]]:
         """Columns by name, rows in cluster order."""
+        from clusterglm.inference.residuals import observed
+
         eta = self._fitted_eta()
         y, mean = observed(self.response, self.data.a, self.data.b), self.response.mean(eta)
         return {
@@ -205,6 +209,8 @@ class Frames:
 
     def _as_in_broom(self) -> dict[str, NDArray[Any]]:
         """What only broom's names have."""
+        from clusterglm.inference.residuals import residuals
+
         eta = self._fitted_eta()
         columns: dict[str, NDArray[Any]] = {}
         if not np.isnan(eta).all():  # of conditional models

@@ -1,6 +1,6 @@
 # Needs Python >= 3.11 with venv, and a C++20 compiler; everything else is installed into $(VENV).
 #   make demo    build and fit a model to real data        make test    every check
-#   make lint    ruff and mypy                             make bench   timings
+#   make lint    ruff and mypy                             make bench   measured claims; bench-all: the long ones too
 #   make wheel   build a wheel and try it                  make docs    the documentation, in site/
 #   make clean   remove what was built
 PYTHON ?= python3
@@ -12,7 +12,8 @@ BIN    := $(abspath $(VENV))/bin
 STAMPS := $(VENV)/.stamps
 BUILD  := $(STAMPS)/build
 TEST   := $(STAMPS)/test
-BENCH  := $(STAMPS)/bench
+PEERS  := $(abspath $(VENV))/peers
+BENCH  := $(PEERS)/stamp
 DOCS   := $(STAMPS)/docs
 CORE   := $(STAMPS)/core
 ADAPTER := $(VENV)/marginaleffects
@@ -24,7 +25,7 @@ CORE_SOURCES := pyproject.toml CMakeLists.txt $(HEADERS) $(shell find cpp/bindin
 export PATH := $(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint bench wheel docs clean pytest test-adapter test-core
+.PHONY: demo test lint bench bench-all wheel docs clean pytest test-adapter test-core
 .DELETE_ON_ERROR:
 
 demo: $(CORE)
@@ -60,12 +61,11 @@ build/%: cpp/tests/%.cpp $(HEADERS)
 	$(CXX) -std=c++20 -O1 -g1 -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	  -DCLUSTERGLM_NO_CLONES -Icpp/include $< -o $@ -pthread
 
-# One after another, on an otherwise idle machine.
-bench: $(BENCH) $(CORE)
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/startup.py
+# On an otherwise idle machine. An interrupted run goes on where it was; what the commit has measured is not measured again.
+# The page of the documentation and the figures in README follow what was measured.
+bench bench-all: $(BENCH)
+	$(PEERS)/bin/python benchmarks/run.py $(if $(filter bench-all,$@),--all) $(ARGS); status=$$?; \
+	  $(PEERS)/bin/python docs/tools/benchmarks.py --update && exit $$status
 
 # The wheel is tried in an environment of its own, away from the source tree, because it may lack files that the tree has.
 wheel: $(BUILD)
@@ -109,6 +109,10 @@ $(DOCS): $(BUILD)
 	@$(BIN)/python -m pip install --quiet --group docs
 	@touch $@
 
-$(BENCH): $(TEST)
-	$(BIN)/python -m pip install --quiet --group bench
+# An environment of its own, so that what the peers want does not disturb what the tests run with.
+$(BENCH): $(CORE_SOURCES)
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PEERS)/bin/python -m pip install --quiet --group build --group bench
+	PATH=$(PEERS)/bin:$$PATH $(PEERS)/bin/python -m pip install --quiet --no-build-isolation --config-settings=build-dir=build/bench --editable .
 	@touch $@

@@ -47,13 +47,15 @@ WORDS = {
 
 
 def errors(exact: dict[str, Any]) -> tuple[dict[str, float], float]:
-    """How far one fit is from its exact maximum, and the milliseconds that it took."""
+    """How far one fit is from its exact maximum, and the milliseconds that it takes at its best of three."""
     data = frame(exact["dataset"])
     options = {key: exact[key] for key in ("cluster", "family", "link")} | {"distribution": exact["prior"]}
     cg.random_effects(exact["formula"], data, **options)  # imports and caches
-    start = time.perf_counter()
-    fit = cg.random_effects(exact["formula"], data, **options)
-    seconds = time.perf_counter() - start
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        fit = cg.random_effects(exact["formula"], data, **options)
+        taken.append(time.perf_counter() - start)
     terms, se = list(exact["coef"]), np.array(exact["se"])
     got, want = np.array([*fit.params[terms], fit.sigma]), np.array([*exact["coef"].values(), exact["sigma"]])
     found = {
@@ -63,7 +65,7 @@ def errors(exact: dict[str, Any]) -> tuple[dict[str, float], float]:
         "gradient": fit.optimization.gradient_norm,
         "claimed": fit.quadrature.error,
     }
-    return found, 1e3 * seconds
+    return found, 1e3 * min(taken)
 
 
 def exact_maxima(_: argparse.Namespace) -> Iterable[record.Figure]:

@@ -1,6 +1,6 @@
 """How often tests of no clustering reject at 5% when there is no clustering, by simulation.
 
-    python benchmarks/clustering_size.py [--data-sets 1000] [--clusters 50] [--replicates 199] [--sizes 2 5 10]
+    python benchmarks/clustering_size.py [--data-sets 1000] [--clusters 50] [--replicates 199] --all
 
 The first of the seeds' studies found 3.2 to 3.6% for the bootstrap with the log-likelihood alone as its statistic.
 Here: that one, the likelihood ratio, the permutation of labels, and the score test. The band is 5% and two Monte Carlo
@@ -12,10 +12,13 @@ from __future__ import annotations
 import argparse
 import math
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
+import record
 
 import clusterglm as cg
 
@@ -46,30 +49,37 @@ def one(job: tuple[np.random.SeedSequence, int, int, int]) -> dict[str, tuple[bo
     return out
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-sets", type=int, default=1000)
-    parser.add_argument("--clusters", type=int, default=50)
-    parser.add_argument("--replicates", type=int, default=199, help="so that 0.05 is among the possible p-values")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[2, 5, 10])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
-    half = 2.0 * math.sqrt(0.05 * 0.95 / options.data_sets)
-    print(f"{options.data_sets} data sets of {options.clusters} clusters, {options.replicates} replicates; "
-          f"band {5 - 100 * half:.1f} to {5 + 100 * half:.1f}%")  # fmt: skip
+def size_of(size: int, options: argparse.Namespace) -> Iterable[record.Figure]:
+    """Per cent of data sets in which each test rejects; promised is the band."""
+    half = 200.0 * math.sqrt(0.05 * 0.95 / options.data_sets)
+    seeds = np.random.SeedSequence([options.seed, size]).spawn(options.data_sets)
     with ProcessPoolExecutor(options.workers) as pool:
-        for size in options.sizes:
-            seeds = np.random.SeedSequence([options.seed, size]).spawn(options.data_sets)
-            jobs = [(seed, options.clusters, size, options.replicates) for seed in seeds]
-            done = list(pool.map(one, jobs, chunksize=10))
-            for name in TESTS:
-                rejected = np.mean([row[name][0] for row in done])
-                failed = sum(row[name][1] for row in done)
-                inside = "inside" if abs(rejected - 0.05) <= half else "OUTSIDE"
-                line = f"  clusters of {size:3d}  {name:20s}{100 * rejected:6.1f}%  {inside}"
-                print(f"{line}  ({failed} replicates failed)", flush=True)
+        jobs = [(seed, options.clusters, size, options.replicates) for seed in seeds]
+        done = list(pool.map(one, jobs, chunksize=10))
+    for name in TESTS:
+        failed = sum(row[name][1] for row in done)
+        promised = name != "bootstrap, loglik"
+        yield record.Figure(
+            name,
+            f"{name}: rejects at 5%",
+            100.0 * float(np.mean([row[name][0] for row in done])),
+            "%",
+            turns=options.data_sets,
+            at_least=round(5.0 - half, 2) if promised else None,
+            at_most=round(5.0 + half, 2) if promised else None,
+            note=f"{options.data_sets} data sets, {failed} replicates failed",
+        )
 
 
 if __name__ == "__main__":
-    main()
+    record.run(
+        "clustering_size",
+        __doc__,
+        {},
+        long={f"clusters of {size}": partial(size_of, size) for size in (2, 5, 10)},
+        data_sets=1000,
+        clusters=50,
+        replicates=199,
+        seed=1,
+        workers=2,
+    )

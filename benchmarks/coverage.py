@@ -12,10 +12,12 @@ import argparse
 import math
 import time
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
+import record
 import simulate
 
 import clusterglm as cg
@@ -42,39 +44,56 @@ def one(job: tuple[np.random.SeedSequence, int, int]) -> dict[str, float]:
     return covered
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-sets", type=int, default=5000)
-    parser.add_argument("--clusters", type=int, default=200)
-    parser.add_argument("--size", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--large", type=int, default=100_000, help="clusters of the fit that is timed; 0 for none")
-    options = parser.parse_args()
-    if options.data_sets:
-        error = math.sqrt(0.05 * 0.95 / options.data_sets)
-        print(f"{options.data_sets} data sets of {options.clusters} clusters of {options.size}; "
-              f"Monte Carlo error {100 * error:.2f}%")  # fmt: skip
-        seeds = np.random.SeedSequence(options.seed).spawn(options.data_sets)
-        with ProcessPoolExecutor(options.workers) as pool:
-            jobs = [(seed, options.clusters, options.size) for seed in seeds]
-            table = pd.DataFrame(pool.map(one, jobs, chunksize=20))
-        for name in sorted(table):
-            missing = int(table[name].isna().sum())
-            print(f"  {name:22s}{100 * table[name].mean():7.2f}%   ({missing} without an interval)")
-    if options.large:
-        data = simulate.logit(options.large)
-        cg.random_effects(simulate.FORMULA, data.iloc[:5000], cluster="id")
-        for quadrature in ("auto", 8):
+def coverage(options: argparse.Namespace) -> Iterable[record.Figure]:
+    """Per cent of data sets; the promise is 95% and two Monte Carlo standard errors, for profile intervals."""
+    seeds = np.random.SeedSequence(options.seed).spawn(options.data_sets)
+    with ProcessPoolExecutor(options.workers) as pool:
+        jobs = [(seed, options.clusters, options.size) for seed in seeds]
+        table = pd.DataFrame(pool.map(one, jobs, chunksize=20))
+    error = 100.0 * math.sqrt(0.05 * 0.95 / options.data_sets)
+    for name in sorted(table):
+        parameter, method = name.split()
+        without = int(table[name].isna().sum())
+        profile = method == "profile"
+        yield record.Figure(
+            f"{parameter} {method}",
+            f"{parameter}, {method} intervals at 95%: coverage",
+            100.0 * float(table[name].mean()),
+            "%",
+            turns=options.data_sets,
+            at_least=round(95.0 - 2.0 * error, 2) if profile else None,
+            at_most=round(95.0 + 2.0 * error, 2) if profile else None,
+            note=f"{options.data_sets:,} data sets, Monte Carlo error {error:.2f}%, {without} without an interval",
+        )
+
+
+def cost(options: argparse.Namespace) -> Iterable[record.Figure]:
+    """Profile intervals of all seven parameters beside the fit."""
+    data = simulate.logit(options.large)
+    for name, quadrature in (("automatic", "auto"), ("8 nodes", 8)):
+        fitting, profiling = [], []
+        for _ in range(3):
             start = time.perf_counter()
             fit = cg.random_effects(simulate.FORMULA, data, cluster="id", quadrature=quadrature)
             middle = time.perf_counter()
             fit.conf_int(method="profile")
-            end = time.perf_counter()
-            ratio = (end - middle) / (middle - start)
-            print(f"  {options.large:,} clusters, quadrature={quadrature}: fit {middle - start:.2f} s, "
-                  f"7 profile intervals {end - middle:.2f} s, {ratio:.1f} times")  # fmt: skip
+            fitting.append(middle - start)
+            profiling.append(time.perf_counter() - middle)
+        words = f"7 profile intervals of {options.large:,} clusters, {name}"
+        yield record.timed(f"profiles {name}", words, profiling)
+        yield record.ratio(f"profiles / fit {name}", f"{words} / the fit", profiling, fitting)
 
 
 if __name__ == "__main__":
-    main()
+    record.run(
+        "coverage",
+        __doc__,
+        {"cost": cost},
+        long={"coverage": coverage},
+        data_sets=5000,
+        clusters=200,
+        size=5,
+        seed=1,
+        workers=2,
+        large=100_000,
+    )

@@ -80,21 +80,21 @@ def large(options: argparse.Namespace) -> Iterable[record.Figure | record.Missin
 def few(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
     """2,000 clusters, with the slower peers and R's."""
     data = simulate.logit(options.few)
-    seconds = record.in_turns(
-        {
-            "fixed effects": ours(cg.fixed_effects, simulate.FORMULA, data),
-            "conditional": ours(cg.conditional, simulate.FORMULA, data),
-        },
-        options.turns,
-    )
+    runs = {
+        "fixed effects": ours(cg.fixed_effects, simulate.FORMULA, data),
+        "conditional": ours(cg.conditional, simulate.FORMULA, data),
+    }
+    seconds = record.in_turns(runs, options.turns)
     for name, values in seconds.items():
         yield record.timed(name, name, values)
     peers = [fixest_like.FEREG, fixest_like.PYFIXEST, statsmodels.CONDITIONAL]
-    own = {
-        str(peer.ours): seconds["conditional" if peer.ours[0] == "conditional" else "fixed effects"] for peer in peers
-    }
-    yield from base.figures(peers, data, own, options.turns, BUDGET)
-    yield from r.figures("fixed", data, own, options.turns)
+    yield from base.figures(peers, data, _by_call(seconds), options.turns, BUDGET)
+    yield from r.figures("fixed", data, options.turns, lambda: _by_call(record.in_turns(runs, options.turns)))
+
+
+def _by_call(seconds: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Our times by what peers name as ours."""
+    return {str((verb, {})): seconds[verb.replace("_", " ")] for verb in ("fixed_effects", "conditional")}
 
 
 def replicates(options: argparse.Namespace) -> Iterable[record.Figure]:

@@ -1,6 +1,6 @@
 """How often the gradient function's test rejects a Gaussian intercept at 5%, where it is Gaussian and where it is not.
 
-    python benchmarks/gradient_function.py [--data-sets 200] [--clusters 100] [--size 5] [--replicates 99]
+    python benchmarks/gradient_function.py --all [--data-sets 200] [--clusters 100] [--size 5] [--replicates 99]
 
 Binomial (logit) data with one covariate; intercepts of standard deviation 1.5, Gaussian or with two mass points (30% at
 +2.29, 70% at -0.98). The band is 5% and two Monte Carlo standard errors. Both statistics come from the same replicates.
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 import warnings
+from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
+import record
 
 import clusterglm as cg
 from clusterglm.errors import OptionError
@@ -30,44 +32,48 @@ def intercepts(rng: np.random.Generator, clusters: int, truth: str) -> np.ndarra
     return SD * np.where(high, 1.0 - share, -share) / math.sqrt(share * (1.0 - share))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-sets", type=int, default=200)
-    parser.add_argument("--clusters", type=int, default=100)
-    parser.add_argument("--size", type=int, default=5)
-    parser.add_argument("--replicates", type=int, default=99)
-    parser.add_argument("--truths", nargs="+", default=["gaussian", "two points"])
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
+def rejections(truth: str, options: argparse.Namespace) -> Iterable[record.Figure]:
+    """Per cent of data sets in which each statistic rejects at 5%."""
+    rejected, used, at_zero, failed = np.zeros(2), 0, 0, 0
     ids = np.repeat(np.arange(options.clusters), options.size)
-    for truth in options.truths:
-        began, rejected, used, at_zero, failed = time.perf_counter(), np.zeros(2), 0, 0, 0
-        for k, seed in enumerate(np.random.SeedSequence(1).spawn(options.data_sets)):
-            rng = np.random.default_rng(seed)
-            x = rng.normal(size=len(ids))
-            eta = 0.5 * x + intercepts(rng, options.clusters, truth)[ids]
-            y = (rng.random(len(ids)) < 1.0 / (1.0 + np.exp(-eta))).astype(int)
-            fit = cg.random_effects("y ~ x", {"y": y, "x": x, "id": ids}, cluster="id")
-            try:
-                test = fit.gradient_function(n_boot=options.replicates, seed=k)
-            except OptionError:  # sigma = 0
-                at_zero += 1
-                continue
-            used += 1
-            failed += sum(count for _, count in test.failures)
-            far = _deviations(np.vstack([test.gradient, test.replicates]))
-            rejected += [test.pvalue <= 0.05, np.mean(far >= far[0]) <= 0.05]
-        seconds = time.perf_counter() - began
-        for name, share in zip(("integral", "supremum"), rejected / used, strict=True):
-            error = math.sqrt(share * (1.0 - share) / used)
-            print(
-                f"{truth:>10}, {name:<8}: rejects {100 * share:5.1f}% (Monte Carlo error {100 * error:.1f})", flush=True
-            )
-        print(
-            f"{'':>10}  {used} data sets, {at_zero} at sigma = 0, {failed} replicates failed, {seconds:.0f} s",
-            flush=True,
+    warnings.simplefilter("ignore")
+    for k, seed in enumerate(np.random.SeedSequence(1).spawn(options.data_sets)):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=len(ids))
+        eta = 0.5 * x + intercepts(rng, options.clusters, truth)[ids]
+        y = (rng.random(len(ids)) < 1.0 / (1.0 + np.exp(-eta))).astype(int)
+        fit = cg.random_effects("y ~ x", {"y": y, "x": x, "id": ids}, cluster="id")
+        try:
+            test = fit.gradient_function(n_boot=options.replicates, seed=k)
+        except OptionError:  # sigma = 0
+            at_zero += 1
+            continue
+        used += 1
+        failed += sum(count for _, count in test.failures)
+        far = _deviations(np.vstack([test.gradient, test.replicates]))
+        rejected += [test.pvalue <= 0.05, np.mean(far >= far[0]) <= 0.05]
+    half = 200.0 * math.sqrt(0.05 * 0.95 / used)
+    for name, share in zip(("integral", "supremum"), 100.0 * rejected / used, strict=True):
+        yield record.Figure(
+            name,
+            f"{truth}, {name}: rejects a Gaussian intercept at 5%",
+            float(share),
+            "%",
+            turns=used,
+            at_least=round(5.0 - half, 2) if truth == "gaussian" else None,
+            at_most=round(5.0 + half, 2) if truth == "gaussian" else None,
+            note=f"{used} data sets, {at_zero} at sigma = 0, {failed} replicates failed",
         )
 
 
 if __name__ == "__main__":
-    main()
+    record.run(
+        "gradient_function",
+        __doc__,
+        {},
+        long={truth: partial(rejections, truth) for truth in ("gaussian", "two points")},
+        data_sets=200,
+        clusters=100,
+        size=5,
+        replicates=99,
+    )

@@ -147,10 +147,10 @@ def least_ratios(runs: dict[str, Callable[[], object]], turns: int = FEW) -> dic
     return {name: value / below for name, value in least.items()}
 
 
-def stored(folder: Path = record.RESULTS) -> dict[str, float] | None:
-    """The ratios that were kept for machines with the vectors of this one; None where there are none."""
+def stored(folder: Path = record.RESULTS) -> tuple[dict[str, float], str] | None:
+    """The ratios that were kept for machines with the vectors of this one, and of which; None where there are none."""
     part = record.read(folder / "kernels.json").get(small_part())
-    return None if part is None else {figure.words: figure.value for figure in part.figures}
+    return None if part is None else ({figure.words: figure.value for figure in part.figures}, part.machine)
 
 
 def small_part() -> str:

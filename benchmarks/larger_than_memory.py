@@ -1,6 +1,6 @@
 """A fit of Parquet files larger than the memory it may use, beside one scan of the files by DuckDB.
 
-python benchmarks/larger_than_memory.py [--rows 2000000] [--memory 256] [--quadrature 8] [--threads 2] [--folder DIR]
+python benchmarks/larger_than_memory.py [--all] [--memory 256] [--nodes 8] [--threads 2]
 
 Files are made chunk by chunk, five rows to a cluster, the rows of a cluster scattered over all of them.
 """
@@ -11,12 +11,15 @@ import argparse
 import resource
 import tempfile
 import time
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import record
 import simulate
 
 import clusterglm as cg
@@ -64,43 +67,57 @@ def scan(pattern: str, threads: int) -> np.ndarray:
     return np.min(times, axis=0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=2_000_000)
-    parser.add_argument("--memory", type=int, default=256, help="MB for blocks")
-    parser.add_argument("--quadrature", default="8")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--folder", type=Path, help="keep the files here, and use them again")
-    options = parser.parse_args()
+def fit_of_files(rows: int, options: argparse.Namespace) -> Iterable[record.Figure]:
+    """One fit; its peak memory is this process's, so larger parts come after smaller ones."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = options.folder or Path(scratch)
-        folder.mkdir(exist_ok=True)
-        if not any(folder.glob("*.parquet")):
-            make(folder, options.rows)
+        folder = Path(scratch)
+        make(folder, rows)
         pattern = f"{folder}/*.parquet"
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        cg.random_effects(simulate.FORMULA, simulate.logit(200), cluster="id")  # what the first fit imports
         begin = clocks()
-        marks: list[tuple[np.ndarray, str]] = []
-        engine = cg.engine.Stream(
-            memory=options.memory * 2**20, progress=lambda line: marks.append((clocks() - begin, line))
-        )
+        marks: list[np.ndarray] = []
+        engine = cg.engine.Stream(memory=options.memory * 2**20, progress=lambda _: marks.append(clocks() - begin))
         control = cg.Control(n_threads=options.threads)
         fit = cg.random_effects(
-            simulate.FORMULA, pattern, cluster="id", quadrature=options.quadrature, control=control, engine=engine
+            simulate.FORMULA, pattern, cluster="id", quadrature=options.nodes, control=control, engine=engine
         )
-        total = clocks() - begin
+        wall, cpu = clocks() - begin
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         one = scan(pattern, options.threads)
-        evaluations = fit.optimization.evaluations + fit.pooled.optimization.evaluations
-        print(marks[0][1])
-        print(f"{fit.n_obs:,} rows, {fit.n_clusters:,} clusters, sigma {fit.sigma:.4f}, peak memory {peak:.2f} GiB")
-        for k, clock in enumerate(("wall", "CPU")):
-            stages = [marks[1][0][k], marks[-1][0][k], total[k]]
-            each = total[k] / evaluations / one[k]
-            print(
-                "{} seconds: rows together after {:.1f}, blocks after {:.1f}, fit after {:.1f}".format(clock, *stages)
-            )
-            print(f"    one scan {one[k]:.2f}: {each:.1f} scans to each of {evaluations} evaluations")
+    evaluations = fit.optimization.evaluations + fit.pooled.optimization.evaluations
+    words = f"{fit.n_obs:,} rows of {fit.n_clusters:,} scattered clusters"
+    yield record.Figure("fit", f"{words}: fit", wall, "s", note=f"{evaluations} evaluations, sigma {fit.sigma:.4f}")
+    yield record.Figure("scan", "one scan of the files by DuckDB", one[0], "s", against="DuckDB")
+    yield record.Figure(
+        "scans",
+        "fit / one scan for each evaluation, processor time",
+        cpu / evaluations / one[1],
+        "times",
+        against="DuckDB",
+        at_most=6.0,
+    )
+    once = marks[-1][1]  # rows of a cluster brought together, and written as blocks
+    words = "the same without what is done once: rows brought together, and written as blocks"
+    yield record.Figure("scans alone", words, (cpu - once) / evaluations / one[1], "times", against="DuckDB")
+    yield record.Figure(
+        "memory",
+        "peak memory, Python and its packages included",
+        peak,
+        "GiB",
+        at_most=1.5,
+        note=f"{before:.2f} GiB before the fit",
+    )
 
 
 if __name__ == "__main__":
-    main()
+    record.run(
+        "larger_than_memory",
+        __doc__,
+        {"2 million rows": partial(fit_of_files, 2_000_000)},
+        long={"20 million rows": partial(fit_of_files, 20_000_000)},
+        packages=("duckdb", "pyarrow"),
+        memory=256,
+        nodes=8,
+        threads=2,
+    )

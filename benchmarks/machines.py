@@ -6,10 +6,10 @@ python benchmarks/machines.py [--clusters 100000] [--workers 2] [--nodes 8]
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import numpy as np
+import record
 import simulate
 
 import clusterglm as cg
@@ -22,42 +22,44 @@ from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.family import response
 
 
-def main() -> None:
+def evaluations(options: argparse.Namespace) -> Iterable[record.Figure]:
+    """Milliseconds, in this process and on the workers; what an empty visit of all blocks takes."""
     import dask.dataframe as dd
     from distributed import LocalCluster
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clusters", type=int, default=100_000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--nodes", type=int, default=8)
-    options = parser.parse_args()
     data, logit = simulate.logit(options.clusters), response("binomial", "logit")
     theta, plan = np.append(np.append(-0.3, simulate.SLOPES), 1.0), single_rule(options.nodes)
     here = sums_in_memory(prepare(simulate.FORMULA, data, cluster="id", family_response=logit), logit, 1, 25_000)
     local = here.marginal(Gaussian(), "normal")
-    alone = _least(lambda: local.evaluate(theta, plan))
     with LocalCluster(n_workers=options.workers, threads_per_worker=1, dashboard_address=None) as cluster:
         engine, request = cg.engine.Dask(cluster.get_client()), Request(logit, "id")
         gathered = engine.gather(simulate.FORMULA, dd.from_pandas(data, npartitions=8), request, 1)
         there = sums_of_blocks(gathered, request).marginal(Gaussian(), "normal")
-        spread = _least(lambda: there.evaluate(theta, plan))
-        message = _least(lambda: gathered.blocks.each(_nothing))
-    print(f"{len(data):,} rows, {options.nodes} nodes: {1e3 * alone:.1f} ms in this process, one thread")
-    print(f"{1e3 * spread:.1f} ms on {options.workers} workers of one thread; {1e3 * message:.1f} ms of it messages")
+        seconds = record.in_turns(
+            {
+                "in this process, one thread": lambda: local.evaluate(theta, plan),
+                f"on {options.workers} workers of one thread": lambda: there.evaluate(theta, plan),
+                "messages alone": lambda: gathered.blocks.each(_nothing),
+            },
+            options.turns,
+        )
+    for name, values in seconds.items():
+        words = f"{len(data):,} rows, {options.nodes} nodes: {name}"
+        yield record.measured(name, words, [1e3 * value for value in values], "ms")
 
 
 def _nothing(block: object) -> None:
     """A visit that does no work."""
 
 
-def _least(work: Callable[[], object], times: int = 15) -> float:
-    taken = []
-    for _ in range(times):
-        begin = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begin)
-    return min(taken)
-
-
 if __name__ == "__main__":
-    main()
+    record.run(
+        "machines",
+        __doc__,
+        {"evaluations": evaluations},
+        packages=("dask", "distributed"),
+        clusters=100_000,
+        workers=2,
+        nodes=8,
+        turns=15,
+    )

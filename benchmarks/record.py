@@ -17,6 +17,7 @@ import platform
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -77,8 +78,8 @@ class Part:
     commit: str
     date: str
     machine: str
-    load: float
-    """Processes that were running when it began, besides this one."""
+    others: float | None
+    """Cores that other processes kept busy meanwhile, on average; None where the system does not say."""
     seconds: float
     options: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -119,6 +120,7 @@ def run(
     own = {key: getattr(options, key) for key in defaults}
     folder = options.out or (RESULTS if own == defaults else ASIDE)
     chosen = {**parts, **(long or {})} if options.all or options.only else parts
+    failed = []
     print(doc.strip().splitlines()[0], flush=True)
     for part, measure in chosen.items():
         if options.only and part not in options.only:
@@ -127,9 +129,16 @@ def run(
         if kept is not None and not options.again and _valid(kept, own):
             show(part, kept, "measured before, at the same commit")
             continue
-        done = _measured(measure, options, own, packages)
+        try:
+            done = _measured(measure, options, own, packages)
+        except Exception:  # the parts that follow are measured all the same
+            traceback.print_exc()
+            failed.append(part)
+            continue
         write(folder / f"{name}.json", part, done)
         show(part, done, f"{done.seconds:.0f} s")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def read(path: Path) -> dict[str, Part]:
@@ -254,8 +263,9 @@ def _options(doc: str, defaults: dict[str, Any], parts: Iterable[str]) -> argpar
 
 
 def _measured(measure: Measure, options: argparse.Namespace, own: dict[str, Any], packages: Iterable[str]) -> Part:
-    date, load, start = datetime.date.today().isoformat(), os.getloadavg()[0], time.perf_counter()
+    date, others, start = datetime.date.today().isoformat(), _others(), time.perf_counter()
     found = list(measure(options))
+    seconds, before, after = time.perf_counter() - start, others, _others()
     versions = {name: installed(name) for name in ("clusterglm", "numpy", "scipy", *packages)}
     part = Part(
         figures=tuple(one for one in found if isinstance(one, Figure)),
@@ -263,12 +273,22 @@ def _measured(measure: Measure, options: argparse.Namespace, own: dict[str, Any]
         commit=commit(),
         date=date,
         machine=machine(),
-        load=round(load, 1),
-        seconds=round(time.perf_counter() - start, 1),
+        others=None if before is None or after is None else round(max(after - before, 0.0) / seconds, 1),
+        seconds=round(seconds, 1),
         options=own,
         versions={"python": platform.python_version()} | {k: v for k, v in versions.items() if v is not None},
     )
     return replace(part, figures=tuple(_rounded(figure) for figure in part.figures))
+
+
+def _others() -> float | None:
+    """Seconds for which cores were busy with anything but this process and its children, since the machine started."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+    user, nice, system, _, _, interrupts, soft, stolen = map(int, stat.read_text().split("\n", 1)[0].split()[1:9])
+    busy = (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+    return busy - sum(os.times()[:4])
 
 
 def _rounded(figure: Figure) -> Figure:

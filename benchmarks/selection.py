@@ -1,6 +1,6 @@
 """Which distribution is selected when which is true, with exact integrals and without: the second study of the seeds.
 
-    python benchmarks/selection.py [--data-sets 200] [--clusters 200] [--sizes 5 20]
+    python benchmarks/selection.py [--data-sets 200] [--clusters 200] --all
 
 Intercept 0.85, sigma 1, no covariates, as in the thesis. AIC with log-likelihoods that are exact to 1e-6, AIC with 8
 nodes on the density scale (the thesis's integration), and the chi-squared criterion with each.
@@ -9,12 +9,13 @@ nodes on the density scale (the thesis's integration), and the chi-squared crite
 from __future__ import annotations
 
 import argparse
-import time
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pandas as pd
+import record
 
 import clusterglm as cg
 from clusterglm.model.distribution import distribution as named
@@ -43,28 +44,41 @@ def one(job: tuple[np.random.SeedSequence, str, int, int]) -> dict[str, str]:
     return picked
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-sets", type=int, default=200)
-    parser.add_argument("--clusters", type=int, default=200)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[5, 20])
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
-    start = time.perf_counter()
-    print(f"{options.data_sets} data sets of {options.clusters} clusters; per cent of them in which each is picked")
+def shares(size: int, options: argparse.Namespace) -> Iterable[record.Figure]:
+    """Per cent of data sets in which the true distribution is picked; what was picked instead is in the note."""
     with ProcessPoolExecutor(options.workers) as pool:
-        for size in options.sizes:
-            for number, truth in enumerate(NAMES):
-                seeds = np.random.SeedSequence([options.seed, size, number]).spawn(options.data_sets)
-                jobs = [(seed, truth, options.clusters, size) for seed in seeds]
-                table = pd.DataFrame(pool.map(one, jobs, chunksize=5))
-                for criterion in table:
-                    share = 100.0 * table[criterion].value_counts(normalize=True)
-                    cells = "  ".join(f"{name} {share.get(name, 0.0):5.1f}" for name in (*NAMES, "none"))
-                    print(f"  clusters of {size:3d}, truth {truth:9s} {criterion:36s} {cells}", flush=True)
-    print(f"  {time.perf_counter() - start:.0f} s")
+        for number, truth in enumerate(NAMES):
+            seeds = np.random.SeedSequence([options.seed, size, number]).spawn(options.data_sets)
+            jobs = [(seed, truth, options.clusters, size) for seed in seeds]
+            table = pd.DataFrame(pool.map(one, jobs, chunksize=5))
+            for criterion in table:
+                share = 100.0 * table[criterion].value_counts(normalize=True)
+                yield record.Figure(
+                    f"{truth} {criterion}",
+                    f"{truth}: picked by {criterion}",
+                    float(share.get(truth, 0.0)),
+                    "%",
+                    turns=options.data_sets,
+                    note=", ".join(f"{name} {share.get(name, 0.0):.1f}%" for name in (*NAMES, "none")),
+                )
+
+
+def fives(options: argparse.Namespace) -> Iterable[record.Figure]:
+    return shares(5, options)
+
+
+def twenties(options: argparse.Namespace) -> Iterable[record.Figure]:
+    return shares(20, options)
 
 
 if __name__ == "__main__":
-    main()
+    record.run(
+        "selection",
+        __doc__,
+        {},
+        long={"clusters of 5": fives, "clusters of 20": twenties},
+        data_sets=200,
+        clusters=200,
+        seed=1,
+        workers=2,
+    )

@@ -1,6 +1,6 @@
 """One cell of the study `effects`, everything included, beside R; and what a second worker brings.
 
-    python benchmarks/study.py [--replicates 400] [--r-replicates 20] [--repeats 3]
+    python benchmarks/study.py [--replicates 400] [--r-replicates 20] [--turns 3]
 
 200 clusters of 5, sigma 1: the pooled model, fixed effects (and corrected), conditional likelihood, Laplace, 8 and
 automatic nodes, the score test. In R, where it is installed: lme4's glmer by Laplace and 8 nodes, and glm with dummies.
@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import record
 
 from clusterglm.study import run_study
 from clusterglm.study.design import generator
@@ -39,80 +41,77 @@ cat(1000 * seconds / n)
 """
 
 
-def per_method(replicates: int) -> None:
+def per_method(options: argparse.Namespace) -> Iterable[record.Figure]:
     """Milliseconds of each method, fits that others use counted where they are made first."""
-    samples = [draw(CELL, generator(1, 0, r)) for r in range(replicates)]
-    for name, method in METHODS.items():
-        began = time.process_time()
-        for sample in samples:
-            method(sample)
-        print(f"    {name:20s}{1e3 * (time.process_time() - began) / replicates:8.2f} ms")
+    replicate(CELL, generator(1, 0, 0))  # imports
+    rounds: dict[str, list[float]] = {name: [] for name in METHODS}
+    for turn in range(options.turns):
+        # new samples: a sample keeps the fits that were made of it
+        samples = [draw(CELL, generator(1, turn, r)) for r in range(options.replicates)]
+        for name, method in METHODS.items():
+            began = time.process_time()
+            for sample in samples:
+                method(sample)
+            rounds[name].append(time.process_time() - began)
+    for name, seconds in rounds.items():
+        each = [1e3 * value / options.replicates for value in seconds]
+        yield record.measured(name, f"{name}, processor time a replicate", each, "ms")
+    whole = [1e3 * sum(values) / options.replicates for values in zip(*rounds.values(), strict=True)]
+    yield record.measured("all", "all methods", whole, "ms")
 
 
-def workers(replicates: int, repeats: int) -> None:
-    """Whole runs with one and two workers, by processes and by threads: wall time, processor time, best of several."""
-    study = STUDY.with_levels([f"{name}={level}" for name, level in CELL.items()])
-    for threads in (False, True):
-        best: dict[int, float] = {}
-        cpu: dict[int, float] = {}
-        for _ in range(repeats):
-            for number in (1, 2):
-                with tempfile.TemporaryDirectory() as folder:
-                    marks: list[tuple[float, int]] = []
-                    done = run_study(
-                        study,
-                        replicates,
-                        Path(folder) / "out.parquet",
-                        workers=number,
-                        threads=threads,
-                        progress=lambda p, marks=marks: marks.append((time.perf_counter(), p.done)),
-                    )
-                # from the first batches on, so that starting processes does not count
-                first, last = marks[number - 1], marks[-1]
-                rate = (last[1] - first[1]) / (last[0] - first[0])
-                best[number] = max(rate, best.get(number, 0.0))
-                cpu[number] = min(1e3 * done.cpu_seconds / replicates, cpu.get(number, float("inf")))
-        kind = "threads" if threads else "processes"
-        print(
-            f"  {kind}: {1e3 / best[1]:.2f} ms a replicate by one, {1e3 / best[2]:.2f} by two; ratio "
-            f"{best[2] / best[1]:.2f}; processor time {cpu[1]:.2f} and {cpu[2]:.2f} ms"
-        )
-
-
-def in_r(replicates: int) -> None:
+def in_r(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
     """The same fits in R."""
+    names = ("lme4 glmer, Laplace", "lme4 glmer, 8 nodes", "glm with dummies")
     if shutil.which("Rscript") is None:
-        print("  R is not installed")
+        yield record.Missing("R's glmer and glm", "R is not installed")
         return
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "fits.R"
         script.write_text(R_SCRIPT)
-        ran = subprocess.run(["Rscript", str(script), str(replicates)], capture_output=True, text=True, check=False)
+        command = ["Rscript", str(script), str(options.r_replicates)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
     if ran.returncode != 0:
-        print(f"  R: {ran.stderr.strip().splitlines()[-1]}")
+        yield record.Missing("R's glmer and glm", ran.stderr.strip().splitlines()[-1])
         return
-    names = ("glmer, Laplace", "glmer, 8 nodes", "glm with dummies")
     for name, value in zip(names, ran.stdout.split(), strict=True):
-        print(f"    R {name:18s}{float(value):8.1f} ms")
+        yield record.Figure(name, f"R: {name}, processor time a replicate", float(value), "ms", against="R")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--replicates", type=int, default=400)
-    parser.add_argument("--r-replicates", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    replicate(CELL, generator(1, 0, 0))
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    for r in range(options.replicates):
-        replicate(CELL, generator(1, 0, r))
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"one replicate, all methods: {1e3 * seconds / options.replicates:.1f} ms of processor time")
-    per_method(options.replicates)
-    in_r(options.r_replicates)
-    workers(options.replicates, options.repeats)
+def workers(options: argparse.Namespace) -> Iterable[record.Figure]:
+    """Whole runs with one and two workers, by processes and by threads: replicates a second, from first batches on."""
+    study = STUDY.with_levels([f"{name}={level}" for name, level in CELL.items()])
+    for threads in (False, True):
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(options.turns):
+            for number in rates:
+                rates[number].append(_rate(study, options.replicates, number, threads))
+        kind = "threads" if threads else "processes"
+        gain = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+        yield record.measured(f"workers {kind}", f"two workers / one, {kind}: replicates a second", gain, "times")
+
+
+def _rate(study: object, replicates: int, number: int, threads: bool) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        marks: list[tuple[float, int]] = []
+        run_study(
+            study,
+            replicates,
+            Path(folder) / "out.parquet",
+            workers=number,
+            threads=threads,
+            progress=lambda p: marks.append((time.perf_counter(), p.done)),
+        )
+    first, last = marks[number - 1], marks[-1]
+    return (last[1] - first[1]) / (last[0] - first[0])
 
 
 if __name__ == "__main__":
-    main()
+    record.run(
+        "study",
+        __doc__,
+        {"methods": per_method, "R": in_r, "workers": workers},
+        replicates=400,
+        r_replicates=20,
+        turns=3,
+    )

@@ -18,20 +18,25 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import kernels  # noqa: E402
+import record  # noqa: E402
 
 MARGIN = 1.3
 """From run to run, on a machine busy with other work, the ratios differed by 8%."""
+ELSEWHERE = 2.0
+"""Other processors with the same vectors have other caches, and compare differently with BLAS."""
 
 
-def slower(stored: dict[str, float], measure: Callable[[], dict[str, float]], tries: int = 2) -> dict[str, float]:
+def slower(
+    stored: dict[str, float], measure: Callable[[], dict[str, float]], margin: float = MARGIN, tries: int = 2
+) -> dict[str, float]:
     """Kernels beyond the margin at their best of several tries, and by how much; empty when all is well."""
     best = dict.fromkeys(stored, float("inf"))
     for _ in range(tries):
         found = measure()
         best = {name: min(value, found[name]) for name, value in best.items()}
-        if all(value <= MARGIN * stored[name] for name, value in best.items()):
+        if all(value <= margin * stored[name] for name, value in best.items()):
             return {}
-    return {name: value / stored[name] for name, value in best.items() if value > MARGIN * stored[name]}
+    return {name: value / stored[name] for name, value in best.items() if value > margin * stored[name]}
 
 
 @pytest.mark.alone
@@ -41,7 +46,8 @@ def test_kernels_are_as_fast_as_they_were():
         pytest.skip(
             f"no ratios are stored for machines with {kernels.vectors()} (python benchmarks/kernels.py stores them)"
         )
-    assert slower(known, kernels.ratios) == {}
+    ratios, machine = known
+    assert slower(ratios, kernels.ratios, MARGIN if machine == record.machine() else ELSEWHERE) == {}
 
 
 @pytest.mark.alone
@@ -58,7 +64,7 @@ def test_a_kernel_one_and_a_half_times_slower_is_found():
         return result
 
     def measure(kernel: Callable[[], object]) -> dict[str, float]:
-        return kernels.least_ratios({"floor": kernels.floor(data), "kernel": kernel})
+        return kernels.least_ratios({"floor": kernels.floor(data), "kernel": kernel}, turns=200)
 
     known = measure(as_it_was)
     assert slower(known, lambda: measure(as_it_was)) == {}

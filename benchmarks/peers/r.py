@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +20,7 @@ SCRIPT = Path(__file__).with_name("fits.R")
 LAPLACE, EIGHT = ("random_effects", {"quadrature": "laplace"}), ("random_effects", {"quadrature": 8})
 
 
-def _peer(name: str, ours: tuple[str, dict[str, object]], se: str = "as ours") -> Peer:
+def _peer(name: str, ours: tuple[str, dict[str, object]], se: str = "") -> Peer:
     def unused(_: pd.DataFrame) -> object:
         raise NotImplementedError
 
@@ -40,25 +42,33 @@ PEERS = {
 }
 
 
-def figures(
-    kind: str, data: pd.DataFrame, own: dict[str, list[float]], turns: int
-) -> list[record.Figure | record.Missing]:
-    """Time and check what R has; `kind` is "random" or "fixed" effects."""
+def run(kind: str, data: pd.DataFrame, turns: int) -> tuple[list[dict[str, Any]], list[record.Missing]]:
+    """What `fits.R` says of "random" or "fixed" effects, a dictionary for each fit, and what could not be run."""
     if shutil.which("Rscript") is None:
-        return [record.Missing("R's lme4, glmmTMB, glmmML, GLMMadaptive, fixest", "R is not installed")]
+        return [], [record.Missing("R's lme4, glmmTMB, glmmML, GLMMadaptive, fixest", "R is not installed")]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.csv"
         data.to_csv(path, index=False)
         command = ["Rscript", "--vanilla", str(SCRIPT), str(path), str(turns), kind]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    found: list[record.Figure | record.Missing] = []
+    said = [json.loads(line) for line in ran.stdout.splitlines()]
+    missing = [
+        record.Missing(f"R's {one['name']}", one.get("failed", "not installed")) for one in said if "seconds" not in one
+    ]
     if ran.returncode != 0:
-        found.append(record.Missing("R", f"stopped: {ran.stderr.strip().splitlines()[-1]}"))
-    for line in ran.stdout.splitlines():
-        one = json.loads(line)
-        if "seconds" not in one:
-            found.append(record.Missing(f"R's {one['name']}", one.get("failed", "not installed")))
-            continue
+        missing.append(record.Missing("R", f"stopped: {ran.stderr.strip().splitlines()[-1]}"))
+    return [one for one in said if "seconds" in one], missing
+
+
+def figures(
+    kind: str, data: pd.DataFrame, turns: int, measure: Callable[[], dict[str, list[float]]]
+) -> list[record.Figure | record.Missing]:
+    """Time and check what R has. `measure` times our fits: before and after R, which has a process of its own."""
+    before = measure()
+    said, missing = run(kind, data, turns)
+    own = before if not said else {name: values + before[name] for name, values in measure().items()}
+    found: list[record.Figure | record.Missing] = []
+    for one in said:
         answer = Answer(np.array(one["estimates"], float), np.array(one["se"], float), one["sigma"])
         found += timed(PEERS[one["name"]], one["version"], one["seconds"], answer, data, own)
-    return found
+    return found + missing

@@ -53,9 +53,7 @@ def bayes(data: pd.DataFrame) -> Callable[[], Answer]:
 
 
 POOLED = Peer("statsmodels GLM, no clusters", "statsmodels", pooled, ("pooled", {}))
-CONDITIONAL = Peer(
-    "statsmodels ConditionalLogit", "statsmodels", conditional, ("conditional", {}), "as ours", most=2000
-)
+CONDITIONAL = Peer("statsmodels ConditionalLogit", "statsmodels", conditional, ("conditional", {}), most=2000)
 BAYES = Peer(
     "statsmodels BinomialBayesMixedGLM, variational",
     "statsmodels",

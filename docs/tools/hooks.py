@@ -11,13 +11,12 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
-DOCS = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
 
-import commands  # noqa: E402
-import gallery  # noqa: E402
-import pictures  # noqa: E402
-import reference  # noqa: E402
+import commands
+import gallery
+import pictures
+import reference
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -32,8 +31,6 @@ def on_config(config: Any) -> Any:
     for section in config.nav:
         if "Reference" in section:
             section["Reference"] = ["reference/index.md", *_by_group(), {"Command line": "reference/command-line.md"}]
-        if "Evidence" in section:
-            section["Evidence"] += [{"Benchmarks": "benchmarks.md"}] if (DOCS / "benchmarks.md").exists() else []
     return config
 
 

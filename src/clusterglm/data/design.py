@@ -251,9 +251,9 @@ def _numeric(values: nw.Series[Any], keep: NDArray[np.int64] | None) -> NDArray[
     dtype = values.dtype
     truth = isinstance(dtype, nw.Boolean)
     integer = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.Int128, nw.UInt128))  # these need not fit
-    if values.null_count() > 0:
-        values = values.fill_null(False if truth else 0)
-    plain = np.asarray(values.to_numpy())
+    plain = _array_behind(values)
+    if plain is None:
+        plain = np.asarray((values.fill_null(False if truth else 0) if values.null_count() > 0 else values).to_numpy())
     plain = plain if keep is None else plain[keep]
     return plain.astype(np.bool_ if truth else np.int64 if integer else np.float64, copy=False)
 
@@ -293,10 +293,24 @@ def _plain(values: pd.Series[Any], name: str, dtype: Any, from_polars: bool) -> 
 
 def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
     """Null or NaN, shape (rows,)."""
+    plain = _array_behind(values)
+    if plain is not None:
+        return np.isnan(plain) if plain.dtype.kind == "f" else np.zeros(len(plain), dtype=bool)
     missing = values.is_null()
     if values.dtype.is_float():
         missing = missing | values.is_nan().fill_null(True)
     return np.asarray(missing.to_numpy(), dtype=bool)
+
+
+def _array_behind(values: nw.Series[Any]) -> NDArray[Any] | None:
+    """The array of a pandas column of plain numbers or bools, without a copy; None for any other column.
+
+    The usual column, and half a millisecond less than by narwhals: a fit of few rows is hardly more than its columns.
+    """
+    native = values.to_native()
+    if values.implementation.is_pandas() and isinstance(native.dtype, np.dtype) and native.dtype.kind in "biuf":
+        return np.asarray(native.to_numpy())
+    return None
 
 
 def numbers(values: nw.Series[Any], name: str, role: str) -> Array:

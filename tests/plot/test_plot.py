@@ -217,6 +217,19 @@ def test_predictions(fits: Fits, bacteria: pd.DataFrame, epil: pd.DataFrame) -> 
     assert len(steps.plot.predictions("week", data=bacteria, points=7).data) == 14
 
 
+def test_predictions_of_any_distribution(fits: Fits, bacteria: pd.DataFrame) -> None:
+    """There is no typical cluster: the average is shown, and says that it is one."""
+    fit = cg.nonparametric("y ~ trt + week", bacteria, cluster="ID")
+    data = fit.plot.predictions("week", points=4).data
+    assert set(data["curve"]) == {"average over clusters"}
+    rows = pd.DataFrame({"week": data["week"], "trt": "placebo"})
+    again = fit.predict(rows, "marginal", level=0.95)
+    np.testing.assert_allclose(data[["estimate", "low", "high"]], again[["estimate", "low", "high"]])
+    for other in (fit, fits["pooled"]):
+        with pytest.raises(OptionError, match="clusters="):
+            other.plot.predictions("week", clusters=2)
+
+
 def test_predictions_that_do_not_exist(epil: pd.DataFrame) -> None:
     """A Cauchy intercept has no mean of counts: said in the legend, not drawn."""
     fit = cg.random_effects("y ~ lbase", epil, cluster="subject", family="poisson", distribution="cauchy")

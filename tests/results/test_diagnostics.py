@@ -15,11 +15,10 @@ from scipy.stats import kstest
 
 import clusterglm as cg
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import AccuracyWarning, ClusterError, OptionError
+from clusterglm.errors import ClusterError, OptionError
 from clusterglm.inference.correction import only_clusters
 from clusterglm.likelihood import reference, reference_within
-from clusterglm.likelihood.evaluation import Evaluation, core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.pooled import PooledResult
@@ -46,16 +45,6 @@ FORMULA = {"poisson": "y ~ x", "binomial": "cbind(s, f) ~ x"}
 
 def random_effects(family: str, data: pd.DataFrame, **more: Any) -> RandomEffectsResult:
     return cg.random_effects(FORMULA[family], data, cluster="id", family=family, **more)
-
-
-@pytest.fixture(scope="module")
-def binary() -> pd.DataFrame:
-    """Clusters of three, far apart: hard to integrate."""
-    rng = np.random.default_rng(4)
-    cluster = np.repeat(np.arange(300), 3)
-    x = rng.normal(size=900)
-    y = rng.random(900) < expit(0.3 + x + 2.5 * rng.normal(size=300)[cluster])
-    return pd.DataFrame({"y": y.astype(int), "x": x, "id": cluster})
 
 
 @pytest.fixture(scope="module")
@@ -425,56 +414,6 @@ def test_calibration_that_cannot_be(
     flat = cg.pooled("yy ~ 1", bacteria).calibration()
     assert "all predictions are equal" in str(flat)
     assert np.isnan(flat.recalibration.slope)
-
-
-# Integration ---------------------------------------------------------------------------------------------------------
-
-
-def test_coarse_integrals_are_flagged_and_automatic_ones_are_not(binary: pd.DataFrame) -> None:
-    coarse = cg.random_effects("y ~ x", binary, cluster="id", quadrature="laplace")
-    with pytest.warns(AccuracyWarning, match="Laplace"):
-        found = coarse.integration_check()
-    assert not found.adequate
-    assert np.abs(found.shift).max() > 0.1
-    assert 'quadrature="auto"' in str(found)
-    assert "Nine adaptive nodes" in str(coarse)
-    fine = cg.random_effects("y ~ x", binary, cluster="id")
-    good = fine.integration_check()
-    assert good.adequate
-    assert abs(good.difference) < 1e-6
-    assert np.abs(good.shift).max() < 1e-4
-    assert "Nine" not in str(fine)
-    # at the coarse estimates, the accurate log-likelihood; and the step goes towards the accurate ones
-    data = fine.data
-    likelihood = MarginalLikelihood(core_problem(data.X, data, fine.response), 300, 2, fine.distribution, "normal")
-    accurate = likelihood.evaluate(coarse.fit.theta, fine.fit.plan, 0).value + data.constant
-    assert coarse.loglik - accurate == pytest.approx(found.difference, abs=1e-5)
-    se = np.sqrt(np.diag(coarse.fit.covariance))
-    np.testing.assert_array_equal(np.sign(found.shift), np.sign(fine.fit.theta - coarse.fit.theta))
-    np.testing.assert_allclose(found.shift, (fine.fit.theta - coarse.fit.theta) / se, rtol=0.6)
-
-
-def test_the_worst_cluster_is_named(golden_frame: Any) -> None:
-    data = golden_frame("cbpp_grouped")
-    fit = cg.random_effects("cbind(incidence, size - incidence) ~ period", data, cluster="herd", quadrature="laplace")
-    found = fit.integration_check()
-    assert found.adequate
-    assert 0.0 < abs(found.worst) < abs(found.difference) < 0.1
-    assert f"cluster {found.worst_cluster} alone" in str(found)
-
-
-def test_nothing_to_integrate(at_zero: RandomEffectsResult, alternating: pd.DataFrame) -> None:
-    assert at_zero.integration_check().adequate
-    coarse = cg.random_effects("y ~ x", alternating, cluster="id", quadrature="laplace")
-    with pytest.warns(AccuracyWarning, match="too coarse to see sigma"):
-        coarse.integration_check()
-
-
-def test_sigma_held_fixed_does_not_move(binary: pd.DataFrame) -> None:
-    fit = cg.random_effects("y ~ x", binary, cluster="id", quadrature="laplace", sigma=2.5, fix_sigma=True)
-    with pytest.warns(AccuracyWarning):
-        found = fit.integration_check()
-    assert np.isnan(found.shift).tolist() == [False, False, True]
 
 
 # Overview ------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
+from clusterglm.results.nonparametric import NonparametricResult
+from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 _BANDS = 3  # curves that still have room for their intervals
 _KINDS = {"typical": "typical cluster", "marginal": "average over clusters"}
+_USUAL: dict[type[Result], tuple[str, ...]] = {
+    RandomEffectsResult: ("typical", "marginal"),
+    NonparametricResult: ("marginal",),
+    FixedEffectsResult: (),
+}
 _FEW = 2  # numbers that are shown as points, not as a curve
 
 
@@ -56,7 +63,7 @@ def predictions(
         Values of other columns; by default medians and most frequent levels.
     kinds : sequence of str, optional
         Of predictions for which the cluster is not named: by default "typical" and "marginal" with random effects,
-        none with fixed ones.
+        "marginal" with nonparametric ones, none with fixed ones.
     clusters : int or sequence, optional
         Labels of clusters to show; or how many, at even ranks of their intercepts. By default none, with fixed
         effects 3.
@@ -135,13 +142,14 @@ def _curves(
     if isinstance(fit, ConditionalResult):
         return [("", frame, {})]
     has_effects = isinstance(fit, FixedEffectsResult | RandomEffectsResult)
+    if clusters is not None and not has_effects:
+        raise OptionError(f"clusters= of a {fit.kind} fit", "fixed effects or random intercepts", "leave it out")
     if kinds is None:
-        random = isinstance(fit, RandomEffectsResult)
-        kinds = ("typical", "marginal") if random else () if has_effects else ("typical",)
+        kinds = next((kinds for kind, kinds in _USUAL.items() if isinstance(fit, kind)), ("typical",))
     found: list[tuple[str, pd.DataFrame, dict[str, Any]]] = []
     for kind in kinds:
         name = _KINDS.get(kind, kind)
-        found.append((name if has_effects else "", frame, {"kind": kind}))
+        found.append(("" if isinstance(fit, PooledResult) else name, frame, {"kind": kind}))
     if has_effects:
         column = str(fit.data.cluster_name)
         for label in _chosen(fit, clusters):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -285,6 +287,12 @@ def test_datasets(tmp_path: Path) -> None:
     one = run("datasets", "epil").stdout
     assert "--family poisson" in one
     assert "bacteria" not in one
+    for shown in re.findall(r"^    clusterglm (fit .*)$", listed.stdout, re.MULTILINE):
+        assert run(*shlex.split(shown)).exit_code == 0, shown
+    assert (
+        "sigma:            0.2"
+        in run(*shlex.split(re.findall(r"clusterglm (fit geissler .*)", listed.stdout)[0])).stdout
+    )
     target = tmp_path / "epil.csv"
     assert run("datasets", "epil", "--write", str(target)).exit_code == 0
     assert len(target.read_text().splitlines()) == len(cg.datasets.load("epil")) + 1

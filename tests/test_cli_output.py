@@ -62,6 +62,16 @@ def test_json_of_each_command(tmp_path: Path) -> None:
     assert set(done["findings"]) >= {"claims"}
 
 
+@pytest.mark.parametrize("model", opt.MODELS)
+def test_json_of_each_model(model: str) -> None:
+    """Of a bundled data set in which some clusters have infinite intercepts."""
+    content = answer("fit", "bacteria", "y ~ I(week > 2)", "--cluster", "ID", "--model", model)
+    fit = getattr(cg, model)("y ~ I(week > 2)", cg.datasets.load("bacteria"), cluster="ID")
+    assert content["model"]["kind"] == model
+    assert [row["estimate"] for row in content["coefficients"]] == list(fit.params)
+    assert content["fit"]["aic"] == fit.aic
+
+
 def test_json_goes_to_a_file_too(tmp_path: Path) -> None:
     file = tmp_path / "compared.json"
     ran = CliRunner().invoke(app, ["compare", *BACTERIA[:2], "y ~ trt", *BACTERIA[2:], "--json", str(file)])

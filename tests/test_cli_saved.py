@@ -164,6 +164,19 @@ def test_several_fits_in_one_plot(saved: Path, tmp_path: Path) -> None:
     assert (tmp_path / "both.svg").read_text().startswith("<?xml")
 
 
+def test_tables_of_several_fits(saved: Path, fit: Any, bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    pooled = tmp_path / "pooled.json"
+    other = cg.pooled(FORMULA, bacteria)
+    other.save(pooled)
+    wanted = cg.table({"fit": fit, "pooled": other}, exponentiate=True, spread="interval", stars=True, digits=2)
+    options = ("--exponentiate", "--spread", "interval", "--stars", "--digits", "2")
+    assert good("table", saved, pooled, *options) == f"{wanted}\n"
+    assert good("table", saved, pooled, *options, "--out", tmp_path / "table.md") == ""
+    assert (tmp_path / "table.md").read_text() == wanted.to_markdown() + "\n"
+    content = json.loads(good("table", saved, pooled, *options, "--json", "-"))
+    assert [row["pooled"] for row in content["rows"]] == list(wanted.frame["pooled"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -183,6 +196,8 @@ def test_several_fits_in_one_plot(saved: Path, tmp_path: Path) -> None:
         (("test-clustering", "POOLED"), "a model with cluster effects"),
         (("test-clustering", "bacteria"), "does not exist"),
         (("test-clustering", "bacteria", "y ~ weak", "--cluster", "ID"), "did you mean 'week'?"),
+        (("table", "FIT", "--out", "table.rtf"), ".docx"),
+        (("table", "FIT", "--spread", "se"), "'std_error'"),
         (("plot", "caterpillar", "FIT", "--out", "plot.xyz"), "png"),
         (("plot", "caterpillar", "POOLED", "--out", "plot.png"), "caterpillar plot of a pooled fit"),
         (("plot", "profile", "FIT", "--parameter", "wek", "--out", "plot.png"), "week"),
@@ -211,6 +226,21 @@ def test_bad_input_has_status_2_and_leaves_nothing(
     assert words in ran.stderr
     assert "needed:" in ran.stderr
     assert "try:" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plot_whose_simulation_was_stopped_is_not_drawn(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = cg.plot.qq
+
+    def stopped(fit: Any, *, progress: Any, **options: Any) -> Any:
+        progress(3, 10)  # as when Ctrl-C ends it
+        return drawn(fit, n_sim=19, seed=1)
+
+    monkeypatch.setattr(cg.plot, "qq", stopped)
+    ran = run("plot", "qq", saved, "--out", tmp_path / "plot.png")
+    assert (ran.exit_code, ran.stdout, ran.stderr) == (130, "", "stopped\n")
     assert list(tmp_path.iterdir()) == []
 
 

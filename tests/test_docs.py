@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import importlib.util
+import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +28,7 @@ def _tool(name: str) -> ModuleType:
 
 
 blocks = _tool("blocks")
+commands = _tool("commands")
 gallery = _tool("gallery")
 reference = _tool("reference")
 
@@ -75,8 +79,82 @@ def test_blocks_are_found():
 
 
 def test_reference_has_every_public_name():
+    described = {entry.public for entry in reference.entries()}
+    assert {f"cg.{name}" for name in cg.__all__ if name != "__version__"} <= described
+    assert {"clusterglm.sklearn", "clusterglm.study"} <= described
+    modules = [entry for entry in reference.entries() if entry.group == "module"]
+    assert {entry.name for entry in modules} == {"datasets", "engine", "errors", "plot", "sklearn", "study"}
+    assert all(reference.members(_object(entry.path)) for entry in modules)
+
+
+def _object(path: str) -> object:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError:  # a module itself
+        return importlib.import_module(path)
+
+
+def test_every_public_method_is_in_the_reference():
+    """The pages show what has a docstring, inherited members included: so everything must have one."""
+    silent = []
+    for entry in reference.entries():
+        found = _object(entry.path)
+        owners = [found] if inspect.isclass(found) else []
+        if inspect.ismodule(found):
+            owners = [getattr(found, name) for name in reference.members(found)]
+        for owner in owners:
+            for name, value in inspect.getmembers(owner):
+                part = getattr(value, "fget", None) or getattr(value, "func", value)
+                ours = inspect.isfunction(part) and part.__module__.startswith("clusterglm")
+                if ours and not name.startswith("_") and not inspect.getdoc(part):
+                    inherited = any(inspect.getdoc(getattr(base, name, None)) for base in owner.__mro__[1:])
+                    silent += [] if inherited else [f"{owner.__name__}.{name}"]
+    assert silent == []
+
+
+WITH_EXAMPLES = [entry for entry in reference.entries() if entry.group in ("function", "class")]
+
+
+@pytest.mark.parametrize("entry", WITH_EXAMPLES, ids=lambda entry: entry.name)
+def test_functions_and_arguments_have_an_example(entry):
+    assert ">>>" in (inspect.getdoc(_object(entry.path)) or "")
+
+
+def test_examples_run(monkeypatch, tmp_path):
+    """All of the reference: functions, classes and their methods, wherever they are inherited from."""
+    monkeypatch.chdir(tmp_path)
+    finder, runner = doctest.DocTestFinder(recurse=True), doctest.DocTestRunner()
+    found = {}
+    for entry in reference.entries():
+        described = _object(entry.path)
+        for owner in described.__mro__ if inspect.isclass(described) else [described]:
+            home = owner.__name__ if inspect.ismodule(owner) else f"{owner.__module__}.{owner.__name__}"
+            if home.startswith("clusterglm"):
+                found |= {test.name: test for test in finder.find(owner, home)}
+    for test in found.values():
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries > 60
+
+
+def test_every_plot_of_a_result_is_a_function_of_the_reference():
+    from clusterglm.plot.accessor import Plots
+
+    methods = {name for name in vars(Plots) if not name.startswith("_")}
+    assert methods == set(reference.members(cg.plot)) - {"Plot"}
+
+
+def test_the_reference_is_free_of_what_passes_between_rooms():
     described = {entry.name for entry in reference.entries()}
-    assert set(cg.__all__) - {"__version__"} <= described
+    assert described.isdisjoint({"Design", "ModelData", "ParsedFormula", "Figure", "Panel", "Facts"})
+
+
+def test_every_command_is_on_the_page_of_the_command_line():
+    page = commands.page()
+    for name in commands.names():
+        assert f"\n## clusterglm {' '.join(name)}\n" in page
+        assert f"Usage: clusterglm {' '.join(name)} " in page
 
 
 def test_reference_has_every_kind_of_result():

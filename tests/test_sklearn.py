@@ -12,7 +12,8 @@ import pytest
 import sklearn
 from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
-from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict, cross_val_score
+from sklearn.metrics import d2_tweedie_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, PredefinedSplit, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -198,3 +199,20 @@ def test_names_and_errors(bacteria: pd.DataFrame) -> None:
     with pytest.raises(OptionError, match="kind"):
         RandomEffectsClassifier(kind="average").fit(odd, bacteria.y, groups=bacteria.ID)
     assert clone(RandomEffectsClassifier(distribution=cg.StudentT(4))).distribution == cg.StudentT(4)
+
+
+def test_intercepts_of_known_groups_count_in_cross_validation(epil: pd.DataFrame, routing: None) -> None:
+    """Rows of a group on both sides: its own intercept, found through the routed groups, explains more."""
+    X, y, groups = epil[["age"]], epil.y, epil.subject
+    folds = PredefinedSplit(epil.groupby("subject").cumcount())
+    scores, by_hand = {}, []
+    for kind in ("conditional", "marginal"):
+        model = RandomEffectsPoissonRegressor(kind=kind).set_fit_request(groups=True, sample_weight=False)
+        model.set_score_request(groups=True, sample_weight=False)
+        scores[kind] = cross_val_score(model, X, y, cv=folds, params={"groups": groups})
+    assert scores["conditional"].min() > scores["marginal"].max() + 0.2
+    for train, test in folds.split():
+        fit = cg.random_effects("y ~ age", epil.iloc[train], cluster="subject", family="poisson")
+        mean = fit.predict(epil.iloc[test], "conditional")
+        by_hand.append(d2_tweedie_score(y.iloc[test], mean, power=1))
+    np.testing.assert_allclose(scores["conditional"], by_hand, rtol=1e-4)

@@ -15,6 +15,7 @@ import contextlib
 import io
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -150,13 +151,14 @@ def update(path: Path) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    chosen = [Path(name) for name in arguments if name != "--update"] or pages()
+    chosen = [Path(name).absolute() for name in arguments if name != "--update"] or pages()
     wrong = []
     for path in chosen:
-        if "--update" in arguments:
-            sys.stderr.write(f"{path}: {'changed' if update(path) else 'as it was'}\n")
-        else:
-            wrong += differences(path)
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # pages write files
+            if "--update" in arguments:
+                sys.stderr.write(f"{path}: {'changed' if update(path) else 'as it was'}\n")
+            else:
+                wrong += differences(path)
     sys.stderr.write("\n".join(wrong))
     return len(wrong) > 0
 

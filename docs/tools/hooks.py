@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import commands
 import gallery
 import pictures
 import reference
@@ -29,13 +30,14 @@ def on_config(config: Any) -> Any:
     """Fill the places of the navigation that depend on what is there."""
     for section in config.nav:
         if "Reference" in section:
-            section["Reference"] = ["reference/index.md", *_by_group()]
+            section["Reference"] = ["reference/index.md", *_by_group(), {"Command line": "reference/command-line.md"}]
     return config
 
 
 def on_files(files: Files, config: Any) -> Files:
     pages = {entry.page: _page(entry) for entry in reference.entries()}
     pages["reference/index.md"] = _index()
+    pages["reference/command-line.md"] = commands.page()
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
@@ -59,7 +61,7 @@ def _by_group() -> list[dict[str, list[dict[str, str]]]]:
 
 
 def _page(entry: reference.Entry) -> str:
-    public = f"cg.{entry.name}" if entry.group in ("function", "class", "module") else entry.name
+    public = entry.public
     options = {"heading": f"'{public}'", "toc_label": f"'{public}'"}
     if entry.group != "module":
         lines = [
@@ -80,7 +82,8 @@ def _page(entry: reference.Entry) -> str:
 
 def _index() -> str:
     text = (
-        "# Reference\n\nEvery public name, as `cg.NAME` after `import clusterglm as cg`, and every class of results.\n"
+        "# Reference\n\nEvery public name, as `cg.NAME` after `import clusterglm as cg`, every class of results, "
+        "and the [command line](command-line.md).\n"
     )
     for group, title in reference.GROUPS.items():
         text += f"\n## {title}\n\n| name | what it is |\n|---|---|\n"

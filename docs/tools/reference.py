@@ -9,7 +9,6 @@ import ast
 import dataclasses
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -32,6 +31,13 @@ class Entry:
     def page(self) -> str:
         return f"reference/{self.name}.md"
 
+    @property
+    def public(self) -> str:
+        """As users write it."""
+        if self.name in clusterglm.__all__:
+            return f"cg.{self.name}"
+        return self.path if self.group == "module" else self.name
+
 
 GROUPS = {
     "function": "Functions",
@@ -43,10 +49,18 @@ GROUPS = {
 }
 
 
+IMPORTED = ("study", "sklearn")
+"""Public modules that users import by themselves."""
+
+_SHOWN = ("results", "inference", "fit", "model", "plot", "study", "data.datasets")
+"""Packages whose classes users get into their hands; those of others pass between rooms of the house."""
+
+
 @cache
 def entries() -> tuple[Entry, ...]:
     """All of them, group by group, by name."""
     public = {name: getattr(clusterglm, name) for name in clusterglm.__all__ if not name.startswith("_")}
+    public |= {name: importlib.import_module(f"clusterglm.{name}") for name in IMPORTED}
     found = {name: _entry(name, value) for name, value in public.items()}
     for cls in _returned(public.values()):
         if cls.__name__ not in found:
@@ -137,25 +151,25 @@ def _keeps_arrays(cls: type) -> bool:
 def _classes(annotation: Any, module: str) -> Iterator[type]:
     if not isinstance(annotation, str):
         return
-    known = vars(importlib.import_module(module))
     for node in ast.walk(ast.parse(annotation, mode="eval")):
         if isinstance(node, ast.Name):
-            value = known.get(node.id, _everything().get(node.id))
-            if inspect.isclass(value) and value.__module__.startswith("clusterglm."):
+            value = _named_in(node.id, module)
+            if inspect.isclass(value) and value.__module__.startswith(tuple(f"clusterglm.{name}" for name in _SHOWN)):
                 yield value
 
 
+def _named_in(name: str, module: str) -> Any:
+    """What a name stands for in a module, also where it is imported only for a type checker."""
+    loaded = importlib.import_module(module)
+    if hasattr(loaded, name):
+        return getattr(loaded, name)
+    home = _imports(module).get(name, "")
+    return getattr(importlib.import_module(home), name) if home.startswith("clusterglm.") else None
+
+
 @cache
-def _everything() -> dict[str, type]:
-    """Classes of the package by name, for those that a module imports only for its type checker."""
-    found: dict[str, type] = {}
-    for info in pkgutil.walk_packages(clusterglm.__path__, "clusterglm."):
-        if info.name.rpartition(".")[2] in ("__main__", "_core"):
-            continue
-        module = importlib.import_module(info.name)
-        found |= {
-            name: value
-            for name, value in vars(module).items()
-            if inspect.isclass(value) and value.__module__ == info.name
-        }
-    return found
+def _imports(module: str) -> dict[str, str]:
+    """Names that a module imports, wherever in its text, and the modules they come from."""
+    source = inspect.getsource(importlib.import_module(module))
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level == 0]
+    return {alias.name: node.module or "" for node in found for alias in node.names}

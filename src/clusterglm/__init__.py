@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clusterglm.model.distribution.user import UserDistribution
     from clusterglm.model.quadrature import Quadrature
     from clusterglm.results.comparison import compare
+    from clusterglm.results.publication import table
     from clusterglm.results.storage import load
 
     __version__: str
@@ -53,6 +54,7 @@ __all__ = [
     "pooled",
     "random_effects",
     "select_distribution",
+    "table",
 ]
 
 _OBJECTS = {
@@ -73,6 +75,7 @@ _OBJECTS = {
     "pooled": "clusterglm.api.verbs",
     "random_effects": "clusterglm.api.verbs",
     "select_distribution": "clusterglm.api.selection",
+    "table": "clusterglm.results.publication",
 }
 _MODULES = {
     "datasets": "clusterglm.data.datasets",

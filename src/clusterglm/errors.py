@@ -68,6 +68,10 @@ class StudyError(ClusterGLMError, ValueError):
     """A simulation study whose design, folder or earlier run does not fit."""
 
 
+class EngineError(ClusterGLMError, RuntimeError):
+    """The workers of an engine are gone, or die of the work."""
+
+
 class StorageError(ClusterGLMError, ValueError):
     """A result that cannot be saved, or a file or pickle that this version cannot read."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,21 @@ def same() -> Callable[..., None]:
 def words() -> Callable[[Any], str]:
     """A summary but for the gradient where the search stopped, which is rounding."""
     return lambda fit: re.sub(r"gradient\s+norm\s+\S+", "gradient", " ".join(str(fit).split()))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two processes of Dask."""
+    from distributed import LocalCluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+        with LocalCluster(**options) as found:
+            yield found
+
+
+@pytest.fixture(scope="module")
+def client(cluster: Any) -> Iterator[Any]:
+    with cluster.get_client() as found:
+        yield found

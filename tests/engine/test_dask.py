@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +15,6 @@ from clusterglm.errors import DataError, OptionError, ResponseError
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator:
-    from distributed import LocalCluster
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
-        with LocalCluster(**options) as found:
-            yield found
-
-
-@pytest.fixture(scope="module")
-def client(cluster) -> Iterator:
-    with cluster.get_client() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +125,27 @@ def test_errors_come_back_from_the_workers(data, client) -> None:
         cg.pooled("y ~ x", spread(data), weights="nothing", engine=engine)
     with pytest.raises(DataError, match=r"dask\.dataframe"):
         cg.pooled("y ~ x", data, engine=engine)
+
+
+def test_a_file_with_a_hole(data, client, tmp_path: Path) -> None:
+    for k in range(3):
+        data.iloc[k::3].to_parquet(tmp_path / f"part-{k}.parquet")
+    path = tmp_path / "part-1.parquet"
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"part-1.*cannot be read as Parquet"):
+        cg.fixed_effects("y ~ x", tmp_path, cluster="id", engine=cg.engine.Dask(client))
+
+
+def test_a_column_of_another_type_in_one_partition(data, client) -> None:
+    import dask
+    import dask.dataframe as dd
+
+    parts = [data.iloc[::2], data.iloc[1::2].assign(x="a")]
+    mixed = dd.from_delayed([dask.delayed(part) for part in parts], meta=parts[0].head(0), verify_meta=False)
+    with pytest.raises(DataError, match="partitions whose columns have different types"):
+        cg.pooled("y ~ x", mixed, cluster="id", engine=cg.engine.Dask(client))
 
 
 def test_equal_labels_meet_whatever_their_type() -> None:

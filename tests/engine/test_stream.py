@@ -22,7 +22,6 @@ from clusterglm.errors import (
     FormulaError,
     OptionError,
     SeparationError,
-    StorageError,
 )
 
 FORMULA = "y ~ x + big + g + I(x**2)"
@@ -149,14 +148,6 @@ def test_what_takes_rows_is_refused_before_work_begins(fitted, name) -> None:
         OF_ROWS[name](fitted)
 
 
-def test_files_of_results_need_the_rows(fitted, tmp_path) -> None:
-    for fit in (fitted, fitted.pooled):
-        with pytest.raises(StorageError, match=r"(?s)not in memory.*pickle"):
-            fit.save(tmp_path / "fit.json")
-    assert list(tmp_path.iterdir()) == []
-    assert fitted.plot.coefficients().data is not None
-
-
 USER = cg.UserDistribution("own", ndtri)
 DISTRIBUTIONS = ["laplace", "bridge", "log_gamma", "student_t(4)", "gaussian_mixture(0.3, 3)", USER]
 
@@ -235,7 +226,7 @@ def test_arrays_are_refused(data, files, engine) -> None:
 
 
 def test_other_models_say_that_they_need_memory(files) -> None:
-    for verb in (cg.nonparametric, cg.select_distribution):
+    for verb in (cg.nonparametric,):
         with pytest.raises(DataError, match=verb.__name__):
             verb("y ~ x", files, cluster="id")
 
@@ -251,6 +242,64 @@ def test_many_levels_and_a_crossing_of_them(tmp_path, data, engine) -> None:
         if cluster is None:
             np.testing.assert_allclose(blocks.params, whole.params, rtol=1e-8)
         assert list(blocks.params.index) == list(whole.params.index)
+
+
+# Files in order ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ordered(tmp_path, data):
+    """Files whose names are not in the order of their labels; clusters span their borders."""
+    rows = data.dropna(subset="id").sort_values("id", kind="stable").reset_index(drop=True)
+    rows["number"] = rows.id.str[1:].astype(int).rank(method="dense")
+    rows = rows.sort_values("number", kind="stable")
+    folder = tmp_path / "ordered"
+    folder.mkdir()
+    for k, part in enumerate(np.array_split(np.arange(len(rows)), 4)):
+        rows.iloc[part].to_parquet(folder / f"part-{3 - k}.parquet")
+    return folder, rows
+
+
+def test_files_in_order_are_not_rearranged(ordered, engine, same, monkeypatch) -> None:
+    folder, rows = ordered
+    monkeypatch.setattr("clusterglm.engine.stream.regroup", None)
+    lines: list[str] = []
+    told = cg.engine.Stream(memory=2**20, folder=engine.folder, progress=lines.append)
+    blocks = cg.random_effects("y ~ x + g", folder, cluster="number", engine=told)
+    same(cg.random_effects("y ~ x + g", rows, cluster="number"), blocks)
+    assert "stay where they are" in lines[1]
+    assert len([line for line in lines if line.startswith("block ")]) >= 2
+
+
+def test_one_long_cluster_among_files_in_order(tmp_path, engine, same) -> None:
+    rng = np.random.default_rng(3)
+    ids = np.repeat(["a", "b", "c", "d", "e"], [3, 9000, 1, 4, 2000])
+    data = pd.DataFrame({"id": ids, "x": rng.normal(size=len(ids)), "y": rng.poisson(2.0, len(ids))})
+    data["y"] += (ids == "b") * rng.poisson(2.0, len(ids))
+    data.to_parquet(tmp_path / "one.parquet", row_group_size=700)
+    lines: list[str] = []
+    told = cg.engine.Stream(memory=2**20, folder=engine.folder, progress=lines.append)
+    options = {"cluster": "id", "family": "poisson"}
+    blocks = cg.random_effects("y ~ x", tmp_path / "one.parquet", engine=told, **options)
+    same(cg.random_effects("y ~ x", data, **options), blocks)
+    assert "stay where they are" in lines[1]
+
+
+@pytest.mark.parametrize("spoil", ["missing", "overlapping", "falling at the end"])
+def test_files_almost_in_order(ordered, engine, same, spoil) -> None:
+    folder, _ = ordered
+    path = folder / "part-0.parquet"
+    last = pd.read_parquet(path)
+    if spoil == "missing":
+        last.loc[last.index[5], "number"] = np.nan
+    elif spoil == "overlapping":
+        last.loc[last.index[0], "number"] = 1.0
+    else:
+        last.loc[last.index[-1], "number"] = 1.0
+    last.to_parquet(path)
+    whole = pd.concat([pd.read_parquet(folder / f"part-{k}.parquet") for k in range(4)])
+    blocks = cg.fixed_effects("y ~ x", folder, cluster="number", engine=engine)
+    same(cg.fixed_effects("y ~ x", whole.reset_index(drop=True), cluster="number"), blocks)
 
 
 # Files and disks that fail -------------------------------------------------------------------------------------------

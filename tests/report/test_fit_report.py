@@ -229,33 +229,35 @@ def test_command_line(tmp_path: Path) -> None:
 # In a browser ---------------------------------------------------------------------------------------------------------
 
 PROBE = """<!DOCTYPE html><title>probe</title><body><pre id="out"></pre>
-<iframe style="width:360px;height:800px;border:0" srcdoc="PAGE"></iframe>
+<iframe style="width:WIDTHpx;height:800px;border:0" srcdoc="PAGE"></iframe>
 <script>addEventListener("load", () => {
   const page = document.querySelector("iframe").contentDocument, root = page.documentElement;
   const pictures = [...page.querySelectorAll("figure svg")], boxes = pictures.map(s => s.getBoundingClientRect());
   document.getElementById("out").textContent = JSON.stringify({
     scroll: root.scrollWidth, inner: root.clientWidth,
     empty: pictures.filter(s => s.querySelectorAll("path").length < 5).length,
-    pictures: boxes.filter(b => b.width > 200 && b.height > 80 && b.right <= 361).length,
+    pictures: boxes.filter(b => b.width > 200 && b.height > 80 && b.right <= WIDTH + 1).length,
     text: Math.min(...[...page.querySelectorAll("svg text")].map(t => t.getBoundingClientRect().height))});
 });</script>"""
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("name", ["random", "fixed"])
-def test_in_a_browser(pages: dict[str, Path], tmp_path: Path, name: str) -> None:
-    """On a screen of 360 pixels: no error in the console, all pictures drawn, no scrolling sideways."""
+@pytest.mark.parametrize(("name", "width"), [("random", 360), ("fixed", 360), ("random", 1200)])
+def test_in_a_browser(pages: dict[str, Path], tmp_path: Path, name: str, width: int) -> None:
+    """On narrow and wide screens: no error in the console, all pictures drawn, no scrolling sideways."""
     import html
     import json
 
     text = pages[name].read_text(encoding="utf-8")
-    (tmp_path / "probe.html").write_text(PROBE.replace("PAGE", html.escape(text)), encoding="utf-8")
+    probe = PROBE.replace("WIDTH", str(width)).replace("PAGE", html.escape(text))
+    (tmp_path / "probe.html").write_text(probe, encoding="utf-8")
     ran = subprocess.run(
         [
             str(BROWSER),
             "--headless=new",
             "--no-sandbox",
             "--disable-gpu",
+            "--window-size=1400,900",
             f"--user-data-dir={tmp_path / 'profile'}",
             "--enable-logging=stderr",
             "--dump-dom",
@@ -269,7 +271,7 @@ def test_in_a_browser(pages: dict[str, Path], tmp_path: Path, name: str) -> None
     answer = re.search(r'<pre id="out">([^<]+)</pre>', ran.stdout)
     assert answer is not None, ran.stderr[-2000:]
     seen = json.loads(html.unescape(answer[1]))
-    assert seen["scroll"] <= seen["inner"] <= 360
+    assert seen["scroll"] <= seen["inner"] <= width
     assert seen["pictures"] == text.count("<figure>") > 3
     assert seen["empty"] == 0
     assert seen["text"] > 5.0

@@ -101,6 +101,18 @@ def test_levels_are_nested_and_wald_is_near_in_large_samples() -> None:
     assert (np.abs(narrow - fit.conf_int(0.9)).max(axis=1) < 0.05 * width).all()
 
 
+@pytest.mark.parametrize("points", [17, 65, 257])
+def test_a_profile_is_followed_where_it_is_convex(points: int) -> None:
+    """Near sigma = 0 a profile is level, and so convex before it falls."""
+    fit = cg.random_effects("y ~ trt + week", cg.datasets.load("bacteria"), cluster="ID")
+    curve = fit.profile("sigma", points=points)
+    assert curve.value[0] == 0.0
+    assert (np.diff(curve.value) > 0.0).all()
+    assert (np.diff(curve.root) > 0.0).all()
+    assert len(curve.value) > points * 0.9
+    np.testing.assert_allclose(curve.root[1:-1], np.linspace(-3.0, 3.0, points)[-len(curve.root) + 1 : -1], atol=1e-9)
+
+
 def test_a_profile_that_never_falls() -> None:
     # one success at x = 1, and only failures there otherwise: the coefficient has no lower limit to speak of
     data = pd.DataFrame({"x": [0.0] * 20 + [1.0] * 3, "y": [0, 1] * 10 + [0, 0, 1]})

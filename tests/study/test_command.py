@@ -117,6 +117,27 @@ def test_dask_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None:
     assert (tmp_path / "address.parquet").read_bytes() == finished.read_bytes()
 
 
+def test_batches_of_a_lost_worker_are_run_again(finished: Path, tmp_path: Path) -> None:
+    script = tmp_path / "by_dask.py"
+    script.write_text(
+        "from distributed import LocalCluster\n"
+        "from clusterglm.study import run_study\n"
+        "from clusterglm.study.effects import STUDY\n"
+        "def kill(progress):\n"
+        "    if not seen:\n"
+        "        next(iter(cluster.workers.values())).process.process.kill()\n"
+        "    seen.append(progress)\n"
+        "if __name__ == '__main__':\n"
+        "    study, seen = STUDY.with_levels(['size=2,3', 'clusters=20', 'sigma=0,1']), []\n"
+        "    options = {'n_workers': 2, 'threads_per_worker': 1, 'dashboard_address': None, 'silence_logs': 50}\n"
+        "    with LocalCluster(**options) as cluster, cluster.get_client() as client:\n"
+        "        run_study(study, 60, 'dask.parquet', client=client, progress=kill)\n"
+    )
+    ran = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "dask.parquet").read_bytes() == finished.read_bytes()
+
+
 def test_no_scheduler_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clusterglm.study.dask._PATIENCE", "1s")
     out = tmp_path / "out.parquet"

@@ -25,7 +25,14 @@ class Columns {
     // Four rows as pack i.
     CLUSTERGLM_INLINE void set(int i, const double* const (&row)[kLanes]) {
         double* to = memory_.data() + i * kLanes;
-        for (int r = 0; r < p; ++r, to += kRows) store(to, Pack{row[0][r], row[1][r], row[2][r], row[3][r]});
+        int r = 0;
+        for (; r + kLanes <= p; r += kLanes, to += kLanes * kRows) {
+            Pack x[kLanes];
+            for (int l = 0; l < kLanes; ++l) x[l] = clusterglm::load(row[l] + r);
+            transpose(x);
+            for (int l = 0; l < kLanes; ++l) store(to + l * kRows, x[l]);
+        }
+        for (; r < p; ++r, to += kRows) store(to, Pack{row[0][r], row[1][r], row[2][r], row[3][r]});
     }
 
     // n <= kRows rows, one after another, as packs from 0 on; rows of zeros fill the last.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -9,12 +10,13 @@ from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unle
 from clusterglm.data.rows import Request
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.stream import Stream
-from clusterglm.errors import OptionError
+from clusterglm.errors import ClusterGLMError, EngineError, OptionError
 from clusterglm.fit.conditional import ConditionalFit, conditional_estimates
 from clusterglm.fit.fixed_effects import FixedEffectsFit, profiled_estimates
 from clusterglm.fit.pooled import pooled_estimates
 from clusterglm.fit.random_effects import check_sigma, fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
+from clusterglm.fit.sums import Sums
 from clusterglm.fit.within import WithinSums
 from clusterglm.inference.correction import corrected_estimates, refuse_counts
 from clusterglm.inference.covariance import marginal_products, pooled_products
@@ -28,6 +30,8 @@ from clusterglm.results.blocks import (
     PooledResultOverBlocks,
     RandomEffectsResultOverBlocks,
 )
+from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.selection import DistributionSelection
 
 
 @dataclass(frozen=True)
@@ -68,15 +72,58 @@ def random_effects_over_blocks(
         sums = sums_of_blocks(gathered, request)
         if not model.fix_sigma:
             refuse_homogeneous_blocks(gathered, request)
-        start = read_start(model.start, sums.data)
-        fit = fit_sums(
-            sums, model.distribution, model.quadrature, model.scale, start, model.sigma, model.fix_sigma, control
-        )
-        products = pooled_products(sums, fit.beta, by_row=False) if fit.sigma == 0.0 else marginal_products(sums, fit)
+        found = _random_effects(sums, model, control)
     finally:
         gathered.blocks.close()
-    warn_unless_converged(fit.optimization, 4)
-    warn_unless_accurate(fit, 4)
+    warn_unless_converged(found.optimization, 4)
+    warn_unless_accurate(found.fit, 4)
+    return found
+
+
+def select_over_blocks(
+    formula: str,
+    data: Any,
+    engine: Any,
+    request: Request,
+    candidates: Sequence[Distribution],
+    quadrature: Quadrature,
+    scale: str,
+    control: Control,
+) -> DistributionSelection:
+    """See `cg.select_distribution`; the rows are brought together once."""
+    for candidate in candidates:
+        _refuse_free_shape(candidate)
+    fits: dict[str, RandomEffectsResult] = {}
+    failures: dict[str, str] = {}
+    last: ClusterGLMError | None = None
+    gathered = _gathered(formula, data, engine, request, control)
+    try:
+        sums = sums_of_blocks(gathered, request)
+        refuse_homogeneous_blocks(gathered, request)
+        for candidate in candidates:
+            model = RandomEffectsModel(candidate, quadrature, scale, None, None, False)
+            try:
+                fits[candidate.name] = _random_effects(sums, model, control)
+            except EngineError:
+                raise  # not the distribution's doing
+            except ClusterGLMError as error:
+                failures[candidate.name], last = error.got, error
+    finally:
+        gathered.blocks.close()
+    if last is not None and not fits:
+        raise last
+    for found in fits.values():
+        warn_unless_converged(found.optimization, 4)
+        warn_unless_accurate(found.fit, 4)
+    return DistributionSelection(fits, {}, failures)
+
+
+def _random_effects(sums: Sums, model: RandomEffectsModel, control: Control) -> RandomEffectsResultOverBlocks:
+    start = read_start(model.start, sums.data)
+    fit = fit_sums(
+        sums, model.distribution, model.quadrature, model.scale, start, model.sigma, model.fix_sigma, control
+    )
+    products = pooled_products(sums, fit.beta, by_row=False) if fit.sigma == 0.0 else marginal_products(sums, fit)
     return RandomEffectsResultOverBlocks(fit, sums.data, products)
 
 

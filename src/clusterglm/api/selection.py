@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
-from clusterglm.api.elsewhere import refuse_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere
 from clusterglm.api.verbs import nonparametric
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.rows import Request
 from clusterglm.data.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
@@ -48,6 +49,7 @@ def select_distribution(
     n_jobs: int = 1,
     progress: Progress = None,
     control: Control | None = None,
+    engine: Any = None,
 ) -> DistributionSelection:
     """Fit the same model with several distributions of the random intercept, and compare them.
 
@@ -70,6 +72,9 @@ def select_distribution(
     seed, n_jobs, progress
         Of the bootstrap.
     control : Control, optional
+    engine : Stream or Dask, optional
+        As for `random_effects`. Data that stay elsewhere are brought into blocks once for all distributions, and the
+        chi-squared criterion, which takes single clusters, is left out.
 
     Returns
     -------
@@ -90,7 +95,6 @@ def select_distribution(
     >>> found.best("aic").distribution.name
     'gaussian'
     """
-    refuse_elsewhere(data, "select_distribution")
     response = read_response(family, link)
     reference = any(isinstance(each, str) and each == REFERENCE for each in distributions)
     candidates = [
@@ -104,6 +108,17 @@ def select_distribution(
     rule = read_quadrature(quadrature)
     check_scale(scale)
     settings = read_control(control)
+    if is_elsewhere(data, engine):
+        from clusterglm.api.blocks import select_over_blocks
+
+        if reference or n_boot:
+            raise OptionError(
+                "the nonparametric reference or a bootstrap, for rows that are not in memory",
+                "named distributions, and n_boot=0",
+                "a table in memory for these: a sample of whole clusters may do",
+            )
+        request = Request(response, cluster, weights, cluster_weights, offset, subset)
+        return select_over_blocks(formula, data, engine, request, candidates, rule, scale, settings)
     table = read_table(data)
     settings_of_data: dict[str, Any] = {
         "cluster": cluster,

@@ -76,6 +76,14 @@ def pooled(
     -----
     ConvergenceWarning
         When the optimiser ended before it reached its tolerance.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> bacteria = cg.datasets.load("bacteria")
+    >>> fit = cg.pooled("y ~ trt + week", bacteria, cluster="ID")
+    >>> fit.n_parameters, fit.n_clusters
+    (4, 50)
     """
     response = read_response(family, link)
     settings = read_control(control)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -12,8 +13,8 @@ import clusterglm.cli.options as opt
 from clusterglm.cli.common import app, example, heard_warnings, readable_errors
 from clusterglm.cli.fit import given, load_table
 from clusterglm.cli.output import check_files, printed, whole, write_json
-from clusterglm.cli.progress import bar
-from clusterglm.cli.saved import open_fit
+from clusterglm.cli.progress import Show, bar
+from clusterglm.cli.saved import names_of, open_fit
 
 group = typer.Typer(help="Draw a plot of a saved fit.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(group, name="plot")
@@ -255,19 +256,33 @@ def _draw(
 
         function: Callable[..., Any] = getattr(clusterglm.plot, name)
         fits = [open_fit(file) for file in files]
-        subject = fits[0] if len(fits) == 1 else dict(zip(_names(files), fits, strict=True))
+        subject = fits[0] if len(fits) == 1 else dict(zip(names_of(files), fits, strict=True))
         with heard_warnings(), off_screen(width):
             if bar_of is None:
                 plot = function(subject, theme=theme, **own)
             else:
-                with bar(bar_of) as show:
-                    plot = function(subject, theme=theme, progress=show, **own)
+                with bar(bar_of) as show, _all_or_nothing(show) as progress:
+                    plot = function(subject, theme=theme, progress=progress, **own)
         with whole(out) as part:
             plot.save(part, dpi)
         if json is not None:
             write_json({"plot": name, "data": plot.data.reset_index().to_dict(orient="records")}, json)
         if not printed(json):
             print(f"{out} written")
+
+
+@contextmanager
+def _all_or_nothing(show: Show) -> Iterator[Show]:
+    """Replicates that the user stopped end without an error; half of them make no picture here."""
+    seen = [0, 0]
+
+    def progress(done: int, wanted: int, note: str = "") -> None:
+        seen[:] = done, wanted
+        show(done, wanted, note)
+
+    yield progress
+    if seen[0] < seen[1]:
+        raise KeyboardInterrupt
 
 
 def _check_format(out: Path) -> None:
@@ -287,12 +302,6 @@ def _check_format(out: Path) -> None:
         raise OptionError(
             f"a picture in the file {str(out)!r}", f"a name that ends in one of {', '.join(known)}", f"{out.stem}.png"
         )
-
-
-def _names(files: list[Path]) -> list[str]:
-    """What files are called beside each other: without folders and endings, where this tells them apart."""
-    short = [file.name.removesuffix(".gz").rpartition(".")[0] or file.name for file in files]
-    return short if len(set(short)) == len(short) else [str(file) for file in files]
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -40,3 +40,9 @@ def open_fit(file: Path) -> Result:
             f"the file {str(file)!r}, which holds a {type(found).__name__}", "one fit", "fit.save(path) of one of them"
         )
     return found
+
+
+def names_of(files: list[Path]) -> list[str]:
+    """What files are called beside each other: without folders and endings, where this tells them apart."""
+    short = [file.name.removesuffix(".gz").rpartition(".")[0] or file.name for file in files]
+    return short if len(set(short)) == len(short) else [str(file) for file in files]

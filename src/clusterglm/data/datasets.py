@@ -24,6 +24,10 @@ class Description:
     rows, clusters : int
     cluster, formula, family : str
         Cluster column and a model that suits it.
+    cluster_weights : str or None
+        Column that says how many clusters a cluster stands for.
+    model : str
+        Name of the verb.
     """
 
     name: str
@@ -34,6 +38,8 @@ class Description:
     cluster: str
     formula: str
     family: str
+    cluster_weights: str | None = None
+    model: str = "random_effects"
 
 
 _DESCRIPTIONS = {
@@ -78,6 +84,7 @@ _DESCRIPTIONS = {
             "composition",
             "cbind(boys, girls) ~ 1",
             "binomial",
+            "families",
         ),
         Description(
             "guatemala",
@@ -99,6 +106,7 @@ _DESCRIPTIONS = {
             "stratum",
             "case ~ spontaneous + induced",
             "binomial",
+            model="conditional",
         ),
     )
 }

@@ -122,7 +122,7 @@ def open_files(data: str | Path) -> ParquetFiles:
                 schemas.append(file.schema_arrow)
                 rows.append(file.metadata.num_rows)
         except (pa.ArrowException, OSError) as problem:
-            raise _damaged(path, problem) from None
+            raise damaged(path, problem) from None
     for path, schema in zip(paths[1:], schemas[1:], strict=True):
         _refuse_other_columns(paths[0], schemas[0], path, schema)
     return ParquetFiles(tuple(paths), tuple(rows), schemas[0])
@@ -221,10 +221,11 @@ def reading(tables: Iterator[pa.Table], files: ParquetFiles) -> Iterator[pa.Tabl
     try:
         yield from tables
     except (pa.ArrowException, OSError) as problem:
-        raise _damaged(files.paths[0].parent, problem) from None
+        raise damaged(files.paths[0].parent, problem) from None
 
 
-def _damaged(path: Path, problem: Exception) -> DataError:
+def damaged(path: Path, problem: Exception) -> DataError:
+    """The error for a file, or one of a folder, that is no whole Parquet file."""
     return DataError(
         f"{str(path)!r}, which cannot be read as Parquet: {' '.join(str(problem).split())}",
         "whole Parquet files: one that was cut short lacks the table of contents at its end",

@@ -18,6 +18,43 @@ from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
+_INSTEAD = "predict(data=...) for a table in memory; or fit a part of the data that memory holds"
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums by which rows in any order are known again.
+
+    Parameters
+    ----------
+    response : tuple of float
+        Sums of successes or counts, without their weights, of their squares, and of trials.
+    weights, offset : tuple of float
+        Sums of weights (of rows times clusters) and of offsets, and of their squares.
+    """
+
+    response: tuple[float, ...]
+    weights: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+def totals_of(data: ModelData) -> Totals:
+    """The sums of rows in memory."""
+    n, offset = data.n_obs, data.offset
+    y, weights = data.a, (float(n), float(n))
+    if data.weights.strides != (0,) or np.any(data.cluster_weights != 1.0):  # else nothing as long as the data
+        y = data.a / data.weights
+        each = data.weights * np.repeat(data.cluster_weights, np.diff(data.starts))
+        weights = float(each.sum()), float(each @ each)
+    trials = float(n * data.trials[0]) if data.trials.strides == (0,) and n > 0 else float(data.trials.sum())
+    return Totals((float(y.sum()), float(y @ y), trials), weights, (float(offset.sum()), float(offset @ offset)))
+
+
+def _together(parts: Sequence[Totals]) -> Totals:
+    def each(name: str) -> tuple[float, ...]:
+        return tuple(float(sum(terms)) for terms in zip(*(getattr(part, name) for part in parts), strict=True))
+
+    return Totals(each("response"), each("weights"), each("offset"))
 
 
 @dataclass(frozen=True)
@@ -48,6 +85,7 @@ class Facts:
         X, a, b, offset of some rows spread over the block.
     extremes : ndarray, shape (k, p)
         Rows of X in which a column is least or largest that is constant in the others.
+    totals : Totals
     """
 
     n: int
@@ -66,6 +104,7 @@ class Facts:
     mixed: bool
     rows: tuple[Array, Array, Array, Array]
     extremes: Array
+    totals: Totals
 
 
 def facts_of(data: ModelData, sample: int) -> Facts:
@@ -74,7 +113,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
     if n == 0:
         p, none = X.shape[1], np.zeros(X.shape[1])
         rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
-        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0]
+        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data)
         return Facts(0, 0, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
     mean = np.ones(n) @ X / n
     products = np.zeros((X.shape[1], X.shape[1]))
@@ -104,6 +143,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         mixed=bool(np.any((successes > 0.0) & (failures > 0.0))),
         rows=(X[chosen].copy(), data.a[chosen].copy(), data.b[chosen].copy(), data.offset[chosen].copy()),
         extremes=X[np.unique(np.array(extreme, dtype=int))],
+        totals=totals_of(data),
     )
 
 
@@ -140,6 +180,7 @@ class StreamedData:
         Number of clusters of each size.
     where : str
         Where the rows are, in words.
+    totals : Totals
     """
 
     names: tuple[str, ...]
@@ -157,18 +198,19 @@ class StreamedData:
     notes: tuple[str, ...]
     levels: tuple[str, str] | None
     where: str
+    totals: Totals
 
     @property
     def has_intercept(self) -> bool:
         """Whether X has a column of ones from the formula."""
         return self.intercept is not None
 
-    def refuse(self, what: str) -> NoReturn:
+    def refuse(self, what: str, instead: str = _INSTEAD) -> NoReturn:
         """The error for what takes the rows themselves."""
         raise OptionError(
             f"{what}, of a fit whose {self.n_obs:,} rows are not in memory ({self.where})",
             "the rows that were fitted",
-            "predict(data=...) for a table in memory; or fit a part of the data that memory holds",
+            instead,
         )
 
     def _refuse(self) -> NoReturn:
@@ -225,6 +267,7 @@ def describe(
         notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
         levels=levels,
         where=where,
+        totals=_together([each.totals for each in facts]),
     )
 
 

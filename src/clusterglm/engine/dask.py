@@ -6,7 +6,7 @@ in the order of the blocks, so that results are the same bits for any number of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -15,7 +15,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from clusterglm.data.formula import parse_formula
-from clusterglm.data.parquet import open_files, plain
+from clusterglm.data.parquet import damaged, open_files, plain
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
 from clusterglm.data.rows import Request
@@ -23,6 +23,7 @@ from clusterglm.data.streamed import Facts, facts_of
 from clusterglm.data.table import check_columns, read_table
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block
+from clusterglm.engine.tasks import PATIENCE, results, workers_of
 from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.model.arrays import Array
 
@@ -30,13 +31,12 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _SAMPLE = 25_000  # rows in all that blocks show of themselves
-_PATIENCE = 2.0  # seconds after which a silent worker is looked for
 _EACH = 4  # blocks to a worker, so that those of a lost one can be shared out
 
 
 @dataclass(frozen=True)
 class Dask:
-    """Fit data that are spread over the workers of a Dask cluster.
+    """Fit data that are spread over the workers of a Dask cluster, or run replicates there.
 
     The rows of a cluster are brought together on one worker, where they stay; each likelihood evaluation is a message
     to every worker and its sums back. Blocks of a worker that is lost are made again on others, from the data.
@@ -68,8 +68,10 @@ class Dask:
 
         Raises
         ------
+        EngineError
+            When no worker is there.
         DataError
-            When no worker is there, files do not agree, or the data cannot be fitted.
+            When files do not agree, or the data cannot be fitted.
         """
         from dask.delayed import delayed
 
@@ -96,6 +98,10 @@ class Dask:
             blocks.close()
             raise
         return Gathered(blocks, facts, learned, parsed, "they are on the workers of a Dask cluster")
+
+    def results(self, work: Callable[[int], T], n: int, share: int | None = None) -> Generator[tuple[int, T]]:
+        """`work(k)` for k = 0, ..., n - 1 on the workers, in the order in which they are done; see `tasks.results`."""
+        return results(self.client, work, n, share)
 
     def _say(self, line: str) -> None:
         if self.progress is not None:
@@ -245,7 +251,7 @@ class DaskBlocks:
         """What a worker replies, or `_LostError` when it is gone."""
         while True:
             try:
-                return answer.result(timeout=_PATIENCE)
+                return answer.result(timeout=PATIENCE)
             except TimeoutError:
                 if worker not in _workers(self._client):
                     raise _LostError from None
@@ -263,10 +269,7 @@ class _LostError(Exception):
 
 
 def _workers(client: Any) -> list[str]:
-    found = sorted(client.scheduler_info(n_workers=-1)["workers"])
-    if not found:
-        raise DataError("a Dask cluster without workers", "one worker at least", "start one, and wait for it")
-    return found
+    return list(workers_of(client))
 
 
 def _source(data: Any) -> tuple[list[Any], nw.DataFrame[Any], dict[str, list[Any]]]:
@@ -292,9 +295,13 @@ def _source(data: Any) -> tuple[list[Any], nw.DataFrame[Any], dict[str, list[Any
 
 
 def _read(path: Path) -> Any:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(path).read(use_threads=False)
+    try:
+        return pq.ParquetFile(path).read(use_threads=False)
+    except (pa.ArrowException, OSError) as problem:
+        raise damaged(path, problem) from None
 
 
 def _split(part: Any, names: list[str], cluster: str | None, n: int) -> list[Any]:

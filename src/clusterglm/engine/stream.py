@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from clusterglm.data.formula import ParsedFormula, parse_formula
+from clusterglm.data.order import in_order, whole_clusters
 from clusterglm.data.parquet import ParquetFiles, open_files, read_part, reading, regroup
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
@@ -45,7 +46,8 @@ class Stream:
     """Fit Parquet files without reading them into memory.
 
     The rows are brought together by cluster in blocks on disk, once, and each likelihood evaluation reads the blocks
-    one after the other. They are deleted when the fit ends, whichever way.
+    one after the other. They are deleted when the fit ends, whichever way. Files in which the clusters' labels never
+    fall are not rearranged first.
 
     Parameters
     ----------
@@ -128,10 +130,12 @@ class Stream:
         few = max(1000, self.memory // _SHARE // (8 * (len(names) + 4)))
         learned = learn(_surveys(reading(files.tables(names, few), files), parsed, request), parsed, request, orders)
         # 2. how many blocks, and whether the disk holds them
+        ordered = None if cluster is None else in_order(files, cluster)
+        scattered = cluster is not None and ordered is None
         narrow, wide = 8 * len(names), 8 * (len(learned.design.names) + 3)
         rows = max(1000, self.memory // _SHARE // max(narrow, wide))
         parts = max(1, -(-files.n // rows))
-        need = files.n * (wide if cluster is None else narrow + wide)
+        need = files.n * (narrow + wide if scattered else wide)
         free = shutil.disk_usage(blocks.folder).free
         self._say(
             f"{files.n:,} rows in {len(files.paths)} files, to become {parts} blocks: up to {need / 1e9:.2f} GB in "
@@ -140,8 +144,12 @@ class Stream:
         if need > free:
             raise full_disk(blocks.folder, f"up to {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are there")
         # 3. rows of a cluster together
+        folders: list[Path] = []
         if cluster is None:
             tables = reading(files.tables(names, rows), files)
+        elif ordered is not None:
+            self._say(f"rows are in the order of {cluster!r}, and stay where they are")
+            tables = whole_clusters(reading(ordered.tables(names, rows), files), cluster)
         else:
             folders = regroup(files, names, cluster, parts, blocks.folder, threads, self.memory)
             self._say(f"rows brought together by {cluster!r}")
@@ -157,9 +165,9 @@ class Stream:
         for k, (found, stored) in enumerate(_a_few_at_a_time(fill, tables, threads)):
             facts.append(found)
             blocks.add(stored)
-            if cluster is not None:
+            if folders:
                 shutil.rmtree(folders[k])
-            self._say(f"block {k + 1} of {parts}")
+            self._say(f"block {k + 1} of {'about ' if ordered else ''}{parts}")
         return facts, learned
 
     def _say(self, line: str) -> None:

@@ -12,12 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
+from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 
+_DOUBT = 5.0  # times the error that a surrogate made last is what it is trusted with
+_DIGITS = 2e-5  # relative error that a Hessian may have that was not computed, unless the tolerance is larger
 _ADVICE = {
     "converged": "converged: the gradient is zero to the tolerance and the Hessian negative definite",
+    "expected": "converged: a sample of the data shows the gradient to be zero to the tolerance after the last step; "
+    "the Hessian is negative definite",
     "max_iter": "stopped at the iteration limit before converging: raise Control(max_iter=), or give start values",
     "stalled": "stopped where no step raises the log-likelihood but the gradient is above the tolerance: look "
     "for covariates that nearly determine the response, or loosen Control(tol=)",
@@ -36,7 +41,8 @@ class Iteration:
     loglik : float
         Objective (log-likelihood up to a constant).
     gradient_norm : float
-        Newton decrement, in standard-error units; nan where the Hessian is not negative definite.
+        Newton decrement, in standard-error units; nan where the Hessian is not negative definite. After a last step
+        that was not evaluated (see `Optimization`), a bound of it.
     step_norm : float
         Euclidean length of the step that led here.
     radius : float
@@ -61,7 +67,9 @@ class Optimization:
     message : str
         The same in words, with what to do.
     iterations, evaluations : int
-        Accepted steps, and evaluations of the likelihood with its derivatives.
+        Accepted steps, and evaluations of the likelihood with its derivatives. Large data are fitted with the help of a
+        sample of their clusters, whose evaluations do not count; and where these show that the last step leaves a
+        gradient below the tolerance, the whole likelihood is not evaluated again.
     gradient_norm : float
         At the end, in standard-error units.
     trace : tuple of Iteration
@@ -119,6 +127,10 @@ class _Model:
         promise = float(self.gradient @ z - 0.5 * z @ (self.curvatures * z))
         return self.vectors @ z, promise
 
+    def interior(self, radius: float) -> bool:
+        """Whether the model's maximum lies within `radius`."""
+        return self.concave and bool(np.linalg.norm(self._solve(0.0)) <= radius)
+
     def _solve(self, shift: float) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):  # a singular system: no finite step, as the caller finds
             z: Array = self.gradient / (self.curvatures + shift)
@@ -149,6 +161,45 @@ class _Model:
         return z
 
 
+@dataclass(frozen=True)
+class _Proposal:
+    """A step, the increase it promises, and what a surrogate says of it.
+
+    Parameters
+    ----------
+    step : ndarray, shape (q,)
+    promise : float
+    correction : float
+        By how much the surrogate has changed Newton's step, in standard-error units; infinite where it cannot tell.
+    ahead : Evaluation or None
+        What the surrogate expects after the step.
+    """
+
+    step: Array
+    promise: float
+    correction: float = np.inf
+    ahead: Evaluation | None = None
+
+
+def _propose(model: _Model, radius: float, theta: Array, current: Evaluation, surrogate: Surrogate | None) -> _Proposal:
+    """Newton's step; inside the trust region followed by one more, on the surrogate."""
+    step, promise = model.step(radius)
+    if surrogate is None or not model.interior(radius):
+        return _Proposal(step, promise)
+    known = surrogate.knows(theta, current)
+    bent = surrogate.bent(theta, current, step)
+    if not all(np.isfinite(part).all() for part in (bent.value, bent.score, bent.hessian)):
+        return _Proposal(step, promise)
+    there = _Model.of(bent)
+    if not there.concave or there.decrement > 0.5 * model.decrement:
+        return _Proposal(step, promise)
+    more, further = there.step(radius)
+    hessian = bent.hessian
+    ahead = Evaluation(bent.value + further, bent.score + hessian @ more, hessian)
+    correction = there.decrement if known else np.inf
+    return _Proposal(step + more, ahead.value - current.value, correction, ahead)
+
+
 def maximize(
     objective: Callable[[Array], Evaluation],
     start: Array,
@@ -159,6 +210,7 @@ def maximize(
     radius: float = 2.0,
     reflect: Callable[[Array], Array] | None = None,
     begin: Evaluation | None = None,
+    surrogate: Surrogate | None = None,
 ) -> Maximum:
     """Maximise a log-likelihood.
 
@@ -180,6 +232,8 @@ def maximize(
         Maps a trial point to one of equal likelihood inside the parameter space (sigma to |sigma|).
     begin : Evaluation, optional
         The evaluation at `start`, if it is known.
+    surrogate : Surrogate, optional
+        The likelihood of a sample, with which steps are improved, and the last of them expected.
 
     Returns
     -------
@@ -190,6 +244,10 @@ def maximize(
     1. Maximise the quadratic model within the radius. 2. Accept the step if the log-likelihood rises by at least 1e-4
     of what the model promised. 3. Widen or narrow the radius by how true the promise was. 4. Stop when the Newton
     decrement is below the tolerance, or when rounding hides any further rise.
+
+    A surrogate adds a Newton step of its own to each, which makes up for the third derivatives. How much of that
+    correction was wrong shows after the step; if several times that share of the next correction is below the
+    tolerance, so is what the step will leave, and it is the last.
     """
     limit = control.tol if tolerance is None else tolerance
     most = control.max_iter if max_iter is None else max_iter
@@ -206,10 +264,13 @@ def maximize(
             break
         if iteration >= most:
             break
-        step, promise = model.step(radius)
+        proposal = _propose(model, radius, theta, current, surrogate)
+        step, promise = proposal.step, proposal.promise
         trial_theta = theta + step
-        trial = objective(trial_theta)
-        evaluations += 1
+        rest = np.inf if surrogate is None else max(0.1, _DOUBT * surrogate.error) * proposal.correction
+        last = proposal.ahead is not None and rest <= min(limit, max(limit, _DIGITS) * model.decrement)
+        trial = proposal.ahead if last and proposal.ahead is not None else objective(trial_theta)
+        evaluations += not last
         rise = trial.value - current.value
         noise = 1e-13 * (1.0 + abs(current.value))
         length = float(np.linalg.norm(step))
@@ -217,6 +278,8 @@ def maximize(
         # Near the maximum the rise drowns in rounding: there the gradient decides.
         drowned = usable and promise < 1e3 * noise and rise > -1e3 * noise
         ratio = 1.0 if drowned else (rise / promise if usable and promise > 0.0 else -1.0)
+        if not 0.75 < ratio < 1.5:  # the sample is not like the whole, or far off
+            surrogate = None
         if ratio < 1e-4:
             radius = 0.25 * length
             if not radius >= 1e-12 * (1.0 + float(np.linalg.norm(theta))):  # nan included
@@ -233,13 +296,19 @@ def maximize(
             current = objective(theta)
             evaluations += 1
         model = _Model.of(current)
+        if surrogate is not None and proposal.ahead is not None and not last:
+            surrogate.error = model.decrement / proposal.correction if model.concave else np.inf
         iteration += 1
-        trace.append(Iteration(iteration, current.value, model.decrement, length, radius))
+        trace.append(Iteration(iteration, current.value, rest if last else model.decrement, length, radius))
         if control.progress is not None and control.progress(trace[-1]) is False:
             status = "interrupted"
+            break
+        if last:
+            status = "expected"
             break
         if drowned and model.concave and model.decrement >= 0.5 * previous and model.decrement <= 1e-5:
             status = "converged"  # as far as the arithmetic goes
             break
-    message = _ADVICE[status]
-    return Maximum(theta, current, Optimization(status, message, iteration, evaluations, model.decrement, tuple(trace)))
+    message, norm = _ADVICE[status], trace[-1].gradient_norm
+    status = "converged" if status == "expected" else status
+    return Maximum(theta, current, Optimization(status, message, iteration, evaluations, norm, tuple(trace)))

@@ -13,6 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.sums import Sums, sums_in_memory
+from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -20,6 +21,7 @@ from clusterglm.model.response.base import Response
 
 _SAMPLE = 25_000  # rows from which the fit of a large data set starts
 LARGE = 4 * _SAMPLE  # rows of a large data set
+_NEAR = 0.5  # standard errors of all rows within which a sample's estimates are found
 _TAME = 4.0  # largest standardised coefficient that is believed of a sample
 EXTREME = 1e-7  # fitted probabilities or means this close to the border make separation worth a look
 
@@ -67,27 +69,29 @@ def sums_of(data: ModelData, response: Response, control: Control) -> Sums:
 
 def pooled_estimates(sums: Sums, control: Control) -> PooledFit:
     """The same from sums over blocks."""
-    maximum = maximize(sums.pooled, _start(sums, control), control, radius=4.0)
+    start, surrogate = _start(sums, control)
+    maximum = maximize(sums.pooled, start, control, radius=4.0, surrogate=surrogate)
     _refuse_separation(maximum, sums)
     covariance, hessian = on_user_scale(maximum.evaluation.hessian, sums.standard.L)
     loglik = maximum.evaluation.value + sums.data.constant
     return PooledFit(sums.standard.L @ maximum.theta, covariance, hessian, loglik, maximum.optimization)
 
 
-def _start(sums: Sums, control: Control) -> Array:
-    """An intercept that fits the overall mean; for large data, the estimates of a sample of its rows."""
+def _start(sums: Sums, control: Control) -> tuple[Array, Surrogate | None]:
+    """An intercept that fits the overall mean; for large data, the estimates of a sample of rows; and the sample."""
     start = np.zeros(sums.p)
     if sums.data.intercept is not None:
         start[sums.data.intercept] = sums.response.link_function(np.array(sums.mean))
     if sums.sample is None:
-        return start
+        return start, None
     X, a, b, offset = sums.sample.X, sums.sample.a, sums.sample.b, sums.sample.offset
     problem = _core.Problem(np.array([0, len(a)]), X, a, b, offset, np.ones(1), sums.response.code)
-    quick = Control(max_iter=12, tol=0.1, n_threads=control.n_threads)
-    found = maximize(lambda gamma: evaluate_pooled(problem, gamma, 2, control.threads), start, quick, radius=4.0)
+    surrogate = Surrogate(lambda gamma: evaluate_pooled(problem, gamma, 2, control.threads), sums.sample.factor)
+    quick = Control(max_iter=12, tol=_NEAR, n_threads=control.n_threads)
+    found = maximize(surrogate, start, quick, radius=4.0)
     # In a sample a rare level may be all zeros, and its coefficient anywhere.
     tame = np.abs(found.theta - start).max() < _TAME
-    return found.theta if found.optimization.converged and tame else start
+    return (found.theta, surrogate) if found.optimization.converged and tame else (start, None)
 
 
 def with_intercept(data: ModelData) -> ModelData:

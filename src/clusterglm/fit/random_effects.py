@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
+from scipy.linalg import LinAlgError, eigvalsh
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
@@ -16,9 +17,10 @@ from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, su
 from clusterglm.fit.posterior import Intercepts, posterior_intercepts
 from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
 from clusterglm.fit.start import start_coefficients, start_sigma
-from clusterglm.fit.sums import MarginalSums, Sums
+from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
+from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.rules import Part, Plan, single_rule
+from clusterglm.likelihood.rules import Part, Plan, Rule, single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
@@ -28,7 +30,13 @@ from clusterglm.model.response.base import Response
 _DEFAULT = Control()
 _ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the maximum
 _ROUGH_TOLERANCE = 0.02  # in standard errors
+_ROUGH_START = (
+    0.5  # of a fit to a sample, and of the step that its surrogate takes next, in standard errors of the whole
+)
+_LEAST_START = 0.1  # sigma that is believed of a sample
+_TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
 _REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
+_FIRST = 1000  # clusters that are looked at before all are
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
 
@@ -218,9 +226,16 @@ def fit_sums(
     pooled = pooled_estimates(sums, replace(control, progress=None))
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=True)
+    some = sums.some_clusters(control.threads)
     task = _Task(sums, sums.marginal(distribution, scale), distribution, scale, control)
-    theta = _start(task, pooled, start, sigma)
-    maximum, plan, integration = _maximise(task, theta, quadrature, fix_sigma)
+    theta = _start(task, some, pooled, start, sigma)
+    surrogate = None
+    if some is not None:
+        rule = _rough(task, quadrature)
+        surrogate = some.surrogate(distribution, scale, rule, float(theta[-1]) if fix_sigma else None)
+        if start is None and (sigma is None or fix_sigma):
+            theta = _start_of_sample(task, surrogate, theta, fix_sigma)
+    maximum, plan, integration = _maximise(task, theta, quadrature, fix_sigma, surrogate)
     loglik = maximum.evaluation.value + data.constant
     if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik):
         return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=False)
@@ -237,10 +252,12 @@ def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
     """Raise `ClusterError` when every cluster's responses are equal: the likelihood then rises with sigma for ever."""
     if response.family != "binomial":
         return
-    successes = np.add.reduceat(data.a, data.starts[:-1])
-    failures = np.add.reduceat(data.b, data.starts[:-1])
-    if np.all((successes == 0.0) | (failures == 0.0)):
-        refuse_homogeneous(data.n_clusters)
+    for m in (min(_FIRST, data.n_clusters), data.n_clusters):  # mostly the first few show it
+        starts, n = data.starts[:m], data.starts[m]
+        successes, failures = np.add.reduceat(data.a[:n], starts), np.add.reduceat(data.b[:n], starts)
+        if np.any((successes > 0.0) & (failures > 0.0)):
+            return
+    refuse_homogeneous(data.n_clusters)
 
 
 def refuse_homogeneous(n_clusters: int) -> NoReturn:
@@ -262,10 +279,12 @@ def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
         )
 
 
-def _start(task: _Task, pooled: PooledFit, start: Array | None, sigma: float | None) -> Array:
+def _start(
+    task: _Task, some: SomeClusters | None, pooled: PooledFit, start: Array | None, sigma: float | None
+) -> Array:
     gamma = task.sums.standard.inside(pooled.beta)
     if sigma is None or sigma == 0.0:
-        sigma = start_sigma(*task.sums.sigma_moments(gamma), task.distribution)
+        sigma = start_sigma(*(some or task.sums).sigma_moments(gamma), task.distribution)
     if start is None:
         gamma = start_coefficients(gamma, sigma, task.distribution, task.sums.response, task.sums.data.intercept)
     else:
@@ -280,19 +299,44 @@ def _start(task: _Task, pooled: PooledFit, start: Array | None, sigma: float | N
     return np.append(gamma, sigma)
 
 
+def _start_of_sample(task: _Task, surrogate: Surrogate, theta: Array, fix_sigma: bool) -> Array:
+    """Where a sample of the clusters has its maximum; the start as it was, where that is no place to believe in."""
+    quick = Control(max_iter=12, tol=_ROUGH_START, n_threads=task.control.n_threads)
+    free, p = slice(None, -1) if fix_sigma else slice(None), len(theta) - 1
+    before = surrogate(theta[free])
+    found = maximize(surrogate, theta[free], quick, radius=1.0, reflect=None if fix_sigma else _reflect, begin=before)
+    better = theta.copy()
+    better[free] = found.theta
+    # sigma = 0 is stationary for the whole too; in a sample a rare level may be all zeros, its coefficient anywhere.
+    if not found.optimization.converged or better[-1] < _LEAST_START:
+        return theta
+    try:
+        change = eigvalsh(-found.evaluation.hessian[:p, :p], -before.hessian[:p, :p])
+    except LinAlgError:
+        return theta
+    return better if change[0] > 1.0 / _TAME and change[-1] < _TAME else theta
+
+
+def _rough(task: _Task, quadrature: Quadrature) -> Rule:
+    """The rule that a fit begins with."""
+    if quadrature.kind == "auto":
+        return rough_rule(task.distribution, _ROUGH_NODES)
+    return Rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
+
+
 def _maximise(
-    task: _Task, theta: Array, quadrature: Quadrature, fix_sigma: bool
+    task: _Task, theta: Array, quadrature: Quadrature, fix_sigma: bool, surrogate: Surrogate | None
 ) -> tuple[Maximum, Plan, IntegrationReport]:
     m = task.sums.data.n_clusters
+    plan: Plan = (Part(_rough(task, quadrature)),)
     if quadrature.kind != "auto":
-        plan = single_rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
-        maximum = _newton(task, theta, plan, fix_sigma)
+        maximum = _newton(task, theta, plan, fix_sigma, surrogate)
         return maximum, plan, report(plan, float("nan"), quadrature, task.scale, m)
     # 1. near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these;
     # 4. if they are not accurate where that led, again.
-    plan = (Part(rough_rule(task.distribution, _ROUGH_NODES)),)
     error = float("nan")
-    maximum = _newton(task, theta, plan, fix_sigma, _ROUGH_TOLERANCE)
+    tolerance = _ROUGH_TOLERANCE if surrogate is None else _ROUGH_START
+    maximum = _newton(task, theta, plan, fix_sigma, surrogate, tolerance)
     for _ in range(_REFINEMENTS):
         if maximum.optimization.status == "interrupted":
             break
@@ -300,7 +344,9 @@ def _maximise(
         choice = task.likelihood.choose(before.theta, quadrature.tolerance, task.distribution.unimodal)
         plan, error = choice.plan, choice.error
         left = task.control.max_iter - before.optimization.iterations
-        maximum = _joined(before, _newton(task, before.theta, plan, fix_sigma, max_iter=left, begin=choice.there))
+        maximum = _joined(
+            before, _newton(task, before.theta, plan, fix_sigma, surrogate, max_iter=left, begin=choice.there)
+        )
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
         if moved < 1e-3:
             break
@@ -313,6 +359,7 @@ def _newton(
     theta: Array,
     plan: Plan,
     fix_sigma: bool,
+    surrogate: Surrogate | None = None,
     tolerance: float | None = None,
     max_iter: int | None = None,
     begin: Evaluation | None = None,
@@ -321,16 +368,14 @@ def _newton(
     if fix_sigma:
         sigma = theta[-1]
 
-        def sliced(full: Evaluation) -> Evaluation:
-            return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
-
         found = maximize(
-            lambda gamma: sliced(likelihood.evaluate(np.append(gamma, sigma), plan)),
+            lambda gamma: without_sigma(likelihood.evaluate(np.append(gamma, sigma), plan)),
             theta[:-1],
             task.control,
             tolerance=tolerance,
             max_iter=max_iter,
-            begin=None if begin is None else sliced(begin),
+            begin=None if begin is None else without_sigma(begin),
+            surrogate=surrogate,
         )
         at = np.append(found.theta, sigma)
         return Maximum(at, likelihood.evaluate(at, plan), found.optimization)
@@ -343,6 +388,7 @@ def _newton(
         radius=1.0,
         reflect=_reflect,
         begin=begin,
+        surrogate=surrogate,
     )
 
 

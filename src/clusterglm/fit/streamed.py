@@ -37,7 +37,7 @@ def sums_of_blocks(gathered: Gathered, request: Request) -> Sums:
         X, a, b, offset = (np.concatenate(parts) for parts in zip(*(each.rows for each in facts), strict=True))
         if units is not None:
             X = (X - units[0]) / units[1]
-        sample = Sample(X, a, b, offset)
+        sample = Sample(X, a, b, offset, data.n_obs / len(a))
     if units is not None:
         gathered.blocks.rescale(*units)
     successes, other = sum(each.a for each in facts), sum(each.b for each in facts)

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from clusterglm.data.checks import SeparationReport, find_separation
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.store import BlockArrays
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
 from clusterglm.fit.integration import FEW, Choice, most_useful, rules_by_one, rules_of_some, rules_one_by_one
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.start import sigma_moments
+from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
@@ -26,17 +28,59 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
+_MANY = 16_000  # clusters of which a sample is worth its while
+_EVERY, _FEWEST, _ENOUGH, _ENOUGH_ROWS = 16, 1000, 60_000, 600_000  # one cluster in so many; as many as that
 _PER_BLOCK = 2000  # rows that a block shows when separation is suspected
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Some rows: where a fit of many starts."""
+    """Some rows: where a fit of many starts.
+
+    Parameters
+    ----------
+    X : ndarray, shape (k, p)
+    a, b, offset : ndarray, shape (k,)
+    factor : float
+        How many times as many there are in all.
+    """
 
     X: Array
     a: Array
     b: Array
     offset: Array
+    factor: float
+
+
+@dataclass(frozen=True)
+class SomeClusters:
+    """Whole clusters: where a fit of many starts, and what stands in for the rest between two evaluations.
+
+    Parameters
+    ----------
+    block : Block
+    factor : float
+        By which their sums are to be multiplied.
+    """
+
+    block: Block
+    factor: float
+
+    def sigma_moments(self, gamma: Array) -> tuple[float, float]:
+        """See `start.sigma_moments`; of the sample alone, as only their ratio is of use."""
+        return _sigma_moments(self.block, gamma)
+
+    def surrogate(self, distribution: Distribution, scale: str, rule: Rule, fixed_sigma: float | None) -> Surrogate:
+        """Their likelihood by one rule, in (gamma, sigma), or in gamma at a fixed sigma."""
+        likelihood = _likelihood(self.block, distribution, scale)
+
+        def at(theta: Array) -> Evaluation:
+            return likelihood.evaluate(theta, (Part(rule),))
+
+        if fixed_sigma is None:
+            return Surrogate(at, self.factor)
+        sigma = fixed_sigma
+        return Surrogate(lambda gamma: without_sigma(at(np.append(gamma, sigma))), self.factor)
 
 
 class Sums:
@@ -97,8 +141,24 @@ class Sums:
 
     def marginal(self, distribution: Distribution, scale: str) -> MarginalSums:
         """The likelihood with random intercepts."""
-        m = self.data.n_clusters if self._sort is None else int(self._sort.max()) + 1
-        return MarginalSums(self.blocks, m, distribution, scale)
+        return MarginalSums(self.blocks, self._n_clusters, distribution, scale)
+
+    def some_clusters(self, threads: int) -> SomeClusters | None:
+        """One cluster in `_EVERY`, or fewer of very many; None of data with few clusters."""
+        m = self._n_clusters
+        every = max(_EVERY, m // _ENOUGH, self.data.n_obs // _ENOUGH_ROWS)
+        if m < _MANY or m < _FEWEST * every:
+            return None
+        shown = self.blocks.each(_shown, every)
+        X, a, b, offset, weights, sizes = (np.concatenate(parts) for parts in list(zip(*shown, strict=True))[:-1])
+        arrays = BlockArrays(np.append(0, np.cumsum(sizes)), a, b, offset, weights)
+        factor = sum(part[-1] for part in shown) / float(weights.sum())
+        return SomeClusters(Block(X, arrays, self.response, threads), factor)
+
+    @property
+    def _n_clusters(self) -> int:
+        """Of the blocks."""
+        return self.data.n_clusters if self._sort is None else int(self._sort.max()) + 1
 
     def by_cluster(self, plan: Plan) -> Plan:
         """Rules of the blocks' clusters as rules of the data's."""
@@ -197,9 +257,15 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
     some = None
     if rows.n_obs >= 4 * sample:
         shown = slice(None, None, rows.n_obs // sample)
-        some = Sample(*(np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset)))
+        X, a, b, offset = (np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset))
+        some = Sample(X, a, b, offset, rows.n_obs / len(a))
     block = Block(rows.X, rows, response, threads)
     return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some, rows.sort)
+
+
+def without_sigma(full: Evaluation) -> Evaluation:
+    """The derivatives in gamma alone."""
+    return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
 
 
 def added(parts: Sequence[Evaluation]) -> Evaluation:
@@ -237,6 +303,15 @@ def _reach(block: Block, gamma: Array) -> tuple[float, float]:
     return float(eta.min()), float(eta.max())
 
 
+def _shown(block: Block, every: int) -> tuple[Array, Array, Array, Array, Array, NDArray[np.int64], float]:
+    """Every so manieth cluster: rows, weights and sizes; and the weight of all clusters."""
+    data = block.data
+    first, sizes = data.starts[:-1:every], np.diff(data.starts)[::every]
+    rows = np.repeat(first - np.append(0, np.cumsum(sizes)[:-1]), sizes) + np.arange(sizes.sum())
+    weights = data.cluster_weights
+    return block.X[rows], data.a[rows], data.b[rows], data.offset[rows], weights[::every], sizes, float(weights.sum())
+
+
 def _sigma_moments(block: Block, gamma: Array) -> tuple[float, float]:
     S1, S2 = cluster_sums(block.problem, gamma, block.n_clusters, block.threads)
     return sigma_moments(S1, S2, block.data.cluster_weights)
@@ -246,7 +321,9 @@ def _likelihood(block: Block, distribution: Distribution, scale: str) -> Margina
     model, found = block.likelihood
     if model != (distribution, scale):
         m, p = block.n_clusters, block.X.shape[1]
-        modes = block.memory.setdefault("modes", np.zeros(m))
+        modes = block.memory.get("modes")
+        if modes is None:
+            modes = block.memory["modes"] = np.zeros(m)
         found = MarginalLikelihood(block.problem, m, p, distribution, scale, block.threads, modes)
         block.likelihood = (distribution, scale), found
     likelihood: MarginalLikelihood = found

@@ -301,7 +301,9 @@ def likelihood_of(block: Block, exact: bool) -> Likelihood:
     model, found = block.likelihood
     if model is not kind:
         m, p = block.n_clusters, block.X.shape[1]
-        intercepts = block.memory.setdefault(kind.__name__, np.full(m, np.nan))
+        intercepts = block.memory.get(kind.__name__)
+        if intercepts is None:
+            intercepts = block.memory[kind.__name__] = np.full(m, np.nan)
         found = kind(block.problem, m, p, block.threads, intercepts)
         block.likelihood = kind, found
     likelihood: Likelihood = found

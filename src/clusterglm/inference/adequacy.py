@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.integration import choose_plan
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.dispersion import SimulationTest
-from clusterglm.inference.influence import Influence, definite
-from clusterglm.inference.quantile_residuals import UniformityTest
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan, Rule, single_rule
@@ -24,6 +21,10 @@ from clusterglm.model.quadrature import SCALES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.dispersion import SimulationTest
+    from clusterglm.inference.influence import Influence
+    from clusterglm.inference.quantile_residuals import UniformityTest
 
 _TOLERANCE = 1e-7  # of the accurate log-likelihood
 _ENOUGH = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
@@ -97,6 +98,8 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
     data : ModelData
         What was fitted.
     """
+    from clusterglm.inference.influence import definite
+
     p = len(fit.beta)
     names = (*data.names, "sigma")
     nothing = np.zeros(p + 1)

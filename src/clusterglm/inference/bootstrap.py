@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,7 @@ def simulated_test(
     n_jobs: int,
     progress: Progress,
     insist: bool,
+    engine: Any = None,
 ) -> SimulatedTest:
     """Simulate under the hypothesis of no clustering, and compare.
 
@@ -126,6 +127,8 @@ def simulated_test(
         See `run_replicates`.
     insist : bool
         Permute even where covariates differ between clusters.
+    engine : Dask, optional
+        See `run_replicates`.
 
     Raises
     ------
@@ -154,7 +157,7 @@ def simulated_test(
         start = of(draw(np.random.default_rng(0)), None)[1]
     except (ReplicateError, ClusterGLMError):
         start = None
-    runs = run_replicates(lambda rng: of(draw(rng), start)[0], n_boot, seed, n_jobs, progress)
+    runs = run_replicates(lambda rng: of(draw(rng), start)[0], n_boot, seed, n_jobs, progress, engine)
     slack = 1e-4 + 1e-9 * abs(observed)  # heights of replicates are no more precise
     done = len(runs.values)
     p = (1.0 + float(np.count_nonzero(runs.values >= observed - slack))) / (1.0 + done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -94,6 +94,7 @@ def bootstrap_estimates(
     seed: int | np.random.SeedSequence | None,
     n_jobs: int,
     progress: Progress,
+    engine: Any = None,
 ) -> BootstrapEstimates:
     """Draw responses, and fit again.
 
@@ -108,7 +109,7 @@ def bootstrap_estimates(
         Generator -> responses of every row, shape (n,).
     refit : callable
         Data with new responses -> estimates, shape (q,).
-    n_boot, seed, n_jobs, progress
+    n_boot, seed, n_jobs, progress, engine
         See `run_replicates`.
     """
 
@@ -117,7 +118,7 @@ def bootstrap_estimates(
         b = data.weights * (data.trials - y) if family == "binomial" else data.b
         return refit(replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan))
 
-    runs = run_replicates(one, n_boot, seed, n_jobs, progress)
+    runs = run_replicates(one, n_boot, seed, n_jobs, progress, engine)
     values = runs.values if runs.values.ndim == 2 else np.empty((0, len(names)))
     return BootstrapEstimates(names, estimate, values, runs.failures, runs.wanted, runs.seed, runs.interrupted)
 

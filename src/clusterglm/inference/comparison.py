@@ -11,6 +11,7 @@ from scipy.special import chdtrc
 
 from clusterglm.data.checks import RANK_TOLERANCE
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.streamed import StreamedData, totals_of
 from clusterglm.inference.hypotheses import p_in_words
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -129,7 +130,7 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
         return _no_test(first, second, "neither is a special case of the other")
     smaller, larger = (first, second) if outward else (second, first)
     with_sigma = larger.sigma_estimated and not smaller.sigma_estimated
-    df = larger.data.X.shape[1] - smaller.data.X.shape[1] + int(with_sigma)
+    df = len(larger.data.names) - len(smaller.data.names) + int(with_sigma)
     boundary = with_sigma and smaller.sigma == 0.0
     difference = larger.loglik - smaller.loglik
     slack = _ROUNDING * (1.0 + abs(smaller.loglik))
@@ -156,8 +157,16 @@ def mixture_p_value(statistic: float, df: int, *, boundary: bool) -> float:
 
 
 def data_difference(first: ModelData, second: ModelData, names: tuple[str, str]) -> str:
-    """How the rows or responses of two fits differ, as a sentence; empty when they are the same."""
+    """How the rows or responses of two fits differ, as a sentence; empty when they are the same.
+
+    Where rows are not in memory, as far as their number and sums tell.
+    """
     a, b = names
+    if _streamed(first, second):
+        if first.n_obs != second.n_obs:
+            return f"{a} uses {first.n_obs} rows, {b} {second.n_obs}"
+        same = first.response_name == second.response_name and _same_sums(first, second, "response")
+        return "" if same else f"{first.response_name!r} and {second.response_name!r} differ in their sums"
     one, two = np.sort(first.row_index), np.sort(second.row_index)
     if not np.array_equal(one, two):
         words = []
@@ -185,6 +194,8 @@ def data_difference(first: ModelData, second: ModelData, names: tuple[str, str])
 
 def same_weights(first: ModelData, second: ModelData) -> bool:
     """Whether rows count alike in two fits to the same rows, case and cluster weights together."""
+    if _streamed(first, second):
+        return _same_sums(first, second, "weights")
     one, two = (data.weights * np.repeat(data.cluster_weights, np.diff(data.starts)) for data in (first, second))
     return bool(np.allclose(one[_row_order(first)], two[_row_order(second)], rtol=1e-12, atol=0.0))
 
@@ -193,6 +204,8 @@ def same_clusters(first: ModelData, second: ModelData) -> bool:
     """Whether two fits to the same rows group them alike, whatever the labels."""
     if first.n_clusters != second.n_clusters:
         return False
+    if _streamed(first, second):
+        return first.cluster_name == second.cluster_name and _sizes(first) == _sizes(second)
     one, two = _cluster_of(first)[_row_order(first)], _cluster_of(second)[_row_order(second)]
     pairs = np.unique(one * np.int64(second.n_clusters) + two)
     return len(pairs) == first.n_clusters
@@ -223,10 +236,13 @@ def columns_nested(inner: ModelData, outer: ModelData, *, within: bool) -> bool:
     -----
     From a QR decomposition of both designs side by side, about the means (of all rows where a combination of the outer
     columns is constant, or of each cluster): the part of an inner column outside the span of the outer ones, relative
-    to its norm, against the tolerance of the check for collinearity.
+    to its norm, against the tolerance of the check for collinearity. Where rows are not in memory, by the columns'
+    names alone.
     """
-    if inner.X.shape[1] == 0:
+    if len(inner.names) == 0:
         return True
+    if _streamed(inner, outer):
+        return set(inner.names) <= set(outer.names)
     centre = True
     if not within and not outer.has_intercept:
         ones = np.ones((outer.n_obs, 1))
@@ -241,7 +257,7 @@ def _unlike(first: Candidate, second: Candidate) -> str:
         return "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
     if first.response.code != second.response.code:
         return "family or link differ"
-    if not np.array_equal(first.data.offset[_row_order(first.data)], second.data.offset[_row_order(second.data)]):
+    if not _same_offsets(first.data, second.data):
         return "the offsets differ"
     if first.within != second.within:
         return "with an intercept for every cluster the likelihood ratio is not nearly chi-square"
@@ -270,6 +286,29 @@ def _is_special_case(inner: Candidate, outer: Candidate) -> bool:
 
 def _no_test(first: Candidate, second: Candidate, reason: str) -> LikelihoodRatio:
     return LikelihoodRatio(first.name, second.name, np.nan, 0, False, np.nan, reason)
+
+
+def _same_offsets(first: ModelData, second: ModelData) -> bool:
+    if _streamed(first, second):
+        return _same_sums(first, second, "offset")
+    return np.array_equal(first.offset[_row_order(first)], second.offset[_row_order(second)])
+
+
+def _streamed(first: ModelData, second: ModelData) -> bool:
+    """Whether the rows of one are not in memory."""
+    return isinstance(first, StreamedData) or isinstance(second, StreamedData)
+
+
+def _same_sums(first: ModelData, second: ModelData, of: str) -> bool:
+    one, two = (data.totals if isinstance(data, StreamedData) else totals_of(data) for data in (first, second))
+    return bool(np.allclose(getattr(one, of), getattr(two, of), rtol=1e-9, atol=1e-9 * first.n_obs))
+
+
+def _sizes(data: ModelData) -> dict[int, int]:
+    if isinstance(data, StreamedData):
+        return data.sizes
+    sizes, counts = np.unique(np.diff(data.starts), return_counts=True)
+    return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
 
 
 def _row_order(data: ModelData) -> NDArray[np.int64]:

@@ -98,19 +98,19 @@ def crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) 
     if side < 0 and np.isfinite(peak.least) and peak.value_at_least >= level:
         return Crossing(peak.least, peak.theta, peak.value_at_least, 0, "bound")
     phi, here = inverse @ peak.theta, peak.evaluation
+    summit = _Step.of(here, basis)  # further down, near sigma = 0, the profile may be convex, and has no such unit
+    if summit is None or not summit.curvature < 0.0:
+        return Crossing(np.nan, peak.theta, top, 0, "failed")
+    unit = 1.0 / np.sqrt(-summit.curvature)
     if begin is not None and begin.status == "found":
         phi, here = inverse @ begin.theta, peak.evaluate(begin.theta)
     inside, outside = estimate, (peak.least if side < 0 else side * np.inf)
-    unit, evaluations = np.nan, 0
+    evaluations = 0
     while evaluations < _MOST:
         step = _Step.of(here, basis)
         if step is None:
             return Crossing(np.nan, basis @ phi, here.value, evaluations, "failed")
-        if evaluations == 0:
-            unit = 1.0 / np.sqrt(-step.curvature) if step.curvature < 0.0 else np.nan
-            if not np.isfinite(unit):
-                return Crossing(np.nan, basis @ phi, here.value, evaluations, "failed")
-        elif abs(step.profile - level) < _LEVEL * (1.0 + drop) and step.off < _NEAR:
+        if evaluations > 0 and abs(step.profile - level) < _LEVEL * (1.0 + drop) and step.off < _NEAR:
             return Crossing(float(phi[0]), basis @ phi, here.value, evaluations, "found")
         if step.profile > level:
             inside = phi[0] if side * phi[0] > side * inside else inside

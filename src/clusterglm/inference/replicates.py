@@ -1,4 +1,4 @@
-"""Many replicates of one computation: in any number of threads, the same numbers for the same seed, interruptible."""
+"""Many replicates of one computation: the same numbers for the same seed in any number of threads, on any machines."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -53,6 +54,7 @@ def run_replicates(
     seed: int | np.random.SeedSequence | None = None,
     n_jobs: int = 1,
     progress: Progress = None,
+    engine: Any = None,
 ) -> Replicates:
     """Run `task` with `n` independent random generators.
 
@@ -68,6 +70,8 @@ def run_replicates(
     n_jobs : int
         Threads; -1 for as many as there are processors.
     progress : bool or callable, optional
+    engine : Dask, optional
+        Where to run them instead of here, with the same numbers; those of a lost worker are run again.
 
     Returns
     -------
@@ -77,43 +81,61 @@ def run_replicates(
     Raises
     ------
     OptionError
-        When `n` or `n_jobs` is out of range, or `seed` of another kind.
+        When `n` or `n_jobs` is out of range, `seed` of another kind, or `engine` without workers to run them.
     """
+    if engine is not None and not hasattr(engine, "results"):
+        raise OptionError(
+            f"engine={engine!r} for replicates", "an engine with workers, or None", "engine=cg.engine.Dask(client)"
+        )
     workers = _workers(n_jobs)
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise OptionError(
             f"{n!r} replicates", "a whole number, 1 or more", "n_boot=2000 (n_sim= in tests that fit once)"
         )
     root = _root(seed)
-    children = root.spawn(int(n))
+    outcome = partial(_outcome, task, root.entropy, root.spawn_key)
     values: dict[int, float | Array] = {}
     reasons: dict[int, str] = {}
 
-    def one(k: int) -> None:
-        try:
-            value = task(np.random.default_rng(children[k]))
-        except ReplicateError as failure:
-            reasons[k] = str(failure)
-        except (ClusterGLMError, np.linalg.LinAlgError) as error:
-            reasons[k] = error.got if isinstance(error, ClusterGLMError) else str(error)
+    def keep(k: int, found: tuple[str, float | Array]) -> None:
+        if found[0]:
+            reasons[k] = found[0]
         else:
-            values[k] = value
+            values[k] = found[1]
 
     interrupted = False
     with _reporting(progress, int(n)) as report:
         try:
-            if workers == 1:
+            if engine is not None:
+                with closing(engine.results(outcome, int(n))) as arriving:
+                    for done, (k, found) in enumerate(arriving, start=1):
+                        keep(k, found)
+                        report(done)
+            elif workers == 1:
                 for k in range(int(n)):
-                    one(k)
+                    keep(k, outcome(k))
                     report(k + 1)
             else:
-                _in_threads(one, int(n), workers, report)
+                _in_threads(lambda k: keep(k, outcome(k)), int(n), workers, report)
         except KeyboardInterrupt:
             interrupted = True
     ordered = np.array([values[k] for k in sorted(values)], dtype=np.float64)
     counts = Counter(reasons[k] for k in sorted(reasons)).most_common()
     given = seed if isinstance(seed, np.random.SeedSequence) else int(str(root.entropy))
     return Replicates(ordered, tuple(counts), int(n), given, interrupted)
+
+
+def _outcome(
+    task: Callable[[np.random.Generator], float | Array], entropy: Any, spawn_key: tuple[int, ...], k: int
+) -> tuple[str, float | Array]:
+    """Why replicate `k` failed, or nothing and its value; the generator is that of the seed's child `k`."""
+    child = np.random.SeedSequence(entropy, spawn_key=(*spawn_key, k))
+    try:
+        return "", task(np.random.default_rng(child))
+    except ReplicateError as failure:
+        return str(failure), np.nan
+    except (ClusterGLMError, np.linalg.LinAlgError) as error:
+        return error.got if isinstance(error, ClusterGLMError) else str(error), np.nan
 
 
 def _in_threads(one: Callable[[int], None], n: int, workers: int, report: Callable[[int], None]) -> None:

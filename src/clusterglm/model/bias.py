@@ -27,6 +27,15 @@ class SplitPanel:
     Notes
     -----
     Dhaene and Jochmans, Rev. Econ. Stud. 82, 2015. Clusters need four rows to carry information into both halves.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> bacteria = cg.datasets.load("bacteria")
+    >>> half = cg.SplitPanel(order="week")
+    >>> fit = cg.fixed_effects("y ~ week", bacteria, cluster="ID", bias_correction=half)
+    >>> fit.n_informative
+    24
     """
 
     order: str | None = None

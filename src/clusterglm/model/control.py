@@ -30,6 +30,12 @@ class Control:
     ------
     OptionError
         On a value that is not allowed.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> cg.Control(n_threads=2, max_iter=50).tol
+    1e-06
     """
 
     max_iter: int = 100

@@ -34,6 +34,15 @@ class Quadrature:
     ------
     OptionError
         On a value that is not allowed.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> rule = cg.Quadrature("auto", tolerance=1e-3)
+    >>> bacteria = cg.datasets.load("bacteria")
+    >>> fit = cg.random_effects("y ~ week", bacteria, cluster="ID", quadrature=rule)
+    >>> bool(fit.quadrature.error < 1e-3)
+    True
     """
 
     kind: str

@@ -11,11 +11,12 @@ from clusterglm.inference.event_counts import EventCounts, event_counts
 from clusterglm.inference.goodness import fitted_counts
 from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.plot.base import Plot, canvas, legend
-from clusterglm.plot.estimates import Fits, named_fits
 from clusterglm.results.base import Result
+from clusterglm.results.comparison import model_words
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.selection import DistributionSelection
+from clusterglm.results.several import Fits, named_fits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ def rootogram(
     if isinstance(fits, DistributionSelection):
         named: dict[str, Result] = dict(fits.fits)
     else:
-        named = named_fits(fits)
+        named = named_fits(fits, model_words, "cg.plot.rootogram")
     counts = {name: _counts(fit) for name, fit in named.items()}
     if len({tuple(each.observed) for each in counts.values()}) > 1:
         raise OptionError("fits to different data", "the same responses and clusters", "one plot for each data set")

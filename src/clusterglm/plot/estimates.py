@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +12,11 @@ from clusterglm.inference.ratios import ratio_names
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
 from clusterglm.results.comparison import model_words
+from clusterglm.results.several import Fits, named_fits
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-Fits = Result | Sequence[Result] | Mapping[str, Result]
 
 _NAME_WIDTH = 30  # characters of a term in one line
 
@@ -62,7 +61,7 @@ def coefficients(
     OptionError
         When a term is in no model; with `exponentiate` for probit, whose coefficients are not logarithms of ratios.
     """
-    named = named_fits(fits)
+    named = named_fits(fits, model_words, "cg.plot.coefficients")
     table = _table(named, level, method, cov, terms)
     label = f"Coefficient, with {100 * level:g}% interval"
     if exponentiate:
@@ -100,31 +99,6 @@ def coefficients(
         if len(named) > 1:
             legend(axis)
     return Plot(axis, table)
-
-
-def named_fits(fits: Fits) -> dict[str, Result]:
-    """Results by name: their models in words, where these differ.
-
-    Raises
-    ------
-    OptionError
-        When they are not results.
-    """
-    if isinstance(fits, Mapping):
-        named = {str(name): fit for name, fit in fits.items()}
-    else:
-        given = [fits] if isinstance(fits, Result) else list(fits)
-        words = [model_words(fit) if isinstance(fit, Result) else "" for fit in given]
-        names = words if len(set(words)) == len(words) else [f"fit {k + 1}" for k in range(len(words))]
-        named = dict(zip(names, given, strict=True))
-    wrong = [type(fit).__name__ for fit in named.values() if not isinstance(fit, Result)]
-    if wrong or not named:
-        raise OptionError(
-            f"fits of type {', '.join(wrong)}" if wrong else "no fits",
-            "a result, several, or a mapping of names to results",
-            "cg.plot.coefficients({'small': small, 'large': large})",
-        )
-    return named
 
 
 def _table(named: dict[str, Result], level: float, method: str, cov: str, terms: Sequence[str] | None) -> pd.DataFrame:

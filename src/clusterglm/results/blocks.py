@@ -9,7 +9,7 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 from clusterglm.data.streamed import StreamedData
-from clusterglm.errors import OptionError, StorageError
+from clusterglm.errors import OptionError
 from clusterglm.fit.conditional import ConditionalEstimates
 from clusterglm.fit.fixed_effects import ProfiledEstimates
 from clusterglm.fit.within import Informative
@@ -26,6 +26,9 @@ _UNCHECKED = (
     "The quadrature was not checked against a finer one, as it is where rows are in memory: "
     'quadrature="auto" chooses it by a tolerance.'
 )
+_SAMPLE = "or fit a sample of whole clusters that memory holds"
+_INSTEAD_OF_REPLICATES = f'conf_int(cov="robust"), which does without; {_SAMPLE}, and bootstrap that'
+_INSTEAD_OF_TESTS = f'cg.random_effects of the same data and its test_clustering("boundary"); {_SAMPLE}, and test that'
 
 
 def sizes_in_words(sizes: dict[int, int]) -> str:
@@ -49,19 +52,11 @@ class OverBlocks(Result):
         return sizes_in_words(self._streamed.sizes)
 
     def _check_bootstrap(self) -> None:
-        self._streamed.refuse("a bootstrap, which draws new responses for every row")
+        self._streamed.refuse("a bootstrap, which draws new responses for every row", _INSTEAD_OF_REPLICATES)
 
     def report(self, path: str | Path, **options: Any) -> Path:
         """See `Result.report`; most of its parts take the rows, so that it is refused."""
         self._streamed.refuse("a report, most of which takes single rows or clusters")
-
-    def save(self, path: str | Path) -> None:
-        """See `Result.save`; a file holds the rows, so that it is refused."""
-        raise StorageError(
-            f"a fit whose {self.n_obs:,} rows are not in memory ({self._streamed.where})",
-            "the rows that were fitted, which a file holds",
-            "pickle.dumps(result), for the same version of the package; tidy(), glance() and cov() for its numbers",
-        )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -90,6 +85,10 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
         units = self.n_clusters if self._clustered else self.n_obs
         return sandwich_of_products(self.fit.covariance, self.products, units)
 
+    def test_clustering(self) -> NoReturn:
+        """See `PooledResult.test_clustering`; refused, as the test goes through the rows."""
+        self._streamed.refuse("a score test of no clustering", _INSTEAD_OF_TESTS)
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
@@ -113,6 +112,10 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
         inside = self.fit.covariance[:q, :q], self.products[:q, :q]
         robust[:q, :q] = sandwich_of_products(*inside, self.n_clusters)
         return robust
+
+    def _null(self) -> NoReturn:
+        what = "a test of no clustering by simulation or score"
+        self._streamed.refuse(what, f'test_clustering("boundary"), which is there; {_SAMPLE}')
 
     @property
     def _integration_hint(self) -> str:
@@ -148,7 +151,8 @@ class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult):
         return cast(ProfiledEstimates, self.fit).clusters
 
     def _null(self) -> NoReturn:
-        self._streamed.refuse("a test of no clustering, for which the pooled model is fitted to the same rows")
+        what = "a test of no clustering, for which other models are fitted to the same rows"
+        self._streamed.refuse(what, _INSTEAD_OF_TESTS)
 
 
 @dataclass(frozen=True, repr=False, eq=False)

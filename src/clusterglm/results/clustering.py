@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.inference.bootstrap import METHODS, STATISTICS, Refit, SimulatedTest, simulated_test
 from clusterglm.inference.clustering import ClusteringTest
 from clusterglm.inference.replicates import Progress
-from clusterglm.inference.score_test import ScoreTest, score_test
 from clusterglm.results.base import Result
+
+if TYPE_CHECKING:
+    from clusterglm.inference.bootstrap import Refit, SimulatedTest
+    from clusterglm.inference.score_test import ScoreTest
 
 
 class ClusteredResult(Result):
@@ -43,6 +46,7 @@ class ClusteredResult(Result):
         n_jobs: int = 1,
         progress: Progress = None,
         insist: bool = False,
+        engine: Any = None,
     ) -> SimulatedTest | ScoreTest | ClusteringTest:
         """Test the hypothesis that clusters have no effect.
 
@@ -67,6 +71,8 @@ class ClusteredResult(Result):
             and gives the test from what was done.
         insist : bool
             Permute although covariates, offsets or weights differ between clusters.
+        engine : Dask, optional
+            `cg.engine.Dask(client)` runs the replicates on the workers of a Dask cluster, with the same numbers.
 
         Returns
         -------
@@ -79,7 +85,19 @@ class ClusteredResult(Result):
             On an unknown method or statistic, or where sigma was held fixed.
         DataError
             When rows are not exchangeable between clusters, so that a permutation test would not be valid.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> test = fit.test_clustering(n_boot=99, seed=1)
+        >>> len(test.replicates)
+        99
         """
+        from clusterglm.inference.bootstrap import METHODS, STATISTICS, simulated_test
+        from clusterglm.inference.score_test import score_test
+
         check_option("method", method, (*METHODS, "score", "boundary"))
         check_option("statistic", statistic, STATISTICS)
         if method == "boundary":
@@ -100,4 +118,5 @@ class ClusteredResult(Result):
             n_jobs,
             progress,
             insist,
+            engine,
         )

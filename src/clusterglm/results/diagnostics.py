@@ -11,32 +11,6 @@ from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, OptionError, check_option
-from clusterglm.inference.adequacy import (
-    Diagnosis,
-    Finding,
-    of_dispersion,
-    of_influence,
-    of_uniformity,
-    of_zeros,
-)
-from clusterglm.inference.calibration import Calibration, calibrate
-from clusterglm.inference.dispersion import (
-    SimulationTest,
-    against_simulations,
-    is_binary,
-    pearson_sum,
-    refuse_binary,
-    refuse_other_than_counts,
-)
-from clusterglm.inference.envelopes import ResidualEnvelope, residual_envelope
-from clusterglm.inference.influence import KINDS as DELETIONS
-from clusterglm.inference.influence import AnyFit, Influence, delete_clusters, deletion, positions
-from clusterglm.inference.quantile_residuals import (
-    conditional_ends,
-    randomised,
-    simulated,
-    uniformity,
-)
 from clusterglm.inference.replicates import Progress
 from clusterglm.inference.residuals import KINDS as OF_MEANS
 from clusterglm.inference.residuals import residuals
@@ -45,6 +19,12 @@ from clusterglm.results.base import Result, Seed
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.adequacy import Diagnosis, Finding
+    from clusterglm.inference.calibration import Calibration
+    from clusterglm.inference.dispersion import SimulationTest
+    from clusterglm.inference.envelopes import ResidualEnvelope
+    from clusterglm.inference.influence import AnyFit, Influence
 
 RESIDUALS = (*OF_MEANS, "quantile", "simulated")
 
@@ -91,6 +71,9 @@ class ClusterInfluence(Result):
         ClusterError
             When there is only one cluster.
         """
+        from clusterglm.inference.influence import KINDS as DELETIONS
+        from clusterglm.inference.influence import delete_clusters, deletion, positions
+
         check_option("kind", kind, DELETIONS)
         model = deletion(self.fit, self.data, self.response)
         if model.data.n_clusters < 2:
@@ -161,6 +144,8 @@ class Diagnostics(ClusterInfluence):
 
     def _residuals(self, kind: str, intercepts: str | ArrayLike, n_sim: int, rng: np.random.Generator) -> Array:
         """In cluster order."""
+        from clusterglm.inference.quantile_residuals import conditional_ends, randomised
+
         eta = self._eta_at(intercepts)
         if kind == "quantile":
             return randomised(conditional_ends(self.response, self._y, eta, self.data.trials), rng)
@@ -200,6 +185,8 @@ class Diagnostics(ClusterInfluence):
 
     def _ranks(self, draw: Callable[[np.random.Generator], Array], n_sim: int, rng: np.random.Generator) -> Array:
         """Ranks of the responses among simulated ones."""
+        from clusterglm.inference.quantile_residuals import simulated
+
         if isinstance(n_sim, bool) or not isinstance(n_sim, int | np.integer) or n_sim < 1:
             raise OptionError(f"n_sim={n_sim!r}", "a whole number, 1 or more", "n_sim=250")
         return simulated(self._y, draw, n_sim, rng)
@@ -241,6 +228,8 @@ class Diagnostics(ClusterInfluence):
         -------
         ResidualEnvelope
         """
+        from clusterglm.inference.envelopes import residual_envelope
+
         return residual_envelope(
             self.data,
             self.response,
@@ -292,6 +281,8 @@ class Diagnostics(ClusterInfluence):
         OptionError
             For binary responses, which have no dispersion of their own.
         """
+        from clusterglm.inference.dispersion import against_simulations, pearson_sum, refuse_binary
+
         refuse_binary(self.data, self.response)
         statistic = pearson_sum(self.data, self.response, self._predictor())
         name = "Sum of squared Pearson residuals"
@@ -321,6 +312,8 @@ class Diagnostics(ClusterInfluence):
         OptionError
             For binomial responses.
         """
+        from clusterglm.inference.dispersion import against_simulations, refuse_other_than_counts
+
         refuse_other_than_counts(self.response)
         return against_simulations(
             "Zeros",
@@ -360,6 +353,8 @@ class Diagnostics(ClusterInfluence):
         OptionError
             On another kind, or where marginal means do not exist.
         """
+        from clusterglm.inference.calibration import calibrate
+
         kind = self._calibrated if kind is None else kind
         self._check_intercepts(kind, "kind")
         return calibrate(self.data, self.response, self._mean_at(kind), kind, groups, level)
@@ -391,6 +386,8 @@ class Diagnostics(ClusterInfluence):
             Prints as a short report. Tests are read at a p-value of 0.01, for there are several; fewer than 200
             simulations cannot reach it.
         """
+        from clusterglm.inference.adequacy import Diagnosis, of_influence, of_zeros
+
         given = int(str(np.random.SeedSequence(seed).entropy))
         first, second, third = np.random.SeedSequence(given).spawn(3)
         findings = self._own_findings()
@@ -406,11 +403,17 @@ class Diagnostics(ClusterInfluence):
         return []
 
     def _dispersion_finding(self, n_sim: int, seed: np.random.SeedSequence) -> Finding:
+        from clusterglm.inference.adequacy import Finding, of_dispersion
+        from clusterglm.inference.dispersion import is_binary
+
         if is_binary(self.data, self.response):
             return Finding("Dispersion", None, "binary responses have none beside their mean")
         return of_dispersion(self.dispersion_test(n_sim, seed))
 
     def _uniformity_finding(self, rng: np.random.Generator) -> Finding:
+        from clusterglm.inference.adequacy import Finding, of_uniformity
+        from clusterglm.inference.quantile_residuals import uniformity
+
         if self._own == "conditional" and self.n_obs < _SHORT * self.n_clusters:
             words = f"not tested: an intercept for every {self.n_obs / self.n_clusters:.3g} rows takes up their noise"
             return Finding("Residuals", None, words)

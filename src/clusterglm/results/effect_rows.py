@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.table import read_table
 from clusterglm.errors import DataError, PredictionWarning
-from clusterglm.inference.average_effects import AverageEffects
-from clusterglm.inference.design_changes import recovered_frame, table_frame
 from clusterglm.inference.intervals import wald_interval, wald_p_values
 from clusterglm.model.arrays import Array
 from clusterglm.results.heterogeneity import NO_MEAN, row_weights
@@ -21,6 +19,8 @@ from clusterglm.results.newdata import cluster_codes, new_rows, refuse_unknown_c
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.average_effects import AverageEffects
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,8 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
     PredictionWarning
         When rows of another table are left out.
     """
+    from clusterglm.inference.design_changes import recovered_frame, table_frame
+
     own = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
     if table is None:
         return EffectRows(recovered_frame(data), data.offset, row_weights(data), own)

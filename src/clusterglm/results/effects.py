@@ -11,32 +11,21 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, OptionError, check_option
-from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.average_effects import (
-    AverageEffects,
-    ClusterIntercepts,
-    average_effects,
-    bias_corrected,
-    expected_intercepts,
-    uncorrected,
-)
-from clusterglm.inference.averaged_mean import MeanJet, averaged_jet, mean_jet
-from clusterglm.inference.correction import linear_predictor, only_clusters
 from clusterglm.inference.covariance import KINDS as COVARIANCES
-from clusterglm.inference.design_changes import check_variables, design_changes
-from clusterglm.inference.heterogeneity import sigma_note
 from clusterglm.inference.intervals import check_level
-from clusterglm.inference.prediction import PredictedIntercepts
-from clusterglm.inference.ratios import exponentiated, ratio_names
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
-from clusterglm.results.effect_rows import EffectRows, effect_rows, effects_table
 from clusterglm.results.heterogeneity import Heterogeneity
-from clusterglm.results.marginaleffects import adapter
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.fit.fixed_effects import FixedEffectsFit
+    from clusterglm.inference.average_effects import AverageEffects, ClusterIntercepts
+    from clusterglm.inference.averaged_mean import MeanJet
+    from clusterglm.inference.prediction import PredictedIntercepts
+    from clusterglm.results.effect_rows import EffectRows
 
 _KINDS = ("marginal", "typical", "conditional")
 
@@ -75,8 +64,18 @@ class Ratios:
         ------
         OptionError
             For probit, whose coefficients are not logarithms of ratios.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.ratios().set_index("term").loc["week", "estimate"].round(2)
+        np.float64(0.86)
         """
         import pandas as pd
+
+        from clusterglm.inference.ratios import exponentiated, ratio_names
 
         ratio, baseline = ratio_names(self.response)
         check_option("cov", cov, COVARIANCES)
@@ -145,6 +144,10 @@ class Effects(Ratios):
         Averages count weights of rows and clusters, not trials. Standard errors by the delta method, covariates held
         fixed; intervals are normal.
         """
+        from clusterglm.inference.averaged_mean import mean_jet
+        from clusterglm.inference.design_changes import check_variables
+        from clusterglm.results.effect_rows import effect_rows, effects_table
+
         check_option("kind", kind, _KINDS)
         check_option("cov", cov, COVARIANCES)
         check_level(level)
@@ -162,6 +165,9 @@ class Effects(Ratios):
         known: Array,
         intercepts: ClusterIntercepts | None,
     ) -> AverageEffects:
+        from clusterglm.inference.average_effects import average_effects
+        from clusterglm.inference.design_changes import check_variables, design_changes
+
         design = self.data.design
         changes = design_changes(design, rows.frame, check_variables(design, variables))
         return average_effects(changes, self._beta, known, rows.weights, self._covariance(cov), jet, intercepts)
@@ -190,6 +196,8 @@ class Effects(Ratios):
         -----
         Averages in marginaleffects count each row once: pass `wts=` for weights.
         """
+        from clusterglm.results.marginaleffects import adapter
+
         V = self._covariance("observed")
         return adapter(self, self._beta, V, list(self.data.names), partial(_plain_mean, self.response), data)
 
@@ -254,6 +262,10 @@ class FixedEffectsEffects(Effects):
         Standard errors by the delta method on the joint inverse of the expected information of coefficients and
         intercepts, covariates held fixed. Weights count as repeated trials and clusters.
         """
+        from clusterglm.inference.averaged_mean import mean_jet
+        from clusterglm.inference.design_changes import check_variables
+        from clusterglm.results.effect_rows import EffectRows, effect_rows, effects_table
+
         check_option("kind", kind, ("conditional",))
         check_option("clusters", clusters, ("all", "informative"))
         check_option("cov", cov, COVARIANCES)
@@ -277,6 +289,14 @@ class FixedEffectsEffects(Effects):
         return effects_table(found, level, note if left > 0 and clusters == "all" else "")
 
     def _effect_intercepts(self, codes: NDArray[np.int64]) -> ClusterIntercepts:
+        from clusterglm.inference.average_effects import (
+            ClusterIntercepts,
+            bias_corrected,
+            expected_intercepts,
+            uncorrected,
+        )
+        from clusterglm.inference.correction import linear_predictor, only_clusters
+
         used = only_clusters(self.data, self.fit.informative)
         gamma = self.fit.intercepts[self.fit.informative]
         eta = linear_predictor(used, self.fit.beta, gamma)
@@ -359,6 +379,12 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         and sigma, covariates held fixed; for "conditional" with the posterior variance of the intercepts (Booth and
         Hobert, Journal of the American Statistical Association 93, 1998). Intervals are normal.
         """
+        from clusterglm.inference.average_effects import uncorrected
+        from clusterglm.inference.averaged_mean import averaged_jet, mean_jet
+        from clusterglm.inference.design_changes import check_variables
+        from clusterglm.inference.heterogeneity import sigma_note
+        from clusterglm.results.effect_rows import effect_rows, effects_table
+
         check_option("kind", kind, _KINDS)
         check_option("cov", cov, COVARIANCES)
         check_level(level)
@@ -402,6 +428,9 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         -----
         Averages in marginaleffects count each row once: pass `wts=` for weights.
         """
+        from clusterglm.inference.averaged_mean import averaged_jet
+        from clusterglm.results.marginaleffects import adapter
+
         check_option("kind", kind, ("marginal", "typical"))
         fit, p = self.fit, len(self.fit.beta)
         names = list(self.data.names)

@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.event_counts import EventCounts
-from clusterglm.inference.goodness import GoodnessOfFit, fitted_counts, goodness_of_fit
-from clusterglm.inference.gradient_test import GradientTest, gradient_test
 from clusterglm.inference.replicates import Progress
+
+if TYPE_CHECKING:
+    from clusterglm.inference.event_counts import EventCounts
+    from clusterglm.inference.goodness import GoodnessOfFit
+    from clusterglm.inference.gradient_test import GradientTest
 
 
 class RandomEffectsGoodness:
@@ -35,6 +37,8 @@ class RandomEffectsGoodness:
         DataError
             When responses are not whole numbers of events.
         """
+        from clusterglm.inference.goodness import fitted_counts
+
         return fitted_counts(self.data, self.fit)
 
     def chi_squared(
@@ -74,6 +78,8 @@ class RandomEffectsGoodness:
         OptionError
             On a number of replicates, seed or `least_expected` that cannot be used.
         """
+        from clusterglm.inference.goodness import goodness_of_fit
+
         return goodness_of_fit(self.data, self.fit, least_expected, n_boot, seed, n_jobs, progress)
 
     def gradient_function(
@@ -123,5 +129,7 @@ class RandomEffectsGoodness:
         Verbeke and Molenberghs, Biostatistics 14, 2013; Drikvandi, Verbeke and Molenberghs, Biometrics 73, 2017. The
         supremum of the function for the best of all distributions, `cg.nonparametric`, is zero.
         """
+        from clusterglm.inference.gradient_test import gradient_test
+
         values = None if grid is None else np.asarray(grid)
         return gradient_test(self.data, self.fit, n_boot, seed, n_jobs, progress, values, statistic, level)

@@ -13,15 +13,15 @@ from numpy.typing import ArrayLike
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option, nearest
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.heterogeneity import ScalarEstimate, interval_ratio, median_ratio, sigma_note
 from clusterglm.inference.icc import correlation_with_interval, latent_correlation, response_correlation
 from clusterglm.inference.intervals import check_level, wald_interval, wald_p_values
 from clusterglm.inference.marginal_mean import marginal_link
-from clusterglm.inference.ratios import marginal_coefficients, ratio_names
 from clusterglm.model.arrays import Array
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.heterogeneity import ScalarEstimate
 
 NO_MEAN = "the mean over the intercept's distribution is infinite: its tails are too heavy"
 
@@ -66,6 +66,9 @@ class Heterogeneity:
         Hedeker, du Toit, Demirtas and Gibbons, Biometrics 74, 2018. Rows count with their weights and their cluster's.
         """
         import pandas as pd
+
+        from clusterglm.inference.heterogeneity import sigma_note
+        from clusterglm.inference.ratios import marginal_coefficients
 
         fit, data = self.fit, self.data
         link = partial(marginal_link, sigma=fit.sigma, response=fit.response, distribution=fit.distribution)
@@ -167,6 +170,9 @@ class Heterogeneity:
         -----
         Larsen and Merlo, American Journal of Epidemiology 161, 2005.
         """
+        from clusterglm.inference.heterogeneity import median_ratio
+        from clusterglm.inference.ratios import ratio_names
+
         name = f"median {ratio_names(self.fit.response)[0]}"
         check_level(level)
         fit = self.fit
@@ -207,6 +213,9 @@ class Heterogeneity:
         Larsen and Merlo, American Journal of Epidemiology 161, 2005.
         """
         import pandas as pd
+
+        from clusterglm.inference.heterogeneity import interval_ratio
+        from clusterglm.inference.ratios import ratio_names
 
         ratio_names(self.fit.response)
         check_level(level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import chdtri
@@ -99,6 +99,7 @@ class Intervals:
         seed: int | np.random.SeedSequence | None = None,
         n_jobs: int = 1,
         progress: Progress = None,
+        engine: Any = None,
     ) -> BootstrapEstimates:
         """Estimates from data simulated from the fitted model.
 
@@ -113,6 +114,8 @@ class Intervals:
         progress : bool or callable, optional
             True for a bar on the terminal; or a function of the replicates done and wanted. Ctrl-C ends the simulation
             and gives what was done.
+        engine : Dask, optional
+            `cg.engine.Dask(client)` runs the replicates on the workers of a Dask cluster, with the same numbers.
 
         Returns
         -------
@@ -130,6 +133,7 @@ class Intervals:
             seed,
             n_jobs,
             progress,
+            engine,
         )
 
     def conf_int(
@@ -142,6 +146,7 @@ class Intervals:
         seed: int | np.random.SeedSequence | None = None,
         n_jobs: int = 1,
         progress: Progress = None,
+        engine: Any = None,
     ) -> pd.DataFrame:
         """Intervals of the parameters.
 
@@ -154,7 +159,7 @@ class Intervals:
             reject; or quantiles of estimates from simulated data.
         cov : {"observed", "robust"}
             Covariance for Wald intervals.
-        n_boot, seed, n_jobs, progress
+        n_boot, seed, n_jobs, progress, engine
             Of the bootstrap, see `bootstrap`. `n_jobs` also counts the threads of the profile.
 
         Returns
@@ -172,6 +177,14 @@ class Intervals:
         -----
         IntervalWarning
             When ends could not be found (they are nan), or replicates failed.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.conf_int(method="profile").loc["sigma"].round(2).to_list()
+        [0.45, 2.14]
         """
         import pandas as pd
 
@@ -182,7 +195,7 @@ class Intervals:
         elif method == "profile":
             low, high = self._by_profile(check_level(level), names, n_jobs)
         else:
-            found = self.bootstrap(n_boot, seed, n_jobs, progress)
+            found = self.bootstrap(n_boot, seed, n_jobs, progress, engine)
             low, high = found.interval(level)
             if found.failures or found.interrupted:
                 warnings.warn(str(found), IntervalWarning, stacklevel=2)

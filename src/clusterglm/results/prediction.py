@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
-from clusterglm.fit.fixed_effects import FixedEffectsFit
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import check_level
@@ -41,6 +40,8 @@ from clusterglm.results.newdata import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.fit.fixed_effects import FixedEffectsFit
 
 SCALES = ("response", "link")
 _NAMES = {"response": "mean", "link": "linear_predictor", "ratio": "ratio"}

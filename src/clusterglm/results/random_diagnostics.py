@@ -14,20 +14,12 @@ from scipy.special import ndtr
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import AccuracyWarning, OptionError
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.adequacy import (
-    Finding,
-    IntegrationCheck,
-    IntegrationCurve,
-    check_integration,
-    integration_curve,
-    of_uniformity,
-    quick_difference,
-)
-from clusterglm.inference.dispersion import at_modes
-from clusterglm.inference.quantile_residuals import marginal_ends, randomised, uniformity
 from clusterglm.inference.residuals import MarginalMoments, marginal_moments, marginal_residuals
 from clusterglm.model.arrays import Array
 from clusterglm.results.diagnostics import Diagnostics
+
+if TYPE_CHECKING:
+    from clusterglm.inference.adequacy import Finding, IntegrationCheck, IntegrationCurve
 
 _NOTABLE = 0.1  # units of log-likelihood that a coarse rule may be off without a word
 
@@ -67,6 +59,8 @@ class RandomEffectsDiagnostics(Diagnostics):
         return marginal_residuals(kind, self.response, self._moments, self.data.a, self.data.b)
 
     def _marginal_quantile(self, rng: np.random.Generator, rows: NDArray[np.int64] | slice) -> Array:
+        from clusterglm.inference.quantile_residuals import marginal_ends, randomised
+
         eta, distribution = self._eta(0.0)[rows], self.fit.distribution
         trials, sigma = self.data.trials[rows], float(self.fit.sigma)
         ends = marginal_ends(self.response, self._y[rows], eta, trials, distribution, sigma)
@@ -74,6 +68,9 @@ class RandomEffectsDiagnostics(Diagnostics):
         return randomised(ends, rng)
 
     def _uniformity_finding(self, rng: np.random.Generator) -> Finding:
+        from clusterglm.inference.adequacy import of_uniformity
+        from clusterglm.inference.quantile_residuals import uniformity
+
         rows = self.data.starts[:-1] + rng.integers(0, np.diff(self.data.starts))  # others depend on these
         z = self._marginal_quantile(rng, rows)
         return of_uniformity("marginal quantile residuals, one row of each cluster", uniformity(ndtr(z)))
@@ -93,6 +90,8 @@ class RandomEffectsDiagnostics(Diagnostics):
         return self._moments.mean if intercepts == "marginal" else super()._mean_at(intercepts)
 
     def _predictor(self) -> Callable[[ModelData], Array]:
+        from clusterglm.inference.dispersion import at_modes
+
         return at_modes(self.fit)
 
     # The integrals ---------------------------------------------------------------------------------------------------
@@ -118,6 +117,8 @@ class RandomEffectsDiagnostics(Diagnostics):
 
     @cached_property
     def _integration_checked(self) -> IntegrationCheck:
+        from clusterglm.inference.adequacy import check_integration
+
         return check_integration(self.fit, self.data)
 
     def integration_curve(self, nodes: Sequence[int] = (1, 2, 3, 5, 9, 16, 25, 50)) -> IntegrationCurve:
@@ -133,6 +134,8 @@ class RandomEffectsDiagnostics(Diagnostics):
         OptionError
             At sigma = 0, where there is nothing to integrate.
         """
+        from clusterglm.inference.adequacy import integration_curve
+
         if self.fit.sigma == 0.0:
             raise OptionError("integration errors at sigma = 0", "an intercept that varies", "integration_check()")
         return integration_curve(self.fit, self.data, nodes)
@@ -140,6 +143,8 @@ class RandomEffectsDiagnostics(Diagnostics):
     @cached_property
     def _integration_hint(self) -> str:
         """A note for the summary, from a quick look without derivatives; empty where there is nothing to say."""
+        from clusterglm.inference.adequacy import quick_difference
+
         apart = quick_difference(self.fit, self.data)
         if not abs(apart) > _NOTABLE:
             return ""
@@ -149,6 +154,8 @@ class RandomEffectsDiagnostics(Diagnostics):
         )
 
     def _own_findings(self) -> list[Finding]:
+        from clusterglm.inference.adequacy import Finding
+
         found = self._integration_checked
         return [Finding("Integration", found.adequate, str(found))]
 

@@ -30,7 +30,7 @@ class DistributionSelection:
     fits : mapping of str to RandomEffectsResult
         By the distribution's name, in the order asked for.
     goodness : mapping of str to GoodnessOfFit
-        The chi-squared criterion of each.
+        The chi-squared criterion of each; of none where rows are not in memory.
     failures : mapping of str to str
         Why a distribution could not be fitted.
     reference : NonparametricResult or None
@@ -65,8 +65,8 @@ class DistributionSelection:
                 "bic": fit.bic,
                 "aic_weight": 0.0,
                 "bic_weight": 0.0,
-                "chi_square": self.goodness[name].statistic,
-                "chi_square_p": self.goodness[name].pvalue,
+                "chi_square": self.goodness[name].statistic if name in self.goodness else np.nan,
+                "chi_square_p": self.goodness[name].pvalue if name in self.goodness else np.nan,
                 "sigma": fit.sigma,
                 "random_effects_sd": fit.random_effects_sd,
                 "integration_error": fit.quadrature.error,
@@ -116,7 +116,7 @@ class DistributionSelection:
         """
         from clusterglm.errors import check_option
 
-        check_option("criterion", criterion, CRITERIA)
+        check_option("criterion", criterion, CRITERIA if self.goodness else CRITERIA[:-1])
         return self.fits[str(self.table[criterion].drop(REFERENCE, errors="ignore").idxmin())]
 
     def save(self, path: str | Path) -> None:
@@ -130,8 +130,8 @@ class DistributionSelection:
         shown = table[["loglik", "aic", "aic_weight", "bic", "chi_square", "chi_square_p", "sigma"]].round(
             {"loglik": 4, "aic": 2, "aic_weight": 3, "bic": 2, "chi_square": 3, "chi_square_p": 4, "sigma": 4}
         )
-        if table["chi_square_p"].isna().all():
-            shown = shown.drop(columns="chi_square_p")
+        shown = shown.drop(columns=[name for name in ("chi_square", "chi_square_p") if table[name].isna().all()])
+        by_events = f", the chi-squared criterion {self.best('chi_square').distribution.name}" if self.goodness else ""
         shift = self.coefficients[("range", "")]
         any_fit = next(iter(self.fits.values()))
         lines = [
@@ -142,8 +142,7 @@ class DistributionSelection:
             "",
             shown.to_string(),
             "",
-            f"AIC prefers {self.best().distribution.name}, the chi-squared criterion "
-            f"{self.best('chi_square').distribution.name}.",
+            f"AIC prefers {self.best().distribution.name}{by_events}.",
             f"Across distributions the coefficient that moves most is {shift.idxmax()}, by {shift.max():.2g} standard "
             "errors.",
         ]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterglm.data.safety import refuse_unsafe
+from clusterglm.data.streamed import StreamedData
 from clusterglm.errors import DataError, StorageError, StorageWarning
 from clusterglm.results.values import Reader, Writer
 
@@ -34,11 +35,19 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.fixed_effects": ("FixedEffectsResult",),
     "results.conditional": ("ConditionalResult",),
     "results.random_effects": ("RandomEffectsResult",),
+    "results.blocks": (
+        "PooledResultOverBlocks",
+        "FixedEffectsResultOverBlocks",
+        "ConditionalResultOverBlocks",
+        "RandomEffectsResultOverBlocks",
+    ),
     "results.nonparametric": ("NonparametricResult",),
     "results.selection": ("DistributionSelection",),
     "fit.pooled": ("PooledFit",),
-    "fit.fixed_effects": ("FixedEffectsFit",),
-    "fit.conditional": ("ConditionalFit",),
+    "fit.fixed_effects": ("FixedEffectsFit", "ProfiledEstimates"),
+    "fit.conditional": ("ConditionalFit", "ConditionalEstimates"),
+    "fit.within": ("Informative",),
+    "fit.sums": ("CountedPart",),
     "fit.random_effects": ("RandomEffectsFit",),
     "fit.npml": ("NonparametricFit",),
     "fit.shape": ("ShapeEstimate",),
@@ -46,6 +55,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.integration": ("IntegrationReport",),
     "likelihood.rules": ("Part", "Rule"),
     "data.prepare": ("ModelData",),
+    "data.streamed": ("StreamedData", "Totals"),
     "data.rows": ("Dropped",),
     "data.design": ("Design", "Factor"),
     "data.formula": ("Expression", "ClusterTerm"),
@@ -227,6 +237,8 @@ def _gives_rows(data: ModelData, design: Design) -> bool:
     """Whether the variables can be read off some fitted rows, and the design makes these rows of them."""
     from clusterglm.inference.design_changes import recovered_frame
 
+    if isinstance(data, StreamedData):
+        return False
     some = np.ascontiguousarray(data.X[:: len(data.X) // _ROWS + 1])
     try:
         recovered_frame(replace(data, X=some, design=design))

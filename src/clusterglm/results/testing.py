@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, check_option
 from clusterglm.inference.covariance import KINDS as COVARIANCES
-from clusterglm.inference.hausman import HausmanTest, hausman_test, random_estimates, within_estimates, within_model
-from clusterglm.inference.hypotheses import Constraints, LinearTest, linear_test, read_hypotheses, symbols_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.fit.random_effects import RandomEffectsFit
+    from clusterglm.inference.hausman import HausmanTest
+    from clusterglm.inference.hypotheses import Constraints, LinearTest
     from clusterglm.results.conditional import ConditionalResult
     from clusterglm.results.fixed_effects import FixedEffectsResult
 
@@ -64,7 +64,17 @@ class Hypotheses:
             When a hypothesis cannot be read, names an unknown coefficient, follows from others or contradicts them.
         ClusterError
             When a robust covariance comes from too few clusters for so many hypotheses.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.wald_test("trtdrug = trtdrug+").df
+        1
         """
+        from clusterglm.inference.hypotheses import read_hypotheses, symbols_of
+
         check_option("cov", cov, COVARIANCES)
         terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
         spec = self.data.design.spec
@@ -91,6 +101,8 @@ class Hypotheses:
         """
         import pandas as pd
 
+        from clusterglm.inference.hypotheses import Constraints
+
         check_option("cov", cov, COVARIANCES)
         unit, rows = np.eye(len(self._beta)), []
         for term, columns in formula_terms(self.data).items():
@@ -102,6 +114,8 @@ class Hypotheses:
         return pd.DataFrame(rows, columns=["term", "statistic", "df", "pvalue"])
 
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
+        from clusterglm.inference.hypotheses import linear_test
+
         p = len(self._beta)
         return linear_test(constraints, self._beta, self._covariance(cov)[:p, :p], cov)
 
@@ -143,6 +157,8 @@ class RandomEffectsHypotheses(Hypotheses):
         ----------
         Hausman, Econometrica 46, 1978; Tchetgen Tchetgen and Coull, Biometrika 93, 2006.
         """
+        from clusterglm.inference.hausman import hausman_test, random_estimates, within_estimates, within_model
+
         check_option("cov", cov, ("joint", "difference"))
         response = self.response
         model = within_model(self.data, response) if other is None else within_estimates(other, self.data, response)

@@ -1,4 +1,4 @@
-"""Results as data frames, with our names or those of R's broom; and as the package maketables reads them."""
+"""Results as data frames, with our names or those of R's broom."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from clusterglm.inference.ratios import exponentiated, ratio_names
 from clusterglm.inference.residuals import observed, residuals
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+from clusterglm.results.maketables import MaketablesModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,23 +27,6 @@ _TIDY = {
 _GLANCE = {"n_obs": "nobs", "loglik": "logLik", "aic": "AIC", "bic": "BIC", "df_resid": "df.residual"}
 _EFFECTS = {"coefficient": "fixed", "random_intercept": "ran_pars"}
 _AUGMENT = {"linear_predictor": ".fitted", "mean": ".mu"}
-
-STATISTICS = {
-    "N": ("Observations", "n_obs"),
-    "n_clusters": ("Clusters", "n_clusters"),
-    "icc": ("ICC", "icc"),
-    "ll": ("Log-likelihood", "loglik"),
-    "aic": ("AIC", "aic"),
-    "bic": ("BIC", "bic"),
-    "deviance": ("Deviance", "deviance"),
-    "df_resid": ("Residual df", "df_resid"),
-    "n_parameters": ("Parameters", "n_parameters"),
-    "n_informative": ("Informative clusters", "n_informative"),
-    "distribution": ("Random intercept", "distribution"),
-    "family": ("Family", "family"),
-    "link": ("Link", "link"),
-}
-"""Keys by which maketables asks for a statistic of the whole fit: its label, and its column of `glance`."""
 
 
 class Frames:
@@ -229,43 +213,26 @@ class Frames:
             columns[".fixed"] = self._eta(0.0)
         return columns | {".offset": self.data.offset, ".weights": self.data.weights}
 
-    # What maketables asks for: the names are its own, and it need not be installed -----------------------------------
+    # For other packages ----------------------------------------------------------------------------------------------
 
-    @property
-    def __maketables_coef_table__(self) -> pd.DataFrame:
-        """Its index are the terms, sigma among them; its columns maketables' tokens."""
-        table = self.tidy().rename(
-            columns={
-                "estimate": "b", "std_error": "se", "z": "t", "pvalue": "p", "conf_low": "ci95l", "conf_high": "ci95u",
-            }
-        ).set_index("term")  # fmt: skip
-        table.index.name = "Coefficient"
-        return table[["b", "se", "t", "p", "ci95l", "ci95u"]]
+    def for_maketables(
+        self, *, exponentiate: bool = False, level: float = 0.95, cov: str = "observed"
+    ) -> MaketablesModel:
+        """The result as a model of the package maketables, for its `ETable([...])`; see `cg.table` for the short way.
 
-    def __maketables_stat__(self, key: str) -> Any:
-        if key == "se_type":
-            return "observed information"
-        if key == "clustering_p_value":
-            return self._glance().get(key)
-        value = self._glance().get(STATISTICS[key][1]) if key in STATISTICS else None
-        return None if isinstance(value, float) and not np.isfinite(value) else value
+        `ETable` takes a result itself for one of statsmodels, which has no sigma.
 
-    @property
-    def __maketables_depvar__(self) -> str:
-        return self.data.response_name
-
-    @property
-    def __maketables_fixef_string__(self) -> str | None:
-        return self.data.cluster_name if self.kind in ("fixed_effects", "conditional") else None
-
-    @property
-    def __maketables_vcov_info__(self) -> dict[str, Any]:
-        return {"vcov_type": "observed information", "clustervar": None}
-
-    @property
-    def __maketables_stat_labels__(self) -> dict[str, str]:
-        return {key: label for key, (label, _) in STATISTICS.items()}
-
-    @property
-    def __maketables_default_stat_keys__(self) -> list[str]:
-        return ["N", "n_clusters", "icc", "ll", "aic"]
+        Parameters
+        ----------
+        exponentiate, level, cov
+            As in `tidy`.
+        """
+        facts = {str(name): values[0] for name, values in self.glance().to_dict(orient="list").items()}
+        return MaketablesModel(
+            self.tidy(level, exponentiate=exponentiate, cov=cov),
+            facts,
+            self.data.response_name,
+            self.data.cluster_name,
+            self.kind in ("fixed_effects", "conditional"),
+            cov,
+        )

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
@@ -20,18 +20,21 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     as_completed,
 )
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clusterglm.errors import StudyError
+from clusterglm.engine.tasks import results
+from clusterglm.errors import EngineError, StudyError
 from clusterglm.study.design import Row, Study, generator, reason
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from distributed import Client
 
 _BATCH = 25  # replicates
 _KEY = b"clusterglm"  # of the metadata in a Parquet file
@@ -98,12 +101,6 @@ class Batch:
     cpu_seconds: float
 
 
-class Client(Protocol):
-    """What is needed of a `distributed.Client`."""
-
-    def get_executor(self) -> Any: ...
-
-
 def run_study(
     study: Study,
     replicates: int,
@@ -131,7 +128,7 @@ def run_study(
         Processes; with `threads`, threads of this one.
     threads : bool
     client : distributed.Client, optional
-        Run on its workers instead.
+        Run on its workers instead; batches of a lost one are run again.
     progress : callable, optional
     batch : int
         Replicates written at a time: what an interruption may lose, for each worker.
@@ -162,28 +159,26 @@ def run_study(
     total = len(study.cells) * replicates
     done = total - sum(last - first for _, first, last in open_jobs)
     before, failed = done, 0
-    with _executor(workers, threads, client) as executor:
-        futures = {executor.submit(run_batch, study, seed, *job): job for job in open_jobs}
-        try:
-            for future in as_completed(futures):
-                job = futures[future]
-                found = future.result()
+    run = partial(_run_job, study, seed, open_jobs)
+    arriving = (
+        _here(run, len(open_jobs), workers, threads) if client is None else results(client, run, len(open_jobs), 1)
+    )
+    try:
+        with closing(arriving):
+            for k, found in arriving:
+                job = open_jobs[k]
                 _write(found, _part(parts, job), study)
                 done += job[2] - job[1]
                 failed += found.failed
                 if progress is not None:
                     left = (time.perf_counter() - began) * (total - done) / max(done - before, 1)
                     progress(Progress(done, total, failed, left))
-        except BaseException as error:
-            for future in futures:
-                future.cancel()
-            if isinstance(error, BrokenExecutor | CancelledError):
-                raise StudyError(
-                    f"a worker died, or the scheduler left ({type(error).__name__})",
-                    "workers that live and have memory enough",
-                    "the same command again: batches that were done are kept",
-                ) from error
-            raise
+    except (BrokenExecutor, CancelledError, EngineError) as error:
+        raise StudyError(
+            f"a worker died, or the scheduler left ({type(error).__name__})",
+            "workers that live and have memory enough",
+            "the same command again: batches that were done are kept",
+        ) from error
     failed, cpu_seconds = _gather(parts, jobs, path, study, describe(study, replicates, seed))
     seconds = time.perf_counter() - began
     how = {"cpu_seconds": round(cpu_seconds, 3), "seconds_of_last_run": round(seconds, 3), "batch": batch}
@@ -370,11 +365,12 @@ def _end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-@contextmanager
-def _executor(workers: int, threads: bool, client: Client | None) -> Iterator[Any]:
-    if client is not None:
-        yield client.get_executor()
-        return
+def _run_job(study: Study, seed: int, jobs: Sequence[tuple[int, int, int]], k: int) -> Batch:
+    return run_batch(study, seed, *jobs[k])
+
+
+def _here(run: Callable[[int], Batch], n: int, workers: int, threads: bool) -> Generator[tuple[int, Batch]]:
+    """Numbers of jobs and what came of them, as they are done by processes or threads of this machine."""
     pool: Executor
     if threads or workers == 1:
         pool = ThreadPoolExecutor(workers)
@@ -383,6 +379,8 @@ def _executor(workers: int, threads: bool, client: Client | None) -> Iterator[An
 
         pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
     try:
-        yield pool
+        futures = {pool.submit(run, k): k for k in range(n)}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

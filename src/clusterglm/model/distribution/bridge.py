@@ -17,6 +17,12 @@ class Bridge(ShapedByScale):
 
     With phi = (1 + 3 sigma^2 / pi^2)^(-1/2), logit P(y = 1 | b) = eta + b implies logit P(y = 1) = phi eta. Tails fall
     like exp(-phi |b|), so that E exp(b) is infinite: counts have no mean.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> cg.Bridge().sd_of(1.3)
+    1.3
     """
 
     code = "bridge"

@@ -38,6 +38,12 @@ class GaussianMixture(Distribution):
     Notes
     -----
     Skewed unless weight is 1/2: weight and 1 - weight are mirror images, so that sigma >= 0 is no restriction.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> cg.GaussianMixture(weight=0.3, separation=3).name
+    'gaussian_mixture(0.3, 3)'
     """
 
     weight: float | None = None

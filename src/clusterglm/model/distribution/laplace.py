@@ -16,6 +16,12 @@ class Laplace(Distribution):
     """The Laplace distribution, density exp(-|t|) / 2; sigma is its scale parameter, sqrt(2) times smaller than its sd.
 
     The density has a corner at 0: integrals are split there, and scale="density" is not offered.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> round(cg.Laplace().sd, 4)
+    1.4142
     """
 
     code = "laplace"

@@ -20,6 +20,15 @@ class LogGamma(ShapedByScale):
     The frailty of survival analysis and the mixing distribution of the negative binomial. Poisson clusters are then
     negative multinomial, and a cloglog's probability of no success is (1 + sigma^2 H)^(-1 / sigma^2), H = exp(eta).
     The standard deviation of b is the root of the trigamma function at 1 / sigma^2, about sigma; its mean is not 0.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> epil = cg.datasets.load("epil")
+    >>> model = dict(formula="y ~ trt", data=epil, cluster="subject", family="poisson")
+    >>> fit = cg.random_effects(**model, distribution="log_gamma")
+    >>> round(fit.sigma**2, 2)  # the variance of the factor
+    0.9
     """
 
     code = "log_gamma"

@@ -30,6 +30,14 @@ class StudentT(Distribution):
     ------
     OptionError
         When `df` is not such a number.
+
+    Examples
+    --------
+    >>> import clusterglm as cg
+    >>> bacteria = cg.datasets.load("bacteria")
+    >>> fit = cg.random_effects("y ~ week", bacteria, cluster="ID", distribution=cg.StudentT(4))
+    >>> fit.distribution.name
+    'student_t(4)'
     """
 
     df: float | None = None

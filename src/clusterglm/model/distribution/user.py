@@ -69,6 +69,15 @@ def UserDistribution(  # noqa: N802 - stands beside the classes that are distrib
     -----
     T(s) = F^-1(Phi(s)) is tabulated to about 14 digits, by Chebyshev polynomials on pieces, and differentiated exactly;
     likelihood, score and Hessian are those of the table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import clusterglm as cg
+    >>> def secant(p):
+    ...     return 2.0 / np.pi * np.log(np.tan(np.pi / 2.0 * p))
+    >>> cg.UserDistribution("hyperbolic secant", secant).name
+    'hyperbolic secant'
     """
     if not isinstance(name, str) or not name:
         raise OptionError(f"name={name!r}", "a name for tables", 'UserDistribution("hyperbolic_secant", ...)')

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.cluster_means import ClusterMeans
 from clusterglm.data.formula import Expression, ParsedFormula, context
+from clusterglm.data.plain import plain_matrix
 from clusterglm.data.table import column, numeric, to_pandas_columns
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
 from clusterglm.model.arrays import Array
@@ -193,9 +194,11 @@ def make_design(
         _refuse_dates((str(factor.expr) for term in terms for factor in term.factors), frame)
         # full-rank coding; rows are complete, and "ignore" keeps formulaic from dropping any
         _refuse_too_wide(terms, frame)
-        matrix = formulaic.model_matrix(terms, frame, output="numpy", na_action="ignore", context=context())
+        plain = plain_matrix(terms, frame)
+        rows = frame if plain is None else frame.head(2)  # enough to name the columns
+        matrix = formulaic.model_matrix(terms, rows, output="numpy", na_action="ignore", context=context())
         spec = matrix.model_spec
-        X = np.ascontiguousarray(matrix.__wrapped__)
+        X = np.ascontiguousarray(matrix.__wrapped__) if plain is None else plain
     if X.dtype != np.float64:
         X = _as_floats(X, spec)
     if absorb:

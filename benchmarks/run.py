@@ -26,6 +26,7 @@ SCRIPTS = (
     "study",
     "machines",
     "larger_than_memory",
+    "extremes",
     "coverage",
     "selection",
     "clustering_size",

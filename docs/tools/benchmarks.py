@@ -31,6 +31,7 @@ TITLES = {
     "accuracy": "Real data with known maxima",
     "memory": "Memory beyond the input",
     "larger_than_memory": "Files larger than memory",
+    "extremes": "Very long and very many clusters",
     "machines": "More than one machine",
     "study": "A replicate of a simulation study",
     "startup": "Starting",
@@ -41,6 +42,7 @@ TITLES = {
 }
 LONG = {
     "larger_than_memory": ("20 million rows",),
+    "extremes": ("single rows", "long clusters", "conditional"),
     "coverage": ("coverage",),
     "selection": ("clusters of 5", "clusters of 20"),
     "clustering_size": ("clusters of 2", "clusters of 5", "clusters of 10"),

@@ -11,6 +11,7 @@
 #define CLUSTERGLM_CLONES
 #endif
 #define CLUSTERGLM_INLINE inline __attribute__((always_inline))
+#define CLUSTERGLM_INLINE_LAMBDA __attribute__((always_inline))
 
 // Packs are passed by value only between functions that are inlined into one clone, so their ABI never shows.
 #if defined(__GNUC__) && !defined(__clang__)

@@ -11,6 +11,7 @@
 #define CLUSTERGLM_CLONES
 #endif
 #define CLUSTERGLM_INLINE inline __attribute__((always_inline))
+#define CLUSTERGLM_INLINE_LAMBDA __attribute__((always_inline))
 
 // Packs are passed by value only between functions that are inlined into one clone, so their ABI never shows.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -132,16 +133,10 @@ CLUSTERGLM_INLINE V log(V x) {
     const V m = std::bit_cast<V>(bits - ((biased - std::uint64_t{1024}) << 52));
     const V k = std::bit_cast<V>(biased | std::uint64_t{0x4330000000000000ULL}) - (4503599627370496.0 + 1024.0);
     const V f = (m - 1.0) / (m + 1.0), s = f * f;
-    V p = V{} + 1.0 / 21.0;
-    p = p * s + 1.0 / 19.0;
-    p = p * s + 1.0 / 17.0;
-    p = p * s + 1.0 / 15.0;
-    p = p * s + 1.0 / 13.0;
-    p = p * s + 1.0 / 11.0;
-    p = p * s + 1.0 / 9.0;
-    p = p * s + 1.0 / 7.0;
-    p = p * s + 1.0 / 5.0;
-    p = p * s + 1.0 / 3.0;
+    const V s2 = s * s, s4 = s2 * s2;  // in pairs, as above
+    const V low = (1.0 / 3.0 + s * (1.0 / 5.0)) + s2 * (1.0 / 7.0 + s * (1.0 / 9.0));
+    const V middle = (1.0 / 11.0 + s * (1.0 / 13.0)) + s2 * (1.0 / 15.0 + s * (1.0 / 17.0));
+    const V p = low + s4 * (middle + s4 * (1.0 / 19.0 + s * (1.0 / 21.0)));
     constexpr double kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
     return k * kLn2High + (2.0 * f + (2.0 * f * s * p + k * kLn2Low));
 }

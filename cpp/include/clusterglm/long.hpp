@@ -140,7 +140,7 @@ class LongClusters {
                 if (s < p_) {  // the entry of sigma with itself is in outer_sigma
                     const double* gs = gradient(s);
                     Pack dot{};
-                    for (int k : nodes.weighty()) dot += load(nodes.pi + k) * load(gr + k) * load(gs + k);
+                    nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA { dot += load(nodes.pi + k) * load(gr + k) * load(gs + k); });
                     total = reduce(dot);
                 } else {
                     total = nm.outer_sigma + (Adaptive ? mc.sigma_sigma : 0.0);

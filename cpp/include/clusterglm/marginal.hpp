@@ -69,7 +69,7 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
 
     const Pack scale = spread(1.0 / total);
     Pack A{}, B{}, M0{}, M1{}, M2{}, mean{}, P0{}, P1{}, outer{};
-    for (int k : nodes.weighty()) {
+    nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
         const Pack pi = load(nodes.pi + k) * scale, zero{};
         const auto counts = pi > zero;  // where it does not, S1 and S2 may be too large to square
         const auto valid = [&](const double* field) { return counts ? load(field + k) : Pack{}; };
@@ -89,7 +89,7 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
             M0 += second, M1 += second * c, M2 += second * c * c;
             P0 += P, P1 += P * c;
         }
-    }
+    });
     out.mean_sigma = gather<V>(mean);
     out.outer_sigma = gather<V>(outer);
     if constexpr (Adaptive) {
@@ -112,7 +112,7 @@ struct RowMoments {
 template <bool Adaptive, bool Cross, class V>
 CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G, const double* H, double* pi_G) {
     Pack mean{}, P0{}, P1{}, diagonal{}, sigma{};
-    for (int k : nodes.weighty()) {
+    nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
         const Pack pi = load(nodes.pi + k), g = load(G + k), h = load(H + k), w = pi * g;
         store(pi_G + k, w);
         mean += w;
@@ -123,7 +123,7 @@ CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G,
             const Pack P = load(nodes.g_s + k) * w + load(nodes.pi_m1 + k) * h;
             P0 += P, P1 += load(nodes.c + k) * P;
         }
-    }
+    });
     return {gather<V>(mean), gather<V>(P0), gather<V>(P1), gather<V>(diagonal), gather<V>(sigma)};
 }
 

@@ -73,24 +73,28 @@ CLUSTERGLM_INLINE Mode<V> find_mode(Rows<V>& rows, const LocationMap& map, doubl
         low = uphill ? s : low;
         high = uphill ? high : s;
         const V halley = g_ss - 0.5 * g_s * g_sss / g_ss, newton = -g_s / (halley < 0.5 * g_ss ? halley : g_ss);
-        const V longest = zero + kLongestStep;
-        V step = g_ss < zero ? newton : (uphill ? longest : -longest);
-        arrived = arrived | (lanes::magnitude(step) <= kTolerance * (1.0 + lanes::magnitude(s))) | !lanes::finite(g_s);
-        const V reach = kLongestStep * (1.0 + lanes::magnitude(s));
-        step = step > reach ? reach : (step < -reach ? -reach : step);
-        V next = s + step;
-        // Against an exponential wall Newton and Halley creep: after a few steps, double them until the mode is between two
-        // points, and then halve the bracket every other time.
-        if (step_number > kPatience) {
-            const auto bracketed = lanes::finite(low) & lanes::finite(high);
-            const V stride = zero + std::ldexp(1.0, step_number - kPatience);
-            const V middle = step_number % 2 == 0 ? 0.5 * (low + high) : next;
-            next = bracketed ? middle : (uphill ? s + stride : s - stride);
-        }
-        next = (next > low) & (next < high) ? next : 0.5 * (low + high);
-        next = lanes::finite(next) ? next : (uphill ? s + reach : s - reach);
-        arrived = arrived | (next == s);
+        arrived = arrived | ((g_ss < zero) & (lanes::magnitude(newton) <= kTolerance * (1.0 + lanes::magnitude(s)))) | !lanes::finite(g_s);
         if (lanes::every(arrived) || step_number == kMaxSteps) return {s, at, S, g_ss, g_sss, g_ssss};
+        V next = s + newton;
+        // Mostly that is all: a short step towards the mode, between the ends.
+        const auto plain = (g_ss < zero) & (lanes::magnitude(newton) <= zero + kLongestStep) & (next > low) & (next < high);
+        if (step_number > kPatience || !lanes::every(plain | arrived)) {
+            const V reach = kLongestStep * (1.0 + lanes::magnitude(s));
+            V step = g_ss < zero ? newton : (uphill ? zero + kLongestStep : zero - kLongestStep);
+            step = step > reach ? reach : (step < -reach ? -reach : step);
+            next = s + step;
+            // Against an exponential wall Newton and Halley creep: after a few steps, double them until the mode is between two
+            // points, and then halve the bracket every other time.
+            if (step_number > kPatience) {
+                const auto bracketed = lanes::finite(low) & lanes::finite(high);
+                const V stride = zero + std::ldexp(1.0, step_number - kPatience);
+                const V middle = step_number % 2 == 0 ? 0.5 * (low + high) : next;
+                next = bracketed ? middle : (uphill ? s + stride : s - stride);
+            }
+            next = (next > low) & (next < high) ? next : 0.5 * (low + high);
+            next = lanes::finite(next) ? next : (uphill ? s + reach : s - reach);
+            arrived = arrived | (next == s);
+        }
         s = arrived ? s : next;
     }
 }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "lanes.hpp"
@@ -49,7 +48,14 @@ struct Nodes {
     Nodes(const Nodes&) = delete;
     Nodes& operator=(const Nodes&) = delete;
 
-    std::span<const int> weighty() const { return {active.data(), static_cast<std::size_t>(actives)}; }
+    // Calls body(k) for the packs that carry weight: mostly all of them, which needs no list.
+    template <class Body>
+    CLUSTERGLM_INLINE void each_weighty(const Body& body) const {
+        if (actives * kLanes == size)
+            for (int k = 0; k < size; k += kLanes) body(k);
+        else
+            for (int i = 0; i < actives; ++i) body(active[i]);
+    }
 
     CLUSTERGLM_INLINE void locate(const LocationMap& map, double sigma) {
         map.nodes(s, size, sigma, {m, m1, m2, r, r1, v, a, a1, a2});

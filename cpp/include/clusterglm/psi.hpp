@@ -91,7 +91,7 @@ class Psi {
                 if constexpr (Adaptive) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
                 if (j < n) {
                     const double *left = pi_G + j * size, *right = G + L / kLanes * size;
-                    for (int k : nodes.weighty()) sum += load(left + k) * load(right + k);
+                    nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA { sum += load(left + k) * load(right + k); });
                 }
                 store(row + L, sum);
                 store(M + L * N + J, sum);

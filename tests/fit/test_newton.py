@@ -39,3 +39,11 @@ def test_step_is_finite_and_fills_the_radius(curvature: float, radius: float) ->
     assert np.isfinite(step).all()
     assert np.linalg.norm(step) == pytest.approx(radius, rel=2e-3)
     assert promise > 0.0
+
+
+@pytest.mark.parametrize("tiny", [1e-310, 1e-200, 1e-120])
+def test_a_nearly_singular_model_warns_of_nothing(tiny: float) -> None:
+    """As of separated responses, whose likelihood is flat in the end."""
+    step, promise = _Model(np.array([tiny, 10.0 * tiny]), np.eye(2), np.array([1.0, 0.5])).step(2.0)
+    assert np.linalg.norm(step) == pytest.approx(2.0, rel=2e-3)
+    assert promise > 0.0

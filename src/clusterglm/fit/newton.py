@@ -132,7 +132,7 @@ class _Model:
         return self.concave and bool(np.linalg.norm(self._solve(0.0)) <= radius)
 
     def _solve(self, shift: float) -> Array:
-        with np.errstate(divide="ignore", invalid="ignore"):  # a singular system: no finite step, as the caller finds
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # no finite step, as the caller finds
             z: Array = self.gradient / (self.curvatures + shift)
         return z
 
@@ -151,7 +151,8 @@ class _Model:
                 high = shift
             if abs(norm - radius) <= 1e-3 * radius:
                 return z
-            slope = -float(np.sum(z * z / (self.curvatures + shift))) / norm if norm > 0.0 else 0.0
+            with np.errstate(over="ignore", invalid="ignore"):  # nearly singular: the middle is tried instead
+                slope = -float(np.sum(z * z / (self.curvatures + shift))) / norm if norm > 0.0 else 0.0
             proposal = shift - (norm / radius - 1.0) * norm / slope if slope < 0.0 else low
             shift = proposal if low < proposal < high else 0.5 * (low + high)
         z = self._solve(high)

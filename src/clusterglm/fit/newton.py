@@ -119,6 +119,8 @@ class _Model:
     def decrement(self) -> float:
         return float(np.sqrt(np.sum(self.gradient**2 / self.curvatures))) if self.concave else np.nan
 
+    # Of a system that is nearly singular, steps that are no numbers or too long are found to be so.
+    @np.errstate(divide="ignore", over="ignore", invalid="ignore")
     def step(self, radius: float) -> tuple[Array, float]:
         """The model's maximum within `radius`, and the increase it promises."""
         z = self._solve(0.0) if self.concave else None
@@ -127,13 +129,13 @@ class _Model:
         promise = float(self.gradient @ z - 0.5 * z @ (self.curvatures * z))
         return self.vectors @ z, promise
 
+    @np.errstate(divide="ignore", over="ignore", invalid="ignore")
     def interior(self, radius: float) -> bool:
         """Whether the model's maximum lies within `radius`."""
         return self.concave and bool(np.linalg.norm(self._solve(0.0)) <= radius)
 
     def _solve(self, shift: float) -> Array:
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # no finite step, as the caller finds
-            z: Array = self.gradient / (self.curvatures + shift)
+        z: Array = self.gradient / (self.curvatures + shift)
         return z
 
     def _on_the_rim(self, radius: float) -> Array:
@@ -151,8 +153,7 @@ class _Model:
                 high = shift
             if abs(norm - radius) <= 1e-3 * radius:
                 return z
-            with np.errstate(over="ignore", invalid="ignore"):  # nearly singular: the middle is tried instead
-                slope = -float(np.sum(z * z / (self.curvatures + shift))) / norm if norm > 0.0 else 0.0
+            slope = -float(np.sum(z * z / (self.curvatures + shift))) / norm if norm > 0.0 else 0.0
             proposal = shift - (norm / radius - 1.0) * norm / slope if slope < 0.0 else low
             shift = proposal if low < proposal < high else 0.5 * (low + high)
         z = self._solve(high)

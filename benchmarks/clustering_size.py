@@ -2,7 +2,7 @@
 
     python benchmarks/clustering_size.py [--data-sets 1000] [--clusters 50] [--replicates 199] --all
 
-The first of the seeds' studies found 3.2 to 3.6% for the bootstrap with the log-likelihood alone as its statistic.
+The first study of Holmberg's thesis found 3.2 to 3.6% for the bootstrap with the log-likelihood alone as its statistic.
 Here: that one, the likelihood ratio, the permutation of labels, and the score test. The band is 5% and two Monte Carlo
 standard errors.
 """

@@ -1,4 +1,4 @@
-"""Which distribution is selected when which is true, with exact integrals and without: the second study of the seeds.
+"""Which distribution is selected when which is true, with exact integrals and without: a study of Holmberg's thesis.
 
     python benchmarks/selection.py [--data-sets 200] [--clusters 200] --all
 

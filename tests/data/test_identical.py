@@ -106,8 +106,10 @@ def test_hashes_that_collide_do_no_harm(monkeypatch) -> None:
 def test_only_where_it_pays() -> None:
     model = response("binomial")
     rng = np.random.default_rng(2)
-    large = patterns(model, 3000)
+    large = patterns(model, 40_000, most=2)
     assert merge_identical(data_of(large, model)).sort is not None
+    many = data_of(large.assign(x=rng.integers(0, 60, len(large))), model)  # much is left
+    assert merge_identical(many).X is many.X
     continuous = data_of(large.assign(x=rng.normal(size=len(large))), model)
     assert merge_identical(continuous).X is continuous.X
     few = data_of(patterns(model, 300), model)
@@ -126,12 +128,24 @@ def test_what_is_left_is_known_from_a_part(clusters: int, size: int, levels: int
     left = merge_identical(data, always=True).n_obs / data.n_obs
     seen = identical._share_left(parts)
     assert (seen <= identical._FEW) == (left <= identical._FEW)
-    assert 0.75 * left < seen < 1.25 * left + 0.1  # of patterns seen many times each, it overrates the number
+    assert 0.75 * left < seen < 1.25 * left + 0.1
+
+
+def test_what_is_common_does_not_hide_what_is_rare() -> None:
+    """Half of the clusters are of a few sorts, the others of their own: pairs alone would show few patterns."""
+    rng = np.random.default_rng(6)
+    ids = np.repeat(np.arange(40_000), 2)
+    x = np.where(ids % 2 == 0, 0.0, rng.normal(size=len(ids)))
+    frame = pd.DataFrame({"x": x, "z": 0.0, "y": rng.integers(0, 2, len(ids)), "id": ids, "o": 0.0, "w": 1.0})
+    data = data_of(frame.assign(z=rng.integers(0, 2, len(ids))), response("binomial"))
+    parts = identical.Merged(data.X, data.starts, data.a, data.b, data.offset, data.cluster_weights)
+    assert identical._share_left(parts) > 0.4
 
 
 @EACH_RESPONSE
 @pytest.mark.parametrize("quadrature", [5, "auto"])
 def test_a_fit_does_not_show_it(model, quadrature, monkeypatch) -> None:
+    monkeypatch.setattr(identical, "_FEW", 1.0)
     frame = patterns(model, 3000)
     options = {"cluster": "id", "family": model.family, "link": model.link, "quadrature": quadrature, "offset": "o"}
     one = cg.random_effects("y ~ x + z", frame, cluster_weights="w", **options)
@@ -150,6 +164,8 @@ def test_a_fit_does_not_show_it(model, quadrature, monkeypatch) -> None:
 
 def test_pooled_models_need_no_clusters_for_it(monkeypatch) -> None:
     frame = patterns(response("binomial"), 3000)
+    rows = prepare("y ~ x + z", frame, cluster=None, family_response=response("binomial"), need_cluster=False)
+    assert merge_identical(rows).n_obs < 10
     one = cg.pooled("y ~ x + z", frame)
     monkeypatch.setattr(identical, "_SMALL", np.inf)
     other = cg.pooled("y ~ x + z", frame)

@@ -69,8 +69,8 @@ def fixed_effects(
     engine : Stream or Dask, optional
         Where the rows are while the model is fitted: `cg.engine.Stream(...)` for Parquet files that are read block by
         block, the default for several of them; `cg.engine.Dask(client)` for data spread over a Dask cluster. Results
-        then do without what belongs to single rows or clusters, their
-        intercepts among it, and the bias is corrected by formula alone.
+        then do without what belongs to single rows or clusters, their intercepts among it, and the bias is corrected by
+        formula alone.
 
     Returns
     -------

@@ -7,7 +7,7 @@ one cluster with the sum of their weights. Data with few covariate patterns shri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.model.arrays import Array
 
 _Integers = NDArray[np.int64]
-_FEW = 0.7  # share of rows that must be left at most, for merging to pay
+_FEW = 0.1  # share of rows that may be left: a large fit evaluates its likelihood only two or three times
 _SMALL = 5000  # rows below which a fit takes hardly longer than merging
 _SHOWN = 50_000  # rows that are looked at before all are
 
@@ -72,8 +72,8 @@ def merge_identical(data: ModelData, *, always: bool = False) -> Merged:
     Notes
     -----
     Identical rows and clusters are found by 64-bit hashes, and compared number by number before they are merged. Large
-    data are looked at in part first; how many patterns all of them have follows from how many pairs that part shows
-    (the birthday problem).
+    data are looked at in part first; how many patterns all of them have at most follows from how many that part shows
+    only once.
     """
     whole = Merged(data.X, data.starts, data.a, data.b, data.offset, data.cluster_weights)
     if always:
@@ -152,17 +152,21 @@ def _share_left(data: Merged) -> float:
     within = np.arange(starts[-1]) - np.repeat(starts[:-1], shown)
     rows = np.repeat(data.starts[clusters], shown) + within * np.repeat(steps, shown)
     part = Merged(data.X[rows], starts, data.a[rows], data.b[rows], data.offset[rows], np.ones(few))
+    times = _with_rows_merged(replace(part, a=np.ones(len(rows)))).a  # that each pattern has been seen
     part = _with_rows_merged(part)
-    rows_left = _patterns(shown, np.diff(part.starts), sizes[clusters]).sum() / sizes[clusters].sum()
-    distinct = len(np.unique(_same_clusters(part)))
-    return float(rows_left * _patterns(np.array(few), np.array(distinct), np.array(m)) / m)
+    once = np.add.reduceat((times == 1.0).astype(np.int64), part.starts[:-1])
+    rows_left = _patterns(shown, np.diff(part.starts), once, sizes[clusters]).sum() / sizes[clusters].sum()
+    seen = np.unique(_same_clusters(part), return_counts=True)[1]
+    clusters_left = _patterns(np.array(few), np.array(len(seen)), (seen == 1).sum(), np.array(m)) / m
+    return float(rows_left * clusters_left)
 
 
-def _patterns(shown: _Integers, distinct: _Integers, total: _Integers) -> Array:
-    """How many patterns `total` things have, of which `shown` have so many."""
-    pairs = np.maximum(shown - distinct, 0.5)
-    estimate: Array = np.clip(shown**2 / (2.0 * pairs), distinct, total)
-    return np.where(shown == total, distinct, estimate)
+def _patterns(shown: _Integers, distinct: _Integers, once: _Integers, total: _Integers) -> Array:
+    """At most so many patterns are expected of `total` things: those seen, and new ones at the rate of the last seen.
+
+    The rate is that of patterns seen once (Good, Biometrika 40, 1953); it falls as more are seen.
+    """
+    return np.asarray(distinct + (total - shown) * once / shown, dtype=np.float64)
 
 
 def _hashes(*columns: Array) -> NDArray[np.uint64]:

@@ -13,11 +13,11 @@
 
 namespace clusterglm {
 
-template <class R>
+template <class R, class Map>
 class CollapsedClusters {
    public:
-    CollapsedClusters(const Problem& problem, const LocationMap& map, const Rule& rule, const double* theta, int order)
-        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, theta[p_], problem.unit), rows_(p_), means_(p_),
+    CollapsedClusters(const Problem& problem, const LocationMap&, const Map& map, const Rule& rule, const double* theta, int order)
+        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, problem.unit), rows_(p_), means_(p_),
           row_sums_(p_), mean_sums_(p_) {
         psi_.integral.rows.resize(1);
     }
@@ -43,7 +43,7 @@ class CollapsedClusters {
     const Problem& problem_;
     const double* beta_;
     int order_, p_;
-    Psi<R> psi_;
+    Psi<R, Map> psi_;
     std::int64_t start_[kLanes], end_[kLanes];
     int common_ = 0;                     // rows that all four clusters have
     std::vector<double> a_, eta_, share_;  // packs, of the four clusters' rows; shares in their exposures
@@ -127,17 +127,22 @@ class CollapsedClusters {
 
     // Row j of each of the four clusters as pack `to` of the columns; also its a and linear predictor, and b in place of its share.
     CLUSTERGLM_INLINE void read_row(int j, int to, bool first_time = true) {
-        const double* x[kLanes];
+        FourRows x;
         Pack a{}, b{}, eta = all(-1e300);  // a row that is not there has no share
-        for (int l = 0; l < kLanes; ++l) {
+        const auto take = [&](int l) CLUSTERGLM_INLINE_LAMBDA {
             const std::int64_t row = start_[l] + j;
-            const bool there = j < common_ || row < end_[l];
-            x[l] = there ? problem_.X + row * p_ : rows_.no_row();
-            if (first_time && there) a[l] = problem_.a[row], b[l] = problem_.b[row], eta[l] = problem_.offset[row];
+            x[l] = problem_.X + row * p_;
+            if (first_time) a[l] = problem_.a[row], b[l] = problem_.b[row], eta[l] = problem_.offset[row];
+        };
+        if (j < common_) {
+            for (int l = 0; l < kLanes; ++l) take(l);
+        } else {
+            for (int l = 0; l < kLanes; ++l)
+                if (start_[l] + j < end_[l]) take(l);
+                else x[l] = rows_.no_row();
         }
-        rows_.set(to, x);
-        if (!first_time) return;
-        store(&a_[j * kLanes], a), store(&share_[j * kLanes], b), store(&eta_[j * kLanes], rows_.dot(to, beta_, eta));
+        if (!first_time) return rows_.set(to, x);
+        store(&a_[j * kLanes], a), store(&share_[j * kLanes], b), store(&eta_[j * kLanes], rows_.set(to, x, beta_, eta));
     }
 
     // sum share x of the next rows, onto the four clusters' means.

@@ -7,16 +7,23 @@
 
 namespace clusterglm {
 
-template <class R>
+template <class R, class Map>
 class Psi {
    public:
-    Psi(const LocationMap& map, const Rule& rule, double sigma, bool unit) : integral(map, rule, sigma, unit) {}
+    Psi(const Map& map, const Rule& rule, bool unit) : integral(map, rule, unit) {}
 
-    Integral<R, Pack> integral;  // its rows are the caller's to fill
+    Integral<R, Map, Pack> integral;  // its rows are the caller's to fill
 
+    // Of every order there is a text of its own, but where that would only take long to compile.
     CLUSTERGLM_INLINE void evaluate(Pack start, int order) {
-        if (integral.adaptive) run<true>(start, order);
-        else run<false>(start, order);
+        if constexpr (Map::kLinear) {
+            if (order > 1) run<true, 2>(start);
+            else run<true, 1>(start);
+        } else {
+            if (integral.adaptive) run<true, 2>(start);
+            else if (order > 1) run<false, 2>(start);
+            else run<false, 1>(start);
+        }
     }
 
     const double* score() const { return z_.score; }  // n + 1 packs
@@ -27,19 +34,39 @@ class Psi {
     Vectors z_;
     std::vector<double> pi_G_, matrix_;
 
-    template <bool Adaptive>
-    CLUSTERGLM_INLINE void run(Pack start, int order) {
-        const int n = integral.rows.n;
-        if constexpr (Adaptive) integral.place_nodes(start);
-        integral.clear();
-        if (order == 0) integral.template add_rows<false>(0, n);
-        else integral.template add_rows<true>(0, n);
-        integral.template finish<Adaptive>(order);
-        if (order > 0) derivatives<Adaptive>(order);
+    template <bool Adaptive, int Order>
+    CLUSTERGLM_INLINE void run(Pack start) {
+        if constexpr (Adaptive) integral.template place_nodes<Order>(start);
+        integral.template add_rows<Order>(0, integral.rows.n);
+        integral.template finish<Adaptive, Order>();
+        if constexpr (Order == 1) only_score<Adaptive>();
+        if constexpr (Order == 2) derivatives<Adaptive>();
     }
 
     template <bool Adaptive>
-    CLUSTERGLM_INLINE void derivatives(int order) {
+    CLUSTERGLM_INLINE void only_score() {
+        const Nodes& nodes = integral.nodes;
+        const Rows<Pack>& rows = integral.rows;
+        const NodeMoments<Pack>& nm = integral.moments;
+        const int n = rows.n, at_sigma = n * kLanes;
+        z_.resize(at_sigma + kLanes);
+        double* mean = Adaptive ? z_.mean : z_.score;
+        for (int j = 0; j < n; ++j) store(mean + j * kLanes, row_mean<Pack>(nodes, integral.rows_G() + j * nodes.size));
+        store(mean + at_sigma, nm.mean_sigma);
+        if constexpr (Adaptive) {
+            const ModeCoefficients<Map, Pack> mc(integral.mode, nm);
+            for (int at = 0; at < at_sigma; at += kLanes) {
+                const Pack h = load(&rows.H[at]);
+                store(z_.s_t + at, mc.s_t_H * h);
+                store(z_.g_sst + at, mc.sst_H * h + mc.sst_I * load(&rows.I[at]));
+            }
+            store(z_.s_t + at_sigma, mc.s_t), store(z_.g_sst + at_sigma, mc.g_sst);
+            combine_score(z_, integral.mode, nm);
+        }
+    }
+
+    template <bool Adaptive>
+    CLUSTERGLM_INLINE void derivatives() {
         const Nodes& nodes = integral.nodes;
         const Rows<Pack>& rows = integral.rows;
         const NodeMoments<Pack>& nm = integral.moments;
@@ -47,14 +74,14 @@ class Psi {
         z_.resize(width);
         if (pi_G_.size() < static_cast<std::size_t>(n) * size) pi_G_.resize(static_cast<std::size_t>(n) * size);
         if (matrix_.size() < static_cast<std::size_t>(N) * width) matrix_.resize(static_cast<std::size_t>(N) * width);
-        const double *G = integral.G.data(), *H = integral.H.data();
+        const double *G = integral.rows_G(), *H = integral.rows_H();
         double *M = matrix_.data(), *pi_G = pi_G_.data(), *last = M + n * width;
         const Vectors& z = z_;
 
-        const ModeCoefficients<Pack> mc(integral.mode, nm);
+        const ModeCoefficients<Map, Pack> mc(integral.mode, nm);
         for (int j = 0; j < n; ++j) {
             const int at = j * kLanes;
-            const auto rm = row_moments<Adaptive, true, Pack>(nodes, G + j * size, H + j * size, pi_G + j * size);
+            const auto rm = row_moments<Adaptive, true, Pack>(nodes, integral.map, G + j * size, H + j * size, pi_G + j * size);
             Pack diagonal = rm.diagonal, cross = rm.sigma;
             if constexpr (Adaptive) {
                 const Pack h = load(&rows.H[at]), i = load(&rows.I[at]), k = load(&rows.K[at]);
@@ -80,7 +107,6 @@ class Psi {
         } else {
             for (int i = 0; i < width; i += kLanes) store(z.score + i, load(z.mean + i)), store(z.P0 + i, load(z.mean + i));
         }
-        if (order < 2) return;
 
         for (int j = 0; j < N; ++j) {
             double* row = M + j * width;

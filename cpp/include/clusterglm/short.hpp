@@ -5,17 +5,18 @@
 #include <vector>
 
 #include "blocks.hpp"
+#include "gram.hpp"
 #include "psi.hpp"
 
 namespace clusterglm {
 
-template <class R>
+template <class R, class Map>
 class ShortClusters {
    public:
     static constexpr int kMostRows = 64;
 
-    ShortClusters(const Problem& problem, const LocationMap& map, const Rule& rule, const double* theta, int order)
-        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, theta[problem.p], problem.unit),
+    ShortClusters(const Problem& problem, const Map& map, const Rule& rule, const double* theta, int order)
+        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, problem.unit),
           nothing_(p_, 0.0), score_(static_cast<std::size_t>(p_ + 1) * kLanes),
           theta_(score_.size()), hessian_(score_.size() * (p_ + 1)) {}
 
@@ -59,7 +60,7 @@ class ShortClusters {
     const Problem& problem_;
     const double* beta_;
     int order_, p_;
-    Psi<R> psi_;
+    Psi<R, Map> psi_;
     std::vector<double> nothing_;  // a row of X that is not there
     Pack value_{};
     // Packs: the block's score, the clusters' own, the block's Hessian by columns from the diagonal on, and the columns of X.
@@ -76,34 +77,30 @@ class ShortClusters {
         if (x_.size() < static_cast<std::size_t>(n) * p_ * kLanes)
             x_.resize(static_cast<std::size_t>(n) * p_ * kLanes);
         for (int j = 0; j < n; ++j) {
-            const double* x[kLanes];
+            FourRows x;
             Pack a{}, b{}, eta{};
             for (int l = 0; l < kLanes; ++l) {
                 const std::int64_t row = start[l] + j;
-                x[l] = row < end[l] ? problem_.X + row * p_ : nothing_.data();
-                if (row < end[l]) a[l] = problem_.a[row], b[l] = problem_.b[row], eta[l] = problem_.offset[row];
+                const bool there = row < end[l];
+                x[l] = there ? problem_.X + row * p_ : nothing_.data();
+                if (there) a[l] = problem_.a[row], b[l] = problem_.b[row], eta[l] = problem_.offset[row];
             }
             double* to = x_.data() + j * kLanes;
-            for (int r = 0; r < p_; ++r, to += n * kLanes) {
-                const Pack column{x[0][r], x[1][r], x[2][r], x[3][r]};
-                eta += column * beta_[r];
-                store(to, column);
-            }
+            eta += with_known(p_, [&]<int P>() CLUSTERGLM_INLINE_LAMBDA {
+                Pack dot{};
+                each_column<P>(x, p_, [&](int r, Pack column) CLUSTERGLM_INLINE_LAMBDA {
+                    store(to + r * n * kLanes, column);
+                    dot += column * beta_[r];
+                });
+                return dot;
+            });
             store(&rows.eta[j * kLanes], eta), store(&rows.a[j * kLanes], a), store(&rows.b[j * kLanes], b);
         }
         rows.finish();
     }
 
     CLUSTERGLM_INLINE void add_derivatives(Pack weight) {
-        switch (psi_.integral.rows.n) {
-            case 1: return add_products<1>(weight);
-            case 2: return add_products<2>(weight);
-            case 3: return add_products<3>(weight);
-            case 4: return add_products<4>(weight);
-            case 5: return add_products<5>(weight);
-            case 6: return add_products<6>(weight);
-            default: return add_products<0>(weight);
-        }
+        with_known(psi_.integral.rows.n, [&]<int N>() CLUSTERGLM_INLINE_LAMBDA { add_products<N>(weight); });
     }
 
     // X' score and X' M X, M the Hessian in psi, column by column. N: rows if the compiler is to know, or 0.
@@ -117,19 +114,22 @@ class ShortClusters {
             return sum;
         };
         const auto add = [](double* to, Pack y) { store(to, clusterglm::load(to) + y); };
-        for (int s = 0; s <= p_; ++s) {
-            Pack column[N > 0 ? N : kMostRows], M_column[N > 0 ? N : kMostRows];
-            for (int j = 0; s < p_ && j < n; ++j) column[j] = clusterglm::load(x + s * width + j * kLanes);
-            const Pack theta = weight * (s < p_ ? dot(column, psi_.score()) : clusterglm::load(psi_.score() + width));
+        const auto add_theta = [&](int s, Pack theta) {
             store(&theta_[s * kLanes], theta);
             add(&score_[s * kLanes], theta);
+        };
+        for (int s = 0; s < p_; ++s) {
+            Pack column[N > 0 ? N : kMostRows], M_column[N > 0 ? N : kMostRows];
+            for (int j = 0; j < n; ++j) column[j] = clusterglm::load(x + s * width + j * kLanes);
+            add_theta(s, weight * dot(column, psi_.score()));
             if (order_ < 2) continue;
             double* to = &hessian_[(s * q + s) * kLanes];
-            if (s < p_)
-                for (int j = 0; j < n; ++j) M_column[j] = weight * dot(column, M + j * (width + kLanes));
+            for (int j = 0; j < n; ++j) M_column[j] = weight * dot(column, M + j * (width + kLanes));
             for (int r = s; r < p_; ++r, to += kLanes) add(to, dot(M_column, x + r * width));
-            add(to, weight * (s < p_ ? dot(column, last) : clusterglm::load(last + width)));
+            add(to, weight * dot(column, last));
         }
+        add_theta(p_, weight * clusterglm::load(psi_.score() + width));
+        if (order_ > 1) add(&hessian_[(p_ * q + p_) * kLanes], weight * clusterglm::load(last + width));
     }
 };
 

@@ -2,28 +2,13 @@
 // and a multiplication without shuffles.
 #pragma once
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <vector>
 
+#include "four.hpp"
 #include "lanes.hpp"
 
 namespace clusterglm {
-
-using FourRows = std::array<const double*, kLanes>;
-
-// body(r, column) for every column r of four rows of p numbers. P: the same if the compiler is to know, or 0.
-template <int P, class Body>
-CLUSTERGLM_INLINE void each_column(const FourRows& row, int p, const Body& body) {
-    if constexpr (P > 0) p = P;
-    int r = 0;
-    for (; r + 2 <= p; r += 2) {
-        Pack x, y;
-        two_columns(row[0] + r, row[1] + r, row[2] + r, row[3] + r, x, y);
-        body(r, x), body(r + 1, y);
-    }
-    if (r < p) body(r, Pack{row[0][r], row[1][r], row[2][r], row[3][r]});
-}
 
 // The columns of some rows of X, four rows a pack. A column of zeros makes their number even.
 class Columns {

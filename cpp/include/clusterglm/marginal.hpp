@@ -43,8 +43,8 @@ struct Vectors {
     }
 };
 
-// Softmax of q into pi, the list of packs that carry weight, and what derivatives up to the order need of the nodes.
-template <bool Adaptive, int Order, class Map, class V>
+// Integrands in proportion into pi, the list of packs that carry weight, and what derivatives up to the order need of the nodes.
+template <class R, bool Adaptive, int Order, class Map, class V>
 CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, const Mode<Map, V>& mode, V omega) {
     NodeMoments<V> out{};
     Pack highest = load(nodes.q), sum{};
@@ -55,18 +55,20 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, cons
     const V top = greatest<V>(highest);
     Pack least = all(1.0);
     for (int k = 0; k < nodes.size; k += kLanes) {
-        const Pack d = load(nodes.q + k) - top, share = d > all(-690.0) ? lanes::exp(d) : Pack{};
+        const Pack d = load(nodes.q + k) - top;
+        Pack share = d > all(-690.0) ? lanes::exp(d) : Pack{};
+        if constexpr (!R::kCollapses) share *= load(nodes.factor + k);
         store(nodes.pi + k, share);
         sum += share;
         least = share < least ? share : least;
     }
-    nodes.list_weighty(least);
     const V total = gather<V>(sum);
+    const Pack scale = spread(1.0 / total);
+    nodes.list_weighty(least, scale);
     out.value = top + lanes::log(total);
     if constexpr (Adaptive) out.value += 0.5 * 0.69314718055994530942 + lanes::log(omega), out.omega = omega;
     if constexpr (Order == 0) return out;
 
-    const Pack scale = spread(1.0 / total);
     Pack A{}, B{}, M0{}, M1{}, M2{}, mean{}, P0{}, P1{}, outer{};
     nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
         const Pack pi = load(nodes.pi + k) * scale, zero{}, c = load(nodes.c + k);
@@ -239,11 +241,12 @@ struct Integral {
         const std::size_t cells = Order > 0 && !R::kCollapses ? static_cast<std::size_t>(last - first) * nodes.size : 0;
         if (G.size() < cells) G.resize(cells), H.resize(cells);
         const auto begin = [&](int k) CLUSTERGLM_INLINE_LAMBDA {
-            if (first == 0) return NodeSums{load(nodes.log_weight + k) + map.log_density(nodes, k), Pack{}, Pack{}};
-            return NodeSums{load(nodes.q + k), load(nodes.S1 + k), load(nodes.S2 + k)};
+            if (first == 0) return NodeSums{load(nodes.log_weight + k) + map.log_density(nodes, k)};
+            return NodeSums{load(nodes.q + k) + lanes::log(load(nodes.factor + k)), load(nodes.S1 + k), load(nodes.S2 + k)};
         };
         all_nodes<R, Order>(rows, first, last, unit, nodes, G.data(), H.data(), begin, [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA {
             store(nodes.q + k, sums.log_p);
+            if constexpr (!R::kCollapses) store(nodes.factor + k, sums.factor);
             if constexpr (Order > 0) store(nodes.S1 + k, sums.S1);
             if constexpr (Order > 1) store(nodes.S2 + k, sums.S2);
         });
@@ -256,7 +259,7 @@ struct Integral {
     // After all rows: value and moments.
     template <bool Adaptive, int Order>
     CLUSTERGLM_INLINE void finish() {
-        moments = node_moments<Adaptive, Order>(nodes, map, mode, moments.omega);
+        moments = node_moments<R, Adaptive, Order>(nodes, map, mode, moments.omega);
     }
 
     // Results of these clusters: their modes, and what is wanted of their weighted values and their intercepts given the data.

@@ -38,8 +38,8 @@ struct Scan {
     template <class R>
     CLUSTERGLM_INLINE Bracket<V> search(const Rows<V>& rows, bool unit) {
         all_nodes<R, 0>(
-            rows, 0, rows.n, unit, nodes, nullptr, nullptr, [&](int k) CLUSTERGLM_INLINE_LAMBDA { return NodeSums{load(nodes.a + k), Pack{}, Pack{}}; },
-            [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA { store(nodes.q + k, sums.log_p); });
+            rows, 0, rows.n, unit, nodes, nullptr, nullptr, [&](int k) CLUSTERGLM_INLINE_LAMBDA { return NodeSums{load(nodes.a + k)}; },
+            [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA { store(nodes.q + k, sums.log_p + lanes::log(sums.factor)); });
         const V infinity = V{} + std::numeric_limits<double>::infinity();
         V best = get<V>(nodes.q, 0);
         Bracket<V> found{get<V>(nodes.s, 0), -infinity, get<V>(nodes.s, 1)};

@@ -27,14 +27,14 @@ struct Nodes : NodeArrays {
     int count, size;
     std::vector<double> memory;
     double *c, *log_weight;                    // of the rule
-    double *E, *q, *pi, *S1, *S2, *g_s, *rS1;  // what they hold
+    double *E, *q, *factor, *pi, *S1, *S2, *g_s, *rS1;  // what they hold: the integrand is factor e^q
     Pack lowest, highest;                      // m, of all nodes
     std::vector<int> active;                   // first nodes of the packs that carry weight, of which there are
     int actives = 0;
 
-    Nodes(int nodes, int copies) : count(nodes), size(padded(nodes * copies)), memory(static_cast<std::size_t>(21) * size), active(size / kLanes) {
-        double** fields[] = {&c,  &log_weight, &E, &q,  &pi, &S1, &S2, &g_s, &rS1, &s,       &m,
-                             &m1, &m2,         &r, &r1, &v,  &a,  &a1, &a2,  &valid_r, &valid_m1};
+    Nodes(int nodes, int copies) : count(nodes), size(padded(nodes * copies)), memory(static_cast<std::size_t>(22) * size), active(size / kLanes) {
+        double** fields[] = {&c, &log_weight, &E,  &q, &factor, &pi, &S1, &S2, &g_s, &rS1,     &s,
+                             &m, &m1,         &m2, &r, &r1,     &v,  &a,  &a1, &a2,  &valid_r, &valid_m1};
         double* next = memory.data();
         for (double** field : fields) *field = next, next += size;
     }
@@ -48,15 +48,15 @@ struct Nodes : NodeArrays {
     Nodes(const Nodes&) = delete;
     Nodes& operator=(const Nodes&) = delete;
 
-    // After pi, of which the least: packs that carry weight. Where every single node does, they are all.
-    CLUSTERGLM_INLINE void list_weighty(Pack least) {
+    // After pi: the packs that carry weight, given the least of pi and what makes its sum 1. Where every single node does, they are all.
+    CLUSTERGLM_INLINE void list_weighty(Pack least, Pack scale) {
         constexpr double kNegligible = 1e-22;
         actives = size / kLanes;
-        if (lanes::every(least > all(kNegligible))) return;
+        if (lanes::every(least * scale > all(kNegligible))) return;
         actives = 0;
         for (int k = 0; k < size; k += kLanes) {
             active[actives] = k;
-            actives += reduce(load(pi + k)) > kNegligible;
+            actives += reduce(load(pi + k) * scale) > kNegligible;
         }
     }
 
@@ -82,9 +82,9 @@ struct Nodes : NodeArrays {
     }
 };
 
-// What a pack of nodes has of log P and its first two derivatives, summed over rows.
+// What a pack of nodes has of log P and its first two derivatives, summed over rows: log P is log_p + log(factor).
 struct NodeSums {
-    Pack log_p, S1, S2;
+    Pack log_p{}, S1{}, S2{}, factor = all(1.0);
 };
 
 // How the rows of a cluster are taken at a node.
@@ -94,17 +94,16 @@ enum class Take {
     kPlain,     // the same where the product stays in range and all lanes have all rows
 };
 
-// Rows first..last at one pack of nodes, added to `sums`: log P but for its part linear in lambda, and as the order demands its
-// derivatives, which are kept for each row unless there is only one. room: so many factors may be multiplied before their product
-// could leave the range of doubles.
+// Rows first..last at one pack of nodes, added to `sums`, whose factor is 1: log P but for its part linear in lambda, and as the order
+// demands its derivatives, which are kept for each row unless there is only one. room: so many factors may be multiplied before their
+// product could leave the range of doubles.
 template <class R, Take T, int Order, class V>
 CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int first, int last, int room, const double* m, const double* E, double* G,
                                      double* H, int stride) {
     constexpr bool kUnit = T != Take::kWeighted;
     const Pack at = load(m), exp_at = load(E), one = all(1.0);
-    Pack factor = one;
-    int left = room;
-    for (int j = first, end = R::kCollapses ? first + 1 : last; j < end; ++j, G += stride, H += stride) {
+    int left = room, at_row = 0;
+    for (int j = first, end = R::kCollapses ? first + 1 : last; j < end; ++j, at_row += stride) {
         const Row<Pack> row = rows.row(j);
         NodeTerms<Pack> t = R::template node<kUnit>(row, at, exp_at);
         if (T == Take::kUnit && kWidth<V> > 1 && j >= rows.common) {  // an empty row is neither a 0 nor a 1
@@ -112,13 +111,12 @@ CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int fir
             t.factor = there ? t.factor : one, t.H = there ? t.H : Pack{};
         }
         sums.log_p += t.additive, sums.S1 += t.G, sums.S2 += t.H;
-        if constexpr (!R::kCollapses && Order > 0) store(G, t.G);
-        if constexpr (!R::kCollapses && Order > 1) store(H, t.H);
-        if constexpr (kUnit) factor *= t.factor;
+        if constexpr (!R::kCollapses && Order > 0) store(G + at_row, t.G);
+        if constexpr (!R::kCollapses && Order > 1) store(H + at_row, t.H);
+        if constexpr (kUnit) sums.factor *= t.factor;
         if constexpr (T == Take::kUnit)
-            if (--left <= 0) sums.log_p += R::kUnitPower * lanes::log(factor), factor = one, left = room;
+            if (--left <= 0) sums.log_p += lanes::log(sums.factor), sums.factor = one, left = room;
     }
-    if constexpr (kUnit) sums.log_p += R::kUnitPower * lanes::log(factor);
     return sums;
 }
 

@@ -36,7 +36,7 @@ class PooledRows {
             return 0.0;
         }
         if (!share) return 0.0;
-        if (Columns::kPacks * R::log_factor_bound(range.low, range.high) < 600.0) return reduce(R::kUnitPower * lanes::log(product));
+        if (Columns::kPacks * R::log_factor_bound(range.low, range.high) < 600.0) return reduce(lanes::log(product));
         for (int i = 0; i < n; i += kLanes) terms<R, false>(i, load(eta_ + i));  // the product may have left the range of doubles
         return 0.0;
     }

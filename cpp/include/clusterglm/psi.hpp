@@ -65,6 +65,23 @@ class Psi {
         }
     }
 
+    // The sum over nodes of pi G_j times each G_L, L <= j: added where L = j, set elsewhere.
+    CLUSTERGLM_INLINE void add_node_products(double* row, const double* pi_G, const double* G, int j) const {
+        const Nodes& nodes = integral.nodes;
+        const Pack diagonal = load(row + j * kLanes);
+        for (int L = 0; L <= j; L += 8)
+            with_known(std::min(j + 1 - L, 8), [&]<int Count>() CLUSTERGLM_INLINE_LAMBDA {  // that many sums do not wait for one another
+                Pack sum[Count + 1]{};
+                const double* right = G + L * nodes.size;
+                nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
+                    const Pack left = load(pi_G + k);
+                    for (int i = 0; i < Count; ++i) sum[i] += left * load(right + i * nodes.size + k);
+                });
+                for (int i = 0; i < Count; ++i) store(row + (L + i) * kLanes, sum[i]);
+            });
+        store(row + j * kLanes, load(row + j * kLanes) + diagonal);
+    }
+
     template <bool Adaptive>
     CLUSTERGLM_INLINE void derivatives() {
         const Nodes& nodes = integral.nodes;
@@ -112,13 +129,10 @@ class Psi {
             double* row = M + j * width;
             const int J = j * kLanes;
             const Pack s_j = load(z.s_t + J), x1_j = load(z.x1 + J), D_j = load(z.D + J), x2_j = load(z.x2 + J), dq_j = load(z.P0 + J);
+            if (j < n) add_node_products(row, pi_G + j * size, G, j);
             for (int L = 0; L <= J; L += kLanes) {
-                Pack sum = (j == n || L == J ? load(row + L) : Pack{}) - dq_j * load(z.P0 + L);
+                Pack sum = load(row + L) - dq_j * load(z.P0 + L);
                 if constexpr (Adaptive) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
-                if (j < n) {
-                    const double *left = pi_G + j * size, *right = G + L / kLanes * size;
-                    nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA { sum += load(left + k) * load(right + k); });
-                }
                 store(row + L, sum);
                 store(M + L * N + J, sum);
             }

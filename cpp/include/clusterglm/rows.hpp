@@ -57,6 +57,12 @@ struct Rows {
         }
     }
 
+    // A single row, given the exponential as well.
+    CLUSTERGLM_INLINE void set_only(V eta_, V e_, V a_, V b_) {
+        store(eta.data(), eta_), store(e.data(), e_), store(a.data(), a_), store(b.data(), b_);
+        eta_low = eta_high = eta_, sum_a = a_, sum_a_eta = a_ * eta_;
+    }
+
     // Row j of the cluster in every lane, or of the four clusters.
     CLUSTERGLM_INLINE Row<Pack> row(int j) const {
         return {spread(get<V>(eta.data(), j)), spread(get<V>(e.data(), j)), spread(get<V>(a.data(), j)), spread(get<V>(b.data(), j))};

@@ -127,6 +127,27 @@ def group(codes: NDArray[np.int64], n_clusters: int) -> Grouping:
     return Grouping(order, starts)
 
 
+def rows_of(starts: NDArray[np.int64], clusters: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of some clusters, and where these begin among them.
+
+    Parameters
+    ----------
+    starts : ndarray of int64, shape (m + 1,)
+    clusters : ndarray of int64, shape (k,)
+
+    Returns
+    -------
+    rows : ndarray of int64, shape (n,)
+    starts : ndarray of int64, shape (k + 1,)
+        n last.
+    """
+    first = starts[clusters]
+    sizes = starts[clusters + 1] - first
+    begin = np.zeros(len(clusters) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=begin[1:])
+    return np.repeat(first - begin[:-1], sizes) + np.arange(begin[-1]), begin
+
+
 def _categories(series: nw.Series[Any]) -> Codes:
     import pandas as pd
 

@@ -13,7 +13,7 @@ from clusterglm.data.checks import check_clusters, check_columns, check_design, 
 from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.constants import totals
-from clusterglm.data.design import Design, make_design, model_frame
+from clusterglm.data.design import Design, as_frame, make_design, model_columns, plain_design
 from clusterglm.data.formula import ParsedFormula, parse_formula
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import Dropped, Request, constant_within, offset_argument, read_response, select_rows
@@ -200,15 +200,17 @@ def assemble(
         X = design.build(table if chosen is None else table[chosen])
         check_columns(X, design.names)
     else:
-        frame, means = model_frame(table, parsed.variables, chosen), None
+        columns, means = model_columns(table, parsed.variables, chosen), None
         if parsed.cluster_terms:
             coded = _coded(ids, chosen, parsed)
             name = str(cluster_name)
             means, made = cluster_means(parsed.cluster_terms, table, chosen, coded.codes, coded.labels, name)
-            frame = frame.assign(**made)
+            columns |= made
         absorb, offset = request.fixed_effects, offset_argument(request.offset)
-        design, X = make_design(parsed, frame, offset, absorb=absorb, cluster_means=means)
-        del frame
+        n = len(table) if chosen is None else len(chosen)
+        plain = plain_design(parsed, columns, n, offset, absorb=absorb)
+        design, X = plain or make_design(parsed, as_frame(columns, n), offset, absorb=absorb, cluster_means=means)
+        del columns, plain
         if absorb:
             check_columns(X, design.names)
         else:

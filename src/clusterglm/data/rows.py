@@ -14,7 +14,7 @@ from clusterglm.data.clusters import encode
 from clusterglm.data.design import formula_offset, numbers
 from clusterglm.data.formula import Expression, ParsedFormula
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response
-from clusterglm.data.table import as_series, column, is_missing, refuse_other_index, to_pandas_columns
+from clusterglm.data.table import as_series, column, is_missing, missing_in, refuse_other_index, to_pandas_columns
 from clusterglm.errors import ClusterError, DataError, FormulaError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -80,9 +80,9 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         rows.drop("outside subset", ~_truth(_per_row(table, request.subset, "subset"), label))
     within = rows.keep.copy()
     for name in dict.fromkeys(name for part in parsed.response for name in part.variables):
-        rows.drop(f"missing response {name!r}", is_missing(table[name]))
+        rows.drop(f"missing response {name!r}", missing_in(table, name))
     for name in parsed.variables:
-        rows.drop(f"missing {name!r}", is_missing(table[name]))
+        rows.drop(f"missing {name!r}", missing_in(table, name))
     if ids is not None:
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
     row_weights = _weights(table, request.weights, rows, "weights")
@@ -252,7 +252,7 @@ def _offset(table: nw.DataFrame[Any], parsed: ParsedFormula, given: Any, rows: C
         return None
     absent = np.zeros(len(table), dtype=bool)
     for name in dict.fromkeys(name for term in parsed.offsets for name in term.variables):
-        absent |= is_missing(table[name])
+        absent |= missing_in(table, name)
     total = formula_offset(parsed.offsets, table)
     label = " + ".join(f"offset({term.text})" for term in parsed.offsets)
     if given is not None:
@@ -308,7 +308,7 @@ def read_response(
 def evaluated(table: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:
     """The values of an expression, one per row."""
     if part.is_column:
-        return table[part.variables[0]]
+        return table.get_column(part.variables[0])
     import pandas as pd
 
     columns = to_pandas_columns(table, part.variables)

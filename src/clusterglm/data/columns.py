@@ -28,7 +28,12 @@ def as_frame(columns: Mapping[str, Any], n: int) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.RangeIndex(n), copy=False)
 
 
-def model_columns(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np.int64] | None) -> dict[str, Any]:
+def model_columns(
+    table: nw.DataFrame[Any],
+    names: Sequence[str],
+    keep: NDArray[np.int64] | None,
+    arrays: Mapping[str, NDArray[Any] | None] | None = None,
+) -> dict[str, Any]:
     """Columns as formulaic needs them, whatever frame they came from: arrays of numbers or bools, or Series.
 
     Strings become categories in sorted order; categories without rows are dropped; numbers become NumPy's.
@@ -39,11 +44,14 @@ def model_columns(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[
     names : sequence of str
     keep : ndarray of int64 or None
         Rows to keep, free of missing values in these columns; None for all.
+    arrays : mapping of str to ndarray or None, optional
+        The columns as `array_of` gives them, where they are at hand.
     """
-    check_columns(table, names, "covariate")
+    if arrays is None:
+        check_columns(table, names, "covariate")
     columns: dict[str, Any] = {}
     for name in names:
-        plain = array_of(table, name)
+        plain = array_of(table, name) if arrays is None else arrays[name]
         if plain is not None:
             columns[name] = _of_one_type(plain if keep is None else plain[keep])
             continue

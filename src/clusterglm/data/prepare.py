@@ -201,7 +201,7 @@ def assemble(
         X = design.build(table if chosen is None else table[chosen])
         check_columns(X, design.names)
     else:
-        columns, means = model_columns(table, parsed.variables, chosen), None
+        columns, means = model_columns(table, parsed.variables, chosen, selection.arrays), None
         if parsed.cluster_terms:
             coded = _coded(ids, chosen, parsed)
             name = str(cluster_name)

@@ -194,7 +194,7 @@ def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
     """Null or NaN, shape (rows,)."""
     plain = array_behind(values)
     if plain is not None:
-        return _is_nan(plain)
+        return is_nan(plain)
     missing = values.is_null()
     if values.dtype.is_float():
         missing = missing | values.is_nan().fill_null(True)
@@ -204,7 +204,7 @@ def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
 def missing_in(table: nw.DataFrame[Any], name: str) -> NDArray[np.bool_]:
     """Rows in which a column is null or NaN, shape (rows,)."""
     plain = array_of(table, name)
-    return is_missing(table.get_column(name)) if plain is None else _is_nan(plain)
+    return is_missing(table.get_column(name)) if plain is None else is_nan(plain)
 
 
 def array_of(table: nw.DataFrame[Any], name: str) -> NDArray[Any] | None:
@@ -225,7 +225,8 @@ def _plain(native: Any) -> NDArray[Any] | None:
     return np.asarray(native.to_numpy()) if isinstance(dtype, np.dtype) and dtype.kind in "biuf" else None
 
 
-def _is_nan(plain: NDArray[Any]) -> NDArray[np.bool_]:
+def is_nan(plain: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where numbers or bools are NaN, shape (rows,)."""
     return np.isnan(plain) if plain.dtype.kind == "f" else np.zeros(len(plain), dtype=bool)
 
 

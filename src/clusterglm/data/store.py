@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from io import RawIOBase
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +74,9 @@ class StoredBlock:
                         break
                     got += more
         except OSError as problem:
-            raise _lost(self.path, str(problem)) from None
+            raise lost(self.path, str(problem)) from None
         if got < len(view):
-            raise _lost(self.path, f"it ends after {got} of {len(view)} bytes")
+            raise lost(self.path, f"it ends after {got} of {len(view)} bytes")
         parts, first = [], 0
         for length in (self.n * self.p, self.n, self.n, self.n * self.offset, self.m * self.weighted, self.m + 1):
             parts.append(words[first : first + length])
@@ -114,11 +115,15 @@ def store(data: ModelData, path: Path) -> StoredBlock:
     arrays += [data.offset] * offset + [data.cluster_weights] * weights + [data.starts]
     with space_needed(path.parent), path.open("wb", buffering=0) as file:
         for array in arrays:
-            view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-            written = 0
-            while written < len(view):
-                written += file.write(view[written:]) or 0
+            write_whole(file, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return StoredBlock(path, data.n_obs, data.n_clusters, X.shape[1], offset, weights)
+
+
+def write_whole(file: RawIOBase, content: memoryview) -> None:
+    """Write all bytes, of which one call may take a part."""
+    written = 0
+    while written < len(content):
+        written += file.write(content[written:]) or 0
 
 
 @contextmanager
@@ -141,7 +146,8 @@ def full_disk(folder: Path, reason: str) -> DataError:
     )
 
 
-def _lost(path: Path, reason: str) -> DataError:
+def lost(path: Path, reason: str) -> DataError:
+    """The error for a file of the fit's own that is not what was written."""
     return DataError(
         f"the block {str(path)!r}, which cannot be read back: {reason}",
         "the files of a fit to stay as they are while it runs",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -17,13 +17,15 @@ import numpy as np
 from clusterglm.data.cluster_file import write_labels, write_table
 from clusterglm.data.formula import ParsedFormula, parse_formula
 from clusterglm.data.order import in_order, whole_clusters
-from clusterglm.data.parquet import ParquetFiles, open_files, read_part, reading, regroup
+from clusterglm.data.parquet import ParquetFiles, open_files
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
+from clusterglm.data.regroup import Parts
 from clusterglm.data.rows import Request
 from clusterglm.data.store import StoredBlock, full_disk, store
 from clusterglm.data.streamed import Facts, facts_of
 from clusterglm.data.table import read_table
+from clusterglm.data.threads import a_few_at_a_time
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block
 from clusterglm.errors import DataError, OptionError
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-U = TypeVar("U")
 P = ParamSpec("P")
 
 _MEMORY = 512 * 2**20
@@ -133,7 +134,7 @@ class Stream:
         # 1. levels, and the terms of the formula
         cluster = request.cluster or parsed.cluster
         few = max(1000, self.memory // _SHARE // (8 * (len(names) + 4)))
-        learned = learn(_surveys(reading(files.tables(names, few), files), parsed, request), parsed, request, orders)
+        learned = learn(_surveys(files.tables(names, few), parsed, request), parsed, request, orders)
         # 2. how many blocks, and whether the disk holds them
         ordered = None if cluster is None else in_order(files, cluster)
         scattered = cluster is not None and ordered is None
@@ -149,20 +150,23 @@ class Stream:
         if need > free:
             raise full_disk(blocks.folder, f"up to {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are there")
         # 3. rows of a cluster together
-        folders: list[Path] = []
+        reads: Iterator[Callable[[], pa.Table]]
         if cluster is None:
-            tables = reading(files.tables(names, rows), files)
+            reads = (partial(_itself, table) for table in files.tables(names, rows))
         elif ordered is not None:
             self._say(f"rows are in the order of {cluster!r}, and stay where they are")
-            tables = whole_clusters(reading(ordered.tables(names, rows), files), cluster)
+            reads = (partial(_itself, table) for table in whole_clusters(ordered.tables(names, rows), cluster))
         else:
-            folders = regroup(files, names, cluster, parts, blocks.folder, threads, self.memory)
-            self._say(f"rows brought together by {cluster!r}")
-            tables = (read_part(folder) for folder in folders)
+            at_once = max(1000, self.memory // _SHARE // narrow // threads)
+            together = Parts(blocks.folder, parts)
+            for n in together.fill(files, names, cluster, at_once, threads):
+                self._say(f"{n:,} rows of {files.n:,} brought together by {cluster!r}")
+            reads = together.reads()
 
         # 4. blocks
-        def fill(k: int, table: pa.Table) -> tuple[Facts, StoredBlock | None]:
-            part = assemble(read_table(table), parsed, request, learned)
+        def fill(k: int, read: Callable[[], pa.Table]) -> tuple[Facts, StoredBlock | None]:
+            # columns in one piece, of which there are views
+            part = assemble(read_table(read().combine_chunks()), parsed, request, learned)
             facts = facts_of(part, _SAMPLE // parts + 1)
             if part.n_obs == 0:
                 return facts, None
@@ -172,11 +176,9 @@ class Stream:
             return facts, stored
 
         facts = []
-        for k, (found, stored) in enumerate(_a_few_at_a_time(fill, tables, threads)):
+        for k, (found, stored) in enumerate(a_few_at_a_time(fill, reads, threads)):
             facts.append(found)
             blocks.add(stored)
-            if folders:
-                shutil.rmtree(folders[k])
             self._say(f"block {k + 1} of {'about ' if ordered else ''}{parts}")
         return facts, learned
 
@@ -256,17 +258,8 @@ class DiskBlocks:
         return Block(X, arrays, self._response, self._threads, self._memories[k])
 
 
-def _a_few_at_a_time(work: Callable[[int, U], T], items: Iterator[U], threads: int) -> Iterator[T]:
-    """Results of `work(position, item)` in order, as many at a time as there are threads."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="clusterglm-block") as pool:
-        waiting: deque[Future[T]] = deque()
-        for k, item in enumerate(items):
-            waiting.append(pool.submit(work, k, item))
-            del item
-            if len(waiting) >= threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _itself(table: pa.Table) -> pa.Table:
+    return table
 
 
 def _surveys(tables: Iterator[pa.Table], parsed: ParsedFormula, request: Request) -> list[Survey]:

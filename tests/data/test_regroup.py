@@ -30,12 +30,15 @@ def _files(folder, labels, extra=None) -> pa.Table:
 def _parts(folder, names, parts=5, rows=100, threads=1) -> list[pa.Table]:
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
-    made = Parts(scratch, parts)
+    made = Parts([scratch / str(k) for k in range(parts)])
     told = list(made.fill(open_files(folder / "*.parquet"), names, "id", rows, threads))
     assert told == sorted(told)
-    found = [read() for read in made.reads()]
+    tasks = [*made.reads()]
+    assert sorted(path for path, _ in tasks) == sorted(scratch.iterdir())
+    found = [read() for _, read in tasks]
+    for path, _ in tasks:
+        path.unlink()
     assert sum(map(len, found)) == told[-1]
-    assert list(scratch.iterdir()) == []  # each goes when it is read
     return found
 
 
@@ -86,6 +89,21 @@ def test_the_same_parts_by_any_number_of_threads(tmp_path, rows) -> None:
     one, four = (_parts(tmp_path, ["id", "row"], rows=rows, threads=k) for k in (1, 4))
     for a, b in zip(one, four, strict=True):
         assert a.equals(b)
+
+
+def test_whole_numbers_of_any_size(tmp_path) -> None:
+    edges = [0, -1, 127, -128, 128, -129, 32767, -32769, 2**31 - 1, 2**31, -(2**63), 2**63 - 1, None]
+    rng = np.random.default_rng(1)
+    extra = {
+        "big": pa.array([edges[k] for k in rng.integers(0, len(edges), 1000)], pa.int64()),
+        "grows": pa.array(2.0 ** (np.arange(1000) / 16.5)).cast(pa.int64(), safe=False),
+        "unsigned": pa.array(rng.integers(0, 2**64, 1000, dtype=np.uint64)),
+        "none": pa.array([None] * 1000, pa.int16()),
+    }
+    whole = _files(tmp_path, LABELS["int64"], extra)
+    for part in _parts(tmp_path, whole.column_names, rows=50):
+        assert part.schema == whole.schema
+        assert part.equals(whole.take(part["row"]))
 
 
 def test_only_the_columns_that_are_named(tmp_path) -> None:

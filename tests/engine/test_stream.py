@@ -368,11 +368,12 @@ def test_a_small_disk_is_seen_beforehand(files, engine, monkeypatch) -> None:
         cg.pooled("y ~ x", files, cluster="id", engine=engine)
 
 
-def test_a_disk_that_fills_up(files, engine, monkeypatch) -> None:
+@pytest.mark.parametrize("modes", [("ab",), ("wb", "r+b")], ids=["parts", "blocks"])
+def test_a_disk_that_fills_up(files, engine, monkeypatch, modes) -> None:
     real = Path.open
 
     def full(self: Path, mode: str = "r", *args, **kwargs):
-        if mode == "wb" and self.name == "block-00001":
+        if mode in modes and self.name == "block-00001":
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(self, mode, *args, **kwargs)
 
@@ -401,12 +402,12 @@ def test_a_part_that_is_lost(files, engine, monkeypatch) -> None:
     real = regroup.Parts.reads
 
     def cut(self):
-        path = next(Path(engine.folder).glob("*/part-00001"))
+        path = next(Path(engine.folder).glob("*/block-00001"))
         path.write_bytes(path.read_bytes()[:-8])
         return real(self)
 
     monkeypatch.setattr(regroup.Parts, "reads", cut)
-    with pytest.raises(DataError, match=r"part-00001.*cannot be read back"):
+    with pytest.raises(DataError, match=r"block-00001.*cannot be read back"):
         cg.pooled("y ~ x", files, cluster="id", engine=engine)
 
 

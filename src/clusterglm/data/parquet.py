@@ -71,6 +71,12 @@ class ParquetFiles:
         if waiting:
             yield plain(pa.Table.from_batches(waiting))
 
+    def width(self, names: Sequence[str]) -> int:
+        """Bytes that a row of these columns takes up in memory, or a little more, as far as the first rows show."""
+        first = next(self.tables(names, 1000), None)
+        found = 0 if first is None else -(-first.nbytes // len(first))
+        return max(8 * len(names), found)
+
     def spans(self, rows: int) -> Iterator[Span]:
         """All rows in spans of at least so many, or of a whole file, in order."""
         import pyarrow.parquet as pq

@@ -7,7 +7,7 @@ in which it lies in memory. To write Parquet files by part takes DuckDB four tim
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -26,26 +26,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class Piece:
-    """Some rows of a part: where the data have them, and where the part's file has them."""
+    """Some rows of a part: where the data have them, where the part's file has them, and in which types."""
 
     place: tuple[int, int]
     first: int
     length: int
+    schema: pa.Schema = field(compare=False)
 
 
 class Parts:
-    """Files of rows, each of whole clusters; they go when they are read.
+    """Files of rows, each of whole clusters.
 
     Parameters
     ----------
-    folder : Path
-    number : int
-        Of parts, some of which may stay empty.
+    paths : sequence of Path
+        Of files to come, in one folder; parts without rows get none.
     """
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self._folder = folder
-        self._paths = [folder / f"part-{k:05d}" for k in range(number)]
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
         self._pieces: list[list[Piece]] = [[] for _ in self._paths]
         self._locks = [Lock() for _ in self._paths]
         self._schema: pa.Schema | None = None
@@ -79,9 +78,9 @@ class Parts:
             done += n
             yield done
 
-    def reads(self) -> Iterator[Callable[[], pa.Table]]:
-        """For each part that has rows what reads them, in the order of the data, once; any thread may do so."""
-        return (partial(self._read, k) for k, pieces in enumerate(self._pieces) if pieces)
+    def reads(self) -> Iterator[tuple[Path, Callable[[], pa.Table]]]:
+        """For each part that has rows its file, and what reads them in the order of the data, in any thread."""
+        return ((self._paths[k], partial(self._read, k)) for k, pieces in enumerate(self._pieces) if pieces)
 
     def _distribute(self, names: Sequence[str], cluster: str, rows: int, number: int, span: Span) -> int:
         import pyarrow as pa
@@ -91,7 +90,7 @@ class Parts:
             table = plain(pa.Table.from_batches([batch]))
             self._schema = table.schema
             part = _part_of(table[cluster], parts)
-            moved = table.take(pa.array(np.argsort(part, kind="stable")))
+            moved = _narrow(table).take(pa.array(np.argsort(part, kind="stable")))
             ends = np.append(0, np.cumsum(np.bincount(part, minlength=parts)))
             for j in np.flatnonzero(np.diff(ends)).tolist():
                 self._add(j, moved[ends[j] : ends[j + 1]], (number, k))
@@ -100,9 +99,9 @@ class Parts:
 
     def _add(self, k: int, rows: pa.Table, place: tuple[int, int]) -> None:
         pieces = [batch.serialize() for batch in rows.to_batches()]
-        with self._locks[k], space_needed(self._folder), self._paths[k].open("ab", buffering=0) as file:
+        with self._locks[k], space_needed(self._paths[k].parent), self._paths[k].open("ab", buffering=0) as file:
             for piece in pieces:
-                self._pieces[k].append(Piece(place, file.tell(), piece.size))
+                self._pieces[k].append(Piece(place, file.tell(), piece.size, rows.schema))
                 write_whole(file, memoryview(piece))
 
     def _read(self, k: int) -> pa.Table:
@@ -116,10 +115,27 @@ class Parts:
         length = sum(piece.length for piece in pieces)
         if len(content) < length:
             raise lost(path, f"it ends after {len(content)} of {length} bytes")
-        path.unlink()
         whole = pa.py_buffer(content)
-        batches = [pa.ipc.read_record_batch(whole.slice(each.first, each.length), self._schema) for each in pieces]
-        return pa.Table.from_batches(batches)
+        batches = [pa.ipc.read_record_batch(whole.slice(each.first, each.length), each.schema) for each in pieces]
+        return pa.concat_tables(pa.Table.from_batches([batch]).cast(self._schema) for batch in batches)
+
+
+def _narrow(table: pa.Table) -> pa.Table:
+    """Whole numbers in as few bytes as hold them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    fields = []
+    for each in table.schema:
+        if pa.types.is_signed_integer(each.type):
+            low, high = (pc.min_max(table[each.name])[end].as_py() or 0 for end in ("min", "max"))
+            for kind in (pa.int8(), pa.int16(), pa.int32()):
+                most = 1 << (kind.bit_width - 1)
+                if kind.bit_width < each.type.bit_width and -most <= low and high < most:
+                    each = each.with_type(kind)
+                    break
+        fields.append(each)
+    return table.cast(pa.schema(fields))
 
 
 def _part_of(labels: pa.ChunkedArray, parts: int) -> NDArray[Any]:

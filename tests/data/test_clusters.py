@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterglm.data.clusters import encode, group
+from clusterglm.data.clusters import encode, gather, group
 from clusterglm.errors import ClusterError
 
 DAYS = [datetime.date(2021, 3, d) for d in (9, 1, 4)]
@@ -200,3 +200,22 @@ def test_groups_hold_their_rows(codes: list[int]) -> None:
         block = order[found.starts[k] : found.starts[k + 1]]
         assert (array[block] == k).all()
         assert (np.diff(block) > 0).all()
+
+
+@given(
+    st.lists(st.integers(-5, 9), min_size=1, max_size=60),
+    st.sampled_from(["int8", "int64", "float64", "str"]),
+    st.booleans(),
+)
+def test_gathering_is_encoding_and_grouping(labels: list[int], kind: str, in_order: bool) -> None:
+    array = np.array(sorted(labels) if in_order else labels, dtype=kind)
+    values = pd.Series(array.astype(object) if kind == "str" else array)
+    coded = encode(values)
+    expected = group(coded.codes, len(coded.labels))
+    labels_found, found = gather(values)
+    assert (labels_found.dtype, labels_found.tolist()) == (coded.labels.dtype, coded.labels.tolist())
+    assert (found.order is None) == (expected.order is None)
+    if found.order is not None:
+        np.testing.assert_array_equal(found.order, expected.order)
+    assert found.starts.dtype == np.int64
+    np.testing.assert_array_equal(found.starts, expected.starts)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
-from clusterglm.data.design import formula_offset, is_missing, numbers
+from clusterglm.data.design import formula_offset, numbers
 from clusterglm.data.formula import Expression, ParsedFormula
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response
-from clusterglm.data.table import as_series, column, refuse_other_index, to_pandas_columns
+from clusterglm.data.table import as_series, column, is_missing, refuse_other_index, to_pandas_columns
 from clusterglm.errors import ClusterError, DataError, FormulaError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -286,10 +286,9 @@ def read_response(
     levels: tuple[str, str] | None = None,
 ) -> ResponseValues:
     """The response of every row of the table, NaN where missing or outside the subset."""
-    all_rows = bool(within.all())
-    where = np.flatnonzero(within)
+    where = None if within.all() else np.flatnonzero(within)
     parts = [evaluated(table, part) for part in parsed.response]
-    if not all_rows:  # values that are set aside need not make sense
+    if where is not None:  # values that are set aside need not make sense
         parts = [part[where] for part in parts]
     if len(parts) == 2:
         if response.family != "binomial":
@@ -299,7 +298,7 @@ def read_response(
         found = parse_cbind(parts[0], parts[1], (parsed.response[0].text, parsed.response[1].text), where)
     else:
         found = parse_response(parts[0], response, parsed.response_name, where, levels)
-    if all_rows:
+    if where is None:
         return found
     successes, trials = np.full(len(table), np.nan), np.full(len(table), np.nan)
     successes[where], trials[where] = found.successes, found.trials

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.errors import DataError, nearest
 
@@ -183,6 +184,28 @@ def numeric(values: nw.Series[Any]) -> np.ndarray[Any, np.dtype[np.float64]] | N
     if pd.api.types.infer_dtype(items, skipna=True) not in _NUMERIC_OBJECTS:
         return None
     return np.array([np.nan if pd.isna(item) else float(item) for item in items], dtype=np.float64)
+
+
+def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
+    """Null or NaN, shape (rows,)."""
+    plain = array_behind(values)
+    if plain is not None:
+        return np.isnan(plain) if plain.dtype.kind == "f" else np.zeros(len(plain), dtype=bool)
+    missing = values.is_null()
+    if values.dtype.is_float():
+        missing = missing | values.is_nan().fill_null(True)
+    return np.asarray(missing.to_numpy(), dtype=bool)
+
+
+def array_behind(values: nw.Series[Any]) -> NDArray[Any] | None:
+    """The array of a pandas column of plain numbers or bools, without a copy; None for any other column.
+
+    The usual column, and half a millisecond less than by narwhals: a fit of few rows is hardly more than its columns.
+    """
+    native = values.to_native()
+    if values.implementation.is_pandas() and isinstance(native.dtype, np.dtype) and native.dtype.kind in "biuf":
+        return np.asarray(native.to_numpy())
+    return None
 
 
 def as_series(values: object, name: str, error: type[DataError] = DataError) -> nw.Series[Any]:

@@ -272,10 +272,13 @@ def model_frame(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np
 
 
 def as_frame(columns: Mapping[str, Any], n: int) -> pd.DataFrame:
-    """Columns of n rows as a frame, not copied."""
+    """Columns of n rows as a frame, not copied but for numbers of fewer bytes, whose products may need more."""
     import pandas as pd
 
-    return pd.DataFrame(columns, index=pd.RangeIndex(n), copy=False)
+    wide = {"f": np.float64, "i": np.int64, "u": np.int64}
+    plain = {name: each for name, each in columns.items() if isinstance(each, np.ndarray)}
+    wider = {name: each.astype(wide.get(each.dtype.kind, each.dtype), copy=False) for name, each in plain.items()}
+    return pd.DataFrame({**columns, **wider}, index=pd.RangeIndex(n), copy=False)
 
 
 def model_columns(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np.int64] | None) -> dict[str, Any]:
@@ -303,7 +306,7 @@ def model_columns(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[
 
 
 def _numeric(values: nw.Series[Any], keep: NDArray[np.int64] | None) -> NDArray[Any]:
-    """Numbers or bools of the rows `keep`, none of them missing, as a NumPy array of a plain type."""
+    """Numbers or bools of the rows `keep`, none of them missing, as a NumPy array of a plain type, not widened."""
     dtype = values.dtype
     truth = isinstance(dtype, nw.Boolean)
     integer = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.Int128, nw.UInt128))  # these need not fit
@@ -311,6 +314,8 @@ def _numeric(values: nw.Series[Any], keep: NDArray[np.int64] | None) -> NDArray[
     if plain is None:
         plain = np.asarray((values.fill_null(False if truth else 0) if values.null_count() > 0 else values).to_numpy())
     plain = plain if keep is None else plain[keep]
+    if plain.dtype.kind == ("i" if integer else "f") or (integer and plain.dtype.kind == "u"):
+        return plain
     return plain.astype(np.bool_ if truth else np.int64 if integer else np.float64, copy=False)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from clusterglm.data import design
+from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.design_state import spec_state
 from clusterglm.data.formula import parse_formula
 from clusterglm.data.plain import PlainSpec, matrix_of_terms, plain_matrix, plain_spec
@@ -60,10 +61,10 @@ def designs(formula, table, monkeypatch, absorb=False):
     """As `prepare` makes it, and by formulaic."""
     parsed = parse_formula(formula, list(table.columns))
     read = read_table(table)
-    columns = design.model_columns(read, parsed.variables, None)
+    columns = model_columns(read, parsed.variables, None)
     plain = design.plain_design(parsed, columns, len(table), None, absorb=absorb)
     monkeypatch.setattr(design, "plain_spec", lambda *_, **__: None)
-    made = design.make_design(parsed, design.as_frame(columns, len(table)), None, absorb=absorb)
+    made = design.make_design(parsed, as_frame(columns, len(table)), None, absorb=absorb)
     monkeypatch.undo()
     return plain, made
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.cluster_means import ClusterMeans
+from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.formula import Expression, ParsedFormula, context
 from clusterglm.data.plain import Columns, PlainSpec, matrix_of_terms, plain_matrix, plain_spec
-from clusterglm.data.table import array_behind, column, is_missing, numeric, to_pandas_columns
+from clusterglm.data.table import check_columns, column, missing_in, numeric
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
 from clusterglm.model.arrays import Array
 
@@ -95,8 +96,9 @@ class Design:
             When `within(...)` or `between(...)` finds no cluster column.
         """
         missing = np.zeros(len(table), dtype=bool)
+        check_columns(table, self.variables, "covariate")
         for name in self.variables:
-            missing |= is_missing(column(table, name, "covariate"))
+            missing |= missing_in(table, name)
         if self.cluster_means is not None:
             missing |= self.cluster_means.missing(table)
         keep = np.flatnonzero(~missing)
@@ -264,92 +266,6 @@ def plain_design(
         spec=spec,
     )
     return design, X
-
-
-def model_frame(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np.int64] | None) -> pd.DataFrame:
-    """The columns of `model_columns` as a frame."""
-    return as_frame(model_columns(table, names, keep), len(table) if keep is None else len(keep))
-
-
-def as_frame(columns: Mapping[str, Any], n: int) -> pd.DataFrame:
-    """Columns of n rows as a frame, not copied but for numbers of fewer bytes, whose products may need more."""
-    import pandas as pd
-
-    wide = {"f": np.float64, "i": np.int64, "u": np.int64}
-    plain = {name: each for name, each in columns.items() if isinstance(each, np.ndarray)}
-    wider = {name: each.astype(wide.get(each.dtype.kind, each.dtype), copy=False) for name, each in plain.items()}
-    return pd.DataFrame({**columns, **wider}, index=pd.RangeIndex(n), copy=False)
-
-
-def model_columns(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np.int64] | None) -> dict[str, Any]:
-    """Columns as formulaic needs them, whatever frame they came from: arrays of numbers or bools, or Series.
-
-    Strings become categories in sorted order; categories without rows are dropped; numbers become NumPy's.
-
-    Parameters
-    ----------
-    table : narwhals DataFrame
-    names : sequence of str
-    keep : ndarray of int64 or None
-        Rows to keep, free of missing values in these columns; None for all.
-    """
-    columns: dict[str, Any] = {}
-    for name in names:
-        values = column(table, name, "covariate")
-        if isinstance(values.dtype, nw.Boolean) or (values.dtype.is_numeric() and not values.dtype.is_decimal()):
-            columns[name] = _numeric(values, keep)  # without a detour that copies
-            continue
-        series = to_pandas_columns(table, [name])[name]
-        series = (series if keep is None else series.take(keep)).reset_index(drop=True)
-        columns[name] = _plain(series, name, values.dtype, table.implementation.is_polars())
-    return columns
-
-
-def _numeric(values: nw.Series[Any], keep: NDArray[np.int64] | None) -> NDArray[Any]:
-    """Numbers or bools of the rows `keep`, none of them missing, as a NumPy array of a plain type, not widened."""
-    dtype = values.dtype
-    truth = isinstance(dtype, nw.Boolean)
-    integer = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.Int128, nw.UInt128))  # these need not fit
-    plain = array_behind(values)
-    if plain is None:
-        plain = np.asarray((values.fill_null(False if truth else 0) if values.null_count() > 0 else values).to_numpy())
-    plain = plain if keep is None else plain[keep]
-    if plain.dtype.kind == ("i" if integer else "f") or (integer and plain.dtype.kind == "u"):
-        return plain
-    return plain.astype(np.bool_ if truth else np.int64 if integer else np.float64, copy=False)
-
-
-def _plain(values: pd.Series[Any], name: str, dtype: Any, from_polars: bool) -> pd.Series[Any]:
-    """A column without missing values that is not of a numeric type, as a Categorical, date, number or bool."""
-    import pandas as pd
-
-    kind = values.dtype
-    if isinstance(kind, pd.PeriodDtype):
-        return pd.Series(values.dt.to_timestamp())  # for C(...); a plain date is refused by name
-    if isinstance(kind, pd.CategoricalDtype):
-        values = values.cat.remove_unused_categories()
-        if from_polars and isinstance(dtype, nw.Categorical):  # in order of appearance, which means nothing
-            values = values.cat.reorder_categories(sorted(values.cat.categories))
-        return values
-    if isinstance(dtype, nw.String):
-        return pd.Series(pd.Categorical(values.astype(object)), index=values.index)
-    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):
-        return pd.Series(values.to_numpy(dtype=np.float64), index=values.index)
-    if not (pd.api.types.is_object_dtype(kind) or pd.api.types.is_complex_dtype(kind)):
-        return values
-    inferred = pd.api.types.infer_dtype(values, skipna=False)
-    if inferred == "string":
-        return pd.Series(pd.Categorical(values), index=values.index)
-    if inferred in ("integer", "floating", "mixed-integer-float", "decimal", "boolean"):
-        return pd.Series(values.to_numpy(dtype=bool if inferred == "boolean" else np.float64), index=values.index)
-    if inferred in ("date", "datetime", "datetime64"):
-        return pd.to_datetime(values)
-    kinds = sorted({type(value).__name__ for value in values.iloc[:1000]})
-    raise DataError(
-        f"the column {name!r} with values of type {', '.join(kinds)}",
-        "a column of numbers, bools or strings",
-        "make the column of one type",
-    )
 
 
 def numbers(values: nw.Series[Any], name: str, role: str) -> Array:

@@ -12,6 +12,7 @@ CHUNK = 8192  # rows at a time: no temporary as large as X, and none that leaves
 LARGEST = 1e100  # size of a covariate
 _ROWS = (2048, 32768)  # to look at, the more only if the fewer leave a doubt
 _SHARE = 4  # a design of fewer times as many rows is looked at as a whole
+_FEW = 500  # rows of which every way to find the range of columns is quick
 _CYCLES = 2 * 3 * 5 * 7  # rows may come in cycles, such as a time within clusters: steps share no factor with these
 _VARIES = 1e-6  # share of its size by which a column varies, and beyond doubt
 _CLEAR = 1e-3  # smallest eigenvalue of the correlations of columns that are no combinations of others, beyond doubt
@@ -67,9 +68,9 @@ def _shows_rank(part: Array, intercept: int | None) -> bool:
 
 def column_range(X: Array) -> tuple[Array, Array]:
     """Smallest and largest value of each column; NaN where one is."""
-    if X.shape[1] > 32:
+    if X.shape[1] > 32 or len(X) < _FEW:
         return X.min(axis=0), X.max(axis=0)
-    # NumPy reduces short rows slowly: column by column takes a third of the time
+    # NumPy reduces short rows slowly: column by column takes a third of the time, but for its calls
     return np.array([x.min() for x in X.T]), np.array([x.max() for x in X.T])
 
 

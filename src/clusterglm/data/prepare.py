@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from clusterglm.data.checks import check_clusters, check_columns, check_design, check_response
 from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
+from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.constants import totals
-from clusterglm.data.design import Design, as_frame, make_design, model_columns, plain_design
+from clusterglm.data.design import Design, make_design, plain_design
 from clusterglm.data.formula import ParsedFormula, parse_formula
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import Dropped, Request, constant_within, offset_argument, read_response, select_rows
@@ -200,7 +201,7 @@ def assemble(
         X = design.build(table if chosen is None else table[chosen])
         check_columns(X, design.names)
     else:
-        columns, means = model_columns(table, parsed.variables, chosen), None
+        columns, means = model_columns(table, parsed.variables, chosen, selection.arrays), None
         if parsed.cluster_terms:
             coded = _coded(ids, chosen, parsed)
             name = str(cluster_name)

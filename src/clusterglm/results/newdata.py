@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.clusters import encode, group
-from clusterglm.data.design import Factor, model_frame
+from clusterglm.data.columns import model_frame
+from clusterglm.data.design import Factor
 from clusterglm.data.formula import Expression, parse_formula
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ACCEPTED = "labels of one type: strings, whole numbers, numbers, bools, dates or categories"
+_GLANCE = 1000  # labels that mostly show whether all are in order
 _DENSE = 4  # a table over the range of integer labels is used when it has at most so many entries per row
 
 
@@ -94,7 +95,7 @@ def gather(values: object) -> tuple[NDArray[Any], Grouping]:
     """
     series = as_series(values, "cluster labels", ClusterError)
     array = array_behind(series)
-    if array is not None and array.dtype.kind in "iu" and len(array) > 0:
+    if array is not None and array.dtype.kind in "iu" and len(array) > 0 and _ascending(array[:_GLANCE]):
         starts = _runs(array)
         labels = array[starts]
         if bool((labels[1:] > labels[:-1]).all()):  # in order: nothing to encode, nothing to move

@@ -38,6 +38,7 @@ P = ParamSpec("P")
 
 _MEMORY = 512 * 2**20
 _SHARE = 12  # blocks, and what it takes to make one, that together fill the memory allowed
+_AT_ONCE = 6  # times the rows that all threads together hold while they bring rows together, each a second time
 _SAMPLE = 25_000  # rows in all that blocks show of themselves
 
 
@@ -158,7 +159,7 @@ class Stream:
             waiting = zip(paths, map(_at_hand, tables), strict=False)
         else:
             together = Parts([*islice(paths, parts)])
-            at_once = max(1000, self.memory // _SHARE // narrow // threads)
+            at_once = max(1000, self.memory // _AT_ONCE // narrow // threads)
             for n in together.fill(files, names, cluster, at_once, threads):
                 self._say(f"{n:,} rows of {files.n:,} brought together by {cluster!r}")
             waiting = together.reads()

@@ -135,7 +135,7 @@ void require_outputs(std::size_t q, const OutVector& score, const OutMatrix& hes
 
 double marginal(const ProblemHandle& problem, const MapHandle& map, const clusterglm::Rule& rule, Vector theta, int order,
                 std::optional<Integers> clusters, OutVector modes, OutVector score, OutMatrix hessian, std::optional<OutVector> values,
-                std::optional<OutMatrix> scores, std::optional<OutMatrix> posterior, int threads) {
+                std::optional<OutVector> ends, std::optional<OutMatrix> scores, std::optional<OutMatrix> posterior, int threads) {
     const clusterglm::Problem& view = problem.view();
     const auto m = static_cast<std::size_t>(view.clusters);
     const std::size_t q = static_cast<std::size_t>(view.p) + 1;
@@ -143,14 +143,16 @@ double marginal(const ProblemHandle& problem, const MapHandle& map, const cluste
     require(modes.size() == m, "modes: one per cluster");
     require_outputs(q, score, hessian);
     require(!values || values->size() == m, "values: one per cluster");
+    require(!ends || ends->size() == m, "ends: one per cluster");
     require(!scores || (scores->shape(0) == m && scores->shape(1) == q && order > 0), "scores: clusters by parameters, order at least 1");
-    require(!posterior || (posterior->shape(0) == m && posterior->shape(1) == 3), "posterior: clusters by 3");
+    require(!posterior || (posterior->shape(0) == m && posterior->shape(1) == 2), "posterior: clusters by 2");
     if (clusters)
         for (std::size_t i = 0; i < clusters->size(); ++i)
             require(clusters->data()[i] >= 0 && clusters->data()[i] < view.clusters, "clusters: numbers of clusters");
     const clusterglm::Selection selection{clusters ? clusters->data() : nullptr,
                                           clusters ? static_cast<std::int64_t>(clusters->size()) : view.clusters};
-    const clusterglm::PerCluster out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, posterior ? posterior->data() : nullptr};
+    const clusterglm::PerCluster out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, ends ? ends->data() : nullptr,
+                                     posterior ? posterior->data() : nullptr};
     clusterglm::Sum sum(static_cast<int>(q));
     bool completed;
     {
@@ -235,11 +237,11 @@ NB_MODULE(_core, module) {
     nb::class_<MapHandle>(module, "LocationMap");
     nb::class_<clusterglm::Rule>(module, "Rule").def(
         "__init__",
-        [](clusterglm::Rule* self, bool adaptive, Vector positions, Vector log_weights) {
+        [](clusterglm::Rule* self, bool follows, bool moves, Vector positions, Vector log_weights) {
             require(positions.size() > 0 && positions.size() == log_weights.size(), "Rule: as many positions as log_weights, at least one");
-            new (self) clusterglm::Rule(adaptive, positions.data(), log_weights.data(), static_cast<int>(positions.size()));
+            new (self) clusterglm::Rule(follows, moves, positions.data(), log_weights.data(), static_cast<int>(positions.size()));
         },
-        nb::arg("adaptive"), nb::arg("positions"), nb::arg("log_weights"));
+        nb::arg("follows"), nb::arg("moves"), nb::arg("positions"), nb::arg("log_weights"));
     module.def("gaussian", &gaussian);
     module.def("logistic", &logistic, nb::arg("normal_scale"));
     module.def("cauchy", &cauchy, nb::arg("normal_scale"));
@@ -251,7 +253,8 @@ NB_MODULE(_core, module) {
     module.def("side_by_side", &side_by_side, nb::arg("columns"), nb::arg("X"), nb::arg("ranges"));
     module.def("marginal", &marginal, nb::arg("problem"), nb::arg("map"), nb::arg("rule"), nb::arg("theta"), nb::arg("order"),
                nb::arg("clusters").none(), nb::arg("modes"), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
-               nb::arg("scores").none() = nb::none(), nb::arg("posterior").none() = nb::none(), nb::arg("threads") = 1);
+               nb::arg("ends").none() = nb::none(), nb::arg("scores").none() = nb::none(),
+               nb::arg("posterior").none() = nb::none(), nb::arg("threads") = 1);
     module.def("pooled", &pooled, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("score"), nb::arg("hessian"),
                nb::arg("cluster_sums").none() = nb::none(), nb::arg("threads") = 1);
     module.def("profile", &profile, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("intercepts"), nb::arg("score"),

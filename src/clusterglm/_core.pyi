@@ -21,7 +21,7 @@ class Problem:
 class LocationMap: ...
 
 class Rule:
-    def __init__(self, adaptive: bool, positions: _Floats, log_weights: _Floats) -> None: ...
+    def __init__(self, follows: bool, moves: bool, positions: _Floats, log_weights: _Floats) -> None: ...
 
 def gaussian() -> LocationMap: ...
 def logistic(normal_scale: bool) -> LocationMap: ...
@@ -43,6 +43,7 @@ def marginal(
     score: _Floats,
     hessian: _Floats,
     values: _Floats | None = None,
+    ends: _Floats | None = None,
     scores: _Floats | None = None,
     posterior: _Floats | None = None,
     threads: int = 1,

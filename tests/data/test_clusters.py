@@ -219,3 +219,22 @@ def test_gathering_is_encoding_and_grouping(labels: list[int], kind: str, in_ord
         np.testing.assert_array_equal(found.order, expected.order)
     assert found.starts.dtype == np.int64
     np.testing.assert_array_equal(found.starts, expected.starts)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint32, np.int64, np.uint64])
+@pytest.mark.parametrize("rows", [1, 2, 3000])
+@pytest.mark.parametrize("span", ["narrow", "widest"])
+def test_gathered_as_encoded_and_grouped(kind, rows, span) -> None:
+    limits = np.iinfo(kind)
+    low, high = (limits.min, limits.max) if span == "widest" else (limits.max - 60, limits.max)
+    ids = np.random.default_rng(rows).integers(low, high, rows, dtype=kind, endpoint=True)
+    ids[0], ids[-1] = high, low
+    labels, found = gather(ids)
+    coded = encode(ids)
+    expected = group(coded.codes, len(coded.labels))
+    np.testing.assert_array_equal(labels, coded.labels)
+    assert labels.dtype == kind
+    np.testing.assert_array_equal(found.starts, expected.starts)
+    assert (found.order is None) == (expected.order is None)
+    if found.order is not None:
+        np.testing.assert_array_equal(found.order, expected.order)

@@ -132,7 +132,7 @@ def cubic(third: float) -> Any:
 def test_a_good_surrogate_spares_evaluations() -> None:
     start = np.array([0.8, 1.3])
     plain = maximize(cubic(300.0), start, Control())
-    helped = maximize(cubic(300.0), start, Control(), surrogate=Surrogate(cubic(300.0 * 1.02), 1.0))
+    helped = maximize(cubic(300.0), start, Control(), surrogate=Surrogate(cubic(300.0 * 1.02), 1.0, 625))
     assert helped.optimization.converged
     assert helped.optimization.evaluations < plain.optimization.evaluations
     np.testing.assert_allclose(helped.theta, 1.0, atol=1e-8)
@@ -141,7 +141,7 @@ def test_a_good_surrogate_spares_evaluations() -> None:
 
 @pytest.mark.parametrize("third", [-3000.0, 30_000.0, float("nan")])
 def test_a_bad_surrogate_is_found_out(third: float) -> None:
-    found = maximize(cubic(300.0), np.zeros(2), Control(), surrogate=Surrogate(cubic(third), 1.0))
+    found = maximize(cubic(300.0), np.zeros(2), Control(), surrogate=Surrogate(cubic(third), 1.0, 625))
     assert found.optimization.converged
     np.testing.assert_allclose(found.theta, 1.0, atol=1e-8)
 

@@ -22,10 +22,13 @@ def model_frame(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np
 
 
 def as_frame(columns: Mapping[str, Any], n: int) -> pd.DataFrame:
-    """Columns of n rows as a frame, not copied."""
+    """Columns of n rows as a frame, not copied but for numbers of fewer bytes, whose products may need more."""
     import pandas as pd
 
-    return pd.DataFrame(columns, index=pd.RangeIndex(n), copy=False)
+    wide = {"f": np.float64, "i": np.int64, "u": np.int64}
+    plain = {name: each for name, each in columns.items() if isinstance(each, np.ndarray)}
+    wider = {name: each.astype(wide.get(each.dtype.kind, each.dtype), copy=False) for name, each in plain.items()}
+    return pd.DataFrame({**columns, **wider}, index=pd.RangeIndex(n), copy=False)
 
 
 def model_columns(
@@ -69,18 +72,17 @@ def _numeric(values: nw.Series[Any], keep: NDArray[np.int64] | None) -> NDArray[
     """Numbers or bools of the rows `keep`, none of them missing, as a NumPy array of a plain type."""
     dtype = values.dtype
     truth = isinstance(dtype, nw.Boolean)
-    integer = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.Int128, nw.UInt128))  # these need not fit
     plain = np.asarray((values.fill_null(False if truth else 0) if values.null_count() > 0 else values).to_numpy())
     plain = plain if keep is None else plain[keep]
-    return plain.astype(np.bool_ if truth else np.int64 if integer else np.float64, copy=False)
+    if plain.dtype.kind not in "biuf" or (plain.dtype.kind == "f") != dtype.is_float():
+        fits = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.Int128, nw.UInt128))
+        return plain.astype(np.bool_ if truth else np.int64 if fits else np.float64)
+    return _of_one_type(plain)
 
 
 def _of_one_type(plain: NDArray[Any]) -> NDArray[Any]:
-    """Bools as they are, integers as int64 if they all fit, other numbers as float64."""
-    if plain.dtype.kind == "b":
-        return plain
-    integer = plain.dtype.kind == "i" or (plain.dtype.kind == "u" and plain.dtype.itemsize < 8)
-    return plain.astype(np.int64 if integer else np.float64, copy=False)
+    """Bools and numbers as they are, but for integers that int64 does not hold."""
+    return plain.astype(np.float64) if plain.dtype == np.uint64 else plain
 
 
 def _plain(values: pd.Series[Any], name: str, dtype: Any, from_polars: bool) -> pd.Series[Any]:

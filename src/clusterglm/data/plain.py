@@ -43,6 +43,11 @@ class PlainSpec:
     columns: tuple[str, ...]
     intercept: bool
 
+    @property
+    def transform_state(self) -> dict[str, Any]:
+        """None, as columns are taken as they are."""
+        return {}
+
     @cached_property
     def formulaic(self) -> ModelSpec:
         """The specification itself."""

@@ -208,21 +208,32 @@ def missing_in(table: nw.DataFrame[Any], name: str) -> NDArray[np.bool_]:
 
 
 def array_of(table: nw.DataFrame[Any], name: str) -> NDArray[Any] | None:
-    """The array of a pandas column of plain numbers or bools, without a copy; None for any other column.
+    """The array of a column of plain numbers (in pandas, bools too), without a copy; None for any other column.
 
-    The usual column, without the detour by narwhals: a fit of few rows is hardly more than access to columns.
+    None of its values is missing, but may be NaN. The usual column, without the detour by narwhals: a fit of few rows
+    is hardly more than access to columns.
     """
-    return _plain(table.to_native()[name]) if table.implementation.is_pandas() else None
+    return _plain(table.to_native()[name], table.implementation)
 
 
 def array_behind(values: nw.Series[Any]) -> NDArray[Any] | None:
     """The same of a column that is a Series already."""
-    return _plain(values.to_native()) if values.implementation.is_pandas() else None
+    return _plain(values.to_native(), values.implementation)
 
 
-def _plain(native: Any) -> NDArray[Any] | None:
-    dtype = native.dtype
-    return np.asarray(native.to_numpy()) if isinstance(dtype, np.dtype) and dtype.kind in "biuf" else None
+def _plain(native: Any, library: nw.Implementation) -> NDArray[Any] | None:
+    if library.is_pandas():
+        dtype = native.dtype
+        return np.asarray(native.to_numpy()) if isinstance(dtype, np.dtype) and dtype.kind in "biuf" else None
+    if library.is_pyarrow():
+        import pyarrow as pa
+
+        plain = pa.types.is_integer(native.type) or pa.types.is_floating(native.type)
+        return native.chunk(0).to_numpy() if plain and native.num_chunks == 1 and native.null_count == 0 else None
+    if library.is_polars():
+        plain = (native.dtype.is_integer() or native.dtype.is_float()) and "128" not in str(native.dtype)
+        return native.to_numpy() if plain and native.n_chunks() == 1 and native.null_count() == 0 else None
+    return None
 
 
 def is_nan(plain: NDArray[Any]) -> NDArray[np.bool_]:
@@ -260,7 +271,7 @@ def as_series(values: object, name: str, error: type[DataError] = DataError) -> 
         shape = f" and shape {values.shape}" if isinstance(values, np.ndarray) else ""
         raise error(f"{name} of type {_type(values)}{shape}", "one value per row", "a list or an array")
     # pandas infers bools, dates and strings from objects, and never turns 1 into "1" as np.asarray does
-    return nw.from_native(pd.Series(values), series_only=True)
+    return nw.from_native(pd.Series(values, copy=False), series_only=True)
 
 
 def _check_names(native: object) -> None:
@@ -308,7 +319,7 @@ def _from_columns(data: Mapping[Any, Any]) -> object:
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name!r} has {length}" for name, length in list(lengths.items())[:_SHOWN])
         raise DataError(f"columns of different lengths: {shown}", "as many values in each", "check the shorter ones")
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)
 
 
 def _read_file(path: Path) -> Any:

@@ -3,12 +3,15 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "clusterglm/columns.hpp"
 #include "clusterglm/conditional.hpp"
 #include "clusterglm/distribution/cauchy.hpp"
 #include "clusterglm/distribution/gaussian.hpp"
@@ -211,6 +214,18 @@ double conditional(const ProblemHandle& problem, Vector beta, int order, OutVect
     return finish(completed, sum, score, hessian);
 }
 
+void side_by_side(const std::vector<std::optional<Vector>>& columns, OutMatrix X, OutMatrix ranges) {
+    require(X.shape(1) == columns.size(), "X: as wide as there are columns");
+    require(ranges.shape(0) == columns.size() && ranges.shape(1) == 2, "ranges: columns by 2");
+    std::vector<const double*> from;
+    for (const std::optional<Vector>& column : columns) {
+        require(!column || column->size() == X.shape(0), "columns: as long as X");
+        from.push_back(column ? column->data() : nullptr);
+    }
+    nb::gil_scoped_release release;
+    clusterglm::side_by_side(from.data(), static_cast<std::int64_t>(X.shape(0)), static_cast<int>(from.size()), X.data(), ranges.data());
+}
+
 }  // namespace
 
 NB_MODULE(_core, module) {
@@ -235,6 +250,7 @@ NB_MODULE(_core, module) {
     module.def("map_table", &map_table, nb::arg("edges"), nb::arg("coefficients"));
     module.def("own_density", &own_density, nb::arg("map"));
     module.def("locate", &locate, nb::arg("map"), nb::arg("s"), nb::arg("sigma"), nb::arg("out"));
+    module.def("side_by_side", &side_by_side, nb::arg("columns"), nb::arg("X"), nb::arg("ranges"));
     module.def("marginal", &marginal, nb::arg("problem"), nb::arg("map"), nb::arg("rule"), nb::arg("theta"), nb::arg("order"),
                nb::arg("clusters").none(), nb::arg("modes"), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
                nb::arg("ends").none() = nb::none(), nb::arg("scores").none() = nb::none(),

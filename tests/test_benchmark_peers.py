@@ -18,6 +18,8 @@ import record  # noqa: E402
 import simulate  # noqa: E402
 from peers import base, r, statsmodels  # noqa: E402
 
+import clusterglm as cg  # noqa: E402
+
 
 @pytest.fixture(scope="module")
 def data() -> pd.DataFrame:
@@ -77,3 +79,15 @@ def test_without_r_its_packages_are_named_as_missing(data, monkeypatch):
     monkeypatch.setenv("PATH", "")
     (missing,) = r.figures("random", data, 1, dict)
     assert missing == record.Missing("R's lme4, glmmTMB, glmmML, GLMMadaptive, fixest", "R is not installed")
+
+
+def test_what_is_taken_off_for_the_formula_is_what_a_fit_does(data):
+    import random_effects
+
+    design, X = random_effects.formula_alone(data)()
+    fitted = cg.pooled(simulate.FORMULA, data).data
+    np.testing.assert_array_equal(X, fitted.X)
+    assert design == fitted.design
+    formulas, arrays = ([p for p in random_effects.PEERS if p.reads_formulas is reads] for reads in (True, False))
+    assert {peer.package for peer in formulas} == {"glmm"}
+    assert {peer.package for peer in arrays} == {"glum", "gpboost", "statsmodels"}

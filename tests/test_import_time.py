@@ -65,3 +65,13 @@ def test_a_printed_fit_loads_no_topic_that_it_does_not_need() -> None:
     assert ran.stdout.split() == []
     for topic in topics:  # none has another name by now
         assert find_spec(f"clusterglm.inference.{topic}") is not None
+
+
+def test_a_list_of_columns_needs_no_formulaic() -> None:
+    code = (
+        "import clusterglm as cg\n"
+        "fit = cg.random_effects('y ~ week + (1 | ID)', cg.datasets.load('bacteria'))\n"
+        "str(fit.summary()), fit.bse, fit.predict()"
+    )
+    assert "formulaic" not in loaded(code)
+    assert "formulaic" in loaded(code.replace("week", "trt"))

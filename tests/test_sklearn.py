@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+from scipy.special import gammaln
 from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.metrics import d2_tweedie_score
@@ -140,6 +141,13 @@ def test_rates_with_exposures_as_weights(epil: pd.DataFrame) -> None:
     np.testing.assert_allclose(model.coef_, random.params[1:], rtol=1e-5)
     assert model.sigma_ == pytest.approx(random.sigma, rel=1e-5)
     assert model.score(X, epil.y / exposure, sample_weight=exposure) > 0.4
+
+
+def test_the_log_likelihood_of_rates_is_normalised_by_the_gamma_function(epil: pd.DataFrame) -> None:
+    rates = np.minimum(epil.y, 20) + 0.5  # none of them whole
+    found = PooledPoissonRegressor().fit(epil[["lage"]], rates).result_
+    eta = np.log(found.predict().to_numpy())
+    assert found.loglik == pytest.approx((rates * eta - np.exp(eta) - gammaln(rates + 1.0)).sum(), rel=1e-12)
 
 
 def test_groups_in_cross_validation(bacteria: pd.DataFrame, routing: None) -> None:

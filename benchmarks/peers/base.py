@@ -35,7 +35,7 @@ class Peer:
 
     `prepare` takes the data frame, does what is not to be timed, and returns the call. `ours` are the verb and options
     that compute the same. `se` says what its standard errors are, where they are not those of the complete information.
-    `most` is the largest number of clusters that it is timed with.
+    `most` is the largest number of clusters that it is timed with. `reads_formulas`: its time includes a formula's.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Peer:
     ours: tuple[str, dict[str, Any]]
     se: str = ""
     most: int = 100_000
+    reads_formulas: bool = False
 
 
 @dataclass(frozen=True)

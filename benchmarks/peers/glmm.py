@@ -27,5 +27,7 @@ def with_nodes(nodes: int) -> Callable[[pd.DataFrame], Callable[[], Answer]]:
     return prepare
 
 
-LAPLACE = Peer("glmm, Laplace", "glmm", with_nodes(1), ("random_effects", {"quadrature": "laplace"}))
-SEVEN = Peer("glmm, 7 nodes", "glmm", with_nodes(7), ("random_effects", {"quadrature": 8}))
+LAPLACE = Peer(
+    "glmm, Laplace", "glmm", with_nodes(1), ("random_effects", {"quadrature": "laplace"}), reads_formulas=True
+)
+SEVEN = Peer("glmm, 7 nodes", "glmm", with_nodes(7), ("random_effects", {"quadrature": 8}), reads_formulas=True)

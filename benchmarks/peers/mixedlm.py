@@ -32,6 +32,6 @@ def _sigma(found: object) -> float:
 
 _SE = "smaller than the Hessian's even where sigma is given"
 LAPLACE = Peer(
-    "mixedlm, Laplace", "mixedlm", with_nodes(1), ("random_effects", {"quadrature": "laplace"}), _SE, most=2000
+    "mixedlm, Laplace", "mixedlm", with_nodes(1), ("random_effects", {"quadrature": "laplace"}), _SE, 2000, True
 )
-EIGHT = Peer("mixedlm, 8 nodes", "mixedlm", with_nodes(8), ("random_effects", {"quadrature": 8}), _SE, most=2000)
+EIGHT = Peer("mixedlm, 8 nodes", "mixedlm", with_nodes(8), ("random_effects", {"quadrature": 8}), _SE, 2000, True)

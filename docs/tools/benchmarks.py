@@ -41,7 +41,7 @@ TITLES = {
     "gradient_function": "The gradient function's test",
 }
 LONG = {
-    "larger_than_memory": ("20 million rows",),
+    "larger_than_memory": ("20 million rows, scattered", "20 million rows, sorted"),
     "extremes": ("single rows", "long clusters", "conditional"),
     "coverage": ("coverage",),
     "selection": ("clusters of 5", "clusters of 20"),
@@ -263,8 +263,8 @@ ROWS: dict[str, tuple[str, Callable[[Numbers], str]]] = {
     "20 million rows in Parquet files, clusters scattered, 8 nodes, two threads": (
         "larger_than_memory",
         lambda n: (
-            f"{n('larger_than_memory', '20 million rows', 'fit')} s, peak memory "
-            f"{n('larger_than_memory', '20 million rows', 'memory')} GiB"
+            f"{n('larger_than_memory', '20 million rows, scattered', 'fit')} s, peak memory "
+            f"{n('larger_than_memory', '20 million rows, scattered', 'memory')} GiB"
         ),
     ),
     "one replicate of a study, 200 clusters of 5: Laplace, 8 nodes": (

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.api.arguments import warn_unless_accurate, warn_unless_converged
+from clusterglm.data.constants import log_constants
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.errors import GroupsWarning, OptionError, ResponseError, check_option
@@ -442,7 +443,8 @@ def _labels(groups: Any, rows: int) -> NDArray[Any]:
 def _with_responses(data: ModelData, y: Array, family_response: Response) -> ModelData:
     """The data with responses that need not be whole: rates, which `prepare` does not take."""
     values = ResponseValues(y[data.row_index], np.ones(data.n_obs), None)
-    a, b, constants = to_kernel(values, np.asarray(data.weights), family_response)
-    constant = float(constants.sum())
+    weights = np.asarray(data.weights)
+    a, b = to_kernel(values, weights, family_response)
+    constant = float(log_constants(values, weights, family_response).sum())
     saturated = float(family_response.saturated(a, b).sum()) + constant
     return replace(data, a=a, b=b, constant=constant, saturated=saturated)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterglm.data.clusters import encode, group
+from clusterglm.data.clusters import encode, gather, group
 from clusterglm.errors import ClusterError
 
 DAYS = [datetime.date(2021, 3, d) for d in (9, 1, 4)]
@@ -200,3 +200,41 @@ def test_groups_hold_their_rows(codes: list[int]) -> None:
         block = order[found.starts[k] : found.starts[k + 1]]
         assert (array[block] == k).all()
         assert (np.diff(block) > 0).all()
+
+
+@given(
+    st.lists(st.integers(-5, 9), min_size=1, max_size=60),
+    st.sampled_from(["int8", "int64", "float64", "str"]),
+    st.booleans(),
+)
+def test_gathering_is_encoding_and_grouping(labels: list[int], kind: str, in_order: bool) -> None:
+    array = np.array(sorted(labels) if in_order else labels, dtype=kind)
+    values = pd.Series(array.astype(object) if kind == "str" else array)
+    coded = encode(values)
+    expected = group(coded.codes, len(coded.labels))
+    labels_found, found = gather(values)
+    assert (labels_found.dtype, labels_found.tolist()) == (coded.labels.dtype, coded.labels.tolist())
+    assert (found.order is None) == (expected.order is None)
+    if found.order is not None:
+        np.testing.assert_array_equal(found.order, expected.order)
+    assert found.starts.dtype == np.int64
+    np.testing.assert_array_equal(found.starts, expected.starts)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.uint32, np.int64, np.uint64])
+@pytest.mark.parametrize("rows", [1, 2, 3000])
+@pytest.mark.parametrize("span", ["narrow", "widest"])
+def test_gathered_as_encoded_and_grouped(kind, rows, span) -> None:
+    limits = np.iinfo(kind)
+    low, high = (limits.min, limits.max) if span == "widest" else (limits.max - 60, limits.max)
+    ids = np.random.default_rng(rows).integers(low, high, rows, dtype=kind, endpoint=True)
+    ids[0], ids[-1] = high, low
+    labels, found = gather(ids)
+    coded = encode(ids)
+    expected = group(coded.codes, len(coded.labels))
+    np.testing.assert_array_equal(labels, coded.labels)
+    assert labels.dtype == kind
+    np.testing.assert_array_equal(found.starts, expected.starts)
+    assert (found.order is None) == (expected.order is None)
+    if found.order is not None:
+        np.testing.assert_array_equal(found.order, expected.order)

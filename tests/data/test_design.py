@@ -11,7 +11,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from clusterglm.data.design import Design, make_design, model_frame
+from clusterglm.data.columns import model_frame
+from clusterglm.data.design import Design, make_design
 from clusterglm.data.formula import parse_formula
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
 

@@ -129,6 +129,30 @@ def test_what_is_left_is_known_from_a_part(clusters: int, size: int, levels: int
     seen = identical._share_left(parts)
     assert (seen <= identical._FEW) == (left <= identical._FEW)
     assert 0.75 * left < seen < 1.25 * left + 0.1
+    if left <= identical._FEW:  # the first look leaves room for it
+        assert identical._share_left(parts, identical._FIRST) < identical._MUCH
+
+
+@pytest.mark.parametrize(("clusters", "size"), [(1, 200_000), (40_000, 5), (200_000, 1)])
+def test_the_first_look_sees_that_nothing_is_alike(clusters: int, size: int) -> None:
+    n = clusters * size
+    X = np.random.default_rng(5).normal(size=(n, 2))
+    ones = np.ones(n)
+    parts = identical.Merged(X, np.arange(0, n + 1, size), ones, ones, ones, np.ones(clusters))
+    assert identical._share_left(parts, identical._FIRST) > 0.99
+
+
+@pytest.mark.parametrize("sorts", [50, 150, 300])
+def test_the_first_look_does_not_hide_that_clusters_are_of_few_sorts(sorts: int) -> None:
+    """As many sorts as all that is looked at can tell are few, none of them in the first look more than once or so."""
+    rng = np.random.default_rng(sorts)
+    m, model = 60_000, response("binomial")
+    x = rng.normal(size=sorts)[rng.integers(0, sorts, m)].repeat(2)
+    frame = pd.DataFrame(
+        {"x": x, "z": 0.0, "y": np.arange(2 * m) % 2, "id": np.arange(m).repeat(2), "o": 0.0, "w": 1.0}
+    )
+    data = data_of(frame.assign(z=rng.integers(0, 1, 2 * m) + np.arange(2 * m) % 2), model)
+    assert merge_identical(data).n_clusters == sorts
 
 
 def test_what_is_common_does_not_hide_what_is_rare() -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import formulaic
 import numpy as np
 import pandas as pd
 import pytest
 
-from clusterglm.data.plain import plain_matrix
+from clusterglm.data import design
+from clusterglm.data.columns import as_frame, model_columns
+from clusterglm.data.design_state import spec_state
+from clusterglm.data.formula import parse_formula
+from clusterglm.data.plain import PlainSpec, matrix_of_terms, plain_matrix, plain_spec
+from clusterglm.data.table import read_table
+from clusterglm.errors import ClusterGLMError
 
 ROWS = 40_000  # more than are written at a time
 
@@ -31,7 +40,7 @@ def frame() -> pd.DataFrame:
 def test_plain_columns_are_what_formulaic_makes_of_them(formula, frame):
     terms = formulaic.Formula(formula)
     whole = formulaic.model_matrix(terms, frame, output="numpy", na_action="ignore")
-    X = plain_matrix(terms, frame)
+    X = matrix_of_terms(terms, frame).X
     assert X.dtype == np.float64
     assert X.flags.c_contiguous
     np.testing.assert_array_equal(X, np.asarray(whole, dtype=float))
@@ -45,4 +54,79 @@ def test_plain_columns_are_what_formulaic_makes_of_them(formula, frame):
     "formula", ["g", "yes", "x + g", "x:n", "x*n", "np.log(n)", "C(n)", "{x + 1}", "x + bs(x, df=4)", "0"]
 )
 def test_anything_else_is_left_to_formulaic(formula, frame):
-    assert plain_matrix(formulaic.Formula(formula), frame) is None
+    assert matrix_of_terms(formulaic.Formula(formula), frame) is None
+
+
+def designs(formula, table, monkeypatch, absorb=False):
+    """As `prepare` makes it, and by formulaic."""
+    parsed = parse_formula(formula, list(table.columns))
+    read = read_table(table)
+    columns = model_columns(read, parsed.variables, None)
+    spec = design.spec_of(parsed, absorb=absorb)
+    matrix = plain_matrix(spec, columns, len(table))
+    np.testing.assert_array_equal(matrix.ranges, np.column_stack([matrix.X.min(axis=0), matrix.X.max(axis=0)]))
+    plain = design.listed_design(parsed, spec, None), matrix.X
+    monkeypatch.setattr(design, "plain_spec", lambda *_, **__: None)
+    made = design.make_design(parsed, as_frame(columns, len(table)), None, absorb=absorb)
+    monkeypatch.undo()
+    return plain, made
+
+
+@pytest.mark.parametrize(
+    "formula", ["y ~ x + n", "y ~ n + x + n", "y ~ 1", "y ~ small", "y ~ x + (1 | g)", "y ~ n + offset(x)"]
+)
+@pytest.mark.parametrize("absorb", [False, True])
+def test_lists_of_columns_need_no_formulaic(formula, absorb, frame, monkeypatch):
+    table = frame.assign(y=1)
+    plain, (expected, X) = designs(formula, table, monkeypatch, absorb)
+    found, matrix = plain
+    assert isinstance(found.spec, PlainSpec)
+    assert matrix.flags.c_contiguous
+    np.testing.assert_array_equal(matrix, X)
+    assert spec_state(found.spec.formulaic) == spec_state(expected.spec)
+    assert found.spec.column_names == expected.spec.column_names
+    for name in (
+        "formula",
+        "names",
+        "intercept",
+        "variables",
+        "factors",
+        "offsets",
+        "offset_argument",
+        "cluster_means",
+    ):
+        assert getattr(found, name) == getattr(expected, name), name
+    some = read_table(table[:100])
+    np.testing.assert_array_equal(found.build(some), expected.build(some))
+    for again in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found), copy.copy(found)):
+        assert again == found
+        np.testing.assert_array_equal(again.build(some), X[:100])
+
+
+@pytest.mark.parametrize(
+    "right", ["x - 1", "0 + x", "x:n", "x*n", "np.log(n)", "`my x`", "x + 1", "C(n)", "-1", "x + 2", "(x + n)", "x^2"]
+)
+def test_other_formulas_are_read_by_formulaic(right):
+    assert plain_spec(right, ["x", "n", "my x"], intercept=True) is None
+
+
+@pytest.mark.parametrize("name", ["g", "yes"])
+def test_columns_of_anything_but_numbers_are_read_by_formulaic(name, frame):
+    assert plain_matrix(PlainSpec(("x", name), True), frame, len(frame)) is None
+    parsed = parse_formula(f"y ~ x + {name}", [*frame.columns, "y"])
+    made, _ = design.make_design(parsed, frame[["x", name]], None)
+    assert not isinstance(made.spec, PlainSpec)
+
+
+@pytest.mark.parametrize("other", [["a", "b", "c"], [True, False, True], pd.to_datetime(["2020-01-01"] * 3)])
+def test_new_data_of_another_type_are_judged_as_by_formulaic(other, frame, monkeypatch):
+    plain, (expected, _) = designs("y ~ x + n", frame.assign(y=1), monkeypatch)
+    new = read_table(pd.DataFrame({"x": [0.5, np.nan, 1.0], "n": other}))
+
+    def outcome(of):
+        try:
+            return of.build(new).tolist()
+        except ClusterGLMError as error:
+            return str(error)
+
+    assert str(outcome(plain[0])) == str(outcome(expected))

@@ -10,7 +10,6 @@ import pytest
 from scipy.special import ndtri
 
 import clusterglm as cg
-from clusterglm.engine.dask import _hashed
 from clusterglm.errors import DataError, OptionError, ResponseError
 
 pytest.importorskip("distributed")
@@ -146,13 +145,3 @@ def test_a_column_of_another_type_in_one_partition(data, client) -> None:
     mixed = dd.from_delayed([dask.delayed(part) for part in parts], meta=parts[0].head(0), verify_meta=False)
     with pytest.raises(DataError, match="partitions whose columns have different types"):
         cg.pooled("y ~ x", mixed, cluster="id", engine=cg.engine.Dask(client))
-
-
-def test_equal_labels_meet_whatever_their_type() -> None:
-    import pyarrow as pa
-
-    whole = _hashed(pa.chunked_array([pa.array([1, 2, 3])]))
-    broken = _hashed(pa.chunked_array([pa.array([1.0, 2.0, None, -0.0])]))
-    assert list(whole[:2]) == list(broken[:2])
-    assert len(set(whole)) == 3
-    assert broken[3] == _hashed(pa.chunked_array([pa.array([0])]))[0]

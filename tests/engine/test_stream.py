@@ -14,7 +14,7 @@ import pytest
 from scipy.special import ndtri
 
 import clusterglm as cg
-from clusterglm.data import store
+from clusterglm.data import regroup, store
 from clusterglm.errors import (
     ClusterError,
     DataError,
@@ -262,7 +262,7 @@ def ordered(tmp_path, data):
 
 def test_files_in_order_are_not_rearranged(ordered, engine, same, monkeypatch) -> None:
     folder, rows = ordered
-    monkeypatch.setattr("clusterglm.engine.stream.regroup", None)
+    monkeypatch.setattr("clusterglm.engine.stream.Parts", None)
     lines: list[str] = []
     told = cg.engine.Stream(memory=2**20, folder=engine.folder, progress=lines.append)
     blocks = cg.random_effects("y ~ x + g", folder, cluster="number", engine=told)
@@ -345,10 +345,11 @@ def test_a_column_that_is_missing(copies, engine) -> None:
         cg.pooled("y ~ x", copies, engine=engine)
 
 
-def test_names_that_differ_in_capitals_alone(tmp_path, data, engine) -> None:
-    data.assign(X=1.0).to_parquet(tmp_path / "one.parquet")
-    with pytest.raises(DataError, match="'x' and 'X'"):
-        cg.pooled("y ~ x", tmp_path / "one.parquet", cluster="id", engine=engine)
+def test_names_that_differ_in_capitals_alone(tmp_path, data, engine, same) -> None:
+    twins = data.assign(X=data.t)
+    twins.to_parquet(tmp_path / "one.parquet")
+    blocks = cg.pooled("y ~ x + X", tmp_path / "one.parquet", cluster="id", engine=engine)
+    same(cg.pooled("y ~ x + X", twins, cluster="id"), blocks)
 
 
 def test_a_folder_that_is_not_there(files, tmp_path) -> None:
@@ -367,11 +368,12 @@ def test_a_small_disk_is_seen_beforehand(files, engine, monkeypatch) -> None:
         cg.pooled("y ~ x", files, cluster="id", engine=engine)
 
 
-def test_a_disk_that_fills_up(files, engine, monkeypatch) -> None:
+@pytest.mark.parametrize("modes", [("ab",), ("wb", "r+b")], ids=["parts", "blocks"])
+def test_a_disk_that_fills_up(files, engine, monkeypatch, modes) -> None:
     real = Path.open
 
     def full(self: Path, mode: str = "r", *args, **kwargs):
-        if mode == "wb" and self.name == "block-00001":
+        if mode in modes and self.name == "block-00001":
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(self, mode, *args, **kwargs)
 
@@ -380,7 +382,7 @@ def test_a_disk_that_fills_up(files, engine, monkeypatch) -> None:
         cg.pooled("y ~ x", files, cluster="id", engine=engine)
 
 
-def test_duckdb_meets_a_full_disk(files, engine) -> None:
+def test_a_limit_on_the_size_of_files(files, engine) -> None:
     program = f"""
 import resource, signal
 import clusterglm as cg
@@ -394,6 +396,19 @@ else:
     raise AssertionError
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_part_that_is_lost(files, engine, monkeypatch) -> None:
+    real = regroup.Parts.reads
+
+    def cut(self):
+        path = next(Path(engine.folder).glob("*/block-00001"))
+        path.write_bytes(path.read_bytes()[:-8])
+        return real(self)
+
+    monkeypatch.setattr(regroup.Parts, "reads", cut)
+    with pytest.raises(DataError, match=r"block-00001.*cannot be read back"):
+        cg.pooled("y ~ x", files, cluster="id", engine=engine)
 
 
 def test_a_block_that_is_lost(files, engine, monkeypatch) -> None:

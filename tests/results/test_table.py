@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clusterglm.results.table import WIDTH, Coefficients, Summary, counted, number, pvalue, stars
+from clusterglm.results.table import WIDTH, Coefficients, Summary, _wrapped, counted, number, pvalue, stars
 
 
 def summary(names: tuple[str, ...], estimate: list[float], se: list[float], **parts: object) -> Summary:
@@ -68,3 +72,15 @@ def test_html_escapes_names() -> None:
 def test_counted() -> None:
     assert counted(1, "row") == "1 row"
     assert counted(0, "row") == "0 rows"
+
+
+@given(
+    st.text(st.sampled_from("ab- ,.\t\n\u00a0"), max_size=110),
+    st.sampled_from(["", "Formula:  "]),
+    st.sampled_from([12, 44, WIDTH]),
+)
+def test_lines_are_those_of_textwrap(text: str, first: str, width: int) -> None:
+    later = " " * len(first)
+    assert _wrapped(text, first, later, width) == textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=later
+    )

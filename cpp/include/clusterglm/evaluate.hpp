@@ -51,7 +51,7 @@ class ShortAndLong {
     }
 };
 
-// Each is compiled twice: for the linear map with adaptive rules, which nearly every fit uses, and for all others.
+// Each is compiled twice: for the linear map, which nearly every fit uses, and for all others.
 template <class R, class Map>
 using Evaluator = std::conditional_t<R::kCollapses, CollapsedClusters<R, Map>, ShortAndLong<R, Map>>;
 
@@ -79,7 +79,7 @@ bool evaluate(const Problem& problem, const LocationMap& location, const Rule& r
             total, interrupted);
     };
     const double sigma = theta[problem.p];
-    return location.linear() && rule.adaptive ? with(LinearMap(sigma)) : with(AnyMap(location, sigma));
+    return location.linear() ? with(LinearMap(sigma)) : with(AnyMap(location, sigma));
 }
 
 }  // namespace clusterglm

@@ -19,7 +19,8 @@ namespace clusterglm {
 template <class V>
 struct NodeMoments {
     V value;              // log of the integral
-    V omega;              // 1/sqrt(-g_ss) at the mode; 0 for a fixed rule
+    V ends;               // share of it at the outermost nodes
+    V omega;              // 1/sqrt(-g_ss) at the mode; 0 for nodes that do not move
     V A, B, M0, M1, M2;   // sum pi g_s, sum pi c g_s, sum pi c^r (g_ss + g_s^2)
     V CU, CD, DD;         // coefficients of s_tt, of D_t and of D D'
     V mean_sigma, P0_sigma, P1_sigma, outer_sigma;  // entries of sigma: sum pi g_t, the P vectors, sum pi (g_t g_t' + g_tt)
@@ -44,7 +45,7 @@ struct Vectors {
 };
 
 // Integrands in proportion into pi, the list of packs that carry weight, and what derivatives up to the order need of the nodes.
-template <class R, bool Adaptive, int Order, class Map, class V>
+template <class R, bool Moves, int Order, class Map, class V>
 CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, const Mode<Map, V>& mode, V omega) {
     NodeMoments<V> out{};
     Pack highest = load(nodes.q), sum{};
@@ -62,11 +63,12 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, cons
         sum += share;
         least = share < least ? share : least;
     }
-    const V total = gather<V>(sum);
-    const Pack scale = spread(1.0 / total);
+    const V total = gather<V>(sum), inverse = 1.0 / total;
+    const Pack scale = spread(inverse);
     nodes.list_weighty(least, scale);
     out.value = top + lanes::log(total);
-    if constexpr (Adaptive) out.value += 0.5 * 0.69314718055994530942 + lanes::log(omega), out.omega = omega;
+    out.ends = (get<V>(nodes.pi, 0) + get<V>(nodes.pi, nodes.count - 1)) * inverse;
+    if constexpr (Moves) out.omega = omega;
     if constexpr (Order == 0) return out;
 
     Pack A{}, B{}, M0{}, M1{}, M2{}, mean{}, P0{}, P1{}, outer{};
@@ -77,12 +79,12 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, cons
         const Pack S1 = counts ? load(nodes.S1 + k) : zero, rS1 = at.r * S1, g_s = at.a1 + at.m1 * S1, first = pi * g_s;
         store(nodes.pi + k, pi);
         mean += pi * rS1;
-        if constexpr (Adaptive) A += first, B += first * c;
+        if constexpr (Moves) A += first, B += first * c;
         if constexpr (Order < 2) return;
         const Pack S2 = counts ? load(nodes.S2 + k) : zero;
         store(nodes.rS1 + k, rS1);
         outer += pi * (rS1 * rS1 + at.r * at.r * S2 + at.v * S1);
-        if constexpr (Adaptive) {
+        if constexpr (Moves) {
             const Pack g_ss = at.a2 + at.m2 * S1 + at.m1 * at.m1 * S2;
             const Pack second = pi * (g_ss + g_s * g_s), P = first * rS1 + pi * (at.m1 * at.r * S2 + at.r1 * S1);
             store(nodes.g_s + k, g_s);
@@ -92,7 +94,7 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, cons
     });
     out.mean_sigma = gather<V>(mean);
     out.outer_sigma = gather<V>(outer);
-    if constexpr (Adaptive) {
+    if constexpr (Moves) {
         const V omega2 = omega * omega, omega3 = omega2 * omega;
         out.A = gather<V>(A), out.B = gather<V>(B), out.M0 = gather<V>(M0), out.M1 = gather<V>(M1), out.M2 = gather<V>(M2);
         out.P0_sigma = gather<V>(P0), out.P1_sigma = gather<V>(P1);
@@ -117,7 +119,7 @@ struct RowMoments {
     V mean, P0, P1, diagonal, sigma;  // sum pi G, its P entries, sum pi H, and sum pi r H (+ sum pi r S1 G with Cross)
 };
 
-template <bool Adaptive, bool Cross, class V, class Map>
+template <bool Moves, bool Cross, class V, class Map>
 CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const Map& map, const double* G, const double* H, double* pi_G) {
     Pack mean{}, P0{}, P1{}, diagonal{}, sigma{};
     nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
@@ -127,7 +129,7 @@ CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const Map& map, 
         diagonal += pi_H;
         sigma += map.r(nodes, k) * pi_H;
         if constexpr (Cross) sigma += load(nodes.rS1 + k) * w;
-        if constexpr (Adaptive) {
+        if constexpr (Moves) {
             const Pack P = load(nodes.g_s + k) * w + map.m1(nodes, k) * pi_H;
             P0 += P, P1 += load(nodes.c + k) * P;
         }
@@ -203,7 +205,7 @@ CLUSTERGLM_INLINE void combine(Vectors& z, const Mode<Map, V>& mode, const NodeM
 template <class R, class Map, class V>
 struct Integral {
     const Map map;
-    const bool adaptive, unit;  // unit: every row is a 0 or a 1
+    const bool follows, moves, unit;  // see Rule; unit: every row is a 0 or a 1
     Rows<V> rows;
     Nodes nodes;
     std::optional<Scan<V>> scan;
@@ -212,18 +214,19 @@ struct Integral {
     std::vector<double> G, H;  // a row's at every node
 
     Integral(const Map& map_, const Rule& rule, bool unit_)
-        : map(map_), adaptive(rule.adaptive), unit(unit_ && !R::kCollapses), nodes(rule, kWidth<V>) {
+        : map(map_), follows(rule.follows), moves(rule.moves), unit(unit_ && !R::kCollapses), nodes(rule, kWidth<V>) {
         if constexpr (!Map::kLinear)
-            if (adaptive && !map.log_concave()) scan.emplace(map);
-        if (!adaptive) {
+            if (follows && !map.log_concave()) scan.emplace(map);
+        if (!follows) {
             std::copy_n(nodes.c, nodes.size, nodes.s);
             nodes.locate(map);
         }
     }
 
-    // Adaptive rules: nodes around the mode, which is sought from `start`.
+    // Nodes that follow the cluster: around the mode, which is sought from `start`. Order: of derivatives that feel them move, or 0.
     template <int Order>
     CLUSTERGLM_INLINE void place_nodes(V start) {
+        if (!follows) return;
         const V infinity = V{} + std::numeric_limits<double>::infinity(), least_curvature = V{} + 1e-12;
         Bracket<V> bracket{start, -infinity, infinity};
         if constexpr (!Map::kLinear)
@@ -257,16 +260,19 @@ struct Integral {
     CLUSTERGLM_INLINE const double* rows_H() const { return R::kCollapses ? nodes.S2 : H.data(); }
 
     // After all rows: value and moments.
-    template <bool Adaptive, int Order>
+    template <bool Moves, int Order>
     CLUSTERGLM_INLINE void finish() {
-        moments = node_moments<R, Adaptive, Order>(nodes, map, mode, moments.omega);
+        const V omega = moments.omega;
+        moments = node_moments<R, Moves, Order>(nodes, map, mode, omega);
+        if (follows) moments.value += lanes::log(omega);
     }
 
     // Results of these clusters: their modes, and what is wanted of their weighted values and their intercepts given the data.
     CLUSTERGLM_INLINE void write(const std::int64_t* clusters, int count, V value, double* modes, const PerCluster& out) const {
         for (int l = 0; l < count; ++l) {
-            if (adaptive) modes[clusters[l]] = lane(mode.s, l);
+            if (follows) modes[clusters[l]] = lane(mode.s, l);
             if (out.values) out.values[clusters[l]] = lane(value, l);
+            if (out.ends) out.ends[clusters[l]] = lane(moments.ends, l);
         }
         if (!out.posterior) return;
         const auto sum_over_nodes = [&](const auto& term) {
@@ -280,10 +286,10 @@ struct Integral {
         const V total = sum_over_nodes([](Pack) { return all(1.0); });
         const V mean = sum_over_nodes([](Pack m) { return m; }) / total;
         const V square = sum_over_nodes([&](Pack m) { return (m - spread(mean)) * (m - spread(mean)); });
-        const V sd = lanes::sqrt(square / total), ends = (get<V>(nodes.pi, 0) + get<V>(nodes.pi, nodes.count - 1)) / total;
+        const V sd = lanes::sqrt(square / total);
         for (int l = 0; l < count; ++l) {
-            double* to = out.posterior + 3 * clusters[l];
-            to[0] = lane(mean, l), to[1] = lane(sd, l), to[2] = lane(ends, l);
+            double* to = out.posterior + 2 * clusters[l];
+            to[0] = lane(mean, l), to[1] = lane(sd, l);
         }
     }
 };

@@ -16,12 +16,11 @@ class Psi {
 
     // Of every order there is a text of its own, but where that would only take long to compile.
     CLUSTERGLM_INLINE void evaluate(Pack start, int order) {
-        if constexpr (Map::kLinear) {
-            if (order > 1) run<true, 2>(start);
-            else run<true, 1>(start);
+        if (integral.moves) {
+            if (order > 1 || !Map::kLinear) run<true, 2>(start);
+            else run<true, Map::kLinear ? 1 : 2>(start);
         } else {
-            if (integral.adaptive) run<true, 2>(start);
-            else if (order > 1) run<false, 2>(start);
+            if (order > 1) run<false, 2>(start);
             else run<false, 1>(start);
         }
     }
@@ -34,26 +33,26 @@ class Psi {
     Vectors z_;
     std::vector<double> pi_G_, matrix_;
 
-    template <bool Adaptive, int Order>
+    template <bool Moves, int Order>
     CLUSTERGLM_INLINE void run(Pack start) {
-        if constexpr (Adaptive) integral.template place_nodes<Order>(start);
+        integral.template place_nodes<Moves ? Order : 0>(start);
         integral.template add_rows<Order>(0, integral.rows.n);
-        integral.template finish<Adaptive, Order>();
-        if constexpr (Order == 1) only_score<Adaptive>();
-        if constexpr (Order == 2) derivatives<Adaptive>();
+        integral.template finish<Moves, Order>();
+        if constexpr (Order == 1) only_score<Moves>();
+        if constexpr (Order == 2) derivatives<Moves>();
     }
 
-    template <bool Adaptive>
+    template <bool Moves>
     CLUSTERGLM_INLINE void only_score() {
         const Nodes& nodes = integral.nodes;
         const Rows<Pack>& rows = integral.rows;
         const NodeMoments<Pack>& nm = integral.moments;
         const int n = rows.n, at_sigma = n * kLanes;
         z_.resize(at_sigma + kLanes);
-        double* mean = Adaptive ? z_.mean : z_.score;
+        double* mean = Moves ? z_.mean : z_.score;
         for (int j = 0; j < n; ++j) store(mean + j * kLanes, row_mean<Pack>(nodes, integral.rows_G() + j * nodes.size));
         store(mean + at_sigma, nm.mean_sigma);
-        if constexpr (Adaptive) {
+        if constexpr (Moves) {
             const ModeCoefficients<Map, Pack> mc(integral.mode, nm);
             for (int at = 0; at < at_sigma; at += kLanes) {
                 const Pack h = load(&rows.H[at]);
@@ -82,7 +81,7 @@ class Psi {
         store(row + j * kLanes, load(row + j * kLanes) + diagonal);
     }
 
-    template <bool Adaptive>
+    template <bool Moves>
     CLUSTERGLM_INLINE void derivatives() {
         const Nodes& nodes = integral.nodes;
         const Rows<Pack>& rows = integral.rows;
@@ -98,9 +97,9 @@ class Psi {
         const ModeCoefficients<Map, Pack> mc(integral.mode, nm);
         for (int j = 0; j < n; ++j) {
             const int at = j * kLanes;
-            const auto rm = row_moments<Adaptive, true, Pack>(nodes, integral.map, G + j * size, H + j * size, pi_G + j * size);
+            const auto rm = row_moments<Moves, true, Pack>(nodes, integral.map, G + j * size, H + j * size, pi_G + j * size);
             Pack diagonal = rm.diagonal, cross = rm.sigma;
-            if constexpr (Adaptive) {
+            if constexpr (Moves) {
                 const Pack h = load(&rows.H[at]), i = load(&rows.I[at]), k = load(&rows.K[at]);
                 store(z.s_t + at, mc.s_t_H * h);
                 store(z.g_sst + at, mc.sst_H * h + mc.sst_I * i);
@@ -116,7 +115,7 @@ class Psi {
         const int at = n * kLanes;
         store(z.mean + at, nm.mean_sigma);
         store(last + at, nm.outer_sigma);
-        if constexpr (Adaptive) {
+        if constexpr (Moves) {
             store(z.s_t + at, mc.s_t), store(z.g_sst + at, mc.g_sst), store(z.g_ssst + at, mc.g_ssst);
             store(z.P0 + at, nm.P0_sigma), store(z.P1 + at, nm.P1_sigma);
             store(last + at, nm.outer_sigma + mc.sigma_sigma);
@@ -132,7 +131,7 @@ class Psi {
             if (j < n) add_node_products(row, pi_G + j * size, G, j);
             for (int L = 0; L <= J; L += kLanes) {
                 Pack sum = load(row + L) - dq_j * load(z.P0 + L);
-                if constexpr (Adaptive) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
+                if constexpr (Moves) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
                 store(row + L, sum);
                 store(M + L * N + J, sum);
             }

@@ -80,7 +80,7 @@ inline void load_cluster(ClusterRows& rows, const Problem& problem, std::int64_t
     }
 }
 
-// Fills H, I and, for order 2, K of all rows for a random intercept m and returns the sums; those of K are 0 for order 1.
+// Sums over rows for a random intercept m, that of K for order 2 only; fills the rows' H and I from order 1 on, K for order 2.
 template <class R, int Order, class V>
 CLUSTERGLM_INLINE DerivativeSums<V> derivatives(Rows<V>& rows, V m) {
     if (!lanes::every(rows.reach() + lanes::magnitude(m) <= V{} + Rows<V>::kRange)) {
@@ -103,7 +103,7 @@ CLUSTERGLM_INLINE DerivativeSums<V> derivatives(Rows<V>& rows, V m) {
     for (int i = 0, end = rows.size(); i < end; i += kLanes) {
         const RowDerivatives<Pack> d = R::derivatives(Row<Pack>{load(eta + i), load(e + i), load(a + i), load(b + i)}, M, E);
         s1 += d.G, s2 += d.H, s3 += d.I;
-        store(H + i, d.H), store(I + i, d.I);
+        if constexpr (Order > 0) store(H + i, d.H), store(I + i, d.I);
         if constexpr (Order > 1) s4 += d.K, store(K + i, d.K);
     }
     return {gather<V>(s1), gather<V>(s2), gather<V>(s3), gather<V>(s4)};

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.constants import totals
 from clusterglm.data.design import Design
-from clusterglm.data.prepare import ModelData, saturated, weighted_sum
+from clusterglm.data.prepare import ModelData
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.errors import DataError
 from clusterglm.model.arrays import Array
@@ -55,8 +56,8 @@ def from_arrays(
     ones, m = np.ones(n), len(counts)
     each_once = ones if trials is None else np.asarray(trials, dtype=np.float64)
     values = ResponseValues(np.asarray(y, dtype=np.float64), each_once, None)
-    a, b, constants = to_kernel(values, ones, response)
-    constant = weighted_sum(constants, np.ones(m), starts)
+    a, b = to_kernel(values, ones, response)
+    constant, saturated = totals(values, ones, np.ones(m), starts, a, b, response)
     constant_columns = np.flatnonzero((X == 1.0).all(axis=0))
     intercept = int(constant_columns[0]) if len(constant_columns) > 0 else None
     columns = names or tuple(f"x{j}" for j in range(p))
@@ -74,7 +75,7 @@ def from_arrays(
         cluster_weights=np.ones(m),
         row_index=np.arange(n),
         constant=constant,
-        saturated=saturated(a, b, np.ones(m), starts, response) + constant,
+        saturated=saturated,
         dropped=(),
         design=Design("", columns, intercept, (), (), (), None, None),
         response_name="y",

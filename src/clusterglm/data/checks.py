@@ -12,62 +12,53 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
+from clusterglm.data.glance import CHUNK, LARGEST, column_range, independent, plainly_fine, smallest_eigenvalue, tame
 from clusterglm.errors import ClusterError, DesignError, ResponseError
 from clusterglm.model.arrays import Array
 
-_CHUNK = 8192  # rows at a time: no temporary as large as X, and none that leaves the cache
 RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
-_SAMPLE = 32768  # rows of a large design that show that it is fine, if it is
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
-_LARGEST = 1e100  # size of a covariate
 ROWS = 1000  # that the linear programs start from, and gain at a time
 FEASIBLE = 1e-6  # margin in standardised units; HiGHS itself is accurate to 1e-7
 
 
-def check_columns(X: Array, names: Sequence[str]) -> None:
+def check_columns(X: Array, names: Sequence[str], ranges: Array | None = None) -> None:
     """Refuse covariates with which float64 cannot compute.
 
     Parameters
     ----------
     X : ndarray, shape (n, p)
     names : sequence of str
+    ranges : ndarray, shape (p, 2), optional
+        Least and largest value of each column, where they are known; NaN where one is.
 
     Raises
     ------
     DesignError
         On infinite, NaN or extreme values; it names the columns.
     """
-    if not _tame(X):
-        _checked_range(X, names)
+    if len(X) > 0 and (ranges is not None or not tame(X)):
+        _checked_range(X, names, ranges)
 
 
-def _tame(X: Array) -> bool:
-    """Whether the sum of all squares, and some rows of a large design, rule out what `check_columns` refuses."""
-    step = len(X) // _SAMPLE
-    if step < 4 or X.size == 0 or not X.flags.c_contiguous:
-        return False
-    flat = X.reshape(-1)
-    return float(flat @ flat) < _LARGEST and bool(np.all(np.abs(X[::step]).max(axis=0) > 1.0 / _LARGEST))
-
-
-def _checked_range(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
+def _checked_range(X: Array, names: Sequence[str], ranges: Array | None) -> tuple[Array, Array]:
     """Smallest and largest value of each column, or the error that says which cannot be used."""
-    low, high = _range(X)
+    low, high = column_range(X) if ranges is None else (ranges[:, 0], ranges[:, 1])
     _refuse_not_finite(X, names, low, high)
     largest = np.maximum(np.abs(low), np.abs(high))
-    extreme = (largest > _LARGEST) | ((largest < 1.0 / _LARGEST) & (largest > 0.0))
+    extreme = (largest > LARGEST) | ((largest < 1.0 / LARGEST) & (largest > 0.0))
     if extreme.any():
         guilty = np.flatnonzero(extreme).tolist()
         values = ", ".join(f"{names[j]!r} (up to {largest[j]:.3g})" for j in guilty)
         raise DesignError(
             f"columns whose squares float64 cannot hold: {values}",
-            f"values between {1.0 / _LARGEST:g} and {_LARGEST:g} in size",
+            f"values between {1.0 / LARGEST:g} and {LARGEST:g} in size",
             f"change the units of {listed(names[j] for j in guilty)}",
         )
     return low, high
 
 
-def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
+def check_design(X: Array, names: Sequence[str], intercept: int | None, ranges: Array | None = None) -> None:
     """Refuse a design matrix without a unique estimate.
 
     Parameters
@@ -76,6 +67,8 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
     names : sequence of str
     intercept : int or None
         The column of ones.
+    ranges : ndarray, shape (p, 2), optional
+        As in `check_columns`.
 
     Raises
     ------
@@ -84,9 +77,9 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
         or zero, and columns that are combinations of others; it names the columns.
     """
     n, p = X.shape
-    if _plainly_fine(X, intercept):
+    if ranges is None and plainly_fine(X, intercept):
         return
-    low, high = _checked_range(X, names)
+    low, high = _checked_range(X, names, ranges)
     if p > n:
         raise DesignError(
             f"{p} columns in the design matrix and only {n} complete rows",
@@ -105,50 +98,8 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
             "columns that vary" + (", next to the intercept" if intercept is not None else ""),
             f"drop {listed(names[j] for j in guilty)} from the formula",
         )
-    _refuse_collinear(X, names, intercept, low, high)
-
-
-def _plainly_fine(X: Array, intercept: int | None) -> bool:
-    """Whether some of the rows show already that a large design is: what is wrong with all is wrong with them.
-
-    Columns that are constant, or combinations of others, are so in every selection of rows; and the sum of all squares
-    tells of infinite, undefined or extreme values.
-    """
-    n, p = X.shape
-    if not _tame(X):
-        return False
-    part = X[:: n // _SAMPLE]
-    low, high = _range(part)
-    others = [j for j in range(p) if j != intercept]
-    if not np.all((high - low)[others] > 1e-6 * np.maximum(np.abs(low), np.abs(high))[others]):
-        return False
-    return _smallest(part, intercept, low, high) > 1e-3
-
-
-def _smallest(X: Array, intercept: int | None, low: Array, high: Array) -> float:
-    """Smallest eigenvalue of the correlations of the columns (about zero without an intercept)."""
-    n, p = X.shape
-    others = [j for j in range(p) if j != intercept]
-    if not others:
-        return 1.0
-    centre: Array = np.zeros(p) if intercept is None else np.ones(n) @ X / n
-    centre[[] if intercept is None else [intercept]] = 0.0
-    scale = np.maximum(high - centre, centre - low)
-    product = np.zeros((p, p))
-    for first in range(0, n, _CHUNK):
-        block = X[first : first + _CHUNK] - centre
-        block /= scale
-        product += block.T @ block
-    size = np.sqrt(np.diag(product))
-    return float(np.linalg.eigvalsh((product / np.outer(size, size))[np.ix_(others, others)])[0])
-
-
-def _range(X: Array) -> tuple[Array, Array]:
-    """Smallest and largest value of each column; NaN where one is."""
-    if X.shape[1] > 32:
-        return X.min(axis=0), X.max(axis=0)
-    # NumPy reduces short rows slowly: column by column takes a third of the time
-    return np.array([x.min() for x in X.T]), np.array([x.max() for x in X.T])
+    if ranges is None or not independent(X, intercept):
+        _refuse_collinear(X, names, intercept, low, high)
 
 
 def _refuse_not_finite(X: Array, names: Sequence[str], low: Array, high: Array) -> None:
@@ -176,12 +127,12 @@ def _refuse_collinear(X: Array, names: Sequence[str], intercept: int | None, low
     centre: Array = np.zeros(p) if intercept is None else np.ones(n) @ X / n
     centre[[] if intercept is None else [intercept]] = 0.0
     scale = np.maximum(high - centre, centre - low)
-    if _smallest(X, intercept, low, high) > _CLEAR:
+    if smallest_eigenvalue(X, intercept, low, high) > _CLEAR:
         return
     # the triangle of a QR decomposition, from the triangles of blocks of rows: no copy of X
     triangle: Array = np.empty((0, len(others)))
-    for first in range(0, n, _CHUNK):
-        block = ((X[first : first + _CHUNK] - centre) / scale)[:, others]
+    for first in range(0, n, CHUNK):
+        block = ((X[first : first + CHUNK] - centre) / scale)[:, others]
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
     triangle = triangle / np.linalg.norm(triangle, axis=0)
     diagonal = np.abs(np.diag(qr(triangle, mode="r", pivoting=True)[0]))
@@ -265,8 +216,13 @@ def check_clusters(trials: Array, starts: NDArray[np.int64], family: str, name: 
     ClusterError
         When there is only one cluster, or when no cluster of a binomial model has more than one trial.
     """
-    if not sigma_known:
-        refuse_clusters(len(starts) - 1, float(np.add.reduceat(trials, starts[:-1]).max()), family, name)
+    if sigma_known:
+        return
+    if trials.strides == (0,):  # as many in each row
+        most = float(np.diff(starts).max() * trials[0])
+    else:
+        most = float(np.add.reduceat(trials, starts[:-1]).max())
+    refuse_clusters(len(starts) - 1, most, family, name)
 
 
 def refuse_clusters(m: int, trials: float, family: str, name: str, sigma_known: bool = False) -> None:
@@ -334,7 +290,7 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: 
     p = X.shape[1]
     used = (a > 0.0) | (b > 0.0)
     sign = np.where(a == 0.0, -1.0, np.where((b == 0.0) & (family == "binomial"), 1.0, 0.0))[used]
-    low, high = _range(X)
+    low, high = column_range(X)
     ones = np.flatnonzero((low == 1.0) & (high == 1.0))[:1]
     Z, centre, scale = _standardised(X[used], ones)
     fixed = Z[sign == 0.0]

@@ -9,13 +9,14 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.table import as_series
+from clusterglm.data.table import array_behind, as_series
 from clusterglm.errors import ClusterError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ACCEPTED = "labels of one type: strings, whole numbers, numbers, bools, dates or categories"
+_GLANCE = 1000  # labels that mostly show whether all are in order
 _DENSE = 4  # a table over the range of integer labels is used when it has at most so many entries per row
 
 
@@ -79,6 +80,34 @@ def encode(values: object) -> Codes:
     return _objects(series)
 
 
+def gather(values: object) -> tuple[NDArray[Any], Grouping]:
+    """The labels that occur, and what brings the rows of each together: `encode` and `group`.
+
+    Parameters
+    ----------
+    values : narwhals Series or array-like, shape (n,)
+        As `encode` takes them; none missing.
+
+    Returns
+    -------
+    labels : ndarray, shape (m,)
+    grouping : Grouping
+    """
+    series = as_series(values, "cluster labels", ClusterError)
+    array = array_behind(series)
+    if array is not None and array.dtype.kind in "iu" and len(array) > 0:
+        if _ascending(array[:_GLANCE]):
+            starts = _runs(array)
+            labels = array[starts]
+            if bool((labels[1:] > labels[:-1]).all()):  # in order: nothing to encode, nothing to move
+                return labels, Grouping(None, np.append(starts, len(array)))
+        found = _sorted_together(array)
+        if found is not None:
+            return found
+    coded = encode(series)
+    return coded.labels, group(coded.codes, len(coded.labels))
+
+
 def group(codes: NDArray[np.int64], n_clusters: int) -> Grouping:
     """Order that brings the rows of each cluster together.
 
@@ -89,11 +118,10 @@ def group(codes: NDArray[np.int64], n_clusters: int) -> Grouping:
     n_clusters : int
         Number of clusters; one without rows keeps an empty block.
     """
-    if _ascending(codes):
-        starts = np.searchsorted(codes, np.arange(n_clusters + 1)).astype(np.int64, copy=False)
-        return Grouping(None, starts)
     starts = np.zeros(n_clusters + 1, dtype=np.int64)
     np.cumsum(np.bincount(codes, minlength=n_clusters), out=starts[1:])
+    if _ascending(codes):
+        return Grouping(None, starts)
     # NumPy sorts 16-bit integers by counting; 16 bits at a time beats a comparison sort of 64 severalfold
     order: NDArray[np.int64] = np.argsort(codes.astype(np.uint16), kind="stable")
     shift = 16
@@ -102,6 +130,27 @@ def group(codes: NDArray[np.int64], n_clusters: int) -> Grouping:
         order = order[np.argsort(digit, kind="stable")]
         shift += 16
     return Grouping(order, starts)
+
+
+def rows_of(starts: NDArray[np.int64], clusters: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of some clusters, and where these begin among them.
+
+    Parameters
+    ----------
+    starts : ndarray of int64, shape (m + 1,)
+    clusters : ndarray of int64, shape (k,)
+
+    Returns
+    -------
+    rows : ndarray of int64, shape (n,)
+    starts : ndarray of int64, shape (k + 1,)
+        n last.
+    """
+    first = starts[clusters]
+    sizes = starts[clusters + 1] - first
+    begin = np.zeros(len(clusters) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=begin[1:])
+    return np.repeat(first - begin[:-1], sizes) + np.arange(begin[-1]), begin
 
 
 def _categories(series: nw.Series[Any]) -> Codes:
@@ -300,6 +349,26 @@ def _sorted(codes: NDArray[np.int64], labels: NDArray[Any]) -> tuple[NDArray[np.
     return rank[codes], labels[order]
 
 
+def _sorted_together(array: NDArray[Any]) -> tuple[NDArray[Any], Grouping] | None:
+    """Labels and order of integers, by one sort of labels and positions in the same words; None if too large for that.
+
+    NumPy sorts plain numbers by vectors of them: up to twice as fast as a table or a hash, and a sort by codes.
+    """
+    low, n = array.min(), len(array)
+    bits = n.bit_length()
+    if (int(array.max()) - int(low)).bit_length() + bits > 63:
+        return None
+    wide = array if array.dtype.itemsize == 8 else array.astype(np.int64)
+    words = (wide - wide.dtype.type(low)).astype(np.int64) << bits
+    words |= np.arange(n)
+    words.sort()
+    order = words & ((1 << bits) - 1)
+    words >>= bits
+    starts = _runs(words)
+    labels = words[starts].astype(wide.dtype) + wide.dtype.type(low)
+    return labels.astype(array.dtype), Grouping(order, np.append(starts, n))
+
+
 def _used(codes: NDArray[np.int64], labels: NDArray[Any]) -> Codes:
     """Without the labels that no row has."""
     used = np.bincount(codes[codes >= 0], minlength=len(labels)) > 0
@@ -307,6 +376,11 @@ def _used(codes: NDArray[np.int64], labels: NDArray[Any]) -> Codes:
         return Codes(codes, labels)
     rank = np.append(np.cumsum(used) - 1, -1)
     return Codes(rank[codes].astype(np.int64, copy=False), labels[used])
+
+
+def _runs(array: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each run of equal values begins."""
+    return np.concatenate([[0], np.flatnonzero(array[1:] != array[:-1]) + 1])
 
 
 def _ascending(array: NDArray[Any]) -> bool:

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.cluster_means import ClusterMeans
+from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.formula import Expression, ParsedFormula, context
-from clusterglm.data.plain import plain_matrix
-from clusterglm.data.table import column, numeric, to_pandas_columns
+from clusterglm.data.plain import PlainSpec, matrix_of_terms, plain_matrix, plain_spec
+from clusterglm.data.table import check_columns, column, missing_in, numeric
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
 from clusterglm.model.arrays import Array
 
@@ -66,7 +67,7 @@ class Design:
         Arguments of the `offset(...)` terms.
     offset_argument : str, "array" or None
         Column passed as `offset=`, prefixed with "column:"; or that an array was passed.
-    spec : formulaic.ModelSpec
+    spec : formulaic.ModelSpec or PlainSpec
         State of the transforms: knots, centres, contrasts.
     cluster_means : ClusterMeans or None
         For `within(...)` and `between(...)`.
@@ -95,17 +96,32 @@ class Design:
             When `within(...)` or `between(...)` finds no cluster column.
         """
         missing = np.zeros(len(table), dtype=bool)
+        check_columns(table, self.variables, "covariate")
         for name in self.variables:
-            missing |= is_missing(column(table, name, "covariate"))
+            missing |= missing_in(table, name)
         if self.cluster_means is not None:
             missing |= self.cluster_means.missing(table)
         keep = np.flatnonzero(~missing)
         if len(keep) == 0 or len(self.names) == 0:
             return np.full((len(table), len(self.names)), np.nan)
         complete = keep if missing.any() else None
-        frame = model_frame(table, self.variables, complete)
-        if self.cluster_means is not None:
-            frame = frame.assign(**self.cluster_means.columns(table, complete))
+        columns = model_columns(table, self.variables, complete)
+        plain = plain_matrix(self.spec, columns, len(keep)) if isinstance(self.spec, PlainSpec) else None
+        if plain is not None:
+            matrix = plain.X
+        else:
+            frame = as_frame(columns, len(keep))
+            if self.cluster_means is not None:
+                frame = frame.assign(**self.cluster_means.columns(table, complete))
+            matrix = self._build(frame)
+        if complete is None:
+            return matrix
+        X: Array = np.full((len(table), len(self.names)), np.nan)
+        X[keep] = matrix
+        return X
+
+    def _build(self, frame: pd.DataFrame) -> Array:
+        """The matrix of complete rows, by formulaic."""
         for factor in self.factors:
             _refuse_unseen(factor, frame)
         with _formulaic(self.formula, DataError) as caught:
@@ -119,11 +135,7 @@ class Design:
                     "the levels of the fitted data",
                     "drop these rows, or fit again with data that have the level",
                 )
-        if complete is None:
-            return matrix
-        X: Array = np.full((len(table), len(self.names)), np.nan)
-        X[keep] = matrix
-        return X
+        return matrix
 
     def offset(self, table: nw.DataFrame[Any]) -> Array:
         """Sum of the offsets of new data, shape (rows,); NaN where a column of theirs is missing.
@@ -182,6 +194,10 @@ def make_design(
     DesignError
         When the formula leaves no column, or a term is not numeric.
     """
+    listed = spec_of(parsed, absorb=absorb)
+    found = None if listed is None else plain_matrix(listed, frame, len(frame))
+    if listed is not None and found is not None:
+        return listed_design(parsed, listed, offset_argument), found.X
     import formulaic
 
     if not parsed.variables:
@@ -194,11 +210,11 @@ def make_design(
         _refuse_dates((str(factor.expr) for term in terms for factor in term.factors), frame)
         # full-rank coding; rows are complete, and "ignore" keeps formulaic from dropping any
         _refuse_too_wide(terms, frame)
-        plain = plain_matrix(terms, frame)
+        plain = matrix_of_terms(terms, frame)
         rows = frame if plain is None else frame.head(2)  # enough to name the columns
         matrix = formulaic.model_matrix(terms, rows, output="numpy", na_action="ignore", context=context())
         spec = matrix.model_spec
-        X = np.ascontiguousarray(matrix.__wrapped__) if plain is None else plain
+        X = np.ascontiguousarray(matrix.__wrapped__) if plain is None else plain.X
     if X.dtype != np.float64:
         X = _as_floats(X, spec)
     if absorb:
@@ -223,97 +239,23 @@ def make_design(
     return design, X
 
 
-def model_frame(table: nw.DataFrame[Any], names: Sequence[str], keep: NDArray[np.int64] | None) -> pd.DataFrame:
-    """Columns as formulaic needs them, whatever frame they came from.
-
-    Strings become categories in sorted order; categories without rows are dropped; numbers become NumPy's.
-
-    Parameters
-    ----------
-    table : narwhals DataFrame
-    names : sequence of str
-    keep : ndarray of int64 or None
-        Rows to keep, free of missing values in these columns; None for all.
-    """
-    import pandas as pd
-
-    columns: dict[str, Any] = {}
-    for name in names:
-        values = column(table, name, "covariate")
-        if isinstance(values.dtype, nw.Boolean) or (values.dtype.is_numeric() and not values.dtype.is_decimal()):
-            columns[name] = _numeric(values, keep)  # without a detour that copies
-            continue
-        series = to_pandas_columns(table, [name])[name]
-        series = (series if keep is None else series.take(keep)).reset_index(drop=True)
-        columns[name] = _plain(series, name, values.dtype, table.implementation.is_polars())
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(table) if keep is None else len(keep)), copy=False)
-
-
-def _numeric(values: nw.Series[Any], keep: NDArray[np.int64] | None) -> NDArray[Any]:
-    """Numbers or bools of the rows `keep`, none of them missing, as a NumPy array of a plain type."""
-    dtype = values.dtype
-    truth = isinstance(dtype, nw.Boolean)
-    integer = dtype.is_integer() and not isinstance(dtype, (nw.UInt64, nw.Int128, nw.UInt128))  # these need not fit
-    plain = _array_behind(values)
-    if plain is None:
-        plain = np.asarray((values.fill_null(False if truth else 0) if values.null_count() > 0 else values).to_numpy())
-    plain = plain if keep is None else plain[keep]
-    return plain.astype(np.bool_ if truth else np.int64 if integer else np.float64, copy=False)
-
-
-def _plain(values: pd.Series[Any], name: str, dtype: Any, from_polars: bool) -> pd.Series[Any]:
-    """A column without missing values that is not of a numeric type, as a Categorical, date, number or bool."""
-    import pandas as pd
-
-    kind = values.dtype
-    if isinstance(kind, pd.PeriodDtype):
-        return pd.Series(values.dt.to_timestamp())  # for C(...); a plain date is refused by name
-    if isinstance(kind, pd.CategoricalDtype):
-        values = values.cat.remove_unused_categories()
-        if from_polars and isinstance(dtype, nw.Categorical):  # in order of appearance, which means nothing
-            values = values.cat.reorder_categories(sorted(values.cat.categories))
-        return values
-    if isinstance(dtype, nw.String):
-        return pd.Series(pd.Categorical(values.astype(object)), index=values.index)
-    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):
-        return pd.Series(values.to_numpy(dtype=np.float64), index=values.index)
-    if not (pd.api.types.is_object_dtype(kind) or pd.api.types.is_complex_dtype(kind)):
-        return values
-    inferred = pd.api.types.infer_dtype(values, skipna=False)
-    if inferred == "string":
-        return pd.Series(pd.Categorical(values), index=values.index)
-    if inferred in ("integer", "floating", "mixed-integer-float", "decimal", "boolean"):
-        return pd.Series(values.to_numpy(dtype=bool if inferred == "boolean" else np.float64), index=values.index)
-    if inferred in ("date", "datetime", "datetime64"):
-        return pd.to_datetime(values)
-    kinds = sorted({type(value).__name__ for value in values.iloc[:1000]})
-    raise DataError(
-        f"the column {name!r} with values of type {', '.join(kinds)}",
-        "a column of numbers, bools or strings",
-        "make the column of one type",
+def listed_design(parsed: ParsedFormula, spec: PlainSpec, offset_argument: str | None) -> Design:
+    """The design of a formula that lists columns of numbers, as `make_design` would have it."""
+    return Design(
+        formula=parsed.right,
+        names=((INTERCEPT,) if spec.intercept else ()) + spec.columns,
+        intercept=0 if spec.intercept else None,
+        variables=parsed.variables,
+        factors=(),
+        offsets=parsed.offsets,
+        offset_argument=offset_argument,
+        spec=spec,
     )
 
 
-def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
-    """Null or NaN, shape (rows,)."""
-    plain = _array_behind(values)
-    if plain is not None:
-        return np.isnan(plain) if plain.dtype.kind == "f" else np.zeros(len(plain), dtype=bool)
-    missing = values.is_null()
-    if values.dtype.is_float():
-        missing = missing | values.is_nan().fill_null(True)
-    return np.asarray(missing.to_numpy(), dtype=bool)
-
-
-def _array_behind(values: nw.Series[Any]) -> NDArray[Any] | None:
-    """The array of a pandas column of plain numbers or bools, without a copy; None for any other column.
-
-    The usual column, and half a millisecond less than by narwhals: a fit of few rows is hardly more than its columns.
-    """
-    native = values.to_native()
-    if values.implementation.is_pandas() and isinstance(native.dtype, np.dtype) and native.dtype.kind in "biuf":
-        return np.asarray(native.to_numpy())
-    return None
+def spec_of(parsed: ParsedFormula, *, absorb: bool) -> PlainSpec | None:
+    """What a formula lists, where it does no more; None otherwise."""
+    return None if parsed.cluster_terms else plain_spec(parsed.right, parsed.variables, intercept=not absorb)
 
 
 def numbers(values: nw.Series[Any], name: str, role: str) -> Array:

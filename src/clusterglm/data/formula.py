@@ -197,12 +197,13 @@ def parse_formula(formula: str, columns: Sequence[str]) -> ParsedFormula:
         rest = rest[1:]
     rest, of_clusters = _cluster_terms(rest, columns)
     made = {term.name: term.expression.variables for term in of_clusters}
-    used = (made.get(name, (name,)) for name in _names(rest, [*columns, *made], _functions()))
+    functions = _functions() if any(t.text == "(" or "." in t.text for t in rest) else set()  # their import is slow
+    used = (made.get(name, (name,)) for name in _names(rest, [*columns, *made], functions))
     variables = tuple(dict.fromkeys(name for names in used for name in names))
     if len(response) == 1 and response[0].is_column and response[0].variables[0] in variables:
         name = response[0].variables[0]
         raise FormulaError(f"{name!r} on both sides of '~'", "covariates other than the response", f"drop {name!r}")
-    _refuse_ambiguous(rest, variables)
+    _refuse_ambiguous(rest, variables, functions)
     return ParsedFormula(
         text=formula,
         response=response,
@@ -441,9 +442,9 @@ def _is_call(tokens: Sequence[Token], i: int, functions: set[str]) -> bool:
     return text.split(".")[0] in functions and tokens[i + 1].text == "("
 
 
-def _refuse_ambiguous(tokens: Sequence[Token], variables: Sequence[str]) -> None:
+def _refuse_ambiguous(tokens: Sequence[Token], variables: Sequence[str], functions: set[str]) -> None:
     """Refuse a formula that uses one name for a column and for a function: formulaic knows only one."""
-    roots = {token.text.split(".")[0] for i, token in enumerate(tokens) if _is_call(tokens, i, _functions())}
+    roots = {token.text.split(".")[0] for i, token in enumerate(tokens) if _is_call(tokens, i, functions)}
     for name in variables:
         if name in roots:
             raise FormulaError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.model.arrays import Array
 
@@ -19,6 +20,8 @@ _Integers = NDArray[np.int64]
 _FEW = 0.1  # share of rows that may be left: a large fit evaluates its likelihood only two or three times
 _SMALL = 5000  # rows below which a fit takes hardly longer than merging
 _SHOWN = 50_000  # rows that are looked at before all are
+_FIRST = 8  # of so many clusters that are looked at, one is looked at first, ...
+_MUCH = 0.9  # ... and all of them only where it leaves less than this share: r**(1/8) is at most 0.75 where r <= 0.1
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def merge_identical(data: ModelData, *, always: bool = False) -> Merged:
     whole = Merged(data.X, data.starts, data.a, data.b, data.offset, data.cluster_weights)
     if always:
         return _merged(whole)
-    if data.n_obs < _SMALL or _share_left(whole) > _FEW:
+    if data.n_obs < _SMALL or _share_left(whole, _FIRST) > _MUCH or _share_left(whole) > _FEW:
         return whole
     merged = _merged(whole)
     return merged if merged.n_obs <= _FEW * whole.n_obs else whole
@@ -118,8 +121,7 @@ def _with_clusters_merged(data: Merged) -> Merged:
         differ |= values[beside] != values
     model = np.where(np.logical_or.reduceat(differ, data.starts[:-1]), np.arange(data.n_clusters), model)
     kept, sort = np.unique(model, return_inverse=True)
-    starts = np.concatenate([[0], np.cumsum(sizes[kept])]).astype(np.int64)
-    rows = np.arange(starts[-1]) + np.repeat(data.starts[kept] - starts[:-1], sizes[kept])
+    rows, starts = rows_of(data.starts, kept)
     return Merged(
         X=np.ascontiguousarray(data.X[rows]),
         starts=starts,
@@ -141,22 +143,27 @@ def _same_clusters(data: Merged) -> _Integers:
     return np.where(sizes == sizes[model], model, np.arange(data.n_clusters))
 
 
-def _share_left(data: Merged) -> float:
-    """Estimated share of the rows that merging leaves, from some of the clusters, long ones in part."""
-    m, sizes = data.n_clusters, np.diff(data.starts)
-    few = max(1, min(m, int(np.sqrt(20.0 * m)), int(_SHOWN * m / data.n_obs)))
+def _share_left(data: Merged, part: int = 1) -> float:
+    """Estimated share of the rows that merging leaves, from some of the clusters, long ones in part.
+
+    With another `part`, one in so many of these rows is looked at. Things that are seen once among s are the share
+    r(s) = sum p exp(-s p) of them, if each is drawn with its probability p; by Jensen's inequality r(s / k) is at most
+    r(s)**(1 / k), so that a share near one among few tells that it will not be small among more.
+    """
+    m, sizes, most = data.n_clusters, np.diff(data.starts), _SHOWN // part
+    few = max(1, min(m, int(np.sqrt(20.0 * m)) // part, int(most * m / data.n_obs)))
     clusters = np.linspace(0, m - 1, few).astype(np.int64)
-    steps = -(-sizes[clusters] // max(_SHOWN // few, 1))
+    steps = -(-sizes[clusters] // max(most // few, 1))
     shown = -(-sizes[clusters] // steps)
     starts = np.concatenate([[0], np.cumsum(shown)]).astype(np.int64)
     within = np.arange(starts[-1]) - np.repeat(starts[:-1], shown)
     rows = np.repeat(data.starts[clusters], shown) + within * np.repeat(steps, shown)
-    part = Merged(data.X[rows], starts, data.a[rows], data.b[rows], data.offset[rows], np.ones(few))
-    times = _with_rows_merged(replace(part, a=np.ones(len(rows)))).a  # that each pattern has been seen
-    part = _with_rows_merged(part)
-    once = np.add.reduceat((times == 1.0).astype(np.int64), part.starts[:-1])
-    rows_left = _patterns(shown, np.diff(part.starts), once, sizes[clusters]).sum() / sizes[clusters].sum()
-    seen = np.unique(_same_clusters(part), return_counts=True)[1]
+    some = Merged(data.X[rows], starts, data.a[rows], data.b[rows], data.offset[rows], np.ones(few))
+    times = _with_rows_merged(replace(some, a=np.ones(len(rows)))).a  # that each pattern has been seen
+    some = _with_rows_merged(some)
+    once = np.add.reduceat((times == 1.0).astype(np.int64), some.starts[:-1])
+    rows_left = _patterns(shown, np.diff(some.starts), once, sizes[clusters]).sum() / sizes[clusters].sum()
+    seen = np.unique(_same_clusters(some), return_counts=True)[1]
     clusters_left = _patterns(np.array(few), np.array(len(seen)), (seen == 1).sum(), np.array(m)) / m
     return float(rows_left * clusters_left)
 

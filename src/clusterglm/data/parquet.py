@@ -1,20 +1,21 @@
-"""Data sets of Parquet files: which files, whether they agree, and their rows brought together by cluster."""
+"""Data sets of Parquet files: which files, whether they agree, and what is in them, a part at a time."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clusterglm.data.store import full_disk
 from clusterglm.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 1 << 17  # rows that are read at a time where clusters do not matter
+_BUFFER = 1 << 20  # bytes of a column that are read ahead
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,69 @@ class ParquetFiles:
     def tables(self, names: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """The columns `names` in tables of about so many rows, in order."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         waiting: list[pa.RecordBatch] = []
         for path in self.paths:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(min(rows, _BATCH), columns=list(names), use_threads=False):
-                    waiting.append(batch)
-                    if sum(map(len, waiting)) >= rows:
-                        yield plain(pa.Table.from_batches(waiting))
-                        waiting = []
+            for batch in Span(path).batches(names, min(rows, _BATCH)):
+                waiting.append(batch)
+                if sum(map(len, waiting)) >= rows:
+                    yield plain(pa.Table.from_batches(waiting))
+                    waiting = []
         if waiting:
             yield plain(pa.Table.from_batches(waiting))
+
+    def width(self, names: Sequence[str]) -> int:
+        """Bytes that a row of these columns takes up in memory, or a little more, as far as the first rows show."""
+        first = next(self.tables(names, 1000), None)
+        found = 0 if first is None else -(-first.nbytes // len(first))
+        return max(8 * len(names), found)
+
+    def spans(self, rows: int) -> Iterator[Span]:
+        """All rows in spans of at least so many, or of a whole file, in order."""
+        import pyarrow.parquet as pq
+
+        for path in self.paths:
+            with reading(path):
+                content = pq.read_metadata(path)
+            first, count = 0, 0
+            for k in range(content.num_row_groups):
+                count += content.row_group(k).num_rows
+                if count >= rows or k + 1 == content.num_row_groups:
+                    yield Span(path, range(first, k + 1), content)
+                    first, count = k + 1, 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """Row groups of a file.
+
+    Parameters
+    ----------
+    path : Path
+    groups : sequence of int, optional
+        All by default.
+    content : pyarrow.parquet.FileMetaData, optional
+        The file's, if it has been read before.
+    """
+
+    path: Path
+    groups: Sequence[int] | None = None
+    content: Any = None
+
+    def batches(self, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """The columns `names` in batches of so many rows, as they lie in the file.
+
+        Raises
+        ------
+        DataError
+            When the file cannot be read to its end.
+        """
+        import pyarrow.parquet as pq
+
+        # buffered, as a row group may be as large as the memory allowed
+        options = {"metadata": self.content, "buffer_size": _BUFFER, "pre_buffer": False}
+        with reading(self.path), pq.ParquetFile(self.path, **options) as file:
+            yield from file.iter_batches(rows, row_groups=self.groups, columns=list(names), use_threads=False)
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -128,100 +180,15 @@ def open_files(data: str | Path) -> ParquetFiles:
     return ParquetFiles(tuple(paths), tuple(rows), schemas[0])
 
 
-def regroup(
-    files: ParquetFiles,
-    names: Sequence[str],
-    cluster: str,
-    parts: int,
-    folder: Path,
-    threads: int,
-    memory: int,
-) -> list[Path]:
-    """Write the rows once more, all rows of a cluster into the same of `parts` folders, by DuckDB.
-
-    Parameters
-    ----------
-    files : ParquetFiles
-    names : sequence of str
-        Columns to write.
-    cluster : str
-        Column of the clusters, among them.
-    parts : int
-    folder : Path
-        Empty; it takes the result and DuckDB's own temporary files.
-    threads : int
-    memory : int
-        Bytes that DuckDB may use.
-
-    Returns
-    -------
-    list of Path
-        The folders, in order of their number; one for each part that has rows.
-
-    Raises
-    ------
-    DataError
-        When DuckDB is not installed, a file cannot be read to its end, or the disk is full.
-    """
-    try:
-        import duckdb
-    except ImportError:
-        raise DataError(
-            "data that are not in memory, without DuckDB to bring the rows of each cluster together",
-            "the package duckdb",
-            "pip install 'clusterglm[large]'",
-        ) from None
-    _refuse_twins(files, names)
-    result = folder / "parts"
-    listed = ", ".join(_text(str(path)) for path in files.paths)
-    chosen = ", ".join(map(_name, names))
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "threads": str(threads),
-        "memory_limit": f"{max(memory, 1 << 27) // 1000}KB",
-        "temp_directory": str(folder / "spill"),
-        "preserve_insertion_order": "false",
-        "partitioned_write_max_open_files": str(max(parts, 100)),
-    }
-    try:
-        with duckdb.connect(config=settings) as connection:
-            connection.execute("SET enable_progress_bar = false")
-            connection.execute(
-                f"COPY (SELECT {chosen}, (hash({_name(cluster)}) % {parts})::INTEGER AS {_name(_PART)} "
-                f"FROM read_parquet([{listed}], hive_partitioning = false)) TO {_text(str(result))} "
-                f"(FORMAT PARQUET, PARTITION_BY ({_name(_PART)}), COMPRESSION LZ4, ROW_GROUP_SIZE 65536)"
-            )
-    except duckdb.Error as problem:
-        reason = " ".join(str(problem).split())
-        if any(words in reason.lower() for words in ("no space left", "disk full", "file too large", "write to file")):
-            raise full_disk(folder, reason) from None
-        raise DataError(
-            f"the files {files.paths[0].name!r} and others, which cannot be read to the end: {reason}",
-            "whole Parquet files",
-            "open the file that is named, and write it again",
-        ) from None
-    found = {int(path.name.removeprefix(f"{_PART}=")): path for path in result.iterdir()}
-    return [found[k] for k in sorted(found)]
-
-
-_PART = "_clusterglm_part"
-
-
-def read_part(path: Path) -> pa.Table:
-    """All rows of a folder that `regroup` has written."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    return pa.concat_tables([pq.ParquetFile(file).read(use_threads=False) for file in sorted(path.iterdir())])
-
-
-def reading(tables: Iterator[pa.Table], files: ParquetFiles) -> Iterator[pa.Table]:
-    """The same tables, with an error in words where a file ends too soon."""
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Says in words that a file, or one of a folder, ends too soon."""
     import pyarrow as pa
 
     try:
-        yield from tables
+        yield
     except (pa.ArrowException, OSError) as problem:
-        raise damaged(files.paths[0].parent, problem) from None
+        raise damaged(path, problem) from None
 
 
 def damaged(path: Path, problem: Exception) -> DataError:
@@ -248,27 +215,3 @@ def _refuse_other_columns(first: Path, expected: pa.Schema, path: Path, schema: 
                 "one type for each column in all files",
                 "write one of the files again with the type of the others",
             )
-
-
-def _refuse_twins(files: ParquetFiles, names: Sequence[str]) -> None:
-    """DuckDB takes names that differ in capitals alone for one."""
-    for name in names:
-        twins = [other for other in files.columns if other.lower() == name.lower() and other != name]
-        if twins:
-            raise DataError(
-                f"columns whose names differ in capitals alone: {name!r} and {twins[0]!r}",
-                "names that differ otherwise, where rows are brought together by cluster",
-                f"rename {twins[0]!r}",
-            )
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-Report = Callable[[str], object]
-"""Takes a line that says how far long work has come."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from clusterglm.data.design import formula_offset, make_design, model_frame
+from clusterglm.data.columns import model_frame
+from clusterglm.data.design import formula_offset, make_design
 from clusterglm.data.formula import ParsedFormula
 from clusterglm.data.prepare import Learned
 from clusterglm.data.response import parse_response

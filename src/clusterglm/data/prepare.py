@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from clusterglm.data.checks import check_clusters, check_columns, check_design, check_response
 from clusterglm.data.cluster_means import cluster_means
-from clusterglm.data.clusters import Codes, encode, group
-from clusterglm.data.design import Design, make_design, model_frame
+from clusterglm.data.clusters import Codes, encode, gather, group
+from clusterglm.data.columns import as_frame, model_columns
+from clusterglm.data.constants import totals
+from clusterglm.data.design import Design, listed_design, make_design, spec_of
 from clusterglm.data.formula import ParsedFormula, parse_formula
+from clusterglm.data.plain import Matrix, PlainSpec, plain_matrix
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import Dropped, Request, constant_within, offset_argument, read_response, select_rows
 from clusterglm.data.table import read_table
@@ -187,39 +190,40 @@ def assemble(
     if whole:
         rows.refuse_none()
     values = read_response(table, parsed, family_response, selection.within, known)
-    rows.drop("no trials", values.trials == 0.0)
-    if whole:
-        rows.refuse_none()
+    if values.trials.strides != (0,):  # else single trials
+        rows.drop("no trials", values.trials == 0.0)
+        if whole:
+            rows.refuse_none()
 
     chosen = rows.chosen()
-    coded = None
+    matrix = selection.matrix if chosen is None else None
+    selection = replace(selection, matrix=None)  # every array counts where rows are moved
+    coded = _coded(ids, chosen, parsed) if whole and parsed.cluster_terms else None
     if learned is not None:
         design = learned.design
-        X = design.build(table if chosen is None else table[chosen])
-        check_columns(X, design.names)
+        if matrix is None or not isinstance(design.spec, PlainSpec):
+            matrix = Matrix(design.build(table if chosen is None else table[chosen]))
     else:
-        frame, means = model_frame(table, parsed.variables, chosen), None
-        if parsed.cluster_terms:
-            coded = _coded(ids, chosen, parsed)
-            name = str(cluster_name)
-            means, made = cluster_means(parsed.cluster_terms, table, chosen, coded.codes, coded.labels, name)
-            frame = frame.assign(**made)
-        absorb, offset = request.fixed_effects, offset_argument(request.offset)
-        design, X = make_design(parsed, frame, offset, absorb=absorb, cluster_means=means)
-        del frame
-        if absorb:
-            check_columns(X, design.names)
-        else:
-            check_design(X, design.names, design.intercept)
+        columns = {} if matrix is not None else model_columns(table, parsed.variables, chosen, selection.arrays)
+        design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name))
+        del columns
+    X = matrix.X
+    if whole and not request.fixed_effects:
+        check_design(X, design.names, design.intercept, matrix.ranges)
+    else:
+        check_columns(X, design.names, matrix.ranges)
+    del matrix
 
     index = np.arange(len(table)) if chosen is None else chosen
     if ids is None:
         labels, order, starts = np.array([0]), None, np.array([0, len(index)], dtype=np.int64)
     else:
-        coded = coded or encode(ids if chosen is None else ids[chosen])
-        labels, grouping = coded.labels, group(coded.codes, len(coded.labels))
+        if coded is None:
+            labels, grouping = gather(ids if chosen is None else ids[chosen])
+        else:
+            labels, grouping = coded.labels, group(coded.codes, len(coded.labels))
         order, starts = grouping.order, grouping.starts
-        del coded, grouping  # every array counts where rows are moved
+        del coded, grouping
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
     same = chosen is None and order is None  # nothing to select: no copies
@@ -232,7 +236,7 @@ def assemble(
     n = len(index)
     w: Array = np.broadcast_to(1.0, n) if selection.weights is None else select(selection.weights)
     chosen_values = ResponseValues(select(values.successes), select(values.trials), values.levels)
-    a, b, constants = to_kernel(chosen_values, w, family_response)
+    a, b = to_kernel(chosen_values, w, family_response)
     if whole:
         check_response(a, b, family_response.family, parsed.response_name)
         if request.need_cluster and not request.fixed_effects:
@@ -240,7 +244,7 @@ def assemble(
     m = len(starts) - 1
     of_cluster = selection.cluster_weights
     per_cluster = np.ones(m) if of_cluster is None else constant_within(select(of_cluster), starts, labels)
-    constant = weighted_sum(constants, per_cluster, starts)
+    constant, saturated = totals(chosen_values, w, per_cluster, starts, a, b, family_response)
     levels = values.levels
     return ModelData(
         X=X,
@@ -256,7 +260,7 @@ def assemble(
         cluster_weights=per_cluster,
         row_index=index,
         constant=constant,
-        saturated=saturated(a, b, per_cluster, starts, family_response) + constant,
+        saturated=saturated,
         dropped=rows.dropped(),
         design=design,
         response_name=parsed.response_name,
@@ -267,6 +271,32 @@ def assemble(
     )
 
 
+def _designed(
+    table: nw.DataFrame[Any],
+    parsed: ParsedFormula,
+    chosen: NDArray[np.int64] | None,
+    request: Request,
+    columns: dict[str, Any],
+    matrix: Matrix | None,
+    coded: Codes | None,
+    cluster_name: str,
+) -> tuple[Design, Matrix]:
+    """The design, and the matrix unless it is there already."""
+    n, absorb, offset = len(table) if chosen is None else len(chosen), request.fixed_effects, request.offset
+    spec = spec_of(parsed, absorb=absorb)
+    if matrix is None and spec is not None:
+        matrix = plain_matrix(spec, columns, n)
+    if matrix is not None and spec is not None:
+        return listed_design(parsed, spec, offset_argument(offset)), matrix
+    means = None
+    if coded is not None:
+        terms = parsed.cluster_terms
+        means, made = cluster_means(terms, table, chosen, coded.codes, coded.labels, cluster_name)
+        columns = columns | made
+    design, X = make_design(parsed, as_frame(columns, n), offset_argument(offset), absorb=absorb, cluster_means=means)
+    return design, Matrix(X)
+
+
 def _coded(ids: nw.Series[Any] | None, chosen: NDArray[np.int64] | None, parsed: ParsedFormula) -> Codes:
     if ids is None:
         raise ClusterError(
@@ -275,13 +305,3 @@ def _coded(ids: nw.Series[Any] | None, chosen: NDArray[np.int64] | None, parsed:
             "cluster='id'",
         )
     return encode(ids if chosen is None else ids[chosen])
-
-
-def weighted_sum(values: Array, cluster_weights: Array, starts: NDArray[np.int64]) -> float:
-    return float(np.add.reduceat(values, starts[:-1]) @ cluster_weights) if values.any() else 0.0
-
-
-def saturated(a: Array, b: Array, cluster_weights: Array, starts: NDArray[np.int64], response: Response) -> float:
-    if response.family == "binomial" and not np.any((a > 0.0) & (b > 0.0)):
-        return 0.0  # perfect prediction has probability one
-    return weighted_sum(response.saturated(a, b), cluster_weights, starts)

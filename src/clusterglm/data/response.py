@@ -9,12 +9,11 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, gammaln
 
 from clusterglm.data.clusters import encode
 from clusterglm.data.table import as_series, numeric
 from clusterglm.errors import ResponseError
-from clusterglm.model.arrays import Array, times
+from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _CBIND = "cbind(successes, failures) ~ ... for grouped data"
@@ -119,8 +118,8 @@ def parse_cbind(
     return ResponseValues(np.where(np.isnan(trials), np.nan, good), trials, None)
 
 
-def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tuple[Array, Array, Array]:
-    """The numbers that the likelihood knows a row by.
+def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tuple[Array, Array]:
+    """The numbers that the likelihood knows a row by; what it leaves out is in `constants`.
 
     Parameters
     ----------
@@ -132,32 +131,14 @@ def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tup
     Returns
     -------
     a, b : ndarray, shape (n,)
-        Binomial: w successes, w failures; Poisson: w count, w.
-    constants : ndarray, shape (n,)
-        What the kernel leaves out of the weighted log-probability: binomial w log choose(trials, successes),
-        Poisson -w log(count!).
+        Binomial: w successes, w failures; Poisson: w count, w. Arrays of their own.
     """
     y, n = values.successes, values.trials
     if response.family == "poisson":
-        return weights * y, np.array(weights, dtype=np.float64), times(weights, -_log_factorial(y))
-    constants: Array = np.broadcast_to(0.0, len(y))
-    grouped = np.flatnonzero(~(n <= 1.0))  # a single trial has no coefficient; NaN stays NaN
-    if len(grouped) > 0:
-        constants = np.zeros(len(y))
-        m, k = n[grouped], y[grouped]
-        # log choose(m, k) = -log((m + 1) B(k + 1, m - k + 1)); exactly 0 at both ends
-        choose = np.where((k == 0.0) | (k == m), 0.0, -np.log1p(m) - betaln(k + 1.0, m - k + 1.0))
-        constants[grouped] = times(weights[grouped], choose)
-    return weights * y, weights * (n - y), constants
-
-
-def _log_factorial(y: Array) -> Array:
-    """log y! of counts, most of which occur more than once."""
-    largest = y.max(initial=0.0)
-    if not largest < 0.1 * len(y):  # few of each, or NaN
-        return np.asarray(gammaln(y + 1.0))
-    table = np.asarray(gammaln(np.arange(largest + 1.0) + 1.0))
-    return table[y.astype(np.int64)]
+        return weights * y, np.array(weights, dtype=np.float64, order="C")
+    if weights.strides == (0,) and len(y) > 0 and weights[0] == 1.0:  # known to be one without a look
+        return np.array(y), n - y
+    return weights * y, weights * (n - y)
 
 
 def _ones(n: int) -> Array:
@@ -217,6 +198,8 @@ def _known_levels(
 
 
 def _check_zero_one(y: Array, name: str, family: str, rows: NDArray[np.int64] | None) -> None:
+    if ((y == 0.0) | (y == 1.0)).all():
+        return
     bad = ~((y == 0.0) | (y == 1.0) | np.isnan(y))
     if not bad.any():
         return
@@ -239,6 +222,8 @@ def _check_zero_one(y: Array, name: str, family: str, rows: NDArray[np.int64] | 
 
 
 def _check_counts(y: Array, name: str, needed: str, rows: NDArray[np.int64] | None, *, second: bool = False) -> None:
+    if len(y) == 0 or (y.min() >= 0.0 and y.max() < _LARGEST and (np.rint(y) == y).all()):
+        return
     infinite, negative = np.isinf(y), y < 0
     large = (y >= _LARGEST) & ~infinite
     if large.any():

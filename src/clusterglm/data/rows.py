@@ -11,10 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
-from clusterglm.data.design import formula_offset, is_missing, numbers
+from clusterglm.data.design import formula_offset, numbers, spec_of
 from clusterglm.data.formula import Expression, ParsedFormula
+from clusterglm.data.plain import Matrix, plain_matrix
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response
-from clusterglm.data.table import as_series, column, refuse_other_index, to_pandas_columns
+from clusterglm.data.table import (
+    array_of,
+    as_series,
+    column,
+    is_missing,
+    is_nan,
+    missing_in,
+    refuse_other_index,
+    to_pandas_columns,
+)
 from clusterglm.errors import ClusterError, DataError, FormulaError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -60,6 +70,10 @@ class Selection:
         Each row's cluster.
     cluster_name : str or None
     weights, cluster_weights, offset : ndarray or None, shape (rows,)
+    arrays : dict of str to ndarray or None
+        Covariates as `array_of` gives them.
+    matrix : Matrix or None
+        All rows of a plain design; None where it is none, or where rows were left out before it was made.
     """
 
     rows: Complete
@@ -69,6 +83,8 @@ class Selection:
     weights: Array | None
     cluster_weights: Array | None
     offset: Array | None
+    arrays: dict[str, NDArray[Any] | None]
+    matrix: Matrix | None
 
 
 def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request) -> Selection:
@@ -80,9 +96,13 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         rows.drop("outside subset", ~_truth(_per_row(table, request.subset, "subset"), label))
     within = rows.keep.copy()
     for name in dict.fromkeys(name for part in parsed.response for name in part.variables):
-        rows.drop(f"missing response {name!r}", is_missing(table[name]))
-    for name in parsed.variables:
-        rows.drop(f"missing {name!r}", is_missing(table[name]))
+        rows.drop(f"missing response {name!r}", missing_in(table, name))
+    arrays = {name: array_of(table, name) for name in parsed.variables}
+    spec = None if rows.dropped() else spec_of(parsed, absorb=request.fixed_effects)
+    matrix = None if spec is None else plain_matrix(spec, arrays, len(table))
+    if matrix is None or matrix.ranges is None or np.isnan(matrix.ranges).any():
+        for name, array in arrays.items():
+            rows.drop(f"missing {name!r}", is_missing(table.get_column(name)) if array is None else is_nan(array))
     if ids is not None:
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
     row_weights = _weights(table, request.weights, rows, "weights")
@@ -91,7 +111,7 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
-    return Selection(rows, within, ids, cluster_name, row_weights, of_cluster, total_offset)
+    return Selection(rows, within, ids, cluster_name, row_weights, of_cluster, total_offset, arrays, matrix)
 
 
 class Complete:
@@ -252,7 +272,7 @@ def _offset(table: nw.DataFrame[Any], parsed: ParsedFormula, given: Any, rows: C
         return None
     absent = np.zeros(len(table), dtype=bool)
     for name in dict.fromkeys(name for term in parsed.offsets for name in term.variables):
-        absent |= is_missing(table[name])
+        absent |= missing_in(table, name)
     total = formula_offset(parsed.offsets, table)
     label = " + ".join(f"offset({term.text})" for term in parsed.offsets)
     if given is not None:
@@ -286,10 +306,9 @@ def read_response(
     levels: tuple[str, str] | None = None,
 ) -> ResponseValues:
     """The response of every row of the table, NaN where missing or outside the subset."""
-    all_rows = bool(within.all())
-    where = np.flatnonzero(within)
+    where = None if within.all() else np.flatnonzero(within)
     parts = [evaluated(table, part) for part in parsed.response]
-    if not all_rows:  # values that are set aside need not make sense
+    if where is not None:  # values that are set aside need not make sense
         parts = [part[where] for part in parts]
     if len(parts) == 2:
         if response.family != "binomial":
@@ -299,7 +318,7 @@ def read_response(
         found = parse_cbind(parts[0], parts[1], (parsed.response[0].text, parsed.response[1].text), where)
     else:
         found = parse_response(parts[0], response, parsed.response_name, where, levels)
-    if all_rows:
+    if where is None:
         return found
     successes, trials = np.full(len(table), np.nan), np.full(len(table), np.nan)
     successes[where], trials[where] = found.successes, found.trials
@@ -309,7 +328,7 @@ def read_response(
 def evaluated(table: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:
     """The values of an expression, one per row."""
     if part.is_column:
-        return table[part.variables[0]]
+        return table.get_column(part.variables[0])
     import pandas as pd
 
     columns = to_pandas_columns(table, part.variables)

@@ -120,9 +120,10 @@ def facts_of(data: ModelData, sample: int) -> Facts:
     for first in range(0, n, 8192):
         about = X[first : first + 8192] - mean
         products += about.T @ about
-    first_rows = data.starts[:-1]
+    first_rows, trials = data.starts[:-1], data.trials
     successes, failures = np.add.reduceat(data.a, first_rows), np.add.reduceat(data.b, first_rows)
     sizes, counts = np.unique(np.diff(data.starts), return_counts=True)
+    same = trials.strides == (0,)  # in each row
     chosen = slice(None, None, max(1, n // max(1, sample)))
     flat = np.flatnonzero(np.ptp(X[chosen], axis=0) == 0.0)  # as far as these rows show
     extreme = [f(X[:, j]) for j in flat.tolist() for f in (np.argmin, np.argmax)]
@@ -139,7 +140,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         a=float(data.a.sum()),
         b=float(data.b.sum()),
         expected=float(data.b @ np.exp(data.offset)) if data.offset.any() else float(data.b.sum()),
-        trials=float(np.add.reduceat(data.trials, first_rows).max()),
+        trials=float(trials[0] * sizes[-1] if same else np.add.reduceat(trials, first_rows).max()),
         mixed=bool(np.any((successes > 0.0) & (failures > 0.0))),
         rows=(X[chosen].copy(), data.a[chosen].copy(), data.b[chosen].copy(), data.offset[chosen].copy()),
         extremes=X[np.unique(np.array(extreme, dtype=int))],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.errors import DataError, nearest
 
@@ -54,11 +55,12 @@ def read_table(data: object) -> nw.DataFrame[Any]:
         frame = nw.from_native(native, eager_only=True)  # type: ignore[call-overload]
     except TypeError:
         raise DataError(f"data of type {_type(data)}", _ACCEPTED, "pandas.DataFrame(data)") from None
-    if len(frame.columns) == 0:
+    names = frame.columns
+    if len(names) == 0:
         raise DataError("data without columns", _ACCEPTED, "check how the table was made")
-    if not any(isinstance(name, str) for name in frame.columns):
+    if not any(isinstance(name, str) for name in names):
         raise DataError(
-            f"column names that are not strings: {', '.join(map(repr, frame.columns[:_SHOWN]))}",
+            f"column names that are not strings: {', '.join(map(repr, names[:_SHOWN]))}",
             "names that a formula can use",
             "data.columns = ['y', 'x', ...]",
         )
@@ -159,6 +161,9 @@ def _to_pandas(values: nw.Series[Any]) -> pd.Series[Any]:
 
 def float_array(values: nw.Series[Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Numbers (decimals, bools) as float64 with NaN where missing, shape (rows,); a copy only if needed."""
+    plain = array_behind(values)
+    if plain is not None:
+        return plain.astype(np.float64, copy=False)
     if values.null_count() == 0 and not values.dtype.is_decimal():
         return np.asarray(values.to_numpy(), dtype=np.float64)
     if values.dtype.is_decimal():
@@ -183,6 +188,57 @@ def numeric(values: nw.Series[Any]) -> np.ndarray[Any, np.dtype[np.float64]] | N
     if pd.api.types.infer_dtype(items, skipna=True) not in _NUMERIC_OBJECTS:
         return None
     return np.array([np.nan if pd.isna(item) else float(item) for item in items], dtype=np.float64)
+
+
+def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
+    """Null or NaN, shape (rows,)."""
+    plain = array_behind(values)
+    if plain is not None:
+        return is_nan(plain)
+    missing = values.is_null()
+    if values.dtype.is_float():
+        missing = missing | values.is_nan().fill_null(True)
+    return np.asarray(missing.to_numpy(), dtype=bool)
+
+
+def missing_in(table: nw.DataFrame[Any], name: str) -> NDArray[np.bool_]:
+    """Rows in which a column is null or NaN, shape (rows,)."""
+    plain = array_of(table, name)
+    return is_missing(table.get_column(name)) if plain is None else is_nan(plain)
+
+
+def array_of(table: nw.DataFrame[Any], name: str) -> NDArray[Any] | None:
+    """The array of a column of plain numbers (in pandas, bools too), without a copy; None for any other column.
+
+    None of its values is missing, but may be NaN. The usual column, without the detour by narwhals: a fit of few rows
+    is hardly more than access to columns.
+    """
+    return _plain(table.to_native()[name], table.implementation)
+
+
+def array_behind(values: nw.Series[Any]) -> NDArray[Any] | None:
+    """The same of a column that is a Series already."""
+    return _plain(values.to_native(), values.implementation)
+
+
+def _plain(native: Any, library: nw.Implementation) -> NDArray[Any] | None:
+    if library.is_pandas():
+        dtype = native.dtype
+        return np.asarray(native.to_numpy()) if isinstance(dtype, np.dtype) and dtype.kind in "biuf" else None
+    if library.is_pyarrow():
+        import pyarrow as pa
+
+        plain = pa.types.is_integer(native.type) or pa.types.is_floating(native.type)
+        return native.chunk(0).to_numpy() if plain and native.num_chunks == 1 and native.null_count == 0 else None
+    if library.is_polars():
+        plain = (native.dtype.is_integer() or native.dtype.is_float()) and "128" not in str(native.dtype)
+        return native.to_numpy() if plain and native.n_chunks() == 1 and native.null_count() == 0 else None
+    return None
+
+
+def is_nan(plain: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where numbers or bools are NaN, shape (rows,)."""
+    return np.isnan(plain) if plain.dtype.kind == "f" else np.zeros(len(plain), dtype=bool)
 
 
 def as_series(values: object, name: str, error: type[DataError] = DataError) -> nw.Series[Any]:
@@ -215,7 +271,7 @@ def as_series(values: object, name: str, error: type[DataError] = DataError) -> 
         shape = f" and shape {values.shape}" if isinstance(values, np.ndarray) else ""
         raise error(f"{name} of type {_type(values)}{shape}", "one value per row", "a list or an array")
     # pandas infers bools, dates and strings from objects, and never turns 1 into "1" as np.asarray does
-    return nw.from_native(pd.Series(values), series_only=True)
+    return nw.from_native(pd.Series(values, copy=False), series_only=True)
 
 
 def _check_names(native: object) -> None:
@@ -229,7 +285,7 @@ def _check_names(native: object) -> None:
             "data.columns = ['_'.join(c) for c in data]",
         )
     seen: set[object] = set()
-    for name in columns:
+    for name in columns.tolist() if hasattr(columns, "tolist") else columns:
         if isinstance(name, str) and name in seen:
             raise DataError(f"two columns named {name!r}", "a name of its own for each column", "rename one of them")
         seen.add(name) if isinstance(name, str) else None
@@ -263,7 +319,7 @@ def _from_columns(data: Mapping[Any, Any]) -> object:
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name!r} has {length}" for name, length in list(lengths.items())[:_SHOWN])
         raise DataError(f"columns of different lengths: {shown}", "as many values in each", "check the shorter ones")
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)
 
 
 def _read_file(path: Path) -> Any:

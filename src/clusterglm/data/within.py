@@ -17,7 +17,6 @@ from clusterglm.data.checks import (
     RANK_TOLERANCE,
     ROWS,
     SeparationReport,
-    _range,
     combinations,
     distinct,
     listed,
@@ -25,6 +24,7 @@ from clusterglm.data.checks import (
     separating,
     sparsest,
 )
+from clusterglm.data.glance import column_range
 from clusterglm.errors import DesignError
 from clusterglm.model.arrays import Array
 
@@ -142,7 +142,7 @@ def variation(X: Array, starts: NDArray[np.int64], informative: NDArray[np.bool_
             largest = np.abs(part).max(axis=0)
         np.maximum(inside, largest, out=inside)
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, part - means]), mode="r"))
-    return Variation(everywhere, inside, triangle, *_range(X))
+    return Variation(everywhere, inside, triangle, *column_range(X))
 
 
 def _pieces(X: Array, starts: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Array, Array]]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+
+_NUMBERS = 8192  # that NumPy works on at a time
 
 
 class Block:
@@ -60,4 +64,23 @@ class Block:
 
     def rescaled(self, centre: Array, scale: Array) -> Block:
         """The same clusters in columns less `centre`, over `scale`."""
-        return Block((self.X - centre) / scale, self.data, self.response, self.threads, self.memory)
+        X = self.X.copy()
+        rescale(X, centre, scale)
+        return Block(X, self.data, self.response, self.threads, self.memory)
+
+
+def rescale(X: Array, centre: Array, scale: Array) -> None:
+    """Columns less `centre`, over `scale`, in place; X in C order.
+
+    NumPy is slow with rows of a few numbers: many of them are taken for one, which takes a fourth of the time.
+    """
+    n, p = X.shape
+    many = _NUMBERS // p if p > 0 else 0
+    first = 0
+    if many > 1:
+        first = n // many * many
+        together = X[:first].reshape(-1, many * p)
+        together -= np.tile(centre, many)
+        together /= np.tile(scale, many)
+    X[first:] -= centre
+    X[first:] /= scale

@@ -18,6 +18,7 @@ from clusterglm.data.formula import parse_formula
 from clusterglm.data.parquet import damaged, open_files, plain
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
+from clusterglm.data.regroup import hashed
 from clusterglm.data.rows import Request
 from clusterglm.data.streamed import Facts, facts_of
 from clusterglm.data.table import check_columns, read_table
@@ -307,24 +308,10 @@ def _read(path: Path) -> Any:
 def _split(part: Any, names: list[str], cluster: str | None, n: int) -> list[Any]:
     """Rows of a partition by block: by the hash of their cluster, or just in turn."""
     table = plain(read_table(part).to_arrow().select(names))
-    block = np.arange(len(table)) % n if cluster is None else _hashed(table[cluster]) % np.uint64(n)
+    block = np.arange(len(table)) % n if cluster is None else hashed(table[cluster]) % np.uint64(n)
     order = np.argsort(block, kind="stable")
     ends = np.searchsorted(block[order], np.arange(n + 1))
     return [table.take(order[ends[k] : ends[k + 1]]) for k in range(n)]
-
-
-def _hashed(ids: Any) -> Any:
-    """Equal labels have equal numbers, in every partition, whatever type of number they have there."""
-    import pandas as pd
-    import pyarrow as pa
-
-    kind = ids.type
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    if number:
-        labels = ids.cast(pa.float64(), safe=False).to_pandas() + 0.0  # -0.0 becomes 0.0
-    else:
-        labels = ids.cast(pa.string()).to_pandas().astype(object)
-    return pd.util.hash_pandas_object(labels, index=False).to_numpy()
 
 
 def _joined(pieces: list[Any]) -> Any:

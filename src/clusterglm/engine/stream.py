@@ -5,27 +5,27 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-
-import numpy as np
 
 from clusterglm.data.cluster_file import write_labels, write_table
 from clusterglm.data.formula import ParsedFormula, parse_formula
 from clusterglm.data.order import in_order, whole_clusters
-from clusterglm.data.parquet import ParquetFiles, open_files, read_part, reading, regroup
+from clusterglm.data.parquet import ParquetFiles, open_files
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
+from clusterglm.data.regroup import Parts
 from clusterglm.data.rows import Request
-from clusterglm.data.store import StoredBlock, full_disk, store
+from clusterglm.data.store import Space, StoredBlock, full_disk, store
 from clusterglm.data.streamed import Facts, facts_of
 from clusterglm.data.table import read_table
+from clusterglm.data.threads import a_few_at_a_time
 from clusterglm.engine.base import Gathered
-from clusterglm.engine.block import Block
+from clusterglm.engine.block import Block, rescale
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-U = TypeVar("U")
 P = ParamSpec("P")
 
 _MEMORY = 512 * 2**20
 _SHARE = 12  # blocks, and what it takes to make one, that together fill the memory allowed
+_AT_ONCE = 6  # times the rows that all threads together hold while they bring rows together, each a second time
 _SAMPLE = 25_000  # rows in all that blocks show of themselves
 
 
@@ -56,7 +56,7 @@ class Stream:
         Bytes for blocks and for bringing rows together, beyond the 300 MB or so of the interpreter and its libraries.
     folder : str or Path, optional
         Where the blocks go; by default the system's folder for temporary files. It needs space for the columns in use
-        as 8-byte numbers, twice at most.
+        as 8-byte numbers at most.
     progress : callable, optional
         Is told in lines of text how far the work has come, and before it begins how much disk it needs.
     cluster_effects : str or Path, optional
@@ -133,14 +133,14 @@ class Stream:
         # 1. levels, and the terms of the formula
         cluster = request.cluster or parsed.cluster
         few = max(1000, self.memory // _SHARE // (8 * (len(names) + 4)))
-        learned = learn(_surveys(reading(files.tables(names, few), files), parsed, request), parsed, request, orders)
+        learned = learn(_surveys(files.tables(names, few), parsed, request), parsed, request, orders)
         # 2. how many blocks, and whether the disk holds them
         ordered = None if cluster is None else in_order(files, cluster)
         scattered = cluster is not None and ordered is None
-        narrow, wide = 8 * len(names), 8 * (len(learned.design.names) + 3)
+        narrow, wide = files.width(names), 8 * (len(learned.design.names) + 3)
         rows = max(1000, self.memory // _SHARE // max(narrow, wide))
         parts = max(1, -(-files.n // rows))
-        need = files.n * (narrow + wide if scattered else wide)
+        need = files.n * (max(narrow, wide) if scattered else wide)
         free = shutil.disk_usage(blocks.folder).free
         self._say(
             f"{files.n:,} rows in {len(files.paths)} files, to become {parts} blocks: up to {need / 1e9:.2f} GB in "
@@ -149,34 +149,39 @@ class Stream:
         if need > free:
             raise full_disk(blocks.folder, f"up to {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are there")
         # 3. rows of a cluster together
-        folders: list[Path] = []
+        paths = (blocks.folder / f"block-{k:05d}" for k in count())
+        waiting: Iterator[tuple[Path, Callable[[], pa.Table]]]
         if cluster is None:
-            tables = reading(files.tables(names, rows), files)
+            waiting = zip(paths, map(_at_hand, files.tables(names, rows)), strict=False)
         elif ordered is not None:
             self._say(f"rows are in the order of {cluster!r}, and stay where they are")
-            tables = whole_clusters(reading(ordered.tables(names, rows), files), cluster)
+            tables = whole_clusters(ordered.tables(names, rows), cluster)
+            waiting = zip(paths, map(_at_hand, tables), strict=False)
         else:
-            folders = regroup(files, names, cluster, parts, blocks.folder, threads, self.memory)
-            self._say(f"rows brought together by {cluster!r}")
-            tables = (read_part(folder) for folder in folders)
+            together = Parts([*islice(paths, parts)])
+            at_once = max(1000, self.memory // _AT_ONCE // narrow // threads)
+            for n in together.fill(files, names, cluster, at_once, threads):
+                self._say(f"{n:,} rows of {files.n:,} brought together by {cluster!r}")
+            waiting = together.reads()
 
         # 4. blocks
-        def fill(k: int, table: pa.Table) -> tuple[Facts, StoredBlock | None]:
-            part = assemble(read_table(table), parsed, request, learned)
+        def fill(_: int, task: tuple[Path, Callable[[], pa.Table]]) -> tuple[Facts, StoredBlock | None]:
+            path, read = task
+            # columns in one piece, of which there are views
+            part = assemble(read_table(read().combine_chunks()), parsed, request, learned)
             facts = facts_of(part, _SAMPLE // parts + 1)
             if part.n_obs == 0:
+                path.unlink(missing_ok=True)
                 return facts, None
-            stored = store(part, blocks.folder / f"block-{k:05d}")
+            stored = store(part, path)
             if self.cluster_effects is not None:
                 write_labels(part.labels, stored.path)
             return facts, stored
 
         facts = []
-        for k, (found, stored) in enumerate(_a_few_at_a_time(fill, tables, threads)):
+        for k, (found, stored) in enumerate(a_few_at_a_time(fill, waiting, threads)):
             facts.append(found)
             blocks.add(stored)
-            if folders:
-                shutil.rmtree(folders[k])
             self._say(f"block {k + 1} of {'about ' if ordered else ''}{parts}")
         return facts, learned
 
@@ -204,7 +209,7 @@ class DiskBlocks:
         self._stored: list[StoredBlock] = []
         self._memories: list[dict[str, Any]] = []
         self._units: tuple[Array, Array] | None = None
-        self._buffers: list[Array] = []
+        self._spaces: list[Space] = []
         self.close = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
     def add(self, stored: StoredBlock | None) -> None:
@@ -233,9 +238,8 @@ class DiskBlocks:
         write_table(Path(path), zip((stored.path for stored in self._stored), tables, strict=True))
 
     def _one_by_one(self, work: Callable[Concatenate[Block, P], T], *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        words = max(block.words for block in self._stored)
-        if not self._buffers:
-            self._buffers = [np.empty(words) for _ in range(min(2, len(self._stored)))]
+        if not self._spaces:
+            self._spaces = [Space(self._stored) for _ in range(min(2, len(self._stored)))]
         with ThreadPoolExecutor(1, thread_name_prefix="clusterglm-read") as ahead:
             coming = ahead.submit(self._read, 0)
             for k in range(len(self._stored)):
@@ -249,24 +253,14 @@ class DiskBlocks:
         return self.each(work, *args, **kwargs)
 
     def _read(self, k: int) -> Block:
-        X, arrays = self._stored[k].read(self._buffers[k % len(self._buffers)])
+        X, arrays = self._stored[k].read(self._spaces[k % len(self._spaces)])
         if self._units is not None:
-            X -= self._units[0]
-            X /= self._units[1]
+            rescale(X, *self._units)
         return Block(X, arrays, self._response, self._threads, self._memories[k])
 
 
-def _a_few_at_a_time(work: Callable[[int, U], T], items: Iterator[U], threads: int) -> Iterator[T]:
-    """Results of `work(position, item)` in order, as many at a time as there are threads."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="clusterglm-block") as pool:
-        waiting: deque[Future[T]] = deque()
-        for k, item in enumerate(items):
-            waiting.append(pool.submit(work, k, item))
-            del item
-            if len(waiting) >= threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _at_hand(table: pa.Table) -> Callable[[], pa.Table]:
+    return lambda: table
 
 
 def _surveys(tables: Iterator[pa.Table], parsed: ParsedFormula, request: Request) -> list[Survey]:

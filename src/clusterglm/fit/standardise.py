@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clusterglm.data.glance import step_through
 from clusterglm.model.arrays import Array
 
 _CHUNK = 65536  # rows at a time: no temporary as large as X
-_SAMPLE = 32768  # rows from which centre and scale are taken: they only need to be roughly right
+_SAMPLE = 4096  # rows from which centre and scale are taken: they only need to be roughly right
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def standardise(X: Array, intercept: int | None, *, fixed_effects: bool = False)
     n, p = X.shape
     centred = intercept is not None or fixed_effects
     others = np.arange(p) != (-1 if intercept is None else intercept)
-    step = max(1, n // _SAMPLE)
-    mean, sd = _moments(X[::step], centred)
+    step = step_through(n, _SAMPLE)
+    mean, sd = _moments(np.ascontiguousarray(X[::step]), centred)
     if step > 1 and np.any(others & (sd == 0.0)):  # a rare level
         mean, sd = _moments(X, centred)
     return standardisation(X, rescaling(mean, sd, intercept), intercept)

@@ -11,6 +11,7 @@ from scipy.special import gammaln, xlogy
 
 from clusterglm import _core
 from clusterglm.data.checks import SeparationReport
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
 from clusterglm.data.within import Variation, find_separation_within, joined, refuse_flat, variation
@@ -251,9 +252,7 @@ def checked_start(start: Array, names: tuple[str, ...]) -> Array:
 
 def chosen_clusters(X: Array, data: ClusterArrays, chosen: NDArray[np.int64]) -> tuple[Array, BlockArrays]:
     """X and the other arrays of some clusters, copied."""
-    sizes = np.diff(data.starts)[chosen]
-    starts = _starts(sizes)
-    rows = np.repeat(data.starts[chosen] - starts[:-1], sizes) + np.arange(starts[-1])
+    rows, starts = rows_of(data.starts, chosen)
     return X[rows], BlockArrays(starts, data.a[rows], data.b[rows], data.offset[rows], data.cluster_weights[chosen])
 
 

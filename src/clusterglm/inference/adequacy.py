@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.integration import choose_plan
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.fit.within import chosen_clusters
+from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan, Rule, single_rule
 from clusterglm.model.arrays import Array
@@ -107,7 +108,7 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
     if fit.sigma == 0.0:
         trusted = fit.sigma_fixed or fit.integration.requested.kind == "auto"
         return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)
-    likelihood = _likelihood(fit, data)
+    likelihood = _likelihood(fit, data, data.X)
     choice = choose_plan(likelihood, fit.theta, _TOLERANCE, fit.distribution.unimodal)
     accurate, error = choice.plan, choice.error
     apart = _values(likelihood, fit.theta, fit.plan) - _values(likelihood, fit.theta, accurate)
@@ -131,9 +132,10 @@ def quick_difference(fit: RandomEffectsFit, data: ModelData) -> float:
     if fit.integration.requested.kind == "auto" or fit.integration.nodes >= _TRIAL.nodes or fit.sigma == 0.0:
         return float("nan")
     step = max(1, data.n_clusters // _SAMPLE)
-    some, likelihood = np.arange(0, data.n_clusters, step), _likelihood(fit, data)
-    used, better = (likelihood.cluster_values(fit.theta, rule, some)[0] for rule in (fit.plan[0].rule, _TRIAL))
-    return float(step * (data.cluster_weights[some] @ (used - better)))
+    X, some = chosen_clusters(data.X, data, np.arange(0, data.n_clusters, step)) if step > 1 else (data.X, data)
+    likelihood = _likelihood(fit, some, X)
+    used, better = (likelihood.cluster_values(fit.theta, rule, None)[0] for rule in (fit.plan[0].rule, _TRIAL))
+    return float(step * (some.cluster_weights @ (used - better)))
 
 
 @dataclass(frozen=True)
@@ -174,11 +176,11 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     data : ModelData
     nodes : sequence of int
     """
-    accurate = choose_plan(_likelihood(fit, data), fit.theta, _TOLERANCE, fit.distribution.unimodal)
-    value = _likelihood(fit, data).evaluate(fit.theta, accurate.plan, 0).value
+    accurate = choose_plan(_likelihood(fit, data, data.X), fit.theta, _TOLERANCE, fit.distribution.unimodal)
+    value = _likelihood(fit, data, data.X).evaluate(fit.theta, accurate.plan, 0).value
     scales, counts, apart = [], [], []
     for scale in SCALES[:1] if fit.distribution.code == "gaussian" else SCALES:
-        likelihood = _likelihood(replace(fit, integration=replace(fit.integration, scale=scale)), data)
+        likelihood = _likelihood(replace(fit, integration=replace(fit.integration, scale=scale)), data, data.X)
         for n in nodes:
             scales.append(scale)
             counts.append(int(n))
@@ -186,9 +188,9 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     return IntegrationCurve(tuple(scales), np.array(counts), np.array(apart), accurate.error)
 
 
-def _likelihood(fit: RandomEffectsFit, data: ModelData) -> MarginalLikelihood:
-    problem = core_problem(data.X, data, fit.response)
-    return MarginalLikelihood(problem, data.n_clusters, len(fit.beta), fit.distribution, fit.integration.scale)
+def _likelihood(fit: RandomEffectsFit, data: ClusterArrays, X: Array) -> MarginalLikelihood:
+    problem, m = core_problem(X, data, fit.response), len(data.starts) - 1
+    return MarginalLikelihood(problem, m, len(fit.beta), fit.distribution, fit.integration.scale)
 
 
 def _values(likelihood: MarginalLikelihood, theta: Array, plan: Plan) -> Array:

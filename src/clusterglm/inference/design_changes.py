@@ -10,7 +10,8 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.design import Design, Factor, model_frame
+from clusterglm.data.columns import model_frame
+from clusterglm.data.design import Design, Factor
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.table import to_pandas_columns
 from clusterglm.errors import DataError, OptionError, nearest

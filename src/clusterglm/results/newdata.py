@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.clusters import encode, group
-from clusterglm.data.design import Factor, is_missing, model_frame
+from clusterglm.data.columns import model_frame
+from clusterglm.data.design import Factor
 from clusterglm.data.formula import Expression, parse_formula
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
-from clusterglm.data.table import as_series, column, read_table, to_pandas_columns
+from clusterglm.data.table import as_series, column, is_missing, read_table, to_pandas_columns
 from clusterglm.errors import ClusterError, DataError, OptionError, ResponseError, nearest
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -243,7 +244,7 @@ def history_data(data: ModelData, response: Response, table: Any) -> tuple[Model
     index = kept if grouping.order is None else kept[grouping.order]
     chosen = ResponseValues(values.successes[index], np.array(values.trials[index]), None)
     weights = np.ones(len(index))
-    a, b, _ = to_kernel(chosen, weights, response)
+    a, b = to_kernel(chosen, weights, response)
     history = replace(
         data,
         X=np.ascontiguousarray(rows.X[index]),

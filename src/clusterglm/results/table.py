@@ -72,7 +72,7 @@ class Summary:
             parts += [*_table(self.coefficients), "", _LEGEND, ""]
         parts += _listed(self.facts, labels)
         for note in self.notes:
-            parts += ["", *textwrap.wrap(f"Note: {note}", WIDTH, subsequent_indent="      ")]
+            parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
         return "\n".join(parts)
 
     def __repr__(self) -> str:
@@ -119,17 +119,24 @@ def _decimals(se: Array) -> int:
     return int(np.clip(2 - np.floor(np.log10(ordinary.min())), 4, 7))
 
 
+def _wrapped(text: str, first: str, later: str, width: int = WIDTH) -> list[str]:
+    """Lines of at most `width` characters; textwrap, which takes its time, only where there is more than one."""
+    if len(first) + len(text) <= width and text.isprintable() and text and text == text.strip():
+        return [first + text]
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later)
+
+
 def _listed(pairs: Sequence[tuple[str, str]], labels: int) -> list[str]:
     lines: list[str] = []
     for label, text in pairs:
-        lines += textwrap.wrap(text, WIDTH, initial_indent=f"{label + ':':<{labels}}", subsequent_indent=" " * labels)
+        lines += _wrapped(text, f"{label + ':':<{labels}}", " " * labels)
     return lines
 
 
 def _table(coefficients: Coefficients) -> list[str]:
     cells = [HEADINGS, *coefficients.cells()]
     widths = [max(len(row[k]) for row in cells) for k in range(5)]
-    broken = [textwrap.wrap(name, _NAME_WIDTH) or [""] for name in coefficients.names]
+    broken = [_wrapped(name, "", "", _NAME_WIDTH) or [""] for name in coefficients.names]
     name_width = max((len(line) for lines in broken for line in lines), default=0)
     table = []
     for lines, row in zip([[""], *broken], cells, strict=True):

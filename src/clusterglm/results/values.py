@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.design_state import spec_from_state, spec_state
+from clusterglm.data.plain import PlainSpec
 from clusterglm.errors import StorageError
 
 _ISO: dict[str, Any] = {"date": date, "datetime": datetime, "time": time}
@@ -85,6 +86,8 @@ class Writer:
             return {"@": name, **{key: self.plain(getattr(value, key), where) for key in ("left", "right", "closed")}}
         if kind is Decimal:
             return {"@": name, "value": str(value)}
+        if isinstance(value, PlainSpec):
+            return self._tagged(value.formulaic, type(value.formulaic), where)
         if kind.__module__ == "formulaic.model_spec":
             return {"@": "formulaic", **self.plain(spec_state(value), where)}
         raise StorageError(

@@ -14,15 +14,11 @@ class Psi {
 
     Integral<R, Map, Pack> integral;  // its rows are the caller's to fill
 
-    // Of every order there is a text of its own, but where that would only take long to compile.
+    // Scores alone have code of their own for the linear map; for others, whose time is in the map itself, it would only take long
+    // to compile.
     CLUSTERGLM_INLINE void evaluate(Pack start, int order) {
-        if (integral.moves) {
-            if (order > 1 || !Map::kLinear) run<true, 2>(start);
-            else run<true, Map::kLinear ? 1 : 2>(start);
-        } else {
-            if (order > 1) run<false, 2>(start);
-            else run<false, 1>(start);
-        }
+        if (order > 1 || !Map::kLinear) evaluate<2>(start);
+        else evaluate<Map::kLinear ? 1 : 2>(start);
     }
 
     const double* score() const { return z_.score; }  // n + 1 packs
@@ -32,6 +28,12 @@ class Psi {
    private:
     Vectors z_;
     std::vector<double> pi_G_, matrix_;
+
+    template <int Order>
+    CLUSTERGLM_INLINE void evaluate(Pack start) {
+        if (integral.moves) run<true, Order>(start);
+        else run<false, Order>(start);
+    }
 
     template <bool Moves, int Order>
     CLUSTERGLM_INLINE void run(Pack start) {
@@ -68,16 +70,19 @@ class Psi {
     CLUSTERGLM_INLINE void add_node_products(double* row, const double* pi_G, const double* G, int j) const {
         const Nodes& nodes = integral.nodes;
         const Pack diagonal = load(row + j * kLanes);
-        for (int L = 0; L <= j; L += 8)
-            with_known(std::min(j + 1 - L, 8), [&]<int Count>() CLUSTERGLM_INLINE_LAMBDA {  // that many sums do not wait for one another
-                Pack sum[Count + 1]{};
-                const double* right = G + L * nodes.size;
-                nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
-                    const Pack left = load(pi_G + k);
-                    for (int i = 0; i < Count; ++i) sum[i] += left * load(right + i * nodes.size + k);
-                });
-                for (int i = 0; i < Count; ++i) store(row + (L + i) * kLanes, sum[i]);
+        const auto some = [&]<int Count>(int L) CLUSTERGLM_INLINE_LAMBDA {  // sums that do not wait for one another
+            Pack sum[Count]{};
+            const double* right = G + L * nodes.size;
+            nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
+                const Pack left = load(pi_G + k);
+                for (int i = 0; i < Count; ++i) sum[i] += left * load(right + i * nodes.size + k);
             });
+            for (int i = 0; i < Count; ++i) store(row + (L + i) * kLanes, sum[i]);
+        };
+        int L = 0;
+        for (; L + 4 <= j + 1; L += 4) some.template operator()<4>(L);
+        if (j + 1 - L >= 2) some.template operator()<2>(L), L += 2;
+        if (j + 1 - L == 1) some.template operator()<1>(L);
         store(row + j * kLanes, load(row + j * kLanes) + diagonal);
     }
 

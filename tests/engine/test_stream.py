@@ -189,6 +189,35 @@ def test_terms_that_need_all_rows_are_refused(data, files, engine, formula) -> N
         cg.random_effects(formula, files, cluster="id", engine=engine)
 
 
+def test_the_same_bits_by_any_number_of_threads(files, engine) -> None:
+    fits = [
+        cg.random_effects(FORMULA, files, cluster="id", engine=engine, control=cg.Control(n_threads=k))
+        for k in (1, 2, 5)
+    ]
+    for fit in fits[1:]:
+        assert fit.params.tolist() == fits[0].params.tolist()
+        assert fit.loglik == fits[0].loglik
+
+
+def test_labels_that_cannot_be_told_apart(tmp_path, data, engine) -> None:
+    data.assign(id=[[k % 7] for k in range(len(data))]).to_parquet(tmp_path / "one.parquet")
+    with pytest.raises(ClusterError, match="cluster labels of type List"):
+        cg.pooled("y ~ x", tmp_path / "one.parquet", cluster="id", engine=engine)
+
+
+@pytest.mark.parametrize("kind", ["float32", "whole numbers"])
+def test_narrow_columns(tmp_path, data, engine, same, kind) -> None:
+    chosen = data.assign(x=data.x.astype("float32") if kind == "float32" else data.x.round().clip(-90, 90))
+    if kind == "whole numbers":
+        chosen = chosen.dropna(subset="x").astype({"x": "int8", "y": "int8", "n": "uint8"})
+    chosen = chosen.reset_index(drop=True)
+    for k, rows in enumerate(np.array_split(np.arange(len(chosen)), 2)):
+        chosen.iloc[rows].to_parquet(tmp_path / f"{k}.parquet")
+    for formula in ("y ~ x + t", "cbind(y, n) ~ x + I(x**3) + I(t**2)"):
+        blocks = cg.random_effects(formula, tmp_path / "*.parquet", cluster="id", engine=engine)
+        same(cg.random_effects(formula, chosen, cluster="id"), blocks)
+
+
 def test_what_only_all_rows_show(tmp_path, data, engine) -> None:
     odd = data.assign(same=1.0, double=2.0 * data.x + 3.0, apart=data.y + 0.1 * data.x, only=0)
     odd.to_parquet(tmp_path / "one.parquet")

@@ -24,10 +24,10 @@ import simulate
 from peers import base, glmm, glum, gpboost, mixedlm, r, statsmodels
 
 import clusterglm as cg
-from clusterglm.data.columns import as_frame, model_columns
-from clusterglm.data.design import make_design, plain_design
+from clusterglm.data.design import listed_design, spec_of
 from clusterglm.data.formula import parse_formula
-from clusterglm.data.table import read_table
+from clusterglm.data.plain import plain_matrix
+from clusterglm.data.table import array_of, read_table
 
 QUADRATURES = {"8 nodes": 8, "automatic": "auto", "Laplace": "laplace"}
 PEERS = [statsmodels.POOLED, glum.POOLED, glmm.LAPLACE, glmm.SEVEN, gpboost.LAPLACE]
@@ -55,8 +55,9 @@ def formula_alone(data: pd.DataFrame) -> Callable[[], object]:
 
     def run() -> object:
         parsed = parse_formula(simulate.FORMULA, table.columns)
-        columns, n = model_columns(table, parsed.variables, None), len(data)
-        return plain_design(parsed, columns, n, None) or make_design(parsed, as_frame(columns, n), None)
+        arrays = {name: array_of(table, name) for name in parsed.variables}
+        spec = spec_of(parsed, absorb=False)
+        return listed_design(parsed, spec, None), plain_matrix(spec, arrays, len(data)).X
 
     return run
 

@@ -3,12 +3,15 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "clusterglm/columns.hpp"
 #include "clusterglm/conditional.hpp"
 #include "clusterglm/distribution/cauchy.hpp"
 #include "clusterglm/distribution/gaussian.hpp"
@@ -132,7 +135,7 @@ void require_outputs(std::size_t q, const OutVector& score, const OutMatrix& hes
 
 double marginal(const ProblemHandle& problem, const MapHandle& map, const clusterglm::Rule& rule, Vector theta, int order,
                 std::optional<Integers> clusters, OutVector modes, OutVector score, OutMatrix hessian, std::optional<OutVector> values,
-                std::optional<OutMatrix> scores, std::optional<OutMatrix> posterior, int threads) {
+                std::optional<OutVector> ends, std::optional<OutMatrix> scores, std::optional<OutMatrix> posterior, int threads) {
     const clusterglm::Problem& view = problem.view();
     const auto m = static_cast<std::size_t>(view.clusters);
     const std::size_t q = static_cast<std::size_t>(view.p) + 1;
@@ -140,14 +143,16 @@ double marginal(const ProblemHandle& problem, const MapHandle& map, const cluste
     require(modes.size() == m, "modes: one per cluster");
     require_outputs(q, score, hessian);
     require(!values || values->size() == m, "values: one per cluster");
+    require(!ends || ends->size() == m, "ends: one per cluster");
     require(!scores || (scores->shape(0) == m && scores->shape(1) == q && order > 0), "scores: clusters by parameters, order at least 1");
-    require(!posterior || (posterior->shape(0) == m && posterior->shape(1) == 3), "posterior: clusters by 3");
+    require(!posterior || (posterior->shape(0) == m && posterior->shape(1) == 2), "posterior: clusters by 2");
     if (clusters)
         for (std::size_t i = 0; i < clusters->size(); ++i)
             require(clusters->data()[i] >= 0 && clusters->data()[i] < view.clusters, "clusters: numbers of clusters");
     const clusterglm::Selection selection{clusters ? clusters->data() : nullptr,
                                           clusters ? static_cast<std::int64_t>(clusters->size()) : view.clusters};
-    const clusterglm::PerCluster out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, posterior ? posterior->data() : nullptr};
+    const clusterglm::PerCluster out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, ends ? ends->data() : nullptr,
+                                     posterior ? posterior->data() : nullptr};
     clusterglm::Sum sum(static_cast<int>(q));
     bool completed;
     {
@@ -209,6 +214,18 @@ double conditional(const ProblemHandle& problem, Vector beta, int order, OutVect
     return finish(completed, sum, score, hessian);
 }
 
+void side_by_side(const std::vector<std::optional<Vector>>& columns, OutMatrix X, OutMatrix ranges) {
+    require(X.shape(1) == columns.size(), "X: as wide as there are columns");
+    require(ranges.shape(0) == columns.size() && ranges.shape(1) == 2, "ranges: columns by 2");
+    std::vector<const double*> from;
+    for (const std::optional<Vector>& column : columns) {
+        require(!column || column->size() == X.shape(0), "columns: as long as X");
+        from.push_back(column ? column->data() : nullptr);
+    }
+    nb::gil_scoped_release release;
+    clusterglm::side_by_side(from.data(), static_cast<std::int64_t>(X.shape(0)), static_cast<int>(from.size()), X.data(), ranges.data());
+}
+
 }  // namespace
 
 NB_MODULE(_core, module) {
@@ -220,11 +237,11 @@ NB_MODULE(_core, module) {
     nb::class_<MapHandle>(module, "LocationMap");
     nb::class_<clusterglm::Rule>(module, "Rule").def(
         "__init__",
-        [](clusterglm::Rule* self, bool adaptive, Vector positions, Vector log_weights) {
+        [](clusterglm::Rule* self, bool follows, bool moves, Vector positions, Vector log_weights) {
             require(positions.size() > 0 && positions.size() == log_weights.size(), "Rule: as many positions as log_weights, at least one");
-            new (self) clusterglm::Rule(adaptive, positions.data(), log_weights.data(), static_cast<int>(positions.size()));
+            new (self) clusterglm::Rule(follows, moves, positions.data(), log_weights.data(), static_cast<int>(positions.size()));
         },
-        nb::arg("adaptive"), nb::arg("positions"), nb::arg("log_weights"));
+        nb::arg("follows"), nb::arg("moves"), nb::arg("positions"), nb::arg("log_weights"));
     module.def("gaussian", &gaussian);
     module.def("logistic", &logistic, nb::arg("normal_scale"));
     module.def("cauchy", &cauchy, nb::arg("normal_scale"));
@@ -233,9 +250,11 @@ NB_MODULE(_core, module) {
     module.def("map_table", &map_table, nb::arg("edges"), nb::arg("coefficients"));
     module.def("own_density", &own_density, nb::arg("map"));
     module.def("locate", &locate, nb::arg("map"), nb::arg("s"), nb::arg("sigma"), nb::arg("out"));
+    module.def("side_by_side", &side_by_side, nb::arg("columns"), nb::arg("X"), nb::arg("ranges"));
     module.def("marginal", &marginal, nb::arg("problem"), nb::arg("map"), nb::arg("rule"), nb::arg("theta"), nb::arg("order"),
                nb::arg("clusters").none(), nb::arg("modes"), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
-               nb::arg("scores").none() = nb::none(), nb::arg("posterior").none() = nb::none(), nb::arg("threads") = 1);
+               nb::arg("ends").none() = nb::none(), nb::arg("scores").none() = nb::none(),
+               nb::arg("posterior").none() = nb::none(), nb::arg("threads") = 1);
     module.def("pooled", &pooled, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("score"), nb::arg("hessian"),
                nb::arg("cluster_sums").none() = nb::none(), nb::arg("threads") = 1);
     module.def("profile", &profile, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("intercepts"), nb::arg("score"),

@@ -153,7 +153,7 @@ const Values kTheta{-0.3, 0.5, 0.4, 0.8};
 
 // ---- quadrature rules
 
-// Gauss-Hermite as numerics asks for it: c = sqrt(2) x, log h + x^2; roots by Newton from orthonormal Hermite functions.
+// Gauss-Hermite as numerics asks for it: c = sqrt(2) x, log h + x^2 + log(2)/2; roots by Newton from orthonormal Hermite functions.
 Rule adaptive(int nodes) {
     Values c, log_weight;
     const Real root_pi4 = std::pow(std::numbers::pi_v<Real>, -0.25L);
@@ -180,18 +180,25 @@ Rule adaptive(int nodes) {
             const Real x = 0.5L * (low + high);
             hermite(x, before);
             c.push_back(static_cast<double>(std::numbers::sqrt2_v<Real> * x));
-            log_weight.push_back(static_cast<double>(-std::log(nodes * before * before) + x * x));
+            log_weight.push_back(static_cast<double>(-std::log(nodes * before * before) + x * x + 0.5L * std::log(2.0L)));
         }
         last = value;
     }
     check(static_cast<int>(c.size()) == nodes, "as many Hermite roots as nodes", static_cast<double>(c.size()));
-    return Rule(true, c.data(), log_weight.data(), static_cast<int>(c.size()));
+    return Rule(true, true, c.data(), log_weight.data(), static_cast<int>(c.size()));
 }
 
 Rule trapezoid(int nodes, double half_width) {
     Values s(nodes), log_weight(nodes, std::log(2.0 * half_width / (nodes - 1)));
     for (int k = 0; k < nodes; ++k) s[k] = half_width * (2.0 * k / (nodes - 1) - 1.0);
-    return Rule(false, s.data(), log_weight.data(), nodes);
+    return Rule(false, false, s.data(), log_weight.data(), nodes);
+}
+
+// The same about each cluster's mode: so fine that derivatives need not know where its nodes lie.
+Rule about_mode(int nodes, double half_width) {
+    Rule rule = trapezoid(nodes, half_width);
+    rule.follows = true;
+    return rule;
 }
 
 // log of the integral over s by a trapezoid rule, cluster after cluster, with nothing clever.
@@ -253,14 +260,14 @@ template <class R>
 Values everything(const Problem& problem, const LocationMap& map, const Rule& rule, const std::vector<std::int64_t>& chosen) {
     const std::int64_t m = problem.clusters;
     const int q = problem.p + 1;
-    Values modes(m), values(m), scores(m * q), posterior(3 * m), out(1 + q + q * q);
+    Values modes(m), values(m), scores(m * q), ends(m), posterior(2 * m), out(1 + q + q * q);
     Sum sum(q);
     evaluate<R>(problem, map, rule, kTheta.data(), 2, Selection{chosen.data(), static_cast<std::int64_t>(chosen.size())}, modes.data(),
-                PerCluster{values.data(), scores.data(), posterior.data()}, 1, sum, [] { return false; });
+                PerCluster{values.data(), scores.data(), ends.data(), posterior.data()}, 1, sum, [] { return false; });
     out[0] = sum.value;
     std::copy_n(sum.score.begin(), q, &out[1]);
     sum.copy_hessian(&out[1 + q]);
-    for (const Values& more : {values, scores, posterior, modes}) out.insert(out.end(), more.begin(), more.end());
+    for (const Values& more : {values, scores, ends, posterior, modes}) out.insert(out.end(), more.begin(), more.end());
     return out;
 }
 
@@ -310,7 +317,7 @@ void check_derivatives(const std::function<Result(const Values&, int)>& function
 template <class R>
 void test_response(const ResponseCase& response, const std::vector<DistributionCase>& all_distributions) {
     const std::vector<int> small{1, 2, 3, 5, 8, 1, 4}, large{3, 300, 70};
-    const Rule laplace = adaptive(1), five = adaptive(5), many = adaptive(60), coarse = trapezoid(41, 6.0);
+    const Rule laplace = adaptive(1), five = adaptive(5), many = adaptive(60), coarse = trapezoid(41, 6.0), fine = about_mode(401, 24.0);
     for (const bool unit : {true, false}) {
         if (unit && response.counts) continue;
         const Data data(small, response.counts, unit), big(large, response.counts, unit);
@@ -347,6 +354,10 @@ void test_response(const ResponseCase& response, const std::vector<DistributionC
                 check_derivatives(by(problem, coarse), kTheta, where + ", fixed nodes");
                 check_derivatives(by(big_problem, five), kTheta, where + ", long clusters");
                 check_derivatives(by(problem, five), {2.0, -4.0, 3.0, 0.1}, where + ", far away");
+                if (!map.log_concave() || !normal) continue;  // heavy tails reach beyond any number of omegas
+                check_close({marginal<R>(problem, map, fine, kTheta, 0).value}, {dense}, 1e-9, where + ": fine rule about the mode");
+                check_derivatives(by(problem, fine), kTheta, where + ", fine rule about the mode");
+                check_derivatives(by(big_problem, about_mode(41, 9.0)), kTheta, where + ", long clusters, rule about the mode");
             }
         }
     }

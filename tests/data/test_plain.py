@@ -40,7 +40,7 @@ def frame() -> pd.DataFrame:
 def test_plain_columns_are_what_formulaic_makes_of_them(formula, frame):
     terms = formulaic.Formula(formula)
     whole = formulaic.model_matrix(terms, frame, output="numpy", na_action="ignore")
-    X = matrix_of_terms(terms, frame)
+    X = matrix_of_terms(terms, frame).X
     assert X.dtype == np.float64
     assert X.flags.c_contiguous
     np.testing.assert_array_equal(X, np.asarray(whole, dtype=float))
@@ -62,7 +62,10 @@ def designs(formula, table, monkeypatch, absorb=False):
     parsed = parse_formula(formula, list(table.columns))
     read = read_table(table)
     columns = model_columns(read, parsed.variables, None)
-    plain = design.plain_design(parsed, columns, len(table), None, absorb=absorb)
+    spec = design.spec_of(parsed, absorb=absorb)
+    matrix = plain_matrix(spec, columns, len(table))
+    np.testing.assert_array_equal(matrix.ranges, np.column_stack([matrix.X.min(axis=0), matrix.X.max(axis=0)]))
+    plain = design.listed_design(parsed, spec, None), matrix.X
     monkeypatch.setattr(design, "plain_spec", lambda *_, **__: None)
     made = design.make_design(parsed, as_frame(columns, len(table)), None, absorb=absorb)
     monkeypatch.undo()
@@ -76,7 +79,6 @@ def designs(formula, table, monkeypatch, absorb=False):
 def test_lists_of_columns_need_no_formulaic(formula, absorb, frame, monkeypatch):
     table = frame.assign(y=1)
     plain, (expected, X) = designs(formula, table, monkeypatch, absorb)
-    assert plain is not None
     found, matrix = plain
     assert isinstance(found.spec, PlainSpec)
     assert matrix.flags.c_contiguous

@@ -116,6 +116,19 @@ def test_a_sample_that_is_of_no_use_does_no_harm(family: str, sigma: float, monk
     assert with_sample.sigma == pytest.approx(without.sigma, abs=1e-5)
 
 
+@pytest.mark.parametrize("quadrature", [8, "auto"])
+def test_what_an_interrupted_search_returns_is_true(quadrature: int | str) -> None:
+    """It stops where fewer nodes and a sample stand in for the likelihood that was asked for."""
+    control = cg.Control(progress=lambda step: False)
+    with pytest.warns(cg.errors.ConvergenceWarning, match="stopped by the progress callback"):
+        fit = fitted(simulated("binomial", 0.9), "binomial", quadrature=quadrature, control=control).fit
+    assert fit.optimization.status == "interrupted"
+    problem = core_problem(fit.data.X, fit.data, fit.response)
+    likelihood = MarginalLikelihood(problem, fit.data.n_clusters, len(fit.beta), fit.distribution, "normal")
+    value = likelihood.evaluate(fit.theta, fit.plan, 0).value
+    assert value + fit.data.constant == pytest.approx(fit.loglik, rel=1e-12)
+
+
 def cubic(third: float) -> Any:
     """A log-likelihood with its maximum at 1, but for third derivatives of 1,000 observations' worth."""
 
@@ -132,7 +145,7 @@ def cubic(third: float) -> Any:
 def test_a_good_surrogate_spares_evaluations() -> None:
     start = np.array([0.8, 1.3])
     plain = maximize(cubic(300.0), start, Control())
-    helped = maximize(cubic(300.0), start, Control(), surrogate=Surrogate(cubic(300.0 * 1.02), 1.0))
+    helped = maximize(cubic(300.0), start, Control(), surrogate=Surrogate(cubic(300.0 * 1.02), 1.0, 625))
     assert helped.optimization.converged
     assert helped.optimization.evaluations < plain.optimization.evaluations
     np.testing.assert_allclose(helped.theta, 1.0, atol=1e-8)
@@ -141,7 +154,7 @@ def test_a_good_surrogate_spares_evaluations() -> None:
 
 @pytest.mark.parametrize("third", [-3000.0, 30_000.0, float("nan")])
 def test_a_bad_surrogate_is_found_out(third: float) -> None:
-    found = maximize(cubic(300.0), np.zeros(2), Control(), surrogate=Surrogate(cubic(third), 1.0))
+    found = maximize(cubic(300.0), np.zeros(2), Control(), surrogate=Surrogate(cubic(third), 1.0, 625))
     assert found.optimization.converged
     np.testing.assert_allclose(found.theta, 1.0, atol=1e-8)
 

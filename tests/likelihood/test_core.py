@@ -111,6 +111,27 @@ def test_score_and_hessian_against_differences(model, d, rule, sizes, scale):
 
 
 @EACH_RESPONSE
+@pytest.mark.parametrize("d", [Gaussian(), Logistic()], ids=lambda d: d.name)
+@pytest.mark.parametrize("sizes", [(5, 2, 1, 3), (40, 70), (600,)], ids=["short", "long", "in chunks"])
+def test_trapezoid_rule_about_the_mode(model, d, sizes):
+    """So fine that derivatives need not know that nodes move; and it tells where it does not reach far enough."""
+    block = simulate(model, sizes)
+    likelihood = block.likelihood(model, d)
+    plan = (Part(Rule(129, 18.0, about_mode=True)),)
+    at = likelihood.evaluate(THETA, plan)
+    want, per_cluster = reference.dense(*block.arguments, THETA, model, d)
+    assert at.value == pytest.approx(want, rel=1e-11)
+    score, hessian = central(lambda t: likelihood.evaluate(t, plan), THETA, 2e-6)
+    np.testing.assert_allclose(at.score, score, rtol=0, atol=3e-7 * (1 + np.abs(score).max()))
+    np.testing.assert_allclose(at.hessian, hessian, rtol=0, atol=3e-7 * (1 + np.abs(hessian).max()))
+    values, ends = likelihood.cluster_values(THETA, plan[0].rule, None)
+    np.testing.assert_allclose(values, block.cluster_weights * per_cluster, rtol=1e-10)
+    assert ends.max() < 1e-12
+    _, ends = likelihood.cluster_values(THETA, Rule(33, 3.0, about_mode=True), None)
+    assert np.all(ends > 1e-4)
+
+
+@EACH_RESPONSE
 @EACH_DISTRIBUTION
 def test_trapezoid_rule_equals_the_dense_one(model, d):
     block = simulate(model, (5, 2, 1, 3))

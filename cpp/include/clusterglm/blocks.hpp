@@ -22,7 +22,8 @@ struct Selection {
 struct PerCluster {
     double* values = nullptr;      // clusters: weighted log-likelihood
     double* scores = nullptr;      // clusters x q: its score
-    double* posterior = nullptr;   // clusters x 3: mean and standard deviation of the intercept, weight of the outermost nodes
+    double* ends = nullptr;        // clusters: share of the integral at the outermost nodes
+    double* posterior = nullptr;   // clusters x 2: mean and standard deviation of the intercept
 };
 
 // Borders of blocks with at most 128 clusters and, unless one cluster is larger, about 4,096 rows.

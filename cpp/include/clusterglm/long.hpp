@@ -21,7 +21,7 @@ class LongClusters {
     CLUSTERGLM_INLINE void add(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
         load_cluster(integral_.rows, problem_, i, beta_);
         integral_.rows.finish();
-        if (integral_.adaptive) run<true>(i, modes, sum, out);
+        if (integral_.moves) run<true>(i, modes, sum, out);
         else run<false>(i, modes, sum, out);
     }
 
@@ -37,10 +37,10 @@ class LongClusters {
 
     const double* x(std::int64_t row) const { return problem_.X + row * p_; }
 
-    template <bool Adaptive>
+    template <bool Moves>
     CLUSTERGLM_INLINE void run(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
         const int n = integral_.rows.n;
-        if constexpr (Adaptive) integral_.place_nodes(modes[i]);
+        integral_.place_nodes(modes[i]);
         integral_.clear();
         if (order_ == 0) {
             integral_.template add_rows<false>(0, n);
@@ -52,11 +52,11 @@ class LongClusters {
                 add_node_gradients(i, first, last);
             }
         }
-        integral_.template finish<Adaptive>(order_);
+        integral_.template finish<Moves>(order_);
         const double weight = problem_.cluster_weights[i], value = integral_.moments.value;
         sum.value += weight * value;
         integral_.write(&i, 1, weight * value, modes, out);
-        if (order_ > 0) derivatives<Adaptive>(i, weight, sum, out.scores ? out.scores + i * q_ : nullptr);
+        if (order_ > 0) derivatives<Moves>(i, weight, sum, out.scores ? out.scores + i * q_ : nullptr);
     }
 
     // Gradient of the log-integrand in beta at every node, p rows of `size` nodes.
@@ -82,7 +82,7 @@ class LongClusters {
         nodes.S1 = S1, nodes.S2 = S2;
     }
 
-    template <bool Adaptive>
+    template <bool Moves>
     CLUSTERGLM_INLINE void derivatives(std::int64_t i, double weight, Sum& sum, double* score_out) {
         const Nodes& nodes = integral_.nodes;
         const Rows<double>& rows = integral_.rows;
@@ -98,10 +98,10 @@ class LongClusters {
             if (n > kChunk) recompute_chunk(first, end);  // node sums are complete; this only brings back the chunk's own terms
             for (int j = first; j < end; ++j) {
                 const std::size_t at = static_cast<std::size_t>(j - first) * size;
-                const auto rm = row_moments<Adaptive, false, double>(nodes, &integral_.G[at], &integral_.H[at], pi_G_.data());
+                const auto rm = row_moments<Moves, false, double>(nodes, &integral_.G[at], &integral_.H[at], pi_G_.data());
                 const double* xj = x(start + j);
                 double diagonal = rm.diagonal, cross = rm.sigma;
-                if constexpr (Adaptive) {
+                if constexpr (Moves) {
                     const double H = rows.H[j], I = rows.I[j], K = rows.K[j];
                     diagonal += mc.diagonal_I * I + mc.diagonal_K * K;
                     cross += mc.sigma_H * H + mc.sigma_I * I + mc.sigma_K * K;
@@ -121,7 +121,7 @@ class LongClusters {
             }
         }
         z_.mean[p_] = nm.mean_sigma;
-        if constexpr (Adaptive) {
+        if constexpr (Moves) {
             z_.s_t[p_] = mc.s_t, z_.g_sst[p_] = mc.g_sst, z_.g_ssst[p_] = mc.g_ssst, z_.P0[p_] = nm.P0_sigma, z_.P1[p_] = nm.P1_sigma;
             combine(z_, integral_.mode, nm);
         } else {
@@ -143,10 +143,10 @@ class LongClusters {
                     nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA { dot += load(nodes.pi + k) * load(gr + k) * load(gs + k); });
                     total = reduce(dot);
                 } else {
-                    total = nm.outer_sigma + (Adaptive ? mc.sigma_sigma : 0.0);
+                    total = nm.outer_sigma + (Moves ? mc.sigma_sigma : 0.0);
                 }
                 total -= z_.P0[r] * z_.P0[s];
-                if constexpr (Adaptive) total += z_.s_t[r] * z_.x1[s] + z_.x1[r] * z_.s_t[s] + z_.D[r] * z_.x2[s] + z_.x2[r] * z_.D[s];
+                if constexpr (Moves) total += z_.s_t[r] * z_.x1[s] + z_.x1[r] * z_.s_t[s] + z_.D[r] * z_.x2[s] + z_.x2[r] * z_.D[s];
                 hessian[r * stride_ + s] += weight * total;
             }
         }

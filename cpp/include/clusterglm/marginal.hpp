@@ -19,7 +19,8 @@ namespace clusterglm {
 template <class V>
 struct NodeMoments {
     V value;              // log of the integral
-    V omega;              // 1/sqrt(-g_ss) at the mode; 0 for a fixed rule
+    V ends;               // share of it at the outermost nodes
+    V omega;              // 1/sqrt(-g_ss) at the mode; 0 for nodes that do not move
     V A, B, M0, M1, M2;   // sum pi g_s, sum pi c g_s, sum pi c^r (g_ss + g_s^2)
     V CU, CD, DD;         // coefficients of s_tt, of D_t and of D D'
     V mean_sigma, P0_sigma, P1_sigma, outer_sigma;  // entries of sigma: sum pi g_t, the P vectors, sum pi (g_t g_t' + g_tt)
@@ -44,7 +45,7 @@ struct Vectors {
 };
 
 // Softmax of q into pi, the list of packs that carry weight, and the moments over nodes.
-template <bool Adaptive, class V>
+template <bool Moves, class V>
 CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode, V omega, int order) {
     NodeMoments<V> out{};
     Pack highest = load(nodes.q), sum{};
@@ -64,7 +65,8 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
     nodes.actives = active;
     const V total = gather<V>(sum);
     out.value = top + lanes::log(total);
-    if constexpr (Adaptive) out.value += 0.5 * 0.69314718055994530942 + lanes::log(omega), out.omega = omega;
+    out.ends = (get<V>(nodes.pi, 0) + get<V>(nodes.pi, nodes.count - 1)) / total;
+    if constexpr (Moves) out.omega = omega;
     if (order == 0) return out;
 
     const Pack scale = spread(1.0 / total);
@@ -79,7 +81,7 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
         store(nodes.pi_r + k, pi * r);
         mean += pi * rS1;
         outer += pi * (rS1 * rS1 + r * r * S2 + load(nodes.v + k) * S1);
-        if constexpr (Adaptive) {
+        if constexpr (Moves) {
             const Pack c = load(nodes.c + k), m1 = valid(nodes.m1), g_s = load(nodes.a1 + k) + m1 * S1;
             const Pack g_ss = load(nodes.a2 + k) + valid(nodes.m2) * S1 + m1 * m1 * S2;
             const Pack first = pi * g_s, second = pi * (g_ss + g_s * g_s), P = first * rS1 + pi * (m1 * r * S2 + valid(nodes.r1) * S1);
@@ -92,7 +94,7 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
     });
     out.mean_sigma = gather<V>(mean);
     out.outer_sigma = gather<V>(outer);
-    if constexpr (Adaptive) {
+    if constexpr (Moves) {
         const V omega2 = omega * omega, omega3 = omega2 * omega;
         out.A = gather<V>(A), out.B = gather<V>(B), out.M0 = gather<V>(M0), out.M1 = gather<V>(M1), out.M2 = gather<V>(M2);
         out.P0_sigma = gather<V>(P0), out.P1_sigma = gather<V>(P1);
@@ -109,7 +111,7 @@ struct RowMoments {
     V mean, P0, P1, diagonal, sigma;  // sum pi G, its P entries, sum pi H, and sum pi r H (+ sum pi r S1 G with Cross)
 };
 
-template <bool Adaptive, bool Cross, class V>
+template <bool Moves, bool Cross, class V>
 CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G, const double* H, double* pi_G) {
     Pack mean{}, P0{}, P1{}, diagonal{}, sigma{};
     nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
@@ -119,7 +121,7 @@ CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G,
         diagonal += pi * h;
         sigma += load(nodes.pi_r + k) * h;
         if constexpr (Cross) sigma += load(nodes.rS1 + k) * w;
-        if constexpr (Adaptive) {
+        if constexpr (Moves) {
             const Pack P = load(nodes.g_s + k) * w + load(nodes.pi_m1 + k) * h;
             P0 += P, P1 += load(nodes.c + k) * P;
         }
@@ -176,7 +178,7 @@ CLUSTERGLM_INLINE void combine(Vectors& z, const Mode<V>& mode, const NodeMoment
 template <class R, class V>
 struct Integral {
     const LocationMap& map;
-    const bool adaptive, unit;  // unit: every row is a 0 or a 1
+    const bool follows, moves, unit;  // see Rule; unit: every row is a 0 or a 1
     const double sigma;
     Rows<V> rows;
     Nodes nodes;
@@ -186,16 +188,17 @@ struct Integral {
     std::vector<double> G, H;  // a row's at every node
 
     Integral(const LocationMap& location, const Rule& rule, double sigma_, bool unit_)
-        : map(location), adaptive(rule.adaptive), unit(unit_ && !R::kCollapses), sigma(sigma_), nodes(rule, kWidth<V>) {
-        if (adaptive && !map.log_concave()) scan.emplace(map, sigma);
-        if (!adaptive) {
+        : map(location), follows(rule.follows), moves(rule.moves), unit(unit_ && !R::kCollapses), sigma(sigma_), nodes(rule, kWidth<V>) {
+        if (follows && !map.log_concave()) scan.emplace(map, sigma);
+        if (!follows) {
             std::copy_n(nodes.c, nodes.size, nodes.s);
             nodes.locate(map, sigma);
         }
     }
 
-    // Adaptive rules: nodes around the mode, which is sought from `start`.
+    // Nodes that follow the cluster: around the mode, which is sought from `start`.
     CLUSTERGLM_INLINE void place_nodes(V start) {
+        if (!follows) return;
         const V infinity = V{} + std::numeric_limits<double>::infinity(), least_curvature = V{} + 1e-12;
         mode = find_mode<R>(rows, map, sigma, scan ? scan->template search<R>(rows, unit) : Bracket<V>{start, -infinity, infinity});
         moments.omega = 1.0 / lanes::sqrt(-mode.g_ss < least_curvature ? least_curvature : -mode.g_ss);
@@ -222,16 +225,19 @@ struct Integral {
     }
 
     // After all rows: value and moments.
-    template <bool Adaptive>
+    template <bool Moves>
     CLUSTERGLM_INLINE void finish(int order) {
-        moments = node_moments<Adaptive>(nodes, mode, moments.omega, order);
+        const V omega = moments.omega;
+        moments = node_moments<Moves>(nodes, mode, omega, order);
+        if (follows) moments.value += lanes::log(omega);
     }
 
     // Results of these clusters: their modes, and what is wanted of their weighted values and their intercepts given the data.
     CLUSTERGLM_INLINE void write(const std::int64_t* clusters, int count, V value, double* modes, const PerCluster& out) const {
         for (int l = 0; l < count; ++l) {
-            if (adaptive) modes[clusters[l]] = lane(mode.s, l);
+            if (follows) modes[clusters[l]] = lane(mode.s, l);
             if (out.values) out.values[clusters[l]] = lane(value, l);
+            if (out.ends) out.ends[clusters[l]] = lane(moments.ends, l);
         }
         if (!out.posterior) return;
         const auto sum_over_nodes = [&](const auto& term) {
@@ -245,10 +251,10 @@ struct Integral {
         const V total = sum_over_nodes([](Pack) { return all(1.0); });
         const V mean = sum_over_nodes([](Pack m) { return m; }) / total;
         const V square = sum_over_nodes([&](Pack m) { return (m - spread(mean)) * (m - spread(mean)); });
-        const V sd = lanes::sqrt(square / total), ends = (get<V>(nodes.pi, 0) + get<V>(nodes.pi, nodes.count - 1)) / total;
+        const V sd = lanes::sqrt(square / total);
         for (int l = 0; l < count; ++l) {
-            double* to = out.posterior + 3 * clusters[l];
-            to[0] = lane(mean, l), to[1] = lane(sd, l), to[2] = lane(ends, l);
+            double* to = out.posterior + 2 * clusters[l];
+            to[0] = lane(mean, l), to[1] = lane(sd, l);
         }
     }
 };

@@ -11,14 +11,15 @@
 
 namespace clusterglm {
 
-// Adaptive rules put nodes at mode + c * omega; fixed rules at c itself.
+// Nodes at c; or, if they follow the cluster, at mode + c * omega, and the sum is then multiplied by omega. Derivatives see that
+// such nodes move, unless the rule is so fine that its sum does not depend on where they lie.
 struct Rule {
-    bool adaptive = true;
+    bool follows = true, moves = true;
     int count = 0;
     std::vector<double> c, log_weight;
 
-    Rule(bool is_adaptive, const double* positions, const double* log_weights, int nodes)
-        : adaptive(is_adaptive), count(nodes), c(positions, positions + nodes), log_weight(log_weights, log_weights + nodes) {}
+    Rule(bool follows_, bool moves_, const double* positions, const double* log_weights, int nodes)
+        : follows(follows_), moves(moves_), count(nodes), c(positions, positions + nodes), log_weight(log_weights, log_weights + nodes) {}
 };
 
 // Arrays over nodes, all of length `size`: nodes of one cluster, padded with nodes of no weight, or every node four times, once

@@ -15,7 +15,7 @@ class Psi {
     Integral<R, Pack> integral;  // its rows are the caller's to fill
 
     CLUSTERGLM_INLINE void evaluate(Pack start, int order) {
-        if (integral.adaptive) run<true>(start, order);
+        if (integral.moves) run<true>(start, order);
         else run<false>(start, order);
     }
 
@@ -27,18 +27,18 @@ class Psi {
     Vectors z_;
     std::vector<double> pi_G_, matrix_;
 
-    template <bool Adaptive>
+    template <bool Moves>
     CLUSTERGLM_INLINE void run(Pack start, int order) {
         const int n = integral.rows.n;
-        if constexpr (Adaptive) integral.place_nodes(start);
+        integral.place_nodes(start);
         integral.clear();
         if (order == 0) integral.template add_rows<false>(0, n);
         else integral.template add_rows<true>(0, n);
-        integral.template finish<Adaptive>(order);
-        if (order > 0) derivatives<Adaptive>(order);
+        integral.template finish<Moves>(order);
+        if (order > 0) derivatives<Moves>(order);
     }
 
-    template <bool Adaptive>
+    template <bool Moves>
     CLUSTERGLM_INLINE void derivatives(int order) {
         const Nodes& nodes = integral.nodes;
         const Rows<Pack>& rows = integral.rows;
@@ -54,9 +54,9 @@ class Psi {
         const ModeCoefficients<Pack> mc(integral.mode, nm);
         for (int j = 0; j < n; ++j) {
             const int at = j * kLanes;
-            const auto rm = row_moments<Adaptive, true, Pack>(nodes, G + j * size, H + j * size, pi_G + j * size);
+            const auto rm = row_moments<Moves, true, Pack>(nodes, G + j * size, H + j * size, pi_G + j * size);
             Pack diagonal = rm.diagonal, cross = rm.sigma;
-            if constexpr (Adaptive) {
+            if constexpr (Moves) {
                 const Pack h = load(&rows.H[at]), i = load(&rows.I[at]), k = load(&rows.K[at]);
                 store(z.s_t + at, mc.s_t_H * h);
                 store(z.g_sst + at, mc.sst_H * h + mc.sst_I * i);
@@ -72,7 +72,7 @@ class Psi {
         const int at = n * kLanes;
         store(z.mean + at, nm.mean_sigma);
         store(last + at, nm.outer_sigma);
-        if constexpr (Adaptive) {
+        if constexpr (Moves) {
             store(z.s_t + at, mc.s_t), store(z.g_sst + at, mc.g_sst), store(z.g_ssst + at, mc.g_ssst);
             store(z.P0 + at, nm.P0_sigma), store(z.P1 + at, nm.P1_sigma);
             store(last + at, nm.outer_sigma + mc.sigma_sigma);
@@ -88,7 +88,7 @@ class Psi {
             const Pack s_j = load(z.s_t + J), x1_j = load(z.x1 + J), D_j = load(z.D + J), x2_j = load(z.x2 + J), dq_j = load(z.P0 + J);
             for (int L = 0; L <= J; L += kLanes) {
                 Pack sum = (j == n || L == J ? load(row + L) : Pack{}) - dq_j * load(z.P0 + L);
-                if constexpr (Adaptive) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
+                if constexpr (Moves) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
                 if (j < n) {
                     const double *left = pi_G + j * size, *right = G + L / kLanes * size;
                     nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA { sum += load(left + k) * load(right + k); });

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
-from clusterglm.data.glance import CHUNK, LARGEST, column_range, plainly_fine, smallest_eigenvalue, tame
+from clusterglm.data.glance import CHUNK, LARGEST, column_range, independent, plainly_fine, smallest_eigenvalue, tame
 from clusterglm.errors import ClusterError, DesignError, ResponseError
 from clusterglm.model.arrays import Array
 
@@ -22,26 +22,28 @@ ROWS = 1000  # that the linear programs start from, and gain at a time
 FEASIBLE = 1e-6  # margin in standardised units; HiGHS itself is accurate to 1e-7
 
 
-def check_columns(X: Array, names: Sequence[str]) -> None:
+def check_columns(X: Array, names: Sequence[str], ranges: Array | None = None) -> None:
     """Refuse covariates with which float64 cannot compute.
 
     Parameters
     ----------
     X : ndarray, shape (n, p)
     names : sequence of str
+    ranges : ndarray, shape (p, 2), optional
+        Least and largest value of each column, where they are known; NaN where one is.
 
     Raises
     ------
     DesignError
         On infinite, NaN or extreme values; it names the columns.
     """
-    if not tame(X):
-        _checked_range(X, names)
+    if len(X) > 0 and (ranges is not None or not tame(X)):
+        _checked_range(X, names, ranges)
 
 
-def _checked_range(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
+def _checked_range(X: Array, names: Sequence[str], ranges: Array | None) -> tuple[Array, Array]:
     """Smallest and largest value of each column, or the error that says which cannot be used."""
-    low, high = column_range(X)
+    low, high = column_range(X) if ranges is None else (ranges[:, 0], ranges[:, 1])
     _refuse_not_finite(X, names, low, high)
     largest = np.maximum(np.abs(low), np.abs(high))
     extreme = (largest > LARGEST) | ((largest < 1.0 / LARGEST) & (largest > 0.0))
@@ -56,7 +58,7 @@ def _checked_range(X: Array, names: Sequence[str]) -> tuple[Array, Array]:
     return low, high
 
 
-def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
+def check_design(X: Array, names: Sequence[str], intercept: int | None, ranges: Array | None = None) -> None:
     """Refuse a design matrix without a unique estimate.
 
     Parameters
@@ -65,6 +67,8 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
     names : sequence of str
     intercept : int or None
         The column of ones.
+    ranges : ndarray, shape (p, 2), optional
+        As in `check_columns`.
 
     Raises
     ------
@@ -73,9 +77,9 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
         or zero, and columns that are combinations of others; it names the columns.
     """
     n, p = X.shape
-    if plainly_fine(X, intercept):
+    if ranges is None and plainly_fine(X, intercept):
         return
-    low, high = _checked_range(X, names)
+    low, high = _checked_range(X, names, ranges)
     if p > n:
         raise DesignError(
             f"{p} columns in the design matrix and only {n} complete rows",
@@ -94,7 +98,8 @@ def check_design(X: Array, names: Sequence[str], intercept: int | None) -> None:
             "columns that vary" + (", next to the intercept" if intercept is not None else ""),
             f"drop {listed(names[j] for j in guilty)} from the formula",
         )
-    _refuse_collinear(X, names, intercept, low, high)
+    if ranges is None or not independent(X, intercept):
+        _refuse_collinear(X, names, intercept, low, high)
 
 
 def _refuse_not_finite(X: Array, names: Sequence[str], low: Array, high: Array) -> None:

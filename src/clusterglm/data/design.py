@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clusterglm.data.cluster_means import ClusterMeans
 from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.formula import Expression, ParsedFormula, context
-from clusterglm.data.plain import Columns, PlainSpec, matrix_of_terms, plain_matrix, plain_spec
+from clusterglm.data.plain import PlainSpec, matrix_of_terms, plain_matrix, plain_spec
 from clusterglm.data.table import check_columns, column, missing_in, numeric
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
 from clusterglm.model.arrays import Array
@@ -106,8 +106,10 @@ class Design:
             return np.full((len(table), len(self.names)), np.nan)
         complete = keep if missing.any() else None
         columns = model_columns(table, self.variables, complete)
-        matrix = plain_matrix(self.spec, columns, len(keep)) if isinstance(self.spec, PlainSpec) else None
-        if matrix is None:
+        plain = plain_matrix(self.spec, columns, len(keep)) if isinstance(self.spec, PlainSpec) else None
+        if plain is not None:
+            matrix = plain.X
+        else:
             frame = as_frame(columns, len(keep))
             if self.cluster_means is not None:
                 frame = frame.assign(**self.cluster_means.columns(table, complete))
@@ -192,9 +194,10 @@ def make_design(
     DesignError
         When the formula leaves no column, or a term is not numeric.
     """
-    found = plain_design(parsed, frame, len(frame), offset_argument, absorb=absorb)
-    if found is not None:
-        return found
+    listed = spec_of(parsed, absorb=absorb)
+    found = None if listed is None else plain_matrix(listed, frame, len(frame))
+    if listed is not None and found is not None:
+        return listed_design(parsed, listed, offset_argument), found.X
     import formulaic
 
     if not parsed.variables:
@@ -211,7 +214,7 @@ def make_design(
         rows = frame if plain is None else frame.head(2)  # enough to name the columns
         matrix = formulaic.model_matrix(terms, rows, output="numpy", na_action="ignore", context=context())
         spec = matrix.model_spec
-        X = np.ascontiguousarray(matrix.__wrapped__) if plain is None else plain
+        X = np.ascontiguousarray(matrix.__wrapped__) if plain is None else plain.X
     if X.dtype != np.float64:
         X = _as_floats(X, spec)
     if absorb:
@@ -236,26 +239,9 @@ def make_design(
     return design, X
 
 
-def plain_design(
-    parsed: ParsedFormula, columns: Columns, n: int, offset_argument: str | None, *, absorb: bool = False
-) -> tuple[Design, Array] | None:
-    """The same as `make_design` where a formula lists columns of numbers and nothing else; None otherwise.
-
-    Parameters
-    ----------
-    parsed : ParsedFormula
-    columns : mapping or DataFrame
-        `parsed.variables` in complete rows.
-    n : int
-        Number of rows.
-    offset_argument, absorb
-        As in `make_design`.
-    """
-    spec = None if parsed.cluster_terms else plain_spec(parsed.right, parsed.variables, intercept=not absorb)
-    X = None if spec is None else plain_matrix(spec, columns, n)
-    if spec is None or X is None:
-        return None
-    design = Design(
+def listed_design(parsed: ParsedFormula, spec: PlainSpec, offset_argument: str | None) -> Design:
+    """The design of a formula that lists columns of numbers, as `make_design` would have it."""
+    return Design(
         formula=parsed.right,
         names=((INTERCEPT,) if spec.intercept else ()) + spec.columns,
         intercept=0 if spec.intercept else None,
@@ -265,7 +251,11 @@ def plain_design(
         offset_argument=offset_argument,
         spec=spec,
     )
-    return design, X
+
+
+def spec_of(parsed: ParsedFormula, *, absorb: bool) -> PlainSpec | None:
+    """What a formula lists, where it does no more; None otherwise."""
+    return None if parsed.cluster_terms else plain_spec(parsed.right, parsed.variables, intercept=not absorb)
 
 
 def numbers(values: nw.Series[Any], name: str, role: str) -> Array:

@@ -37,9 +37,12 @@ def plainly_fine(X: Array, intercept: int | None) -> bool:
     Columns that are constant, or combinations of others, are so in every selection of rows; and the sum of all squares
     tells of infinite, undefined or extreme values.
     """
-    return _sum_is_tame(X) and any(
-        _shows_rank(np.ascontiguousarray(X[:: step_through(len(X), rows)]), intercept) for rows in _looks(X)
-    )
+    return _sum_is_tame(X) and independent(X, intercept)
+
+
+def independent(X: Array, intercept: int | None) -> bool:
+    """Whether some rows of a large design that is `tame` show that no column is a combination of others."""
+    return any(_shows_rank(np.ascontiguousarray(X[:: step_through(len(X), rows)]), intercept) for rows in _looks(X))
 
 
 def _looks(X: Array) -> list[int]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm import _core
 from clusterglm.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Columns: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
 """Arrays or Series of one length by name."""
 
-_ROWS = 4096  # at a time, so that what is written stays in the cache
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -87,41 +87,61 @@ def plain_spec(right: str, variables: Sequence[str], *, intercept: bool) -> Plai
     return PlainSpec(tuple(dict.fromkeys(names)), intercept)
 
 
-def plain_matrix(spec: PlainSpec, columns: Columns, n: int) -> Array | None:
-    """Its matrix of n rows, shape (n, p); None where a column holds anything but numbers."""
+@dataclass(frozen=True)
+class Matrix:
+    """Columns side by side.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        C order.
+    ranges : ndarray, shape (p, 2), or None
+        Least and largest value of each column, NaN where one is; None where they are not known.
+    """
+
+    X: Array
+    ranges: Array | None = None
+
+
+def plain_matrix(spec: PlainSpec, columns: Columns, n: int) -> Matrix | None:
+    """Its matrix of n rows; None where a column holds anything but numbers."""
     found = [_numbers(columns[name]) for name in spec.columns]
-    return None if any(each is None for each in found) else _side_by_side(found, n, ones=spec.intercept)
+    if any(each is None for each in found):
+        return None
+    return _side_by_side([None, *found] if spec.intercept else found, n)
 
 
-def matrix_of_terms(terms: Iterable[Any], frame: pd.DataFrame) -> Array | None:
-    """Ones and columns of numbers side by side, shape (rows, terms); None where a term is anything else.
+def matrix_of_terms(terms: Iterable[Any], frame: pd.DataFrame) -> Matrix | None:
+    """Ones and columns of numbers side by side, in the order of the terms; None where a term is anything else.
 
     Parameters
     ----------
     terms : iterable of formulaic Term
-        In the order of the columns.
     frame : DataFrame
         As from `model_frame`.
     """
-    found = [_column(term, frame) for term in terms]
-    return None if not found or any(each is None for each in found) else _side_by_side(found, len(frame))
+    columns: list[NDArray[Any] | None] = []
+    for term in terms:
+        if str(term) == "1":
+            columns.append(None)
+            continue
+        found = _column(term, frame)
+        if found is None:
+            return None
+        columns.append(found)
+    return _side_by_side(columns, len(frame)) if columns else None
 
 
-def _side_by_side(columns: Sequence[NDArray[Any] | None], n: int, *, ones: bool = False) -> Array:
-    X = np.empty((n, len(columns) + ones))
-    for first in range(0, n, _ROWS):
-        rows = slice(first, first + _ROWS)
-        X[rows, : int(ones)] = 1.0
-        for k, values in enumerate(columns, start=int(ones)):
-            assert values is not None
-            X[rows, k] = values[rows]
-    return X
+def _side_by_side(columns: Sequence[NDArray[Any] | None], n: int) -> Matrix:
+    """None stands for ones."""
+    X, ranges = np.empty((n, len(columns))), np.empty((len(columns), 2))
+    floats = [None if each is None else np.ascontiguousarray(each, dtype=np.float64) for each in columns]
+    _core.side_by_side(floats, X, ranges)
+    return Matrix(X, ranges)
 
 
 def _column(term: Any, frame: pd.DataFrame) -> NDArray[Any] | None:
-    """Its values, if a term is the intercept or the name of a column of numbers."""
-    if str(term) == "1":
-        return np.broadcast_to(1.0, len(frame))
+    """Its values, if a term is the name of a column of numbers."""
     if len(term.factors) != 1:
         return None
     (factor,) = term.factors
@@ -132,4 +152,5 @@ def _column(term: Any, frame: pd.DataFrame) -> NDArray[Any] | None:
 
 def _numbers(values: Any) -> NDArray[Any] | None:
     """An array of numbers, or that behind a Series of them; None for anything else."""
-    return np.asarray(values) if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf" else None
+    plain = values is not None and isinstance(values.dtype, np.dtype) and values.dtype.kind in "iuf"
+    return np.asarray(values) if plain else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -14,8 +14,9 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.constants import totals
-from clusterglm.data.design import Design, make_design, plain_design
+from clusterglm.data.design import Design, listed_design, make_design, spec_of
 from clusterglm.data.formula import ParsedFormula, parse_formula
+from clusterglm.data.plain import Matrix, PlainSpec, plain_matrix
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import Dropped, Request, constant_within, offset_argument, read_response, select_rows
 from clusterglm.data.table import read_table
@@ -195,27 +196,23 @@ def assemble(
             rows.refuse_none()
 
     chosen = rows.chosen()
-    coded = None
+    matrix = selection.matrix if chosen is None else None
+    selection = replace(selection, matrix=None)  # every array counts where rows are moved
+    coded = _coded(ids, chosen, parsed) if whole and parsed.cluster_terms else None
     if learned is not None:
         design = learned.design
-        X = design.build(table if chosen is None else table[chosen])
-        check_columns(X, design.names)
+        if matrix is None or not isinstance(design.spec, PlainSpec):
+            matrix = Matrix(design.build(table if chosen is None else table[chosen]))
     else:
-        columns, means = model_columns(table, parsed.variables, chosen, selection.arrays), None
-        if parsed.cluster_terms:
-            coded = _coded(ids, chosen, parsed)
-            name = str(cluster_name)
-            means, made = cluster_means(parsed.cluster_terms, table, chosen, coded.codes, coded.labels, name)
-            columns |= made
-        absorb, offset = request.fixed_effects, offset_argument(request.offset)
-        n = len(table) if chosen is None else len(chosen)
-        plain = plain_design(parsed, columns, n, offset, absorb=absorb)
-        design, X = plain or make_design(parsed, as_frame(columns, n), offset, absorb=absorb, cluster_means=means)
-        del columns, plain
-        if absorb:
-            check_columns(X, design.names)
-        else:
-            check_design(X, design.names, design.intercept)
+        columns = {} if matrix is not None else model_columns(table, parsed.variables, chosen, selection.arrays)
+        design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name))
+        del columns
+    X = matrix.X
+    if whole and not request.fixed_effects:
+        check_design(X, design.names, design.intercept, matrix.ranges)
+    else:
+        check_columns(X, design.names, matrix.ranges)
+    del matrix
 
     index = np.arange(len(table)) if chosen is None else chosen
     if ids is None:
@@ -226,7 +223,7 @@ def assemble(
         else:
             labels, grouping = coded.labels, group(coded.codes, len(coded.labels))
         order, starts = grouping.order, grouping.starts
-        del coded, grouping  # every array counts where rows are moved
+        del coded, grouping
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
     same = chosen is None and order is None  # nothing to select: no copies
@@ -272,6 +269,32 @@ def assemble(
         notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
         levels=levels,
     )
+
+
+def _designed(
+    table: nw.DataFrame[Any],
+    parsed: ParsedFormula,
+    chosen: NDArray[np.int64] | None,
+    request: Request,
+    columns: dict[str, Any],
+    matrix: Matrix | None,
+    coded: Codes | None,
+    cluster_name: str,
+) -> tuple[Design, Matrix]:
+    """The design, and the matrix unless it is there already."""
+    n, absorb, offset = len(table) if chosen is None else len(chosen), request.fixed_effects, request.offset
+    spec = spec_of(parsed, absorb=absorb)
+    if matrix is None and spec is not None:
+        matrix = plain_matrix(spec, columns, n)
+    if matrix is not None and spec is not None:
+        return listed_design(parsed, spec, offset_argument(offset)), matrix
+    means = None
+    if coded is not None:
+        terms = parsed.cluster_terms
+        means, made = cluster_means(terms, table, chosen, coded.codes, coded.labels, cluster_name)
+        columns = columns | made
+    design, X = make_design(parsed, as_frame(columns, n), offset_argument(offset), absorb=absorb, cluster_means=means)
+    return design, Matrix(X)
 
 
 def _coded(ids: nw.Series[Any] | None, chosen: NDArray[np.int64] | None, parsed: ParsedFormula) -> Codes:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
-from clusterglm.data.design import formula_offset, numbers
+from clusterglm.data.design import formula_offset, numbers, spec_of
 from clusterglm.data.formula import Expression, ParsedFormula
+from clusterglm.data.plain import Matrix, plain_matrix
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response
 from clusterglm.data.table import (
     array_of,
@@ -71,6 +72,8 @@ class Selection:
     weights, cluster_weights, offset : ndarray or None, shape (rows,)
     arrays : dict of str to ndarray or None
         Covariates as `array_of` gives them.
+    matrix : Matrix or None
+        All rows of a plain design; None where it is none, or where rows were left out before it was made.
     """
 
     rows: Complete
@@ -81,6 +84,7 @@ class Selection:
     cluster_weights: Array | None
     offset: Array | None
     arrays: dict[str, NDArray[Any] | None]
+    matrix: Matrix | None
 
 
 def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request) -> Selection:
@@ -94,8 +98,11 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
     for name in dict.fromkeys(name for part in parsed.response for name in part.variables):
         rows.drop(f"missing response {name!r}", missing_in(table, name))
     arrays = {name: array_of(table, name) for name in parsed.variables}
-    for name, array in arrays.items():
-        rows.drop(f"missing {name!r}", is_missing(table.get_column(name)) if array is None else is_nan(array))
+    spec = None if rows.dropped() else spec_of(parsed, absorb=request.fixed_effects)
+    matrix = None if spec is None else plain_matrix(spec, arrays, len(table))
+    if matrix is None or matrix.ranges is None or np.isnan(matrix.ranges).any():
+        for name, array in arrays.items():
+            rows.drop(f"missing {name!r}", is_missing(table.get_column(name)) if array is None else is_nan(array))
     if ids is not None:
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
     row_weights = _weights(table, request.weights, rows, "weights")
@@ -104,7 +111,7 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
-    return Selection(rows, within, ids, cluster_name, row_weights, of_cluster, total_offset, arrays)
+    return Selection(rows, within, ids, cluster_name, row_weights, of_cluster, total_offset, arrays, matrix)
 
 
 class Complete:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +23,12 @@ _WIDE = 16.0  # for clusters whose intercept lies far out
 _NARROW_NODES = (17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025)
 _WIDE_NODES = (193, 257, 385, 513, 769, 1025, 2049)
 HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
+ABOUT_MODE = tuple(Rule(n, 8.5, about_mode=True) for n in (13, 17, 21, 25, 29, 33, 41))  # 2e-16 of a normal density
+FAR = tuple(Rule(n, 12.0, about_mode=True) for n in (29, 37, 45, 57, 73))  # of posteriors that are longer on one side
 _ROUGH = 4  # number of the narrow rule that replaces adaptive ones while the neighbourhood of the maximum is sought
 _SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
 FEW = 2 * _SAMPLE  # clusters up to which each gets a rule of its own at once
+_SAFETY = 10.0  # times the error that a rule's convergence lets expect
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
 
 
@@ -43,7 +48,7 @@ class Ladders:
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
         """All of them: a cluster's rule is kept as its number in here."""
-        return self.narrow + HERMITE + self.wide
+        return self.narrow + HERMITE + self.wide + ABOUT_MODE + FAR
 
 
 @lru_cache(maxsize=16)
@@ -57,8 +62,12 @@ def ladders(distribution: Distribution) -> Ladders:
 
 def rough_rule(distribution: Distribution, nodes: int) -> Rule:
     """A cheap rule to find the neighbourhood of the maximum with."""
-    awkward = distribution.kinks or distribution.own_scale
-    return ladders(distribution).narrow[_ROUGH] if awkward else Rule(nodes)
+    return Rule(nodes) if _smooth(distribution) else ladders(distribution).narrow[_ROUGH]
+
+
+def _smooth(distribution: Distribution) -> bool:
+    """Whether a rule can follow a cluster's mode and curvature, and ask for nothing else."""
+    return not (distribution.kinks or distribution.own_scale)
 
 
 @dataclass(frozen=True)
@@ -76,8 +85,8 @@ class IntegrationReport:
     rules : tuple of (str, int)
         Each rule in words and the number of clusters it served.
     error : float
-        Estimated absolute error of the log-likelihood: the sum over clusters of the change from the next coarser rule,
-        which bounds the error of the rule in use while the rules converge; nan where it was not estimated.
+        Estimated absolute error of the log-likelihood: the sum over clusters of bounds that follow from the change from
+        the next coarser rule while the rules converge; nan where it was not estimated.
     """
 
     requested: Quadrature
@@ -136,9 +145,9 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
 
     Notes
     -----
-    The error of a rule is taken to be its change from the next coarser one, which is larger. A large data set is served
-    in two steps: rules are tried on a sample of its clusters, the cheapest one that suits nearly all of them is checked
-    on all, and the rest get rules one by one.
+    The error of a rule follows from its change from the next coarser one (see `_rate`). A large data set is served in
+    two steps: rules are tried on a sample of its clusters, the cheapest one that suits nearly all of them is checked on
+    all, and the rest get rules one by one.
     """
     m = likelihood.n_clusters
     each = tolerance / m
@@ -180,40 +189,56 @@ def _ladder(
 ) -> tuple[NDArray[np.int64], Array]:
     """For each cluster the first rule whose error is at most `each` or nothing but rounding; else the best of all.
 
-    Errors of a converging rule shrink faster than in proportion. Two rules that agree by chance, while the two before
-    them did not, are therefore not believed: the error is taken to be at least the change before to the power 5/4.
+    Two rules that agree by chance, while the two before them did not, are not believed: the error is taken to be at
+    least the change before to a power that convergence would surpass.
     """
     rules, errors = np.ones(len(clusters), dtype=np.int64), np.full(len(clusters), np.inf)
-    of_distribution = ladders(likelihood.distribution)
-    all_rules = of_distribution.rules
-    for family in _families(of_distribution, unimodal):
+    all_rules = ladders(likelihood.distribution).rules
+    for family in _families(likelihood.distribution, unimodal):
         open_ = np.flatnonzero(errors > each)
         if len(open_) == 0:
             break
         values, ends = likelihood.cluster_values(theta, family[0], clusters[open_])
         before = np.full(len(open_), np.inf)
-        for rule in family[1:]:
+        doubt = 1.5 if family[0].about_mode else 1.25
+        for coarser, rule in pairwise(family):
             better, ends_finer = likelihood.cluster_values(theta, rule, clusters[open_])
-            change = _change(values, better, ends, ends_finer, each)
-            error = np.maximum(change, before**1.25)
+            change = np.abs(better - values)
+            outside = np.maximum(ends, ends_finer)
+            error = np.maximum(_bound(change, better, outside, (coarser, rule), each), before**doubt)
             improved = error < errors[open_]
             errors[open_[improved]], rules[open_[improved]] = error[improved], all_rules.index(rule)
-            still = error > each
+            still = (error > each) & (outside <= each)  # no refinement brings in what lies outside
             open_, values, ends, before = open_[still], better[still], ends_finer[still], change[still]
             if len(open_) == 0:
                 break
     return rules, errors
 
 
-def _change(values: Array, better: Array, ends: Array, ends_finer: Array, each: float) -> Array:
-    """Bounds of the finer rule's errors: its change, and what lies at the ends, unless that is rounding alone."""
-    change: Array = np.abs(better - values) + np.maximum(ends, ends_finer)
-    return np.where(change <= _ROUNDING * (1.0 + np.abs(better)), np.minimum(change, each), change)
+def _bound(change: Array, better: Array, ends: Array, pair: tuple[Rule, Rule], each: float) -> Array:
+    """Bounds of the finer rule's errors: what its change bodes, and what lies at the ends, unless all is rounding."""
+    error: Array = np.minimum(change, _SAFETY * change ** _rate(*pair)) + ends
+    rounding = change + ends <= _ROUNDING * (1.0 + np.abs(better))
+    return np.where(rounding, np.minimum(error, each), error)
 
 
-def _families(rules: Ladders, unimodal: bool) -> Iterator[tuple[Rule, ...]]:
+def _rate(coarser: Rule, finer: Rule) -> float:
+    """The power of the coarser rule's error that the finer one's is about.
+
+    The error of a trapezoid rule of step h is exp(-c/h) for an integrand that is analytic in a strip, and less for an
+    entire one (Trefethen and Weideman, SIAM Review 56, 2014). Not so on the normal scale of heavy tails, whose strip is
+    narrow and beset with large values.
+    """
+    return (finer.nodes - 1) / (coarser.nodes - 1) if finer.about_mode else 1.0
+
+
+def _families(distribution: Distribution, unimodal: bool) -> Iterator[tuple[Rule, ...]]:
     """Rules in the order in which they are tried: cheap ones first; what could miss a mode, last."""
+    rules = ladders(distribution)
     if unimodal:
+        if _smooth(distribution):
+            yield ABOUT_MODE
+            yield FAR
         yield rules.narrow[:7]
         yield HERMITE
         yield rules.narrow[4:]
@@ -226,11 +251,12 @@ def _families(rules: Ladders, unimodal: bool) -> Iterator[tuple[Rule, ...]]:
 def _evaluated(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float) -> tuple[Evaluation, Array]:
     """The likelihood by one rule, not the coarsest of its kind, and every cluster's estimated error."""
     rules = ladders(likelihood.distribution)
-    family = next(family for family in (rules.narrow, HERMITE, rules.wide) if rule in family)
+    family = next(family for family in (ABOUT_MODE, FAR, rules.narrow, HERMITE, rules.wide) if rule in family)
     coarser = family[family.index(rule) - 1]
     values, ends = likelihood.cluster_values(theta, coarser, None)
     there, better, ends_finer = likelihood.evaluate_by_cluster(theta, rule)
-    return there, _change(values, better, ends, ends_finer, each)
+    ends = np.maximum(ends, ends_finer)
+    return there, _bound(np.abs(better - values), better, ends, (coarser, rule), each)
 
 
 def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, old: Plan, new: Plan) -> Evaluation:
@@ -246,11 +272,14 @@ def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, 
 def most_useful(distribution: Distribution, numbers: NDArray[np.int64]) -> Rule:
     """Of the kind that serves most of the sample, the rule that is fine enough for 98% of those."""
     ladder = ladders(distribution)
-    rules = [ladder.rules[number] for number in numbers]
-    fixed = [rule for rule in rules if rule.half_width == _HALF_WIDTH]
-    adaptive = [rule for rule in rules if rule.adaptive]
-    ordered = sorted(fixed if len(fixed) >= len(adaptive) else adaptive, key=lambda rule: rule.nodes)
-    return ordered[int(0.98 * (len(ordered) - 1))] if ordered else ladder.narrow[2]
+    chosen = Counter(numbers.tolist())
+    counts = {ladder.rules[number]: count for number, count in chosen.items()}
+    kinds = [
+        {rule: counts[rule] for rule in kind if rule in counts} for kind in (ABOUT_MODE, FAR, ladder.narrow, HERMITE)
+    ]
+    most = max(kinds, key=lambda kind: sum(kind.values()))
+    served = np.cumsum(list(most.values()))
+    return list(most)[int(np.searchsorted(served, 0.98 * served[-1]))] if most else ladder.narrow[2]
 
 
 def _as_plan(rules: tuple[Rule, ...], numbers: NDArray[np.int64], clusters: NDArray[np.int64] | None = None) -> Plan:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import eigh
 
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
@@ -108,7 +107,7 @@ class _Model:
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> _Model:
-        curvatures, vectors = eigh(-evaluation.hessian)
+        curvatures, vectors = np.linalg.eigh(-evaluation.hessian)
         return cls(curvatures, vectors, vectors.T @ evaluation.score)
 
     @property

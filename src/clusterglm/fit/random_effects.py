@@ -7,20 +7,17 @@ from functools import cached_property
 from typing import NoReturn
 
 import numpy as np
-from scipy.linalg import LinAlgError, eigvalsh
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
-from clusterglm.fit.integration import IntegrationReport, report, rough_rule
-from clusterglm.fit.newton import Maximum, Optimization, maximize
+from clusterglm.fit.integration import IntegrationReport, report
+from clusterglm.fit.newton import Maximum, Optimization
 from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
 from clusterglm.fit.posterior import Intercepts, posterior_intercepts
+from clusterglm.fit.search import Found, Task, find_maximum
 from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
-from clusterglm.fit.start import start_coefficients, start_sigma
-from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
-from clusterglm.fit.surrogate import Surrogate
-from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.rules import Part, Plan, Rule, single_rule
+from clusterglm.fit.sums import Sums
+from clusterglm.likelihood.rules import Plan, single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
@@ -28,14 +25,6 @@ from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _DEFAULT = Control()
-_ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the maximum
-_ROUGH_TOLERANCE = 0.02  # in standard errors
-_ROUGH_START = (
-    0.5  # of a fit to a sample, and of the step that its surrogate takes next, in standard errors of the whole
-)
-_LEAST_START = 0.1  # sigma that is believed of a sample
-_TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
-_REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
 _FIRST = 1000  # clusters that are looked at before all are
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
@@ -120,17 +109,6 @@ class RandomEffectsFit:
     def sds(self) -> Array:
         """Posterior standard deviations of the intercepts, shape (m,)."""
         return self.intercepts.sds
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What the steps of a fit share: data, likelihood and settings, all on the standardised scale."""
-
-    sums: Sums
-    likelihood: MarginalSums
-    distribution: Distribution
-    scale: str
-    control: Control
 
 
 def fit_random_effects(
@@ -226,16 +204,9 @@ def fit_sums(
     pooled = pooled_estimates(sums, replace(control, progress=None))
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=True)
-    some = sums.some_clusters(control.threads)
-    task = _Task(sums, sums.marginal(distribution, scale), distribution, scale, control)
-    theta = _start(task, some, pooled, start, sigma)
-    surrogate = None
-    if some is not None:
-        rule = _rough(task, quadrature)
-        surrogate = some.surrogate(distribution, scale, rule, float(theta[-1]) if fix_sigma else None)
-        if start is None and (sigma is None or fix_sigma):
-            theta = _start_of_sample(task, surrogate, theta, fix_sigma)
-    maximum, plan, integration = _maximise(task, theta, quadrature, fix_sigma, surrogate)
+    task = Task(sums, sums.marginal(distribution, scale), distribution, scale, quadrature, fix_sigma, control)
+    found = find_maximum(task, pooled.beta, start, sigma)
+    maximum = found.maximum
     loglik = maximum.evaluation.value + data.constant
     if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik):
         return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=False)
@@ -245,7 +216,7 @@ def fit_sums(
             "clusters in which responses vary, so that a finite sigma is most likely",
             "cg.fixed_effects or cg.conditional, or hold sigma with sigma=..., fix_sigma=True",
         )
-    return _finish(task, maximum, plan, integration, pooled, loglik, fix_sigma)
+    return _finish(task, found, pooled, loglik)
 
 
 def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
@@ -277,134 +248,6 @@ def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
         raise OptionError(
             "fix_sigma=True without sigma=", "the value at which to hold sigma", "sigma=1.0, fix_sigma=True"
         )
-
-
-def _start(
-    task: _Task, some: SomeClusters | None, pooled: PooledFit, start: Array | None, sigma: float | None
-) -> Array:
-    gamma = task.sums.standard.inside(pooled.beta)
-    if sigma is None or sigma == 0.0:
-        sigma = start_sigma(*(some or task.sums).sigma_moments(gamma), task.distribution)
-    if start is None:
-        gamma = start_coefficients(gamma, sigma, task.distribution, task.sums.response, task.sums.data.intercept)
-    else:
-        values = np.asarray(start, dtype=np.float64)
-        if values.shape != gamma.shape or not np.isfinite(values).all():
-            raise OptionError(
-                f"start with shape {values.shape} and values {values}",
-                f"one finite number for each of the {len(gamma)} coefficients: {', '.join(task.sums.data.names)}",
-                "start=None, which begins at the pooled fit",
-            )
-        gamma = task.sums.standard.inside(values)
-    return np.append(gamma, sigma)
-
-
-def _start_of_sample(task: _Task, surrogate: Surrogate, theta: Array, fix_sigma: bool) -> Array:
-    """Where a sample of the clusters has its maximum; the start as it was, where that is no place to believe in."""
-    quick = Control(max_iter=12, tol=_ROUGH_START, n_threads=task.control.n_threads)
-    free, p = slice(None, -1) if fix_sigma else slice(None), len(theta) - 1
-    before = surrogate(theta[free])
-    found = maximize(surrogate, theta[free], quick, radius=1.0, reflect=None if fix_sigma else _reflect, begin=before)
-    better = theta.copy()
-    better[free] = found.theta
-    # sigma = 0 is stationary for the whole too; in a sample a rare level may be all zeros, its coefficient anywhere.
-    if not found.optimization.converged or better[-1] < _LEAST_START:
-        return theta
-    try:
-        change = eigvalsh(-found.evaluation.hessian[:p, :p], -before.hessian[:p, :p])
-    except LinAlgError:
-        return theta
-    return better if change[0] > 1.0 / _TAME and change[-1] < _TAME else theta
-
-
-def _rough(task: _Task, quadrature: Quadrature) -> Rule:
-    """The rule that a fit begins with."""
-    if quadrature.kind == "auto":
-        return rough_rule(task.distribution, _ROUGH_NODES)
-    return Rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
-
-
-def _maximise(
-    task: _Task, theta: Array, quadrature: Quadrature, fix_sigma: bool, surrogate: Surrogate | None
-) -> tuple[Maximum, Plan, IntegrationReport]:
-    m = task.sums.data.n_clusters
-    plan: Plan = (Part(_rough(task, quadrature)),)
-    if quadrature.kind != "auto":
-        maximum = _newton(task, theta, plan, fix_sigma, surrogate)
-        return maximum, plan, report(plan, float("nan"), quadrature, task.scale, m)
-    # 1. near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these;
-    # 4. if they are not accurate where that led, again.
-    error = float("nan")
-    tolerance = _ROUGH_TOLERANCE if surrogate is None else _ROUGH_START
-    maximum = _newton(task, theta, plan, fix_sigma, surrogate, tolerance)
-    for _ in range(_REFINEMENTS):
-        if maximum.optimization.status == "interrupted":
-            break
-        before = maximum
-        choice = task.likelihood.choose(before.theta, quadrature.tolerance, task.distribution.unimodal)
-        plan, error = choice.plan, choice.error
-        left = task.control.max_iter - before.optimization.iterations
-        maximum = _joined(
-            before, _newton(task, before.theta, plan, fix_sigma, surrogate, max_iter=left, begin=choice.there)
-        )
-        moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
-        if moved < 1e-3:
-            break
-    plan = task.sums.by_cluster(plan)
-    return maximum, plan, report(plan, error, quadrature, task.scale, m)
-
-
-def _newton(
-    task: _Task,
-    theta: Array,
-    plan: Plan,
-    fix_sigma: bool,
-    surrogate: Surrogate | None = None,
-    tolerance: float | None = None,
-    max_iter: int | None = None,
-    begin: Evaluation | None = None,
-) -> Maximum:
-    likelihood = task.likelihood
-    if fix_sigma:
-        sigma = theta[-1]
-
-        found = maximize(
-            lambda gamma: without_sigma(likelihood.evaluate(np.append(gamma, sigma), plan)),
-            theta[:-1],
-            task.control,
-            tolerance=tolerance,
-            max_iter=max_iter,
-            begin=None if begin is None else without_sigma(begin),
-            surrogate=surrogate,
-        )
-        at = np.append(found.theta, sigma)
-        return Maximum(at, likelihood.evaluate(at, plan), found.optimization)
-    return maximize(
-        lambda t: likelihood.evaluate(t, plan),
-        theta,
-        task.control,
-        tolerance=tolerance,
-        max_iter=max_iter,
-        radius=1.0,
-        reflect=_reflect,
-        begin=begin,
-        surrogate=surrogate,
-    )
-
-
-def _reflect(theta: Array) -> Array:
-    """The likelihood is even in sigma."""
-    return np.append(theta[:-1], abs(theta[-1]))
-
-
-def _joined(first: Maximum, second: Maximum) -> Maximum:
-    """One story of two runs, the second of which began where the first ended."""
-    a, b = first.optimization, second.optimization
-    shifted = tuple(replace(step, iteration=step.iteration + a.iterations) for step in b.trace)
-    story = replace(
-        b, iterations=a.iterations + b.iterations, evaluations=a.evaluations + b.evaluations, trace=a.trace + shifted
-    )
-    return replace(second, optimization=story)
 
 
 def _at_boundary(sigma: float, loglik: float, pooled: float) -> bool:
@@ -456,24 +299,17 @@ def _refuse_improper_maximum(maximum: Maximum, integration: IntegrationReport) -
         )
 
 
-def _finish(
-    task: _Task,
-    maximum: Maximum,
-    plan: Plan,
-    integration: IntegrationReport,
-    pooled: PooledFit,
-    loglik: float,
-    fix_sigma: bool,
-) -> RandomEffectsFit:
+def _finish(task: Task, found: Found, pooled: PooledFit, loglik: float) -> RandomEffectsFit:
     L = task.sums.standard.with_sigma()
+    maximum = found.maximum
     theta = maximum.theta
     p = len(theta) - 1
-    if fix_sigma:
+    if task.fix_sigma:
         covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
         inner = maximum.evaluation.hessian[:p, :p]
         covariance[:p, :p], hessian[:p, :p] = on_user_scale(inner, task.sums.standard.L)
     else:
-        _refuse_improper_maximum(maximum, integration)
+        _refuse_improper_maximum(maximum, found.integration)
         covariance, hessian = on_user_scale(maximum.evaluation.hessian, L)
     return RandomEffectsFit(
         beta=task.sums.standard.L @ theta[:-1],
@@ -482,12 +318,12 @@ def _finish(
         hessian=hessian,
         loglik=loglik,
         optimization=maximum.optimization,
-        integration=integration,
+        integration=found.integration,
         pooled=pooled,
         boundary=False,
-        sigma_fixed=fix_sigma,
+        sigma_fixed=task.fix_sigma,
         data=task.sums.data,
         distribution=task.distribution,
         response=task.sums.response,
-        plan=plan,
+        plan=found.plan,
     )

@@ -78,9 +78,9 @@ class SomeClusters:
             return likelihood.evaluate(theta, (Part(rule),))
 
         if fixed_sigma is None:
-            return Surrogate(at, self.factor)
+            return Surrogate(at, self.factor, self.block.n_clusters)
         sigma = fixed_sigma
-        return Surrogate(lambda gamma: without_sigma(at(np.append(gamma, sigma))), self.factor)
+        return Surrogate(lambda gamma: without_sigma(at(np.append(gamma, sigma))), self.factor, self.block.n_clusters)
 
 
 class Sums:
@@ -283,7 +283,8 @@ def added(parts: Sequence[Evaluation]) -> Evaluation:
 def _overall_mean(data: ModelData, response: Response) -> float:
     if response.family == "binomial":
         return float(data.a.sum() / (data.a.sum() + data.b.sum()))
-    return float(data.a.sum() / (data.b @ np.exp(data.offset)))
+    exposure = data.b @ np.exp(data.offset) if data.offset.any() else data.b.sum()
+    return float(data.a.sum() / exposure)
 
 
 def _sent(plan: Plan) -> Plan | None:

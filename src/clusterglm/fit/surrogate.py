@@ -15,7 +15,7 @@ from scipy.linalg import LinAlgError, eigvalsh
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 
-_AT_FIRST = 0.2  # share of a correction that is taken to be wrong as long as nothing is known
+_NOISE = 5.0  # over the root of the sample's size: sampling error of third derivatives, on data of many kinds
 _LITTLE = 0.3  # of the information that it should have on any combination of coefficients
 
 
@@ -28,15 +28,18 @@ class Surrogate:
         theta -> Evaluation of the sample's likelihood.
     factor : float
         How many times as large the whole is.
+    size : int
+        Independent terms of the sample's likelihood: rows, or clusters.
 
     Attributes
     ----------
     error : float
-        What was left to do after its last correction of a step (see `newton.maximize`), as a share of that correction.
+        What was left to do after its last correction of a step (see `newton.maximize`), as a share of that correction;
+        before the first, what is to be expected.
     """
 
-    def __init__(self, sample: Callable[[Array], Evaluation], factor: float) -> None:
-        self.error = _AT_FIRST
+    def __init__(self, sample: Callable[[Array], Evaluation], factor: float, size: int) -> None:
+        self.error = _NOISE / size**0.5
         self._sample = sample
         self._factor = factor
         self._last: tuple[Array, Evaluation] | None = None

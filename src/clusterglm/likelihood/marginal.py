@@ -74,19 +74,17 @@ class MarginalLikelihood:
         Returns
         -------
         values, ends : ndarray
-            As many as `clusters`; `ends` is zero for adaptive rules, whose ends carry no meaning.
+            As many as `clusters`; `ends` is zero for Gauss-Hermite rules, whose ends carry no meaning.
         """
-        values, posterior = np.zeros(self.n_clusters), np.zeros((self.n_clusters, 3))
-        self._call(theta, rule, clusters, 0, values=values, posterior=posterior)
-        chosen = slice(None) if clusters is None else clusters
-        ends = np.zeros(len(values[chosen])) if rule.adaptive else posterior[chosen, 2]
-        return values[chosen], ends
+        values, ends = np.zeros(self.n_clusters), np.zeros(self.n_clusters)
+        self._call(theta, rule, clusters, 0, values=values, ends=None if rule.hermite else ends)
+        return (values, ends) if clusters is None else (values[clusters], ends[clusters])
 
     def evaluate_by_cluster(self, theta: Array, rule: Rule) -> tuple[Evaluation, Array, Array]:
         """What `evaluate` and `cluster_values` give of all clusters under one rule, in one pass."""
-        values, posterior = np.zeros(self.n_clusters), np.zeros((self.n_clusters, 3))
-        whole = self._call(theta, rule, None, 2, values=values, posterior=posterior)
-        return whole, values, np.zeros(self.n_clusters) if rule.adaptive else posterior[:, 2]
+        values, ends = np.zeros(self.n_clusters), np.zeros(self.n_clusters)
+        whole = self._call(theta, rule, None, 2, values=values, ends=None if rule.hermite else ends)
+        return whole, values, ends
 
     def cluster_scores(self, theta: Array, plan: Plan) -> Array:
         """Each cluster's (weighted) score, shape (m, p + 1)."""
@@ -97,7 +95,7 @@ class MarginalLikelihood:
 
     def posterior(self, theta: Array, plan: Plan) -> tuple[Array, Array]:
         """Mean and standard deviation of each cluster's intercept given its data, shape (m,) each."""
-        posterior = np.zeros((self.n_clusters, 3))
+        posterior = np.zeros((self.n_clusters, 2))
         for part in plan:
             self._call(theta, part.rule, part.clusters, 0, posterior=posterior)
         return posterior[:, 0], posterior[:, 1]
@@ -114,6 +112,7 @@ class MarginalLikelihood:
         clusters: NDArray[np.int64] | None,
         order: int,
         values: Array | None = None,
+        ends: Array | None = None,
         scores: Array | None = None,
         posterior: Array | None = None,
     ) -> Evaluation:
@@ -135,6 +134,7 @@ class MarginalLikelihood:
             score,
             hessian,
             values,
+            ends,
             scores,
             posterior,
             self.threads,

@@ -72,7 +72,7 @@ class MixtureLikelihood:
         self.cluster_weights = data.cluster_weights
         self.evaluations = 0
         self._X, self._data, self._response, self._threads = X, data, response, threads
-        self._map, self._rule = _core.gaussian(), _core.Rule(False, np.ones(1), np.full(1, _NORM))
+        self._map, self._rule = _core.gaussian(), _core.Rule(False, False, np.ones(1), np.full(1, _NORM))
         self._modes = np.zeros(len(self.cluster_weights))
         self._problem = self._weighted(np.ones(len(self.cluster_weights)))  # the core's values carry their weights
 
@@ -170,10 +170,9 @@ class MixtureLikelihood:
             self._modes,
             np.zeros(q),
             hessian,
-            values,
-            scores,
-            None,
-            self._threads,
+            values=values,
+            scores=scores,
+            threads=self._threads,
         )
         return hessian
 

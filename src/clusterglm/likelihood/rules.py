@@ -1,16 +1,17 @@
 """Quadrature rules for the integral over a cluster's intercept, and plans that give each cluster its own.
 
-Two kinds: *adaptive Gauss-Hermite*, whose nodes follow each cluster's mode and curvature, and *fixed rules*, whose
-nodes stay where they are and which do not mind several modes. Of these the *trapezoid rule* on the normal scale
-converges faster than any power of its step, the integrand being analytic (Trefethen and Weideman, SIAM Review 56,
-2014). Where it is not, at a corner of the density, *Gauss-Legendre* rules stand on either side; where it changes within
-a small part of the normal scale (two parts of a mixture far apart), the trapezoid rule is laid on the distribution's
-own scale.
+Three kinds. *Adaptive Gauss-Hermite*: nodes follow each cluster's mode and curvature, and derivatives see them move.
+*Fixed rules*: nodes stay where they are, and do not mind several modes. Of these the *trapezoid rule* on the normal
+scale converges faster than any power of its step, the integrand being analytic (Trefethen and Weideman, SIAM Review
+56, 2014). Where it is not, at a corner of the density, *Gauss-Legendre* rules stand on either side; where it changes
+within a small part of the normal scale (two parts of a mixture far apart), the trapezoid rule is laid on the
+distribution's own scale. *Adaptive trapezoid*: its nodes follow the cluster, so that few will do; being fine, its sum
+does not depend on where they lie, and its derivatives, like those of a fixed rule, need not know that they move.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 
@@ -36,28 +37,38 @@ class Rule:
     nodes : int
         Number of nodes.
     half_width : float or None
-        None: adaptive Gauss-Hermite. Otherwise: a fixed rule on [-half_width, half_width] of the normal scale.
+        None: adaptive Gauss-Hermite. Otherwise: a fixed rule on [-half_width, half_width] of the normal scale, or a
+        trapezoid rule of so many omega to either side of the mode, omega the inverse root of the curvature there.
     kinks : tuple of float
         Points on the normal scale between which Gauss-Legendre rules are put; none: the trapezoid rule.
     own : GaussianMixture, optional
         Whose scale the nodes of the trapezoid rule are even on; the normal scale by default.
+    about_mode : bool
+        Whether the trapezoid rule follows the cluster.
     """
 
     nodes: int
     half_width: float | None = None
     kinks: tuple[float, ...] = ()
     own: GaussianMixture | None = None
+    about_mode: bool = False
+
+    @property
+    def hermite(self) -> bool:
+        """Whether this is adaptive Gauss-Hermite."""
+        return self.half_width is None
 
     @property
     def adaptive(self) -> bool:
         """Whether the nodes follow the cluster."""
-        return self.half_width is None
+        return self.about_mode or self.hermite
 
     @cached_property
     def points(self) -> tuple[Array, Array]:
         """Nodes and log-weights: in units of omega about the mode if adaptive, on the normal scale if not."""
         if self.half_width is None:
-            return hermite(self.nodes)
+            c, log_w = hermite(self.nodes)
+            return c, log_w + 0.5 * np.log(2.0)
         if self.kinks:
             return _between(self.kinks, self.half_width, self.nodes)
         if self.own is not None:
@@ -68,17 +79,17 @@ class Rule:
     @cached_property
     def core(self) -> _core.Rule:
         """The rule as the core takes it."""
-        return _core.Rule(self.adaptive, *self.points)
+        return _core.Rule(self.adaptive, self.hermite, *self.points)
 
     def __getstate__(self) -> dict[str, object]:
         """The core's rule is made again where it is needed; it cannot be pickled."""
-        return {"nodes": self.nodes, "half_width": self.half_width, "kinks": self.kinks, "own": self.own}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __str__(self) -> str:
         if self.nodes == 1:
             return "Laplace"
-        kind = "adaptive Gauss-Hermite" if self.adaptive else "Gauss-Legendre" if self.kinks else "trapezoid"
-        return f"{kind}, {self.nodes} nodes"
+        kind = "Gauss-Hermite" if self.hermite else "Gauss-Legendre" if self.kinks else "trapezoid"
+        return f"{'adaptive ' if self.adaptive else ''}{kind}, {self.nodes} nodes"
 
 
 def fixed_rule(distribution: Distribution, nodes: int, half_width: float) -> Rule:

@@ -1,0 +1,305 @@
+"""From the data to the maximum: where a search starts, and by which steps it gets there.
+
+Large data are searched by way of a sample of their clusters. Its maximum is the start; there the whole likelihood is
+evaluated with few nodes, for which the sample makes up; and from then on it stands in for the whole between two
+evaluations (`surrogate.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import LinAlgError, eigvalsh
+
+from clusterglm.errors import OptionError
+from clusterglm.fit.integration import IntegrationReport, report, rough_rule
+from clusterglm.fit.newton import Maximum, maximize
+from clusterglm.fit.start import start_coefficients, start_sigma
+from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
+from clusterglm.fit.surrogate import Surrogate
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.rules import Part, Plan, Rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.quadrature import Quadrature
+
+_ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the maximum
+_COARSE_NODES = 4  # while a large fit does
+_ROUGH_TOLERANCE = 0.02  # standard errors within which that neighbourhood is found
+_NEAR = 0.5  # the same of a sample's maximum, and of the step that its surrogate takes next: of the whole's errors
+_LEAST_START = 0.1  # sigma that is believed of a sample
+_TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
+_REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the steps of a search share, all on the standardised scale.
+
+    Parameters
+    ----------
+    sums : Sums
+        The data.
+    likelihood : MarginalSums
+        Of a distribution on a scale.
+    distribution : Distribution
+    scale : str
+    quadrature : Quadrature
+    fix_sigma : bool
+        Whether sigma stays where it starts.
+    control : Control
+    """
+
+    sums: Sums
+    likelihood: MarginalSums
+    distribution: Distribution
+    scale: str
+    quadrature: Quadrature
+    fix_sigma: bool
+    control: Control
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a search ended, and by which rules the likelihood was computed there.
+
+    Parameters
+    ----------
+    maximum : Maximum
+        In (gamma, sigma).
+    plan : Plan
+    integration : IntegrationReport
+    """
+
+    maximum: Maximum
+    plan: Plan
+    integration: IntegrationReport
+
+
+@dataclass(frozen=True)
+class _Helper:
+    """A sample of the clusters of large data: its likelihood by the rule that a search begins with."""
+
+    some: SomeClusters
+    surrogate: Surrogate
+    rule: Rule
+
+
+def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | None) -> Found:
+    """Maximise the likelihood.
+
+    Parameters
+    ----------
+    task : Task
+    pooled : ndarray, shape (p,)
+        Coefficients of the pooled fit, on the user's scale like `start`.
+    start : ndarray, shape (p,), optional
+        Coefficients to start from.
+    sigma : float, optional
+        Where sigma starts, or stays.
+
+    Raises
+    ------
+    OptionError
+        When `start` is not one finite number for each coefficient.
+    """
+    some = task.sums.some_clusters(task.control.threads)
+    theta = _start(task, some, pooled, start, sigma)
+    rule = _first_rule(task)
+    helper = None
+    if some is not None:
+        helper = _Helper(some, _surrogate(task, some, rule, theta), rule)
+        if start is None and (sigma is None or task.fix_sigma):
+            theta = _start_of_sample(task, helper.surrogate, theta)
+    m = task.sums.data.n_clusters
+    if task.quadrature.kind != "auto":
+        plan: Plan = (Part(rule),)
+        near = None if helper is None else _neighbourhood(task, helper, theta)
+        maximum = _newton(task, near or theta, plan, helper)
+        return Found(maximum, plan, report(plan, float("nan"), task.quadrature, task.scale, m))
+    return _by_rules_of_clusters(task, theta, rule, helper)
+
+
+def _by_rules_of_clusters(task: Task, theta: Array, rule: Rule, helper: _Helper | None) -> Found:
+    """1. Near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these.
+
+    4. If they are not accurate where that led, again.
+    """
+    plan: Plan = (Part(rule),)
+    error = float("nan")
+    near = None if helper is None else _neighbourhood(task, helper, theta)
+    tolerance = _ROUGH_TOLERANCE if helper is None else _NEAR
+    maximum = near or _newton(task, theta, plan, helper, tolerance)
+    for _ in range(_REFINEMENTS):
+        if maximum.optimization.status == "interrupted":
+            break
+        before = maximum
+        choice = task.likelihood.choose(before.theta, task.quadrature.tolerance, task.distribution.unimodal)
+        plan, error = choice.plan, choice.error
+        maximum = _newton(task, before, plan, helper, begin=choice.there)
+        moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
+        if moved < 1e-3:
+            break
+    plan = task.sums.by_cluster(plan)
+    return Found(maximum, plan, report(plan, error, task.quadrature, task.scale, task.sums.data.n_clusters))
+
+
+# Where to start -------------------------------------------------------------------------------------------------------
+
+
+def _start(task: Task, some: SomeClusters | None, pooled: Array, start: Array | None, sigma: float | None) -> Array:
+    gamma = task.sums.standard.inside(pooled)
+    if sigma is None or sigma == 0.0:
+        sigma = start_sigma(*(some or task.sums).sigma_moments(gamma), task.distribution)
+    if start is None:
+        gamma = start_coefficients(gamma, sigma, task.distribution, task.sums.response, task.sums.data.intercept)
+    else:
+        values = np.asarray(start, dtype=np.float64)
+        if values.shape != gamma.shape or not np.isfinite(values).all():
+            raise OptionError(
+                f"start with shape {values.shape} and values {values}",
+                f"one finite number for each of the {len(gamma)} coefficients: {', '.join(task.sums.data.names)}",
+                "start=None, which begins at the pooled fit",
+            )
+        gamma = task.sums.standard.inside(values)
+    return np.append(gamma, sigma)
+
+
+def _first_rule(task: Task) -> Rule:
+    """The rule that a search begins with."""
+    quadrature = task.quadrature
+    if quadrature.kind == "auto":
+        return rough_rule(task.distribution, _ROUGH_NODES)
+    return Rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
+
+
+def _start_of_sample(task: Task, surrogate: Surrogate, theta: Array) -> Array:
+    """Where a sample of the clusters has its maximum; the start as it was, where that is no place to believe in."""
+    quick = Control(max_iter=12, tol=_NEAR, n_threads=task.control.n_threads)
+    free, p = slice(None, -1) if task.fix_sigma else slice(None), len(theta) - 1
+    before = surrogate(theta[free])
+    reflect = None if task.fix_sigma else _reflect
+    found = maximize(surrogate, theta[free], quick, radius=1.0, reflect=reflect, begin=before)
+    better = theta.copy()
+    better[free] = found.theta
+    # sigma = 0 is stationary for the whole too; in a sample a rare level may be all zeros, its coefficient anywhere.
+    if not found.optimization.converged or better[-1] < _LEAST_START:
+        return theta
+    try:
+        change = eigvalsh(-found.evaluation.hessian[:p, :p], -before.hessian[:p, :p])
+    except LinAlgError:
+        return theta
+    return better if change[0] > 1.0 / _TAME and change[-1] < _TAME else theta
+
+
+def _neighbourhood(task: Task, helper: _Helper, theta: Array) -> Maximum | None:
+    """Near the maximum with fewer nodes than are asked for: what more would change is much the same in a sample.
+
+    None where the rule has few nodes as it is, or where that leads nowhere.
+    """
+    if not (helper.rule.hermite and helper.rule.nodes > _COARSE_NODES):
+        return None
+    rule = Rule(_COARSE_NODES)
+    whole = _objective(task, (Part(rule),), theta)
+    fine, coarse = helper.surrogate, _surrogate(task, helper.some, rule, theta)
+
+    def corrected(at: Array) -> Evaluation:
+        found, more, fewer = whole(at), fine(at), coarse(at)
+        return Evaluation(
+            found.value + more.value - fewer.value,
+            found.score + more.score - fewer.score,
+            found.hessian + more.hessian - fewer.hessian,
+        )
+
+    found = _search(task, corrected, theta, helper, tolerance=_NEAR)
+    if found.optimization.status == "interrupted":  # that is all there will be: the likelihood itself
+        return replace(found, evaluation=task.likelihood.evaluate(found.theta, (Part(helper.rule),)))
+    return found if found.optimization.converged else None
+
+
+# Steps ----------------------------------------------------------------------------------------------------------------
+
+
+def _newton(
+    task: Task,
+    start: Array | Maximum,
+    plan: Plan,
+    helper: _Helper | None,
+    tolerance: float | None = None,
+    begin: Evaluation | None = None,
+) -> Maximum:
+    """From `start`, perhaps where another search has ended, to the maximum of the likelihood by a plan."""
+    before = start if isinstance(start, Maximum) else None
+    if before is not None and before.optimization.status == "interrupted":
+        return before
+    theta = start.theta if isinstance(start, Maximum) else start
+    left = None if before is None else task.control.max_iter - before.optimization.iterations
+    found = _search(task, _objective(task, plan, theta), theta, helper, tolerance, left, begin)
+    if task.fix_sigma:
+        found = replace(found, evaluation=task.likelihood.evaluate(found.theta, plan))
+    return found if before is None else _joined(before, found)
+
+
+def _search(
+    task: Task,
+    objective: Callable[[Array], Evaluation],
+    theta: Array,
+    helper: _Helper | None,
+    tolerance: float | None = None,
+    max_iter: int | None = None,
+    begin: Evaluation | None = None,
+) -> Maximum:
+    """`maximize` in (gamma, sigma), or in gamma at a fixed sigma; the maximum is at (gamma, sigma) in either case."""
+    surrogate = None if helper is None else helper.surrogate
+    if not task.fix_sigma:
+        return maximize(
+            objective,
+            theta,
+            task.control,
+            tolerance=tolerance,
+            max_iter=max_iter,
+            radius=1.0,
+            reflect=_reflect,
+            begin=begin,
+            surrogate=surrogate,
+        )
+    found = maximize(
+        objective,
+        theta[:-1],
+        task.control,
+        tolerance=tolerance,
+        max_iter=max_iter,
+        begin=None if begin is None else without_sigma(begin),
+        surrogate=surrogate,
+    )
+    return replace(found, theta=np.append(found.theta, theta[-1]))
+
+
+def _objective(task: Task, plan: Plan, theta: Array) -> Callable[[Array], Evaluation]:
+    """The likelihood by a plan in (gamma, sigma), or in gamma at the sigma of `theta`."""
+    if not task.fix_sigma:
+        return lambda at: task.likelihood.evaluate(at, plan)
+    return lambda gamma: without_sigma(task.likelihood.evaluate(np.append(gamma, theta[-1]), plan))
+
+
+def _surrogate(task: Task, some: SomeClusters, rule: Rule, theta: Array) -> Surrogate:
+    """The sample's likelihood by a rule, in the same coordinates."""
+    return some.surrogate(task.distribution, task.scale, rule, float(theta[-1]) if task.fix_sigma else None)
+
+
+def _reflect(theta: Array) -> Array:
+    """The likelihood is even in sigma."""
+    return np.append(theta[:-1], abs(theta[-1]))
+
+
+def _joined(first: Maximum, second: Maximum) -> Maximum:
+    """One story of two runs, the second of which began where the first ended."""
+    a, b = first.optimization, second.optimization
+    shifted = tuple(replace(step, iteration=step.iteration + a.iterations) for step in b.trace)
+    story = replace(
+        b, iterations=a.iterations + b.iterations, evaluations=a.evaluations + b.evaluations, trace=a.trace + shifted
+    )
+    return replace(second, optimization=story)

@@ -331,6 +331,46 @@ def test_files_almost_in_order(ordered, engine, same, spoil) -> None:
     same(cg.fixed_effects("y ~ x", whole.reset_index(drop=True), cluster="number"), blocks)
 
 
+@pytest.fixture
+def in_ranges(tmp_path, data):
+    """Files of ranges of labels, rows in no order, some without a label."""
+    rows = data.assign(number=data.id.str[1:].astype("Int64"))
+    folder = tmp_path / "ranges"
+    folder.mkdir()
+    for k in range(5):
+        part = rows[(rows.number // 120 == (3 * k) % 5) | (rows.number.isna() & (np.arange(len(rows)) % 5 == k))]
+        part.to_parquet(folder / f"part-{k}.parquet", row_group_size=400)
+    return folder, pd.concat([pd.read_parquet(path) for path in sorted(folder.iterdir())], ignore_index=True)
+
+
+@pytest.mark.parametrize("memory", [2**20, 2**21, 2**26])
+def test_files_that_share_no_labels_are_not_rearranged(in_ranges, engine, same, memory) -> None:
+    folder, rows = in_ranges
+    lines: list[str] = []
+    told = cg.engine.Stream(memory=memory, folder=engine.folder, progress=lines.append)
+    blocks = cg.random_effects("y ~ x + g", folder, cluster="number", engine=told)
+    same(cg.random_effects("y ~ x + g", rows, cluster="number"), blocks)
+    assert "whole row groups" in lines[1]
+    assert len([line for line in lines if line.startswith("block ")]) == {2**20: 5, 2**21: 2, 2**26: 1}[memory]
+
+
+@pytest.mark.parametrize("spoil", ["one label", "no statistics"])
+def test_files_that_nearly_share_no_labels(in_ranges, engine, same, spoil) -> None:
+    folder, _ = in_ranges
+    path = folder / "part-1.parquet"
+    last = pd.read_parquet(path)
+    if spoil == "one label":  # chains the ranges of all files, which are too many rows for a block then
+        last.loc[last.index[7], "number"] = 0
+        last.loc[last.index[8], "number"] = 599
+    last.to_parquet(path, write_statistics=spoil != "no statistics")
+    lines: list[str] = []
+    told = cg.engine.Stream(memory=2**20, folder=engine.folder, progress=lines.append)
+    rows = pd.concat([pd.read_parquet(path) for path in sorted(folder.iterdir())], ignore_index=True)
+    blocks = cg.pooled("y ~ x", folder, cluster="number", engine=told)
+    same(cg.pooled("y ~ x", rows, cluster="number"), blocks)
+    assert "brought together" in lines[1]
+
+
 # Files and disks that fail -------------------------------------------------------------------------------------------
 
 

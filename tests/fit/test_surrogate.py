@@ -116,6 +116,19 @@ def test_a_sample_that_is_of_no_use_does_no_harm(family: str, sigma: float, monk
     assert with_sample.sigma == pytest.approx(without.sigma, abs=1e-5)
 
 
+@pytest.mark.parametrize("quadrature", [8, "auto"])
+def test_what_an_interrupted_search_returns_is_true(quadrature: int | str) -> None:
+    """It stops where fewer nodes and a sample stand in for the likelihood that was asked for."""
+    control = cg.Control(progress=lambda step: False)
+    with pytest.warns(cg.errors.ConvergenceWarning, match="stopped by the progress callback"):
+        fit = fitted(simulated("binomial", 0.9), "binomial", quadrature=quadrature, control=control).fit
+    assert fit.optimization.status == "interrupted"
+    problem = core_problem(fit.data.X, fit.data, fit.response)
+    likelihood = MarginalLikelihood(problem, fit.data.n_clusters, len(fit.beta), fit.distribution, "normal")
+    value = likelihood.evaluate(fit.theta, fit.plan, 0).value
+    assert value + fit.data.constant == pytest.approx(fit.loglik, rel=1e-12)
+
+
 def cubic(third: float) -> Any:
     """A log-likelihood with its maximum at 1, but for third derivatives of 1,000 observations' worth."""
 

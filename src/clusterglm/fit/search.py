@@ -215,7 +215,9 @@ def _neighbourhood(task: Task, helper: _Helper, theta: Array) -> Maximum | None:
         )
 
     found = _search(task, corrected, theta, helper, tolerance=_NEAR)
-    return found if found.optimization.status in ("converged", "interrupted") else None
+    if found.optimization.status == "interrupted":  # that is all there will be: the likelihood itself
+        return replace(found, evaluation=task.likelihood.evaluate(found.theta, (Part(helper.rule),)))
+    return found if found.optimization.converged else None
 
 
 # Steps ----------------------------------------------------------------------------------------------------------------

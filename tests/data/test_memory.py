@@ -13,9 +13,10 @@ import pytest
 from clusterglm.data.prepare import prepare
 from clusterglm.model.family import response
 
-N, P = 20_000, 40
+N, P = 100_000, 40
 FRAMES = {
     "pandas": lambda columns: pd.DataFrame(columns, copy=False),
+    "pandas, a matrix": lambda columns: pd.DataFrame(np.column_stack([*columns.values()]), columns=[*columns]),
     "dict": dict,
     "polars": pl.DataFrame,
     "pyarrow": pa.table,

@@ -155,7 +155,11 @@ def hashed(labels: pa.ChunkedArray) -> NDArray[np.uint64]:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         numbers = labels.cast(pa.float64(), safe=False).to_numpy() + 0.0  # -0.0 becomes 0.0
         return pd.util.hash_array(numbers)
-    coded = labels.cast(pa.string()).combine_chunks().dictionary_encode()
+    try:
+        text = labels.cast(pa.string()).combine_chunks()
+    except pa.ArrowException:  # of a type that is refused in words once clusters are told apart
+        text = pa.array(map(str, labels.to_pylist()))
+    coded = text.dictionary_encode()
     each = pd.util.hash_array(coded.dictionary.to_numpy(zero_copy_only=False), categorize=False)
     which: NDArray[np.int32] = coded.indices.fill_null(len(each)).to_numpy(zero_copy_only=False)
     return np.append(each, np.uint64(0))[which]

@@ -8,13 +8,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from clusterglm.data.cluster_file import write_labels, write_table
 from clusterglm.data.formula import ParsedFormula, parse_formula
-from clusterglm.data.order import in_order, whole_clusters
+from clusterglm.data.order import apart, in_order, read_spans, whole_clusters
 from clusterglm.data.parquet import ParquetFiles, open_files
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
@@ -48,7 +49,7 @@ class Stream:
 
     The rows are brought together by cluster in blocks on disk, once, and each likelihood evaluation reads the blocks
     one after the other. They are deleted when the fit ends, whichever way. Files in which the clusters' labels never
-    fall are not rearranged first.
+    fall, and such whose row groups do not share labels, are not rearranged first.
 
     Parameters
     ----------
@@ -135,11 +136,13 @@ class Stream:
         few = max(1000, self.memory // _SHARE // (8 * (len(names) + 4)))
         learned = learn(_surveys(files.tables(names, few), parsed, request), parsed, request, orders)
         # 2. how many blocks, and whether the disk holds them
-        ordered = None if cluster is None else in_order(files, cluster)
-        scattered = cluster is not None and ordered is None
         narrow, wide = files.width(names), 8 * (len(learned.design.names) + 3)
         rows = max(1000, self.memory // _SHARE // max(narrow, wide))
         parts = max(1, -(-files.n // rows))
+        ordered = None if cluster is None else in_order(files, cluster)
+        ranges = None if cluster is None or ordered is not None else apart(files, cluster, rows)
+        parts = parts if ranges is None else len(ranges)
+        scattered = cluster is not None and ordered is None and ranges is None
         need = files.n * (max(narrow, wide) if scattered else wide)
         free = shutil.disk_usage(blocks.folder).free
         self._say(
@@ -157,6 +160,9 @@ class Stream:
             self._say(f"rows are in the order of {cluster!r}, and stay where they are")
             tables = whole_clusters(ordered.tables(names, rows), cluster)
             waiting = zip(paths, map(_at_hand, tables), strict=False)
+        elif ranges is not None:
+            self._say(f"whole row groups hold whole clusters of {cluster!r}: rows stay where they are")
+            waiting = zip(paths, (partial(read_spans, spans, names) for spans in ranges), strict=False)
         else:
             together = Parts([*islice(paths, parts)])
             at_once = max(1000, self.memory // _AT_ONCE // narrow // threads)

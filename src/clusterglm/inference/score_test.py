@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.engine.block import Block
+from clusterglm.fit.sums import Sums
+from clusterglm.likelihood.evaluation import ClusterArrays
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -55,21 +59,51 @@ def score_test(data: ModelData, response: Response, beta: Array) -> ScoreTest:
     score of beta: both exact, by summing over the outcomes of a single trial. What estimating beta takes away is
     subtracted. Weights count as repeated trials and clusters.
     """
-    eta = data.X @ beta + data.offset
+    return _tested([_sums(data.X, data, response, beta)])
+
+
+def score_test_over_blocks(sums: Sums, beta: Array) -> ScoreTest:
+    """The same of data in blocks: the columns' units do not matter to it."""
+    return _tested(sums.blocks.each(_of_block, sums.standard.inside(beta)))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Over clusters: score of the variance, its own variance, its covariance with beta's score, information on beta."""
+
+    score: float
+    variance: float
+    cross: Array
+    information: Array
+
+
+def _of_block(block: Block, gamma: Array) -> _Sums:
+    return _sums(block.X, block.data, block.response, gamma)
+
+
+def _sums(X: Array, data: ClusterArrays, response: Response, beta: Array) -> _Sums:
+    eta = X @ beta + data.offset
     _, G, H, *_ = response.derivatives(eta, data.a, data.b)
     starts = data.starts[:-1]
     S1, S2 = np.add.reduceat(G, starts), np.add.reduceat(H, starts)
-    U = 0.5 * float(data.cluster_weights @ (S1 * S1 + S2))
     v, var_A, cov_AG = _moments(response, eta)
     size = data.a + data.b if response.family == "binomial" else data.b
     weight = _per_row(data.cluster_weights, data.starts)
     V = np.add.reduceat(size * v, starts)
     spread = np.add.reduceat(size * (var_A - 2.0 * v * v), starts)
-    variance = 0.25 * float(data.cluster_weights @ (spread + 2.0 * V * V))
-    cross = 0.5 * data.X.T @ (weight * size * cov_AG)
-    information = data.X.T @ (data.X * (weight * size * v)[:, None])
+    return _Sums(
+        score=0.5 * float(data.cluster_weights @ (S1 * S1 + S2)),
+        variance=0.25 * float(data.cluster_weights @ (spread + 2.0 * V * V)),
+        cross=0.5 * X.T @ (weight * size * cov_AG),
+        information=X.T @ (X * (weight * size * v)[:, None]),
+    )
+
+
+def _tested(parts: Sequence[_Sums]) -> ScoreTest:
+    score, variance = sum(part.score for part in parts), sum(part.variance for part in parts)
+    cross, information = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("cross", "information"))
     variance -= float(cross @ cho_solve(cho_factor(information), cross))
-    z = U / np.sqrt(variance)
+    z = score / np.sqrt(variance)
     return ScoreTest(float(z), float(ndtr(-z)))
 
 

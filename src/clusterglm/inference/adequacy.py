@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TOLERANCE = 1e-7  # of the accurate log-likelihood
 _ENOUGH = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
 _SAMPLES = (500, 4000)  # clusters that a quick look takes, the more only where the fewer show anything ...
-_NOTHING = 0.01  # ... beyond this in units of log-likelihood, for all clusters
+_NOTHING = 0.05  # ... beyond this, half of what is worth a word, in units of log-likelihood for all clusters
 _TRIAL = Rule(9)  # a quick look at a coarse rule: the next better one that costs little
 _WIDTH = 100
 _DOUBT = 0.01  # p-value below which a quick check asks for a look

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,10 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import ClusterArrays
-from clusterglm.model.arrays import Array
+from clusterglm.model.arrays import Array, times
 from clusterglm.model.response.base import Response
+
+_ROWS = 32_768  # at a time, so that what is made of them stays in the cache
 
 
 @dataclass(frozen=True)
@@ -82,20 +85,22 @@ def _of_block(block: Block, gamma: Array) -> _Sums:
 
 
 def _sums(X: Array, data: ClusterArrays, response: Response, beta: Array) -> _Sums:
-    eta = X @ beta + data.offset
-    _, G, H, *_ = response.derivatives(eta, data.a, data.b)
-    starts = data.starts[:-1]
-    S1, S2 = np.add.reduceat(G, starts), np.add.reduceat(H, starts)
-    v, var_A, cov_AG = _moments(response, eta)
-    size = data.a + data.b if response.family == "binomial" else data.b
+    n, starts = len(data.a), data.starts[:-1]
+    G, H, information, spread, shared = (np.empty(n) for _ in range(5))
+    for first in range(0, n, _ROWS):
+        rows = slice(first, first + _ROWS)
+        a, b = data.a[rows], data.b[rows]
+        one = _one_trial(response, X[rows] @ beta + data.offset[rows], a, b)
+        size = a + b if response.family == "binomial" else b
+        G[rows], H[rows], information[rows] = one.G, one.H, size * one.v
+        spread[rows], shared[rows] = size * (one.variance - 2.0 * one.v * one.v), size * one.covariance
+    S1, S2, V, spread = (np.add.reduceat(each, starts) for each in (G, H, information, spread))
     weight = _per_row(data.cluster_weights, data.starts)
-    V = np.add.reduceat(size * v, starts)
-    spread = np.add.reduceat(size * (var_A - 2.0 * v * v), starts)
     return _Sums(
         score=0.5 * float(data.cluster_weights @ (S1 * S1 + S2)),
         variance=0.25 * float(data.cluster_weights @ (spread + 2.0 * V * V)),
-        cross=0.5 * X.T @ (weight * size * cov_AG),
-        information=X.T @ (X * (weight * size * v)[:, None]),
+        cross=0.5 * X.T @ (weight * shared),
+        information=X.T @ (X * (weight * information)[:, None]),
     )
 
 
@@ -107,20 +112,32 @@ def _tested(parts: Sequence[_Sums]) -> ScoreTest:
     return ScoreTest(float(z), float(ndtr(-z)))
 
 
-def _moments(response: Response, eta: Array) -> tuple[Array, Array, Array]:
-    """Of one trial or count: E[G^2], Var(G^2 + H) and Cov(G^2 + H, G)."""
+class _Trial(NamedTuple):
+    """Derivatives of the log-likelihood of rows, and of one trial or count E[G^2], Var(G^2 + H) and Cov(G^2 + H, G)."""
+
+    G: Array
+    H: Array
+    v: Array
+    variance: Array
+    covariance: Array
+
+
+def _one_trial(response: Response, eta: Array, a: Array, b: Array) -> _Trial:
     if response.family == "poisson":
         mu = response.mean(eta)
-        return mu, mu + 2.0 * mu * mu, mu
+        return _Trial(*response.derivatives(eta, a, b)[1:3], mu, mu + 2.0 * mu * mu, mu)
     one, zero = np.ones_like(eta), np.zeros_like(eta)
-    v, var_A, cov_AG = np.zeros_like(eta), np.zeros_like(eta), np.zeros_like(eta)
-    for a, b, probability in ((one, zero, response.mean(eta)), (zero, one, 1.0 - response.mean(eta))):
-        _, G, H, *_ = response.derivatives(eta, a, b)
-        A = G * G + H
-        v += probability * G * G
+    G, H, v, var_A, cov_AG = (np.zeros_like(eta) for _ in range(5))
+    mean = response.mean(eta)
+    for outcome, probability, number in (((one, zero), mean, a), ((zero, one), 1.0 - mean, b)):
+        _, slope, curvature, *_ = response.derivatives(eta, *outcome)
+        A = slope * slope + curvature
+        G += times(number, slope)
+        H += times(number, curvature)
+        v += probability * slope * slope
         var_A += probability * A * A
-        cov_AG += probability * A * G
-    return v, var_A, cov_AG
+        cov_AG += probability * A * slope
+    return _Trial(G, H, v, var_A, cov_AG)
 
 
 def _per_row(values: Array, starts: NDArray[np.int64]) -> Array:

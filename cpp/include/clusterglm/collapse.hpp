@@ -13,11 +13,11 @@
 
 namespace clusterglm {
 
-template <class R>
+template <class R, class Map>
 class CollapsedClusters {
    public:
-    CollapsedClusters(const Problem& problem, const LocationMap& map, const Rule& rule, const double* theta, int order)
-        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, theta[p_], problem.unit), rows_(p_), means_(p_),
+    CollapsedClusters(const Problem& problem, const LocationMap&, const Map& map, const Rule& rule, const double* theta, int order)
+        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, problem.unit), four_(problem), rows_(p_), means_(p_),
           row_sums_(p_), mean_sums_(p_) {
         psi_.integral.rows.resize(1);
     }
@@ -43,9 +43,8 @@ class CollapsedClusters {
     const Problem& problem_;
     const double* beta_;
     int order_, p_;
-    Psi<R> psi_;
-    std::int64_t start_[kLanes], end_[kLanes];
-    int common_ = 0;                     // rows that all four clusters have
+    Psi<R, Map> psi_;
+    FourClusters four_;
     std::vector<double> a_, eta_, share_;  // packs, of the four clusters' rows; shares in their exposures
     Columns rows_, means_;               // rows that wait to be added up, and means of clusters weighted by shares
     int filled_ = 0, mean_count_ = 0;    // packs of them
@@ -53,18 +52,11 @@ class CollapsedClusters {
     ColumnSums row_sums_, mean_sums_;
     Pack value_, score_sigma_, hessian_sigma_;
 
-    // Adds `count` <= 4 clusters, in order of size; a lane left over repeats the last of them with weight 0.
+    // Adds `count` <= 4 clusters, in order of size.
     CLUSTERGLM_INLINE void add_four(const std::int64_t* clusters, int count, double* modes, const PerCluster& out) {
-        Pack weight, from;
-        std::int64_t cluster[kLanes];
-        for (int l = 0; l < kLanes; ++l) {
-            cluster[l] = clusters[std::min(l, count - 1)];
-            start_[l] = problem_.starts[cluster[l]], end_[l] = problem_.starts[cluster[l] + 1];
-            from[l] = modes[cluster[l]];
-            weight[l] = l < count ? problem_.cluster_weights[cluster[l]] : 0.0;
-        }
-        common_ = static_cast<int>(end_[0] - start_[0]);
-        const int n = static_cast<int>(end_[kLanes - 1] - start_[kLanes - 1]);
+        four_.take(clusters, count, modes);
+        const Pack weight = four_.weight;
+        const int n = four_.n;
         const bool kept = n <= kMost;  // else its rows are read twice
         if (filled_ + std::min(n, kMost) > kMost) flush_rows();
 
@@ -85,40 +77,39 @@ class CollapsedClusters {
 
         auto& integral = psi_.integral;
         const Pack kappa = top + lanes::log(exposure);
-        store(integral.rows.eta.data(), kappa), store(integral.rows.a.data(), a), store(integral.rows.b.data(), all(1.0));
-        integral.rows.finish();
-        psi_.evaluate(from, order_);
+        integral.rows.set_only(kappa, exposure * lanes::exp(top), a, all(1.0));
+        psi_.evaluate(four_.mode, order_);
         const Pack value = weight * (integral.moments.value + (a_eta - a * kappa));
         value_ += value;
-        integral.write(cluster, count, value, modes, out);
+        integral.write(clusters, count, value, modes, out);
         if (order_ == 0) return;
 
         // With x_mean the gradient of kappa and `excess` the derivative in kappa of everything but sum a*eta:
         // score = sum a x + excess x_mean, Hessian = excess sum share x x' + (M - excess) x_mean x_mean'.
         const Pack excess = load(psi_.score()) - a, score_sigma = weight * load(psi_.score() + kLanes), per_exposure = 1.0 / exposure;
+        const Pack on_share = weight * excess * per_exposure;
         score_sigma_ += score_sigma;
         if (order_ > 1) {
             const double* M = psi_.hessian();
             store(cross_ + mean_count_ * kLanes, weight * load(M + kLanes));
             store(curvature_ + mean_count_ * kLanes, weight * (load(M) - excess));
             hessian_sigma_ += weight * load(M + 3 * kLanes);
-            for (int r = 0; r < p_; ++r) store(means_.column(r) + mean_count_ * kLanes, Pack{});
         }
         for (int l = 0; out.scores && l < count; ++l) {
-            std::fill_n(out.scores + cluster[l] * (p_ + 1), p_, 0.0);
-            out.scores[cluster[l] * (p_ + 1) + p_] = score_sigma[l];
+            std::fill_n(out.scores + clusters[l] * (p_ + 1), p_, 0.0);
+            out.scores[clusters[l] * (p_ + 1) + p_] = score_sigma[l];
         }
         for (int first = 0; first < n; first += kMost) {
             const int packs = std::min(n - first, kMost);
             for (int j = 0; j < packs; ++j) {
-                if (!kept) read_row(first + j, j, false);
-                const Pack share = load(&share_[(first + j) * kLanes]) * per_exposure, H = weight * excess * share;
+                if (!kept) rows_.set(j, four_.rows(first + j));
+                const Pack H = on_share * load(&share_[(first + j) * kLanes]);
                 store(G_ + (filled_ + j) * kLanes, weight * load(&a_[(first + j) * kLanes]) + H);
                 store(H_ + (filled_ + j) * kLanes, H);
-                store(&share_[(first + j) * kLanes], share);
             }
-            add_means(first, packs);
-            if (out.scores) add_scores(cluster, count, packs, out.scores);
+            if (order_ > 1)
+                with_known(packs, [&]<int N>() CLUSTERGLM_INLINE_LAMBDA { add_means(first, N > 0 ? N : packs, per_exposure); });
+            if (out.scores) add_scores(clusters, count, packs, out.scores);
             filled_ += packs;
             if (!kept) flush_rows();
         }
@@ -126,38 +117,30 @@ class CollapsedClusters {
     }
 
     // Row j of each of the four clusters as pack `to` of the columns; also its a and linear predictor, and b in place of its share.
-    CLUSTERGLM_INLINE void read_row(int j, int to, bool first_time = true) {
-        const double* x[kLanes];
+    CLUSTERGLM_INLINE void read_row(int j, int to) {
         Pack a{}, b{}, eta = all(-1e300);  // a row that is not there has no share
-        for (int l = 0; l < kLanes; ++l) {
-            const std::int64_t row = start_[l] + j;
-            const bool there = j < common_ || row < end_[l];
-            x[l] = there ? problem_.X + row * p_ : rows_.no_row();
-            if (first_time && there) a[l] = problem_.a[row], b[l] = problem_.b[row], eta[l] = problem_.offset[row];
-        }
-        rows_.set(to, x);
-        if (!first_time) return;
-        store(&a_[j * kLanes], a), store(&share_[j * kLanes], b), store(&eta_[j * kLanes], rows_.dot(to, beta_, eta));
+        four_.read(j, a, b, eta);
+        store(&a_[j * kLanes], a), store(&share_[j * kLanes], b), store(&eta_[j * kLanes], rows_.set(to, four_.rows(j), beta_, eta));
     }
 
     // sum share x of the next rows, onto the four clusters' means.
-    CLUSTERGLM_INLINE void add_means(int first, int packs) {
-        if (order_ < 2) return;
+    CLUSTERGLM_INLINE void add_means(int first, int packs, Pack per_exposure) {
+        const double* share = &share_[first * kLanes];
         for (int r = 0; r < p_; ++r) {
             double* mean = means_.column(r) + mean_count_ * kLanes;
             const double* x = rows_.column(r) + filled_ * kLanes;
-            Pack sum = load(mean);
-            for (int j = 0; j < packs; ++j) sum += load(&share_[(first + j) * kLanes]) * load(x + j * kLanes);
-            store(mean, sum);
+            Pack sum{};
+            for (int j = 0; j < packs; ++j) sum += load(share + j * kLanes) * load(x + j * kLanes);
+            store(mean, (first > 0 ? load(mean) : Pack{}) + sum * per_exposure);
         }
     }
 
-    CLUSTERGLM_INLINE void add_scores(const std::int64_t* cluster, int count, int packs, double* scores) const {
+    CLUSTERGLM_INLINE void add_scores(const std::int64_t* clusters, int count, int packs, double* scores) const {
         for (int r = 0; r < p_; ++r) {
             const double *x = rows_.column(r) + filled_ * kLanes, *G = G_ + filled_ * kLanes;
             Pack sum{};
             for (int j = 0; j < packs; ++j) sum += load(G + j * kLanes) * load(x + j * kLanes);
-            for (int l = 0; l < count; ++l) scores[cluster[l] * (p_ + 1) + r] += sum[l];
+            for (int l = 0; l < count; ++l) scores[clusters[l] * (p_ + 1) + r] += sum[l];
         }
     }
 

@@ -13,12 +13,17 @@
 
 namespace clusterglm {
 
-// Clusters that need their rows: short ones by fours of about equal size, then the long ones.
 template <class R>
+CLUSTERGLM_CLONES void evaluate_long(LongClusters<R>& clusters, std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
+    clusters.add(i, modes, sum, out);
+}
+
+// Clusters that need their rows: short ones by fours of about equal size, then the long ones.
+template <class R, class Map>
 class ShortAndLong {
    public:
-    ShortAndLong(const Problem& problem, const LocationMap& map, const Rule& rule, const double* theta, int order)
-        : problem_(problem), short_(problem, map, rule, theta, order), long_(problem, map, rule, theta, order) {
+    ShortAndLong(const Problem& problem, const LocationMap& location, const Map& map, const Rule& rule, const double* theta, int order)
+        : problem_(problem), short_(problem, map, rule, theta, order), long_(problem, {location, theta[problem.p]}, rule, theta, order) {
         while (worth_it(longest_ + 1, problem.p, rule.count)) ++longest_;
     }
 
@@ -31,44 +36,50 @@ class ShortAndLong {
         short_.begin();
         for (int first = 0; first < at; first += kLanes) short_.add(&clusters[first], std::min(at - first, kLanes), modes, out);
         short_.end(sum);
-        for (; at < count; ++at) long_.add(clusters[at], modes, sum, out);
+        for (; at < count; ++at) evaluate_long<R>(long_, clusters[at], modes, sum, out);
     }
 
    private:
     const Problem& problem_;
-    ShortClusters<R> short_;
+    ShortClusters<R, Map> short_;
     LongClusters<R> long_;
     int longest_ = 0;  // rows of a short cluster
 
     // Time of the two, roughly: the Hessian of a short cluster is built in as many dimensions as it has rows.
     static bool worth_it(double n, double p, double K) {
-        return n <= ShortClusters<R>::kMostRows && 0.2 * n * n * (K + 10 + 2 * p) + 0.2 * n * p * p <= n * p * (K + 8 + 0.5 * p) + (p + 1) * (p + 1) * (0.5 * K + 5);
+        return n <= ShortClusters<R, Map>::kMostRows && 0.2 * n * n * (K + 10 + 2 * p) + 0.2 * n * p * p <= n * p * (K + 8 + 0.5 * p) + (p + 1) * (p + 1) * (0.5 * K + 5);
     }
 };
 
-template <class R>
-using Evaluator = std::conditional_t<R::kCollapses, CollapsedClusters<R>, ShortAndLong<R>>;
+// Each is compiled twice: for the linear map, which nearly every fit uses, and for all others.
+template <class R, class Map>
+using Evaluator = std::conditional_t<R::kCollapses, CollapsedClusters<R, Map>, ShortAndLong<R, Map>>;
 
-template <class R>
-CLUSTERGLM_CLONES void evaluate_block(Evaluator<R>& evaluator, std::vector<std::int64_t>& clusters, double* modes, Sum& sum, const PerCluster& out) {
+template <class R, class Map>
+CLUSTERGLM_CLONES void evaluate_block(Evaluator<R, Map>& evaluator, std::vector<std::int64_t>& clusters, double* modes, Sum& sum,
+                                      const PerCluster& out) {
     evaluator.add(clusters, modes, sum, out);
 }
 
 // The sum over the selected clusters. modes: one per cluster of the problem, where searches start; updated.
 template <class R>
-bool evaluate(const Problem& problem, const LocationMap& map, const Rule& rule, const double* theta, int order, const Selection& selection,
+bool evaluate(const Problem& problem, const LocationMap& location, const Rule& rule, const double* theta, int order, const Selection& selection,
               double* modes, const PerCluster& out, int threads, Sum& total, const std::function<bool()>& interrupted) {
-    std::vector<std::unique_ptr<Evaluator<R>>> evaluators(static_cast<std::size_t>(std::max(threads, 1)));
-    return sum_over_blocks(
-        problem, selection, problem.p + 1, threads,
-        [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {
-            auto& evaluator = evaluators[worker];
-            if (!evaluator) evaluator = std::make_unique<Evaluator<R>>(problem, map, rule, theta, order);
-            std::vector<std::int64_t> clusters(static_cast<std::size_t>(last - first));
-            for (std::int64_t i = first; i < last; ++i) clusters[i - first] = selection[i];
-            evaluate_block<R>(*evaluator, clusters, modes, sum, out);
-        },
-        total, interrupted);
+    const auto with = [&]<class Map>(const Map& map) {
+        std::vector<std::unique_ptr<Evaluator<R, Map>>> evaluators(static_cast<std::size_t>(std::max(threads, 1)));
+        return sum_over_blocks(
+            problem, selection, problem.p + 1, threads,
+            [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {
+                auto& evaluator = evaluators[worker];
+                if (!evaluator) evaluator = std::make_unique<Evaluator<R, Map>>(problem, location, map, rule, theta, order);
+                std::vector<std::int64_t> clusters(static_cast<std::size_t>(last - first));
+                for (std::int64_t i = first; i < last; ++i) clusters[i - first] = selection[i];
+                evaluate_block<R, Map>(*evaluator, clusters, modes, sum, out);
+            },
+            total, interrupted);
+    };
+    const double sigma = theta[problem.p];
+    return location.linear() ? with(LinearMap(sigma)) : with(AnyMap(location, sigma));
 }
 
 }  // namespace clusterglm

@@ -63,12 +63,12 @@ CLUSTERGLM_INLINE Pack terms(Group& group, Pack gamma, Pack& S2) {
             if constexpr (R::kLinear) value += row.a * (row.eta + gamma);
             if constexpr (Unit) {
                 factor *= t.factor;
-                if (--left <= 0) value += R::kUnitPower * lanes::log(factor), factor = all(1.0), left = room;
+                if (--left <= 0) value += lanes::log(factor), factor = all(1.0), left = room;
             }
             S2 += t.H;
             store(&group.G[Group::cell(j)], t.G), store(&group.H[Group::cell(j)], t.H);
         }
-        if constexpr (Unit) value += R::kUnitPower * lanes::log(factor);
+        if constexpr (Unit) value += lanes::log(factor);
     }
     S2 = group.total(S2);
     return group.total(value);

@@ -64,12 +64,28 @@ CLUSTERGLM_INLINE Pack spread(Pack x) { return x; }
 CLUSTERGLM_INLINE double lane(double x, int) { return x; }
 CLUSTERGLM_INLINE double lane(Pack x, int l) { return x[l]; }
 
-// Four packs as the rows of a square become its columns.
-CLUSTERGLM_INLINE void transpose(Pack (&x)[kLanes]) {
-    const Pack a = __builtin_shufflevector(x[0], x[1], 0, 4, 2, 6), b = __builtin_shufflevector(x[0], x[1], 1, 5, 3, 7);
-    const Pack c = __builtin_shufflevector(x[2], x[3], 0, 4, 2, 6), d = __builtin_shufflevector(x[2], x[3], 1, 5, 3, 7);
-    x[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5), x[1] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
-    x[2] = __builtin_shufflevector(a, c, 2, 3, 6, 7), x[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+// Calls body<n>() for n up to 8, so that the compiler knows the count and unrolls loops, and else body<0>().
+template <class Body>
+CLUSTERGLM_INLINE auto with_known(int n, const Body& body) {
+    switch (n) {
+        case 1: return body.template operator()<1>();
+        case 2: return body.template operator()<2>();
+        case 3: return body.template operator()<3>();
+        case 4: return body.template operator()<4>();
+        case 5: return body.template operator()<5>();
+        case 6: return body.template operator()<6>();
+        case 7: return body.template operator()<7>();
+        case 8: return body.template operator()<8>();
+        default: return body.template operator()<0>();
+    }
+}
+
+// Two numbers of each of four rows as two columns.
+CLUSTERGLM_INLINE void two_columns(const double* first, const double* second, const double* third, const double* fourth, Pack& x, Pack& y) {
+    using Half = double __attribute__((vector_size(16), aligned(8)));
+    const auto half = [](const double* from) CLUSTERGLM_INLINE_LAMBDA { return *reinterpret_cast<const Half*>(from); };
+    const Pack odd = __builtin_shufflevector(half(first), half(third), 0, 1, 2, 3), even = __builtin_shufflevector(half(second), half(fourth), 0, 1, 2, 3);
+    x = __builtin_shufflevector(odd, even, 0, 4, 2, 6), y = __builtin_shufflevector(odd, even, 1, 5, 3, 7);
 }
 
 namespace lanes {
@@ -96,7 +112,10 @@ CLUSTERGLM_INLINE auto finite(V x) {
     return x - x == V{};
 }
 CLUSTERGLM_INLINE bool every(bool mask) { return mask; }
-CLUSTERGLM_INLINE bool every(PackMask mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) != 0; }
+CLUSTERGLM_INLINE bool every(PackMask mask) {
+    const auto both = __builtin_shufflevector(mask, mask, 0, 1) & __builtin_shufflevector(mask, mask, 2, 3);
+    return (both[0] & both[1]) != 0;
+}
 
 CLUSTERGLM_INLINE double sqrt(double x) { return std::sqrt(x); }
 CLUSTERGLM_INLINE Pack sqrt(Pack x) { return Pack{std::sqrt(x[0]), std::sqrt(x[1]), std::sqrt(x[2]), std::sqrt(x[3])}; }

@@ -30,6 +30,7 @@ class LocationMap {
     virtual Location at(double s, double sigma) const = 0;
     virtual void at(const Pack& s, double sigma, LocationOf<Pack>& out) const = 0;
     virtual void nodes(const double* s, int count, double sigma, const NodeLocations& out) const = 0;
+    virtual bool linear() const { return false; }  // m = sigma s with s standard normal (maps.hpp)
     virtual bool log_concave() const = 0;        // then a cluster's integrand has one mode for log-concave responses
     virtual double scan_point(double u) const = 0;  // maps an even grid in u to points worth a look for other modes
 };

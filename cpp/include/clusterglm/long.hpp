@@ -12,9 +12,9 @@ namespace clusterglm {
 template <class R>
 class LongClusters {
    public:
-    LongClusters(const Problem& problem, const LocationMap& map, const Rule& rule, const double* theta, int order)
+    LongClusters(const Problem& problem, const AnyMap& map, const Rule& rule, const double* theta, int order)
         : problem_(problem), beta_(theta), order_(order), p_(problem.p), q_(p_ + 1), stride_(padded(q_)),
-          integral_(map, rule, theta[p_], problem.unit) {
+          integral_(map, rule, problem.unit) {
         z_.resize(q_);
     }
 
@@ -29,9 +29,9 @@ class LongClusters {
     const Problem& problem_;
     const double* beta_;
     int order_, p_, q_, stride_;
-    Integral<R, double> integral_;
+    Integral<R, AnyMap, double> integral_;
     Vectors z_;
-    std::vector<double> node_gradients_, pi_G_, node_sums_;
+    std::vector<double> node_gradients_, pi_G_;
 
     static constexpr int kChunk = 256;  // rows worked on at a time
 
@@ -40,19 +40,19 @@ class LongClusters {
     template <bool Moves>
     CLUSTERGLM_INLINE void run(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
         const int n = integral_.rows.n;
-        integral_.place_nodes(modes[i]);
-        integral_.clear();
+        integral_.template place_nodes<Moves ? 2 : 0>(modes[i]);
         if (order_ == 0) {
-            integral_.template add_rows<false>(0, n);
+            integral_.template add_rows<0>(0, n);
         } else {
             node_gradients_.assign(static_cast<std::size_t>(p_) * integral_.nodes.size, 0.0);
             for (int first = 0; first < n; first += kChunk) {
                 const int last = std::min(first + kChunk, n);
-                integral_.template add_rows<true>(first, last);
+                integral_.template add_rows<2>(first, last);
                 add_node_gradients(i, first, last);
             }
         }
-        integral_.template finish<Moves>(order_);
+        if (order_ > 0) integral_.template finish<Moves, 2>();
+        else integral_.template finish<Moves, 0>();
         const double weight = problem_.cluster_weights[i], value = integral_.moments.value;
         sum.value += weight * value;
         integral_.write(&i, 1, weight * value, modes, out);
@@ -73,13 +73,9 @@ class LongClusters {
 
     // G and H of one chunk again, leaving the cluster's node sums alone.
     CLUSTERGLM_INLINE void recompute_chunk(int first, int end) {
-        Nodes& nodes = integral_.nodes;
-        const int size = nodes.size;
-        node_sums_.assign(3 * static_cast<std::size_t>(size), 0.0);
-        double *q = node_sums_.data(), *S1 = nodes.S1, *S2 = nodes.S2;
-        nodes.S1 = q + size, nodes.S2 = q + 2 * size;
-        all_nodes<R, true>(integral_.rows, first, end, integral_.unit, nodes, q, integral_.G.data(), integral_.H.data());
-        nodes.S1 = S1, nodes.S2 = S2;
+        all_nodes<R, 2>(
+            integral_.rows, first, end, integral_.unit, integral_.nodes, integral_.G.data(), integral_.H.data(), [](int) CLUSTERGLM_INLINE_LAMBDA { return NodeSums{}; },
+            [](int, const NodeSums&) CLUSTERGLM_INLINE_LAMBDA {});
     }
 
     template <bool Moves>
@@ -88,7 +84,7 @@ class LongClusters {
         const Rows<double>& rows = integral_.rows;
         const NodeMoments<double>& nm = integral_.moments;
         const int n = rows.n, size = nodes.size;
-        const ModeCoefficients<double> mc(integral_.mode, nm);
+        const ModeCoefficients<AnyMap, double> mc(integral_.mode, nm);
         const std::int64_t start = problem_.starts[i];
         std::fill(z_.memory.begin(), z_.memory.end(), 0.0);
         pi_G_.resize(size);
@@ -98,7 +94,7 @@ class LongClusters {
             if (n > kChunk) recompute_chunk(first, end);  // node sums are complete; this only brings back the chunk's own terms
             for (int j = first; j < end; ++j) {
                 const std::size_t at = static_cast<std::size_t>(j - first) * size;
-                const auto rm = row_moments<Moves, false, double>(nodes, &integral_.G[at], &integral_.H[at], pi_G_.data());
+                const auto rm = row_moments<Moves, false, double>(nodes, integral_.map, &integral_.G[at], &integral_.H[at], pi_G_.data());
                 const double* xj = x(start + j);
                 double diagonal = rm.diagonal, cross = rm.sigma;
                 if constexpr (Moves) {

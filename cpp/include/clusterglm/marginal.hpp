@@ -44,9 +44,9 @@ struct Vectors {
     }
 };
 
-// Softmax of q into pi, the list of packs that carry weight, and the moments over nodes.
-template <bool Moves, class V>
-CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode, V omega, int order) {
+// Integrands in proportion into pi, the list of packs that carry weight, and what derivatives up to the order need of the nodes.
+template <class R, bool Moves, int Order, class Map, class V>
+CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, const Mode<Map, V>& mode, V omega) {
     NodeMoments<V> out{};
     Pack highest = load(nodes.q), sum{};
     for (int k = kLanes; k < nodes.size; k += kLanes) {
@@ -54,40 +54,40 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
         highest = q > highest ? q : highest;
     }
     const V top = greatest<V>(highest);
-    int active = 0;
+    Pack least = all(1.0);
     for (int k = 0; k < nodes.size; k += kLanes) {
-        const Pack d = load(nodes.q + k) - top, share = d > all(-690.0) ? lanes::exp(d) : Pack{};
+        const Pack d = load(nodes.q + k) - top;
+        Pack share = d > all(-690.0) ? lanes::exp(d) : Pack{};
+        if constexpr (!R::kCollapses) share *= load(nodes.factor + k);
         store(nodes.pi + k, share);
         sum += share;
-        nodes.active[active] = k;
-        active += reduce(share) > 1e-22;
+        least = share < least ? share : least;
     }
-    nodes.actives = active;
-    const V total = gather<V>(sum);
+    const V total = gather<V>(sum), inverse = 1.0 / total;
+    const Pack scale = spread(inverse);
+    nodes.list_weighty(least, scale);
     out.value = top + lanes::log(total);
-    out.ends = (get<V>(nodes.pi, 0) + get<V>(nodes.pi, nodes.count - 1)) / total;
+    out.ends = (get<V>(nodes.pi, 0) + get<V>(nodes.pi, nodes.count - 1)) * inverse;
     if constexpr (Moves) out.omega = omega;
-    if (order == 0) return out;
+    if constexpr (Order == 0) return out;
 
-    const Pack scale = spread(1.0 / total);
     Pack A{}, B{}, M0{}, M1{}, M2{}, mean{}, P0{}, P1{}, outer{};
     nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
-        const Pack pi = load(nodes.pi + k) * scale, zero{};
+        const Pack pi = load(nodes.pi + k) * scale, zero{}, c = load(nodes.c + k);
         const auto counts = pi > zero;  // where it does not, S1 and S2 may be too large to square
-        const auto valid = [&](const double* field) { return counts ? load(field + k) : Pack{}; };
-        const Pack S1 = valid(nodes.S1), S2 = valid(nodes.S2), r = valid(nodes.r), rS1 = r * S1;
+        const auto at = map.place(nodes, k, counts);
+        const Pack S1 = counts ? load(nodes.S1 + k) : zero, rS1 = at.r * S1, g_s = at.a1 + at.m1 * S1, first = pi * g_s;
         store(nodes.pi + k, pi);
-        store(nodes.rS1 + k, rS1);
-        store(nodes.pi_r + k, pi * r);
         mean += pi * rS1;
-        outer += pi * (rS1 * rS1 + r * r * S2 + load(nodes.v + k) * S1);
+        if constexpr (Moves) A += first, B += first * c;
+        if constexpr (Order < 2) return;
+        const Pack S2 = counts ? load(nodes.S2 + k) : zero;
+        store(nodes.rS1 + k, rS1);
+        outer += pi * (rS1 * rS1 + at.r * at.r * S2 + at.v * S1);
         if constexpr (Moves) {
-            const Pack c = load(nodes.c + k), m1 = valid(nodes.m1), g_s = load(nodes.a1 + k) + m1 * S1;
-            const Pack g_ss = load(nodes.a2 + k) + valid(nodes.m2) * S1 + m1 * m1 * S2;
-            const Pack first = pi * g_s, second = pi * (g_ss + g_s * g_s), P = first * rS1 + pi * (m1 * r * S2 + valid(nodes.r1) * S1);
+            const Pack g_ss = at.a2 + at.m2 * S1 + at.m1 * at.m1 * S2;
+            const Pack second = pi * (g_ss + g_s * g_s), P = first * rS1 + pi * (at.m1 * at.r * S2 + at.r1 * S1);
             store(nodes.g_s + k, g_s);
-            store(nodes.pi_m1 + k, pi * m1);
-            A += first, B += first * c;
             M0 += second, M1 += second * c, M2 += second * c * c;
             P0 += P, P1 += P * c;
         }
@@ -105,24 +105,32 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Mode<V>& mode,
     return out;
 }
 
+// sum pi G of a row: all that the score needs of its nodes.
+template <class V>
+CLUSTERGLM_INLINE V row_mean(const Nodes& nodes, const double* G) {
+    Pack mean{};
+    nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA { mean += load(nodes.pi + k) * load(G + k); });
+    return gather<V>(mean);
+}
+
 // What one row adds: sums over nodes of its G and H.
 template <class V>
 struct RowMoments {
     V mean, P0, P1, diagonal, sigma;  // sum pi G, its P entries, sum pi H, and sum pi r H (+ sum pi r S1 G with Cross)
 };
 
-template <bool Moves, bool Cross, class V>
-CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G, const double* H, double* pi_G) {
+template <bool Moves, bool Cross, class V, class Map>
+CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const Map& map, const double* G, const double* H, double* pi_G) {
     Pack mean{}, P0{}, P1{}, diagonal{}, sigma{};
     nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
-        const Pack pi = load(nodes.pi + k), g = load(G + k), h = load(H + k), w = pi * g;
+        const Pack pi = load(nodes.pi + k), w = pi * load(G + k), pi_H = pi * load(H + k);
         store(pi_G + k, w);
         mean += w;
-        diagonal += pi * h;
-        sigma += load(nodes.pi_r + k) * h;
+        diagonal += pi_H;
+        sigma += map.r(nodes, k) * pi_H;
         if constexpr (Cross) sigma += load(nodes.rS1 + k) * w;
         if constexpr (Moves) {
-            const Pack P = load(nodes.g_s + k) * w + load(nodes.pi_m1 + k) * h;
+            const Pack P = load(nodes.g_s + k) * w + map.m1(nodes, k) * pi_H;
             P0 += P, P1 += load(nodes.c + k) * P;
         }
     });
@@ -130,17 +138,26 @@ CLUSTERGLM_INLINE RowMoments<V> row_moments(const Nodes& nodes, const double* G,
 }
 
 // Coefficients with which a row's H, I, K at the mode enter the vectors, the diagonal and the column of sigma.
-template <class V>
+template <class Map, class V>
 struct ModeCoefficients {
-    V s_t_H, sst_H, sst_I, ssst_H, ssst_I, ssst_K;
+    using At = typename Map::template At<V>;
+    V s_t_H;
+    decltype(At::m2) sst_H;
+    V sst_I;
+    decltype(At::m3) ssst_H;
+    decltype(V{} * At::m2) ssst_I;
+    V ssst_K;
     V diagonal_I, diagonal_K, sigma_H, sigma_I, sigma_K;
     V s_t, g_sst, g_ssst, sigma_sigma;  // entries of sigma itself
 
-    CLUSTERGLM_INLINE ModeCoefficients(const Mode<V>& mode, const NodeMoments<V>& nm) {
-        const LocationOf<V>& at = mode.at;
+    CLUSTERGLM_INLINE ModeCoefficients(const Mode<Map, V>& mode, const NodeMoments<V>& nm) {
+        const At& at = mode.at;
         const auto [S1, S2, S3, S4] = mode.sums;
-        const V m1 = at.m1, m2 = at.m2, r = at.r, r1 = at.r1, r2 = at.r2, m11 = m1 * m1, tau_inv = nm.omega * nm.omega;
-        const V CU = nm.CU * tau_inv, CD = nm.CD;
+        const auto &m1 = at.m1, &r = at.r;
+        const auto& m2 = at.m2;
+        const auto& r1 = at.r1;
+        const auto& r2 = at.r2;
+        const V m11 = m1 * m1, tau_inv = nm.omega * nm.omega, CU = nm.CU * tau_inv, CD = nm.CD;
         s_t_H = m1 * tau_inv;
         sst_H = m2, sst_I = m11;
         ssst_H = at.m3, ssst_I = 3.0 * m1 * m2, ssst_K = m11 * m1;
@@ -155,10 +172,20 @@ struct ModeCoefficients {
     }
 };
 
+// From s_t, g_sst, mean: the score.
+template <class Map, class V>
+CLUSTERGLM_INLINE void combine_score(Vectors& z, const Mode<Map, V>& mode, const NodeMoments<V>& nm) {
+    const V omega2 = nm.omega * nm.omega, on_D = 0.5 * omega2 * (1.0 + nm.B * nm.omega);
+    for (int i = 0; i < z.size; i += kLanes) {
+        const Pack s_t = load(z.s_t + i), D = mode.g_sss * s_t + load(z.g_sst + i);
+        store(z.score + i, nm.A * s_t + on_D * D + load(z.mean + i));
+    }
+}
+
 // From s_t, g_sst, g_ssst, mean, P0, P1: the score, and the terms of low rank of the Hessian as
 // sym(s_t, x1) + sym(D, x2) - (sum pi dq)(sum pi dq)'. Leaves sum pi dq in P0.
-template <class V>
-CLUSTERGLM_INLINE void combine(Vectors& z, const Mode<V>& mode, const NodeMoments<V>& nm) {
+template <class Map, class V>
+CLUSTERGLM_INLINE void combine(Vectors& z, const Mode<Map, V>& mode, const NodeMoments<V>& nm) {
     const V omega2 = nm.omega * nm.omega, half_omega3 = 0.5 * omega2 * nm.omega, CU = nm.CU * omega2;
     const V on_s_t = 0.5 * nm.M0 + 0.5 * (CU * mode.g_sss + nm.CD * mode.g_ssss);
     const V on_D = 0.5 * (nm.M2 * half_omega3 * half_omega3 + nm.DD);
@@ -175,60 +202,68 @@ CLUSTERGLM_INLINE void combine(Vectors& z, const Mode<V>& mode, const NodeMoment
 }
 
 // One cluster's integral (V double), or those of four clusters (V Pack): its rows, nodes, value and moments.
-template <class R, class V>
+template <class R, class Map, class V>
 struct Integral {
-    const LocationMap& map;
+    const Map map;
     const bool follows, moves, unit;  // see Rule; unit: every row is a 0 or a 1
-    const double sigma;
     Rows<V> rows;
     Nodes nodes;
     std::optional<Scan<V>> scan;
-    Mode<V> mode{};
+    Mode<Map, V> mode{};
     NodeMoments<V> moments{};
     std::vector<double> G, H;  // a row's at every node
 
-    Integral(const LocationMap& location, const Rule& rule, double sigma_, bool unit_)
-        : map(location), follows(rule.follows), moves(rule.moves), unit(unit_ && !R::kCollapses), sigma(sigma_), nodes(rule, kWidth<V>) {
-        if (follows && !map.log_concave()) scan.emplace(map, sigma);
+    Integral(const Map& map_, const Rule& rule, bool unit_)
+        : map(map_), follows(rule.follows), moves(rule.moves), unit(unit_ && !R::kCollapses), nodes(rule, kWidth<V>) {
+        if constexpr (!Map::kLinear)
+            if (follows && !map.log_concave()) scan.emplace(map);
         if (!follows) {
             std::copy_n(nodes.c, nodes.size, nodes.s);
-            nodes.locate(map, sigma);
+            nodes.locate(map);
         }
     }
 
-    // Nodes that follow the cluster: around the mode, which is sought from `start`.
+    // Nodes that follow the cluster: around the mode, which is sought from `start`. Order: of derivatives that feel them move, or 0.
+    template <int Order>
     CLUSTERGLM_INLINE void place_nodes(V start) {
         if (!follows) return;
         const V infinity = V{} + std::numeric_limits<double>::infinity(), least_curvature = V{} + 1e-12;
-        mode = find_mode<R>(rows, map, sigma, scan ? scan->template search<R>(rows, unit) : Bracket<V>{start, -infinity, infinity});
+        Bracket<V> bracket{start, -infinity, infinity};
+        if constexpr (!Map::kLinear)
+            if (scan) bracket = scan->template search<R>(rows, unit);
+        mode = find_mode<R, Order>(rows, map, bracket);
         moments.omega = 1.0 / lanes::sqrt(-mode.g_ss < least_curvature ? least_curvature : -mode.g_ss);
         const Pack s = spread(mode.s), omega = spread(moments.omega);
         for (int k = 0; k < nodes.size; k += kLanes) store(nodes.s + k, s + load(nodes.c + k) * omega);
-        nodes.locate(map, sigma);
+        nodes.locate(map);
     }
 
-    CLUSTERGLM_INLINE void clear() {
-        for (int k = 0; k < nodes.size; k += kLanes) {
-            store(nodes.q + k, load(nodes.log_weight + k) + load(nodes.a + k));
-            store(nodes.S1 + k, Pack{}), store(nodes.S2 + k, Pack{});
-        }
-    }
-
-    // Rows first..last at all nodes: added to the nodes' sums, and kept in G and H.
-    template <bool Keep>
+    // Rows first..last at all nodes, from row 0 on: added to the nodes' sums, and kept in G and H if derivatives of the order need them.
+    template <int Order>
     CLUSTERGLM_INLINE void add_rows(int first, int last) {
-        if constexpr (Keep) {
-            const std::size_t cells = static_cast<std::size_t>(last - first) * nodes.size;
-            if (G.size() < cells) G.resize(cells), H.resize(cells);
-        }
-        all_nodes<R, Keep>(rows, first, last, unit, nodes, nodes.q, G.data(), H.data());
+        const std::size_t cells = Order > 0 && !R::kCollapses ? static_cast<std::size_t>(last - first) * nodes.size : 0;
+        if (G.size() < cells) G.resize(cells), H.resize(cells);
+        const auto begin = [&](int k) CLUSTERGLM_INLINE_LAMBDA {
+            if (first == 0) return NodeSums{load(nodes.log_weight + k) + map.log_density(nodes, k)};
+            return NodeSums{load(nodes.q + k) + lanes::log(load(nodes.factor + k)), load(nodes.S1 + k), load(nodes.S2 + k)};
+        };
+        all_nodes<R, Order>(rows, first, last, unit, nodes, G.data(), H.data(), begin, [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA {
+            store(nodes.q + k, sums.log_p);
+            if constexpr (!R::kCollapses) store(nodes.factor + k, sums.factor);
+            if constexpr (Order > 0) store(nodes.S1 + k, sums.S1);
+            if constexpr (Order > 1) store(nodes.S2 + k, sums.S2);
+        });
     }
+
+    // G and H of rows at all nodes, row by row: of a cluster of one row they are the nodes' sums.
+    CLUSTERGLM_INLINE const double* rows_G() const { return R::kCollapses ? nodes.S1 : G.data(); }
+    CLUSTERGLM_INLINE const double* rows_H() const { return R::kCollapses ? nodes.S2 : H.data(); }
 
     // After all rows: value and moments.
-    template <bool Moves>
-    CLUSTERGLM_INLINE void finish(int order) {
+    template <bool Moves, int Order>
+    CLUSTERGLM_INLINE void finish() {
         const V omega = moments.omega;
-        moments = node_moments<Moves>(nodes, mode, omega, order);
+        moments = node_moments<R, Moves, Order>(nodes, map, mode, omega);
         if (follows) moments.value += lanes::log(omega);
     }
 

@@ -3,18 +3,18 @@
 #include <cmath>
 #include <limits>
 
-#include "location.hpp"
+#include "maps.hpp"
 #include "nodes.hpp"
 #include "rows.hpp"
 
 namespace clusterglm {
 
-template <class V>
+template <class Map, class V>
 struct Mode {
     V s;
-    LocationOf<V> at;
+    typename Map::template At<V> at;
     DerivativeSums<V> sums;
-    V g_ss, g_sss, g_ssss;
+    V g_ss, g_sss, g_ssss;  // the last for Hessians only
 };
 
 template <class V>
@@ -28,16 +28,18 @@ struct Scan {
     static constexpr int kPoints = 40;
     Nodes nodes{kPoints, kWidth<V>};
 
-    CLUSTERGLM_INLINE Scan(const LocationMap& map, double sigma) {
+    template <class Map>
+    CLUSTERGLM_INLINE explicit Scan(const Map& map) {
         constexpr double kHalfWidth = 8.0;
         for (int i = 0; i < nodes.size; ++i) nodes.s[i] = map.scan_point(kHalfWidth * (2.0 * (i / kWidth<V>) / (kPoints - 1) - 1.0));
-        nodes.locate(map, sigma);
+        nodes.locate(map);
     }
 
     template <class R>
     CLUSTERGLM_INLINE Bracket<V> search(const Rows<V>& rows, bool unit) {
-        for (int i = 0; i < nodes.size; ++i) nodes.q[i] = nodes.a[i], nodes.S1[i] = nodes.S2[i] = 0.0;
-        all_nodes<R, false>(rows, 0, rows.n, unit, nodes, nodes.q, nullptr, nullptr);
+        all_nodes<R, 0>(
+            rows, 0, rows.n, unit, nodes, nullptr, nullptr, [&](int k) CLUSTERGLM_INLINE_LAMBDA { return NodeSums{load(nodes.a + k)}; },
+            [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA { store(nodes.q + k, sums.log_p + lanes::log(sums.factor)); });
         const V infinity = V{} + std::numeric_limits<double>::infinity();
         V best = get<V>(nodes.q, 0);
         Bracket<V> found{get<V>(nodes.s, 0), -infinity, get<V>(nodes.s, 1)};
@@ -54,27 +56,29 @@ struct Scan {
 };
 
 // Local maximum inside the bracket, from its start; fills the rows' derivatives there. A lane that has arrived stays where it is.
-template <class R, class V>
-CLUSTERGLM_INLINE Mode<V> find_mode(Rows<V>& rows, const LocationMap& map, double sigma, Bracket<V> in) {
+template <class R, int Order, class Map, class V>
+CLUSTERGLM_INLINE Mode<Map, V> find_mode(Rows<V>& rows, const Map& map, Bracket<V> in) {
     constexpr int kMaxSteps = 100, kPatience = 8;
     constexpr double kTolerance = 1e-9, kLongestStep = 4.0;
     const V zero{};
     auto arrived = zero != zero;
     V s = in.start, low = in.low, high = in.high;
     for (int step_number = 0;; ++step_number) {
-        const LocationOf<V> at = locate(map, s, sigma);
-        const DerivativeSums<V> S = derivatives<R>(rows, at.m);
+        const auto at = map.at(s);
+        const DerivativeSums<V> S = derivatives<R, Order>(rows, at.m);
         const V g_s = at.a1 + at.m1 * S.S1;
         const V g_ss = at.a2 + at.m2 * S.S1 + at.m1 * at.m1 * S.S2;
         const V g_sss = at.a3 + at.m3 * S.S1 + 3.0 * at.m1 * at.m2 * S.S2 + at.m1 * at.m1 * at.m1 * S.S3;
-        const V g_ssss = at.a4 + at.m4 * S.S1 + (4.0 * at.m1 * at.m3 + 3.0 * at.m2 * at.m2) * S.S2 +
-                         6.0 * at.m1 * at.m1 * at.m2 * S.S3 + at.m1 * at.m1 * at.m1 * at.m1 * S.S4;
         const auto uphill = g_s > zero;
         low = uphill ? s : low;
         high = uphill ? high : s;
         const V halley = g_ss - 0.5 * g_s * g_sss / g_ss, newton = -g_s / (halley < 0.5 * g_ss ? halley : g_ss);
         arrived = arrived | ((g_ss < zero) & (lanes::magnitude(newton) <= kTolerance * (1.0 + lanes::magnitude(s)))) | !lanes::finite(g_s);
-        if (lanes::every(arrived) || step_number == kMaxSteps) return {s, at, S, g_ss, g_sss, g_ssss};
+        if (lanes::every(arrived) || step_number == kMaxSteps) {
+            const V g_ssss = at.a4 + at.m4 * S.S1 + (4.0 * at.m1 * at.m3 + 3.0 * at.m2 * at.m2) * S.S2 +
+                             6.0 * at.m1 * at.m1 * at.m2 * S.S3 + at.m1 * at.m1 * at.m1 * at.m1 * S.S4;
+            return {s, at, S, g_ss, g_sss, g_ssss};
+        }
         V next = s + newton;
         // Mostly that is all: a short step towards the mode, between the ends.
         const auto plain = (g_ss < zero) & (lanes::magnitude(newton) <= zero + kLongestStep) & (next > low) & (next < high);

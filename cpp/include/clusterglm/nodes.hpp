@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lanes.hpp"
-#include "location.hpp"
+#include "maps.hpp"
 #include "rows.hpp"
 
 namespace clusterglm {
@@ -24,18 +24,18 @@ struct Rule {
 
 // Arrays over nodes, all of length `size`: nodes of one cluster, padded with nodes of no weight, or every node four times, once
 // for each of four clusters.
-struct Nodes {
+struct Nodes : NodeArrays {
     int count, size;
     std::vector<double> memory;
-    double *c, *log_weight;                                        // of the rule
-    double *s, *m, *E, *m1, *m2, *r, *r1, *v, *a, *a1, *a2;        // where they lie
-    double *q, *pi, *S1, *S2, *g_s, *rS1, *pi_m1, *pi_r;  // what they hold
-    std::vector<int> active;  // first nodes of the packs that carry weight, of which there are
+    double *c, *log_weight;                    // of the rule
+    double *E, *q, *factor, *pi, *S1, *S2, *g_s, *rS1;  // what they hold: the integrand is factor e^q
+    Pack lowest, highest;                      // m, of all nodes
+    std::vector<int> active;                   // first nodes of the packs that carry weight, of which there are
     int actives = 0;
 
-    Nodes(int nodes, int copies) : count(nodes), size(padded(nodes * copies)), memory(static_cast<std::size_t>(21) * size), active(size / kLanes) {
-        double** fields[] = {&c, &log_weight, &s,  &m, &E,  &m1, &m2,  &r,   &r1,    &v,     &a,      &a1,
-                             &a2, &q,         &pi, &S1, &S2, &g_s, &rS1, &pi_m1, &pi_r};
+    Nodes(int nodes, int copies) : count(nodes), size(padded(nodes * copies)), memory(static_cast<std::size_t>(22) * size), active(size / kLanes) {
+        double** fields[] = {&c, &log_weight, &E,  &q, &factor, &pi, &S1, &S2, &g_s, &rS1,     &s,
+                             &m, &m1,         &m2, &r, &r1,     &v,  &a,  &a1, &a2,  &valid_r, &valid_m1};
         double* next = memory.data();
         for (double** field : fields) *field = next, next += size;
     }
@@ -49,6 +49,18 @@ struct Nodes {
     Nodes(const Nodes&) = delete;
     Nodes& operator=(const Nodes&) = delete;
 
+    // After pi: the packs that carry weight, given the least of pi and what makes its sum 1. Where every single node does, they are all.
+    CLUSTERGLM_INLINE void list_weighty(Pack least, Pack scale) {
+        constexpr double kNegligible = 1e-22;
+        actives = size / kLanes;
+        if (lanes::every(least * scale > all(kNegligible))) return;
+        actives = 0;
+        for (int k = 0; k < size; k += kLanes) {
+            active[actives] = k;
+            actives += reduce(load(pi + k) * scale) > kNegligible;
+        }
+    }
+
     // Calls body(k) for the packs that carry weight: mostly all of them, which needs no list.
     template <class Body>
     CLUSTERGLM_INLINE void each_weighty(const Body& body) const {
@@ -58,59 +70,67 @@ struct Nodes {
             for (int i = 0; i < actives; ++i) body(active[i]);
     }
 
-    CLUSTERGLM_INLINE void locate(const LocationMap& map, double sigma) {
-        map.nodes(s, size, sigma, {m, m1, m2, r, r1, v, a, a1, a2});
-        for (int k = 0; k < size; k += kLanes) store(E + k, lanes::exp(load(m + k)));
+    template <class Map>
+    CLUSTERGLM_INLINE void locate(const Map& map) {
+        map.locate_nodes(*this, size);
+        lowest = highest = map.m(*this, 0);
+        for (int k = 0; k < size; k += kLanes) {
+            const Pack at = map.m(*this, k);
+            store(m + k, at), store(E + k, lanes::exp(at));
+            lowest = at < lowest ? at : lowest;
+            highest = at > highest ? at : highest;
+        }
     }
 };
 
-// One pack of nodes: sums over rows of log P, without the part linear in lambda; with Keep also of G and H, and each row's own.
-// room: so many factors may be multiplied before their product could leave the range of doubles.
-template <class R, bool Unit, bool Keep, class V>
-CLUSTERGLM_INLINE void node_pack(const Rows<V>& rows, int first, int last, int room, const double* m, const double* E, double* log_p, double* S1,
-                                 double* S2, double* G, double* H, int stride) {
+// What a pack of nodes has of log P and its first two derivatives, summed over rows: log P is log_p + log(factor).
+struct NodeSums {
+    Pack log_p{}, S1{}, S2{}, factor = all(1.0);
+};
+
+// How the rows of a cluster are taken at a node.
+enum class Take {
+    kWeighted,  // a logarithm each
+    kUnit,      // 0/1 data: one logarithm of a product, a part at a time, and rows that some lanes lack
+    kPlain,     // the same where the product stays in range and all lanes have all rows
+};
+
+// Rows first..last at one pack of nodes, added to `sums`, whose factor is 1: log P but for its part linear in lambda, and as the order
+// demands its derivatives, which are kept for each row unless there is only one. room: so many factors may be multiplied before their
+// product could leave the range of doubles.
+template <class R, Take T, int Order, class V>
+CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int first, int last, int room, const double* m, const double* E, double* G,
+                                     double* H, int stride) {
+    constexpr bool kUnit = T != Take::kWeighted;
     const Pack at = load(m), exp_at = load(E), one = all(1.0);
-    Pack sum = load(log_p), factor = one, g = load(S1), h = load(S2);
-    int left = room;
-    for (int j = first; j < last; ++j) {
+    int left = room, at_row = 0;
+    for (int j = first, end = R::kCollapses ? first + 1 : last; j < end; ++j, at_row += stride) {
         const Row<Pack> row = rows.row(j);
-        NodeTerms<Pack> t = R::template node<Unit>(row, at, exp_at);
-        if (Unit && kWidth<V> > 1 && j >= rows.common) {  // an empty row is neither a 0 nor a 1
+        NodeTerms<Pack> t = R::template node<kUnit>(row, at, exp_at);
+        if (T == Take::kUnit && kWidth<V> > 1 && j >= rows.common) {  // an empty row is neither a 0 nor a 1
             const auto there = row.a + row.b > Pack{};
             t.factor = there ? t.factor : one, t.H = there ? t.H : Pack{};
         }
-        sum += t.additive;
-        if constexpr (Keep) {
-            g += t.G;
-            h += t.H;
-            store(G + static_cast<std::size_t>(j - first) * stride, t.G);
-            store(H + static_cast<std::size_t>(j - first) * stride, t.H);
-        }
-        if constexpr (Unit) {
-            factor *= t.factor;
-            if (--left <= 0) sum += R::kUnitPower * lanes::log(factor), factor = one, left = room;
-        }
+        sums.log_p += t.additive, sums.S1 += t.G, sums.S2 += t.H;
+        if constexpr (!R::kCollapses && Order > 0) store(G + at_row, t.G);
+        if constexpr (!R::kCollapses && Order > 1) store(H + at_row, t.H);
+        if constexpr (kUnit) sums.factor *= t.factor;
+        if constexpr (T == Take::kUnit)
+            if (--left <= 0) sums.log_p += lanes::log(sums.factor), sums.factor = one, left = room;
     }
-    if constexpr (Unit) sum += R::kUnitPower * lanes::log(factor);
-    store(log_p, sum);
-    if constexpr (Keep) store(S1, g), store(S2, h);
+    return sums;
 }
 
-// The same by the responses' slow formulas, for linear predictors out of the fast range.
-template <class R, bool Keep, class V>
-inline void node_pack_stable(const Rows<V>& rows, int first, int last, const double* m, double* log_p, double* S1, double* S2, double* G,
-                             double* H, int stride) {
-    for (int j = first; j < last; ++j)
+// The same, all of log P, by the responses' slow formulas, for linear predictors out of the fast range.
+template <class R, int Order, class V>
+inline void node_pack_stable(NodeSums& sums, const Rows<V>& rows, int first, int last, const double* m, double* G, double* H, int stride) {
+    for (int j = first; j < last; ++j, G += stride, H += stride)
         for (int l = 0; l < kLanes; ++l) {
             const int cell = j * kWidth<V> + l % kWidth<V>;
             const StableTerms t = R::stable(rows.eta[cell] + m[l], rows.a[cell], rows.b[cell]);
-            log_p[l] += t.value;
-            S1[l] += t.G;
-            S2[l] += t.H;
-            if constexpr (Keep) {
-                G[static_cast<std::size_t>(j - first) * stride + l] = t.G;
-                H[static_cast<std::size_t>(j - first) * stride + l] = t.H;
-            }
+            sums.log_p[l] += t.value, sums.S1[l] += t.G, sums.S2[l] += t.H;
+            if constexpr (!R::kCollapses && Order > 0) G[l] = t.G;
+            if constexpr (!R::kCollapses && Order > 1) H[l] = t.H;
         }
 }
 
@@ -122,9 +142,10 @@ struct Range {
           high(std::max(std::max(above[0], above[1]), std::max(above[2], above[3]))) {}
 };
 
-// Rows first..last at all nodes, added to q, S1 and S2 of the nodes.
-template <class R, bool Keep, class V>
-CLUSTERGLM_INLINE void all_nodes(const Rows<V>& rows, int first, int last, bool unit, const Nodes& nodes, double* log_p, double* G, double* H) {
+// Rows first..last at all nodes: begin(k) gives the sums to which those of a pack of nodes are added, end(k, sums) takes them.
+template <class R, int Order, class V, class Begin, class End>
+CLUSTERGLM_INLINE void all_nodes(const Rows<V>& rows, int first, int last, bool unit, const Nodes& nodes, double* G, double* H, const Begin& begin,
+                                 const End& end) {
     V sum_a = rows.sum_a, sum_a_eta = rows.sum_a_eta;
     if (last - first != rows.n) {
         sum_a = sum_a_eta = V{};
@@ -143,27 +164,30 @@ CLUSTERGLM_INLINE void all_nodes(const Rows<V>& rows, int first, int last, bool 
         const Pack range = all(Rows<V>::kRange);
         return lanes::every((lanes::magnitude(lowest) + reach < range) & (lanes::magnitude(highest) + reach < range));
     };
-    Pack lowest = load(nodes.m), highest = lowest;
-    for (int k = kLanes; k < nodes.size; k += kLanes) {
-        const Pack m = load(nodes.m + k);
-        lowest = m < lowest ? m : lowest;
-        highest = m > highest ? m : highest;
-    }
+    const auto take = [&]<Take T>(int k, int room) CLUSTERGLM_INLINE_LAMBDA {
+        NodeSums sums = begin(k);
+        if constexpr (R::kLinear) sums.log_p += spread(sum_a_eta) + spread(sum_a) * load(nodes.m + k);
+        end(k, node_pack<R, T, Order>(sums, rows, first, last, room, nodes.m + k, nodes.E + k, G + k, H + k, nodes.size));
+    };
+    const auto take_all = [&]<Take T>() CLUSTERGLM_INLINE_LAMBDA {
+        for (int k = 0; k < nodes.size; k += kLanes) take.template operator()<T>(k, 0);
+    };
     // Mostly one answer does for all nodes.
-    const bool near = in_range(lowest, highest);
-    const int least_room = room_of(lowest, highest);
+    if (in_range(nodes.lowest, nodes.highest)) {
+        if (R::kCollapses || !unit) return take_all.template operator()<Take::kWeighted>();
+        if (rows.common >= last && room_of(nodes.lowest, nodes.highest) >= last - first) return take_all.template operator()<Take::kPlain>();
+    }
     for (int k = 0; k < nodes.size; k += kLanes) {
-        const double* m = nodes.m + k;
-        double *g = Keep ? G + k : nullptr, *h = Keep ? H + k : nullptr, *S1 = nodes.S1 + k, *S2 = nodes.S2 + k;
-        const Pack at = load(m);
-        if (!near && !in_range(at, at)) {
-            node_pack_stable<R, Keep>(rows, first, last, m, log_p + k, S1, S2, g, h, nodes.size);
-            continue;
+        const Pack at = load(nodes.m + k);
+        if (!in_range(at, at)) {
+            NodeSums sums = begin(k);
+            node_pack_stable<R, Order>(sums, rows, first, last, nodes.m + k, G + k, H + k, nodes.size);
+            end(k, sums);
+        } else if (R::kCollapses || !unit) {
+            take.template operator()<Take::kWeighted>(k, 0);
+        } else {
+            take.template operator()<Take::kUnit>(k, room_of(at, at));
         }
-        const int room = least_room >= last - first ? least_room : room_of(at, at);
-        if (unit) node_pack<R, true, Keep>(rows, first, last, room, m, nodes.E + k, log_p + k, S1, S2, g, h, nodes.size);
-        else node_pack<R, false, Keep>(rows, first, last, room, m, nodes.E + k, log_p + k, S1, S2, g, h, nodes.size);
-        if constexpr (R::kLinear) store(log_p + k, load(log_p + k) + (spread(sum_a_eta) + spread(sum_a) * at));
     }
 }
 

@@ -57,7 +57,7 @@ class Deviations {
 
     CLUSTERGLM_INLINE void flush(int order) {
         for (int j = filled_; j < padded(filled_); ++j) g_[j] = h_[j] = 0.0;
-        columns_.load(x_.data(), filled_);
+        columns_.by_four(x_.data(), filled_, [&](int i, const FourRows& row) CLUSTERGLM_INLINE_LAMBDA { columns_.set(i, row); });
         sums_.add(columns_, padded(filled_) / kLanes, g_, order > 1 ? h_ : nullptr);
         filled_ = 0;
     }

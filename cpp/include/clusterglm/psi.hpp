@@ -7,16 +7,22 @@
 
 namespace clusterglm {
 
-template <class R>
+template <class R, class Map>
 class Psi {
    public:
-    Psi(const LocationMap& map, const Rule& rule, double sigma, bool unit) : integral(map, rule, sigma, unit) {}
+    Psi(const Map& map, const Rule& rule, bool unit) : integral(map, rule, unit) {}
 
-    Integral<R, Pack> integral;  // its rows are the caller's to fill
+    Integral<R, Map, Pack> integral;  // its rows are the caller's to fill
 
+    // Of every order there is a text of its own, but where that would only take long to compile.
     CLUSTERGLM_INLINE void evaluate(Pack start, int order) {
-        if (integral.moves) run<true>(start, order);
-        else run<false>(start, order);
+        if (integral.moves) {
+            if (order > 1 || !Map::kLinear) run<true, 2>(start);
+            else run<true, Map::kLinear ? 1 : 2>(start);
+        } else {
+            if (order > 1) run<false, 2>(start);
+            else run<false, 1>(start);
+        }
     }
 
     const double* score() const { return z_.score; }  // n + 1 packs
@@ -27,19 +33,56 @@ class Psi {
     Vectors z_;
     std::vector<double> pi_G_, matrix_;
 
-    template <bool Moves>
-    CLUSTERGLM_INLINE void run(Pack start, int order) {
-        const int n = integral.rows.n;
-        integral.place_nodes(start);
-        integral.clear();
-        if (order == 0) integral.template add_rows<false>(0, n);
-        else integral.template add_rows<true>(0, n);
-        integral.template finish<Moves>(order);
-        if (order > 0) derivatives<Moves>(order);
+    template <bool Moves, int Order>
+    CLUSTERGLM_INLINE void run(Pack start) {
+        integral.template place_nodes<Moves ? Order : 0>(start);
+        integral.template add_rows<Order>(0, integral.rows.n);
+        integral.template finish<Moves, Order>();
+        if constexpr (Order == 1) only_score<Moves>();
+        if constexpr (Order == 2) derivatives<Moves>();
     }
 
     template <bool Moves>
-    CLUSTERGLM_INLINE void derivatives(int order) {
+    CLUSTERGLM_INLINE void only_score() {
+        const Nodes& nodes = integral.nodes;
+        const Rows<Pack>& rows = integral.rows;
+        const NodeMoments<Pack>& nm = integral.moments;
+        const int n = rows.n, at_sigma = n * kLanes;
+        z_.resize(at_sigma + kLanes);
+        double* mean = Moves ? z_.mean : z_.score;
+        for (int j = 0; j < n; ++j) store(mean + j * kLanes, row_mean<Pack>(nodes, integral.rows_G() + j * nodes.size));
+        store(mean + at_sigma, nm.mean_sigma);
+        if constexpr (Moves) {
+            const ModeCoefficients<Map, Pack> mc(integral.mode, nm);
+            for (int at = 0; at < at_sigma; at += kLanes) {
+                const Pack h = load(&rows.H[at]);
+                store(z_.s_t + at, mc.s_t_H * h);
+                store(z_.g_sst + at, mc.sst_H * h + mc.sst_I * load(&rows.I[at]));
+            }
+            store(z_.s_t + at_sigma, mc.s_t), store(z_.g_sst + at_sigma, mc.g_sst);
+            combine_score(z_, integral.mode, nm);
+        }
+    }
+
+    // The sum over nodes of pi G_j times each G_L, L <= j: added where L = j, set elsewhere.
+    CLUSTERGLM_INLINE void add_node_products(double* row, const double* pi_G, const double* G, int j) const {
+        const Nodes& nodes = integral.nodes;
+        const Pack diagonal = load(row + j * kLanes);
+        for (int L = 0; L <= j; L += 8)
+            with_known(std::min(j + 1 - L, 8), [&]<int Count>() CLUSTERGLM_INLINE_LAMBDA {  // that many sums do not wait for one another
+                Pack sum[Count + 1]{};
+                const double* right = G + L * nodes.size;
+                nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA {
+                    const Pack left = load(pi_G + k);
+                    for (int i = 0; i < Count; ++i) sum[i] += left * load(right + i * nodes.size + k);
+                });
+                for (int i = 0; i < Count; ++i) store(row + (L + i) * kLanes, sum[i]);
+            });
+        store(row + j * kLanes, load(row + j * kLanes) + diagonal);
+    }
+
+    template <bool Moves>
+    CLUSTERGLM_INLINE void derivatives() {
         const Nodes& nodes = integral.nodes;
         const Rows<Pack>& rows = integral.rows;
         const NodeMoments<Pack>& nm = integral.moments;
@@ -47,14 +90,14 @@ class Psi {
         z_.resize(width);
         if (pi_G_.size() < static_cast<std::size_t>(n) * size) pi_G_.resize(static_cast<std::size_t>(n) * size);
         if (matrix_.size() < static_cast<std::size_t>(N) * width) matrix_.resize(static_cast<std::size_t>(N) * width);
-        const double *G = integral.G.data(), *H = integral.H.data();
+        const double *G = integral.rows_G(), *H = integral.rows_H();
         double *M = matrix_.data(), *pi_G = pi_G_.data(), *last = M + n * width;
         const Vectors& z = z_;
 
-        const ModeCoefficients<Pack> mc(integral.mode, nm);
+        const ModeCoefficients<Map, Pack> mc(integral.mode, nm);
         for (int j = 0; j < n; ++j) {
             const int at = j * kLanes;
-            const auto rm = row_moments<Moves, true, Pack>(nodes, G + j * size, H + j * size, pi_G + j * size);
+            const auto rm = row_moments<Moves, true, Pack>(nodes, integral.map, G + j * size, H + j * size, pi_G + j * size);
             Pack diagonal = rm.diagonal, cross = rm.sigma;
             if constexpr (Moves) {
                 const Pack h = load(&rows.H[at]), i = load(&rows.I[at]), k = load(&rows.K[at]);
@@ -80,19 +123,15 @@ class Psi {
         } else {
             for (int i = 0; i < width; i += kLanes) store(z.score + i, load(z.mean + i)), store(z.P0 + i, load(z.mean + i));
         }
-        if (order < 2) return;
 
         for (int j = 0; j < N; ++j) {
             double* row = M + j * width;
             const int J = j * kLanes;
             const Pack s_j = load(z.s_t + J), x1_j = load(z.x1 + J), D_j = load(z.D + J), x2_j = load(z.x2 + J), dq_j = load(z.P0 + J);
+            if (j < n) add_node_products(row, pi_G + j * size, G, j);
             for (int L = 0; L <= J; L += kLanes) {
-                Pack sum = (j == n || L == J ? load(row + L) : Pack{}) - dq_j * load(z.P0 + L);
+                Pack sum = load(row + L) - dq_j * load(z.P0 + L);
                 if constexpr (Moves) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
-                if (j < n) {
-                    const double *left = pi_G + j * size, *right = G + L / kLanes * size;
-                    nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA { sum += load(left + k) * load(right + k); });
-                }
                 store(row + L, sum);
                 store(M + L * N + J, sum);
             }

@@ -24,7 +24,7 @@ struct Rows {
     int common = 0;                    // rows that every lane has; beyond, some are empty (a = b = 0)
     V eta_low, eta_high, sum_a, sum_a_eta;
     std::vector<double> eta, e, a, b;  // arrays of V, padded with empty rows to whole packs
-    std::vector<double> G, H, I, K;    // at the mode
+    std::vector<double> H, I, K;       // at the mode
 
     // Beyond this |lambda| products of exponentials are left for formulas that cannot overflow.
     static constexpr double kRange = 300.0;
@@ -39,7 +39,7 @@ struct Rows {
         n = common = count;
         const auto cells = static_cast<std::size_t>(size());
         if (eta.size() < cells)
-            for (auto* v : {&eta, &e, &a, &b, &G, &H, &I, &K}) v->resize(std::max(cells, std::size_t{16}));
+            for (auto* v : {&eta, &e, &a, &b, &H, &I, &K}) v->resize(std::max(cells, std::size_t{16}));
         for (std::size_t j = static_cast<std::size_t>(count) * kWidth<V>; j < cells; ++j) eta[j] = a[j] = b[j] = 0.0;
     }
 
@@ -55,6 +55,12 @@ struct Rows {
             sum_a += a_j;
             sum_a_eta += a_j * eta_j;
         }
+    }
+
+    // A single row, given the exponential as well.
+    CLUSTERGLM_INLINE void set_only(V eta_, V e_, V a_, V b_) {
+        store(eta.data(), eta_), store(e.data(), e_), store(a.data(), a_), store(b.data(), b_);
+        eta_low = eta_high = eta_, sum_a = a_, sum_a_eta = a_ * eta_;
     }
 
     // Row j of the cluster in every lane, or of the four clusters.
@@ -74,29 +80,31 @@ inline void load_cluster(ClusterRows& rows, const Problem& problem, std::int64_t
     }
 }
 
-// Fills G, H, I, K of all rows for a random intercept m and returns their sums.
-template <class R, class V>
+// Sums over rows for a random intercept m, that of K for order 2 only; fills the rows' H and I from order 1 on, K for order 2.
+template <class R, int Order, class V>
 CLUSTERGLM_INLINE DerivativeSums<V> derivatives(Rows<V>& rows, V m) {
     if (!lanes::every(rows.reach() + lanes::magnitude(m) <= V{} + Rows<V>::kRange)) {
         DerivativeSums<V> sums{};
         for (int i = 0; i < rows.n * kWidth<V>; ++i) {
             const StableTerms t = R::stable(rows.eta[i] + lane(m, i % kWidth<V>), rows.a[i], rows.b[i]);
-            rows.G[i] = t.G, rows.H[i] = t.H, rows.I[i] = t.I, rows.K[i] = t.K;
-        }
-        for (int j = 0; j < rows.n; ++j) {
-            sums.S1 += get<V>(rows.G.data(), j), sums.S2 += get<V>(rows.H.data(), j);
-            sums.S3 += get<V>(rows.I.data(), j), sums.S4 += get<V>(rows.K.data(), j);
+            const auto add = [&](V& sum, double x) {
+                if constexpr (kWidth<V> == 1) sum += x;
+                else sum[i % kLanes] += x;
+            };
+            add(sums.S1, t.G), add(sums.S2, t.H), add(sums.S3, t.I), add(sums.S4, t.K);
+            rows.H[i] = t.H, rows.I[i] = t.I, rows.K[i] = t.K;
         }
         return sums;
     }
     const Pack M = spread(m), E = lanes::exp(M);
     const double *eta = rows.eta.data(), *e = rows.e.data(), *a = rows.a.data(), *b = rows.b.data();
-    double *G = rows.G.data(), *H = rows.H.data(), *I = rows.I.data(), *K = rows.K.data();
+    double *H = rows.H.data(), *I = rows.I.data(), *K = rows.K.data();
     Pack s1{}, s2{}, s3{}, s4{};
     for (int i = 0, end = rows.size(); i < end; i += kLanes) {
         const RowDerivatives<Pack> d = R::derivatives(Row<Pack>{load(eta + i), load(e + i), load(a + i), load(b + i)}, M, E);
-        s1 += d.G, s2 += d.H, s3 += d.I, s4 += d.K;
-        store(G + i, d.G), store(H + i, d.H), store(I + i, d.I), store(K + i, d.K);
+        s1 += d.G, s2 += d.H, s3 += d.I;
+        if constexpr (Order > 0) store(H + i, d.H), store(I + i, d.I);
+        if constexpr (Order > 1) s4 += d.K, store(K + i, d.K);
     }
     return {gather<V>(s1), gather<V>(s2), gather<V>(s3), gather<V>(s4)};
 }

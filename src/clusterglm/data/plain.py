@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Columns: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
 """Arrays or Series of one length by name."""
 
-_ROWS = 2048  # that are widened at a time
+_NUMBERS = 131_072  # that become floats at a time: no copy of a column
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -134,16 +134,16 @@ def matrix_of_terms(terms: Iterable[Any], frame: pd.DataFrame) -> Matrix | None:
 
 
 def _side_by_side(columns: Sequence[NDArray[Any] | None], n: int) -> Matrix:
-    """None stands for ones. Columns that are not float64 in one piece are made so a few rows at a time."""
-    X = np.empty((n, len(columns)))
-    ready = all(each is None or (each.dtype == np.float64 and each.flags.c_contiguous) for each in columns)
-    begins = range(0, max(n, 1), max(n, 1) if ready else _ROWS)
-    ranges = np.empty((len(begins), len(columns), 2))
-    for first, seen in zip(begins, ranges, strict=True):
-        part = slice(first, first + begins.step)
-        floats = [None if each is None else np.ascontiguousarray(each[part], dtype=np.float64) for each in columns]
-        _core.side_by_side(floats, X[part], seen)
-    return Matrix(X, np.stack([ranges[..., 0].min(axis=0), ranges[..., 1].max(axis=0)], axis=-1))
+    """None stands for ones."""
+    step = max(_NUMBERS // max(len(columns), 1), 1)
+    X, parts = np.empty((n, len(columns))), np.empty((-(-n // step), len(columns), 2))
+    for k, first in enumerate(range(0, n, step)):
+        rows = slice(first, first + step)
+        some = [None if each is None else np.ascontiguousarray(each[rows], dtype=np.float64) for each in columns]
+        _core.side_by_side(some, X[rows], parts[k])
+    if n == 0:
+        return Matrix(X)
+    return Matrix(X, np.stack([parts[:, :, 0].min(axis=0), parts[:, :, 1].max(axis=0)], axis=1))
 
 
 def _column(term: Any, frame: pd.DataFrame) -> NDArray[Any] | None:

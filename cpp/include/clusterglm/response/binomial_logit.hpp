@@ -10,7 +10,6 @@ namespace clusterglm {
 struct BinomialLogit {
     static constexpr bool kLinear = true;      // the kernel holds a*lambda, which the cluster sums once
     static constexpr bool kCollapses = false;  // a cluster needs its rows
-    static constexpr double kUnitPower = -1.0; // 0/1 data: P = e^(a*lambda) * factor^-1
 
     // Upper bound of |log factor| for lambda in [low, high].
     static double log_factor_bound(double, double high) { return (high > 0.0 ? high : 0.0) + 0.7; }
@@ -18,7 +17,7 @@ struct BinomialLogit {
     template <bool Unit, class V>
     static CLUSTERGLM_INLINE NodeTerms<V> node(const Row<V>& row, V, V E) {
         const V w = row.e * E, t = 1.0 + w, q = 1.0 / t, p = w * q;
-        if constexpr (Unit) return {V{}, t, row.a * q - row.b * p, -p * q};
+        if constexpr (Unit) return {V{}, q, row.a * q - row.b * p, -p * q};  // P = e^(a*lambda) * q
         const V n = row.a + row.b;
         return {-n * lanes::log(t), V{} + 1.0, row.a * q - row.b * p, -n * p * q};
     }

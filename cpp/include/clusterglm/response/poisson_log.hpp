@@ -10,7 +10,6 @@ namespace clusterglm {
 struct PoissonLog {
     static constexpr bool kLinear = true;
     static constexpr bool kCollapses = true;
-    static constexpr double kUnitPower = 1.0;
 
     static double log_factor_bound(double, double) { return 0.0; }
 

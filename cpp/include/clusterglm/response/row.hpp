@@ -11,7 +11,7 @@ struct Row {
     V b;    // binomial: weight * failures;  Poisson: weight
 };
 
-// At one node: log P = [a*lambda if kLinear] + additive + kUnitPower * log(factor), and its first two derivatives in
+// At one node: log P = [a*lambda if kLinear] + additive + log(factor), and its first two derivatives in
 // lambda. For 0/1 data (Unit) the logarithms wait in the factor, so that a cluster takes one log of their product;
 // for other weights they go into the additive part and the factor is 1.
 template <class V>

@@ -73,6 +73,8 @@ def apart(files: ParquetFiles, cluster: str, rows: int) -> list[list[Span]] | No
 
     Judged by the least and largest label that files state of each row group.
     """
+    if not _comparable(files.schema.field(cluster).type):
+        return None
     ranges = []
     for span in files.spans(1):
         for k in span.groups or ():
@@ -102,6 +104,15 @@ def apart(files: ParquetFiles, cluster: str, rows: int) -> list[list[Span]] | No
             tables[-1] = tables[-1] + spans
             held += n
     return tables
+
+
+def _comparable(kind: pa.DataType) -> bool:
+    """Whether files state least and largest labels of a type as values whose order is theirs: not so of halves."""
+    from pyarrow import types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    known = (types.is_integer, types.is_float32, types.is_float64, types.is_string, types.is_large_string)
+    return any(holds(kind) for holds in (*known, types.is_date, types.is_timestamp))
 
 
 def _stated(span: Span, group: int, cluster: str) -> tuple[Any, Any] | None:

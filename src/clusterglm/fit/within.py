@@ -11,7 +11,6 @@ from scipy.special import gammaln, xlogy
 
 from clusterglm import _core
 from clusterglm.data.checks import SeparationReport
-from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
 from clusterglm.data.within import Variation, find_separation_within, joined, refuse_flat, variation
@@ -21,7 +20,7 @@ from clusterglm.errors import ClusterError, DataError, OptionError, SeparationEr
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import EXTREME
 from clusterglm.fit.standardise import standardise
-from clusterglm.fit.sums import Sums, added
+from clusterglm.fit.sums import Sums, added, chosen_clusters
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.profile import ProfileLikelihood
@@ -249,12 +248,6 @@ def checked_start(start: Array, names: tuple[str, ...]) -> Array:
             "start=None",
         )
     return values
-
-
-def chosen_clusters(X: Array, data: ClusterArrays, chosen: NDArray[np.int64]) -> tuple[Array, BlockArrays]:
-    """X and the other arrays of some clusters, copied."""
-    rows, starts = rows_of(data.starts, chosen)
-    return X[rows], BlockArrays(starts, data.a[rows], data.b[rows], data.offset[rows], data.cluster_weights[chosen])
 
 
 def _clear(begin: Evaluation, n: int) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.integration import choose_plan
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.fit.within import chosen_clusters
+from clusterglm.fit.sums import chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan, Rule, single_rule

@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from scipy.special import gammaln
+
+settings.register_profile("clusterglm", deadline=None)  # how busy the machine is does not matter
+settings.load_profile("clusterglm")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -40,6 +40,18 @@ bool interrupted() {
     return PyErr_CheckSignals() != 0;
 }
 
+// Whether every row is (1, 0) or (0, 1). Many at a time, without a branch for each.
+bool each_is_one_trial(const double* a, const double* b, std::size_t n) {
+    constexpr std::size_t kRows = 4096;
+    for (std::size_t first = 0; first < n; first += kRows) {
+        const std::size_t last = std::min(first + kRows, n);
+        std::int64_t trials = 0;
+        for (std::size_t j = first; j < last; ++j) trials += ((a[j] == 1.0) & (b[j] == 0.0)) | ((a[j] == 0.0) & (b[j] == 1.0));
+        if (trials != static_cast<std::int64_t>(last - first)) return false;
+    }
+    return true;
+}
+
 // Keeps the arrays alive that the views of a clusterglm::Problem look at.
 class ProblemHandle {
    public:
@@ -52,13 +64,10 @@ class ProblemHandle {
         const std::int64_t* s = starts.data();
         require(s[0] == 0 && s[starts.size() - 1] == static_cast<std::int64_t>(n), "starts: from 0 to the number of rows");
         for (std::size_t i = 0; i + 1 < starts.size(); ++i) require(s[i] < s[i + 1], "starts: increasing");
-        bool unit = true;
-        for (std::size_t j = 0; j < n && unit; ++j)
-            unit = (a.data()[j] == 1.0 && b.data()[j] == 0.0) || (a.data()[j] == 0.0 && b.data()[j] == 1.0);
         bool weighted = false;
         for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
         view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
-                 b.data(), offset.data(), cluster_weights.data(), unit, weighted};
+                 b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted};
     }
     const clusterglm::Problem& view() const { return view_; }
     const ResponseFunctions& functions() const { return functions_; }

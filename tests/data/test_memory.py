@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 
 import numpy as np
@@ -13,9 +14,10 @@ import pytest
 from clusterglm.data.prepare import prepare
 from clusterglm.model.family import response
 
-N, P = 20_000, 40
+N, P = 100_000, 40
 FRAMES = {
     "pandas": lambda columns: pd.DataFrame(columns, copy=False),
+    "pandas, a matrix": lambda columns: pd.DataFrame(np.column_stack([*columns.values()]), columns=[*columns]),
     "dict": dict,
     "polars": pl.DataFrame,
     "pyarrow": pa.table,
@@ -34,6 +36,7 @@ def test_no_copy_but_the_design_matrix(frame, kind) -> None:
         return prepare(formula, table, cluster="id", family_response=response("binomial"))
 
     read()
+    gc.collect()
     before = pa.total_allocated_bytes()
     tracemalloc.start()
     try:
@@ -41,7 +44,7 @@ def test_no_copy_but_the_design_matrix(frame, kind) -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert pa.total_allocated_bytes() == before
+    assert pa.total_allocated_bytes() <= before
     np.testing.assert_array_equal(data.X[:, 1:], np.column_stack([columns[f"x{k}"] for k in range(P)]).astype(float))
     assert peak < data.X.nbytes + 16 * 8 * N  # the response, weights, clusters; a copy of float32 is 20
 

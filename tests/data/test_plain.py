@@ -130,3 +130,18 @@ def test_new_data_of_another_type_are_judged_as_by_formulaic(other, frame, monke
             return str(error)
 
     assert str(outcome(plain[0])) == str(outcome(expected))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, 70_000])
+@pytest.mark.parametrize("broken", [None, np.nan, np.inf, -np.inf])
+def test_ranges_are_of_all_rows(rows, broken):
+    rng = np.random.default_rng(rows)
+    columns = {"x": rng.normal(size=rows), "n": rng.integers(-9, 9, rows), "s": rng.normal(size=2 * rows)[::2]}
+    if broken is not None and rows > 0:
+        columns["x"][rows - 1] = broken
+    found = plain_matrix(PlainSpec(("x", "n", "s"), True), columns, rows)
+    np.testing.assert_array_equal(found.X, np.column_stack([np.ones(rows), *columns.values()]))
+    if rows == 0:
+        assert found.ranges is None
+    else:
+        np.testing.assert_array_equal(found.ranges, np.column_stack([found.X.min(axis=0), found.X.max(axis=0)]))

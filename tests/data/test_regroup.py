@@ -44,6 +44,7 @@ def _parts(folder, names, parts=5, rows=100, threads=1) -> list[pa.Table]:
 
 NUMBERS = np.random.default_rng(0).integers(0, 150, 1000)
 LABELS = {
+    "empty": pa.array([""] * 1000),
     "int64": pa.array(NUMBERS - 70),
     "uint8": pa.array(NUMBERS.astype(np.uint8)),
     "float": pa.array(NUMBERS / 7.0),
@@ -123,5 +124,14 @@ def test_equal_labels_meet_whatever_their_type() -> None:
     assert list(whole[:2]) == list(broken[:2])
     assert len(set(whole)) == 3
     assert broken[3] == hashed(pa.chunked_array([pa.array([0])]))[0]
-    text = hashed(pa.chunked_array([["b", None], ["a", "b"]]))
-    assert text[0] == text[3] != text[2]
+
+
+@pytest.mark.parametrize("others", [[], [""], ["x" * 1000], ["né" * 33, None]])
+def test_texts_meet_whatever_texts_they_are_with(others) -> None:
+    labels = ["b", "a", "", "a much longer label: " + "z" * 100, "Grüße", None]
+    labels += [f"{k:08d}-{m}" for k in range(30) for m in range(30)]
+    alone = hashed(pa.chunked_array([pa.array(labels, pa.string())]))
+    beside = hashed(pa.chunked_array([pa.array([*labels, *others], pa.large_string())]))
+    assert alone.tolist() == beside[: len(labels)].tolist()
+    assert len(set(alone.tolist())) == len(labels) - 1  # None is as "" is
+    assert np.bincount((alone % np.uint64(10)).astype(int)).min() > 60

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
-from clusterglm.errors import DataError, OptionError
+from clusterglm.errors import ClusterError, DataError, OptionError
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,27 @@ def test_what_selection_needs_rows_for(files) -> None:
         cg.select_distribution("y ~ x", files, cluster="id", distributions=["student_t"])
 
 
-@pytest.mark.parametrize("name", ["pooled", "random_effects", "fixed_effects"])
+@pytest.mark.parametrize("formula", ["y ~ x + g", "count ~ x - 1"])
+def test_the_score_test_of_no_clustering(data, files, engine, tmp_path, formula) -> None:
+    family = "poisson" if "count" in formula else "binomial"
+    options = {"cluster": "id", "family": family, "weights": "w", "offset": "t"}
+    whole = cg.pooled(formula, data, **options).test_clustering()
+    streamed = cg.pooled(formula, files, engine=engine, **options)
+    streamed.save(tmp_path / "fit.json")
+    for fit in (streamed, cg.load(tmp_path / "fit.json")):
+        assert fit.test_clustering().statistic == pytest.approx(whole.statistic, rel=1e-9)
+        assert fit.test_clustering().pvalue == pytest.approx(whole.pvalue, rel=1e-6)
+    assert abs(whole.statistic) > 1.0
+
+
+def test_no_score_test_without_clusters(fits, files) -> None:
+    with pytest.raises(ClusterError, match="without clusters"):
+        cg.pooled("y ~ x", files).test_clustering()
+    with pytest.raises(OptionError, match="has not taken"):
+        fits["small"].pooled.test_clustering()
+
+
+@pytest.mark.parametrize("name", ["random_effects", "fixed_effects"])
 def test_tests_of_clustering_say_what_there_is(fits, name) -> None:
     with pytest.raises(
         OptionError, match=r'(?s)not in memory.*test_clustering\("boundary"\).*sample of whole clusters'

@@ -189,6 +189,35 @@ def test_terms_that_need_all_rows_are_refused(data, files, engine, formula) -> N
         cg.random_effects(formula, files, cluster="id", engine=engine)
 
 
+def test_the_same_bits_by_any_number_of_threads(files, engine) -> None:
+    fits = [
+        cg.random_effects(FORMULA, files, cluster="id", engine=engine, control=cg.Control(n_threads=k))
+        for k in (1, 2, 5)
+    ]
+    for fit in fits[1:]:
+        assert fit.params.tolist() == fits[0].params.tolist()
+        assert fit.loglik == fits[0].loglik
+
+
+def test_labels_that_cannot_be_told_apart(tmp_path, data, engine) -> None:
+    data.assign(id=[[k % 7] for k in range(len(data))]).to_parquet(tmp_path / "one.parquet")
+    with pytest.raises(ClusterError, match="cluster labels of type List"):
+        cg.pooled("y ~ x", tmp_path / "one.parquet", cluster="id", engine=engine)
+
+
+@pytest.mark.parametrize("kind", ["float32", "whole numbers"])
+def test_narrow_columns(tmp_path, data, engine, same, kind) -> None:
+    chosen = data.assign(x=data.x.astype("float32") if kind == "float32" else data.x.round().clip(-90, 90))
+    if kind == "whole numbers":
+        chosen = chosen.dropna(subset="x").astype({"x": "int8", "y": "int8", "n": "uint8"})
+    chosen = chosen.reset_index(drop=True)
+    for k, rows in enumerate(np.array_split(np.arange(len(chosen)), 2)):
+        chosen.iloc[rows].to_parquet(tmp_path / f"{k}.parquet")
+    for formula in ("y ~ x + t", "cbind(y, n) ~ x + I(x**3) + I(t**2)"):
+        blocks = cg.random_effects(formula, tmp_path / "*.parquet", cluster="id", engine=engine)
+        same(cg.random_effects(formula, chosen, cluster="id"), blocks)
+
+
 def test_what_only_all_rows_show(tmp_path, data, engine) -> None:
     odd = data.assign(same=1.0, double=2.0 * data.x + 3.0, apart=data.y + 0.1 * data.x, only=0)
     odd.to_parquet(tmp_path / "one.parquet")
@@ -300,6 +329,46 @@ def test_files_almost_in_order(ordered, engine, same, spoil) -> None:
     whole = pd.concat([pd.read_parquet(folder / f"part-{k}.parquet") for k in range(4)])
     blocks = cg.fixed_effects("y ~ x", folder, cluster="number", engine=engine)
     same(cg.fixed_effects("y ~ x", whole.reset_index(drop=True), cluster="number"), blocks)
+
+
+@pytest.fixture
+def in_ranges(tmp_path, data):
+    """Files of ranges of labels, rows in no order, some without a label."""
+    rows = data.assign(number=data.id.str[1:].astype("Int64"))
+    folder = tmp_path / "ranges"
+    folder.mkdir()
+    for k in range(5):
+        part = rows[(rows.number // 120 == (3 * k) % 5) | (rows.number.isna() & (np.arange(len(rows)) % 5 == k))]
+        part.to_parquet(folder / f"part-{k}.parquet", row_group_size=400)
+    return folder, pd.concat([pd.read_parquet(path) for path in sorted(folder.iterdir())], ignore_index=True)
+
+
+@pytest.mark.parametrize("memory", [2**20, 2**21, 2**26])
+def test_files_that_share_no_labels_are_not_rearranged(in_ranges, engine, same, memory) -> None:
+    folder, rows = in_ranges
+    lines: list[str] = []
+    told = cg.engine.Stream(memory=memory, folder=engine.folder, progress=lines.append)
+    blocks = cg.random_effects("y ~ x + g", folder, cluster="number", engine=told)
+    same(cg.random_effects("y ~ x + g", rows, cluster="number"), blocks)
+    assert "whole row groups" in lines[1]
+    assert len([line for line in lines if line.startswith("block ")]) == {2**20: 5, 2**21: 2, 2**26: 1}[memory]
+
+
+@pytest.mark.parametrize("spoil", ["one label", "no statistics"])
+def test_files_that_nearly_share_no_labels(in_ranges, engine, same, spoil) -> None:
+    folder, _ = in_ranges
+    path = folder / "part-1.parquet"
+    last = pd.read_parquet(path)
+    if spoil == "one label":  # chains the ranges of all files, which are too many rows for a block then
+        last.loc[last.index[7], "number"] = 0
+        last.loc[last.index[8], "number"] = 599
+    last.to_parquet(path, write_statistics=spoil != "no statistics")
+    lines: list[str] = []
+    told = cg.engine.Stream(memory=2**20, folder=engine.folder, progress=lines.append)
+    rows = pd.concat([pd.read_parquet(path) for path in sorted(folder.iterdir())], ignore_index=True)
+    blocks = cg.pooled("y ~ x", folder, cluster="number", engine=told)
+    same(cg.pooled("y ~ x", rows, cluster="number"), blocks)
+    assert "brought together" in lines[1]
 
 
 # Files and disks that fail -------------------------------------------------------------------------------------------

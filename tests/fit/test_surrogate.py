@@ -28,7 +28,7 @@ def simulated(family: str, sigma: float, rare: str = "", clusters: int = 18_000)
     data = pd.DataFrame({"id": ids, "x": rng.normal(size=n), "between": rng.normal(size=clusters)[ids]})
     eta = -0.4 + 0.5 * data["x"] + 0.3 * data["between"] + sigma * rng.normal(size=clusters)[ids]
     if rare:
-        possible = np.flatnonzero(ids % 16 != 0) if rare == "outside" else np.arange(n)
+        possible = np.flatnonzero(ids % 17 != 0) if rare == "outside" else np.arange(n)
         data["level"] = np.isin(np.arange(n), rng.choice(possible, 30, replace=False)).astype(float)
         eta -= data["level"]
     if family == "poisson":

@@ -11,8 +11,10 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.errors import AccuracyWarning
+from clusterglm.inference.adequacy import quick_difference
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.rules import single_rule
 from clusterglm.results.random_effects import RandomEffectsResult
 
 
@@ -71,3 +73,22 @@ def test_sigma_held_fixed_does_not_move(binary: pd.DataFrame) -> None:
     with pytest.warns(AccuracyWarning):
         found = fit.integration_check()
     assert np.isnan(found.shift).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(("nodes", "clusters"), [("laplace", 300), ("laplace", 9000), (3, 9000), (8, 9000)])
+def test_the_hint_of_a_sample_is_near_the_difference_of_all(nodes: Any, clusters: int) -> None:
+    rng = np.random.default_rng(5)
+    ids = np.repeat(np.arange(clusters), 3)
+    x = rng.normal(size=len(ids))
+    y = (rng.random(len(ids)) < expit(0.3 + x + 1.5 * rng.normal(size=clusters)[ids])).astype(int)
+    result = cg.random_effects("y ~ x", {"y": y, "x": x, "id": ids}, cluster="id", quadrature=nodes)
+    data, fit = result.data, result.fit
+    likelihood = MarginalLikelihood(core_problem(data.X, data, fit.response), clusters, 2, fit.distribution, "normal")
+    nine = likelihood.evaluate(fit.theta, single_rule(9), 0).value
+    apart = likelihood.evaluate(fit.theta, fit.plan, 0).value - nine
+    if abs(apart) > 0.1:
+        assert quick_difference(fit, data) == pytest.approx(apart, rel=0.05)
+        assert "Nine adaptive" in str(result)
+    else:
+        assert abs(quick_difference(fit, data)) < 0.1
+        assert "Nine adaptive" not in str(result)

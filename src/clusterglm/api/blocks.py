@@ -22,6 +22,7 @@ from clusterglm.fit.sums import Sums
 from clusterglm.fit.within import WithinSums
 from clusterglm.inference.correction import corrected_estimates, refuse_counts
 from clusterglm.inference.covariance import marginal_products, pooled_products
+from clusterglm.inference.score_test import score_test_over_blocks
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
@@ -56,11 +57,13 @@ def pooled_over_blocks(
     try:
         sums = sums_of_blocks(gathered, request)
         fit = pooled_estimates(sums, control)
-        products = pooled_products(sums, fit.beta, by_row=sums.data.cluster_name is None)
+        clustered = sums.data.cluster_name is not None
+        products = pooled_products(sums, fit.beta, by_row=not clustered)
+        score = score_test_over_blocks(sums, fit.beta) if clustered else None
     finally:
         gathered.blocks.close()
     warn_unless_converged(fit.optimization, 4)
-    return PooledResultOverBlocks(fit, sums.data, request.response, products)
+    return PooledResultOverBlocks(fit, sums.data, request.response, products, score)
 
 
 def random_effects_over_blocks(

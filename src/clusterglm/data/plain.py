@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Columns: TypeAlias = "Mapping[str, Any] | pd.DataFrame"
 """Arrays or Series of one length by name."""
 
+_NUMBERS = 131_072  # that become floats at a time: no copy of a column
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -134,10 +135,15 @@ def matrix_of_terms(terms: Iterable[Any], frame: pd.DataFrame) -> Matrix | None:
 
 def _side_by_side(columns: Sequence[NDArray[Any] | None], n: int) -> Matrix:
     """None stands for ones."""
-    X, ranges = np.empty((n, len(columns))), np.empty((len(columns), 2))
-    floats = [None if each is None else np.ascontiguousarray(each, dtype=np.float64) for each in columns]
-    _core.side_by_side(floats, X, ranges)
-    return Matrix(X, ranges)
+    step = max(_NUMBERS // max(len(columns), 1), 1)
+    X, parts = np.empty((n, len(columns))), np.empty((-(-n // step), len(columns), 2))
+    for k, first in enumerate(range(0, n, step)):
+        rows = slice(first, first + step)
+        some = [None if each is None else np.ascontiguousarray(each[rows], dtype=np.float64) for each in columns]
+        _core.side_by_side(some, X[rows], parts[k])
+    if n == 0:
+        return Matrix(X)
+    return Matrix(X, np.stack([parts[:, :, 0].min(axis=0), parts[:, :, 1].max(axis=0)], axis=1))
 
 
 def _column(term: Any, frame: pd.DataFrame) -> NDArray[Any] | None:

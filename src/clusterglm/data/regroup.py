@@ -23,6 +23,9 @@ from clusterglm.data.threads import a_few_at_a_time
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_LETTERS = 64  # of a label by which its part is chosen
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
 
 @dataclass(frozen=True, order=True)
 class Piece:
@@ -155,7 +158,19 @@ def hashed(labels: pa.ChunkedArray) -> NDArray[np.uint64]:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         numbers = labels.cast(pa.float64(), safe=False).to_numpy() + 0.0  # -0.0 becomes 0.0
         return pd.util.hash_array(numbers)
-    coded = labels.cast(pa.string()).combine_chunks().dictionary_encode()
-    each = pd.util.hash_array(coded.dictionary.to_numpy(zero_copy_only=False), categorize=False)
-    which: NDArray[np.int32] = coded.indices.fill_null(len(each)).to_numpy(zero_copy_only=False)
-    return np.append(each, np.uint64(0))[which]
+    try:
+        text = labels.cast(pa.large_string()).combine_chunks()
+    except pa.ArrowException:  # of a type that is refused in words once clusters are told apart
+        text = pa.array(map(str, labels.to_pylist()), pa.large_string())
+    return pd.util.hash_array(_words(text))
+
+
+def _words(text: pa.LargeStringArray) -> NDArray[np.uint64]:
+    """The sum of a text's words of 8 bytes, each times a number of its own: the same however long others are."""
+    import pyarrow.compute as pc
+
+    text = pc.utf8_slice_codeunits(text.fill_null(""), 0, _LETTERS)
+    words = -(-(pc.max(pc.binary_length(text)).as_py() or 1) // 8)
+    padded = pc.ascii_rpad(text, 8 * words, "\0")
+    table = np.frombuffer(padded.buffers()[2], np.uint64, words * len(padded)).reshape(-1, words)
+    return np.asarray(table @ _ODD ** np.arange(1, words + 1, dtype=np.uint64))

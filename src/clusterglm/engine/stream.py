@@ -8,14 +8,15 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from clusterglm.data.cluster_file import write_labels, write_table
 from clusterglm.data.formula import ParsedFormula, parse_formula
-from clusterglm.data.order import in_order, whole_clusters
-from clusterglm.data.parquet import ParquetFiles, open_files
+from clusterglm.data.order import apart, in_order, read_spans, whole_clusters
+from clusterglm.data.parquet import ParquetFiles, Span, open_files
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
 from clusterglm.data.regroup import Parts
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_Task: TypeAlias = "tuple[Path, Callable[[], pa.Table]]"
 
 _MEMORY = 512 * 2**20
 _SHARE = 12  # blocks, and what it takes to make one, that together fill the memory allowed
@@ -48,7 +50,7 @@ class Stream:
 
     The rows are brought together by cluster in blocks on disk, once, and each likelihood evaluation reads the blocks
     one after the other. They are deleted when the fit ends, whichever way. Files in which the clusters' labels never
-    fall are not rearranged first.
+    fall, and such whose row groups do not share labels, are not rearranged first.
 
     Parameters
     ----------
@@ -129,47 +131,17 @@ class Stream:
         request: Request,
         threads: int,
     ) -> tuple[list[Facts], Learned]:
-        orders = files.orders(names)
-        # 1. levels, and the terms of the formula
-        cluster = request.cluster or parsed.cluster
         few = max(1000, self.memory // _SHARE // (8 * (len(names) + 4)))
-        learned = learn(_surveys(files.tables(names, few), parsed, request), parsed, request, orders)
-        # 2. how many blocks, and whether the disk holds them
-        ordered = None if cluster is None else in_order(files, cluster)
-        scattered = cluster is not None and ordered is None
-        narrow, wide = files.width(names), 8 * (len(learned.design.names) + 3)
-        rows = max(1000, self.memory // _SHARE // max(narrow, wide))
-        parts = max(1, -(-files.n // rows))
-        need = files.n * (max(narrow, wide) if scattered else wide)
-        free = shutil.disk_usage(blocks.folder).free
-        self._say(
-            f"{files.n:,} rows in {len(files.paths)} files, to become {parts} blocks: up to {need / 1e9:.2f} GB in "
-            f"{str(blocks.folder)!r}, whose disk has {free / 1e9:.2f} GB left"
-        )
-        if need > free:
-            raise full_disk(blocks.folder, f"up to {need / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are there")
-        # 3. rows of a cluster together
-        paths = (blocks.folder / f"block-{k:05d}" for k in count())
-        waiting: Iterator[tuple[Path, Callable[[], pa.Table]]]
-        if cluster is None:
-            waiting = zip(paths, map(_at_hand, files.tables(names, rows)), strict=False)
-        elif ordered is not None:
-            self._say(f"rows are in the order of {cluster!r}, and stay where they are")
-            tables = whole_clusters(ordered.tables(names, rows), cluster)
-            waiting = zip(paths, map(_at_hand, tables), strict=False)
-        else:
-            together = Parts([*islice(paths, parts)])
-            at_once = max(1000, self.memory // _AT_ONCE // narrow // threads)
-            for n in together.fill(files, names, cluster, at_once, threads):
-                self._say(f"{n:,} rows of {files.n:,} brought together by {cluster!r}")
-            waiting = together.reads()
+        surveys = _surveys(files.tables(names, few), parsed, request)
+        learned = learn(surveys, parsed, request, files.orders(names))
+        plan = _plan(files, names, request.cluster or parsed.cluster, 8 * (len(learned.design.names) + 3), self.memory)
+        self._refuse_small_disk(plan, blocks.folder)
 
-        # 4. blocks
-        def fill(_: int, task: tuple[Path, Callable[[], pa.Table]]) -> tuple[Facts, StoredBlock | None]:
+        def fill(_: int, task: _Task) -> tuple[Facts, StoredBlock | None]:
             path, read = task
             # columns in one piece, of which there are views
             part = assemble(read_table(read().combine_chunks()), parsed, request, learned)
-            facts = facts_of(part, _SAMPLE // parts + 1)
+            facts = facts_of(part, _SAMPLE // plan.parts + 1)
             if part.n_obs == 0:
                 path.unlink(missing_ok=True)
                 return facts, None
@@ -179,15 +151,89 @@ class Stream:
             return facts, stored
 
         facts = []
-        for k, (found, stored) in enumerate(a_few_at_a_time(fill, waiting, threads)):
+        tasks = self._tasks(plan, names, blocks.folder, threads)
+        for k, (found, stored) in enumerate(a_few_at_a_time(fill, tasks, threads)):
             facts.append(found)
             blocks.add(stored)
-            self._say(f"block {k + 1} of {'about ' if ordered else ''}{parts}")
+            self._say(f"block {k + 1} of {'about ' if plan.ordered else ''}{plan.parts}")
         return facts, learned
+
+    def _refuse_small_disk(self, plan: _Plan, folder: Path) -> None:
+        free, files = shutil.disk_usage(folder).free, plan.files
+        need, left = f"up to {plan.need / 1e9:.2f} GB", f"{free / 1e9:.2f} GB"
+        self._say(
+            f"{files.n:,} rows in {len(files.paths)} files, to become {plan.parts} blocks: {need} in {str(folder)!r}, "
+            f"whose disk has {left} left"
+        )
+        if plan.need > free:
+            raise full_disk(folder, f"{need} are needed, {left} are there")
+
+    def _tasks(self, plan: _Plan, names: tuple[str, ...], folder: Path, threads: int) -> Iterator[_Task]:
+        """Whole clusters, once they are together: what reads them, and the file that their block goes to."""
+        files, cluster = plan.files, plan.cluster
+        paths = (folder / f"block-{k:05d}" for k in count())
+        if cluster is None:
+            yield from zip(paths, map(_at_hand, files.tables(names, plan.rows)), strict=False)
+        elif plan.ordered:
+            self._say(f"rows are in the order of {cluster!r}, and stay where they are")
+            tables = whole_clusters(files.tables(names, plan.rows), cluster)
+            yield from zip(paths, map(_at_hand, tables), strict=False)
+        elif plan.ranges is not None:
+            self._say(f"whole row groups hold whole clusters of {cluster!r}: rows stay where they are")
+            yield from zip(paths, (partial(read_spans, spans, names) for spans in plan.ranges), strict=False)
+        else:
+            together = Parts([*islice(paths, plan.parts)])
+            at_once = max(1000, self.memory // _AT_ONCE // plan.width // threads)
+            for n in together.fill(files, names, cluster, at_once, threads):
+                self._say(f"{n:,} rows of {files.n:,} brought together by {cluster!r}")
+            yield from together.reads()
 
     def _say(self, line: str) -> None:
         if self.progress is not None:
             self.progress(line)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How files become blocks of whole clusters.
+
+    Parameters
+    ----------
+    files : ParquetFiles
+        In the order of their labels, if `ordered`.
+    cluster : str or None
+    ordered : bool
+        Whether labels never fall.
+    ranges : list of list of Span, or None
+        Row groups of whole clusters, a block each.
+    width : int
+        Bytes that a row takes up in a table.
+    rows, parts : int
+        Of a block, and how many blocks.
+    need : int
+        Bytes on disk, at most.
+    """
+
+    files: ParquetFiles
+    cluster: str | None
+    ordered: bool
+    ranges: list[list[Span]] | None
+    width: int
+    rows: int
+    parts: int
+    need: int
+
+
+def _plan(files: ParquetFiles, names: tuple[str, ...], cluster: str | None, wide: int, memory: int) -> _Plan:
+    """What the files allow; `wide` bytes are a row in its block."""
+    width = files.width(names)
+    rows = max(1000, memory // _SHARE // max(width, wide))
+    ordered = None if cluster is None else in_order(files, cluster)
+    ranges = None if cluster is None or ordered is not None else apart(files, cluster, rows)
+    scattered = cluster is not None and ordered is None and ranges is None
+    parts = max(1, -(-files.n // rows)) if ranges is None else len(ranges)
+    need = files.n * (max(width, wide) if scattered else wide)
+    return _Plan(ordered or files, cluster, ordered is not None, ranges, width, rows, parts, need)
 
 
 class DiskBlocks:

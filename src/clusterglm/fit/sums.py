@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.checks import SeparationReport, find_separation
+from clusterglm.data.clusters import rows_of
+from clusterglm.data.glance import step_through
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
@@ -19,7 +21,7 @@ from clusterglm.fit.integration import FEW, Choice, most_useful, rules_by_one, r
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.start import sigma_moments
 from clusterglm.fit.surrogate import Surrogate
-from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
 from clusterglm.likelihood.rules import Part, Plan, Rule, spread
@@ -144,11 +146,12 @@ class Sums:
         return MarginalSums(self.blocks, self._n_clusters, distribution, scale)
 
     def some_clusters(self, threads: int) -> SomeClusters | None:
-        """One cluster in `_EVERY`, or fewer of very many; None of data with few clusters."""
+        """About one cluster in `_EVERY`, or fewer of very many; None of data with few clusters."""
         m = self._n_clusters
-        every = max(_EVERY, m // _ENOUGH, self.data.n_obs // _ENOUGH_ROWS)
-        if m < _MANY or m < _FEWEST * every:
+        number = min(m // _EVERY, _ENOUGH, _ENOUGH_ROWS * m // self.data.n_obs)
+        if m < _MANY or number < _FEWEST:
             return None
+        every = step_through(m, number)
         shown = self.blocks.each(_shown, every)
         X, a, b, offset, weights, sizes = (np.concatenate(parts) for parts in list(zip(*shown, strict=True))[:-1])
         arrays = BlockArrays(np.append(0, np.cumsum(sizes)), a, b, offset, weights)
@@ -256,7 +259,7 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
     rows = replace(rows, X=standard.X)
     some = None
     if rows.n_obs >= 4 * sample:
-        shown = slice(None, None, rows.n_obs // sample)
+        shown = slice(None, None, step_through(rows.n_obs, sample))
         X, a, b, offset = (np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset))
         some = Sample(X, a, b, offset, rows.n_obs / len(a))
     block = Block(rows.X, rows, response, threads)
@@ -278,6 +281,12 @@ def added(parts: Sequence[Evaluation]) -> Evaluation:
         score += part.score
         hessian += part.hessian
     return Evaluation(value, score, hessian)
+
+
+def chosen_clusters(X: Array, data: ClusterArrays, chosen: NDArray[np.int64]) -> tuple[Array, BlockArrays]:
+    """X and the other arrays of some clusters, copied."""
+    rows, starts = rows_of(data.starts, chosen)
+    return X[rows], BlockArrays(starts, data.a[rows], data.b[rows], data.offset[rows], data.cluster_weights[chosen])
 
 
 def _overall_mean(data: ModelData, response: Response) -> float:
@@ -307,10 +316,8 @@ def _reach(block: Block, gamma: Array) -> tuple[float, float]:
 def _shown(block: Block, every: int) -> tuple[Array, Array, Array, Array, Array, NDArray[np.int64], float]:
     """Every so manieth cluster: rows, weights and sizes; and the weight of all clusters."""
     data = block.data
-    first, sizes = data.starts[:-1:every], np.diff(data.starts)[::every]
-    rows = np.repeat(first - np.append(0, np.cumsum(sizes)[:-1]), sizes) + np.arange(sizes.sum())
-    weights = data.cluster_weights
-    return block.X[rows], data.a[rows], data.b[rows], data.offset[rows], weights[::every], sizes, float(weights.sum())
+    X, some = chosen_clusters(block.X, data, np.arange(0, block.n_clusters, every))
+    return X, some.a, some.b, some.offset, some.cluster_weights, np.diff(some.starts), float(data.cluster_weights.sum())
 
 
 def _sigma_moments(block: Block, gamma: Array) -> tuple[float, float]:

@@ -11,7 +11,6 @@ from scipy.special import gammaln, xlogy
 
 from clusterglm import _core
 from clusterglm.data.checks import SeparationReport
-from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
 from clusterglm.data.within import Variation, find_separation_within, joined, refuse_flat, variation
@@ -21,7 +20,7 @@ from clusterglm.errors import ClusterError, DataError, OptionError, SeparationEr
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import EXTREME
 from clusterglm.fit.standardise import standardise
-from clusterglm.fit.sums import Sums, added
+from clusterglm.fit.sums import Sums, added, chosen_clusters
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.profile import ProfileLikelihood
@@ -75,14 +74,15 @@ class WithoutClusters:
 
 def informative_clusters(data: ClusterArrays, response: Response) -> NDArray[np.bool_]:
     """Clusters whose intercept has a finite maximum, shape (m,): others say nothing of beta."""
-    return _informative_ones(data.a, data.b, data.starts, response)
+    return _informative_ones(data.a, data.b, data.starts, response)[0]
 
 
-def _informative_ones(a: Array, b: Array, starts: NDArray[np.int64], response: Response) -> NDArray[np.bool_]:
+def _informative_ones(
+    a: Array, b: Array, starts: NDArray[np.int64], response: Response
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which clusters are, and which have successes or counts at all, shape (m,) each."""
     some = np.add.reduceat(a, starts[:-1]) > 0.0
-    if response.family == "binomial":
-        some &= np.add.reduceat(b, starts[:-1]) > 0.0
-    return np.asarray(some)
+    return (some & (np.add.reduceat(b, starts[:-1]) > 0.0) if response.family == "binomial" else some), some
 
 
 class WithinSums:
@@ -161,9 +161,9 @@ class WithinSums:
         found = joined(self.sums.blocks.each(_variation))
         refuse_flat(found.rescaled(standard.centre, 1.0 / np.diag(standard.L)), self.sums.data.names)
 
-    def reach(self, gamma: Array) -> float:
-        """Largest difference of the linear predictor within a cluster."""
-        return max(self.sums.blocks.each(_reach, gamma))
+    def reach(self, gamma: Array, limit: float) -> float:
+        """Largest difference of the linear predictor within a cluster; a bound of it, where that is below the limit."""
+        return max(self.sums.blocks.each(_reach, gamma, limit))
 
     def separation(self) -> SeparationReport | None:
         """Covariates that separate the responses within clusters: some clusters suggest them, and all confirm."""
@@ -173,7 +173,7 @@ class WithinSums:
         for _ in range(_EXCHANGES):
             X, a, b, sizes = (np.concatenate(parts) for parts in zip(*shown, strict=True))
             starts = _starts(sizes)
-            known = _informative_ones(a, b, starts, response)
+            known = _informative_ones(a, b, starts, response)[0]
             most = None if memory else 1  # only this one is put to all clusters
             found = find_separation_within(X, a, b, starts, names, response.family, known, most)
             if found is None or memory:
@@ -250,12 +250,6 @@ def checked_start(start: Array, names: tuple[str, ...]) -> Array:
     return values
 
 
-def chosen_clusters(X: Array, data: ClusterArrays, chosen: NDArray[np.int64]) -> tuple[Array, BlockArrays]:
-    """X and the other arrays of some clusters, copied."""
-    rows, starts = rows_of(data.starts, chosen)
-    return X[rows], BlockArrays(starts, data.a[rows], data.b[rows], data.offset[rows], data.cluster_weights[chosen])
-
-
 def _clear(begin: Evaluation, n: int) -> bool:
     """Whether columns vary enough within clusters, and independently, for no doubt about their coefficients."""
     information = -begin.hessian
@@ -280,7 +274,7 @@ def _refuse_separation(maximum: Maximum, within: WithinSums) -> None:
     if story.converged and story.gradient_norm < _CLOSE and np.abs(maximum.theta).max() < _TAME:
         low, high = response.link_function(np.array([EXTREME, 1.0 - EXTREME]))
         limit = -low if response.family == "poisson" else 0.5 * (high - low)
-        if within.reach(maximum.theta) < limit:
+        if within.reach(maximum.theta, limit) < limit:
             return
     separation = within.separation()
     if separation is not None:
@@ -324,8 +318,8 @@ def _informative(block: Block, conditional: bool) -> tuple[int, int, int, int]:
     data, response = block.data, block.response
     if conditional:
         _check_counts(data, response)
-    known = informative_clusters(data, response)
-    low = int((np.add.reduceat(data.a, data.starts[:-1]) == 0.0).sum())
+    known, some = _informative_ones(data.a, data.b, data.starts, response)
+    low = len(some) - int(some.sum())
     rows = int(np.diff(data.starts)[known].sum())
     return int(known.sum()), rows, low, len(known) - int(known.sum()) - low
 
@@ -368,8 +362,11 @@ def _variation(block: Block) -> Variation:
     return variation(block.X, block.data.starts, informative_clusters(block.data, block.response))
 
 
-def _reach(block: Block, gamma: Array) -> float:
+def _reach(block: Block, gamma: Array, limit: float) -> float:
     eta, first = block.X @ gamma, block.data.starts[:-1]
+    anywhere = float(eta.max() - eta.min())  # not less than within clusters
+    if anywhere < limit:
+        return anywhere
     return float((np.maximum.reduceat(eta, first) - np.minimum.reduceat(eta, first)).max())
 
 

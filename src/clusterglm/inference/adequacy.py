@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.integration import choose_plan
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.fit.within import chosen_clusters
+from clusterglm.fit.sums import chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan, Rule, single_rule
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _TOLERANCE = 1e-7  # of the accurate log-likelihood
 _ENOUGH = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
-_SAMPLE = 4000  # clusters that a quick look takes
+_SAMPLES = (500, 4000)  # clusters that a quick look takes, the more only where the fewer show anything ...
+_NOTHING = 0.05  # ... beyond this, half of what is worth a word, in units of log-likelihood for all clusters
 _TRIAL = Rule(9)  # a quick look at a coarse rule: the next better one that costs little
 _WIDTH = 100
 _DOUBT = 0.01  # p-value below which a quick check asks for a look
@@ -131,11 +132,16 @@ def quick_difference(fit: RandomEffectsFit, data: ModelData) -> float:
     """
     if fit.integration.requested.kind == "auto" or fit.integration.nodes >= _TRIAL.nodes or fit.sigma == 0.0:
         return float("nan")
-    step = max(1, data.n_clusters // _SAMPLE)
-    X, some = chosen_clusters(data.X, data, np.arange(0, data.n_clusters, step)) if step > 1 else (data.X, data)
-    likelihood = _likelihood(fit, some, X)
-    used, better = (likelihood.cluster_values(fit.theta, rule, None)[0] for rule in (fit.plan[0].rule, _TRIAL))
-    return float(step * (some.cluster_weights @ (used - better)))
+    apart = float("nan")
+    for sample in _SAMPLES:
+        step = max(1, data.n_clusters // sample)
+        X, some = chosen_clusters(data.X, data, np.arange(0, data.n_clusters, step)) if step > 1 else (data.X, data)
+        likelihood = _likelihood(fit, some, X)
+        used, better = (likelihood.cluster_values(fit.theta, rule, None)[0] for rule in (fit.plan[0].rule, _TRIAL))
+        apart = float(step * (some.cluster_weights @ (used - better)))
+        if step == 1 or abs(apart) < _NOTHING:
+            break
+    return apart
 
 
 @dataclass(frozen=True)

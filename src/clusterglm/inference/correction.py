@@ -19,7 +19,8 @@ from clusterglm.fit.fixed_effects import (
     curvature_at,
     fit_fixed_effects,
 )
-from clusterglm.fit.within import WithinSums, chosen_clusters, informative_clusters, profile_of, sums_within
+from clusterglm.fit.sums import chosen_clusters
+from clusterglm.fit.within import WithinSums, informative_clusters, profile_of, sums_within
 from clusterglm.inference.bias import bias_sums, half_panels, jackknife, solve_bias
 from clusterglm.model.arrays import Array
 from clusterglm.model.bias import SplitPanel

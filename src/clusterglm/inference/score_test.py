@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +12,13 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.model.arrays import Array
+from clusterglm.engine.block import Block
+from clusterglm.fit.sums import Sums
+from clusterglm.likelihood.evaluation import ClusterArrays
+from clusterglm.model.arrays import Array, times
 from clusterglm.model.response.base import Response
+
+_ROWS = 32_768  # at a time, so that what is made of them stays in the cache
 
 
 @dataclass(frozen=True)
@@ -55,38 +62,82 @@ def score_test(data: ModelData, response: Response, beta: Array) -> ScoreTest:
     score of beta: both exact, by summing over the outcomes of a single trial. What estimating beta takes away is
     subtracted. Weights count as repeated trials and clusters.
     """
-    eta = data.X @ beta + data.offset
-    _, G, H, *_ = response.derivatives(eta, data.a, data.b)
-    starts = data.starts[:-1]
-    S1, S2 = np.add.reduceat(G, starts), np.add.reduceat(H, starts)
-    U = 0.5 * float(data.cluster_weights @ (S1 * S1 + S2))
-    v, var_A, cov_AG = _moments(response, eta)
-    size = data.a + data.b if response.family == "binomial" else data.b
+    return _tested([_sums(data.X, data, response, beta)])
+
+
+def score_test_over_blocks(sums: Sums, beta: Array) -> ScoreTest:
+    """The same of data in blocks: the columns' units do not matter to it."""
+    return _tested(sums.blocks.each(_of_block, sums.standard.inside(beta)))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Over clusters: score of the variance, its own variance, its covariance with beta's score, information on beta."""
+
+    score: float
+    variance: float
+    cross: Array
+    information: Array
+
+
+def _of_block(block: Block, gamma: Array) -> _Sums:
+    return _sums(block.X, block.data, block.response, gamma)
+
+
+def _sums(X: Array, data: ClusterArrays, response: Response, beta: Array) -> _Sums:
+    n, starts = len(data.a), data.starts[:-1]
+    G, H, information, spread, shared = (np.empty(n) for _ in range(5))
+    for first in range(0, n, _ROWS):
+        rows = slice(first, first + _ROWS)
+        a, b = data.a[rows], data.b[rows]
+        one = _one_trial(response, X[rows] @ beta + data.offset[rows], a, b)
+        size = a + b if response.family == "binomial" else b
+        G[rows], H[rows], information[rows] = one.G, one.H, size * one.v
+        spread[rows], shared[rows] = size * (one.variance - 2.0 * one.v * one.v), size * one.covariance
+    S1, S2, V, spread = (np.add.reduceat(each, starts) for each in (G, H, information, spread))
     weight = _per_row(data.cluster_weights, data.starts)
-    V = np.add.reduceat(size * v, starts)
-    spread = np.add.reduceat(size * (var_A - 2.0 * v * v), starts)
-    variance = 0.25 * float(data.cluster_weights @ (spread + 2.0 * V * V))
-    cross = 0.5 * data.X.T @ (weight * size * cov_AG)
-    information = data.X.T @ (data.X * (weight * size * v)[:, None])
+    return _Sums(
+        score=0.5 * float(data.cluster_weights @ (S1 * S1 + S2)),
+        variance=0.25 * float(data.cluster_weights @ (spread + 2.0 * V * V)),
+        cross=0.5 * X.T @ (weight * shared),
+        information=X.T @ (X * (weight * information)[:, None]),
+    )
+
+
+def _tested(parts: Sequence[_Sums]) -> ScoreTest:
+    score, variance = sum(part.score for part in parts), sum(part.variance for part in parts)
+    cross, information = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("cross", "information"))
     variance -= float(cross @ cho_solve(cho_factor(information), cross))
-    z = U / np.sqrt(variance)
+    z = score / np.sqrt(variance)
     return ScoreTest(float(z), float(ndtr(-z)))
 
 
-def _moments(response: Response, eta: Array) -> tuple[Array, Array, Array]:
-    """Of one trial or count: E[G^2], Var(G^2 + H) and Cov(G^2 + H, G)."""
+class _Trial(NamedTuple):
+    """Derivatives of the log-likelihood of rows, and of one trial or count E[G^2], Var(G^2 + H) and Cov(G^2 + H, G)."""
+
+    G: Array
+    H: Array
+    v: Array
+    variance: Array
+    covariance: Array
+
+
+def _one_trial(response: Response, eta: Array, a: Array, b: Array) -> _Trial:
     if response.family == "poisson":
         mu = response.mean(eta)
-        return mu, mu + 2.0 * mu * mu, mu
+        return _Trial(*response.derivatives(eta, a, b)[1:3], mu, mu + 2.0 * mu * mu, mu)
     one, zero = np.ones_like(eta), np.zeros_like(eta)
-    v, var_A, cov_AG = np.zeros_like(eta), np.zeros_like(eta), np.zeros_like(eta)
-    for a, b, probability in ((one, zero, response.mean(eta)), (zero, one, 1.0 - response.mean(eta))):
-        _, G, H, *_ = response.derivatives(eta, a, b)
-        A = G * G + H
-        v += probability * G * G
+    G, H, v, var_A, cov_AG = (np.zeros_like(eta) for _ in range(5))
+    mean = response.mean(eta)
+    for outcome, probability, number in (((one, zero), mean, a), ((zero, one), 1.0 - mean, b)):
+        _, slope, curvature, *_ = response.derivatives(eta, *outcome)
+        A = slope * slope + curvature
+        G += times(number, slope)
+        H += times(number, curvature)
+        v += probability * slope * slope
         var_A += probability * A * A
-        cov_AG += probability * A * G
-    return v, var_A, cov_AG
+        cov_AG += probability * A * slope
+    return _Trial(G, H, v, var_A, cov_AG)
 
 
 def _per_row(values: Array, starts: NDArray[np.int64]) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.table import counted
+
+if TYPE_CHECKING:
+    from clusterglm.inference.score_test import ScoreTest
 
 _UNCHECKED = (
     "The quadrature was not checked against a finer one, as it is where rows are in memory: "
@@ -69,9 +72,12 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
     ----------
     products : ndarray, shape (p, p), or None
         Sum of the outer products of the clusters' scores (the rows', without clusters); None where it was not taken.
+    score : ScoreTest or None
+        Of no clustering; None without clusters, and where it was not taken.
     """
 
     products: Array | None
+    score: ScoreTest | None = None
 
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
@@ -85,9 +91,12 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
         units = self.n_clusters if self._clustered else self.n_obs
         return sandwich_of_products(self.fit.covariance, self.products, units)
 
-    def test_clustering(self) -> NoReturn:
-        """See `PooledResult.test_clustering`; refused, as the test goes through the rows."""
-        self._streamed.refuse("a score test of no clustering", _INSTEAD_OF_TESTS)
+    def test_clustering(self) -> ScoreTest:
+        """See `PooledResult.test_clustering`; taken with the fit."""
+        if self._clustered and self.score is None:
+            what = "a score test of no clustering, which this fit has not taken"
+            self._streamed.refuse(what, "cg.pooled of the same data with cluster=, and its test_clustering()")
+        return self.score or super().test_clustering()
 
 
 @dataclass(frozen=True, repr=False, eq=False)

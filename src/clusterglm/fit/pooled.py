@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigvalsh
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from clusterglm import _core
 from clusterglm.data.design import INTERCEPT
@@ -144,6 +144,8 @@ def _informed(maximum: Maximum, n: int) -> bool:
     most about |r|, so is the information sum w (x'd)^2 at most max (x'd)^2 times the squared decrement, by Cauchy and
     Schwarz; and in the optimiser's columns nothing lies further out than about 30 root(n p).
     """
+    if not maximum.optimization.converged:
+        return False
     decrement = max(maximum.optimization.gradient_norm, 1e-6)
-    least = float(eigvalsh(-maximum.evaluation.hessian)[0])
-    return maximum.optimization.converged and least > (1e3 * decrement) ** 2 * n * len(maximum.theta)
+    least = float(np.linalg.eigvalsh(-maximum.evaluation.hessian)[0])
+    return least > (1e3 * decrement) ** 2 * n * len(maximum.theta)

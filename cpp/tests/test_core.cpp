@@ -91,7 +91,7 @@ template <class D>
 DistributionCase distribution(const char* name, D d, std::function<Real(Real)> quantile, std::function<Real(Real)> log_density) {
     auto density = std::make_shared<DensityScale<D>>(d);
     if constexpr (std::is_same_v<D, Gaussian>)
-        return {name, density, density, quantile, log_density};
+        return {name, std::make_shared<GaussianMap>(), density, quantile, log_density};  // the linear map, and the same as any other
     else
         return {name, std::make_shared<NormalScale<D>>(d), density, quantile, log_density};
 }
@@ -312,6 +312,7 @@ void check_derivatives(const std::function<Result(const Values&, int)>& function
     check_close(at.score, score, kTolerance, what + ": score");
     check_close(at.hessian, hessian, kTolerance, what + ": Hessian");
     check_close({function(theta, 0).value}, {at.value}, 1e-14, what + ": value alone");
+    check_close(function(theta, 1).score, at.score, 1e-12, what + ": score without Hessian");
 }
 
 template <class R>

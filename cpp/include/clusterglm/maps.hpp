@@ -33,7 +33,7 @@ CLUSTERGLM_INLINE One operator*(One, One) { return {}; }
 CLUSTERGLM_INLINE Zero operator*(One, Zero) { return {}; }
 CLUSTERGLM_INLINE Zero operator*(Zero, One) { return {}; }
 
-// What moments need to know of a pack of nodes.
+// What moments need to know of a pack of nodes; types may say that r1 is 1, and that m2 and v are 0.
 template <class R1, class M2>
 struct NodePlace {
     Pack m1;

@@ -27,10 +27,10 @@ struct Rule {
 struct Nodes : NodeArrays {
     int count, size;
     std::vector<double> memory;
-    double *c, *log_weight;                    // of the rule
+    double *c, *log_weight;                             // of the rule
     double *E, *q, *factor, *pi, *S1, *S2, *g_s, *rS1;  // what they hold: the integrand is factor e^q
-    Pack lowest, highest;                      // m, of all nodes
-    std::vector<int> active;                   // first nodes of the packs that carry weight, of which there are
+    Pack lowest, highest;                               // m, of all nodes
+    std::vector<int> active;                            // first nodes of the packs that carry weight, of which there are
     int actives = 0;
 
     Nodes(int nodes, int copies) : count(nodes), size(padded(nodes * copies)), memory(static_cast<std::size_t>(22) * size), active(size / kLanes) {

@@ -14,11 +14,10 @@ class Psi {
 
     Integral<R, Map, Pack> integral;  // its rows are the caller's to fill
 
-    // Scores alone have code of their own for the linear map; for others, whose time is in the map itself, it would only take long
-    // to compile.
+    // A value alone costs little less than a score, and has no code of its own.
     CLUSTERGLM_INLINE void evaluate(Pack start, int order) {
-        if (order > 1 || !Map::kLinear) evaluate<2>(start);
-        else evaluate<Map::kLinear ? 1 : 2>(start);
+        if (order > 1) evaluate<2>(start);
+        else evaluate<1>(start);
     }
 
     const double* score() const { return z_.score; }  // n + 1 packs

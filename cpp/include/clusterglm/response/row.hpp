@@ -12,8 +12,8 @@ struct Row {
 };
 
 // At one node: log P = [a*lambda if kLinear] + additive + log(factor), and its first two derivatives in
-// lambda. For 0/1 data (Unit) the logarithms wait in the factor, so that a cluster takes one log of their product;
-// for other weights they go into the additive part and the factor is 1.
+// lambda. For 0/1 data (Unit) the probability itself is in the factor, so that the product over a cluster's rows
+// weights a node without a logarithm; for other weights logarithms go into the additive part and the factor is 1.
 template <class V>
 struct NodeTerms {
     V additive, factor, G, H;

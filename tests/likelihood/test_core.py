@@ -270,6 +270,7 @@ def test_one_large_cluster_and_many_of_one_row(model):
 )
 @example(seed=267482, sizes=[6, 3, 1, 8, 9, 9], code="binomial_logit", d=StudentT(4), sigma=0.05, spread=4.09375)
 @example(seed=267482, sizes=[6, 1, 5, 9, 9, 9], code="binomial_logit", d=StudentT(4), sigma=0.05, spread=4.09375)
+@example(seed=375616, sizes=[3, 1], code="binomial_cloglog", d=StudentT(1.3), sigma=0.05, spread=0.05078125)
 def test_automatic_rules_keep_their_promise_on_any_small_data(seed, sizes, code, d, sigma, spread):
     model = RESPONSES[code]
     if model.family == "poisson":

@@ -189,8 +189,8 @@ def _ladder(
 ) -> tuple[NDArray[np.int64], Array]:
     """For each cluster the first rule whose error is at most `each` or nothing but rounding; else the best of all.
 
-    Two rules that agree by chance, while the two before them did not, are not believed: the error is taken to be at
-    least the change before to a power that convergence would surpass.
+    Two rules that agree by chance, or three, while those before them did not, are not believed: the error is taken to
+    be at least the two changes before, each to a power that convergence would surpass.
     """
     rules, errors = np.ones(len(clusters), dtype=np.int64), np.full(len(clusters), np.inf)
     all_rules = ladders(likelihood.distribution).rules
@@ -199,17 +199,19 @@ def _ladder(
         if len(open_) == 0:
             break
         values, ends = likelihood.cluster_values(theta, family[0], clusters[open_])
-        before = np.full(len(open_), np.inf)
-        doubt = 1.5 if family[0].about_mode else 1.25
+        before = earlier = np.full(len(open_), np.inf)
+        doubt = (1.5, 3.0) if family[0].about_mode else (1.25, 1.5)
         for coarser, rule in pairwise(family):
             better, ends_finer = likelihood.cluster_values(theta, rule, clusters[open_])
             change = np.abs(better - values)
             outside = np.maximum(ends, ends_finer)
-            error = np.maximum(_bound(change, better, outside, (coarser, rule), each), before**doubt)
+            least = np.maximum(before ** doubt[0], np.where(earlier < np.inf, earlier, 0.0) ** doubt[1])
+            error = np.maximum(_bound(change, better, outside, (coarser, rule), each), least)
             improved = error < errors[open_]
             errors[open_[improved]], rules[open_[improved]] = error[improved], all_rules.index(rule)
             still = (error > each) & (outside <= each)  # no refinement brings in what lies outside
-            open_, values, ends, before = open_[still], better[still], ends_finer[still], change[still]
+            open_, values, ends = open_[still], better[still], ends_finer[still]
+            before, earlier = change[still], before[still]
             if len(open_) == 0:
                 break
     return rules, errors

@@ -10,8 +10,15 @@
 #else
 #define CLUSTERGLM_CLONES
 #endif
+// What a clone calls must be part of it, or it would run the default's instructions. CLUSTERGLM_NO_CLONES, for the sanitizers,
+// leaves it to the compiler: to inline everything under them takes many minutes.
+#ifndef CLUSTERGLM_NO_CLONES
 #define CLUSTERGLM_INLINE inline __attribute__((always_inline))
 #define CLUSTERGLM_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define CLUSTERGLM_INLINE inline
+#define CLUSTERGLM_INLINE_LAMBDA
+#endif
 
 // Packs are passed by value only between functions that are inlined into one clone, so their ABI never shows.
 #if defined(__GNUC__) && !defined(__clang__)

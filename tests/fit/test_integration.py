@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clusterglm.data.arrays import from_arrays
-from clusterglm.fit.integration import ABOUT_MODE, HERMITE, choose_plan, ladders
+from clusterglm.fit.integration import choose_plan, ladders
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Rule
@@ -48,7 +48,7 @@ def test_reported_errors_bound_the_true_ones(code: str, size: int, sigma: float)
 def test_a_single_mode_is_followed_and_several_are_not() -> None:
     likelihood, theta = likelihood_of("binomial_logit", 5, 300, 1.0)
     every = choose_plan(likelihood, theta, 1e-6, unimodal=True).plan
-    assert all(part.rule in ABOUT_MODE for part in every)
+    assert all(part.rule.about_mode for part in every)
     assert max(part.rule.nodes for part in every) <= 29
     cautious = choose_plan(likelihood, theta, 1e-6, unimodal=False).plan
     assert not any(part.rule.adaptive for part in cautious)
@@ -56,5 +56,5 @@ def test_a_single_mode_is_followed_and_several_are_not() -> None:
 
 @pytest.mark.parametrize("distribution", [Gaussian(), Cauchy()], ids=lambda d: d.name)
 def test_rules_have_names_of_their_own(distribution: Gaussian | Cauchy) -> None:
-    names = {str(rule) for rule in (*ladders(distribution).narrow, *HERMITE, *ABOUT_MODE)}
+    names = {str(rule) for rule in ladders(distribution).rules}
     assert {"trapezoid, 49 nodes", "adaptive Gauss-Hermite, 8 nodes", "adaptive trapezoid, 25 nodes"} <= names

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,12 @@ _WIDE = 16.0  # for clusters whose intercept lies far out
 _NARROW_NODES = (17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025)
 _WIDE_NODES = (193, 257, 385, 513, 769, 1025, 2049)
 HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
-ABOUT_MODE = tuple(Rule(n, 8.5, about_mode=True) for n in (13, 17, 21, 25, 29, 33, 41))  # 2e-16 of a normal density
-FAR = tuple(Rule(n, 12.0, about_mode=True) for n in (29, 37, 45, 57, 73))  # of posteriors that are longer on one side
+ABOUT_MODE = (  # 8.5 omega out is 2e-16 of a normal density; posteriors that are longer on one side want more
+    tuple(Rule(n, 8.5, about_mode=True) for n in (13, 17, 21, 25, 29, 33, 41)),
+    tuple(Rule(n, 9.5, about_mode=True) for n in (21, 25, 29, 33, 37, 45)),
+    tuple(Rule(n, 12.0, about_mode=True) for n in (29, 37, 45, 57, 73)),
+)
+_LEFT = 0.03  # share of the clusters that a rule for nearly all may leave to others
 _ROUGH = 4  # number of the narrow rule that replaces adaptive ones while the neighbourhood of the maximum is sought
 _SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
 FEW = 2 * _SAMPLE  # clusters up to which each gets a rule of its own at once
@@ -48,7 +52,7 @@ class Ladders:
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
         """All of them: a cluster's rule is kept as its number in here."""
-        return self.narrow + HERMITE + self.wide + ABOUT_MODE + FAR
+        return self.narrow + HERMITE + self.wide + tuple(chain(*ABOUT_MODE))
 
 
 @lru_cache(maxsize=16)
@@ -209,7 +213,7 @@ def _ladder(
             error = np.maximum(_bound(change, better, outside, (coarser, rule), each), least)
             improved = error < errors[open_]
             errors[open_[improved]], rules[open_[improved]] = error[improved], all_rules.index(rule)
-            still = (error > each) & (outside <= each)  # no refinement brings in what lies outside
+            still = (error > each) & (outside <= 3.0 * each)  # refinement hardly brings in what lies outside
             open_, values, ends = open_[still], better[still], ends_finer[still]
             before, earlier = change[still], before[still]
             if len(open_) == 0:
@@ -239,8 +243,7 @@ def _families(distribution: Distribution, unimodal: bool) -> Iterator[tuple[Rule
     rules = ladders(distribution)
     if unimodal:
         if _smooth(distribution):
-            yield ABOUT_MODE
-            yield FAR
+            yield from ABOUT_MODE
         yield rules.narrow[:7]
         yield HERMITE
         yield rules.narrow[4:]
@@ -253,7 +256,7 @@ def _families(distribution: Distribution, unimodal: bool) -> Iterator[tuple[Rule
 def _evaluated(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float) -> tuple[Evaluation, Array]:
     """The likelihood by one rule, not the coarsest of its kind, and every cluster's estimated error."""
     rules = ladders(likelihood.distribution)
-    family = next(family for family in (ABOUT_MODE, FAR, rules.narrow, HERMITE, rules.wide) if rule in family)
+    family = next(family for family in (*ABOUT_MODE, rules.narrow, HERMITE, rules.wide) if rule in family)
     coarser = family[family.index(rule) - 1]
     values, ends = likelihood.cluster_values(theta, coarser, None)
     there, better, ends_finer = likelihood.evaluate_by_cluster(theta, rule)
@@ -277,11 +280,28 @@ def most_useful(distribution: Distribution, numbers: NDArray[np.int64]) -> Rule:
     chosen = Counter(numbers.tolist())
     counts = {ladder.rules[number]: count for number, count in chosen.items()}
     kinds = [
-        {rule: counts[rule] for rule in kind if rule in counts} for kind in (ABOUT_MODE, FAR, ladder.narrow, HERMITE)
+        {rule: counts[rule] for rule in kind if rule in counts} for kind in (chain(*ABOUT_MODE), ladder.narrow, HERMITE)
     ]
     most = max(kinds, key=lambda kind: sum(kind.values()))
+    if not most:
+        return ladder.narrow[2]
+    if next(iter(most)).about_mode:
+        return _about_most_modes(most)
     served = np.cumsum(list(most.values()))
-    return list(most)[int(np.searchsorted(served, 0.98 * served[-1]))] if most else ladder.narrow[2]
+    return list(most)[int(np.searchsorted(served, 0.98 * served[-1]))]
+
+
+def _about_most_modes(counts: dict[Rule, int]) -> Rule:
+    """The rule that reaches as far as nearly all clusters want, in steps that are short enough for as many."""
+    everyone = beyond = sum(counts.values())
+    for family in ABOUT_MODE:
+        beyond -= sum(counts.get(rule, 0) for rule in family)
+        if beyond <= _LEFT * everyone:
+            break
+    by_step = sorted(counts, key=lambda rule: -rule.step)
+    served = np.cumsum([counts[rule] for rule in by_step])
+    step = by_step[int(np.searchsorted(served, (1.0 - _LEFT) * everyone))].step
+    return next((rule for rule in family[1:] if rule.step <= step), family[-1])
 
 
 def _as_plan(rules: tuple[Rule, ...], numbers: NDArray[np.int64], clusters: NDArray[np.int64] | None = None) -> Plan:

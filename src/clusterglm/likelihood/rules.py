@@ -63,6 +63,11 @@ class Rule:
         """Whether the nodes follow the cluster."""
         return self.about_mode or self.hermite
 
+    @property
+    def step(self) -> float:
+        """Distance of neighbouring nodes of a trapezoid rule."""
+        return 2.0 * (self.half_width or 0.0) / (self.nodes - 1)
+
     @cached_property
     def points(self) -> tuple[Array, Array]:
         """Nodes and log-weights: in units of omega about the mode if adaptive, on the normal scale if not."""

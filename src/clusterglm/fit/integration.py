@@ -275,7 +275,7 @@ def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, 
 
 
 def most_useful(distribution: Distribution, numbers: NDArray[np.int64]) -> Rule:
-    """Of the kind that serves most of the sample, the rule that is fine enough for 98% of those."""
+    """Of the kind that serves most of the sample, the rule that is fine enough for nearly all of those."""
     ladder = ladders(distribution)
     chosen = Counter(numbers.tolist())
     counts = {ladder.rules[number]: count for number, count in chosen.items()}

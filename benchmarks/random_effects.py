@@ -24,8 +24,8 @@ import simulate
 from peers import base, glmm, glum, gpboost, mixedlm, r, statsmodels
 
 import clusterglm as cg
-from clusterglm.data.design import listed_design, spec_of
-from clusterglm.data.formula import parse_formula
+from clusterglm.data.design import listed_design
+from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.data.plain import plain_matrix
 from clusterglm.data.table import array_of, read_table
 
@@ -56,8 +56,8 @@ def formula_alone(data: pd.DataFrame) -> Callable[[], object]:
     def run() -> object:
         parsed = parse_formula(simulate.FORMULA, table.columns)
         arrays = {name: array_of(table, name) for name in parsed.variables}
-        spec = spec_of(parsed, absorb=False)
-        return listed_design(parsed, spec, None), plain_matrix(spec, arrays, len(data)).X
+        design = listed_design(parsed, None, absorb=False)
+        return design, plain_matrix(design.coding.plain, True, arrays, len(data)).X
 
     return run
 

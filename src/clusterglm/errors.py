@@ -76,6 +76,14 @@ class StorageError(ClusterGLMError, ValueError):
     """A result that cannot be saved, or a file or pickle that this version cannot read."""
 
 
+class FileError(StorageError):
+    """A file is no stored result, was written in a format that is not known, or is damaged."""
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """There is no such file."""
+
+
 class MissingPackageError(ClusterGLMError, ImportError):
     """A package that only part of clusterglm needs is not installed."""
 
@@ -109,7 +117,7 @@ class GroupsWarning(ClusterGLMWarning):
 
 
 class StorageWarning(ClusterGLMWarning):
-    """A file was read whose formula could not be checked against the version of formulaic that is installed."""
+    """A file was read that was written in an older format, of which something could not be taken over."""
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

@@ -11,9 +11,9 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from clusterglm.data.columns import model_frame
+from clusterglm.data.columns import model_columns
 from clusterglm.data.design import Design, make_design
-from clusterglm.data.formula import parse_formula
+from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
 
 
@@ -36,7 +36,8 @@ def frame() -> pd.DataFrame:
 def design(formula: str, data: Any) -> tuple[Design, np.ndarray]:
     table = nw.from_native(data, eager_only=True)
     parsed = parse_formula(formula, table.columns)
-    return make_design(parsed, model_frame(table, parsed.variables, None), None)
+    made, matrix = make_design(parsed, model_columns(table, parsed.variables, None), len(table), None)
+    return made, matrix.X
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_unseen_level_of_an_expression() -> None:
     data = frame()
     built, _ = design("y ~ C(k + 1)", data)
     data.loc[0, "k"] = 9
-    with pytest.raises(UnseenLevelError, match=r"C\(k \+ 1\)"):
+    with pytest.raises(UnseenLevelError, match=r"levels of 'C\(k \+ 1\)' that the fit has not seen: 10"):
         built.build(nw.from_native(data, eager_only=True))
 
 
@@ -160,8 +161,8 @@ def test_offsets_of_new_data() -> None:
 @pytest.mark.parametrize(
     ("formula", "kind", "named"),
     [
-        ("y ~ x trt", FormulaError, "Missing operator"),
-        ("y ~ x + 2", FormulaError, "Numeric literals"),
+        ("y ~ x trt", FormulaError, "missing operator"),
+        ("y ~ x + 2", FormulaError, "numeric literals"),
         ("y ~ bs(x, degree=4, df=1)", FormulaError, "bs"),
         ("y ~ np.nosuch(x)", FormulaError, "nosuch"),
         ("y ~ when", DesignError, "'when' holds dates"),
@@ -214,8 +215,9 @@ def test_a_column_may_be_called_like_a_function() -> None:
     data = frame().rename(columns={"k": "C", "x": "log"})
     assert design("y ~ C(trt) + log", data)[0].names == ("(Intercept)", "C(trt)other", "C(trt)placebo", "log")
     np.testing.assert_array_equal(design("y ~ log(n) + C", data)[1][:, 1:], np.column_stack([np.log(data.n), data.C]))
-    with pytest.raises(FormulaError, match="'log' both as a column and as a function"):
-        design("y ~ log + log(n)", data)
+    np.testing.assert_array_equal(
+        design("y ~ log + log(n)", data)[1][:, 1:], np.column_stack([data.log, np.log(data.n)])
+    )
 
 
 def test_contrasts() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.data.cluster_means import means_of
-from clusterglm.data.formula import parse_formula
+from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.errors import ClusterError, DesignError, FormulaError, PredictionWarning
 
 
@@ -98,7 +98,10 @@ def test_cluster_intercepts_take_up_the_means(verb: Any, data: pd.DataFrame) -> 
     plain = verb("y ~ x", data, family="poisson", cluster="id")
     assert split.params["within(x)"] == pytest.approx(plain.params["x"], rel=1e-8)
     with pytest.raises(DesignError, match=r"'between\(x\)' is constant within every cluster"):
-        verb("y ~ x + between(x)", data, family="poisson", cluster="id")
+        verb("y ~ between(x)", data, family="poisson", cluster="id")
+    without = verb("y ~ x + between(x)", data, family="poisson", cluster="id")
+    assert without.params.to_dict() == plain.params.to_dict()
+    assert "without 'between(x)': constant within every cluster" in str(without)
 
 
 def test_known_clusters_keep_the_means_of_the_fit(data: pd.DataFrame) -> None:
@@ -139,11 +142,11 @@ def test_new_data_need_the_cluster_column(data: pd.DataFrame) -> None:
     ("formula", "cluster", "error", "words"),
     [
         ("y ~ within(x)", None, ClusterError, r"within\(x\) without clusters"),
-        ("y ~ between(g)", "id", FormulaError, r"'g' of type String in between\(g\)"),
+        ("y ~ between(g)", "id", FormulaError, r"'g', categories, in between\(g\)"),
         ("y ~ within(w)", "id", FormulaError, "'w' in the formula, which is not a column"),
-        ("y ~ within()", "id", FormulaError, "a function of nothing"),
+        ("y ~ within()", "id", FormulaError, r"within\(\) in the formula"),
         ("y ~ within(2)", "id", FormulaError, "a single value"),
-        ("y ~ within(between(x))", "id", FormulaError, r"the function between\(\)"),
+        ("y ~ within(between(x))", "id", FormulaError, r"between\(x\) inside within"),
         ("y ~ within(y)", "id", FormulaError, "on both sides"),
     ],
 )

@@ -82,8 +82,7 @@ def test_many_clusters_start_from_some(tmp_path, table, engine, verb) -> None:
 ODD = {
     "separated": ("y ~ x + apart", SeparationError),
     "separated in part": ("y ~ x + partly", SeparationError),
-    "flat": ("y ~ x + g", DesignError),
-    "flat everywhere": ("y ~ length + x", DesignError),
+    "flat everywhere": ("y ~ length", DesignError),
     "a combination": ("y ~ x + big + double", DesignError),
     "nothing varies": ("one ~ x", DataError),
     "no cluster varies": ("first ~ x", ClusterGLMError),
@@ -111,6 +110,18 @@ def test_what_only_all_rows_show(tmp_path, data, engine, verb, name) -> None:
     for how in ("completely within every cluster", "within clusters in part"):  # which all rows together would show
         expected = expected.replace(how, "within clusters")
     assert str(in_blocks.value) == expected
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_clusters_take_up_is_left_out_with_a_note(tmp_path, data, engine, verb) -> None:
+    odd = data.assign(length=data.id.str.len().fillna(0.0))
+    odd.to_parquet(tmp_path / "one.parquet")
+    whole = verb("y ~ length * x", odd, cluster="id")
+    blocks = verb("y ~ length * x", tmp_path / "one.parquet", cluster="id", engine=engine)
+    assert list(whole.params.index) == list(blocks.params.index) == ["x", "length:x"]
+    np.testing.assert_allclose(blocks.params, whole.params, rtol=1e-7)
+    for fit in (whole, blocks):
+        assert "without 'length': constant within every cluster, whose intercepts take it up" in str(fit)
 
 
 def test_blocks_that_show_some_of_their_rows_find_what_separates(tmp_path, engine) -> None:

@@ -149,9 +149,43 @@ def test_no_covariates(data: pd.DataFrame) -> None:
 def test_effects_that_are_not_identified_are_named(data: pd.DataFrame) -> None:
     data = data.assign(g=data.id % 3, late=data.x + 2.0 * data.id)
     with pytest.raises(DesignError, match="'g' is constant within every cluster"):
-        cg.fixed_effects("y ~ x + g", data, cluster="id")
+        cg.fixed_effects("y ~ g", data, cluster="id")
     with pytest.raises(DesignError, match=r"within clusters, .* 'x'"):
         cg.conditional("y ~ x + late", data, cluster="id")
+
+
+def test_effects_that_the_intercepts_take_up_are_left_out(data: pd.DataFrame) -> None:
+    """R and Stata leave them out too; interactions with them are coded as next to them, whatever the formula says."""
+    data = data.assign(g=data.id % 3, f=np.where(data.id % 2 == 0, "even", "odd"))
+    for verb in (cg.fixed_effects, cg.conditional):
+        plain = verb("y ~ x", data, cluster="id")
+        without = verb("y ~ x + g", data, cluster="id")
+        assert without.params.to_dict() == plain.params.to_dict()
+        assert "without 'g': constant within every cluster" in str(without)
+        by_hand = verb("y ~ x + odd_x", data.assign(odd_x=data.x * (data.f == "odd")), cluster="id")
+        for formula in ("y ~ x*f", "y ~ x + x:f", "y ~ x*f - f"):
+            fit = verb(formula, data, cluster="id")
+            assert list(fit.params.index) == ["x", "x:fodd"]
+            np.testing.assert_allclose(fit.params, by_hand.params, rtol=1e-9)
+            np.testing.assert_allclose(
+                fit.predict(data, scale="link") if verb is cg.fixed_effects else 0.0,
+                by_hand.predict(scale="link") if verb is cg.fixed_effects else 0.0,
+                rtol=1e-9,
+            )
+
+
+def test_alternatives_and_attributes_of_the_chooser() -> None:
+    """Chosen among three alternatives, with an attribute of the chooser: as R's clogit codes it by hand."""
+    people = [(i, e) for i, e in enumerate([8, 10, 12, 12, 14, 16, 16, 18, 9, 11, 13, 15])]
+    rows = [{"id": i, "edu": e, "alt": a, "case": int(a == "aabcbccabbca"[i])} for (i, e) in people for a in "abc"]
+    d = pd.DataFrame(rows)
+    d["b_edu"], d["c_edu"] = (d.alt == "b") * d.edu, (d.alt == "c") * d.edu
+    right = cg.conditional("case ~ alt + b_edu + c_edu", d, cluster="id")
+    for formula in ("case ~ alt * edu", "case ~ alt + alt:edu", "case ~ alt*edu - edu", "case ~ alt/edu"):
+        fit = cg.conditional(formula, d, cluster="id")
+        assert list(fit.params.index) == ["altb", "altc", "altb:edu", "altc:edu"]
+        np.testing.assert_allclose(fit.params, right.params, rtol=1e-8)
+        assert ("without 'edu'" in str(fit)) == (formula == "case ~ alt * edu")
 
 
 def test_separation_within_clusters_is_named(data: pd.DataFrame) -> None:

@@ -18,7 +18,7 @@ import pytest
 from scipy.special import ndtri
 
 import clusterglm as cg
-from clusterglm.errors import StorageError, StorageWarning
+from clusterglm.errors import StorageError
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 from clusterglm.results import base, storage
@@ -177,7 +177,7 @@ def test_people_can_read_it(logit: Any, tmp_path: Path) -> None:
 
 def through_json(value: Any) -> Any:
     plain = json.loads(json.dumps(Writer(storage._MODULES).plain(value), allow_nan=False))
-    return Reader(storage._MODULES, "a test").value(plain)
+    return Reader(storage._MODULES, "a test", 1000).value(plain)
 
 
 @pytest.mark.parametrize(
@@ -289,8 +289,10 @@ def changed(result: Result, path: Path, **entries: Any) -> Path:
 
 def test_other_formats_are_refused(pooled: Any, tmp_path: Path) -> None:
     path = tmp_path / "fit.json"
-    with pytest.raises(StorageError, match=r"(?s)format 2, written by clusterglm 9\.1.*format 1.*clusterglm==9\.1"):
-        cg.load(changed(pooled, path, format_version=2, clusterglm="9.1"))
+    with pytest.raises(
+        StorageError, match=r"(?s)format 3, written by clusterglm 9\.1.*format 1 or 2.*clusterglm==9\.1"
+    ):
+        cg.load(changed(pooled, path, format_version=3, clusterglm="9.1"))
     with pytest.raises(StorageError, match="no stored result"):
         cg.load(changed(pooled, path, format="another"))
     path.write_text("[1]")
@@ -307,77 +309,6 @@ def test_other_formats_are_refused(pooled: Any, tmp_path: Path) -> None:
         cg.load(packed)
     with pytest.raises(FileNotFoundError):
         cg.load(tmp_path / "nowhere.json")
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('"@": "PooledFit"', '"@": "Popen"', "'Popen' is not known"),
-        ('"@": "PooledFit"', '"@": "PooledFit", "later": 1', "later"),
-        ('"loglik"', '"logliks"', "loglik, logliks"),
-        ('"shape": [4]', '"shape": [5]', "ValueError"),
-        ('"@": "array"', '"@": "same", "as": 9', "KeyError"),
-    ],
-)
-def test_damaged_files_are_refused(old: str, new: str, message: str, pooled: Any, tmp_path: Path) -> None:
-    path = tmp_path / "fit.json"
-    pooled.save(path)
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(StorageError, match=message):
-        cg.load(path)
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "__import__('os').system('true')", "open('x')", "late.__class__", "np.save('x', late)", "late.to_pickle('x')",
-        "(lambda: 1)()", "[x for x in late]", "np.f2py", "late.pipe(print)", "eval('1')", "np", "np.lib.npyio", "exec",
-        "late.map(print)", "np['save']", "(late if 1 else open)('x')",
-    ],
-)  # fmt: skip
-def test_formulas_that_reach_further_are_refused(expression: str, pooled: Any, tmp_path: Path) -> None:
-    """In a term, on the left-hand side, and in an offset."""
-    path = tmp_path / "fit.json"
-    pooled.save(path)
-    content = json.loads(path.read_text())
-
-    def load(old: Any, new: Any, trusted: bool = False) -> None:
-        swapped = content
-        for before, after in zip(old, new, strict=True):
-            swapped = replaced(swapped, before, after)
-        assert swapped != content
-        path.write_text(json.dumps(swapped))
-        cg.load(path, trusted=trusted)
-
-    term = [["late", "lookup"], ["late", False]], [[expression, "python"], [expression, False]]
-    with pytest.raises(StorageError, match=r"trusted=True"):
-        load(*term)
-    load(*term, trusted=True)
-    if expression not in ("np", "exec", "np['save']", "late.map(print)"):  # elsewhere a name can only be a column's
-        with pytest.raises(StorageError, match=r"trusted=True"):
-            load(["yy ~ trt + late"], [f"{expression} ~ trt + late"])
-        offset = {"@": "Expression", "text": "x", "code": expression, "placeholders": {"@": "tuple", "items": []}}
-        with pytest.raises(StorageError, match=r"trusted=True"):
-            load([{"@": "tuple", "items": []}], [{"@": "tuple", "items": [offset]}])
-
-
-def replaced(tree: Any, old: Any, new: Any) -> Any:
-    """The tree with every `old` in it, as an entry of a list or dict, made `new`; only offsets of empty tuples."""
-    if tree == old:
-        return new
-    if isinstance(tree, dict):
-        only = ("offsets",) if old == {"@": "tuple", "items": []} and "offsets" in tree else tree
-        return {key: replaced(item, old, new) if key in only else item for key, item in tree.items()}
-    return [replaced(item, old, new) for item in tree] if isinstance(tree, list) else tree
-
-
-def test_another_formulaic(frame: pd.DataFrame, tmp_path: Path) -> None:
-    path = changed(cg.pooled("yy ~ trt + late", frame), tmp_path / "fit.json", formulaic="0.1")
-    cg.load(path)  # its columns tell the variables, and the installed one builds the same rows
-    path = changed(cg.pooled("yy ~ bs(z, df=4)", frame), tmp_path / "fit.json", formulaic="0.1")
-    with pytest.warns(StorageWarning, match=r"formulaic 0\.1"):
-        cg.load(path)
 
 
 def test_pickles_of_other_versions_are_refused(logit: Any, monkeypatch: pytest.MonkeyPatch) -> None:

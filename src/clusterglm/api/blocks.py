@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.data.rows import Request
+from clusterglm.data.within import AbsorbedError
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.stream import DiskBlocks, Stream
 from clusterglm.errors import ClusterGLMError, EngineError, OptionError
@@ -164,6 +165,9 @@ def fixed_effects_over_blocks(
         if isinstance(gathered.blocks, DiskBlocks) and path is not None:
             units = found.covariance, standard.centre, 1.0 / np.diag(standard.L)
             gathered.blocks.write(path, effects_of_block, gamma, *units)
+    except AbsorbedError as problem:
+        left = replace(request, left_out=problem.columns)
+        return fixed_effects_over_blocks(formula, data, engine, left, start, correction, control)
     finally:
         gathered.blocks.close()
     warn_unless_converged(found.optimization, 4)
@@ -181,6 +185,9 @@ def conditional_over_blocks(
         model_data = within.sums.data
         found = conditional_estimates(within, read_start(start, model_data), control)
         products = within.outer_products(within.sums.standard.inside(found.beta))
+    except AbsorbedError as problem:
+        left = replace(request, left_out=problem.columns)
+        return conditional_over_blocks(formula, data, engine, left, start, control)
     finally:
         gathered.blocks.close()
     warn_unless_converged(found.optimization, 4)

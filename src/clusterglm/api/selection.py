@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,7 @@ def select_distribution(
     cluster_weights: Any = None,
     offset: Any = None,
     subset: Any = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     least_expected: float = 1.0,
     n_boot: int = 0,
     seed: int | np.random.SeedSequence | None = None,
@@ -58,7 +59,7 @@ def select_distribution(
 
     Parameters
     ----------
-    formula, data, cluster, family, link, weights, cluster_weights, offset, subset
+    formula, data, cluster, family, link, weights, cluster_weights, offset, subset, functions
         As for `random_effects`.
     distributions : sequence of str or Distribution
         See `random_effects` for the names. With "nonparametric" among them, `cg.nonparametric` is fitted too, as a
@@ -117,7 +118,7 @@ def select_distribution(
                 "named distributions, and n_boot=0",
                 "a table in memory for these: a sample of whole clusters may do",
             )
-        request = Request(response, cluster, weights, cluster_weights, offset, subset)
+        request = Request(response, cluster, weights, cluster_weights, offset, subset, functions=functions)
         return select_over_blocks(formula, data, engine, request, candidates, rule, scale, settings)
     table = read_table(data)
     settings_of_data: dict[str, Any] = {
@@ -126,6 +127,7 @@ def select_distribution(
         "cluster_weights": cluster_weights,
         "offset": offset,
         "subset": subset,
+        "functions": functions,
     }
     model_data = prepare(formula, table, family_response=response, **settings_of_data)
     found = select_prepared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
@@ -34,6 +35,7 @@ def pooled(
     cluster_weights: Any = None,
     offset: Any = None,
     subset: Any = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     control: Control | None = None,
     engine: Any = None,
 ) -> PooledResult:
@@ -56,6 +58,8 @@ def pooled(
     weights, cluster_weights, offset, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's.
+    functions : dict of str to callable, optional
+        Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
@@ -90,7 +94,9 @@ def pooled(
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import pooled_over_blocks
 
-        request = Request(response, cluster, weights, cluster_weights, offset, subset, need_cluster=False)
+        request = Request(
+            response, cluster, weights, cluster_weights, offset, subset, need_cluster=False, functions=functions
+        )
         return pooled_over_blocks(formula, data, engine, request, settings)
     model_data = prepare(
         formula,
@@ -101,6 +107,7 @@ def pooled(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        functions=functions,
         need_cluster=False,
     )
     fit = fit_pooled(model_data, response, settings)
@@ -122,6 +129,7 @@ def random_effects(
     cluster_weights: Any = None,
     offset: Any = None,
     subset: Any = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     sigma: float | None = None,
     fix_sigma: bool = False,
@@ -158,6 +166,8 @@ def random_effects(
     weights, cluster_weights, offset, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's.
+    functions : dict of str to callable, optional
+        Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
         Starting coefficients, in the order of the columns or by name; by default from the pooled fit.
     sigma : float, optional
@@ -203,7 +213,9 @@ def random_effects(
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
 
-        request = Request(response, cluster, weights, cluster_weights, offset, subset, sigma_known=fix_sigma)
+        request = Request(
+            response, cluster, weights, cluster_weights, offset, subset, sigma_known=fix_sigma, functions=functions
+        )
         model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
         return random_effects_over_blocks(formula, data, engine, request, model, settings)
     model_data = prepare(
@@ -215,6 +227,7 @@ def random_effects(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        functions=functions,
         need_cluster=True,
         sigma_known=fix_sigma,
     )
@@ -246,6 +259,7 @@ def nonparametric(
     cluster_weights: Any = None,
     offset: Any = None,
     subset: Any = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     control: Control | None = None,
 ) -> NonparametricResult:
     """Fit a random-intercept model without a word on the intercept's distribution, by nonparametric maximum likelihood.
@@ -273,6 +287,8 @@ def nonparametric(
     weights, cluster_weights, offset, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's.
+    functions : dict of str to callable, optional
+        Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     control : Control, optional
         Settings of the optimiser; an iteration is a round in which points come and go.
 
@@ -313,8 +329,9 @@ def nonparametric(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        functions=functions,
         need_cluster=True,
-        fixed_effects=True,
+        mass_points=True,
     )
     check_mixture(model_data, response)
     start = fit_pooled(with_intercept(model_data), response, Control()).beta[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_converged
@@ -30,6 +31,7 @@ def fixed_effects(
     cluster_weights: Any = None,
     offset: Any = None,
     subset: Any = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     bias_correction: str | SplitPanel | None = None,
     control: Control | None = None,
@@ -57,6 +59,8 @@ def fixed_effects(
     weights, cluster_weights, offset, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's.
+    functions : dict of str to callable, optional
+        Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
         Starting coefficients, in the order of the columns or by name.
     bias_correction : {"analytical", "jackknife"} or SplitPanel, optional
@@ -102,7 +106,7 @@ def fixed_effects(
         from clusterglm.api.blocks import fixed_effects_over_blocks
 
         request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, need_cluster=True, fixed_effects=True
+            response, cluster, weights, cluster_weights, offset, subset, fixed_effects=True, functions=functions
         )
         return fixed_effects_over_blocks(formula, data, engine, request, start, correction, settings)
     model_data = prepare(
@@ -114,6 +118,7 @@ def fixed_effects(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        functions=functions,
         need_cluster=True,
         fixed_effects=True,
     )
@@ -135,6 +140,7 @@ def conditional(
     cluster_weights: Any = None,
     offset: Any = None,
     subset: Any = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     control: Control | None = None,
     engine: Any = None,
@@ -161,6 +167,8 @@ def conditional(
     weights, cluster_weights, offset, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights are whole numbers that stand for
         repeated rows; cluster weights multiply a cluster's log-likelihood.
+    functions : dict of str to callable, optional
+        Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
         Starting coefficients, in the order of the columns or by name.
     control : Control, optional
@@ -199,7 +207,7 @@ def conditional(
         from clusterglm.api.blocks import conditional_over_blocks
 
         request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, need_cluster=True, fixed_effects=True
+            response, cluster, weights, cluster_weights, offset, subset, fixed_effects=True, functions=functions
         )
         return conditional_over_blocks(formula, data, engine, request, start, settings)
     model_data = prepare(
@@ -211,6 +219,7 @@ def conditional(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        functions=functions,
         need_cluster=True,
         fixed_effects=True,
     )

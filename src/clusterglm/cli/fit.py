@@ -102,8 +102,6 @@ def fit(
 
 def run_fit(model: str, formula: str, data: Any, *, control: dict[str, Any], progress: bool, **settings: Any) -> Result:
     """The fit, with its warnings on standard error."""
-    import formulaic  # noqa: F401  # every fit needs it
-
     import clusterglm as cg
     import clusterglm.api.verbs
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.constants import totals
 from clusterglm.data.design import Design
+from clusterglm.data.formulas.coding import Coding
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.errors import DataError
@@ -77,7 +78,7 @@ def from_arrays(
         constant=constant,
         saturated=saturated,
         dropped=(),
-        design=Design("", columns, intercept, (), (), (), None, None),
+        design=Design("", columns, intercept, (), Coding((), ()), {}, (), None),
         response_name="y",
         cluster_name="cluster",
         formula="",

@@ -5,7 +5,7 @@ Mundlak, Econometrica 46, 1978; Neuhaus and Kalbfleisch, Biometrics 54, 1998.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
-from clusterglm.data.formula import ClusterTerm
-from clusterglm.data.table import column, numeric
+from clusterglm.data.columns import model_columns
+from clusterglm.data.formulas.columnwise import State
+from clusterglm.data.formulas.evaluate import Evaluator
+from clusterglm.data.formulas.formula import ClusterTerm
+from clusterglm.data.formulas.values import Basis, Categories, as_numbers
 from clusterglm.errors import ClusterError, FormulaError, nearest
 from clusterglm.model.arrays import Array
 
@@ -40,7 +43,13 @@ class ClusterMeans:
     terms: tuple[ClusterTerm, ...]
     means: Array
 
-    def columns(self, table: nw.DataFrame[Any], keep: NDArray[np.int64] | None) -> dict[str, Array]:
+    def columns(
+        self,
+        table: nw.DataFrame[Any],
+        keep: NDArray[np.int64] | None,
+        memory: dict[str, State],
+        functions: Mapping[str, Callable[..., Any]],
+    ) -> dict[str, Array]:
         """Values of the terms in new data.
 
         Parameters
@@ -48,6 +57,10 @@ class ClusterMeans:
         table : narwhals DataFrame
         keep : ndarray of int64, or None
             Complete rows, in which no label is missing; None for all.
+        memory : dict of str to State
+            What functions of whole columns have learned.
+        functions : mapping of str to callable
+            The user's own.
 
         Returns
         -------
@@ -61,7 +74,7 @@ class ClusterMeans:
         fitted = np.asarray(pd.Index(self.labels).get_indexer(pd.Index(codes.labels)))
         known, found = fitted >= 0, {}
         for term, of_fit in zip(self.terms, self.means, strict=True):
-            x = _evaluated(term, table, keep)
+            x = _evaluated(term, table, keep, memory, functions, learning=False)
             means = means_of(x, codes.codes, len(codes.labels))
             means[known] = of_fit[fitted[known]]
             found[term.name] = _column(term, x, means[codes.codes])
@@ -89,6 +102,8 @@ def cluster_means(
     codes: NDArray[np.int64],
     labels: NDArray[Any],
     name: str,
+    memory: dict[str, State],
+    functions: Mapping[str, Callable[..., Any]],
 ) -> tuple[ClusterMeans, dict[str, Array]]:
     """Means of the rows that are fitted, and the columns made of them.
 
@@ -103,6 +118,10 @@ def cluster_means(
     labels : ndarray, shape (m,)
     name : str
         The cluster column.
+    memory : dict of str to State
+        To which is added what functions of whole columns learn.
+    functions : mapping of str to callable
+        The user's own.
 
     Returns
     -------
@@ -116,7 +135,7 @@ def cluster_means(
     """
     means, columns = np.empty((len(terms), len(labels))), {}
     for k, term in enumerate(terms):
-        x = _evaluated(term, table, keep)
+        x = _evaluated(term, table, keep, memory, functions, learning=True)
         means[k] = means_of(x, codes, len(labels))
         columns[term.name] = _column(term, x, means[k][codes])
     return ClusterMeans(name, labels, tuple(terms), means), columns
@@ -136,19 +155,23 @@ def _column(term: ClusterTerm, x: Array, mean: Array) -> Array:
         return mean if term.kind == "between" else x - mean
 
 
-def _evaluated(term: ClusterTerm, table: nw.DataFrame[Any], keep: NDArray[np.int64] | None) -> Array:
-    columns = {}
-    for name in term.expression.variables:
-        values = column(table, name, "covariate")
-        numbers = numeric(values if keep is None else values[keep])
-        if numbers is None:
-            raise FormulaError(
-                f"{name!r} of type {values.dtype} in {term.name}",
-                "numbers, which have means",
-                f"a column of zeros and ones for each level of {name!r}",
-            )
-        columns[name] = numbers
-    value = np.asarray(term.expression.evaluate(columns), dtype=np.float64)
-    if value.shape != (len(table) if keep is None else len(keep),):
-        raise FormulaError(f"{term.name} of a single value", "a value for each row", "an expression of columns")
-    return value
+def _evaluated(
+    term: ClusterTerm,
+    table: nw.DataFrame[Any],
+    keep: NDArray[np.int64] | None,
+    memory: dict[str, State],
+    functions: Mapping[str, Callable[..., Any]],
+    *,
+    learning: bool,
+) -> Array:
+    names, n = term.expression.variables, len(table) if keep is None else len(keep)
+    columns = model_columns(table, names, keep)
+    value = Evaluator(columns, n, memory, functions, learning=learning).column(term.expression.node)
+    if isinstance(value, (Categories, Basis)):
+        what = "categories" if isinstance(value, Categories) else "several columns"
+        raise FormulaError(
+            f"{term.expression.text!r}, {what}, in {term.name}",
+            "numbers, which have means",
+            f"I({term.expression.text} == 'a') for each level, or a column of zeros and ones",
+        )
+    return np.asarray(as_numbers(value, term.expression.text))

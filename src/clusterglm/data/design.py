@@ -1,87 +1,116 @@
-"""From covariates to the design matrix, by formulaic, and again for new data."""
+"""From covariates to the design matrix, and again for new data."""
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.cluster_means import ClusterMeans
-from clusterglm.data.columns import as_frame, model_columns
-from clusterglm.data.formula import Expression, ParsedFormula, context
-from clusterglm.data.plain import PlainSpec, matrix_of_terms, plain_matrix, plain_spec
+from clusterglm.data.columns import model_columns
+from clusterglm.data.formulas.algebra import INTERCEPT as ONES
+from clusterglm.data.formulas.algebra import factor_text
+from clusterglm.data.formulas.check import sees_missing, variables_of
+from clusterglm.data.formulas.coding import INTERCEPT, CodedTerm, Coding, Factor, build, fitted_to, learn_coding
+from clusterglm.data.formulas.columnwise import State
+from clusterglm.data.formulas.evaluate import Evaluator
+from clusterglm.data.formulas.formula import Expression, ParsedFormula
+from clusterglm.data.formulas.tree import Name, Node
+from clusterglm.data.formulas.values import UNSEEN, Categories, any_missing, as_numbers, missing
+from clusterglm.data.plain import Matrix, plain_matrix
 from clusterglm.data.table import check_columns, column, missing_in, numeric
-from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
+from clusterglm.errors import DataError, DesignError, UnseenLevelError
 from clusterglm.model.arrays import Array
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["INTERCEPT", "Design", "DesignRows", "Factor", "Unseen", "formula_offset", "make_design", "numbers"]
 
-INTERCEPT = "(Intercept)"
 _SHOWN = 5  # levels that an error names
+_Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Factor:
-    """A categorical column in the formula.
+class Unseen:
+    """A level that the fit has not seen, and the rows that have it, shape (rows,)."""
+
+    factor: Factor
+    level: Any
+    where: _Mask
+
+
+@dataclass(frozen=True)
+class DesignRows:
+    """New data as a design sees them.
 
     Parameters
     ----------
-    expression : str
-        As in the formula: `trt` or `C(trt)`.
-    column : str or None
-        The column itself, when the expression is no more than that.
-    levels : tuple
-        Levels that the fit has seen.
+    X : ndarray, shape (rows, p)
+        NaN in rows with a missing covariate or an unseen level.
+    missing : tuple of (str, ndarray of bool)
+        What is missing, and where.
+    unseen : tuple of Unseen
     """
 
-    expression: str
-    column: str | None
-    levels: tuple[Any, ...]
+    X: Array
+    missing: tuple[tuple[str, _Mask], ...]
+    unseen: tuple[Unseen, ...]
 
 
 @dataclass(frozen=True)
 class Design:
-    """How covariates become the columns of X; can be pickled, and applied to new data.
+    """How covariates become the columns of X; can be applied to new data, and is data itself.
 
     Parameters
     ----------
     formula : str
-        The right-hand side given to formulaic.
+        The right-hand side, without offsets and clusters.
     names : tuple of str
         Columns of X, named as R names them.
     intercept : int or None
         The column of ones.
     variables : tuple of str
         Columns of the user's table that X needs.
-    factors : tuple of Factor
-        Categorical columns with their levels.
+    coding : Coding
+        Factors and terms, with the levels that the fit has seen.
+    memory : dict of str to State
+        Knots, centres and the like of functions of whole columns, by the text of their call.
     offsets : tuple of Expression
         Arguments of the `offset(...)` terms.
     offset_argument : str, "array" or None
         Column passed as `offset=`, prefixed with "column:"; or that an array was passed.
-    spec : formulaic.ModelSpec or PlainSpec
-        State of the transforms: knots, centres, contrasts.
     cluster_means : ClusterMeans or None
         For `within(...)` and `between(...)`.
+    functions : dict of str to callable
+        The user's own.
     """
 
     formula: str
     names: tuple[str, ...]
     intercept: int | None
     variables: tuple[str, ...]
-    factors: tuple[Factor, ...]
+    coding: Coding
+    memory: dict[str, State]
     offsets: tuple[Expression, ...]
     offset_argument: str | None
-    spec: Any
     cluster_means: ClusterMeans | None = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Categorical factors with their levels."""
+        return tuple(factor for factor in self.coding.factors if factor.contrast is not None)
+
+    def terms(self) -> dict[str, tuple[int, ...]]:
+        """Terms by their names, in the order of their columns, each with the positions of these."""
+        return {term.name: places for term, places in self.coding.places() if places}
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Longer names of the columns, such as `trt[T.drug]`."""
+        return self.coding.names()[1]
 
     def build(self, table: nw.DataFrame[Any]) -> Array:
         """Design matrix of new data, shape (rows, p); rows with a missing covariate, or cluster if needed, are NaN.
@@ -91,51 +120,50 @@ class Design:
         DataError
             When a column is missing (the nearest name is given) or cannot be transformed as in the fit.
         UnseenLevelError
-            When a categorical column has a level that the fit has not seen.
+            When a categorical factor has a level that the fit has not seen.
         ClusterError
             When `within(...)` or `between(...)` finds no cluster column.
         """
-        missing = np.zeros(len(table), dtype=bool)
-        check_columns(table, self.variables, "covariate")
-        for name in self.variables:
-            missing |= missing_in(table, name)
-        if self.cluster_means is not None:
-            missing |= self.cluster_means.missing(table)
-        keep = np.flatnonzero(~missing)
-        if len(keep) == 0 or len(self.names) == 0:
-            return np.full((len(table), len(self.names)), np.nan)
-        complete = keep if missing.any() else None
-        columns = model_columns(table, self.variables, complete)
-        plain = plain_matrix(self.spec, columns, len(keep)) if isinstance(self.spec, PlainSpec) else None
-        if plain is not None:
-            matrix = plain.X
-        else:
-            frame = as_frame(columns, len(keep))
-            if self.cluster_means is not None:
-                frame = frame.assign(**self.cluster_means.columns(table, complete))
-            matrix = self._build(frame)
-        if complete is None:
-            return matrix
-        X: Array = np.full((len(table), len(self.names)), np.nan)
-        X[keep] = matrix
-        return X
+        found = self.rows(table)
+        if found.unseen:
+            raise _unseen_error(found.unseen)
+        return found.X
 
-    def _build(self, frame: pd.DataFrame) -> Array:
-        """The matrix of complete rows, by formulaic."""
+    def rows(self, table: nw.DataFrame[Any]) -> DesignRows:
+        """The same, with what stands in the way of single rows in place of errors about levels."""
+        check_columns(table, self.variables, "covariate")
+        n, p = len(table), len(self.names)
+        required, through = needs([factor.node for factor in self.coding.factors], self.variables, self.cluster_means)
+        reasons = [(f"missing value in {name!r}", missing_in(table, name)) for name in required]
+        if self.cluster_means is not None:
+            reasons.append((f"missing value in {self.cluster_means.column!r}", self.cluster_means.missing(table)))
+        gone = np.zeros(n, dtype=bool)
+        for _, where in reasons:
+            gone |= where
+        reasons = [(reason, where) for reason, where in reasons if where.any()]
+        keep = np.flatnonzero(~gone) if gone.any() else None
+        k = n if keep is None else len(keep)
+        if k == 0 or p == 0:
+            return DesignRows(np.full((n, p), np.nan), tuple(reasons), ())
+        columns = model_columns(table, self.variables, keep)
+        listed = self.coding.plain if self.cluster_means is None else None
+        plain = None if listed is None else plain_matrix(listed, self.intercept is not None, columns, k)
+        if plain is not None:
+            return DesignRows(_spread(plain.X, keep, n), tuple(reasons), ())
+        if self.cluster_means is not None:
+            columns |= self.cluster_means.columns(table, keep, self.memory, self.functions)
+        evaluator = Evaluator(columns, k, self.memory, self.functions)
+        raw = {factor.node: evaluator.column(factor.node) for factor in self.coding.factors}
+        values = {factor.node: fitted_to(factor, raw[factor.node]) for factor in self.coding.factors}
+        for node in through:
+            absent = missing(values[node])
+            if absent is not None and absent.any():
+                where = _spread(absent & _any_missing(node, columns), keep, n, False)
+                reasons.append((f"missing value in {factor_text(node)!r}", where))
+        unseen: list[Unseen] = []
         for factor in self.factors:
-            _refuse_unseen(factor, frame)
-        with _formulaic(self.formula, DataError) as caught:
-            built = self.spec.get_model_matrix(frame, context=context())
-            matrix: Array = np.ascontiguousarray(built.__wrapped__, dtype=np.float64)
-        for warning in caught:
-            if warning.category.__name__ == "DataMismatchWarning":
-                raise UnseenLevelError(
-                    f"a level that the fit has not seen in {', '.join(f.expression for f in self.factors)}: "
-                    f"{warning.message}",
-                    "the levels of the fitted data",
-                    "drop these rows, or fit again with data that have the level",
-                )
-        return matrix
+            unseen += _unseen(factor, raw[factor.node], values[factor.node], keep, n)
+        return DesignRows(_spread(build(self.coding, values, k), keep, n), tuple(reasons), tuple(unseen))
 
     def offset(self, table: nw.DataFrame[Any]) -> Array:
         """Sum of the offsets of new data, shape (rows,); NaN where a column of theirs is missing.
@@ -145,7 +173,7 @@ class Design:
         DataError
             When a column is missing or not numeric, or when the fit took its offset from an array.
         """
-        total = formula_offset(self.offsets, table)
+        total = formula_offset(self.offsets, table, self.functions)
         if self.offset_argument == "array":
             raise DataError(
                 "new data for a model whose offset= was an array",
@@ -157,22 +185,43 @@ class Design:
             total += numbers(column(table, name, "offset"), name, "offset")
         return total
 
+    def without(self, columns: Sequence[int]) -> Design:
+        """The same without some columns, and the variables that only these need."""
+        coding = self.coding.without(columns)
+        used = variables_of([factor.node for factor in coding.factors], self.variables)
+        means = () if self.cluster_means is None else self.cluster_means.terms
+        for term in means:
+            used += term.expression.variables
+        return replace(
+            self,
+            coding=coding,
+            names=tuple(name for j, name in enumerate(self.names) if j not in columns),
+            intercept=coding.intercept,
+            variables=tuple(name for name in self.variables if name in used),
+        )
+
 
 def make_design(
     parsed: ParsedFormula,
-    frame: pd.DataFrame,
+    columns: Mapping[str, Any],
+    n: int,
     offset_argument: str | None,
     *,
     absorb: bool = False,
     cluster_means: ClusterMeans | None = None,
-) -> tuple[Design, Array]:
+    memory: dict[str, State] | None = None,
+    clusters: NDArray[np.int64] | None = None,
+    levels: Mapping[Node, tuple[Any, ...]] | None = None,
+) -> tuple[Design, Matrix]:
     """Design and matrix of the fitted data.
 
     Parameters
     ----------
     parsed : ParsedFormula
-    frame : DataFrame
-        Complete rows of `parsed.variables`, from `model_frame`, and the columns of `parsed.cluster_terms`.
+    columns : mapping of str to ndarray or Categories
+        Complete rows of `parsed.variables`, from `model_columns`, and the columns of `parsed.cluster_terms`.
+    n : int
+        Number of rows.
     offset_argument : str or None
         See `Design`.
     absorb : bool
@@ -180,82 +229,97 @@ def make_design(
         formula says of one, and the column of ones is left out.
     cluster_means : ClusterMeans, optional
         What new data will need for the terms of clusters.
+    memory : dict of str to State, optional
+        What functions of whole columns have learned already.
+    clusters : ndarray of int64, shape (n,), optional
+        With `absorb`, each row's cluster: an interaction with a factor that is constant in clusters is then coded as
+        next to that factor, which the clusters' intercepts stand for.
+    levels : mapping of Node to tuple, optional
+        Levels of computed factors in all rows, where these are some of them.
 
     Returns
     -------
     design : Design
-    X : ndarray, shape (rows, p)
-        C order, float64; infinite or NaN where a transform made it so.
+    matrix : Matrix
+        Of float64; infinite or NaN where a transform made it so.
 
     Raises
     ------
     FormulaError
-        When formulaic cannot read or evaluate a term.
+        When a term cannot be computed.
     DesignError
         When the formula leaves no column, or a term is not numeric.
     """
-    listed = spec_of(parsed, absorb=absorb)
-    found = None if listed is None else plain_matrix(listed, frame, len(frame))
-    if listed is not None and found is not None:
-        return listed_design(parsed, listed, offset_argument), found.X
-    import formulaic
-
-    if not parsed.variables:
-        import pandas as pd
-
-        # formulaic takes the number of rows from the columns it uses: none here
-        frame = pd.DataFrame({"rows": np.zeros(len(frame))}, index=frame.index)
-    with _formulaic(parsed.right, FormulaError):
-        terms = formulaic.Formula(f"{parsed.right} + 1" if absorb else parsed.right)
-        _refuse_dates((str(factor.expr) for term in terms for factor in term.factors), frame)
-        # full-rank coding; rows are complete, and "ignore" keeps formulaic from dropping any
-        _refuse_too_wide(terms, frame)
-        plain = matrix_of_terms(terms, frame)
-        rows = frame if plain is None else frame.head(2)  # enough to name the columns
-        matrix = formulaic.model_matrix(terms, rows, output="numpy", na_action="ignore", context=context())
-        spec = matrix.model_spec
-        X = np.ascontiguousarray(matrix.__wrapped__) if plain is None else plain.X
-    if X.dtype != np.float64:
-        X = _as_floats(X, spec)
+    learned: dict[str, State] = dict(memory or {})
+    plain = listed_design(parsed, offset_argument, absorb=absorb)
+    if plain is not None:
+        listed = plain.coding.plain
+        assert listed is not None
+        found = plain_matrix(listed, plain.intercept is not None, columns, n)
+        if found is not None:
+            return plain, found
+    evaluator = Evaluator(columns, n, learned, parsed.functions, learning=True)
+    values = {node: evaluator.column(node) for node in parsed.factors}
+    _refuse_other_rows(parsed, columns, n, learned, values)
+    terms, constant = list(parsed.terms), tuple[Node, ...]()
     if absorb:
-        X = np.ascontiguousarray(X[:, 1:])  # formulaic puts the column of ones first
-        spec = spec.subset([term for term in spec.terms if term.degree > 0])
-    if X.ndim != 2 or (X.shape[1] == 0 and not absorb):
+        terms = [ONES, *(term for term in terms if term.factors)]
+        if clusters is not None and any(len(term.factors) > 1 for term in terms):
+            constant = tuple(node for node in parsed.factors if _constant(values[node], clusters))
+    coding = learn_coding(terms, values, n, absorbed=constant, levels=levels)
+    if absorb:
+        coding = replace(coding, terms=coding.terms[1:])
+    names, _ = coding.names()
+    if not names and not absorb:
         raise DesignError(f"no coefficient in '{parsed.text}'", "an intercept or a covariate", "drop '- 1' or '0 +'")
-    names = _names(spec)
-    for term in () if cluster_means is None else cluster_means.terms:
-        names = tuple(name.replace(f"`{term.name}`", term.name) for name in names)
+    values = {factor.node: fitted_to(factor, values[factor.node]) for factor in coding.factors}
     design = Design(
         formula=parsed.right,
         names=names,
-        intercept=names.index(INTERCEPT) if INTERCEPT in names else None,
+        intercept=coding.intercept,
         variables=parsed.variables,
-        factors=_factors(spec, parsed.variables),
+        coding=coding,
+        memory=learned,
         offsets=parsed.offsets,
         offset_argument=offset_argument,
-        spec=spec,
         cluster_means=cluster_means,
+        functions=parsed.functions,
     )
-    return design, X
+    return design, Matrix(build(coding, values, n))
 
 
-def listed_design(parsed: ParsedFormula, spec: PlainSpec, offset_argument: str | None) -> Design:
-    """The design of a formula that lists columns of numbers, as `make_design` would have it."""
+def listed_design(parsed: ParsedFormula, offset_argument: str | None, *, absorb: bool) -> Design | None:
+    """The design of a formula that lists columns, if these are numbers; None where it does more."""
+    nodes = parsed.factors
+    if parsed.cluster_terms or not all(isinstance(node, Name) for node in nodes):
+        return None
+    if any(len(term.factors) > 1 for term in parsed.terms):
+        return None
+    ones = parsed.has_intercept and not absorb
+    if not nodes and not ones and not absorb:
+        return None
+    listed = [node.name for node in nodes if isinstance(node, Name)]
+    factors = tuple(Factor(name, node) for name, node in zip(listed, nodes, strict=True))
+    terms = [CodedTerm("1", ((),), 1)] if ones else []
+    terms += [CodedTerm(name, (((k, False),),), 1) for k, name in enumerate(listed)]
+    names = (INTERCEPT,) * ones + tuple(listed)
+    coding = Coding(factors, tuple(terms))
     return Design(
-        formula=parsed.right,
-        names=((INTERCEPT,) if spec.intercept else ()) + spec.columns,
-        intercept=0 if spec.intercept else None,
-        variables=parsed.variables,
-        factors=(),
-        offsets=parsed.offsets,
-        offset_argument=offset_argument,
-        spec=spec,
-    )
+        parsed.right, names if len(set(names)) == len(names) else coding.names()[0], 0 if ones else None,
+        parsed.variables, coding, {}, parsed.offsets, offset_argument, None, parsed.functions,
+    )  # fmt: skip
 
 
-def spec_of(parsed: ParsedFormula, *, absorb: bool) -> PlainSpec | None:
-    """What a formula lists, where it does no more; None otherwise."""
-    return None if parsed.cluster_terms else plain_spec(parsed.right, parsed.variables, intercept=not absorb)
+def needs(
+    nodes: Sequence[Node], variables: Sequence[str], means: ClusterMeans | None = None
+) -> tuple[tuple[str, ...], tuple[Node, ...]]:
+    """Variables without which a row has no value, in their order, and factors that may have one nevertheless."""
+    through = tuple(node for node in nodes if sees_missing(node))
+    opaque = [node for node in nodes if node not in through]
+    needed = set(variables_of(opaque, variables))
+    if means is not None:
+        needed |= {name for term in means.terms for name in term.expression.variables}
+    return tuple(name for name in variables if name in needed), through
 
 
 def numbers(values: nw.Series[Any], name: str, role: str) -> Array:
@@ -268,141 +332,84 @@ def numbers(values: nw.Series[Any], name: str, role: str) -> Array:
     return np.array(found)  # never the user's own memory
 
 
-def formula_offset(offsets: Sequence[Expression], table: nw.DataFrame[Any]) -> Array:
+def formula_offset(
+    offsets: Sequence[Expression], table: nw.DataFrame[Any], functions: Mapping[str, Callable[..., Any]]
+) -> Array:
     """Sum of the `offset(...)` terms over all rows of the table, shape (rows,); NaN where a column is missing."""
     total: Array = np.zeros(len(table))
     for term in offsets:
         columns = {name: numbers(column(table, name, "offset"), name, "offset") for name in term.variables}
-        total = total + np.broadcast_to(np.asarray(term.evaluate(columns), dtype=np.float64), total.shape)
+        evaluator = Evaluator(columns, len(table), {}, functions)
+        value = evaluator.column(term.node) if term.variables else evaluator.single(term.node)
+        total = total + as_numbers(value, f"offset({term.text})")
     return total
 
 
-def _refuse_unseen(factor: Factor, frame: pd.DataFrame) -> None:
-    if factor.column is None:
+def _spread(values: Any, keep: NDArray[np.int64] | None, n: int, otherwise: Any = np.nan) -> Any:
+    """Values of some rows at their places among all."""
+    if keep is None:
+        return values
+    whole = np.full((n, *values.shape[1:]), otherwise, dtype=values.dtype)
+    whole[keep] = values
+    return whole
+
+
+def _any_missing(node: Node, columns: Mapping[str, Any]) -> Any:
+    return any_missing(columns[name] for name in variables_of([node], columns))
+
+
+def _unseen(factor: Factor, raw: Any, value: Any, keep: NDArray[np.int64] | None, n: int) -> list[Unseen]:
+    new = value.codes == UNSEEN
+    if not new.any():
+        return []
+    if not isinstance(raw, Categories):
+        return [Unseen(factor, level, _spread(raw == level, keep, n, False)) for level in np.unique(raw[new]).tolist()]
+    which = np.unique(raw.codes[new & (raw.codes >= 0)]).tolist()
+    return [Unseen(factor, raw.levels[k], _spread(raw.codes == k, keep, n, False)) for k in which]
+
+
+def _unseen_error(unseen: Sequence[Unseen]) -> UnseenLevelError:
+    factor = unseen[0].factor
+    levels = [each.level for each in unseen if each.factor is factor]
+    shown, known = ", ".join(map(repr, levels[:_SHOWN])), ", ".join(map(repr, factor.levels[:20]))
+    more = f" and {len(levels) - _SHOWN} more" if len(levels) > _SHOWN else ""
+    return UnseenLevelError(
+        f"levels of {factor.column or factor.expression!r} that the fit has not seen: {shown}{more}",
+        f"one of the fitted levels {known}",
+        "drop these rows, or fit again with data that have the level",
+    )
+
+
+def _constant(value: Any, clusters: NDArray[np.int64]) -> bool:
+    """Whether a factor has one value in each cluster."""
+    if not isinstance(value, (Categories, np.ndarray)):
+        return False
+    each = value.codes if isinstance(value, Categories) else value
+    first = np.zeros(int(clusters.max(initial=0)) + 1, dtype=np.int64)
+    first[clusters[::-1]] = np.arange(len(clusters))[::-1]
+    return bool(np.all(each == each[first[clusters]]))
+
+
+def _refuse_other_rows(
+    parsed: ParsedFormula, columns: Mapping[str, Any], n: int, memory: dict[str, State], values: Mapping[Node, Any]
+) -> None:
+    """Refuse a function of the user's by which a row's value depends on which other rows are there."""
+    if not parsed.functions or n < 2:
         return
-    values = frame[factor.column]
-    present = values.cat.categories if hasattr(values, "cat") else values.unique()
-    seen = set(factor.levels)
-    unseen = [repr(level) for level in np.asarray(present).tolist() if level not in seen]
-    if unseen:
-        known = ", ".join(map(repr, np.asarray(factor.levels, dtype=object)[:20].tolist()))
-        more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
-        raise UnseenLevelError(
-            f"levels of {factor.column!r} that the fit has not seen: {', '.join(unseen[:_SHOWN])}{more}",
-            f"one of the fitted levels {known}",
-            "drop these rows, or fit again with data that have the level",
-        )
-
-
-def _factors(spec: Any, variables: Sequence[str]) -> tuple[Factor, ...]:
-    found = []
-    for expression, (_, state) in spec.encoder_state.items():
-        if "categories" not in state:
-            continue
-        bare = next((v for v in variables if _is_just(expression, v)), None)
-        levels = tuple(np.asarray(state["categories"], dtype=object).tolist())
-        found.append(Factor(expression, bare, levels))
-    return tuple(found)
-
-
-def _is_just(expression: str, variable: str) -> bool:
-    """Whether a categorical expression takes its levels straight from a column."""
-    if expression.strip("`") == variable:
-        return True
-    return re.match(rf"(?:C|factor)\(`?{re.escape(variable)}`?\s*[,)]", expression) is not None
-
-
-def _names(spec: Any) -> tuple[str, ...]:
-    """Names of the columns as R gives them: `trtdrug` for formulaic's `trt[T.drug]`."""
-    names: list[str] = []
-    for term in spec.structure:
-        for name in term.columns:
-            if name == "Intercept" and str(term.term) == "1":
-                names.append(INTERCEPT)
-                continue
-            for expression in sorted((str(f.expr) for f in term.term.factors), key=len, reverse=True):
-                levels = spec.encoder_state.get(expression, (None, {}))[1].get("categories", ())
-                name = _r_name(name, expression, levels)
-            names.append(name)
-    # two columns may meet in one name, such as level "b1" of `a` and level "1" of `ab`
-    return tuple(names) if len(set(names)) == len(names) else tuple(spec.column_names)
-
-
-def _r_name(name: str, expression: str, levels: Sequence[Any]) -> str:
-    for level in levels:
-        for prefix in ("T.", "S.", "H.", "D.", ""):
-            bracketed = f"{expression}[{prefix}{level}]"
-            if bracketed in name:
-                label = f"{level:g}" if isinstance(level, float) else str(level)
-                return name.replace(bracketed, expression + label, 1)
-    return re.sub(rf"({re.escape(expression)})\[(.*?)\]", r"\1\2", name, count=1)
-
-
-def _refuse_dates(expressions: Iterable[str], frame: pd.DataFrame) -> None:
-    for name in (expression.strip("`") for expression in expressions):
-        if name in frame and frame[name].dtype.kind in "mM":
+    half = slice(n // 2, n)
+    part = {name: _some(value, half) for name, value in columns.items()}
+    alone = Evaluator(part, n - n // 2, memory, parsed.functions)
+    for node, value in values.items():
+        again, before = alone.column(node), _some(value, half)
+        if isinstance(before, np.ndarray) and not np.allclose(again, before, rtol=1e-9, atol=0.0, equal_nan=True):
             raise DesignError(
-                f"the covariate {name!r} holds dates or times",
-                "numbers or categories",
-                f"a numeric column, such as days since the start; or C({name}) for a level per date",
+                f"{factor_text(node)!r}, which gives a row another value when fewer rows are there",
+                "a function that gives each row its value from that row alone",
+                "mean(), scale() and the like inside the formula, which remember the fitted rows",
             )
 
 
-def _refuse_too_wide(terms: Iterable[Any], frame: pd.DataFrame) -> None:
-    """Refuse categories that need more columns than there are rows, before memory is asked for them."""
-    levels = {str(name): len(kind.categories) for name, kind in frame.dtypes.items() if hasattr(kind, "categories")}
-    for term in terms:
-        size, widest = 1, ("", 0)
-        for factor in term.factors:
-            bare = next((name for name in frame if _is_just(str(factor.expr), str(name))), None)
-            if bare is None:
-                continue
-            if str(factor.expr).startswith(("C(", "factor(")) and bare not in levels:
-                levels[str(bare)] = int(frame[bare].nunique())
-            size *= levels.get(str(bare), 1)
-            widest = max(widest, (str(bare), levels.get(str(bare), 1)), key=lambda pair: pair[1])
-        if size > len(frame) + 1:
-            raise DesignError(
-                f"the term {str(term)!r} with {size} levels for {len(frame)} rows",
-                "fewer columns than rows",
-                f"drop it, or merge levels of {widest[0]!r} ({widest[1]} of them); cluster= for ids of clusters",
-            )
-
-
-def _as_floats(X: NDArray[Any], spec: Any) -> Array:
-    try:
-        return np.ascontiguousarray(X, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DesignError(
-            f"a term that is not numeric, of type {X.dtype}, among {', '.join(map(str, spec.column_names))}",
-            "terms that are numeric or categorical",
-            "C(column) for categories",
-        ) from None
-
-
-@contextmanager
-def _formulaic(text: str, error: type[DataError]) -> Iterator[list[warnings.WarningMessage]]:
-    """Formulaic's errors as ours; its warnings recorded, NumPy's silent (the values are checked afterwards)."""
-    from formulaic.errors import FormulaicError, FormulaSyntaxError
-
-    with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
-        warnings.simplefilter("always")
-        try:
-            yield caught
-        except FormulaSyntaxError as problem:
-            raise FormulaError(
-                f"{_first_line(problem)} (in {text!r})", "terms joined by +, -, * or :", "y ~ x1 + x2 + x1:x2"
-            ) from problem
-        except (FormulaicError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as problem:
-            if isinstance(problem, DataError):
-                raise
-            raise error(
-                f"{_first_line(problem)} (in {text!r})",
-                "terms that can be computed from the columns",
-                "check the arguments of the function, or compute the term as a column of the data first",
-            ) from problem
-
-
-def _first_line(problem: Exception) -> str:
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).strip()
-    return plain.splitlines()[0] if plain else type(problem).__name__
+def _some(value: Any, rows: slice) -> Any:
+    if isinstance(value, Categories):
+        return replace(value, codes=value.codes[rows])
+    return value[rows] if isinstance(value, np.ndarray) else value

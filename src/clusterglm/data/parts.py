@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from clusterglm.data.columns import model_frame
-from clusterglm.data.design import formula_offset, make_design
-from clusterglm.data.formula import ParsedFormula
+from clusterglm.data.columns import model_columns
+from clusterglm.data.design import make_design
+from clusterglm.data.formulas.check import FACTORS, has_memory, variables_of
+from clusterglm.data.formulas.columnwise import State
+from clusterglm.data.formulas.evaluate import Evaluator
+from clusterglm.data.formulas.formula import ParsedFormula
+from clusterglm.data.formulas.tree import Call, Name, Node, walk
+from clusterglm.data.formulas.values import Categories, names_of, positions, recoded, used
 from clusterglm.data.prepare import Learned
 from clusterglm.data.response import parse_response
-from clusterglm.data.rows import Request, evaluated, offset_argument, select_rows
+from clusterglm.data.rows import Request, argument_expression, offset_argument, read_response, select_rows
 from clusterglm.data.table import read_table, to_pandas_columns
+from clusterglm.data.within import absorbed
 from clusterglm.errors import DataError, FormulaError, OptionError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _HEAD = 20_000  # rows from which a formula's terms are learned
 _MOST_LEVELS = 10_000
@@ -38,15 +40,21 @@ class Survey:
         Values of a response of two levels.
     head : data frame or None
         Some complete rows.
+    columns : dict of str to ndarray or Categories
+        All rows in use of the variables of which functions of whole columns are taken.
+    made : dict of Node to tuple
+        Levels of categories that the formula computes row by row.
     """
 
     levels: dict[str, list[Any]] = field(default_factory=dict)
     response: list[Any] = field(default_factory=list)
     head: Any = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    made: dict[Node, tuple[Any, ...]] = field(default_factory=dict)
 
 
-def check_request(parsed: ParsedFormula, request: Request) -> tuple[str, ...]:
-    """The columns that a fit needs, which must all be named.
+def check_request(parsed: ParsedFormula, request: Request, columns: Sequence[str]) -> tuple[str, ...]:
+    """Those of the columns that a fit needs, which must all be named.
 
     Raises
     ------
@@ -60,7 +68,8 @@ def check_request(parsed: ParsedFormula, request: Request) -> tuple[str, ...]:
     for argument in ("cluster", "weights", "cluster_weights", "offset", "subset"):
         value = getattr(request, argument)
         if isinstance(value, str):
-            names.append(value)
+            found = argument_expression(value, parsed, columns, argument)
+            names += [value] if found is None else found.variables
         elif value is not None and not (argument == "cluster_weights" and isinstance(value, Mapping)):
             raise OptionError(
                 f"{argument}= of type {type(value).__name__} with data that are not in memory",
@@ -78,18 +87,20 @@ def check_request(parsed: ParsedFormula, request: Request) -> tuple[str, ...]:
 
 def has_levels(table: nw.DataFrame[Any], parsed: ParsedFormula) -> tuple[list[str], bool]:
     """Variables of which all levels must be known, and whether the response is one of them."""
-    coded = {
-        name
-        for name in parsed.variables
-        if re.search(rf"\b(?:C|factor)\(\s*`?{re.escape(name)}`?\s*[,)]", parsed.right)
-    }
+    made = [part for node in parsed.factors for part in walk(node) if isinstance(part, Call)]
+    coded = set(variables_of([part for part in made if part.function in FACTORS], parsed.variables))
     names = [name for name in parsed.variables if name in coded or not _plain(table[name].dtype)]
     response = parsed.response[0]
     return names, len(parsed.response) == 1 and response.is_column and not _plain(table[response.variables[0]].dtype)
 
 
+def whole_columns(parsed: ParsedFormula) -> tuple[str, ...]:
+    """Variables of which functions of whole columns are taken."""
+    return variables_of([node for node in parsed.factors if has_memory(node)], parsed.variables)
+
+
 def survey(native: Any, parsed: ParsedFormula, request: Request) -> Survey:
-    """Levels and some rows of one part."""
+    """Levels, some rows, and whole columns where they are needed, of one part."""
     table = read_table(native)
     selection = select_rows(table, parsed, request)
     keep = np.flatnonzero(selection.rows.keep)
@@ -109,7 +120,23 @@ def survey(native: Any, parsed: ParsedFormula, request: Request) -> Survey:
         column = to_pandas_columns(table, [parsed.response[0].variables[0]]).iloc[:, 0]
         response = [str(value) for value in column[selection.within].dropna().unique()]
     head = table[keep[:_HEAD]].to_native() if len(keep) else None
-    return Survey(levels, response, head)
+    whole, columns = whole_columns(parsed), dict[str, Any]()
+    if whole:
+        values = read_response(table, parsed, request.response, selection.within)
+        if values.trials.strides != (0,):
+            keep = keep[values.trials[keep] != 0.0]
+        columns = model_columns(table, whole, keep)
+    return Survey(levels, response, head, columns, _made(table, keep, parsed))
+
+
+def _made(table: nw.DataFrame[Any], keep: Any, parsed: ParsedFormula) -> dict[Node, tuple[Any, ...]]:
+    """Levels of categories that are computed from the rows of one part."""
+    nodes = [node for node in parsed.factors if not isinstance(node, Name) and not has_memory(node)]
+    evaluator = Evaluator(
+        model_columns(table, variables_of(nodes, parsed.variables), keep), len(keep), {}, parsed.functions
+    )
+    values = {node: evaluator.column(node) for node in nodes}
+    return {node: used(value).levels for node, value in values.items() if isinstance(value, Categories)}
 
 
 def learn(
@@ -131,7 +158,7 @@ def learn(
     DataError
         When no part has a complete row.
     FormulaError
-        When a term depends on more than its own row: splines, polynomials, centring.
+        When a term cannot be computed.
     """
     head = next((each.head for each in surveys if each.head is not None), None)
     if head is None:
@@ -145,11 +172,56 @@ def learn(
         name: _ordered({value for each in surveys for value in each.levels.get(name, ())}, orders.get(name))
         for name in surveys[0].levels
     }
-    frame = _with_levels(model_frame(table, parsed.variables, None), levels, has_levels(table, parsed)[0])
-    design, X = make_design(parsed, frame, offset_argument(request.offset), absorb=request.fixed_effects)
-    _refuse_memory_of_the_whole(parsed, design.spec.transform_state)
-    _refuse_other_rows(parsed, table, design.build, X)
-    return Learned(design, _response_levels(surveys, parsed, request, orders))
+    columns = model_columns(table, parsed.variables, None)
+    n = _with_levels(columns, levels, len(table))
+    memory, made = _memory(surveys, parsed)
+    for node in dict.fromkeys(node for each in surveys for node in each.made):
+        made[node] = _together(node, [each.made.get(node, ()) for each in surveys], columns, n, parsed)
+    design, _ = make_design(
+        parsed, columns, n, offset_argument(request.offset), absorb=request.absorb, memory=memory, levels=made
+    )
+    notes: tuple[str, ...] = ()
+    if request.left_out:
+        design = design.without([design.names.index(name) for name in request.left_out])
+        notes = (absorbed(request.left_out),)
+    return Learned(design, _response_levels(surveys, parsed, request, orders), notes)
+
+
+def _memory(surveys: Sequence[Survey], parsed: ParsedFormula) -> tuple[dict[str, State], dict[Node, tuple[Any, ...]]]:
+    """What functions of whole columns learn from all parts, and the levels of categories that they make."""
+    memory: dict[str, State] = {}
+    made: dict[Node, tuple[Any, ...]] = {}
+    columns = {name: _joined([each.columns[name] for each in surveys]) for name in whole_columns(parsed)}
+    if columns:
+        n = max(len(each.codes) if isinstance(each, Categories) else len(each) for each in columns.values())
+        evaluator = Evaluator(columns, n, memory, parsed.functions, learning=True)
+        for node in parsed.factors:
+            if has_memory(node):
+                value = evaluator.column(node)
+                if isinstance(value, Categories):
+                    made[node] = used(value).levels
+    return memory, made
+
+
+def _together(
+    node: Node, parts: Sequence[tuple[Any, ...]], columns: Mapping[str, Any], n: int, parsed: ParsedFormula
+) -> tuple[Any, ...]:
+    """Levels of all parts: in the order that the factor gives them where it has one of its own, else sorted."""
+    found = {names_of(level)[0]: level for part in parts for level in part}
+    shown = Evaluator(columns, n, {}, parsed.functions, learning=True).column(node).levels
+    ordered = [level for level in shown if names_of(level)[0] in found]
+    if len(ordered) == len(found):
+        return tuple(found[names_of(level)[0]] for level in ordered)
+    return tuple(sorted(found.values()))
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """A column of all parts, one after the other."""
+    some = [part for part in parts if isinstance(part, Categories)]
+    if not some:
+        return np.concatenate(parts)
+    levels = tuple({names_of(level)[0]: level for part in some for level in part.levels}.values())
+    return Categories(levels, np.concatenate([recoded(part, levels).codes for part in some]))
 
 
 def _plain(dtype: Any) -> bool:
@@ -162,23 +234,24 @@ def _ordered(found: set[Any], order: Sequence[Any] | None) -> list[Any]:
     return sorted(found)
 
 
-def _with_levels(frame: pd.DataFrame, levels: Mapping[str, list[Any]], names: Sequence[str]) -> pd.DataFrame:
-    """The rows, and as many more as it takes to show every level."""
-    import pandas as pd
-
-    most = max((len(levels[name]) for name in names), default=0)
+def _with_levels(columns: dict[str, Any], levels: Mapping[str, list[Any]], n: int) -> int:
+    """Adds to the rows as many more as it takes to show every level; the number of all."""
+    most = max(map(len, levels.values()), default=0)
     if most == 0:
-        return frame
-    more = frame.iloc[np.zeros(most, dtype=int)].reset_index(drop=True)
-    whole = pd.concat([frame.astype(dict.fromkeys(names, object)), more], ignore_index=True)
-    for name in names:
-        values = [levels[name][k % len(levels[name])] for k in range(most)]
-        column = [*whole[name].iloc[: len(frame)].tolist(), *values]
-        plain = pd.api.types.is_numeric_dtype(frame[name].dtype) or pd.api.types.is_datetime64_any_dtype(
-            frame[name].dtype
-        )
-        whole[name] = pd.Series(column, dtype=frame[name].dtype) if plain else pd.Categorical(column, levels[name])
-    return whole
+        return n
+    for name, column in columns.items():
+        if name not in levels:
+            again = np.zeros(most, dtype=np.int64)
+            columns[name] = np.concatenate([column, column[again]])
+            continue
+        shown = [levels[name][k % len(levels[name])] for k in range(most)]
+        if isinstance(column, Categories):
+            every = tuple(levels[name])
+            codes = np.concatenate([recoded(column, every).codes, positions(every, shown)])
+            columns[name] = Categories(every, codes)
+        else:
+            columns[name] = np.concatenate([column, np.asarray(shown, dtype=column.dtype)])
+    return n + most
 
 
 def _response_levels(
@@ -192,33 +265,3 @@ def _response_levels(
     order = orders.get(parsed.response[0].variables[0])
     values = _ordered(found, None if order is None else [str(value) for value in order])
     return parse_response(pd.Series(pd.Categorical(values, values)), request.response, parsed.response_name).levels
-
-
-def _refuse_memory_of_the_whole(parsed: ParsedFormula, state: Mapping[str, Any]) -> None:
-    if state:
-        raise FormulaError(
-            f"{', '.join(state)} in '{parsed.text}', with data that are not in memory",
-            "terms that each row gives by itself: the knots, centres or scales of these come from all rows",
-            "numbers in their place, such as I((age - 50) / 10); or the term as columns of the data",
-        )
-
-
-def _refuse_other_rows(parsed: ParsedFormula, table: nw.DataFrame[Any], build: Any, X: Any) -> None:
-    """Refuse terms that are different when fewer rows are at hand, such as x - np.mean(x)."""
-    n = len(table)
-    if n < 2:
-        return
-    part = table[np.arange(n // 2, n)]
-    same = np.allclose(build(part), X[n // 2 : n], rtol=1e-9, atol=0.0, equal_nan=True)
-    if parsed.offsets:
-        same &= np.allclose(formula_offset(parsed.offsets, part), formula_offset(parsed.offsets, table)[n // 2 :])
-    for expression in parsed.response:
-        if not expression.is_column:
-            whole, alone = evaluated(table, expression).to_numpy(), evaluated(part, expression).to_numpy()
-            same &= bool(np.all(whole[n // 2 :] == alone))
-    if not same:
-        raise FormulaError(
-            f"'{parsed.text}', of which a part depends on other rows than its own, with data that are not in memory",
-            "terms that each row gives by itself",
-            "numbers in place of means and the like; or the term as a column of the data",
-        )

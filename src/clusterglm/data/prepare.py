@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +13,24 @@ from numpy.typing import NDArray
 from clusterglm.data.checks import check_clusters, check_columns, check_design, check_response
 from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
-from clusterglm.data.columns import as_frame, model_columns
+from clusterglm.data.columns import model_columns
 from clusterglm.data.constants import totals
-from clusterglm.data.design import Design, listed_design, make_design, spec_of
-from clusterglm.data.formula import ParsedFormula, parse_formula
-from clusterglm.data.plain import Matrix, PlainSpec, plain_matrix
+from clusterglm.data.design import Design, listed_design, make_design
+from clusterglm.data.formulas.columnwise import State
+from clusterglm.data.formulas.formula import ParsedFormula
+from clusterglm.data.plain import Matrix
 from clusterglm.data.response import ResponseValues, to_kernel
-from clusterglm.data.rows import Dropped, Request, constant_within, offset_argument, read_response, select_rows
+from clusterglm.data.rows import (
+    Dropped,
+    Request,
+    constant_within,
+    offset_argument,
+    read_formula,
+    read_response,
+    select_rows,
+)
 from clusterglm.data.table import read_table
+from clusterglm.data.within import absorbed, constant_within_clusters
 from clusterglm.errors import ClusterError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -115,10 +126,13 @@ class Learned:
     design : Design
     levels : tuple of two str, or None
         (failure, success) of a response that is not 0/1.
+    notes : tuple of str
+        What a reader of the results should know of the design.
     """
 
     design: Design
     levels: tuple[str, str] | None
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -134,6 +148,8 @@ def prepare(
     need_cluster: bool = True,
     sigma_known: bool = False,
     fixed_effects: bool = False,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+    mass_points: bool = False,
 ) -> ModelData:
     """Read the table, drop incomplete rows, build and check the design, sort by cluster.
 
@@ -156,6 +172,10 @@ def prepare(
     fixed_effects : bool
         Every cluster has an intercept of its own: X gets no column of ones, and collinearity is left to be judged
         within clusters.
+    functions : mapping of str to callable, optional
+        The user's own, for the formula.
+    mass_points : bool
+        Intercepts of groups of clusters that are not known stand in for the column of ones.
 
     Raises
     ------
@@ -163,10 +183,11 @@ def prepare(
         Of a subclass that says what is wrong: formula, response, clusters or design.
     """
     request = Request(
-        family_response, cluster, weights, cluster_weights, offset, subset, need_cluster, sigma_known, fixed_effects
-    )
+        family_response, cluster, weights, cluster_weights, offset, subset, need_cluster, sigma_known, fixed_effects,
+        functions, mass_points,
+    )  # fmt: skip
     table = read_table(data)
-    return assemble(table, parse_formula(formula, table.columns), request)
+    return assemble(table, *read_formula(formula, table.columns, request))
 
 
 def assemble(
@@ -198,17 +219,18 @@ def assemble(
     chosen = rows.chosen()
     matrix = selection.matrix if chosen is None else None
     selection = replace(selection, matrix=None)  # every array counts where rows are moved
-    coded = _coded(ids, chosen, parsed) if whole and parsed.cluster_terms else None
+    together = bool(parsed.cluster_terms) or (request.fixed_effects and any(len(t.factors) > 1 for t in parsed.terms))
+    coded = _coded(ids, chosen, parsed) if whole and together else None
     if learned is not None:
         design = learned.design
-        if matrix is None or not isinstance(design.spec, PlainSpec):
+        if matrix is None or design.coding.plain is None:
             matrix = Matrix(design.build(table if chosen is None else table[chosen]))
     else:
         columns = {} if matrix is not None else model_columns(table, parsed.variables, chosen, selection.arrays)
         design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name))
         del columns
-    X = matrix.X
-    if whole and not request.fixed_effects:
+    X, notes = matrix.X, []
+    if whole and not request.absorb:
         check_design(X, design.names, design.intercept, matrix.ranges)
     else:
         check_columns(X, design.names, matrix.ranges)
@@ -233,13 +255,19 @@ def assemble(
             return np.broadcast_to(whole[0], len(index))
         return whole if same else whole[index]
 
+    if whole and request.fixed_effects:
+        flat = constant_within_clusters(X, starts)
+        if flat.any() and not flat.all():
+            names = [name for name, each in zip(design.names, flat.tolist(), strict=True) if each]
+            notes.append(absorbed(names))
+            design, X = design.without(np.flatnonzero(flat).tolist()), np.ascontiguousarray(X[:, ~flat])
     n = len(index)
     w: Array = np.broadcast_to(1.0, n) if selection.weights is None else select(selection.weights)
     chosen_values = ResponseValues(select(values.successes), select(values.trials), values.levels)
     a, b = to_kernel(chosen_values, w, family_response)
     if whole:
         check_response(a, b, family_response.family, parsed.response_name)
-        if request.need_cluster and not request.fixed_effects:
+        if request.need_cluster and not request.absorb:
             check_clusters(chosen_values.trials, starts, family_response.family, str(cluster_name), request.sigma_known)
     m = len(starts) - 1
     of_cluster = selection.cluster_weights
@@ -266,9 +294,14 @@ def assemble(
         response_name=parsed.response_name,
         cluster_name=cluster_name,
         formula=parsed.text,
-        notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
+        notes=(*success(parsed.response_name, levels), *notes),
         levels=levels,
     )
+
+
+def success(name: str, levels: tuple[str, str] | None) -> tuple[str, ...]:
+    """What a reader should know of a response that is not 0/1."""
+    return () if levels is None else (f"success is {name} = {levels[1]!r}, failure {levels[0]!r}",)
 
 
 def _designed(
@@ -282,25 +315,36 @@ def _designed(
     cluster_name: str,
 ) -> tuple[Design, Matrix]:
     """The design, and the matrix unless it is there already."""
-    n, absorb, offset = len(table) if chosen is None else len(chosen), request.fixed_effects, request.offset
-    spec = spec_of(parsed, absorb=absorb)
-    if matrix is None and spec is not None:
-        matrix = plain_matrix(spec, columns, n)
-    if matrix is not None and spec is not None:
-        return listed_design(parsed, spec, offset_argument(offset)), matrix
-    means = None
-    if coded is not None:
+    n, absorb, offset = len(table) if chosen is None else len(chosen), request.absorb, request.offset
+    if matrix is not None:
+        listed = listed_design(parsed, offset_argument(offset), absorb=absorb)
+        assert listed is not None
+        return listed, matrix
+    means, memory = None, dict[str, State]()
+    if coded is not None and parsed.cluster_terms:
         terms = parsed.cluster_terms
-        means, made = cluster_means(terms, table, chosen, coded.codes, coded.labels, cluster_name)
+        means, made = cluster_means(
+            terms, table, chosen, coded.codes, coded.labels, cluster_name, memory, parsed.functions
+        )
         columns = columns | made
-    design, X = make_design(parsed, as_frame(columns, n), offset_argument(offset), absorb=absorb, cluster_means=means)
-    return design, Matrix(X)
+    clusters = coded.codes if coded is not None and request.fixed_effects else None
+    return make_design(
+        parsed,
+        columns,
+        n,
+        offset_argument(offset),
+        absorb=absorb,
+        cluster_means=means,
+        memory=memory,
+        clusters=clusters,
+    )
 
 
 def _coded(ids: nw.Series[Any] | None, chosen: NDArray[np.int64] | None, parsed: ParsedFormula) -> Codes:
     if ids is None:
+        what = parsed.cluster_terms[0].name if parsed.cluster_terms else "fixed effects"
         raise ClusterError(
-            f"{parsed.cluster_terms[0].name} without clusters",
+            f"{what} without clusters",
             "the column that says which rows have a mean in common",
             "cluster='id'",
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
-from clusterglm.data.design import formula_offset, numbers, spec_of
-from clusterglm.data.formula import Expression, ParsedFormula
+from clusterglm.data.columns import model_columns
+from clusterglm.data.design import formula_offset, listed_design, needs, numbers
+from clusterglm.data.formulas.algebra import factor_text
+from clusterglm.data.formulas.check import sees_missing, variables_of
+from clusterglm.data.formulas.evaluate import Evaluator
+from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
+from clusterglm.data.formulas.tree import Name
+from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
 from clusterglm.data.plain import Matrix, plain_matrix
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response
 from clusterglm.data.table import (
@@ -23,7 +29,6 @@ from clusterglm.data.table import (
     is_nan,
     missing_in,
     refuse_other_index,
-    to_pandas_columns,
 )
 from clusterglm.errors import ClusterError, DataError, FormulaError
 from clusterglm.model.arrays import Array
@@ -43,7 +48,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Request:
-    """What to take from a table besides the formula's columns: the arguments of `prepare`."""
+    """What to take from a table besides the formula's columns: the arguments of `prepare`, and columns to leave out."""
 
     response: Response
     cluster: Any = None
@@ -54,6 +59,20 @@ class Request:
     need_cluster: bool = True
     sigma_known: bool = False
     fixed_effects: bool = False
+    functions: Mapping[str, Callable[..., Any]] | None = None
+    mass_points: bool = False
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def absorb(self) -> bool:
+        """Whether other intercepts stand in for a column of ones: those of clusters, or mass points."""
+        return self.fixed_effects or self.mass_points
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """Columns that `.` in a formula does not stand for."""
+        given = (self.cluster, self.weights, self.cluster_weights, self.offset, self.subset)
+        return tuple(each for each in given if isinstance(each, str))
 
 
 @dataclass(frozen=True)
@@ -93,25 +112,80 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
     rows = Complete(len(table))
     if request.subset is not None:
         label = _label(request.subset, "subset")
-        rows.drop("outside subset", ~_truth(_per_row(table, request.subset, "subset"), label))
+        rows.drop("outside subset", ~_truth(_per_row(table, request.subset, "subset", parsed), label))
     within = rows.keep.copy()
-    for name in dict.fromkeys(name for part in parsed.response for name in part.variables):
-        rows.drop(f"missing response {name!r}", missing_in(table, name))
+    for part in parsed.response:
+        if sees_missing(part.node):
+            rows.drop(f"missing response {part.text!r}", _without_value(table, part, parsed, within))
+            continue
+        for name in part.variables:
+            rows.drop(f"missing response {name!r}", missing_in(table, name))
     arrays = {name: array_of(table, name) for name in parsed.variables}
-    spec = None if rows.dropped() else spec_of(parsed, absorb=request.fixed_effects)
-    matrix = None if spec is None else plain_matrix(spec, arrays, len(table))
+    matrix = _plain(table, parsed, request, arrays) if not rows.dropped() else None
     if matrix is None or matrix.ranges is None or np.isnan(matrix.ranges).any():
-        for name, array in arrays.items():
-            rows.drop(f"missing {name!r}", is_missing(table.get_column(name)) if array is None else is_nan(array))
+        _drop_incomplete(table, parsed, rows, arrays)
     if ids is not None:
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
-    row_weights = _weights(table, request.weights, rows, "weights")
-    of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows)
+    row_weights = _weights(table, request.weights, rows, "weights", parsed)
+    of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows, parsed)
     total_offset = _offset(table, parsed, request.offset, rows)
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
     return Selection(rows, within, ids, cluster_name, row_weights, of_cluster, total_offset, arrays, matrix)
+
+
+def _plain(
+    table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request, arrays: Mapping[str, NDArray[Any] | None]
+) -> Matrix | None:
+    """All rows of a design that lists columns of numbers; None of any other."""
+    design = listed_design(parsed, None, absorb=request.absorb)
+    listed = None if design is None else design.coding.plain
+    if design is None or listed is None:
+        return None
+    return plain_matrix(listed, design.intercept is not None, arrays, len(table))
+
+
+def _drop_incomplete(
+    table: nw.DataFrame[Any], parsed: ParsedFormula, rows: Complete, arrays: Mapping[str, NDArray[Any] | None]
+) -> None:
+    """Leave out rows in which a factor has no value."""
+    nodes = [node for node in parsed.factors if not isinstance(node, Name) or node.name in parsed.variables]
+    required, through = needs(nodes, parsed.variables)
+    of_means = {name for term in parsed.cluster_terms for name in term.expression.variables}
+    for name in parsed.variables:
+        if name in required or name in of_means:
+            array = arrays[name]
+            rows.drop(f"missing {name!r}", is_missing(table.get_column(name)) if array is None else is_nan(array))
+    for node in through:
+        part = Expression(factor_text(node), node, variables_of([node], parsed.variables))
+        rows.drop(f"missing {part.text!r}", _without_value(table, part, parsed, rows.keep))
+
+
+def _without_value(table: nw.DataFrame[Any], part: Expression, parsed: ParsedFormula, keep: _Rows) -> _Rows:
+    """Rows in which a column is missing, and the expression with it; memories are only tried out."""
+    where = np.flatnonzero(keep)
+    columns = model_columns(table, part.variables, where)
+    absent = missing(Evaluator(columns, len(where), {}, parsed.functions, learning=True).column(part.node))
+    found = np.zeros(len(table), dtype=bool)
+    if absent is not None and part.variables:
+        found[where] = absent & any_missing(columns[name] for name in part.variables)
+    return found
+
+
+def read_formula(formula: str, columns: Sequence[str], request: Request) -> tuple[ParsedFormula, Request]:
+    """The formula of a request; an offset= that is an expression of columns becomes one of the formula's.
+
+    Raises
+    ------
+    FormulaError
+        As `parse_formula`.
+    """
+    parsed, given = parse_formula(formula, columns, request.functions, request.taken), request.offset
+    found = argument_expression(given, parsed, columns, "offset") if isinstance(given, str) else None
+    if found is None:
+        return parsed, request
+    return replace(parsed, offsets=(*parsed.offsets, found)), replace(request, offset=None)
 
 
 class Complete:
@@ -169,9 +243,27 @@ def _cluster_ids(
     return _per_row(table, given, "cluster"), _label(given, "cluster")
 
 
-def _per_row(table: nw.DataFrame[Any], value: Any, argument: str) -> nw.Series[Any]:
-    """A column by its name, or an array with an element per row of the table, as a Series."""
+def argument_expression(value: str, parsed: ParsedFormula, columns: Sequence[str], argument: str) -> Expression | None:
+    """An argument such as weights="n / 2", which is an expression of columns; None for what is a name.
+
+    Raises
+    ------
+    FormulaError
+        When it cannot be read.
+    """
+    if value in columns or not value.strip() or all(part.isidentifier() for part in value.split(".")):
+        return None
+    return parse_expression(value, columns, parsed.functions, f"{argument}=")
+
+
+def _per_row(
+    table: nw.DataFrame[Any], value: Any, argument: str, parsed: ParsedFormula | None = None
+) -> nw.Series[Any]:
+    """A column by its name, an expression of columns, or an array with an element per row, as a Series."""
     if isinstance(value, str):
+        found = None if parsed is None else argument_expression(value, parsed, table.columns, argument)
+        if found is not None and parsed is not None:
+            return evaluated(table, found, parsed.functions)
         return column(table, value, f"{argument}=")
     series = as_series(value, f"{argument}=")
     if len(series) != len(table):
@@ -208,10 +300,12 @@ def _truth(values: nw.Series[Any], name: str) -> _Rows:
     return np.array([not gone and bool(item) for item, gone in zip(items, missing, strict=True)], dtype=bool)
 
 
-def _weights(table: nw.DataFrame[Any], given: Any, rows: Complete, argument: str) -> Array | None:
+def _weights(
+    table: nw.DataFrame[Any], given: Any, rows: Complete, argument: str, parsed: ParsedFormula
+) -> Array | None:
     if given is None:
         return None
-    values = numbers(_per_row(table, given, argument), _label(given, argument), "weight")
+    values = numbers(_per_row(table, given, argument, parsed), _label(given, argument), "weight")
     rows.drop("missing weight", np.isnan(values))
     _refuse_bad_weights(values, rows.keep, _label(given, argument), argument)
     return values
@@ -228,7 +322,9 @@ def _refuse_bad_weights(values: Array, keep: _Rows, name: str, argument: str) ->
         )
 
 
-def _cluster_weights(table: nw.DataFrame[Any], given: Any, ids: nw.Series[Any] | None, rows: Complete) -> Array | None:
+def _cluster_weights(
+    table: nw.DataFrame[Any], given: Any, ids: nw.Series[Any] | None, rows: Complete, parsed: ParsedFormula
+) -> Array | None:
     """Weight of each row's cluster, shape (rows,)."""
     if given is None:
         return None
@@ -237,7 +333,7 @@ def _cluster_weights(table: nw.DataFrame[Any], given: Any, ids: nw.Series[Any] |
             "cluster_weights= without clusters", "clusters to weigh", "cluster='id'; or weights= for rows"
         )
     if not isinstance(given, Mapping):
-        return _weights(table, given, rows, "cluster_weights")
+        return _weights(table, given, rows, "cluster_weights", parsed)
     codes = encode(ids)
     listed = codes.labels.tolist()
     per_label = np.array([*(given.get(label, np.nan) for label in listed), np.nan], dtype=np.float64)
@@ -273,7 +369,7 @@ def _offset(table: nw.DataFrame[Any], parsed: ParsedFormula, given: Any, rows: C
     absent = np.zeros(len(table), dtype=bool)
     for name in dict.fromkeys(name for term in parsed.offsets for name in term.variables):
         absent |= missing_in(table, name)
-    total = formula_offset(parsed.offsets, table)
+    total = formula_offset(parsed.offsets, table, parsed.functions)
     label = " + ".join(f"offset({term.text})" for term in parsed.offsets)
     if given is not None:
         values = numbers(_per_row(table, given, "offset"), _label(given, "offset"), "offset")
@@ -307,7 +403,7 @@ def read_response(
 ) -> ResponseValues:
     """The response of every row of the table, NaN where missing or outside the subset."""
     where = None if within.all() else np.flatnonzero(within)
-    parts = [evaluated(table, part) for part in parsed.response]
+    parts = [evaluated(table, part, parsed.functions) for part in parsed.response]
     if where is not None:  # values that are set aside need not make sense
         parts = [part[where] for part in parts]
     if len(parts) == 2:
@@ -325,14 +421,18 @@ def read_response(
     return ResponseValues(successes, trials, found.levels)
 
 
-def evaluated(table: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:
-    """The values of an expression, one per row."""
+def evaluated(
+    table: nw.DataFrame[Any], part: Expression, functions: Mapping[str, Callable[..., Any]]
+) -> nw.Series[Any]:
+    """The values of an expression, one per row: a column as it is, anything else as numbers, bools or categories."""
     if part.is_column:
         return table.get_column(part.variables[0])
     import pandas as pd
 
-    columns = to_pandas_columns(table, part.variables)
-    value = part.evaluate({name: columns[name] for name in part.variables})
-    if np.shape(value) != (len(table),):
-        raise FormulaError(f"{part.text!r}, a single value", "a value for each row", "an expression of columns")
-    return nw.from_native(pd.Series(value), series_only=True)
+    columns = model_columns(table, part.variables, None)
+    value = Evaluator(columns, len(table), {}, functions).column(part.node)
+    if isinstance(value, Basis):
+        raise FormulaError(f"{part.text!r}, which is several columns", "a value for each row", "one of them")
+    if isinstance(value, Categories):
+        value = pd.Categorical.from_codes(value.codes, categories=pd.Index(list(value.levels)))
+    return nw.from_native(pd.Series(value, copy=False), series_only=True)

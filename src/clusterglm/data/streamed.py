@@ -11,8 +11,8 @@ import numpy as np
 
 from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
-from clusterglm.data.formula import ParsedFormula
-from clusterglm.data.prepare import Learned, ModelData
+from clusterglm.data.formulas.formula import ParsedFormula
+from clusterglm.data.prepare import Learned, ModelData, success
 from clusterglm.data.rows import Dropped, Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
@@ -246,10 +246,10 @@ def describe(
     cluster_name = facts[0].cluster_name
     if cluster_name is None:
         m, sizes = 1, Counter({n: 1})
-    if request.need_cluster and not request.fixed_effects:
+    if request.need_cluster and not request.absorb:
         trials = max(each.trials for each in facts)
         refuse_clusters(m, trials, request.response.family, str(cluster_name), request.sigma_known)
-    if not request.fixed_effects:
+    if not request.absorb:
         _check_columns(facts, design)
     levels = learned.levels
     return StreamedData(
@@ -265,7 +265,7 @@ def describe(
         response_name=parsed.response_name,
         cluster_name=cluster_name,
         formula=parsed.text,
-        notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
+        notes=(*success(parsed.response_name, levels), *learned.notes),
         levels=levels,
         where=where,
         totals=_together([each.totals for each in facts]),

@@ -146,6 +146,8 @@ def _to_pandas(values: nw.Series[Any]) -> pd.Series[Any]:
         return pd.Series(float_array(values), copy=False)
     if isinstance(dtype, nw.Boolean):
         return pd.Series(np.asarray(values.to_list(), dtype=object) if missing else values.to_numpy().astype(bool))
+    if isinstance(dtype, nw.Categorical) and values.implementation.is_pyarrow():
+        return values.to_native().unify_dictionaries().to_pandas()  # type: ignore[no-any-return]  # in their order
     series: pd.Series[Any] = values.to_pandas().reset_index(drop=True)
     if isinstance(dtype, nw.Date) and not pd.api.types.is_datetime64_any_dtype(series.dtype):
         return pd.to_datetime(series)

@@ -120,11 +120,44 @@ def refuse_flat(found: Variation, names: Sequence[str]) -> None:
             sentences.append("within clusters, " + "; ".join(words))
             guilty += columns
     if guilty:
-        raise DesignError(
+        error = AbsorbedError if constant.any() and not flat.all() else DesignError
+        problem = error(
             f"effects that the clusters' intercepts or other effects take up: {'; '.join(sentences)}",
             "columns that vary within clusters whose responses vary, none of them a combination of the others there",
             f"drop {listed(guilty)} from the formula; or cg.random_effects, which compares clusters as well",
         )
+        if isinstance(problem, AbsorbedError):
+            problem.columns = tuple(names[j] for j in np.flatnonzero(constant).tolist())
+        raise problem
+
+
+class AbsorbedError(DesignError):
+    """Columns are constant within every cluster, and others are not; `columns` are their names."""
+
+    columns: tuple[str, ...] = ()
+
+
+def absorbed(names: Sequence[str]) -> str:
+    """What a reader should know of columns that clusters' intercepts take up."""
+    them = "it" if len(names) == 1 else "them"
+    return f"without {listed(names)}: constant within every cluster, whose intercepts take {them} up"
+
+
+def constant_within_clusters(X: Array, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Columns that are constant within every cluster, but for rounding, shape (p,); mostly seen from a few rows."""
+    some = int(np.searchsorted(starts, _CHUNK)) + 1
+    flat = _flat(X, starts[:some])
+    doubtful = np.flatnonzero(flat)
+    if len(doubtful) > 0 and some < len(starts):
+        flat[doubtful] = _flat(X[:, doubtful], starts)
+    return flat
+
+
+def _flat(X: Array, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    rows = X[: starts[-1]]
+    first = np.repeat(rows[starts[:-1]], np.diff(starts), axis=0)
+    largest = np.abs(rows).max(axis=0, initial=0.0)
+    return np.asarray(np.abs(rows - first).max(axis=0, initial=0.0) <= _FLAT * largest)
 
 
 def variation(X: Array, starts: NDArray[np.int64], informative: NDArray[np.bool_]) -> Variation:

@@ -14,12 +14,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from clusterglm.data.formula import parse_formula
 from clusterglm.data.parquet import damaged, open_files, plain
 from clusterglm.data.parts import Survey, check_request, learn, survey
 from clusterglm.data.prepare import Learned, assemble
 from clusterglm.data.regroup import hashed
-from clusterglm.data.rows import Request
+from clusterglm.data.rows import Request, read_formula
 from clusterglm.data.streamed import Facts, facts_of
 from clusterglm.data.table import check_columns, read_table
 from clusterglm.engine.base import Gathered
@@ -78,8 +77,8 @@ class Dask:
 
         workers = _workers(self.client)
         parts, empty, orders = _source(data)
-        parsed = parse_formula(formula, empty.columns)
-        names = check_request(parsed, request)
+        parsed, request = read_formula(formula, empty.columns, request)
+        names = check_request(parsed, request, empty.columns)
         check_columns(empty, names, "argument")
         cluster = request.cluster or parsed.cluster
         n = self.blocks or _EACH * len(workers)

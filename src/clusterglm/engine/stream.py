@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from clusterglm.data.cluster_file import write_labels, write_table
-from clusterglm.data.formula import ParsedFormula, parse_formula
+from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.order import apart, in_order, read_spans, whole_clusters
 from clusterglm.data.parquet import ParquetFiles, Span, open_files
-from clusterglm.data.parts import Survey, check_request, learn, survey
+from clusterglm.data.parts import Survey, check_request, learn, survey, whole_columns
 from clusterglm.data.prepare import Learned, assemble
 from clusterglm.data.regroup import Parts
-from clusterglm.data.rows import Request
+from clusterglm.data.rows import Request, read_formula
 from clusterglm.data.store import Space, StoredBlock, full_disk, store
 from clusterglm.data.streamed import Facts, facts_of
 from clusterglm.data.table import read_table
@@ -103,9 +103,10 @@ class Stream:
                 "without engine= for tables in memory",
             )
         files = open_files(data)
-        parsed = parse_formula(formula, files.columns)
-        names = check_request(parsed, request)
+        parsed, request = read_formula(formula, files.columns, request)
+        names = check_request(parsed, request, files.columns)
         _refuse_missing(files, names)
+        self._refuse_whole_columns(files, whole_columns(parsed))
         try:
             folder = Path(tempfile.mkdtemp(prefix="clusterglm-", dir=None if self.folder is None else str(self.folder)))
         except OSError as problem:
@@ -157,6 +158,16 @@ class Stream:
             blocks.add(stored)
             self._say(f"block {k + 1} of {'about ' if plan.ordered else ''}{plan.parts}")
         return facts, learned
+
+    def _refuse_whole_columns(self, files: ParquetFiles, names: tuple[str, ...]) -> None:
+        """Functions of whole columns, such as a spline's knots, take these columns into memory."""
+        need = 8 * files.n * len(names)
+        if need > self.memory:
+            raise OptionError(
+                f"whole columns ({', '.join(map(repr, names))}, {files.n:,} rows) and {self.memory:,} bytes",
+                f"{need:,} bytes, for these columns alone",
+                f"memory={need}, or numbers in their place, such as knots=[...] and I((age - 50) / 10)",
+            )
 
     def _refuse_small_disk(self, plan: _Plan, folder: Path) -> None:
         free, files = shutil.disk_usage(folder).free, plan.files
@@ -314,7 +325,8 @@ def _surveys(tables: Iterator[pa.Table], parsed: ParsedFormula, request: Request
     found = []
     for table in tables:
         found.append(survey(table, parsed, request))
-        if found[-1].head is not None and not found[-1].levels and not found[-1].response:
+        last = found[-1]
+        if last.head is not None and not (last.levels or last.response or last.columns or last.made):
             break
     return found or [Survey()]
 

@@ -26,7 +26,7 @@ def sums_of_blocks(gathered: Gathered, request: Request) -> Sums:
     """
     facts, response = gathered.facts, request.response
     data = describe(facts, gathered.learned, gathered.parsed, request, gathered.where)
-    centred = data.has_intercept or request.fixed_effects
+    centred = data.has_intercept or request.absorb
     total = moments(facts)
     squares = np.diag(total.products) + (0.0 if centred else total.n * total.mean**2)
     mean = total.mean if centred else np.zeros_like(total.mean)

@@ -132,24 +132,18 @@ def recovered_frame(data: ModelData) -> pd.DataFrame:
     import pandas as pd
 
     design, X = data.design, data.X
-    alone: dict[str, slice] = {}
-    first = 0
-    for part in design.spec.structure:
-        if len(part.term.factors) == 1:
-            alone[str(next(iter(part.term.factors)).expr)] = slice(first, first + len(part.columns))
-        first += len(part.columns)
+    alone: dict[str, list[int]] = {}
+    for term, places in design.coding.places():
+        if len(term.parts) == 1 and len(term.parts[0]) == 1 and len(places) == term.columns:
+            alone[design.coding.factors[term.parts[0][0][0]].expression] = list(places)
     factors = {factor.column: factor for factor in design.factors if factor.column is not None}
-    lost = [
-        name
-        for name in design.variables
-        if (factors[name].expression if name in factors else name) not in alone and f"`{name}`" not in alone
-    ]
+    lost = [name for name in design.variables if (factors[name].expression if name in factors else name) not in alone]
     if lost or design.cluster_means is not None:
         raise _table_needed(lost or list(design.variables))
     columns: dict[str, Any] = {}
     for name in design.variables:
         if name not in factors:
-            columns[name] = X[:, alone.get(name, alone.get(f"`{name}`"))][:, 0]
+            columns[name] = X[:, alone[name]][:, 0]
     for name, factor in factors.items():
         columns[name] = at_level(factor, 0, len(X))
     for name, factor in factors.items():

@@ -176,7 +176,7 @@ def symbols_of(names: Sequence[str], aliases: Sequence[str], terms: Mapping[str,
     ----------
     names : sequence of str, length p
     aliases : sequence of str, length p
-        Another name of each column, such as formulaic's `trt[T.b]`.
+        Another name of each column, such as `trt[T.b]`.
     terms : mapping of str to tuple of int
         The terms of the formula and their columns.
     """

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.clusters import encode, group
-from clusterglm.data.columns import model_frame
-from clusterglm.data.design import Factor
-from clusterglm.data.formula import Expression, parse_formula
+from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
-from clusterglm.data.table import as_series, column, is_missing, read_table, to_pandas_columns
-from clusterglm.errors import ClusterError, DataError, OptionError, ResponseError, nearest
+from clusterglm.data.rows import evaluated
+from clusterglm.data.table import column, is_missing, read_table
+from clusterglm.errors import ClusterError, DataError, OptionError, nearest
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -123,16 +122,16 @@ def new_rows(data: ModelData, table: Any) -> Rows:
     Raises
     ------
     DataError
-        When a column is missing altogether; of the subclass UnseenLevelError when a category that the formula computes
-        has an unseen value (of a plain column, that is a row's status).
+        When a column is missing altogether, or of another kind than in the fit.
     """
     frame, design = read_table(table), data.design
     status = RowStatus(len(frame))
-    for name in design.variables:
-        status.refuse(is_missing(column(frame, name, "covariate")), f"missing value in {name!r}")
-    for factor in design.factors:
-        if factor.column is not None:
-            _refuse_unseen(frame, factor, status)
+    found = design.rows(frame)
+    for reason, where in found.missing:
+        status.refuse(where, reason)
+    for unseen in found.unseen:
+        name = unseen.factor.column or unseen.factor.expression
+        status.refuse(unseen.where, f"level {_in_words(unseen.level)} of {name!r} not seen in the fit")
     offset = design.offset(frame)
     columns = [name for term in design.offsets for name in term.variables]
     if design.offset_argument is not None:
@@ -140,11 +139,7 @@ def new_rows(data: ModelData, table: Any) -> Rows:
     for name in columns:
         status.refuse(is_missing(column(frame, name, "offset")), f"missing value in {name!r}")
     status.refuse(np.asarray(~np.isfinite(offset)), "the offset is not finite")
-    if status.ok.all():
-        X = design.build(frame)
-    else:
-        X = np.full((len(frame), len(design.names)), np.nan)
-        X[status.ok] = design.build(frame[np.flatnonzero(status.ok)])
+    X = found.X
     status.refuse(np.asarray(~np.isfinite(X).all(axis=1)), "a covariate is not finite once transformed")
     return Rows(X, offset, np.arange(len(frame)), status, frame)
 
@@ -283,35 +278,14 @@ def one_per_row(intercepts: ArrayLike, rows: int, named: Sequence[str], argument
     return values
 
 
-def _refuse_unseen(frame: nw.DataFrame[Any], factor: Factor, status: RowStatus) -> None:
-    name = str(factor.column)
-    kept = np.flatnonzero(status.ok)
-    if len(kept) == 0:
-        return
-    values = model_frame(frame, [name], kept)[name].astype("category")
-    seen = set(factor.levels)
-    for code, level in enumerate(np.asarray(values.cat.categories).tolist()):
-        if level not in seen:
-            where = np.zeros(len(status.ok), dtype=bool)
-            where[kept[values.cat.codes.to_numpy() == code]] = True
-            status.refuse(where, f"level {_in_words(level)} of {name!r} not seen in the fit")
-
-
 def _in_words(label: object) -> str:
     return repr(label) if isinstance(label, str) else str(label)
 
 
 def _response(data: ModelData, response: Response, frame: nw.DataFrame[Any]) -> ResponseValues:
     """Successes and trials, or counts, of a table with the fitted response."""
-    parts = parse_formula(data.formula, frame.columns).response
-    values = [_evaluated(frame, part) for part in parts]
+    parts = parse_formula(data.formula, frame.columns, data.design.functions).response
+    values = [evaluated(frame, part, data.design.functions) for part in parts]
     if len(values) == 2:
         return parse_cbind(values[0], values[1], (parts[0].text, parts[1].text))
     return parse_response(values[0], response, data.response_name, levels=data.levels)
-
-
-def _evaluated(frame: nw.DataFrame[Any], part: Expression) -> nw.Series[Any]:
-    if part.is_column:
-        return column(frame, part.variables[0], "response")
-    columns = to_pandas_columns(frame, part.variables)
-    return as_series(part.evaluate({name: columns[name] for name in part.variables}), part.text, ResponseError)

@@ -7,19 +7,22 @@ of results, fits or distributions is saved and loaded once its name stands there
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import json
-import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clusterglm.data.safety import refuse_unsafe
+from clusterglm.data.formulas.formula import check_functions
 from clusterglm.data.streamed import StreamedData
-from clusterglm.errors import DataError, StorageError, StorageWarning
+from clusterglm.errors import DataError, FileError, MissingFileError, StorageError
+from clusterglm.results import older
+from clusterglm.results.schema import fit_misfit, misfit
 from clusterglm.results.values import Reader, Writer
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from clusterglm.data.prepare import ModelData
 
 FORMAT = "clusterglm result"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """To be raised when a file of today could be misread by code of yesterday, or the other way round."""
 
 STORED: dict[str, tuple[str, ...]] = {
@@ -57,8 +60,10 @@ STORED: dict[str, tuple[str, ...]] = {
     "data.prepare": ("ModelData",),
     "data.streamed": ("StreamedData", "Totals"),
     "data.rows": ("Dropped",),
-    "data.design": ("Design", "Factor"),
-    "data.formula": ("Expression", "ClusterTerm"),
+    "data.design": ("Design",),
+    "data.formulas.coding": ("Coding", "CodedTerm", "Factor"),
+    "data.formulas.contrasts": ("Contrast",),
+    "data.formulas.formula": ("Expression", "ClusterTerm"),
     "data.cluster_means": ("ClusterMeans",),
     "inference.goodness": ("GoodnessOfFit",),
     "inference.event_counts": ("Discrepancy",),
@@ -79,6 +84,7 @@ STORED: dict[str, tuple[str, ...]] = {
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state."""
 
+_RESULTS = {name for module in STORED if module.startswith("results.") for name in STORED[module]}
 _MODULES = {name: f"clusterglm.{module}" for module, names in STORED.items() for name in names}
 _ROWS = 100  # of a design that are put through its formula again
 _PER_LINE = 10  # numbers
@@ -99,13 +105,15 @@ def save(result: Any, path: str | Path) -> None:
         then.
     """
     tree = Writer(_MODULES).plain(result)
-    read_back = Reader(_MODULES, "what would be written").value(tree)
+    own = next((data.design.functions for data in _model_data(result) if data.design.functions), {})
+    read_back = Reader(_MODULES, "what would be written", _size(result), own).value(tree)
     for data, again in zip(_model_data(result), _model_data(read_back), strict=True):
         _verify(data, again.design)
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        **_versions(),
+        "clusterglm": _version(),
+        "digest": _digest(tree),
         "summary": str(result).splitlines(),
         "result": tree,
     }
@@ -115,15 +123,14 @@ def save(result: Any, path: str | Path) -> None:
     Path(path).write_bytes(packed)
 
 
-def load(path: str | Path, *, trusted: bool = False) -> Any:
-    """Read a result that `save` wrote.
+def load(path: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+    """Read a result that `save` wrote. Nothing in a file is ever run.
 
     Parameters
     ----------
     path : str or Path
-    trusted : bool
-        Accept formulas with functions that this package does not know to be harmless. Nothing in a file is run when it
-        is read, but the terms of its formula are when new data are predicted.
+    functions : mapping of str to callable, optional
+        The functions of your own that the fit was made with, by the names that its formula calls; a file holds none.
 
     Returns
     -------
@@ -132,15 +139,8 @@ def load(path: str | Path, *, trusted: bool = False) -> Any:
 
     Raises
     ------
-    StorageError
-        When the file is not such a file, was written in a newer format, is damaged, or has a formula that could do more
-        than compute columns.
-
-    Warns
-    -----
-    StorageWarning
-        When the installed formulaic is not the one that made the design, and the columns do not tell whether it builds
-        the same.
+    FileError
+        When the file cannot be read, is no such file, was written in a newer format, or is damaged in any way.
 
     Examples
     --------
@@ -150,30 +150,60 @@ def load(path: str | Path, *, trusted: bool = False) -> Any:
     >>> str(cg.load("fit.json")) == str(fit)
     True
     """
-    content = _read(path)
-    result = Reader(_MODULES, _source(path)).value(content["result"])
-    for data in _model_data(result):
-        if not trusted:
-            refuse_unsafe(data.design, data.formula)
-        made_by, here = content.get("formulaic"), _versions()["formulaic"]
-        if made_by != here and not _gives_rows(data, data.design):
-            _warn_of_formulaic(path, made_by, here)
+    content, size = _read(path)
+    own = check_functions(functions)
+    tree = content.get("result")
+    reader = Reader(_MODULES, _source(path), size, own)
+    if content["format_version"] == 1:
+        tree = older.translated(tree, _source(path), _MODULES)
+    elif content.get("digest") != _digest(tree):
+        raise FileError(
+            f"{_source(path)}, whose content is not what was written: its digest differs",
+            "a file as fit.save(path) wrote it",
+            "a copy that nothing has changed; or fit and save again",
+        )
+    result = reader.value(tree)
+    _refuse_misfits(result, _source(path))
     return result
 
 
-def _warn_of_formulaic(path: str | Path, made_by: object, here: str) -> None:
-    warnings.warn(
-        f"{str(path)!r} was written with formulaic {made_by}, and {here} is installed: estimates are as they were; "
-        "predictions of new data assume that both transform the covariates alike",
-        StorageWarning,
-        stacklevel=3,
-    )
+def _refuse_misfits(result: Any, source: str) -> None:
+    """Refuse what is no result, and parts of one that do not belong together."""
+    reason: str | None = "no result of a fit"
+    try:
+        if type(result).__name__ in _RESULTS:
+            found = [misfit(data) for data in _model_data(result)]
+            fits = result.fits.values() if hasattr(result, "fits") else (result,)
+            found += [fit_misfit(each.fit, each.data) for each in fits]
+            reason = next((each for each in found if each is not None), None)
+            if reason is None:
+                str(result)
+    except Exception as problem:  # whatever a file may lead to is the file's fault
+        reason = f"{type(problem).__name__}: {problem}"
+    if reason is not None:
+        raise FileError(
+            f"{source}, whose parts do not belong together: {reason}",
+            "a file as fit.save(path) wrote it",
+            "fit and save again",
+        )
 
 
-def _versions() -> dict[str, str]:
+def _size(result: Any) -> int:
+    """As many elements as an array of the result may have."""
+    sizes = [data.X.size + len(data.labels) for data in _model_data(result) if not isinstance(data, StreamedData)]
+    return 10_000_000 + 10 * sum(sizes)
+
+
+def _digest(tree: Any) -> str:
+    """Tells a changed content from the one that was written."""
+    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _version() -> str:
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("clusterglm", "formulaic")}
+    return version("clusterglm")
 
 
 def _is_packed(path: str | Path) -> bool:
@@ -184,31 +214,49 @@ def _source(path: str | Path) -> str:
     return f"the file {str(path)!r}"
 
 
-def _read(path: str | Path) -> dict[str, Any]:
-    raw = Path(path).read_bytes()
+def _read(path: str | Path) -> tuple[dict[str, Any], int]:
+    """What the file holds as JSON, and how many characters it has."""
+    try:
+        raw = Path(path).read_bytes()
+    except (OSError, ValueError, TypeError) as problem:
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise (MissingFileError if isinstance(problem, FileNotFoundError) else FileError)(
+            f"{_source(path)}, which cannot be read: {reason}", "a file written by fit.save(path)", "check the path"
+        ) from None
     try:
         # by content: a file may have been unpacked, or renamed
-        content = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-    except (ValueError, OSError, EOFError, zlib.error) as problem:
-        raise StorageError(
+        text = _unpacked(raw) if raw[:2] == b"\x1f\x8b" else raw
+        content = json.loads(text)
+    except (ValueError, OSError, EOFError, zlib.error, RecursionError, MemoryError) as problem:
+        raise FileError(
             f"{_source(path)}, which is not complete JSON: {problem}",
             "a file written by fit.save(path)",
             "save the result again",
         ) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise StorageError(
+        raise FileError(
             f"{_source(path)}, which is JSON but no stored result",
             f'a file written by fit.save(path), with "format": "{FORMAT}"',
             "check the path",
         )
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise StorageError(
+    if version not in (1, FORMAT_VERSION) or isinstance(version, bool):
+        raise FileError(
             f"{_source(path)} in format {version}, written by clusterglm {content.get('clusterglm')}",
-            f"format {FORMAT_VERSION}, which clusterglm {_versions()['clusterglm']} reads",
+            f"format 1 or {FORMAT_VERSION}, which clusterglm {_version()} reads",
             f"pip install clusterglm=={content.get('clusterglm')} to read it, or fit and save again",
         )
-    return content
+    return content, len(text)
+
+
+def _unpacked(raw: bytes) -> bytes:
+    """The text of a packed file; a small file that unpacks to gigabytes is refused."""
+    limit = max(100_000_000, 500 * len(raw))
+    with gzip.GzipFile(fileobj=io.BytesIO(raw)) as stream:
+        text = stream.read(limit + 1)
+    if len(text) > limit:
+        raise ValueError(f"{len(raw):,} packed bytes are more than {limit:,} unpacked")
+    return text
 
 
 # The design ----------------------------------------------------------------------------------------------------------
@@ -229,7 +277,7 @@ def _verify(data: ModelData, rebuilt: Design) -> None:
     if not same or (_gives_rows(data, data.design) and not _gives_rows(data, rebuilt)):
         raise StorageError(
             f"the design of {data.formula!r}, which a file would not give back as it is",
-            "terms that formulaic builds from columns and learned numbers",
+            "terms that columns and learned numbers give",
             "compute the odd terms as columns of the data first, and fit with these",
         )
 

@@ -77,8 +77,7 @@ class Hypotheses:
 
         check_option("cov", cov, COVARIANCES)
         terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
-        spec = self.data.design.spec
-        symbols = symbols_of(self.data.names, [str(name) for name in spec.column_names], terms)
+        symbols = symbols_of(self.data.names, self.data.design.aliases, terms)
         return self._test(read_hypotheses(hypothesis, r, self.data.names, symbols), cov)
 
     def term_tests(self, cov: str = "observed") -> pd.DataFrame:
@@ -166,22 +165,19 @@ class RandomEffectsHypotheses(Hypotheses):
 
 
 def formula_terms(data: ModelData) -> dict[str, tuple[int, ...]]:
-    """The terms of the formula as formulaic writes them, each with the positions of its columns.
+    """The terms of the formula, each with the positions of its columns.
 
     Raises
     ------
     DesignError
         When the columns are no longer those of the formula.
     """
-    found: dict[str, tuple[int, ...]] = {}
-    first = 0
-    for term in data.design.spec.structure:
-        found[str(term.term)] = tuple(range(first, first + len(term.columns)))
-        first += len(term.columns)
+    found = data.design.terms()
+    first = sum(map(len, found.values()))
     if first != len(data.names):
         raise DesignError(
             f"{len(data.names)} columns where the formula {data.formula!r} makes {first}",
             "the columns of the formula",
             "hypotheses on columns by a matrix R",
         )
-    return {term: columns for term, columns in found.items() if columns}
+    return found

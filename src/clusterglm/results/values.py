@@ -5,7 +5,8 @@ A JSON object with the key "@" stands for something that JSON does not have; eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -15,11 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.design_state import spec_from_state, spec_state
-from clusterglm.data.plain import PlainSpec
-from clusterglm.errors import StorageError
+from clusterglm.data.formulas.text import read, written
+from clusterglm.data.formulas.tree import Binary, Call, Constant, Listed, Name, Unary
+from clusterglm.errors import FileError, FormulaError, StorageError
+from clusterglm.results.schema import conforms, hints_of
 
 _ISO: dict[str, Any] = {"date": date, "datetime": datetime, "time": time}
+_NODES = (Constant, Name, Unary, Binary, Call, Listed)
+_DTYPE = re.compile(
+    r"bool|u?int(8|16|32|64)|float(16|32|64)|longdouble|float(96|128)|object|[<>|=]?[biufUmM]\d{0,7}(\[\w{1,8}\])?|(datetime|timedelta)64(\[\w{1,8}\])?"
+)
+_DEEPEST = 60  # JSON inside each other; what is written needs 20
 
 
 class Writer:
@@ -29,12 +36,14 @@ class Writer:
     ----------
     modules : mapping of str to str
         The modules of the classes that may be written, by the classes' names.
+    shared : int
+        Number that the first value that occurs twice gets, less one.
     """
 
-    def __init__(self, modules: Mapping[str, str]) -> None:
+    def __init__(self, modules: Mapping[str, str], shared: int = 0) -> None:
         self._modules = modules
         self._seen: dict[int, tuple[Any, dict[str, Any]]] = {}
-        self._shared = 0
+        self._shared = shared
 
     def plain(self, value: Any, where: str = "result") -> Any:
         """The value as dicts with string keys, lists, strings, finite numbers, booleans and None.
@@ -86,10 +95,10 @@ class Writer:
             return {"@": name, **{key: self.plain(getattr(value, key), where) for key in ("left", "right", "closed")}}
         if kind is Decimal:
             return {"@": name, "value": str(value)}
-        if isinstance(value, PlainSpec):
-            return self._tagged(value.formulaic, type(value.formulaic), where)
-        if kind.__module__ == "formulaic.model_spec":
-            return {"@": "formulaic", **self.plain(spec_state(value), where)}
+        if isinstance(value, _NODES):
+            return {"@": "expression", "text": written(value)}
+        if callable(value) and not isinstance(value, type):
+            return {"@": "function"}
         raise StorageError(
             f"a {kind.__module__}.{name} in {where}, for which a file has no form",
             "numbers, strings, dates, arrays of them, and the package's own objects",
@@ -144,36 +153,61 @@ class Reader:
         As for `Writer`.
     source : str
         What is read, in words.
+    most : int
+        Elements that an array may have.
+    functions : mapping of str to callable
+        The user's own, where formulas call them.
     """
 
-    def __init__(self, modules: Mapping[str, str], source: str) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, str],
+        source: str,
+        most: int,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
         self._modules = modules
         self._source = source
+        self._most = most
+        self._functions = dict(functions or {})
         self._known: dict[int, Any] = {}
+        self._depth = 0
 
     def value(self, plain: Any) -> Any:
         """The value.
 
         Raises
         ------
-        StorageError
+        FileError
             When it is of an unknown class, or not what `Writer` writes.
         """
         try:
             return self._value(plain)
-        except StorageError:
+        except FileError:
             raise
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as problem:
+        except (
+            KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError, StorageError,
+            FormulaError, MemoryError,
+        ) as problem:  # fmt: skip
             raise self._damaged(f"{type(problem).__name__}: {problem}") from problem
 
-    def _damaged(self, what: str) -> StorageError:
-        return StorageError(
+    def _damaged(self, what: str) -> FileError:
+        return FileError(
             f"{self._source}, whose content does not fit: {what}",
             "a file as fit.save(path) wrote it",
             "the version of clusterglm that the file names; or fit and save again",
         )
 
     def _value(self, plain: Any) -> Any:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self._damaged(f"more than {_DEEPEST} values inside each other")
+        try:
+            return self._deeper(plain)
+        finally:
+            self._depth -= 1
+
+    def _deeper(self, plain: Any) -> Any:
         if isinstance(plain, list):
             return [self._value(item) for item in plain]
         if not isinstance(plain, dict):
@@ -192,29 +226,45 @@ class Reader:
             return self._object(tag, {key: self._value(item) for key, item in content.items()})
         match tag:
             case "float":
-                return float(content["value"])
+                return float(_text(content["value"]))
             case "tuple":
-                return tuple(self._value(content["items"]))
+                return tuple(_list(self._value(content["items"])))
             case "dict":
-                return dict(self._value(content["items"]))
+                return dict(_list(self._value(content["items"])))
             case "array":
                 return self._array(content)
             case "scalar":
-                return self._array({"shape": (), **content})[()]
+                return self._array({"shape": [], **content})[()]
             case "date" | "datetime" | "time":
-                return _ISO[tag].fromisoformat(content["value"])
+                return _ISO[tag].fromisoformat(_text(content["value"]))
             case "Decimal":
-                return Decimal(content["value"])
+                return Decimal(_text(content["value"]))
+            case "expression":
+                return read(_text(content["text"]), self._functions)
+            case "function":
+                return _WANTED
             case "Timestamp" | "Interval":
-                import pandas as pd
-
-                return getattr(pd, tag)(*map(self._value, content.values()))
-            case "formulaic":
-                return spec_from_state(self._value(content))
+                return self._of_pandas(tag, content)
         raise self._damaged(f"{tag!r} is not known here")
 
+    def _of_pandas(self, tag: str, content: dict[str, Any]) -> Any:
+        import pandas as pd
+
+        if tag == "Timestamp":
+            return pd.Timestamp(_text(content["value"]))
+        left, right = (self._value(content[side]) for side in ("left", "right"))
+        return pd.Interval(left, right, closed=content["closed"])
+
     def _array(self, content: dict[str, Any]) -> NDArray[Any]:
-        dtype, shape = np.dtype(content["dtype"]), tuple(content["shape"])
+        if not _DTYPE.fullmatch(_text(content["dtype"])):
+            raise self._damaged(f"an array of type {content['dtype']!r}")
+        dtype, shape, size = np.dtype(content["dtype"]), tuple(_list(content["shape"])), 1
+        for length in shape:
+            if type(length) is not int or length < 0:
+                raise self._damaged(f"an array of shape {shape}")
+            size *= length
+        if size > self._most or size * dtype.itemsize > 100 * self._most:
+            raise self._damaged(f"an array of shape {shape} in a file of {self._most:,} characters")
         if "all" in content:
             return np.broadcast_to(np.array(content["all"], dtype=dtype), shape)
         if dtype.kind == "O":
@@ -233,7 +283,38 @@ class Reader:
         if not required <= set(content) <= keys:
             odd = sorted((required - set(content)) | (set(content) - keys))
             raise self._damaged(f"{name} with or without {', '.join(odd)}")
+        if name == "Design":
+            content["functions"] = self._own(content.get("functions", {}))
+        hints = hints_of(kind)
+        for key, value in content.items():
+            if key in hints and not conforms(value, hints[key]):
+                raise self._damaged(f"{key} of {name} is no {getattr(hints[key], '__name__', hints[key])}")
         return kind(**content)
+
+    def _own(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        lacking = [name for name in wanted if name not in self._functions]
+        if lacking:
+            raise FileError(
+                f"{self._source}, whose formula calls {', '.join(f'{name}()' for name in lacking)}",
+                "the functions of your own that the fit was made with: a file holds none",
+                f"cg.load(path, functions={{{lacking[0]!r}: ...}})",
+            )
+        return {name: self._functions[name] for name in wanted}
+
+
+_WANTED = object()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} in place of text")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{type(value).__name__} in place of a list")
+    return value
 
 
 def _has_default(field: Field[Any]) -> bool:

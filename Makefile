@@ -60,7 +60,7 @@ test-core: build/test_core build/test_within build/test_columns
 build/%: cpp/tests/%.cpp $(HEADERS)
 	@mkdir -p build
 	$(CXX) -std=c++20 -O0 -g1 -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
-	  -DCLUSTERGLM_NO_CLONES -Icpp/include $< -o $@ -pthread
+	  -Icpp/include $< -o $@ -pthread
 
 # On an otherwise idle machine. An interrupted run goes on where it was; what the commit has measured is not measured again.
 # The page of the documentation and the figures in README follow what was measured.

@@ -144,8 +144,8 @@ class ConditionalCluster {
     std::vector<double> mean_, total_, expected_, x_, pi_, rest_;
 };
 
-inline CLUSTERGLM_CLONES void conditional_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last,
-                                                double* gammas, double* scores, Sum& sum) {
+inline void conditional_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last,
+                              double* gammas, double* scores, Sum& sum) {
     Group group;
     ConditionalCluster one(problem.p, order);
     Groups groups(problem, first, last);

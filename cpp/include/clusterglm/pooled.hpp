@@ -85,8 +85,8 @@ class PooledRows {
 };
 
 template <class R>
-CLUSTERGLM_CLONES void pooled_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last, Sum& sum,
-                                    double* cluster_sums) {
+void pooled_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last, Sum& sum,
+                  double* cluster_sums) {
     Columns X(problem.p);
     ColumnSums sums(problem.p);
     PooledRows rows(problem, beta);

@@ -64,8 +64,8 @@ class Deviations {
 };
 
 template <class R>
-CLUSTERGLM_CLONES void profile_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last, double* gammas,
-                                     const ProfileOutputs& out, Sum& sum) {
+void profile_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last, double* gammas,
+                   const ProfileOutputs& out, Sum& sum) {
     const int p = problem.p;
     Group group;
     Deviations deviations(p);

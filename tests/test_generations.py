@@ -20,7 +20,7 @@ V3 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
 """Flags of the Linux kernel beyond x86-64-v2; abm means lzcnt."""
 
 EVALUATE = """
-import itertools, json
+import json
 import numpy as np
 from clusterglm import _core
 
@@ -50,6 +50,8 @@ for code in ("binomial_logit", "binomial_cloglog", "binomial_probit", "poisson_l
         keep("profile", 3, _core.profile, beta, 2, np.full(m, np.nan))
         if code == "binomial_logit":
             keep("conditional", 3, _core.conditional, beta, 2, np.full(m, np.nan))
+            problem = _core.Problem(np.r_[0, np.cumsum(sizes)], X, 100 * a, 100 * b, np.zeros(n), np.ones(m), code)
+            keep("conditional on many", 3, _core.conditional, beta, 2, np.full(m, np.nan))
 print(json.dumps({"generation": _core.generation, **{name: values.tolist() for name, values in found.items()}}))
 """
 

@@ -61,7 +61,7 @@ template <class R>
 bool evaluate(const Problem& problem, const LocationMap& location, const Rule& rule, const double* theta, int order, const Selection& selection,
               double* modes, const PerCluster& out, int threads, Sum& total, const std::function<bool()>& interrupted) {
     const auto with = [&]<class Map>(const Map& map) {
-        std::vector<std::unique_ptr<Evaluator<R, Map>>> evaluators(static_cast<std::size_t>(std::max(threads, 1)));
+        std::vector<std::unique_ptr<Evaluator<R, Map>>> evaluators(static_cast<std::size_t>(worker_count(selection.count, threads)));
         return sum_over_blocks(
             problem, selection, problem.p + 1, threads,
             [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {

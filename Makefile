@@ -52,15 +52,16 @@ pytest: $(TEST) $(CORE)
 test-adapter: $(TEST) $(CORE) $(ADAPTER)
 	PYTHONPATH=$(ADAPTER) $(BIN)/pytest tests/results/test_marginaleffects.py::test_the_package_itself
 
-test-core: build/test_core build/test_within build/test_columns
+test-core: build/test_core build/test_within build/test_columns build/test_parallel
 	build/test_core
 	build/test_within
 	build/test_columns
+	build/test_parallel
 
 build/%: cpp/tests/%.cpp $(HEADERS)
 	@mkdir -p build
 	$(CXX) -std=c++20 -O0 -g1 -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=undefined \
-	  -DCLUSTERGLM_NO_CLONES -Icpp/include $< -o $@ -pthread
+	  -Icpp/include $< -o $@ -pthread
 
 # On an otherwise idle machine. An interrupted run goes on where it was; what the commit has measured is not measured again.
 # The page of the documentation and the figures in README follow what was measured.

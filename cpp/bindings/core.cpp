@@ -5,20 +5,20 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "clusterglm/columns.hpp"
-#include "clusterglm/conditional.hpp"
 #include "clusterglm/distribution/cauchy.hpp"
 #include "clusterglm/distribution/gaussian.hpp"
 #include "clusterglm/distribution/logistic.hpp"
 #include "clusterglm/distribution/student_t.hpp"
 #include "clusterglm/distribution/table.hpp"
-#include "dispatch.hpp"
+#include "kernels.hpp"
+#include "processor.hpp"
 
 namespace nb = nanobind;
 using clusterglm::LocationMap;
@@ -33,6 +33,21 @@ namespace {
 
 void require(bool condition, const char* message) {
     if (!condition) throw std::invalid_argument(message);
+}
+
+// Those that this processor is to run: chosen when the module is imported.
+const Kernels* chosen = &kernels();
+
+// CLUSTERGLM_BASELINE, set to anything, keeps to the kernels that every processor can run.
+const char* choose_kernels() {
+#ifdef CLUSTERGLM_V3
+    const char* baseline = std::getenv("CLUSTERGLM_BASELINE");
+    if (knows_x86_64_v3() && !(baseline && *baseline)) {
+        chosen = static_cast<const Kernels*>(nb::cast<nb::capsule>(nb::module_::import_("clusterglm._core_v3").attr("kernels")).data());
+        return "x86-64-v3";
+    }
+#endif
+    return "baseline";
 }
 
 bool interrupted() {
@@ -74,7 +89,7 @@ class ProblemHandle {
 
    private:
     static ResponseFunctions find(const std::string& code) {
-        for (const ResponseFunctions& f : {binomial_logit(), binomial_cloglog(), binomial_probit(), poisson_log()})
+        for (const ResponseFunctions& f : chosen->responses)
             if (code == f.code) return f;
         throw std::invalid_argument("response: unknown code " + code);
     }
@@ -218,7 +233,7 @@ double conditional(const ProblemHandle& problem, Vector beta, int order, OutVect
     bool completed;
     {
         nb::gil_scoped_release release;
-        completed = clusterglm::conditional(view, beta.data(), order, intercepts.data(), scores ? scores->data() : nullptr, threads, sum, interrupted);
+        completed = chosen->conditional(view, beta.data(), order, intercepts.data(), scores ? scores->data() : nullptr, threads, sum, interrupted);
     }
     return finish(completed, sum, score, hessian);
 }
@@ -232,13 +247,14 @@ void side_by_side(const std::vector<std::optional<Vector>>& columns, OutMatrix X
         from.push_back(column ? column->data() : nullptr);
     }
     nb::gil_scoped_release release;
-    clusterglm::side_by_side(from.data(), static_cast<std::int64_t>(X.shape(0)), static_cast<int>(from.size()), X.data(), ranges.data());
+    chosen->side_by_side(from.data(), static_cast<std::int64_t>(X.shape(0)), static_cast<int>(from.size()), X.data(), ranges.data());
 }
 
 }  // namespace
 
 NB_MODULE(_core, module) {
     nb::set_leak_warnings(false);  // caches of rules live as long as the interpreter
+    module.attr("generation") = choose_kernels();
     module.doc() = "The numeric core of clusterglm: sums over clusters of likelihoods and their exact derivatives.";
     nb::class_<ProblemHandle>(module, "Problem")
         .def(nb::init<Integers, Matrix, Vector, Vector, Vector, Vector, const std::string&>(), nb::arg("starts"), nb::arg("X"), nb::arg("a"),

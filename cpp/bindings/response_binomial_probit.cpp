@@ -1,4 +1,4 @@
 #include "clusterglm/response/binomial_probit.hpp"
-#include "dispatch.hpp"
+#include "kernels.hpp"
 
 ResponseFunctions binomial_probit() { return functions_of<clusterglm::BinomialProbit>("binomial_probit"); }

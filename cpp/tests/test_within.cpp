@@ -190,6 +190,31 @@ void test_conditional() {
     check(same_bits(by_condition(problem, kBeta, 2, 1), by_condition(problem, kBeta, 2, 3)), "conditional: the same bits with 3 threads", 0.0);
 }
 
+// P(N = d) of one binomial, and a total that is out of reach.
+void test_inversion() {
+    for (const double n : {7.0, 150.0, 1e5}) {
+        for (const double pi : {0.02, 0.5, 0.9}) {
+            const double d = std::round(n * pi);
+            Inversion inversion(0, 0);
+            inversion.begin(n, n * pi - d, n * pi * (1.0 - pi));
+            inversion.add(n, pi, 1.0 - pi, nullptr);
+            const Real expected = std::lgamma(n + 1.0L) - std::lgamma(d + 1.0L) - std::lgamma(n - d + 1.0L) + d * std::log(static_cast<Real>(pi)) +
+                                  (n - d) * std::log1p(-static_cast<Real>(pi));
+            check_close(std::log(inversion.finish(nullptr, nullptr)), static_cast<double>(expected), 1e-13, "inversion, " + std::to_string(n) + " trials");
+        }
+    }
+    Inversion inversion(0, 0);
+    inversion.begin(1e5, 3000.0, 1e5 * 0.21);
+    inversion.add(1e5, 0.3, 0.7, nullptr);
+    bool refused = false;
+    try {
+        inversion.finish(nullptr, nullptr);
+    } catch (const std::runtime_error&) {
+        refused = true;
+    }
+    check(refused, "inversion: a total far from the mean", 0.0);
+}
+
 }  // namespace
 
 int main() {
@@ -198,6 +223,7 @@ int main() {
     test_profile<BinomialProbit>("probit", false);
     test_profile<PoissonLog>("poisson", true);
     test_conditional();
+    test_inversion();
     std::printf("%d passed, %d failed\n", passed, failed);
     return failed == 0 ? 0 : 1;
 }

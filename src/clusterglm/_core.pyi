@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
 
+generation: str
+"""Processors that the kernels are compiled for: "x86-64-v3" where this one knows it, or "baseline"."""
+
 class Problem:
     def __init__(
         self,

@@ -113,6 +113,8 @@ def test_control_defaults_and_threads():
         {"tol": np.nan},
         {"tol": "1e-8"},
         {"n_threads": -1},
+        {"n_threads": 1025},
+        {"n_threads": 10**12},
         {"n_threads": 1.0},
         {"progress": 5},
     ],

@@ -101,6 +101,7 @@ class CollapsedClusters {
         }
         for (int first = 0; first < n; first += kMost) {
             const int packs = std::min(n - first, kMost);
+            if (!kept) checkpoint(static_cast<std::int64_t>(packs) * p_);
             for (int j = 0; j < packs; ++j) {
                 if (!kept) rows_.set(j, four_.rows(first + j));
                 const Pack H = on_share * load(&share_[(first + j) * kLanes]);

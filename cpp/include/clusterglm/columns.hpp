@@ -39,7 +39,7 @@ CLUSTERGLM_INLINE void put(const double* const* from, int width, std::int64_t co
 }
 
 // X: n by p in C order. columns: p of them, null for a column of ones; ranges: least and largest value of each, p by 2.
-inline CLUSTERGLM_CLONES void side_by_side(const double* const* columns, std::int64_t n, int p, double* X, double* ranges) {
+inline void side_by_side(const double* const* columns, std::int64_t n, int p, double* X, double* ranges) {
     double ones[kColumnRows];
     std::fill_n(ones, kColumnRows, 1.0);
     for (int j = 0; j < p; ++j) {

@@ -4,7 +4,8 @@
 // intercept that maximises P(data) the expected total is d itself, so that P(total = d) is the middle of its distribution: the
 // recursion over rows that gives it (the elementary symmetric functions', of Gail, Lubin and Rubinstein 1981, tilted) can neither
 // overflow nor lose what matters to underflow, whatever the size of the cluster. The first two moments of sum of x over successes
-// follow by the same recursion, and with them score and Hessian.
+// follow by the same recursion, and with them score and Hessian. Where there are too many trials for that, an integral gives the
+// same (inversion.hpp).
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -12,6 +13,7 @@
 
 #include "blocks.hpp"
 #include "intercept.hpp"
+#include "inversion.hpp"
 #include "response/binomial_logit.hpp"
 
 namespace clusterglm {
@@ -56,6 +58,11 @@ class SuccessCount {
             for (int array = 0; array < arrays_; ++array) at(array)[low_ / kLanes * kLanes - 1] = 0.0;
     }
 
+    // Steps that `trials` of them take, of all arrays.
+    static double steps(double trials, double d, double variance) { return trials * (2.0 + std::min(d, 2.0 * reach(variance)) / kLanes); }
+    // Nanoseconds or so that the next takes.
+    std::int64_t work() const { return (2 + (high_ - low_) / kLanes) * arrays_; }
+
     double probability() { return at(0)[d_]; }
     double first(int r) { return at(1 + r)[d_]; }
     double second(int r, int s) { return at(1 + p_ + r * (r + 1) / 2 + s)[d_]; }
@@ -69,83 +76,130 @@ class SuccessCount {
 
     double* at(int array) { return A_.data() + array * width_ + kLanes; }  // zeros before k = 0
 
-    // The totals worth following: those from which d can still be reached, less those that Bernstein's inequality, on what
-    // came before or on what is to come, gives less than e^-60 of the probability.
-    CLUSTERGLM_INLINE void narrow() {
+    // Beyond so much from the mean, Bernstein's inequality leaves less than e^-60 of the probability.
+    static double reach(double variance) {
         constexpr double kExponent = 60.0;
-        const double v = std::max(0.0, std::min(so_far_, variance_ - so_far_));
-        const double reach = kExponent / 3.0 + std::sqrt(kExponent * kExponent / 9.0 + 2.0 * kExponent * v) + 1.0;
-        low_ = std::max({low_, d_ - left_, static_cast<std::int64_t>(std::floor(mean_ - reach))});
-        high_ = std::max(high_, std::min({done_, d_, static_cast<std::int64_t>(std::ceil(mean_ + reach))}));
+        return kExponent / 3.0 + std::sqrt(kExponent * kExponent / 9.0 + 2.0 * kExponent * variance) + 1.0;
+    }
+
+    // The totals worth following: those from which d can still be reached, less those that are out of reach by what came before
+    // or by what is to come.
+    CLUSTERGLM_INLINE void narrow() {
+        const double far = reach(std::max(0.0, std::min(so_far_, variance_ - so_far_)));
+        low_ = std::max({low_, d_ - left_, static_cast<std::int64_t>(std::floor(mean_ - far))});
+        high_ = std::max(high_, std::min({done_, d_, static_cast<std::int64_t>(std::ceil(mean_ + far))}));
         low_ = std::min(low_, high_);
     }
 };
 
 class ConditionalCluster {
    public:
-    ConditionalCluster(int p, int order) : p_(p), order_(order), count_(p, order), mean_(p), total_(p), expected_(p), x_(p) {}
+    ConditionalCluster(int p, int order)
+        : p_(p), order_(order), count_(p, order), inversion_(p, order), centre_(p), x_(p), total_(p), expected_(p), first_(p),
+          second_(static_cast<std::size_t>(p) * (p + 1) / 2) {}
 
     CLUSTERGLM_INLINE void add(const Problem& problem, const Group& group, int lane, const Intercepts& at, Sum& sum, double* score_out) {
-        const int n = group.size[lane];
-        const double weight = problem.cluster_weights[group.cluster[lane]], gamma = at.gamma[lane];
-        const double* X = problem.X + group.start[lane] * p_;
-        std::int64_t trials = 0;
-        double successes = 0.0, mean = 0.0, variance = 0.0;
-        std::fill(mean_.begin(), mean_.end(), 0.0);
-        if (static_cast<int>(pi_.size()) < n) pi_.resize(n), rest_.resize(n);
-        for (int j = 0; j < n; ++j) {
-            const int cell = group.index(lane, j);
-            const double size = group.a[cell] + group.b[cell], lambda = group.eta[cell] + gamma;
-            const double z = std::exp(-std::fabs(lambda)), small = z / (1.0 + z), large = 1.0 / (1.0 + z);
-            pi_[j] = lambda > 0.0 ? large : small, rest_[j] = lambda > 0.0 ? small : large;
-            trials += static_cast<std::int64_t>(std::llround(size)), successes += group.a[cell];
-            mean += size * pi_[j], variance += size * pi_[j] * rest_[j];
-            for (int r = 0; r < p_; ++r) mean_[r] += size * pi_[j] * rest_[j] * X[static_cast<std::size_t>(j) * p_ + r];
-        }
-        for (int r = 0; r < p_; ++r) mean_[r] = variance > 0.0 ? mean_[r] / variance : X[r];
-        std::int64_t d = static_cast<std::int64_t>(std::llround(successes));
-        const bool swapped = 2 * d > trials;  // failures are the fewer
-        if (swapped) {
-            d = trials - d, mean = static_cast<double>(trials) - mean;
-            pi_.swap(rest_);
-        }
-        count_.begin(trials, d, mean, variance);
-        std::fill(total_.begin(), total_.end(), 0.0);
-        std::fill(expected_.begin(), expected_.end(), 0.0);
-        for (int j = 0; j < n; ++j) {
-            const int cell = group.index(lane, j);
-            const int size = static_cast<int>(std::llround(group.a[cell] + group.b[cell]));
-            for (int r = 0; r < p_; ++r) {
-                x_[r] = X[static_cast<std::size_t>(j) * p_ + r] - mean_[r];
-                total_[r] += group.a[cell] * x_[r];
-                if (swapped) expected_[r] += size * x_[r];
-            }
-            for (int trial = 0; trial < size; ++trial) count_.add(pi_[j], rest_[j], x_.data());
-        }
-        const double probability = count_.probability();
+        const double weight = problem.cluster_weights[group.cluster[lane]];
+        read(problem, group, lane, at.gamma[lane]);
+        const double probability = recursion_is_quick() ? by_recursion() : by_inversion();
         sum.value += weight * (at.value[lane] - std::log(probability));
         if (order_ == 0) return;
         for (int r = 0; r < p_; ++r) {
-            const double moment = count_.first(r) / probability;
-            x_[r] = moment;
-            expected_[r] = swapped ? expected_[r] - moment : moment;
             sum.score[r] += weight * (total_[r] - expected_[r]);
             if (score_out) score_out[r] = weight * (total_[r] - expected_[r]);
         }
         if (order_ < 2) return;
-        for (int r = 0; r < p_; ++r)
-            for (int s = 0; s <= r; ++s)
-                sum.hessian[static_cast<std::size_t>(r) * sum.stride + s] -= weight * (count_.second(r, s) / probability - x_[r] * x_[s]);
+        for (int r = 0, i = 0; r < p_; ++r)
+            for (int s = 0; s <= r; ++s, ++i)
+                sum.hessian[static_cast<std::size_t>(r) * sum.stride + s] -= weight * (second_[i] / probability - first_[r] * first_[s]);
     }
 
    private:
     int p_, order_;
     SuccessCount count_;
-    std::vector<double> mean_, total_, expected_, x_, pi_, rest_;
+    Inversion inversion_;
+    // The cluster: trials, successes among them and probabilities of its rows, and sums of these.
+    int n_ = 0;
+    const double* X_ = nullptr;
+    std::vector<double> size_, a_, pi_, rest_;
+    double trials_ = 0.0, successes_ = 0.0, mean_ = 0.0, variance_ = 0.0;
+    // Sums of x over the data's successes and what is expected given their number, x being less `centre`. First and second moments:
+    // of such sums, the first given the number, the second times its probability; both are used for their covariance only.
+    std::vector<double> centre_, x_, total_, expected_, first_, second_;
+
+    CLUSTERGLM_INLINE void read(const Problem& problem, const Group& group, int lane, double gamma) {
+        n_ = group.size[lane], X_ = problem.X + group.start[lane] * p_;
+        trials_ = successes_ = mean_ = variance_ = 0.0;
+        std::fill(centre_.begin(), centre_.end(), 0.0);
+        if (static_cast<int>(pi_.size()) < n_)
+            for (auto* v : {&size_, &a_, &pi_, &rest_}) v->resize(static_cast<std::size_t>(n_));
+        for (int j = 0; j < n_; ++j) {
+            const int cell = group.index(lane, j);
+            const double size = group.a[cell] + group.b[cell], lambda = group.eta[cell] + gamma;
+            const double z = std::exp(-std::fabs(lambda)), small = z / (1.0 + z), large = 1.0 / (1.0 + z);
+            size_[j] = size, a_[j] = group.a[cell];
+            pi_[j] = lambda > 0.0 ? large : small, rest_[j] = lambda > 0.0 ? small : large;
+            trials_ += size, successes_ += group.a[cell];
+            mean_ += size * pi_[j], variance_ += size * pi_[j] * rest_[j];
+            for (int r = 0; r < p_; ++r) centre_[r] += size * pi_[j] * rest_[j] * X_[static_cast<std::size_t>(j) * p_ + r];
+        }
+        for (int r = 0; r < p_; ++r) centre_[r] = variance_ > 0.0 ? centre_[r] / variance_ : X_[r];
+        std::fill(total_.begin(), total_.end(), 0.0);
+        std::fill(expected_.begin(), expected_.end(), 0.0);
+    }
+
+    CLUSTERGLM_INLINE void centre(int j) {
+        for (int r = 0; r < p_; ++r) x_[r] = X_[static_cast<std::size_t>(j) * p_ + r] - centre_[r];
+    }
+
+    // In all, or next to the inversion, which takes as long as so many steps for each row.
+    bool recursion_is_quick() const {
+        constexpr double kQuick = 1 << 18, kPerRow = 100.0;
+        return SuccessCount::steps(trials_, std::min(successes_, trials_ - successes_), variance_) <= std::max(kQuick, kPerRow * n_);
+    }
+
+    CLUSTERGLM_INLINE double by_recursion() {
+        const bool swapped = 2.0 * successes_ > trials_;  // failures are the fewer
+        if (swapped) pi_.swap(rest_);
+        const double d = swapped ? trials_ - successes_ : successes_, mean = swapped ? trials_ - mean_ : mean_;
+        count_.begin(static_cast<std::int64_t>(trials_), static_cast<std::int64_t>(d), mean, variance_);
+        for (int j = 0; j < n_; ++j) {
+            centre(j);
+            for (int r = 0; r < p_; ++r) {
+                total_[r] += a_[j] * x_[r];
+                if (swapped) expected_[r] += size_[j] * x_[r];
+            }
+            for (double trial = 0.0; trial < size_[j]; ++trial) count_.add(pi_[j], rest_[j], x_.data());
+            if (n_ >= Group::kLong) checkpoint(count_.work() * static_cast<std::int64_t>(size_[j]));
+        }
+        const double probability = count_.probability();
+        for (int r = 0, i = 0; order_ > 0 && r < p_; ++r) {
+            first_[r] = count_.first(r) / probability;
+            expected_[r] = swapped ? expected_[r] - first_[r] : first_[r];
+            for (int s = 0; order_ > 1 && s <= r; ++s, ++i) second_[i] = count_.second(r, s);
+        }
+        return probability;
+    }
+
+    CLUSTERGLM_INLINE double by_inversion() {
+        double excess = 0.0;
+        for (int j = 0; j < n_; ++j) excess += size_[j] * pi_[j] - a_[j];
+        inversion_.begin(trials_, excess, variance_);
+        for (int j = 0; j < n_; ++j) {
+            if (size_[j] == 0.0) continue;
+            centre(j);
+            for (int r = 0; r < p_; ++r) total_[r] += (a_[j] - size_[j] * pi_[j]) * x_[r];
+            inversion_.add(size_[j], pi_[j], rest_[j], x_.data());
+            checkpoint(inversion_.work());
+        }
+        const double probability = inversion_.finish(first_.data(), second_.data());
+        for (int r = 0; order_ > 0 && r < p_; ++r) expected_[r] = first_[r] /= probability;
+        return probability;
+    }
 };
 
-inline CLUSTERGLM_CLONES void conditional_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last,
-                                                double* gammas, double* scores, Sum& sum) {
+inline void conditional_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last,
+                              double* gammas, double* scores, Sum& sum) {
     Group group;
     ConditionalCluster one(problem.p, order);
     Groups groups(problem, first, last);

@@ -13,8 +13,9 @@
 
 namespace clusterglm {
 
+// A function of its own, so that it is compiled once for both kinds of maps.
 template <class R>
-CLUSTERGLM_CLONES void evaluate_long(LongClusters<R>& clusters, std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
+void evaluate_long(LongClusters<R>& clusters, std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
     clusters.add(i, modes, sum, out);
 }
 
@@ -55,18 +56,12 @@ class ShortAndLong {
 template <class R, class Map>
 using Evaluator = std::conditional_t<R::kCollapses, CollapsedClusters<R, Map>, ShortAndLong<R, Map>>;
 
-template <class R, class Map>
-CLUSTERGLM_CLONES void evaluate_block(Evaluator<R, Map>& evaluator, std::vector<std::int64_t>& clusters, double* modes, Sum& sum,
-                                      const PerCluster& out) {
-    evaluator.add(clusters, modes, sum, out);
-}
-
 // The sum over the selected clusters. modes: one per cluster of the problem, where searches start; updated.
 template <class R>
 bool evaluate(const Problem& problem, const LocationMap& location, const Rule& rule, const double* theta, int order, const Selection& selection,
               double* modes, const PerCluster& out, int threads, Sum& total, const std::function<bool()>& interrupted) {
     const auto with = [&]<class Map>(const Map& map) {
-        std::vector<std::unique_ptr<Evaluator<R, Map>>> evaluators(static_cast<std::size_t>(std::max(threads, 1)));
+        std::vector<std::unique_ptr<Evaluator<R, Map>>> evaluators(static_cast<std::size_t>(worker_count(selection.count, threads)));
         return sum_over_blocks(
             problem, selection, problem.p + 1, threads,
             [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {
@@ -74,7 +69,7 @@ bool evaluate(const Problem& problem, const LocationMap& location, const Rule& r
                 if (!evaluator) evaluator = std::make_unique<Evaluator<R, Map>>(problem, location, map, rule, theta, order);
                 std::vector<std::int64_t> clusters(static_cast<std::size_t>(last - first));
                 for (std::int64_t i = first; i < last; ++i) clusters[i - first] = selection[i];
-                evaluate_block<R, Map>(*evaluator, clusters, modes, sum, out);
+                evaluator->add(clusters, modes, sum, out);
             },
             total, interrupted);
     };

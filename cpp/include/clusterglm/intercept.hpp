@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "group.hpp"
+#include "parallel.hpp"
 
 namespace clusterglm {
 
@@ -95,6 +96,7 @@ CLUSTERGLM_INLINE Pack climb(const Group& group, Pack gamma, Pack finite) {
     Pack low = all(-kInfinity), high = all(kInfinity), open = finite;
     for (int step_number = 0; step_number < kMaxSteps; ++step_number) {
         Pack S1, S2, S3;
+        if (group.one) checkpoint(group.size[0]);
         sums<R>(group, gamma, S1, S2, S3);
         const auto up = S1 > zero;
         low = up ? gamma : low;

@@ -1,18 +1,12 @@
-// Four doubles at a time: a vector type that GCC and Clang keep in registers, elementary functions on it without branches,
-// and the attribute that compiles a function once for each generation of x86 and picks one when the library is loaded.
+// Four doubles at a time: a vector type that GCC and Clang keep in registers, and elementary functions on it without branches.
 #pragma once
 #include <bit>
 #include <cmath>
 #include <cstdint>
 
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && !defined(CLUSTERGLM_NO_CLONES)
-#define CLUSTERGLM_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define CLUSTERGLM_CLONES
-#endif
-// What a clone calls must be part of it, or it would run the default's instructions. CLUSTERGLM_NO_CLONES, for the sanitizers,
-// leaves it to the compiler: to inline everything under them takes many minutes.
-#ifndef CLUSTERGLM_NO_CLONES
+// Kernels whose parts are all inlined are up to twice as fast, and take up to four times as long to compile: not worth it without
+// optimisation, nor for the x86 of before AVX2.
+#if defined(__OPTIMIZE__) && (defined(__AVX2__) || !defined(__x86_64__))
 #define CLUSTERGLM_INLINE inline __attribute__((always_inline))
 #define CLUSTERGLM_INLINE_LAMBDA __attribute__((always_inline))
 #else
@@ -20,7 +14,7 @@
 #define CLUSTERGLM_INLINE_LAMBDA
 #endif
 
-// Packs are passed by value only between functions that are inlined into one clone, so their ABI never shows.
+// Packs are passed by value only within a file, where all are compiled alike, so their ABI never shows.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wpsabi"
 #endif

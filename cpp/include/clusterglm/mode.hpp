@@ -64,6 +64,7 @@ CLUSTERGLM_INLINE Mode<Map, V> find_mode(Rows<V>& rows, const Map& map, Bracket<
     auto arrived = zero != zero;
     V s = in.start, low = in.low, high = in.high;
     for (int step_number = 0;; ++step_number) {
+        if constexpr (kWidth<V> == 1) checkpoint(rows.n);
         const auto at = map.at(s);
         const DerivativeSums<V> S = derivatives<R, Order>(rows, at.m);
         const V g_s = at.a1 + at.m1 * S.S1;

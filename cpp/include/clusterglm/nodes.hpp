@@ -7,6 +7,7 @@
 
 #include "lanes.hpp"
 #include "maps.hpp"
+#include "parallel.hpp"
 #include "rows.hpp"
 
 namespace clusterglm {
@@ -164,13 +165,19 @@ CLUSTERGLM_INLINE void all_nodes(const Rows<V>& rows, int first, int last, bool 
         const Pack range = all(Rows<V>::kRange);
         return lanes::every((lanes::magnitude(lowest) + reach < range) & (lanes::magnitude(highest) + reach < range));
     };
+    const auto pause = [&] {
+        if constexpr (kWidth<V> == 1) checkpoint(kLanes * static_cast<std::int64_t>(last - first));
+    };
     const auto take = [&]<Take T>(int k, int room) CLUSTERGLM_INLINE_LAMBDA {
         NodeSums sums = begin(k);
         if constexpr (R::kLinear) sums.log_p += spread(sum_a_eta) + spread(sum_a) * load(nodes.m + k);
         end(k, node_pack<R, T, Order>(sums, rows, first, last, room, nodes.m + k, nodes.E + k, G + k, H + k, nodes.size));
     };
     const auto take_all = [&]<Take T>() CLUSTERGLM_INLINE_LAMBDA {
-        for (int k = 0; k < nodes.size; k += kLanes) take.template operator()<T>(k, 0);
+        for (int k = 0; k < nodes.size; k += kLanes) {
+            pause();
+            take.template operator()<T>(k, 0);
+        }
     };
     // Mostly one answer does for all nodes.
     if (in_range(nodes.lowest, nodes.highest)) {
@@ -178,6 +185,7 @@ CLUSTERGLM_INLINE void all_nodes(const Rows<V>& rows, int first, int last, bool 
         if (rows.common >= last && room_of(nodes.lowest, nodes.highest) >= last - first) return take_all.template operator()<Take::kPlain>();
     }
     for (int k = 0; k < nodes.size; k += kLanes) {
+        pause();
         const Pack at = load(nodes.m + k);
         if (!in_range(at, at)) {
             NodeSums sums = begin(k);

@@ -85,8 +85,8 @@ class PooledRows {
 };
 
 template <class R>
-CLUSTERGLM_CLONES void pooled_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last, Sum& sum,
-                                    double* cluster_sums) {
+void pooled_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last, Sum& sum,
+                  double* cluster_sums) {
     Columns X(problem.p);
     ColumnSums sums(problem.p);
     PooledRows rows(problem, beta);
@@ -95,6 +95,7 @@ CLUSTERGLM_CLONES void pooled_block(const Problem& problem, const double* beta, 
     const std::int64_t end = problem.starts[last];
     for (std::int64_t start = problem.starts[first]; start < end; start += PooledRows::kRows) {
         const int n = static_cast<int>(std::min<std::int64_t>(PooledRows::kRows, end - start));
+        checkpoint(static_cast<std::int64_t>(n) * (1 + problem.p));
         sum.value += rows.evaluate<R>(start, n, problem.unit && !problem.weighted, X);
         if (cluster_sums || problem.weighted)
             for (int j = 0; j < n;) {  // cluster by cluster

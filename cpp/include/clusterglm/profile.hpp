@@ -56,6 +56,7 @@ class Deviations {
     double g_[Columns::kRows], h_[Columns::kRows];
 
     CLUSTERGLM_INLINE void flush(int order) {
+        checkpoint(static_cast<std::int64_t>(filled_) * (1 + p_));
         for (int j = filled_; j < padded(filled_); ++j) g_[j] = h_[j] = 0.0;
         columns_.by_four(x_.data(), filled_, [&](int i, const FourRows& row) CLUSTERGLM_INLINE_LAMBDA { columns_.set(i, row); });
         sums_.add(columns_, padded(filled_) / kLanes, g_, order > 1 ? h_ : nullptr);
@@ -64,8 +65,8 @@ class Deviations {
 };
 
 template <class R>
-CLUSTERGLM_CLONES void profile_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last, double* gammas,
-                                     const ProfileOutputs& out, Sum& sum) {
+void profile_block(const Problem& problem, const double* beta, int order, std::int64_t first, std::int64_t last, double* gammas,
+                   const ProfileOutputs& out, Sum& sum) {
     const int p = problem.p;
     Group group;
     Deviations deviations(p);

@@ -10,6 +10,8 @@ from typing import Any
 
 from clusterglm.errors import OptionError
 
+_MOST_THREADS = 1024  # that the core starts
+
 
 @dataclass(frozen=True)
 class Control:
@@ -22,7 +24,7 @@ class Control:
     tol : float
         The fit has converged when the norm of the gradient, in standard-error units, is below it; in (0, 1).
     n_threads : int or None
-        Threads of the likelihood; 0 or None: one for every core this process may use.
+        Threads of the likelihood, at most 1024; 0 or None: one for every core this process may use.
     progress : callable, optional
         Called with an `Iteration` after each one; a fit stops when it returns False.
 
@@ -48,9 +50,11 @@ class Control:
             raise OptionError(f"max_iter={self.max_iter!r}", "a whole number, at least 1", "the default, 100")
         if isinstance(self.tol, bool) or not isinstance(self.tol, Real) or not 0.0 < float(self.tol) < 1.0:
             raise OptionError(f"tol={self.tol!r}", "a number between 0 and 1", "the default, 1e-6")
-        if self.n_threads is not None and (not _is_whole(self.n_threads) or self.n_threads < 0):
+        if self.n_threads is not None and (not _is_whole(self.n_threads) or not 0 <= self.n_threads <= _MOST_THREADS):
             raise OptionError(
-                f"n_threads={self.n_threads!r}", "a whole number, at least 0", "n_threads=0 for every core, or 1"
+                f"n_threads={self.n_threads!r}",
+                f"a whole number from 0 to {_MOST_THREADS}",
+                "n_threads=0 for every core, or 1",
             )
         if self.progress is not None and not callable(self.progress):
             raise OptionError(

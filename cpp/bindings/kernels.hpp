@@ -1,7 +1,11 @@
-// The likelihoods of every response, each compiled in a file of its own (response_*.cpp).
+// The kernels, everything that loops over rows, as a table of functions. A module holds one such table, whose files are all compiled
+// for one generation of processors (CMakeLists.txt), each response in a file of its own (response_*.cpp).
 #pragma once
+#include <array>
 #include <functional>
 
+#include "clusterglm/columns.hpp"
+#include "clusterglm/conditional.hpp"
 #include "clusterglm/evaluate.hpp"
 #include "clusterglm/pooled.hpp"
 #include "clusterglm/profile.hpp"
@@ -24,3 +28,12 @@ ResponseFunctions binomial_logit();
 ResponseFunctions binomial_cloglog();
 ResponseFunctions binomial_probit();
 ResponseFunctions poisson_log();
+
+struct Kernels {
+    std::array<ResponseFunctions, 4> responses;
+    decltype(&clusterglm::conditional) conditional;
+    decltype(&clusterglm::side_by_side) side_by_side;
+};
+
+// Those of this module.
+const Kernels& kernels();

@@ -1,0 +1,8 @@
+#include "kernels.hpp"
+
+const Kernels& kernels() {
+    static const Kernels table{{binomial_logit(), binomial_cloglog(), binomial_probit(), poisson_log()},
+                               &clusterglm::conditional,
+                               &clusterglm::side_by_side};
+    return table;
+}

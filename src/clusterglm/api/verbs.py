@@ -316,7 +316,7 @@ def nonparametric(
         need_cluster=True,
         fixed_effects=True,
     )
-    check_mixture(model_data, response)
+    check_mixture(model_data, response, points)
     start = fit_pooled(with_intercept(model_data), response, Control()).beta[1:]
     fit = fit_npml(model_data, response, start, settings, points)
     warn_unless_converged(fit.optimization)

@@ -30,7 +30,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _Rows = NDArray[np.bool_]
-_LARGEST = 1e100  # weight, whose square float64 still holds
+_LEAST, _LARGEST = 1e-100, 1e100  # weights, whose squares float64 still holds
 
 
 @dataclass(frozen=True)
@@ -218,12 +218,12 @@ def _weights(table: nw.DataFrame[Any], given: Any, rows: Complete, argument: str
 
 
 def _refuse_bad_weights(values: Array, keep: _Rows, name: str, argument: str) -> None:
-    bad = keep & ~((values >= 0.0) & (values <= _LARGEST))
+    bad = keep & ~((values == 0.0) | ((values >= _LEAST) & (values <= _LARGEST)))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
             f"{argument}={name!r} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
-            f"finite weights, zero or positive, at most {_LARGEST:g}",
+            f"finite weights, zero or from {_LEAST:g} to {_LARGEST:g}",
             "zero, or a missing value, for rows to leave out",
         )
 

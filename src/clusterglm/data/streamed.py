@@ -14,6 +14,7 @@ from clusterglm.data.design import Design
 from clusterglm.data.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, ModelData
 from clusterglm.data.rows import Dropped, Request
+from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 
@@ -86,6 +87,7 @@ class Facts:
     extremes : ndarray, shape (k, p)
         Rows of X in which a column is least or largest that is constant in the others.
     totals : Totals
+    weights : WeightSum
     """
 
     n: int
@@ -105,6 +107,7 @@ class Facts:
     rows: tuple[Array, Array, Array, Array]
     extremes: Array
     totals: Totals
+    weights: WeightSum
 
 
 def facts_of(data: ModelData, sample: int) -> Facts:
@@ -113,7 +116,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
     if n == 0:
         p, none = X.shape[1], np.zeros(X.shape[1])
         rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
-        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data)
+        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data)
         return Facts(0, 0, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
     mean = np.ones(n) @ X / n
     products = np.zeros((X.shape[1], X.shape[1]))
@@ -145,6 +148,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         rows=(X[chosen].copy(), data.a[chosen].copy(), data.b[chosen].copy(), data.offset[chosen].copy()),
         extremes=X[np.unique(np.array(extreme, dtype=int))],
         totals=totals_of(data),
+        weights=weight_sum(data),
     )
 
 

@@ -208,7 +208,7 @@ def fit_sums(
     found = find_maximum(task, pooled.beta, start, sigma)
     maximum = found.maximum
     loglik = maximum.evaluation.value + data.constant
-    if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik):
+    if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik, sums.weights.unit):
         return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=False)
     if maximum.theta[-1] > _BOUNDLESS and not fix_sigma and response.family == "binomial":
         raise ClusterError(
@@ -250,9 +250,9 @@ def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
         )
 
 
-def _at_boundary(sigma: float, loglik: float, pooled: float) -> bool:
+def _at_boundary(sigma: float, loglik: float, pooled: float, unit: float) -> bool:
     """Whether the model without intercepts is as likely: sigma = 0 is then no worse than what was found."""
-    noise = 1e-9 * (1.0 + abs(pooled)) if sigma < _NEGLIGIBLE else 0.0
+    noise = 1e-9 * (unit + abs(pooled)) if sigma < _NEGLIGIBLE else 0.0
     return loglik <= pooled + noise
 
 

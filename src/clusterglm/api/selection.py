@@ -11,6 +11,7 @@ import numpy as np
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
 from clusterglm.api.verbs import nonparametric
+from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.rows import Request
 from clusterglm.data.table import read_table
@@ -42,6 +43,7 @@ def select_distribution(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     least_expected: float = 1.0,
     n_boot: int = 0,
@@ -58,7 +60,7 @@ def select_distribution(
 
     Parameters
     ----------
-    formula, data, cluster, family, link, weights, cluster_weights, offset, subset
+    formula, data, cluster, family, link, weights, cluster_weights, offset, exposure, subset
         As for `random_effects`.
     distributions : sequence of str or Distribution
         See `random_effects` for the names. With "nonparametric" among them, `cg.nonparametric` is fitted too, as a
@@ -117,6 +119,7 @@ def select_distribution(
                 "named distributions, and n_boot=0",
                 "a table in memory for these: a sample of whole clusters may do",
             )
+        offset = one_offset(offset, exposure)
         request = Request(response, cluster, weights, cluster_weights, offset, subset)
         return select_over_blocks(formula, data, engine, request, candidates, rule, scale, settings)
     table = read_table(data)
@@ -124,7 +127,7 @@ def select_distribution(
         "cluster": cluster,
         "weights": weights,
         "cluster_weights": cluster_weights,
-        "offset": offset,
+        "offset": one_offset(offset, exposure),
         "subset": subset,
     }
     model_data = prepare(formula, table, family_response=response, **settings_of_data)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
+from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
 from clusterglm.fit.pooled import fit_pooled, with_intercept
@@ -33,6 +34,7 @@ def pooled(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     control: Control | None = None,
     engine: Any = None,
@@ -53,9 +55,10 @@ def pooled(
         By default "logit" for binomial, "log" for Poisson.
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
-    weights, cluster_weights, offset, subset : str or array, optional
+    weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's.
+        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
+        and their logarithm is the offset.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
@@ -86,6 +89,7 @@ def pooled(
     (4, 50)
     """
     response = read_response(family, link)
+    offset = one_offset(offset, exposure)
     settings = read_control(control)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import pooled_over_blocks
@@ -121,6 +125,7 @@ def random_effects(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     start: Any = None,
     sigma: float | None = None,
@@ -155,9 +160,10 @@ def random_effects(
         approximation, or a number of adaptive Gauss-Hermite nodes.
     scale : {"normal", "density"}
         Scale on which the adaptive rules integrate; "density" is that of R's glmmML.
-    weights, cluster_weights, offset, subset : str or array, optional
+    weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's.
+        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
+        and their logarithm is the offset.
     start : array or mapping, optional
         Starting coefficients, in the order of the columns or by name; by default from the pooled fit.
     sigma : float, optional
@@ -196,6 +202,7 @@ def random_effects(
     True
     """
     response = read_response(family, link)
+    offset = one_offset(offset, exposure)
     intercept = read_distribution(distribution)
     rule = read_quadrature(quadrature)
     check_scale(scale)
@@ -245,6 +252,7 @@ def nonparametric(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     control: Control | None = None,
 ) -> NonparametricResult:
@@ -270,9 +278,10 @@ def nonparametric(
     points : int, optional
         A fixed number of mass points (Aitkin, Biometrics 55, 1999), which grow one by one; by default as many as the
         likelihood wants.
-    weights, cluster_weights, offset, subset : str or array, optional
+    weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's.
+        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
+        and their logarithm is the offset.
     control : Control, optional
         Settings of the optimiser; an iteration is a round in which points come and go.
 
@@ -303,6 +312,7 @@ def nonparametric(
 
     refuse_elsewhere(data, "nonparametric")
     response = read_response(family, link)
+    offset = one_offset(offset, exposure)
     settings = read_control(control)
     model_data = prepare(
         formula,

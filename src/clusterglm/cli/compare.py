@@ -42,6 +42,7 @@ def compare(
     weights: opt.Weights = None,
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
+    exposure: opt.Exposure = None,
     threads: opt.Threads = 1,
     json: opt.Json = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as CSV.")] = None,
@@ -54,6 +55,7 @@ def compare(
             "weights": weights,
             "cluster_weights": cluster_weights,
             "offset": offset,
+            "exposure": exposure,
         }
         variants = _variants(model or ["random_effects"], distribution or [], quadrature)
         check_files(json, csv)

@@ -45,6 +45,7 @@ def fit(
     weights: opt.Weights = None,
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
+    exposure: opt.Exposure = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
     threads: opt.Threads = 1,
@@ -69,6 +70,7 @@ def fit(
             "weights": weights,
             "cluster_weights": cluster_weights,
             "offset": offset,
+            "exposure": exposure,
         }
         special: dict[str, Any] = {
             "distribution": distribution_name(distribution),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clusterglm.data.cluster_means import ClusterMeans
 from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.formula import Expression, ParsedFormula, context
+from clusterglm.data.offsets import as_offset, column_of
 from clusterglm.data.plain import PlainSpec, matrix_of_terms, plain_matrix, plain_spec
 from clusterglm.data.table import check_columns, column, missing_in, numeric
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
@@ -66,7 +67,7 @@ class Design:
     offsets : tuple of Expression
         Arguments of the `offset(...)` terms.
     offset_argument : str, "array" or None
-        Column passed as `offset=`, prefixed with "column:"; or that an array was passed.
+        Column passed as `offset=`, prefixed with "column:", or as `exposure=`, with "exposure:"; or that an array was.
     spec : formulaic.ModelSpec or PlainSpec
         State of the transforms: knots, centres, contrasts.
     cluster_means : ClusterMeans or None
@@ -137,6 +138,13 @@ class Design:
                 )
         return matrix
 
+    @property
+    def offset_columns(self) -> list[str]:
+        """Columns of the user's table that the offset needs."""
+        argument = column_of(self.offset_argument)
+        names = [name for term in self.offsets for name in term.variables]
+        return list(dict.fromkeys(names if argument is None else [*names, argument]))
+
     def offset(self, table: nw.DataFrame[Any]) -> Array:
         """Sum of the offsets of new data, shape (rows,); NaN where a column of theirs is missing.
 
@@ -148,13 +156,13 @@ class Design:
         total = formula_offset(self.offsets, table)
         if self.offset_argument == "array":
             raise DataError(
-                "new data for a model whose offset= was an array",
+                "new data for a model whose offset= or exposure= was an array",
                 "the offset of the new rows",
-                "fit with offset= the name of a column, or with offset(...) in the formula",
+                "fit with offset= or exposure= the name of a column, or with offset(...) in the formula",
             )
-        if self.offset_argument is not None:
-            name = self.offset_argument.removeprefix("column:")
-            total += numbers(column(table, name, "offset"), name, "offset")
+        name = column_of(self.offset_argument)
+        if name is not None:
+            total += as_offset(numbers(column(table, name, "offset"), name, "offset"), self.offset_argument)
         return total
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from clusterglm.data.columns import model_frame
 from clusterglm.data.design import formula_offset, make_design
 from clusterglm.data.formula import ParsedFormula
+from clusterglm.data.offsets import given_in
 from clusterglm.data.prepare import Learned
 from clusterglm.data.response import parse_response
 from clusterglm.data.rows import Request, evaluated, offset_argument, select_rows
@@ -59,6 +60,8 @@ def check_request(parsed: ParsedFormula, request: Request) -> tuple[str, ...]:
     names += [*parsed.variables, *([parsed.cluster] if parsed.cluster else [])]
     for argument in ("cluster", "weights", "cluster_weights", "offset", "subset"):
         value = getattr(request, argument)
+        if argument == "offset":
+            argument, value = given_in(value)
         if isinstance(value, str):
             names.append(value)
         elif value is not None and not (argument == "cluster_weights" and isinstance(value, Mapping)):

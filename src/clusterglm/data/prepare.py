@@ -16,9 +16,18 @@ from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.constants import totals
 from clusterglm.data.design import Design, listed_design, make_design, spec_of
 from clusterglm.data.formula import ParsedFormula, parse_formula
+from clusterglm.data.offsets import offset_notes
 from clusterglm.data.plain import Matrix, PlainSpec, plain_matrix
 from clusterglm.data.response import ResponseValues, to_kernel
-from clusterglm.data.rows import Dropped, Request, constant_within, offset_argument, read_response, select_rows
+from clusterglm.data.rows import (
+    Dropped,
+    Request,
+    constant_within,
+    offset_argument,
+    offset_label,
+    read_response,
+    select_rows,
+)
 from clusterglm.data.table import read_table
 from clusterglm.errors import ClusterError
 from clusterglm.model.arrays import Array
@@ -246,13 +255,14 @@ def assemble(
     per_cluster = np.ones(m) if of_cluster is None else constant_within(select(of_cluster), starts, labels)
     constant, saturated = totals(chosen_values, w, per_cluster, starts, a, b, family_response)
     levels = values.levels
+    offsets = np.zeros(n) if selection.offset is None else select(selection.offset)
     return ModelData(
         X=X,
         names=design.names,
         intercept=design.intercept,
         a=np.ascontiguousarray(a),
         b=np.ascontiguousarray(b),
-        offset=np.zeros(n) if selection.offset is None else select(selection.offset),
+        offset=offsets,
         weights=w,
         trials=chosen_values.trials,
         starts=starts,
@@ -266,9 +276,16 @@ def assemble(
         response_name=parsed.response_name,
         cluster_name=cluster_name,
         formula=parsed.text,
-        notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
+        notes=notes_of(parsed, request, levels, offsets if whole and selection.offset is not None else np.zeros(1)),
         levels=levels,
     )
+
+
+def notes_of(parsed: ParsedFormula, request: Request, levels: tuple[str, str] | None, offset: Array) -> tuple[str, ...]:
+    """What a reader of the results should know: the coding of the response, and odd values among some offsets."""
+    known = () if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",)
+    range_ = float(offset.min()), float(np.median(offset)), float(offset.max())
+    return known + offset_notes(*range_, offset_label(parsed, request))
 
 
 def _designed(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from clusterglm.data.clusters import encode
 from clusterglm.data.design import formula_offset, numbers, spec_of
 from clusterglm.data.formula import Expression, ParsedFormula
+from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.plain import Matrix, plain_matrix
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response
 from clusterglm.data.table import (
@@ -107,7 +108,7 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
     row_weights = _weights(table, request.weights, rows, "weights")
     of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows)
-    total_offset = _offset(table, parsed, request.offset, rows)
+    total_offset = _offset(table, parsed, request, rows)
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
@@ -266,36 +267,41 @@ def constant_within(values: Array, starts: NDArray[np.int64], labels: NDArray[An
     return first
 
 
-def _offset(table: nw.DataFrame[Any], parsed: ParsedFormula, given: Any, rows: Complete) -> Array | None:
-    """Sum of all offsets, shape (rows,); drops rows in which one is missing, refuses others that are not finite."""
+def _offset(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request, rows: Complete) -> Array | None:
+    """Sum of all offsets, shape (rows,); drops rows in which one is missing, refuses others that cannot be used."""
+    argument, given = given_in(request.offset)
     if not parsed.offsets and given is None:
         return None
     absent = np.zeros(len(table), dtype=bool)
     for name in dict.fromkeys(name for term in parsed.offsets for name in term.variables):
         absent |= missing_in(table, name)
     total = formula_offset(parsed.offsets, table)
-    label = " + ".join(f"offset({term.text})" for term in parsed.offsets)
+    values = None
     if given is not None:
-        values = numbers(_per_row(table, given, "offset"), _label(given, "offset"), "offset")
+        values = numbers(_per_row(table, given, argument), _label(given, argument), argument)
         absent |= np.isnan(values)
+    rows.drop("missing offset" if argument == "offset" else "missing exposure", absent)
+    if values is not None and argument == "exposure":
+        refuse_bad_exposure(values, rows.keep, _label(given, argument))
+        values = log_exposure(values)
+    if values is not None:
         total = total + values
-        label = f"{label} + {_label(given, 'offset')}" if label else _label(given, "offset")
-    rows.drop("missing offset", absent)
-    bad = rows.keep & ~np.isfinite(total)
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"the offset {label} is {total[first]:g} in row {first} ({int(bad.sum())} such rows)",
-            "finite offsets",
-            "drop rows without exposure, or replace their offset by a missing value",
-        )
+    refuse_bad_offset(total, rows.keep, offset_label(parsed, request), request.response.family)
     return total
 
 
+def offset_label(parsed: ParsedFormula, request: Request) -> str:
+    """The offsets in words."""
+    argument, given = given_in(request.offset)
+    words = [f"offset({term.text})" for term in parsed.offsets]
+    if given is not None:
+        name = _label(given, argument)
+        words.append(f"log({name})" if isinstance(request.offset, Exposure) else name)
+    return " + ".join(words)
+
+
 def offset_argument(given: Any) -> str | None:
-    if given is None:
-        return None
-    return f"column:{given}" if isinstance(given, str) else "array"
+    return described(given)
 
 
 def read_response(

@@ -12,7 +12,7 @@ import numpy as np
 from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
 from clusterglm.data.formula import ParsedFormula
-from clusterglm.data.prepare import Learned, ModelData
+from clusterglm.data.prepare import Learned, ModelData, notes_of
 from clusterglm.data.rows import Dropped, Request
 from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
@@ -88,6 +88,8 @@ class Facts:
         Rows of X in which a column is least or largest that is constant in the others.
     totals : Totals
     weights : WeightSum
+    offsets : ndarray
+        Those of some rows, the least and the largest.
     """
 
     n: int
@@ -108,6 +110,7 @@ class Facts:
     extremes: Array
     totals: Totals
     weights: WeightSum
+    offsets: Array
 
 
 def facts_of(data: ModelData, sample: int) -> Facts:
@@ -116,7 +119,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
     if n == 0:
         p, none = X.shape[1], np.zeros(X.shape[1])
         rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
-        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data)
+        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data), np.empty(0)
         return Facts(0, 0, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
     mean = np.ones(n) @ X / n
     products = np.zeros((X.shape[1], X.shape[1]))
@@ -149,6 +152,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         extremes=X[np.unique(np.array(extreme, dtype=int))],
         totals=totals_of(data),
         weights=weight_sum(data),
+        offsets=np.append(data.offset[chosen], [data.offset.min(), data.offset.max()]),
     )
 
 
@@ -269,7 +273,7 @@ def describe(
         response_name=parsed.response_name,
         cluster_name=cluster_name,
         formula=parsed.text,
-        notes=() if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",),
+        notes=notes_of(parsed, request, levels, np.concatenate([each.offsets for each in facts])),
         levels=levels,
         where=where,
         totals=_together([each.totals for each in facts]),

@@ -115,6 +115,7 @@ class _Model:
         return bool(self.curvatures[0] > 1e-13 * max(self.curvatures[-1], 1e-300))
 
     @property
+    @np.errstate(over="ignore")  # of a likelihood as good as flat
     def decrement(self) -> float:
         return float(np.sqrt(np.sum(self.gradient**2 / self.curvatures))) if self.concave else np.nan
 

@@ -19,7 +19,7 @@ from clusterglm.data.design import INTERCEPT
 from clusterglm.data.identical import Merged, merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
-from clusterglm.errors import OptionError
+from clusterglm.errors import DataError, OptionError
 from clusterglm.fit.newton import Iteration, Optimization, maximize
 from clusterglm.fit.random_effects import refuse_homogeneous_clusters
 from clusterglm.fit.standardise import Standardisation, standardise
@@ -35,6 +35,7 @@ _SAME = 1e-3  # points closer than this are one
 _EMPTY = 1e-7  # weight of a point that can go
 _OUTSIDE = 1e-9  # probability of an event, or mean count, that is as good as none
 _STEP, _FINE = 1.0, 0.5  # of the first grid of intercepts; of the second, in widths of the sharpest likelihood there
+_WIDEST = 600.0  # range of intercepts, of which the exponential is to be a number
 _SEEN = 12.0  # a cluster's likelihood counts where its log is no further below its maximum
 _LOW = -0.1  # gradient below which a peak between grid points is not worth a closer look
 _WORTH = 0.3  # share of the highest peak below which others wait
@@ -152,6 +153,12 @@ def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta:
         high = float(response.link_function(np.array(1.0 - _OUTSIDE))) - float(eta.min())
     else:
         high = float(np.log((data.a / data.b).max() + 1.0)) + 2.0 - float(eta.min())
+    if high - low > _WIDEST:
+        raise DataError(
+            f"linear predictors that reach over {high - low:.3g} at the pooled estimates",
+            f"a distribution of intercepts on a range of at most {_WIDEST:g}",
+            "look at the offset and the covariates: an exposure is given as exposure=",
+        )
     coarse = np.linspace(low, high, int(np.ceil((high - low) / _STEP)) + 1)
     step = coarse[1] - coarse[0]
     top = np.full(data.n_clusters, -np.inf)
@@ -232,7 +239,8 @@ def _peaks(task: _Task, mixture: Mixture) -> tuple[float, Array, Array]:
         near = found[:, None] + part * width[:, None] * np.array([-1.0, 0.0, 1.0])
         low, middle, high = gradient_values(likelihood, mixture.beta, mixed, near.ravel()).reshape(near.shape).T
         bend = np.minimum(low - 2.0 * middle + high, -1e-300)
-        found = found + part * width * np.clip(0.5 * (low - high) / bend, -1.0, 1.0)
+        with np.errstate(over="ignore"):
+            found = found + part * width * np.clip(0.5 * (low - high) / bend, -1.0, 1.0)
     found = np.concatenate([grid[ends], found])
     tops = gradient_values(likelihood, mixture.beta, mixed, found[len(ends) :])
     heights = np.concatenate([values[ends], tops])

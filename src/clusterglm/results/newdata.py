@@ -134,10 +134,7 @@ def new_rows(data: ModelData, table: Any) -> Rows:
         if factor.column is not None:
             _refuse_unseen(frame, factor, status)
     offset = design.offset(frame)
-    columns = [name for term in design.offsets for name in term.variables]
-    if design.offset_argument is not None:
-        columns.append(design.offset_argument.removeprefix("column:"))
-    for name in columns:
+    for name in design.offset_columns:
         status.refuse(is_missing(column(frame, name, "offset")), f"missing value in {name!r}")
     status.refuse(np.asarray(~np.isfinite(offset)), "the offset is not finite")
     if status.ok.all():

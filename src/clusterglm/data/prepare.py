@@ -14,7 +14,7 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.columns import as_frame, model_columns
 from clusterglm.data.constants import totals
-from clusterglm.data.design import Design, listed_design, make_design, spec_of
+from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design, spec_of
 from clusterglm.data.formula import ParsedFormula, parse_formula
 from clusterglm.data.offsets import offset_notes
 from clusterglm.data.plain import Matrix, PlainSpec, plain_matrix
@@ -258,7 +258,7 @@ def assemble(
     offsets = np.zeros(n) if selection.offset is None else select(selection.offset)
     return ModelData(
         X=X,
-        names=design.names,
+        names=told_apart(design),
         intercept=design.intercept,
         a=np.ascontiguousarray(a),
         b=np.ascontiguousarray(b),
@@ -278,6 +278,18 @@ def assemble(
         formula=parsed.text,
         notes=notes_of(parsed, request, levels, offsets if whole and selection.offset is not None else np.zeros(1)),
         levels=levels,
+    )
+
+
+def told_apart(design: Design) -> tuple[str, ...]:
+    """Names of coefficients, in backticks where they are those of something else.
+
+    "(Intercept)" is the intercept and "sigma" the spread of random intercepts; covariates of these names are
+    "`(Intercept)`" and "`sigma`" in all models, as a formula may write them.
+    """
+    taken = (INTERCEPT, "sigma")
+    return tuple(
+        f"`{name}`" if name in taken and j != design.intercept else name for j, name in enumerate(design.names)
     )
 
 

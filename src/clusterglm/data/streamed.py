@@ -12,7 +12,7 @@ import numpy as np
 from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
 from clusterglm.data.formula import ParsedFormula
-from clusterglm.data.prepare import Learned, ModelData, notes_of
+from clusterglm.data.prepare import Learned, ModelData, notes_of, told_apart
 from clusterglm.data.rows import Dropped, Request
 from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
@@ -261,7 +261,7 @@ def describe(
         _check_columns(facts, design)
     levels = learned.levels
     return StreamedData(
-        names=design.names,
+        names=told_apart(design),
         intercept=design.intercept,
         n_obs=n,
         n_clusters=m,

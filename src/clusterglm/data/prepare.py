@@ -282,14 +282,9 @@ def assemble(
 
 
 def told_apart(design: Design) -> tuple[str, ...]:
-    """Names of coefficients, in backticks where they are those of something else.
-
-    "(Intercept)" is the intercept and "sigma" the spread of random intercepts; covariates of these names are
-    "`(Intercept)`" and "`sigma`" in all models, as a formula may write them.
-    """
-    taken = (INTERCEPT, "sigma")
+    """Names of coefficients; a covariate that has the intercept's is in backticks, as a formula may write it."""
     return tuple(
-        f"`{name}`" if name in taken and j != design.intercept else name for j, name in enumerate(design.names)
+        f"`{name}`" if name == INTERCEPT and j != design.intercept else name for j, name in enumerate(design.names)
     )
 
 

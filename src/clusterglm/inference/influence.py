@@ -20,6 +20,7 @@ from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.inference.correction import only_clusters
 from clusterglm.inference.covariance import marginal_scores, pooled_scores
+from clusterglm.inference.intervals import with_sigma
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
@@ -404,7 +405,7 @@ def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
     return Deletion(
         data,
-        (*data.names, "sigma")[:q],
+        with_sigma(data.names)[:q],
         fit.theta[:q],
         -fit.hessian[:q, :q],
         marginal_scores(data, fit)[:, :q],

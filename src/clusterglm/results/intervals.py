@@ -76,6 +76,11 @@ class Intervals:
     def _interval_names(self) -> list[str]:
         """Parameters that intervals are given of: the coefficients, and sigma unless it was held fixed."""
 
+    @property
+    def _ends_with_sigma(self) -> bool:
+        """Whether the last of them is the spread of random intercepts."""
+        return False
+
     @abstractmethod
     def _covariance(self, kind: str) -> Array: ...
 
@@ -168,7 +173,8 @@ class Intervals:
         Returns
         -------
         DataFrame
-            Columns `low` and `high`, a row for each coefficient, and for sigma in a random-intercept model. A profile
+            Columns `low` and `high`, a row for each coefficient, and for sigma in a random-intercept model (there, a
+            covariate that is called sigma is "`sigma`", as in `cov`, `profile`, `bootstrap` and `influence`). A profile
             that never falls far enough gives -inf or inf; an interval of sigma that reaches the boundary begins at 0.
 
         Raises
@@ -210,7 +216,8 @@ class Intervals:
         Parameters
         ----------
         parameter : str
-            Name of a coefficient, or "sigma".
+            Name of a coefficient, or "sigma": of random intercepts, beside which a covariate of that name is
+            "`sigma`".
         to : float
             How far on either side, in standard errors of a quadratic likelihood: values whose signed root is `to`.
         points : int
@@ -262,7 +269,7 @@ class Intervals:
         check_option("cov", cov, ("observed", "robust"))
         se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._interval_names)]
         low, high = wald_interval(self._estimates, se, level)
-        if "sigma" in self._interval_names:
+        if self._ends_with_sigma:
             low[-1], high[-1] = wald_interval_of_scale(float(self._estimates[-1]), float(se[-1]), level)
         return low, high
 

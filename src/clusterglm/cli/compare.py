@@ -10,7 +10,8 @@ import typer
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import NOT_CONVERGED, app, example, readable_errors
 from clusterglm.cli.fit import check_model, distribution_name, given, load_table, run_fit
-from clusterglm.cli.output import check_files, printed, whole, write_json
+from clusterglm.cli.output import check_files, printed, write_json
+from clusterglm.data.files import whole
 
 
 @app.command(

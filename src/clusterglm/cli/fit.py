@@ -10,7 +10,7 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import NOT_CONVERGED, app, example, heard_warnings, readable_errors, resume_collections
-from clusterglm.cli.output import check_files, printed, whole, write_json, write_table
+from clusterglm.cli.output import check_files, printed, write_json, write_table
 
 if TYPE_CHECKING:
     from clusterglm.results.base import Result
@@ -96,8 +96,7 @@ def fit(
             print(result)
         _write(result, save, json, csv)
         if report is not None:
-            with whole(report) as part:
-                result.report(part, data=load_table(data), progress=_show_part if progress else None)
+            result.report(report, data=load_table(data), progress=_show_part if progress else None)
     if not result.converged:
         raise typer.Exit(NOT_CONVERGED)
 
@@ -156,8 +155,7 @@ def check_model(model: str, special: dict[str, Any]) -> None:
 
 def _write(result: Result, save: Path | None, json: Path | None, csv: Path | None) -> None:
     if save is not None:
-        with whole(save) as part:
-            result.save(part)
+        result.save(save)
     if json is not None:
         from clusterglm.results.export import as_dict
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clusterglm.data.files import check_writable, write_text
 from clusterglm.errors import OptionError
 from clusterglm.inference.design_changes import check_variables
 from clusterglm.model.distribution import Distribution
@@ -83,6 +84,8 @@ def report(
     ------
     OptionError
         When the folder does not exist, or an argument is out of range.
+    StorageError
+        When the file system refuses the page.
     MissingPackageError
         Without matplotlib or jinja2.
 
@@ -90,9 +93,7 @@ def report(
     -----
     A part that fails is named in the page with its error, and the others stand.
     """
-    file = Path(path)
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise OptionError(f"the file {str(path)!r} to write to", "a file in a folder that exists", "another path")
+    file = check_writable(path)
     jinja()  # rather now than after the work
     options = Options(
         data,
@@ -120,7 +121,7 @@ def report(
         caveats=[*_failures(made), *caveats(fit), *_findings(made)],
         facts=_facts(fit, options, made),
     )
-    file.write_text(page, encoding="utf-8")
+    write_text(file, page)
     return file
 
 

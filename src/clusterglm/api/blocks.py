@@ -62,7 +62,7 @@ def pooled_over_blocks(
         score = score_test_over_blocks(sums, fit.beta) if clustered else None
     finally:
         gathered.blocks.close()
-    warn_unless_converged(fit.optimization, 4)
+    warn_unless_converged(fit.optimization, 5)
     return PooledResultOverBlocks(fit, sums.data, request.response, products, score)
 
 
@@ -80,8 +80,8 @@ def random_effects_over_blocks(
         found = _random_effects(sums, model, control)
     finally:
         gathered.blocks.close()
-    warn_unless_converged(found.optimization, 4)
-    warn_unless_accurate(found.fit, 4)
+    warn_unless_converged(found.optimization, 5)
+    warn_unless_accurate(found.fit, 5)
     return found
 
 
@@ -118,8 +118,8 @@ def select_over_blocks(
     if last is not None and not fits:
         raise last
     for found in fits.values():
-        warn_unless_converged(found.optimization, 4)
-        warn_unless_accurate(found.fit, 4)
+        warn_unless_converged(found.optimization, 5)
+        warn_unless_accurate(found.fit, 5)
     return DistributionSelection(fits, {}, failures)
 
 
@@ -166,7 +166,7 @@ def fixed_effects_over_blocks(
             gathered.blocks.write(path, effects_of_block, gamma, *units)
     finally:
         gathered.blocks.close()
-    warn_unless_converged(found.optimization, 4)
+    warn_unless_converged(found.optimization, 5)
     # they have the face of a fit in memory, and refuse what they lack
     return FixedEffectsResultOverBlocks(cast(FixedEffectsFit, found), model_data, request.response, products)
 
@@ -183,7 +183,7 @@ def conditional_over_blocks(
         products = within.outer_products(within.sums.standard.inside(found.beta))
     finally:
         gathered.blocks.close()
-    warn_unless_converged(found.optimization, 4)
+    warn_unless_converged(found.optimization, 5)
     return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products)
 
 

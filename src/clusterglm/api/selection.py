@@ -10,6 +10,7 @@ import numpy as np
 
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
+from clusterglm.api.unknown import explained
 from clusterglm.api.verbs import nonparametric
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
@@ -19,6 +20,7 @@ from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.inference.goodness import goodness_of_fit
 from clusterglm.inference.replicates import Progress
+from clusterglm.model.arguments import several
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
@@ -30,6 +32,7 @@ from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.selection import REFERENCE, DistributionSelection
 
 
+@explained
 def select_distribution(
     formula: str,
     data: Any,
@@ -98,6 +101,9 @@ def select_distribution(
     'gaussian'
     """
     response = read_response(family, link)
+    distributions = several(
+        "distributions", distributions, "a list of distributions", "distributions=['gaussian', 'cauchy']"
+    )
     reference = any(isinstance(each, str) and each == REFERENCE for each in distributions)
     candidates = [
         read_distribution(each) for each in distributions if not (isinstance(each, str) and each == REFERENCE)
@@ -185,8 +191,8 @@ def select_prepared(
         except ClusterGLMError as error:
             failures[candidate.name], last = error.got, error
             continue
-        warn_unless_converged(fit.optimization, level=4)
-        warn_unless_accurate(fit, level=4)
+        warn_unless_converged(fit.optimization, level=5)
+        warn_unless_accurate(fit, level=5)
         fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
+from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
 from clusterglm.fit.pooled import fit_pooled, with_intercept
-from clusterglm.fit.random_effects import fit_random_effects
+from clusterglm.fit.random_effects import check_sigma, fit_random_effects
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from clusterglm.results.nonparametric import NonparametricResult
 
 
+@explained
 def pooled(
     formula: str,
     data: Any,
@@ -112,6 +114,7 @@ def pooled(
     return PooledResult(fit, model_data, response)
 
 
+@explained
 def random_effects(
     formula: str,
     data: Any,
@@ -206,6 +209,7 @@ def random_effects(
     intercept = read_distribution(distribution)
     rule = read_quadrature(quadrature)
     check_scale(scale)
+    check_sigma(sigma, fix_sigma)
     settings = read_control(control)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
@@ -241,6 +245,7 @@ def random_effects(
     return RandomEffectsResult(fit, model_data)
 
 
+@explained
 def nonparametric(
     formula: str,
     data: Any,
@@ -307,10 +312,11 @@ def nonparametric(
     >>> len(fit.mass_points)
     2
     """
-    from clusterglm.fit.npml import check_mixture, fit_npml
+    from clusterglm.fit.npml import check_mixture, check_points, fit_npml
     from clusterglm.results.nonparametric import NonparametricResult
 
     refuse_elsewhere(data, "nonparametric")
+    check_points(points)
     response = read_response(family, link)
     offset = one_offset(offset, exposure)
     settings = read_control(control)

@@ -6,6 +6,7 @@ from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
+from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
@@ -20,6 +21,7 @@ from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 
 
+@explained
 def fixed_effects(
     formula: str,
     data: Any,
@@ -128,6 +130,7 @@ def fixed_effects(
     return FixedEffectsResult(fit, model_data, response)
 
 
+@explained
 def conditional(
     formula: str,
     data: Any,

@@ -19,12 +19,13 @@ from clusterglm.data.design import INTERCEPT
 from clusterglm.data.identical import Merged, merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
-from clusterglm.errors import DataError, OptionError
+from clusterglm.errors import DataError
 from clusterglm.fit.newton import Iteration, Optimization, maximize
 from clusterglm.fit.random_effects import refuse_homogeneous_clusters
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood, gradient_values
+from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -94,6 +95,12 @@ class _Task:
         return Mixture(beta, points, weights / weights.sum(), free)
 
 
+def check_points(points: int | None) -> None:
+    """Raise `OptionError` on another number of mass points than 1 or more, or None."""
+    if points is not None:
+        whole_number("points", points, 1, advice="points=3, or None for as many as the likelihood wants")
+
+
 def check_mixture(data: ModelData, response: Response, points: int | None = None) -> None:
     """Refuse data from which coefficients next to an intercept, or its distribution, cannot be told.
 
@@ -133,8 +140,7 @@ def fit_npml(
     OptionError
         On another number of points.
     """
-    if points is not None and (isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 1):
-        raise OptionError(f"points={points!r}", "a whole number, 1 or more, or None", "points=3")
+    check_points(points)
     standard = standardise(data.X, None, fixed_effects=True)
     merged = merge_identical(replace(data, X=standard.X), always=True)
     likelihood = MixtureLikelihood(merged.X, merged, response, control.threads)

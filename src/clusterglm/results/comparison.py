@@ -18,6 +18,7 @@ from clusterglm.inference.comparison import (
     incomparable,
     likelihood_ratio_test,
 )
+from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result
 from clusterglm.results.fixed_effects import FixedEffectsResult
@@ -244,7 +245,8 @@ def _named(fits: tuple[Result | Mapping[str, Result], ...], names: Sequence[str]
         names, given = [str(name) for name in fits[0]], list(fits[0].values())
     else:
         given = list(fits)  # type: ignore[arg-type]  # looked at below
-        names = [f"fit {k + 1}" for k in range(len(given))] if names is None else [str(name) for name in names]
+        words = [f"fit {k + 1}" for k in range(len(given))] if names is None else names
+        names = [str(name) for name in several("names", words, "a name for each fit", "names=None")]
     wrong = [type(fit).__name__ for fit in given if not isinstance(fit, Result)]
     if len(given) < 2 or wrong:
         raise OptionError(

@@ -13,6 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, OptionError, check_option
 from clusterglm.inference.residuals import KINDS as OF_MEANS
 from clusterglm.inference.residuals import residuals
+from clusterglm.model.arguments import generator, seed_sequence
 from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result, Seed
 
@@ -139,7 +140,7 @@ class Diagnostics(ClusterInfluence):
             intercepts = self._drawn if kind == "simulated" else self._own
         if isinstance(intercepts, str):
             self._check_intercepts(intercepts, "intercepts")
-        values = self._residuals(kind, intercepts, n_sim, np.random.default_rng(seed))
+        values = self._residuals(kind, intercepts, n_sim, generator(seed))
         return self._in_user_order(values, "residual")
 
     def _residuals(self, kind: str, intercepts: str | ArrayLike, n_sim: int, rng: np.random.Generator) -> Array:
@@ -388,7 +389,8 @@ class Diagnostics(ClusterInfluence):
         """
         from clusterglm.inference.adequacy import Diagnosis, of_influence, of_zeros
 
-        given = int(str(np.random.SeedSequence(seed).entropy))
+        given = seed_sequence(seed).entropy
+        assert isinstance(given, int)  # of a whole number, or of None
         findings = self._own_findings()
         findings.append(
             self._dispersion_finding(n_sim, given)

@@ -13,7 +13,9 @@ from scipy.special import chdtri
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
 from clusterglm.inference.intervals import check_level, wald_interval, wald_interval_of_scale
+from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
@@ -223,6 +225,7 @@ class Intervals:
         points : int
             On the whole curve, an odd number.
         threads : int
+            0 for every core.
 
         Returns
         -------
@@ -237,13 +240,15 @@ class Intervals:
         from clusterglm.inference.profiling import crossing
 
         names = self._interval_names
-        if parameter not in names:
+        number("to", to, 1e-3, 37.0, advice="to=3")  # further out a normal density is 0
+        whole_number("points", points, 3, advice="points=13")
+        if not isinstance(parameter, str) or parameter not in names:
             raise OptionError(
-                f"parameter={parameter!r}",
+                f"parameter={shown(parameter)}",
                 f"one of {', '.join(names)}",
                 f"{nearest(str(parameter), names)}a name from result.params, or 'sigma'",
             )
-        summit = self._summit(threads)
+        summit = self._summit(Control(n_threads=threads).threads)
         peak = summit.peaks[names.index(parameter)]
         top = peak.evaluation.value
         rows = [(float(peak.direction @ peak.theta), top, 0.0)]
@@ -273,11 +278,11 @@ class Intervals:
             low[-1], high[-1] = wald_interval_of_scale(float(self._estimates[-1]), float(se[-1]), level)
         return low, high
 
-    def _by_profile(self, level: float, names: list[str], threads: int) -> tuple[Array, Array]:
+    def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
         from clusterglm.inference.profiling import crossing
 
         drop = 0.5 * float(chdtri(1.0, 1.0 - level))
-        peaks = self._summit(threads).peaks
+        peaks = self._summit(Control(n_threads=0 if n_jobs == -1 else n_jobs).threads).peaks
         ends = [[crossing(peak, drop, side) for side in (-1, 1)] for peak in peaks]
         lost = [name for name, pair in zip(names, ends, strict=True) if any(end.status == "failed" for end in pair)]
         if lost:

@@ -196,6 +196,19 @@ def test_file_with_weights_and_offset(tmp_path: Path) -> None:
     assert strict(target.read_text())["fit"]["loglik"] == pytest.approx(fit.loglik, abs=1e-6)
 
 
+def test_exposure(tmp_path: Path) -> None:
+    data = cg.datasets.load("epil").assign(time=lambda d: 1.0 + d.index % 3)
+    data.to_csv(tmp_path / "data.csv", index=False)
+    target = tmp_path / "fit.json"
+    ran = run(
+        "fit", str(tmp_path / "data.csv"), "y ~ trt", "--model", "pooled", "--family", "poisson",
+        "--exposure", "time", "--json", str(target),
+    )  # fmt: skip
+    assert ran.exit_code == 0, ran.output
+    fit = cg.pooled("y ~ trt", data, family="poisson", offset=np.log(data.time))
+    assert strict(target.read_text())["fit"]["loglik"] == pytest.approx(fit.loglik, rel=1e-12)
+
+
 def test_progress_goes_to_standard_error() -> None:
     ran = process(*BACTERIA, "--progress")
     assert ran.returncode == 0

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import clusterglm as cg
 import clusterglm.cli.options as opt
 from clusterglm.cli import app
-from clusterglm.cli.output import whole
+from clusterglm.data.files import whole
 
 BACTERIA = ("bacteria", "y ~ week", "--cluster", "ID")
 

@@ -81,7 +81,7 @@ class _GLM(BaseEstimator):
 
     def _fitted(self, data: ModelData) -> PooledResult | RandomEffectsResult:
         fit = fit_pooled(data, self._response(), self._control())
-        warn_unless_converged(fit.optimization)
+        warn_unless_converged(fit.optimization, 3)
         return PooledResult(fit, data, self._response())
 
     def _control(self) -> Control:
@@ -127,8 +127,8 @@ class _RandomEffects(_GLM):
             )
             return super()._fitted(data)
         fit = fit_random_effects(data, self._response(), intercept, rule, self.scale, control=self._control())
-        warn_unless_converged(fit.optimization)
-        warn_unless_accurate(fit)
+        warn_unless_converged(fit.optimization, 3)
+        warn_unless_accurate(fit, 3)
         return RandomEffectsResult(fit, data)
 
     def _mean(self, X: Any, groups: Any) -> Array:

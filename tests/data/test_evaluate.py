@@ -297,6 +297,8 @@ def test_weights_offsets_and_subsets_may_be_expressions(tmp_path: Path) -> None:
     fit = cg.pooled("y ~ x", data, family="poisson", **written)
     assert fit.params.to_dict() == plain.params.to_dict()
     np.testing.assert_array_equal(fit.predict(data.head(3)), plain.predict(data.head(3)))
+    exposed = cg.pooled("y ~ x", data, family="poisson", exposure="2 * t")
+    np.testing.assert_allclose(exposed.params, cg.pooled("y ~ x + offset(log(2 * t))", data, family="poisson").params)
     data.to_parquet(tmp_path / "rows.parquet")
     streamed = cg.pooled("y ~ x", tmp_path / "rows.parquet", family="poisson", engine=cg.engine.Stream(), **written)
     np.testing.assert_allclose(streamed.params, plain.params, rtol=1e-8)

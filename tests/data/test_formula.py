@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clusterglm.data.design import make_design
+from clusterglm.data.formulas.check import known_functions
 from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import parse_expression, parse_formula
 from clusterglm.data.formulas.text import read, written
 from clusterglm.data.formulas.values import Categories
-from clusterglm.errors import FormulaError
+from clusterglm.errors import DataError, FormulaError
 
 COLUMNS = ["y", "x", "trt", "n", "s", "id", "Petal.Width", "n k", "cbind_x"]
 
@@ -225,3 +227,42 @@ def test_text_has_the_brackets_that_it_needs(text: str, shown: str) -> None:
     assert expression.text == shown
     assert parse_expression(shown, COLUMNS, {}, "a test").node == expression.node
     assert read(written(expression.node)) == expression.node
+
+
+PIECES = [
+    "x", "trt", "s", "`n k`", "Petal.Width", "+", "-", "*", ":", "/", "^", "%in%", "%%", "(", ")", ",", "==", "<", "&",
+    "|", "!", "1", "0", "2.5", "'a'", "TRUE", "NULL", "c(1, 2)", "df=3", "contr.sum", "ref='b'", "=", "~", ".", "{",
+    "}", "np.log", "1e400", "offset(x)", "(1 | id)", "within(x)", "C(", "I(",
+]  # fmt: skip
+
+
+def test_any_pieces_make_a_formula_or_an_error_in_words() -> None:
+    """And what can be read can be computed, or not, in words; it is the same when it is read again."""
+    rng = np.random.default_rng(1)
+    calls = sorted(known_functions())
+    columns: dict[str, Any] = {
+        "x": np.arange(9.0), "n": np.ones(9), "n k": np.arange(9) > 3, "id": np.arange(9) % 3,
+        "Petal.Width": np.arange(9) % 2,
+        "trt": Categories(("a", "b", "c"), np.arange(9) % 3), "s": np.arange(9, dtype=np.uint8),
+        "cbind_x": np.zeros(9),
+    }  # fmt: skip
+    read_again = computed = 0
+    for _ in range(4000):
+        some = [
+            f"{calls[rng.integers(len(calls))]}({['x', 'trt', 'x, 2', 'x, trt', '', 's'][rng.integers(6)]})"
+            if rng.random() < 0.4
+            else PIECES[rng.integers(len(PIECES))]
+            for _ in range(rng.integers(1, 6))
+        ]
+        try:
+            parsed = parse_formula("y ~ " + " ".join(some), COLUMNS)
+            if "{" not in parsed.text:
+                assert parse_formula(f"y ~ {parsed.right}", COLUMNS).terms == parsed.terms
+                read_again += 1
+            if not parsed.cluster_terms:
+                make_design(parsed, columns, 9, None)
+                computed += 1
+        except DataError:
+            pass
+    assert read_again > 150
+    assert computed > 100

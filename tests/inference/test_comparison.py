@@ -366,3 +366,39 @@ def test_names(data: pd.DataFrame) -> None:
             cg.compare(*wrong)
     with pytest.raises(OptionError, match="names once"):
         cg.compare({"a": one, "b": two}, names=["a", "b"])
+
+
+def test_no_test_between_integrals_of_other_accuracy(data: pd.DataFrame) -> None:
+    fits = {
+        name: [random(formula, data, quadrature=rule) for formula in ("y ~ 1", "y ~ x")]
+        for name, rule in (("laplace", "laplace"), ("one", 1), ("fifty", 50), ("auto", "auto"))
+    }
+    for coarse, fine in (("laplace", "auto"), ("one", "fifty"), ("fifty", "auto"), ("auto", "laplace")):
+        comparison = cg.compare(fits[coarse][0], fits[fine][1])
+        (test,) = comparison.tests
+        assert np.isnan(test.statistic)
+        assert np.isnan(test.pvalue)
+        assert "their integrals differ in accuracy" in test.reason
+        assert 'fit both with quadrature="auto"' in " ".join(str(comparison).split())
+        assert comparison.to_frame().lr_reason.iloc[1] == test.reason
+        assert len(comparison.to_frame()) == 2
+    for alike in fits.values():
+        assert only_test(*alike).reason == ""
+    scales = [random("y ~ 1", data, quadrature=3), random("y ~ x", data, quadrature=3, scale="density")]
+    assert "scale" in only_test(*scales).reason
+    # tolerances that a statistic does not show, and one that it does
+    loose = random("y ~ 1", data, quadrature=cg.Quadrature("auto", tolerance=1e-4))
+    assert only_test(loose, fits["auto"][1]).reason == ""
+    # at sigma = 0 every rule is exact: the pooled model is a special case of each
+    assert only_test(cg.pooled("y ~ 1", data), fits["laplace"][0]).reason == ""
+
+
+def test_no_bound_from_coarse_integrals(data: pd.DataFrame) -> None:
+    names = ["gaussian", "nonparametric"]
+    found = {
+        rule: str(cg.select_distribution("y ~ x", data, cluster="id", distributions=names, quadrature=rule))
+        for rule in ("auto", "laplace")
+    }
+    assert "No distribution can reach a log-likelihood more than" in found["auto"]
+    assert "No distribution can reach" not in found["laplace"]
+    assert "Integration errors are not known" in found["laplace"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +211,17 @@ def test_same_seed_same_page(fits: dict[str, Any], tmp_path: Path) -> None:
         for name in ("a.html", "b.html")
     )
     assert first == second
+
+
+def test_replicates_follow_from_the_data_and_not_from_the_clock(
+    fits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0.0, 1e4)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))  # a machine on which everything takes hours
+    options: dict[str, Any] = {"n_sim": 0, "distributions": (), "variables": ()}
+    text = fits["laplace"].report(tmp_path / "a.html", **options).read_text()
+    assert "499 replicates" in re.sub(r"\s+", " ", text)
+    assert "interrupted" not in text
 
 
 def test_without_jinja(fits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -448,3 +448,18 @@ def test_check_knows_a_wrong_link() -> None:
     data = pd.DataFrame({"x": x, "y": rng.poisson(np.exp(0.5 * x**2 - 0.5))})
     found = cg.pooled("y ~ x", data, family="poisson").check(seed=1, n_sim=20)
     assert {f.name: f.fine for f in found.findings}["Residuals"] is False
+
+
+@pytest.mark.parametrize("family", ["poisson", "binomial"])
+def test_check_and_the_tests_alone_agree_on_a_seed(family: str) -> None:
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(40), 5)
+    table = pd.DataFrame({"g": g, "x": rng.normal(size=200), "n": 6})
+    table["y"] = rng.poisson(2.0, 200) if family == "poisson" else rng.binomial(6, 0.4, 200)
+    formula = "y ~ x" if family == "poisson" else "cbind(y, n - y) ~ x"
+    for verb in (cg.random_effects, cg.pooled, cg.fixed_effects):
+        fit = verb(formula, table, cluster="g", family=family)
+        checked = {finding.name: finding.words for finding in fit.check(seed=1).findings}
+        assert f"{fit.dispersion_test(seed=1).pvalue:.3g}" in checked["Dispersion"]
+        if family == "poisson":
+            assert f"{fit.zero_inflation_test(seed=1).pvalue:.3g}" in checked["Zeros"]

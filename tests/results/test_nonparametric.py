@@ -185,3 +185,19 @@ def test_row_order_does_not_decide_whether_a_point_is_infinite(
     other = cg.nonparametric(FORMULA, bacteria.sample(frac=1.0, random_state=seed), cluster="ID")
     np.testing.assert_allclose(other.mass_points["point"], fit.mass_points["point"], atol=1e-4)
     assert other.loglik == pytest.approx(fit.loglik, abs=1e-6)
+
+
+def test_clusters_without_both_responses_are_refused_as_by_the_other_verbs() -> None:
+    table = pd.DataFrame({"g": np.repeat(range(8), 3), "x": [0.3, -1.1, 0.7, 1.9, -0.2, 0.4] * 4}).assign(
+        y=lambda d: d.g % 2, s=lambda d: 4 * (d.g % 2), n=4
+    )
+    for formula in ("y ~ x", "cbind(s, n - s) ~ x"):
+        said = []
+        for verb in (cg.random_effects, cg.nonparametric):
+            with pytest.raises(ClusterError, match="none of the 8 clusters has both successes and failures") as error:
+                verb(formula, table, cluster="g")
+            said.append(str(error.value))
+        assert said[0] == said[1]
+    # a single point is a model without cluster effects, and has a maximum
+    one, pooled = cg.nonparametric("y ~ x", table, cluster="g", points=1), cg.pooled("y ~ x", table)
+    np.testing.assert_allclose(one.params["x"], pooled.params["x"], rtol=1e-8)

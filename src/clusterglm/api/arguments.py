@@ -51,13 +51,13 @@ def read_start(start: Any, data: ModelData) -> Array | None:
         ) from None
 
 
-def warn_unless_converged(story: Optimization, level: int = 3) -> None:
+def warn_unless_converged(story: Optimization, level: int = 4) -> None:
     """Warn that the optimiser ended early, at the line of the user's call."""
     if not story.converged:
         warnings.warn(story.message, ConvergenceWarning, stacklevel=level)
 
 
-def warn_unless_accurate(fit: RandomEffectsFit, level: int = 3) -> None:
+def warn_unless_accurate(fit: RandomEffectsFit, level: int = 4) -> None:
     """Warn that automatic quadrature missed its tolerance."""
     report = fit.integration
     if not report.accurate:

@@ -63,7 +63,7 @@ def pooled_over_blocks(
         score = score_test_over_blocks(sums, fit.beta) if clustered else None
     finally:
         gathered.blocks.close()
-    warn_unless_converged(fit.optimization, 4)
+    warn_unless_converged(fit.optimization, 5)
     return PooledResultOverBlocks(fit, sums.data, request.response, products, score)
 
 
@@ -81,8 +81,8 @@ def random_effects_over_blocks(
         found = _random_effects(sums, model, control)
     finally:
         gathered.blocks.close()
-    warn_unless_converged(found.optimization, 4)
-    warn_unless_accurate(found.fit, 4)
+    warn_unless_converged(found.optimization, 5)
+    warn_unless_accurate(found.fit, 5)
     return found
 
 
@@ -119,8 +119,8 @@ def select_over_blocks(
     if last is not None and not fits:
         raise last
     for found in fits.values():
-        warn_unless_converged(found.optimization, 4)
-        warn_unless_accurate(found.fit, 4)
+        warn_unless_converged(found.optimization, 5)
+        warn_unless_accurate(found.fit, 5)
     return DistributionSelection(fits, {}, failures)
 
 
@@ -170,7 +170,7 @@ def fixed_effects_over_blocks(
         return fixed_effects_over_blocks(formula, data, engine, left, start, correction, control)
     finally:
         gathered.blocks.close()
-    warn_unless_converged(found.optimization, 4)
+    warn_unless_converged(found.optimization, 5)
     # they have the face of a fit in memory, and refuse what they lack
     return FixedEffectsResultOverBlocks(cast(FixedEffectsFit, found), model_data, request.response, products)
 
@@ -190,7 +190,7 @@ def conditional_over_blocks(
         return conditional_over_blocks(formula, data, engine, left, start, control)
     finally:
         gathered.blocks.close()
-    warn_unless_converged(found.optimization, 4)
+    warn_unless_converged(found.optimization, 5)
     return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products)
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
+from clusterglm.api.unknown import explained
 from clusterglm.api.verbs import nonparametric
+from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.rows import Request
 from clusterglm.data.table import read_table
@@ -18,6 +20,7 @@ from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.inference.goodness import goodness_of_fit
 from clusterglm.inference.replicates import Progress
+from clusterglm.model.arguments import several
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
@@ -29,6 +32,7 @@ from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.selection import REFERENCE, DistributionSelection
 
 
+@explained
 def select_distribution(
     formula: str,
     data: Any,
@@ -42,6 +46,7 @@ def select_distribution(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     least_expected: float = 1.0,
@@ -59,7 +64,7 @@ def select_distribution(
 
     Parameters
     ----------
-    formula, data, cluster, family, link, weights, cluster_weights, offset, subset, functions
+    formula, data, cluster, family, link, weights, cluster_weights, offset, exposure, subset, functions
         As for `random_effects`.
     distributions : sequence of str or Distribution
         See `random_effects` for the names. With "nonparametric" among them, `cg.nonparametric` is fitted too, as a
@@ -97,6 +102,9 @@ def select_distribution(
     'gaussian'
     """
     response = read_response(family, link)
+    distributions = several(
+        "distributions", distributions, "a list of distributions", "distributions=['gaussian', 'cauchy']"
+    )
     reference = any(isinstance(each, str) and each == REFERENCE for each in distributions)
     candidates = [
         read_distribution(each) for each in distributions if not (isinstance(each, str) and each == REFERENCE)
@@ -118,6 +126,7 @@ def select_distribution(
                 "named distributions, and n_boot=0",
                 "a table in memory for these: a sample of whole clusters may do",
             )
+        offset = one_offset(offset, exposure)
         request = Request(response, cluster, weights, cluster_weights, offset, subset, functions=functions)
         return select_over_blocks(formula, data, engine, request, candidates, rule, scale, settings)
     table = read_table(data)
@@ -125,7 +134,7 @@ def select_distribution(
         "cluster": cluster,
         "weights": weights,
         "cluster_weights": cluster_weights,
-        "offset": offset,
+        "offset": one_offset(offset, exposure),
         "subset": subset,
         "functions": functions,
     }
@@ -184,8 +193,8 @@ def select_prepared(
         except ClusterGLMError as error:
             failures[candidate.name], last = error.got, error
             continue
-        warn_unless_converged(fit.optimization, level=4)
-        warn_unless_accurate(fit, level=4)
+        warn_unless_converged(fit.optimization, level=5)
+        warn_unless_accurate(fit, level=5)
         fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last

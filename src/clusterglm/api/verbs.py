@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
+from clusterglm.api.unknown import explained
+from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
 from clusterglm.fit.pooled import fit_pooled, with_intercept
-from clusterglm.fit.random_effects import fit_random_effects
+from clusterglm.fit.random_effects import check_sigma, fit_random_effects
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from clusterglm.results.nonparametric import NonparametricResult
 
 
+@explained
 def pooled(
     formula: str,
     data: Any,
@@ -34,6 +37,7 @@ def pooled(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     control: Control | None = None,
@@ -55,9 +59,10 @@ def pooled(
         By default "logit" for binomial, "log" for Poisson.
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
-    weights, cluster_weights, offset, subset : str or array, optional
+    weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's.
+        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
+        and their logarithm is the offset.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     control : Control, optional
@@ -90,6 +95,7 @@ def pooled(
     (4, 50)
     """
     response = read_response(family, link)
+    offset = one_offset(offset, exposure)
     settings = read_control(control)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import pooled_over_blocks
@@ -115,6 +121,7 @@ def pooled(
     return PooledResult(fit, model_data, response)
 
 
+@explained
 def random_effects(
     formula: str,
     data: Any,
@@ -128,6 +135,7 @@ def random_effects(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
@@ -163,9 +171,10 @@ def random_effects(
         approximation, or a number of adaptive Gauss-Hermite nodes.
     scale : {"normal", "density"}
         Scale on which the adaptive rules integrate; "density" is that of R's glmmML.
-    weights, cluster_weights, offset, subset : str or array, optional
+    weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's.
+        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
+        and their logarithm is the offset.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -206,9 +215,11 @@ def random_effects(
     True
     """
     response = read_response(family, link)
+    offset = one_offset(offset, exposure)
     intercept = read_distribution(distribution)
     rule = read_quadrature(quadrature)
     check_scale(scale)
+    check_sigma(sigma, fix_sigma)
     settings = read_control(control)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
@@ -247,6 +258,7 @@ def random_effects(
     return RandomEffectsResult(fit, model_data)
 
 
+@explained
 def nonparametric(
     formula: str,
     data: Any,
@@ -258,6 +270,7 @@ def nonparametric(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     control: Control | None = None,
@@ -284,9 +297,10 @@ def nonparametric(
     points : int, optional
         A fixed number of mass points (Aitkin, Biometrics 55, 1999), which grow one by one; by default as many as the
         likelihood wants.
-    weights, cluster_weights, offset, subset : str or array, optional
+    weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's.
+        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
+        and their logarithm is the offset.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     control : Control, optional
@@ -314,11 +328,13 @@ def nonparametric(
     >>> len(fit.mass_points)
     2
     """
-    from clusterglm.fit.npml import check_mixture, fit_npml
+    from clusterglm.fit.npml import check_mixture, check_points, fit_npml
     from clusterglm.results.nonparametric import NonparametricResult
 
     refuse_elsewhere(data, "nonparametric")
+    check_points(points)
     response = read_response(family, link)
+    offset = one_offset(offset, exposure)
     settings = read_control(control)
     model_data = prepare(
         formula,
@@ -333,7 +349,7 @@ def nonparametric(
         need_cluster=True,
         mass_points=True,
     )
-    check_mixture(model_data, response)
+    check_mixture(model_data, response, points)
     start = fit_pooled(with_intercept(model_data), response, Control()).beta[1:]
     fit = fit_npml(model_data, response, start, settings, points)
     warn_unless_converged(fit.optimization)

@@ -7,6 +7,8 @@ from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
+from clusterglm.api.unknown import explained
+from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
 from clusterglm.fit.conditional import check_conditional, fit_conditional
@@ -20,6 +22,7 @@ from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 
 
+@explained
 def fixed_effects(
     formula: str,
     data: Any,
@@ -30,6 +33,7 @@ def fixed_effects(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
@@ -56,9 +60,10 @@ def fixed_effects(
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
-    weights, cluster_weights, offset, subset : str or array, optional
+    weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's.
+        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
+        and their logarithm is the offset.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -100,6 +105,7 @@ def fixed_effects(
     (24, 50)
     """
     response = read_response(family, link)
+    offset = one_offset(offset, exposure)
     correction = read_bias_correction(bias_correction)
     settings = read_control(control)
     if is_elsewhere(data, engine):
@@ -129,6 +135,7 @@ def fixed_effects(
     return FixedEffectsResult(fit, model_data, response)
 
 
+@explained
 def conditional(
     formula: str,
     data: Any,
@@ -139,6 +146,7 @@ def conditional(
     weights: Any = None,
     cluster_weights: Any = None,
     offset: Any = None,
+    exposure: Any = None,
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
@@ -164,9 +172,10 @@ def conditional(
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "log"}, optional
         The canonical one of the family; others have no sufficient totals.
-    weights, cluster_weights, offset, subset : str or array, optional
+    weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights are whole numbers that stand for
-        repeated rows; cluster weights multiply a cluster's log-likelihood.
+        repeated rows; cluster weights multiply a cluster's log-likelihood. An offset is added to the linear
+        predictor; exposures are positive, and their logarithm is the offset.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -201,6 +210,7 @@ def conditional(
     {'spontaneous': 1.986, 'induced': 1.409}
     """
     response = read_response(family, link)
+    offset = one_offset(offset, exposure)
     check_conditional(response)
     settings = read_control(control)
     if is_elsewhere(data, engine):

@@ -57,6 +57,7 @@ def clustering(
     weights: opt.Weights = None,
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
+    exposure: opt.Exposure = None,
     method: Annotated[
         str,
         typer.Option(
@@ -93,6 +94,7 @@ def clustering(
             "weights": weights,
             "cluster_weights": cluster_weights,
             "offset": offset,
+            "exposure": exposure,
         }
         special = {"distribution": distribution_name(distribution), "quadrature": quadrature}
         result = _result(data, formula, model, given(general), given(special))

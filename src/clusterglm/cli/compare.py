@@ -10,7 +10,8 @@ import typer
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import NOT_CONVERGED, app, example, readable_errors
 from clusterglm.cli.fit import check_model, distribution_name, given, load_table, run_fit
-from clusterglm.cli.output import check_files, printed, whole, write_json
+from clusterglm.cli.output import check_files, printed, write_json
+from clusterglm.data.files import whole
 
 
 @app.command(
@@ -42,6 +43,7 @@ def compare(
     weights: opt.Weights = None,
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
+    exposure: opt.Exposure = None,
     threads: opt.Threads = 1,
     json: opt.Json = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as CSV.")] = None,
@@ -54,6 +56,7 @@ def compare(
             "weights": weights,
             "cluster_weights": cluster_weights,
             "offset": offset,
+            "exposure": exposure,
         }
         variants = _variants(model or ["random_effects"], distribution or [], quadrature)
         check_files(json, csv)

@@ -9,7 +9,8 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import app, example, readable_errors
-from clusterglm.cli.output import check_files, printed, whole, write_json
+from clusterglm.cli.output import check_files, printed, write_json
+from clusterglm.data.files import write_bytes
 
 
 @app.command(epilog=example("clusterglm datasets bacteria --write bacteria.csv"))
@@ -54,7 +55,4 @@ def _write(name: str | None, file: Path) -> None:
             f"one of {listed}",
             "clusterglm datasets bacteria --write FILE",
         )
-    content = bundled.path(name).read_bytes()
-    check_files(file)
-    with whole(file) as part:
-        part.write_bytes(content)
+    write_bytes(file, bundled.path(name).read_bytes())

@@ -10,7 +10,7 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import NOT_CONVERGED, app, example, heard_warnings, readable_errors, resume_collections
-from clusterglm.cli.output import check_files, printed, whole, write_json, write_table
+from clusterglm.cli.output import check_files, printed, write_json, write_table
 
 if TYPE_CHECKING:
     from clusterglm.results.base import Result
@@ -45,6 +45,7 @@ def fit(
     weights: opt.Weights = None,
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
+    exposure: opt.Exposure = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
     threads: opt.Threads = 1,
@@ -69,6 +70,7 @@ def fit(
             "weights": weights,
             "cluster_weights": cluster_weights,
             "offset": offset,
+            "exposure": exposure,
         }
         special: dict[str, Any] = {
             "distribution": distribution_name(distribution),
@@ -94,8 +96,7 @@ def fit(
             print(result)
         _write(result, save, json, csv)
         if report is not None:
-            with whole(report) as part:
-                result.report(part, data=load_table(data), progress=_show_part if progress else None)
+            result.report(report, data=load_table(data), progress=_show_part if progress else None)
     if not result.converged:
         raise typer.Exit(NOT_CONVERGED)
 
@@ -152,8 +153,7 @@ def check_model(model: str, special: dict[str, Any]) -> None:
 
 def _write(result: Result, save: Path | None, json: Path | None, csv: Path | None) -> None:
     if save is not None:
-        with whole(save) as part:
-            result.save(part)
+        result.save(save)
     if json is not None:
         from clusterglm.results.export import as_dict
 

@@ -1,12 +1,11 @@
-"""What commands write: files that are whole or not there, tables, JSON."""
+"""What commands write: tables and JSON, to files or printed."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from clusterglm.data.files import check_writable, whole, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,16 +20,9 @@ def printed(file: Path | None) -> bool:
 
 def check_files(*files: Path | None) -> None:
     """Refuse files that cannot be written before any work is done."""
-    from clusterglm.errors import OptionError
-
     for file in files:
-        if file is None or printed(file):
-            continue
-        if file.is_dir() or not file.absolute().parent.is_dir():
-            wrong = "it is a folder" if file.is_dir() else "its folder does not exist"
-            raise OptionError(
-                f"the file {str(file)!r} to write to: {wrong}", "a file in a folder that exists", "another path"
-            )
+        if file is not None and not printed(file):
+            check_writable(file)
 
 
 def check_table(file: Path | None) -> None:
@@ -42,21 +34,6 @@ def check_table(file: Path | None) -> None:
         raise OptionError(
             f"a table in the file {str(file)!r}", f"a name that ends in {' or '.join(_TABLES)}", f"{file.stem}.csv"
         )
-
-
-@contextmanager
-def whole(file: Path) -> Iterator[Path]:
-    """A name to write to; what is there at the end takes the file's place, and nothing is left of what fails."""
-    target = file.resolve()
-    if target.exists() and not target.is_file():  # a device or a named pipe, which nothing may replace
-        yield target
-        return
-    part = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        yield part
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_json(content: Any, file: Path | None) -> None:
@@ -71,8 +48,7 @@ def write_json(content: Any, file: Path | None) -> None:
     if printed(file):
         print(text)
         return
-    with whole(file) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+    write_text(file, text + "\n")
 
 
 def write_table(table: pd.DataFrame, file: Path | None) -> None:

@@ -12,7 +12,7 @@ import typer
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import app, example, heard_warnings, readable_errors
 from clusterglm.cli.fit import given, load_table
-from clusterglm.cli.output import check_files, printed, whole, write_json
+from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.cli.progress import Show, bar
 from clusterglm.cli.saved import names_of, open_fit
 
@@ -263,8 +263,7 @@ def _draw(
             else:
                 with bar(bar_of) as show, _all_or_nothing(show) as progress:
                     plot = function(subject, theme=theme, progress=progress, **own)
-        with whole(out) as part:
-            plot.save(part, dpi)
+        plot.save(out, dpi)
         if json is not None:
             write_json({"plot": name, "data": plot.data.reset_index().to_dict(orient="records")}, json)
         if not printed(json):

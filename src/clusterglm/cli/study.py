@@ -12,8 +12,9 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import app, example, readable_errors, resume_collections
-from clusterglm.cli.output import check_files, printed, whole, write_json
+from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.cli.progress import bar
+from clusterglm.data.files import write_text
 
 if TYPE_CHECKING:
     from clusterglm.study.runner import Progress
@@ -107,8 +108,7 @@ def _write_report(files: list[Path], target: Path) -> None:
 
     findings, runs = read_findings(files)
     text = study_report(findings, runs)
-    with whole(target) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(target, text)
 
 
 def _need_report() -> None:

@@ -9,7 +9,7 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import app, example, readable_errors
-from clusterglm.cli.output import check_files, printed, whole, write_json
+from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.cli.saved import names_of, open_fit
 
 _SPREADS = ("std_error", "interval", "none")
@@ -50,8 +50,7 @@ def table(
             caption=caption,
         )  # fmt: skip
         if out is not None:
-            with whole(out) as part:
-                made.save(part)
+            made.save(out)
         elif not printed(json):
             print(made)
         rows = made.frame.reset_index().to_dict(orient="records")

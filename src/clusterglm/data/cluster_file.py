@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from clusterglm.data.files import whole
 from clusterglm.data.store import space_needed
-from clusterglm.errors import OptionError
 
 
 def write_labels(labels: NDArray[Any], block: Path) -> None:
@@ -34,42 +34,22 @@ def write_table(path: Path, blocks: Iterator[tuple[Path, dict[str, Any]]]) -> No
 
     Raises
     ------
-    OptionError
-        When the file cannot be written.
+    OptionError, StorageError
+        When the file cannot be written; see `files.whole`.
     DataError
         When the disk is full.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    unfinished = path.with_name(path.name + ".part")
-    writer: Any = None
-    try:
-        with space_needed(path.parent):
-            for block, columns in blocks:
-                labels = pq.read_table(_labels_of(block))["label"]
-                table = pa.table({"label": labels, **columns})
-                writer = writer or pq.ParquetWriter(unfinished, table.schema)
-                writer.write_table(table.cast(writer.schema))
-            writer.close()
-            unfinished.replace(path)
-    except BaseException as problem:
-        with suppress(OSError):
-            if writer is not None:
-                writer.close()
-        unfinished.unlink(missing_ok=True)
-        if isinstance(problem, OSError):
-            raise _unwritable(path, problem) from None
-        raise
+    with whole(path) as unfinished, ExitStack() as opened, space_needed(path.parent):
+        writer: Any = None
+        for block, columns in blocks:
+            labels = pq.read_table(_labels_of(block))["label"]
+            table = pa.table({"label": labels, **columns})
+            writer = writer or opened.enter_context(pq.ParquetWriter(unfinished, table.schema))
+            writer.write_table(table.cast(writer.schema))
 
 
 def _labels_of(block: Path) -> Path:
     return block.with_name(f"labels-{block.name}.parquet")
-
-
-def _unwritable(path: Path, problem: OSError) -> OptionError:
-    return OptionError(
-        f"cluster_effects={str(path)!r}, which cannot be written ({problem.strerror or problem})",
-        "a file in a folder that exists",
-        "the path of a Parquet file, such as 'effects.parquet'",
-    )

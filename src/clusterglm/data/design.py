@@ -21,6 +21,7 @@ from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula
 from clusterglm.data.formulas.tree import Name, Node
 from clusterglm.data.formulas.values import UNSEEN, Categories, any_missing, as_numbers, missing
+from clusterglm.data.offsets import as_offset, column_of
 from clusterglm.data.plain import Matrix, plain_matrix
 from clusterglm.data.table import check_columns, column, missing_in, numeric
 from clusterglm.errors import DataError, DesignError, UnseenLevelError
@@ -80,7 +81,7 @@ class Design:
     offsets : tuple of Expression
         Arguments of the `offset(...)` terms.
     offset_argument : str, "array" or None
-        Column passed as `offset=`, prefixed with "column:"; or that an array was passed.
+        Column passed as `offset=`, prefixed with "column:", or as `exposure=`, with "exposure:"; or that an array was.
     cluster_means : ClusterMeans or None
         For `within(...)` and `between(...)`.
     functions : dict of str to callable
@@ -165,6 +166,13 @@ class Design:
             unseen += _unseen(factor, raw[factor.node], values[factor.node], keep, n)
         return DesignRows(_spread(build(self.coding, values, k), keep, n), tuple(reasons), tuple(unseen))
 
+    @property
+    def offset_columns(self) -> list[str]:
+        """Columns of the user's table that the offset needs."""
+        argument = column_of(self.offset_argument)
+        names = [name for term in self.offsets for name in term.variables]
+        return list(dict.fromkeys(names if argument is None else [*names, argument]))
+
     def offset(self, table: nw.DataFrame[Any]) -> Array:
         """Sum of the offsets of new data, shape (rows,); NaN where a column of theirs is missing.
 
@@ -176,13 +184,13 @@ class Design:
         total = formula_offset(self.offsets, table, self.functions)
         if self.offset_argument == "array":
             raise DataError(
-                "new data for a model whose offset= was an array",
+                "new data for a model whose offset= or exposure= was an array",
                 "the offset of the new rows",
-                "fit with offset= the name of a column, or with offset(...) in the formula",
+                "fit with offset= or exposure= the name of a column, or with offset(...) in the formula",
             )
-        if self.offset_argument is not None:
-            name = self.offset_argument.removeprefix("column:")
-            total += numbers(column(table, name, "offset"), name, "offset")
+        name = column_of(self.offset_argument)
+        if name is not None:
+            total += as_offset(numbers(column(table, name, "offset"), name, "offset"), self.offset_argument)
         return total
 
     def without(self, columns: Sequence[int]) -> Design:

@@ -17,6 +17,7 @@ from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.formulas.tree import Call, Name, Node, walk
 from clusterglm.data.formulas.values import Categories, names_of, positions, recoded, used
+from clusterglm.data.offsets import given_in
 from clusterglm.data.prepare import Learned
 from clusterglm.data.response import parse_response
 from clusterglm.data.rows import Request, argument_expression, offset_argument, read_response, select_rows
@@ -67,6 +68,8 @@ def check_request(parsed: ParsedFormula, request: Request, columns: Sequence[str
     names += [*parsed.variables, *([parsed.cluster] if parsed.cluster else [])]
     for argument in ("cluster", "weights", "cluster_weights", "offset", "subset"):
         value = getattr(request, argument)
+        if argument == "offset":
+            argument, value = given_in(value)
         if isinstance(value, str):
             found = argument_expression(value, parsed, columns, argument)
             names += [value] if found is None else found.variables

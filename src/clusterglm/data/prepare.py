@@ -15,9 +15,10 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.columns import model_columns
 from clusterglm.data.constants import totals
-from clusterglm.data.design import Design, listed_design, make_design
+from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
+from clusterglm.data.offsets import offset_notes
 from clusterglm.data.plain import Matrix
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import (
@@ -25,6 +26,7 @@ from clusterglm.data.rows import (
     Request,
     constant_within,
     offset_argument,
+    offset_label,
     read_formula,
     read_response,
     select_rows,
@@ -274,13 +276,14 @@ def assemble(
     per_cluster = np.ones(m) if of_cluster is None else constant_within(select(of_cluster), starts, labels)
     constant, saturated = totals(chosen_values, w, per_cluster, starts, a, b, family_response)
     levels = values.levels
+    offsets = np.zeros(n) if selection.offset is None else select(selection.offset)
     return ModelData(
         X=X,
-        names=design.names,
+        names=told_apart(design),
         intercept=design.intercept,
         a=np.ascontiguousarray(a),
         b=np.ascontiguousarray(b),
-        offset=np.zeros(n) if selection.offset is None else select(selection.offset),
+        offset=offsets,
         weights=w,
         trials=chosen_values.trials,
         starts=starts,
@@ -294,14 +297,26 @@ def assemble(
         response_name=parsed.response_name,
         cluster_name=cluster_name,
         formula=parsed.text,
-        notes=(*success(parsed.response_name, levels), *notes),
+        notes=(
+            *notes_of(parsed, request, levels, offsets if whole and selection.offset is not None else np.zeros(1)),
+            *notes,
+        ),
         levels=levels,
     )
 
 
-def success(name: str, levels: tuple[str, str] | None) -> tuple[str, ...]:
-    """What a reader should know of a response that is not 0/1."""
-    return () if levels is None else (f"success is {name} = {levels[1]!r}, failure {levels[0]!r}",)
+def told_apart(design: Design) -> tuple[str, ...]:
+    """Names of coefficients; a covariate that has the intercept's is in backticks, as a formula may write it."""
+    return tuple(
+        f"`{name}`" if name == INTERCEPT and j != design.intercept else name for j, name in enumerate(design.names)
+    )
+
+
+def notes_of(parsed: ParsedFormula, request: Request, levels: tuple[str, str] | None, offset: Array) -> tuple[str, ...]:
+    """What a reader of the results should know: the coding of the response, and odd values among some offsets."""
+    known = () if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",)
+    range_ = float(offset.min()), float(np.median(offset)), float(offset.max())
+    return known + offset_notes(*range_, offset_label(parsed, request))
 
 
 def _designed(

@@ -17,8 +17,9 @@ from clusterglm.data.formulas.algebra import factor_text
 from clusterglm.data.formulas.check import sees_missing, variables_of
 from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
-from clusterglm.data.formulas.tree import Name
+from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
+from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.plain import Matrix, plain_matrix
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response
 from clusterglm.data.table import (
@@ -35,7 +36,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _Rows = NDArray[np.bool_]
-_LARGEST = 1e100  # weight, whose square float64 still holds
+_LEAST, _LARGEST = 1e-100, 1e100  # weights, whose squares float64 still holds
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Request:
     @property
     def taken(self) -> tuple[str, ...]:
         """Columns that `.` in a formula does not stand for."""
-        given = (self.cluster, self.weights, self.cluster_weights, self.offset, self.subset)
+        given = (self.cluster, self.weights, self.cluster_weights, given_in(self.offset)[1], self.subset)
         return tuple(each for each in given if isinstance(each, str))
 
 
@@ -128,7 +129,7 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
     row_weights = _weights(table, request.weights, rows, "weights", parsed)
     of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows, parsed)
-    total_offset = _offset(table, parsed, request.offset, rows)
+    total_offset = _offset(table, parsed, request, rows)
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
@@ -174,17 +175,21 @@ def _without_value(table: nw.DataFrame[Any], part: Expression, parsed: ParsedFor
 
 
 def read_formula(formula: str, columns: Sequence[str], request: Request) -> tuple[ParsedFormula, Request]:
-    """The formula of a request; an offset= that is an expression of columns becomes one of the formula's.
+    """The formula of a request; an offset= or exposure= that is an expression of columns becomes one of its offsets.
 
     Raises
     ------
     FormulaError
         As `parse_formula`.
     """
-    parsed, given = parse_formula(formula, columns, request.functions, request.taken), request.offset
-    found = argument_expression(given, parsed, columns, "offset") if isinstance(given, str) else None
+    parsed = parse_formula(formula, columns, request.functions, request.taken)
+    argument, given = given_in(request.offset)
+    found = argument_expression(given, parsed, columns, argument) if isinstance(given, str) else None
     if found is None:
         return parsed, request
+    if argument == "exposure":
+        node = Call("log", (found.node,))
+        found = Expression(text_of(node), node, found.variables)
     return replace(parsed, offsets=(*parsed.offsets, found)), replace(request, offset=None)
 
 
@@ -312,12 +317,12 @@ def _weights(
 
 
 def _refuse_bad_weights(values: Array, keep: _Rows, name: str, argument: str) -> None:
-    bad = keep & ~((values >= 0.0) & (values <= _LARGEST))
+    bad = keep & ~((values == 0.0) | ((values >= _LEAST) & (values <= _LARGEST)))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
             f"{argument}={name!r} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
-            f"finite weights, zero or positive, at most {_LARGEST:g}",
+            f"finite weights, zero or from {_LEAST:g} to {_LARGEST:g}",
             "zero, or a missing value, for rows to leave out",
         )
 
@@ -362,36 +367,41 @@ def constant_within(values: Array, starts: NDArray[np.int64], labels: NDArray[An
     return first
 
 
-def _offset(table: nw.DataFrame[Any], parsed: ParsedFormula, given: Any, rows: Complete) -> Array | None:
-    """Sum of all offsets, shape (rows,); drops rows in which one is missing, refuses others that are not finite."""
+def _offset(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request, rows: Complete) -> Array | None:
+    """Sum of all offsets, shape (rows,); drops rows in which one is missing, refuses others that cannot be used."""
+    argument, given = given_in(request.offset)
     if not parsed.offsets and given is None:
         return None
     absent = np.zeros(len(table), dtype=bool)
     for name in dict.fromkeys(name for term in parsed.offsets for name in term.variables):
         absent |= missing_in(table, name)
     total = formula_offset(parsed.offsets, table, parsed.functions)
-    label = " + ".join(f"offset({term.text})" for term in parsed.offsets)
+    values = None
     if given is not None:
-        values = numbers(_per_row(table, given, "offset"), _label(given, "offset"), "offset")
+        values = numbers(_per_row(table, given, argument), _label(given, argument), argument)
         absent |= np.isnan(values)
+    rows.drop("missing offset" if argument == "offset" else "missing exposure", absent)
+    if values is not None and argument == "exposure":
+        refuse_bad_exposure(values, rows.keep, _label(given, argument))
+        values = log_exposure(values)
+    if values is not None:
         total = total + values
-        label = f"{label} + {_label(given, 'offset')}" if label else _label(given, "offset")
-    rows.drop("missing offset", absent)
-    bad = rows.keep & ~np.isfinite(total)
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"the offset {label} is {total[first]:g} in row {first} ({int(bad.sum())} such rows)",
-            "finite offsets",
-            "drop rows without exposure, or replace their offset by a missing value",
-        )
+    refuse_bad_offset(total, rows.keep, offset_label(parsed, request), request.response.family)
     return total
 
 
+def offset_label(parsed: ParsedFormula, request: Request) -> str:
+    """The offsets in words."""
+    argument, given = given_in(request.offset)
+    words = [f"offset({term.text})" for term in parsed.offsets]
+    if given is not None:
+        name = _label(given, argument)
+        words.append(f"log({name})" if isinstance(request.offset, Exposure) else name)
+    return " + ".join(words)
+
+
 def offset_argument(given: Any) -> str | None:
-    if given is None:
-        return None
-    return f"column:{given}" if isinstance(given, str) else "array"
+    return described(given)
 
 
 def read_response(

@@ -12,8 +12,9 @@ import numpy as np
 from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
 from clusterglm.data.formulas.formula import ParsedFormula
-from clusterglm.data.prepare import Learned, ModelData, success
+from clusterglm.data.prepare import Learned, ModelData, notes_of, told_apart
 from clusterglm.data.rows import Dropped, Request
+from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 
@@ -86,6 +87,9 @@ class Facts:
     extremes : ndarray, shape (k, p)
         Rows of X in which a column is least or largest that is constant in the others.
     totals : Totals
+    weights : WeightSum
+    offsets : ndarray
+        Those of some rows, the least and the largest.
     """
 
     n: int
@@ -105,6 +109,8 @@ class Facts:
     rows: tuple[Array, Array, Array, Array]
     extremes: Array
     totals: Totals
+    weights: WeightSum
+    offsets: Array
 
 
 def facts_of(data: ModelData, sample: int) -> Facts:
@@ -113,7 +119,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
     if n == 0:
         p, none = X.shape[1], np.zeros(X.shape[1])
         rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
-        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data)
+        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data), np.empty(0)
         return Facts(0, 0, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
     mean = np.ones(n) @ X / n
     products = np.zeros((X.shape[1], X.shape[1]))
@@ -145,6 +151,8 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         rows=(X[chosen].copy(), data.a[chosen].copy(), data.b[chosen].copy(), data.offset[chosen].copy()),
         extremes=X[np.unique(np.array(extreme, dtype=int))],
         totals=totals_of(data),
+        weights=weight_sum(data),
+        offsets=np.append(data.offset[chosen], [data.offset.min(), data.offset.max()]),
     )
 
 
@@ -253,7 +261,7 @@ def describe(
         _check_columns(facts, design)
     levels = learned.levels
     return StreamedData(
-        names=design.names,
+        names=told_apart(design),
         intercept=design.intercept,
         n_obs=n,
         n_clusters=m,
@@ -265,7 +273,7 @@ def describe(
         response_name=parsed.response_name,
         cluster_name=cluster_name,
         formula=parsed.text,
-        notes=(*success(parsed.response_name, levels), *learned.notes),
+        notes=(*notes_of(parsed, request, levels, np.concatenate([each.offsets for each in facts])), *learned.notes),
         levels=levels,
         where=where,
         totals=_together([each.totals for each in facts]),

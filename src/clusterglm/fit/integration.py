@@ -91,6 +91,8 @@ class IntegrationReport:
     error : float
         Estimated absolute error of the log-likelihood: the sum over clusters of bounds that follow from the change from
         the next coarser rule while the rules converge; nan where it was not estimated.
+    unit : float
+        What the log-likelihood is counted in where weights are small: the tolerance is for a log-likelihood over it.
     """
 
     requested: Quadrature
@@ -98,17 +100,20 @@ class IntegrationReport:
     nodes: int
     rules: tuple[tuple[str, int], ...]
     error: float
+    unit: float = 1.0
 
     @property
     def accurate(self) -> bool:
         """Whether no error beyond what was asked for is known; always true for a rule that the user fixed."""
-        return self.requested.kind != "auto" or not self.error > self.requested.tolerance
+        return self.requested.kind != "auto" or not self.error > self.requested.tolerance * self.unit
 
 
-def report(plan: Plan, error: float, requested: Quadrature, scale: str, n_clusters: int) -> IntegrationReport:
+def report(
+    plan: Plan, error: float, requested: Quadrature, scale: str, n_clusters: int, unit: float = 1.0
+) -> IntegrationReport:
     """Describe a plan."""
     rules = tuple((str(part.rule), part.count(n_clusters)) for part in plan)
-    return IntegrationReport(requested, scale, max(part.rule.nodes for part in plan), rules, error)
+    return IntegrationReport(requested, scale, max(part.rule.nodes for part in plan), rules, error, unit)
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,7 @@ class _Model:
         return bool(self.curvatures[0] > 1e-13 * max(self.curvatures[-1], 1e-300))
 
     @property
+    @np.errstate(over="ignore")  # of a likelihood as good as flat
     def decrement(self) -> float:
         return float(np.sqrt(np.sum(self.gradient**2 / self.curvatures))) if self.concave else np.nan
 
@@ -212,6 +213,7 @@ def maximize(
     reflect: Callable[[Array], Array] | None = None,
     begin: Evaluation | None = None,
     surrogate: Surrogate | None = None,
+    unit: float = 1.0,
 ) -> Maximum:
     """Maximise a log-likelihood.
 
@@ -235,6 +237,8 @@ def maximize(
         The evaluation at `start`, if it is known.
     surrogate : Surrogate, optional
         The likelihood of a sample, with which steps are improved, and the last of them expected.
+    unit : float
+        What log-likelihoods are counted in (see `Weighing`): tolerances are for a likelihood over it.
 
     Returns
     -------
@@ -250,7 +254,8 @@ def maximize(
     correction was wrong shows after the step; if several times that share of the next correction is below the
     tolerance, so is what the step will leave, and it is the last.
     """
-    limit = control.tol if tolerance is None else tolerance
+    relative = control.tol if tolerance is None else tolerance
+    limit = relative * unit**0.5
     most = control.max_iter if max_iter is None else max_iter
     theta = np.array(start, dtype=np.float64)
     current = objective(theta) if begin is None else begin
@@ -269,11 +274,11 @@ def maximize(
         step, promise = proposal.step, proposal.promise
         trial_theta = theta + step
         rest = np.inf if surrogate is None else max(0.1, _DOUBT * surrogate.error) * proposal.correction
-        last = proposal.ahead is not None and rest <= min(limit, max(limit, _DIGITS) * model.decrement)
+        last = proposal.ahead is not None and rest <= min(limit, max(relative, _DIGITS) * model.decrement)
         trial = proposal.ahead if last and proposal.ahead is not None else objective(trial_theta)
         evaluations += not last
         rise = trial.value - current.value
-        noise = 1e-13 * (1.0 + abs(current.value))
+        noise = 1e-13 * (unit + abs(current.value))
         length = float(np.linalg.norm(step))
         usable = bool(np.isfinite(trial.value) and np.isfinite(trial.score).all() and np.isfinite(trial.hessian).all())
         # Near the maximum the rise drowns in rounding: there the gradient decides.
@@ -307,7 +312,7 @@ def maximize(
         if last:
             status = "expected"
             break
-        if drowned and model.concave and model.decrement >= 0.5 * previous and model.decrement <= 1e-5:
+        if drowned and model.concave and model.decrement >= 0.5 * previous and model.decrement <= 1e-5 * unit**0.5:
             status = "converged"  # as far as the arithmetic goes
             break
     message, norm = _ADVICE[status], trace[-1].gradient_norm

@@ -18,11 +18,14 @@ from clusterglm.data.checks import check_clusters, check_design
 from clusterglm.data.design import INTERCEPT
 from clusterglm.data.identical import Merged, merge_identical
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import OptionError
+from clusterglm.data.weighing import Weighing, weighing, weight_sum
+from clusterglm.errors import DataError
 from clusterglm.fit.newton import Iteration, Optimization, maximize
+from clusterglm.fit.random_effects import refuse_homogeneous_clusters
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood, gradient_values
+from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -33,6 +36,7 @@ _SAME = 1e-3  # points closer than this are one
 _EMPTY = 1e-7  # weight of a point that can go
 _OUTSIDE = 1e-9  # probability of an event, or mean count, that is as good as none
 _STEP, _FINE = 1.0, 0.5  # of the first grid of intercepts; of the second, in widths of the sharpest likelihood there
+_WIDEST = 600.0  # range of intercepts, of which the exponential is to be a number
 _SEEN = 12.0  # a cluster's likelihood counts where its log is no further below its maximum
 _LOW = -0.1  # gradient below which a peak between grid points is not worth a closer look
 _WORTH = 0.3  # share of the highest peak below which others wait
@@ -78,10 +82,11 @@ class NonparametricFit:
 
 @dataclass(frozen=True)
 class _Task:
-    """The likelihood and the intercepts at which anything can be told, shape (grid,), ascending."""
+    """The likelihood; the intercepts at which anything can be told, shape (grid,), ascending; how large weights are."""
 
     likelihood: MixtureLikelihood
     grid: Array
+    weights: Weighing
 
     def mixture(self, beta: Array, points: Array, weights: Array) -> Mixture:
         """Points at the ends of the grid stand for infinite ones and are no parameters."""
@@ -90,7 +95,13 @@ class _Task:
         return Mixture(beta, points, weights / weights.sum(), free)
 
 
-def check_mixture(data: ModelData, response: Response) -> None:
+def check_points(points: int | None) -> None:
+    """Raise `OptionError` on another number of mass points than 1 or more, or None."""
+    if points is not None:
+        whole_number("points", points, 1, advice="points=3, or None for as many as the likelihood wants")
+
+
+def check_mixture(data: ModelData, response: Response, points: int | None = None) -> None:
     """Refuse data from which coefficients next to an intercept, or its distribution, cannot be told.
 
     Raises
@@ -98,10 +109,13 @@ def check_mixture(data: ModelData, response: Response) -> None:
     DesignError
         On constant or collinear columns.
     ClusterError
-        On a single cluster, or clusters of single binary responses.
+        On a single cluster, clusters of single binary responses, or none with both successes and failures: two points
+        at minus and plus infinity are then most likely, whatever the coefficients. A single point bears it.
     """
     check_design(np.column_stack([np.ones(data.n_obs), data.X]), (INTERCEPT, *data.names), 0)
     check_clusters(data.trials, data.starts, response.family, str(data.cluster_name))
+    if points != 1:
+        refuse_homogeneous_clusters(data, response)
 
 
 def fit_npml(
@@ -126,19 +140,18 @@ def fit_npml(
     OptionError
         On another number of points.
     """
-    if points is not None and (isinstance(points, bool) or not isinstance(points, int | np.integer) or points < 1):
-        raise OptionError(f"points={points!r}", "a whole number, 1 or more, or None", "points=3")
+    check_points(points)
     standard = standardise(data.X, None, fixed_effects=True)
     merged = merge_identical(replace(data, X=standard.X), always=True)
-    task = _task(
-        MixtureLikelihood(merged.X, merged, response, control.threads), merged, response, standard.inside(beta)
-    )
+    likelihood = MixtureLikelihood(merged.X, merged, response, control.threads)
+    grid = _grid(likelihood, merged, response, standard.inside(beta))
+    task = _Task(likelihood, grid, weighing([weight_sum(data)]))
     mixture, evaluation, gradient, story = _search(task, standard.inside(beta), control, points)
     mixture, evaluation = _outwards(task, mixture, evaluation)
     return _estimates(task, mixture, evaluation, gradient, story, standard, data.constant, points)
 
 
-def _task(likelihood: MixtureLikelihood, data: Merged, response: Response, beta: Array) -> _Task:
+def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta: Array) -> Array:
     """Beyond the range every response is as good as certain; inside, the grid follows the sharpest likelihood."""
     eta = data.X @ beta + data.offset
     low = float(response.link_function(np.array(_OUTSIDE))) - float(eta.max())
@@ -146,6 +159,12 @@ def _task(likelihood: MixtureLikelihood, data: Merged, response: Response, beta:
         high = float(response.link_function(np.array(1.0 - _OUTSIDE))) - float(eta.min())
     else:
         high = float(np.log((data.a / data.b).max() + 1.0)) + 2.0 - float(eta.min())
+    if high - low > _WIDEST:
+        raise DataError(
+            f"linear predictors that reach over {high - low:.3g} at the pooled estimates",
+            f"a distribution of intercepts on a range of at most {_WIDEST:g}",
+            "look at the offset and the covariates: an exposure is given as exposure=",
+        )
     coarse = np.linspace(low, high, int(np.ceil((high - low) / _STEP)) + 1)
     step = coarse[1] - coarse[0]
     top = np.full(data.n_clusters, -np.inf)
@@ -162,7 +181,7 @@ def _task(likelihood: MixtureLikelihood, data: Merged, response: Response, beta:
     sharp = np.sqrt(np.maximum(information[:-1], information[1:]))
     cuts = np.ceil(step * sharp / _FINE).astype(np.int64).clip(1)
     pieces = [np.linspace(u, u + step, n, endpoint=False) for u, n in zip(coarse[:-1], cuts.tolist(), strict=True)]
-    return _Task(likelihood, np.concatenate([*pieces, [high]]))
+    return np.concatenate([*pieces, [high]])
 
 
 def _search(
@@ -181,7 +200,7 @@ def _search(
         full = wanted is not None and len(mixture.points) >= wanted
         if control.progress is not None and control.progress(trace[-1]) is False:
             status = "interrupted"
-        elif at_rest and trace[-1].gradient_norm <= control.tol and (gradient <= TOLERANCE or full):
+        elif at_rest and trace[-1].gradient_norm <= control.tol * task.weights.root and (gradient <= TOLERANCE or full):
             status = "converged"
         elif rounds == control.max_iter:
             status = "max_iter"
@@ -226,7 +245,8 @@ def _peaks(task: _Task, mixture: Mixture) -> tuple[float, Array, Array]:
         near = found[:, None] + part * width[:, None] * np.array([-1.0, 0.0, 1.0])
         low, middle, high = gradient_values(likelihood, mixture.beta, mixed, near.ravel()).reshape(near.shape).T
         bend = np.minimum(low - 2.0 * middle + high, -1e-300)
-        found = found + part * width * np.clip(0.5 * (low - high) / bend, -1.0, 1.0)
+        with np.errstate(over="ignore"):
+            found = found + part * width * np.clip(0.5 * (low - high) / bend, -1.0, 1.0)
     found = np.concatenate([grid[ends], found])
     tops = gradient_values(likelihood, mixture.beta, mixed, found[len(ends) :])
     heights = np.concatenate([values[ends], tops])
@@ -241,7 +261,8 @@ def _reweighted(task: _Task, mixture: Mixture, candidates: Array) -> Mixture:
     points = np.concatenate([mixture.points, candidates])
     weights = np.concatenate([mixture.weights * (1.0 - begin), new * begin])
     values = task.likelihood.cluster_values(mixture.beta, points)
-    return _kept(task, mixture.beta, points, _best_weights(values, weights, task.likelihood.cluster_weights))
+    of_clusters = task.likelihood.cluster_weights / task.weights.unit
+    return _kept(task, mixture.beta, points, _best_weights(values, weights, of_clusters))
 
 
 def _best_weights(log_f: Array, weights: Array, w: Array) -> Array:
@@ -305,6 +326,7 @@ def _newton(task: _Task, mixture: Mixture, control: Control, *, near: bool) -> t
         tolerance=None if near else 0.01,
         max_iter=_STEPS[near],
         radius=1.0,
+        unit=task.weights.unit,
     )
     there = mixture.at(found.theta)
     new = _kept(task, there.beta, there.points, there.weights)
@@ -319,26 +341,26 @@ def _outwards(task: _Task, mixture: Mixture, evaluation: Evaluation) -> tuple[Mi
         points[outermost] = end
         moved = task.mixture(mixture.beta, points, mixture.weights)
         there = task.likelihood.evaluate(moved)
-        if mixture.free[outermost] and there.value > evaluation.value - TOLERANCE:
+        if mixture.free[outermost] and there.value > evaluation.value - TOLERANCE * task.weights.unit:
             mixture, evaluation = moved, there
     return mixture, evaluation
 
 
 def _polished(task: _Task, mixture: Mixture, control: Control) -> tuple[Mixture, Evaluation, bool] | None:
     """Newton's method where the distribution is not unique: only along directions in which the likelihood changes."""
-    objective = task.likelihood.evaluate
+    objective, unit = task.likelihood.evaluate, task.weights.unit
     here = objective(mixture)
     for _ in range(_STEPS[True]):
         curvatures, vectors = eigh(-here.hessian)
         told = curvatures > _FLAT * curvatures[-1]
         if told.all():
             return None
-        if _decrement(here) <= control.tol:
+        if _decrement(here) <= control.tol * task.weights.root:
             return mixture, here, True
         step = vectors[:, told] @ ((vectors.T @ here.score)[told] / curvatures[told])
         mixture = mixture.at(mixture.theta + step)
         there = objective(mixture)
-        if there.value < here.value - 1e-12 * (1.0 + abs(here.value)):
+        if there.value < here.value - 1e-12 * (unit + abs(here.value)):
             return None
         here = there
     return None

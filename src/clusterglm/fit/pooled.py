@@ -10,6 +10,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from clusterglm import _core
 from clusterglm.data.design import INTERCEPT
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.weighing import Weighing
 from clusterglm.errors import DesignError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.sums import Sums, sums_in_memory
@@ -23,7 +24,7 @@ _SAMPLE = 25_000  # rows from which the fit of a large data set starts
 LARGE = 4 * _SAMPLE  # rows of a large data set
 _NEAR = 0.5  # standard errors of all rows within which a sample's estimates are found
 _TAME = 4.0  # largest standardised coefficient that is believed of a sample
-EXTREME = 1e-7  # fitted probabilities or means this close to the border make separation worth a look
+_EXTREME = 1e-7  # see `border`
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def sums_of(data: ModelData, response: Response, control: Control) -> Sums:
 def pooled_estimates(sums: Sums, control: Control) -> PooledFit:
     """The same from sums over blocks."""
     start, surrogate = _start(sums, control)
-    maximum = maximize(sums.pooled, start, control, radius=4.0, surrogate=surrogate)
-    _refuse_separation(maximum, sums)
+    maximum = maximize(sums.pooled, start, control, radius=4.0, surrogate=surrogate, unit=sums.weights.unit)
+    _refuse_separation(maximum, sums, control)
     covariance, hessian = on_user_scale(maximum.evaluation.hessian, sums.standard.L)
     loglik = maximum.evaluation.value + sums.data.constant
     return PooledFit(sums.standard.L @ maximum.theta, covariance, hessian, loglik, maximum.optimization)
@@ -88,7 +89,7 @@ def _start(sums: Sums, control: Control) -> tuple[Array, Surrogate | None]:
     problem = _core.Problem(np.array([0, len(a)]), X, a, b, offset, np.ones(1), sums.response.code)
     surrogate = Surrogate(lambda gamma: evaluate_pooled(problem, gamma, 2, control.threads), sums.sample.factor, len(a))
     quick = Control(max_iter=12, tol=_NEAR, n_threads=control.n_threads)
-    found = maximize(surrogate, start, quick, radius=4.0)
+    found = maximize(surrogate, start, quick, radius=4.0, unit=sums.weights.unit)
     # In a sample a rare level may be all zeros, and its coefficient anywhere.
     tame = np.abs(found.theta - start).max() < _TAME
     return (found.theta, surrogate) if found.optimization.converged and tame else (start, None)
@@ -124,12 +125,21 @@ def on_user_scale(hessian: Array, L: Array) -> tuple[Array, Array]:
     return 0.5 * (covariance + covariance.T), 0.5 * (user + user.T)
 
 
-def _refuse_separation(maximum: Maximum, sums: Sums) -> None:
-    if _informed(maximum, sums.data.n_obs):
+def border(weights: Weighing, control: Control) -> float:
+    """Fitted probabilities or means closer to 0 or 1 than this, at most 1/2, make separation worth a look.
+
+    Where nothing but the tolerance stops a search, a row is left with a residual whose product with its weight is about
+    the square of the tolerance: the lighter the row, the larger its residual.
+    """
+    return min(0.5, max(_EXTREME, 1e3 * control.tol**2) * weights.spread)
+
+
+def _refuse_separation(maximum: Maximum, sums: Sums, control: Control) -> None:
+    if _informed(maximum, sums):
         return
-    response = sums.response
+    response, limit = sums.response, border(sums.weights, control)
     lowest, highest = response.mean(np.array(sums.reach(maximum.theta)))  # means rise with the linear predictor
-    extreme = lowest < EXTREME or (response.family == "binomial" and highest > 1.0 - EXTREME)
+    extreme = lowest < limit or (response.family == "binomial" and highest > 1.0 - limit) or limit == 0.5
     if maximum.optimization.converged and not extreme:
         return
     separation = sums.separation()
@@ -137,7 +147,7 @@ def _refuse_separation(maximum: Maximum, sums: Sums) -> None:
         raise SeparationError(separation.got, separation.needed, separation.advice)
 
 
-def _informed(maximum: Maximum, n: int) -> bool:
+def _informed(maximum: Maximum, sums: Sums) -> bool:
     """Whether information in every direction rules separation out, which spares a look at the rows.
 
     Along a direction d that separates, all residuals r have the sign of x'd. The weights of the information being at
@@ -146,6 +156,6 @@ def _informed(maximum: Maximum, n: int) -> bool:
     """
     if not maximum.optimization.converged:
         return False
-    decrement = max(maximum.optimization.gradient_norm, 1e-6)
+    decrement = max(maximum.optimization.gradient_norm, 1e-6 * sums.weights.root)
     least = float(np.linalg.eigvalsh(-maximum.evaluation.hessian)[0])
-    return least > (1e3 * decrement) ** 2 * n * len(maximum.theta)
+    return least > (1e3 * decrement) ** 2 * sums.data.n_obs * len(maximum.theta)

@@ -18,6 +18,7 @@ from clusterglm.fit.search import Found, Task, find_maximum
 from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
@@ -27,6 +28,7 @@ from clusterglm.model.response.base import Response
 _DEFAULT = Control()
 _FIRST = 1000  # clusters that are looked at before all are
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
+_LARGEST = 1e6  # sigma with which float64 can compute
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
 
 
@@ -208,7 +210,7 @@ def fit_sums(
     found = find_maximum(task, pooled.beta, start, sigma)
     maximum = found.maximum
     loglik = maximum.evaluation.value + data.constant
-    if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik):
+    if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik, sums.weights.unit):
         return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=False)
     if maximum.theta[-1] > _BOUNDLESS and not fix_sigma and response.family == "binomial":
         raise ClusterError(
@@ -242,17 +244,18 @@ def refuse_homogeneous(n_clusters: int) -> NoReturn:
 
 def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
     """Raise `OptionError` unless sigma is a scale, and given where it is fixed."""
-    if sigma is not None and not (np.isfinite(sigma) and sigma >= 0.0):
-        raise OptionError(f"sigma={sigma!r}", "a finite number, not negative", "sigma=0.5, or leave it out")
+    if sigma is not None:
+        number("sigma", sigma, 0.0, _LARGEST, advice="sigma=0.5, or leave it out")
+    yes_or_no("fix_sigma", fix_sigma)
     if fix_sigma and sigma is None:
         raise OptionError(
             "fix_sigma=True without sigma=", "the value at which to hold sigma", "sigma=1.0, fix_sigma=True"
         )
 
 
-def _at_boundary(sigma: float, loglik: float, pooled: float) -> bool:
+def _at_boundary(sigma: float, loglik: float, pooled: float, unit: float) -> bool:
     """Whether the model without intercepts is as likely: sigma = 0 is then no worse than what was found."""
-    noise = 1e-9 * (1.0 + abs(pooled)) if sigma < _NEGLIGIBLE else 0.0
+    noise = 1e-9 * (unit + abs(pooled)) if sigma < _NEGLIGIBLE else 0.0
     return loglik <= pooled + noise
 
 

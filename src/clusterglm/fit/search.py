@@ -61,6 +61,11 @@ class Task:
     fix_sigma: bool
     control: Control
 
+    @property
+    def unit(self) -> float:
+        """What log-likelihoods are counted in; see `Weighing`."""
+        return self.sums.weights.unit
+
 
 @dataclass(frozen=True)
 class Found:
@@ -144,7 +149,8 @@ def _by_rules_of_clusters(task: Task, theta: Array, rule: Rule, helper: _Helper 
         if moved < 1e-3:
             break
     plan = task.sums.by_cluster(plan)
-    return Found(maximum, plan, report(plan, error, task.quadrature, task.scale, task.sums.data.n_clusters))
+    m = task.sums.data.n_clusters
+    return Found(maximum, plan, report(plan, error, task.quadrature, task.scale, m, task.unit))
 
 
 # Where to start -------------------------------------------------------------------------------------------------------
@@ -182,7 +188,7 @@ def _start_of_sample(task: Task, surrogate: Surrogate, theta: Array) -> Array:
     free, p = slice(None, -1) if task.fix_sigma else slice(None), len(theta) - 1
     before = surrogate(theta[free])
     reflect = None if task.fix_sigma else _reflect
-    found = maximize(surrogate, theta[free], quick, radius=1.0, reflect=reflect, begin=before)
+    found = maximize(surrogate, theta[free], quick, radius=1.0, reflect=reflect, begin=before, unit=task.unit)
     better = theta.copy()
     better[free] = found.theta
     # sigma = 0 is stationary for the whole too; in a sample a rare level may be all zeros, its coefficient anywhere.
@@ -265,6 +271,7 @@ def _search(
             reflect=_reflect,
             begin=begin,
             surrogate=surrogate,
+            unit=task.unit,
         )
     found = maximize(
         objective,
@@ -274,6 +281,7 @@ def _search(
         max_iter=max_iter,
         begin=None if begin is None else without_sigma(begin),
         surrogate=surrogate,
+        unit=task.unit,
     )
     return replace(found, theta=np.append(found.theta, theta[-1]))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.errors import ClusterGLMError
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
@@ -76,7 +77,7 @@ class _Search:
     fits: int = 0
 
     def __call__(self, working: Array) -> tuple[float, Array]:
-        """Minus the profile log-likelihood and its gradient, the latter by differences at fixed (beta, sigma)."""
+        """Minus the profile log-likelihood over weights' unit; its gradient, by differences at given (beta, sigma)."""
         low = np.array([parameter.low for parameter in self.family.free])
         high = np.array([parameter.high for parameter in self.family.free])
         working = np.clip(working, low, high)
@@ -85,14 +86,15 @@ class _Search:
         self.fits += 1
         if self.best is None or fit.loglik > self.best.loglik:
             self.best, self.at = fit, working.copy()
+        unit = weighing([weight_sum(fit.data)]).unit
         if fit.sigma == 0.0:
-            return -fit.loglik, np.zeros(len(working))
+            return -fit.loglik / unit, np.zeros(len(working))
         value = shape_likelihood(fit, self.family)
         gradient = np.empty(len(working))
         for j, step in enumerate(np.eye(len(working)) * _STEP):
             up, down = np.minimum(working + step, high), np.maximum(working - step, low)
             gradient[j] = (value(up)[0] - value(down)[0]) / (up - down)[j]
-        return -fit.loglik, -gradient
+        return -fit.loglik / unit, -gradient / unit
 
 
 def fit_with_shape(

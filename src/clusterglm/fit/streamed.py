@@ -9,6 +9,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.rows import Request
 from clusterglm.data.streamed import describe, moments
+from clusterglm.data.weighing import weighing
 from clusterglm.engine.base import Gathered
 from clusterglm.fit.pooled import LARGE
 from clusterglm.fit.random_effects import refuse_homogeneous
@@ -42,7 +43,8 @@ def sums_of_blocks(gathered: Gathered, request: Request) -> Sums:
         gathered.blocks.rescale(*units)
     successes, other = sum(each.a for each in facts), sum(each.b for each in facts)
     expected = successes + other if response.family == "binomial" else sum(each.expected for each in facts)
-    return Sums(gathered.blocks, cast(ModelData, data), standard, response, successes / expected, sample)
+    weights = weighing([each.weights for each in facts])
+    return Sums(gathered.blocks, cast(ModelData, data), standard, response, successes / expected, sample, weights)
 
 
 def refuse_homogeneous_blocks(gathered: Gathered, request: Request) -> None:

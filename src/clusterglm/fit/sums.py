@@ -15,6 +15,7 @@ from clusterglm.data.glance import step_through
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
+from clusterglm.data.weighing import Weighing, weighing, weight_sum
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
 from clusterglm.fit.integration import FEW, Choice, most_useful, rules_by_one, rules_of_some, rules_one_by_one
@@ -100,6 +101,8 @@ class Sums:
         The response's overall mean, offsets allowed for.
     sample : Sample or None
         Rows to start from; None: all of them, where they are few or unknown.
+    weights : Weighing
+        How large the weights are.
     sort : ndarray of int64, shape (m,), optional
         Which cluster of the blocks each of the data's has become, where identical ones were merged.
     """
@@ -112,6 +115,7 @@ class Sums:
         response: Response,
         mean: float,
         sample: Sample | None,
+        weights: Weighing,
         sort: NDArray[np.int64] | None = None,
     ) -> None:
         self.blocks = blocks
@@ -120,6 +124,7 @@ class Sums:
         self.response = response
         self.mean = mean
         self.sample = sample
+        self.weights = weights
         self._sort = sort
 
     @property
@@ -143,7 +148,7 @@ class Sums:
 
     def marginal(self, distribution: Distribution, scale: str) -> MarginalSums:
         """The likelihood with random intercepts."""
-        return MarginalSums(self.blocks, self._n_clusters, distribution, scale)
+        return MarginalSums(self.blocks, self._n_clusters, distribution, scale, self.weights.unit)
 
     def some_clusters(self, threads: int) -> SomeClusters | None:
         """About one cluster in `_EVERY`, or fewer of very many; None of data with few clusters."""
@@ -200,10 +205,13 @@ class MarginalSums:
     n_clusters : int
     distribution : Distribution
     scale : str
+    unit : float
+        See `Weighing`.
     """
 
-    def __init__(self, blocks: Blocks, n_clusters: int, distribution: Distribution, scale: str) -> None:
+    def __init__(self, blocks: Blocks, n_clusters: int, distribution: Distribution, scale: str, unit: float) -> None:
         self.n_clusters = n_clusters
+        self._unit = unit
         self._blocks = blocks
         self._model = (distribution, scale)
 
@@ -212,12 +220,12 @@ class MarginalSums:
         return added(self._blocks.each(_marginal, *self._model, theta, _sent(plan)))
 
     def choose(self, theta: Array, tolerance: float, unimodal: bool) -> Choice:
-        """See `choose_plan`; blocks keep the rules of their clusters."""
-        each, rule = tolerance / self.n_clusters, None
+        """See `choose_plan`, of log-likelihoods over the unit; blocks keep the rules of their clusters."""
+        each, rule, unit = tolerance / self.n_clusters, None, self._unit
         if self.n_clusters > FEW:
-            some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal)
+            some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal, unit)
             rule = most_useful(self._model[0], np.concatenate(some))
-        parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal)
+        parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal, unit)
         there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
         error = float(sum(part[1] for part in parts))
         if isinstance(self._blocks, InMemory):
@@ -263,7 +271,8 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
         X, a, b, offset = (np.ascontiguousarray(v[shown]) for v in (rows.X, rows.a, rows.b, rows.offset))
         some = Sample(X, a, b, offset, rows.n_obs / len(a))
     block = Block(rows.X, rows, response, threads)
-    return Sums(InMemory(block), data, standard, response, _overall_mean(data, response), some, rows.sort)
+    mean, weights = _overall_mean(data, response), weighing([weight_sum(data)])
+    return Sums(InMemory(block), data, standard, response, mean, some, weights, rows.sort)
 
 
 def without_sigma(full: Evaluation) -> Evaluation:
@@ -350,21 +359,40 @@ def _marginal_products(block: Block, distribution: Distribution, scale: str, the
 
 
 def _rules_of_some(
-    block: Block, distribution: Distribution, scale: str, theta: Array, m: int, each: float, unimodal: bool
+    block: Block, distribution: Distribution, scale: str, theta: Array, m: int, each: float, unimodal: bool, unit: float
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return rules_of_some(_likelihood(block, distribution, scale), theta, m, each, unimodal)
+    return rules_of_some(_likelihood(_in_units(block, unit), distribution, scale), theta, m, each, unimodal)
 
 
 def _rules(
-    block: Block, distribution: Distribution, scale: str, theta: Array, rule: Rule | None, each: float, unimodal: bool
+    block: Block,
+    distribution: Distribution,
+    scale: str,
+    theta: Array,
+    rule: Rule | None,
+    each: float,
+    unimodal: bool,
+    unit: float,
 ) -> tuple[Evaluation | None, float, dict[Rule, int]]:
-    likelihood = _likelihood(block, distribution, scale)
+    likelihood = _likelihood(_in_units(block, unit), distribution, scale)
     if rule is None:
         choice = rules_one_by_one(likelihood, theta, each, unimodal)
     else:
         choice = rules_by_one(likelihood, theta, rule, each, unimodal)
     block.memory["plan"] = choice.plan
-    return choice.there, choice.error, {part.rule: part.count(block.n_clusters) for part in choice.plan}
+    there = choice.there
+    if there is not None and unit != 1.0:
+        there = Evaluation(unit * there.value, unit * there.score, unit * there.hessian)
+    return there, unit * choice.error, {part.rule: part.count(block.n_clusters) for part in choice.plan}
+
+
+def _in_units(block: Block, unit: float) -> Block:
+    """The block with log-likelihoods over `unit`: how fast rules converge shows in differences about 1 or less."""
+    if unit == 1.0:
+        return block
+    data = block.data
+    arrays = BlockArrays(data.starts, data.a, data.b, data.offset, data.cluster_weights / unit)
+    return Block(block.X, arrays, block.response, block.threads, block.memory)
 
 
 def _rows(block: Block, most: int | None) -> tuple[Array, Array, Array]:

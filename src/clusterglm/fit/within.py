@@ -13,12 +13,13 @@ from clusterglm import _core
 from clusterglm.data.checks import SeparationReport
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
+from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.data.within import Variation, find_separation_within, joined, refuse_flat, variation
 from clusterglm.engine.base import InMemory
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError, DataError, OptionError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
-from clusterglm.fit.pooled import EXTREME
+from clusterglm.fit.pooled import border
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.sums import Sums, added, chosen_clusters
 from clusterglm.likelihood.conditional import ConditionalLikelihood
@@ -189,7 +190,7 @@ def sums_within(data: ModelData, response: Response, threads: int) -> Sums:
     """The whole data as one block, columns centred whether or not the formula has an intercept."""
     standard = standardise(data.X, None, fixed_effects=True)
     block = Block(standard.X, data, response, threads)
-    return Sums(InMemory(block), data, standard, response, float("nan"), None)
+    return Sums(InMemory(block), data, standard, response, float("nan"), None, weighing([weight_sum(data)]))
 
 
 def within_maximum(within: WithinSums, informative: Informative, start: Array | None, control: Control) -> Maximum:
@@ -214,9 +215,10 @@ def within_maximum(within: WithinSums, informative: Informative, start: Array | 
         )
     sample = within.sample(control.threads)
     begin = (within if sample is None else sample).evaluate(np.zeros(p))
-    doubtful = not _clear(begin, sums.data.n_obs)
+    weight = sums.weights.unit * sums.data.n_obs
+    doubtful = not _clear(begin, weight)
     if doubtful and sample is not None:  # it may miss what the others show
-        doubtful = not _clear(within.evaluate(np.zeros(p)), sums.data.n_obs)
+        doubtful = not _clear(within.evaluate(np.zeros(p)), weight)
     if doubtful:
         within.refuse_unidentified()
     if p == 0:
@@ -226,10 +228,10 @@ def within_maximum(within: WithinSums, informative: Informative, start: Array | 
     if start is not None:
         theta = sums.standard.inside(checked_start(start, sums.data.names))
     elif sample is not None:
-        theta = _start_from(sample, begin, control)
+        theta = _start_from(sample, begin, control, sums.weights.unit)
     known = begin if sample is None and not theta.any() else None
-    maximum = maximize(within.evaluate, theta, control, radius=4.0, begin=known)
-    _refuse_separation(maximum, within)
+    maximum = maximize(within.evaluate, theta, control, radius=4.0, begin=known, unit=sums.weights.unit)
+    _refuse_separation(maximum, within, control)
     return maximum
 
 
@@ -250,29 +252,30 @@ def checked_start(start: Array, names: tuple[str, ...]) -> Array:
     return values
 
 
-def _clear(begin: Evaluation, n: int) -> bool:
+def _clear(begin: Evaluation, weight: float) -> bool:
     """Whether columns vary enough within clusters, and independently, for no doubt about their coefficients."""
     information = -begin.hessian
     size = np.sqrt(np.maximum(np.diag(information), 0.0))
-    if not np.all(size > 1e-4 * np.sqrt(n)):
+    if not np.all(size > 1e-4 * np.sqrt(weight)):
         return False
     return len(size) == 0 or bool(np.linalg.eigvalsh(information / np.outer(size, size))[0] > _CLEAR)
 
 
-def _start_from(sample: Likelihood, begin: Evaluation, control: Control) -> Array:
+def _start_from(sample: Likelihood, begin: Evaluation, control: Control, unit: float) -> Array:
     """The estimates of the sample, unless they look odd: then zeros."""
     zeros = np.zeros(sample.n_parameters)
     quick = Control(max_iter=12, tol=0.1, n_threads=control.n_threads)
-    found = maximize(sample.evaluate, zeros, quick, radius=4.0, begin=begin)
+    found = maximize(sample.evaluate, zeros, quick, radius=4.0, begin=begin, unit=unit)
     # In a sample a rare level may be without variation, and its coefficient anywhere.
     return found.theta if found.optimization.converged and np.abs(found.theta).max() < _TAME else zeros
 
 
-def _refuse_separation(maximum: Maximum, within: WithinSums) -> None:
-    story, response = maximum.optimization, within.sums.response
+def _refuse_separation(maximum: Maximum, within: WithinSums, control: Control) -> None:
+    story, response, weights = maximum.optimization, within.sums.response, within.sums.weights
     # a likelihood that rises for ever is so flat in the end that rounding stops the search, short of the tolerance
-    if story.converged and story.gradient_norm < _CLOSE and np.abs(maximum.theta).max() < _TAME:
-        low, high = response.link_function(np.array([EXTREME, 1.0 - EXTREME]))
+    if story.converged and story.gradient_norm < _CLOSE * weights.root and np.abs(maximum.theta).max() < _TAME:
+        extreme = border(weights, control)
+        low, high = response.link_function(np.array([extreme, 1.0 - extreme]))
         limit = -low if response.family == "poisson" else 0.5 * (high - low)
         if within.reach(maximum.theta, limit) < limit:
             return

@@ -101,9 +101,10 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
         What was fitted.
     """
     from clusterglm.inference.influence import definite
+    from clusterglm.inference.intervals import with_sigma
 
     p = len(fit.beta)
-    names = (*data.names, "sigma")
+    names = with_sigma(data.names)
     nothing = np.zeros(p + 1)
     nothing[p] = np.nan
     if fit.sigma == 0.0:

@@ -16,6 +16,7 @@ from clusterglm.inference.correction import only_rows
 from clusterglm.inference.covariance import pooled_scores, sandwich
 from clusterglm.inference.intervals import check_level
 from clusterglm.inference.residuals import observed, row_sizes
+from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -163,8 +164,7 @@ def calibrate(
             'kind="conditional" or kind="typical"',
         )
     check_level(level)
-    if isinstance(groups, bool) or not isinstance(groups, int | np.integer) or groups < 1:
-        raise OptionError(f"groups={groups!r}", "a whole number, 1 or more", "groups=10")
+    whole_number("groups", groups, 1, advice="groups=10")
     y, size = observed(response, data.a, data.b), row_sizes(response, data.a, data.b)
     overall = np.full(len(y), float(size @ y) / float(size.sum()))
     return Calibration(

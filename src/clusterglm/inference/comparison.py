@@ -19,6 +19,7 @@ from clusterglm.model.response.base import Response
 
 _CHUNK = 65536  # rows at a time: no temporary as large as X
 _FLAT = 1e-13  # of a column's largest value: variation that is rounding
+_VISIBLE = 1e-3  # error of a likelihood ratio that its p-value does not show
 _ROUNDING = 1e-8  # of a log-likelihood: how far below its special case's a maximum may end
 
 
@@ -40,6 +41,8 @@ class Candidate:
     sigma_estimated : bool
     integration_error : float
         Estimated error of the log-likelihood; nan where it is not known.
+    integration : str
+        How the integrals over the intercepts were asked for, in words; empty without any.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Candidate:
     sigma: float = 0.0
     sigma_estimated: bool = False
     integration_error: float = 0.0
+    integration: str = ""
 
     @property
     def conditional(self) -> bool:
@@ -266,9 +270,19 @@ def _unlike(first: Candidate, second: Candidate) -> str:
         return "the distributions of the intercept differ"
     if not both_random and any(one.random and one.distribution and one.distribution.free for one in (first, second)):
         return "the shape of the intercept's distribution was estimated, and means nothing at sigma = 0"
+    if both_random and first.integration != second.integration and not _precise(first, second):
+        return (
+            f"their integrals differ in accuracy ({first.integration}; {second.integration}), and so would the "
+            'statistic: fit both with quadrature="auto"'
+        )
     if (first.within or both_random) and not same_clusters(first.data, second.data):
         return "the clusters differ"
     return ""
+
+
+def _precise(first: Candidate, second: Candidate) -> bool:
+    """Whether integration moves the statistic by no more than can be seen; not where an error is unknown."""
+    return 2.0 * (first.integration_error + second.integration_error) < _VISIBLE
 
 
 def _same_kind(first: Candidate, second: Candidate) -> bool:

@@ -15,6 +15,7 @@ from clusterglm.data.design import Design, Factor
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.table import to_pandas_columns
 from clusterglm.errors import DataError, OptionError, nearest
+from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def check_variables(design: Design, variables: str | Sequence[str] | None) -> li
     known = list(design.variables)
     if not known:
         raise OptionError("effects of a model without covariates", "a variable that can change", "add a covariate")
-    wanted = known if variables is None else [variables] if isinstance(variables, str) else list(variables)
+    example = f"variables={known[0]!r}"
+    words = [variables] if isinstance(variables, str) else variables
+    wanted = known if words is None else several("variables", words, "names of variables", example)
     for name in wanted:
         if name not in known:
             raise OptionError(

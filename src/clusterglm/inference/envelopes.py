@@ -13,6 +13,7 @@ from clusterglm.inference.dispersion import with_responses
 from clusterglm.inference.intervals import check_level
 from clusterglm.inference.quantile_residuals import conditional_ends, randomised
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
+from clusterglm.model.arguments import seed_sequence, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -97,7 +98,7 @@ def residual_envelope(
     """
     n = len(y)
     probability = (np.arange(min(n, _POINTS)) + 0.5) / min(n, _POINTS)
-    g = max(2, min(groups, n // 5))
+    g = max(2, min(whole_number("groups", groups, 1), n // 5))
     tail = 0.5 * (1.0 - check_level(level))
 
     def of(new: ModelData, values: Array, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -120,7 +121,7 @@ def residual_envelope(
         ordered, _, mean = curves(eta if against is None else against, residual)
         return np.concatenate([ordered, mean])
 
-    root = np.random.SeedSequence(seed) if not isinstance(seed, np.random.SeedSequence) else seed
+    root = seed if isinstance(seed, np.random.SeedSequence) else seed_sequence(seed)
     eta, residual = of(data, y, np.random.default_rng(root))
     x = eta if against is None else against
     ordered, centre, mean = curves(x, residual)

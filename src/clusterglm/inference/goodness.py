@@ -14,6 +14,7 @@ from clusterglm.inference.replicates import Progress, run_replicates
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.mixture import MixtureLikelihood, gradient_values
+from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -113,6 +114,7 @@ def goodness_of_fit(
     Every replicate is simulated from the fit, with new intercepts, fitted again, and pooled by its own expectations.
     """
     table = discrepancy(fitted_counts(data, fit), least)
+    whole_number("n_boot", n_boot, 0, advice="n_boot=999, or 0 for none")
     if n_boot == 0:
         return GoodnessOfFit(table.statistic, np.nan, np.nan, table, np.empty(0), (), 0, None, False)
 

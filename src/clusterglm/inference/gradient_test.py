@@ -18,6 +18,7 @@ from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.goodness import gradient_function, simulated_fit
 from clusterglm.inference.intervals import check_level
 from clusterglm.inference.replicates import Progress, run_replicates
+from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 
@@ -203,6 +204,7 @@ def gradient_test(
     clusters = float(data.cluster_weights.sum())
     nothing = np.empty((0, len(at)))
     name = fit.distribution.name
+    whole_number("n_boot", n_boot, 0, advice="n_boot=999, or 0 for none")
     if n_boot == 0:
         value = float(_integrals(observed[None, :], weights, clusters)[0]) if statistic == "integral" else np.nan
         return GradientTest(

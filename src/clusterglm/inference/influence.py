@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,6 +20,7 @@ from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.inference.correction import only_clusters
 from clusterglm.inference.covariance import marginal_scores, pooled_scores
+from clusterglm.inference.intervals import with_sigma
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
@@ -27,6 +28,7 @@ from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.profile import ProfileLikelihood
 from clusterglm.likelihood.rules import Part, Rule
+from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -263,7 +265,8 @@ def positions(clusters: ArrayLike | None, labels: NDArray[Any]) -> NDArray[np.in
 
     if clusters is None:
         return np.arange(len(labels), dtype=np.int64)
-    wanted = pd.Index(np.atleast_1d(np.asarray(clusters)))
+    given = clusters if isinstance(clusters, Iterable) and not isinstance(clusters, str | bytes) else [clusters]
+    wanted = pd.Index(several("clusters", given, "labels of clusters", "clusters=None for all"))
     found = np.asarray(pd.Index(labels).get_indexer(wanted), dtype=np.int64)
     unknown = [str(label) for label in wanted[found < 0]]
     if unknown:
@@ -404,7 +407,7 @@ def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
     return Deletion(
         data,
-        (*data.names, "sigma")[:q],
+        with_sigma(data.names)[:q],
         fit.theta[:q],
         -fit.hessian[:q, :q],
         marginal_scores(data, fit)[:, :q],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 
 import numpy as np
@@ -9,6 +10,11 @@ from scipy.special import erfc, ndtri
 
 from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
+
+
+def with_sigma(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the coefficients, and "sigma"; a covariate of that name stands in backticks beside it."""
+    return (*(f"`{name}`" if name == "sigma" else name for name in names), "sigma")
 
 
 def wald_p_values(z: Array) -> Array:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from clusterglm.errors import ClusterGLMError, OptionError
+from clusterglm.model.arguments import MOST, MOST_THREADS, is_whole, seed_sequence, shown
 from clusterglm.model.arrays import Array
 
 Progress: TypeAlias = bool | Callable[[int, int], object] | None
@@ -88,11 +89,13 @@ def run_replicates(
             f"engine={engine!r} for replicates", "an engine with workers, or None", "engine=cg.engine.Dask(client)"
         )
     workers = _workers(n_jobs)
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+    if not is_whole(n) or not 1 <= n <= MOST:
         raise OptionError(
-            f"{n!r} replicates", "a whole number, 1 or more", "n_boot=2000 (n_sim= in tests that fit once)"
+            f"{shown(n)} replicates",
+            f"a whole number, 1 or more, at most {MOST:,}",
+            "n_boot=2000 (n_sim= in tests that fit once)",
         )
-    root = _root(seed)
+    root = seed_sequence(seed)
     outcome = partial(_outcome, task, root.entropy, root.spawn_key)
     values: dict[int, float | Array] = {}
     reasons: dict[int, str] = {}
@@ -160,25 +163,20 @@ def _in_threads(one: Callable[[int], None], n: int, workers: int, report: Callab
 
 
 def _workers(n_jobs: int) -> int:
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int | np.integer) or (n_jobs < 1 and n_jobs != -1):
-        raise OptionError(f"n_jobs={n_jobs!r}", "a number of threads, or -1 for all processors", "n_jobs=1")
+    if not is_whole(n_jobs) or not (1 <= n_jobs <= MOST_THREADS or n_jobs == -1):
+        needed = f"a number of threads up to {MOST_THREADS}, or -1 for all processors"
+        raise OptionError(f"n_jobs={shown(n_jobs)}", needed, "n_jobs=1")
     return int(n_jobs) if n_jobs > 0 else os.cpu_count() or 1
-
-
-def _root(seed: int | np.random.SeedSequence | None) -> np.random.SeedSequence:
-    if isinstance(seed, np.random.SeedSequence):
-        return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
-        raise OptionError(f"seed={seed!r}", "a whole number, not negative, or a SeedSequence", "seed=1")
-    return np.random.SeedSequence(None if seed is None else int(seed))
 
 
 @contextmanager
 def _reporting(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
     if progress is None or isinstance(progress, bool):
         function: Callable[[int, int], object] = _silent
-    else:
+    elif callable(progress):
         function = progress
+    else:
+        raise OptionError(f"progress={shown(progress)}", "True, False or a function of two numbers", "progress=True")
     if progress is not True:
         yield lambda done: _call(function, done, total)
         return

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from clusterglm.errors import OptionError
-
-_MOST_THREADS = 1024  # that the core starts
+from clusterglm.model.arguments import MOST_THREADS, whole_number
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,11 @@ class Control:
     progress: Callable[[Any], bool | None] | None = None
 
     def __post_init__(self) -> None:
-        if not _is_whole(self.max_iter) or self.max_iter < 1:
-            raise OptionError(f"max_iter={self.max_iter!r}", "a whole number, at least 1", "the default, 100")
+        whole_number("max_iter", self.max_iter, 1, advice="the default, 100")
         if isinstance(self.tol, bool) or not isinstance(self.tol, Real) or not 0.0 < float(self.tol) < 1.0:
             raise OptionError(f"tol={self.tol!r}", "a number between 0 and 1", "the default, 1e-6")
-        if self.n_threads is not None and (not _is_whole(self.n_threads) or not 0 <= self.n_threads <= _MOST_THREADS):
-            raise OptionError(
-                f"n_threads={self.n_threads!r}",
-                f"a whole number from 0 to {_MOST_THREADS}",
-                "n_threads=0 for every core, or 1",
-            )
+        if self.n_threads is not None:
+            whole_number("n_threads", self.n_threads, 0, MOST_THREADS, advice="n_threads=0 for every core, or 1")
         if self.progress is not None and not callable(self.progress):
             raise OptionError(
                 f"progress={self.progress!r}", "a function of one iteration, or None", "progress=print to see each one"
@@ -69,7 +63,3 @@ class Control:
         if hasattr(os, "sched_getaffinity"):
             return max(1, len(os.sched_getaffinity(0)))
         return os.cpu_count() or 1
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clusterglm.data.files import whole
 from clusterglm.errors import MissingPackageError, check_option
 from clusterglm.plot.themes import DARK, LIGHT, THEMES, Theme
 
@@ -54,7 +55,8 @@ class Plot:
         dpi : float
             Dots an inch, for formats that have dots.
         """
-        self.figure.savefig(path, dpi=dpi)
+        with whole(path) as part:
+            self.figure.savefig(part, dpi=dpi)
         return Path(path)
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.design import Design
 from clusterglm.data.table import read_table, to_pandas_columns
 from clusterglm.errors import OptionError, nearest
 from clusterglm.inference.design_changes import check_variables, recovered_frame
@@ -195,7 +194,7 @@ def _grid(fit: Result, wanted: str, data: Any, at: dict[str, Any], points: int) 
         values = np.unique(known[wanted].dropna().to_numpy())
         x = values if len(values) <= _FEW or values.dtype.kind not in "fiu" else np.linspace(*_range(values), points)
     frame, held = pd.DataFrame({wanted: x}), []
-    for name in [*design.variables, *_offset_columns(design)]:
+    for name in [*design.variables, *design.offset_columns]:
         if name == wanted or name in frame.columns:
             continue
         value = at.get(name) if name in at else _middle(known[name], name in levels)
@@ -216,10 +215,10 @@ def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
     design = fit.data.design
     if data is not None:
         table = read_table(data)
-        names = [*design.variables, *_offset_columns(design)]
+        names = [*design.variables, *design.offset_columns]
         frame: pd.DataFrame = to_pandas_columns(table, names)
         return frame.iloc[fit.data.row_index]
-    lost = [name for name in _offset_columns(design) if name not in at]
+    lost = [name for name in design.offset_columns if name not in at]
     if lost:
         raise OptionError(
             f"a model with the offset {', '.join(lost)}",
@@ -227,13 +226,6 @@ def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
             f"at={{{lost[0]!r}: ...}}, or data=",
         )
     return recovered_frame(fit.data)
-
-
-def _offset_columns(design: Design) -> list[str]:
-    names = [name for term in design.offsets for name in term.variables]
-    if design.offset_argument is not None and design.offset_argument.startswith("column:"):
-        names.append(design.offset_argument.removeprefix("column:"))
-    return list(dict.fromkeys(names))
 
 
 def _middle(values: pd.Series[Any], factor: bool) -> Any:

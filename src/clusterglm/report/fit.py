@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clusterglm.data.files import check_writable, write_text
 from clusterglm.errors import OptionError
 from clusterglm.inference.design_changes import check_variables
 from clusterglm.model.distribution import Distribution
@@ -19,11 +20,13 @@ from clusterglm.report.page import Section, Table, jinja, render, section
 from clusterglm.report.sections import Options, plan
 from clusterglm.results.base import Result
 from clusterglm.results.comparison import model_words
+from clusterglm.results.random_effects import RandomEffectsResult
 
 DISTRIBUTIONS = ("gaussian", "logistic", "cauchy")
 _BOOT, _SIM, _VARIABLES = 499, 250, 3
-_SECONDS = 5.0  # that the bootstrap takes by default
 _ROWS = 5_000  # up to which everything is computed by default
+_NODES = 25  # of a cluster's integral, that a replicate of usual cost takes
+_HEAVY = 6  # times the cost where integrands may have two modes
 _MANY_ROWS = 200_000  # above which other distributions are left out by default
 
 
@@ -54,8 +57,9 @@ def report(
         I(week > 2), and for models with an offset.
     title : str, optional
     n_boot : int, optional
-        Replicates of the bootstrap test of no clustering; 0 leaves it out. By default 499 up to 5,000 rows, of more
-        rows in proportion fewer, none where that would be below 99, and only those done within 5 seconds.
+        Replicates of the bootstrap test of no clustering; 0 leaves it out. By default 499 up to 5,000 rows with 25
+        nodes for each cluster, in proportion fewer with more of either, and none where that would be below 99: the
+        same on every machine.
     n_sim : int, optional
         Simulations for diagnostics; 0 leaves them out. By default 250 up to 5,000 rows, then in proportion fewer, and
         none where that would be below 200. Residual plots use 99 of them.
@@ -80,6 +84,8 @@ def report(
     ------
     OptionError
         When the folder does not exist, or an argument is out of range.
+    StorageError
+        When the file system refuses the page.
     MissingPackageError
         Without matplotlib or jinja2.
 
@@ -87,15 +93,12 @@ def report(
     -----
     A part that fails is named in the page with its error, and the others stand.
     """
-    file = Path(path)
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise OptionError(f"the file {str(path)!r} to write to", "a file in a folder that exists", "another path")
+    file = check_writable(path)
     jinja()  # rather now than after the work
     options = Options(
         data,
-        _replicates("n_boot", n_boot, _BOOT, 99, fit.n_obs),
+        _replicates("n_boot", n_boot, _BOOT, 99, _rows_of_usual_cost(fit)),
         _replicates("n_sim", n_sim, _SIM, 200, fit.n_obs),
-        _SECONDS if n_boot is None else float("inf"),
         tuple((DISTRIBUTIONS if fit.n_obs <= _MANY_ROWS else ()) if distributions is None else distributions),
         tuple(_variables(fit, variables)),
         seed,
@@ -118,8 +121,16 @@ def report(
         caveats=[*_failures(made), *caveats(fit), *_findings(made)],
         facts=_facts(fit, options, made),
     )
-    file.write_text(page, encoding="utf-8")
+    write_text(file, page)
     return file
+
+
+def _rows_of_usual_cost(fit: Result) -> int:
+    """Rows whose replicates would cost as much: integrals of many nodes count as more rows."""
+    if not isinstance(fit, RandomEffectsResult):
+        return fit.n_obs
+    heavy = 1 if fit.distribution.unimodal else _HEAVY
+    return fit.n_obs * heavy * max(fit.quadrature.nodes, _NODES) // _NODES
 
 
 def _replicates(name: str, given: int | None, usual: int, least: int, rows: int) -> int:

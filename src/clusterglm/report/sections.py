@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +53,6 @@ class Options:
         The table that was fitted, for predictions.
     n_boot, n_sim : int
         Replicates of the test of no clustering, simulations for diagnostics; 0 leaves them out.
-    limit : float
-        Seconds after which the bootstrap ends, with the replicates done by then.
     distributions : tuple of str or Distribution
         To compare; empty for none.
     variables : tuple of str
@@ -67,7 +64,6 @@ class Options:
     data: Any
     n_boot: int
     n_sim: int
-    limit: float
     distributions: tuple[str | Distribution, ...]
     variables: tuple[str, ...]
     seed: int
@@ -156,21 +152,9 @@ def _clustering(fit: ClusteredResult, options: Options) -> Iterable[Block]:
     if options.n_boot == 0:
         yield Words("The bootstrap test of no clustering was left out (n_boot=0).")
         return
-    started = time.perf_counter()
-
-    def watch(done: int, wanted: int) -> None:
-        if time.perf_counter() - started > options.limit and done < wanted:
-            raise KeyboardInterrupt  # as a user ends it: those that are done count
-
-    found = fit.test_clustering(
-        "bootstrap", n_boot=options.n_boot, seed=options.seed, n_jobs=options.n_jobs, progress=watch
-    )
+    found = fit.test_clustering("bootstrap", n_boot=options.n_boot, seed=options.seed, n_jobs=options.n_jobs)
     assert isinstance(found, SimulatedTest)
     yield Words(_sentence(f"Were there no differences between clusters: {found}"))
-    if found.interrupted:
-        yield Words(
-            f"The simulation ended after {options.limit:g} s; n_boot= sets how many replicates to wait for.", "note"
-        )
     yield Picture("The likelihood ratio in data simulated without clustering, and as observed", bootstrap(found))
 
 

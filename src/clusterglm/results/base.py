@@ -15,6 +15,7 @@ from clusterglm.errors import StorageError, check_option
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import wald_p_values
+from clusterglm.model.arguments import generator, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.above import above
@@ -375,7 +376,7 @@ class Result(Intervals, Frames, ABC):
         Parameters
         ----------
         n : int
-            Number of data sets.
+            Number of data sets, at least 1.
         seed : int, SeedSequence or Generator, optional
             For numpy's `default_rng`.
 
@@ -383,10 +384,16 @@ class Result(Intervals, Frames, ABC):
         -------
         DataFrame
             Index `row`, columns 0 to n - 1: successes or counts. Weights play no part.
+
+        Raises
+        ------
+        OptionError
+            On another number, or a seed that is none.
         """
         import pandas as pd
 
-        rng = np.random.default_rng(seed)
+        whole_number("n", n, 1)
+        rng = generator(seed)
         return pd.DataFrame({k: self._in_user_order(self._draw_new(rng), "") for k in range(n)})
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:

@@ -23,6 +23,7 @@ from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.table import counted
 
 if TYPE_CHECKING:
+    from clusterglm.inference.replicates import Progress
     from clusterglm.inference.score_test import ScoreTest
 
 _UNCHECKED = (
@@ -60,6 +61,14 @@ class OverBlocks(Result):
     def report(self, path: str | Path, **options: Any) -> Path:
         """See `Result.report`; most of its parts take the rows, so that it is refused."""
         self._streamed.refuse("a report, most of which takes single rows or clusters")
+
+    def influence(
+        self, kind: str = "one_step", clusters: Any = None, n_jobs: int = 1, progress: Progress = None
+    ) -> NoReturn:
+        """See `ClusterInfluence.influence`; it takes single clusters, so that it is refused."""
+        self._streamed.refuse(
+            "the influence of single clusters or rows", "a fit to a part of the data that memory holds"
+        )
 
 
 @dataclass(frozen=True, repr=False, eq=False)

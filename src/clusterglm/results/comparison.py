@@ -18,6 +18,7 @@ from clusterglm.inference.comparison import (
     incomparable,
     likelihood_ratio_test,
 )
+from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result
 from clusterglm.results.fixed_effects import FixedEffectsResult
@@ -28,6 +29,8 @@ from clusterglm.results.table import WIDTH, counted
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.fit.integration import IntegrationReport
 
 _HEADINGS = ("model", "rows", "df", "loglik", "AIC", "BIC", "delta", "weight")
 _NARROW = 12  # least width of names and of models
@@ -186,8 +189,9 @@ def compare(*fits: Result | Mapping[str, Result], names: Sequence[str] | None = 
     Comparison
         Log-likelihoods, AIC, BIC, Akaike weights, and a test where one model is a special case of the next: the columns
         of its design are combinations of the other's, with the same weights, offset, family, link, clusters and
-        distribution. A pooled model is a special case, at the boundary sigma = 0, of one with random intercepts. Where
-        there is no test, the reason is given. Conditional likelihoods compare among each other alone.
+        distribution. A pooled model is a special case, at the boundary sigma = 0, of one with random intercepts; random
+        intercepts that were integrated out in different ways are not tested. Where there is no test, the reason is
+        given. Conditional likelihoods compare among each other alone.
 
     Raises
     ------
@@ -241,7 +245,8 @@ def _named(fits: tuple[Result | Mapping[str, Result], ...], names: Sequence[str]
         names, given = [str(name) for name in fits[0]], list(fits[0].values())
     else:
         given = list(fits)  # type: ignore[arg-type]  # looked at below
-        names = [f"fit {k + 1}" for k in range(len(given))] if names is None else [str(name) for name in names]
+        words = [f"fit {k + 1}" for k in range(len(given))] if names is None else names
+        names = [str(name) for name in several("names", words, "a name for each fit", "names=None")]
     wrong = [type(fit).__name__ for fit in given if not isinstance(fit, Result)]
     if len(given) < 2 or wrong:
         raise OptionError(
@@ -267,7 +272,13 @@ def _candidate(name: str, fit: Result) -> Candidate:
         fit.sigma,
         not fit.fit.sigma_fixed,
         fit.quadrature.error,
+        _integration(fit.quadrature),
     )
+
+
+def _integration(report: IntegrationReport) -> str:
+    words = str(report.requested)
+    return words if report.requested.kind == "auto" else f"{words}, on the {report.scale} scale"
 
 
 def _groups(candidates: list[Candidate]) -> tuple[tuple[int, ...], list[str]]:

@@ -13,6 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, OptionError, check_option
 from clusterglm.inference.residuals import KINDS as OF_MEANS
 from clusterglm.inference.residuals import residuals
+from clusterglm.model.arguments import generator, seed_sequence
 from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result, Seed
 
@@ -139,7 +140,7 @@ class Diagnostics(ClusterInfluence):
             intercepts = self._drawn if kind == "simulated" else self._own
         if isinstance(intercepts, str):
             self._check_intercepts(intercepts, "intercepts")
-        values = self._residuals(kind, intercepts, n_sim, np.random.default_rng(seed))
+        values = self._residuals(kind, intercepts, n_sim, generator(seed))
         return self._in_user_order(values, "residual")
 
     def _residuals(self, kind: str, intercepts: str | ArrayLike, n_sim: int, rng: np.random.Generator) -> Array:
@@ -388,21 +389,23 @@ class Diagnostics(ClusterInfluence):
         """
         from clusterglm.inference.adequacy import Diagnosis, of_influence, of_zeros
 
-        given = int(str(np.random.SeedSequence(seed).entropy))
-        first, second, third = np.random.SeedSequence(given).spawn(3)
+        given = seed_sequence(seed).entropy
+        assert isinstance(given, int)  # of a whole number, or of None
         findings = self._own_findings()
-        findings.append(self._dispersion_finding(n_sim, first))
+        findings.append(
+            self._dispersion_finding(n_sim, given)
+        )  # each with the seed itself: the test alone says the same
         if self.family == "poisson":
-            findings.append(of_zeros(self.zero_inflation_test(n_sim, second)))
+            findings.append(of_zeros(self.zero_inflation_test(n_sim, given)))
         alone = self.n_clusters < 2 and self.data.cluster_name is not None
         findings.append(of_influence(None if alone else self.influence()))
-        findings.append(self._uniformity_finding(np.random.default_rng(third)))
+        findings.append(self._uniformity_finding(np.random.default_rng(given)))
         return Diagnosis(tuple(findings), given)
 
     def _own_findings(self) -> list[Finding]:
         return []
 
-    def _dispersion_finding(self, n_sim: int, seed: np.random.SeedSequence) -> Finding:
+    def _dispersion_finding(self, n_sim: int, seed: int) -> Finding:
         from clusterglm.inference.adequacy import Finding, of_dispersion
         from clusterglm.inference.dispersion import is_binary
 

@@ -13,7 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, OptionError, check_option
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
-from clusterglm.inference.intervals import check_level
+from clusterglm.inference.intervals import check_level, with_sigma
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.heterogeneity import Heterogeneity
@@ -445,4 +445,4 @@ class RandomEffectsEffects(Heterogeneity, Effects):
             return averaged_jet(X @ parameters[:p] + offset, sigma, fit.response, fit.distribution).mean
 
         V = fit.covariance if free else fit.covariance[:p, :p]
-        return adapter(self, theta, V, [*names, "sigma"] if free else names, mean, data)
+        return adapter(self, theta, V, list(with_sigma(names)) if free else names, mean, data)

@@ -74,8 +74,8 @@ def as_dict(result: Result) -> dict[str, Any]:
 
 def _random_intercept(result: RandomEffectsResult) -> dict[str, Any]:
     test, report = result.clustering_test, result.quadrature
-    table = result.tidy().set_index("term")
-    low, high = table.loc["sigma", ["conf_low", "conf_high"]]
+    table = result.tidy()
+    low, high = table.loc[table["component"] == "random_intercept", ["conf_low", "conf_high"]].iloc[0]
     shape = result.shape
     return {
         "random_intercept": {

@@ -13,7 +13,9 @@ from scipy.special import chdtri
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
 from clusterglm.inference.intervals import check_level, wald_interval, wald_interval_of_scale
+from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
@@ -75,6 +77,11 @@ class Intervals:
     @abstractmethod
     def _interval_names(self) -> list[str]:
         """Parameters that intervals are given of: the coefficients, and sigma unless it was held fixed."""
+
+    @property
+    def _ends_with_sigma(self) -> bool:
+        """Whether the last of them is the spread of random intercepts."""
+        return False
 
     @abstractmethod
     def _covariance(self, kind: str) -> Array: ...
@@ -168,7 +175,8 @@ class Intervals:
         Returns
         -------
         DataFrame
-            Columns `low` and `high`, a row for each coefficient, and for sigma in a random-intercept model. A profile
+            Columns `low` and `high`, a row for each coefficient, and for sigma in a random-intercept model (there, a
+            covariate that is called sigma is "`sigma`", as in `cov`, `profile`, `bootstrap` and `influence`). A profile
             that never falls far enough gives -inf or inf; an interval of sigma that reaches the boundary begins at 0.
 
         Raises
@@ -210,12 +218,14 @@ class Intervals:
         Parameters
         ----------
         parameter : str
-            Name of a coefficient, or "sigma".
+            Name of a coefficient, or "sigma": of random intercepts, beside which a covariate of that name is
+            "`sigma`".
         to : float
             How far on either side, in standard errors of a quadratic likelihood: values whose signed root is `to`.
         points : int
             On the whole curve, an odd number.
         threads : int
+            0 for every core.
 
         Returns
         -------
@@ -230,13 +240,15 @@ class Intervals:
         from clusterglm.inference.profiling import crossing
 
         names = self._interval_names
-        if parameter not in names:
+        number("to", to, 1e-3, 37.0, advice="to=3")  # further out a normal density is 0
+        whole_number("points", points, 3, advice="points=13")
+        if not isinstance(parameter, str) or parameter not in names:
             raise OptionError(
-                f"parameter={parameter!r}",
+                f"parameter={shown(parameter)}",
                 f"one of {', '.join(names)}",
                 f"{nearest(str(parameter), names)}a name from result.params, or 'sigma'",
             )
-        summit = self._summit(threads)
+        summit = self._summit(Control(n_threads=threads).threads)
         peak = summit.peaks[names.index(parameter)]
         top = peak.evaluation.value
         rows = [(float(peak.direction @ peak.theta), top, 0.0)]
@@ -262,15 +274,15 @@ class Intervals:
         check_option("cov", cov, ("observed", "robust"))
         se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._interval_names)]
         low, high = wald_interval(self._estimates, se, level)
-        if "sigma" in self._interval_names:
+        if self._ends_with_sigma:
             low[-1], high[-1] = wald_interval_of_scale(float(self._estimates[-1]), float(se[-1]), level)
         return low, high
 
-    def _by_profile(self, level: float, names: list[str], threads: int) -> tuple[Array, Array]:
+    def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
         from clusterglm.inference.profiling import crossing
 
         drop = 0.5 * float(chdtri(1.0, 1.0 - level))
-        peaks = self._summit(threads).peaks
+        peaks = self._summit(Control(n_threads=0 if n_jobs == -1 else n_jobs).threads).peaks
         ends = [[crossing(peak, drop, side) for side in (-1, 1)] for peak in peaks]
         lost = [name for name, pair in zip(names, ends, strict=True) if any(end.status == "failed" for end in pair)]
         if lost:

@@ -131,10 +131,7 @@ def _model_data(data: ModelData, response: Response, table: Any) -> Any:
         if len(rows) <= data.row_index.max():
             raise DataError(f"data= with {len(rows)} rows", "the table that was fitted", "data=the same table")
         frame = table_frame(design, rows, data.row_index)
-        offsets = [name for term in design.offsets for name in term.variables]
-        if design.offset_argument is not None:
-            offsets.append(design.offset_argument.removeprefix("column:"))
-        for name in offsets:
+        for name in design.offset_columns:
             frame[name] = numbers(column(rows, name, "offset"), name, "offset")[data.row_index]
     found = pl.from_pandas(frame.assign(**{data.response_name: observed(response, data.a, data.b)}))
     levels = {str(name): list(frame[name].cat.categories) for name in frame if hasattr(frame[name], "cat")}

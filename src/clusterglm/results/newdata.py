@@ -133,10 +133,7 @@ def new_rows(data: ModelData, table: Any) -> Rows:
         name = unseen.factor.column or unseen.factor.expression
         status.refuse(unseen.where, f"level {_in_words(unseen.level)} of {name!r} not seen in the fit")
     offset = design.offset(frame)
-    columns = [name for term in design.offsets for name in term.variables]
-    if design.offset_argument is not None:
-        columns.append(design.offset_argument.removeprefix("column:"))
-    for name in columns:
+    for name in design.offset_columns:
         status.refuse(is_missing(column(frame, name, "offset")), f"missing value in {name!r}")
     status.refuse(np.asarray(~np.isfinite(offset)), "the offset is not finite")
     X = found.X

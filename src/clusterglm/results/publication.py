@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clusterglm.data.files import whole, write_text
 from clusterglm.errors import MissingPackageError, OptionError, check_option, nearest
 from clusterglm.inference.ratios import ratio_names
 from clusterglm.results.base import Result
@@ -119,14 +120,16 @@ class PublicationTable:
         if ending not in _ENDINGS:
             raise OptionError(f"a table in {str(path)!r}", f"a name that ends in one of {', '.join(_ENDINGS)}", ".docx")
         if ending == ".docx":
-            self._maketables().make("docx").save(str(file))
+            document = self._maketables().make("docx")
+            with whole(file) as part:
+                document.save(str(part))
         elif ending == ".html":
             title = escape(self.caption or "Table")
             head = f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title></head>\n'
-            file.write_text(f"{head}<body>\n{self.to_html()}\n</body>\n</html>\n", encoding="utf-8")
+            write_text(file, f"{head}<body>\n{self.to_html()}\n</body>\n</html>\n")
         else:
             text = {".txt": self.__str__, ".md": self.to_markdown, ".tex": self.to_latex}[ending]()
-            file.write_text(text + "\n", encoding="utf-8")
+            write_text(file, text + "\n")
         return file
 
     def _maketables(self) -> Any:

@@ -14,7 +14,9 @@ from scipy.special import ndtr
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import AccuracyWarning, OptionError
 from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.model.arguments import several, whole_number
 from clusterglm.model.arrays import Array
+from clusterglm.model.quadrature import MAX_NODES
 from clusterglm.results.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
@@ -136,13 +138,15 @@ class RandomEffectsDiagnostics(Diagnostics):
         Raises
         ------
         OptionError
-            At sigma = 0, where there is nothing to integrate.
+            At sigma = 0, where there is nothing to integrate, and on other numbers of nodes.
         """
         from clusterglm.inference.adequacy import integration_curve
 
+        for n in (chosen := several("nodes", nodes, "numbers of nodes", "nodes=(1, 5, 25)")):
+            whole_number("nodes", n, 1, MAX_NODES)
         if self.fit.sigma == 0.0:
             raise OptionError("integration errors at sigma = 0", "an intercept that varies", "integration_check()")
-        return integration_curve(self.fit, self.data, nodes)
+        return integration_curve(self.fit, self.data, chosen)
 
     @cached_property
     def _integration_hint(self) -> str:

@@ -16,7 +16,7 @@ from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.fit.shape import ShapeEstimate, shape_scores
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
-from clusterglm.inference.intervals import wald_interval_of_scale
+from clusterglm.inference.intervals import wald_interval_of_scale, with_sigma
 from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -196,7 +196,7 @@ class RandomEffectsResult(
 
     @property
     def _parameter_names(self) -> list[str]:
-        return [*self.data.names, "sigma"]
+        return list(with_sigma(self.data.names))
 
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
@@ -224,7 +224,11 @@ class RandomEffectsResult(
 
     @property
     def _interval_names(self) -> list[str]:
-        return list(self.data.names) if self.fit.sigma_fixed else self._parameter_names
+        return self._parameter_names[:-1] if self.fit.sigma_fixed else self._parameter_names
+
+    @property
+    def _ends_with_sigma(self) -> bool:
+        return not self.fit.sigma_fixed
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.peaks import marginal_summit

@@ -15,7 +15,7 @@ from clusterglm.data.formulas.check import check_expression
 from clusterglm.data.formulas.coding import width
 from clusterglm.data.formulas.columnwise import COLUMNWISE
 from clusterglm.data.formulas.tree import Call, text_of, walk
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import ModelData, told_apart
 from clusterglm.data.streamed import StreamedData
 from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
@@ -72,7 +72,7 @@ def misfit(data: ModelData | StreamedData) -> str | None:
     """What does not fit together in the data of a fit, in words; None where everything does."""
     p, design = len(data.names), data.design
     found = _design_misfit(design)
-    if found is not None or design.names != data.names:
+    if found is not None or told_apart(design) != data.names:
         return found or f"a design of {len(design.names)} columns for {p} names"
     if data.intercept != design.intercept or not (data.intercept is None or 0 <= data.intercept < p):
         return f"intercept {data.intercept} of {p} columns"

@@ -146,10 +146,10 @@ class DistributionSelection:
             f"Across distributions the coefficient that moves most is {shift.idxmax()}, by {shift.max():.2g} standard "
             "errors.",
         ]
-        if self.reference is not None:
+        worst = float(table["integration_error"].drop(REFERENCE, errors="ignore").max())
+        if self.reference is not None and worst < 0.01:  # whose own likelihood is exact
             gap = self.reference.loglik - float(table["loglik"].drop(REFERENCE).max())
             lines.append(f"No distribution can reach a log-likelihood more than {gap:.2g} above the highest of these.")
-        worst = float(table["integration_error"].drop(REFERENCE, errors="ignore").max())
         if not worst < 0.01:
             lines.append(
                 f"Integration errors reach {worst:.2g} in the log-likelihood: differences below that mean nothing."

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from clusterglm.errors import OptionError
+from clusterglm.model.arguments import several
 from clusterglm.results.base import Result
 
 Fits: TypeAlias = Result | Sequence[Result] | Mapping[str, Result]
@@ -32,7 +33,9 @@ def named_fits(fits: Fits, words: Callable[[Result], str] | None, verb: str) -> 
     if isinstance(fits, Mapping):
         names, given = [str(name) for name in fits], list(fits.values())
     else:
-        given = [fits] if isinstance(fits, Result) else list(fits)
+        what = "a result, several, or a mapping of names to results"
+        example = f"{verb}({{'small': small, 'large': large}})"
+        given = [fits] if isinstance(fits, Result) else several("fits", fits, what, example)
         names = [words(fit) if words is not None and isinstance(fit, Result) else "" for fit in given]
         if len(set(names)) < len(names) or words is None:
             names = [f"fit {k + 1}" if words is not None else f"({k + 1})" for k in range(len(given))]

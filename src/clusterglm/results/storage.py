@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clusterglm.data.files import write_bytes
 from clusterglm.data.formulas.formula import check_functions
 from clusterglm.data.streamed import StreamedData
 from clusterglm.errors import DataError, FileError, MissingFileError, StorageError
@@ -120,7 +121,7 @@ def save(result: Any, path: str | Path) -> None:
     text = "".join(_lines(content, "")) + "\n"
     # no time and no name in the header: the same result gives the same bytes
     packed = gzip.compress(text.encode(), 6, mtime=0) if _is_packed(path) else text.encode()
-    Path(path).write_bytes(packed)
+    write_bytes(path, packed)
 
 
 def load(path: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:

@@ -11,6 +11,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import check_option
 from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import wald_interval, wald_p_values
+from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.maketables import MaketablesModel
@@ -89,7 +90,8 @@ class Frames:
 
         check_option("names", names, NAMES)
         check_option("cov", cov, COVARIANCES)
-        if exponentiate:
+        yes_or_no("conf_int", conf_int)
+        if yes_or_no("exponentiate", exponentiate):
             ratio_names(self.response)
         table = self._tidy(level, exponentiate, cov)
         if not conf_int:

@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clusterglm.data.files import write_bytes
 from clusterglm.engine.tasks import results
-from clusterglm.errors import EngineError, StudyError
+from clusterglm.errors import EngineError, StorageError, StudyError
 from clusterglm.study.design import Row, Study, generator, reason
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def run_study(
     failed, cpu_seconds = _gather(parts, jobs, path, study, describe(study, replicates, seed))
     seconds = time.perf_counter() - began
     how = {"cpu_seconds": round(cpu_seconds, 3), "seconds_of_last_run": round(seconds, 3), "batch": batch}
-    _replace(record_of(path), json.dumps({**how, **_where()}, indent=2).encode())
+    write_bytes(record_of(path), json.dumps({**how, **_where()}, indent=2).encode())
     shutil.rmtree(parts)
     return Finished(path, total, failed, seconds, cpu_seconds)
 
@@ -282,10 +283,12 @@ def _open(study: Study, replicates: int, seed: int, batch: int, path: Path, part
         if parts.exists() and any(parts.iterdir()):
             raise StudyError(f"the folder {parts} exists and is no run of a study", "a free name", "another file")
         parts.mkdir(parents=False, exist_ok=True)
-        _replace(kept, json.dumps(manifest).encode())
-    except OSError as error:
+        write_bytes(kept, json.dumps(manifest).encode())
+    except (OSError, StorageError) as error:
         raise StudyError(
-            f"{parts} cannot be written: {error}", "a folder that exists and can be written", "another path"
+            f"{parts} cannot be written: {getattr(error, 'got', error)}",
+            "a folder that exists and can be written",
+            "another path",
         ) from error
 
 
@@ -305,7 +308,7 @@ def _table(rows: list[Row], study: Study) -> pa.Table:
 
 def _write(batch: Batch, path: Path, study: Study) -> None:
     about = {"failed": batch.failed, "cpu_seconds": batch.cpu_seconds}
-    _replace(path, _parquet(_table(batch.rows, study), about))
+    write_bytes(path, _parquet(_table(batch.rows, study), about))
 
 
 def _parquet(table: pa.Table, about: dict[str, Any]) -> bytes:
@@ -322,16 +325,6 @@ def _parquet(table: pa.Table, about: dict[str, Any]) -> bytes:
     return content
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there."""
-    part = path.with_suffix(path.suffix + ".new")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
 def _gather(
     parts: Path, jobs: list[tuple[int, int, int]], path: Path, study: Study, about: dict[str, Any]
 ) -> tuple[int, float]:
@@ -344,7 +337,7 @@ def _gather(
     whole = pa.concat_tables([table.replace_schema_metadata() for table in tables], promote_options="permissive")
     first = ["cell", "replicate", *study.factors]
     whole = whole.select([*first, *sorted(set(whole.column_names) - set(first))])
-    _replace(path, _parquet(whole, about))
+    write_bytes(path, _parquet(whole, about))
     return sum(note["failed"] for note in notes), sum(note["cpu_seconds"] for note in notes)
 
 

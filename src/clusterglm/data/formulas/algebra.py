@@ -207,7 +207,7 @@ def _product(terms: Iterable[Term]) -> Term:
 def _to_the_power(node: Binary, everything: Callable[[], Sequence[str]]) -> _Terms:
     base, exponent = _expand(node.left, everything), node.right
     value = exponent.value if isinstance(exponent, Constant) else None
-    if isinstance(value, bool) or not isinstance(value, float) or value < 1.0 or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, float) or value < 1.0 or not value.is_integer():
         raise FormulaError(
             f"{text_of(node)!r} as a term",
             "a whole number as exponent: (a + b)^2 are a, b and a:b",

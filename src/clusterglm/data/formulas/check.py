@@ -61,8 +61,8 @@ def check_expression(
     elif isinstance(node, Call):
         _check_call(node, own, whole_columns)
         contrasts = node.function in ("C", "factor", "as.factor", "ordered")
-        for child in children(node):
-            if contrasts and _is_contrast(child):
+        for k, child in enumerate(children(node)):
+            if contrasts and k > 0 and _is_contrast(child):
                 continue
             check_expression(child, columns, own, whole_columns=whole_columns)
     else:
@@ -111,8 +111,10 @@ def _check_column(name: str, columns: Collection[str]) -> None:
 
 def _check_call(node: Call, own: Mapping[str, Any], whole_columns: str | None) -> None:
     name = node.function
-    if name in own or name in ROWWISE or name in FACTORS or name in KINDS:
+    if name in own or name in ROWWISE or name in FACTORS:
         return
+    if name in KINDS:
+        raise FormulaError(f"{text_of(node)} by itself", "contrasts in C()", f"C(g, {text_of(node)})")
     if name in COLUMNWISE:
         if whole_columns is not None:
             raise FormulaError(

@@ -109,7 +109,7 @@ class Evaluator:
         compute = _ARITHMETIC[node.operator]
         return compute(as_numbers(left, text_of(node.left)), as_numbers(right, text_of(node.right)))
 
-    def _call(self, node: Call) -> Value:
+    def _call(self, node: Call) -> Any:
         name = node.function
         if name in self._own:
             return self._own_function(node)
@@ -123,7 +123,7 @@ class Evaluator:
             arguments = bound(node, function.names, arguments, keywords, function.needed)
         elif keywords or len(arguments) < function.needed:
             raise FormulaError(f"{text_of(node)}", f"{function.needed} columns or more, without names", f"{name}(x, z)")
-        return function.compute(*arguments)
+        return _computed(node, function.compute, *arguments)
 
     def _arguments(self, node: Call) -> tuple[list[Any], dict[str, Any]]:
         return [self._value(a) for a in node.arguments], {key: self._value(value) for key, value in node.keywords}
@@ -133,7 +133,7 @@ class Evaluator:
         arguments, keywords = self._arguments(node)
         if not arguments:
             raise FormulaError(f"{key} of nothing", "a column", f"{node.function.lstrip('.')}(x)")
-        if any(isinstance(each, np.ndarray) and each.ndim for each in arguments[1:]):
+        if any(_is_column(each) for each in (*arguments[1:], *keywords.values())):
             raise FormulaError(f"{key} of several columns", "one column", "a call for each")
         x = as_numbers(arguments[0], text_of(node.arguments[0]))
         if np.ndim(x) != 1:
@@ -152,7 +152,7 @@ class Evaluator:
             if len(there) == 0:
                 raise FormulaError(f"{key} of a column without a value", "some values", "look at the column")
             given = {k: v for k, v in zip(function.names, others, strict=False) if v is not _NOT_GIVEN}
-            self._memory[key] = function.learn(there, **given)
+            self._memory[key] = _computed(node, function.learn, there, **given)
         return function.apply(self._memory[key], x)
 
     def _factor(self, node: Call) -> Categories:
@@ -250,6 +250,22 @@ class Evaluator:
                 "a function that works on arrays, element by element",
             )
         return found.astype(np.float64) if found.dtype.kind != "b" else found
+
+
+def _computed(node: Call, compute: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What a function makes of arguments, which may be of kinds that it does not take."""
+    try:
+        return compute(*arguments, **named)
+    except (TypeError, ValueError, OverflowError) as problem:
+        if isinstance(problem, DataError):
+            raise
+        raise FormulaError(
+            f"{text_of(node)} cannot be computed: {problem}", "arguments as R's or NumPy's function takes them", "fewer"
+        ) from problem
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, (Categories, Basis)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 class _NotGiven:

@@ -67,7 +67,10 @@ def _log(x: Any, base: Any = None) -> Any:
 
 
 def _round(x: Any, digits: Any = 0) -> Any:
-    return np.round(as_numbers(x, "the argument of round()"), int(digits))
+    places = as_numbers(digits, "the digits of round()") if is_numbers(digits) else digits
+    if np.ndim(places) != 0 or isinstance(places, str | None) or not -300 <= float(places) <= 300:
+        raise FormulaError("round() to digits that are not one number", "a whole number", "round(x, 1)")
+    return np.round(as_numbers(x, "the argument of round()"), int(places))
 
 
 def _extreme(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -205,7 +208,7 @@ def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
 
 def _between(x: Any, low: Any, high: Any, inclusive: Any = "both") -> Any:
-    if inclusive not in ("both", "neither", "left", "right"):
+    if not isinstance(inclusive, str) or inclusive not in ("both", "neither", "left", "right"):
         raise FormulaError(f"inclusive={inclusive!r}", "'both', 'neither', 'left' or 'right'", "'both', the default")
     x, low, high = (as_numbers(value, "an argument of between()") for value in (x, low, high))
     above = x >= low if inclusive in ("both", "left") else x > low

@@ -150,13 +150,13 @@ def _within(node: Node, binding: int, every: bool, operator: str = "") -> str:
 
 
 def _call(node: Call, every: bool) -> str:
+    if node == EVERYTHING:
+        return "."
     arguments = [_text(item, every)[0] for item in node.arguments]
     arguments += [f"{name}={_text(value, every)[0]}" for name, value in node.keywords]
     if node.function.startswith("."):
         owner = _within(node.arguments[0], _ALL, every)
         return f"{owner}{node.function}({', '.join(arguments[1:])})"
-    if node == EVERYTHING:
-        return "."
     if node.function == "{":
         return arguments[0]
     return f"{node.function}({', '.join(arguments)})"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 from scipy.special import betaincinv, betaln, erf, log_ndtr, ndtr, stdtr, stdtrit
 
 from clusterglm.errors import OptionError
+from clusterglm.model.arguments import number
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.base import Distribution, ShapeParameter
 from clusterglm.model.distribution.cauchy import log_kernel
 from clusterglm.model.distribution.gaussian import Gaussian
 
+_FEWEST = 0.01  # df of tails whose quantiles float64 still holds
 _LEAST = 1e-8  # 1 / df of a t distribution that float64 can tell from the Gaussian
 
 
@@ -24,7 +25,7 @@ class StudentT(Distribution):
     Parameters
     ----------
     df : float, optional
-        Degrees of freedom, above 0 and finite; estimated, in [1/2, inf], if left out.
+        Degrees of freedom, from 0.01 to 1e8; estimated, in [1/2, inf], if left out.
 
     Raises
     ------
@@ -47,11 +48,8 @@ class StudentT(Distribution):
     def __post_init__(self) -> None:
         if self.df is None:
             return
-        if isinstance(self.df, bool) or not isinstance(self.df, Real) or not 0.0 < float(self.df) < np.inf:
-            raise OptionError(
-                f"StudentT(df={self.df!r})", "degrees of freedom above 0", 'StudentT(4), or distribution="gaussian"'
-            )
-        object.__setattr__(self, "df", float(self.df))
+        df = number("StudentT's df", self.df, _FEWEST, 1.0 / _LEAST, advice='StudentT(4), or distribution="gaussian"')
+        object.__setattr__(self, "df", df)
 
     @property
     def name(self) -> str:

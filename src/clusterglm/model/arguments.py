@@ -37,7 +37,7 @@ def whole_number(argument: str, value: Any, least: int, most: int = MOST, *, adv
     return int(value)
 
 
-def number(argument: str, value: Any, low: float, high: float, *, advice: str = "") -> float:
+def number(argument: str, value: Any, low: float, high: float, *, needed: str = "", advice: str = "") -> float:
     """The value, if it is a number from `low` to `high`; `OptionError` otherwise."""
     try:
         found = float(value) if isinstance(value, Real) and not isinstance(value, bool) else np.nan
@@ -45,7 +45,9 @@ def number(argument: str, value: Any, low: float, high: float, *, advice: str = 
         found = np.nan
     if not low <= found <= high:
         raise OptionError(
-            f"{argument}={shown(value)}", f"a number from {low:g} to {high:g}", advice or f"{argument}={low:g}"
+            f"{argument}={shown(value)}",
+            needed or f"a number from {low:g} to {high:g}",
+            advice or f"{argument}={low:g}",
         )
     return found
 

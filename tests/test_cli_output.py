@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -127,16 +128,14 @@ def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_a_fit_that_cannot_be_saved_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clusterglm.errors import StorageError
-    from clusterglm.results import storage
+    def fail(part: Path, target: Path) -> None:
+        assert part.exists()
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    def fail(result: Any, path: Path) -> None:
-        path.write_text("{")
-        raise StorageError("a", "b", "c")
-
-    monkeypatch.setattr(storage, "save", fail)
+    monkeypatch.setattr("clusterglm.data.files._put", fail)
     ran = CliRunner().invoke(app, ["fit", *BACTERIA, "--save", str(tmp_path / "fit.json")])
     assert ran.exit_code == 2
+    assert "cannot be written: No space left on device" in ran.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -245,7 +245,8 @@ def refuse_homogeneous(n_clusters: int) -> NoReturn:
 def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
     """Raise `OptionError` unless sigma is a scale, and given where it is fixed."""
     if sigma is not None:
-        number("sigma", sigma, 0.0, _LARGEST, advice="sigma=0.5, or leave it out")
+        needed = f"a number, not negative, and at most {_LARGEST:g}"
+        number("sigma", sigma, 0.0, _LARGEST, needed=needed, advice="sigma=0.5, or leave it out")
     yes_or_no("fix_sigma", fix_sigma)
     if fix_sigma and sigma is None:
         raise OptionError(

@@ -28,7 +28,7 @@ from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.profile import ProfileLikelihood
 from clusterglm.likelihood.rules import Part, Rule
-from clusterglm.model.arguments import several
+from clusterglm.model.arguments import several, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -106,6 +106,7 @@ class Influence:
         DataFrame
             The columns `dfbetas_NAME` are in standard errors; `displacement` is there with kind "exact".
         """
+        yes_or_no("sort", sort)
         import pandas as pd
 
         columns: dict[str, Any] = {"label": self.labels, "n_obs": self.n_obs, "cook_distance": self.cook}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -37,7 +37,7 @@ def whole_number(argument: str, value: Any, least: int, most: int = MOST, *, adv
     return int(value)
 
 
-def number(argument: str, value: Any, low: float, high: float, *, advice: str = "") -> float:
+def number(argument: str, value: Any, low: float, high: float, *, needed: str = "", advice: str = "") -> float:
     """The value, if it is a number from `low` to `high`; `OptionError` otherwise."""
     try:
         found = float(value) if isinstance(value, Real) and not isinstance(value, bool) else np.nan
@@ -45,7 +45,9 @@ def number(argument: str, value: Any, low: float, high: float, *, advice: str = 
         found = np.nan
     if not low <= found <= high:
         raise OptionError(
-            f"{argument}={shown(value)}", f"a number from {low:g} to {high:g}", advice or f"{argument}={low:g}"
+            f"{argument}={shown(value)}",
+            needed or f"a number from {low:g} to {high:g}",
+            advice or f"{argument}={low:g}",
         )
     return found
 
@@ -57,11 +59,20 @@ def yes_or_no(argument: str, value: Any) -> bool:
     return bool(value)
 
 
-def several(argument: str, value: Any, what: str, advice: str) -> list[Any]:
-    """The members of a sequence, not the letters of a word; `OptionError` on what is none."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable) or np.ndim(np.asarray(value, object)) > 1:
+def mapping(argument: str, value: Any) -> dict[str, Any]:
+    """A copy of a mapping from names, empty for None; `OptionError` on what is none."""
+    if value is not None and not (isinstance(value, Mapping) and all(isinstance(name, str) for name in value)):
+        raise OptionError(f"{argument}={shown(value)}", "a mapping from names", f"{argument}={{'x': ...}}")
+    return dict(value or {})
+
+
+def several(argument: str, value: Any, what: str, advice: str, *, least: int = 0) -> list[Any]:
+    """The members of a sequence, not the letters of a word; `OptionError` on what is none, or has too few."""
+    known = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    found = list(value) if known and np.ndim(np.asarray(value, object)) <= 1 else None
+    if found is None or len(found) < least:
         raise OptionError(f"{argument}={shown(value)}", what, advice)
-    return list(value)
+    return found
 
 
 def seed_sequence(seed: Any) -> np.random.SeedSequence:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clusterglm.data.files import whole
-from clusterglm.errors import MissingPackageError, check_option
+from clusterglm.data.files import check_writable, whole
+from clusterglm.errors import MissingPackageError, OptionError, check_option
+from clusterglm.model.arguments import number, shown
 from clusterglm.plot.themes import DARK, LIGHT, THEMES, Theme
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _width: ContextVar[float | None] = ContextVar("width", default=None)
+_FINEST = 2400.0  # dots an inch, of a picture that memory holds
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,27 @@ class Plot:
         ----------
         path : str or Path
         dpi : float
-            Dots an inch, for formats that have dots.
+            Dots an inch, for formats that have dots; from 10 to 2,400.
+
+        Raises
+        ------
+        OptionError
+            On another ending, or a path that cannot be that of a file.
+        StorageError
+            When the file system refuses.
         """
-        with whole(path) as part:
-            self.figure.savefig(part, dpi=dpi)
-        return Path(path)
+        number("dpi", dpi, 10.0, _FINEST, advice="dpi=200")
+        file, figure = check_writable(path), self.figure
+        known = sorted(figure.canvas.get_supported_filetypes())
+        ending = file.suffix.lower().removeprefix(".")
+        if ending not in known:
+            endings = ", ".join(f".{each}" for each in known)
+            raise OptionError(
+                f"a picture in {str(path)!r}", f"a name that ends in one of {endings}", f"{file.stem}.png"
+            )
+        with whole(file) as part:
+            figure.savefig(part, dpi=dpi, format=ending)
+        return file
 
 
 @contextmanager
@@ -87,6 +105,10 @@ def canvas(ax: Axes | None, theme: str | None, size: tuple[float, float]) -> Ite
             "pip install 'clusterglm[plot]'",
         ) from problem
 
+    from matplotlib.axes import Axes
+
+    if ax is not None and not isinstance(ax, Axes):
+        raise OptionError(f"ax={shown(ax)}", "an axis of matplotlib, or None", "fig, ax = plt.subplots()")
     if theme is not None:
         look = THEMES[check_option("theme", theme, THEMES)]
     else:

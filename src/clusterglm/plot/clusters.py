@@ -8,10 +8,12 @@ import numpy as np
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.intervals import wald_interval
+from clusterglm.model.arguments import whole_number
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.several import check_fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,8 @@ def caterpillar(
     OptionError
         For models without cluster effects.
     """
+    whole_number("named", named, 0)
+    check_fit(fit, "cg.plot.caterpillar")
     table, words = _effects(fit, level)
     many = len(table) > named
     size = (7.0, 4.2) if many else (7.0, max(2.2, 1.2 + 0.2 * len(table)))

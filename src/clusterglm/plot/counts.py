@@ -9,6 +9,7 @@ import numpy as np
 from clusterglm.errors import OptionError
 from clusterglm.inference.event_counts import EventCounts, event_counts
 from clusterglm.inference.goodness import fitted_counts
+from clusterglm.model.arguments import whole_number
 from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.base import Result
@@ -101,8 +102,7 @@ def _counts(fit: Result) -> EventCounts:
 def _table(counts: dict[str, EventCounts], cells: int) -> pd.DataFrame:
     import pandas as pd
 
-    if cells < 2:
-        raise OptionError(f"cells={cells!r}", "2 or more", "cells=30")
+    whole_number("cells", cells, 2, advice="cells=30")
     parts = []
     for name, each in counts.items():
         width = int(np.ceil(len(each.events) / cells))

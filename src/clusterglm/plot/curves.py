@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from clusterglm.data.table import read_table, to_pandas_columns
 from clusterglm.errors import OptionError, nearest
 from clusterglm.inference.design_changes import check_variables, recovered_frame
+from clusterglm.inference.intervals import check_level
+from clusterglm.model.arguments import is_whole, mapping, several, shown, whole_number
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
 from clusterglm.results.conditional import ConditionalResult
@@ -18,6 +20,7 @@ from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.several import check_fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,11 +89,17 @@ def predictions(
     DataError
         When the table is needed.
     """
+    whole_number("points", points, 2, advice="points=60")
+    check_level(level)
+    check_fit(fit, "cg.plot.predictions")
     import pandas as pd
 
+    if variable is not None and not isinstance(variable, str):
+        raise OptionError(f"variable={shown(variable)}", "the name of a variable, or None", "variable='x'")
     wanted = check_variables(fit.data.design, variable)[0]
-    frame, held = _grid(fit, wanted, data, dict(at or {}), points)
-    scale = scale or ("link" if isinstance(fit, ConditionalResult) else "response")
+    frame, held = _grid(fit, wanted, data, mapping("at", at), points)
+    if scale is None:
+        scale = "link" if isinstance(fit, ConditionalResult) else "response"
     parts = []
     for name, rows, options in _curves(fit, frame, kinds, clusters):
         found = fit.predict(rows, scale=scale, level=level, **options)  # type: ignore[attr-defined]  # every kind has it
@@ -146,7 +155,9 @@ def _curves(
     if kinds is None:
         kinds = next((kinds for kind, kinds in _USUAL.items() if isinstance(fit, kind)), ("typical",))
     found: list[tuple[str, pd.DataFrame, dict[str, Any]]] = []
-    for kind in kinds:
+    for kind in several(
+        "kinds", [kinds] if isinstance(kinds, str) else kinds, "kinds of predictions", "kinds=['typical']"
+    ):
         name = _KINDS.get(kind, kind)
         found.append(("" if isinstance(fit, PooledResult) else name, frame, {"kind": kind}))
     if has_effects:
@@ -164,7 +175,8 @@ def _chosen(fit: Result, clusters: int | Sequence[Any] | None) -> list[Any]:
     if clusters is None:
         clusters = 3 if isinstance(fit, FixedEffectsResult) else 0
     labels = fit.data.labels
-    if not isinstance(clusters, int):
+    if not is_whole(clusters):
+        clusters = several("clusters", clusters, "a number, or labels of clusters", "clusters=3")
         known = set(labels.tolist())
         for label in clusters:
             if label not in known:
@@ -172,12 +184,13 @@ def _chosen(fit: Result, clusters: int | Sequence[Any] | None) -> list[Any]:
                     f"clusters= with {label!r}", f"labels of {fit.data.cluster_name!r}", "clusters=3 takes some"
                 )
         return list(clusters)
+    number_of = whole_number("clusters", clusters, 0)
     intercepts = fit._intercepts()
     order = np.argsort(intercepts, kind="stable")
     order = order[np.isfinite(intercepts[order])]
-    if clusters == 0 or len(order) == 0:
+    if number_of == 0 or len(order) == 0:
         return []
-    at = np.unique(np.linspace(0, len(order) - 1, clusters).round().astype(int))
+    at = np.unique(np.linspace(0, len(order) - 1, min(number_of, len(order))).round().astype(int))
     return [labels[k] for k in order[at]]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from clusterglm.errors import OptionError, nearest
 from clusterglm.inference.ratios import ratio_names
+from clusterglm.model.arguments import several, yes_or_no
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
 from clusterglm.results.comparison import model_words
@@ -63,6 +64,7 @@ def coefficients(
     """
     named = named_fits(fits, model_words, "cg.plot.coefficients")
     table = _table(named, level, method, cov, terms)
+    yes_or_no("exponentiate", exponentiate)
     label = f"Coefficient, with {100 * level:g}% interval"
     if exponentiate:
         kinds = {ratio_names(fit.response)[0] for fit in named.values()}
@@ -106,7 +108,7 @@ def _table(named: dict[str, Result], level: float, method: str, cov: str, terms:
 
     parts = []
     for name, fit in named.items():
-        ends = fit.conf_int(level, method, cov=cov).loc[list(fit.data.names)]
+        ends = fit.conf_int(level, method, cov=cov).iloc[: len(fit.data.names)]
         parts.append(
             pd.DataFrame(
                 {
@@ -124,11 +126,11 @@ def _table(named: dict[str, Result], level: float, method: str, cov: str, terms:
         intercepts = {fit.data.names[fit.data.intercept] for fit in named.values() if fit.data.intercept is not None}
         chosen = [term for term in known if term not in intercepts] or known
     else:
-        chosen = list(terms)
+        chosen = several("terms", terms, f"names among {', '.join(known)}", "terms=None for all")
     for term in chosen:
         if term not in known:
             raise OptionError(
-                f"terms= with {term!r}", f"one of {', '.join(known)}", f"{nearest(term, known)}a name from params"
+                f"terms= with {term!r}", f"one of {', '.join(known)}", f"{nearest(str(term), known)}a name from params"
             )
     order = table["term"].map({term: k for k, term in enumerate(chosen)})
     table = table.assign(_order=order)[order.notna()]

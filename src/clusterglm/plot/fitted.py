@@ -13,6 +13,7 @@ from clusterglm.inference.replicates import Progress
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.base import Result
 from clusterglm.results.diagnostics import Diagnostics
+from clusterglm.results.several import check_fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +57,7 @@ def qq(
     OptionError
         For conditional models, which have no means.
     """
+    check_fit(fit, "cg.plot.qq", ResidualEnvelope)
     import pandas as pd
 
     found = _envelope(fit, n_sim, level, seed, n_jobs, progress)
@@ -111,6 +113,7 @@ def residuals(
     Plot
         Data: `predictor`, `mean`, `low`, `high`, a row for each group. Of many rows only some are drawn.
     """
+    check_fit(fit, "cg.plot.residuals", ResidualEnvelope)
     import pandas as pd
 
     found = _envelope(fit, n_sim, level, seed, n_jobs, progress)
@@ -167,6 +170,7 @@ def calibration(
     Plot
         Data: as `Calibration.table`.
     """
+    check_fit(fit, "cg.plot.calibration", Calibration)
     found = fit if isinstance(fit, Calibration) else _with_means(fit).calibration(groups, kind, level)
     table = found.table()
     with canvas(ax, theme, (4.8, 4.4)) as (axis, look):

@@ -15,6 +15,7 @@ from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
 from clusterglm.results.intervals import ProfileCurve
 from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.several import check_fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,12 +55,13 @@ def profile(
     Plot
         Data: `value`, `loglik` (relative to the maximum), `root` at the points computed.
     """
+    check_fit(fit, "cg.plot.profile", ProfileCurve)
     if isinstance(fit, ProfileCurve):
         curve = fit
     else:
         names = list(fit.data.names)
         random = isinstance(fit, RandomEffectsResult) and not fit.fit.sigma_fixed
-        curve = fit.profile(parameter or ("sigma" if random else names[0]), to, points)
+        curve = fit.profile(("sigma" if random else names[0]) if parameter is None else parameter, to, points)
     table = curve.to_frame().drop_duplicates("value", ignore_index=True)  # an estimate of 0 is the boundary, too
     table["loglik"] = -0.5 * table["root"] ** 2
     value, root = table["value"].to_numpy(), table["root"].to_numpy()
@@ -117,6 +119,7 @@ def integration(fit: Result, ax: Axes | None = None, *, nodes: Sequence[int] = N
     OptionError
         For other models, and at sigma = 0, where there is nothing to integrate.
     """
+    check_fit(fit, "cg.plot.integration")
     if not isinstance(fit, RandomEffectsResult) or fit.sigma == 0.0:
         raise OptionError(
             f"integration errors of a {fit.kind} fit"

@@ -12,6 +12,7 @@ from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
 from clusterglm.inference.dispersion import SimulationTest
 from clusterglm.inference.goodness import GoodnessOfFit
 from clusterglm.inference.replicates import Progress
+from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
@@ -61,6 +62,14 @@ def bootstrap(
     OptionError
         When there is no such parameter, or no successful replicate.
     """
+    if not isinstance(found, Result) and not hasattr(found, "replicates"):
+        raise OptionError(
+            f"cg.plot.bootstrap({shown(found)}, ...)",
+            "a fit, a test by simulation, or its bootstrap",
+            "fit.bootstrap()",
+        )
+    if parameter is not None and not isinstance(parameter, str):
+        raise OptionError(f"parameter={shown(parameter)}", "the name of a coefficient, or 'sigma'", "parameter=None")
     import pandas as pd
 
     if isinstance(found, Result):

@@ -14,6 +14,7 @@ import numpy as np
 from clusterglm.data.files import check_writable, write_text
 from clusterglm.errors import OptionError
 from clusterglm.inference.design_changes import check_variables
+from clusterglm.model.arguments import seed_sequence, several, shown, whole_number
 from clusterglm.model.distribution import Distribution
 from clusterglm.report.caveats import Caveat, caveats
 from clusterglm.report.page import Section, Table, jinja, render, section
@@ -94,6 +95,15 @@ def report(
     A part that fails is named in the page with its error, and the others stand.
     """
     file = check_writable(path)
+    if progress is not None and not callable(progress):
+        raise OptionError(f"progress={shown(progress)}", "a function of two numbers, or None", "progress=print")
+    if title is not None and not isinstance(title, str):
+        raise OptionError(f"title={shown(title)}", "text, or None", "title='Bacteria'")
+    if distributions is not None:
+        distributions = several("distributions", distributions, "a list of distributions", "distributions=['cauchy']")
+    if variables is not None:
+        variables = several("variables", variables, "a list of variables", "variables=[]")
+    seed_sequence(seed)
     jinja()  # rather now than after the work
     options = Options(
         data,
@@ -137,9 +147,7 @@ def _replicates(name: str, given: int | None, usual: int, least: int, rows: int)
     if given is None:
         affordable = min(usual, usual * _ROWS // max(rows, 1))
         return affordable if affordable >= least else 0
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 0:
-        raise OptionError(f"{name}={given!r}", "a whole number, 0 to leave them out", f"{name}={usual}")
-    return int(given)
+    return whole_number(name, given, 0, advice=f"{name}={usual}, or 0 to leave them out")
 
 
 def _variables(fit: Result, given: Sequence[str] | None) -> list[str]:

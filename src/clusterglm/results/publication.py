@@ -15,6 +15,7 @@ import numpy as np
 from clusterglm.data.files import whole, write_text
 from clusterglm.errors import MissingPackageError, OptionError, check_option, nearest
 from clusterglm.inference.ratios import ratio_names
+from clusterglm.model.arguments import mapping, several, whole_number, yes_or_no
 from clusterglm.results.base import Result
 from clusterglm.results.maketables import STATISTICS
 from clusterglm.results.nonparametric import NonparametricResult
@@ -239,16 +240,18 @@ def table(
     """
     named = named_fits(fits, None, "cg.table")
     check_option("spread", spread, SPREADS)
+    statistics = several("statistics", statistics, "names of statistics", "statistics=['N', 'aic']")
+    notes = several("notes", notes, "lines of text", "notes=['Standard errors are robust.']")
+    yes_or_no("stars", stars)
     for key in statistics:
         check_option("statistics", key, STATISTICS)
-    if not isinstance(digits, int) or not 0 <= digits <= 10:
-        raise OptionError(f"digits={digits!r}", "a whole number from 0 to 10", "digits=3")
+    whole_number("digits", digits, 0, 10, advice="digits=3")
     parts = {name: _parts(fit.tidy(level, exponentiate=exponentiate, cov=cov), fit) for name, fit in named.items()}
     shown = {
         "coefficients": _chosen(named, terms),
         "random intercept": list(dict.fromkeys(term for part in parts.values() for term in part["random intercept"])),
     }
-    given = dict(labels or {})
+    given = mapping("labels", labels)
     rows: dict[tuple[str, str], list[str]] = {}
     for part, names in shown.items():
         for term in names:
@@ -303,13 +306,14 @@ def _chosen(named: dict[str, Result], terms: Sequence[str] | None) -> list[str]:
     if terms is None:
         intercepts = [fit.data.names[fit.data.intercept] for fit in named.values() if fit.data.intercept is not None]
         return sorted(known, key=lambda term: term in intercepts)
-    for term in terms:
+    wanted = several("terms", terms, f"names among {', '.join(known)}", "terms=None for all")
+    for term in wanted:
         if term not in known:
             raise OptionError(
                 f"terms= with {term!r}", f"coefficients of the fits: {', '.join(known)}",
-                f"{nearest(term, known)}check the spelling",
+                f"{nearest(str(term), known)}check the spelling",
             )  # fmt: skip
-    return list(terms)
+    return wanted
 
 
 def _cell(fit: Result, row: Mapping[str, Any], spread: str, digits: int, stars: bool) -> str:

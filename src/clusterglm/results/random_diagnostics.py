@@ -142,7 +142,7 @@ class RandomEffectsDiagnostics(Diagnostics):
         """
         from clusterglm.inference.adequacy import integration_curve
 
-        for n in (chosen := several("nodes", nodes, "numbers of nodes", "nodes=(1, 5, 25)")):
+        for n in (chosen := several("nodes", nodes, "numbers of nodes", "nodes=(1, 5, 25)", least=1)):
             whole_number("nodes", n, 1, MAX_NODES)
         if self.fit.sigma == 0.0:
             raise OptionError("integration errors at sigma = 0", "an intercept that varies", "integration_check()")

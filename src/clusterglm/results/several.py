@@ -6,11 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from clusterglm.errors import OptionError
-from clusterglm.model.arguments import several
+from clusterglm.model.arguments import several, shown
 from clusterglm.results.base import Result
 
 Fits: TypeAlias = Result | Sequence[Result] | Mapping[str, Result]
 """A result, several, or a mapping that names them."""
+
+
+def check_fit(fit: object, verb: str, *others: type) -> None:
+    """Raise `OptionError` unless it is a result, or of the `others`; `verb` is the function that was called."""
+    if not isinstance(fit, (Result, *others)):
+        raise OptionError(f"{verb}({shown(fit)}, ...)", "a result of cg.random_effects or another verb", f"{verb}(fit)")
 
 
 def named_fits(fits: Fits, words: Callable[[Result], str] | None, verb: str) -> dict[str, Result]:

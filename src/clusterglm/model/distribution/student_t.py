@@ -14,7 +14,7 @@ from clusterglm.model.distribution.base import Distribution, ShapeParameter
 from clusterglm.model.distribution.cauchy import log_kernel
 from clusterglm.model.distribution.gaussian import Gaussian
 
-_FEWEST = 0.01  # df of tails whose quantiles float64 still holds
+_FEWEST, _MOST = 0.01, 1e12  # df of tails whose quantiles float64 still holds, and of none to speak of
 _LEAST = 1e-8  # 1 / df of a t distribution that float64 can tell from the Gaussian
 
 
@@ -25,7 +25,7 @@ class StudentT(Distribution):
     Parameters
     ----------
     df : float, optional
-        Degrees of freedom, from 0.01 to 1e8; estimated, in [1/2, inf], if left out.
+        Degrees of freedom, from 0.01 to 1e12; estimated, in [1/2, inf], if left out.
 
     Raises
     ------
@@ -48,7 +48,9 @@ class StudentT(Distribution):
     def __post_init__(self) -> None:
         if self.df is None:
             return
-        df = number("StudentT's df", self.df, _FEWEST, 1.0 / _LEAST, advice='StudentT(4), or distribution="gaussian"')
+        needed = f"degrees of freedom from {_FEWEST:g} to {_MOST:g}"
+        advice = 'StudentT(4), or distribution="gaussian"'
+        df = number("StudentT's df", self.df, _FEWEST, _MOST, needed=needed, advice=advice)
         object.__setattr__(self, "df", df)
 
     @property

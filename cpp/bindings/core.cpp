@@ -5,7 +5,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -78,13 +80,21 @@ class ProblemHandle {
         require(cluster_weights.size() + 1 == starts.size(), "cluster_weights: one per cluster");
         const std::int64_t* s = starts.data();
         require(s[0] == 0 && s[starts.size() - 1] == static_cast<std::int64_t>(n), "starts: from 0 to the number of rows");
-        for (std::size_t i = 0; i + 1 < starts.size(); ++i) require(s[i] < s[i + 1], "starts: increasing");
+        for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
+            require(s[i] < s[i + 1], "starts: increasing");
+            most_rows_ = std::max(most_rows_, s[i + 1] - s[i]);
+        }
         bool weighted = false;
         for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
         view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
                  b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted};
     }
     const clusterglm::Problem& view() const { return view_; }
+    // For what counts the rows of a cluster by an int.
+    const clusterglm::Problem& view_of_clusters() const {
+        require(most_rows_ <= std::numeric_limits<int>::max() / clusterglm::kLanes, "starts: at most 536,870,911 rows a cluster");
+        return view_;
+    }
     const ResponseFunctions& functions() const { return functions_; }
 
    private:
@@ -98,6 +108,7 @@ class ProblemHandle {
     Matrix X_;
     ResponseFunctions functions_;
     clusterglm::Problem view_;
+    std::int64_t most_rows_ = 0;
 };
 
 using Map = std::shared_ptr<const LocationMap>;
@@ -160,7 +171,7 @@ void require_outputs(std::size_t q, const OutVector& score, const OutMatrix& hes
 double marginal(const ProblemHandle& problem, const MapHandle& map, const clusterglm::Rule& rule, Vector theta, int order,
                 std::optional<Integers> clusters, OutVector modes, OutVector score, OutMatrix hessian, std::optional<OutVector> values,
                 std::optional<OutVector> ends, std::optional<OutMatrix> scores, std::optional<OutMatrix> posterior, int threads) {
-    const clusterglm::Problem& view = problem.view();
+    const clusterglm::Problem& view = problem.view_of_clusters();
     const auto m = static_cast<std::size_t>(view.clusters);
     const std::size_t q = static_cast<std::size_t>(view.p) + 1;
     require(theta.size() == q, "theta: the columns of X and sigma");
@@ -203,7 +214,7 @@ double pooled(const ProblemHandle& problem, Vector beta, int order, OutVector sc
 
 double profile(const ProblemHandle& problem, Vector beta, int order, OutVector intercepts, OutVector score, OutMatrix hessian,
                std::optional<OutVector> information, std::optional<OutMatrix> means, std::optional<OutMatrix> scores, int threads) {
-    const clusterglm::Problem& view = problem.view();
+    const clusterglm::Problem& view = problem.view_of_clusters();
     const auto m = static_cast<std::size_t>(view.clusters), p = static_cast<std::size_t>(view.p);
     require(beta.size() == p, "beta: the columns of X");
     require(intercepts.size() == m, "intercepts: one per cluster");
@@ -223,7 +234,7 @@ double profile(const ProblemHandle& problem, Vector beta, int order, OutVector i
 
 double conditional(const ProblemHandle& problem, Vector beta, int order, OutVector intercepts, OutVector score, OutMatrix hessian,
                    std::optional<OutMatrix> scores, int threads) {
-    const clusterglm::Problem& view = problem.view();
+    const clusterglm::Problem& view = problem.view_of_clusters();
     const auto m = static_cast<std::size_t>(view.clusters), p = static_cast<std::size_t>(view.p);
     require(beta.size() == p, "beta: the columns of X");
     require(intercepts.size() == m, "intercepts: one per cluster");

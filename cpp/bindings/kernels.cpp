@@ -1,5 +1,8 @@
 #include "kernels.hpp"
 
+#include "clusterglm/columns.hpp"
+#include "clusterglm/conditional.hpp"
+
 const Kernels& kernels() {
     static const Kernels table{{binomial_logit(), binomial_cloglog(), binomial_probit(), poisson_log()},
                                &clusterglm::conditional,

@@ -2,10 +2,9 @@
 // for one generation of processors (CMakeLists.txt), each response in a file of its own (response_*.cpp).
 #pragma once
 #include <array>
+#include <cstdint>
 #include <functional>
 
-#include "clusterglm/columns.hpp"
-#include "clusterglm/conditional.hpp"
 #include "clusterglm/evaluate.hpp"
 #include "clusterglm/pooled.hpp"
 #include "clusterglm/profile.hpp"
@@ -31,8 +30,8 @@ ResponseFunctions poisson_log();
 
 struct Kernels {
     std::array<ResponseFunctions, 4> responses;
-    decltype(&clusterglm::conditional) conditional;
-    decltype(&clusterglm::side_by_side) side_by_side;
+    bool (*conditional)(const clusterglm::Problem&, const double*, int, double*, double*, int, clusterglm::Sum&, const std::function<bool()>&);
+    void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
 };
 
 // Those of this module.

@@ -172,6 +172,7 @@ class ConditionalCluster {
             for (double trial = 0.0; trial < size_[j]; ++trial) count_.add(pi_[j], rest_[j], x_.data());
             if (n_ >= Group::kLong) checkpoint(count_.work() * static_cast<std::int64_t>(size_[j]));
         }
+        if (n_ < Group::kLong) checkpoint(count_.work() * static_cast<std::int64_t>(trials_));
         const double probability = count_.probability();
         for (int r = 0, i = 0; order_ > 0 && r < p_; ++r) {
             first_[r] = count_.first(r) / probability;

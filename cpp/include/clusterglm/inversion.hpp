@@ -10,7 +10,6 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
 #include <vector>
 
 #include "lanes.hpp"
@@ -21,15 +20,16 @@ class Inversion {
    public:
     Inversion(int p, int order) : p_(p), order_(order), arrays_(2 + (order > 0 ? 2 * p : 0) + (order > 1 ? p * (p + 1) : 0)) {}
 
-    // mean: of N less d. Nodes are chosen so that what is left out is less than 1e-12 of the results.
+    // mean: of N less d. Nodes are chosen so that what is left out is less than 1e-12 of the results; these are NaN where it is not.
     void begin(double trials, double mean, double variance) {
         constexpr double kExponent = 60.0, kPi = 3.14159265358979323846;
         // P(N = d) is at least (1 + 12 V)^(-1/2) where d is the mean, which is the mode then (Darroch 1964; Bobkov, Marsiglietti
         // and Melbourne 2022). Of second moments the tails count by the root of their probability (Cauchy and Schwarz).
         const double exponent = kExponent + std::log1p(12.0 * variance);
         const double reach = exponent / 3.0 + std::sqrt(exponent * exponent / 9.0 + 2.0 * exponent * variance);
-        const bool all_totals = trials + 1.0 <= reach + std::fabs(mean);
-        const double circle = 2.0 * std::floor(0.5 * std::min(trials + 1.0, std::ceil(reach + std::fabs(mean)))) + 1.0;  // odd: no node at pi
+        const double most = std::fabs(mean) <= reach ? std::ceil(reach + std::fabs(mean)) : 0.0;  // 0 for NaN as well
+        const bool all_totals = trials + 1.0 <= most;
+        const double circle = 2.0 * std::floor(0.5 * std::min(trials + 1.0, most)) + 1.0;  // odd: no node at pi
         const double versine = exponent / variance, last = versine < 2.0 ? 2.0 * std::asin(std::sqrt(0.5 * versine)) : kPi;
         const int nodes = 1 + static_cast<int>(std::min(0.5 * (circle - 1.0), std::ceil(last * circle / (2.0 * kPi))));
         missing_ = all_totals && versine >= 2.0 ? 0.0 : std::sqrt(3.0 * std::exp(-exponent));
@@ -46,6 +46,7 @@ class Inversion {
         tilted_.resize(static_cast<std::size_t>(2 * size_));
     }
 
+    int nodes() const { return nodes_; }
     // Nanoseconds or so that a row takes.
     std::int64_t work() const { return static_cast<std::int64_t>(size_) * ((near_ ? 4 : 40) + arrays_ / kLanes); }
 
@@ -89,8 +90,7 @@ class Inversion {
                     second[i] += re * (a * c - b * d + at(2 + 2 * p_ + 2 * i, k)) - im * (a * d + b * c + at(3 + 2 * p_ + 2 * i, k));
                 }
         }
-        if (probability < 1e12 * missing_) throw std::runtime_error("conditional: a total too far from its mean for its probability to be found");
-        return probability;
+        return probability >= 1e12 * missing_ ? probability : std::numeric_limits<double>::quiet_NaN();
     }
 
    private:

@@ -30,8 +30,10 @@ inline constexpr int kLanes = 4;
 // Arrays over nodes, rows or parameters are padded to whole packs.
 constexpr int padded(int count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
-// Not by memcpy, which might write anything: compilers would fetch every pointer again after every store.
-using PackInArray = double __attribute__((vector_size(32), aligned(8)));
+// Not by memcpy, which might write anything: compilers would fetch every pointer again after every store. A typedef, because Clang
+// does not hear of an alignment in `using`.
+typedef double PackInArray __attribute__((vector_size(32), aligned(8)));
+static_assert(alignof(PackInArray) == alignof(double));
 CLUSTERGLM_INLINE Pack load(const double* from) { return *reinterpret_cast<const PackInArray*>(from); }
 CLUSTERGLM_INLINE void store(double* to, Pack x) { *reinterpret_cast<PackInArray*>(to) = x; }
 CLUSTERGLM_INLINE Pack all(double x) { return Pack{x, x, x, x}; }
@@ -83,7 +85,7 @@ CLUSTERGLM_INLINE auto with_known(int n, const Body& body) {
 
 // Two numbers of each of four rows as two columns.
 CLUSTERGLM_INLINE void two_columns(const double* first, const double* second, const double* third, const double* fourth, Pack& x, Pack& y) {
-    using Half = double __attribute__((vector_size(16), aligned(8)));
+    typedef double Half __attribute__((vector_size(16), aligned(8)));
     const auto half = [](const double* from) CLUSTERGLM_INLINE_LAMBDA { return *reinterpret_cast<const Half*>(from); };
     const Pack odd = __builtin_shufflevector(half(first), half(third), 0, 1, 2, 3), even = __builtin_shufflevector(half(second), half(fourth), 0, 1, 2, 3);
     x = __builtin_shufflevector(odd, even, 0, 4, 2, 6), y = __builtin_shufflevector(odd, even, 1, 5, 3, 7);

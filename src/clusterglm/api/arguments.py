@@ -61,9 +61,13 @@ def warn_unless_accurate(fit: RandomEffectsFit, level: int = 3) -> None:
     """Warn that automatic quadrature missed its tolerance."""
     report = fit.integration
     if not report.accurate:
+        known = (
+            f"the integrals are known to {report.error:.1e} in the log-likelihood, rounding included,"
+            if report.error < 1.0
+            else "some clusters lie so far out in the intercept's distribution that their integrals are not known,"
+        )
         warnings.warn(
-            f"the integrals are known to {report.error:.1e} in the log-likelihood, not to the "
-            f"{report.requested.tolerance:g} asked for: look at `result.quadrature`, or allow "
+            f"{known} not to the {report.requested.tolerance:g} asked for: look at `result.quadrature`, or allow "
             "Quadrature('auto', tolerance=...)",
             AccuracyWarning,
             stacklevel=level,

@@ -13,7 +13,7 @@ from clusterglm.likelihood.certificate import unseen
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.ladders import ABOUT_MODE, HERMITE, families, ladders
 from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.outside import Summits
+from clusterglm.likelihood.outside import Summits, gaps, resolved
 from clusterglm.likelihood.panels import Panels, lay_panels
 from clusterglm.likelihood.rules import Part, Plan, Rule, rule_of_panels
 from clusterglm.model.arrays import Array
@@ -238,8 +238,11 @@ def _shared_rules(
     summits = None if unimodal else likelihood.summits(theta).of(clusters)
     for family in families(likelihood.distribution, sigma, likelihood.scale, unimodal):
         open_ = np.flatnonzero(errors > each)
+        if summits is not None and not family[0].about_mode:  # sharp clusters are for rules that follow them
+            fine = family[2 * len(family) // 3].points[0]
+            open_ = open_[resolved(gaps(fine, summits.s[open_]), summits.of(open_), fine[0], fine[-1])]
         if len(open_) == 0:
-            break
+            continue
         values, ends = likelihood.cluster_values(theta, family[0], clusters[open_])
         before = earlier = np.full(len(open_), np.inf)
         for k, (coarser, rule) in enumerate(pairwise(family)):

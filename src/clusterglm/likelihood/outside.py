@@ -86,7 +86,7 @@ def summits(
     return Summits(s, width, reach, beyond)
 
 
-def resolved(gap: Array, found: Summits, low: Array, high: Array) -> NDArray[np.bool_]:
+def resolved(gap: Array, found: Summits, low: Array | float, high: Array | float) -> NDArray[np.bool_]:
     """Whether no summit inside [low, high] is so narrow that it could hide between two nodes `gap` apart."""
     inside = (found.s > low) & (found.s < high)
     return ~inside | (gap <= _SPANS * found.width)

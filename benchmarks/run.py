@@ -20,6 +20,7 @@ SCRIPTS = (
     "startup",
     "kernels",
     "random_effects",
+    "distributions",
     "fixed_effects",
     "memory",
     "linearity",

@@ -9,10 +9,10 @@ FORMULA = "y ~ x1 + x2 + x3 + x4 + x5"
 SLOPES = np.array([0.5, -0.5, 0.25, -0.25, 1.0])
 
 
-def logit(clusters: int, seed: int = 1, size: int = 5) -> pd.DataFrame:
-    """Binary responses: intercept -0.3, sigma 1."""
+def logit(clusters: int, seed: int = 1, size: int = 5, intercept: float = -0.3) -> pd.DataFrame:
+    """Binary responses: sigma 1."""
     rng, X, ids = _covariates(clusters, seed, size)
-    eta = -0.3 + X @ SLOPES + rng.normal(size=clusters)[ids]
+    eta = intercept + X @ SLOPES + rng.normal(size=clusters)[ids]
     return _frame(X, ids, (rng.random(len(ids)) < 1.0 / (1.0 + np.exp(-eta))).astype(np.int64))
 
 

@@ -168,9 +168,17 @@ void require_outputs(std::size_t q, const OutVector& score, const OutMatrix& hes
     require(score.size() == q && hessian.shape(0) == q && hessian.shape(1) == q, "score, hessian: one entry a parameter");
 }
 
+clusterglm::Selection selected(const clusterglm::Problem& view, const std::optional<Integers>& clusters) {
+    if (!clusters) return {nullptr, view.clusters};
+    for (std::size_t i = 0; i < clusters->size(); ++i)
+        require(clusters->data()[i] >= 0 && clusters->data()[i] < view.clusters, "clusters: numbers of clusters");
+    return {clusters->data(), static_cast<std::int64_t>(clusters->size())};
+}
+
 double marginal(const ProblemHandle& problem, const MapHandle& map, const clusterglm::Rule& rule, Vector theta, int order,
                 std::optional<Integers> clusters, OutVector modes, OutVector score, OutMatrix hessian, std::optional<OutVector> values,
-                std::optional<OutVector> ends, std::optional<OutMatrix> scores, std::optional<OutMatrix> posterior, int threads) {
+                std::optional<OutVector> ends, std::optional<OutMatrix> scores, std::optional<OutMatrix> posterior, std::optional<OutVector> omegas,
+                int threads) {
     const clusterglm::Problem& view = problem.view_of_clusters();
     const auto m = static_cast<std::size_t>(view.clusters);
     const std::size_t q = static_cast<std::size_t>(view.p) + 1;
@@ -181,13 +189,10 @@ double marginal(const ProblemHandle& problem, const MapHandle& map, const cluste
     require(!ends || ends->size() == m, "ends: one per cluster");
     require(!scores || (scores->shape(0) == m && scores->shape(1) == q && order > 0), "scores: clusters by parameters, order at least 1");
     require(!posterior || (posterior->shape(0) == m && posterior->shape(1) == 2), "posterior: clusters by 2");
-    if (clusters)
-        for (std::size_t i = 0; i < clusters->size(); ++i)
-            require(clusters->data()[i] >= 0 && clusters->data()[i] < view.clusters, "clusters: numbers of clusters");
-    const clusterglm::Selection selection{clusters ? clusters->data() : nullptr,
-                                          clusters ? static_cast<std::int64_t>(clusters->size()) : view.clusters};
+    require(!omegas || omegas->size() == m, "omegas: one per cluster");
+    const clusterglm::Selection selection = selected(view, clusters);
     const clusterglm::PerCluster out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, ends ? ends->data() : nullptr,
-                                     posterior ? posterior->data() : nullptr};
+                                     posterior ? posterior->data() : nullptr, omegas ? omegas->data() : nullptr};
     clusterglm::Sum sum(static_cast<int>(q));
     bool completed;
     {
@@ -195,6 +200,22 @@ double marginal(const ProblemHandle& problem, const MapHandle& map, const cluste
         completed = problem.functions().marginal(view, *map.map, rule, theta.data(), order, selection, modes.data(), out, threads, sum, interrupted);
     }
     return finish(completed, sum, score, hessian);
+}
+
+void integrands(const ProblemHandle& problem, const MapHandle& map, Vector theta, std::optional<Integers> clusters, Matrix points, OutMatrix out,
+                int threads) {
+    const clusterglm::Problem& view = problem.view();
+    require(theta.size() == static_cast<std::size_t>(view.p) + 1, "theta: the columns of X and sigma");
+    const clusterglm::Selection selection = selected(view, clusters);
+    require(points.shape(0) == static_cast<std::size_t>(selection.count) && points.shape(1) > 0, "points: some of each cluster");
+    require(out.shape(0) == points.shape(0) && out.shape(1) == points.shape(1), "out: a number for each point");
+    bool completed;
+    {
+        nb::gil_scoped_release release;
+        completed = problem.functions().integrands(view, *map.map, theta.data(), selection, points.data(), static_cast<int>(points.shape(1)), out.data(),
+                                                   threads, interrupted);
+    }
+    if (!completed) throw nb::python_error();
 }
 
 double pooled(const ProblemHandle& problem, Vector beta, int order, OutVector score, OutMatrix hessian, std::optional<OutMatrix> cluster_sums,
@@ -290,7 +311,9 @@ NB_MODULE(_core, module) {
     module.def("marginal", &marginal, nb::arg("problem"), nb::arg("map"), nb::arg("rule"), nb::arg("theta"), nb::arg("order"),
                nb::arg("clusters").none(), nb::arg("modes"), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
                nb::arg("ends").none() = nb::none(), nb::arg("scores").none() = nb::none(),
-               nb::arg("posterior").none() = nb::none(), nb::arg("threads") = 1);
+               nb::arg("posterior").none() = nb::none(), nb::arg("omegas").none() = nb::none(), nb::arg("threads") = 1);
+    module.def("integrands", &integrands, nb::arg("problem"), nb::arg("map"), nb::arg("theta"), nb::arg("clusters").none(), nb::arg("points"),
+               nb::arg("out"), nb::arg("threads") = 1);
     module.def("pooled", &pooled, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("score"), nb::arg("hessian"),
                nb::arg("cluster_sums").none() = nb::none(), nb::arg("threads") = 1);
     module.def("profile", &profile, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("intercepts"), nb::arg("score"),

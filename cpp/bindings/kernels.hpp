@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "clusterglm/evaluate.hpp"
+#include "clusterglm/integrand.hpp"
 #include "clusterglm/pooled.hpp"
 #include "clusterglm/profile.hpp"
 
@@ -13,6 +14,8 @@ struct ResponseFunctions {
     const char* code;
     bool (*marginal)(const clusterglm::Problem&, const clusterglm::LocationMap&, const clusterglm::Rule&, const double*, int,
                      const clusterglm::Selection&, double*, const clusterglm::PerCluster&, int, clusterglm::Sum&, const std::function<bool()>&);
+    bool (*integrands)(const clusterglm::Problem&, const clusterglm::LocationMap&, const double*, const clusterglm::Selection&, const double*, int,
+                       double*, int, const std::function<bool()>&);
     bool (*pooled)(const clusterglm::Problem&, const double*, int, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     bool (*profile)(const clusterglm::Problem&, const double*, int, double*, const clusterglm::ProfileOutputs&, int, clusterglm::Sum&,
                     const std::function<bool()>&);
@@ -20,7 +23,7 @@ struct ResponseFunctions {
 
 template <class R>
 ResponseFunctions functions_of(const char* code) {
-    return {code, &clusterglm::evaluate<R>, &clusterglm::pooled<R>, &clusterglm::profile<R>};
+    return {code, &clusterglm::evaluate<R>, &clusterglm::integrands<R>, &clusterglm::pooled<R>, &clusterglm::profile<R>};
 }
 
 ResponseFunctions binomial_logit();

@@ -25,6 +25,7 @@ Results = dict[str, dict[str, Part]]
 
 TITLES = {
     "random_effects": "Random effects beside other programs",
+    "distributions": "Distributions of the intercept",
     "fixed_effects": "Fixed effects and conditional likelihood beside other programs",
     "kernels": "One evaluation of the likelihood",
     "linearity": "From 10,000 to 10 million rows",

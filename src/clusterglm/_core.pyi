@@ -49,8 +49,18 @@ def marginal(
     ends: _Floats | None = None,
     scores: _Floats | None = None,
     posterior: _Floats | None = None,
+    omegas: _Floats | None = None,
     threads: int = 1,
 ) -> float: ...
+def integrands(
+    problem: Problem,
+    map: LocationMap,
+    theta: _Floats,
+    clusters: _Integers | None,
+    points: _Floats,
+    out: _Floats,
+    threads: int = 1,
+) -> None: ...
 def pooled(
     problem: Problem,
     beta: _Floats,

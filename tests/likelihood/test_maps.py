@@ -10,9 +10,10 @@ from scipy.special import gammaln, logsumexp, ndtri
 
 from clusterglm import _core
 from clusterglm.errors import OptionError
-from clusterglm.fit.integration import choose_plan, ladders
+from clusterglm.fit.integration import choose_plan
 from clusterglm.likelihood import reference
 from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.ladders import ladders
 from clusterglm.likelihood.location import location_map
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Part, Rule, averaging_rule, fixed_rule, single_rule

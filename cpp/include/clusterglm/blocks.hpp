@@ -24,6 +24,7 @@ struct PerCluster {
     double* scores = nullptr;      // clusters x q: its score
     double* ends = nullptr;        // clusters: share of the integral at the outermost nodes
     double* posterior = nullptr;   // clusters x 2: mean and standard deviation of the intercept
+    double* omegas = nullptr;      // clusters: unit in which nodes that follow a cluster lie about its mode; left alone by others
 };
 
 // Borders of blocks with at most 128 clusters and, unless one cluster is larger, about 4,096 rows.

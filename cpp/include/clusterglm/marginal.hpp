@@ -211,6 +211,7 @@ struct Integral {
     std::optional<Scan<V>> scan;
     Mode<Map, V> mode{};
     NodeMoments<V> moments{};
+    V omega{};                 // of nodes that follow the cluster, whether derivatives see them move or not
     std::vector<double> G, H;  // a row's at every node
 
     Integral(const Map& map_, const Rule& rule, bool unit_)
@@ -231,10 +232,22 @@ struct Integral {
         Bracket<V> bracket{start, -infinity, infinity};
         if constexpr (!Map::kLinear)
             if (scan) bracket = scan->template search<R>(rows, unit);
-        mode = find_mode<R, Order>(rows, map, bracket);
-        moments.omega = 1.0 / lanes::sqrt(-mode.g_ss < least_curvature ? least_curvature : -mode.g_ss);
-        const Pack s = spread(mode.s), omega = spread(moments.omega);
-        for (int k = 0; k < nodes.size; k += kLanes) store(nodes.s + k, s + load(nodes.c + k) * omega);
+        V other = bracket.start;
+        for (int search = scan && scan->hides ? 2 : 0;; --search) {
+            mode = find_mode<R, Order>(rows, map, bracket);
+            if (search == 0) break;
+            if constexpr (!Map::kLinear) {  // the two modes, and then the higher one again
+                if (search == 1) {
+                    const auto lower = log_integrand<R>(rows, map, mode.s) < log_integrand<R>(rows, map, other);
+                    bracket = {lower ? other : mode.s, -infinity, infinity};
+                } else {
+                    other = mode.s, bracket = scan->hidden;
+                }
+            }
+        }
+        omega = 1.0 / lanes::sqrt(-mode.g_ss < least_curvature ? least_curvature : -mode.g_ss);
+        const Pack s = spread(mode.s), step = spread(omega);
+        for (int k = 0; k < nodes.size; k += kLanes) store(nodes.s + k, s + load(nodes.c + k) * step);
         nodes.locate(map);
     }
 
@@ -262,7 +275,6 @@ struct Integral {
     // After all rows: value and moments.
     template <bool Moves, int Order>
     CLUSTERGLM_INLINE void finish() {
-        const V omega = moments.omega;
         moments = node_moments<R, Moves, Order>(nodes, map, mode, omega);
         if (follows) moments.value += lanes::log(omega);
     }
@@ -273,6 +285,7 @@ struct Integral {
             if (follows) modes[clusters[l]] = lane(mode.s, l);
             if (out.values) out.values[clusters[l]] = lane(value, l);
             if (out.ends) out.ends[clusters[l]] = lane(moments.ends, l);
+            if (out.omegas) out.omegas[clusters[l]] = lane(omega, l);
         }
         if (!out.posterior) return;
         const auto sum_over_nodes = [&](const auto& term) {

@@ -22,11 +22,35 @@ struct Bracket {
     V start, low, high;
 };
 
-// Values of g at fixed points over the whole line, to choose between modes where there may be several.
+// log P of the rows of one cluster, of several side by side, by the slow formulas that hold anywhere.
+template <class R>
+inline double log_p_stable(const double* eta, const double* a, const double* b, int cells, int step, double m) {
+    double sum = 0.0;
+    for (int i = 0; i < cells; i += step) sum += R::stable(eta[i] + m, a[i], b[i]).value;
+    return sum;
+}
+
+// g at one point.
+template <class R, class Map, class V>
+CLUSTERGLM_INLINE V log_integrand(const Rows<V>& rows, const Map& map, V s) {
+    constexpr int kStep = kWidth<V>;
+    const auto at = map.at(s);
+    const auto log_p = [&](int l) { return log_p_stable<R>(&rows.eta[l], &rows.a[l], &rows.b[l], rows.n * kStep - l, kStep, lane(at.m, l)); };
+    V value = at.a;
+    if constexpr (kStep == 1) value += log_p(0);
+    else
+        for (int l = 0; l < kStep; ++l) value[l] += log_p(l);
+    return value;
+}
+
+// Values of g at fixed points over the whole line, to choose between modes where there may be several. A mode that the
+// likelihood makes may be too narrow to show in them: it lies where the likelihood's slope changes sign, once at most.
 template <class V>
 struct Scan {
     static constexpr int kPoints = 40;
     Nodes nodes{kPoints, kWidth<V>};
+    Bracket<V> hidden{};        // about such a mode ...
+    bool hides = false;         // ... if there is one for some lane; in the others it is what `search` returns
 
     template <class Map>
     CLUSTERGLM_INLINE explicit Scan(const Map& map) {
@@ -39,17 +63,33 @@ struct Scan {
     CLUSTERGLM_INLINE Bracket<V> search(const Rows<V>& rows, bool unit) {
         all_nodes<R, 0>(
             rows, 0, rows.n, unit, nodes, nullptr, nullptr, [&](int k) CLUSTERGLM_INLINE_LAMBDA { return NodeSums{load(nodes.a + k)}; },
-            [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA { store(nodes.q + k, sums.log_p + lanes::log(sums.factor)); });
+            [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA {
+                store(nodes.q + k, sums.log_p + lanes::log(sums.factor));
+                store(nodes.S1 + k, sums.S1);
+                store(nodes.g_s + k, load(nodes.a1 + k) + load(nodes.m1 + k) * sums.S1);
+            });
         const V infinity = V{} + std::numeric_limits<double>::infinity();
-        V best = get<V>(nodes.q, 0);
+        V best = get<V>(nodes.q, 0), best_at{};
         Bracket<V> found{get<V>(nodes.s, 0), -infinity, get<V>(nodes.s, 1)};
         for (int k = 1; k < kPoints; ++k) {
             const V q = get<V>(nodes.q, k), next = k + 1 < kPoints ? get<V>(nodes.s, k + 1) : infinity;
             const auto better = q > best;
             best = better ? q : best;
+            best_at = better ? V{} + static_cast<double>(k) : best_at;
             found.start = better ? get<V>(nodes.s, k) : found.start;
             found.low = better ? get<V>(nodes.s, k - 1) : found.low;
             found.high = better ? next : found.high;
+        }
+        hidden = found, hides = false;
+        for (int k = 0; k + 1 < kPoints; ++k) {
+            const V zero{}, low = get<V>(nodes.s, k), high = get<V>(nodes.s, k + 1), apart = lanes::magnitude(best_at - (k + 0.5));
+            const auto here = (get<V>(nodes.S1, k) > zero) & (get<V>(nodes.S1, k + 1) <= zero) & (get<V>(nodes.g_s, k) > zero) &
+                              (get<V>(nodes.g_s, k + 1) < zero) & (apart > zero + 1.0);
+            if (lanes::every(!here)) continue;
+            hides = true;
+            hidden.start = here ? 0.5 * (low + high) : hidden.start;
+            hidden.low = here ? low : hidden.low;
+            hidden.high = here ? high : hidden.high;
         }
         return found;
     }

@@ -61,10 +61,14 @@ def warn_unless_accurate(fit: RandomEffectsFit, level: int = 4) -> None:
     """Warn that automatic quadrature missed its tolerance."""
     report = fit.integration
     if not report.accurate:
+        known = (
+            f"the integrals are known to {report.error:.1e} in the log-likelihood, rounding included,"
+            if report.error < report.unit
+            else "some clusters lie so far out in the intercept's distribution that their integrals are not known,"
+        )
         warnings.warn(
-            f"the integrals are known to {report.error:.1e} in the log-likelihood, not to the "
-            f"{report.requested.tolerance:g} asked for: look at `result.quadrature`, or allow "
-            "Quadrature('auto', tolerance=...)",
+            f"{known} not to the {report.requested.tolerance * report.unit:g} asked for: look at `result.quadrature`, "
+            "or allow Quadrature('auto', tolerance=...)",
             AccuracyWarning,
             stacklevel=level,
         )

@@ -3,75 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.likelihood.certificate import unseen
 from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.ladders import ABOUT_MODE, HERMITE, families, ladders
 from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Part, Plan, Rule, fixed_rule
+from clusterglm.likelihood.outside import Summits, gaps, resolved
+from clusterglm.likelihood.panels import Panels, lay_panels
+from clusterglm.likelihood.rules import Part, Plan, Rule, rule_of_panels
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import Quadrature
 
-_HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside
-_WIDE = 16.0  # for clusters whose intercept lies far out
-_NARROW_NODES = (17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025)
-_WIDE_NODES = (193, 257, 385, 513, 769, 1025, 2049)
-HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
-ABOUT_MODE = (  # 8.5 omega out is 2e-16 of a normal density; posteriors that are longer on one side want more
-    tuple(Rule(n, 8.5, about_mode=True) for n in (13, 17, 21, 25, 29, 33, 41)),
-    tuple(Rule(n, 9.5, about_mode=True) for n in (21, 25, 29, 33, 37, 45)),
-    tuple(Rule(n, 12.0, about_mode=True) for n in (29, 37, 45, 57, 73)),
-)
 _LEFT = 0.03  # share of the clusters that a rule for nearly all may leave to others
-_ROUGH = 4  # number of the narrow rule that replaces adaptive ones while the neighbourhood of the maximum is sought
 _SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
 FEW = 2 * _SAMPLE  # clusters up to which each gets a rule of its own at once
+_UNEVEN = (
+    30.0  # times a cluster's share of the tolerance, an error that few clusters come near while the sum is within it
+)
 _SAFETY = 10.0  # times the error that a rule's convergence lets expect
+_RELIED = 0.7  # part of the convergence seen so far that is relied on
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
-
-
-@dataclass(frozen=True)
-class Ladders:
-    """Rules of growing fineness that suit a distribution.
-
-    Parameters
-    ----------
-    narrow, wide : tuple of Rule
-        Fixed rules.
-    """
-
-    narrow: tuple[Rule, ...]
-    wide: tuple[Rule, ...]
-
-    @cached_property
-    def rules(self) -> tuple[Rule, ...]:
-        """All of them: a cluster's rule is kept as its number in here."""
-        return self.narrow + HERMITE + self.wide + tuple(chain(*ABOUT_MODE))
-
-
-@lru_cache(maxsize=16)
-def ladders(distribution: Distribution) -> Ladders:
-    """Those of a distribution."""
-    return Ladders(
-        tuple(fixed_rule(distribution, nodes, _HALF_WIDTH) for nodes in _NARROW_NODES),
-        tuple(fixed_rule(distribution, nodes, _WIDE) for nodes in _WIDE_NODES),
-    )
-
-
-def rough_rule(distribution: Distribution, nodes: int) -> Rule:
-    """A cheap rule to find the neighbourhood of the maximum with."""
-    return Rule(nodes) if _smooth(distribution) else ladders(distribution).narrow[_ROUGH]
-
-
-def _smooth(distribution: Distribution) -> bool:
-    """Whether a rule can follow a cluster's mode and curvature, and ask for nothing else."""
-    return not (distribution.kinks or distribution.own_scale)
 
 
 @dataclass(frozen=True)
@@ -89,8 +46,9 @@ class IntegrationReport:
     rules : tuple of (str, int)
         Each rule in words and the number of clusters it served.
     error : float
-        Estimated absolute error of the log-likelihood: the sum over clusters of bounds that follow from the change from
-        the next coarser rule while the rules converge; nan where it was not estimated.
+        Bound of the absolute error of the log-likelihood, rounding included: the sum over clusters of what the change
+        from a coarser rule bodes while rules converge, and of bounds of what the nodes do not cover; nan where it was
+        not computed.
     unit : float
         What the log-likelihood is counted in where weights are small: the tolerance is for a log-likelihood over it.
     """
@@ -124,7 +82,7 @@ class Choice:
     ----------
     plan : Plan
     error : float
-        Sum over clusters of the estimated errors.
+        Sum over clusters of bounds of the errors.
     there : Evaluation or None
         The likelihood by these rules at the point, where choosing them has computed it already.
     """
@@ -162,15 +120,16 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
     each = tolerance / m
     if m <= FEW:
         return rules_one_by_one(likelihood, theta, each, unimodal)
-    rule = most_useful(likelihood.distribution, rules_of_some(likelihood, theta, m, each, unimodal))
+    sigma = abs(float(theta[-1]))
+    rule = most_useful(likelihood.distribution, sigma, rules_of_some(likelihood, theta, m, each, unimodal))
     return rules_by_one(likelihood, theta, rule, each, unimodal)
 
 
 def rules_one_by_one(likelihood: MarginalLikelihood, theta: Array, each: float, unimodal: bool) -> Choice:
     """A rule for each cluster; `each` is what its error may be."""
     everything = np.arange(likelihood.n_clusters, dtype=np.int64)
-    chosen, errors = _ladder(likelihood, theta, everything, each, unimodal)
-    return Choice(_as_plan(ladders(likelihood.distribution).rules, chosen), float(errors.sum()))
+    rules = _ladder(likelihood, theta, everything, each, unimodal)
+    return Choice(rules.plan(), float(rules.errors.sum()))
 
 
 def rules_of_some(
@@ -178,57 +137,172 @@ def rules_of_some(
 ) -> NDArray[np.int64]:
     """Numbers of the rules of some clusters; as many as there are to be of `n_clusters`, of which these are a part."""
     sample = np.arange(0, likelihood.n_clusters, n_clusters // _SAMPLE, dtype=np.int64)
-    return _ladder(likelihood, theta, sample, each, unimodal)[0]
+    each = each if unimodal else _UNEVEN * each
+    return _shared_rules(likelihood, theta, sample, each, unimodal, careful=False).numbers
 
 
 def rules_by_one(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float, unimodal: bool) -> Choice:
     """One rule, not the coarsest of its kind, for all clusters but those that it does not suit."""
-    all_rules = ladders(likelihood.distribution).rules
-    there, errors = _evaluated(likelihood, theta, rule, each)
-    rest = np.flatnonzero(errors > each)
-    rules = np.full(likelihood.n_clusters, all_rules.index(rule))
+    all_rules = ladders(likelihood.distribution, abs(float(theta[-1]))).rules
+    there, errors = _evaluated(likelihood, theta, rule, each, unimodal)
+    rest = np.flatnonzero(errors > each) if unimodal else _worst(errors, 0.5 * each * len(errors))
+    numbers = np.full(likelihood.n_clusters, all_rules.index(rule))
     if len(rest) > 0:
-        rules[rest], errors[rest] = _ladder(likelihood, theta, rest, each, unimodal)
-        there = _exchanged(likelihood, theta, there, (Part(rule, rest),), _as_plan(all_rules, rules[rest], rest))
-    return Choice(_as_plan(all_rules, rules), float(errors.sum()), there)
+        others = _ladder(likelihood, theta, rest, each if unimodal else 0.5 * each, unimodal)
+        numbers[rest], errors[rest], all_rules = others.numbers, others.errors, others.rules
+        there = _exchanged(likelihood, theta, there, (Part(rule, rest),), others.plan(rest))
+    return Choice(_Rules(all_rules, numbers, errors).plan(), float(errors.sum()), there)
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Rules of some clusters.
+
+    Parameters
+    ----------
+    rules : tuple of Rule
+        Those that there are.
+    numbers : ndarray of int64, shape (c,)
+        Which of them each cluster has.
+    errors : ndarray, shape (c,)
+        Bounds of the errors of the clusters' weighted log-likelihoods.
+    """
+
+    rules: tuple[Rule, ...]
+    numbers: NDArray[np.int64]
+    errors: Array
+
+    def plan(self, clusters: NDArray[np.int64] | None = None) -> Plan:
+        """With the clusters' own numbers (by default, those of all clusters of the data)."""
+        used = np.unique(self.numbers)
+        if len(used) == 1 and clusters is None:
+            return (Part(self.rules[used[0]]),)
+        every = np.arange(len(self.numbers)) if clusters is None else clusters
+        return tuple(Part(self.rules[number], every[self.numbers == number]) for number in used)
 
 
 def _ladder(
     likelihood: MarginalLikelihood, theta: Array, clusters: NDArray[np.int64], each: float, unimodal: bool
-) -> tuple[NDArray[np.int64], Array]:
+) -> _Rules:
+    """For each cluster the first shared rule whose error is at most `each` or nothing but rounding; else panels.
+
+    The clusters with the largest errors get panels, until the rest has no more than is allowed in all.
+    """
+    shared = _shared_rules(likelihood, theta, clusters, each, unimodal)
+    rules, numbers, errors = list(shared.rules), shared.numbers, shared.errors
+    hard = _worst(errors, each * len(clusters))
+    if len(hard) == 0:
+        return shared
+    for i, laid in zip(hard, _panels(likelihood, theta, clusters[hard], each), strict=True):
+        if laid.error <= errors[i]:
+            numbers[i], errors[i] = len(rules), laid.error
+            rules.append(rule_of_panels(laid.edges))
+    return _Rules(tuple(rules), numbers, errors)
+
+
+def _worst(errors: Array, allowed: float) -> NDArray[np.int64]:
+    """As few clusters as possible without which the errors are no more than is allowed in all, ascending."""
+    ascending = np.argsort(errors, kind="stable")
+    enough = int(np.searchsorted(np.cumsum(errors[ascending]), allowed, side="right"))
+    return np.sort(ascending[enough:])
+
+
+def _panels(likelihood: MarginalLikelihood, theta: Array, clusters: NDArray[np.int64], each: float) -> list[Panels]:
+    """Panels of single clusters, with the values and errors of their weighted log-likelihoods."""
+    weights = likelihood.weights[clusters]
+
+    def log_integrands(which: NDArray[np.int64], points: Array) -> Array:
+        return likelihood.log_integrands(theta, clusters[which], points)
+
+    member = likelihood.distribution.at(abs(float(theta[-1])))
+    laid = lay_panels(
+        log_integrands, likelihood.summits(theta).of(clusters), member.kinks, each / np.maximum(weights, 1.0)
+    )
+    return [
+        replace(panels, value=weight * panels.value, error=weight * panels.error)
+        for panels, weight in zip(laid, weights.tolist(), strict=True)
+    ]
+
+
+def _shared_rules(
+    likelihood: MarginalLikelihood,
+    theta: Array,
+    clusters: NDArray[np.int64],
+    each: float,
+    unimodal: bool,
+    careful: bool = True,
+) -> _Rules:
     """For each cluster the first rule whose error is at most `each` or nothing but rounding; else the best of all.
 
-    Two rules that agree by chance, or three, while those before them did not, are not believed: the error is taken to
-    be at least the two changes before, each to a power that convergence would surpass.
+    Where an integrand may have several modes, two rules may agree because both miss one: they are believed only where
+    a bound shows that they do not (`certificate.py`).
     """
+    sigma = abs(float(theta[-1]))
     rules, errors = np.ones(len(clusters), dtype=np.int64), np.full(len(clusters), np.inf)
-    all_rules = ladders(likelihood.distribution).rules
-    for family in _families(likelihood.distribution, unimodal):
+    all_rules = ladders(likelihood.distribution, sigma).rules
+    summits = None if unimodal else likelihood.summits(theta).of(clusters)
+    for family in families(likelihood.distribution, sigma, likelihood.scale, unimodal):
         open_ = np.flatnonzero(errors > each)
+        if summits is not None and not family[0].about_mode:  # sharp clusters are for rules that follow them
+            fine = family[2 * len(family) // 3].points[0]
+            open_ = open_[resolved(gaps(fine, summits.s[open_]), summits.of(open_), fine[0], fine[-1])]
         if len(open_) == 0:
-            break
+            continue
         values, ends = likelihood.cluster_values(theta, family[0], clusters[open_])
         before = earlier = np.full(len(open_), np.inf)
-        doubt = (1.5, 3.0) if family[0].about_mode else (1.25, 1.5)
-        for coarser, rule in pairwise(family):
+        for k, (coarser, rule) in enumerate(pairwise(family)):
             better, ends_finer = likelihood.cluster_values(theta, rule, clusters[open_])
             change = np.abs(better - values)
-            outside = np.maximum(ends, ends_finer)
-            least = np.maximum(before ** doubt[0], np.where(earlier < np.inf, earlier, 0.0) ** doubt[1])
-            error = np.maximum(_bound(change, better, outside, (coarser, rule), each), least)
+            if summits is None:
+                outside = np.maximum(ends, ends_finer)
+                error = _bound(change, better, outside, _rate(coarser, rule), each)
+                error = np.maximum(error, _doubt(before, earlier, (1.5, 3.0) if rule.about_mode else (1.25, 1.5)))
+                hopeless = outside > 3.0 * each  # refinement hardly brings in what lies outside
+            else:
+                error = _bound(change, better, np.zeros(len(open_)), 1.0, each)
+                if careful:
+                    error = np.maximum(error, before)
+                elif likelihood.distribution.geometric and not rule.about_mode:
+                    error = np.minimum(error, _geometric(change, before, family[max(k - 1, 0) : k + 2]))
+                missing, seen = _unseen(
+                    likelihood, theta, (coarser, rule), clusters, better, summits, open_, error <= each
+                )
+                error, hopeless = np.where(seen, error + missing, np.inf), missing > each
             improved = error < errors[open_]
             errors[open_[improved]], rules[open_[improved]] = error[improved], all_rules.index(rule)
-            still = (error > each) & (outside <= 3.0 * each)  # refinement hardly brings in what lies outside
+            still = (error > each) & ~hopeless
             open_, values, ends = open_[still], better[still], ends_finer[still]
             before, earlier = change[still], before[still]
             if len(open_) == 0:
                 break
-    return rules, errors
+    return _Rules(all_rules, rules, errors)
 
 
-def _bound(change: Array, better: Array, ends: Array, pair: tuple[Rule, Rule], each: float) -> Array:
+def _unseen(
+    likelihood: MarginalLikelihood,
+    theta: Array,
+    pair: tuple[Rule, Rule],
+    clusters: NDArray[np.int64],
+    values: Array,
+    summits: Summits,
+    open_: NDArray[np.int64],
+    wanted: NDArray[np.bool_],
+) -> tuple[Array, NDArray[np.bool_]]:
+    """`unseen` of weighted likelihoods, of those of the open clusters that are wanted; the others count as not seen."""
+    missing, seen = np.zeros(len(open_)), np.zeros(len(open_), dtype=bool)
+    which = np.flatnonzero(wanted)
+    if len(which) > 0:
+        chosen = clusters[open_[which]]
+        weights = likelihood.weights[chosen]
+        log_integrals = np.divide(values[which], weights, out=np.zeros(len(which)), where=weights > 0.0)
+        found, seen[which] = unseen(likelihood, theta, pair, chosen, log_integrals, summits.of(open_[which]))
+        missing[which] = weights * found
+    return missing, seen
+
+
+def _bound(change: Array, better: Array, ends: Array, rate: float, each: float) -> Array:
     """Bounds of the finer rule's errors: what its change bodes, and what lies at the ends, unless all is rounding."""
-    error: Array = np.minimum(change, _SAFETY * change ** _rate(*pair)) + ends
+    error: Array = np.minimum(change, _SAFETY * change**rate) + ends
     rounding = change + ends <= _ROUNDING * (1.0 + np.abs(better))
     return np.where(rounding, np.minimum(error, each), error)
 
@@ -243,30 +317,49 @@ def _rate(coarser: Rule, finer: Rule) -> float:
     return (finer.nodes - 1) / (coarser.nodes - 1) if finer.about_mode else 1.0
 
 
-def _families(distribution: Distribution, unimodal: bool) -> Iterator[tuple[Rule, ...]]:
-    """Rules in the order in which they are tried: cheap ones first; what could miss a mode, last."""
-    rules = ladders(distribution)
-    if unimodal:
-        if _smooth(distribution):
-            yield from ABOUT_MODE
-        yield rules.narrow[:7]
-        yield HERMITE
-        yield rules.narrow[4:]
-    else:
-        yield rules.narrow
-        yield HERMITE
-    yield rules.wide
+def _doubt(before: Array, earlier: Array, powers: tuple[float, float]) -> Array:
+    """What errors are at least, given the two changes before: two rules may agree by chance, or three.
+
+    The powers are such that convergence would surpass them.
+    """
+    return np.maximum(before ** powers[0], np.where(earlier < np.inf, earlier, 0.0) ** powers[1])
 
 
-def _evaluated(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float) -> tuple[Evaluation, Array]:
-    """The likelihood by one rule, not the coarsest of its kind, and every cluster's estimated error."""
-    rules = ladders(likelihood.distribution)
-    family = next(family for family in (*ABOUT_MODE, rules.narrow, HERMITE, rules.wide) if rule in family)
-    coarser = family[family.index(rule) - 1]
+def _geometric(change: Array, before: Array, rules: tuple[Rule, ...]) -> Array:
+    """Bounds of the errors of the finest of three rules whose errors fall on as they did from the first to the second.
+
+    Of that only a part is relied on; and the error is at least what the first change says alone, lest the second was
+    small by chance.
+    """
+    first, second, third = rules[0].nodes - 1, rules[-2].nodes - 1, rules[-1].nodes - 1
+    if first == second:
+        return change
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fall = np.where(before > 0.0, np.minimum(change / before, 1.0), 1.0)
+    again = _SAFETY * change * fall ** (_RELIED * (third - second) / (second - first))
+    return np.asarray(np.minimum(change, np.maximum(again, before ** (third / first))))
+
+
+def _evaluated(
+    likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float, unimodal: bool
+) -> tuple[Evaluation, Array]:
+    """The likelihood by one rule, not the coarsest of its kind, and bounds of every cluster's error."""
+    ladder = ladders(likelihood.distribution, abs(float(theta[-1])))
+    coarser = ladder.coarser(rule)
     values, ends = likelihood.cluster_values(theta, coarser, None)
     there, better, ends_finer = likelihood.evaluate_by_cluster(theta, rule)
-    ends = np.maximum(ends, ends_finer)
-    return there, _bound(np.abs(better - values), better, ends, (coarser, rule), each)
+    change = np.abs(better - values)
+    if unimodal:
+        return there, _bound(change, better, np.maximum(ends, ends_finer), _rate(coarser, rule), each)
+    errors = _bound(change, better, np.zeros(len(values)), 1.0, each)
+    if likelihood.distribution.geometric and not rule.about_mode and coarser != ladder.narrow[0]:
+        first = ladder.coarser(coarser)
+        before = np.abs(values - likelihood.cluster_values(theta, first, None)[0])
+        errors = np.minimum(errors, _geometric(change, before, (first, coarser, rule)))
+    every = np.arange(likelihood.n_clusters, dtype=np.int64)
+    summits = likelihood.summits(theta)
+    missing, seen = _unseen(likelihood, theta, (coarser, rule), every, better, summits, every, errors <= _UNEVEN * each)
+    return there, np.where(seen, errors + missing, np.inf)
 
 
 def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, old: Plan, new: Plan) -> Evaluation:
@@ -279,9 +372,9 @@ def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, 
     )
 
 
-def most_useful(distribution: Distribution, numbers: NDArray[np.int64]) -> Rule:
+def most_useful(distribution: Distribution, sigma: float, numbers: NDArray[np.int64]) -> Rule:
     """Of the kind that serves most of the sample, the rule that is fine enough for nearly all of those."""
-    ladder = ladders(distribution)
+    ladder = ladders(distribution, sigma)
     chosen = Counter(numbers.tolist())
     counts = {ladder.rules[number]: count for number, count in chosen.items()}
     kinds = [
@@ -307,12 +400,3 @@ def _about_most_modes(counts: dict[Rule, int]) -> Rule:
     served = np.cumsum([counts[rule] for rule in by_step])
     step = by_step[int(np.searchsorted(served, (1.0 - _LEFT) * everyone))].step
     return next((rule for rule in family[1:] if rule.step <= step), family[-1])
-
-
-def _as_plan(rules: tuple[Rule, ...], numbers: NDArray[np.int64], clusters: NDArray[np.int64] | None = None) -> Plan:
-    """Clusters (all by default) with the numbers of their rules."""
-    used = np.unique(numbers)
-    if len(used) == 1 and clusters is None:
-        return (Part(rules[used[0]]),)
-    every = np.arange(len(numbers)) if clusters is None else clusters
-    return tuple(Part(rules[number], every[numbers == number]) for number in used)

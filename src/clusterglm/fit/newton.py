@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clusterglm.errors import DataError
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
@@ -183,6 +184,12 @@ class _Proposal:
     ahead: Evaluation | None = None
 
 
+def _usable(evaluation: Evaluation) -> bool:
+    return bool(
+        np.isfinite(evaluation.value) and np.isfinite(evaluation.score).all() and np.isfinite(evaluation.hessian).all()
+    )
+
+
 def _propose(model: _Model, radius: float, theta: Array, current: Evaluation, surrogate: Surrogate | None) -> _Proposal:
     """Newton's step; inside the trust region followed by one more, on the surrogate."""
     step, promise = model.step(radius)
@@ -244,6 +251,11 @@ def maximize(
     -------
     Maximum
 
+    Raises
+    ------
+    DataError
+        The objective or its derivatives are no numbers at the first point.
+
     Notes
     -----
     1. Maximise the quadratic model within the radius. 2. Accept the step if the log-likelihood rises by at least 1e-4
@@ -259,6 +271,12 @@ def maximize(
     most = control.max_iter if max_iter is None else max_iter
     theta = np.array(start, dtype=np.float64)
     current = objective(theta) if begin is None else begin
+    if not _usable(current):
+        raise DataError(
+            "a log-likelihood that is no number, or has no derivatives, where the search begins",
+            "data and start values at which it can be computed",
+            "columns of moderate size, other start values (start=), or a simpler model",
+        )
     evaluations = 0 if begin is not None else 1
     model = _Model.of(current)
     trace = [Iteration(0, current.value, model.decrement, 0.0, radius)]
@@ -280,7 +298,7 @@ def maximize(
         rise = trial.value - current.value
         noise = 1e-13 * (unit + abs(current.value))
         length = float(np.linalg.norm(step))
-        usable = bool(np.isfinite(trial.value) and np.isfinite(trial.score).all() and np.isfinite(trial.hessian).all())
+        usable = _usable(trial)
         # Near the maximum the rise drowns in rounding: there the gradient decides.
         drowned = usable and promise < 1e3 * noise and rise > -1e3 * noise
         ratio = 1.0 if drowned else (rise / promise if usable and promise > 0.0 else -1.0)

@@ -205,13 +205,13 @@ def fit_sums(
     data, response = sums.data, sums.response
     pooled = pooled_estimates(sums, replace(control, progress=None))
     if fix_sigma and sigma == 0.0:
-        return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=True)
+        return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=True)
     task = Task(sums, sums.marginal(distribution, scale), distribution, scale, quadrature, fix_sigma, control)
     found = find_maximum(task, pooled.beta, start, sigma)
     maximum = found.maximum
     loglik = maximum.evaluation.value + data.constant
     if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik, sums.weights.unit):
-        return _without_intercepts(pooled, data, distribution, response, quadrature, scale, fixed=False)
+        return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=False)
     if maximum.theta[-1] > _BOUNDLESS and not fix_sigma and response.family == "binomial":
         raise ClusterError(
             f"sigma grew to {maximum.theta[-1]:.3g} while the log-likelihood still rose",
@@ -262,15 +262,14 @@ def _at_boundary(sigma: float, loglik: float, pooled: float, unit: float) -> boo
 
 def _without_intercepts(
     pooled: PooledFit,
-    data: ModelData,
+    sums: Sums,
     distribution: Distribution,
-    response: Response,
     quadrature: Quadrature,
     scale: str,
     *,
     fixed: bool,
 ) -> RandomEffectsFit:
-    p, m = len(pooled.beta), data.n_clusters
+    p, m = len(pooled.beta), sums.data.n_clusters
     covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
     covariance[:p, :p], hessian[:p, :p] = pooled.covariance, pooled.hessian
     plan = single_rule(1)
@@ -281,13 +280,13 @@ def _without_intercepts(
         hessian=hessian,
         loglik=pooled.loglik,
         optimization=pooled.optimization,
-        integration=report(plan, 0.0, quadrature, scale, m),
+        integration=report(plan, sums.rounding(), quadrature, scale, m, sums.weights.unit),
         pooled=pooled,
         boundary=not fixed,
         sigma_fixed=fixed,
-        data=data,
+        data=sums.data,
         distribution=distribution,
-        response=response,
+        response=sums.response,
         plan=plan,
     )
 

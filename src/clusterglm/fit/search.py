@@ -14,12 +14,13 @@ import numpy as np
 from scipy.linalg import LinAlgError, eigvalsh
 
 from clusterglm.errors import OptionError
-from clusterglm.fit.integration import IntegrationReport, report, rough_rule
+from clusterglm.fit.integration import FEW, IntegrationReport, report
 from clusterglm.fit.newton import Maximum, maximize
 from clusterglm.fit.start import start_coefficients, start_sigma
 from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.ladders import rough_rule
 from clusterglm.likelihood.rules import Part, Plan, Rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -30,8 +31,10 @@ _ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the m
 _COARSE_NODES = 4  # while a large fit does
 _ROUGH_TOLERANCE = 0.02  # standard errors within which that neighbourhood is found
 _NEAR = 0.5  # the same of a sample's maximum, and of the step that its surrogate takes next: of the whole's errors
-_LEAST_START = 0.1  # sigma that is believed of a sample
+_LEAST_START = 0.1  # sigma that is believed of a sample ...
+_LEAST_HEAVY = 1e-3  # ... where it is no standard deviation
 _TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
+_NEARER = 1e-6  # change of the estimates, relative, after which rules that do not follow clusters are not chosen again
 _REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
 
 
@@ -113,7 +116,7 @@ def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | 
     """
     some = task.sums.some_clusters(task.control.threads)
     theta = _start(task, some, pooled, start, sigma)
-    rule = _first_rule(task)
+    rule = _first_rule(task, float(theta[-1]), np.inf if some is None else some.size)
     helper = None
     if some is not None:
         helper = _Helper(some, _surrogate(task, some, rule, theta), rule)
@@ -138,19 +141,30 @@ def _by_rules_of_clusters(task: Task, theta: Array, rule: Rule, helper: _Helper 
     near = None if helper is None else _neighbourhood(task, helper, theta)
     tolerance = _ROUGH_TOLERANCE if helper is None else _NEAR
     maximum = near or _newton(task, theta, plan, helper, tolerance)
-    for _ in range(_REFINEMENTS):
+    for left in range(_REFINEMENTS, -1, -1):
         if maximum.optimization.status == "interrupted":
             break
         before = maximum
         choice = task.likelihood.choose(before.theta, task.quadrature.tolerance, task.distribution.unimodal)
+        if left == 0:  # the estimates did not settle: what the last rules are worth where they have led
+            error = choice.error + abs(
+                maximum.evaluation.value - task.likelihood.evaluate(before.theta, choice.plan).value
+            )
+            break
         plan, error = choice.plan, choice.error
         maximum = _newton(task, before, plan, helper, begin=choice.there)
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
-        if moved < 1e-3:
+        if moved < (_NEARER if _laid_for_clusters(task, plan) else 1e-3):
             break
     plan = task.sums.by_cluster(plan)
     m = task.sums.data.n_clusters
     return Found(maximum, plan, report(plan, error, task.quadrature, task.scale, m, task.unit))
+
+
+def _laid_for_clusters(task: Task, plan: Plan) -> bool:
+    """Whether rules stay where single clusters' integrals were, so that errors are those of that very place."""
+    few = task.likelihood.n_clusters <= FEW and not task.distribution.unimodal
+    return few or any(part.rule.panels for part in plan)
 
 
 # Where to start -------------------------------------------------------------------------------------------------------
@@ -174,11 +188,11 @@ def _start(task: Task, some: SomeClusters | None, pooled: Array, start: Array | 
     return np.append(gamma, sigma)
 
 
-def _first_rule(task: Task) -> Rule:
+def _first_rule(task: Task, sigma: float, size: float) -> Rule:
     """The rule that a search begins with."""
     quadrature = task.quadrature
     if quadrature.kind == "auto":
-        return rough_rule(task.distribution, _ROUGH_NODES)
+        return rough_rule(task.distribution, _ROUGH_NODES, sigma, size)
     return Rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
 
 
@@ -192,7 +206,8 @@ def _start_of_sample(task: Task, surrogate: Surrogate, theta: Array) -> Array:
     better = theta.copy()
     better[free] = found.theta
     # sigma = 0 is stationary for the whole too; in a sample a rare level may be all zeros, its coefficient anywhere.
-    if not found.optimization.converged or better[-1] < _LEAST_START:
+    least = _LEAST_START if np.isfinite(task.distribution.sd) else _LEAST_HEAVY
+    if not found.optimization.converged or better[-1] < least:
         return theta
     try:
         change = eigvalsh(-found.evaluation.hessian[:p, :p], -before.hessian[:p, :p])

@@ -25,6 +25,7 @@ from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
+from clusterglm.likelihood.rounding import rounding_square
 from clusterglm.likelihood.rules import Part, Plan, Rule, spread
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -68,6 +69,13 @@ class SomeClusters:
 
     block: Block
     factor: float
+
+    @property
+    def size(self) -> float:
+        """Trials, or counts, of a cluster on average."""
+        data = self.block.data
+        total = data.a.sum() + (data.b.sum() if self.block.response.family == "binomial" else 0.0)
+        return float(total) / self.block.n_clusters
 
     def sigma_moments(self, gamma: Array) -> tuple[float, float]:
         """See `start.sigma_moments`; of the sample alone, as only their ratio is of use."""
@@ -140,6 +148,10 @@ class Sums:
         """Least and largest linear predictor."""
         low, high = zip(*self.blocks.each(_reach, gamma), strict=True)
         return min(low), max(high)
+
+    def rounding(self) -> float:
+        """Bound of what rounding may do to a log-likelihood."""
+        return float(np.sqrt(sum(self.blocks.each(_rounding))))
 
     def sigma_moments(self, gamma: Array) -> tuple[float, float]:
         """See `start.sigma_moments`."""
@@ -224,10 +236,11 @@ class MarginalSums:
         each, rule, unit = tolerance / self.n_clusters, None, self._unit
         if self.n_clusters > FEW:
             some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal, unit)
-            rule = most_useful(self._model[0], np.concatenate(some))
+            rule = most_useful(self._model[0], abs(float(theta[-1])), np.concatenate(some))
         parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal, unit)
+        rounding = float(np.sqrt(sum(part[3] for part in parts)))
         there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
-        error = float(sum(part[1] for part in parts))
+        error = float(sum(part[1] for part in parts)) + rounding
         if isinstance(self._blocks, InMemory):
             return Choice(self._blocks.block.memory["plan"], error, there)
         counts: Counter[Rule] = Counter()
@@ -341,7 +354,9 @@ def _likelihood(block: Block, distribution: Distribution, scale: str) -> Margina
         modes = block.memory.get("modes")
         if modes is None:
             modes = block.memory["modes"] = np.zeros(m)
-        found = MarginalLikelihood(block.problem, m, p, distribution, scale, block.threads, modes)
+        found = MarginalLikelihood(
+            block.problem, m, p, distribution, scale, block.threads, modes, block.data.cluster_weights
+        )
         block.likelihood = (distribution, scale), found
     likelihood: MarginalLikelihood = found
     return likelihood
@@ -373,7 +388,7 @@ def _rules(
     each: float,
     unimodal: bool,
     unit: float,
-) -> tuple[Evaluation | None, float, dict[Rule, int]]:
+) -> tuple[Evaluation | None, float, dict[Rule, int], float]:
     likelihood = _likelihood(_in_units(block, unit), distribution, scale)
     if rule is None:
         choice = rules_one_by_one(likelihood, theta, each, unimodal)
@@ -383,7 +398,8 @@ def _rules(
     there = choice.there
     if there is not None and unit != 1.0:
         there = Evaluation(unit * there.value, unit * there.score, unit * there.hessian)
-    return there, unit * choice.error, {part.rule: part.count(block.n_clusters) for part in choice.plan}
+    counts = {part.rule: part.count(block.n_clusters) for part in choice.plan}
+    return there, unit * choice.error, counts, _rounding(block)
 
 
 def _in_units(block: Block, unit: float) -> Block:
@@ -393,6 +409,10 @@ def _in_units(block: Block, unit: float) -> Block:
     data = block.data
     arrays = BlockArrays(data.starts, data.a, data.b, data.offset, data.cluster_weights / unit)
     return Block(block.X, arrays, block.response, block.threads, block.memory)
+
+
+def _rounding(block: Block) -> float:
+    return rounding_square(block.data, block.response)
 
 
 def _rows(block: Block, most: int | None) -> tuple[Array, Array, Array]:

@@ -23,6 +23,14 @@ _IN_SIGMA = 14  # Chebyshev points of a piece in sigma ...
 _NEAR_ZERO, _FROM = 6, 0.25  # ... and of the first; they keep away from zero, where m / sigma has few digits
 
 
+def reach(distribution: Distribution) -> float:
+    """How far on the normal scale, to either side, the map follows the distribution; beyond, the intercept is held."""
+    if distribution.code in ("gaussian", *_CLOSED) or isinstance(distribution, ShapedByScale):
+        return REACH
+    edges = normal_table(distribution)[0].edges
+    return float(min(-edges[0], edges[-1]))
+
+
 def location_map(distribution: Distribution, scale: str, sigma: float = 1.0) -> _core.LocationMap:
     """Describe `distribution` to the core.
 

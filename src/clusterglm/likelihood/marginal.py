@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.location import location_map
-from clusterglm.likelihood.rules import Plan, Rule
+from clusterglm.likelihood.location import location_map, reach
+from clusterglm.likelihood.outside import Summits, summits
+from clusterglm.likelihood.rules import Plan, Rule, rule_for_moments
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.special import log_normal_density
 
 
 class MarginalLikelihood:
@@ -36,6 +38,8 @@ class MarginalLikelihood:
         Threads of the core; results are the same bits for any number.
     modes : ndarray, shape (m,), optional
         Where the modes are remembered, and the first search starts; by default the instance's own.
+    weights : ndarray, shape (m,), optional
+        The clusters' weights, which the problem knows as well; 1 by default. Rules are chosen by them.
     """
 
     def __init__(
@@ -47,17 +51,21 @@ class MarginalLikelihood:
         scale: str,
         threads: int = 1,
         modes: Array | None = None,
+        weights: Array | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_parameters = n_coefficients + 1
         self.threads = threads
         self._problem = problem
-        self.distribution, self._scale = distribution, scale
+        self.distribution, self.scale = distribution, scale
         # A symmetric scale family's likelihood is even in sigma by itself; others are made so.
         self._folded = not (distribution.symmetric and distribution.scale_family)
         self._sigma = 1.0
         self._maps = self._located(self._sigma)
         self._modes = np.zeros(n_clusters) if modes is None else modes
+        self._omegas = np.zeros(n_clusters)
+        self._summits: tuple[Array, Summits] | None = None
+        self.weights = np.ones(n_clusters) if weights is None else weights
 
     def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants) at `theta`, shape (p + 1,), sigma last."""
@@ -97,8 +105,62 @@ class MarginalLikelihood:
         """Mean and standard deviation of each cluster's intercept given its data, shape (m,) each."""
         posterior = np.zeros((self.n_clusters, 2))
         for part in plan:
-            self._call(theta, part.rule, part.clusters, 0, posterior=posterior)
+            self._call(theta, rule_for_moments(part.rule), part.clusters, 0, posterior=posterior)
         return posterior[:, 0], posterior[:, 1]
+
+    def spans(self, rule: Rule, clusters: NDArray[np.int64]) -> tuple[Array, Array, Array]:
+        """Which part of the normal scale a rule covered when it last served clusters.
+
+        Returns
+        -------
+        low, high, unit : ndarray, shape (c,)
+            Ends of that part, and the length in which distances of nodes are given: infinite for a fixed rule, which
+            has none. Not of Gauss-Hermite rules.
+        """
+        nodes, c = rule.points[0], len(clusters)
+        if not rule.about_mode:
+            inside = slice(1, -1) if rule.kinks else slice(None)  # the outermost nodes show what lies beyond
+            low, high = nodes[inside][[0, -1]]
+            return np.full(c, low), np.full(c, high), np.full(c, np.inf)
+        modes, unit = self._modes[clusters], self._omegas[clusters]
+        return modes + nodes[0] * unit, modes + nodes[-1] * unit, unit
+
+    def log_integrands(self, theta: Array, clusters: NDArray[np.int64] | None, points: Array) -> Array:
+        """Logs of clusters' integrands on the normal scale, without their weights, at points of each.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (p + 1,)
+        clusters : ndarray of int64, shape (c,), or None
+            Numbers, any of them more than once; None means all.
+        points : ndarray, shape (c, k)
+        """
+        out = np.empty(points.shape)
+        folded, fixed = self._prepared(theta)[0], self._maps[1]
+        points = np.ascontiguousarray(points)
+        _core.integrands(self._problem, fixed, folded, clusters, points, out, self.threads)
+        return out
+
+    def summits(self, theta: Array) -> Summits:
+        """Where each cluster's likelihood is highest as a function of its intercept; remembered for the last theta."""
+        if self._summits is None or not np.array_equal(self._summits[0], theta):
+            self._summits = theta.copy(), self._found_summits(theta)
+        return self._summits[1]
+
+    def _found_summits(self, theta: Array) -> Summits:
+        p, m = self.n_parameters - 1, self.n_clusters
+        intercepts, information, beta = np.full(m, np.nan), np.zeros(m), np.ascontiguousarray(theta[:-1])
+        nothing = np.zeros(p), np.zeros((p, p))
+        _core.profile(self._problem, beta, 0, intercepts, *nothing, information, None, None, self.threads)
+
+        def log_likelihood(clusters: NDArray[np.int64], b: Array) -> Array:
+            found, linear = np.empty((len(b), 1)), np.append(beta, 1.0)  # a Gaussian intercept can be any number
+            _core.integrands(self._problem, _core.gaussian(), linear, clusters, b[:, None].copy(), found, self.threads)
+            return np.asarray(found[:, 0] - log_normal_density(b))
+
+        sigma = abs(float(theta[-1]))
+        far = reach(self.distribution)
+        return summits(self.distribution, sigma, intercepts, information, far, log_likelihood)
 
     def modes(self, theta: Array) -> Array:
         """Mode on the scale of integration of every cluster, as found by the Laplace rule at `theta`, shape (m,)."""
@@ -117,17 +179,12 @@ class MarginalLikelihood:
         posterior: Array | None = None,
     ) -> Evaluation:
         score, hessian = np.zeros(self.n_parameters), np.zeros((self.n_parameters, self.n_parameters))
-        mirrored = self._folded and theta[-1] < 0.0
-        if mirrored:
-            theta = np.append(theta[:-1], -theta[-1])
-        if not self.distribution.scale_family and theta[-1] != self._sigma:
-            self._sigma = float(theta[-1])
-            self._maps = self._located(self._sigma)
+        theta, mirrored = self._prepared(theta)
         value = _core.marginal(
             self._problem,
             self._maps[0 if rule.adaptive else 1],
             rule.core,
-            np.ascontiguousarray(theta),
+            theta,
             order,
             clusters,
             self._modes,
@@ -137,6 +194,7 @@ class MarginalLikelihood:
             ends,
             scores,
             posterior,
+            self._omegas,
             self.threads,
         )
         if mirrored:
@@ -147,7 +205,17 @@ class MarginalLikelihood:
                 scores[slice(None) if clusters is None else clusters, -1] *= -1.0
         return Evaluation(value, score, hessian)
 
+    def _prepared(self, theta: Array) -> tuple[Array, bool]:
+        """theta as the core takes it, and whether the sign of its sigma was changed for that."""
+        mirrored = bool(self._folded and theta[-1] < 0.0)
+        if mirrored:
+            theta = np.append(theta[:-1], -theta[-1])
+        if not self.distribution.scale_family and theta[-1] != self._sigma:
+            self._sigma = float(theta[-1])
+            self._maps = self._located(self._sigma)
+        return np.ascontiguousarray(theta), mirrored
+
     def _located(self, sigma: float) -> tuple[_core.LocationMap, _core.LocationMap]:
         """The map that adaptive rules use, and that of fixed rules."""
         fixed = location_map(self.distribution, "normal", sigma)
-        return (fixed if self._scale == "normal" else location_map(self.distribution, self._scale, sigma)), fixed
+        return (fixed if self.scale == "normal" else location_map(self.distribution, self.scale, sigma)), fixed

@@ -1,12 +1,15 @@
 """Quadrature rules for the integral over a cluster's intercept, and plans that give each cluster its own.
 
-Three kinds. *Adaptive Gauss-Hermite*: nodes follow each cluster's mode and curvature, and derivatives see them move.
+Four kinds. *Adaptive Gauss-Hermite*: nodes follow each cluster's mode and curvature, and derivatives see them move.
 *Fixed rules*: nodes stay where they are, and do not mind several modes. Of these the *trapezoid rule* on the normal
 scale converges faster than any power of its step, the integrand being analytic (Trefethen and Weideman, SIAM Review
 56, 2014). Where it is not, at a corner of the density, *Gauss-Legendre* rules stand on either side; where it changes
 within a small part of the normal scale (two parts of a mixture far apart), the trapezoid rule is laid on the
-distribution's own scale. *Adaptive trapezoid*: its nodes follow the cluster, so that few will do; being fine, its sum
-does not depend on where they lie, and its derivatives, like those of a fixed rule, need not know that they move.
+distribution's own scale. Heavy tails have theirs too, t = c sinh x, on which a likelihood that rises at some t does so
+within about one unit; beyond an intercept so large that likelihoods no longer change, all nodes become one. *Adaptive
+trapezoid*: its nodes follow the cluster, so that few will do; being fine, its sum does not depend on where they lie,
+and its derivatives, like those of a fixed rule, need not know that they move. *Panels*: Gauss-Legendre rules laid for
+one cluster (`panels.py`).
 """
 
 from __future__ import annotations
@@ -19,12 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm import _core
+from clusterglm.likelihood.panels import ORDER, panel_points
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.distribution.cauchy import Cauchy
 from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
+from clusterglm.model.distribution.student_t import StudentT
 from clusterglm.model.quadrature import hermite
 from clusterglm.model.special import log_normal_density
 
+_TAIL, _LARGEST = 30.0, 300.0  # logarithms of what second moments leave outside, and of 1 / probability as far as that
+_WIDEST = 600.0  # half-width of a rule in x, sinh of which is a number
 _ORDER = 48  # highest order of a Gauss-Legendre rule; more nodes make more panels
 
 
@@ -41,17 +49,21 @@ class Rule:
         trapezoid rule of so many omega to either side of the mode, omega the inverse root of the curvature there.
     kinks : tuple of float
         Points on the normal scale between which Gauss-Legendre rules are put; none: the trapezoid rule.
-    own : GaussianMixture, optional
-        Whose scale the nodes of the trapezoid rule are even on; the normal scale by default.
+    own : GaussianMixture, StudentT or Cauchy, optional
+        Whose scale the nodes of the trapezoid rule are even on; the normal scale by default. On that of heavy tails
+        `half_width` is in units of x (see above), and the outermost nodes stand for all that lies beyond.
     about_mode : bool
         Whether the trapezoid rule follows the cluster.
+    panels : tuple of (float, float)
+        Panels of one cluster, on the normal scale.
     """
 
     nodes: int
     half_width: float | None = None
     kinks: tuple[float, ...] = ()
-    own: GaussianMixture | None = None
+    own: GaussianMixture | StudentT | Cauchy | None = None
     about_mode: bool = False
+    panels: tuple[tuple[float, float], ...] = ()
 
     @property
     def hermite(self) -> bool:
@@ -64,6 +76,11 @@ class Rule:
         return self.about_mode or self.hermite
 
     @property
+    def heavy(self) -> bool:
+        """Whether the outermost nodes stand for all that lies beyond."""
+        return self.own is not None and not isinstance(self.own, GaussianMixture)
+
+    @property
     def step(self) -> float:
         """Distance of neighbouring nodes of a trapezoid rule."""
         return 2.0 * (self.half_width or 0.0) / (self.nodes - 1)
@@ -74,10 +91,14 @@ class Rule:
         if self.half_width is None:
             c, log_w = hermite(self.nodes)
             return c, log_w + 0.5 * np.log(2.0)
+        if self.panels:
+            return panel_points(self.panels)
         if self.kinks:
             return _between(self.kinks, self.half_width, self.nodes)
-        if self.own is not None:
+        if isinstance(self.own, GaussianMixture):
             return _even_in(self.own, self.half_width, self.nodes)
+        if self.own is not None:  # heavy tails
+            return _even_in_sinh(self.own, self.half_width, self.nodes)
         s = np.linspace(-self.half_width, self.half_width, self.nodes)
         return s, np.full(self.nodes, np.log(s[1] - s[0]))
 
@@ -93,6 +114,8 @@ class Rule:
     def __str__(self) -> str:
         if self.nodes == 1:
             return "Laplace"
+        if self.panels:
+            return f"Gauss-Legendre on panels, {self.nodes} nodes"
         kind = "Gauss-Hermite" if self.hermite else "Gauss-Legendre" if self.kinks else "trapezoid"
         return f"{'adaptive ' if self.adaptive else ''}{kind}, {self.nodes} nodes"
 
@@ -105,6 +128,31 @@ def fixed_rule(distribution: Distribution, nodes: int, half_width: float) -> Rul
         panels = -(-each // _ORDER)
         return Rule(panels * -(-each // panels) * (len(kinks) + 1) + 2, half_width, kinks)
     return Rule(nodes, half_width, own=distribution if isinstance(distribution, GaussianMixture) else None)
+
+
+def rule_of_panels(panels: tuple[tuple[float, float], ...]) -> Rule:
+    """The rule of one cluster's panels."""
+    return Rule(ORDER * len(panels), panels[-1][1], panels=panels)
+
+
+def heavy_half_width(distribution: StudentT | Cauchy, reach: float, sigma: float) -> float:
+    """Where rules in x, t = c sinh x, end so that intercepts reach about +-reach: the same for all sigma nearby."""
+    end = np.arcsinh(reach / (max(sigma, 1e-100) * distribution.spread))
+    return float(np.ceil(2.0 * np.clip(end, 1.0, _WIDEST)) / 2.0)
+
+
+def heavy_rule(distribution: StudentT | Cauchy, step: float, half_width: float) -> Rule:
+    """The trapezoid rule of about a step in x, t = c sinh x."""
+    return Rule(2 * int(np.ceil(half_width / step)) + 1, half_width, own=distribution)
+
+
+def rule_for_moments(rule: Rule) -> Rule:
+    """What means and variances of intercepts are computed by in place of a rule: they may need more of the tails."""
+    if rule.own is None or isinstance(rule.own, GaussianMixture):
+        return rule
+    nu = rule.own.tail
+    half_width = max(min(_TAIL / max(nu - 2.0, 0.1), _LARGEST / nu), rule.half_width or 0.0)
+    return heavy_rule(rule.own, rule.step, half_width)
 
 
 def averaging_rule(distribution: Distribution, nodes: int, half_width: float) -> tuple[Array, Array]:
@@ -136,6 +184,21 @@ def _even_in(distribution: GaussianMixture, half_width: float, nodes: int) -> tu
     t = np.linspace(low, high, nodes)
     s = distribution.normal_of(t)
     return s, np.log(t[1] - t[0]) + distribution.log_density(t)[0] - log_normal_density(s)
+
+
+def _even_in_sinh(distribution: StudentT | Cauchy, half_width: float, nodes: int) -> tuple[Array, Array]:
+    """Nodes on the normal scale that are even in x, t = c sinh x, and log-weights; the ends have those of all beyond.
+
+    With c^2 the degrees of freedom nu, f(t) dt = f(0) c cosh(x)^-nu dx.
+    """
+    nu, c = distribution.tail, distribution.spread
+    x, step = np.linspace(-half_width, half_width, nodes, retstep=True)
+    beyond = half_width + step * np.arange(1.0, 2.0 + 45.0 / (nu * step))
+    constant = float(distribution.log_density(np.zeros(1))[0][0]) + np.log(c * step)
+    inside, outside = (constant - nu * (np.logaddexp(y, -y) - np.log(2.0)) for y in (x, beyond))
+    inside[[0, -1]] = np.logaddexp(inside[[0, -1]], np.logaddexp.reduce(outside))
+    s = distribution.normal_of(c * np.sinh(x))
+    return s, inside - log_normal_density(s)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class Distribution(ABC):
     """Points on the normal scale where T is not analytic."""
     own_scale: ClassVar[bool] = False
     """Whether fixed rules are better laid evenly on the scale of the distribution than on the normal scale."""
+    geometric: ClassVar[bool] = False
+    """Whether errors of fixed rules of n nodes are known to fall like q^n, integrands being analytic in a strip."""
     density_scale: ClassVar[bool] = True
     """Whether scale="density" is offered: the core then knows a density with a continuous slope."""
 

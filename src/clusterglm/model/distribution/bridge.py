@@ -26,6 +26,7 @@ class Bridge(ShapedByScale):
     """
 
     code = "bridge"
+    geometric = True
     least = 2.0**-30  # for a small sigma, b is about sigma^2 for most clusters and about sigma for a few
 
     def location(self, s: Array, sigma: float) -> Array:

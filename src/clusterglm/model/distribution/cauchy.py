@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import erf, ndtr
+from scipy.special import erf, ndtr, ndtri
 
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.base import Distribution
@@ -29,11 +30,26 @@ def log_kernel(t: Array) -> Jet:
     )
 
 
+def normal_of_symmetric(sf: Callable[[Array], Array], t: Array) -> Array:
+    """Phi^-1(F(t)) of a distribution that is symmetric about 0, given the probability of what lies above t >= 0."""
+    t = np.asarray(t, dtype=np.float64)
+    value: Array = -np.sign(t) * ndtri(sf(np.abs(t)))
+    return value
+
+
 @dataclass(frozen=True)
 class Cauchy(Distribution):
-    """The Cauchy distribution; sigma is its scale parameter (half the interquartile range), it has no sd."""
+    """The Cauchy distribution; sigma is its scale parameter (half the interquartile range), it has no sd.
+
+    Attributes
+    ----------
+    tail, spread : float
+        The density falls like t^-(1 + tail), and begins to at about t = spread.
+    """
 
     code = "cauchy"
+    tail = 1.0
+    spread = 1.0
 
     @property
     def moment_order(self) -> float:
@@ -55,6 +71,10 @@ class Cauchy(Distribution):
             tail = np.sign(s) / np.tan(np.pi * ndtr(-np.maximum(np.abs(s), 0.5)))
         value: Array = np.where(np.abs(s) < 0.6, centre, tail)
         return value
+
+    def normal_of(self, t: Array) -> Array:
+        """Phi^-1(F(t)), from whichever tail is small."""
+        return normal_of_symmetric(self.sf, t)
 
     def cdf(self, t: Array) -> Array:
         return np.arctan2(1.0, -np.asarray(t, dtype=np.float64)) / np.pi

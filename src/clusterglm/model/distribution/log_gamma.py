@@ -32,6 +32,7 @@ class LogGamma(ShapedByScale):
     """
 
     code = "log_gamma"
+    geometric = True
     symmetric = False
 
     def location(self, s: Array, sigma: float) -> Array:

@@ -17,6 +17,7 @@ class Logistic(Distribution):
     """The logistic distribution; sigma is its scale parameter, pi / sqrt(3) times smaller than its sd."""
 
     code = "logistic"
+    geometric = True
 
     @property
     def sd(self) -> float:

@@ -11,7 +11,7 @@ from clusterglm.errors import OptionError
 from clusterglm.model.arguments import number
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.base import Distribution, ShapeParameter
-from clusterglm.model.distribution.cauchy import log_kernel
+from clusterglm.model.distribution.cauchy import log_kernel, normal_of_symmetric
 from clusterglm.model.distribution.gaussian import Gaussian
 
 _FEWEST, _MOST = 0.01, 1e12  # df of tails whose quantiles float64 still holds, and of none to speak of
@@ -111,6 +111,20 @@ class StudentT(Distribution):
             t = np.where(log_x < -40.0, np.exp(-0.5 * log_x), middle)
             value: Array = np.sign(s) * np.sqrt(self._known) * t
         return value
+
+    @property
+    def tail(self) -> float:
+        """The density falls like t^-(1 + tail) ..."""
+        return self._known
+
+    @property
+    def spread(self) -> float:
+        """... and begins to at about t = spread."""
+        return float(np.sqrt(self._known))
+
+    def normal_of(self, t: Array) -> Array:
+        """Phi^-1(F(t)), from whichever tail is small."""
+        return normal_of_symmetric(self.sf, t)
 
     def cdf(self, t: Array) -> Array:
         return np.asarray(stdtr(self._known, t), dtype=np.float64)

@@ -1,0 +1,51 @@
+"""What rounding may do to a log-likelihood: a bound from the size of the terms that it is summed of.
+
+A row of many trials, or of a large count, has a log-probability of moderate size that is the sum of much larger terms:
+a log p, b log q, and the logs of factorials. Each is rounded to some 2^-53 of itself; what is left of that in the sum
+no quadrature rule can better.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import gammaln
+
+from clusterglm.likelihood.evaluation import ClusterArrays
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+
+_ULPS = 4.0  # of a term: in an elementary function and a few sums
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def rounding_square(data: ClusterArrays, response: Response) -> float:
+    """Square of a bound of the rounding error of the log-likelihood of some clusters, constants included.
+
+    Squares of clusters that are fitted together add up: roundings of different rows are independent.
+
+    Parameters
+    ----------
+    data : ClusterArrays
+    response : Response
+    """
+    a, b = data.a, data.b
+    large = np.flatnonzero(a + b > 2.0)
+    total = float(len(a) - len(large))  # rows of single trials are of size 1
+    if len(large) > 0:
+        weights = data.cluster_weights[np.searchsorted(data.starts, large, side="right") - 1]
+        total += float(np.square(weights * _size(a[large], b[large], response)).sum())
+    return (_ULPS * _EPS) ** 2 * total
+
+
+def _size(a: Array, b: Array, response: Response) -> Array:
+    """Sum of the absolute values of a row's terms, near where its own likelihood is highest."""
+    exposure = np.where(b > 0.0, b, 1.0) if response.family == "poisson" else a + b + 1.0
+    mean = (a + 0.5) / exposure
+    eta = response.link_function(mean)
+    zero = np.zeros_like(a)
+    size = a * np.abs(eta) + np.abs(gammaln(a + 1.0))
+    for one, other in ((a, zero), (zero, b)):
+        size += np.abs(response.value(eta, one, other))
+    if response.family == "binomial":
+        size += np.abs(gammaln(b + 1.0)) + np.abs(gammaln(a + b + 1.0))
+    return np.asarray(size)

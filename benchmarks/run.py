@@ -28,6 +28,7 @@ SCRIPTS = (
     "larger_than_memory",
     "extremes",
     "coverage",
+    "certified",
     "selection",
     "clustering_size",
     "gradient_function",

@@ -41,6 +41,7 @@ ROUNDING = 4.0 * np.finfo(np.float64).eps
 OUTCOMES = ("inside", "rounded", "outside", "wrong", "warned", "beyond", "refused", "crash")
 BAD = ("rounded", "outside", "wrong", "beyond", "crash")
 _CHECKED = 400  # of so many fits, one has a cluster judged by mpmath too
+_SHORT = 8  # rows, as a cluster has that mpmath judges
 
 
 def secant(p: np.ndarray) -> np.ndarray:
@@ -157,11 +158,12 @@ def _at(one: Model, name: str) -> Model:
 
 
 def doubt(one: Model, found: dict[str, Any], which: int) -> float:
-    """How far the oracle's integral of one cluster is from mpmath's, less the error that it states."""
+    """How far the oracle's integral of one short cluster is from mpmath's, less the error that it states."""
     intercept, slope, sigma, *shape = found["at"]
     name = "gaussian" if one.name == "student_t" and not shape else one.name
-    clusters = one.clusters(intercept, slope)
-    rows = clusters[which % len(clusters)].merged()
+    clusters = [rows.merged() for rows in one.clusters(intercept, slope)]
+    clusters = [rows for rows in clusters if len(rows.eta) <= _SHORT] or clusters[:1]
+    rows = clusters[which % len(clusters)]
     ours = log_integral(rows, one.link, density(name, sigma, *shape))
     theirs, error = exact.log_integral(rows, one.link, name, sigma, tuple(shape))
     return exact.distance(ours.value, theirs) - float(ours.error) - float(error)

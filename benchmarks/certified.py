@@ -130,6 +130,7 @@ def outcome(one: Model) -> dict[str, Any]:
     difference = abs(fitted.loglik - judged.value)
     report = fitted.quadrature
     allowed = report.error + judged.error + ROUNDING * (1.0 + abs(fitted.loglik))
+    rounding = np.finfo(np.float64).eps * judged.size / 2
     if "AccuracyWarning" in kinds:
         result = "warned" if difference <= allowed else "beyond"
     elif difference <= allowed:
@@ -137,7 +138,7 @@ def outcome(one: Model) -> dict[str, Any]:
     elif not difference <= report.requested.tolerance:
         result = "wrong"
     else:
-        result = "rounded" if difference <= np.finfo(np.float64).eps * judged.size / 2 else "outside"
+        result = "rounded" if difference <= rounding else "outside"
     return out | {
         "outcome": result,
         "loglik": float(fitted.loglik),
@@ -145,6 +146,7 @@ def outcome(one: Model) -> dict[str, Any]:
         "difference": float(difference),
         "reported": float(report.error),
         "oracle": float(judged.error),
+        "rounding": float(rounding),
         "at": [*coefficients, sigma, *shape],
         "rules": [f"{rule}: {count}" for rule, count in report.rules],
         "warnings": kinds,
@@ -201,7 +203,7 @@ def show(seed: int, number: int) -> None:
 
 def line(seed: int, found: dict[str, Any]) -> str:
     """A fit that is not as it should be, in one line."""
-    numbers = "".join(f" {key} {found[key]:.2g}" for key in ("difference", "reported") if key in found)
+    numbers = "".join(f" {key} {found[key]:.2g}" for key in ("difference", "reported", "rounding") if key in found)
     sigma = "estimated" if found["sigma"] is None else f"{found['sigma']:.2g}"
     where = f"{found['distribution']} {found['link']}, sigma {sigma}, {found['traits'] or 'nothing special'}"
     why = found.get("why", "; ".join(found.get("rules", [])))

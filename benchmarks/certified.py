@@ -93,6 +93,8 @@ def fit(one: Model) -> Any:
         family=one.family,
         link=one.link,
         distribution=distribution,
+        quadrature=cg.Quadrature("auto", tolerance=one.tolerance),
+        scale=one.scale,
         **({} if one.sigma is None else {"sigma": one.sigma, "fix_sigma": True}),
         **{named[key]: key for key in one.uses if key in named},
     )

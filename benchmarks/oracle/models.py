@@ -17,6 +17,7 @@ from oracle.response import Long, constants
 LINKS = ("logit", "probit", "cloglog", "log")
 NAMES = tuple(INTERCEPTS)
 _MOST = 6e7  # the largest count
+_ON_THEIR_OWN_SCALE = ("gaussian", "logistic", "cauchy", "student_t")
 _DF = (0.5, 1.0, 2.0, 3.0, 4.0, 7.0, 30.0, 200.0)
 
 
@@ -40,6 +41,10 @@ class Model:
         Which of x, o, w and cw the fit is told of.
     traits : str
         What is special, in words.
+    scale : str
+        On which adaptive rules are to integrate.
+    tolerance : float
+        Asked for.
     """
 
     name: str
@@ -50,6 +55,8 @@ class Model:
     times: np.ndarray
     uses: frozenset[str]
     traits: str
+    scale: str = "normal"
+    tolerance: float = 1e-6
 
     @property
     def family(self) -> str:
@@ -70,11 +77,10 @@ class Model:
         a = w * d["y"]
         b = w if self.family == "poisson" else w * (d["n"] - d["y"])
         c = constants(self.family, d["y"], d["n"], w)
-        id_ = self.columns["id"]
+        order = np.argsort(self.columns["id"], kind="stable")
         out = []
-        for label in np.unique(id_):
-            i = id_ == label
-            weight = float(self.columns["cw"][i][0]) if "cw" in self.uses else 1.0
+        for i in np.split(order, np.flatnonzero(np.diff(self.columns["id"][order])) + 1):
+            weight = float(self.columns["cw"][i[0]]) if "cw" in self.uses else 1.0
             out.append(Rows(eta[i], a[i], b[i], c[i].sum(), weight))
         return out
 
@@ -92,9 +98,13 @@ def model(seed: int, number: int) -> Model:
     sigma = _sigma(rng, name)
     traits = []
     m = int(5 * 12.0 ** rng.random())
+    if many := number % 1999 == 500:  # so many that rules are chosen by a sample of them
+        m, traits = 4200 + 20 * m, ["many clusters"]
     spread = min(sigma, 2.0) if sigma is not None else 10 ** rng.uniform(-1, 0.5)
     centre = rng.uniform(-8, 8) if rng.random() < 0.5 else rng.uniform(-2, 2)
     size = rng.integers(1, (2, 6, 31)[rng.choice(3, p=(0.2, 0.6, 0.2))], m)
+    if many:
+        size = np.minimum(size, 2)
     trials = _trials(rng, size.sum())
     id_ = np.repeat(np.arange(m), size)
     own = spread * np.clip(rng.standard_t(3, m), -20, 20)
@@ -120,7 +130,7 @@ def model(seed: int, number: int) -> Model:
         columns["y"][k] = 0.0 if link == "log" or rng.random() < 0.5 else trials[k]
         traits.append("all alike")
     times = np.ones(len(id_), dtype=np.int64)
-    if link != "log" and number % 499 == 0:  # one cluster of very many rows of 0 and 1
+    if link != "log" and number % 499 == 0 and not many:  # one cluster of very many rows of 0 and 1
         rows = np.flatnonzero(id_ == rng.integers(m))
         n = 10 ** rng.uniform(4, 6.3)
         share = columns["y"][rows] / trials[rows]
@@ -134,10 +144,17 @@ def model(seed: int, number: int) -> Model:
         times = np.append(times, np.maximum(np.rint(each * share), 1).astype(np.int64))
         times[rows] = np.maximum(np.rint(each * (1 - share)), 1)
         traits.append("many rows")
+    scale, tolerance = "normal", 1e-6
+    if number % 13 == 5 and name in _ON_THEIR_OWN_SCALE:
+        scale = "density"
+        traits.append("density scale")
+    if number % 17 == 5:
+        tolerance = (1e-3, 1e-9)[number // 17 % 2]
+        traits.append(f"tolerance {tolerance:g}")
     traits += [] if sigma is not None else ["sigma estimated"]
     traits += [] if shape is not None else ["shape estimated"]
     traits += sorted(uses)
-    return Model(name, shape, link, sigma, columns, times, uses, " ".join(traits))
+    return Model(name, shape, link, sigma, columns, times, uses, " ".join(traits), scale, tolerance)
 
 
 def _shape(rng: np.random.Generator, name: str) -> tuple[float, ...] | None:

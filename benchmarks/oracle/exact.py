@@ -13,12 +13,12 @@ from mpmath import mp, mpf
 from oracle.integral import Rows
 
 Function = Callable[[mpf], mpf]
-_BELOW = 85  # nats below the highest point that matter
+_BELOW = 85  # nats below the largest that matter
 
 
 def _exp(x: mpf) -> mpf:
-    """exp(x); where it is beyond 10^8000, that."""
-    return mp.exp(min(x, mpf(20000)))
+    """exp(x); where it is beyond 10^86, that, which no response outlives."""
+    return mp.exp(min(x, mpf(200)))
 
 
 def _success(link: str) -> tuple[Function, Function]:
@@ -104,8 +104,8 @@ def log_integral(
             reach += mp.sinh(40 * s)
         known = _peaks(g, _grid(centres, scale, reach))
         top = max(known.values())
-        points = sorted(known)
-        pieces = [(u, v) for u, v in pairwise(points) if max(known[u], known[v]) > top - _BELOW]
+        share = {(u, v): max(known[u], known[v]) + mp.log(v - u) for u, v in pairwise(sorted(known))}
+        pieces = [piece for piece, log in share.items() if log > max(share.values()) - _BELOW]
         total = error = mpf(0)
         for u, v in pieces:
             value, wrong = mp.quad(

@@ -120,11 +120,14 @@ class Judged:
         `error` bounds what the value lacks.
     size : longdouble
         Of the terms that it is a sum of; times an arithmetic's eps, what rounding in it may do.
+    least : longdouble
+        Of the clusters, each without its weight.
     """
 
     value: np.longdouble
     error: np.longdouble
     size: np.longdouble
+    least: np.longdouble
 
 
 def loglik(clusters: Iterable[Rows], link: str, density: Intercept | None) -> Judged:
@@ -143,7 +146,7 @@ def loglik(clusters: Iterable[Rows], link: str, density: Intercept | None) -> Ju
         values, errors = log_integrals(unique, link, density)
     w = np.array(list(weights.values()), dtype=Long)
     size = (w * _sizes(unique, values)).sum()
-    return Judged((w * values).sum(), (w * errors).sum() + 4 * EPS * size, size)
+    return Judged((w * values).sum(), (w * errors).sum() + 4 * EPS * size, size, values.min())
 
 
 def log_integral(rows: Rows, link: str, density: Intercept) -> Judged:

@@ -25,6 +25,8 @@ FOUND = {
     "rounding where sigma is 0": (95, 108, 378),
 }
 
+IMPOSSIBLE = -690.0  # log of a probability that a double hardly holds
+
 
 def outlier(name: str, shape: tuple[float, ...], link: str, sigma: float, trials: float, share: float, skip: int = 0):
     """Twelve clusters of two rows of 10 trials, and one of `trials`, of which a `share` are successes."""
@@ -64,5 +66,8 @@ def test_what_was_once_wrong(number):
 
 @pytest.mark.parametrize("number", range(len(NAMES) * len(LINKS)))
 def test_every_distribution_with_every_link(number):
-    """All but a fit that warns today (42) and refusals are to be as accurate as they report, and not warn of it."""
-    check(certified.outcome(model(1, number)), ("inside", "refused", *(("warned",) if number == 42 else ())))
+    """None of these needs a warning but for a cluster that is all but impossible, or rounding near the tolerance."""
+    one = model(1, number)
+    found = certified.outcome(one)
+    excused = found.get("least", 0.0) < IMPOSSIBLE or 50.0 * found.get("rounding", 0.0) > one.tolerance
+    check(found, ("inside", "refused", *(("warned",) if excused else ())))

@@ -264,8 +264,8 @@ if __name__ == "__main__":
     record.run(
         "certified",
         __doc__,
-        {"2,000 models": certified},
-        long={"20,000 models": many},
+        {"random models": certified},
+        long={"ten times as many": many},
         fits=2000,
         seed=1,
         first=0,

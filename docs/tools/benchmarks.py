@@ -45,7 +45,7 @@ LONG = {
     "larger_than_memory": ("20 million rows, scattered", "20 million rows, sorted"),
     "extremes": ("single rows", "long clusters", "conditional"),
     "coverage": ("coverage",),
-    "certified": ("20,000 models",),
+    "certified": ("ten times as many",),
     "selection": ("clusters of 5", "clusters of 20"),
     "clustering_size": ("clusters of 2", "clusters of 5", "clusters of 10"),
     "gradient_function": ("gaussian", "two points"),

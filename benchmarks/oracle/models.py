@@ -130,7 +130,7 @@ def model(seed: int, number: int) -> Model:
         columns["y"][k] = 0.0 if link == "log" or rng.random() < 0.5 else trials[k]
         traits.append("all alike")
     times = np.ones(len(id_), dtype=np.int64)
-    if link != "log" and number % 499 == 0 and not many:  # one cluster of very many rows of 0 and 1
+    if link != "log" and number % 1499 == 0 and not many:  # one cluster of very many rows of 0 and 1
         rows = np.flatnonzero(id_ == rng.integers(m))
         n = 10 ** rng.uniform(4, 6.3)
         share = columns["y"][rows] / trials[rows]

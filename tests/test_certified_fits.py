@@ -36,6 +36,7 @@ FOUND = {
     "rounding in sums of large counts": (66, 82, 165, 168, 169, 198, 213, 353, 525, 562),
     "rounding where sigma is 0": (95, 108, 378),
 }
+CRASHED = (1568, 2195)  # of seed 2: a score or Hessian that was no number
 # Of seed 1 too: integrals that ask for a long reach, and were right.
 RIGHT = (78, 174, 255, 300, 302, 320, 433, 567, 960, 1050, 1090)
 
@@ -76,6 +77,11 @@ def test_an_outlying_cluster(name):
 @pytest.mark.parametrize("number", [number for numbers in FOUND.values() for number in numbers])
 def test_what_was_once_wrong(number):
     check(certified.outcome(model(1, number)), ("inside", "warned"))
+
+
+@pytest.mark.parametrize("number", CRASHED)
+def test_what_once_crashed(number):
+    check(certified.outcome(model(2, number)), ("inside", "warned", "refused"))
 
 
 @pytest.mark.parametrize("number", RIGHT)

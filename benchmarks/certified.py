@@ -227,9 +227,8 @@ def table(found: list[dict[str, Any]]) -> str:
 
 def certified(options: argparse.Namespace) -> Iterable[record.Figure]:
     """The models from `first` on."""
-    measured = record.commit(Path(cg.__file__).parents[2])
-    path = record.ASIDE / f"certified-{measured}-{options.seed}.jsonl".replace(", ", "-")
-    if measured.endswith("changed"):
+    path = record.ASIDE / f"certified-{options.package}-{options.seed}.jsonl".replace(", ", "-")
+    if options.package.endswith("changed"):
         path.unlink(missing_ok=True)
     found = []
     for one in run(options.seed, range(options.first, options.first + options.fits), path):
@@ -269,4 +268,5 @@ if __name__ == "__main__":
         fits=2000,
         seed=1,
         first=0,
+        package=record.commit(Path(cg.__file__).parents[2]),  # which may be that of another folder
     )

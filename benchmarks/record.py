@@ -306,17 +306,17 @@ def _valid(part: Part, own: dict[str, Any]) -> bool:
     return not part.commit.endswith("changed") and (part.commit, part.machine, part.options) == here
 
 
-def commit() -> str:
+def commit(root: Path = HERE.parent) -> str:
     """The last commit that changed what is measured; "... changed" where the working tree has."""
-    last = _git("log", "-1", "--format=%h", "--", *MEASURED)
+    last = _git(root, "log", "-1", "--format=%h", "--", *MEASURED)
     if not last:
         return "unknown, changed"
-    return f"{last}, changed" if _git("status", "--porcelain", "--", *MEASURED) else last
+    return f"{last}, changed" if _git(root, "status", "--porcelain", "--", *MEASURED) else last
 
 
-def _git(*arguments: str) -> str:
+def _git(root: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()

@@ -29,6 +29,7 @@ SCRIPTS = (
     "larger_than_memory",
     "extremes",
     "coverage",
+    "certified",
     "selection",
     "clustering_size",
     "gradient_function",

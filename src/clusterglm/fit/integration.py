@@ -28,6 +28,7 @@ _UNEVEN = (
 )
 _SAFETY = 10.0  # times the error that a rule's convergence lets expect
 _RELIED = 0.7  # part of the convergence seen so far that is relied on
+_UNKNOWN = 1.0  # error of a log-likelihood beyond which its value says nothing
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
 
 
@@ -194,10 +195,43 @@ def _ladder(
     if len(hard) == 0:
         return shared
     for i, laid in zip(hard, _panels(likelihood, theta, clusters[hard], each), strict=True):
-        if laid.error <= errors[i]:
+        if laid.error < errors[i]:
             numbers[i], errors[i] = len(rules), laid.error
             rules.append(rule_of_panels(laid.edges))
+    unknown = np.flatnonzero(errors > _UNKNOWN)
+    if len(unknown) > 0:  # such rules follow a mode however far out it lies
+        numbers[unknown] = rules.index(HERMITE[0]) + _steadiest(likelihood, theta, clusters[unknown])[0]
     return _Rules(tuple(rules), numbers, errors)
+
+
+def _steadiest(
+    likelihood: MarginalLikelihood, theta: Array, clusters: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Array]:
+    """Which Gauss-Hermite rule differs least from the next coarser one, for each of some clusters, and its values."""
+    values = np.stack([likelihood.cluster_values(theta, rule, clusters)[0] for rule in HERMITE])
+    change = np.abs(np.diff(values, axis=0))
+    best = 1 + np.argmin(np.where(np.isnan(change), np.inf, change), axis=0)
+    return best, values[best, np.arange(len(clusters))]
+
+
+def moving(likelihood: MarginalLikelihood, theta: Array, choice: Choice, each: float) -> Choice:
+    """The same with Gauss-Hermite rules, whose derivatives see them move, wherever they say the same.
+
+    Derivatives by rules that stay, or do not know that they move, are sums of much larger terms where counts are huge.
+    """
+    served: dict[Rule, list[NDArray[np.int64]]] = {}
+    error = choice.error
+    for part in choice.plan:
+        clusters = np.arange(likelihood.n_clusters) if part.clusters is None else part.clusters
+        before = likelihood.cluster_values(theta, part.rule, clusters)[0]
+        best, values = _steadiest(likelihood, theta, clusters)
+        difference = np.abs(values - before)
+        good = difference <= np.maximum(each, _ROUNDING * (1.0 + np.abs(before)))
+        error += float(difference[good].sum())
+        for rule, which in ((part.rule, ~good), *((HERMITE[k], good & (best == k)) for k in np.unique(best))):
+            if which.any():
+                served.setdefault(rule, []).append(clusters[which])
+    return Choice(tuple(Part(rule, np.sort(np.concatenate(parts))) for rule, parts in served.items()), error)
 
 
 def _worst(errors: Array, allowed: float) -> NDArray[np.int64]:

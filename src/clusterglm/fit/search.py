@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, eigvalsh
 
 from clusterglm.errors import OptionError
-from clusterglm.fit.integration import FEW, IntegrationReport, report
+from clusterglm.fit.integration import FEW, Choice, IntegrationReport, report
 from clusterglm.fit.newton import Maximum, maximize
 from clusterglm.fit.start import start_coefficients, start_sigma
 from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
@@ -35,7 +35,7 @@ _LEAST_START = 0.1  # sigma that is believed of a sample ...
 _LEAST_HEAVY = 1e-3  # ... where it is no standard deviation
 _TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
 _NEARER = 1e-6  # change of the estimates, relative, after which rules that do not follow clusters are not chosen again
-_REFINEMENTS = 4  # times that "auto" may choose rules again at a better estimate
+_REFINEMENTS = 16  # times that "auto" may choose rules again at a better estimate; two will do, but for sharp clusters
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | 
 def _by_rules_of_clusters(task: Task, theta: Array, rule: Rule, helper: _Helper | None) -> Found:
     """1. Near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these.
 
-    4. If they are not accurate where that led, again.
+    4. If they are not accurate where that led, again. Rules that lead nowhere give way to those that move (`moving`).
     """
     plan: Plan = (Part(rule),)
-    error = float("nan")
+    error, move = float("nan"), False
     near = None if helper is None else _neighbourhood(task, helper, theta)
     tolerance = _ROUGH_TOLERANCE if helper is None else _NEAR
     maximum = near or _newton(task, theta, plan, helper, tolerance)
@@ -145,20 +145,27 @@ def _by_rules_of_clusters(task: Task, theta: Array, rule: Rule, helper: _Helper 
         if maximum.optimization.status == "interrupted":
             break
         before = maximum
-        choice = task.likelihood.choose(before.theta, task.quadrature.tolerance, task.distribution.unimodal)
+        choice = _choice(task, before, move)
         if left == 0:  # the estimates did not settle: what the last rules are worth where they have led
             error = choice.error + abs(
                 maximum.evaluation.value - task.likelihood.evaluate(before.theta, choice.plan).value
             )
             break
+        maximum = _newton(task, before, choice.plan, helper, begin=choice.there)
+        if maximum.optimization.status in ("max_iter", "stalled") and not move:
+            move, choice = True, _choice(task, before, move=True)
+            maximum = _newton(task, before, choice.plan, helper)
         plan, error = choice.plan, choice.error
-        maximum = _newton(task, before, plan, helper, begin=choice.there)
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
         if moved < (_NEARER if _laid_for_clusters(task, plan) else 1e-3):
             break
     plan = task.sums.by_cluster(plan)
     m = task.sums.data.n_clusters
     return Found(maximum, plan, report(plan, error, task.quadrature, task.scale, m, task.unit))
+
+
+def _choice(task: Task, at: Maximum, move: bool) -> Choice:
+    return task.likelihood.choose(at.theta, task.quadrature.tolerance, task.distribution.unimodal, move)
 
 
 def _laid_for_clusters(task: Task, plan: Plan) -> bool:

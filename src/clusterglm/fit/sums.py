@@ -18,7 +18,7 @@ from clusterglm.data.store import BlockArrays
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
-from clusterglm.fit.integration import FEW, Choice, most_useful, rules_by_one, rules_of_some, rules_one_by_one
+from clusterglm.fit.integration import FEW, Choice, most_useful, moving, rules_by_one, rules_of_some, rules_one_by_one
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.start import sigma_moments
 from clusterglm.fit.surrogate import Surrogate
@@ -231,13 +231,13 @@ class MarginalSums:
         """Log-likelihood (without constants) at `theta`, shape (p + 1,), with score and Hessian."""
         return added(self._blocks.each(_marginal, *self._model, theta, _sent(plan)))
 
-    def choose(self, theta: Array, tolerance: float, unimodal: bool) -> Choice:
-        """See `choose_plan`, of log-likelihoods over the unit; blocks keep the rules of their clusters."""
+    def choose(self, theta: Array, tolerance: float, unimodal: bool, move: bool = False) -> Choice:
+        """See `choose_plan` and `moving`, of log-likelihoods over the unit; blocks keep the rules of their clusters."""
         each, rule, unit = tolerance / self.n_clusters, None, self._unit
         if self.n_clusters > FEW:
             some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal, unit)
             rule = most_useful(self._model[0], abs(float(theta[-1])), np.concatenate(some))
-        parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal, unit)
+        parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal, unit, move)
         rounding = float(np.sqrt(sum(part[3] for part in parts)))
         there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
         error = float(sum(part[1] for part in parts)) + rounding
@@ -388,12 +388,15 @@ def _rules(
     each: float,
     unimodal: bool,
     unit: float,
+    move: bool,
 ) -> tuple[Evaluation | None, float, dict[Rule, int], float]:
     likelihood = _likelihood(_in_units(block, unit), distribution, scale)
     if rule is None:
         choice = rules_one_by_one(likelihood, theta, each, unimodal)
     else:
         choice = rules_by_one(likelihood, theta, rule, each, unimodal)
+    if move:
+        choice = moving(likelihood, theta, choice, each)
     block.memory["plan"] = choice.plan
     there = choice.there
     if there is not None and unit != 1.0:

@@ -89,6 +89,19 @@ struct NodeSums {
     Pack log_p{}, S1{}, S2{}, factor = all(1.0);
 };
 
+// Log-likelihoods of so many rows are added up by themselves: the same small term, added a million times to a large sum, is rounded
+// the same way each time.
+constexpr int kRun = 1024;
+
+// The sum of such sums. That of a cluster's first rows goes on from where it begins.
+struct AddedApart {
+    Pack sum{};
+    CLUSTERGLM_INLINE AddedApart(Pack& so_far, int first) {
+        if (first > 0) sum = so_far, so_far = Pack{};
+    }
+    CLUSTERGLM_INLINE void next(Pack& part) { sum += part, part = Pack{}; }
+};
+
 // How the rows of a cluster are taken at a node.
 enum class Take {
     kWeighted,  // a logarithm each
@@ -105,27 +118,35 @@ CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int fir
     constexpr bool kUnit = T != Take::kWeighted;
     const Pack at = load(m), exp_at = load(E), one = all(1.0);
     int left = room, at_row = 0;
-    for (int j = first, end = R::kCollapses ? first + 1 : last; j < end; ++j, at_row += stride) {
-        const Row<Pack> row = rows.row(j);
-        NodeTerms<Pack> t = R::template node<kUnit>(row, at, exp_at);
-        if (T == Take::kUnit && kWidth<V> > 1 && j >= rows.common) {  // an empty row is neither a 0 nor a 1
-            const auto there = row.a + row.b > Pack{};
-            t.factor = there ? t.factor : one, t.H = there ? t.H : Pack{};
+    AddedApart total(sums.log_p, first);
+    const int end = R::kCollapses ? first + 1 : last;
+    for (int run = first; run < end; run += kRun) {
+        const int stop = std::min(run + kRun, end);
+        for (int j = run; j < stop; ++j, at_row += stride) {
+            const Row<Pack> row = rows.row(j);
+            NodeTerms<Pack> t = R::template node<kUnit>(row, at, exp_at);
+            if (T == Take::kUnit && kWidth<V> > 1 && j >= rows.common) {  // an empty row is neither a 0 nor a 1
+                const auto there = row.a + row.b > Pack{};
+                t.factor = there ? t.factor : one, t.H = there ? t.H : Pack{};
+            }
+            sums.log_p += t.additive, sums.S1 += t.G, sums.S2 += t.H;
+            if constexpr (!R::kCollapses && Order > 0) store(G + at_row, t.G);
+            if constexpr (!R::kCollapses && Order > 1) store(H + at_row, t.H);
+            if constexpr (kUnit) sums.factor *= t.factor;
+            if constexpr (T == Take::kUnit)
+                if (--left <= 0) sums.log_p += lanes::log(sums.factor), sums.factor = one, left = room;
         }
-        sums.log_p += t.additive, sums.S1 += t.G, sums.S2 += t.H;
-        if constexpr (!R::kCollapses && Order > 0) store(G + at_row, t.G);
-        if constexpr (!R::kCollapses && Order > 1) store(H + at_row, t.H);
-        if constexpr (kUnit) sums.factor *= t.factor;
-        if constexpr (T == Take::kUnit)
-            if (--left <= 0) sums.log_p += lanes::log(sums.factor), sums.factor = one, left = room;
+        total.next(sums.log_p);
     }
+    sums.log_p = total.sum;
     return sums;
 }
 
 // The same, all of log P, by the responses' slow formulas, for linear predictors out of the fast range.
 template <class R, int Order, class V>
 inline void node_pack_stable(NodeSums& sums, const Rows<V>& rows, int first, int last, const double* m, double* G, double* H, int stride) {
-    for (int j = first; j < last; ++j, G += stride, H += stride)
+    AddedApart total(sums.log_p, first);
+    for (int j = first; j < last; ++j, G += stride, H += stride) {
         for (int l = 0; l < kLanes; ++l) {
             const int cell = j * kWidth<V> + l % kWidth<V>;
             const StableTerms t = R::stable(rows.eta[cell] + m[l], rows.a[cell], rows.b[cell]);
@@ -133,6 +154,10 @@ inline void node_pack_stable(NodeSums& sums, const Rows<V>& rows, int first, int
             if constexpr (!R::kCollapses && Order > 0) G[l] = t.G;
             if constexpr (!R::kCollapses && Order > 1) H[l] = t.H;
         }
+        if ((j - first + 1) % kRun == 0) total.next(sums.log_p);
+    }
+    total.next(sums.log_p);
+    sums.log_p = total.sum;
 }
 
 // Least and largest of the lanes.

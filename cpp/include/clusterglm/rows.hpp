@@ -48,13 +48,16 @@ struct Rows {
         for (int i = 0; i < size(); i += kLanes) store(&e[i], lanes::exp(clusterglm::load(&eta[i])));
         eta_low = eta_high = get<V>(eta.data(), 0);
         sum_a = sum_a_eta = V{};
+        V far{};
         for (int j = 0; j < n; ++j) {
             const V eta_j = get<V>(eta.data(), j), a_j = get<V>(a.data(), j);
             eta_low = eta_j < eta_low ? eta_j : eta_low;
             eta_high = eta_j > eta_high ? eta_j : eta_high;
             sum_a += a_j;
             sum_a_eta += a_j * eta_j;
+            if ((j + 1) % 1024 == 0) far += sum_a_eta, sum_a_eta = V{};  // not added to a sum that is large already
         }
+        sum_a_eta += far;
     }
 
     // A single row, given the exponential as well.

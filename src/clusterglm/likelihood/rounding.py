@@ -15,6 +15,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _ULPS = 4.0  # of a term: in an elementary function and a few sums
+_RUN = 1024  # rows whose sum the core makes by itself (nodes.hpp)
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -34,7 +35,10 @@ def rounding_square(data: ClusterArrays, response: Response) -> float:
     if len(large) > 0:
         weights = data.cluster_weights[np.searchsorted(data.starts, large, side="right") - 1]
         total += float(np.square(weights * _size(a[large], b[large], response)).sum())
-    return (_ULPS * _EPS) ** 2 * total
+    sizes = np.diff(data.starts)
+    long = sizes > _RUN  # sums of so many rows are added to large sums, each time with a rounding of these
+    added = float(np.square(0.5 / _RUN * data.cluster_weights[long] * np.square(sizes[long].astype(np.float64))).sum())
+    return _EPS**2 * (_ULPS**2 * total + added)
 
 
 def _size(a: Array, b: Array, response: Response) -> Array:

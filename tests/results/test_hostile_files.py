@@ -221,6 +221,17 @@ def test_a_spline_of_other_columns_is_an_error_in_words(tmp_path: Path) -> None:
         cg.load(path).predict(SMALL)
 
 
+@pytest.mark.parametrize("changed", [{"penalty": "ridge"}, {"penalty": None}, {"penalized_loglik": None}])
+def test_penalties_that_are_none(changed: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "fit.json"
+    cg.pooled("y ~ x", SMALL, penalty="firth").save(path)
+    content = json.loads(path.read_text())
+    content["result"]["fit"] |= changed
+    path.write_text(json.dumps(with_digest(content)))
+    with pytest.raises(FileError, match="penalty"):
+        cg.load(path)
+
+
 def _places(tree: Any, at: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     entries = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, item in entries:

@@ -11,12 +11,14 @@ from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
+from clusterglm.errors import OptionError
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
 from clusterglm.model.family import response as read_response
+from clusterglm.model.penalty import read_penalty
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.results.pooled import PooledResult
@@ -40,10 +42,11 @@ def pooled(
     exposure: Any = None,
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    penalty: str | None = None,
     control: Control | None = None,
     engine: Any = None,
 ) -> PooledResult:
-    """Fit a generalised linear model without cluster effects, by maximum likelihood.
+    """Fit a generalised linear model without cluster effects, by maximum likelihood, or with Firth's penalty.
 
     Parameters
     ----------
@@ -65,12 +68,17 @@ def pooled(
         and their logarithm is the offset.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
+    penalty : {"firth"}, optional
+        Maximise the log-likelihood and half the log-determinant of the expected information (Jeffreys' prior; Firth,
+        Biometrika 80, 1993): estimates are finite, also where covariates separate the responses. Standard errors are
+        from the expected information; `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s
+        tests with it. A row's weight counts it so many times, in the penalty too.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
         Where the rows are while the model is fitted: `cg.engine.Stream(...)` for Parquet files that are read block by
         block, the default for several of them; `cg.engine.Dask(client)` for data spread over a Dask cluster. Results
-        then do without what belongs to single rows or clusters.
+        then do without what belongs to single rows or clusters, and there is no penalty.
 
     Returns
     -------
@@ -97,8 +105,16 @@ def pooled(
     response = read_response(family, link)
     offset = one_offset(offset, exposure)
     settings = read_control(control)
+    chosen = read_penalty(penalty)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import pooled_over_blocks
+
+        if chosen is not None:
+            raise OptionError(
+                f"penalty={penalty!r} for rows that are not in memory",
+                "a table in memory, whose leverages the penalty takes",
+                "the columns in use as a table; or penalty=None, as much data seldom need one",
+            )
 
         request = Request(
             response, cluster, weights, cluster_weights, offset, subset, need_cluster=False, functions=functions
@@ -115,8 +131,9 @@ def pooled(
         subset=subset,
         functions=functions,
         need_cluster=False,
+        penalized=chosen is not None,
     )
-    fit = fit_pooled(model_data, response, settings)
+    fit = fit_pooled(model_data, response, settings, chosen)
     warn_unless_converged(fit.optimization)
     return PooledResult(fit, model_data, response)
 

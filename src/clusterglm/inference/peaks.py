@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.standardise import standardise
@@ -42,10 +43,13 @@ def _summit(evaluate: Callable[[Array], Evaluation], theta: Array, to_user: Arra
     return Summit(tuple(Peak(evaluate, theta, here, row) for row in to_user), constant)
 
 
-def pooled_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
+def pooled_summit(
+    data: ModelData, response: Response, beta: Array, threads: int = 1, penalty: str | None = None
+) -> Summit:
     """Of a model without cluster effects."""
     sums = sums_of(data, response, Control(n_threads=threads))
-    return _summit(sums.pooled, sums.standard.inside(beta), sums.standard.L, data.constant)
+    evaluate = sums.pooled if penalty is None else PenalizedSums.of(sums).evaluate
+    return _summit(evaluate, sums.standard.inside(beta), sums.standard.L, data.constant)
 
 
 def within_summit(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import ClusterError
+from clusterglm.errors import ClusterError, OptionError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.inference.covariance import pooled_scores, sandwich
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.penalty import IN_WORDS
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import Diagnostics
@@ -61,6 +62,18 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         return float(self.fit.loglik)
 
     @property
+    def penalty(self) -> str | None:
+        return self.fit.penalty
+
+    @property
+    def penalized_loglik(self) -> float | None:
+        """The maximum with the penalty, on which profiles and likelihood-ratio tests rest; None without a penalty.
+
+        It moves with the units of covariates, so that its value says nothing by itself.
+        """
+        return self.fit.penalized_loglik
+
+    @property
     def optimization(self) -> Optimization:
         return self.fit.optimization
 
@@ -80,13 +93,20 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         """The robust one sums scores over clusters; without `cluster=`, rows are taken to be independent."""
         if kind == "observed":
             return self.fit.covariance
+        if self.penalty is not None:
+            raise OptionError(
+                f"the robust covariance of a fit with penalty={self.penalty!r}",
+                "scores that add up to zero, as at the maximum of the likelihood alone: where responses are separated, "
+                "the sandwich is far too small",
+                'cov="observed", conf_int(method="profile"), or a fit without the penalty where there is one',
+            )
         scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
         return sandwich(self.fit.covariance, scores)
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.peaks import pooled_summit
 
-        return pooled_summit(self.data, self.response, self.fit.beta, threads)
+        return pooled_summit(self.data, self.response, self.fit.beta, threads, self.penalty)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(0.0), rng)
@@ -94,7 +114,7 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.bootstrap_intervals import converged
 
-        return converged(fit_pooled(new, self.response, Control())).beta
+        return converged(fit_pooled(new, self.response, Control(), self.penalty)).beta
 
     def test_clustering(self) -> ScoreTest:
         """Score test of no clustering, which needs no other fit.
@@ -103,12 +123,20 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         ------
         ClusterError
             Without `cluster=`.
+        OptionError
+            After a fit with a penalty.
         """
         from clusterglm.inference.score_test import score_test
 
         if not self._clustered:
             raise ClusterError(
                 "a test of no clustering without clusters", "cluster labels", "cg.pooled(..., cluster='id')"
+            )
+        if self.penalty is not None:
+            raise OptionError(
+                f"a score test of no clustering after a fit with penalty={self.penalty!r}",
+                "coefficients at the maximum of the likelihood alone",
+                "cg.pooled without penalty=, or without the covariates that separate the responses",
             )
         return score_test(self.data, self.response, self.fit.beta)
 
@@ -125,10 +153,30 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         if self._clustered:
             seen += f" in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r} ({self._sizes()})"
         model.append(("Observations", seen))
+        if self.penalty is not None:
+            model.append(("Penalty", IN_WORDS[self.penalty]))
         return Summary(
-            "Pooled model without cluster effects, maximum likelihood",
+            f"Pooled model without cluster effects, maximum {'' if self.penalty is None else 'penalised '}likelihood",
             tuple(model),
             self._coefficients(),
-            (*self._likelihood_facts(), *self._closing_facts()),
+            (*self._likelihood_facts(), *self._penalized_facts(), *self._closing_facts()),
             tuple(self.data.notes),
+        )
+
+    def _penalized_facts(self) -> list[tuple[str, str]]:
+        if self.penalized_loglik is None:
+            return []
+        words = "the maximum; log-likelihood, AIC, BIC and deviance are without the penalty"
+        return [("With the penalty", f"{self.penalized_loglik:.4f} ({words})")]
+
+    def _glance(self) -> dict[str, Any]:
+        known = super()._glance()
+        return (
+            known
+            if self.penalty is None
+            else known
+            | {
+                "penalty": self.penalty,
+                "penalized_loglik": self.penalized_loglik,
+            }
         )

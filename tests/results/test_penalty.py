@@ -142,14 +142,16 @@ def test_what_rests_on_scores_is_refused(fit: PooledResult, ask: Any, words: str
 
 
 def test_what_cannot_be_penalised_says_so(separated: pd.DataFrame, tmp_path: Path) -> None:
-    for verb in (cg.fixed_effects, cg.conditional, cg.random_effects, cg.nonparametric):
-        with pytest.raises(OptionError, match=r"penalty='firth' of cg\.pooled"):
+    for verb in (cg.fixed_effects, cg.random_effects, cg.nonparametric):
+        with pytest.raises(OptionError, match=r"penalty='firth' of cg\.conditional, or of cg\.pooled"):
             verb(FORMULA, separated, cluster="id", penalty="firth")
     with pytest.raises(OptionError, match="one of 'firth'"):
         cg.pooled(FORMULA, separated, penalty="ridge")
     separated.to_parquet(tmp_path / "data.parquet")
     with pytest.raises(OptionError, match="penalty='firth' for rows that are not in memory"):
         cg.pooled(FORMULA, str(tmp_path), engine=cg.engine.Stream(), penalty="firth")
+    with pytest.raises(OptionError, match="penalty='firth' for rows that are not in memory"):
+        cg.conditional(FORMULA, str(tmp_path), cluster="id", engine=cg.engine.Stream(), penalty="firth")
 
 
 @pytest.mark.parametrize(("family", "y"), [("binomial", 1), ("binomial", 0), ("poisson", 0)])
@@ -204,4 +206,37 @@ def test_command_line(separated: pd.DataFrame, tmp_path: Path) -> None:
     assert "maximum penalised likelihood" in ran.output
     refused = CliRunner().invoke(app, options)
     assert refused.exit_code == 2
-    assert "--penalty belongs to pooled" in refused.output
+    assert "--penalty belongs to pooled and conditional" in refused.output
+
+
+def test_conditional_fits(separated: pd.DataFrame, tmp_path: Path) -> None:
+    """What holds for pooled ones holds for them."""
+    fit = cg.conditional(FORMULA, separated, cluster="id", penalty="firth")
+    assert "Conditional maximum penalised likelihood" in str(fit)
+    assert f"With the penalty: {fit.penalized_loglik:.4f} (the maximum" in str(fit)
+    fit.save(tmp_path / "fit.json")
+    again = cg.load(tmp_path / "fit.json")
+    assert str(again) == str(fit)
+    assert as_dict(again)["penalized_loglik"] == fit.penalized_loglik
+    assert fit.glance()["penalty"].item() == "firth"
+    assert np.isfinite(fit.conf_int(method="profile")).all().all()
+    assert fit.profile("x", points=3).loglik.max() == pytest.approx(fit.penalized_loglik, rel=1e-12)
+    found = fit.bootstrap(10, seed=1)
+    assert found.failures == ()
+    assert np.isfinite(found.replicates).all()
+    with pytest.raises(OptionError, match="far too small"):
+        fit.cov("robust")
+    with pytest.raises(OptionError, match="the penalty is no sum over clusters"):
+        fit.influence()
+    exact = fit.influence("exact", clusters=[3])
+    other = cg.conditional(FORMULA, separated[separated.id != 3], cluster="id", penalty="firth")
+    np.testing.assert_allclose(exact.deleted[0], other.params, atol=1e-6)
+    assert exact.displacement is not None
+    assert exact.displacement[0] > 0.0
+    random = cg.random_effects("y ~ x", separated, cluster="id")
+    with pytest.raises(OptionError, match=r"cg\.conditional without penalty="):
+        random.hausman(cg.conditional("y ~ x", separated, cluster="id", penalty="firth"))
+    plain = cg.conditional("y ~ x", separated, cluster="id")
+    assert "one without" in cg.compare(plain, fit).tests[0].reason
+    page = fit.report(tmp_path / "fit.html").read_text()
+    assert "Penalised likelihood" in page

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
-from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere, refuse_penalty_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
-from clusterglm.errors import OptionError
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
 from clusterglm.model.control import Control
@@ -109,13 +108,7 @@ def pooled(
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import pooled_over_blocks
 
-        if chosen is not None:
-            raise OptionError(
-                f"penalty={penalty!r} for rows that are not in memory",
-                "a table in memory, whose leverages the penalty takes",
-                "the columns in use as a table; or penalty=None, as much data seldom need one",
-            )
-
+        refuse_penalty_elsewhere(chosen)
         request = Request(
             response, cluster, weights, cluster_weights, offset, subset, need_cluster=False, functions=functions
         )

@@ -41,7 +41,7 @@ def fit(
     penalty: Annotated[
         str | None,
         typer.Option(
-            help="Of the pooled model: firth, for finite estimates where covariates separate the responses.",
+            help="Of pooled and conditional models: firth, for finite estimates where responses are separated.",
             show_default="none",
             autocompletion=opt.one_of(opt.PENALTIES),
         ),
@@ -148,15 +148,19 @@ def check_model(model: str, special: dict[str, Any]) -> None:
     from clusterglm.errors import OptionError, check_option
 
     check_option("--model", model, opt.MODELS)
-    owners = {"bias_correction": "fixed_effects", "points": "nonparametric", "penalty": "pooled"}
+    owners: dict[str, tuple[str, ...]] = {
+        "bias_correction": ("fixed_effects",),
+        "points": ("nonparametric",),
+        "penalty": ("pooled", "conditional"),
+    }
     for name, value in special.items():
-        owner = owners.get(name, "random_effects")
-        if model != owner and value is not None:
+        own = owners.get(name, ("random_effects",))
+        if model not in own and value is not None:
             option = "--" + name.replace("_", "-")
             raise OptionError(
                 f"{option} with --model {model}",
-                f"only options of the model: {option} belongs to {owner}",
-                f"leave {option} out, or use --model {owner}",
+                f"only options of the model: {option} belongs to {' and '.join(own)}",
+                f"leave {option} out, or use --model {own[0]}",
             )
 
 

@@ -269,7 +269,7 @@ def find_separation_within(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that, among the rows of a cluster, predicts some responses perfectly",
         advice=f"drop {listed(columns)}, or merge levels; or cg.random_effects, which compares clusters as well; "
-        "with few clusters, make them a factor in the formula of cg.pooled(..., penalty='firth'): finite estimates",
+        "or cg.conditional(..., penalty='firth') with the logit or the log, whose estimates are finite",
         columns=columns,
         direction=found[0],
         complete=complete,

@@ -63,7 +63,7 @@ class JeffreysPenalty:
         """
         p = len(gamma)
         w, w1, w2 = self.weights(gamma)
-        root = _cholesky(self._cross(w))
+        root = cholesky(self._cross(w))
         if root is None:
             return Evaluation(-np.inf, np.zeros(p), np.zeros((p, p)))
         Z = np.ascontiguousarray(solve_triangular(root, self.X.T, lower=True).T)
@@ -156,7 +156,8 @@ def _squared_products(X: Array, Z: Array) -> Array:
     return total
 
 
-def _cholesky(information: Array) -> Array | None:
+def cholesky(information: Array) -> Array | None:
+    """Lower triangle; None where the information is singular or no number."""
     if not np.isfinite(information).all():
         return None
     try:

@@ -165,7 +165,9 @@ def _penalized_test(smaller: Candidate, larger: Candidate, df: int) -> Likelihoo
     rows = _matching_rows(smaller.data, larger.data)
     assert larger.penalized_loglik is not None
     top = larger.penalized_loglik
-    statistic = penalized_ratio(larger.data, larger.response, top, X if rows is None else X[rows])
+    statistic = penalized_ratio(
+        larger.data, larger.response, top, X if rows is None else X[rows], conditional=larger.conditional
+    )
     if not statistic > -2.0 * _ROUNDING * (1.0 + abs(top)):  # nan included
         return _no_test(smaller, larger, "the maximum of the penalised likelihood was not found for both of them")
     statistic = max(0.0, statistic)

@@ -17,8 +17,10 @@ from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_c
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty import jeffreys
+from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.correction import only_clusters
 from clusterglm.inference.covariance import marginal_scores, pooled_scores
 from clusterglm.inference.intervals import with_sigma
@@ -393,8 +395,14 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
     beta, m, p = fit.beta, data.n_clusters, len(fit.beta)
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_conditional(new, response, beta, _CONTROL)
+        again = fit_conditional(new, response, beta, _CONTROL, fit.penalty)
         return again.beta, again.optimization
+
+    def loglik(at: Array) -> float:
+        if fit.penalty is None:
+            return kind(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+        penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
+        return penalized.evaluate(penalized.within.sums.standard.inside(at)).value
 
     return Deletion(
         data,
@@ -404,7 +412,16 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
         conditional_scores(data, response, beta),
         lambda i: kind(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
         refit,
-        lambda at: kind(core_problem(data.X, data, response), m, p).evaluate(at, 0).value,
+        loglik,
+        None if fit.penalty is None else _refuse_step,
+    )
+
+
+def _refuse_step(i: int, information: Array) -> Array:
+    raise OptionError(
+        "one step without a cluster, from a conditional fit with a penalty",
+        "fits without each cluster, as the penalty is no sum over clusters",
+        'influence(kind="exact")',
     )
 
 

@@ -9,9 +9,11 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.penalty import PenalizedSums
+from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.standardise import standardise
+from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.profiling import Peak
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import Evaluation, core_problem
@@ -62,6 +64,13 @@ def within_summit(
     likelihood = kind(core_problem(standard.X, data, response), data.n_clusters, len(beta), threads)
     summit = _summit(likelihood.evaluate, standard.inside(beta), standard.L, 0.0)
     return replace(summit, constant=loglik - summit.peaks[0].evaluation.value if summit.peaks else data.constant)
+
+
+def penalized_within_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
+    """Of a conditional model with a penalty."""
+    penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, threads), conditional=True))
+    standard = penalized.within.sums.standard
+    return _summit(penalized.evaluate, standard.inside(beta), standard.L, penalized.constant)
 
 
 def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) -> Summit:

@@ -7,14 +7,18 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.penalty import PenalizedSums
+from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
+from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
 
-def penalized_ratio(data: ModelData, response: Response, top: float, inner: Array) -> float:
+def penalized_ratio(
+    data: ModelData, response: Response, top: float, inner: Array, *, conditional: bool = False
+) -> float:
     """Twice what the penalised log-likelihood loses when the linear predictor is held to some columns.
 
     Parameters
@@ -26,6 +30,8 @@ def penalized_ratio(data: ModelData, response: Response, top: float, inner: Arra
         Maximum of its penalised log-likelihood, the likelihood's constants included.
     inner : ndarray, shape (n, r)
         Columns of the smaller model, combinations of those of the larger one, rows in the order of `data`.
+    conditional : bool
+        Given the clusters' totals; the columns are combinations within clusters.
 
     Returns
     -------
@@ -38,18 +44,35 @@ def penalized_ratio(data: ModelData, response: Response, top: float, inner: Arra
     21, 2002; what R's logistf calls nested). Each model under a penalty of its own would not do: the determinants of
     informations of different sizes do not compare, and change with the units of the covariates.
     """
-    penalized = PenalizedSums.of(sums_of(data, response, Control()))
-    combinations = np.asarray(np.linalg.lstsq(data.X, inner, rcond=None)[0], dtype=np.float64)
-    basis: Array = np.linalg.qr(penalized.sums.standard.inside(combinations))[0]
+    outer = data.X
+    if conditional:
+        within = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
+        outer, inner = (_within_clusters(columns, data) for columns in (outer, inner))
+        sums, evaluate, constant, start = (
+            within.within.sums,
+            within.evaluate,
+            within.constant,
+            np.zeros(len(data.names)),
+        )
+    else:
+        pooled = PenalizedSums.of(sums_of(data, response, Control()))
+        sums, evaluate, constant, start = pooled.sums, pooled.evaluate, data.constant, pooled.start
+    combinations = np.asarray(np.linalg.lstsq(outer, inner, rcond=None)[0], dtype=np.float64)
+    basis: Array = np.linalg.qr(sums.standard.inside(combinations))[0]
 
     def held(delta: Array) -> Evaluation:
-        full = penalized.evaluate(basis @ delta)
+        full = evaluate(basis @ delta)
         return Evaluation(full.value, basis.T @ full.score, basis.T @ full.hessian @ basis)
 
-    start = basis.T @ penalized.start
-    if len(start) == 0:
-        value = held(start).value
+    if basis.shape[1] == 0:
+        value = evaluate(np.zeros(len(basis))).value
     else:
-        maximum = maximize(held, start, Control(), unit=penalized.sums.weights.unit)
+        maximum = maximize(held, basis.T @ start, Control(), unit=sums.weights.unit)
         value = maximum.evaluation.value if maximum.optimization.converged else np.nan
-    return 2.0 * (top - data.constant - value)
+    return 2.0 * (top - constant - value)
+
+
+def _within_clusters(columns: Array, data: ModelData) -> Array:
+    sizes = np.diff(data.starts)
+    means = np.add.reduceat(columns, data.starts[:-1], axis=0) / sizes[:, None]
+    return np.asarray(columns - np.repeat(means, sizes, axis=0))

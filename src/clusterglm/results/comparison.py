@@ -24,7 +24,7 @@ from clusterglm.results.base import Result
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.html import as_html
 from clusterglm.results.nonparametric import NonparametricResult
-from clusterglm.results.pooled import PooledResult
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.table import WIDTH, counted
 
@@ -263,7 +263,7 @@ def _named(fits: tuple[Result | Mapping[str, Result], ...], names: Sequence[str]
 
 def _candidate(name: str, fit: Result) -> Candidate:
     if not isinstance(fit, RandomEffectsResult):
-        penalized = fit.penalized_loglik if isinstance(fit, PooledResult) else None
+        penalized = fit.penalized_loglik if isinstance(fit, Penalized) else None
         return Candidate(
             name, fit.kind, fit.data, fit.response, fit.loglik, penalty=fit.penalty, penalized_loglik=penalized
         )

@@ -69,7 +69,7 @@ class ClusterInfluence(Result):
         Raises
         ------
         OptionError
-            On another kind, or labels that the fit has not seen.
+            On another kind, or labels that the fit has not seen; on one step from a conditional fit with a penalty.
         ClusterError
             When there is only one cluster.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -14,11 +14,11 @@ from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.inference.covariance import pooled_scores, sandwich
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.penalty import IN_WORDS
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import Diagnostics
 from clusterglm.results.effects import Effects
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.prediction import PooledPredictions
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
+class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostics):
     """A generalised linear model without cluster effects.
 
     Parameters
@@ -62,18 +62,6 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         return float(self.fit.loglik)
 
     @property
-    def penalty(self) -> str | None:
-        return self.fit.penalty
-
-    @property
-    def penalized_loglik(self) -> float | None:
-        """The maximum with the penalty, on which profiles and likelihood-ratio tests rest; None without a penalty.
-
-        It moves with the units of covariates, so that its value says nothing by itself.
-        """
-        return self.fit.penalized_loglik
-
-    @property
     def optimization(self) -> Optimization:
         return self.fit.optimization
 
@@ -93,13 +81,7 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         """The robust one sums scores over clusters; without `cluster=`, rows are taken to be independent."""
         if kind == "observed":
             return self.fit.covariance
-        if self.penalty is not None:
-            raise OptionError(
-                f"the robust covariance of a fit with penalty={self.penalty!r}",
-                "scores that add up to zero, as at the maximum of the likelihood alone: where responses are separated, "
-                "the sandwich is far too small",
-                'cov="observed", conf_int(method="profile"), or a fit without the penalty where there is one',
-            )
+        self._refuse_robust()
         scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
         return sandwich(self.fit.covariance, scores)
 
@@ -153,30 +135,10 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         if self._clustered:
             seen += f" in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r} ({self._sizes()})"
         model.append(("Observations", seen))
-        if self.penalty is not None:
-            model.append(("Penalty", IN_WORDS[self.penalty]))
         return Summary(
-            f"Pooled model without cluster effects, maximum {'' if self.penalty is None else 'penalised '}likelihood",
-            tuple(model),
+            f"Pooled model without cluster effects, maximum {self._penalized}likelihood",
+            (*model, *self._penalty_facts()),
             self._coefficients(),
             (*self._likelihood_facts(), *self._penalized_facts(), *self._closing_facts()),
             tuple(self.data.notes),
-        )
-
-    def _penalized_facts(self) -> list[tuple[str, str]]:
-        if self.penalized_loglik is None:
-            return []
-        words = "the maximum; log-likelihood, AIC, BIC and deviance are without the penalty"
-        return [("With the penalty", f"{self.penalized_loglik:.4f} ({words})")]
-
-    def _glance(self) -> dict[str, Any]:
-        known = super()._glance()
-        return (
-            known
-            if self.penalty is None
-            else known
-            | {
-                "penalty": self.penalty,
-                "penalized_loglik": self.penalized_loglik,
-            }
         )

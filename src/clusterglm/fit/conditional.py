@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,9 @@ class ConditionalEstimates(WithoutClusters):
     loglik: float
     optimization: Optimization
     clusters: Informative
+
+    penalty: ClassVar[str | None] = None  # which takes all rows at once
+    penalized_loglik: ClassVar[float | None] = None
 
 
 @dataclass(frozen=True)

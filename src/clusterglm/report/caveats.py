@@ -56,7 +56,7 @@ def _penalty(fit: Result) -> list[Caveat]:
     if fit.penalty is None:
         return []
     words = (
-        "The coefficients maximise the likelihood with a penalty, which keeps them finite and draws them towards zero. "
+        "The coefficients maximise the likelihood with a penalty, which keeps them finite whatever the responses. "
         "Where responses are separated, normal intervals and Wald tests are unreliable: use profile intervals, and "
         "likelihood-ratio tests between fits with the penalty."
     )

@@ -211,6 +211,27 @@ def test_mutations(name: str, start: int, tmp_path: Path, watched: list[str]) ->
     assert 300 < refused < 1250
 
 
+def test_a_spline_of_other_columns_is_an_error_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "fit.json"
+    MODELS["pooled"]().save(path)
+    content = json.loads(path.read_text())
+    content["result"]["data"]["design"]["memory"]["bs(x, df=3)"]["include_intercept"] = True
+    path.write_text(json.dumps(with_digest(content)))
+    with pytest.raises(DataError, match="4 columns, of a fit with 3"):
+        cg.load(path).predict(SMALL)
+
+
+@pytest.mark.parametrize("changed", [{"penalty": "ridge"}, {"penalty": None}, {"penalized_loglik": None}])
+def test_penalties_that_are_none(changed: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "fit.json"
+    cg.pooled("y ~ x", SMALL, penalty="firth").save(path)
+    content = json.loads(path.read_text())
+    content["result"]["fit"] |= changed
+    path.write_text(json.dumps(with_digest(content)))
+    with pytest.raises(FileError, match="penalty"):
+        cg.load(path)
+
+
 def _places(tree: Any, at: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     entries = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, item in entries:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clusterglm.data.parquet import is_dataset
-from clusterglm.errors import DataError
+from clusterglm.errors import DataError, OptionError
 
 
 def is_elsewhere(data: Any, engine: Any) -> bool:
@@ -20,4 +20,14 @@ def refuse_elsewhere(data: Any, verb: str) -> None:
             f"several Parquet files, {str(data)!r}, for cg.{verb}",
             "a table in memory: pooled, random-effects, fixed-effects and conditional fits read files block by block",
             "pyarrow.parquet.read_table(folder, columns=[...]), where memory holds the columns in use",
+        )
+
+
+def refuse_penalty_elsewhere(penalty: str | None) -> None:
+    """Raise `OptionError` for a penalty where the rows stay out of memory."""
+    if penalty is not None:
+        raise OptionError(
+            f"penalty={penalty!r} for rows that are not in memory",
+            "a table in memory, all of whose rows the penalty takes at once",
+            "the columns in use as a table; or penalty=None, as much data seldom need one",
         )

@@ -27,6 +27,8 @@ _WORDS = {
     "cov('robust') of the result, or cov='robust' in its methods": "cov_type vcov vce cov_kwds cov_struct robust",
     "distribution='gaussian', in cg.random_effects": "prior dist ranef_dist",
     "test_clustering(n_boot=2000) of the result, or its bootstrap()": "boot n_boot",
+    "penalty='firth' of cg.conditional, or of cg.pooled, in whose formula C(id) gives clusters intercepts": "penalty "
+    "firth brglm bias_reduction jeffreys",
     "no argument: incomplete rows are left out, and counted": "missing na_action dropna",
     "data=, the second argument": "df table frame",
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
-from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere, refuse_penalty_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
@@ -17,6 +17,7 @@ from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
 from clusterglm.model.family import response as read_response
+from clusterglm.model.penalty import read_penalty
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.results.pooled import PooledResult
@@ -40,10 +41,11 @@ def pooled(
     exposure: Any = None,
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    penalty: str | None = None,
     control: Control | None = None,
     engine: Any = None,
 ) -> PooledResult:
-    """Fit a generalised linear model without cluster effects, by maximum likelihood.
+    """Fit a generalised linear model without cluster effects, by maximum likelihood, or with Firth's penalty.
 
     Parameters
     ----------
@@ -65,12 +67,17 @@ def pooled(
         and their logarithm is the offset.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
+    penalty : {"firth"}, optional
+        Maximise the log-likelihood and half the log-determinant of the expected information (Jeffreys' prior; Firth,
+        Biometrika 80, 1993): estimates are finite, also where covariates separate the responses. Standard errors are
+        from the expected information; `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s
+        tests with it. A row's weight counts it so many times, in the penalty too.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
         Where the rows are while the model is fitted: `cg.engine.Stream(...)` for Parquet files that are read block by
         block, the default for several of them; `cg.engine.Dask(client)` for data spread over a Dask cluster. Results
-        then do without what belongs to single rows or clusters.
+        then do without what belongs to single rows or clusters, and there is no penalty.
 
     Returns
     -------
@@ -97,9 +104,11 @@ def pooled(
     response = read_response(family, link)
     offset = one_offset(offset, exposure)
     settings = read_control(control)
+    chosen = read_penalty(penalty)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import pooled_over_blocks
 
+        refuse_penalty_elsewhere(chosen)
         request = Request(
             response, cluster, weights, cluster_weights, offset, subset, need_cluster=False, functions=functions
         )
@@ -115,8 +124,9 @@ def pooled(
         subset=subset,
         functions=functions,
         need_cluster=False,
+        penalized=chosen is not None,
     )
-    fit = fit_pooled(model_data, response, settings)
+    fit = fit_pooled(model_data, response, settings, chosen)
     warn_unless_converged(fit.optimization)
     return PooledResult(fit, model_data, response)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_converged
-from clusterglm.api.elsewhere import is_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere, refuse_penalty_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import prepare
@@ -18,6 +18,7 @@ from clusterglm.model.bias import SplitPanel
 from clusterglm.model.bias import bias_correction as read_bias_correction
 from clusterglm.model.control import Control
 from clusterglm.model.family import response as read_response
+from clusterglm.model.penalty import read_penalty
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 
@@ -150,6 +151,7 @@ def conditional(
     subset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
+    penalty: str | None = None,
     control: Control | None = None,
     engine: Any = None,
 ) -> ConditionalResult:
@@ -180,12 +182,16 @@ def conditional(
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
         Starting coefficients, in the order of the columns or by name.
+    penalty : {"firth"}, optional
+        Maximise the log-likelihood and half the log-determinant of its information (Jeffreys' prior; Heinze and Puhr,
+        Statistics in Medicine 29, 2010): estimates are finite, also where covariates separate the responses within
+        clusters. `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s tests with it.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
         Where the rows are while the model is fitted: `cg.engine.Stream(...)` for Parquet files that are read block by
         block, the default for several of them; `cg.engine.Dask(client)` for data spread over a Dask cluster. Results
-        then do without what belongs to single rows or clusters.
+        then do without what belongs to single rows or clusters, and there is no penalty.
 
     Returns
     -------
@@ -213,8 +219,11 @@ def conditional(
     offset = one_offset(offset, exposure)
     check_conditional(response)
     settings = read_control(control)
+    chosen = read_penalty(penalty)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import conditional_over_blocks
+
+        refuse_penalty_elsewhere(chosen)
 
         request = Request(
             response, cluster, weights, cluster_weights, offset, subset, fixed_effects=True, functions=functions
@@ -233,6 +242,6 @@ def conditional(
         need_cluster=True,
         fixed_effects=True,
     )
-    fit = fit_conditional(model_data, response, read_start(start, model_data), settings)
+    fit = fit_conditional(model_data, response, read_start(start, model_data), settings, chosen)
     warn_unless_converged(fit.optimization)
     return ConditionalResult(fit, model_data, response)

@@ -38,6 +38,14 @@ def fit(
     bias_correction: Annotated[
         str | None, typer.Option(help="Of fixed effects: analytical or jackknife.", show_default="none")
     ] = None,
+    penalty: Annotated[
+        str | None,
+        typer.Option(
+            help="Of pooled and conditional models: firth, for finite estimates where responses are separated.",
+            show_default="none",
+            autocompletion=opt.one_of(opt.PENALTIES),
+        ),
+    ] = None,
     points: Annotated[
         int | None,
         typer.Option(help="Mass points of the nonparametric model.", show_default="as many as it takes"),
@@ -80,6 +88,7 @@ def fit(
             "fix_sigma": fix_sigma or None,
             "bias_correction": bias_correction,
             "points": points,
+            "penalty": penalty,
         }
         check_model(model, special)
         check_files(save, json, csv, report)
@@ -139,15 +148,19 @@ def check_model(model: str, special: dict[str, Any]) -> None:
     from clusterglm.errors import OptionError, check_option
 
     check_option("--model", model, opt.MODELS)
-    owners = {"bias_correction": "fixed_effects", "points": "nonparametric"}
+    owners: dict[str, tuple[str, ...]] = {
+        "bias_correction": ("fixed_effects",),
+        "points": ("nonparametric",),
+        "penalty": ("pooled", "conditional"),
+    }
     for name, value in special.items():
-        owner = owners.get(name, "random_effects")
-        if model != owner and value is not None:
+        own = owners.get(name, ("random_effects",))
+        if model not in own and value is not None:
             option = "--" + name.replace("_", "-")
             raise OptionError(
                 f"{option} with --model {model}",
-                f"only options of the model: {option} belongs to {owner}",
-                f"leave {option} out, or use --model {owner}",
+                f"only options of the model: {option} belongs to {' and '.join(own)}",
+                f"leave {option} out, or use --model {own[0]}",
             )
 
 

@@ -18,6 +18,7 @@ DISTRIBUTIONS = (
     "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma", "t(4)", "student_t", "gaussian_mixture",
 )  # fmt: skip
 COVARIANCES = ("observed", "robust")
+PENALTIES = ("firth",)
 
 
 def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:

@@ -321,11 +321,25 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: 
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that predicts some responses perfectly",
-        advice=f"drop {listed(columns)}, or merge levels in which all responses are equal",
+        advice=f"drop {listed(columns)}, or merge levels in which all responses are equal; "
+        f"{_limit(X, found, columns, names)}or cg.pooled(..., penalty='firth'), whose estimates are finite",
         columns=columns,
         direction=found[0],
         complete=complete,
     )
+
+
+def _limit(X: Array, found: Sequence[Array], columns: Sequence[str], names: Sequence[str]) -> str:
+    """Advice on the limit of the other coefficients, where one level of a column decides: the fit to the other rows."""
+    values = X[:, list(names).index(columns[0])]
+    low, high = values.min(), values.max()
+    decided = np.abs(X @ found[0]) > FEASIBLE * np.abs(X * found[0]).max()
+    if len(columns) > 1 or len(found) > 1 or not bool(((values == low) | (values == high)).all()):
+        return ""
+    for value, words in ((high, "highest"), (low, "lowest")):
+        if np.array_equal(decided, values == value):
+            return f"leave out the rows in which {columns[0]!r} is {words}, for the limit of the other coefficients; "
+    return ""
 
 
 def _standardised(X: Array, ones: NDArray[np.int64]) -> tuple[Array, Array, Array]:

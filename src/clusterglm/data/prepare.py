@@ -152,6 +152,7 @@ def prepare(
     fixed_effects: bool = False,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     mass_points: bool = False,
+    penalized: bool = False,
 ) -> ModelData:
     """Read the table, drop incomplete rows, build and check the design, sort by cluster.
 
@@ -178,6 +179,8 @@ def prepare(
         The user's own, for the formula.
     mass_points : bool
         Intercepts of groups of clusters that are not known stand in for the column of ones.
+    penalized : bool
+        Estimates are finite whatever the responses, even where they are all equal.
 
     Raises
     ------
@@ -186,7 +189,7 @@ def prepare(
     """
     request = Request(
         family_response, cluster, weights, cluster_weights, offset, subset, need_cluster, sigma_known, fixed_effects,
-        functions, mass_points,
+        functions, mass_points, penalized=penalized,
     )  # fmt: skip
     table = read_table(data)
     return assemble(table, *read_formula(formula, table.columns, request))
@@ -267,10 +270,10 @@ def assemble(
     w: Array = np.broadcast_to(1.0, n) if selection.weights is None else select(selection.weights)
     chosen_values = ResponseValues(select(values.successes), select(values.trials), values.levels)
     a, b = to_kernel(chosen_values, w, family_response)
-    if whole:
+    if whole and not request.penalized:
         check_response(a, b, family_response.family, parsed.response_name)
-        if request.need_cluster and not request.absorb:
-            check_clusters(chosen_values.trials, starts, family_response.family, str(cluster_name), request.sigma_known)
+    if whole and request.need_cluster and not request.absorb:
+        check_clusters(chosen_values.trials, starts, family_response.family, str(cluster_name), request.sigma_known)
     m = len(starts) - 1
     of_cluster = selection.cluster_weights
     per_cluster = np.ones(m) if of_cluster is None else constant_within(select(of_cluster), starts, labels)

@@ -63,6 +63,7 @@ class Request:
     functions: Mapping[str, Callable[..., Any]] | None = None
     mass_points: bool = False
     left_out: tuple[str, ...] = ()
+    penalized: bool = False
 
     @property
     def absorb(self) -> bool:

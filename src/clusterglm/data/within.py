@@ -268,7 +268,8 @@ def find_separation_within(
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that, among the rows of a cluster, predicts some responses perfectly",
-        advice=f"drop {listed(columns)}, or merge levels; or cg.random_effects, which compares clusters as well",
+        advice=f"drop {listed(columns)}, or merge levels; or cg.random_effects, which compares clusters as well; "
+        "or cg.conditional(..., penalty='firth') with the logit or the log, whose estimates are finite",
         columns=columns,
         direction=found[0],
         complete=complete,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, OptionError
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import on_user_scale
 from clusterglm.fit.within import (
     Informative,
@@ -52,6 +54,9 @@ class ConditionalEstimates(WithoutClusters):
     optimization: Optimization
     clusters: Informative
 
+    penalty: ClassVar[str | None] = None  # which takes all rows at once
+    penalized_loglik: ClassVar[float | None] = None
+
 
 @dataclass(frozen=True)
 class ConditionalFit:
@@ -67,6 +72,10 @@ class ConditionalFit:
     optimization : Optimization
     informative : ndarray of bool, shape (m,)
         Clusters that contribute; in others the total leaves nothing to chance.
+    penalty : {"firth"}, optional
+        What was added to the log-likelihood that was maximised; `loglik` is without it.
+    penalized_loglik : float, optional
+        The maximum: `loglik` and the penalty.
     """
 
     beta: Array
@@ -75,6 +84,8 @@ class ConditionalFit:
     loglik: float
     optimization: Optimization
     informative: NDArray[np.bool_]
+    penalty: str | None = None
+    penalized_loglik: float | None = None
 
 
 def check_conditional(response: Response) -> None:
@@ -92,7 +103,9 @@ def check_conditional(response: Response) -> None:
         )
 
 
-def fit_conditional(data: ModelData, response: Response, start: Array | None, control: Control) -> ConditionalFit:
+def fit_conditional(
+    data: ModelData, response: Response, start: Array | None, control: Control, penalty: str | None = None
+) -> ConditionalFit:
     """Fit by Newton's method on the exact Hessian.
 
     Raises
@@ -100,17 +113,31 @@ def fit_conditional(data: ModelData, response: Response, start: Array | None, co
     DataError
         When case weights are not whole numbers: given a total, rows have no likelihoods of their own to weigh.
     ClusterError, DesignError, SeparationError
-        As `fit_fixed_effects`.
+        As `fit_fixed_effects`; with a penalty nothing separates.
     """
-    found = conditional_estimates(
-        WithinSums(sums_within(data, response, control.threads), conditional=True), start, control
+    within = WithinSums(sums_within(data, response, control.threads), conditional=True)
+    penalized = None if penalty is None else PenalizedWithin.of(within)
+    found, value = _estimates(within, start, control, penalized)
+    fit = ConditionalFit(
+        found.beta,
+        found.covariance,
+        found.hessian,
+        found.loglik,
+        found.optimization,
+        informative_clusters(data, response),
     )
-    informative = informative_clusters(data, response)
-    return ConditionalFit(found.beta, found.covariance, found.hessian, found.loglik, found.optimization, informative)
+    return fit if penalized is None else replace(fit, penalty=penalty, penalized_loglik=value + penalized.constant)
 
 
 def conditional_estimates(within: WithinSums, start: Array | None, control: Control) -> ConditionalEstimates:
     """The same from sums over blocks, without what belongs to single clusters."""
+    return _estimates(within, start, control)[0]
+
+
+def _estimates(
+    within: WithinSums, start: Array | None, control: Control, penalized: PenalizedWithin | None = None
+) -> tuple[ConditionalEstimates, float]:
+    """The estimates, and the maximum of what was maximised, without its constants."""
     clusters = within.informative()
     if within.p == 0:
         raise DesignError(
@@ -118,11 +145,13 @@ def conditional_estimates(within: WithinSums, start: Array | None, control: Cont
             "a covariate: the intercepts drop out, and nothing else is there to estimate",
             "cg.fixed_effects for the intercepts themselves",
         )
-    maximum = within_maximum(within, clusters, start, control)
+    maximum = within_maximum(within, clusters, start, control, None if penalized is None else penalized.evaluate)
+    alone = maximum.evaluation if penalized is None else within.evaluate(maximum.theta)
     L = within.sums.standard.L
-    covariance, hessian = on_user_scale(maximum.evaluation.hessian, L)
-    loglik = maximum.evaluation.value + within.sums.data.constant + within.constant()
-    return ConditionalEstimates(L @ maximum.theta, covariance, hessian, loglik, maximum.optimization, clusters)
+    covariance, hessian = on_user_scale(alone.hessian, L)
+    loglik = alone.value + within.sums.data.constant + within.constant()
+    found = ConditionalEstimates(L @ maximum.theta, covariance, hessian, loglik, maximum.optimization, clusters)
+    return found, maximum.evaluation.value
 
 
 def conditional_scores(data: ModelData, response: Response, beta: Array) -> Array:

@@ -13,6 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import Weighing
 from clusterglm.errors import DesignError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
+from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.sums import Sums, sums_in_memory
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.pooled import evaluate_pooled
@@ -36,11 +37,16 @@ class PooledFit:
     beta : ndarray, shape (p,)
         Coefficients on the user's scale.
     covariance, hessian : ndarray, shape (p, p)
-        Inverse of the observed information, and the Hessian of the log-likelihood.
+        Inverse of the observed information, and the Hessian of the log-likelihood. With a penalty the expected
+        information takes the observed one's place, in both.
     loglik : float
-        Full, normalised log-likelihood.
+        Full, normalised log-likelihood at `beta`; of the responses alone, without any penalty.
     optimization : Optimization
         How the maximum was found.
+    penalty : {"firth"}, optional
+        What was added to the log-likelihood that was maximised.
+    penalized_loglik : float, optional
+        The maximum: `loglik` and the penalty.
     """
 
     beta: Array
@@ -48,19 +54,22 @@ class PooledFit:
     hessian: Array
     loglik: float
     optimization: Optimization
+    penalty: str | None = None
+    penalized_loglik: float | None = None
 
 
-def fit_pooled(data: ModelData, response: Response, control: Control) -> PooledFit:
+def fit_pooled(data: ModelData, response: Response, control: Control, penalty: str | None = None) -> PooledFit:
     """Fit by Newton's method on the exact Hessian.
 
     Raises
     ------
     SeparationError
-        When covariates separate the responses, so that no finite maximum exists.
+        When covariates separate the responses, so that no finite maximum exists; never with a penalty.
     DesignError
         When the information matrix is singular at the end.
     """
-    return pooled_estimates(sums_of(data, response, control), control)
+    sums = sums_of(data, response, control)
+    return pooled_estimates(sums, control) if penalty is None else _penalized_estimates(sums, control, penalty)
 
 
 def sums_of(data: ModelData, response: Response, control: Control) -> Sums:
@@ -76,6 +85,22 @@ def pooled_estimates(sums: Sums, control: Control) -> PooledFit:
     covariance, hessian = on_user_scale(maximum.evaluation.hessian, sums.standard.L)
     loglik = maximum.evaluation.value + sums.data.constant
     return PooledFit(sums.standard.L @ maximum.theta, covariance, hessian, loglik, maximum.optimization)
+
+
+def _penalized_estimates(sums: Sums, control: Control, penalty: str) -> PooledFit:
+    penalized = PenalizedSums.of(sums)
+    maximum = maximize(penalized.evaluate, penalized.start, control, radius=4.0, unit=sums.weights.unit)
+    covariance, hessian = on_user_scale(-penalized.penalty.information(maximum.theta), sums.standard.L)
+    constant = sums.data.constant
+    return PooledFit(
+        sums.standard.L @ maximum.theta,
+        covariance,
+        hessian,
+        sums.pooled(maximum.theta).value + constant,
+        maximum.optimization,
+        penalty,
+        maximum.evaluation.value + constant,
+    )
 
 
 def _start(sums: Sums, control: Control) -> tuple[Array, Surrogate | None]:

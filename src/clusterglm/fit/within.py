@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -193,8 +194,16 @@ def sums_within(data: ModelData, response: Response, threads: int) -> Sums:
     return Sums(InMemory(block), data, standard, response, float("nan"), None, weighing([weight_sum(data)]))
 
 
-def within_maximum(within: WithinSums, informative: Informative, start: Array | None, control: Control) -> Maximum:
+def within_maximum(
+    within: WithinSums,
+    informative: Informative,
+    start: Array | None,
+    control: Control,
+    penalized: Callable[[Array], Evaluation] | None = None,
+) -> Maximum:
     """The maximum of a likelihood that compares rows within clusters, in standardised coefficients.
+
+    With a penalty, of the likelihood `penalized`, which separation leaves finite.
 
     Raises
     ------
@@ -229,6 +238,8 @@ def within_maximum(within: WithinSums, informative: Informative, start: Array | 
         theta = sums.standard.inside(checked_start(start, sums.data.names))
     elif sample is not None:
         theta = _start_from(sample, begin, control, sums.weights.unit)
+    if penalized is not None:
+        return maximize(penalized, theta, control, radius=4.0, unit=sums.weights.unit)
     known = begin if sample is None and not theta.any() else None
     maximum = maximize(within.evaluate, theta, control, radius=4.0, begin=known, unit=sums.weights.unit)
     _refuse_separation(maximum, within, control)

@@ -13,6 +13,7 @@ from clusterglm.data.checks import RANK_TOLERANCE
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.streamed import StreamedData, totals_of
 from clusterglm.inference.hypotheses import p_in_words
+from clusterglm.inference.penalized import penalized_ratio
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -43,6 +44,10 @@ class Candidate:
         Estimated error of the log-likelihood; nan where it is not known.
     integration : str
         How the integrals over the intercepts were asked for, in words; empty without any.
+    penalty : str or None
+        What was added to the log-likelihood; it was maximised without where this is None.
+    penalized_loglik : float or None
+        The maximum with the penalty.
     """
 
     name: str
@@ -55,6 +60,8 @@ class Candidate:
     sigma_estimated: bool = False
     integration_error: float = 0.0
     integration: str = ""
+    penalty: str | None = None
+    penalized_loglik: float | None = None
 
     @property
     def conditional(self) -> bool:
@@ -90,6 +97,8 @@ class LikelihoodRatio:
     pvalue : float
     reason : str
         Why there is no test; empty when there is one.
+    penalized : bool
+        Whether the likelihoods are penalised ones; the statistic is then that of `penalized_ratio`.
     """
 
     smaller: str
@@ -99,6 +108,7 @@ class LikelihoodRatio:
     boundary: bool
     pvalue: float
     reason: str = ""
+    penalized: bool = False
 
     def __str__(self) -> str:
         pair = f"{self.smaller} against {self.larger}"
@@ -107,7 +117,8 @@ class LikelihoodRatio:
         reference = f"chi2 on {self.df} df"
         if self.boundary:
             reference = f"half chi2 on {self.df - 1} and half chi2 on {self.df} df"
-        return f"{pair}: likelihood ratio {self.statistic:.4g}, {p_in_words(self.pvalue)} ({reference})"
+        kind = "penalised likelihood ratio" if self.penalized else "likelihood ratio"
+        return f"{pair}: {kind} {self.statistic:.4g}, {p_in_words(self.pvalue)} ({reference})"
 
 
 def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRatio:
@@ -136,6 +147,8 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
     with_sigma = larger.sigma_estimated and not smaller.sigma_estimated
     df = len(larger.data.names) - len(smaller.data.names) + int(with_sigma)
     boundary = with_sigma and smaller.sigma == 0.0
+    if larger.penalized_loglik is not None:
+        return _penalized_test(smaller, larger, df)
     difference = larger.loglik - smaller.loglik
     slack = _ROUNDING * (1.0 + abs(smaller.loglik))
     if difference < -slack:
@@ -145,6 +158,21 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
     return LikelihoodRatio(
         smaller.name, larger.name, statistic, df, boundary, mixture_p_value(statistic, df, boundary=boundary)
     )
+
+
+def _penalized_test(smaller: Candidate, larger: Candidate, df: int) -> LikelihoodRatio:
+    X = smaller.data.X
+    rows = _matching_rows(smaller.data, larger.data)
+    assert larger.penalized_loglik is not None
+    top = larger.penalized_loglik
+    statistic = penalized_ratio(
+        larger.data, larger.response, top, X if rows is None else X[rows], conditional=larger.conditional
+    )
+    if not statistic > -2.0 * _ROUNDING * (1.0 + abs(top)):  # nan included
+        return _no_test(smaller, larger, "the maximum of the penalised likelihood was not found for both of them")
+    statistic = max(0.0, statistic)
+    pvalue = mixture_p_value(statistic, df, boundary=False)
+    return LikelihoodRatio(smaller.name, larger.name, statistic, df, False, pvalue, penalized=True)
 
 
 def mixture_p_value(statistic: float, df: int, *, boundary: bool) -> float:
@@ -261,6 +289,9 @@ def _unlike(first: Candidate, second: Candidate) -> str:
         return "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
     if first.response.code != second.response.code:
         return "family or link differ"
+    if first.penalty != second.penalty:
+        one, other = (first, second) if second.penalty is None else (second, first)
+        return f"{one.name} maximises a likelihood with penalty={one.penalty!r}, and {other.name} one without"
     if not _same_offsets(first.data, second.data):
         return "the offsets differ"
     if first.within != second.within:

@@ -227,6 +227,12 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
         raise OptionError(
             f"other={type(other).__name__}", "a result of cg.conditional or cg.fixed_effects", "other=None"
         )
+    if isinstance(fit, ConditionalFit) and fit.penalty is not None:
+        raise OptionError(
+            f"other= with penalty={fit.penalty!r}",
+            "estimates at the maximum of the likelihood alone, as the covariance of the difference takes them",
+            "cg.conditional without penalty=",
+        )
     if other.response.code != response.code:
         raise OptionError(
             f"other= with {other.response.family}, {other.response.link} for {response.family}, {response.link}",

@@ -16,8 +16,11 @@ from clusterglm.errors import OptionError, nearest
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.penalty import jeffreys
+from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.correction import only_clusters
 from clusterglm.inference.covariance import marginal_scores, pooled_scores
 from clusterglm.inference.intervals import with_sigma
@@ -156,6 +159,9 @@ class Deletion:
         Data of other clusters -> estimates, shape (q,), and how they were found.
     loglik : callable
         theta -> log-likelihood of all data, up to a constant.
+    penalty_score : callable, optional
+        Number of a cluster and information without it -> the penalty's score without it, which the scores of clusters
+        do not hold. With a penalty, `information` is the expected one.
     """
 
     data: ModelData
@@ -166,6 +172,7 @@ class Deletion:
     cluster_hessian: Callable[[int], Array]
     refit: Callable[[ModelData], tuple[Array, Optimization]]
     loglik: Callable[[Array], float]
+    penalty_score: Callable[[int, Array], Array] | None = None
 
 
 def delete_clusters(
@@ -221,7 +228,10 @@ def _one_step(model: Deletion, chosen: NDArray[np.int64]) -> tuple[Array, tuple[
         information = model.information + model.cluster_hessian(int(i))
         if not definite(information, model.information):
             continue
-        deleted[k] = model.theta + np.linalg.solve(information, rest - model.scores[i])
+        score = rest - model.scores[i]
+        if model.penalty_score is not None:
+            score = score + model.penalty_score(int(i), information)
+        deleted[k] = model.theta + np.linalg.solve(information, score)
     missing = int(np.isnan(deleted).any(axis=1).sum())
     return deleted, ((_NOT_DEFINITE, missing),) if missing > 0 else ()
 
@@ -315,20 +325,31 @@ def deletion(fit: AnyFit, data: ModelData, response: Response) -> Deletion:
 
 
 def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
-    curvature = response.derivatives(data.X @ fit.beta + data.offset, data.a, data.b)[2]
-    curvature = curvature * np.repeat(data.cluster_weights, np.diff(data.starts))
+    penalty = None if fit.penalty is None else jeffreys(data.X, data, response)
+    if penalty is None:
+        curvature = response.derivatives(data.X @ fit.beta + data.offset, data.a, data.b)[2]
+        curvature = curvature * np.repeat(data.cluster_weights, np.diff(data.starts))
+    else:
+        curvature = -penalty.weights(fit.beta)[0]
     problem = core_problem(data.X, data, response)
 
+    def rows_of(i: int) -> slice:
+        return slice(int(data.starts[i]), int(data.starts[i + 1]))
+
     def hessian(i: int) -> Array:
-        rows = slice(data.starts[i], data.starts[i + 1])
+        rows = rows_of(i)
         share: Array = (data.X[rows].T * curvature[rows]) @ data.X[rows]
         return share
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_pooled(new, response, _CONTROL)
+        again = fit_pooled(new, response, _CONTROL, fit.penalty)
         return again.beta, again.optimization
 
-    return Deletion(
+    def loglik(beta: Array) -> float:
+        plain = evaluate_pooled(problem, beta, 0).value
+        return plain if penalty is None else plain + penalty.evaluate(beta).value
+
+    whole = Deletion(
         data,
         tuple(data.names),
         fit.beta,
@@ -336,8 +357,12 @@ def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
         pooled_scores(data, response, fit.beta, by_row=False),
         hessian,
         refit,
-        lambda beta: evaluate_pooled(problem, beta, 0).value,
+        loglik,
     )
+    if penalty is None:
+        return whole
+    without = penalty.score_without(fit.beta)
+    return replace(whole, penalty_score=lambda i, information: without(rows_of(i), information))
 
 
 def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
@@ -370,8 +395,14 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
     beta, m, p = fit.beta, data.n_clusters, len(fit.beta)
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_conditional(new, response, beta, _CONTROL)
+        again = fit_conditional(new, response, beta, _CONTROL, fit.penalty)
         return again.beta, again.optimization
+
+    def loglik(at: Array) -> float:
+        if fit.penalty is None:
+            return kind(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+        penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
+        return penalized.evaluate(penalized.within.sums.standard.inside(at)).value
 
     return Deletion(
         data,
@@ -381,7 +412,16 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
         conditional_scores(data, response, beta),
         lambda i: kind(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
         refit,
-        lambda at: kind(core_problem(data.X, data, response), m, p).evaluate(at, 0).value,
+        loglik,
+        None if fit.penalty is None else _refuse_step,
+    )
+
+
+def _refuse_step(i: int, information: Array) -> Array:
+    raise OptionError(
+        "one step without a cluster, from a conditional fit with a penalty",
+        "fits without each cluster, as the penalty is no sum over clusters",
+        'influence(kind="exact")',
     )
 
 

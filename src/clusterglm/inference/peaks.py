@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.penalty import PenalizedSums
+from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.standardise import standardise
+from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.profiling import Peak
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import Evaluation, core_problem
@@ -42,10 +45,13 @@ def _summit(evaluate: Callable[[Array], Evaluation], theta: Array, to_user: Arra
     return Summit(tuple(Peak(evaluate, theta, here, row) for row in to_user), constant)
 
 
-def pooled_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
+def pooled_summit(
+    data: ModelData, response: Response, beta: Array, threads: int = 1, penalty: str | None = None
+) -> Summit:
     """Of a model without cluster effects."""
     sums = sums_of(data, response, Control(n_threads=threads))
-    return _summit(sums.pooled, sums.standard.inside(beta), sums.standard.L, data.constant)
+    evaluate = sums.pooled if penalty is None else PenalizedSums.of(sums).evaluate
+    return _summit(evaluate, sums.standard.inside(beta), sums.standard.L, data.constant)
 
 
 def within_summit(
@@ -58,6 +64,13 @@ def within_summit(
     likelihood = kind(core_problem(standard.X, data, response), data.n_clusters, len(beta), threads)
     summit = _summit(likelihood.evaluate, standard.inside(beta), standard.L, 0.0)
     return replace(summit, constant=loglik - summit.peaks[0].evaluation.value if summit.peaks else data.constant)
+
+
+def penalized_within_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
+    """Of a conditional model with a penalty."""
+    penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, threads), conditional=True))
+    standard = penalized.within.sums.standard
+    return _summit(penalized.evaluate, standard.inside(beta), standard.L, penalized.constant)
 
 
 def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) -> Summit:

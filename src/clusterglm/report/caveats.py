@@ -39,7 +39,7 @@ class Caveat:
 
 def caveats(fit: Result) -> list[Caveat]:
     """All that apply to a fit, the serious ones first."""
-    found = [*_optimisation(fit), *_data(fit), *_clusters(fit)]
+    found = [*_optimisation(fit), *_penalty(fit), *_data(fit), *_clusters(fit)]
     if isinstance(fit, RandomEffectsResult):
         found += [*_sigma(fit), *_integration(fit)]
     return sorted(found, key=lambda caveat: not caveat.serious)
@@ -50,6 +50,17 @@ def _optimisation(fit: Result) -> list[Caveat]:
         return []
     words = f"The optimiser stopped early: {fit.optimization.message}. The estimates are not at the maximum."
     return [Caveat("Not converged", words, serious=True)]
+
+
+def _penalty(fit: Result) -> list[Caveat]:
+    if fit.penalty is None:
+        return []
+    words = (
+        "The coefficients maximise the likelihood with a penalty, which keeps them finite whatever the responses. "
+        "Where responses are separated, normal intervals and Wald tests are unreliable: use profile intervals, and "
+        "likelihood-ratio tests between fits with the penalty."
+    )
+    return [Caveat("Penalised likelihood", words)]
 
 
 def _data(fit: Result) -> list[Caveat]:
@@ -88,13 +99,13 @@ def _clusters(fit: Result) -> list[Caveat]:
             "intervals that rest on many clusters are optimistic. Bootstrap intervals are safer."
         )
         found.append(Caveat("Few clusters", words))
-    elif clustered:
+    elif clustered and fit.penalty is None:
         found += _robust(fit)
     if isinstance(fit, PooledResult) and clustered:
         words = (
             "This model has no cluster effects, and its standard errors take rows to be independent. If clusters "
-            "differ, they are too small for covariates that vary between clusters: use the robust ones, or a model "
-            "with cluster effects."
+            "differ, they are too small for covariates that vary between clusters: use "
+            f"{'the robust ones, or ' if fit.penalty is None else ''}a model with cluster effects."
         )
         found.append(Caveat("Clusters are not in the model", words))
     if isinstance(fit, FixedEffectsResult | ConditionalResult) and fit.n_informative < m:

@@ -99,7 +99,7 @@ def _estimates(fit: Result) -> list[Part]:
 def _coefficients(fit: Result) -> Iterable[Block]:
     table = fit.tidy().set_index("term")[["estimate", "std_error", "conf_low", "conf_high", "z", "pvalue"]]
     headings = ["", "Estimate", "Std. error", "95% from", "to", "z", "p"]
-    if fit.data.cluster_name is not None and fit.n_clusters > 1:
+    if fit.data.cluster_name is not None and fit.n_clusters > 1 and fit.penalty is None:
         robust = np.sqrt(np.diag(fit.cov("robust").to_numpy()))
         table.insert(2, "robust", robust[: len(table)])
         headings.insert(3, "Robust s.e.")

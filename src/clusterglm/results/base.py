@@ -91,7 +91,16 @@ class Result(Intervals, Frames, ABC):
     @property
     @abstractmethod
     def loglik(self) -> float:
-        """Maximised log-likelihood, with every normalising constant: AIC compares across models and packages."""
+        """Maximised log-likelihood, with every normalising constant: AIC compares across models and packages.
+
+        After a fit with a penalty it is the log-likelihood alone, at the penalised estimates. AIC, BIC and the deviance
+        rest on that too, as in R's brglm2.
+        """
+
+    @property
+    def penalty(self) -> str | None:
+        """What was added to the log-likelihood before it was maximised; None: nothing."""
+        return None
 
     @property
     @abstractmethod
@@ -165,7 +174,7 @@ class Result(Intervals, Frames, ABC):
 
     @property
     def bse(self) -> pd.Series[float]:
-        """Standard errors of the coefficients, from the observed information."""
+        """Standard errors of the coefficients, from the observed information; with a penalty from the expected one."""
         return self._series(self._se, "std_error")
 
     @property
@@ -190,7 +199,8 @@ class Result(Intervals, Frames, ABC):
         ----------
         kind : {"observed", "robust"}
             Inverse of the observed information, or the sandwich of per-cluster scores, m/(m - 1) included, which holds
-            for misspecified models as long as clusters are independent.
+            for misspecified models as long as clusters are independent. After a fit with a penalty "observed" is the
+            inverse of the expected information, and "robust" is refused.
 
         Returns
         -------

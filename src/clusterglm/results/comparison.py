@@ -24,6 +24,7 @@ from clusterglm.results.base import Result
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.html import as_html
 from clusterglm.results.nonparametric import NonparametricResult
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.table import WIDTH, counted
 
@@ -190,8 +191,9 @@ def compare(*fits: Result | Mapping[str, Result], names: Sequence[str] | None = 
         Log-likelihoods, AIC, BIC, Akaike weights, and a test where one model is a special case of the next: the columns
         of its design are combinations of the other's, with the same weights, offset, family, link, clusters and
         distribution. A pooled model is a special case, at the boundary sigma = 0, of one with random intercepts; random
-        intercepts that were integrated out in different ways are not tested. Where there is no test, the reason is
-        given. Conditional likelihoods compare among each other alone.
+        intercepts that were integrated out in different ways are not tested. Two fits with a penalty are tested by the
+        penalised likelihood of the larger one (Heinze and Schemper 2002), a fit with one against a fit without not at
+        all. Where there is no test, the reason is given. Conditional likelihoods compare among each other alone.
 
     Raises
     ------
@@ -235,7 +237,7 @@ def model_words(fit: Result) -> str:
     if isinstance(fit, RandomEffectsResult):
         words = f"random intercept, {fit.distribution.name}"
         words += f", sigma fixed at {fit.sigma:.4g}" if fit.fit.sigma_fixed else ""
-    return f"{words}, {fit.link}"
+    return f"{words}, {fit.link}" + ("" if fit.penalty is None else f", {fit.penalty}")
 
 
 def _named(fits: tuple[Result | Mapping[str, Result], ...], names: Sequence[str] | None) -> dict[str, Result]:
@@ -261,7 +263,10 @@ def _named(fits: tuple[Result | Mapping[str, Result], ...], names: Sequence[str]
 
 def _candidate(name: str, fit: Result) -> Candidate:
     if not isinstance(fit, RandomEffectsResult):
-        return Candidate(name, fit.kind, fit.data, fit.response, fit.loglik)
+        penalized = fit.penalized_loglik if isinstance(fit, Penalized) else None
+        return Candidate(
+            name, fit.kind, fit.data, fit.response, fit.loglik, penalty=fit.penalty, penalized_loglik=penalized
+        )
     return Candidate(
         name,
         fit.kind,
@@ -324,6 +329,10 @@ def _other_notes(fits: dict[str, Result]) -> list[str]:
         if isinstance(fit, RandomEffectsResult) and fit.fit.boundary:
             doubt = "" if fit.quadrature.requested.kind == "auto" else ", as far as a fixed quadrature can tell"
             notes.append(f"The maximum of {name} lies at sigma = 0{doubt}: it is the pooled model there.")
+        if fit.penalty is not None:
+            notes.append(
+                f"The log-likelihood, AIC and BIC of {name} are those at its penalised estimates, without the penalty."
+            )
         if isinstance(fit, FixedEffectsResult) and fit.bias_correction:
             notes.append(f"The log-likelihood of {name} is the maximum, not that at its corrected coefficients.")
     short = [

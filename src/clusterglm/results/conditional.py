@@ -15,20 +15,21 @@ from clusterglm.fit.newton import Optimization
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.conditional_draws import ConditionalDraws
 from clusterglm.inference.covariance import sandwich
-from clusterglm.inference.peaks import Summit, within_summit
+from clusterglm.inference.peaks import Summit, penalized_within_summit, within_summit
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import ClusterInfluence
 from clusterglm.results.effects import Ratios
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.prediction import RatioPredictions
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
+class ConditionalResult(Penalized, RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
     """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
 
     Parameters
@@ -56,7 +57,7 @@ class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
 
     @property
     def loglik(self) -> float:
-        """Log of the probability of the responses given each cluster's total, maximised."""
+        """Log of the probability of the responses given each cluster's total, maximised; without any penalty."""
         return float(self.fit.loglik)
 
     @property
@@ -94,10 +95,13 @@ class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
         """The robust one counts the clusters that contribute."""
         if kind == "observed":
             return self.fit.covariance
+        self._refuse_robust()
         scores = conditional_scores(self.data, self.response, self.fit.beta)
         return sandwich(self.fit.covariance, scores[self.fit.informative])
 
     def _summit(self, threads: int) -> Summit:
+        if self.penalty is not None:
+            return penalized_within_summit(self.data, self.response, self.fit.beta, threads)
         return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=True, threads=threads)
 
     @cached_property
@@ -108,7 +112,7 @@ class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
         return self._draws(rng)
 
     def _reestimate(self, new: ModelData) -> Array:
-        return converged(fit_conditional(new, self.response, self.fit.beta, Control())).beta
+        return converged(fit_conditional(new, self.response, self.fit.beta, Control(), self.penalty)).beta
 
     def _intercepts(self) -> Array:
         return np.full(self.n_clusters, np.nan)
@@ -128,15 +132,16 @@ class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
             ("Family, link", f"{self.family}, {self.link}"),
             ("Intercepts", f"conditioned out: the likelihood given each cluster's {total}"),
             ("Observations", f"{seen} ({self._sizes()})"),
+            *self._penalty_facts(),
         )
         silent = self.n_clusters - self.n_informative
         clusters = f"{self.n_informative} contribute"
         if silent > 0:
             clusters += f"; {silent} do not, their responses being certain given their total"
         return Summary(
-            "Conditional maximum likelihood",
+            f"Conditional maximum {self._penalized}likelihood",
             model,
             self._coefficients(),
-            (("Clusters", clusters), *self._likelihood_facts(), *self._closing_facts()),
+            (("Clusters", clusters), *self._likelihood_facts(), *self._penalized_facts(), *self._closing_facts()),
             tuple(self.data.notes),
         )

@@ -50,7 +50,8 @@ class ClusterInfluence(Result):
         ----------
         kind : {"one_step", "exact"}
             One Newton step from the estimates on the other clusters' likelihood, which is cheap and close unless the
-            cluster weighs a lot; or fitting again without the cluster, from the estimates.
+            cluster weighs a lot; or fitting again without the cluster, from the estimates. After a fit with a penalty
+            the step takes the expected information for the Hessian.
         clusters : array_like, optional
             Labels of the clusters to delete, one at a time; by default all. Positions in the user's table where rows
             are deleted.
@@ -68,7 +69,7 @@ class ClusterInfluence(Result):
         Raises
         ------
         OptionError
-            On another kind, or labels that the fit has not seen.
+            On another kind, or labels that the fit has not seen; on one step from a conditional fit with a penalty.
         ClusterError
             When there is only one cluster.
         """

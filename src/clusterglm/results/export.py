@@ -11,6 +11,7 @@ from clusterglm.results.base import Result
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.nonparametric import NonparametricResult
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.random_effects import RandomEffectsResult
 
 
@@ -22,7 +23,8 @@ def as_dict(result: Result) -> dict[str, Any]:
     dict
         Of dicts, lists, strings, booleans, integers and finite floats; None for what is not finite or does not exist,
         so that any JSON writer gives strict JSON. Keys: `model`, `coefficients`, `covariance`, `fit`, `optimization`,
-        `notes`, `dropped`; `random_intercept`, `clustering_test`, `integration` in a random-intercept model;
+        `notes`, `dropped`; `penalty` and `penalized_loglik` in pooled and conditional models;
+        `random_intercept`, `clustering_test`, `integration` in a random-intercept model;
         `mass_points` and `gradient` of a nonparametric one (a point at infinity is None); `n_informative` with fixed
         effects and in conditional models, `bias_correction` and `cluster_effects` in the former (where `status` tells
         an infinite estimate from a missing one).
@@ -57,6 +59,8 @@ def as_dict(result: Result) -> dict[str, Any]:
         "dropped": [{"reason": dropped.reason, "count": dropped.count} for dropped in result.data.dropped],
         "notes": list(result.data.notes),
     }
+    if isinstance(result, Penalized):
+        content |= {"penalty": result.penalty, "penalized_loglik": result.penalized_loglik}
     if isinstance(result, RandomEffectsResult):
         content |= _random_intercept(result)
     if isinstance(result, NonparametricResult):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import ClusterError
+from clusterglm.errors import ClusterError, OptionError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.inference.covariance import pooled_scores, sandwich
@@ -18,6 +18,7 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import Diagnostics
 from clusterglm.results.effects import Effects
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.prediction import PooledPredictions
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
+class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostics):
     """A generalised linear model without cluster effects.
 
     Parameters
@@ -80,13 +81,14 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         """The robust one sums scores over clusters; without `cluster=`, rows are taken to be independent."""
         if kind == "observed":
             return self.fit.covariance
+        self._refuse_robust()
         scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
         return sandwich(self.fit.covariance, scores)
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.peaks import pooled_summit
 
-        return pooled_summit(self.data, self.response, self.fit.beta, threads)
+        return pooled_summit(self.data, self.response, self.fit.beta, threads, self.penalty)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(0.0), rng)
@@ -94,7 +96,7 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.bootstrap_intervals import converged
 
-        return converged(fit_pooled(new, self.response, Control())).beta
+        return converged(fit_pooled(new, self.response, Control(), self.penalty)).beta
 
     def test_clustering(self) -> ScoreTest:
         """Score test of no clustering, which needs no other fit.
@@ -103,12 +105,20 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
         ------
         ClusterError
             Without `cluster=`.
+        OptionError
+            After a fit with a penalty.
         """
         from clusterglm.inference.score_test import score_test
 
         if not self._clustered:
             raise ClusterError(
                 "a test of no clustering without clusters", "cluster labels", "cg.pooled(..., cluster='id')"
+            )
+        if self.penalty is not None:
+            raise OptionError(
+                f"a score test of no clustering after a fit with penalty={self.penalty!r}",
+                "coefficients at the maximum of the likelihood alone",
+                "cg.pooled without penalty=, or without the covariates that separate the responses",
             )
         return score_test(self.data, self.response, self.fit.beta)
 
@@ -126,9 +136,9 @@ class PooledResult(PooledPredictions, Hypotheses, Effects, Diagnostics):
             seen += f" in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r} ({self._sizes()})"
         model.append(("Observations", seen))
         return Summary(
-            "Pooled model without cluster effects, maximum likelihood",
-            tuple(model),
+            f"Pooled model without cluster effects, maximum {self._penalized}likelihood",
+            (*model, *self._penalty_facts()),
             self._coefficients(),
-            (*self._likelihood_facts(), *self._closing_facts()),
+            (*self._likelihood_facts(), *self._penalized_facts(), *self._closing_facts()),
             tuple(self.data.notes),
         )

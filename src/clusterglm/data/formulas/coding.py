@@ -358,6 +358,12 @@ def _block(factor: Factor, value: Any, reduced: bool) -> Array:
         nothing = np.full((2, matrix.shape[1]), np.nan)  # serves the codes of what is unseen and missing
         return np.asarray(np.vstack([matrix, nothing])[value.codes])
     if isinstance(value, Basis):
+        if factor.fields is not None and value.matrix.shape[1] != len(factor.fields):  # of a file that was changed
+            raise DesignError(
+                f"{factor.expression} with {value.matrix.shape[1]} columns, of a fit with {len(factor.fields)}",
+                "as many as the fit has learned",
+                "fit and save again",
+            )
         return value.matrix[:, 1:] if reduced and factor.spans_intercept else value.matrix
     return np.asarray(as_numbers(value, factor.expression))[:, None]
 

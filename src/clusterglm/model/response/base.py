@@ -69,6 +69,10 @@ class Response(ABC):
         """
 
     @abstractmethod
+    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
+        """Expected information of one trial, or of one count, on eta, with its first two derivatives in eta."""
+
+    @abstractmethod
     def saturated(self, a: Array, b: Array) -> Array:
         """Maximum (supremum) of the kernel over eta, row by row."""
 
@@ -105,6 +109,13 @@ class Binomial(Response):
             lower, upper = betainc(rest, k + 1.0, q), betainc(k + 1.0, rest, p)
         below, above = y < 0.0, y >= trials
         return np.where(below, 0.0, np.where(above, 1.0, lower)), np.where(below, 1.0, np.where(above, 0.0, upper))
+
+    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
+        # F'^2 / (F (1 - F)) is the product of the slopes of log F and -log(1 - F), neither of which loses its tail
+        one, zero = np.ones(1), np.zeros(1)
+        _, r, r1, r2, _ = self.derivatives(eta, one, zero)
+        _, s, s1, s2, _ = self.derivatives(eta, zero, one)
+        return -r * s, -(r1 * s + r * s1), -(r2 * s + 2.0 * r1 * s1 + r * s2)
 
     def saturated(self, a: Array, b: Array) -> Array:
         a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)

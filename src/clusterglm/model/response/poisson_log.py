@@ -44,6 +44,10 @@ class PoissonLog(Response):
         mu = times(b, self.mean(eta))
         return times(a, eta) - mu, a - mu, -mu, -mu, -mu
 
+    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
+        mu = self.mean(eta)
+        return mu, mu, mu
+
     def saturated(self, a: Array, b: Array) -> Array:
         a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
         return np.asarray(xlogy(a, a / np.where(b > 0.0, b, 1.0)) - a)

@@ -1,0 +1,78 @@
+"""Likelihood-ratio tests between fits with a penalty."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.newton import maximize
+from clusterglm.fit.penalty import PenalizedSums
+from clusterglm.fit.penalty_within import PenalizedWithin
+from clusterglm.fit.pooled import sums_of
+from clusterglm.fit.within import WithinSums, sums_within
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
+
+
+def penalized_ratio(
+    data: ModelData, response: Response, top: float, inner: Array, *, conditional: bool = False
+) -> float:
+    """Twice what the penalised log-likelihood loses when the linear predictor is held to some columns.
+
+    Parameters
+    ----------
+    data : ModelData
+        Of the larger model.
+    response : Response
+    top : float
+        Maximum of its penalised log-likelihood, the likelihood's constants included.
+    inner : ndarray, shape (n, r)
+        Columns of the smaller model, combinations of those of the larger one, rows in the order of `data`.
+    conditional : bool
+        Given the clusters' totals; the columns are combinations within clusters.
+
+    Returns
+    -------
+    float
+        nan where the maximum over the smaller model was not found; negative where `top` is no maximum.
+
+    Notes
+    -----
+    Both maxima are of the likelihood with the penalty of the larger model (Heinze and Schemper, Statistics in Medicine
+    21, 2002; what R's logistf calls nested). Each model under a penalty of its own would not do: the determinants of
+    informations of different sizes do not compare, and change with the units of the covariates.
+    """
+    outer = data.X
+    if conditional:
+        within = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
+        outer, inner = (_within_clusters(columns, data) for columns in (outer, inner))
+        sums, evaluate, constant, start = (
+            within.within.sums,
+            within.evaluate,
+            within.constant,
+            np.zeros(len(data.names)),
+        )
+    else:
+        pooled = PenalizedSums.of(sums_of(data, response, Control()))
+        sums, evaluate, constant, start = pooled.sums, pooled.evaluate, data.constant, pooled.start
+    combinations = np.asarray(np.linalg.lstsq(outer, inner, rcond=None)[0], dtype=np.float64)
+    basis: Array = np.linalg.qr(sums.standard.inside(combinations))[0]
+
+    def held(delta: Array) -> Evaluation:
+        full = evaluate(basis @ delta)
+        return Evaluation(full.value, basis.T @ full.score, basis.T @ full.hessian @ basis)
+
+    if basis.shape[1] == 0:
+        value = evaluate(np.zeros(len(basis))).value
+    else:
+        maximum = maximize(held, basis.T @ start, Control(), unit=sums.weights.unit)
+        value = maximum.evaluation.value if maximum.optimization.converged else np.nan
+    return 2.0 * (top - constant - value)
+
+
+def _within_clusters(columns: Array, data: ModelData) -> Array:
+    sizes = np.diff(data.starts)
+    means = np.add.reduceat(columns, data.starts[:-1], axis=0) / sizes[:, None]
+    return np.asarray(columns - np.repeat(means, sizes, axis=0))

@@ -53,7 +53,7 @@ def test_coefficient_tables_agree(logit: RandomEffectsResult) -> None:
     assert list(tidy.term) == [*logit.params.index, "sigma"]
     assert list(tidy.component)[-2:] == ["coefficient", "random_intercept"]
     np.testing.assert_allclose(tidy.pvalue[:-1], logit.pvalues)
-    np.testing.assert_allclose(tidy[["conf_low", "conf_high"]], logit.conf_int(0.9))
+    np.testing.assert_allclose(tidy[["conf_low", "conf_high"]], logit.conf_int(level=0.9))
     assert 0 < tidy.conf_low.iloc[-1] < logit.sigma < tidy.conf_high.iloc[-1]
     glance = logit.glance()
     assert len(glance) == 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clusterglm.data.table import read_table, to_pandas_columns
 from clusterglm.errors import OptionError, nearest
 from clusterglm.inference.design_changes import check_variables, recovered_frame
-from clusterglm.inference.intervals import check_level
+from clusterglm.inference.intervals import check_level, with_alpha
 from clusterglm.model.arguments import is_whole, mapping, several, shown, whole_number
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
@@ -36,6 +36,7 @@ _USUAL: dict[type[Result], tuple[str, ...]] = {
 _FEW = 2  # numbers that are shown as points, not as a curve
 
 
+@with_alpha
 def predictions(
     fit: Result,
     variable: str | None = None,

@@ -90,7 +90,7 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
         warnings.warn(
             f"{rows.size - len(kept)} of {rows.size} rows are not in the averages ({rows.status})",
             PredictionWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     weights = np.full(len(kept), 1.0 / len(kept))
     return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, codes[kept] if clusters else codes)

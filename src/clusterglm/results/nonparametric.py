@@ -15,6 +15,7 @@ from clusterglm.fit.newton import Optimization
 from clusterglm.fit.npml import TOLERANCE, NonparametricFit, fit_npml
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.covariance import sandwich
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.mass_points import (
     averaged_mean,
     marginal_gradient,
@@ -192,6 +193,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
 
     # Predictions -----------------------------------------------------------------------------------------------------
 
+    @with_alpha
     def predict(
         self,
         data: Any = None,

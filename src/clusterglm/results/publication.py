@@ -14,6 +14,7 @@ import numpy as np
 
 from clusterglm.data.files import whole, write_text
 from clusterglm.errors import MissingPackageError, OptionError, check_option, nearest
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.ratios import ratio_names
 from clusterglm.model.arguments import mapping, several, whole_number, yes_or_no
 from clusterglm.results.base import Result
@@ -164,6 +165,7 @@ class PublicationTable:
         return [*lines, rule]
 
 
+@with_alpha
 def table(
     fits: Fits,
     *,
@@ -246,7 +248,9 @@ def table(
     for key in statistics:
         check_option("statistics", key, STATISTICS)
     whole_number("digits", digits, 0, 10, advice="digits=3")
-    parts = {name: _parts(fit.tidy(level, exponentiate=exponentiate, cov=cov), fit) for name, fit in named.items()}
+    parts = {
+        name: _parts(fit.tidy(level=level, exponentiate=exponentiate, cov=cov), fit) for name, fit in named.items()
+    }
     shown = {
         "coefficients": _chosen(named, terms),
         "random intercept": list(dict.fromkeys(term for part in parts.values() for term in part["random intercept"])),

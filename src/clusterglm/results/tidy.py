@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import check_option
 from clusterglm.inference.covariance import KINDS as COVARIANCES
-from clusterglm.inference.intervals import wald_interval, wald_p_values
+from clusterglm.inference.intervals import wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -48,10 +48,11 @@ class Frames:
 
     # One row a parameter ---------------------------------------------------------------------------------------------
 
+    @with_alpha
     def tidy(
         self,
-        level: float = 0.95,
         *,
+        level: float = 0.95,
         conf_int: bool = True,
         exponentiate: bool = False,
         cov: str = "observed",
@@ -223,6 +224,7 @@ class Frames:
 
     # For other packages ----------------------------------------------------------------------------------------------
 
+    @with_alpha
     def for_maketables(
         self, *, exponentiate: bool = False, level: float = 0.95, cov: str = "observed"
     ) -> MaketablesModel:
@@ -237,7 +239,7 @@ class Frames:
         """
         facts = {str(name): values[0] for name, values in self.glance().to_dict(orient="list").items()}
         return MaketablesModel(
-            self.tidy(level, exponentiate=exponentiate, cov=cov),
+            self.tidy(level=level, exponentiate=exponentiate, cov=cov),
             facts,
             self.data.response_name,
             self.data.cluster_name,

@@ -35,6 +35,7 @@ def fixed_effects(
     offset: Any = None,
     exposure: Any = None,
     subset: Any = None,
+    success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     bias_correction: str | SplitPanel | None = None,
@@ -64,6 +65,9 @@ def fixed_effects(
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
         and their logarithm is the offset.
+    success : str, number or bool, optional
+        The level of a two-level response that is the success; by default the second in the order of its levels, which
+        for text is that of the alphabet: "survived", not "died".
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -112,7 +116,15 @@ def fixed_effects(
         from clusterglm.api.blocks import fixed_effects_over_blocks
 
         request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, fixed_effects=True, functions=functions
+            response,
+            cluster,
+            weights,
+            cluster_weights,
+            offset,
+            subset,
+            fixed_effects=True,
+            functions=functions,
+            success=success,
         )
         return fixed_effects_over_blocks(formula, data, engine, request, start, correction, settings)
     model_data = prepare(
@@ -124,6 +136,7 @@ def fixed_effects(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        success=success,
         functions=functions,
         need_cluster=True,
         fixed_effects=True,
@@ -148,6 +161,7 @@ def conditional(
     offset: Any = None,
     exposure: Any = None,
     subset: Any = None,
+    success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     control: Control | None = None,
@@ -176,6 +190,9 @@ def conditional(
         A column name or an array with an element per row of `data`. Case weights are whole numbers that stand for
         repeated rows; cluster weights multiply a cluster's log-likelihood. An offset is added to the linear
         predictor; exposures are positive, and their logarithm is the offset.
+    success : str, number or bool, optional
+        The level of a two-level response that is the success; by default the second in the order of its levels, which
+        for text is that of the alphabet: "survived", not "died".
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -217,7 +234,15 @@ def conditional(
         from clusterglm.api.blocks import conditional_over_blocks
 
         request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, fixed_effects=True, functions=functions
+            response,
+            cluster,
+            weights,
+            cluster_weights,
+            offset,
+            subset,
+            fixed_effects=True,
+            functions=functions,
+            success=success,
         )
         return conditional_over_blocks(formula, data, engine, request, start, settings)
     model_data = prepare(
@@ -229,6 +254,7 @@ def conditional(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        success=success,
         functions=functions,
         need_cluster=True,
         fixed_effects=True,

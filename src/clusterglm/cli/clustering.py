@@ -58,6 +58,7 @@ def clustering(
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
+    success: opt.Success = None,
     method: Annotated[
         str,
         typer.Option(
@@ -95,6 +96,7 @@ def clustering(
             "cluster_weights": cluster_weights,
             "offset": offset,
             "exposure": exposure,
+            "success": success,
         }
         special = {"distribution": distribution_name(distribution), "quadrature": quadrature}
         result = _result(data, formula, model, given(general), given(special))

@@ -44,6 +44,7 @@ def compare(
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
+    success: opt.Success = None,
     threads: opt.Threads = 1,
     json: opt.Json = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as CSV.")] = None,
@@ -57,6 +58,7 @@ def compare(
             "cluster_weights": cluster_weights,
             "offset": offset,
             "exposure": exposure,
+            "success": success,
         }
         variants = _variants(model or ["random_effects"], distribution or [], quadrature)
         check_files(json, csv)

@@ -46,6 +46,7 @@ def fit(
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
+    success: opt.Success = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
     threads: opt.Threads = 1,
@@ -71,6 +72,7 @@ def fit(
             "cluster_weights": cluster_weights,
             "offset": offset,
             "exposure": exposure,
+            "success": success,
         }
         special: dict[str, Any] = {
             "distribution": distribution_name(distribution),

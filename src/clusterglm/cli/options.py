@@ -71,6 +71,10 @@ Weights: TypeAlias = Annotated[str | None, typer.Option(help="Column of case wei
 ClusterWeights: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster weights.")]
 Offset: TypeAlias = Annotated[str | None, typer.Option(help="Column added to the linear predictor.")]
 Exposure: TypeAlias = Annotated[str | None, typer.Option(help="Column whose logarithm is the offset.")]
+Success: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Level of a two-level response that is the success.", show_default="the second in their order"),
+]
 Threads: TypeAlias = Annotated[int, typer.Option(help="Threads; 0 for every core.")]
 Seed: TypeAlias = Annotated[
     int | None, typer.Option(help="Of the random numbers; the same seed gives the same answer.", show_default="fresh")

@@ -410,6 +410,11 @@ class Result(Intervals, Frames, ABC):
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
+    def _response_facts(self) -> list[tuple[str, str]]:
+        """What the responses are taken for."""
+        facts, levels = [("Family, link", f"{self.family}, {self.link}")], self.data.levels
+        return facts if levels is None else [*facts, ("Success", f"{levels[1]!r} (failure {levels[0]!r})")]
+
     def _coefficients(self) -> Coefficients:
         z = self._beta / self._se
         return Coefficients(tuple(self.data.names), self._beta, self._se, z, wald_p_values(z))

@@ -125,7 +125,7 @@ class ConditionalResult(RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
         total = "number of successes" if self.family == "binomial" else "sum of counts"
         model = (
             ("Formula", self.formula),
-            ("Family, link", f"{self.family}, {self.link}"),
+            *self._response_facts(),
             ("Intercepts", f"conditioned out: the likelihood given each cluster's {total}"),
             ("Observations", f"{seen} ({self._sizes()})"),
         )

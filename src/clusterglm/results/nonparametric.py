@@ -298,7 +298,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         found = "as many points as the likelihood wants" if self.fit.wanted is None else "a fixed number of points"
         model = (
             ("Formula", self.formula),
-            ("Family, link", f"{self.family}, {self.link}"),
+            *self._response_facts(),
             ("Random intercept", f"any distribution, {found}"),
             ("Observations", f"{seen} ({self._sizes()})"),
         )

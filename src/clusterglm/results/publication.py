@@ -386,7 +386,8 @@ def _notes(named: dict[str, Result], exponentiate: bool, spread: str, level: flo
             notes.append(f"{name}: bias correction {correction}.")
         if not fit.converged:
             notes.append(f"{name}: not converged.")
-    return notes
+    coded = {fit.data.response_name: fit.data.levels[1] for fit in named.values() if fit.data.levels is not None}
+    return [*notes, *(f"Success: {name} = {level!r}." for name, level in coded.items())]
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

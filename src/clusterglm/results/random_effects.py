@@ -298,7 +298,7 @@ class RandomEffectsResult(
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
         model = (
             ("Formula", self.formula),
-            ("Family, link", f"{self.family}, {self.link}"),
+            *self._response_facts(),
             ("Random intercept", f"{self.distribution.name}, one for each cluster"),
             ("Observations", f"{seen} ({self._sizes()})"),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clusterglm.data.success import NOTE as SUCCESS_NOTE
 from clusterglm.model.arrays import Array
 from clusterglm.results.html import as_html
 
@@ -65,13 +66,26 @@ class Summary:
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def first_notes(self) -> list[str]:
+        """Those without which the signs of coefficients may be misread; they stand before all else."""
+        return [note for note in self.notes if note.startswith(SUCCESS_NOTE)]
+
+    @property
+    def last_notes(self) -> list[str]:
+        """The others."""
+        return [note for note in self.notes if not note.startswith(SUCCESS_NOTE)]
+
     def __str__(self) -> str:
         labels = max(len(label) for label, _ in (*self.model, *self.facts)) + 2
-        parts = [self.title, "", *_listed(self.model, labels), ""]
+        parts = [self.title]
+        for note in self.first_notes:
+            parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
+        parts += ["", *_listed(self.model, labels), ""]
         if self.coefficients.names:
             parts += [*_table(self.coefficients), "", _LEGEND, ""]
         parts += _listed(self.facts, labels)
-        for note in self.notes:
+        for note in self.last_notes:
             parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
         return "\n".join(parts)
 
@@ -80,7 +94,7 @@ class Summary:
 
     def _repr_html_(self) -> str:
         rows = zip(self.coefficients.names, self.coefficients.cells(), strict=True)
-        return as_html(self.title, self.model, HEADINGS, rows, self.facts, self.notes)
+        return as_html(self.title, self.model, HEADINGS, rows, self.facts, self.last_notes, self.first_notes)
 
 
 def number(value: float, decimals: int) -> str:

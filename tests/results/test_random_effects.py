@@ -14,8 +14,8 @@ import pytest
 from scipy.special import expit
 
 import clusterglm as cg
+from clusterglm.model.printing import WIDEST
 from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.table import WIDTH
 
 
 def test_estimates_are_the_exact_ones(exact: dict[str, Any], logit: RandomEffectsResult) -> None:
@@ -148,7 +148,7 @@ def test_posterior_moments_by_direct_integration(logit: RandomEffectsResult) -> 
 def test_summary_fits_the_page(fixture: str, request: pytest.FixtureRequest) -> None:
     result = request.getfixturevalue(fixture)
     text = str(result)
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(len, text.splitlines())) <= WIDEST
     assert text == repr(result) == str(result.summary())
     assert text.isascii()
     assert result._repr_html_().startswith("<div>")

@@ -13,8 +13,10 @@ from clusterglm.fit.newton import Optimization
 from clusterglm.inference.intervals import check_level, with_alpha
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import printed
 
 
+@printed
 @dataclass(frozen=True)
 class BootstrapEstimates:
     """Estimates from data simulated from a fitted model.

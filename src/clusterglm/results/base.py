@@ -204,9 +204,11 @@ class Result(Intervals, Frames, ABC):
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         check_option("kind", kind, COVARIANCES)
         names = self._parameter_names
-        return pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True)
+        return shown(pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True))
 
     def cov_params(self) -> pd.DataFrame:
         """The same as `cov("observed")`."""

@@ -20,12 +20,13 @@ from clusterglm.inference.comparison import (
 )
 from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import terminal_width, unfolded
 from clusterglm.results.base import Result
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.html import as_html
 from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.table import WIDTH, counted
+from clusterglm.results.table import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,18 +159,18 @@ class Comparison:
         return f"Comparison of {len(self.fits)} fits to {fit.n_obs} rows, response {fit.data.response_name}"
 
     def __str__(self) -> str:
-        lines = [*textwrap.wrap(self._title(), WIDTH), "", *_table(list(self.fits), self._cells()), ""]
+        lines = [*textwrap.wrap(self._title(), terminal_width()), "", *_table(list(self.fits), self._cells()), ""]
         lines += _wrapped([f"{label}: {text}" for label, text in self._facts()])
-        lines += ["", "Likelihood-ratio tests", *_wrapped([str(test) for test in self.tests], "  ")]
+        lines += ["", "Likelihood-ratio tests", *_wrapped([unfolded(test) for test in self.tests], "  ")]
         for note in self.notes:
-            lines += ["", *textwrap.wrap(f"Note: {note}", WIDTH, subsequent_indent="      ")]
+            lines += ["", *textwrap.wrap(f"Note: {note}", terminal_width(), subsequent_indent="      ")]
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         rows = zip(self.fits, self._cells(), strict=True)
-        tests = [("Likelihood ratio", str(test)) for test in self.tests]
+        tests = [("Likelihood ratio", unfolded(test)) for test in self.tests]
         return as_html(self._title(), [], _HEADINGS, rows, [*self._facts(), *tests], self.notes)
 
 
@@ -343,7 +344,7 @@ def _table(names: list[str], cells: list[tuple[str, ...]]) -> list[str]:
     """Names and models to the left, broken over lines where needed; numbers to the right."""
     rows = [_HEADINGS, *cells]
     widths = [max(len(row[k]) for row in rows) for k in range(1, len(_HEADINGS))]
-    room = WIDTH - sum(widths) - 2 * (len(widths) + 1)
+    room = terminal_width() - sum(widths) - 2 * (len(widths) + 1)
     longest = max(len(row[0]) for row in rows)
     first = min(max(map(len, names)), max(_NARROW, room - longest))
     second = min(longest, max(_NARROW, room - first))
@@ -361,5 +362,5 @@ def _wrapped(texts: list[str], indent: str = "") -> list[str]:
     return [
         line
         for text in texts
-        for line in textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ")
+        for line in textwrap.wrap(text, terminal_width(), initial_indent=indent, subsequent_indent=f"{indent}    ")
     ]

@@ -100,6 +100,8 @@ def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFram
     """Average effects as a table; `note` and what else is to be said in a column of its own, if anything is."""
     import pandas as pd
 
+    from clusterglm.results.frame import shown
+
     estimate, se = found.estimate, found.std_error
     if not found.exists:
         note = NO_MEAN
@@ -120,4 +122,4 @@ def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFram
             "conf_high": high,
         }
     )
-    return table.assign(note=note) if note else table
+    return shown(table.assign(note=note) if note else table)

@@ -77,13 +77,14 @@ class Ratios:
         import pandas as pd
 
         from clusterglm.inference.ratios import exponentiated, ratio_names
+        from clusterglm.results.frame import shown
 
         ratio, baseline = ratio_names(self.response)
         check_option("cov", cov, COVARIANCES)
         se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._beta)]
         found = exponentiated(self._beta, se, level)
         kinds = [baseline if j == self.data.intercept else ratio for j in range(len(self._beta))]
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "term": list(self.data.names),
                 "kind": kinds,
@@ -93,6 +94,7 @@ class Ratios:
                 "conf_high": found.high,
             }
         )
+        return shown(table)
 
 
 class Effects(Ratios):

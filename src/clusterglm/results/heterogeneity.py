@@ -69,6 +69,7 @@ class Heterogeneity:
 
         from clusterglm.inference.heterogeneity import sigma_note
         from clusterglm.inference.ratios import marginal_coefficients
+        from clusterglm.results.frame import shown
 
         fit, data = self.fit, self.data
         link = partial(marginal_link, sigma=fit.sigma, response=fit.response, distribution=fit.distribution)
@@ -91,7 +92,7 @@ class Heterogeneity:
         )
         note, _ = sigma_note(fit.sigma, 0.0, fit.sigma_fixed)
         table.attrs["misfit"] = found.misfit
-        return table.assign(note=note) if note else table
+        return shown(table.assign(note=note) if note else table)
 
     @with_alpha
     def intraclass_correlation(
@@ -221,6 +222,7 @@ class Heterogeneity:
 
         from clusterglm.inference.heterogeneity import interval_ratio
         from clusterglm.inference.ratios import ratio_names
+        from clusterglm.results.frame import shown
 
         ratio_names(self.fit.response)
         check_level(level)
@@ -248,7 +250,7 @@ class Heterogeneity:
             }
         )
         table.attrs["opposed"] = found.opposed
-        return table.assign(note=found.note) if found.note else table
+        return shown(table.assign(note=found.note) if found.note else table)
 
 
 def row_weights(data: ModelData) -> Array:

@@ -200,6 +200,8 @@ class Intervals:
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         check_option("method", method, METHODS)
         names = self._interval_names
         if method == "wald":
@@ -211,7 +213,7 @@ class Intervals:
             low, high = found.interval(level=level)
             if found.failures or found.interrupted:
                 warnings.warn(str(found), IntervalWarning, stacklevel=3)
-        return pd.DataFrame({"low": low, "high": high}, index=names)
+        return shown(pd.DataFrame({"low": low, "high": high}, index=names))
 
     def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
         """The profile log-likelihood of one parameter, for a look at its shape.

@@ -96,11 +96,14 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         finite, p = np.isfinite(self.fit.points), len(self.fit.beta)
         errors = np.full(len(finite), np.nan)
         with np.errstate(invalid="ignore"):
             errors[finite] = np.sqrt(np.diag(self.fit.covariance)[p : p + int(finite.sum())])
-        return pd.DataFrame({"point": self.fit.points, "std_error": errors, "weight": self.fit.weights}, copy=True)
+        table = {"point": self.fit.points, "std_error": errors, "weight": self.fit.weights}
+        return shown(pd.DataFrame(table, copy=True))
 
     @property
     def random_effects_mean(self) -> float:

@@ -88,6 +88,7 @@ class Frames:
             of ratios.
         """
         from clusterglm.inference.ratios import ratio_names
+        from clusterglm.results.frame import shown
 
         check_option("names", names, NAMES)
         check_option("cov", cov, COVARIANCES)
@@ -97,7 +98,7 @@ class Frames:
         table = self._tidy(level, exponentiate, cov)
         if not conf_int:
             table = table.drop(columns=["conf_low", "conf_high"])
-        return table if names == "plain" else self._broom(table)
+        return shown(table if names == "plain" else self._broom(table))
 
     def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
         import pandas as pd
@@ -154,9 +155,11 @@ class Frames:
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         check_option("names", names, NAMES)
         table = pd.DataFrame([self._glance()])
-        return table if names == "plain" else table.rename(columns=_GLANCE)
+        return shown(table if names == "plain" else table.rename(columns=_GLANCE))
 
     # One row a row ---------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,10 @@ def compare(
     exposure: opt.Exposure = None,
     success: opt.Success = None,
     threads: opt.Threads = 1,
+    subset: opt.Subset = None,
+    sep: opt.Sep = None,
+    decimal: opt.Decimal = None,
+    encoding: opt.Encoding = None,
     json: opt.Json = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as CSV.")] = None,
 ) -> None:
@@ -59,12 +63,13 @@ def compare(
             "offset": offset,
             "exposure": exposure,
             "success": success,
+            "subset": subset,
         }
         variants = _variants(model or ["random_effects"], distribution or [], quadrature)
         check_files(json, csv)
         from clusterglm.data.table import read_table
 
-        table = read_table(load_table(data))  # once, not for every fit
+        table = read_table(load_table(data, sep, decimal, encoding))  # once, not for every fit
         settings: dict[str, Any] = {
             "family": family,
             "control": {"n_threads": threads},

@@ -31,6 +31,7 @@ LAYERS = (
     ("study", "plot"),
     ("report",),
     ("cli", "sklearn"),
+    ("__main__",),
 )
 FLOOR = {layer: floor for floor, layers in enumerate(LAYERS) for layer in layers}
 SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer")

@@ -10,7 +10,7 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.data.success import event_comes_first
-from clusterglm.errors import OptionError, ResponseError
+from clusterglm.errors import DataError, OptionError, ResponseError
 
 VERBS = {"pooled": {}, "random_effects": {"cluster": "id"}, "fixed_effects": {"cluster": "id"},
          "conditional": {"cluster": "id"}, "nonparametric": {"cluster": "id"}}  # fmt: skip
@@ -104,3 +104,15 @@ def test_missing_responses_stay_missing(frame: pd.DataFrame) -> None:
     some = frame.assign(sas=frame["sas"].astype(float).where(frame.index % 7 > 0))
     fit = cg.pooled("sas ~ x", some, success=1)
     pd.testing.assert_series_equal(fit.params, cg.pooled("ill ~ x", frame[frame.index % 7 > 0]).params)
+
+
+def test_every_table_and_picture_says_what_counts(frame: pd.DataFrame) -> None:
+    fit = cg.random_effects("outcome ~ x", frame, cluster="id", success="case")
+    pooled = cg.pooled("outcome ~ x", frame, cluster="id", success="case")
+    assert "response outcome (success 'case')" in str(cg.compare(pooled, fit))
+    chosen = cg.select_distribution("outcome ~ x", frame, cluster="id", success="case", distributions=["gaussian"])
+    assert "Success:   'case' (failure 'control')" in str(chosen)
+    assert "Probability of 'case'" in fit.plot.predictions("x", points=3).ax.get_ylabel()
+    other = cg.pooled("outcome ~ x", frame, cluster="id")
+    with pytest.raises(DataError, match="different data"):
+        cg.compare(other, fit)

@@ -8,7 +8,7 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import STOPPED, app, example, readable_errors
-from clusterglm.cli.fit import check_model, distribution_name, given, load_table, run_fit
+from clusterglm.cli.fit import check_model, given, load_table, run_fit
 from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.cli.progress import bar
 from clusterglm.cli.saved import open_fit
@@ -103,7 +103,7 @@ def clustering(
             "success": success,
             "subset": subset,
         }
-        special = {"distribution": distribution_name(distribution), "quadrature": quadrature}
+        special = {"distribution": distribution, "quadrature": quadrature}
         table = data if formula is None else load_table(data, sep, decimal, encoding)
         result = _result(table, formula, model, given(general), given(special))
         with bar("replicates") as show:

@@ -9,7 +9,7 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import NOT_CONVERGED, app, example, readable_errors
-from clusterglm.cli.fit import check_model, distribution_name, given, load_table, run_fit
+from clusterglm.cli.fit import check_model, given, load_table, run_fit
 from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.data.files import whole
 
@@ -106,5 +106,5 @@ def _variants(models: list[str], distributions: list[str], quadrature: str | Non
             "leave them out, or add --model random_effects",
         )
     fixed: dict[str, Any] = {} if quadrature is None else {"quadrature": quadrature}
-    random = [{**fixed, "distribution": distribution_name(each)} for each in distributions] or [fixed]
+    random = [{**fixed, "distribution": each} for each in distributions] or [fixed]
     return [(name, special) for name in models for special in (random if name == "random_effects" else [{}])]

@@ -82,7 +82,7 @@ def fit(
             "subset": subset,
         }
         special: dict[str, Any] = {
-            "distribution": distribution_name(distribution),
+            "distribution": distribution,
             "quadrature": quadrature,
             "scale": scale,
             "sigma": sigma,
@@ -174,11 +174,6 @@ def print_intervals(result: Result, robust: bool, level: float | None) -> None:
     kind = "robust standard errors" if robust else "standard errors"
     print(f"\nEstimates with {kind} and {100 * (0.95 if level is None else level):g}% intervals\n")
     print(result.tidy(**interval_options(robust, level)))
-
-
-def distribution_name(name: str | None) -> str | None:
-    """The library's name: "t(4)" is short for "student_t(4)"."""
-    return f"student_{name}" if name is not None and name.startswith("t(") else name
 
 
 def check_model(model: str, special: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from clusterglm.model.response.base import Response
 
 _CBIND = "cbind(successes, failures) ~ ... for grouped data"
 _LARGEST = 1e9  # beyond, a row pins its intercept so closely that rounding drowns the likelihood
+_ROUNDING = 1e-8  # of a count that was computed
 _SHOWN = 5  # levels that an error names
 
 
@@ -110,7 +111,8 @@ def parse_cbind(
     Parameters
     ----------
     successes, failures : narwhals Series or array-like, shape (n,)
-        Whole numbers from 0 on; bools count as 0/1. Rows without trials are allowed.
+        Whole numbers from 0 on, as nearly as arithmetic leaves them; bools count as 0/1. Rows without trials are
+        allowed.
     names : sequence of two str
         What errors call them.
     rows : ndarray of int64, shape (n,), optional
@@ -127,6 +129,7 @@ def parse_cbind(
         numbers = numeric(series)
         if numbers is None:
             raise _wrong_type(series, name, f"whole numbers of {part}", _CBIND, rows)
+        numbers = _whole(numbers)
         _check_counts(numbers, name, f"whole numbers of {part} from 0 on", rows, second=part == "failures")
         parts.append(numbers)
     good, bad = parts
@@ -159,6 +162,15 @@ def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tup
     if weights.strides == (0,) and len(y) > 0 and weights[0] == 1.0:  # known to be one without a look
         return np.array(y), n - y
     return weights * y, weights * (n - y)
+
+
+def _whole(y: Array) -> Array:
+    """Counts that were computed, as in `size - share * size`, without what rounding has left them off by."""
+    near = np.rint(y)
+    if (near == y).all():
+        return y
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(y - near) <= _ROUNDING * np.maximum(1.0, near), near + 0.0, y)
 
 
 def _ones(n: int) -> Array:
@@ -268,7 +280,9 @@ def _check_zero_one(y: Array, name: str, family: str, rows: NDArray[np.int64] | 
         advice = f"recode it, for instance ({name} > 0)" if len(present) == 2 else "correct these rows"
     elif np.any(wrong % 1 != 0):
         bad = bad & (y % 1 != 0)
-        advice = f"{_CBIND}: counts, in place of a proportion"
+        share = name if name.replace(".", "_").isidentifier() else f"({name})"
+        counts = f"round({share} * n)"
+        advice = f"cbind({counts}, n - {counts}) ~ ..., with the column n of trials, which R takes as weights"
     elif len(present) == 2:
         advice = f"make it 0/1 first: {name} - {present[0]:g}" if present[1] - present[0] == 1 else "make it 0/1 first"
     else:

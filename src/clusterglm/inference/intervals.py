@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
+from inspect import CO_VARARGS
 from numbers import Real
 from typing import ParamSpec, TypeVar, cast
 
@@ -107,7 +108,8 @@ def with_alpha(function: Callable[P, R]) -> Callable[P, R]:
     OptionError
         On both, on an `alpha` beyond 0.5, and on a level without its name: elsewhere a first number is alpha.
     """
-    places = function.__code__.co_argcount
+    code = function.__code__
+    places = code.co_argcount if not code.co_flags & CO_VARARGS else 2**31
     name = function.__name__
 
     @wraps(function)

@@ -26,6 +26,7 @@ from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.html import as_html
 from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.several import Fits
 from clusterglm.results.table import counted
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ class Comparison:
 
     def _title(self) -> str:
         fit = next(iter(self.fits.values()))
-        return f"Comparison of {len(self.fits)} fits to {fit.n_obs} rows, response {fit.data.response_name}"
+        success = "" if fit.data.levels is None else f" (success {fit.data.levels[1]!r})"
+        return f"Comparison of {len(self.fits)} fits to {fit.n_obs} rows, response {fit.data.response_name}{success}"
 
     def __str__(self) -> str:
         lines = [*textwrap.wrap(self._title(), terminal_width()), "", *_table(list(self.fits), self._cells()), ""]
@@ -174,14 +176,14 @@ class Comparison:
         return as_html(self._title(), [], _HEADINGS, rows, [*self._facts(), *tests], self.notes)
 
 
-def compare(*fits: Result | Mapping[str, Result], names: Sequence[str] | None = None) -> Comparison:
+def compare(*fits: Fits, names: Sequence[str] | None = None) -> Comparison:
     """Put fits to the same rows and responses side by side.
 
     Parameters
     ----------
     *fits : results
-        Two or more, of any verb; or one mapping of names to results. Likelihood-ratio tests are of each fit and the
-        next one, so that nested models are best given from the smallest to the largest.
+        Two or more, of any verb, or a list of them; or one mapping of names to results. Likelihood-ratio tests are of
+        each fit and the next one, so that nested models are best given from the smallest to the largest.
     names : sequence of str, optional
         A name for each fit; by default "fit 1", "fit 2", ...
 
@@ -239,7 +241,9 @@ def model_words(fit: Result) -> str:
     return f"{words}, {fit.link}"
 
 
-def _named(fits: tuple[Result | Mapping[str, Result], ...], names: Sequence[str] | None) -> dict[str, Result]:
+def _named(fits: tuple[Fits, ...], names: Sequence[str] | None) -> dict[str, Result]:
+    if len(fits) == 1 and isinstance(fits[0], list | tuple):
+        fits = tuple(fits[0])
     if len(fits) == 1 and isinstance(fits[0], Mapping):
         if names is not None:
             raise OptionError("names= with a mapping", "names once", "leave names= out")

@@ -168,7 +168,7 @@ class PublicationTable:
 @with_alpha
 def table(
     fits: Fits,
-    *,
+    *more: Result,
     exponentiate: bool = False,
     spread: str = "std_error",
     level: float = 0.95,
@@ -187,6 +187,8 @@ def table(
     ----------
     fits : Result, sequence of Result, or mapping of str to Result
         Of any verbs. A mapping names the columns, which are numbered otherwise.
+    *more : Result
+        Further ones: cg.table(a, b) is cg.table([a, b]).
     exponentiate : bool
         Odds, rate or hazard ratios in place of coefficients.
     spread : {"std_error", "interval", "none"}
@@ -239,8 +241,10 @@ def table(
     Observations      220
     ---------------------
     Standard errors in parentheses.
+    Success: y = 'y'.
     """
-    named = named_fits(fits, None, "cg.table")
+    given: Any = [fits, *more] if more else fits
+    named = named_fits(given, None, "cg.table")
     check_option("spread", spread, SPREADS)
     statistics = several("statistics", statistics, "names of statistics", "statistics=['N', 'aic']")
     notes = several("notes", notes, "lines of text", "notes=['Standard errors are robust.']")

@@ -117,6 +117,7 @@ def test_options_reach_the_fit(tmp_path: Path) -> None:
         "formula": "y ~ trt + week",
         "family": "binomial",
         "link": "cloglog",
+        "success": "y",
         "cluster": "ID",
     }
     assert content["fit"]["loglik"] == fit.loglik

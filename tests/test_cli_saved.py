@@ -156,6 +156,14 @@ def test_plots(saved: Path, tmp_path: Path, name: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, data.name])
 
 
+def test_predictions_by_groups(saved: Path, fit: Any, tmp_path: Path) -> None:
+    options = ("--variable", "week", "--by", "trt", "--at", "trt=drug", "--at", "trt=placebo")
+    content = json.loads(good("plot", "predictions", saved, *options, "--out", tmp_path / "a.png", "--json", "-"))
+    wanted = fit.plot.predictions("week", at={"trt": ["drug", "placebo"]}).data
+    assert [row["curve"] for row in content["data"]] == wanted["curve"].tolist()
+    assert [row["estimate"] for row in content["data"]] == wanted["estimate"].tolist()
+
+
 def test_several_fits_in_one_plot(saved: Path, tmp_path: Path) -> None:
     pooled = tmp_path / "pooled.json.gz"
     good("fit", "bacteria", FORMULA, "--model", "pooled", "--save", pooled)
@@ -202,6 +210,8 @@ def test_tables_of_several_fits(saved: Path, fit: Any, bacteria: pd.DataFrame, t
         (("plot", "caterpillar", "POOLED", "--out", "plot.png"), "caterpillar plot of a pooled fit"),
         (("plot", "profile", "FIT", "--parameter", "wek", "--out", "plot.png"), "week"),
         (("plot", "predictions", "FIT", "--at", "week", "--out", "plot.png"), "COLUMN=VALUE"),
+        (("plot", "predictions", "FIT", "--at", "trt=Placebo", "--out", "plot.png"), "'placebo', 'drug', 'drug+'"),
+        (("plot", "predictions", "FIT", "--by", "trtt", "--out", "plot.png"), "'trt'"),
     ],
 )
 def test_bad_input_has_status_2_and_leaves_nothing(

@@ -122,7 +122,9 @@ class StorageWarning(ClusterGLMWarning):
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """The sentence 'did you mean ...?' for a mistyped name, or an empty string."""
-    close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.6)
+    known = list(candidates)
+    alike = [each for each in known if each.casefold() == name.casefold()]  # capitals alone
+    close = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}? " if close else ""
 
 

@@ -180,7 +180,7 @@ def test_subset_drops_levels_clusters_and_responses_that_are_set_aside() -> None
     data["answer"] = np.where(data.trt == "c", "unknown", np.where(data.y == 1, "yes", "no"))
     built = build(data, "answer ~ trt", subset=data.trt != "c")
     assert built.names == ("(Intercept)", "trtb")
-    assert built.notes == ("success is answer = 'yes', failure 'no'",)
+    assert built.notes == ("success is answer = 'yes', failure 'no', by their order; success='no' turns it round",)
     inside = data[data.trt != "c"]
     assert built.a.sum() == inside.y.sum()
     assert built.labels.tolist() == sorted(inside.id.unique())

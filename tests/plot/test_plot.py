@@ -93,7 +93,7 @@ def test_given_axis(fits: Fits, name: str) -> None:
 def test_coefficients(fits: Fits) -> None:
     data = cg.plot.coefficients({"a": fits["random"], "b": fits["pooled"]}, level=0.9).data
     part = data[data["model"] == "a"].set_index("term")
-    ends = fits["random"].conf_int(0.9)
+    ends = fits["random"].conf_int(level=0.9)
     assert list(part.index) == ["trtdrug", "trtdrug+", "week"]
     np.testing.assert_array_equal(part["estimate"], fits["random"].params[part.index])
     np.testing.assert_array_equal(part[["low", "high"]], ends.loc[part.index])

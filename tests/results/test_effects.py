@@ -252,7 +252,7 @@ def test_infinite_means_are_said(frame: pd.DataFrame) -> None:
 
 
 def test_ratios(pooled: PooledResult, counts: RandomEffectsResult, frame: pd.DataFrame) -> None:
-    got = pooled.ratios(0.9)
+    got = pooled.ratios(level=0.9)
     assert list(got.columns) == RATIO_COLUMNS
     assert list(got.kind) == ["odds", "odds ratio", "odds ratio", "odds ratio"]
     np.testing.assert_allclose(got.estimate, np.exp(pooled.params))

@@ -84,7 +84,7 @@ def test_sigma_at_the_boundary(at_zero: Any) -> None:
 def test_a_sigma_that_might_be_zero_has_an_interval_from_zero() -> None:
     fit = cg.random_effects("y ~ trt + I(week > 2)", cg.datasets.load("bacteria"), cluster="ID", distribution="cauchy")
     assert fit.loglik - fit.pooled.loglik > 0.0
-    low, high = fit.conf_int(0.999, method="profile").loc["sigma"]
+    low, high = fit.conf_int(level=0.999, method="profile").loc["sigma"]
     assert low == 0.0 < fit.sigma < high
 
 
@@ -94,11 +94,11 @@ def test_levels_are_nested_and_wald_is_near_in_large_samples() -> None:
     x = rng.normal(size=4000)
     y = rng.random(4000) < expit(x + rng.normal(size=800)[ids])
     fit = cg.random_effects("y ~ x", pd.DataFrame({"y": y.astype(int), "x": x, "id": ids}), cluster="id")
-    wide, narrow = (fit.conf_int(level, method="profile") for level in (0.99, 0.9))
+    wide, narrow = (fit.conf_int(level=level, method="profile") for level in (0.99, 0.9))
     assert (wide.low < narrow.low).all()
     assert (wide.high > narrow.high).all()
-    width = fit.conf_int(0.9).high - fit.conf_int(0.9).low
-    assert (np.abs(narrow - fit.conf_int(0.9)).max(axis=1) < 0.05 * width).all()
+    width = fit.conf_int(level=0.9).high - fit.conf_int(level=0.9).low
+    assert (np.abs(narrow - fit.conf_int(level=0.9)).max(axis=1) < 0.05 * width).all()
 
 
 @pytest.mark.parametrize("points", [17, 65, 257])
@@ -165,11 +165,11 @@ def test_bootstrap(verb: Any, data: pd.DataFrame) -> None:
     np.testing.assert_array_equal(one.replicates, two.replicates)
     assert one.names == tuple(fit.conf_int().index)
     assert one.replicates.shape[0] + sum(count for _, count in one.failures) == 60
-    low, high = one.interval(0.8)
-    again = fit.conf_int(0.8, method="bootstrap", n_boot=60, seed=4) if not one.failures else None
+    low, high = one.interval(level=0.8)
+    again = fit.conf_int(level=0.8, method="bootstrap", n_boot=60, seed=4) if not one.failures else None
     if again is not None:
         np.testing.assert_array_equal(again.low, low)
-    np.testing.assert_allclose(one.interval(0.8, "basic")[0], 2.0 * one.estimate - high)
+    np.testing.assert_allclose(one.interval(level=0.8, kind="basic")[0], 2.0 * one.estimate - high)
     assert np.all((one.std_error / fit._se.mean())[:2] < 1e3)
     assert "seed 4" in str(one)
 
@@ -195,4 +195,4 @@ def test_options(data: pd.DataFrame) -> None:
     with pytest.raises(OptionError, match="method="):
         fit.conf_int(method="likelihood")
     with pytest.raises(OptionError, match="level="):
-        fit.conf_int(1.0, method="profile")
+        fit.conf_int(level=1.0, method="profile")

@@ -90,7 +90,7 @@ def test_robust_errors(fits: dict[str, Any]) -> None:
     shown = [cell(table, "coefficients", term, "(1)")[1] for term in fit.params.index]
     assert shown == [f"({se:.3f})" for se in robust[:-1]]
     assert cell(table, "random intercept", "sigma", "(1)")[1] == f"({robust[-1]:.3f})"
-    assert table.notes == ("Standard errors (robust) in parentheses.",)
+    assert table.notes == ("Standard errors (robust) in parentheses.", "Success: y = 'y'.")
 
 
 def test_sigma_without_a_standard_error_says_why() -> None:
@@ -113,7 +113,7 @@ def test_rows_can_be_chosen_named_and_put_together(fits: dict[str, Any]) -> None
         cg.table(two, labels={"trtdrug": "drug", "trtdrug+": "drug"})
     none = cg.table(two, spread="none", statistics=["bic", "icc"], notes=["Ours."])
     assert list(none.frame.loc["fit"].index) == ["BIC"]
-    assert none.notes == ("Ours.",)
+    assert none.notes == ("Ours.", "Success: y = 'y'.")
     assert "\n" not in none.frame.loc[("coefficients", "week"), "(2)"]
 
 

@@ -14,8 +14,8 @@ import pytest
 from scipy.special import expit
 
 import clusterglm as cg
+from clusterglm.model.printing import WIDEST
 from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.table import WIDTH
 
 
 def test_estimates_are_the_exact_ones(exact: dict[str, Any], logit: RandomEffectsResult) -> None:
@@ -53,7 +53,7 @@ def test_coefficient_tables_agree(logit: RandomEffectsResult) -> None:
     assert list(tidy.term) == [*logit.params.index, "sigma"]
     assert list(tidy.component)[-2:] == ["coefficient", "random_intercept"]
     np.testing.assert_allclose(tidy.pvalue[:-1], logit.pvalues)
-    np.testing.assert_allclose(tidy[["conf_low", "conf_high"]], logit.conf_int(0.9))
+    np.testing.assert_allclose(tidy[["conf_low", "conf_high"]], logit.conf_int(level=0.9))
     assert 0 < tidy.conf_low.iloc[-1] < logit.sigma < tidy.conf_high.iloc[-1]
     glance = logit.glance()
     assert len(glance) == 1
@@ -148,7 +148,7 @@ def test_posterior_moments_by_direct_integration(logit: RandomEffectsResult) -> 
 def test_summary_fits_the_page(fixture: str, request: pytest.FixtureRequest) -> None:
     result = request.getfixturevalue(fixture)
     text = str(result)
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(len, text.splitlines())) <= WIDEST
     assert text == repr(result) == str(result.summary())
     assert text.isascii()
     assert result._repr_html_().startswith("<div>")

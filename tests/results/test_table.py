@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterglm.results.table import WIDTH, Coefficients, Summary, _wrapped, counted, number, pvalue, stars
+from clusterglm.model.printing import WIDEST
+from clusterglm.results.table import Coefficients, Summary, _wrapped, counted, number, pvalue, stars
 
 
 def summary(names: tuple[str, ...], estimate: list[float], se: list[float], **parts: object) -> Summary:
@@ -27,7 +28,7 @@ def summary(names: tuple[str, ...], estimate: list[float], se: list[float], **pa
 def test_no_line_is_too_wide_and_nothing_is_lost() -> None:
     long = "bs(age, df=5, knots=[" + ", ".join(str(k) for k in range(40)) + "]):C(treatment)[T.placebo]"
     text = str(summary(("(Intercept)", long), [1.0, -2.0], [0.1, 0.2], notes=("a note " * 30,)))
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(len, text.splitlines())) <= WIDEST
     assert long.replace(" ", "") in "".join(text.split())
     assert text.count("x +") == 60
 
@@ -77,7 +78,7 @@ def test_counted() -> None:
 @given(
     st.text(st.sampled_from("ab- ,.\t\n\u00a0"), max_size=110),
     st.sampled_from(["", "Formula:  "]),
-    st.sampled_from([12, 44, WIDTH]),
+    st.sampled_from([12, 44, WIDEST]),
 )
 def test_lines_are_those_of_textwrap(text: str, first: str, width: int) -> None:
     later = " " * len(first)

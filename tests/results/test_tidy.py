@@ -38,9 +38,9 @@ def test_ratios_are_those_of_ratios(fits: dict[str, Any], kind: str) -> None:
     fit = fits[kind]
     columns = ["term", "estimate", "std_error", "conf_low", "conf_high"]
     for cov in ("observed", "robust"):
-        tidy, known = fit.tidy(0.9, exponentiate=True, cov=cov), fit.ratios(0.9, cov)
+        tidy, known = fit.tidy(level=0.9, exponentiate=True, cov=cov), fit.ratios(level=0.9, cov=cov)
         pd.testing.assert_frame_equal(tidy[columns][: len(known)], known[columns])
-        plain = fit.tidy(0.9, cov=cov)
+        plain = fit.tidy(level=0.9, cov=cov)
         np.testing.assert_array_equal(tidy["pvalue"], plain["pvalue"])
         pd.testing.assert_frame_equal(tidy[len(known) :], plain[len(known) :])  # sigma is no logarithm
 

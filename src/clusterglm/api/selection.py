@@ -48,6 +48,7 @@ def select_distribution(
     offset: Any = None,
     exposure: Any = None,
     subset: Any = None,
+    success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     least_expected: float = 1.0,
     n_boot: int = 0,
@@ -64,7 +65,7 @@ def select_distribution(
 
     Parameters
     ----------
-    formula, data, cluster, family, link, weights, cluster_weights, offset, exposure, subset, functions
+    formula, data, cluster, family, link, weights, cluster_weights, offset, exposure, subset, success, functions
         As for `random_effects`.
     distributions : sequence of str or Distribution
         See `random_effects` for the names. With "nonparametric" among them, `cg.nonparametric` is fitted too, as a
@@ -127,7 +128,9 @@ def select_distribution(
                 "a table in memory for these: a sample of whole clusters may do",
             )
         offset = one_offset(offset, exposure)
-        request = Request(response, cluster, weights, cluster_weights, offset, subset, functions=functions)
+        request = Request(
+            response, cluster, weights, cluster_weights, offset, subset, functions=functions, success=success
+        )
         return select_over_blocks(formula, data, engine, request, candidates, rule, scale, settings)
     table = read_table(data)
     settings_of_data: dict[str, Any] = {
@@ -136,6 +139,7 @@ def select_distribution(
         "cluster_weights": cluster_weights,
         "offset": one_offset(offset, exposure),
         "subset": subset,
+        "success": success,
         "functions": functions,
     }
     model_data = prepare(formula, table, family_response=response, **settings_of_data)

@@ -58,9 +58,20 @@ def explained(verb: Callable[P, R]) -> Callable[P, R]:
             raise OptionError(
                 f"{name}: {problem}", "a formula and data, and all else by name", f"{name}('y ~ x', data, cluster='id')"
             ) from None
+        given = [*args, *(kwargs[word] for word in ("formula", "data")[len(args) :])]
+        if _is_formula(given[1]) and not _is_formula(given[0]):
+            raise OptionError(
+                f"{name}(data, formula): data of type {type(given[0]).__name__} in the place of the formula",
+                "the formula first, then the data",
+                f"{name}({given[1]!r}, data, ...)",
+            )
         return verb(*args, **kwargs)
 
     return with_words
+
+
+def _is_formula(value: object) -> bool:
+    return isinstance(value, str) and "~" in value.lstrip()[1:]  # "~/data.csv" is none
 
 
 def _unknown(verb: str, unknown: list[str], known: list[str]) -> OptionError:

@@ -40,6 +40,7 @@ def pooled(
     offset: Any = None,
     exposure: Any = None,
     subset: Any = None,
+    success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     penalty: str | None = None,
     control: Control | None = None,
@@ -65,6 +66,9 @@ def pooled(
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
         and their logarithm is the offset.
+    success : str, number or bool, optional
+        The level of a two-level response that is the success; by default the second in the order of its levels, which
+        for text is that of the alphabet: "survived", not "died".
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     penalty : {"firth"}, optional
@@ -110,7 +114,15 @@ def pooled(
 
         refuse_penalty_elsewhere(chosen)
         request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, need_cluster=False, functions=functions
+            response,
+            cluster,
+            weights,
+            cluster_weights,
+            offset,
+            subset,
+            need_cluster=False,
+            functions=functions,
+            success=success,
         )
         return pooled_over_blocks(formula, data, engine, request, settings)
     model_data = prepare(
@@ -122,6 +134,7 @@ def pooled(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        success=success,
         functions=functions,
         need_cluster=False,
         penalized=chosen is not None,
@@ -147,6 +160,7 @@ def random_effects(
     offset: Any = None,
     exposure: Any = None,
     subset: Any = None,
+    success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     sigma: float | None = None,
@@ -185,6 +199,9 @@ def random_effects(
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
         and their logarithm is the offset.
+    success : str, number or bool, optional
+        The level of a two-level response that is the success; by default the second in the order of its levels, which
+        for text is that of the alphabet: "survived", not "died".
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -235,7 +252,15 @@ def random_effects(
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
 
         request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, sigma_known=fix_sigma, functions=functions
+            response,
+            cluster,
+            weights,
+            cluster_weights,
+            offset,
+            subset,
+            sigma_known=fix_sigma,
+            functions=functions,
+            success=success,
         )
         model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
         return random_effects_over_blocks(formula, data, engine, request, model, settings)
@@ -248,6 +273,7 @@ def random_effects(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        success=success,
         functions=functions,
         need_cluster=True,
         sigma_known=fix_sigma,
@@ -282,6 +308,7 @@ def nonparametric(
     offset: Any = None,
     exposure: Any = None,
     subset: Any = None,
+    success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     control: Control | None = None,
 ) -> NonparametricResult:
@@ -311,6 +338,9 @@ def nonparametric(
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
         and their logarithm is the offset.
+    success : str, number or bool, optional
+        The level of a two-level response that is the success; by default the second in the order of its levels, which
+        for text is that of the alphabet: "survived", not "died".
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     control : Control, optional
@@ -355,6 +385,7 @@ def nonparametric(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        success=success,
         functions=functions,
         need_cluster=True,
         mass_points=True,

@@ -36,6 +36,7 @@ def fixed_effects(
     offset: Any = None,
     exposure: Any = None,
     subset: Any = None,
+    success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     bias_correction: str | SplitPanel | None = None,
@@ -65,6 +66,9 @@ def fixed_effects(
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
         and their logarithm is the offset.
+    success : str, number or bool, optional
+        The level of a two-level response that is the success; by default the second in the order of its levels, which
+        for text is that of the alphabet: "survived", not "died".
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -113,7 +117,15 @@ def fixed_effects(
         from clusterglm.api.blocks import fixed_effects_over_blocks
 
         request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, fixed_effects=True, functions=functions
+            response,
+            cluster,
+            weights,
+            cluster_weights,
+            offset,
+            subset,
+            fixed_effects=True,
+            functions=functions,
+            success=success,
         )
         return fixed_effects_over_blocks(formula, data, engine, request, start, correction, settings)
     model_data = prepare(
@@ -125,6 +137,7 @@ def fixed_effects(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        success=success,
         functions=functions,
         need_cluster=True,
         fixed_effects=True,
@@ -149,6 +162,7 @@ def conditional(
     offset: Any = None,
     exposure: Any = None,
     subset: Any = None,
+    success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     penalty: str | None = None,
@@ -178,6 +192,9 @@ def conditional(
         A column name or an array with an element per row of `data`. Case weights are whole numbers that stand for
         repeated rows; cluster weights multiply a cluster's log-likelihood. An offset is added to the linear
         predictor; exposures are positive, and their logarithm is the offset.
+    success : str, number or bool, optional
+        The level of a two-level response that is the success; by default the second in the order of its levels, which
+        for text is that of the alphabet: "survived", not "died".
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -226,7 +243,15 @@ def conditional(
         refuse_penalty_elsewhere(chosen)
 
         request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, fixed_effects=True, functions=functions
+            response,
+            cluster,
+            weights,
+            cluster_weights,
+            offset,
+            subset,
+            fixed_effects=True,
+            functions=functions,
+            success=success,
         )
         return conditional_over_blocks(formula, data, engine, request, start, settings)
     model_data = prepare(
@@ -238,6 +263,7 @@ def conditional(
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
+        success=success,
         functions=functions,
         need_cluster=True,
         fixed_effects=True,

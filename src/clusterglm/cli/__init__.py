@@ -8,10 +8,23 @@ from typing import Annotated
 
 import typer
 
-from clusterglm.cli import clustering, compare, datasets, fit, plot, predict, simulate, study, table
+from clusterglm.cli import clustering, compare, datasets, fit, plot, predict, show, simulate, study, table
 from clusterglm.cli.common import STOPPED, app
 
-__all__ = ["app", "clustering", "compare", "datasets", "fit", "main", "plot", "predict", "simulate", "study", "table"]
+__all__ = [
+    "app",
+    "clustering",
+    "compare",
+    "datasets",
+    "fit",
+    "main",
+    "plot",
+    "predict",
+    "show",
+    "simulate",
+    "study",
+    "table",
+]
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import STOPPED, app, example, readable_errors
-from clusterglm.cli.fit import check_model, distribution_name, given, run_fit
+from clusterglm.cli.fit import check_model, given, load_table, run_fit
 from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.cli.progress import bar
 from clusterglm.cli.saved import open_fit
@@ -58,6 +58,7 @@ def clustering(
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
+    success: opt.Success = None,
     method: Annotated[
         str,
         typer.Option(
@@ -79,6 +80,10 @@ def clustering(
     insist: Annotated[
         bool, typer.Option("--insist", help="Permute although covariates differ between clusters.")
     ] = False,
+    subset: opt.Subset = None,
+    sep: opt.Sep = None,
+    decimal: opt.Decimal = None,
+    encoding: opt.Encoding = None,
     json: opt.Json = None,
 ) -> None:
     """Test the hypothesis that clusters have no effect, with a saved fit or with data and a formula.
@@ -95,9 +100,12 @@ def clustering(
             "cluster_weights": cluster_weights,
             "offset": offset,
             "exposure": exposure,
+            "success": success,
+            "subset": subset,
         }
-        special = {"distribution": distribution_name(distribution), "quadrature": quadrature}
-        result = _result(data, formula, model, given(general), given(special))
+        special = {"distribution": distribution, "quadrature": quadrature}
+        table = data if formula is None else load_table(data, sep, decimal, encoding)
+        result = _result(table, formula, model, given(general), given(special))
         with bar("replicates") as show:
             found = result.test_clustering(method, statistic, n_boot, seed, jobs, show, insist)
         if not printed(json):
@@ -108,7 +116,7 @@ def clustering(
 
 
 def _result(
-    data: str, formula: str | None, model: str | None, general: dict[str, Any], special: dict[str, Any]
+    data: Any, formula: str | None, model: str | None, general: dict[str, Any], special: dict[str, Any]
 ) -> ClusteredResult:
     """The fit: a saved one, or one made now."""
     from pathlib import Path

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import typer
 
+from clusterglm.cli.words import in_shell_words
+
 NOT_CONVERGED, BAD_INPUT, STOPPED, UNREAD = 1, 2, 130, 141
 
 app = typer.Typer(
@@ -46,7 +48,7 @@ def heard_warnings() -> Iterator[None]:
             yield
         finally:
             for warning in heard:
-                print(f"warning: {warning.message}", file=sys.stderr)
+                print(f"warning: {in_shell_words(str(warning.message), app)}", file=sys.stderr)
 
 
 @contextmanager
@@ -69,5 +71,5 @@ def readable_errors() -> Iterator[None]:
 
         if not isinstance(error, ClusterGLMError):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_shell_words(str(error), app)}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None

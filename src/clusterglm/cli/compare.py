@@ -9,7 +9,7 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import NOT_CONVERGED, app, example, readable_errors
-from clusterglm.cli.fit import check_model, distribution_name, given, load_table, run_fit
+from clusterglm.cli.fit import check_model, given, load_table, run_fit
 from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.data.files import whole
 
@@ -44,7 +44,12 @@ def compare(
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
+    success: opt.Success = None,
     threads: opt.Threads = 1,
+    subset: opt.Subset = None,
+    sep: opt.Sep = None,
+    decimal: opt.Decimal = None,
+    encoding: opt.Encoding = None,
     json: opt.Json = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as CSV.")] = None,
 ) -> None:
@@ -57,12 +62,14 @@ def compare(
             "cluster_weights": cluster_weights,
             "offset": offset,
             "exposure": exposure,
+            "success": success,
+            "subset": subset,
         }
         variants = _variants(model or ["random_effects"], distribution or [], quadrature)
         check_files(json, csv)
         from clusterglm.data.table import read_table
 
-        table = read_table(load_table(data))  # once, not for every fit
+        table = read_table(load_table(data, sep, decimal, encoding))  # once, not for every fit
         settings: dict[str, Any] = {
             "family": family,
             "control": {"n_threads": threads},
@@ -99,5 +106,5 @@ def _variants(models: list[str], distributions: list[str], quadrature: str | Non
             "leave them out, or add --model random_effects",
         )
     fixed: dict[str, Any] = {} if quadrature is None else {"quadrature": quadrature}
-    random = [{**fixed, "distribution": distribution_name(each)} for each in distributions] or [fixed]
+    random = [{**fixed, "distribution": each} for each in distributions] or [fixed]
     return [(name, special) for name in models for special in (random if name == "random_effects" else [{}])]

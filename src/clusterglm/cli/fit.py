@@ -54,6 +54,8 @@ def fit(
     cluster_weights: opt.ClusterWeights = None,
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
+    success: opt.Success = None,
+    subset: opt.Subset = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
     threads: opt.Threads = 1,
@@ -69,6 +71,11 @@ def fit(
         Path | None, typer.Option(help="Write a report with tests, diagnostics and plots to this file as HTML.")
     ] = None,
     progress: Annotated[bool, typer.Option("--progress", help="Show each iteration on standard error.")] = False,
+    robust: opt.Robust = False,
+    level: opt.Coverage = None,
+    sep: opt.Sep = None,
+    decimal: opt.Decimal = None,
+    encoding: opt.Encoding = None,
 ) -> None:
     """Fit a model and print its summary."""
     with readable_errors():
@@ -79,9 +86,11 @@ def fit(
             "cluster_weights": cluster_weights,
             "offset": offset,
             "exposure": exposure,
+            "success": success,
+            "subset": subset,
         }
         special: dict[str, Any] = {
-            "distribution": distribution_name(distribution),
+            "distribution": distribution,
             "quadrature": quadrature,
             "scale": scale,
             "sigma": sigma,
@@ -92,10 +101,15 @@ def fit(
         }
         check_model(model, special)
         check_files(save, json, csv, report)
+        if level is not None:
+            from clusterglm.inference.intervals import check_level
+
+            check_level(level)
+        table = load_table(data, sep, decimal, encoding)
         result = run_fit(
             model,
             formula,
-            data,
+            table,
             family=family,
             control={"max_iter": max_iter, "tol": tol, "n_threads": threads},
             progress=progress,
@@ -103,9 +117,10 @@ def fit(
         )
         if not printed(json):
             print(result)
-        _write(result, save, json, csv)
+            print_intervals(result, robust, level)
+        _write(result, save, json, csv, **interval_options(robust, level))
         if report is not None:
-            result.report(report, data=load_table(data), progress=_show_part if progress else None)
+            result.report(report, data=table, progress=_show_part if progress else None)
     if not result.converged:
         raise typer.Exit(NOT_CONVERGED)
 
@@ -129,18 +144,45 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def load_table(data: Any) -> Any:
-    """The path of a file, or a bundled data set; a table as it is."""
+def load_table(data: Any, sep: str | None = None, decimal: str | None = None, encoding: str | None = None) -> Any:
+    """CSV from standard input, or of a given form; a bundled data set; the path of another file; a table as it is."""
     import clusterglm as cg
+    from clusterglm.data.csv import Form, read_csv
+    from clusterglm.errors import OptionError, nearest
 
     if not isinstance(data, str):
         return data
-    return cg.datasets.load(data) if data in cg.datasets.names() and not Path(data).is_file() else data
+    form = Form("\t" if sep == "\\t" else sep, decimal, encoding)
+    for option, value in (("--sep", form.separator), ("--decimal", decimal)):
+        if value is not None and (len(value) != 1 or (option == "--decimal" and value not in ".,")):
+            raise OptionError(f"{option} {value!r}", "one letter" if option == "--sep" else ". or ,", "--sep ';'")
+    if data == "-":
+        return read_csv(sys.stdin.buffer.read(), form, "standard input")
+    path = Path(data)
+    if not path.is_file() and data in cg.datasets.names():
+        return cg.datasets.load(data)
+    if not path.exists() and not path.suffix and path.name == data:
+        names = cg.datasets.names()
+        raise OptionError(
+            f"the data {data!r}, which are neither a file nor a bundled data set",
+            f"a file, or one of {', '.join(names)}",
+            f"{nearest(data, names)}clusterglm datasets",
+        )
+    return read_csv(path, form) if form != Form() and path.is_file() else data
 
 
-def distribution_name(name: str | None) -> str | None:
-    """The library's name: "t(4)" is short for "student_t(4)"."""
-    return f"student_{name}" if name is not None and name.startswith("t(") else name
+def interval_options(robust: bool, level: float | None) -> dict[str, Any]:
+    """Of `tidy`, from options of the command line."""
+    return given({"cov": "robust" if robust else None, "level": level})
+
+
+def print_intervals(result: Result, robust: bool, level: float | None) -> None:
+    """After a summary, the table of estimates with the errors and intervals that were asked for."""
+    if not robust and level is None:
+        return
+    kind = "robust standard errors" if robust else "standard errors"
+    print(f"\nEstimates with {kind} and {100 * (0.95 if level is None else level):g}% intervals\n")
+    print(result.tidy(**interval_options(robust, level)))
 
 
 def check_model(model: str, special: dict[str, Any]) -> None:
@@ -164,7 +206,7 @@ def check_model(model: str, special: dict[str, Any]) -> None:
             )
 
 
-def _write(result: Result, save: Path | None, json: Path | None, csv: Path | None) -> None:
+def _write(result: Result, save: Path | None, json: Path | None, csv: Path | None, **intervals: Any) -> None:
     if save is not None:
         result.save(save)
     if json is not None:
@@ -172,7 +214,7 @@ def _write(result: Result, save: Path | None, json: Path | None, csv: Path | Non
 
         write_json(as_dict(result), json)
     if csv is not None:
-        write_table(result.tidy(), csv)
+        write_table(result.tidy(**intervals), csv)
 
 
 def _show_iteration(step: Any) -> None:

@@ -40,7 +40,8 @@ def data_sets(incomplete: str) -> list[str]:
 Data: TypeAlias = Annotated[
     str,
     typer.Argument(
-        help="A CSV or Parquet file, or the name of a bundled data set (`clusterglm datasets`).",
+        help="A CSV or Parquet file, - for CSV from standard input, or the name of a bundled data set (`clusterglm "
+        "datasets`).",
         autocompletion=data_sets,
     ),
 ]
@@ -72,6 +73,32 @@ Weights: TypeAlias = Annotated[str | None, typer.Option(help="Column of case wei
 ClusterWeights: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster weights.")]
 Offset: TypeAlias = Annotated[str | None, typer.Option(help="Column added to the linear predictor.")]
 Exposure: TypeAlias = Annotated[str | None, typer.Option(help="Column whose logarithm is the offset.")]
+Success: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Level of a two-level response that is the success.", show_default="the second in their order"),
+]
+Subset: TypeAlias = Annotated[
+    str | None, typer.Option(help='Rows to use: a column of truth values, or a condition such as "week > 2".')
+]
+Robust: TypeAlias = Annotated[
+    bool, typer.Option("--robust", help="Print robust standard errors too, which hold for misspecified models.")
+]
+Coverage: TypeAlias = Annotated[
+    float | None, typer.Option("--level", help="Coverage of intervals, such as 0.95.", show_default="0.95")
+]
+Cov: TypeAlias = Annotated[
+    str, typer.Option(help="Of the estimates: observed or robust.", autocompletion=one_of(COVARIANCES))
+]
+Sep: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--sep", help="What separates columns of CSV; \\t for tabs.", show_default="found in the file"),
+]
+Decimal: TypeAlias = Annotated[
+    str | None, typer.Option("--decimal", help="Decimal sign of CSV: . or ,", show_default="found in the file")
+]
+Encoding: TypeAlias = Annotated[
+    str | None, typer.Option("--encoding", help="Of CSV, such as latin-1.", show_default="found in the file")
+]
 Threads: TypeAlias = Annotated[int, typer.Option(help="Threads; 0 for every core.")]
 Seed: TypeAlias = Annotated[
     int | None, typer.Option(help="Of the random numbers; the same seed gives the same answer.", show_default="fresh")
@@ -83,4 +110,8 @@ Json: TypeAlias = Annotated[
 Table: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Write the table to this file, .csv or .parquet.", show_default="printed, as CSV"),
+]
+Answer: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--out", help="Write the table to this file, .csv or .parquet.", show_default="printed, rounded"),
 ]

@@ -85,8 +85,17 @@ def predictions(
             autocompletion=opt.data_sets,
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Column with a curve for each value.", show_default="what the formula lets interact with the covariate"
+        ),
+    ] = None,
     at: Annotated[
-        list[str] | None, typer.Option(metavar="COLUMN=VALUE", help="Value of another column; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN=VALUE", help="Value of another column; may be repeated, for several values of one too."
+        ),
     ] = None,
     kind: Annotated[
         list[str] | None,
@@ -101,9 +110,9 @@ def predictions(
     json: Json = None,
 ) -> None:
     """Predictions with intervals along a covariate, the others held in their middle."""
-    own = given({"variable": variable, "kinds": kind, "clusters": clusters, "scale": scale})
+    own = given({"variable": variable, "by": by, "kinds": kind, "clusters": clusters, "scale": scale})
     with readable_errors():
-        own |= {"level": level, "at": dict(_pair(each) for each in at or [])}
+        own |= {"level": level, "at": _pairs(at or [])}
         own |= {} if data is None else {"data": load_table(data)}
     _draw("predictions", [fit], out, theme, width, dpi, json, own)
 
@@ -301,6 +310,15 @@ def _check_format(out: Path) -> None:
         raise OptionError(
             f"a picture in the file {str(out)!r}", f"a name that ends in one of {', '.join(known)}", f"{out.stem}.png"
         )
+
+
+def _pairs(texts: list[str]) -> dict[str, list[Any]]:
+    """The values of each column."""
+    found: dict[str, list[Any]] = {}
+    for text in texts:
+        name, value = _pair(text)
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def _pair(text: str) -> tuple[str, Any]:

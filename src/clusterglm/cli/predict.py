@@ -66,6 +66,9 @@ def predict(
         bool, typer.Option("--with-data", help="Put the columns of --newdata before the predictions.")
     ] = False,
     out: opt.Table = None,
+    sep: opt.Sep = None,
+    decimal: opt.Decimal = None,
+    encoding: opt.Encoding = None,
     json: opt.Json = None,
 ) -> None:
     """Predict rows of the fitted data or of new data from a saved fit.
@@ -79,9 +82,9 @@ def predict(
         result = open_fit(fit)
         named = given({"kind": _number_or_word(kind), "scale": scale, "level": level, "cov": cov, "history": history})
         _check_known(result, named)
-        table = None if newdata is None else load_table(newdata)
+        table = None if newdata is None else load_table(newdata, sep, decimal, encoding)
         if "history" in named:
-            named["history"] = load_table(named["history"])
+            named["history"] = load_table(named["history"], sep, decimal, encoding)
         with heard_warnings():
             found = result.predict(table, **named)  # type: ignore[attr-defined]  # every kind has it
         rows: pd.DataFrame = found.to_frame() if level is None else found

@@ -21,6 +21,7 @@ from clusterglm.data.offsets import given_in
 from clusterglm.data.prepare import Learned
 from clusterglm.data.response import parse_response
 from clusterglm.data.rows import Request, argument_expression, offset_argument, read_response, select_rows
+from clusterglm.data.success import level_name
 from clusterglm.data.table import read_table, to_pandas_columns
 from clusterglm.data.within import absorbed
 from clusterglm.errors import DataError, FormulaError, OptionError
@@ -88,13 +89,14 @@ def check_request(parsed: ParsedFormula, request: Request, columns: Sequence[str
     return tuple(dict.fromkeys(names))
 
 
-def has_levels(table: nw.DataFrame[Any], parsed: ParsedFormula) -> tuple[list[str], bool]:
+def has_levels(table: nw.DataFrame[Any], parsed: ParsedFormula, success: Any = None) -> tuple[list[str], bool]:
     """Variables of which all levels must be known, and whether the response is one of them."""
     made = [part for node in parsed.factors for part in walk(node) if isinstance(part, Call)]
     coded = set(variables_of([part for part in made if part.function in FACTORS], parsed.variables))
     names = [name for name in parsed.variables if name in coded or not _plain(table[name].dtype)]
     response = parsed.response[0]
-    return names, len(parsed.response) == 1 and response.is_column and not _plain(table[response.variables[0]].dtype)
+    named = response.is_column and (success is not None or not _plain(table[response.variables[0]].dtype))
+    return names, len(parsed.response) == 1 and named
 
 
 def whole_columns(parsed: ParsedFormula) -> tuple[str, ...]:
@@ -107,7 +109,7 @@ def survey(native: Any, parsed: ParsedFormula, request: Request) -> Survey:
     table = read_table(native)
     selection = select_rows(table, parsed, request)
     keep = np.flatnonzero(selection.rows.keep)
-    names, text = has_levels(table, parsed)
+    names, text = has_levels(table, parsed, request.success)
     levels: dict[str, list[Any]] = {}
     for name in names:
         found = to_pandas_columns(table[keep] if len(keep) < len(table) else table, [name])[name].unique()
@@ -121,12 +123,12 @@ def survey(native: Any, parsed: ParsedFormula, request: Request) -> Survey:
     response: list[Any] = []
     if text:
         column = to_pandas_columns(table, [parsed.response[0].variables[0]]).iloc[:, 0]
-        response = [str(value) for value in column[selection.within].dropna().unique()]
+        response = [level_name(value) for value in column[selection.within].dropna().unique()]
     head = table[keep[:_HEAD]].to_native() if len(keep) else None
     whole, columns = whole_columns(parsed), dict[str, Any]()
     if whole:
-        values = read_response(table, parsed, request.response, selection.within)
-        if values.trials.strides != (0,):
+        if len(parsed.response) == 2:  # else single trials
+            values = read_response(table, parsed, request.response, selection.within)
             keep = keep[values.trials[keep] != 0.0]
         columns = model_columns(table, whole, keep)
     return Survey(levels, response, head, columns, _made(table, keep, parsed))
@@ -267,4 +269,5 @@ def _response_levels(
         return None
     order = orders.get(parsed.response[0].variables[0])
     values = _ordered(found, None if order is None else [str(value) for value in order])
-    return parse_response(pd.Series(pd.Categorical(values, values)), request.response, parsed.response_name).levels
+    column = pd.Series(pd.Categorical(values, values))
+    return parse_response(column, request.response, parsed.response_name, success=request.success).levels

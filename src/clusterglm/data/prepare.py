@@ -31,6 +31,7 @@ from clusterglm.data.rows import (
     read_response,
     select_rows,
 )
+from clusterglm.data.success import coding_note
 from clusterglm.data.table import read_table
 from clusterglm.data.within import absorbed, constant_within_clusters
 from clusterglm.errors import ClusterError
@@ -153,6 +154,7 @@ def prepare(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     mass_points: bool = False,
     penalized: bool = False,
+    success: Any = None,
 ) -> ModelData:
     """Read the table, drop incomplete rows, build and check the design, sort by cluster.
 
@@ -181,6 +183,8 @@ def prepare(
         Intercepts of groups of clusters that are not known stand in for the column of ones.
     penalized : bool
         Estimates are finite whatever the responses, even where they are all equal.
+    success : optional
+        The level of a response of two levels that is the success.
 
     Raises
     ------
@@ -189,7 +193,7 @@ def prepare(
     """
     request = Request(
         family_response, cluster, weights, cluster_weights, offset, subset, need_cluster, sigma_known, fixed_effects,
-        functions, mass_points, penalized=penalized,
+        functions, mass_points, penalized=penalized, success=success,
     )  # fmt: skip
     table = read_table(data)
     return assemble(table, *read_formula(formula, table.columns, request))
@@ -215,7 +219,7 @@ def assemble(
     known = None if learned is None else learned.levels
     if whole:
         rows.refuse_none()
-    values = read_response(table, parsed, family_response, selection.within, known)
+    values = read_response(table, parsed, family_response, selection.within, known, request.success)
     if values.trials.strides != (0,):  # else single trials
         rows.drop("no trials", values.trials == 0.0)
         if whole:
@@ -317,7 +321,7 @@ def told_apart(design: Design) -> tuple[str, ...]:
 
 def notes_of(parsed: ParsedFormula, request: Request, levels: tuple[str, str] | None, offset: Array) -> tuple[str, ...]:
     """What a reader of the results should know: the coding of the response, and odd values among some offsets."""
-    known = () if levels is None else (f"success is {parsed.response_name} = {levels[1]!r}, failure {levels[0]!r}",)
+    known = () if levels is None or request.success is not None else (coding_note(levels, parsed.response_name),)
     range_ = float(offset.min()), float(np.median(offset)), float(offset.max())
     return known + offset_notes(*range_, offset_label(parsed, request))
 

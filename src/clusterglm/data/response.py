@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
+from clusterglm.data.success import level_name, ordered
 from clusterglm.data.table import as_series, numeric
-from clusterglm.errors import ResponseError
+from clusterglm.errors import OptionError, ResponseError
+from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _CBIND = "cbind(successes, failures) ~ ... for grouped data"
 _LARGEST = 1e9  # beyond, a row pins its intercept so closely that rounding drowns the likelihood
+_ROUNDING = 1e-8  # of a count that was computed
 _SHOWN = 5  # levels that an error names
 
 
@@ -46,6 +49,7 @@ def parse_response(
     name: str,
     rows: NDArray[np.int64] | None = None,
     levels: tuple[str, str] | None = None,
+    success: Any = None,
 ) -> ResponseValues:
     """Read a response of one column.
 
@@ -61,15 +65,20 @@ def parse_response(
         Where each value stands in the user's table, for errors; its own position by default.
     levels : tuple of two str, optional
         (failure, success), where they are known already: then a column may show only one of them.
+    success : optional
+        The level that is the success, of text, of bools or of any two numbers.
 
     Raises
     ------
+    OptionError
+        When `success` is no level, or the family knows none.
     ResponseError
         When a value does not fit the family; it names the value and its row, counted from 0.
     """
     series = as_series(values, f"the response {name!r}", ResponseError)
     numbers = numeric(series)
     if response.family == "poisson":
+        refuse_success(success, f"family={response.family!r}")
         if numbers is None:
             raise _wrong_type(series, name, "counts", _poisson_advice(series), rows)
         _check_counts(numbers, name, f"whole numbers from 0 on for family={response.family!r}", rows)
@@ -77,9 +86,21 @@ def parse_response(
     if numbers is None:
         if not _is_text(series):
             raise _wrong_type(series, name, "0/1, bools or two levels", "recode it, or name the column you mean", rows)
-        return _two_levels(series, name, rows) if levels is None else _known_levels(series, name, levels, rows)
+        return _of_levels(series, name, levels, success, rows)
+    if success is not None or (levels is not None and not _text_alone(levels)):
+        return _of_levels(_named(series, numbers), name, levels, success, rows)
     _check_zero_one(numbers, name, response.family, rows)
     return ResponseValues(numbers, _ones(len(numbers)), None)
+
+
+def refuse_success(success: Any, what: str) -> None:
+    """Raise `OptionError` where there are no two levels to choose from."""
+    if success is not None:
+        raise OptionError(
+            f"success={shown(success)} with {what}",
+            "a response of one column with two levels",
+            "leave success= out",
+        )
 
 
 def parse_cbind(
@@ -90,7 +111,8 @@ def parse_cbind(
     Parameters
     ----------
     successes, failures : narwhals Series or array-like, shape (n,)
-        Whole numbers from 0 on; bools count as 0/1. Rows without trials are allowed.
+        Whole numbers from 0 on, as nearly as arithmetic leaves them; bools count as 0/1. Rows without trials are
+        allowed.
     names : sequence of two str
         What errors call them.
     rows : ndarray of int64, shape (n,), optional
@@ -107,6 +129,7 @@ def parse_cbind(
         numbers = numeric(series)
         if numbers is None:
             raise _wrong_type(series, name, f"whole numbers of {part}", _CBIND, rows)
+        numbers = _whole(numbers)
         _check_counts(numbers, name, f"whole numbers of {part} from 0 on", rows, second=part == "failures")
         parts.append(numbers)
     good, bad = parts
@@ -141,6 +164,15 @@ def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tup
     return weights * y, weights * (n - y)
 
 
+def _whole(y: Array) -> Array:
+    """Counts that were computed, as in `size - share * size`, without what rounding has left them off by."""
+    near = np.rint(y)
+    if (near == y).all():
+        return y
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(y - near) <= _ROUNDING * np.maximum(1.0, near), near + 0.0, y)
+
+
 def _ones(n: int) -> Array:
     """Ones that take no memory; read-only."""
     return np.broadcast_to(1.0, n)
@@ -156,7 +188,42 @@ def _is_text(series: nw.Series[Any]) -> bool:
     return bool(pd.api.types.infer_dtype(series.to_list(), skipna=True) in ("string", "empty"))
 
 
-def _two_levels(series: nw.Series[Any], name: str, where: NDArray[np.int64] | None) -> ResponseValues:
+def _text_alone(levels: tuple[str, str]) -> bool:
+    """Whether they are no names of numbers or bools, for which 0 and 1 may then stand."""
+    return not any(level in ("True", "False") or _is_number(level) for level in levels)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _named(series: nw.Series[Any], numbers: Array) -> nw.Series[Any]:
+    """Numbers or bools as categories with the names of levels."""
+    import pandas as pd
+
+    found, codes = np.unique(numbers, return_inverse=True)
+    values = found.astype(bool) if isinstance(series.dtype, nw.Boolean) else found
+    known = len(found) - int(np.isnan(found).any())
+    names = pd.Index([level_name(value) for value in values[:known].tolist()], dtype=object)
+    codes = np.where(codes < known, codes, -1)
+    return nw.from_native(pd.Series(pd.Categorical.from_codes(codes, categories=names)), series_only=True)
+
+
+def _of_levels(
+    series: nw.Series[Any],
+    name: str,
+    levels: tuple[str, str] | None,
+    success: Any,
+    where: NDArray[np.int64] | None,
+) -> ResponseValues:
+    return _known_levels(series, name, _two_levels(series, name, success, where) if levels is None else levels, where)
+
+
+def _two_levels(series: nw.Series[Any], name: str, success: Any, where: NDArray[np.int64] | None) -> tuple[str, str]:
     found = encode(series)
     codes, levels = found.codes, [str(label) for label in found.labels]
     if len(levels) != 2:
@@ -164,7 +231,8 @@ def _two_levels(series: nw.Series[Any], name: str, where: NDArray[np.int64] | No
         shown = ", ".join(f"{levels[k]!r} (row {row})" for k, row in enumerate(rows))
         more = f" and {len(levels) - _SHOWN} more" if len(levels) > _SHOWN else ""
         if len(levels) > 2:
-            advice = f"make it 0/1 first: a column that says whether {name} is {levels[-1]!r}"
+            level = levels[-1] if success is None else level_name(success)
+            advice = f"make it 0/1 first: a column that says whether {name} is {level!r}"
         elif len(levels) == 1:
             advice = f"check the data and the subset: with every response {levels[0]!r} there is nothing to explain"
         else:
@@ -175,8 +243,7 @@ def _two_levels(series: nw.Series[Any], name: str, where: NDArray[np.int64] | No
             "two levels, the second of them the success, or 0/1",
             advice,
         )
-    successes = np.where(codes < 0, np.nan, codes.astype(np.float64))
-    return ResponseValues(successes, _ones(len(codes)), (levels[0], levels[1]))
+    return ordered((levels[0], levels[1]), success, name)
 
 
 def _known_levels(
@@ -213,7 +280,9 @@ def _check_zero_one(y: Array, name: str, family: str, rows: NDArray[np.int64] | 
         advice = f"recode it, for instance ({name} > 0)" if len(present) == 2 else "correct these rows"
     elif np.any(wrong % 1 != 0):
         bad = bad & (y % 1 != 0)
-        advice = f"{_CBIND}: counts, in place of a proportion"
+        share = name if name.replace(".", "_").isidentifier() else f"({name})"
+        counts = f"round({share} * n)"
+        advice = f"cbind({counts}, n - {counts}) ~ ..., with the column n of trials, which R takes as weights"
     elif len(present) == 2:
         advice = f"make it 0/1 first: {name} - {present[0]:g}" if present[1] - present[0] == 1 else "make it 0/1 first"
     else:

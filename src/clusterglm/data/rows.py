@@ -21,7 +21,7 @@ from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.plain import Matrix, plain_matrix
-from clusterglm.data.response import ResponseValues, parse_cbind, parse_response
+from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, refuse_success
 from clusterglm.data.table import (
     array_of,
     as_series,
@@ -64,6 +64,7 @@ class Request:
     mass_points: bool = False
     left_out: tuple[str, ...] = ()
     penalized: bool = False
+    success: Any = None
 
     @property
     def absorb(self) -> bool:
@@ -411,6 +412,7 @@ def read_response(
     response: Response,
     within: _Rows,
     levels: tuple[str, str] | None = None,
+    success: Any = None,
 ) -> ResponseValues:
     """The response of every row of the table, NaN where missing or outside the subset."""
     where = None if within.all() else np.flatnonzero(within)
@@ -422,9 +424,10 @@ def read_response(
             raise FormulaError(
                 f"{parsed.response_name} with family {response.family!r}", "family='binomial'", "the column of counts"
             )
+        refuse_success(success, f"{parsed.response_name}, of which the first is the successes")
         found = parse_cbind(parts[0], parts[1], (parsed.response[0].text, parsed.response[1].text), where)
     else:
-        found = parse_response(parts[0], response, parsed.response_name, where, levels)
+        found = parse_response(parts[0], response, parsed.response_name, where, levels, success)
     if where is None:
         return found
     successes, trials = np.full(len(table), np.nan), np.full(len(table), np.nan)

@@ -10,6 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.csv import read_csv
 from clusterglm.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -339,47 +340,19 @@ def _read_file(path: Path) -> Any:
         raise DataError(f"the file {str(path)!r}, which does not exist", "the path of a file", f"{hint}{where}")
     if not name.endswith(FORMATS):
         raise DataError(f"the file {str(path)!r}", _ACCEPTED, "rename the file, or read it into a data frame yourself")
+    if not name.endswith(".parquet"):
+        return read_csv(path)
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        if name.endswith(".parquet"):
-            import pyarrow.parquet as pq
-
-            return pq.read_table(path)
-        table = _read_csv(path)
+        return pq.read_table(path)
     except (pa.ArrowException, OSError, ValueError) as problem:
-        kind = "Parquet" if name.endswith(".parquet") else "CSV"
-        reason = " ".join(str(problem).split())
         raise DataError(
-            f"the file {str(path)!r}, which cannot be read as {kind}: {reason}",
-            f"a {kind} file that holds one table" + (", a header line first" if kind == "CSV" else ""),
+            f"the file {str(path)!r}, which cannot be read as Parquet: {' '.join(str(problem).split())}",
+            "a Parquet file that holds one table",
             "open it and see what it holds, or read it into a data frame yourself",
         ) from None
-    binary = [field.name for field in table.schema if pa.types.is_binary(field.type)]
-    if binary:
-        raise DataError(
-            f"the file {str(path)!r}, whose column {binary[0]!r} is not text in UTF-8",
-            "a CSV file in UTF-8",
-            "pandas.read_csv(path, encoding='latin-1'), or another encoding, and pass the frame",
-        )
-    return table
-
-
-def _read_csv(path: Path) -> Any:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    convert = csv.ConvertOptions(strings_can_be_null=True)
-    try:
-        return csv.read_csv(path, convert_options=convert)
-    except pa.ArrowInvalid as problem:
-        if "conversion error" not in str(problem):
-            raise
-    # types are guessed from the first megabyte: a column that turns fractional later needs all of it
-    with pa.input_stream(str(path), compression="detect") as stream:
-        content = stream.read()
-    whole = csv.ReadOptions(block_size=min(len(content) + 1, 2**31 - 1))
-    return csv.read_csv(pa.BufferReader(content), read_options=whole, convert_options=convert)
 
 
 def _type(value: object) -> str:

@@ -18,6 +18,7 @@ from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan, Rule, single_rule
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import printed, terminal_width
 from clusterglm.model.quadrature import SCALES
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ _ENOUGH = 0.1  # standard errors, and units of log-likelihood, that an approxima
 _SAMPLES = (500, 4000)  # clusters that a quick look takes, the more only where the fewer show anything ...
 _NOTHING = 0.05  # ... beyond this, half of what is worth a word, in units of log-likelihood for all clusters
 _TRIAL = Rule(9)  # a quick look at a coarse rule: the next better one that costs little
-_WIDTH = 100
 _DOUBT = 0.01  # p-value below which a quick check asks for a look
 _FAR = 1.0  # Cook's distance: without the cluster, estimates leave the ellipsoid of one unit
 
 
+@printed
 @dataclass(frozen=True)
 class IntegrationCheck:
     """The log-likelihood as it was integrated, against an accurate one at the same estimate.
@@ -284,6 +285,7 @@ def _of_simulation(name: str, test: SimulationTest, advice: str) -> Finding:
     return Finding(name, fine, words, "" if fine else advice)
 
 
+@printed
 @dataclass(frozen=True)
 class Diagnosis:
     """The quick checks of a fit.
@@ -310,5 +312,5 @@ class Diagnosis:
             mark = {True: "ok  ", False: "LOOK", None: "-   "}[finding.fine]
             text = finding.words + (f" -> {finding.advice}" if finding.advice else "")
             start = f"{mark} {finding.name + ':':<{names + 2}}"
-            lines += textwrap.wrap(text, _WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+            lines += textwrap.wrap(text, terminal_width(), initial_indent=start, subsequent_indent=" " * len(start))
         return "\n".join(lines)

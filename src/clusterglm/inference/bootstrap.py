@@ -23,6 +23,7 @@ from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.profile import ProfileLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
 METHODS = ("bootstrap", "permutation")
@@ -33,6 +34,7 @@ _SUSPECT = 1e-3  # p-value, over all columns, below which covariates are held to
 _QUICK = Control(max_iter=60, tol=_NEAR)
 
 
+@printed
 @dataclass(frozen=True)
 class SimulatedTest:
     """Test of no clustering by simulation under the null hypothesis.

@@ -10,11 +10,13 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import Optimization
-from clusterglm.inference.intervals import check_level
+from clusterglm.inference.intervals import check_level, with_alpha
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import printed
 
 
+@printed
 @dataclass(frozen=True)
 class BootstrapEstimates:
     """Estimates from data simulated from a fitted model.
@@ -44,7 +46,8 @@ class BootstrapEstimates:
     seed: int | np.random.SeedSequence
     interrupted: bool
 
-    def interval(self, level: float = 0.95, kind: str = "percentile") -> tuple[Array, Array]:
+    @with_alpha
+    def interval(self, *, level: float = 0.95, kind: str = "percentile") -> tuple[Array, Array]:
         """Bootstrap intervals (Davison and Hinkley 1997, chapter 5).
 
         Parameters

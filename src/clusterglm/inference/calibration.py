@@ -19,6 +19,7 @@ from clusterglm.inference.residuals import observed, row_sizes
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Recalibration:
     failure: str = ""
 
 
+@printed
 @dataclass(frozen=True)
 class Calibration:
     """Predicted beside observed means.

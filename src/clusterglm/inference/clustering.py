@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc
 
+from clusterglm.model.printing import printed
 
+
+@printed
 @dataclass(frozen=True)
 class ClusteringTest:
     """Likelihood-ratio test of sigma = 0 against sigma > 0.

@@ -16,6 +16,7 @@ from clusterglm.inference.hypotheses import p_in_words
 from clusterglm.inference.penalized import penalized_ratio
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
 _CHUNK = 65536  # rows at a time: no temporary as large as X
@@ -79,6 +80,7 @@ class Candidate:
         return self.sigma_estimated or self.sigma > 0.0
 
 
+@printed
 @dataclass(frozen=True)
 class LikelihoodRatio:
     """Likelihood-ratio test of a model against one of which it is a special case.

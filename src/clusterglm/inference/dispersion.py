@@ -16,12 +16,14 @@ from clusterglm.inference.replicates import Progress, ReplicateError, run_replic
 from clusterglm.inference.residuals import residuals
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
 _LARGEST = 1e15  # count that float64 still tells from its neighbours
 _ALIKE = 1e-9  # relative difference of statistics that counts as a tie
 
 
+@printed
 @dataclass(frozen=True)
 class SimulationTest:
     """A statistic of the data beside its distribution under the fitted model.

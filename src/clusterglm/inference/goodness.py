@@ -16,9 +16,11 @@ from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.mixture import MixtureLikelihood, gradient_values
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
 
+@printed
 @dataclass(frozen=True)
 class GoodnessOfFit:
     """Chi-squared comparison of observed and expected numbers of events per cluster.

@@ -21,6 +21,7 @@ from clusterglm.inference.replicates import Progress, run_replicates
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.printing import printed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ _HALF_WIDTH, _POINTS = 3.0, 61  # of the grid, on the normal scale
 _SMALL = 0.05  # p-value that the verdict calls small
 
 
+@printed
 @dataclass(frozen=True)
 class GradientTest:
     """The gradient function on a grid of g intercepts, beside those of data simulated from the fitted model.

@@ -20,6 +20,7 @@ from clusterglm.inference.covariance import marginal_scores, pooled_scores
 from clusterglm.inference.hypotheses import p_in_words
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Estimates:
     remarks: tuple[str, ...] = ()
 
 
+@printed
 @dataclass(frozen=True)
 class HausmanTest:
     """Do random-effects and within-cluster estimates differ by more than chance?
@@ -137,8 +139,6 @@ class HausmanTest:
         if self.left_out:
             words += f"; not identified within clusters: {', '.join(self.left_out)}"
         return "".join([words, *(f"\n  note: {remark}" for remark in self.remarks)])
-
-    __repr__ = __str__
 
 
 class WithinResult(Protocol):

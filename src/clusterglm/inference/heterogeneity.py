@@ -13,6 +13,7 @@ from clusterglm.inference.ratios import Estimates, exponentiated
 from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.printing import printed
 from clusterglm.model.special import log_normal_density
 
 _REACH = 12.0  # the standard normal leaves 2e-33 below its negative
@@ -22,6 +23,7 @@ _AT_ZERO = "the maximum lies at sigma = 0: no standard error on the boundary"
 _FIXED = "sigma was held fixed and is taken as known"
 
 
+@printed
 @dataclass(frozen=True)
 class ScalarEstimate:
     """One number with an interval.

@@ -13,6 +13,7 @@ from scipy.special import chdtrc
 
 from clusterglm.errors import ClusterError, OptionError, nearest
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import printed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,7 @@ class Constraints:
     words: tuple[str, ...]
 
 
+@printed
 @dataclass(frozen=True)
 class LinearTest:
     """Wald test of linear hypotheses R beta = r.
@@ -95,8 +97,6 @@ class LinearTest:
             f"Wald test of {shown}: chi2 = {self.statistic:.4g} on {self.df} df, {p_in_words(self.pvalue)} "
             f"({self.cov} covariance{difference})"
         )
-
-    __repr__ = __str__
 
 
 def p_in_words(p: float) -> str:

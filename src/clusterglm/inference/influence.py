@@ -34,6 +34,7 @@ from clusterglm.likelihood.rules import Part, Rule
 from clusterglm.model.arguments import several, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _NOT_DEFINITE = "without the cluster, the information is not positive definite: 
 AnyFit: TypeAlias = PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit
 
 
+@printed
 @dataclass(frozen=True)
 class Influence:
     """Estimates without single clusters.

@@ -12,6 +12,7 @@ from scipy.special import gammaln, kolmogorov, ndtri
 from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 from clusterglm.model.special import log_normal_density
 
@@ -151,6 +152,7 @@ def simulated(y: Array, draw: Callable[[np.random.Generator], Array], n_sim: int
     return np.asarray((less + rng.random(len(y)) * (equal + 1.0)) / (n_sim + 1.0))
 
 
+@printed
 @dataclass(frozen=True)
 class UniformityTest:
     """Kolmogorov and Smirnov's test.

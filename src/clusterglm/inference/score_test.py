@@ -16,11 +16,13 @@ from clusterglm.engine.block import Block
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import ClusterArrays
 from clusterglm.model.arrays import Array, times
+from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
 _ROWS = 32_768  # at a time, so that what is made of them stays in the cache
 
 
+@printed
 @dataclass(frozen=True)
 class ScoreTest:
     """One-sided score test of sigma = 0.

@@ -39,6 +39,12 @@ class Plot:
     ax: Axes
     data: pd.DataFrame
 
+    def __repr__(self) -> str:
+        """What is shown, and how to get at it: not the table, which may be long."""
+        axes = " against ".join(" ".join(text.split()) for text in (self.ax.get_ylabel(), self.ax.get_xlabel()) if text)
+        shape = f"{len(self.data)} rows of {', '.join(map(str, self.data.columns))}"
+        return f"Plot of {axes or 'values'}\n  .data: {shape}\n  .ax and .figure of matplotlib; .save('plot.png')"
+
     @property
     def figure(self) -> Figure:
         """The figure that holds the axis."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.intervals import wald_interval
+from clusterglm.inference.intervals import wald_interval, with_alpha
 from clusterglm.model.arguments import whole_number
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
@@ -23,6 +23,7 @@ _NAMED = 60  # clusters that still have room for their labels
 _DRAWN = 2000  # clusters drawn one by one; of more, as many at even distances
 
 
+@with_alpha
 def caterpillar(
     fit: Result, ax: Axes | None = None, *, level: float = 0.95, named: int = _NAMED, theme: str | None = None
 ) -> Plot:

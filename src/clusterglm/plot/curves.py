@@ -1,4 +1,4 @@
-"""Predicted means against one covariate, the others held fixed."""
+"""Predicted means against one covariate, by groups of others, the rest held fixed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from clusterglm.data.table import read_table, to_pandas_columns
-from clusterglm.errors import OptionError, nearest
-from clusterglm.inference.design_changes import check_variables, recovered_frame
-from clusterglm.inference.intervals import check_level
-from clusterglm.model.arguments import is_whole, mapping, several, shown, whole_number
+from clusterglm.errors import DataError, OptionError
+from clusterglm.inference.intervals import check_level, with_alpha
+from clusterglm.model.arguments import is_whole, mapping, several, whole_number
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
+from clusterglm.plot.grid import FEW, make_grid
 from clusterglm.results.base import Result
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
@@ -33,14 +31,15 @@ _USUAL: dict[type[Result], tuple[str, ...]] = {
     NonparametricResult: ("marginal",),
     FixedEffectsResult: (),
 }
-_FEW = 2  # numbers that are shown as points, not as a curve
 
 
+@with_alpha
 def predictions(
     fit: Result,
-    variable: str | None = None,
+    variable: str | Sequence[str] | None = None,
     ax: Axes | None = None,
     *,
+    by: str | None = None,
     data: Any = None,
     at: Mapping[str, Any] | None = None,
     kinds: Sequence[str] | None = None,
@@ -55,20 +54,24 @@ def predictions(
     Parameters
     ----------
     fit : Result
-    variable : str, optional
-        Column of the data that the formula uses; by default its first one.
+    variable : str or two of them, optional
+        Column of the data that the formula uses; by default its first one. Of two, the second is `by`.
     ax : matplotlib Axes, optional
+    by : str, optional
+        Another column, for each of whose values there is a curve (of numbers with more than 6 values: for the
+        quartiles). By default the categorical ones of which the formula has an interaction with the variable.
     data : table, optional
         The table that was fitted; needed where the values of a covariate cannot be read off the design, as with
         I(week > 2), and for models with an offset.
     at : mapping, optional
-        Values of other columns; by default medians and most frequent levels.
+        Values of other columns, by default medians and most frequent levels; several values of a column are groups
+        with a curve each. Of the variable itself: where to predict.
     kinds : sequence of str, optional
         Of predictions for which the cluster is not named: by default "typical" and "marginal" with random effects,
-        "marginal" with nonparametric ones, none with fixed ones.
+        "marginal" with nonparametric ones, none with fixed ones. With groups the first of these alone.
     clusters : int or sequence, optional
         Labels of clusters to show; or how many, at even ranks of their intercepts. By default none, with fixed
-        effects 3.
+        effects 3, or with groups the one in the middle.
     level : float
         Coverage of the intervals, which are drawn for up to three curves, of more not those of clusters.
     scale : str, optional
@@ -80,41 +83,48 @@ def predictions(
     Returns
     -------
     Plot
-        Data: `curve`, the variable, `estimate`, `std_error`, `low`, `high`, `status`.
+        Data: `curve`, the variable, those of the groups, `estimate`, `std_error`, `low`, `high`, `status`.
 
     Raises
     ------
     OptionError
-        On a variable that is not in the formula.
+        On variables that are not in the formula, or levels that the fit has not seen; it names those that there are.
     DataError
-        When the table is needed.
+        When the table is needed, or when no curve exists.
     """
     whole_number("points", points, 2, advice="points=60")
     check_level(level)
     check_fit(fit, "cg.plot.predictions")
     import pandas as pd
 
-    if variable is not None and not isinstance(variable, str):
-        raise OptionError(f"variable={shown(variable)}", "the name of a variable, or None", "variable='x'")
-    wanted = check_variables(fit.data.design, variable)[0]
-    frame, held = _grid(fit, wanted, data, mapping("at", at), points)
+    grid = make_grid(fit, variable, by, data, mapping("at", at), points)
+    wanted, frame = grid.variable, grid.groups[0][1]
     if scale is None:
         scale = "link" if isinstance(fit, ConditionalResult) else "response"
     parts = []
-    for name, rows, options in _curves(fit, frame, kinds, clusters):
-        found = fit.predict(rows, scale=scale, level=level, **options)  # type: ignore[attr-defined]  # every kind has it
-        found.insert(0, wanted, frame[wanted].to_numpy())
-        found.insert(0, "curve", name)
-        parts.append(found)
+    kinds_shown = list[str]()
+    for group, own in grid.groups:
+        curves = _curves(fit, own, kinds, clusters, grouped=len(grid.groups) > 1)
+        kinds_shown = [name for name, _, _ in curves]
+        for name, rows, options in curves:
+            found = fit.predict(rows, scale=scale, level=level, **options)  # type: ignore[attr-defined]  # all have it
+            for column in reversed((wanted, *grid.by)):
+                found.insert(0, column, own[column].to_numpy())
+            found.insert(0, "curve", name if not group else group if len(curves) == 1 else f"{group}, {name}")
+            parts.append(found)
     table = pd.concat(parts, ignore_index=True)
-    discrete = not pd.api.types.is_numeric_dtype(frame[wanted]) or len(frame) <= _FEW
+    _refuse_nothing(table)
+    discrete = not pd.api.types.is_numeric_dtype(frame[wanted]) or len(frame) <= FEW
     with canvas(ax, theme, (6.6, 4.2)) as (axis, look):
         _draw(axis, look, table, wanted, parts, discrete)
-        note = wrapped("others: " + ", ".join(held), 84) if held else ""
+        note = wrapped("others: " + ", ".join(grid.held), 84) if grid.held else ""
         axis.set_xlabel(wrapped(wanted, 72) + (f"\n{note}" if note else ""))
-        axis.set_ylabel(_scale_words(fit, scale) + f", with {100 * level:g}% interval")
+        words = _scale_words(fit, scale)
+        if grid.by and len(kinds_shown) == 1 and kinds_shown[0]:
+            words += f" ({kinds_shown[0]})"
+        axis.set_ylabel(wrapped(f"{words}, with {100 * level:g}% interval", 48))
         if len(parts) > 1 or parts[0]["curve"].iloc[0] != "":
-            legend(axis)
+            legend(axis, **({"title": grid.by[0], "alignment": "left"} if len(grid.by) == 1 else {}))
     return Plot(axis, table)
 
 
@@ -126,14 +136,14 @@ def _draw(axis: Axes, look: Any, table: pd.DataFrame, wanted: str, parts: list[p
         if not np.isfinite(y).any():
             name += ": " + str(part["status"].iloc[0])
         if discrete:
-            x = np.arange(len(part)) + 0.14 * (k - 0.5 * (len(parts) - 1))
+            x = np.arange(len(part)) + min(0.14, 0.8 / len(parts)) * (k - 0.5 * (len(parts) - 1))
             known = np.isfinite(low) & np.isfinite(high)
             axis.vlines(x[known], low[known], high[known], color=style["color"], linewidth=1.6)
             axis.plot(x, y, style["marker"], color=style["color"], label=name)
         else:
             x = part[wanted].to_numpy(float)
             axis.plot(x, y, color=style["color"], linestyle=style["linestyle"], label=name)
-            if len(parts) <= _BANDS or part["curve"].iloc[0] in _KINDS.values():
+            if len(parts) <= _BANDS or name in _KINDS.values():
                 axis.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0.0)
     if discrete:
         labels = [wrapped(value, 16) for value in parts[0][wanted]]
@@ -144,36 +154,42 @@ def _draw(axis: Axes, look: Any, table: pd.DataFrame, wanted: str, parts: list[p
 
 
 def _curves(
-    fit: Result, frame: pd.DataFrame, kinds: Sequence[str] | None, clusters: int | Sequence[Any] | None
+    fit: Result,
+    rows: pd.DataFrame,
+    kinds: Sequence[str] | None,
+    clusters: int | Sequence[Any] | None,
+    *,
+    grouped: bool,
 ) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
     """Name, rows and options of `predict` for each curve."""
     if isinstance(fit, ConditionalResult):
-        return [("", frame, {})]
+        return [("", rows, {})]
     has_effects = isinstance(fit, FixedEffectsResult | RandomEffectsResult)
     if clusters is not None and not has_effects:
         raise OptionError(f"clusters= of a {fit.kind} fit", "fixed effects or random intercepts", "leave it out")
     if kinds is None:
         kinds = next((kinds for kind, kinds in _USUAL.items() if isinstance(fit, kind)), ("typical",))
+        kinds = kinds[:1] if grouped else kinds
+    if clusters is None:
+        clusters = (1 if grouped else 3) if isinstance(fit, FixedEffectsResult) else 0
     found: list[tuple[str, pd.DataFrame, dict[str, Any]]] = []
     for kind in several(
         "kinds", [kinds] if isinstance(kinds, str) else kinds, "kinds of predictions", "kinds=['typical']"
     ):
         name = _KINDS.get(kind, kind)
-        found.append(("" if isinstance(fit, PooledResult) else name, frame, {"kind": kind}))
+        found.append(("" if isinstance(fit, PooledResult) else name, rows, {"kind": kind}))
     if has_effects:
         column = str(fit.data.cluster_name)
         for label in _chosen(fit, clusters):
-            rows = frame.assign(**{column: np.repeat(np.asarray([label]), len(frame))})
-            found.append((f"{column} {label}", rows, {"kind": "conditional"}))
+            own = rows.assign(**{column: np.repeat(np.asarray([label]), len(rows))})
+            found.append((f"{column} {label}", own, {"kind": "conditional"}))
     if not found:
         raise OptionError("neither kinds= nor clusters=", "a curve at least", 'kinds=["typical"], or clusters=3')
     return found
 
 
-def _chosen(fit: Result, clusters: int | Sequence[Any] | None) -> list[Any]:
+def _chosen(fit: Result, clusters: int | Sequence[Any]) -> list[Any]:
     """Labels of the clusters to show."""
-    if clusters is None:
-        clusters = 3 if isinstance(fit, FixedEffectsResult) else 0
     labels = fit.data.labels
     if not is_whole(clusters):
         clusters = several("clusters", clusters, "a number, or labels of clusters", "clusters=3")
@@ -190,71 +206,24 @@ def _chosen(fit: Result, clusters: int | Sequence[Any] | None) -> list[Any]:
     order = order[np.isfinite(intercepts[order])]
     if number_of == 0 or len(order) == 0:
         return []
+    if number_of == 1:
+        return [labels[order[(len(order) - 1) // 2]]]
     at = np.unique(np.linspace(0, len(order) - 1, min(number_of, len(order))).round().astype(int))
     return [labels[k] for k in order[at]]
 
 
-def _grid(fit: Result, wanted: str, data: Any, at: dict[str, Any], points: int) -> tuple[pd.DataFrame, list[str]]:
-    """Rows along the variable, and where the others are held, in words."""
-    import pandas as pd
-
-    design = fit.data.design
-    known = _known(fit, data, at)
-    levels = {factor.column: list(factor.levels) for factor in design.factors if factor.column is not None}
-    if wanted in levels:
-        x: Any = np.array(levels[wanted], dtype=object)
-    else:
-        values = np.unique(known[wanted].dropna().to_numpy())
-        x = values if len(values) <= _FEW or values.dtype.kind not in "fiu" else np.linspace(*_range(values), points)
-    frame, held = pd.DataFrame({wanted: x}), []
-    for name in [*design.variables, *design.offset_columns]:
-        if name == wanted or name in frame.columns:
-            continue
-        value = at.get(name) if name in at else _middle(known[name], name in levels)
-        frame[name] = pd.Series([value] * len(frame), index=frame.index)
-        held.append(f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}")
-    for name in at:
-        if name not in frame.columns:
-            raise OptionError(
-                f"at= with {name!r}",
-                f"columns that the formula uses: {', '.join(map(repr, frame.columns))}",
-                f"{nearest(name, frame.columns)}predictions(..., at={{{frame.columns[0]!r}: ...}})",
-            )
-    return frame, held
-
-
-def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
-    """Values of the covariates in the rows that were used."""
-    design = fit.data.design
-    if data is not None:
-        table = read_table(data)
-        names = [*design.variables, *design.offset_columns]
-        frame: pd.DataFrame = to_pandas_columns(table, names)
-        return frame.iloc[fit.data.row_index]
-    lost = [name for name in design.offset_columns if name not in at]
-    if lost:
-        raise OptionError(
-            f"a model with the offset {', '.join(lost)}",
-            "its value, or the table",
-            f"at={{{lost[0]!r}: ...}}, or data=",
+def _refuse_nothing(table: pd.DataFrame) -> None:
+    """A picture shows something."""
+    if not np.isfinite(table["estimate"].to_numpy(float)).any():
+        raise DataError(
+            f"predictions none of which exists: {table['status'].iloc[0]}",
+            "one at least",
+            'another of kinds=["typical", "marginal"]; or other values in at=',
         )
-    return recovered_frame(fit.data)
-
-
-def _middle(values: pd.Series[Any], factor: bool) -> Any:
-    if factor or values.dtype.kind not in "fiu":
-        return values.mode().iloc[0]
-    numbers = values.to_numpy(float)
-    distinct = np.unique(numbers)
-    # the median of zeros and ones, if it lay between them, would be nobody's value
-    return float(values.mode().iloc[0]) if len(distinct) <= _FEW else float(np.nanmedian(numbers))
-
-
-def _range(values: NDArray[Any]) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
 
 
 def _scale_words(fit: Result, scale: str) -> str:
     if scale == "response":
-        return "Probability" if fit.family == "binomial" else "Mean count"
+        success = "" if fit.data.levels is None else f" of {fit.data.levels[1]!r}"
+        return f"Probability{success}" if fit.family == "binomial" else "Mean count"
     return "Ratio to a linear predictor of 0" if scale == "ratio" else "Linear predictor"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterglm.errors import OptionError, nearest
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.ratios import ratio_names
 from clusterglm.model.arguments import several, yes_or_no
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _NAME_WIDTH = 30  # characters of a term in one line
 
 
+@with_alpha
 def coefficients(
     fits: Fits,
     ax: Axes | None = None,
@@ -108,7 +110,7 @@ def _table(named: dict[str, Result], level: float, method: str, cov: str, terms:
 
     parts = []
     for name, fit in named.items():
-        ends = fit.conf_int(level, method, cov=cov).iloc[: len(fit.data.names)]
+        ends = fit.conf_int(level=level, method=method, cov=cov).iloc[: len(fit.data.names)]
         parts.append(
             pd.DataFrame(
                 {

@@ -9,6 +9,7 @@ import numpy as np
 from clusterglm.errors import OptionError
 from clusterglm.inference.calibration import Calibration
 from clusterglm.inference.envelopes import ResidualEnvelope
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.replicates import Progress
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.base import Result
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _DRAWN = 3000  # points drawn of many rows
 
 
+@with_alpha
 def qq(
     fit: Result | ResidualEnvelope,
     ax: Axes | None = None,
@@ -90,6 +92,7 @@ def qq(
     return Plot(axis, table)
 
 
+@with_alpha
 def residuals(
     fit: Result | ResidualEnvelope,
     ax: Axes | None = None,
@@ -145,6 +148,7 @@ def residuals(
     return Plot(axis, table)
 
 
+@with_alpha
 def calibration(
     fit: Result | Calibration,
     ax: Axes | None = None,
@@ -171,7 +175,7 @@ def calibration(
         Data: as `Calibration.table`.
     """
     check_fit(fit, "cg.plot.calibration", Calibration)
-    found = fit if isinstance(fit, Calibration) else _with_means(fit).calibration(groups, kind, level)
+    found = fit if isinstance(fit, Calibration) else _with_means(fit).calibration(groups, kind, level=level)
     table = found.table()
     with canvas(ax, theme, (4.8, 4.4)) as (axis, look):
         ends = [float(table[["predicted", "low"]].min().min()), float(table[["predicted", "high"]].max().max())]
@@ -217,4 +221,4 @@ def _envelope(
 ) -> ResidualEnvelope:
     if isinstance(fit, ResidualEnvelope):
         return fit
-    return _with_means(fit).residual_envelope(n_sim, level, seed=seed, n_jobs=n_jobs, progress=progress)
+    return _with_means(fit).residual_envelope(n_sim, level=level, seed=seed, n_jobs=n_jobs, progress=progress)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.intervals import check_level
+from clusterglm.inference.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.base import Result
@@ -25,6 +25,7 @@ NODES = (1, 2, 3, 4, 5, 7, 9, 12, 16, 20, 25, 32, 40, 50)
 _LEAST = 1e-13  # relative error below which there is only rounding
 
 
+@with_alpha
 def profile(
     fit: Result | ProfileCurve,
     parameter: str | None = None,

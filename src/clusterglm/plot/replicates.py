@@ -11,6 +11,7 @@ from clusterglm.inference.bootstrap import SimulatedTest
 from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
 from clusterglm.inference.dispersion import SimulationTest
 from clusterglm.inference.goodness import GoodnessOfFit
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.replicates import Progress
 from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Simulated = SimulatedTest | SimulationTest | GoodnessOfFit | BootstrapEstimates
 
 
+@with_alpha
 def bootstrap(
     found: Result | Simulated,
     parameter: str | None = None,
@@ -78,7 +80,7 @@ def bootstrap(
     if isinstance(found, BootstrapEstimates):
         j = _position(found, parameter)
         values, observed = found.replicates[:, j] if len(found.replicates) > 0 else np.empty(0), found.estimate[j]
-        low, high = found.interval(level)
+        low, high = found.interval(level=level)
         interval = float(low[j]), float(high[j])
         label, marked = wrapped(f"{found.names[j]}, estimates from simulated data", 70), f"estimate {observed:.4g}"
     else:

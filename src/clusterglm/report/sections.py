@@ -14,6 +14,7 @@ from clusterglm.inference.bootstrap import SimulatedTest
 from clusterglm.inference.influence import Influence
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution, distribution
+from clusterglm.model.printing import unfolded
 from clusterglm.plot import (
     bootstrap,
     calibration,
@@ -154,7 +155,7 @@ def _clustering(fit: ClusteredResult, options: Options) -> Iterable[Block]:
         return
     found = fit.test_clustering("bootstrap", n_boot=options.n_boot, seed=options.seed, n_jobs=options.n_jobs)
     assert isinstance(found, SimulatedTest)
-    yield Words(_sentence(f"Were there no differences between clusters: {found}"))
+    yield Words(_sentence(f"Were there no differences between clusters: {unfolded(found)}"))
     yield Picture("The likelihood ratio in data simulated without clustering, and as observed", bootstrap(found))
 
 

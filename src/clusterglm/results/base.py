@@ -214,9 +214,11 @@ class Result(Intervals, Frames, ABC):
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         check_option("kind", kind, COVARIANCES)
         names = self._parameter_names
-        return pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True)
+        return shown(pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True))
 
     def cov_params(self) -> pd.DataFrame:
         """The same as `cov("observed")`."""
@@ -419,6 +421,11 @@ class Result(Intervals, Frames, ABC):
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
+
+    def _response_facts(self) -> list[tuple[str, str]]:
+        """What the responses are taken for."""
+        facts, levels = [("Family, link", f"{self.family}, {self.link}")], self.data.levels
+        return facts if levels is None else [*facts, ("Success", f"{levels[1]!r} (failure {levels[0]!r})")]
 
     def _coefficients(self) -> Coefficients:
         z = self._beta / self._se

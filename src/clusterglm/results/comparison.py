@@ -20,13 +20,15 @@ from clusterglm.inference.comparison import (
 )
 from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import terminal_width, unfolded
 from clusterglm.results.base import Result
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.html import as_html
 from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.penalized import Penalized
 from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.table import WIDTH, counted
+from clusterglm.results.several import Fits
+from clusterglm.results.table import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,32 +158,33 @@ class Comparison:
 
     def _title(self) -> str:
         fit = next(iter(self.fits.values()))
-        return f"Comparison of {len(self.fits)} fits to {fit.n_obs} rows, response {fit.data.response_name}"
+        success = "" if fit.data.levels is None else f" (success {fit.data.levels[1]!r})"
+        return f"Comparison of {len(self.fits)} fits to {fit.n_obs} rows, response {fit.data.response_name}{success}"
 
     def __str__(self) -> str:
-        lines = [*textwrap.wrap(self._title(), WIDTH), "", *_table(list(self.fits), self._cells()), ""]
+        lines = [*textwrap.wrap(self._title(), terminal_width()), "", *_table(list(self.fits), self._cells()), ""]
         lines += _wrapped([f"{label}: {text}" for label, text in self._facts()])
-        lines += ["", "Likelihood-ratio tests", *_wrapped([str(test) for test in self.tests], "  ")]
+        lines += ["", "Likelihood-ratio tests", *_wrapped([unfolded(test) for test in self.tests], "  ")]
         for note in self.notes:
-            lines += ["", *textwrap.wrap(f"Note: {note}", WIDTH, subsequent_indent="      ")]
+            lines += ["", *textwrap.wrap(f"Note: {note}", terminal_width(), subsequent_indent="      ")]
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         rows = zip(self.fits, self._cells(), strict=True)
-        tests = [("Likelihood ratio", str(test)) for test in self.tests]
+        tests = [("Likelihood ratio", unfolded(test)) for test in self.tests]
         return as_html(self._title(), [], _HEADINGS, rows, [*self._facts(), *tests], self.notes)
 
 
-def compare(*fits: Result | Mapping[str, Result], names: Sequence[str] | None = None) -> Comparison:
+def compare(*fits: Fits, names: Sequence[str] | None = None) -> Comparison:
     """Put fits to the same rows and responses side by side.
 
     Parameters
     ----------
     *fits : results
-        Two or more, of any verb; or one mapping of names to results. Likelihood-ratio tests are of each fit and the
-        next one, so that nested models are best given from the smallest to the largest.
+        Two or more, of any verb, or a list of them; or one mapping of names to results. Likelihood-ratio tests are of
+        each fit and the next one, so that nested models are best given from the smallest to the largest.
     names : sequence of str, optional
         A name for each fit; by default "fit 1", "fit 2", ...
 
@@ -240,7 +243,9 @@ def model_words(fit: Result) -> str:
     return f"{words}, {fit.link}" + ("" if fit.penalty is None else f", {fit.penalty}")
 
 
-def _named(fits: tuple[Result | Mapping[str, Result], ...], names: Sequence[str] | None) -> dict[str, Result]:
+def _named(fits: tuple[Fits, ...], names: Sequence[str] | None) -> dict[str, Result]:
+    if len(fits) == 1 and isinstance(fits[0], list | tuple):
+        fits = tuple(fits[0])
     if len(fits) == 1 and isinstance(fits[0], Mapping):
         if names is not None:
             raise OptionError("names= with a mapping", "names once", "leave names= out")
@@ -352,7 +357,7 @@ def _table(names: list[str], cells: list[tuple[str, ...]]) -> list[str]:
     """Names and models to the left, broken over lines where needed; numbers to the right."""
     rows = [_HEADINGS, *cells]
     widths = [max(len(row[k]) for row in rows) for k in range(1, len(_HEADINGS))]
-    room = WIDTH - sum(widths) - 2 * (len(widths) + 1)
+    room = terminal_width() - sum(widths) - 2 * (len(widths) + 1)
     longest = max(len(row[0]) for row in rows)
     first = min(max(map(len, names)), max(_NARROW, room - longest))
     second = min(longest, max(_NARROW, room - first))
@@ -370,5 +375,5 @@ def _wrapped(texts: list[str], indent: str = "") -> list[str]:
     return [
         line
         for text in texts
-        for line in textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ")
+        for line in textwrap.wrap(text, terminal_width(), initial_indent=indent, subsequent_indent=f"{indent}    ")
     ]

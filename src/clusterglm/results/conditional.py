@@ -129,7 +129,7 @@ class ConditionalResult(Penalized, RatioPredictions, Hypotheses, Ratios, Cluster
         total = "number of successes" if self.family == "binomial" else "sum of counts"
         model = (
             ("Formula", self.formula),
-            ("Family, link", f"{self.family}, {self.link}"),
+            *self._response_facts(),
             ("Intercepts", f"conditioned out: the likelihood given each cluster's {total}"),
             ("Observations", f"{seen} ({self._sizes()})"),
             *self._penalty_facts(),

@@ -11,6 +11,7 @@ from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, OptionError, check_option
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.residuals import KINDS as OF_MEANS
 from clusterglm.inference.residuals import residuals
 from clusterglm.model.arguments import generator, seed_sequence
@@ -203,9 +204,11 @@ class Diagnostics(ClusterInfluence):
         """What residuals are held against; None: the linear predictor that is found anew."""
         return self._eta(0.0)
 
+    @with_alpha
     def residual_envelope(
         self,
         n_sim: int = 99,
+        *,
         level: float = 0.95,
         groups: int = 20,
         seed: int | np.random.SeedSequence | None = None,
@@ -330,7 +333,8 @@ class Diagnostics(ClusterInfluence):
 
     # Calibration -----------------------------------------------------------------------------------------------------
 
-    def calibration(self, groups: int = 10, kind: str | None = None, level: float = 0.95) -> Calibration:
+    @with_alpha
+    def calibration(self, groups: int = 10, kind: str | None = None, *, level: float = 0.95) -> Calibration:
         """Observed against predicted means, of the data that were fitted.
 
         Parameters

@@ -90,7 +90,7 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
         warnings.warn(
             f"{rows.size - len(kept)} of {rows.size} rows are not in the averages ({rows.status})",
             PredictionWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     weights = np.full(len(kept), 1.0 / len(kept))
     return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, codes[kept] if clusters else codes)
@@ -99,6 +99,8 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
 def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFrame:
     """Average effects as a table; `note` and what else is to be said in a column of its own, if anything is."""
     import pandas as pd
+
+    from clusterglm.results.frame import shown
 
     estimate, se = found.estimate, found.std_error
     if not found.exists:
@@ -120,4 +122,4 @@ def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFram
             "conf_high": high,
         }
     )
-    return table.assign(note=note) if note else table
+    return shown(table.assign(note=note) if note else table)

@@ -13,7 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, OptionError, check_option
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
-from clusterglm.inference.intervals import check_level, with_sigma
+from clusterglm.inference.intervals import check_level, with_alpha, with_sigma
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.heterogeneity import Heterogeneity
@@ -42,7 +42,8 @@ class Ratios:
         def _beta(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
 
-    def ratios(self, level: float = 0.95, cov: str = "observed") -> pd.DataFrame:
+    @with_alpha
+    def ratios(self, *, level: float = 0.95, cov: str = "observed") -> pd.DataFrame:
         """Exponentials of the coefficients: odds ratios (logit), rate ratios (log) or hazard ratios (cloglog).
 
         Within a cluster, where the model has cluster effects: both rows of a ratio have the same intercept.
@@ -76,13 +77,14 @@ class Ratios:
         import pandas as pd
 
         from clusterglm.inference.ratios import exponentiated, ratio_names
+        from clusterglm.results.frame import shown
 
         ratio, baseline = ratio_names(self.response)
         check_option("cov", cov, COVARIANCES)
         se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._beta)]
         found = exponentiated(self._beta, se, level)
         kinds = [baseline if j == self.data.intercept else ratio for j in range(len(self._beta))]
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "term": list(self.data.names),
                 "kind": kinds,
@@ -92,15 +94,18 @@ class Ratios:
                 "conf_high": found.high,
             }
         )
+        return shown(table)
 
 
 class Effects(Ratios):
     """Average effects where clusters have no effect: all kinds mean the same."""
 
+    @with_alpha
     def average_effects(
         self,
         variables: str | Sequence[str] | None = None,
         kind: str = "marginal",
+        *,
         level: float = 0.95,
         data: Any = None,
         cov: str = "observed",
@@ -212,10 +217,12 @@ class FixedEffectsEffects(Effects):
     if TYPE_CHECKING:
         fit: FixedEffectsFit
 
+    @with_alpha
     def average_effects(
         self,
         variables: str | Sequence[str] | None = None,
         kind: str = "conditional",
+        *,
         level: float = 0.95,
         data: Any = None,
         cov: str = "observed",
@@ -330,10 +337,12 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         @property
         def _posterior(self) -> PredictedIntercepts: ...
 
+    @with_alpha
     def average_effects(
         self,
         variables: str | Sequence[str] | None = None,
         kind: str = "marginal",
+        *,
         level: float = 0.95,
         data: Any = None,
         cov: str = "observed",

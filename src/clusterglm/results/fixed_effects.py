@@ -206,7 +206,7 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
         model = (
             ("Formula", self.formula),
-            ("Family, link", f"{self.family}, {self.link}"),
+            *self._response_facts(),
             ("Intercepts", "fixed, one for each cluster, profiled out"),
             ("Observations", f"{seen} ({self._sizes()})"),
         )

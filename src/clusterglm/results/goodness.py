@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.replicates import Progress
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class RandomEffectsGoodness:
 
         return goodness_of_fit(self.data, self.fit, least_expected, n_boot, seed, n_jobs, progress)
 
+    @with_alpha
     def gradient_function(
         self,
         n_boot: int = 199,
@@ -90,6 +92,7 @@ class RandomEffectsGoodness:
         progress: Progress = None,
         grid: ArrayLike | None = None,
         statistic: str = "integral",
+        *,
         level: float = 0.95,
     ) -> GradientTest:
         """Where the data want more, or fewer, intercepts than the fitted distribution has; and a test of it.

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option, nearest
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.intervals import check_level, wald_interval, wald_p_values
+from clusterglm.inference.intervals import check_level, wald_interval, wald_p_values, with_alpha
 from clusterglm.inference.marginal_mean import marginal_link
 from clusterglm.model.arrays import Array
 
@@ -35,7 +35,8 @@ class Heterogeneity:
         @property
         def sigma_se(self) -> float: ...
 
-    def marginal_coefficients(self, level: float = 0.95) -> pd.DataFrame:
+    @with_alpha
+    def marginal_coefficients(self, *, level: float = 0.95) -> pd.DataFrame:
         """Coefficients as a population-averaged model of the same covariates would have them.
 
         The mean averaged over the distribution of intercepts, put on the scale of the link, is regressed on the
@@ -68,6 +69,7 @@ class Heterogeneity:
 
         from clusterglm.inference.heterogeneity import sigma_note
         from clusterglm.inference.ratios import marginal_coefficients
+        from clusterglm.results.frame import shown
 
         fit, data = self.fit, self.data
         link = partial(marginal_link, sigma=fit.sigma, response=fit.response, distribution=fit.distribution)
@@ -90,10 +92,11 @@ class Heterogeneity:
         )
         note, _ = sigma_note(fit.sigma, 0.0, fit.sigma_fixed)
         table.attrs["misfit"] = found.misfit
-        return table.assign(note=note) if note else table
+        return shown(table.assign(note=note) if note else table)
 
+    @with_alpha
     def intraclass_correlation(
-        self, scale: str = "latent", level: float = 0.95, at: float | None = None
+        self, scale: str = "latent", *, level: float = 0.95, at: float | None = None
     ) -> ScalarEstimate:
         """Correlation of two responses of a cluster that have the same covariates.
 
@@ -146,7 +149,8 @@ class Heterogeneity:
         found = response_correlation(float(eta), fit.sigma, fit.response, fit.distribution)
         return correlation_with_interval(found, gradient, fit.sigma, fit.covariance, level, fixed=fit.sigma_fixed)
 
-    def median_odds_ratio(self, level: float = 0.95) -> ScalarEstimate:
+    @with_alpha
+    def median_odds_ratio(self, *, level: float = 0.95) -> ScalarEstimate:
         """Median odds ratio between two rows with the same covariates, from two clusters, higher over lower.
 
         For counts the median rate ratio, for cloglog the median hazard ratio.
@@ -179,8 +183,9 @@ class Heterogeneity:
         fit = self.fit
         return median_ratio(fit.sigma, self.sigma_se, fit.distribution, level, name=name, fixed=fit.sigma_fixed)
 
+    @with_alpha
     def interval_odds_ratio(
-        self, contrast: str | Mapping[str, float] | ArrayLike, coverage: float = 0.8, level: float = 0.95
+        self, contrast: str | Mapping[str, float] | ArrayLike, coverage: float = 0.8, *, level: float = 0.95
     ) -> pd.DataFrame:
         """Middle part of the odds ratios between rows of two clusters whose covariates differ.
 
@@ -217,6 +222,7 @@ class Heterogeneity:
 
         from clusterglm.inference.heterogeneity import interval_ratio
         from clusterglm.inference.ratios import ratio_names
+        from clusterglm.results.frame import shown
 
         ratio_names(self.fit.response)
         check_level(level)
@@ -244,7 +250,7 @@ class Heterogeneity:
             }
         )
         table.attrs["opposed"] = found.opposed
-        return table.assign(note=found.note) if found.note else table
+        return shown(table.assign(note=found.note) if found.note else table)
 
 
 def row_weights(data: ModelData) -> Array:

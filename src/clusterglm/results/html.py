@@ -13,6 +13,7 @@ def as_html(
     rows: Iterable[tuple[str, Sequence[str]]],
     facts: Iterable[tuple[str, str]],
     notes: Iterable[str],
+    first: Iterable[str] = (),
 ) -> str:
     """Tables without any style but alignment, so that the notebook's own theme applies.
 
@@ -23,7 +24,8 @@ def as_html(
         Labelled lines above and below the coefficients.
     headings, rows
         The table of coefficients: column headings, and for each row its name and cells.
-    notes : iterable of str
+    notes, first : iterable of str
+        Remarks below everything, and above it.
     """
     head = "".join(f"<th>{escape(heading)}</th>" for heading in ("", *headings))
     body = "".join(
@@ -32,10 +34,10 @@ def as_html(
         + "</tr>"
         for name, cells in rows
     )
-    remarks = "".join(f"<p>Note: {escape(note)}</p>" for note in notes)
+    remarks, before = ("".join(f"<p>Note: {escape(note)}</p>" for note in each) for each in (notes, first))
     return (
         f"<div><strong>{escape(title)}</strong>"
-        f"{_pairs(model)}"
+        f"{before}{_pairs(model)}"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         f"{_pairs(facts)}{remarks}</div>"
     )

@@ -12,7 +12,7 @@ from scipy.special import chdtri
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
-from clusterglm.inference.intervals import check_level, wald_interval, wald_interval_of_scale
+from clusterglm.inference.intervals import check_level, wald_interval, wald_interval_of_scale, with_alpha
 from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -146,11 +146,12 @@ class Intervals:
             engine,
         )
 
+    @with_alpha
     def conf_int(
         self,
+        *,
         level: float = 0.95,
         method: str = "wald",
-        *,
         cov: str = "observed",
         n_boot: int = 1000,
         seed: int | np.random.SeedSequence | None = None,
@@ -163,7 +164,7 @@ class Intervals:
         Parameters
         ----------
         level : float
-            Coverage, in (0, 1).
+            Coverage, from 0.5 to below 1. Here and wherever there is a level, `alpha=0.05` says level=0.95.
         method : {"wald", "profile", "bootstrap"}
             Estimate and standard error (sigma on the log scale); all values at which a likelihood-ratio test does not
             reject; or quantiles of estimates from simulated data.
@@ -199,6 +200,8 @@ class Intervals:
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         check_option("method", method, METHODS)
         names = self._interval_names
         if method == "wald":
@@ -207,10 +210,10 @@ class Intervals:
             low, high = self._by_profile(check_level(level), names, n_jobs)
         else:
             found = self.bootstrap(n_boot, seed, n_jobs, progress, engine)
-            low, high = found.interval(level)
+            low, high = found.interval(level=level)
             if found.failures or found.interrupted:
-                warnings.warn(str(found), IntervalWarning, stacklevel=2)
-        return pd.DataFrame({"low": low, "high": high}, index=names)
+                warnings.warn(str(found), IntervalWarning, stacklevel=3)
+        return shown(pd.DataFrame({"low": low, "high": high}, index=names))
 
     def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
         """The profile log-likelihood of one parameter, for a look at its shape.
@@ -289,7 +292,7 @@ class Intervals:
             warnings.warn(
                 f"the profile of {', '.join(lost)} could not be followed to where it ends; the interval is nan there",
                 IntervalWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         low, high = np.array([[end.value for end in pair] for pair in ends]).reshape(-1, 2).T
         return low, high

@@ -15,6 +15,7 @@ from clusterglm.fit.newton import Optimization
 from clusterglm.fit.npml import TOLERANCE, NonparametricFit, fit_npml
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.covariance import sandwich
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.mass_points import (
     averaged_mean,
     marginal_gradient,
@@ -95,11 +96,14 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         finite, p = np.isfinite(self.fit.points), len(self.fit.beta)
         errors = np.full(len(finite), np.nan)
         with np.errstate(invalid="ignore"):
             errors[finite] = np.sqrt(np.diag(self.fit.covariance)[p : p + int(finite.sum())])
-        return pd.DataFrame({"point": self.fit.points, "std_error": errors, "weight": self.fit.weights}, copy=True)
+        table = {"point": self.fit.points, "std_error": errors, "weight": self.fit.weights}
+        return shown(pd.DataFrame(table, copy=True))
 
     @property
     def random_effects_mean(self) -> float:
@@ -192,6 +196,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
 
     # Predictions -----------------------------------------------------------------------------------------------------
 
+    @with_alpha
     def predict(
         self,
         data: Any = None,
@@ -296,7 +301,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         found = "as many points as the likelihood wants" if self.fit.wanted is None else "a fixed number of points"
         model = (
             ("Formula", self.formula),
-            ("Family, link", f"{self.family}, {self.link}"),
+            *self._response_facts(),
             ("Random intercept", f"any distribution, {found}"),
             ("Observations", f"{seen} ({self._sizes()})"),
         )

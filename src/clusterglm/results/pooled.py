@@ -130,7 +130,7 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
         return self.data.cluster_name is not None
 
     def summary(self) -> Summary:
-        model = [("Formula", self.formula), ("Family, link", f"{self.family}, {self.link}")]
+        model = [("Formula", self.formula), *self._response_facts()]
         seen = counted(self.n_obs, "row")
         if self._clustered:
             seen += f" in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r} ({self._sizes()})"

@@ -13,7 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
-from clusterglm.inference.intervals import check_level
+from clusterglm.inference.intervals import check_level, with_alpha
 from clusterglm.inference.marginal_mean import marginal_link
 from clusterglm.inference.prediction import (
     LinkPrediction,
@@ -108,7 +108,7 @@ class Predictions:
                 warnings.warn(
                     f"{refused} of {rows.size} rows cannot be predicted ({rows.status})",
                     PredictionWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
             values = on_scale(scale, self.response, at.estimate)[0]
             return pd.Series(values[order], index=index, name=_NAMES[scale])
@@ -153,6 +153,7 @@ class PooledPredictions(Predictions):
         self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: float, cov: str = ...
     ) -> pd.DataFrame: ...
 
+    @with_alpha
     def predict(
         self,
         data: Any = None,
@@ -210,6 +211,7 @@ class RatioPredictions(Predictions):
     @overload
     def predict(self, data: Any = ..., *, scale: str = ..., level: float, cov: str = ...) -> pd.DataFrame: ...
 
+    @with_alpha
     def predict(
         self, data: Any = None, *, scale: str = "link", level: float | None = None, cov: str = "observed"
     ) -> pd.Series[float] | pd.DataFrame:
@@ -274,6 +276,7 @@ class FixedEffectsPredictions(Predictions):
         self, data: Any = ..., kind: str | ArrayLike | None = ..., *, scale: str = ..., level: float, cov: str = ...
     ) -> pd.DataFrame: ...
 
+    @with_alpha
     def predict(
         self,
         data: Any = None,
@@ -324,14 +327,12 @@ class FixedEffectsPredictions(Predictions):
 
     def _at_kind(self, kind: str, rows: Rows, history: Any, uncertain: bool) -> LinkPrediction:
         codes = self._codes(rows)
+        intercepts = self.fit.intercepts[codes]
         if not uncertain:
-            return at_intercepts(rows.eta(self._beta) + self.fit.intercepts[codes])
-        infinite = np.isinf(self.fit.intercepts)[codes]
+            return at_intercepts(rows.eta(self._beta) + intercepts)
         nothing = "failures" if self.response.family == "binomial" else "zero"
-        low = self.fit.intercepts[codes] < 0.0
-        reason = "no standard error: the cluster's responses are all"
-        for where, which in ((infinite & low, nothing), (infinite & ~low, "successes")):
-            rows.status.note(where, f"{reason} {which}")
+        for where, which in ((np.isneginf(intercepts), nothing), (np.isposinf(intercepts), "successes")):
+            rows.status.note(where, f"no standard error: the cluster's responses are all {which}")
         at = fixed_intercepts(self._profile, self.data.cluster_weights)
         known = PredictedIntercepts(self.fit.intercepts, at.derivatives, at.variances)
         return given_clusters(rows.eta(self._beta), codes, known)
@@ -366,6 +367,7 @@ class RandomEffectsPredictions(Predictions):
         history: Any = ...,
     ) -> pd.DataFrame: ...
 
+    @with_alpha
     def predict(
         self,
         data: Any = None,
@@ -444,9 +446,9 @@ class RandomEffectsPredictions(Predictions):
         if history is not None:
             return self._given_history(rows, history)
         codes = self._codes(rows)
-        if not uncertain:
-            return at_intercepts(rows.eta(self._beta) + self.fit.modes[codes])
-        return self._with_posterior(rows, codes, self._posterior)
+        if uncertain:
+            return self._with_posterior(rows, codes, self._posterior)
+        return at_intercepts(rows.eta(self._beta) + self.fit.modes[codes])
 
     def _marginal(self, rows: Rows, uncertain: bool) -> LinkPrediction:
         fit, eta = self.fit, rows.eta(self._beta)
@@ -459,7 +461,7 @@ class RandomEffectsPredictions(Predictions):
         where[known] = ~found.resolved if found.exists else True
         rows.status.note(where, reason)
         if where.any() and not uncertain:
-            warnings.warn(f"{int(where.sum())} of {rows.size} rows: {reason}", PredictionWarning, stacklevel=5)
+            warnings.warn(f"{int(where.sum())} of {rows.size} rows: {reason}", PredictionWarning, stacklevel=6)
         return LinkPrediction(link, by_eta, np.zeros(rows.size), by_sigma=by_sigma)
 
     def _given_history(self, rows: Rows, table: Any) -> LinkPrediction:
@@ -468,7 +470,7 @@ class RandomEffectsPredictions(Predictions):
         history, left = history_data(self.data, fit.response, table)
         if not left.ok.all():
             count = int(np.count_nonzero(~left.ok))
-            warnings.warn(f"{count} rows of the history are not complete ({left})", PredictionWarning, stacklevel=5)
+            warnings.warn(f"{count} rows of the history are not complete ({left})", PredictionWarning, stacklevel=6)
         found = posterior_modes(history, fit.response, fit.distribution, fit.theta)
         assert rows.frame is not None
         name = str(self.data.cluster_name)

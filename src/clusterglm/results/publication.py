@@ -14,6 +14,7 @@ import numpy as np
 
 from clusterglm.data.files import whole, write_text
 from clusterglm.errors import MissingPackageError, OptionError, check_option, nearest
+from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.ratios import ratio_names
 from clusterglm.model.arguments import mapping, several, whole_number, yes_or_no
 from clusterglm.results.base import Result
@@ -164,9 +165,10 @@ class PublicationTable:
         return [*lines, rule]
 
 
+@with_alpha
 def table(
     fits: Fits,
-    *,
+    *more: Result,
     exponentiate: bool = False,
     spread: str = "std_error",
     level: float = 0.95,
@@ -185,6 +187,8 @@ def table(
     ----------
     fits : Result, sequence of Result, or mapping of str to Result
         Of any verbs. A mapping names the columns, which are numbered otherwise.
+    *more : Result
+        Further ones: cg.table(a, b) is cg.table([a, b]).
     exponentiate : bool
         Odds, rate or hazard ratios in place of coefficients.
     spread : {"std_error", "interval", "none"}
@@ -237,8 +241,10 @@ def table(
     Observations      220
     ---------------------
     Standard errors in parentheses.
+    Success: y = 'y'.
     """
-    named = named_fits(fits, None, "cg.table")
+    given: Any = [fits, *more] if more else fits
+    named = named_fits(given, None, "cg.table")
     check_option("spread", spread, SPREADS)
     statistics = several("statistics", statistics, "names of statistics", "statistics=['N', 'aic']")
     notes = several("notes", notes, "lines of text", "notes=['Standard errors are robust.']")
@@ -246,7 +252,9 @@ def table(
     for key in statistics:
         check_option("statistics", key, STATISTICS)
     whole_number("digits", digits, 0, 10, advice="digits=3")
-    parts = {name: _parts(fit.tidy(level, exponentiate=exponentiate, cov=cov), fit) for name, fit in named.items()}
+    parts = {
+        name: _parts(fit.tidy(level=level, exponentiate=exponentiate, cov=cov), fit) for name, fit in named.items()
+    }
     shown = {
         "coefficients": _chosen(named, terms),
         "random intercept": list(dict.fromkeys(term for part in parts.values() for term in part["random intercept"])),
@@ -384,7 +392,8 @@ def _notes(named: dict[str, Result], exponentiate: bool, spread: str, level: flo
             notes.append(f"{name}: penalty {fit.penalty}; the log-likelihood is without it.")
         if not fit.converged:
             notes.append(f"{name}: not converged.")
-    return notes
+    coded = {fit.data.response_name: fit.data.levels[1] for fit in named.values() if fit.data.levels is not None}
+    return [*notes, *(f"Success: {name} = {level!r}." for name, level in coded.items())]
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

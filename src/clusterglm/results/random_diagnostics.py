@@ -16,6 +16,7 @@ from clusterglm.errors import AccuracyWarning, OptionError
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.model.arguments import several, whole_number
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import unfolded
 from clusterglm.model.quadrature import MAX_NODES
 from clusterglm.results.diagnostics import Diagnostics
 
@@ -165,7 +166,7 @@ class RandomEffectsDiagnostics(Diagnostics):
         from clusterglm.inference.adequacy import Finding
 
         found = self._integration_checked
-        return [Finding("Integration", found.adequate, str(found))]
+        return [Finding("Integration", found.adequate, unfolded(found))]
 
 
 def _warn_unresolved(rows: int) -> None:

@@ -20,6 +20,7 @@ from clusterglm.inference.intervals import wald_interval_of_scale, with_sigma
 from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.printing import unfolded
 from clusterglm.model.response.base import Response
 from clusterglm.results.base import freeze
 from clusterglm.results.clustering import ClusteredResult
@@ -298,7 +299,7 @@ class RandomEffectsResult(
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
         model = (
             ("Formula", self.formula),
-            ("Family, link", f"{self.family}, {self.link}"),
+            *self._response_facts(),
             ("Random intercept", f"{self.distribution.name}, one for each cluster"),
             ("Observations", f"{seen} ({self._sizes()})"),
         )
@@ -308,7 +309,7 @@ class RandomEffectsResult(
         if self.icc is not None and np.isfinite(self.icc):
             facts.append(("ICC", f"{self.icc:.4f} on the latent scale"))
         facts += [
-            ("No clustering", str(self.clustering_test)),
+            ("No clustering", unfolded(self.clustering_test)),
             *self._likelihood_facts(),
             ("Integration", self._integration_in_words()),
             *self._closing_facts(),

@@ -138,6 +138,7 @@ class DistributionSelection:
             "Distribution of the random intercept",
             "",
             f"Formula:   {any_fit.formula}",
+            *(f"{label}:   {text}" for label, text in any_fit._response_facts()[1:]),
             f"Clusters:  {any_fit.n_clusters}, {any_fit.n_obs} rows",
             "",
             shown.to_string(),

@@ -1,4 +1,4 @@
-"""A summary as text, no wider than 100 columns."""
+"""A summary as text, no wider than the terminal."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clusterglm.data.success import NOTE as SUCCESS_NOTE
 from clusterglm.model.arrays import Array
+from clusterglm.model.printing import terminal_width
 from clusterglm.results.html import as_html
 
-WIDTH = 100
 _NAME_WIDTH = 44  # longer names are broken over lines
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"), (0.1, "."))
 _LEGEND = "Signif. codes:  0 '***' 0.001 '**' 0.01 '*' 0.05 '.' 0.1 ' ' 1"
@@ -36,7 +37,7 @@ class Coefficients:
 
     def cells(self) -> list[tuple[str, str, str, str, str]]:
         """The numbers of each row as text: estimate, standard error, z, p, stars."""
-        decimals = _decimals(self.se)
+        decimals = decimals_of(self.se)
         return [
             (number(b, decimals), number(s, decimals), number(z, 3), pvalue(p), stars(p))
             for b, s, z, p in zip(self.estimate, self.se, self.z, self.p, strict=True)
@@ -65,13 +66,26 @@ class Summary:
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def first_notes(self) -> list[str]:
+        """Those without which the signs of coefficients may be misread; they stand before all else."""
+        return [note for note in self.notes if note.startswith(SUCCESS_NOTE)]
+
+    @property
+    def last_notes(self) -> list[str]:
+        """The others."""
+        return [note for note in self.notes if not note.startswith(SUCCESS_NOTE)]
+
     def __str__(self) -> str:
         labels = max(len(label) for label, _ in (*self.model, *self.facts)) + 2
-        parts = [self.title, "", *_listed(self.model, labels), ""]
+        parts = [self.title]
+        for note in self.first_notes:
+            parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
+        parts += ["", *_listed(self.model, labels), ""]
         if self.coefficients.names:
             parts += [*_table(self.coefficients), "", _LEGEND, ""]
         parts += _listed(self.facts, labels)
-        for note in self.notes:
+        for note in self.last_notes:
             parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
         return "\n".join(parts)
 
@@ -80,7 +94,7 @@ class Summary:
 
     def _repr_html_(self) -> str:
         rows = zip(self.coefficients.names, self.coefficients.cells(), strict=True)
-        return as_html(self.title, self.model, HEADINGS, rows, self.facts, self.notes)
+        return as_html(self.title, self.model, HEADINGS, rows, self.facts, self.last_notes, self.first_notes)
 
 
 def number(value: float, decimals: int) -> str:
@@ -111,7 +125,7 @@ def counted(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n} {singular if n == 1 else plural or singular + 's'}"
 
 
-def _decimals(se: Array) -> int:
+def decimals_of(se: Array) -> int:
     """Decimals that show three significant digits of the smallest ordinary standard error, 4 to 7."""
     ordinary = se[np.isfinite(se) & (se > 1e-6)]
     if len(ordinary) == 0:
@@ -119,11 +133,12 @@ def _decimals(se: Array) -> int:
     return int(np.clip(2 - np.floor(np.log10(ordinary.min())), 4, 7))
 
 
-def _wrapped(text: str, first: str, later: str, width: int = WIDTH) -> list[str]:
-    """Lines of at most `width` characters; textwrap, which takes its time, only where there is more than one."""
-    if len(first) + len(text) <= width and text.isprintable() and text and text == text.strip():
+def _wrapped(text: str, first: str, later: str, most: int | None = None) -> list[str]:
+    """Lines no wider than the terminal, or `most`; textwrap, which takes its time, only for more than one."""
+    most = terminal_width() if most is None else most
+    if len(first) + len(text) <= most and text.isprintable() and text and text == text.strip():
         return [first + text]
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=later)
+    return textwrap.wrap(text, most, initial_indent=first, subsequent_indent=later)
 
 
 def _listed(pairs: Sequence[tuple[str, str]], labels: int) -> list[str]:

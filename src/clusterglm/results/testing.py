@@ -101,6 +101,7 @@ class Hypotheses:
         import pandas as pd
 
         from clusterglm.inference.hypotheses import Constraints
+        from clusterglm.results.frame import shown
 
         check_option("cov", cov, COVARIANCES)
         unit, rows = np.eye(len(self._beta)), []
@@ -110,7 +111,7 @@ class Hypotheses:
             words = tuple(f"{self.data.names[j]} = 0" for j in columns)
             test = self._test(Constraints(unit[list(columns)], np.zeros(len(columns)), words), cov)
             rows.append((term, test.statistic, test.df, test.pvalue))
-        return pd.DataFrame(rows, columns=["term", "statistic", "df", "pvalue"])
+        return shown(pd.DataFrame(rows, columns=["term", "statistic", "df", "pvalue"]))
 
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses import linear_test

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import check_option
 from clusterglm.inference.covariance import KINDS as COVARIANCES
-from clusterglm.inference.intervals import wald_interval, wald_p_values
+from clusterglm.inference.intervals import wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -48,10 +48,11 @@ class Frames:
 
     # One row a parameter ---------------------------------------------------------------------------------------------
 
+    @with_alpha
     def tidy(
         self,
-        level: float = 0.95,
         *,
+        level: float = 0.95,
         conf_int: bool = True,
         exponentiate: bool = False,
         cov: str = "observed",
@@ -87,6 +88,7 @@ class Frames:
             of ratios.
         """
         from clusterglm.inference.ratios import ratio_names
+        from clusterglm.results.frame import shown
 
         check_option("names", names, NAMES)
         check_option("cov", cov, COVARIANCES)
@@ -96,7 +98,7 @@ class Frames:
         table = self._tidy(level, exponentiate, cov)
         if not conf_int:
             table = table.drop(columns=["conf_low", "conf_high"])
-        return table if names == "plain" else self._broom(table)
+        return shown(table if names == "plain" else self._broom(table))
 
     def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
         import pandas as pd
@@ -153,9 +155,11 @@ class Frames:
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         check_option("names", names, NAMES)
         table = pd.DataFrame([self._glance()])
-        return table if names == "plain" else table.rename(columns=_GLANCE)
+        return shown(table if names == "plain" else table.rename(columns=_GLANCE))
 
     # One row a row ---------------------------------------------------------------------------------------------------
 
@@ -223,6 +227,7 @@ class Frames:
 
     # For other packages ----------------------------------------------------------------------------------------------
 
+    @with_alpha
     def for_maketables(
         self, *, exponentiate: bool = False, level: float = 0.95, cov: str = "observed"
     ) -> MaketablesModel:
@@ -237,7 +242,7 @@ class Frames:
         """
         facts = {str(name): values[0] for name, values in self.glance().to_dict(orient="list").items()}
         return MaketablesModel(
-            self.tidy(level, exponentiate=exponentiate, cov=cov),
+            self.tidy(level=level, exponentiate=exponentiate, cov=cov),
             facts,
             self.data.response_name,
             self.data.cluster_name,

@@ -7,6 +7,7 @@ whatever margins a formula leaves out, and are R's where it leaves out none (Cha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -27,6 +28,9 @@ MOST_CATEGORIES = 8
 """Categorical factors of one term; the products to look at double with each."""
 
 _Part: TypeAlias = tuple[tuple[int, bool], ...]
+
+_MANY_DATES = 20  # levels that nobody means as categories
+_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]\d{1,2}:\d{2}.*)?")
 
 
 @dataclass(frozen=True)
@@ -281,10 +285,21 @@ def _factor(node: Node, value: Any, levels: tuple[Any, ...] | None) -> Factor:
                 "numbers or categories",
                 f"a numeric column, such as days since the start; or C({text_of(node)}) for a level per date",
             )
+        if isinstance(node, Name) and len(value.levels) > _MANY_DATES and all(map(_is_date, value.levels)):
+            raise DesignError(
+                f"the covariate {text!r} of {len(value.levels)} texts that are dates, such as {value.levels[0]!r}",
+                "numbers or categories",
+                f"days since the start: pandas.to_datetime(data[{text!r}]), less its least value, .dt.days; "
+                f"or C({text_of(node)}) for a level per date",
+            )
         return Factor(text, node, value.levels, value.contrast or Contrast(), None, spans_intercept=True)
     if isinstance(value, Basis):
         return Factor(text, node, (), None, value.fields, value.spans_intercept)
     return Factor(text, node)
+
+
+def _is_date(level: Any) -> bool:
+    return isinstance(level, str) and _DATE.fullmatch(level.strip()) is not None
 
 
 def _spanned(which: Sequence[int], factors: Sequence[Factor], term: Term) -> list[_Part]:

@@ -1,0 +1,5 @@
+"""`python -m clusterglm`."""
+
+from clusterglm.cli import main
+
+main()

@@ -1,0 +1,156 @@
+"""`clusterglm show`, `check`, `report`, `ratios` and `effects`: what a saved fit says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import clusterglm.cli.options as opt
+from clusterglm.cli.common import NOT_CONVERGED, app, example, heard_warnings, readable_errors
+from clusterglm.cli.fit import given, load_table, print_intervals
+from clusterglm.cli.output import check_files, check_table, printed, write_json, write_table
+from clusterglm.cli.saved import open_fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.results.base import Result
+
+
+@app.command(epilog=example("clusterglm show fit.json --robust"))
+def show(fit: opt.Fit, robust: opt.Robust = False, level: opt.Coverage = None, json: opt.Json = None) -> None:
+    """Print the summary of a saved fit."""
+    with readable_errors():
+        check_files(json)
+        result = open_fit(fit)
+        if not printed(json):
+            print(result)
+            print_intervals(result, robust, level)
+        if json is not None:
+            from clusterglm.results.export import as_dict
+
+            write_json(as_dict(result), json)
+    if not result.converged:
+        raise typer.Exit(NOT_CONVERGED)
+
+
+@app.command(epilog=example("clusterglm check fit.json --seed 1"))
+def check(
+    fit: opt.Fit,
+    seed: opt.Seed = None,
+    n_sim: Annotated[int, typer.Option(help="Simulations of each test.")] = 250,
+    json: opt.Json = None,
+) -> None:
+    """Look at a saved fit from several sides: integrals, dispersion, influence, residuals."""
+    with readable_errors():
+        check_files(json)
+        result = open_fit(fit)
+        _refuse_unknown(result, "check")
+        with heard_warnings():
+            found = result.check(seed, n_sim)  # type: ignore[attr-defined]  # looked at above
+        if not printed(json):
+            print(found)
+        rows = [{"name": each.name, "fine": each.fine, "words": each.words, "advice": each.advice}
+                for each in found.findings]  # fmt: skip
+        write_json({"seed": found.seed, "findings": rows}, json)
+
+
+@app.command(epilog=example("clusterglm report fit.json --out fit.html --data bacteria"))
+def report(
+    fit: opt.Fit,
+    out: Annotated[Path, typer.Option(help="The page to write, as .html.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="The table that was fitted, for what the fit does not keep.", autocompletion=opt.data_sets),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page.", show_default="the model")] = None,
+    seed: Annotated[int, typer.Option(help="Of all that is simulated.")] = 1,
+    jobs: opt.Jobs = 1,
+) -> None:
+    """Write a page with tables, tests, diagnostics and plots of a saved fit."""
+    with readable_errors():
+        check_files(out)
+        result = open_fit(fit)
+        table = None if data is None else load_table(data)
+        with heard_warnings():
+            result.report(out, data=table, title=title, seed=seed, n_jobs=jobs)
+        print(f"{out} written", file=sys.stderr)
+
+
+@app.command(epilog=example("clusterglm ratios fit.json --cov robust"))
+def ratios(
+    fit: opt.Fit, level: opt.Coverage = None, cov: opt.Cov = "observed", out: opt.Answer = None, json: opt.Json = None
+) -> None:
+    """Odds, rate or hazard ratios of a saved fit, with intervals."""
+    with readable_errors():
+        check_table(out)
+        check_files(json)
+        result = open_fit(fit)
+        with heard_warnings():
+            found = result.ratios(cov=cov, **given({"level": level}))  # type: ignore[attr-defined]  # every kind has it
+        _answer(found, out, json)
+
+
+@app.command(epilog=example("clusterglm effects fit.json --variable trt"))
+def effects(
+    fit: opt.Fit,
+    variable: Annotated[
+        list[str] | None, typer.Option(help="Column that changes; may be repeated.", show_default="every one")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Which intercept: marginal (averaged over all), typical or conditional.",
+            show_default="the first that the model has",
+            autocompletion=opt.one_of(("marginal", "typical", "conditional")),
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The table that was fitted, where a covariate cannot be read off the fit.",
+            autocompletion=opt.data_sets,
+        ),
+    ] = None,
+    level: opt.Coverage = None,
+    cov: opt.Cov = "observed",
+    out: opt.Answer = None,
+    json: opt.Json = None,
+) -> None:
+    """Average effects of a saved fit: changes of the probability, or of the mean count, over its rows."""
+    with readable_errors():
+        check_table(out)
+        check_files(json)
+        result = open_fit(fit)
+        _refuse_unknown(result, "average_effects")
+        options = given({"variables": variable, "kind": kind, "level": level})
+        options |= {} if data is None else {"data": load_table(data)}
+        with heard_warnings():
+            found = result.average_effects(cov=cov, **options)  # type: ignore[attr-defined]  # looked at above
+        _answer(found, out, json)
+
+
+def _refuse_unknown(result: Result, name: str) -> None:
+    """Refuse what this kind of fit does not have."""
+    from clusterglm.errors import OptionError
+
+    if not hasattr(result, name):
+        what = {"check": "a check", "average_effects": "average effects"}[name]
+        raise OptionError(
+            f"{what} of a {result.kind} fit",
+            "a model with a mean for each row",
+            "--model fixed_effects or --model random_effects in `clusterglm fit`",
+        )
+
+
+def _answer(found: pd.DataFrame, out: Path | None, json: Path | None) -> None:
+    """A table of estimates: printed as people read it, written as programs do."""
+    if out is not None:
+        write_table(found, out)
+    elif not printed(json):
+        print(found)
+    rows: list[dict[str, Any]] = found.to_dict(orient="records")  # type: ignore[assignment]  # names are text
+    write_json(rows, json)

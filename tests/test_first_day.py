@@ -1,0 +1,116 @@
+"""What people who know other software try first: it works, or the answer says how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+import clusterglm as cg
+from clusterglm.errors import DataError, DesignError, OptionError, ResponseError
+
+mpl.use("agg")
+
+
+@pytest.fixture(scope="module")
+def bacteria() -> pd.DataFrame:
+    return cg.datasets.load("bacteria")
+
+
+@pytest.fixture(scope="module")
+def fits(bacteria: pd.DataFrame) -> list[Any]:
+    return [cg.pooled(formula, bacteria) for formula in ("y ~ week", "y ~ week + trt")]
+
+
+def test_the_short_name_of_students_t(bacteria: pd.DataFrame) -> None:
+    assert (
+        cg.random_effects("y ~ week", bacteria, cluster="ID", distribution="t(4)").distribution.name == "student_t(4)"
+    )
+    with pytest.raises(OptionError, match="distribution="):
+        cg.random_effects("y ~ week", bacteria, cluster="ID", distribution="tt(4)")
+
+
+def test_tables_and_comparisons_take_both_forms(fits: list[Any]) -> None:
+    assert str(cg.table(*fits)) == str(cg.table(fits)) == str(cg.table(tuple(fits)))
+    assert str(cg.compare(*fits)) == str(cg.compare(fits)) == str(cg.compare(tuple(fits)))
+    assert list(cg.compare(fits, names=["a", "b"]).fits) == ["a", "b"]
+    assert str(cg.table({"a": fits[0]}))
+    with pytest.raises(OptionError, match="two results or more"):
+        cg.compare(fits[:1])
+    with pytest.raises(OptionError, match="float"):
+        cg.table(fits[0], 0.9)
+
+
+@pytest.mark.parametrize("verb", ["pooled", "random_effects", "fixed_effects", "conditional", "nonparametric"])
+def test_data_before_the_formula_are_recognised(bacteria: pd.DataFrame, verb: str) -> None:
+    for given, named in (((bacteria, "y ~ week"), {}), ((), {"formula": bacteria, "data": "y ~ week"})):
+        with pytest.raises(OptionError, match="the formula first, then the data") as refusal:
+            getattr(cg, verb)(*given, **named)
+        assert f"cg.{verb}('y ~ week', data" in refusal.value.advice
+    with pytest.raises(DataError, match="does not exist"):
+        cg.pooled("y ~ week", "~/nowhere/at/all.csv")
+    with pytest.raises(OptionError, match="the formula first"):
+        cg.select_distribution("data.csv", "y ~ week", cluster="ID")
+
+
+def test_a_lazy_frame_says_what_makes_it_a_table() -> None:
+    polars = pytest.importorskip("polars")
+    with pytest.raises(DataError, match=r"\.collect\(\)"):
+        cg.pooled("y ~ x", polars.LazyFrame({"y": [0, 1, 1, 0], "x": [1, 2, 3, 4]}))
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert dir(cg) == sorted(cg.__all__)
+    assert all(hasattr(cg, name) for name in dir(cg))
+
+
+def test_a_share_with_weights_says_how_it_is_written_here() -> None:
+    data = {"share": [0.25, 0.5, 0.75, 1 / 3], "size": [4, 6, 8, 3], "x": [1.0, 2.0, 3.0, 5.0]}
+    with pytest.raises(ResponseError, match="R takes as weights") as refusal:
+        cg.pooled("share ~ x", data, weights="size")
+    assert "cbind(round(share * n), n - round(share * n))" in refusal.value.advice
+    fit = cg.pooled("cbind(round(share * size), size - round(share * size)) ~ x", data)
+    with pytest.raises(ResponseError, match=r"cbind\(round\(\(good / size\) \* n\)"):
+        cg.pooled("good / size ~ x", data | {"good": [1, 3, 6, 1]})
+    assert fit.n_obs == 4
+
+
+def test_counts_that_rounding_left_off_are_whole() -> None:
+    size = np.array([7.0, 49.0, 49.0, 98.0, 29.0])
+    good = np.array([4.0, 1.0, 47.0, 2.0, 29.0])
+    x = np.arange(5.0)
+    data = {"share": good / size, "size": size, "good": good, "x": x}
+    made = data["share"] * size
+    assert (made != np.rint(made)).any() or (size - made != np.rint(size - made)).any()
+    computed = cg.pooled("cbind(share * size, size - share * size) ~ x", data)
+    exact = cg.pooled("cbind(good, size - good) ~ x", data)
+    np.testing.assert_array_equal(computed.params, exact.params)
+    assert computed.loglik == exact.loglik
+    off = cg.pooled("cbind(a, b) ~ x", {"a": good - 4e-10, "b": size - good + 4e-10, "x": x})
+    np.testing.assert_array_equal(off.params, exact.params)
+    with pytest.raises(ResponseError, match=r"3\.99999"):
+        cg.pooled("cbind(a, b) ~ x", {"a": good - 1e-5, "b": size - good, "x": x})
+
+
+def test_a_plot_says_what_it_is(fits: list[Any]) -> None:
+    text = repr(fits[0].plot.predictions("week"))
+    assert "Probability" in text
+    assert "against week" in text
+    assert "60 rows of curve, week, estimate" in text
+    assert len(text.split("\n")) == 3
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%y", "%Y-%m-%d %H:%M:%S"])
+def test_dates_that_are_text_are_recognised(form: str) -> None:
+    days = pd.date_range("2024-01-01", periods=60)
+    data = pd.DataFrame({"y": np.arange(60) % 3 == 0, "day": days.strftime(form)})
+    with pytest.raises(DesignError, match="60 texts that are dates") as refusal:
+        cg.pooled("y ~ day", data)
+    assert "to_datetime" in refusal.value.advice
+    few = pd.DataFrame({"y": np.arange(60) % 3 == 0, "day": np.repeat(days.strftime(form)[:4], 15)})
+    assert cg.pooled("y ~ day", few).n_parameters == 4  # four visits are categories
+    number = data.assign(day=(pd.to_datetime(data["day"], format=form) - days[0]).dt.days)
+    assert cg.pooled("y ~ day", number).n_parameters == 2

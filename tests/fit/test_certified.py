@@ -16,6 +16,8 @@ from scipy.stats import cauchy, laplace, norm, t
 
 import clusterglm as cg
 from clusterglm.errors import AccuracyWarning
+from clusterglm.likelihood.outside import Summits
+from clusterglm.likelihood.panels import lay_panels
 
 X, W = np.polynomial.legendre.leggauss(20)
 PRIORS = {
@@ -151,3 +153,24 @@ def poisson_integral(counts: list[mp.mpf], beta: mp.mpf, sigma: mp.mpf) -> mp.mp
     peak = mp.findroot(lambda b: mp.diff(g, b), mp.log(mp.fsum(counts) / len(counts)) - beta)
     width, top = 1 / mp.sqrt(mp.fsum(counts)), g(peak)
     return top + mp.log(mp.quad(lambda b: mp.e ** (g(b) - top), [peak + k * width for k in range(-14, 15, 2)]))
+
+
+@pytest.mark.parametrize("width", [3e-2, 3e-3, 3e-4])
+def test_a_rise_at_the_end_of_a_panel_is_seen(width):
+    """Where the halves and the whole both have their last node before it (benchmark model (1, 1564))."""
+    forever = Summits(np.array([np.inf]), np.array([np.inf]), 37.0, np.zeros(1))
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    for place in np.linspace(4.73, 4.77, 41):
+
+        def log_integrands(_, points, place=place):
+            with np.errstate(over="ignore"):
+                return -np.exp(-(points - place) / width) + norm.logpdf(points)
+
+        edges = place + width * np.linspace(-8.0, 40.0, 200)
+        half = 0.5 * np.diff(edges)[:, None]
+        points = 0.5 * (edges[:-1] + edges[1:])[:, None] + half * nodes
+        rise = logsumexp(log_integrands(None, points), b=half * weights)
+        exact = np.logaddexp(rise, norm.logsf(edges[-1]))
+        (laid,) = lay_panels(log_integrands, forever, (), np.array([1e-7]))
+        assert abs(laid.value - exact) <= laid.error + 1e-14
+        assert laid.error <= 1e-7

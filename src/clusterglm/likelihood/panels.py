@@ -23,9 +23,11 @@ _ABOUT = np.array([0.5, 2.0, 4.0, 7.0, 12.0, 30.0, 100.0, 1e3, 1e5])  # widths o
 _MOST = 400  # panels of a cluster
 _HALVINGS = 60
 _NOISE = 5e-14  # relative error of a log-integral that no rule can better
+_STEEP = 1.0  # rise of a log-likelihood from the outermost node of a panel to its end, which the rule may not see
 _CHILDREN = 1.1  # the halves' own error allowed for
 _SHARE = 0.02  # of the error that is allowed, for one panel; and for all that are left out
 _X, _W = np.polynomial.legendre.leggauss(ORDER)
+_LOWER, _UPPER = 0.5 * (_X - 1.0), 0.5 * (_X + 1.0)  # where the halves' nodes lie in the whole
 
 LogIntegrands = Callable[[NDArray[np.int64], Array], Array]
 """Takes k clusters, any of them more than once, and points of each, shape (k, j); returns log-integrands there."""
@@ -84,6 +86,14 @@ def lay_panels(
     ]
 
 
+def _moments(terms: Array, top: float, x: Array) -> Array:
+    """Integrals of the integrand and of its products with x and x^2, relative to the whole integral; shape (n, 3).
+
+    Integrals alone may agree by chance; products with these three do not.
+    """
+    return np.asarray(np.exp(np.minimum(terms - top, 700.0)) @ np.stack([np.ones_like(x), x, x * x], axis=1))
+
+
 class _Laid:
     """The panels of one cluster while they are laid."""
 
@@ -125,8 +135,8 @@ class _Laid:
         """Halve panels until the halves agree with the whole; what is not worth it is left out."""
         bounds = self._bounds(self._edges)
         left, right = self._edges[:-1], self._edges[1:]
-        values = self._integrals(left, right)
-        top = float(np.logaddexp.reduce(values))
+        terms = self._terms(left, right)
+        top = float(np.logaddexp.reduce(terms, axis=None))
         done: list[tuple[float, float, float]] = []
         error = 0.0
         for _ in range(_HALVINGS):
@@ -134,38 +144,50 @@ class _Laid:
                 break
             worth = bounds > top + np.log(_SHARE * self._tolerance / _MOST)
             error += float(np.exp(bounds[~worth] - top).sum())
-            left, right, values, bounds = left[worth], right[worth], values[worth], bounds[worth]
+            left, right, terms, bounds = left[worth], right[worth], terms[worth], bounds[worth]
             if len(left) == 0:
                 return self._result(done, error)
             middle = 0.5 * (left + right)
-            lower, upper = self._integrals(left, middle), self._integrals(middle, right)
-            both = np.logaddexp(lower, upper)
-            change = np.abs(np.exp(both - top) - np.exp(values - top))
+            lower, upper = self._terms(left, middle), self._terms(middle, right)
+            change = np.abs(_moments(lower, top, _LOWER) + _moments(upper, top, _UPPER) - _moments(terms, top, _X))
+            change = change.max(axis=1)
+            change += self._beyond_nodes(left, right, top)
             enough = max(_SHARE * self._tolerance, _NOISE * (1.0 + abs(top)))
             good = (change <= enough) | (middle <= left) | (middle >= right)
             error += float(change[good].sum())
-            done += zip(left[good].tolist(), right[good].tolist(), values[good].tolist(), strict=True)
+            values = np.logaddexp.reduce(terms[good], axis=1)
+            done += zip(left[good].tolist(), right[good].tolist(), values.tolist(), strict=True)
             if good.all():
                 return self._result(done, error)
             rest = float(change[~good].sum())
             left, right = np.append(left[~good], middle[~good]), np.append(middle[~good], right[~good])
-            values = np.append(lower[~good], upper[~good])
+            terms = np.concatenate([lower[~good], upper[~good]])
             bounds = np.append(bounds[~good], bounds[~good])
-            before, top = top, float(np.logaddexp.reduce(np.append(values, [panel[2] for panel in done])))
+            before, values = top, np.logaddexp.reduce(terms, axis=1)
+            top = float(np.logaddexp.reduce(np.append(values, [panel[2] for panel in done])))
             error *= float(np.exp(before - top))
             if len(done) + len(left) > _MOST:
                 break
         else:
             rest = np.inf
-        done += zip(left.tolist(), right.tolist(), values.tolist(), strict=True)
+        done += zip(left.tolist(), right.tolist(), np.logaddexp.reduce(terms, axis=1).tolist(), strict=True)
         return self._result(done, error + rest if np.isfinite(top) else np.inf)
 
-    def _integrals(self, left: Array, right: Array) -> Array:
-        """Logs of the integrals on panels, by one rule each."""
+    def _beyond_nodes(self, left: Array, right: Array, top: float) -> Array:
+        """Bounds of what may hide between a panel's outermost nodes and its ends, where likelihoods rise steeply."""
+        width = right - left
+        outer = np.stack([left + 0.5 * (1.0 + _X[0]) * width, right - 0.5 * (1.0 + _X[0]) * width], axis=1)
+        ends = np.stack([left, right], axis=1)
+        heights = self._heights(np.concatenate([ends, outer], axis=1))
+        steep = heights[:, :2] > heights[:, 2:] + _STEEP
+        bounds = log_probability(np.minimum(ends, outer), np.maximum(ends, outer)) + heights[:, :2] - top
+        return np.asarray(np.where(steep, np.exp(np.minimum(bounds, 700.0)), 0.0).sum(axis=1))
+
+    def _terms(self, left: Array, right: Array) -> Array:
+        """Logs of what each node adds to the integral on its panel, by one rule for each panel."""
         half = 0.5 * (right - left)[:, None]
         g = self._at(0.5 * (left + right)[:, None] + half * _X)
-        g = np.where(np.isnan(g), -np.inf, g)
-        return np.asarray(np.logaddexp.reduce(g + np.log(half * _W), axis=1))
+        return np.asarray(np.where(np.isnan(g), -np.inf, g) + np.log(half * _W))
 
     def _result(self, done: list[tuple[float, float, float]], error: float) -> Panels:
         ordered = sorted(done)

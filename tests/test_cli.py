@@ -42,7 +42,8 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_fit_prints_the_summary() -> None:
+def test_fit_prints_the_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     ran = process(*BACTERIA)
     fit = cg.random_effects("y ~ trt + week", cg.datasets.load("bacteria"), cluster="ID")
     assert (ran.returncode, ran.stderr) == (0, "")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import clusterglm as cg
 from clusterglm.cli import app
-from clusterglm.cli.words import in_shell_words
+from clusterglm.cli.words import command, in_shell_words
 
 FORMULA = "y ~ trt + week"
 
@@ -169,7 +169,13 @@ def test_errors_name_options(words: tuple[str, ...], said: str) -> None:
     ],
 )
 def test_the_words_of_a_shell(library: str, shell: str) -> None:
+    command.set(None)
     assert in_shell_words(library, app) == shell
+
+
+def test_words_that_a_command_does_not_have_stay() -> None:
+    command.set("ratios")
+    assert in_shell_words("distribution='normal', level=95", app) == "distribution='normal', --level 95"
 
 
 def test_the_package_runs_as_a_module() -> None:

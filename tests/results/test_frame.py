@@ -19,6 +19,7 @@ TABLES = {
     "tidy": lambda fit: fit.tidy(), "broom": lambda fit: fit.tidy(names="broom"), "ratios": lambda fit: fit.ratios(),
     "effects": lambda fit: fit.average_effects(), "intervals": lambda fit: fit.conf_int(), "cov": lambda fit: fit.cov(),
     "marginal": lambda fit: fit.marginal_coefficients(), "glance": lambda fit: fit.glance(),
+    "compared": lambda fit: cg.compare(fit, fit).to_frame(), "rows": lambda fit: shown(fit.augment(names="broom")[:9]),
     "terms": lambda fit: fit.term_tests(), "odds": lambda fit: fit.interval_odds_ratio("week"),
 }  # fmt: skip
 
@@ -79,7 +80,7 @@ def test_it_is_a_data_frame_and_what_comes_of_it_a_plain_one(fit: Any) -> None:
 def test_long_and_empty_tables() -> None:
     table = shown(pd.DataFrame({"x": np.arange(100.0)}))
     assert repr(table).endswith("(100 rows)")
-    assert len(repr(table).split("\n")) == 62
+    assert len(repr(table).split("\n")) == 63
     assert "Empty" in repr(shown(pd.DataFrame({"x": []})))
 
 

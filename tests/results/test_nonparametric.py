@@ -169,7 +169,7 @@ def test_reference_of_a_selection(fit: NonparametricResult, bacteria: pd.DataFra
     table = found.table
     assert table.loc["nonparametric", "loglik"] == pytest.approx(fit.loglik, abs=1e-8)
     assert np.isnan(table.loc["nonparametric", "aic_weight"])
-    pd.testing.assert_frame_equal(table.iloc[:2], plain.table)
+    pd.testing.assert_frame_equal(table.iloc[:2], plain.table.frame)
     assert found.best("aic").distribution.name == plain.best("aic").distribution.name
     gap = fit.loglik - plain.table["loglik"].max()
     assert f"more than {gap:.2g} above" in str(found)

@@ -10,6 +10,7 @@ import typer
 
 from clusterglm.cli import clustering, compare, datasets, fit, plot, predict, show, simulate, study, table
 from clusterglm.cli.common import STOPPED, app
+from clusterglm.cli.words import command
 
 __all__ = [
     "app",
@@ -51,8 +52,10 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Options before the command."""
+    command.set(context.invoked_subcommand)

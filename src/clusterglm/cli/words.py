@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import typer
+
+command: ContextVar[str | None] = ContextVar("command", default=None)
+"""The command that runs; None: any."""
 
 _VERBS = "random_effects|fixed_effects|conditional|pooled|nonparametric"
 _OTHERS = {"n_jobs": "jobs", "kinds": "kind", "n_threads": "threads", "variables": "variable"}
@@ -32,18 +36,19 @@ def in_shell_words(text: str, app: typer.Typer) -> str:
 
 
 def _options(app: typer.Typer) -> Iterator[tuple[str, str]]:
-    """Parameters of all commands that are options, and how these are written."""
+    """Parameters of the command, or of those of its group, that are options, and how these are written."""
     from inspect import signature
 
-    commands = [*app.registered_commands]
+    commands = [(each.name or getattr(each.callback, "__name__", ""), each) for each in app.registered_commands]
     for group in app.registered_groups:
-        commands += [] if group.typer_instance is None else group.typer_instance.registered_commands
-    for command in commands:
-        if command.callback is None:
+        inner = [] if group.typer_instance is None else group.typer_instance.registered_commands
+        commands += [(str(group.name), each) for each in inner]
+    for title, each in commands:
+        if each.callback is None or command.get() not in (None, title):
             continue
-        for name, parameter in signature(command.callback, eval_str=True).parameters.items():
+        for name, parameter in signature(each.callback, eval_str=True).parameters.items():
             said: tuple[Any, ...] = getattr(parameter.annotation, "__metadata__", ())
-            for each in said:
-                if isinstance(each, typer.models.OptionInfo):
-                    written = [text for text in each.param_decls or () if text.startswith("--")]
+            for info in said:
+                if isinstance(info, typer.models.OptionInfo):
+                    written = [text for text in info.param_decls or () if text.startswith("--")]
                     yield name, written[0] if written else "--" + name.replace("_", "-")

@@ -74,6 +74,8 @@ class Comparison:
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         delta, weight = self._akaike()
         rows = []
         for k, (name, fit) in enumerate(self.fits.items()):
@@ -97,7 +99,7 @@ class Comparison:
                     "lr_reason": "" if test is None else test.reason,
                 }
             )
-        return pd.DataFrame(rows).set_index("name")
+        return shown(pd.DataFrame(rows).set_index("name"))
 
     def best(self, criterion: str = "aic") -> Result:
         """The fit with the smallest criterion.

@@ -40,7 +40,8 @@ class EstimateFrame(pd.DataFrame):
             names = max(len(name) for name, _ in cells)
             return "\n".join(f"{name:<{names}}  {texts[0]}" for name, texts in cells)
         lines: list[str] = []
-        for block, left in _blocks(cells, labels, terminal_width()):
+        indexed = not isinstance(self.index, pd.RangeIndex)
+        for block, left in _blocks(cells, labels, terminal_width(), indexed=indexed):
             lines += [*([""] if lines else []), *_aligned(block, left)]
         if len(self) > _MOST:
             lines.append(f"({len(self)} rows)")
@@ -62,10 +63,11 @@ class EstimateFrame(pd.DataFrame):
         remark = ""
         if "note" in table and table["note"].nunique(dropna=False) == 1:
             remark = str(table.pop("note").iloc[0])
-        if len(table) > _MOST:
+        cut = len(table) > _MOST
+        if cut:
             table = pd.concat([table.iloc[: _MOST // 2], table.iloc[-(_MOST // 2) :]])
         columns: list[Column] = []
-        if not isinstance(table.index, pd.RangeIndex):
+        if not isinstance(self.index, pd.RangeIndex):
             columns.append((str(table.index.name or ""), [str(value) for value in table.index]))
         labels = len(columns)
         decimals = _decimals(table)
@@ -73,12 +75,15 @@ class EstimateFrame(pd.DataFrame):
             values = table[name]
             if values.dtype.kind != "f":
                 columns.append((str(name), ["" if value is None else str(value) for value in values]))
-                labels += len(columns) == labels + 1 and values.dtype.kind not in "iub"
-            elif name in _P_VALUES:
+                if len(columns) == labels + 1 and values.dtype.kind not in "iub":  # text before all numbers
+                    labels += 1
+            elif name in _P_VALUES or str(name).endswith("_pvalue"):
                 columns.append((str(name), [pvalue(value) for value in values]))
             else:
                 digits = 3 if name in ("z", "statistic") else decimals if name in _ESTIMATES else 4
                 columns.append((str(name), [number(value, digits) for value in values]))
+        if cut:
+            columns = [(name, [*texts[: _MOST // 2], "...", *texts[_MOST // 2 :]]) for name, texts in columns]
         return columns, labels, remark
 
 
@@ -92,13 +97,15 @@ def _decimals(table: pd.DataFrame) -> int:
     return 4
 
 
-def _blocks(cells: list[Column], labels: int, most: int) -> list[tuple[list[Column], int]]:
-    """Columns side by side as far as there is room, and how many are labels; those below repeat the last label."""
+def _blocks(cells: list[Column], labels: int, most: int, *, indexed: bool) -> list[tuple[list[Column], int]]:
+    """Columns side by side as far as there is room, and how many are labels; below, one is there again."""
+    while labels > 1 and sum(_width(each) + 2 for each in cells[:labels]) > most:
+        labels -= 1
     blocks, used = [(cells[:labels], labels)], sum(_width(each) + 2 for each in cells[:labels])
-    repeated = cells[max(labels - 1, 0) : labels]
+    repeated = cells[:1] if indexed else cells[max(labels - 1, 0) : labels]
     for each in cells[labels:]:
-        block, left = blocks[-1]
-        if used + _width(each) > most and len(block) > left:
+        block = blocks[-1][0]
+        if used + _width(each) > most and len(block) > len(repeated):
             block = list(repeated)
             blocks.append((block, len(repeated)))
             used = sum(_width(label) + 2 for label in repeated)

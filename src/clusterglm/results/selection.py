@@ -56,6 +56,8 @@ class DistributionSelection:
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         rows = {}
         for name, fit in self.fits.items():
             rows[name] = {
@@ -83,7 +85,7 @@ class DistributionSelection:
             dtypes = table.dtypes
             table.loc[REFERENCE] = pd.Series(row)
             table = table.astype(dtypes)
-        return table
+        return shown(table)
 
     @property
     def coefficients(self) -> pd.DataFrame:

@@ -190,6 +190,8 @@ class Frames:
         """
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         check_option("names", names, NAMES)
         columns = self._augmented()
         if names == "broom":
@@ -197,7 +199,7 @@ class Frames:
             columns = {_AUGMENT.get(name, name): values for name, values in columns.items()} | self._as_in_broom()
         order = np.argsort(self.data.row_index, kind="stable")
         index = pd.Index(self.data.row_index[order], name="row")
-        return pd.DataFrame({name: values[order] for name, values in columns.items()}, index=index)
+        return shown(pd.DataFrame({name: values[order] for name, values in columns.items()}, index=index))
 
     def _augmented(self) -> dict[str, NDArray[Any]]:
         """Columns by name, rows in cluster order."""

@@ -23,10 +23,18 @@ _ABOUT = np.array([0.5, 2.0, 4.0, 7.0, 12.0, 30.0, 100.0, 1e3, 1e5])  # widths o
 _MOST = 400  # panels of a cluster
 _HALVINGS = 60
 _NOISE = 5e-14  # relative error of a log-integral that no rule can better
-_STEEP = 1.0  # rise of a log-likelihood from the outermost node of a panel to its end, which the rule may not see
 _CHILDREN = 2.0  # the halves' own error allowed for
 _SHARE = 0.02  # of the error that is allowed, for one panel; and for all that are left out
+
+
+def _lagrange(nodes: Array, x: float) -> Array:
+    """What the values at nodes are multiplied by in the value at x of the polynomial through them."""
+    apart = nodes[:, None] - nodes + np.eye(len(nodes))
+    return np.asarray([np.prod(np.delete(x - nodes, k)) for k in range(len(nodes))] / np.prod(apart, axis=1))
+
+
 _X, _W = np.polynomial.legendre.leggauss(ORDER)
+_TO_ENDS = np.stack([_lagrange(_X, end) for end in (-1.0, 1.0)], axis=1)
 _LOWER, _UPPER = 0.5 * (_X - 1.0), 0.5 * (_X + 1.0)  # where the halves' nodes lie in the whole
 
 LogIntegrands = Callable[[NDArray[np.int64], Array], Array]
@@ -151,7 +159,7 @@ class _Laid:
             lower, upper = self._terms(left, middle), self._terms(middle, right)
             change = np.abs(_moments(lower, top, _LOWER) + _moments(upper, top, _UPPER) - _moments(terms, top, _X))
             change = change.max(axis=1)
-            change += self._beyond_nodes(left, right, top)
+            change += self._beyond_nodes(left, right, terms, top)
             enough = max(_SHARE * self._tolerance, _NOISE * (1.0 + abs(top)))
             good = (change <= enough) | (middle <= left) | (middle >= right)
             error += float(change[good].sum())
@@ -173,15 +181,17 @@ class _Laid:
         done += zip(left.tolist(), right.tolist(), np.logaddexp.reduce(terms, axis=1).tolist(), strict=True)
         return self._result(done, error + rest if np.isfinite(top) else np.inf)
 
-    def _beyond_nodes(self, left: Array, right: Array, top: float) -> Array:
-        """Bounds of what may hide between a panel's outermost nodes and its ends, where likelihoods rise steeply."""
-        width = right - left
-        outer = np.stack([left + 0.5 * (1.0 + _X[0]) * width, right - 0.5 * (1.0 + _X[0]) * width], axis=1)
-        ends = np.stack([left, right], axis=1)
-        heights = self._heights(np.concatenate([ends, outer], axis=1))
-        steep = heights[:, :2] > heights[:, 2:] + _STEEP
-        bounds = log_probability(np.minimum(ends, outer), np.maximum(ends, outer)) + heights[:, :2] - top
-        return np.asarray(np.where(steep, np.exp(np.minimum(bounds, 700.0)), 0.0).sum(axis=1))
+    def _beyond_nodes(self, left: Array, right: Array, terms: Array, top: float) -> Array:
+        """Bounds of what may hide between panels' outermost nodes and their ends.
+
+        An integrand that the nodes resolve is at the ends what the polynomial through them says.
+        """
+        half = 0.5 * (right - left)[:, None]
+        inside = np.exp(np.minimum(terms - np.log(half * _W) - top, 700.0))
+        ends = self._at(np.stack([left, right], axis=1))
+        found = np.exp(np.minimum(np.where(np.isnan(ends), -np.inf, ends) - top, 700.0))
+        apart = np.abs(found - inside @ _TO_ENDS).sum(axis=1)
+        return np.asarray((1.0 + _X[0]) * half[:, 0] * apart)
 
     def _terms(self, left: Array, right: Array) -> Array:
         """Logs of what each node adds to the integral on its panel, by one rule for each panel."""

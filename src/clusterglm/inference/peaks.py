@@ -13,6 +13,7 @@ from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.standardise import standardise
+from clusterglm.fit.sums import MarginalSums
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.profiling import Peak
 from clusterglm.likelihood.conditional import ConditionalLikelihood
@@ -22,6 +23,8 @@ from clusterglm.likelihood.rules import Plan, single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
+
+_DOUBLINGS = 20  # of sigma, for which rules are chosen again
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,27 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
 
         return _summit(held, inside[:p], sums.standard.L, data.constant)
     to_user = sums.standard.with_sigma()
-    summit = _summit(lambda theta: likelihood.evaluate(theta, plan), inside, to_user, data.constant)
+    summit = _summit(_by_fitting_rules(likelihood, fit, plan), inside, to_user, data.constant)
     sigma = replace(summit.peaks[-1], least=0.0, value_at_least=fit.pooled.loglik - data.constant)
     return replace(summit, peaks=(*summit.peaks[:-1], sigma))
+
+
+def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Plan) -> Callable[[Array], Evaluation]:
+    """The likelihood, by rules chosen again for each doubling of sigma where those of the fit belong to its own."""
+    requested = fit.integration.requested
+    if requested.kind != "auto" or not any(part.rule.heavy or part.rule.panels for part in plan):
+        return lambda theta: likelihood.evaluate(theta, plan)
+    plans = {0: plan}
+
+    def evaluate(theta: Array) -> Evaluation:
+        ratio = abs(float(theta[-1])) / fit.sigma
+        doublings = round(np.log2(np.clip(ratio, 2.0**-_DOUBLINGS, 2.0**_DOUBLINGS)))
+        if doublings not in plans:
+            at = np.append(theta[:-1], fit.sigma * 2.0**doublings)
+            plans[doublings] = likelihood.choose(at, requested.tolerance, fit.distribution.unimodal).plan
+        return likelihood.evaluate(theta, plans[doublings])
+
+    return evaluate
 
 
 def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Peak:

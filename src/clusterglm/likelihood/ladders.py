@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
+from typing import TypeGuard
 
 from clusterglm.likelihood.rules import Rule, fixed_rule, heavy_half_width, heavy_rule
 from clusterglm.model.distribution.base import Distribution
@@ -20,6 +21,7 @@ _STEPS = (0.7, 0.55, 0.44, 0.35, 0.28, 0.22, 0.18, 0.15, 0.125, 0.105, 0.09, 0.0
 _REACH = 64.0  # of a linear predictor; no likelihood changes where one is within half of that
 _ROUGH = 4  # number of the narrow rule that replaces adaptive ones while the neighbourhood of the maximum is sought
 _ROUGH_WEAK = 3  # the same where clusters say little
+_LIGHT = 30.0  # degrees of freedom above which a t distribution is nearly Gaussian
 _SMALLER = 0.02  # times the sigma with which a search begins: one that it may come by, on a scale of heavy tails
 _LITTLE = 50.0  # trials or counts of a cluster that says little of its intercept
 HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
@@ -56,9 +58,14 @@ class Ladders:
 
 def ladders(distribution: Distribution, sigma: float = 1.0) -> Ladders:
     """Those of a distribution, near a sigma."""
-    if not isinstance(distribution, StudentT | Cauchy):
+    if not _is_heavy(distribution):
         return _fixed(distribution)
     return _heavy(distribution, heavy_half_width(distribution, _REACH, sigma))
+
+
+def _is_heavy(distribution: Distribution) -> TypeGuard[StudentT | Cauchy]:
+    """Whether rules in x, t = c sinh x, suit it: with many degrees of freedom, whose root is c, nodes are wide apart."""
+    return isinstance(distribution, StudentT | Cauchy) and distribution.tail <= _LIGHT
 
 
 @lru_cache(maxsize=16)
@@ -88,7 +95,7 @@ def rough_rule(distribution: Distribution, nodes: int, sigma: float, size: float
         Trials or counts of a typical cluster. Where they are few, a fixed rule needs no search for modes, of which
         there may be several.
     """
-    if (distribution.geometric or isinstance(distribution, StudentT | Cauchy)) and size <= _LITTLE:
+    if (distribution.geometric or _is_heavy(distribution)) and size <= _LITTLE:
         return ladders(distribution, _SMALLER * sigma).narrow[_ROUGH_WEAK]
     return Rule(nodes) if smooth(distribution) else ladders(distribution).narrow[_ROUGH]
 

@@ -96,7 +96,9 @@ def resolved(gap: Array, found: Summits, low: Array | float, high: Array | float
 def gaps(nodes: Array, s: Array) -> Array:
     """Distance of the two nodes between which each s lies; that of the last two for an s beyond them."""
     after = np.clip(np.searchsorted(nodes, s), 1, len(nodes) - 1)
-    return np.asarray(nodes[after] - nodes[after - 1])
+    with np.errstate(invalid="ignore"):  # of nodes beyond all numbers
+        found = nodes[after] - nodes[after - 1]
+    return np.where(np.isnan(found), np.inf, found)
 
 
 def log_outside(

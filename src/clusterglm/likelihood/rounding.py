@@ -30,11 +30,13 @@ def rounding_square(data: ClusterArrays, response: Response) -> float:
     response : Response
     """
     a, b = data.a, data.b
-    large = np.flatnonzero(a + b > 2.0)
-    total = float(len(a) - len(large))  # rows of single trials are of size 1
+    trials, weights = a + b, data.cluster_weights
+    of_rows = np.ones(1) if (weights == 1.0).all() else np.repeat(weights, np.diff(data.starts))
+    total = float(np.square(of_rows * np.minimum(trials, 2.0)).sum())  # a log-probability of a trial is about 1
+    large = np.flatnonzero(trials > 2.0)
     if len(large) > 0:
-        weights = data.cluster_weights[np.searchsorted(data.starts, large, side="right") - 1]
-        total += float(np.square(weights * _size(a[large], b[large], response)).sum())
+        own = of_rows[large] if len(of_rows) == len(a) else 1.0
+        total += float(np.square(own * _size(a[large], b[large], response)).sum())
     sizes = np.diff(data.starts)
     long = sizes > _RUN  # sums of so many rows are added to large sums, each time with a rounding of these
     added = float(np.square(0.5 / _RUN * data.cluster_weights[long] * np.square(sizes[long].astype(np.float64))).sum())

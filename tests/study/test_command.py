@@ -150,14 +150,15 @@ def test_no_scheduler_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_stopped_by_the_user(tmp_path: Path) -> None:
     process = start("effects", "--replicates", "5000", "--out", "out.parquet", "--scheduler", "threads", cwd=tmp_path)
     parts = tmp_path / "out.parts"
-    while len(list(parts.glob("*.parquet"))) < 1 and process.poll() is None:
+    # a file that is being written has a name that begins with a dot
+    while len(list(parts.glob("cell*.parquet"))) < 1 and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.strip().endswith("stopped")
     assert "Traceback" not in said
-    assert list(parts.glob("*.parquet"))
+    assert list(parts.glob("cell*.parquet"))
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def ladders(distribution: Distribution, sigma: float = 1.0) -> Ladders:
 
 
 def _is_heavy(distribution: Distribution) -> TypeGuard[StudentT | Cauchy]:
-    """Whether rules in x, t = c sinh x, suit it: with many degrees of freedom, whose root is c, nodes are wide apart."""
+    """Whether rules in x, t = c sinh x, suit it: with c, the root of its degrees of freedom, nodes lie wider apart."""
     return isinstance(distribution, StudentT | Cauchy) and distribution.tail <= _LIGHT
 
 

@@ -35,6 +35,7 @@ FOUND = {
     "heavy tails of a tiny sigma": (112, 178, 310, 541),
     "rounding in sums of large counts": (66, 82, 165, 168, 169, 198, 213, 353, 525, 562),
     "rounding where sigma is 0": (95, 108, 378),
+    "a step at the end of a panel, or at the mode": (1564, 3850),
 }
 CRASHED = (1568, 2195)  # of seed 2: a score or Hessian that was no number
 # Of seed 1 too: integrals that ask for a long reach, and were right.

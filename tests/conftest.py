@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import settings
 from scipy.special import gammaln
 
+os.environ.pop("COLUMNS", None)  # pytest's readline leaves it to workers; text that goes to no terminal is not folded
 settings.register_profile("clusterglm", deadline=None)  # how busy the machine is does not matter
 settings.load_profile("clusterglm")
 

@@ -29,18 +29,22 @@ def rounding_square(data: ClusterArrays, response: Response) -> float:
     data : ClusterArrays
     response : Response
     """
-    a, b = data.a, data.b
-    trials, weights = a + b, data.cluster_weights
-    of_rows = np.ones(1) if (weights == 1.0).all() else np.repeat(weights, np.diff(data.starts))
-    total = float(np.square(of_rows * np.minimum(trials, 2.0)).sum())  # a log-probability of a trial is about 1
-    large = np.flatnonzero(trials > 2.0)
-    if len(large) > 0:
-        own = of_rows[large] if len(of_rows) == len(a) else 1.0
-        total += float(np.square(own * _size(a[large], b[large], response)).sum())
+    total = _of_rows(data, response)
     sizes = np.diff(data.starts)
     long = sizes > _RUN  # sums of so many rows are added to large sums, each time with a rounding of these
     added = float(np.square(0.5 / _RUN * data.cluster_weights[long] * np.square(sizes[long].astype(np.float64))).sum())
     return _EPS**2 * (_ULPS**2 * total + added)
+
+
+def _of_rows(data: ClusterArrays, response: Response) -> float:
+    """Sum of the squares of the rows' sizes times weights; a log-probability of a single trial is of size 1."""
+    a, b, weights = data.a, data.b, data.cluster_weights
+    if max(a.max(initial=0.0), b.max(initial=0.0), weights.max(initial=1.0)) <= 1.0 <= weights.min(initial=1.0):
+        return float(len(a))
+    trials, of_rows = a + b, np.repeat(weights, np.diff(data.starts))
+    large = np.flatnonzero(trials > 2.0)
+    total = float(np.square(of_rows * np.minimum(trials, 2.0)).sum())
+    return total + float(np.square(of_rows[large] * _size(a[large], b[large], response)).sum())
 
 
 def _size(a: Array, b: Array, response: Response) -> Array:

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.errors import AccuracyWarning
-from clusterglm.inference.adequacy import quick_difference
+from clusterglm.inference.adequacy import _likelihood, quick_difference
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import single_rule
@@ -92,3 +92,13 @@ def test_the_hint_of_a_sample_is_near_the_difference_of_all(nodes: Any, clusters
     else:
         assert abs(quick_difference(fit, data)) < 0.1
         assert "Nine adaptive" not in str(result)
+
+
+def test_rules_are_chosen_by_the_weights_of_clusters():
+    """What lies outside a rule's nodes is held against the integral, not against its power by the cluster's weight."""
+    rng = np.random.default_rng(4)
+    ids, x = np.repeat(np.arange(40), 5), rng.normal(size=200)
+    y = (rng.random(200) < 1.0 / (1.0 + np.exp(-x - rng.standard_cauchy(40)[ids]))).astype(int)
+    data = {"y": y, "x": x, "id": ids, "w": np.where(ids % 2, 40.0, 0.01)}
+    fit = cg.random_effects("y ~ x", data, cluster="id", distribution="cauchy", cluster_weights="w")
+    np.testing.assert_array_equal(_likelihood(fit.fit, fit.data, fit.data.X).weights, fit.data.cluster_weights)

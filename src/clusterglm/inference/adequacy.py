@@ -198,7 +198,8 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
 
 def _likelihood(fit: RandomEffectsFit, data: ClusterArrays, X: Array) -> MarginalLikelihood:
     problem, m = core_problem(X, data, fit.response), len(data.starts) - 1
-    return MarginalLikelihood(problem, m, len(fit.beta), fit.distribution, fit.integration.scale)
+    p, scale, weights = len(fit.beta), fit.integration.scale, data.cluster_weights
+    return MarginalLikelihood(problem, m, p, fit.distribution, scale, weights=weights)
 
 
 def _values(likelihood: MarginalLikelihood, theta: Array, plan: Plan) -> Array:

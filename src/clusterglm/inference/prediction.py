@@ -165,7 +165,8 @@ def posterior_modes(
         return PredictedIntercepts(np.zeros(m), np.zeros((m, p + 1)), np.zeros(m))
     found = known
     if found is None:
-        likelihood = MarginalLikelihood(core_problem(data.X, data, response), m, p, distribution, "normal")
+        problem, weights = core_problem(data.X, data, response), data.cluster_weights
+        likelihood = MarginalLikelihood(problem, m, p, distribution, "normal", weights=weights)
         plan = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal).plan
         found = posterior_intercepts(data, response, distribution, theta, plan, "normal")
     variances = np.square(found.sds) + np.square(found.means - found.modes)

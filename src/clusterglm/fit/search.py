@@ -33,6 +33,8 @@ _ROUGH_TOLERANCE = 0.02  # standard errors within which that neighbourhood is fo
 _NEAR = 0.5  # the same of a sample's maximum, and of the step that its surrogate takes next: of the whole's errors
 _LEAST_START = 0.1  # sigma that is believed of a sample ...
 _LEAST_HEAVY = 1e-3  # ... where it is no standard deviation
+_SMALLER = 0.02  # times the sigma with which a search begins: one that it may come by, on a scale of heavy tails
+_NEARLY = 0.5  # the same where a sample says where it begins
 _TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
 _NEARER = 1e-6  # change of the estimates, relative, after which rules that do not follow clusters are not chosen again
 _REFINEMENTS = 16  # times that "auto" may choose rules again at a better estimate; two will do, but for sharp clusters
@@ -116,12 +118,15 @@ def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | 
     """
     some = task.sums.some_clusters(task.control.threads)
     theta = _start(task, some, pooled, start, sigma)
-    rule = _first_rule(task, float(theta[-1]), np.inf if some is None else some.size)
+    rule = _first_rule(task, _SMALLER * float(theta[-1]), np.inf if some is None else some.size)
     helper = None
     if some is not None:
         helper = _Helper(some, _surrogate(task, some, rule, theta), rule)
         if start is None and (sigma is None or task.fix_sigma):
             theta = _start_of_sample(task, helper.surrogate, theta)
+            rule = _first_rule(task, _NEARLY * float(theta[-1]), some.size)
+            if rule != helper.rule:
+                helper = _Helper(some, _surrogate(task, some, rule, theta), rule)
     m = task.sums.data.n_clusters
     if task.quadrature.kind != "auto":
         plan: Plan = (Part(rule),)
@@ -195,11 +200,11 @@ def _start(task: Task, some: SomeClusters | None, pooled: Array, start: Array | 
     return np.append(gamma, sigma)
 
 
-def _first_rule(task: Task, sigma: float, size: float) -> Rule:
-    """The rule that a search begins with."""
+def _first_rule(task: Task, least: float, size: float) -> Rule:
+    """The rule that a search begins with, which need not come by a sigma smaller than `least`."""
     quadrature = task.quadrature
     if quadrature.kind == "auto":
-        return rough_rule(task.distribution, _ROUGH_NODES, sigma, size)
+        return rough_rule(task.distribution, _ROUGH_NODES, least, size)
     return Rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
 
 

@@ -22,7 +22,6 @@ _REACH = 64.0  # of a linear predictor; no likelihood changes where one is withi
 _ROUGH = 4  # number of the narrow rule that replaces adaptive ones while the neighbourhood of the maximum is sought
 _ROUGH_WEAK = 3  # the same where clusters say little
 _LIGHT = 30.0  # degrees of freedom above which a t distribution is nearly Gaussian
-_SMALLER = 0.02  # times the sigma with which a search begins: one that it may come by, on a scale of heavy tails
 _LITTLE = 50.0  # trials or counts of a cluster that says little of its intercept
 HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
 ABOUT_MODE = (  # 8.5 omega out is 2e-16 of a normal density; posteriors that are longer on one side want more
@@ -81,7 +80,7 @@ def _heavy(distribution: StudentT | Cauchy, half_width: float) -> Ladders:
     return Ladders(tuple(heavy_rule(distribution, step, half_width) for step in _STEPS), ())
 
 
-def rough_rule(distribution: Distribution, nodes: int, sigma: float, size: float) -> Rule:
+def rough_rule(distribution: Distribution, nodes: int, least: float, size: float) -> Rule:
     """A cheap rule to find the neighbourhood of the maximum with.
 
     Parameters
@@ -89,14 +88,14 @@ def rough_rule(distribution: Distribution, nodes: int, sigma: float, size: float
     distribution : Distribution
     nodes : int
         Of a rule that follows clusters.
-    sigma : float
-        Where the search begins.
+    least : float
+        The smallest sigma that the search may come by.
     size : float
         Trials or counts of a typical cluster. Where they are few, a fixed rule needs no search for modes, of which
         there may be several.
     """
     if (distribution.geometric or _is_heavy(distribution)) and size <= _LITTLE:
-        return ladders(distribution, _SMALLER * sigma).narrow[_ROUGH_WEAK]
+        return ladders(distribution, least).narrow[_ROUGH_WEAK]
     return Rule(nodes) if smooth(distribution) else ladders(distribution).narrow[_ROUGH]
 
 

@@ -64,6 +64,14 @@ def test_comparisons_within_clusters(data, client, verb, words) -> None:
     assert words(fit) == words(whole)
 
 
+def test_interactions_with_what_clusters_take_up(data, client, words) -> None:
+    odd = data.assign(length=data.id % 5.0, half=np.where(data.x > 0.0, "high", "low"))
+    whole = cg.conditional("y ~ half + half:length", odd, cluster="id")
+    fit = cg.conditional("y ~ half + half:length", spread(odd), cluster="id", engine=cg.engine.Dask(client))
+    np.testing.assert_allclose(fit.params, whole.params, rtol=1e-9)
+    assert words(fit) == words(whole)
+
+
 def test_a_worker_is_lost_on_the_way(data, cluster, client) -> None:
     lines: list[str] = []
     engine = cg.engine.Dask(client, blocks=6, progress=lines.append)

@@ -125,6 +125,59 @@ def test_what_clusters_take_up_is_left_out_with_a_note(tmp_path, data, engine, v
         assert "without 'length': constant within every cluster, whose intercepts take it up" in str(fit)
 
 
+CHOICES = [
+    "case ~ alt + alt:edu",
+    "case ~ alt/edu",
+    "case ~ alt*edu - edu",
+    "case ~ alt*edu",
+    "case ~ alt + alt:region",
+    "case ~ alt + alt:region:edu",
+    "case ~ alt + alt:edu + region",
+    "case ~ alt + alt:factor(edu > 12) + price",
+    "case ~ alt + alt:edu + price:region",
+    "case ~ 0 + alt:edu + alt:price",
+    "case ~ alt + bs(price, 3):region",
+]
+
+
+def _choices(seed: int) -> pd.DataFrame:
+    """Who chose which of three alternatives: `edu` and `region` belong to the chooser, `price` to the alternative."""
+    rng = np.random.default_rng(seed)
+    ids = np.repeat(np.arange(600), 3)
+    data = pd.DataFrame({"id": ids, "alt": np.tile(["a", "b", "c"], 600), "price": rng.normal(size=1800)})
+    data["edu"] = rng.integers(8, 18, 600)[ids].astype(float)
+    data["region"] = rng.choice(["north", "south", "west"], 600)[ids]
+    chosen = (rng.gumbel(size=1800) - data.price + 0.1 * data.edu * (data.alt == "c")).to_numpy()
+    data["case"] = (np.arange(3) == chosen.reshape(-1, 3).argmax(axis=1)[:, None]).ravel().astype(int)
+    return data
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("formula", CHOICES)
+def test_interactions_with_what_clusters_take_up(tmp_path, engine, same, words, verb, formula) -> None:
+    """Coded as next to it, whether a formula has it alone or not."""
+    data = _choices(3).sample(frac=1.0, random_state=1)
+    for k, rows in enumerate(np.array_split(np.arange(len(data)), 3)):
+        data.iloc[rows].to_parquet(tmp_path / f"part-{k}.parquet")
+    whole = verb(formula, data, cluster="id")
+    blocks = verb(formula, tmp_path / "part-*.parquet", cluster="id", engine=engine)
+    same(whole, blocks, 1e-7)
+    assert words(blocks) == words(whole)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_varies_within_clusters_stays_refused(tmp_path, engine, verb) -> None:
+    """The combination is not one that the clusters' intercepts take up."""
+    data = _choices(4)
+    data.to_parquet(tmp_path / "one.parquet")
+    for formula in ("case ~ alt + price + alt:price + I(2*price)", "case ~ alt:edu + I(edu * (alt == 'b'))"):
+        with pytest.raises(DesignError) as in_memory:
+            verb(formula, data, cluster="id")
+        with pytest.raises(DesignError) as in_blocks:
+            verb(formula, tmp_path / "one.parquet", cluster="id", engine=engine)
+        assert str(in_blocks.value) == str(in_memory.value)
+
+
 def test_blocks_that_show_some_of_their_rows_find_what_separates(tmp_path, engine) -> None:
     """Most rows of `z` are 0, so that some rows suggest directions which others contradict."""
     rng = np.random.default_rng(6)

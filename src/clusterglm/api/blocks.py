@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.data.formulas.tree import Node
 from clusterglm.data.rows import Request
 from clusterglm.data.within import AbsorbedError
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.stream import DiskBlocks, Stream
-from clusterglm.errors import ClusterGLMError, EngineError, OptionError
+from clusterglm.errors import ClusterGLMError, DesignError, EngineError, OptionError
 from clusterglm.fit.conditional import ConditionalFit, conditional_estimates
 from clusterglm.fit.fixed_effects import FixedEffectsFit, effects_of_block, profiled_estimates
 from clusterglm.fit.pooled import pooled_estimates
 from clusterglm.fit.random_effects import check_sigma, fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums
-from clusterglm.fit.within import WithinSums
+from clusterglm.fit.within import WithinSums, variation_of
 from clusterglm.inference.correction import corrected_estimates, refuse_counts
 from clusterglm.inference.covariance import marginal_products, pooled_products
 from clusterglm.inference.score_test import score_test_over_blocks
@@ -151,9 +153,8 @@ def fixed_effects_over_blocks(
         )
     if correction is not None:
         refuse_counts(request.response)
-    gathered = _gathered(formula, data, engine, request, control, effects=True)
-    try:
-        within = WithinSums(sums_of_blocks(gathered, request), conditional=False)
+
+    def estimates(gathered: Gathered, within: WithinSums) -> FixedEffectsResultOverBlocks:
         model_data = within.sums.data
         found = profiled_estimates(within, read_start(start, model_data), control)
         if correction is not None:
@@ -165,33 +166,76 @@ def fixed_effects_over_blocks(
         if isinstance(gathered.blocks, DiskBlocks) and path is not None:
             units = found.covariance, standard.centre, 1.0 / np.diag(standard.L)
             gathered.blocks.write(path, effects_of_block, gamma, *units)
-    except AbsorbedError as problem:
-        left = replace(request, left_out=problem.columns)
-        return fixed_effects_over_blocks(formula, data, engine, left, start, correction, control)
-    finally:
-        gathered.blocks.close()
-    warn_unless_converged(found.optimization, 5)
-    # they have the face of a fit in memory, and refuse what they lack
-    return FixedEffectsResultOverBlocks(cast(FixedEffectsFit, found), model_data, request.response, products)
+        # they have the face of a fit in memory, and refuse what they lack
+        return FixedEffectsResultOverBlocks(cast(FixedEffectsFit, found), model_data, request.response, products)
+
+    gather = partial(_gathered, formula, data, engine, control=control, effects=True)
+    result = _identified(gather, request, estimates, conditional=False)
+    warn_unless_converged(result.optimization, 5)
+    return result
 
 
 def conditional_over_blocks(
     formula: str, data: Any, engine: Any, request: Request, start: Any, control: Control
 ) -> ConditionalResultOverBlocks:
     """See `cg.conditional`."""
-    gathered = _gathered(formula, data, engine, request, control)
-    try:
-        within = WithinSums(sums_of_blocks(gathered, request), conditional=True)
+
+    def estimates(_: Gathered, within: WithinSums) -> ConditionalResultOverBlocks:
         model_data = within.sums.data
         found = conditional_estimates(within, read_start(start, model_data), control)
         products = within.outer_products(within.sums.standard.inside(found.beta))
-    except AbsorbedError as problem:
-        left = replace(request, left_out=problem.columns)
-        return conditional_over_blocks(formula, data, engine, left, start, control)
+        return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products)
+
+    gather = partial(_gathered, formula, data, engine, control=control)
+    result = _identified(gather, request, estimates, conditional=True)
+    warn_unless_converged(result.optimization, 5)
+    return result
+
+
+_Result = TypeVar("_Result")
+
+
+def _identified(
+    gather: Callable[[Request], Gathered],
+    request: Request,
+    estimates: Callable[[Gathered, WithinSums], _Result],
+    *,
+    conditional: bool,
+) -> _Result:
+    """Estimates of what the clusters' intercepts leave to the formula.
+
+    Columns that are constant within clusters are left out, and said to be. Where columns are combinations of others
+    there, the rows are gathered once more to see which factors are constant: their interactions are then coded as next
+    to them, as for rows in memory.
+    """
+    while True:
+        gathered = gather(request)
+        try:
+            return estimates(gathered, WithinSums(sums_of_blocks(gathered, request), conditional))
+        except AbsorbedError as problem:
+            request = replace(request, left_out=(*request.left_out, *problem.columns))
+        except DesignError:
+            several = any(len(term.factors) > 1 for term in gathered.parsed.terms)
+            if request.constant is not None or not several:
+                raise
+            constant = _constant_factors(gather, request)
+            if not constant:
+                raise
+            request = replace(request, constant=constant, left_out=())
+        finally:
+            gathered.blocks.close()
+
+
+def _constant_factors(gather: Callable[[Request], Gathered], request: Request) -> tuple[Node, ...]:
+    """Factors of the formula that are constant within every cluster."""
+    gathered = gather(replace(request, alone=True, left_out=()))
+    try:
+        constant = variation_of(gathered.blocks).constant
     finally:
         gathered.blocks.close()
-    warn_unless_converged(found.optimization, 5)
-    return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products)
+    coding = gathered.learned.design.coding
+    alone = [(term.parts, places) for term, places in coding.places()]
+    return tuple(coding.factors[parts[0][0][0]].node for parts, places in alone if constant[list(places)].all())
 
 
 def _refuse_free_shape(distribution: Distribution) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -219,6 +219,7 @@ def make_design(
     cluster_means: ClusterMeans | None = None,
     memory: dict[str, State] | None = None,
     clusters: NDArray[np.int64] | None = None,
+    constant: Collection[Node] = (),
     levels: Mapping[Node, tuple[Any, ...]] | None = None,
 ) -> tuple[Design, Matrix]:
     """Design and matrix of the fitted data.
@@ -242,6 +243,8 @@ def make_design(
     clusters : ndarray of int64, shape (n,), optional
         With `absorb`, each row's cluster: an interaction with a factor that is constant in clusters is then coded as
         next to that factor, which the clusters' intercepts stand for.
+    constant : collection of Node
+        Such factors, where `clusters` are not at hand.
     levels : mapping of Node to tuple, optional
         Levels of computed factors in all rows, where these are some of them.
 
@@ -269,7 +272,7 @@ def make_design(
     evaluator = Evaluator(columns, n, learned, parsed.functions, learning=True)
     values = {node: evaluator.column(node) for node in parsed.factors}
     _refuse_other_rows(parsed, columns, n, learned, values)
-    terms, constant = list(parsed.terms), tuple[Node, ...]()
+    terms = list(parsed.terms)
     if absorb:
         terms = [ONES, *(term for term in terms if term.factors)]
         if clusters is not None and any(len(term.factors) > 1 for term in terms):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -11,6 +11,7 @@ import numpy as np
 
 from clusterglm.data.columns import model_columns
 from clusterglm.data.design import make_design
+from clusterglm.data.formulas.algebra import Term
 from clusterglm.data.formulas.check import FACTORS, has_memory, variables_of
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.evaluate import Evaluator
@@ -182,8 +183,16 @@ def learn(
     memory, made = _memory(surveys, parsed)
     for node in dict.fromkeys(node for each in surveys for node in each.made):
         made[node] = _together(node, [each.made.get(node, ()) for each in surveys], columns, n, parsed)
+    terms = tuple(Term((node,)) for node in parsed.factors) if request.alone else parsed.terms
     design, _ = make_design(
-        parsed, columns, n, offset_argument(request.offset), absorb=request.absorb, memory=memory, levels=made
+        replace(parsed, terms=terms),
+        columns,
+        n,
+        offset_argument(request.offset),
+        absorb=request.absorb,
+        memory=memory,
+        constant=request.constant or (),
+        levels=made,
     )
     notes: tuple[str, ...] = ()
     if request.left_out:

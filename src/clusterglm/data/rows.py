@@ -17,7 +17,7 @@ from clusterglm.data.formulas.algebra import factor_text
 from clusterglm.data.formulas.check import sees_missing, variables_of
 from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
-from clusterglm.data.formulas.tree import Call, Name, text_of
+from clusterglm.data.formulas.tree import Call, Name, Node, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.plain import Matrix, plain_matrix
@@ -49,7 +49,11 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Request:
-    """What to take from a table besides the formula's columns: the arguments of `prepare`, and columns to leave out."""
+    """What to take from a table besides the formula's columns: the arguments of `prepare`, and what passes have shown.
+
+    `left_out` are columns of X that clusters' intercepts take up, `constant` are factors that are constant in clusters,
+    None where nobody has looked; to look, X may have each factor `alone`, whatever terms they are part of.
+    """
 
     response: Response
     cluster: Any = None
@@ -63,6 +67,8 @@ class Request:
     functions: Mapping[str, Callable[..., Any]] | None = None
     mass_points: bool = False
     left_out: tuple[str, ...] = ()
+    constant: tuple[Node, ...] | None = None
+    alone: bool = False
     penalized: bool = False
     success: Any = None
 

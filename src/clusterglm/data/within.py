@@ -76,6 +76,16 @@ class Variation:
     low: Array
     high: Array
 
+    @property
+    def negligible(self) -> Array:
+        """Differences that may be rounding, shape (p,)."""
+        return _FLAT * np.maximum(np.abs(self.low), np.abs(self.high))
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Columns that are constant within every cluster, shape (p,)."""
+        return np.asarray(self.everywhere <= self.negligible)
+
     def rescaled(self, centre: Array, scale: Array) -> Variation:
         """Of the columns times `scale`, plus `centre`."""
         low, high = (bound * scale + centre for bound in (self.low, self.high))
@@ -99,9 +109,7 @@ def refuse_flat(found: Variation, names: Sequence[str]) -> None:
     """Refuse columns without variation of their own; see `refuse_unidentified`."""
     if len(names) == 0:
         return
-    triangle = found.triangle
-    negligible = _FLAT * np.maximum(np.abs(found.low), np.abs(found.high))
-    flat, constant = found.inside <= negligible, found.everywhere <= negligible
+    triangle, flat, constant = found.triangle, found.inside <= found.negligible, found.constant
     sentences, guilty = [], []
     for which, one, several, what in (
         (constant, "is", "are", "constant within every cluster"),

@@ -16,7 +16,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.data.within import Variation, find_separation_within, joined, refuse_flat, variation
-from clusterglm.engine.base import InMemory
+from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError, DataError, OptionError, SeparationError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
@@ -160,7 +160,7 @@ class WithinSums:
     def refuse_unidentified(self) -> None:
         """See `data.within.refuse_unidentified`; columns are named in the user's units."""
         standard = self.sums.standard
-        found = joined(self.sums.blocks.each(_variation))
+        found = variation_of(self.sums.blocks)
         refuse_flat(found.rescaled(standard.centre, 1.0 / np.diag(standard.L)), self.sums.data.names)
 
     def reach(self, gamma: Array, limit: float) -> float:
@@ -370,6 +370,11 @@ def _products(block: Block, exact: bool, gamma: Array) -> Array:
 
 def _every(block: Block, step: int) -> tuple[Array, BlockArrays]:
     return chosen_clusters(block.X, block.data, np.arange(0, block.n_clusters, step))
+
+
+def variation_of(blocks: Blocks) -> Variation:
+    """How columns vary within clusters, in the units that blocks hold them in."""
+    return joined(blocks.each(_variation))
 
 
 def _variation(block: Block) -> Variation:

@@ -36,6 +36,9 @@ FOUND = {
     "rounding in sums of large counts": (66, 82, 165, 168, 169, 198, 213, 353, 525, 562),
     "rounding where sigma is 0": (95, 108, 378),
     "a step at the end of a panel, or at the mode": (1564, 3850),
+    "a weighted cluster whose integrand falls slowly beyond the rule's ends": (11330,),
+    "panels laid before the last step": (14526,),
+    "rounding in rows that are alike": (7973, 11009),
 }
 CRASHED = (1568, 2195)  # of seed 2: a score or Hessian that was no number
 # Of seed 1 too: integrals that ask for a long reach, and were right.

@@ -11,7 +11,7 @@ import warnings
 import mpmath as mp
 import numpy as np
 import pytest
-from scipy.special import expit, gammaln, log_ndtr, logsumexp
+from scipy.special import comb, expit, gammaln, log_ndtr, logsumexp
 from scipy.stats import cauchy, laplace, norm, t
 
 import clusterglm as cg
@@ -174,3 +174,36 @@ def test_a_rise_at_the_end_of_a_panel_is_seen(width):
         (laid,) = lay_panels(log_integrands, forever, (), np.array([1e-7]))
         assert abs(laid.value - exact) <= laid.error + 1e-14
         assert laid.error <= 1e-7
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0, 40.0])
+def test_what_lies_beyond_the_ends_of_a_rule_is_bounded(weight: float) -> None:
+    """The posterior falls on one side as the intercept's density alone does, far out, where it is narrow otherwise."""
+    n, sigma, eta = 798_485, 0.37, 0.55
+    data = {"id": [0, 1, 1], "y": [n, 3, 4], "f": [0, 5, 4], "cw": [weight, 1.0, 1.0]}
+    fit = cg.random_effects(
+        "cbind(y, f) ~ 1",
+        data,
+        cluster="id",
+        link="cloglog",
+        sigma=sigma,
+        fix_sigma=True,
+        start=[eta],
+        cluster_weights="cw",
+        quadrature=cg.Quadrature("auto", tolerance=1e-6 * weight),
+    )
+    beta = float(fit.params.iloc[0])
+    grid = np.linspace(-12.0, 14.0, 400_001)
+
+    def log_integral(successes: float, failures: float) -> float:
+        rate = np.exp(beta + sigma * grid)
+        logs = successes * np.log(-np.expm1(-rate)) - failures * rate - 0.5 * grid**2 - 0.5 * np.log(2.0 * np.pi)
+        return float(logsumexp(logs) + np.log(grid[1] - grid[0]))
+
+    pairs = ((3, 5), (4, 4))
+    rate = np.exp(beta + sigma * grid)
+    second = sum(a * np.log(-np.expm1(-rate)) - b * rate for a, b in pairs) - 0.5 * grid**2 - 0.5 * np.log(2.0 * np.pi)
+    chooses = sum(np.log(comb(a + b, a)) for a, b in pairs)
+    exact = weight * log_integral(n, 0) + float(logsumexp(second) + np.log(grid[1] - grid[0])) + chooses
+    assert abs(fit.loglik - exact) <= fit.quadrature.error
+    assert fit.quadrature.error <= 1e-6 * weight

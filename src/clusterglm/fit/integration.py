@@ -28,6 +28,7 @@ _UNEVEN = (
 )
 _SAFETY = 10.0  # times the error that a rule's convergence lets expect
 _RELIED = 0.7  # part of the convergence seen so far that is relied on
+_MUCH = 0.1  # of the error that a cluster may have: what lies beyond a rule's ends is then worth a closer look
 _UNKNOWN = 1.0  # error of a log-likelihood beyond which its value says nothing
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
 
@@ -282,13 +283,13 @@ def _shared_rules(
             open_ = open_[resolved(gaps(fine, summits.s[open_]), summits.of(open_), fine[0], fine[-1])]
         if len(open_) == 0:
             continue
-        values, ends = likelihood.cluster_values(theta, family[0], clusters[open_])
+        values, _ = likelihood.cluster_values(theta, family[0], clusters[open_])
         before = earlier = np.full(len(open_), np.inf)
         for k, (coarser, rule) in enumerate(pairwise(family)):
             better, ends_finer = likelihood.cluster_values(theta, rule, clusters[open_])
             change = np.abs(better - values)
             if summits is None:
-                outside = np.maximum(ends, ends_finer)
+                outside = _beyond_ends(likelihood, theta, rule, clusters[open_], better, ends_finer, each)
                 error = _bound(change, better, outside, _rate(coarser, rule), each)
                 error = np.maximum(error, _doubt(before, earlier, (1.5, 3.0) if rule.about_mode else (1.25, 1.5)))
                 hopeless = outside > 3.0 * each  # refinement hardly brings in what lies outside
@@ -305,7 +306,7 @@ def _shared_rules(
             improved = error < errors[open_]
             errors[open_[improved]], rules[open_[improved]] = error[improved], all_rules.index(rule)
             still = (error > each) & ~hopeless
-            open_, values, ends = open_[still], better[still], ends_finer[still]
+            open_, values = open_[still], better[still]
             before, earlier = change[still], before[still]
             if len(open_) == 0:
                 break
@@ -332,6 +333,39 @@ def _unseen(
         found, seen[which] = unseen(likelihood, theta, pair, chosen, log_integrals, summits.of(open_[which]))
         missing[which] = weights * found
     return missing, seen
+
+
+def _beyond_ends(
+    likelihood: MarginalLikelihood,
+    theta: Array,
+    rule: Rule,
+    clusters: NDArray[np.int64],
+    values: Array,
+    ends: Array,
+    each: float,
+) -> Array:
+    """Bounds of what weighted log-likelihoods lack beyond the ends of a rule that has just served the clusters.
+
+    Log-concave integrands fall on at least as they do between the last two nodes, by r from one node to the next; so
+    what lies beyond is at most r / (1 - r) times what the last node adds. From the mode to there they fall by r at the
+    most each time, and the highest node adds at least one of n shares: if n times the last one is little, so is r.
+    """
+    weights = likelihood.weights[clusters]
+    steps = (0.5 if rule.about_mode else 1.0) * (rule.nodes - 1)
+    most = np.minimum(rule.nodes * ends, 0.9) ** (1.0 / steps)
+    bound: Array = weights * ends * (most / (1.0 - most))
+    much = np.flatnonzero(bound > _MUCH * each)
+    if len(much) == 0:
+        return bound
+    low, high, unit = likelihood.spans(rule, clusters[much])
+    step = rule.step * np.where(np.isfinite(unit), unit, 1.0)
+    points = np.stack([low, high, low + step, high - step], axis=1)
+    logs = likelihood.log_integrands(theta, clusters[much], points) - (values[much] / weights[much])[:, None]
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        fall = np.exp(logs[:, :2] - logs[:, 2:])
+        beyond = step[:, None] * np.exp(logs[:, :2]) * np.where(fall < 1.0, fall / (1.0 - fall), np.inf)
+    bound[much] = weights[much] * np.where(np.isnan(beyond), 0.0, beyond).sum(axis=1)
+    return bound
 
 
 def _bound(change: Array, better: Array, ends: Array, rate: float, each: float) -> Array:
@@ -380,17 +414,18 @@ def _evaluated(
     """The likelihood by one rule, not the coarsest of its kind, and bounds of every cluster's error."""
     ladder = ladders(likelihood.distribution, abs(float(theta[-1])))
     coarser = ladder.coarser(rule)
-    values, ends = likelihood.cluster_values(theta, coarser, None)
-    there, better, ends_finer = likelihood.evaluate_by_cluster(theta, rule)
+    values, _ = likelihood.cluster_values(theta, coarser, None)
+    there, better, ends = likelihood.evaluate_by_cluster(theta, rule)
     change = np.abs(better - values)
+    every = np.arange(likelihood.n_clusters, dtype=np.int64)
     if unimodal:
-        return there, _bound(change, better, np.maximum(ends, ends_finer), _rate(coarser, rule), each)
+        outside = _beyond_ends(likelihood, theta, rule, every, better, ends, each)
+        return there, _bound(change, better, outside, _rate(coarser, rule), each)
     errors = _bound(change, better, np.zeros(len(values)), 1.0, each)
     if likelihood.distribution.geometric and not rule.about_mode and coarser != ladder.narrow[0]:
         first = ladder.coarser(coarser)
         before = np.abs(values - likelihood.cluster_values(theta, first, None)[0])
         errors = np.minimum(errors, _geometric(change, before, (first, coarser, rule)))
-    every = np.arange(likelihood.n_clusters, dtype=np.int64)
     summits = likelihood.summits(theta)
     missing, seen = _unseen(likelihood, theta, (coarser, rule), every, better, summits, every, errors <= _UNEVEN * each)
     return there, np.where(seen, errors + missing, np.inf)

@@ -36,7 +36,8 @@ _LEAST_HEAVY = 1e-3  # ... where it is no standard deviation
 _SMALLER = 0.02  # times the sigma with which a search begins: one that it may come by, on a scale of heavy tails
 _NEARLY = 0.5  # the same where a sample says where it begins
 _TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
-_NEARER = 1e-6  # change of the estimates, relative, after which rules that do not follow clusters are not chosen again
+_NEAR_ENOUGH = 1e-3  # change of the estimates, relative, after which rules are not chosen again ...
+_NEARER = 1e-6  # ... and those that were chosen for single clusters, and do not follow them
 _REFINEMENTS = 16  # times that "auto" may choose rules again at a better estimate; two will do, but for sharp clusters
 
 
@@ -162,7 +163,7 @@ def _by_rules_of_clusters(task: Task, theta: Array, rule: Rule, helper: _Helper 
             maximum = _newton(task, before, choice.plan, helper)
         plan, error = choice.plan, choice.error
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
-        if moved < (_NEARER if _laid_for_clusters(task, plan) else 1e-3):
+        if moved <= _settled(task, plan):
             break
     plan = task.sums.by_cluster(plan)
     m = task.sums.data.n_clusters
@@ -173,10 +174,15 @@ def _choice(task: Task, at: Maximum, move: bool) -> Choice:
     return task.likelihood.choose(at.theta, task.quadrature.tolerance, task.distribution.unimodal, move)
 
 
-def _laid_for_clusters(task: Task, plan: Plan) -> bool:
-    """Whether rules stay where single clusters' integrals were, so that errors are those of that very place."""
-    few = task.likelihood.n_clusters <= FEW and not task.distribution.unimodal
-    return few or any(part.rule.panels for part in plan)
+def _settled(task: Task, plan: Plan) -> float:
+    """Change of the estimates, relative, after which rules need not be chosen again.
+
+    Rules that stay where single clusters' integrals were have the errors of that place, and panels of that very point:
+    they may be as narrow as an integral of millions of trials.
+    """
+    if any(part.rule.panels for part in plan):
+        return 0.0
+    return _NEARER if task.likelihood.n_clusters <= FEW and not task.distribution.unimodal else _NEAR_ENOUGH
 
 
 # Where to start -------------------------------------------------------------------------------------------------------

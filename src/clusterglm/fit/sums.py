@@ -25,7 +25,7 @@ from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
-from clusterglm.likelihood.rounding import rounding_square
+from clusterglm.likelihood.rounding import Rounding, bound_of_rounding, rounding_of
 from clusterglm.likelihood.rules import Part, Plan, Rule, spread
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -151,7 +151,7 @@ class Sums:
 
     def rounding(self) -> float:
         """Bound of what rounding may do to a log-likelihood."""
-        return float(np.sqrt(sum(self.blocks.each(_rounding))))
+        return bound_of_rounding(self.blocks.each(_rounding))
 
     def sigma_moments(self, gamma: Array) -> tuple[float, float]:
         """See `start.sigma_moments`."""
@@ -238,7 +238,7 @@ class MarginalSums:
             some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal, unit)
             rule = most_useful(self._model[0], abs(float(theta[-1])), np.concatenate(some))
         parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal, unit, move)
-        rounding = float(np.sqrt(sum(part[3] for part in parts)))
+        rounding = bound_of_rounding([part[3] for part in parts])
         there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
         error = float(sum(part[1] for part in parts)) + rounding
         if isinstance(self._blocks, InMemory):
@@ -389,7 +389,7 @@ def _rules(
     unimodal: bool,
     unit: float,
     move: bool,
-) -> tuple[Evaluation | None, float, dict[Rule, int], float]:
+) -> tuple[Evaluation | None, float, dict[Rule, int], Rounding]:
     likelihood = _likelihood(_in_units(block, unit), distribution, scale)
     if rule is None:
         choice = rules_one_by_one(likelihood, theta, each, unimodal)
@@ -414,8 +414,8 @@ def _in_units(block: Block, unit: float) -> Block:
     return Block(block.X, arrays, block.response, block.threads, block.memory)
 
 
-def _rounding(block: Block) -> float:
-    return rounding_square(block.data, block.response)
+def _rounding(block: Block) -> Rounding:
+    return rounding_of(block.data, block.response)
 
 
 def _rows(block: Block, most: int | None) -> tuple[Array, Array, Array]:

@@ -7,6 +7,9 @@ no quadrature rule can better.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.special import gammaln
 
@@ -19,32 +22,45 @@ _RUN = 1024  # rows whose sum the core makes by itself (nodes.hpp)
 _EPS = float(np.finfo(np.float64).eps)
 
 
-def rounding_square(data: ClusterArrays, response: Response) -> float:
-    """Square of a bound of the rounding error of the log-likelihood of some clusters, constants included.
-
-    Squares of clusters that are fitted together add up: roundings of different rows are independent.
+@dataclass(frozen=True)
+class Rounding:
+    """What rounding may do to the log-likelihood of some clusters, constants included.
 
     Parameters
     ----------
-    data : ClusterArrays
-    response : Response
+    alike : float
+        Bound of what it does to rows of single trials: where these are alike so are their errors, which add up.
+    square : float
+        Square of a bound of what it does to the others, whose errors are independent.
     """
-    total = _of_rows(data, response)
+
+    alike: float
+    square: float
+
+
+def rounding_of(data: ClusterArrays, response: Response) -> Rounding:
+    """What rounding may do to the log-likelihood of a block's clusters."""
+    alike, square = _of_rows(data, response)
     sizes = np.diff(data.starts)
     long = sizes > _RUN  # sums of so many rows are added to large sums, each time with a rounding of these
     added = float(np.square(0.5 / _RUN * data.cluster_weights[long] * np.square(sizes[long].astype(np.float64))).sum())
-    return _EPS**2 * (_ULPS**2 * total + added)
+    return Rounding(_EPS * _ULPS * alike, _EPS**2 * (_ULPS**2 * square + added))
 
 
-def _of_rows(data: ClusterArrays, response: Response) -> float:
-    """Sum of the squares of the rows' sizes times weights; a log-probability of a single trial is of size 1."""
+def bound_of_rounding(parts: Sequence[Rounding]) -> float:
+    """Bound of the rounding error of the log-likelihood of all clusters."""
+    return float(sum(part.alike for part in parts) + np.sqrt(sum(part.square for part in parts)))
+
+
+def _of_rows(data: ClusterArrays, response: Response) -> tuple[float, float]:
+    """Sizes times weights of single trials, whose log-probabilities are of size 1, summed; squares of other rows'."""
     a, b, weights = data.a, data.b, data.cluster_weights
     if max(a.max(initial=0.0), b.max(initial=0.0), weights.max(initial=1.0)) <= 1.0 <= weights.min(initial=1.0):
-        return float(len(a))
+        return float(len(a)), 0.0
     trials, of_rows = a + b, np.repeat(weights, np.diff(data.starts))
     large = np.flatnonzero(trials > 2.0)
-    total = float(np.square(of_rows * np.minimum(trials, 2.0)).sum())
-    return total + float(np.square(of_rows[large] * _size(a[large], b[large], response)).sum())
+    alike = float((of_rows * np.minimum(trials, 2.0)).sum())
+    return alike, float(np.square(of_rows[large] * _size(a[large], b[large], response)).sum())
 
 
 def _size(a: Array, b: Array, response: Response) -> Array:

@@ -36,7 +36,14 @@ LAYERS = (
 FLOOR = {layer: floor for floor, layers in enumerate(LAYERS) for layer in layers}
 SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer")
 SLOW += ("matplotlib", "jinja2", "distributed", "statsmodels")  # and not installed everywhere
-BY_NAME = ("__init__.py", "engine/__init__.py", "results/above.py", "results/values.py", "study/catalogue.py")
+BY_NAME = (
+    "__init__.py",
+    "engine/__init__.py",
+    "model/family.py",
+    "results/above.py",
+    "results/values.py",
+    "study/catalogue.py",
+)
 LONGEST = 500
 
 

@@ -92,7 +92,7 @@ class Response(ABC):
     ratio: ClassVar[tuple[str, str] | None] = None
     """What the exponential of a coefficient is called, and that of the intercept; None where it is no ratio."""
     no_ratio: ClassVar[str] = ""
-    """A sentence for those who ask for ratios where there are none."""
+    """Why there is no ratio, as the end of a sentence."""
 
     # What a response is
 

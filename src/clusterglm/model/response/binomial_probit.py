@@ -16,8 +16,8 @@ class BinomialProbit(Binomial):
     link = "probit"
     code = "binomial_probit"
     no_ratio = (
-        "A probit coefficient is a shift of a latent normal variable in standard deviations, and its exponential is a "
-        "ratio of nothing"
+        ". A probit coefficient is a shift of a latent normal variable in standard deviations, and its exponential is "
+        "a ratio of nothing"
     )
     latent_variance = 1.0
     normal_latent = True

@@ -21,9 +21,13 @@ def _found() -> Iterator[Response]:
                 yield kind()
 
 
-RESPONSES: dict[str, Response] = {
-    f"{r.family}_{r.link}": r for r in sorted(_found(), key=lambda r: (r.family, not r.default, r.link))
-}
+def registered() -> dict[str, Response]:
+    """Every response in the folder, by family and link."""
+    found = sorted(_found(), key=lambda r: (r.family, not r.default, r.link))
+    return {f"{r.family}_{r.link}": r for r in found}
+
+
+RESPONSES = registered()
 """Every response model by its family and link; the first of a family has the family's default link."""
 
 

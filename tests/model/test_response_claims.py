@@ -107,7 +107,9 @@ def test_claims_about_the_likelihood(model: Response) -> None:
     slope = model.derivatives(ETA, A, B)[1]
     canonical = np.allclose(slope, A - model.sizes(A, B) * model.mean(ETA), rtol=1e-12, atol=1e-13)
     assert canonical == model.totals_suffice
+    assert model.trials or model.poisson_totals or not model.totals_suffice  # other totals have no likelihood here
     if model.poisson_totals:  # sums of two rows
+        assert model.exponential_mean
         parts = [outcomes(model, eta)[3][:50] for eta in (0.1, 0.8)]
         both = outcomes(model, float(model.link_function(model.mean(np.array([0.1])) + model.mean(np.array([0.8])))[0]))
         np.testing.assert_allclose(np.convolve(*parts)[:50], both[3][:50], rtol=1e-9, atol=1e-15)

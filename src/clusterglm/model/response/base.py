@@ -2,8 +2,8 @@
 
 Every row enters as two non-negative numbers (a, b), weights included (`Response.rows`), and the core knows nothing
 else of it: its log-probability is a kernel, `Response.value`, plus a constant free of eta. Nothing outside this folder
-asks for a family or a link by name: what matters about one is an attribute here, which says no (or "unknown") until a
-response says otherwise, so that a new one is refused what it cannot do.
+asks for a family or a link by name: what matters about one is an attribute here. Attributes have cautious values until
+a response says otherwise, so that a new one is refused what it may not do.
 """
 
 from __future__ import annotations
@@ -112,11 +112,14 @@ class Response(ABC):
     additive: ClassVar[bool] = False
     """Whether log-probabilities are linear in (a, b): rows with one linear predictor are one row with their sums."""
     totals_suffice: ClassVar[bool] = False
-    """Whether a cluster's total is sufficient for its intercept, as it is for a canonical link."""
-    poisson_totals: ClassVar[bool] = False
-    """Whether rows, given a cluster's total, are multinomial in proportion to their means: sums are Poisson.
+    """Whether a cluster's total is sufficient for its intercept, and the likelihood given totals known.
 
-    The likelihood given totals is then that at the best intercepts, but for a constant."""
+    It is for trials with the canonical link, and for counts with `poisson_totals`."""
+    poisson_totals: ClassVar[bool] = False
+    """Whether sums of rows are Poisson, and an intercept is a factor of them.
+
+    Given a cluster's total rows are then multinomial, in proportion to their means, and the likelihood given totals is
+    that at the best intercepts, but for a constant."""
     intercepts_bias: ClassVar[bool] = True
     """Whether estimating an intercept for every cluster biases the coefficients."""
 

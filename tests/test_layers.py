@@ -36,7 +36,14 @@ LAYERS = (
 FLOOR = {layer: floor for floor, layers in enumerate(LAYERS) for layer in layers}
 SLOW = ("pandas", "formulaic", "scipy.stats", "scipy.optimize", "pyarrow", "rich", "typer")
 SLOW += ("matplotlib", "jinja2", "distributed", "statsmodels")  # and not installed everywhere
-BY_NAME = ("__init__.py", "engine/__init__.py", "results/above.py", "results/values.py", "study/catalogue.py")
+BY_NAME = (
+    "__init__.py",
+    "engine/__init__.py",
+    "model/family.py",
+    "results/above.py",
+    "results/values.py",
+    "study/catalogue.py",
+)
 LONGEST = 500
 
 
@@ -121,6 +128,39 @@ def prints(path: Path, text: str) -> list[str]:
     ]
 
 
+def is_a_name(node: ast.AST) -> bool:
+    """Whether an expression is called as a family, a link, a kernel or a response's code is."""
+    called = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return called in ("family", "link", "kernel") or (called in ("code", "name") and "response" in ast.unparse(node))
+
+
+def is_text(node: ast.AST) -> bool:
+    """Whether an expression is, or holds, text, or is a constant of the module."""
+    constant = isinstance(node, ast.Name) and node.id.isupper()
+    return constant or any(isinstance(p, ast.Constant) and isinstance(p.value, str) for p in ast.walk(node))
+
+
+def compared_names(path: Path, text: str) -> list[str]:
+    """Questions about the name of a family, link or kernel: comparisons with text, cases, and tables of answers."""
+    if layer(path) == "model":
+        return []
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn):
+            sides = [node.left, *node.comparators]
+            asked = sides if any(is_text(side) for side in sides) else []
+        elif isinstance(node, ast.Match):
+            asked = [node.subject] if any(is_text(case.pattern) for case in node.cases) else []
+        elif isinstance(node, ast.Subscript):
+            asked = [node.slice]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            in_table, of_text = node.func.attr == "get", node.func.attr in ("startswith", "endswith")
+            asked = node.args[:1] if in_table else [node.func.value] if of_text else []
+        found += [f"{path.name}:{node.lineno} {ast.unparse(node)}" for each in asked if is_a_name(each)]
+    return found
+
+
 def cycle(graph: dict[str, set[str]]) -> list[str]:
     """A cycle of the graph, or an empty list."""
     done: set[str] = set()
@@ -188,6 +228,12 @@ def test_only_the_command_line_prints(path: Path) -> None:
     assert prints(path, read(path)) == []
 
 
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_no_name_of_a_family_or_link_is_compared(path: Path) -> None:
+    """What matters about a response is an attribute of it, which a new one has to state."""
+    assert compared_names(path, read(path)) == []
+
+
 def test_files_are_short() -> None:
     code = [path for path in SOURCES if path.suffix in (".py", ".pyi", ".hpp", ".cpp")]
     assert len(code) > len(MODULES) > 0
@@ -217,6 +263,20 @@ def test_these_checks_can_fail() -> None:
     assert looked_up(fit, "def f():\n    from importlib import import_module\n    import_module('clusterglm.plot')")
     assert prints(fit, "print(1)")
     assert not prints(cli, "print(1)")
+    for question in (
+        'response.family == "binomial"',
+        '"log" != self.link',
+        'fit.link in ("logit", "log")',
+        "family in KNOWN",
+        'response.code == "poisson_log"',
+        'fit.response.family.startswith("bin")',
+        "TABLE[response.link]",
+        "TABLE.get(response.code, 0.0)",
+    ):
+        assert compared_names(fit, f"answer = {question}")
+    assert compared_names(fit, 'match response.link:\n    case "log":\n        pass')
+    assert not compared_names(PACKAGE / "model" / "example.py", 'link == "log"')
+    assert not compared_names(fit, 'known = response.trials and first != second and name == "x" and family is None')
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
     found = cycle(graph)
     assert found[0] == found[-1]

@@ -7,6 +7,7 @@ import pytest
 
 from clusterglm.data.checks import check_clusters, check_design, check_response, find_separation
 from clusterglm.errors import ClusterError, DesignError, ResponseError
+from clusterglm.model.family import response
 
 N = 200
 RNG = np.random.default_rng(3)
@@ -69,29 +70,29 @@ def test_more_columns_than_rows() -> None:
 
 def test_equal_responses() -> None:
     with pytest.raises(ResponseError, match="only failures"):
-        check_response(0 * ONE, ONE, "binomial", "y")
+        check_response(0 * ONE, ONE, response("binomial"), "y")
     with pytest.raises(ResponseError, match="only successes"):
-        check_response(ONE, 0 * ONE, "binomial", "y")
+        check_response(ONE, 0 * ONE, response("binomial"), "y")
     with pytest.raises(ResponseError, match="every count is 0"):
-        check_response(0 * ONE, ONE, "poisson", "y")
-    check_response(ONE, ONE, "poisson", "y")
-    check_response(COIN, 1 - COIN, "binomial", "y")
+        check_response(0 * ONE, ONE, response("poisson"), "y")
+    check_response(ONE, ONE, response("poisson"), "y")
+    check_response(COIN, 1 - COIN, response("binomial"), "y")
 
 
 def test_clusters_that_do_not_identify_sigma() -> None:
     with pytest.raises(ClusterError, match="only one cluster"):
-        check_clusters(ONE, np.array([0, N]), "poisson", "id")
+        check_clusters(ONE, np.array([0, N]), response("poisson"), "id")
     each = np.arange(N + 1)
     with pytest.raises(ClusterError, match="none with more than one"):
-        check_clusters(ONE, each, "binomial", "id")
-    check_clusters(ONE, each, "binomial", "id", sigma_known=True)
-    check_clusters(ONE, each, "poisson", "id")
-    check_clusters(2 * ONE, each, "binomial", "id")
+        check_clusters(ONE, each, response("binomial"), "id")
+    check_clusters(ONE, each, response("binomial"), "id", sigma_known=True)
+    check_clusters(ONE, each, response("poisson"), "id")
+    check_clusters(2 * ONE, each, response("binomial"), "id")
 
 
 def separation(columns: list[np.ndarray], y: np.ndarray, names: list[str], family: str = "binomial"):
     b = 1.0 - y if family == "binomial" else np.ones(len(y))
-    return find_separation(np.column_stack(columns), y, b, names, family)
+    return find_separation(np.column_stack(columns), y, b, names, response(family))
 
 
 def test_no_separation() -> None:
@@ -113,7 +114,7 @@ def test_complete_separation(scale: float, shift: float) -> None:
 def test_direction_separates() -> None:
     columns = np.column_stack([ONE, X, Z])
     y = (X + Z > 0.3).astype(float)
-    found = find_separation(columns, y, 1.0 - y, [I, "x", "z"], "binomial")
+    found = find_separation(columns, y, 1.0 - y, [I, "x", "z"], response("binomial"))
     assert found is not None
     assert found.columns == ("x", "z")
     assert ((columns @ found.direction) * (2.0 * y - 1.0)).min() > -1e-6
@@ -142,10 +143,10 @@ def test_without_an_intercept() -> None:
 def test_grouped_rows_with_both_outcomes_hold_the_direction() -> None:
     a, b = np.array([3.0, 2.0, 5.0]), np.array([2.0, 3.0, 0.0])
     columns = np.column_stack([np.ones(3), [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    found = find_separation(columns, a, b, [I, "g1", "g2"], "binomial")
+    found = find_separation(columns, a, b, [I, "g1", "g2"], response("binomial"))
     assert found is not None
     assert found.columns == ("g2",)
-    assert find_separation(columns[:, :2], a, b, [I, "g1"], "binomial") is None
+    assert find_separation(columns[:, :2], a, b, [I, "g1"], response("binomial")) is None
 
 
 def test_counts() -> None:

@@ -50,7 +50,7 @@ def values(data, X, model, theta) -> tuple[float, np.ndarray, np.ndarray]:
 @EACH_RESPONSE
 def test_the_likelihood_and_its_derivatives_stay_as_they_are(model) -> None:
     data = data_of(patterns(model, 400), model)
-    merged = merge_identical(data, always=True)
+    merged = merge_identical(data, model, always=True)
     assert merged.n_clusters < data.n_clusters
     assert merged.n_obs < 0.7 * data.n_obs
     assert merged.cluster_weights.sum() == pytest.approx(data.cluster_weights.sum(), rel=1e-14)
@@ -62,7 +62,7 @@ def test_the_likelihood_and_its_derivatives_stay_as_they_are(model) -> None:
 def test_every_cluster_has_become_the_one_with_its_rows() -> None:
     model = response("binomial")
     data = data_of(patterns(model, 300), model)
-    merged = merge_identical(data, always=True)
+    merged = merge_identical(data, model, always=True)
     assert merged.sort is not None
 
     def table(d, cluster: int) -> dict[tuple[float, ...], tuple[float, float]]:
@@ -86,7 +86,7 @@ def test_any_small_data(seed: int, clusters: int, most: int) -> None:
     frame = pd.concat([frame, frame.iloc[:1].assign(x=0, z=0), frame.iloc[:1].assign(x=1, z=2)])
     frame = pd.concat([frame, frame.iloc[-2:].assign(id=99, x=[1, 0], w=1.0)])
     data = data_of(frame, model)
-    merged = merge_identical(data, always=True)
+    merged = merge_identical(data, model, always=True)
     theta = np.array([-0.3, 0.4, 0.1, 0.7])
     for one, other in zip(values(data, data.X, model, theta), values(merged, merged.X, model, theta), strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-9)
@@ -99,7 +99,7 @@ def test_hashes_that_collide_do_no_harm(monkeypatch) -> None:
     before = values(data, data.X, model, theta)
     right = identical._hashes
     monkeypatch.setattr(identical, "_hashes", lambda *columns: right(*columns) & np.uint64(1))
-    merged = merge_identical(data, always=True)
+    merged = merge_identical(data, model, always=True)
     np.testing.assert_allclose(values(merged, merged.X, model, theta)[0], before[0], rtol=1e-12)
 
 
@@ -107,13 +107,13 @@ def test_only_where_it_pays() -> None:
     model = response("binomial")
     rng = np.random.default_rng(2)
     large = patterns(model, 40_000, most=2)
-    assert merge_identical(data_of(large, model)).sort is not None
+    assert merge_identical(data_of(large, model), model).sort is not None
     many = data_of(large.assign(x=rng.integers(0, 60, len(large))), model)  # much is left
-    assert merge_identical(many).X is many.X
+    assert merge_identical(many, model).X is many.X
     continuous = data_of(large.assign(x=rng.normal(size=len(large))), model)
-    assert merge_identical(continuous).X is continuous.X
+    assert merge_identical(continuous, model).X is continuous.X
     few = data_of(patterns(model, 300), model)
-    assert merge_identical(few).X is few.X
+    assert merge_identical(few, model).X is few.X
 
 
 @pytest.mark.parametrize(("clusters", "size", "levels"), [(40_000, 3, 2), (40_000, 3, 200), (3, 60_000, 40)])
@@ -125,7 +125,7 @@ def test_what_is_left_is_known_from_a_part(clusters: int, size: int, levels: int
     frame = pd.DataFrame({"x": x, "z": z, "y": y, "id": ids, "o": 0.0, "w": 1.0})
     data = data_of(frame, model)
     parts = identical.Merged(data.X, data.starts, data.a, data.b, data.offset, data.cluster_weights)
-    left = merge_identical(data, always=True).n_obs / data.n_obs
+    left = merge_identical(data, model, always=True).n_obs / data.n_obs
     seen = identical._share_left(parts)
     assert (seen <= identical._FEW) == (left <= identical._FEW)
     assert 0.75 * left < seen < 1.25 * left + 0.1
@@ -152,7 +152,7 @@ def test_the_first_look_does_not_hide_that_clusters_are_of_few_sorts(sorts: int)
         {"x": x, "z": 0.0, "y": np.arange(2 * m) % 2, "id": np.arange(m).repeat(2), "o": 0.0, "w": 1.0}
     )
     data = data_of(frame.assign(z=rng.integers(0, 1, 2 * m) + np.arange(2 * m) % 2), model)
-    assert merge_identical(data).n_clusters == sorts
+    assert merge_identical(data, model).n_clusters == sorts
 
 
 def test_what_is_common_does_not_hide_what_is_rare() -> None:
@@ -189,7 +189,7 @@ def test_a_fit_does_not_show_it(model, quadrature, monkeypatch) -> None:
 def test_pooled_models_need_no_clusters_for_it(monkeypatch) -> None:
     frame = patterns(response("binomial"), 3000)
     rows = prepare("y ~ x + z", frame, cluster=None, family_response=response("binomial"), need_cluster=False)
-    assert merge_identical(rows).n_obs < 10
+    assert merge_identical(rows, response("binomial")).n_obs < 10
     one = cg.pooled("y ~ x + z", frame)
     monkeypatch.setattr(identical, "_SMALL", np.inf)
     other = cg.pooled("y ~ x + z", frame)

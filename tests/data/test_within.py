@@ -15,6 +15,7 @@ from scipy.optimize import linprog
 from clusterglm.data import within as within_clusters
 from clusterglm.data.within import find_separation_within, refuse_unidentified
 from clusterglm.errors import DesignError
+from clusterglm.model.family import response
 
 CLUSTERS, SIZE = 40, 5
 N = CLUSTERS * SIZE
@@ -150,7 +151,7 @@ def separation(columns, a, names, family="binomial", starts=STARTS, b=None):
     if b is None:
         b = 1.0 - a if family == "binomial" else np.ones(len(a))
     x = np.column_stack(columns)
-    return find_separation_within(x, a, b, starts, names, family, informative(a, b, starts, family))
+    return find_separation_within(x, a, b, starts, names, response(family), informative(a, b, starts, family))
 
 
 def within(x, starts=STARTS):
@@ -214,7 +215,7 @@ def test_all_pairs_agree(rows, data):
 def agree(family, x, a, b, starts):
     names = [f"x{j}" for j in range(x.shape[1])]
     each = informative(a, b, starts, family)
-    found = find_separation_within(x, a, b, starts, names, family, each)
+    found = find_separation_within(x, a, b, starts, names, response(family), each)
     rows = np.repeat(each, np.diff(starts))
     a, b = np.where(rows, a, 0.0), np.where(rows, b, 0.0)
     separates, complete = brute_force(x, a, b, starts, family)

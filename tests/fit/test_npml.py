@@ -102,7 +102,7 @@ def test_where_the_distribution_is_not_unique() -> None:
     y = rng.random(5000) < 1.0 / (1.0 + np.exp(-0.5 * x - rng.normal(size=1000)[ids]))
     model = response("binomial")
     data = built(pd.DataFrame({"y": y.astype(int), "x": x, "id": ids}), model)
-    merged = merge_identical(data, always=True)
+    merged = merge_identical(data, model, always=True)
     assert merged.n_clusters == 32
     assert merged.cluster_weights.sum() == 1000.0
     fit = fit_npml(data, model, np.zeros(1), Control())
@@ -120,7 +120,7 @@ def test_merging_changes_nothing() -> None:
     frame = simulate("binomial", clusters=300, size=3).assign(x=lambda d: np.round(d.x), o=0.5)
     frame["w"] = np.repeat(rng.choice([1.0, 2.5], 300), 3)
     data = built(frame.sample(frac=1.0, random_state=1), model, offset="o", cluster_weights="w")
-    merged = merge_identical(data, always=True)
+    merged = merge_identical(data, model, always=True)
     assert merged.n_clusters < data.n_clusters
     mixture = Mixture(np.array([0.4]), np.array([-1.0, 0.5]), np.array([0.3, 0.7]), np.ones(2, dtype=bool))
     one, other = (MixtureLikelihood(d.X, d, model).evaluate(mixture) for d in (data, merged))

@@ -18,7 +18,6 @@ from clusterglm.inference.bias import (
     cluster_sums,
     half_panels,
     jackknife,
-    trial_moments,
 )
 from clusterglm.model.bias import SplitPanel, bias_correction
 from clusterglm.model.family import response
@@ -112,7 +111,7 @@ def test_moments_are_expectations_over_the_two_outcomes(link: str) -> None:
         _, g, h, i, _ = model.derivatives(eta, np.full_like(eta, a), np.full_like(eta, 1.0 - a))
         v += probability * g * g
         c += probability * (g * h + 0.5 * i)
-    got = trial_moments(eta, model)
+    got = model.bias_moments(eta)
     np.testing.assert_allclose(got[0], v, rtol=1e-10)
     np.testing.assert_allclose(got[1], c, rtol=1e-9, atol=1e-12)
 
@@ -134,7 +133,7 @@ def test_moments_keep_relative_accuracy_in_the_tails(link: str, eta: float) -> N
         }[link]
         v = first**2 / (success * failure)
         want = [float(v), float(-v * ratio / 2)]  # ratio: second over first derivative of the mean
-    got = np.array(trial_moments(np.array([eta]), response("binomial", link)))[:, 0]
+    got = np.array(response("binomial", link).bias_moments(np.array([eta])))[:, 0]
     np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-300)
 
 
@@ -220,7 +219,7 @@ def test_extreme_predictors_stay_finite(link: str, far: float) -> None:
     rows = Rows()
     eta = rows.eta.copy()
     eta[rows.starts[0]], eta[rows.starts[1]] = far, -far
-    for moment in trial_moments(np.array([-far, far]), response("binomial", link)):
+    for moment in response("binomial", link).bias_moments(np.array([-far, far])):
         assert np.isfinite(moment).all()
     got = rows.bias(link, eta=eta)
     assert np.isfinite(got.beta).all()
@@ -296,7 +295,7 @@ def test_exact_expectations_approach_the_formula_as_trials_grow(link: str) -> No
     for trials in (20, 40):
         size = np.full(3, float(trials))
         got = analytical_bias(x, starts, w, eta, size, model)
-        v = size * trial_moments(eta, model)[0]
+        v = size * model.bias_moments(eta)[0]
         centred = x[:, 0] - v @ x[:, 0] / v.sum()
         score, intercept = exact_bias(link, trials)
         errors.append([got.beta[0] * (v @ centred**2) / score - 1.0, got.intercepts[0] / intercept - 1.0])

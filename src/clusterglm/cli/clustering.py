@@ -49,7 +49,7 @@ def clustering(
     ] = None,
     family: Annotated[
         str | None,
-        typer.Option(help="binomial or poisson.", show_default="binomial", autocompletion=opt.one_of(opt.FAMILIES)),
+        typer.Option(help="binomial or poisson.", show_default=opt.FAMILY, autocompletion=opt.families),
     ] = None,
     link: opt.Link = None,
     distribution: opt.Distribution = None,
@@ -137,7 +137,7 @@ def _result(
     else:
         check_model(model or "random_effects", special)
         result = run_fit(
-            model or "random_effects", formula, data, control={}, progress=False, **{"family": "binomial"} | general,
+            model or "random_effects", formula, data, control={}, progress=False, **{"family": opt.FAMILY} | general,
             **special,
         )  # fmt: skip
     from clusterglm.results.clustering import ClusteredResult

@@ -29,7 +29,7 @@ def compare(
             autocompletion=opt.one_of(opt.MODELS),
         ),
     ] = None,
-    family: opt.Family = "binomial",
+    family: opt.Family = opt.FAMILY,
     link: opt.Link = None,
     distribution: Annotated[
         list[str] | None,

@@ -37,7 +37,7 @@ def datasets(
             for known in described:
                 print(f"{known.name}: {known.title}\n    {known.rows} rows, {known.clusters} clusters. {known.source}.")
                 more = "" if known.model == "random_effects" else f" --model {known.model}"
-                more += "" if known.family == "binomial" else f" --family {known.family}"
+                more += "" if known.family == opt.FAMILY else f" --family {known.family}"
                 more += f" --cluster-weights {known.cluster_weights}" if known.cluster_weights else ""
                 print(f'    clusterglm fit {known.name} "{known.formula}" --cluster {known.cluster}{more}\n')
         write_json([asdict(known) for known in described], json)

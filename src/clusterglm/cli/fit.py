@@ -28,7 +28,7 @@ def fit(
             autocompletion=opt.one_of(opt.MODELS),
         ),
     ] = "random_effects",
-    family: opt.Family = "binomial",
+    family: opt.Family = opt.FAMILY,
     link: opt.Link = None,
     distribution: opt.Distribution = None,
     quadrature: opt.Quadrature = None,

@@ -1,6 +1,7 @@
 """Arguments and options that several commands share, and what a shell completes for them.
 
-Completion runs at every press of a key, so that what it offers stands here as text; tests hold it to the library.
+Completion runs at every press of a key, so that most of what it offers stands here as text; tests hold it to the
+library. Families and links are asked of their registry, which is all that is imported for them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 MODELS = ("random_effects", "nonparametric", "fixed_effects", "conditional", "pooled")
-FAMILIES = ("binomial", "poisson")
-LINKS = ("logit", "cloglog", "probit", "log")
+FAMILY = "binomial"  # where none is named
 DISTRIBUTIONS = (
     "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma", "t(4)", "student_t", "gaussian_mixture",
 )  # fmt: skip
@@ -28,6 +28,20 @@ def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
         return [word for word in words if word.startswith(incomplete)]
 
     return complete
+
+
+def families(incomplete: str) -> list[str]:
+    """Names of families."""
+    from clusterglm.model.family import families
+
+    return one_of(families())(incomplete)
+
+
+def links(incomplete: str) -> list[str]:
+    """Names of links, whatever the family."""
+    from clusterglm.model.family import RESPONSES
+
+    return one_of(dict.fromkeys(each.link for each in RESPONSES.values()))(incomplete)
 
 
 def data_sets(incomplete: str) -> list[str]:
@@ -50,9 +64,9 @@ Formula: TypeAlias = Annotated[
 ]
 Fit: TypeAlias = Annotated[Path, typer.Argument(help="A file that `clusterglm fit ... --save FILE` wrote.")]
 Cluster: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster labels.")]
-Family: TypeAlias = Annotated[str, typer.Option(help="binomial or poisson.", autocompletion=one_of(FAMILIES))]
+Family: TypeAlias = Annotated[str, typer.Option(help="binomial or poisson.", autocompletion=families)]
 Link: TypeAlias = Annotated[
-    str | None, typer.Option(help="logit, cloglog, probit; log for poisson.", autocompletion=one_of(LINKS))
+    str | None, typer.Option(help="logit, cloglog, probit; log for poisson.", autocompletion=links)
 ]
 Distribution: TypeAlias = Annotated[
     str | None,

@@ -15,6 +15,7 @@ from scipy.linalg import qr
 from clusterglm.data.glance import CHUNK, LARGEST, column_range, independent, plainly_fine, smallest_eigenvalue, tame
 from clusterglm.errors import ClusterError, DesignError, ResponseError
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 
 RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
@@ -165,14 +166,14 @@ def combinations(R: Array, names: Sequence[str], centred: bool) -> tuple[list[st
     return sentences, guilty
 
 
-def check_response(a: Array, b: Array, family: str, name: str) -> None:
+def check_response(a: Array, b: Array, response: Response, name: str) -> None:
     """Refuse responses that put the maximum at infinity whatever the covariates.
 
     Parameters
     ----------
     a, b : ndarray, shape (n,)
         As the likelihood takes them: weighted successes and failures, or weighted counts and weights.
-    family : str
+    response : Response
     name : str
         Of the response.
 
@@ -181,23 +182,19 @@ def check_response(a: Array, b: Array, family: str, name: str) -> None:
     ResponseError
         When all binomial responses are failures or all are successes, or all counts are zero.
     """
-    if family == "binomial":
-        which = "successes" if not b.any() else "failures" if not a.any() else None
-        if which is not None:
-            raise ResponseError(
-                f"all responses in {name!r} are equal: there are only {which}",
-                "both successes and failures",
-                "check subset= and the coding of the response",
-            )
-    elif not a.any():
+    end = float(response.rises_towards(a.sum(), b.sum()))
+    if end != 0.0:
+        words = response.words
         raise ResponseError(
-            f"all responses in {name!r} are equal: every count is 0",
-            "some positive counts",
-            "check subset= and the data",
+            f"all responses in {name!r} are equal: {words.nothing if end < 0.0 else f'there are only {words.high}'}",
+            words.some,
+            f"check subset= and the {'coding of the response' if response.two_levels else 'data'}",
         )
 
 
-def check_clusters(trials: Array, starts: NDArray[np.int64], family: str, name: str, sigma_known: bool = False) -> None:
+def check_clusters(
+    trials: Array, starts: NDArray[np.int64], response: Response, name: str, sigma_known: bool = False
+) -> None:
     """Refuse clusters from which the spread of intercepts cannot be told.
 
     Parameters
@@ -205,7 +202,7 @@ def check_clusters(trials: Array, starts: NDArray[np.int64], family: str, name: 
     trials : ndarray, shape (n,)
         Binomial trials of each row.
     starts : ndarray of int64, shape (m + 1,)
-    family : str
+    response : Response
     name : str
         Of the cluster column.
     sigma_known : bool
@@ -222,10 +219,10 @@ def check_clusters(trials: Array, starts: NDArray[np.int64], family: str, name: 
         most = float(np.diff(starts).max() * trials[0])
     else:
         most = float(np.add.reduceat(trials, starts[:-1]).max())
-    refuse_clusters(len(starts) - 1, most, family, name)
+    refuse_clusters(len(starts) - 1, most, response, name)
 
 
-def refuse_clusters(m: int, trials: float, family: str, name: str, sigma_known: bool = False) -> None:
+def refuse_clusters(m: int, trials: float, response: Response, name: str, sigma_known: bool = False) -> None:
     """The same from the number of clusters and the most trials of one."""
     if sigma_known:
         return
@@ -235,7 +232,7 @@ def refuse_clusters(m: int, trials: float, family: str, name: str, sigma_known: 
             "at least two clusters, and better ten or more, to estimate the spread between them",
             "cg.pooled, or another cluster column",
         )
-    if family == "binomial" and trials <= 1.0:
+    if response.trials and trials <= 1.0:
         raise ClusterError(
             f"{m} clusters in {name!r}, none with more than one binary response",
             "clusters with several responses: otherwise sigma is not identified",
@@ -266,7 +263,7 @@ class SeparationReport:
     complete: bool
 
 
-def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: str) -> SeparationReport | None:
+def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], response: Response) -> SeparationReport | None:
     """Complete or quasi-complete separation, by linear programs (Konis 2007; here on unique rows, added as they bind).
 
     A direction d separates when, for some row with X d != 0 and none otherwise, moving along d cannot lower the
@@ -279,8 +276,7 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: 
         Of full column rank.
     a, b : ndarray, shape (n,)
     names : sequence of str
-    family : str
-        "binomial" or "poisson".
+    response : Response
 
     Returns
     -------
@@ -289,7 +285,7 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: 
     """
     p = X.shape[1]
     used = (a > 0.0) | (b > 0.0)
-    sign = np.where(a == 0.0, -1.0, np.where((b == 0.0) & (family == "binomial"), 1.0, 0.0))[used]
+    sign = response.rises_towards(a, b)[used]
     low, high = column_range(X)
     ones = np.flatnonzero((low == 1.0) & (high == 1.0))[:1]
     Z, centre, scale = _standardised(X[used], ones)
@@ -316,8 +312,7 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: 
         return None
     moving = np.flatnonzero(affected).tolist()
     columns = tuple([names[j] for j in moving if j not in ones] or [names[j] for j in moving])
-    how = "completely" if complete else "in part"
-    what = "successes from failures" if family == "binomial" else "zero counts from the others"
+    how, what = "completely" if complete else "in part", response.words.separated
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that predicts some responses perfectly",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, gammaln, xlogy
 
 from clusterglm.data.response import ResponseValues
-from clusterglm.model.arrays import Array, times
+from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _RECURRING = 0.1  # largest count over the number of rows up to which equal counts are added up first
@@ -16,8 +15,6 @@ _RECURRING = 0.1  # largest count over the number of rows up to which equal coun
 def log_constants(values: ResponseValues, weights: Array, response: Response) -> Array:
     """What the kernel leaves out of each row's weighted log-probability, shape (n,).
 
-    Binomial: w log choose(trials, successes); Poisson: -w log(count!).
-
     Parameters
     ----------
     values : ResponseValues
@@ -25,19 +22,7 @@ def log_constants(values: ResponseValues, weights: Array, response: Response) ->
         Case weights.
     response : Response
     """
-    y, n = values.successes, values.trials
-    if response.family == "poisson":
-        return times(weights, -np.asarray(gammaln(y + 1.0)))
-    if _constant(n) and not n[:1] > 1.0:
-        return np.broadcast_to(0.0, len(y))
-    constants = np.zeros(len(y))
-    grouped = np.flatnonzero(~(n <= 1.0))  # a single trial has no coefficient; NaN stays NaN
-    if len(grouped) > 0:
-        m, k = n[grouped], y[grouped]
-        # log choose(m, k) = -log((m + 1) B(k + 1, m - k + 1)); exactly 0 at both ends
-        choose = np.where((k == 0.0) | (k == m), 0.0, -np.log1p(m) - betaln(k + 1.0, m - k + 1.0))
-        constants[grouped] = times(weights[grouped], choose)
-    return constants
+    return response.log_constants(values.successes, values.trials, weights)
 
 
 def totals(
@@ -63,16 +48,20 @@ def totals(
     response : Response
     """
     y, n = values.successes, values.trials
-    if len(y) == 0 or (response.family == "binomial" and _constant(n) and n[0] <= 1.0):
+    if len(y) == 0 or (_constant(n) and response.is_binary(n)):
         return 0.0, 0.0  # perfect prediction of a single trial has probability one
-    if response.family == "poisson" and y.max() < _RECURRING * len(y):
-        return _of_recurring_counts(y.astype(np.int64), weights, cluster_weights, starts)
+    if not response.trials and y.max() < _RECURRING * len(y):
+        return _of_recurring_counts(y.astype(np.int64), weights, cluster_weights, starts, response)
     constant = _summed(log_constants(values, weights, response), cluster_weights, starts)
     return constant, _summed(response.saturated(a, b), cluster_weights, starts) + constant
 
 
 def _of_recurring_counts(
-    counts: NDArray[np.int64], weights: Array, cluster_weights: Array, starts: NDArray[np.int64]
+    counts: NDArray[np.int64],
+    weights: Array,
+    cluster_weights: Array,
+    starts: NDArray[np.int64],
+    response: Response,
 ) -> tuple[float, float]:
     """The same of counts few of which are different: each of them once, with the weight of all its rows."""
     alike = _constant(weights) and bool((cluster_weights == cluster_weights[0]).all())
@@ -80,9 +69,9 @@ def _of_recurring_counts(
         weight = np.bincount(counts) * (weights[0] * cluster_weights[0])
     else:
         weight = np.bincount(counts, weights * np.repeat(cluster_weights, np.diff(starts)))
-    k = np.arange(len(weight), dtype=np.float64)
-    constant = -float(weight @ gammaln(k + 1.0))
-    return constant, float(weight @ (xlogy(k, k) - k)) + constant
+    k, one = np.arange(len(weight), dtype=np.float64), np.ones(len(weight))
+    constant = float(weight @ response.log_constants(k, one, one))
+    return constant, float(weight @ response.saturated(*response.rows(k, one, one))) + constant
 
 
 def _summed(values: Array, cluster_weights: Array, starts: NDArray[np.int64]) -> float:

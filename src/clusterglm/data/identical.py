@@ -1,8 +1,9 @@
 """Rows and clusters that cannot be told apart become one, with weights added, which leaves every likelihood as it is.
 
-A row enters a likelihood by its covariates and offset, and by two numbers (a, b) in which its log-probability is
-linear: rows of a cluster with the same covariates are one row with the sums of a and b. Clusters with the same rows are
-one cluster with the sum of their weights. Data with few covariate patterns shrink to a small table by that.
+A row enters a likelihood by its covariates and offset, and by two numbers (a, b). Where its log-probability is linear
+in these (`Response.additive`), rows of a cluster with the same covariates are one row with the sums of a and b.
+Clusters with the same rows are one cluster with the sum of their weights. Data with few covariate patterns shrink to a
+small table by that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 
 _Integers = NDArray[np.int64]
 _FEW = 0.1  # share of rows that may be left: a large fit evaluates its likelihood only two or three times
@@ -58,12 +60,14 @@ class Merged:
         return len(self.starts) - 1
 
 
-def merge_identical(data: ModelData, *, always: bool = False) -> Merged:
+def merge_identical(data: ModelData, response: Response, *, always: bool = False) -> Merged:
     """The same likelihood from fewer rows and clusters, where that pays.
 
     Parameters
     ----------
     data : ModelData
+    response : Response
+        Without additive rows nothing is merged.
     always : bool
         Merge whatever can be, however little it is.
 
@@ -79,6 +83,8 @@ def merge_identical(data: ModelData, *, always: bool = False) -> Merged:
     only once.
     """
     whole = Merged(data.X, data.starts, data.a, data.b, data.offset, data.cluster_weights)
+    if not response.additive:
+        return whole
     if always:
         return _merged(whole)
     if data.n_obs < _SMALL or _share_left(whole, _FIRST) > _MUCH or _share_left(whole) > _FEW:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 
 _REACH = 50.0  # exp(50) is 5e21: no two exposures lie so far apart
 _LARGEST = 1e6  # of an offset beside which float64 keeps the digits of coefficients
@@ -78,9 +79,9 @@ def refuse_bad_exposure(values: Array, keep: NDArray[np.bool_], name: str) -> No
         )
 
 
-def refuse_bad_offset(total: Array, keep: NDArray[np.bool_], label: str, family: str) -> None:
+def refuse_bad_offset(total: Array, keep: NDArray[np.bool_], label: str, response: Response) -> None:
     """Raise `DataError` on offsets with which float64 cannot compute."""
-    most = _LARGEST if family == "binomial" else _LARGEST_LOG
+    most = _LARGEST_LOG if response.exponential_mean else _LARGEST
     bad = keep & ~((total >= -_LARGEST) & (total <= most))
     if not bad.any():
         return

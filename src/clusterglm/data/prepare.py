@@ -275,9 +275,9 @@ def assemble(
     chosen_values = ResponseValues(select(values.successes), select(values.trials), values.levels)
     a, b = to_kernel(chosen_values, w, family_response)
     if whole and not request.penalized:
-        check_response(a, b, family_response.family, parsed.response_name)
+        check_response(a, b, family_response, parsed.response_name)
     if whole and request.need_cluster and not request.absorb:
-        check_clusters(chosen_values.trials, starts, family_response.family, str(cluster_name), request.sigma_known)
+        check_clusters(chosen_values.trials, starts, family_response, str(cluster_name), request.sigma_known)
     m = len(starts) - 1
     of_cluster = selection.cluster_weights
     per_cluster = np.ones(m) if of_cluster is None else constant_within(select(of_cluster), starts, labels)

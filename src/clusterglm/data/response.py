@@ -77,10 +77,10 @@ def parse_response(
     """
     series = as_series(values, f"the response {name!r}", ResponseError)
     numbers = numeric(series)
-    if response.family == "poisson":
+    if not response.two_levels:
         refuse_success(success, f"family={response.family!r}")
         if numbers is None:
-            raise _wrong_type(series, name, "counts", _poisson_advice(series), rows)
+            raise _wrong_type(series, name, "counts", _count_advice(series), rows)
         _check_counts(numbers, name, f"whole numbers from 0 on for family={response.family!r}", rows)
         return ResponseValues(numbers, _ones(len(numbers)), None)
     if numbers is None:
@@ -156,12 +156,7 @@ def to_kernel(values: ResponseValues, weights: Array, response: Response) -> tup
     a, b : ndarray, shape (n,)
         Binomial: w successes, w failures; Poisson: w count, w. Arrays of their own.
     """
-    y, n = values.successes, values.trials
-    if response.family == "poisson":
-        return weights * y, np.array(weights, dtype=np.float64, order="C")
-    if weights.strides == (0,) and len(y) > 0 and weights[0] == 1.0:  # known to be one without a look
-        return np.array(y), n - y
-    return weights * y, weights * (n - y)
+    return response.rows(values.successes, values.trials, weights)
 
 
 def _whole(y: Array) -> Array:
@@ -337,7 +332,7 @@ def _wrong_type(
     return ResponseError(f"the response {name!r} of type {series.dtype}{example}", needed, advice)
 
 
-def _poisson_advice(series: nw.Series[Any]) -> str:
+def _count_advice(series: nw.Series[Any]) -> str:
     if _is_text(series):
         return "family='binomial' for a column of two levels, or convert the column to numbers"
     return "convert the column to numbers, or name the column you mean"

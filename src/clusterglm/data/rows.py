@@ -394,7 +394,7 @@ def _offset(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request, r
         values = log_exposure(values)
     if values is not None:
         total = total + values
-    refuse_bad_offset(total, rows.keep, offset_label(parsed, request), request.response.family)
+    refuse_bad_offset(total, rows.keep, offset_label(parsed, request), request.response)
     return total
 
 
@@ -426,7 +426,7 @@ def read_response(
     if where is not None:  # values that are set aside need not make sense
         parts = [part[where] for part in parts]
     if len(parts) == 2:
-        if response.family != "binomial":
+        if not response.grouped:
             raise FormulaError(
                 f"{parsed.response_name} with family {response.family!r}", "family='binomial'", "the column of counts"
             )

@@ -17,6 +17,7 @@ from clusterglm.data.rows import Dropped, Request
 from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
 _INSTEAD = "predict(data=...) for a table in memory; or fit a part of the data that memory holds"
@@ -77,11 +78,11 @@ class Facts:
     products : ndarray, shape (p, p)
         Sums of products of the columns about their means.
     a, b, expected : float
-        Sums of a and of b, and of b exp(offset).
+        Sums of a and of b, and `expected_at_zero`.
     trials : float
         Most trials of a cluster.
     mixed : bool
-        Whether some cluster has both successes and failures.
+        Whether the intercept of some cluster has a finite maximum.
     rows : tuple of four ndarrays
         X, a, b, offset of some rows spread over the block.
     extremes : ndarray, shape (k, p)
@@ -113,8 +114,14 @@ class Facts:
     offsets: Array
 
 
-def facts_of(data: ModelData, sample: int) -> Facts:
-    """The facts of a block; `sample` rows of it stand for all."""
+def expected_at_zero(data: ModelData, response: Response) -> float:
+    """Sum of b exp(offset), of b alone where offsets are no factors of means; see `Response.overall_mean`."""
+    factors = response.exponential_mean and data.offset.any()
+    return float(data.b @ np.exp(data.offset)) if factors else float(data.b.sum())
+
+
+def facts_of(data: ModelData, response: Response, sample: int) -> Facts:
+    """The facts of a block of rows of a response; `sample` rows of it stand for all."""
     X, n = data.X, data.n_obs
     if n == 0:
         p, none = X.shape[1], np.zeros(X.shape[1])
@@ -127,7 +134,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         about = X[first : first + 8192] - mean
         products += about.T @ about
     first_rows, trials = data.starts[:-1], data.trials
-    successes, failures = np.add.reduceat(data.a, first_rows), np.add.reduceat(data.b, first_rows)
+    a, b = np.add.reduceat(data.a, first_rows), np.add.reduceat(data.b, first_rows)
     sizes, counts = np.unique(np.diff(data.starts), return_counts=True)
     same = trials.strides == (0,)  # in each row
     chosen = slice(None, None, max(1, n // max(1, sample)))
@@ -145,9 +152,9 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         products=products,
         a=float(data.a.sum()),
         b=float(data.b.sum()),
-        expected=float(data.b @ np.exp(data.offset)) if data.offset.any() else float(data.b.sum()),
+        expected=expected_at_zero(data, response),
         trials=float(trials[0] * sizes[-1] if same else np.add.reduceat(trials, first_rows).max()),
-        mixed=bool(np.any((successes > 0.0) & (failures > 0.0))),
+        mixed=bool(np.any(response.rises_towards(a, b) == 0.0)),
         rows=(X[chosen].copy(), data.a[chosen].copy(), data.b[chosen].copy(), data.offset[chosen].copy()),
         extremes=X[np.unique(np.array(extreme, dtype=int))],
         totals=totals_of(data),
@@ -250,13 +257,13 @@ def describe(
             "complete rows with positive weight",
             "look at the columns named; check subset=",
         )
-    check_response(*_sums(facts), request.response.family, parsed.response_name)
+    check_response(*_sums(facts), request.response, parsed.response_name)
     cluster_name = facts[0].cluster_name
     if cluster_name is None:
         m, sizes = 1, Counter({n: 1})
     if request.need_cluster and not request.absorb:
         trials = max(each.trials for each in facts)
-        refuse_clusters(m, trials, request.response.family, str(cluster_name), request.sigma_known)
+        refuse_clusters(m, trials, request.response, str(cluster_name), request.sigma_known)
     if not request.absorb:
         _check_columns(facts, design)
     levels = learned.levels

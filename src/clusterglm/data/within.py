@@ -27,6 +27,7 @@ from clusterglm.data.checks import (
 from clusterglm.data.glance import column_range
 from clusterglm.errors import DesignError
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 
 _CHUNK = 8192  # rows at a time: no temporary as large as X
 _FEW = 10  # pairs that each direction brings at least, where there are many
@@ -215,7 +216,7 @@ def find_separation_within(
     b: Array,
     starts: NDArray[np.int64],
     names: Sequence[str],
-    family: str,
+    response: Response,
     informative: NDArray[np.bool_],
     most: int | None = None,
 ) -> SeparationReport | None:
@@ -234,8 +235,7 @@ def find_separation_within(
         Weighted successes and failures, or weighted counts and weights.
     starts : ndarray of int64, shape (m + 1,)
     names : sequence of str
-    family : str
-        "binomial" or "poisson".
+    response : Response
     informative : ndarray of bool, shape (m,)
         Clusters whose intercept has a finite maximum.
     most : int, optional
@@ -266,11 +266,11 @@ def find_separation_within(
         found.append(direction / scale)
     if not found:
         return None
-    # a positive count stays beside itself
+    # a positive count without an upper end stays beside itself
     left = np.bincount(of, weights=pairs.upper | pairs.lower).max()
-    complete = most is None and bool(left <= (family == "poisson"))
+    complete = most is None and bool(left <= (not response.bounded))
     columns = tuple(names[j] for j in np.flatnonzero(affected).tolist())
-    what = "successes from failures" if family == "binomial" else "zero counts from the others"
+    what = response.words.separated
     how = "within clusters" if most is not None else "within clusters in part"
     how = "completely within every cluster" if complete else how
     return SeparationReport(

@@ -129,7 +129,7 @@ class Home:
         """Block number `k` from its rows."""
         parsed, request, learned, sample = self._settings
         part = assemble(read_table(table), parsed, request, learned)
-        self._facts.append((k, facts_of(part, sample)))
+        self._facts.append((k, facts_of(part, request.response, sample)))
         if part.n_obs > 0:
             self._blocks[k] = Block(part.X, part, request.response, self._threads)
 

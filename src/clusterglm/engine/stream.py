@@ -142,7 +142,7 @@ class Stream:
             path, read = task
             # columns in one piece, of which there are views
             part = assemble(read_table(read().combine_chunks()), parsed, request, learned)
-            facts = facts_of(part, _SAMPLE // plan.parts + 1)
+            facts = facts_of(part, request.response, _SAMPLE // plan.parts + 1)
             if part.n_obs == 0:
                 path.unlink(missing_ok=True)
                 return facts, None

@@ -28,8 +28,6 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
-_KNOWN = ("binomial_logit", "poisson_log")
-
 
 @dataclass(frozen=True)
 class ConditionalEstimates(WithoutClusters):
@@ -95,7 +93,7 @@ def check_conditional(response: Response) -> None:
     ------
     OptionError
     """
-    if response.code not in _KNOWN:
+    if not response.totals_suffice:
         raise OptionError(
             f"a conditional likelihood with family {response.family!r} and link {response.link!r}",
             "a canonical link, for which totals are sufficient: binomial with logit, or Poisson with log",
@@ -157,6 +155,6 @@ def _estimates(
 def conditional_scores(data: ModelData, response: Response, beta: Array) -> Array:
     """Each cluster's score at `beta`, times its weight, shape (m, p)."""
     problem, m, p = core_problem(data.X, data, response), data.n_clusters, len(beta)
-    if response.family == "binomial":
-        return ConditionalLikelihood(problem, m, p).cluster_scores(beta)
-    return ProfileLikelihood(problem, m, p).clusters(beta).scores
+    if response.poisson_totals:
+        return ProfileLikelihood(problem, m, p).clusters(beta).scores
+    return ConditionalLikelihood(problem, m, p).cluster_scores(beta)

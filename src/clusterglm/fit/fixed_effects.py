@@ -164,7 +164,7 @@ def effects_of_clusters(
     covariance: Array,
     cluster_weights: Array,
     sizes: NDArray[np.int64],
-    family: str,
+    response: Response,
 ) -> dict[str, NDArray[Any]]:
     """Columns of a table of cluster effects: estimate, std_error, n_obs, status.
 
@@ -177,14 +177,14 @@ def effects_of_clusters(
     covariance : ndarray, shape (p, p)
         Of the coefficients.
     cluster_weights, sizes : ndarray, shape (m,)
-    family : str
+    response : Response
     """
     se = np.full(len(known), np.nan)
     # the block of gamma_i in the inverse of the full information: its own noise, and that of beta
     from_beta = np.einsum("ij,jk,ik->i", profile.means[known], covariance, profile.means[known])
     se[known] = np.sqrt(1.0 / (profile.information[known] * cluster_weights[known]) + from_beta)
-    nothing = "all responses failures" if family == "binomial" else "all counts 0"
-    status = np.where(known, "estimated", np.where(profile.intercepts < 0.0, nothing, "all responses successes"))
+    low, high = response.words.all_low, response.words.all_high
+    status = np.where(known, "estimated", np.where(profile.intercepts < 0.0, low, high))
     return {"estimate": profile.intercepts, "std_error": se, "n_obs": sizes, "status": status}
 
 
@@ -196,4 +196,4 @@ def effects_of_block(
     there = replace(found, intercepts=found.intercepts - centre @ (gamma / scale), means=found.means * scale + centre)
     known = informative_clusters(data, block.response)
     sizes = np.diff(data.starts)
-    return effects_of_clusters(there, known, covariance, data.cluster_weights, sizes, block.response.family)
+    return effects_of_clusters(there, known, covariance, data.cluster_weights, sizes, block.response)

@@ -113,7 +113,7 @@ def check_mixture(data: ModelData, response: Response, points: int | None = None
         at minus and plus infinity are then most likely, whatever the coefficients. A single point bears it.
     """
     check_design(np.column_stack([np.ones(data.n_obs), data.X]), (INTERCEPT, *data.names), 0)
-    check_clusters(data.trials, data.starts, response.family, str(data.cluster_name))
+    check_clusters(data.trials, data.starts, response, str(data.cluster_name))
     if points != 1:
         refuse_homogeneous_clusters(data, response)
 
@@ -142,7 +142,7 @@ def fit_npml(
     """
     check_points(points)
     standard = standardise(data.X, None, fixed_effects=True)
-    merged = merge_identical(replace(data, X=standard.X), always=True)
+    merged = merge_identical(replace(data, X=standard.X), response, always=True)
     likelihood = MixtureLikelihood(merged.X, merged, response, control.threads)
     grid = _grid(likelihood, merged, response, standard.inside(beta))
     task = _Task(likelihood, grid, weighing([weight_sum(data)]))
@@ -155,10 +155,11 @@ def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta:
     """Beyond the range every response is as good as certain; inside, the grid follows the sharpest likelihood."""
     eta = data.X @ beta + data.offset
     low = float(response.link_function(np.array(_OUTSIDE))) - float(eta.max())
-    if response.family == "binomial":
+    if response.bounded:
         high = float(response.link_function(np.array(1.0 - _OUTSIDE))) - float(eta.min())
     else:
-        high = float(np.log((data.a / data.b).max() + 1.0)) + 2.0 - float(eta.min())
+        most = (data.a / response.sizes(data.a, data.b)).max()
+        high = float(response.link_function(most + 1.0)) + 2.0 - float(eta.min())
     if high - low > _WIDEST:
         raise DataError(
             f"linear predictors that reach over {high - low:.3g} at the pooled estimates",

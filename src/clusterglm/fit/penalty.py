@@ -98,7 +98,7 @@ class JeffreysPenalty:
 
 def jeffreys(X: Array, data: ClusterArrays, response: Response, constant: float = 0.0) -> JeffreysPenalty:
     """The penalty for rows as the likelihood takes them."""
-    size = data.a + data.b if response.family == "binomial" else data.b
+    size = response.sizes(data.a, data.b)
     return JeffreysPenalty(
         X, size * np.repeat(data.cluster_weights, np.diff(data.starts)), data.offset, response, constant
     )

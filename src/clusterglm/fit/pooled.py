@@ -164,7 +164,7 @@ def _refuse_separation(maximum: Maximum, sums: Sums, control: Control) -> None:
         return
     response, limit = sums.response, border(sums.weights, control)
     lowest, highest = response.mean(np.array(sums.reach(maximum.theta)))  # means rise with the linear predictor
-    extreme = lowest < limit or (response.family == "binomial" and highest > 1.0 - limit) or limit == 0.5
+    extreme = lowest < limit or (response.bounded and highest > 1.0 - limit) or limit == 0.5
     if maximum.optimization.converged and not extreme:
         return
     separation = sums.separation()

@@ -212,7 +212,7 @@ def fit_sums(
     loglik = maximum.evaluation.value + data.constant
     if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik, sums.weights.unit):
         return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=False)
-    if maximum.theta[-1] > _BOUNDLESS and not fix_sigma and response.family == "binomial":
+    if maximum.theta[-1] > _BOUNDLESS and not fix_sigma and response.bounded:
         raise ClusterError(
             f"sigma grew to {maximum.theta[-1]:.3g} while the log-likelihood still rose",
             "clusters in which responses vary, so that a finite sigma is most likely",
@@ -223,20 +223,18 @@ def fit_sums(
 
 def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
     """Raise `ClusterError` when every cluster's responses are equal: the likelihood then rises with sigma for ever."""
-    if response.family != "binomial":
-        return
     for m in (min(_FIRST, data.n_clusters), data.n_clusters):  # mostly the first few show it
         starts, n = data.starts[:m], data.starts[m]
-        successes, failures = np.add.reduceat(data.a[:n], starts), np.add.reduceat(data.b[:n], starts)
-        if np.any((successes > 0.0) & (failures > 0.0)):
+        a, b = np.add.reduceat(data.a[:n], starts), np.add.reduceat(data.b[:n], starts)
+        if np.any(response.rises_towards(a, b) == 0.0):
             return
-    refuse_homogeneous(data.n_clusters)
+    refuse_homogeneous(data.n_clusters, response)
 
 
-def refuse_homogeneous(n_clusters: int) -> NoReturn:
+def refuse_homogeneous(n_clusters: int, response: Response) -> NoReturn:
     """The error for clusters none of which has both successes and failures."""
     raise ClusterError(
-        f"none of the {n_clusters} clusters has both successes and failures",
+        f"none of the {n_clusters} clusters has {response.words.varied}",
         "responses that vary within some clusters; otherwise the likelihood rises with sigma for ever",
         "check that cluster= names the right column; or analyse one row per cluster with cg.pooled",
     )

@@ -11,10 +11,6 @@ from clusterglm.model.response.base import Response
 _LEAST, _MOST = 0.2, 2.5  # standard deviations worth starting from
 _DEFAULT = 0.5  # where the moments show no clustering: sigma = 0 is a stationary point and no place to start
 
-# Coefficients shrink by about (1 + k variance)^-1/2 when the intercept is integrated out (Zeger, Liang and Albert
-# 1988); k is 1 for probit, and for the other links about the reciprocal variance of the latent error.
-_ATTENUATION = {"binomial_logit": 0.346, "binomial_probit": 1.0, "binomial_cloglog": 0.3}
-
 
 def sigma_moments(S1: Array, S2: Array, cluster_weights: Array) -> tuple[float, float]:
     """Sums over clusters of S1^2 + S2 and of S2^2, from which `start_sigma` starts.
@@ -51,9 +47,9 @@ def start_coefficients(
 ) -> Array:
     """Pooled coefficients, corrected for what integrating over the intercept does to them."""
     variance = (sigma * _spread(distribution, sigma)) ** 2
-    corrected: Array = gamma * np.sqrt(1.0 + _ATTENUATION.get(response.code, 0.0) * variance)
-    if response.family == "poisson" and intercept is not None:
-        corrected[intercept] -= 0.5 * variance
+    corrected: Array = gamma * np.sqrt(1.0 + response.attenuation * variance)
+    if response.exponential_mean and intercept is not None:
+        corrected[intercept] -= 0.5 * variance  # log E exp(b) of a Gaussian intercept
     return corrected
 
 

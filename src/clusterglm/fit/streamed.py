@@ -42,12 +42,12 @@ def sums_of_blocks(gathered: Gathered, request: Request) -> Sums:
     if units is not None:
         gathered.blocks.rescale(*units)
     successes, other = sum(each.a for each in facts), sum(each.b for each in facts)
-    expected = successes + other if response.family == "binomial" else sum(each.expected for each in facts)
+    overall = response.overall_mean(successes, other, sum(each.expected for each in facts))
     weights = weighing([each.weights for each in facts])
-    return Sums(gathered.blocks, cast(ModelData, data), standard, response, successes / expected, sample, weights)
+    return Sums(gathered.blocks, cast(ModelData, data), standard, response, overall, sample, weights)
 
 
 def refuse_homogeneous_blocks(gathered: Gathered, request: Request) -> None:
     """See `refuse_homogeneous_clusters`."""
-    if request.response.family == "binomial" and not any(each.mixed for each in gathered.facts):
-        refuse_homogeneous(sum(each.m for each in gathered.facts))
+    if not any(each.mixed for each in gathered.facts):
+        refuse_homogeneous(sum(each.m for each in gathered.facts), request.response)

@@ -15,6 +15,7 @@ from clusterglm.data.glance import step_through
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
+from clusterglm.data.streamed import expected_at_zero
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
@@ -74,8 +75,7 @@ class SomeClusters:
     def size(self) -> float:
         """Trials, or counts, of a cluster on average."""
         data = self.block.data
-        total = data.a.sum() + (data.b.sum() if self.block.response.family == "binomial" else 0.0)
-        return float(total) / self.block.n_clusters
+        return self.block.response.amount(float(data.a.sum()), float(data.b.sum())) / self.block.n_clusters
 
     def sigma_moments(self, gamma: Array) -> tuple[float, float]:
         """See `start.sigma_moments`; of the sample alone, as only their ratio is of use."""
@@ -193,15 +193,15 @@ class Sums:
 
     def separation(self) -> SeparationReport | None:
         """Covariates that separate the responses: suggested by some of the rows, and confirmed by all."""
-        names, family = self.data.names, self.response.family
+        names, response = self.data.names, self.response
         most = None if isinstance(self.blocks, InMemory) else _PER_BLOCK
         shown = self.blocks.each(_rows, most)
         for _ in range(_EXCHANGES):
             X, a, b = (np.concatenate(parts) for parts in zip(*shown, strict=True))
-            found = find_separation(X, a, b, names, family)
+            found = find_separation(X, a, b, names, response)
             if found is None or most is None:
                 return found
-            against = self.blocks.each(_against, found.direction, family)
+            against = self.blocks.each(_against, found.direction)
             if sum(len(rows[1]) for rows in against) == 0:
                 return found
             shown += against
@@ -275,7 +275,7 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
     sample : int
         Rows from which a fit of many more starts.
     """
-    rows = merge_identical(data)
+    rows = merge_identical(data, response)
     standard = standardise(rows.X, data.intercept)
     rows = replace(rows, X=standard.X)
     some = None
@@ -312,10 +312,7 @@ def chosen_clusters(X: Array, data: ClusterArrays, chosen: NDArray[np.int64]) ->
 
 
 def _overall_mean(data: ModelData, response: Response) -> float:
-    if response.family == "binomial":
-        return float(data.a.sum() / (data.a.sum() + data.b.sum()))
-    exposure = data.b @ np.exp(data.offset) if data.offset.any() else data.b.sum()
-    return float(data.a.sum() / exposure)
+    return response.overall_mean(float(data.a.sum()), float(data.b.sum()), expected_at_zero(data, response))
 
 
 def _sent(plan: Plan) -> Plan | None:
@@ -431,14 +428,13 @@ def _rows(block: Block, most: int | None) -> tuple[Array, Array, Array]:
     return block.X[chosen], data.a[chosen], data.b[chosen]
 
 
-def _against(block: Block, direction: Array, family: str) -> tuple[Array, Array, Array]:
+def _against(block: Block, direction: Array) -> tuple[Array, Array, Array]:
     """The rows that most contradict a separating direction; none where there are none."""
     data = block.data
     margins = block.X @ direction
     size = 1e-6 * max(1.0, float(np.abs(margins).max()))
-    only_failures = data.a == 0.0
-    only_successes = (data.b == 0.0) & (family == "binomial")
-    wrong = np.where(only_failures, margins, np.where(only_successes, -margins, np.abs(margins)))
+    towards = block.response.rises_towards(data.a, data.b)
+    wrong = np.where(towards == 0.0, np.abs(margins), -towards * margins)
     wrong[(data.a == 0.0) & (data.b == 0.0)] = 0.0
     worst = np.argsort(-wrong)[:_PER_BLOCK]
     worst = worst[wrong[worst] > size]

@@ -83,8 +83,8 @@ def _informative_ones(
     a: Array, b: Array, starts: NDArray[np.int64], response: Response
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which clusters are, and which have successes or counts at all, shape (m,) each."""
-    some = np.add.reduceat(a, starts[:-1]) > 0.0
-    return (some & (np.add.reduceat(b, starts[:-1]) > 0.0) if response.family == "binomial" else some), some
+    towards = response.rises_towards(np.add.reduceat(a, starts[:-1]), np.add.reduceat(b, starts[:-1]))
+    return towards == 0.0, towards >= 0.0
 
 
 class WithinSums:
@@ -102,7 +102,7 @@ class WithinSums:
         self.sums = sums
         self.conditional = conditional
         # the conditional likelihood of counts is the profile likelihood, up to a constant
-        self.exact = conditional and sums.response.family == "binomial"
+        self.exact = conditional and not sums.response.poisson_totals
 
     @property
     def p(self) -> int:
@@ -126,7 +126,7 @@ class WithinSums:
 
     def constant(self) -> float:
         """What the likelihood given Poisson totals has more than that at the best intercepts."""
-        multinomial = self.conditional and self.sums.response.family == "poisson"
+        multinomial = self.conditional and self.sums.response.poisson_totals
         return float(sum(self.sums.blocks.each(_multinomial))) if multinomial else 0.0
 
     def intercepts(self, gamma: Array) -> Array:
@@ -177,7 +177,7 @@ class WithinSums:
             starts = _starts(sizes)
             known = _informative_ones(a, b, starts, response)[0]
             most = None if memory else 1  # only this one is put to all clusters
-            found = find_separation_within(X, a, b, starts, names, response.family, known, most)
+            found = find_separation_within(X, a, b, starts, names, response, known, most)
             if found is None or memory:
                 return found
             against = blocks.each(_against, found.direction)
@@ -216,9 +216,8 @@ def within_maximum(
     """
     sums, p = within.sums, within.p
     if informative.clusters == 0:
-        what = "both successes and failures" if sums.response.family == "binomial" else "a positive count"
         raise ClusterError(
-            f"none of the {sums.data.n_clusters} clusters has {what}",
+            f"none of the {sums.data.n_clusters} clusters has {sums.response.words.varied}",
             "responses that vary within some clusters: rows are compared with others of their cluster only",
             "check that cluster= names the right column; or cg.pooled, cg.random_effects",
         )
@@ -287,7 +286,7 @@ def _refuse_separation(maximum: Maximum, within: WithinSums, control: Control) -
     if story.converged and story.gradient_norm < _CLOSE * weights.root and np.abs(maximum.theta).max() < _TAME:
         extreme = border(weights, control)
         low, high = response.link_function(np.array([extreme, 1.0 - extreme]))
-        limit = -low if response.family == "poisson" else 0.5 * (high - low)
+        limit = 0.5 * (high - low) if response.bounded else -low
         if within.reach(maximum.theta, limit) < limit:
             return
     separation = within.separation()
@@ -331,16 +330,15 @@ def _evaluate(block: Block, exact: bool, gamma: Array) -> Evaluation:
 def _informative(block: Block, conditional: bool) -> tuple[int, int, int, int]:
     data, response = block.data, block.response
     if conditional:
-        _check_counts(data, response)
+        _check_counts(data)
     known, some = _informative_ones(data.a, data.b, data.starts, response)
     low = len(some) - int(some.sum())
     rows = int(np.diff(data.starts)[known].sum())
     return int(known.sum()), rows, low, len(known) - int(known.sum()) - low
 
 
-def _check_counts(data: ClusterArrays, response: Response) -> None:
-    counts = (data.a, data.b) if response.family == "binomial" else (data.b,)
-    if any(np.any(values != np.round(values)) for values in counts):
+def _check_counts(data: ClusterArrays) -> None:
+    if any(np.any(values != np.round(values)) for values in (data.b, data.a)):
         raise DataError(
             "case weights that are not whole numbers, in a conditional likelihood",
             "weights that count repeated rows: given a cluster's total, a row has no likelihood of its own to weigh",

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.inference.averaged_mean import MeanJet
-from clusterglm.inference.bias import cluster_sums, trial_moments
+from clusterglm.inference.bias import cluster_sums
 from clusterglm.inference.design_changes import DesignChange
 from clusterglm.inference.prediction import PredictedIntercepts
 from clusterglm.model.arrays import Array
@@ -95,7 +95,7 @@ def bias_corrected(
     The formula knows nothing of clusters without a finite intercept: where there are many, in short clusters, what
     counting them at 0 takes from an average over all rows remains, and its standard error takes these zeros as known.
     """
-    v, c = trial_moments(eta, response)
+    v, c = response.bias_moments(eta)
     tau = cluster_sums(size * v, starts)
     inverse = np.divide(1.0, tau, out=np.zeros_like(tau), where=tau > _NO_INFORMATION)
     cluster = np.repeat(np.arange(len(tau)), np.diff(starts))
@@ -217,7 +217,7 @@ def expected_intercepts(
     intercepts : ndarray, shape (m,)
     response : Response
     """
-    information = size * (response.mean(eta) if response.link == "log" else trial_moments(eta, response)[0])
+    information = size * response.bias_moments(eta)[0]
     tau = cluster_sums(information, starts)
     known = tau > _NO_INFORMATION
     sums = cluster_sums(X * information[:, None], starts)

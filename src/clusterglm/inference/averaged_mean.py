@@ -61,33 +61,7 @@ def mean_jet(eta: Array, response: Response) -> MeanJet:
     response : Response
     """
     zero, settled = np.zeros(len(eta)), np.ones(len(eta), dtype=bool)
-    if response.link == "log":
-        mean = response.mean(eta)
-        return MeanJet(mean, mean, mean, mean, zero, zero, settled)
-    return MeanJet(*mean_derivatives(eta, response), zero, zero, settled)
-
-
-def mean_derivatives(eta: Array, response: Response) -> tuple[Array, Array, Array, Array]:
-    """Mean of one trial and its first three derivatives in the linear predictor.
-
-    Parameters
-    ----------
-    eta : ndarray, shape (n,)
-    response : Response
-        Of the binomial family.
-
-    Returns
-    -------
-    tuple of four ndarray, shape (n,)
-
-    Notes
-    -----
-    log mu is the kernel of a success, with derivatives G, H, I: mu'' = mu (H + G^2), mu''' = mu (I + 3 G H + G^3).
-    Where mu is near 1, G is small and accurate, so that nothing is lost there either.
-    """
-    mean = response.mean(eta)
-    _, g, h, i, _ = response.derivatives(eta, np.ones_like(eta), np.zeros_like(eta))
-    return mean, response.mean_derivative(eta), mean * (h + g * g), mean * (i + g * (3.0 * h + g * g))
+    return MeanJet(*response.mean_derivatives(eta), zero, zero, settled)
 
 
 def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Distribution) -> MeanJet:
@@ -114,13 +88,13 @@ def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Dis
     settled = np.ones(n, dtype=bool)
     if sigma == 0.0:
         return mean_jet(eta, response)
-    if response.link == "log":
+    if response.exponential_mean:
         one = marginal_link(np.zeros(1), sigma, response, distribution)
         with np.errstate(over="ignore"):
             mean = np.exp(eta + one.link[0])
         by_sigma = mean * one.by_sigma[0]
         return MeanJet(mean, mean, mean, None, by_sigma, by_sigma, settled, one.exists)
-    if response.link == "probit" and distribution.code == "gaussian":
+    if response.normal_latent and distribution.code == "gaussian":
         root = float(np.hypot(1.0, sigma))
         z = eta / root
         density, slope = np.exp(log_normal_density(z)), -eta * sigma / root**3
@@ -170,7 +144,7 @@ def bounded_means(eta: Array, response: Response) -> tuple[Array, Array, Array]:
     response : Response
         Of the binomial family.
     """
-    mean, first, second, _ = mean_derivatives(np.clip(eta, -_FAR, _FAR), response)
+    mean, first, second, _ = response.mean_derivatives(np.clip(eta, -_FAR, _FAR))
     near = np.abs(eta) < _FAR
     return mean, np.where(near, first, 0.0), np.where(near, second, 0.0)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from clusterglm.errors import DesignError
-from clusterglm.model.arrays import Array, times
+from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 Rows = NDArray[np.int64]
@@ -88,7 +88,7 @@ def bias_sums(
     X: Array, starts: Rows, cluster_weights: Array, eta: Array, size: Array, response: Response
 ) -> tuple[Array, Array, Array, Array]:
     """What `analytical_bias` is made of: b, shape (p,), and J, (p, p); and each cluster's sums of c and of v, (m,)."""
-    v, c = trial_moments(eta, response)
+    v, c = response.bias_moments(eta)
     weight, slope = size * v, size * c
     tau = cluster_sums(weight, starts)
     centred = centre(X, starts, weight, tau)
@@ -98,36 +98,6 @@ def bias_sums(
     score = (by_row * _ratio(slope, np.repeat(tau, counts))) @ centred
     information = centred.T @ (centred * (by_row * weight)[:, None])
     return score, information, cluster_sums(slope, starts), tau
-
-
-def trial_moments(eta: Array, response: Response) -> tuple[Array, Array]:
-    """Expectations over the two outcomes of one trial, at its linear predictor.
-
-    Parameters
-    ----------
-    eta : ndarray, shape (n,)
-    response : Response
-        Of the binomial family.
-
-    Returns
-    -------
-    v : ndarray, shape (n,)
-        Information, E[G^2] = -E[H]; 0 where the mean is 0 or 1 in float64.
-    c : ndarray, shape (n,)
-        E[G H] + E[I] / 2.
-
-    Notes
-    -----
-    With mean mu, E[G^2] = mu'^2 / (mu (1 - mu)) and c = -mu' mu'' / (2 mu (1 - mu)): what is cubic in mu' cancels
-    between E[G H] and E[I] / 2. The derivatives of log mu (a success) and of log(1 - mu) (a failure) hold the
-    quotients, each accurate in its tail: mu' / mu = G1, mu'' / mu = H1 + G1^2, -mu' / (1 - mu) = G0. No difference
-    1 - mu is taken.
-    """
-    one, zero = np.ones_like(eta), np.zeros_like(eta)
-    _, g1, h1, _, _ = response.derivatives(eta, one, zero)
-    g0 = response.derivatives(eta, zero, one)[1]
-    # far out G0 may be infinite (cloglog) where what it multiplies has become 0: the product is 0 in the limit
-    return -times(g1, g0), 0.5 * times(h1 + g1 * g1, g0)
 
 
 def intercept_bias(slope: Array, tau: Array) -> Array:

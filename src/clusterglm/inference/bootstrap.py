@@ -17,6 +17,7 @@ from clusterglm.fit.newton import maximize
 from clusterglm.fit.pooled import PooledFit, with_intercept
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.fit.standardise import standardise
+from clusterglm.inference.dispersion import with_responses
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.pooled import evaluate_pooled
@@ -280,15 +281,11 @@ def _between(x: Array, starts: NDArray[np.int64]) -> float:
 def _drawing(data: ModelData, pooled: PooledFit, response: Response) -> Callable[[np.random.Generator], ModelData]:
     null = with_intercept(data)
     mean = response.mean(null.X @ pooled.beta + null.offset)
-    trials = data.trials if response.family == "binomial" else None
+    binary = response.is_binary(data.trials)
 
     def draw(rng: np.random.Generator) -> ModelData:
-        if trials is not None and np.all(trials == 1.0):
-            y = (rng.random(len(mean)) < mean).astype(np.float64)
-        else:
-            y = response.simulate(rng, mean, trials)
-        b = data.b if trials is None else data.weights * (trials - y)
-        return replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan)
+        y = (rng.random(len(mean)) < mean).astype(np.float64) if binary else response.simulate(rng, mean, data.trials)
+        return with_responses(data, y, response)
 
     return draw
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import Optimization
+from clusterglm.inference.dispersion import with_responses
 from clusterglm.inference.intervals import check_level, with_alpha
 from clusterglm.inference.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
+from clusterglm.model.response.base import Response
 
 
 @printed
@@ -90,7 +92,7 @@ def bootstrap_estimates(
     names: tuple[str, ...],
     estimate: Array,
     data: ModelData,
-    family: str,
+    response: Response,
     draw: Callable[[np.random.Generator], Array],
     refit: Callable[[ModelData], Array],
     n_boot: int,
@@ -107,7 +109,7 @@ def bootstrap_estimates(
         Of the parameters.
     data : ModelData
         What was fitted.
-    family : {"binomial", "poisson"}
+    response : Response
     draw : callable
         Generator -> responses of every row, shape (n,).
     refit : callable
@@ -118,8 +120,7 @@ def bootstrap_estimates(
 
     def one(rng: np.random.Generator) -> Array:
         y = draw(rng)
-        b = data.weights * (data.trials - y) if family == "binomial" else data.b
-        return refit(replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan))
+        return refit(with_responses(data, y, response))
 
     runs = run_replicates(one, n_boot, seed, n_jobs, progress, engine)
     values = runs.values if runs.values.ndim == 2 else np.empty((0, len(names)))

@@ -15,7 +15,7 @@ from clusterglm.fit.pooled import fit_pooled
 from clusterglm.inference.correction import only_rows
 from clusterglm.inference.covariance import pooled_scores, sandwich
 from clusterglm.inference.intervals import check_level
-from clusterglm.inference.residuals import observed, row_sizes
+from clusterglm.inference.residuals import observed
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -83,7 +83,7 @@ class Calibration:
     ----------
     kind : {"conditional", "marginal", "typical"}
         Intercepts behind the predictions.
-    family : str
+    response : Response
     groups : Groups
     recalibration : Recalibration
     brier : float
@@ -95,12 +95,17 @@ class Calibration:
     """
 
     kind: str
-    family: str
+    response: Response
     groups: Groups
     recalibration: Recalibration
     brier: float
     brier_null: float
     level: float
+
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+        return self.response.family
 
     def table(self) -> pd.DataFrame:
         """One row per group: `n_obs`, `size`, `predicted`, `observed`, `low`, `high`."""
@@ -119,11 +124,10 @@ class Calibration:
 
     def __str__(self) -> str:
         again = self.recalibration
-        name = "Brier score" if self.family == "binomial" else "mean squared error"
         lines = [
             f"Calibration of {self.kind} predictions",
             self.table().to_string(float_format=lambda x: f"{x:.4g}"),
-            f"{name} {self.brier:.4g} (of the overall mean {self.brier_null:.4g})",
+            f"{self.response.words.squared_error} {self.brier:.4g} (of the overall mean {self.brier_null:.4g})",
         ]
         if again.failure:
             lines.append(f"no recalibration: {again.failure}")
@@ -167,11 +171,11 @@ def calibrate(
         )
     check_level(level)
     whole_number("groups", groups, 1, advice="groups=10")
-    y, size = observed(response, data.a, data.b), row_sizes(response, data.a, data.b)
+    y, size = observed(response, data.a, data.b), response.sizes(data.a, data.b)
     overall = np.full(len(y), float(size @ y) / float(size.sum()))
     return Calibration(
         kind,
-        response.family,
+        response,
         grouped(mean, y, size, groups, response, level),
         recalibrate(data, response, mean),
         _squared_error(response, y, mean, size),
@@ -213,11 +217,12 @@ def score_interval(share: Array, size: Array, response: Response, level: float) 
     """
     z2 = float(ndtri(0.5 + 0.5 * level)) ** 2
     # (y - mu)^2 = (z^2 / size) (mu - c mu^2), c = 1 for a proportion and 0 for a rate
-    c = 1.0 if response.family == "binomial" else 0.0
+    c = -response.variance_curvature
     scale = 1.0 + c * z2 / size
     centre = (share + 0.5 * z2 / size) / scale
     half = np.sqrt(z2 / size * (share * (1.0 - c * share) + 0.25 * z2 / size)) / scale
-    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0) if c else centre + half
+    high = np.where(scale > 0.0, centre + half, np.inf)  # few counts may agree with a variance of any size
+    return np.maximum(centre - half, 0.0), np.minimum(high, 1.0) if response.bounded else high
 
 
 def recalibrate(data: ModelData, response: Response, mean: Array) -> Recalibration:
@@ -268,5 +273,4 @@ def _line(rows: ModelData, response: Response, X: Array) -> tuple[float, float]:
 
 def _squared_error(response: Response, y: Array, mean: Array, size: Array) -> float:
     """Of single trials, or of counts: y is a row's mean of `size` of them."""
-    within = response.variance(y) if response.family == "binomial" else 0.0  # trials are 0 or 1
-    return float(size @ ((y - mean) ** 2 + within)) / float(size.sum())
+    return float(size @ ((y - mean) ** 2 + response.variance_inside(y))) / float(size.sum())

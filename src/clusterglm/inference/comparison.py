@@ -289,7 +289,7 @@ def _unlike(first: Candidate, second: Candidate) -> str:
     """Why two models cannot be nested, before their columns are looked at."""
     if "nonparametric" in (first.kind, second.kind):
         return "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
-    if first.response.code != second.response.code:
+    if first.response != second.response:
         return "family or link differ"
     if first.penalty != second.penalty:
         one, other = (first, second) if second.penalty is None else (second, first)

@@ -32,13 +32,13 @@ class ConditionalDraws:
     def __init__(self, data: ModelData, response: Response, beta: Array) -> None:
         ones = np.ones(data.n_obs)
         y = np.round(data.a / data.weights)
-        b = data.trials - y if response.family == "binomial" else ones
-        unweighted = replace(data, a=y, b=b, weights=ones, cluster_weights=np.ones(data.n_clusters))
+        a, b = response.rows(y, data.trials, ones)
+        unweighted = replace(data, a=a, b=b, weights=ones, cluster_weights=np.ones(data.n_clusters))
         intercepts = cluster_profile(unweighted, response, beta).intercepts
         self._mean = response.mean(data.X @ beta + data.offset + np.repeat(intercepts, np.diff(data.starts)))
         self._totals = np.add.reduceat(y, data.starts[:-1]).astype(np.int64)
         self._starts = data.starts
-        self._trials = data.trials.astype(np.int64) if response.family == "binomial" else None
+        self._trials = None if response.poisson_totals else data.trials.astype(np.int64)
 
     def __call__(self, rng: np.random.Generator) -> Array:
         """Responses of every row, shape (n,)."""

@@ -53,7 +53,7 @@ def corrected(
     DesignError
         When halves of the clusters do not identify the coefficients.
     """
-    refuse_counts(response)
+    refuse_unbiased(response)
     if len(fit.beta) == 0:
         return fit
     within = WithinSums(sums_within(data, response, control.threads), conditional=False)
@@ -65,7 +65,7 @@ def corrected(
 
 def corrected_estimates(found: ProfiledEstimates, within: WithinSums) -> ProfiledEstimates:
     """Estimates from sums over blocks, corrected by formula; see `corrected`."""
-    refuse_counts(within.sums.response)
+    refuse_unbiased(within.sums.response)
     if len(found.beta) == 0:
         return found
     beta = without_bias(within, found.beta)
@@ -73,7 +73,7 @@ def corrected_estimates(found: ProfiledEstimates, within: WithinSums) -> Profile
     return replace(found, beta=beta, covariance=covariance, hessian=hessian, correction=ANALYTICAL)
 
 
-def refuse_counts(response: Response) -> None:
+def refuse_unbiased(response: Response) -> None:
     """Refuse to correct what has no bias.
 
     Raises
@@ -81,7 +81,7 @@ def refuse_counts(response: Response) -> None:
     OptionError
         For Poisson responses.
     """
-    if response.family != "binomial":
+    if not response.intercepts_bias:
         raise OptionError(
             f"bias_correction= with family {response.family!r}",
             "a binomial model: estimating intercepts does not bias Poisson coefficients",
@@ -107,7 +107,8 @@ def _bias(block: Block, gamma: Array) -> tuple[Array, Array]:
     if len(known) < block.n_clusters:
         X, data = chosen_clusters(X, data, known)
     eta = X @ gamma + data.offset + np.repeat(intercepts, np.diff(data.starts))
-    return bias_sums(X, data.starts, data.cluster_weights, eta, data.a + data.b, block.response)[:2]
+    size = block.response.sizes(data.a, data.b)
+    return bias_sums(X, data.starts, data.cluster_weights, eta, size, block.response)[:2]
 
 
 def only_rows(data: ModelData, rows: NDArray[np.int64]) -> ModelData:

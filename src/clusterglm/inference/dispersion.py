@@ -149,8 +149,8 @@ def with_responses(data: ModelData, y: Array, response: Response) -> ModelData:
         Successes or counts.
     response : Response
     """
-    b = data.weights * (data.trials - y) if response.family == "binomial" else data.b
-    return replace(data, a=data.weights * y, b=b, constant=0.0, saturated=float("nan"))
+    a, b = response.rows(y, data.trials, data.weights)
+    return replace(data, a=a, b=b, constant=0.0, saturated=float("nan"))
 
 
 def pearson_sum(
@@ -210,7 +210,7 @@ def at_best_intercepts(beta: Array, response: Response) -> Callable[[ModelData],
 
 def refuse_binary(data: ModelData, response: Response) -> None:
     """Raise `OptionError` where every row is a single trial: the variance is then what the mean makes it."""
-    if is_binary(data, response):
+    if response.is_binary(data.trials):
         raise OptionError(
             "a dispersion test of binary responses",
             "counts, or binomial rows of several trials: that of a 0 or 1 has no dispersion beside its mean",
@@ -220,12 +220,7 @@ def refuse_binary(data: ModelData, response: Response) -> None:
 
 def refuse_other_than_counts(response: Response) -> None:
     """Raise `OptionError` for binomial responses, of which zeros are nothing special."""
-    if response.family != "poisson":
+    if not response.zero_inflation:
         raise OptionError(
             f"a test for zero inflation with family {response.family!r}", "counts: family='poisson'", "calibration()"
         )
-
-
-def is_binary(data: ModelData, response: Response) -> bool:
-    """Whether every row is a single trial."""
-    return response.family == "binomial" and bool(np.all(data.trials == 1.0))

@@ -101,6 +101,8 @@ def event_counts(
     ------
     DataError
         When responses are not whole numbers of events.
+    OptionError
+        When the distribution of a cluster's sum is not known.
 
     Notes
     -----
@@ -116,15 +118,21 @@ def event_counts(
     totals = np.add.reduceat(np.round(successes), starts).astype(np.int64)
     eta = data.X @ beta + data.offset
     m, weights = _nodes(sigma, distribution)
-    if response.family == "binomial":
+    if response.trials:
         trials = np.round(data.trials).astype(np.int64)
         most = int(np.add.reduceat(trials, starts).max())
         expected = _binomial(data, response, eta, trials, m, weights, most)
-    else:
+    elif response.poisson_totals:
         most = int(totals.max())
         expected = _poisson(data, response, eta, m, weights, most)
+    else:
+        raise OptionError(
+            f"numbers of events in clusters, of family {response.family!r}",
+            "responses whose sum over a cluster has a known distribution",
+            "residual_envelope() or dispersion_test(), which simulate",
+        )
     observed: Array = np.bincount(totals, weights=data.cluster_weights, minlength=most + 1).astype(np.float64)
-    return EventCounts(np.arange(most + 1), observed, expected, response.family != "binomial")
+    return EventCounts(np.arange(most + 1), observed, expected, not response.bounded)
 
 
 def discrepancy(counts: EventCounts, least: float = 1.0) -> Discrepancy:

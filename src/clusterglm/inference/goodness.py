@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.inference.bootstrap_intervals import converged
+from clusterglm.inference.dispersion import with_responses
 from clusterglm.inference.event_counts import Discrepancy, EventCounts, discrepancy, event_counts
 from clusterglm.inference.replicates import Progress, run_replicates
 from clusterglm.likelihood.evaluation import core_problem
@@ -161,11 +162,9 @@ def simulated_fit(
         When that fit does not converge.
     """
     response, known = fit.response, data.X @ fit.beta + data.offset
-    trials = data.trials if response.family == "binomial" else None
     intercepts = fit.distribution.draw(rng, data.n_clusters, fit.sigma)
-    y = response.simulate(rng, response.mean(known + np.repeat(intercepts, np.diff(data.starts))), trials)
-    b = data.b if trials is None else data.weights * (trials - y)
-    new = replace(data, a=data.weights * y, b=b, constant=0.0, saturated=np.nan)
+    y = response.simulate(rng, response.mean(known + np.repeat(intercepts, np.diff(data.starts))), data.trials)
+    new = with_responses(data, y, response)
     return new, converged(fit_again(fit, new))
 
 

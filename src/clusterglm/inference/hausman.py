@@ -233,7 +233,7 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
             "estimates at the maximum of the likelihood alone, as the covariance of the difference takes them",
             "cg.conditional without penalty=",
         )
-    if other.response.code != response.code:
+    if other.response != response:
         raise OptionError(
             f"other= with {other.response.family}, {other.response.link} for {response.family}, {response.link}",
             "the same family and link",
@@ -262,7 +262,7 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
         return _conditional(fit, other.data, response, left_out)
     scores = cluster_profile(other.data, response, fit.uncorrected).scores
     scores = np.where(fit.informative[:, None], scores, 0.0)
-    remarks = (_BIASED,) if response.family == "binomial" and not fit.correction else ()
+    remarks = (_BIASED,) if response.intercepts_bias and not fit.correction else ()
     words = "fixed effects" + (" corrected for bias" if fit.correction else "")
     return Estimates(
         words, other.data.names, fit.beta, fit.covariance, scores @ fit.covariance, left_out, remarks=remarks

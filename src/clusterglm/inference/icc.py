@@ -15,13 +15,6 @@ from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
-# Variance of the latent variable's error, whose distribution function is the inverse link.
-_LATENT_VARIANCE = {
-    "binomial_logit": np.pi**2 / 3.0,
-    "binomial_probit": 1.0,
-    "binomial_cloglog": np.pi**2 / 6.0,
-}
-
 _NO_VARIANCE = "the intercept's distribution has no finite variance"
 _TOLERANCE = 1e-8
 
@@ -57,7 +50,7 @@ def intraclass_correlation(response: Response, sd: float) -> IntraclassCorrelati
     Counts have no latent error, so a Poisson model has no such correlation free of the covariates; see
     `response_correlation` for one that depends on them.
     """
-    latent = _LATENT_VARIANCE.get(response.code)
+    latent = response.latent_variance
     if latent is None:
         return IntraclassCorrelation(None, f"a {response.family} response has no latent scale")
     if not np.isfinite(sd):
@@ -139,7 +132,7 @@ def response_correlation(
     nan = float("nan")
     if sigma == 0.0:
         return ResponseCorrelation(0.0, 0.0, 0.0)
-    if response.link == "log":
+    if response.exponential_mean:
         return _of_counts(eta, sigma, response, distribution)
     jet = averaged_jet(np.array([eta]), sigma, response, distribution)
     mean, first, by_sigma = float(jet.mean[0]), float(jet.first[0]), float(jet.by_sigma[0])
@@ -195,7 +188,7 @@ def correlation_with_interval(
 
 
 def _of_counts(eta: float, sigma: float, response: Response, distribution: Distribution) -> ResponseCorrelation:
-    """With K_j = log E exp(j b): r = D M / (D M + 1), D = exp(K_2 - 2 K_1) - 1."""
+    """With K_j = log E exp(j b): r = D M / (D M + w), D = exp(K_2 - 2 K_1) - 1; w = E v / M = 1 + c M (1 + D)."""
     (once, once_slope), (twice, twice_slope) = (log_moment(distribution, order, sigma) for order in (1, 2))
     if not (np.isfinite(once) and np.isfinite(twice)):
         nan = float("nan")
@@ -204,10 +197,12 @@ def _of_counts(eta: float, sigma: float, response: Response, distribution: Distr
     excess_slope = (excess + 1.0) * (twice_slope - 2.0 * once_slope)
     with np.errstate(over="ignore"):
         mean = float(np.exp(eta + once))
-    odds = excess * mean
-    inside = 1.0 / (1.0 + odds)
-    slope = mean * (excess_slope + excess * once_slope)
-    return ResponseCorrelation(odds * inside, odds * inside**2, slope * inside**2)
+    between, slope = excess * mean, mean * (excess_slope + excess * once_slope)
+    curved = response.variance_curvature * mean if response.variance_curvature else 0.0
+    within, within_slope = 1.0 + curved * (1.0 + excess), curved * (excess_slope + (1.0 + excess) * once_slope)
+    share = 1.0 / (within + between)
+    by_eta = (between * within - between * (within - 1.0)) * share**2
+    return ResponseCorrelation(between * share, by_eta, (slope * within - between * within_slope) * share**2)
 
 
 def _variance_of_means(

@@ -393,7 +393,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
 
 
 def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
-    kind = ConditionalLikelihood if response.family == "binomial" else ProfileLikelihood
+    kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
     beta, m, p = fit.beta, data.n_clusters, len(fit.beta)
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:

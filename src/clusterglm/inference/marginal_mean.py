@@ -69,12 +69,12 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
     n = len(eta)
     if sigma == 0.0:
         return MarginalLink(eta, np.ones(n), np.zeros(n), True, np.ones(n, dtype=bool))
-    if response.link == "log":
+    if response.exponential_mean:
         shift, slope = log_moment(distribution, 1, sigma)
         exists = bool(np.isfinite(shift))
         by_eta = np.full(n, 1.0 if exists else np.nan)
         return MarginalLink(eta + shift, by_eta, np.full(n, slope), exists, np.ones(n, dtype=bool))
-    if response.link == "probit" and distribution.code == "gaussian":
+    if response.normal_latent and distribution.code == "gaussian":
         root = np.hypot(1.0, sigma)
         by_sigma = -eta * sigma / root**3
         return MarginalLink(eta / root, np.full(n, 1.0 / root), by_sigma, True, np.ones(n, dtype=bool))

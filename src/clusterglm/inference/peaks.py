@@ -62,7 +62,7 @@ def within_summit(
 ) -> Summit:
     """Of a model with fixed or conditioned intercepts."""
     standard = standardise(data.X, None, fixed_effects=True)
-    exact = conditional and response.family == "binomial"
+    exact = conditional and not response.poisson_totals
     kind = ConditionalLikelihood if exact else ProfileLikelihood
     likelihood = kind(core_problem(standard.X, data, response), data.n_clusters, len(beta), threads)
     summit = _summit(likelihood.evaluate, standard.inside(beta), standard.L, 0.0)

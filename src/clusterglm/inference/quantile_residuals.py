@@ -80,7 +80,7 @@ def marginal_ends(
     sigma : float
         Scale of the intercept.
     """
-    if response.family == "binomial" and np.all(trials == 1.0):
+    if response.is_binary(trials):
         return _binary_ends(response, y, eta, distribution, sigma)
 
     def at(rows: NDArray[np.int64], shift: Array) -> Array:

@@ -11,9 +11,8 @@ from clusterglm.errors import OptionError
 from clusterglm.inference.intervals import wald_interval
 from clusterglm.inference.marginal_mean import MarginalLink
 from clusterglm.model.arrays import Array
+from clusterglm.model.family import RESPONSES, links
 from clusterglm.model.response.base import Response
-
-_RATIOS = {"logit": ("odds ratio", "odds"), "log": ("rate ratio", "rate"), "cloglog": ("hazard ratio", "hazard")}
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,14 @@ def ratio_names(response: Response) -> tuple[str, str]:
     OptionError
         For probit.
     """
-    names = _RATIOS.get(response.link)
-    if names is None:
+    if response.ratio is None:
+        *known, last = dict.fromkeys(each.link for each in RESPONSES.values() if each.ratio is not None)
         raise OptionError(
             f"ratios with link {response.link!r}",
-            "a link whose coefficients are logarithms of ratios: logit, cloglog or log. A probit coefficient is a "
-            "shift of a latent normal variable in standard deviations, and its exponential is a ratio of nothing",
-            'average_effects() for differences of probabilities; or a fit with link="logit"',
+            f"a link whose coefficients are logarithms of ratios: {', '.join(known)} or {last}{response.no_ratio}",
+            f'average_effects() for differences of probabilities; or a fit with link="{links(response.family)[0]}"',
         )
-    return names
+    return response.ratio
 
 
 def exponentiated(estimate: Array, se: Array, level: float) -> Estimates:

@@ -53,12 +53,7 @@ def observed(response: Response, a: Array, b: Array) -> Array:
     a, b : ndarray, shape (n,)
         Weighted successes and failures, or weighted counts and weights.
     """
-    return np.asarray(a / row_sizes(response, a, b))
-
-
-def row_sizes(response: Response, a: Array, b: Array) -> Array:
-    """What each row's mean is an average of, shape (n,): weighted trials, or the weights of counts."""
-    return np.asarray(a + b if response.family == "binomial" else b)
+    return np.asarray(a / response.sizes(a, b))
 
 
 def residuals(kind: str, response: Response, eta: Array, a: Array, b: Array) -> Array:
@@ -84,7 +79,7 @@ def residuals(kind: str, response: Response, eta: Array, a: Array, b: Array) -> 
     if kind == "response":
         return difference
     if kind == "pearson":
-        return _standardised(difference, response.variance(mean) / row_sizes(response, a, b))
+        return _standardised(difference, response.variance(mean) / response.sizes(a, b))
     lack = response.saturated(a, b) - response.value(eta, a, b)
     return np.asarray(np.copysign(np.sqrt(2.0 * np.maximum(lack, 0.0)), difference))
 
@@ -121,7 +116,7 @@ def marginal_residuals(kind: str, response: Response, moments: MarginalMoments, 
     difference = observed(response, a, b) - moments.mean
     if kind == "response":
         return difference
-    return _standardised(difference, moments.between + moments.within / row_sizes(response, a, b))
+    return _standardised(difference, moments.between + moments.within / response.sizes(a, b))
 
 
 def marginal_moments(response: Response, eta: Array, distribution: Distribution, sigma: float) -> MarginalMoments:
@@ -136,11 +131,13 @@ def marginal_moments(response: Response, eta: Array, distribution: Distribution,
     sigma : float
         Scale of the intercept.
     """
-    if response.link == "log":  # the intercept is a factor of the mean
+    if response.exponential_mean:  # the intercept is a factor of the mean
         first, second = (float(np.exp(log_moment(distribution, order, sigma)[0])) for order in (1, 2))
         mean, square = response.mean(eta) * first, response.mean(2.0 * eta)
         spread = second - first**2 if np.isfinite(second) else second
-        return MarginalMoments(mean, square * spread, mean)
+        curved = response.variance_curvature
+        within = mean + curved * square * second if curved else mean
+        return MarginalMoments(mean, square * spread, within)
 
     def moments(rows: NDArray[np.int64], shift: Array) -> Array:
         mean = response.mean(eta[rows, None] + shift)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import ClusterArrays
-from clusterglm.model.arrays import Array, times
+from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
@@ -92,8 +91,7 @@ def _sums(X: Array, data: ClusterArrays, response: Response, beta: Array) -> _Su
     for first in range(0, n, _ROWS):
         rows = slice(first, first + _ROWS)
         a, b = data.a[rows], data.b[rows]
-        one = _one_trial(response, X[rows] @ beta + data.offset[rows], a, b)
-        size = a + b if response.family == "binomial" else b
+        one, size = response.score_terms(X[rows] @ beta + data.offset[rows], a, b), response.sizes(a, b)
         G[rows], H[rows], information[rows] = one.G, one.H, size * one.v
         spread[rows], shared[rows] = size * (one.variance - 2.0 * one.v * one.v), size * one.covariance
     S1, S2, V, spread = (np.add.reduceat(each, starts) for each in (G, H, information, spread))
@@ -112,34 +110,6 @@ def _tested(parts: Sequence[_Sums]) -> ScoreTest:
     variance -= float(cross @ cho_solve(cho_factor(information), cross))
     z = score / np.sqrt(variance)
     return ScoreTest(float(z), float(ndtr(-z)))
-
-
-class _Trial(NamedTuple):
-    """Derivatives of the log-likelihood of rows, and of one trial or count E[G^2], Var(G^2 + H) and Cov(G^2 + H, G)."""
-
-    G: Array
-    H: Array
-    v: Array
-    variance: Array
-    covariance: Array
-
-
-def _one_trial(response: Response, eta: Array, a: Array, b: Array) -> _Trial:
-    if response.family == "poisson":
-        mu = response.mean(eta)
-        return _Trial(*response.derivatives(eta, a, b)[1:3], mu, mu + 2.0 * mu * mu, mu)
-    one, zero = np.ones_like(eta), np.zeros_like(eta)
-    G, H, v, var_A, cov_AG = (np.zeros_like(eta) for _ in range(5))
-    mean = response.mean(eta)
-    for outcome, probability, number in (((one, zero), mean, a), ((zero, one), 1.0 - mean, b)):
-        _, slope, curvature, *_ = response.derivatives(eta, *outcome)
-        A = slope * slope + curvature
-        G += times(number, slope)
-        H += times(number, curvature)
-        v += probability * slope * slope
-        var_A += probability * A * A
-        cov_AG += probability * A * slope
-    return _Trial(G, H, v, var_A, cov_AG)
 
 
 def _per_row(values: Array, starts: NDArray[np.int64]) -> Array:

@@ -33,11 +33,9 @@ def profile(
     for i, weight in enumerate(cluster_weights):
         rows = slice(starts[i], starts[i + 1])
         x, ai, bi, eta = X[rows], a[rows], b[rows], X[rows] @ beta + offset[rows]
-        if not ai.any():
-            intercepts[i] = -np.inf
-            continue
-        if response.family == "binomial" and not bi.any():
-            intercepts[i] = np.inf
+        end = float(response.rises_towards(ai.sum(), bi.sum()))
+        if end != 0.0:
+            intercepts[i] = end * np.inf
             continue
         gamma = _root(eta, ai, bi, response)
         kernel, G, H, _, _ = response.derivatives(eta + gamma, ai, bi)

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaln
 
 from clusterglm.likelihood.evaluation import ClusterArrays
-from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _ULPS = 4.0  # of a term: in an elementary function and a few sums
@@ -60,18 +58,4 @@ def _of_rows(data: ClusterArrays, response: Response) -> tuple[float, float]:
     trials, of_rows = a + b, np.repeat(weights, np.diff(data.starts))
     large = np.flatnonzero(trials > 2.0)
     alike = float((of_rows * np.minimum(trials, 2.0)).sum())
-    return alike, float(np.square(of_rows[large] * _size(a[large], b[large], response)).sum())
-
-
-def _size(a: Array, b: Array, response: Response) -> Array:
-    """Sum of the absolute values of a row's terms, near where its own likelihood is highest."""
-    exposure = np.where(b > 0.0, b, 1.0) if response.family == "poisson" else a + b + 1.0
-    mean = (a + 0.5) / exposure
-    eta = response.link_function(mean)
-    zero = np.zeros_like(a)
-    size = a * np.abs(eta) + np.abs(gammaln(a + 1.0))
-    for one, other in ((a, zero), (zero, b)):
-        size += np.abs(response.value(eta, one, other))
-    if response.family == "binomial":
-        size += np.abs(gammaln(b + 1.0)) + np.abs(gammaln(a + b + 1.0))
-    return np.asarray(size)
+    return alike, float(np.square(of_rows[large] * response.magnitude(a[large], b[large])).sum())

@@ -1,18 +1,34 @@
-"""The families and links that can be fitted, found by name."""
+"""The families and links that can be fitted, found by name: every response in the folder `response`."""
 
 from __future__ import annotations
 
-from clusterglm.errors import check_option
-from clusterglm.model.response.base import Response
-from clusterglm.model.response.binomial_cloglog import BinomialCloglog
-from clusterglm.model.response.binomial_logit import BinomialLogit
-from clusterglm.model.response.binomial_probit import BinomialProbit
-from clusterglm.model.response.poisson_log import PoissonLog
+from collections.abc import Iterator
+from importlib import import_module
+from inspect import isabstract
+from pkgutil import iter_modules
 
-RESPONSES: dict[str, Response] = {
-    r.code: r for r in (BinomialLogit(), BinomialCloglog(), BinomialProbit(), PoissonLog())
-}
-"""Every response model by its code; the first of a family has the family's default link."""
+from clusterglm.errors import check_option
+from clusterglm.model import response as folder
+from clusterglm.model.response.base import Response
+
+
+def _found() -> Iterator[Response]:
+    for file in iter_modules(folder.__path__):
+        module = import_module(f"{folder.__name__}.{file.name}")
+        for kind in vars(module).values():
+            own = isinstance(kind, type) and kind.__module__ == module.__name__
+            if own and issubclass(kind, Response) and not isabstract(kind):
+                yield kind()
+
+
+def registered() -> dict[str, Response]:
+    """Every response in the folder, by family and link."""
+    found = sorted(_found(), key=lambda r: (r.family, not r.default, r.link))
+    return {f"{r.family}_{r.link}": r for r in found}
+
+
+RESPONSES = registered()
+"""Every response model by its family and link; the first of a family has the family's default link."""
 
 
 def families() -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def rootogram(
         axis.set_xlim(-0.7, len(bars) - 0.3)
         axis.grid(visible=False, axis="x")
         any_fit = next(iter(named.values()))
-        axis.set_xlabel("Successes in a cluster" if any_fit.family == "binomial" else "Sum of counts in a cluster")
+        axis.set_xlabel(any_fit.response.words.totals)
         axis.set_ylabel("Clusters (square-root scale)")
         legend(axis)
     return Plot(axis, table)

@@ -225,5 +225,5 @@ def _refuse_nothing(table: pd.DataFrame) -> None:
 def _scale_words(fit: Result, scale: str) -> str:
     if scale == "response":
         success = "" if fit.data.levels is None else f" of {fit.data.levels[1]!r}"
-        return f"Probability{success}" if fit.family == "binomial" else "Mean count"
+        return f"{fit.response.words.expectation}{success}"
     return "Ratio to a linear predictor of 0" if scale == "ratio" else "Linear predictor"

@@ -189,7 +189,7 @@ def calibration(
             color=colour,
             label=f"observed, with {100 * found.level:g}% interval",
         )
-        what = "share of successes" if found.family == "binomial" else "count"
+        what = found.response.words.mean
         axis.set_xlabel(f"Predicted {what} ({found.kind})")
         axis.set_ylabel(f"Observed {what}")
         legend(axis)

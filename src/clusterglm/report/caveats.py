@@ -74,11 +74,7 @@ def _data(fit: Result) -> list[Caveat]:
             "for the rows that are left; if what is missing has to do with the response, they can be biased."
         )
         found.append(Caveat("Rows left out", words))
-    if fit.family == "binomial":
-        events = min(float(np.sum(fit.data.a)), float(np.sum(fit.data.b)))
-        kind = "successes or failures, whichever are fewer"
-    else:
-        events, kind = float(np.sum(fit.data.a)), "events"
+    events, kind = fit.response.events(float(np.sum(fit.data.a)), float(np.sum(fit.data.b))), fit.response.words.events
     p = len(fit.data.names)
     if p > 0 and events < _EVENTS * p:
         words = (
@@ -156,7 +152,7 @@ def _sigma(fit: RandomEffectsResult) -> list[Caveat]:
             f"The {fit.distribution.name} distribution has no standard deviation: sigma is its scale, clusters far out "
             "are to be expected, and there is no intraclass correlation."
         )
-        if fit.family == "poisson":
+        if fit.response.exponential_mean:
             words += " Counts averaged over clusters have no finite mean."
         found.append(Caveat("Heavy tails", words))
     return found

@@ -105,7 +105,7 @@ def _coefficients(fit: Result) -> Iterable[Block]:
         table.insert(2, "robust", robust[: len(table)])
         headings.insert(3, "Robust s.e.")
     yield frame_table("Coefficients with Wald intervals", table, headings, ["pvalue"])
-    if isinstance(fit, Ratios) and fit.link != "probit":
+    if isinstance(fit, Ratios) and fit.response.ratio is not None:
         ratios = fit.ratios()
         kind = ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio"
         chosen = ratios.set_index("term")[["estimate", "conf_low", "conf_high"]]

@@ -409,8 +409,7 @@ class Result(Intervals, Frames, ABC):
         return pd.DataFrame({k: self._in_user_order(self._draw_new(rng), "") for k in range(n)})
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
-        trials = self.data.trials if self.family == "binomial" else None
-        return self.response.simulate(rng, self.response.mean(eta), trials)
+        return self.response.simulate(rng, self.response.mean(eta), self.data.trials)
 
     # Printing --------------------------------------------------------------------------------------------------------
 

@@ -345,7 +345,7 @@ def _other_notes(fits: dict[str, Result]) -> list[str]:
     short = [
         name
         for name, fit in fits.items()
-        if isinstance(fit, FixedEffectsResult) and fit.family == "binomial" and fit.n_obs < 20 * fit.n_clusters
+        if isinstance(fit, FixedEffectsResult) and fit.response.intercepts_bias and fit.n_obs < 20 * fit.n_clusters
     ]
     if short:
         notes.append(

@@ -126,11 +126,10 @@ class ConditionalResult(Penalized, RatioPredictions, Hypotheses, Ratios, Cluster
 
     def summary(self) -> Summary:
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
-        total = "number of successes" if self.family == "binomial" else "sum of counts"
         model = (
             ("Formula", self.formula),
             *self._response_facts(),
-            ("Intercepts", f"conditioned out: the likelihood given each cluster's {total}"),
+            ("Intercepts", f"conditioned out: the likelihood given each cluster's {self.response.words.total}"),
             ("Observations", f"{seen} ({self._sizes()})"),
             *self._penalty_facts(),
         )

@@ -400,7 +400,7 @@ class Diagnostics(ClusterInfluence):
         findings.append(
             self._dispersion_finding(n_sim, given)
         )  # each with the seed itself: the test alone says the same
-        if self.family == "poisson":
+        if self.response.zero_inflation:
             findings.append(of_zeros(self.zero_inflation_test(n_sim, given)))
         alone = self.n_clusters < 2 and self.data.cluster_name is not None
         findings.append(of_influence(None if alone else self.influence()))
@@ -412,9 +412,8 @@ class Diagnostics(ClusterInfluence):
 
     def _dispersion_finding(self, n_sim: int, seed: int) -> Finding:
         from clusterglm.inference.adequacy import Finding, of_dispersion
-        from clusterglm.inference.dispersion import is_binary
 
-        if is_binary(self.data, self.response):
+        if self.response.is_binary(self.data.trials):
             return Finding("Dispersion", None, "binary responses have none beside their mean")
         return of_dispersion(self.dispersion_test(n_sim, seed))
 

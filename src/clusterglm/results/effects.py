@@ -307,7 +307,7 @@ class FixedEffectsEffects(Effects):
         used = only_clusters(self.data, self.fit.informative)
         gamma = self.fit.intercepts[self.fit.informative]
         eta = linear_predictor(used, self.fit.beta, gamma)
-        size = used.b if self.response.link == "log" else used.a + used.b
+        size = self.response.sizes(used.a, used.b)
         at = expected_intercepts(used.X, used.starts, used.cluster_weights, eta, size, gamma, self.response)
         if not self.fit.correction:
             return uncorrected(at, codes)

@@ -119,7 +119,7 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
         profile = replace(self._profile, intercepts=self.fit.intercepts)
         sizes = np.diff(self.data.starts)
         columns = effects_of_clusters(
-            profile, self.fit.informative, self.fit.covariance, self.data.cluster_weights, sizes, self.family
+            profile, self.fit.informative, self.fit.covariance, self.data.cluster_weights, sizes, self.response
         )
         return pd.DataFrame({"label": self.data.labels, **columns}, copy=True)
 
@@ -225,16 +225,16 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
         low, high = self._informative.low, self._informative.high
         words = f"{counted(self.n_informative, 'finite intercept')} ({counted(self.n_obs_informative, 'row')})"
         if low > 0:
-            words += f"; {low} at -inf ({'only failures' if self.family == 'binomial' else 'only zero counts'})"
+            words += f"; {low} at -inf ({self.response.words.only_low})"
         if high > 0:
-            words += f"; {high} at inf (only successes)"
+            words += f"; {high} at inf (only {self.response.words.high})"
         return words
 
     def _notes(self) -> list[str]:
         notes = list(self.data.notes)
         rows = self.n_obs_informative / self.n_informative
-        if self.family == "binomial" and rows < _SHORT and not self.fit.correction and len(self.fit.beta) > 0:
-            other = "cg.conditional is free of it, " if self.link == "logit" else ""
+        if self.response.intercepts_bias and rows < _SHORT and not self.fit.correction and len(self.fit.beta) > 0:
+            other = "cg.conditional is free of it, " if self.response.totals_suffice else ""
             notes.insert(
                 0,
                 f"With {rows:.3g} rows for each intercept, coefficients are biased away from zero (for clusters of "

@@ -136,7 +136,7 @@ class Intervals:
             tuple(self._interval_names),
             self._estimates,
             self.data,
-            self.response.family,
+            self.response,
             self._draw_new,
             self._reestimate,
             n_boot,

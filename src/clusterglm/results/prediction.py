@@ -330,8 +330,8 @@ class FixedEffectsPredictions(Predictions):
         intercepts = self.fit.intercepts[codes]
         if not uncertain:
             return at_intercepts(rows.eta(self._beta) + intercepts)
-        nothing = "failures" if self.response.family == "binomial" else "zero"
-        for where, which in ((np.isneginf(intercepts), nothing), (np.isposinf(intercepts), "successes")):
+        words = self.response.words
+        for where, which in ((np.isneginf(intercepts), words.low), (np.isposinf(intercepts), words.high)):
             rows.status.note(where, f"no standard error: the cluster's responses are all {which}")
         at = fixed_intercepts(self._profile, self.data.cluster_weights)
         known = PredictedIntercepts(self.fit.intercepts, at.derivatives, at.variances)

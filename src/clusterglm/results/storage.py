@@ -22,6 +22,7 @@ from clusterglm.data.files import write_bytes
 from clusterglm.data.formulas.formula import check_functions
 from clusterglm.data.streamed import StreamedData
 from clusterglm.errors import DataError, FileError, MissingFileError, StorageError
+from clusterglm.model.family import RESPONSES
 from clusterglm.results import older
 from clusterglm.results.schema import fit_misfit, misfit
 from clusterglm.results.values import Reader, Writer
@@ -78,15 +79,12 @@ STORED: dict[str, tuple[str, ...]] = {
     "model.distribution.bridge": ("Bridge",),
     "model.distribution.log_gamma": ("LogGamma",),
     "model.distribution.gaussian_mixture": ("GaussianMixture",),
-    "model.response.binomial_logit": ("BinomialLogit",),
-    "model.response.binomial_cloglog": ("BinomialCloglog",),
-    "model.response.binomial_probit": ("BinomialProbit",),
-    "model.response.poisson_log": ("PoissonLog",),
 }
-"""Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state."""
+"""Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.
+
+Responses are known by their registry, `RESPONSES`."""
 
 _RESULTS = {name for module in STORED if module.startswith("results.") for name in STORED[module]}
-_MODULES = {name: f"clusterglm.{module}" for module, names in STORED.items() for name in names}
 _ROWS = 100  # of a design that are put through its formula again
 _PER_LINE = 10  # numbers
 
@@ -105,9 +103,10 @@ def save(result: Any, path: str | Path) -> None:
         When something in the result cannot be written, or would not be read back as it is; the file is not written
         then.
     """
-    tree = Writer(_MODULES).plain(result)
+    modules = _modules()
+    tree = Writer(modules).plain(result)
     own = next((data.design.functions for data in _model_data(result) if data.design.functions), {})
-    read_back = Reader(_MODULES, "what would be written", _size(result), own).value(tree)
+    read_back = Reader(modules, "what would be written", _size(result), own).value(tree)
     for data, again in zip(_model_data(result), _model_data(read_back), strict=True):
         _verify(data, again.design)
     content = {
@@ -154,9 +153,10 @@ def load(path: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None
     content, size = _read(path)
     own = check_functions(functions)
     tree = content.get("result")
-    reader = Reader(_MODULES, _source(path), size, own)
+    modules = _modules()
+    reader = Reader(modules, _source(path), size, own)
     if content["format_version"] == 1:
-        tree = older.translated(tree, _source(path), _MODULES)
+        tree = older.translated(tree, _source(path), modules)
     elif content.get("digest") != _digest(tree):
         raise FileError(
             f"{_source(path)}, whose content is not what was written: its digest differs",
@@ -187,6 +187,12 @@ def _refuse_misfits(result: Any, source: str) -> None:
             "a file as fit.save(path) wrote it",
             "fit and save again",
         )
+
+
+def _modules() -> dict[str, str]:
+    """The modules of the classes that a file may hold, by the classes' names."""
+    responses = {type(each).__name__: type(each).__module__ for each in RESPONSES.values()}
+    return responses | {name: f"clusterglm.{module}" for module, names in STORED.items() for name in names}
 
 
 def _size(result: Any) -> int:
@@ -274,7 +280,8 @@ def _verify(data: ModelData, rebuilt: Design) -> None:
 
     It is judged by its state, and by some rows where the columns tell the variables.
     """
-    same = Writer(_MODULES).plain(rebuilt) == Writer(_MODULES).plain(data.design)
+    modules = _modules()
+    same = Writer(modules).plain(rebuilt) == Writer(modules).plain(data.design)
     if not same or (_gives_rows(data, data.design) and not _gives_rows(data, rebuilt)):
         raise StorageError(
             f"the design of {data.formula!r}, which a file would not give back as it is",

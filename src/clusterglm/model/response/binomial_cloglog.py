@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Binomial
+from clusterglm.model.response.binomial import Binomial
 
 _TINY = float(np.finfo(np.float64).tiny)
 # coefficients B_2k / (2k)! of mu^2k, k = 1, 2, ...: mu / (e^mu - 1) = 1 - mu/2 + sum
@@ -17,6 +17,9 @@ class BinomialCloglog(Binomial):
 
     link = "cloglog"
     code = "binomial_cloglog"
+    ratio = ("hazard ratio", "hazard")
+    latent_variance = np.pi**2 / 6.0
+    attenuation = 0.3
 
     def mean(self, eta: Array) -> Array:
         return -np.expm1(-_exp(eta))

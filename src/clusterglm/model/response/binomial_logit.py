@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 from scipy.special import expit, log_expit, logit
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Binomial
+from clusterglm.model.response.binomial import Binomial
 
 
 class BinomialLogit(Binomial):
@@ -13,6 +14,11 @@ class BinomialLogit(Binomial):
 
     link = "logit"
     code = "binomial_logit"
+    default = True
+    ratio = ("odds ratio", "odds")
+    totals_suffice = True
+    latent_variance = np.pi**2 / 3.0
+    attenuation = 0.346  # (16 sqrt(3) / (15 pi))^2 (Zeger, Liang and Albert, Biometrics 44, 1988)
 
     def mean(self, eta: Array) -> Array:
         return expit(eta)

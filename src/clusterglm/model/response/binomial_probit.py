@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Binomial
+from clusterglm.model.response.binomial import Binomial
 from clusterglm.model.special import log_normal_cdf, log_normal_density
 
 
@@ -15,6 +15,13 @@ class BinomialProbit(Binomial):
 
     link = "probit"
     code = "binomial_probit"
+    no_ratio = (
+        ". A probit coefficient is a shift of a latent normal variable in standard deviations, and its exponential is "
+        "a ratio of nothing"
+    )
+    latent_variance = 1.0
+    normal_latent = True
+    attenuation = 1.0  # exact for Gaussian intercepts
 
     def mean(self, eta: Array) -> Array:
         return ndtr(eta)

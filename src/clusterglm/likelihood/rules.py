@@ -14,7 +14,7 @@ one cluster (`panels.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -84,6 +84,21 @@ class Rule:
     def step(self) -> float:
         """Distance of neighbouring nodes of a trapezoid rule."""
         return 2.0 * (self.half_width or 0.0) / (self.nodes - 1)
+
+    @property
+    def finer(self) -> Rule:
+        """The same with about twice the nodes; of panels, each of them halved."""
+        if self.panels:
+            middles = [0.5 * (low + high) for low, high in self.panels]
+            halves = (
+                half
+                for (low, high), middle in zip(self.panels, middles, strict=True)
+                for half in ((low, middle), (middle, high))
+            )
+            return replace(self, nodes=2 * self.nodes, panels=tuple(halves))
+        if self.hermite:
+            return replace(self, nodes=2 * self.nodes)
+        return replace(self, nodes=2 * self.nodes - (2 if self.kinks else 1))
 
     @cached_property
     def points(self) -> tuple[Array, Array]:

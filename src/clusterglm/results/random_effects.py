@@ -27,8 +27,8 @@ from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.effects import RandomEffectsEffects
 from clusterglm.results.goodness import RandomEffectsGoodness
 from clusterglm.results.pooled import PooledResult
-from clusterglm.results.prediction import RandomEffectsPredictions
 from clusterglm.results.random_diagnostics import RandomEffectsDiagnostics
+from clusterglm.results.random_prediction import RandomEffectsPredictions
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import RandomEffectsHypotheses
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.npml import NonparametricFit
 from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood
@@ -157,9 +158,8 @@ def scores_at(data: ModelData, response: Response, beta: Array, members: NDArray
         Without the clusters' weights.
     """
     (c, k), p = at.shape, len(beta)
-    sizes = np.diff(data.starts)[members]
-    owner = np.repeat(np.arange(c), sizes)
-    row = np.arange(len(owner)) + np.repeat(data.starts[members] - np.cumsum(sizes) + sizes, sizes)
+    row, begin = rows_of(data.starts, members)
+    owner = np.repeat(np.arange(c), np.diff(begin))
     scores, size = np.zeros((p + 1, c, k)), max(1, _BLOCK // k)
     for start in range(0, len(row), size):
         part, of = row[start : start + size], owner[start : start + size]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.integration import choose_plan
 from clusterglm.inference.integrals import log_integrals
@@ -123,7 +124,7 @@ def posterior_mean(
             if own is not None:
                 own[rows] = found.gradient
     for rows in _extended_blocks(np.flatnonzero(~settled), np.diff(posterior.data.starts)[cluster]):
-        log_mean[rows], by_theta, settled[rows] = _extended(posterior, X, offset, cluster, rows, success[rows])
+        log_mean[rows], by_theta, settled[rows] = _extended(posterior, X, offset, cluster, rows, success)
         if own is not None:
             own[rows] = by_theta
     link, per_log = _on_link(log_mean, success, response)
@@ -219,22 +220,16 @@ def _extended(
     posterior: Posterior, X: Array, offset: Array, cluster: NDArray[np.int64], rows: _Rows, success: Array
 ) -> tuple[Array, Array, bool]:
     """By two integrals for each row: of its cluster as it is, and with the row as one more success or failure."""
-    data, k = posterior.data, len(rows)
-    sizes = np.diff(data.starts)[cluster[rows]]
+    data = posterior.data
+    old, begin = rows_of(data.starts, cluster[rows])
+    where = begin[1:]  # the rows' places, each after its cluster
     found = []
-    for more in (0, 1):
-        lengths = sizes + more
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        old = np.ones(starts[-1], dtype=bool)
-        old[starts[1:] - 1] = more == 0
-        place = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + np.repeat(data.starts[cluster[rows]], lengths)
-        parts = []
-        for own, new in ((data.X, X[rows]), (data.offset, offset[rows]), (data.a, success), (data.b, 1.0 - success)):
-            column = np.empty((starts[-1], *own.shape[1:]))
-            column[old] = own[place[old]]
-            column[~old] = new[: k * more]
-            parts.append(column)
-        design, known, a, b = parts
+    for more in (False, True):
+        design, known, a, b = (
+            np.insert(own[old], where, new[rows], axis=0) if more else own[old]
+            for own, new in ((data.X, X), (data.offset, offset), (data.a, success), (data.b, 1.0 - success))
+        )
+        starts = begin + (np.arange(len(begin)) if more else 0)
         found.append(
             log_integrals(design, known, a, b, starts, posterior.theta, posterior.response, posterior.distribution)
         )

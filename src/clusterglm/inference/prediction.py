@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.integration import choose_plan
@@ -236,8 +237,8 @@ def on_scale(scale: str, response: Response, link: Array) -> tuple[Array, Array]
 
     Parameters
     ----------
-    scale : {"link", "response", "ratio"}
-        The link itself; the mean; or the exponential.
+    scale : {"link", "response", "ratio", "probability"}
+        The link itself; the mean; the exponential; or the probability of which it is the logit.
     response : Response
     link : ndarray, shape (n,)
     """
@@ -247,6 +248,8 @@ def on_scale(scale: str, response: Response, link: Array) -> tuple[Array, Array]
         if scale == "ratio":
             ratio = np.exp(link)
             return ratio, ratio
+        if scale == "probability":
+            return expit(link), expit(link) * expit(-link)
         return response.mean(link), response.mean_derivative(link)
 
 

@@ -23,13 +23,13 @@ from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import ClusterInfluence
 from clusterglm.results.effects import Ratios
 from clusterglm.results.penalized import Penalized
-from clusterglm.results.prediction import RatioPredictions
+from clusterglm.results.set_prediction import SetPredictions
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ConditionalResult(Penalized, RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
+class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterInfluence):
     """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
 
     Parameters

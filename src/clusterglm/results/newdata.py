@@ -99,6 +99,13 @@ class Rows:
         """Number of rows."""
         return len(self.index)
 
+    def given(self, values: Array) -> Array:
+        """A number, or one for each row in the order of the answer, in the order of these rows; shape (k,)."""
+        values = np.broadcast_to(values, (self.size,))
+        if self.frame is not None:
+            return values
+        return values[np.argsort(np.argsort(self.index, kind="stable"), kind="stable")]
+
     def eta(self, beta: Array) -> Array:
         """X beta + offset, shape (k,); nan where a row cannot be predicted."""
         return np.where(self.status.ok, self.X @ beta + self.offset, np.nan)
@@ -172,8 +179,8 @@ def cluster_codes(
         hint = nearest(name or "", frame.columns)
         raise ClusterError(
             f"new data without the cluster column {name!r}",
-            'each row\'s cluster, for kind="conditional"',
-            f"{hint}add the column, or pass a number as kind=",
+            "each row's cluster, for predictions that depend on it",
+            f"{hint}add the column, or predict what does not depend on it: see kind= and scale=",
         )
     new = encode(frame.get_column(name))
     known = np.asarray(pd.Index(labels).get_indexer(pd.Index(new.labels)), dtype=np.int64)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from clusterglm.fit.fixed_effects import FixedEffectsFit
 
 SCALES = ("response", "link")
-_NAMES = {"response": "mean", "link": "linear_predictor", "ratio": "ratio"}
+_NAMES = {"response": "mean", "link": "linear_predictor", "ratio": "ratio", "probability": "probability"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Wanted:
     history : table, optional
     interval : {"mean", "cluster"}
     unseen : {"refuse", "marginal"}
+    total : int or array_like, optional
     """
 
     level: float | None
@@ -63,6 +64,7 @@ class Wanted:
     history: Any = None
     interval: str = "mean"
     unseen: str = "refuse"
+    total: Any = None
 
 
 class Predictions:
@@ -99,16 +101,13 @@ class Predictions:
         return at_intercepts(rows.eta(self._beta))
 
     def _at_numbers(self, kind: Any, rows: Rows) -> LinkPrediction:
-        if isinstance(kind, str) and kind in (*SCALES, "ratio"):
+        if isinstance(kind, str) and kind in _NAMES:
             raise OptionError(
                 f"kind={kind!r}", f"one of {', '.join(map(repr, self._kinds))}, or intercepts", f"scale={kind!r}"
             )
         if isinstance(kind, str):
             check_option("kind", kind, self._kinds)
-        shift = np.broadcast_to(one_per_row(kind, rows.size, self._kinds, "kind"), (rows.size,))
-        if rows.frame is None:  # given in the order of the user's table
-            shift = shift[np.argsort(np.argsort(rows.index, kind="stable"), kind="stable")]
-        return at_intercepts(rows.eta(self._beta) + shift)
+        return at_intercepts(rows.eta(self._beta) + rows.given(one_per_row(kind, rows.size, self._kinds, "kind")))
 
     def _table(self, at: LinkPrediction, rows: Rows, scale: str, wanted: Wanted) -> pd.Series[float] | pd.DataFrame:
         import pandas as pd
@@ -215,55 +214,6 @@ class PooledPredictions(Predictions):
         """
         check_option("scale", scale, SCALES)
         return self._predicted(data, kind, scale, Wanted(level, cov))
-
-
-class RatioPredictions(Predictions):
-    """Predictions of a model that has coefficients but no intercepts."""
-
-    _kinds = ("link",)
-
-    @overload
-    def predict(self, data: Any = ..., *, scale: str = ..., level: None = ..., cov: str = ...) -> pd.Series[float]: ...
-    @overload
-    def predict(self, data: Any = ..., *, scale: str = ..., level: float, cov: str = ...) -> pd.DataFrame: ...
-
-    @with_alpha
-    def predict(
-        self, data: Any = None, *, scale: str = "link", level: float | None = None, cov: str = "observed"
-    ) -> pd.Series[float] | pd.DataFrame:
-        """The linear predictor without an intercept: differences within a cluster are log odds (or rate) ratios.
-
-        Parameters
-        ----------
-        data : table, optional
-            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
-        scale : {"link", "ratio"}
-            The linear predictor, offsets included, or its exponential.
-        level : float, optional
-            Coverage of intervals, such as 0.95. Without it, predictions alone.
-        cov : {"observed", "robust"}
-            Covariance of the estimates, for the intervals.
-
-        Returns
-        -------
-        Series or DataFrame
-            Index `row`: position in the table. With `level` the columns `estimate`, `std_error`, `low`, `high` and
-            `status`.
-
-        Raises
-        ------
-        OptionError
-            On another scale or covariance; means need intercepts, which `cg.fixed_effects` estimates.
-        DataError
-            When a column is missing altogether.
-
-        Warns
-        -----
-        PredictionWarning
-            Without `level`, when rows cannot be predicted: they are nan.
-        """
-        check_option("scale", scale, ("link", "ratio"))
-        return self._predicted(data, None, scale, Wanted(level, cov))
 
 
 class FixedEffectsPredictions(Predictions):

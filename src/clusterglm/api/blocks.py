@@ -23,6 +23,7 @@ from clusterglm.fit.sums import Sums
 from clusterglm.fit.within import WithinSums
 from clusterglm.inference.correction import corrected_estimates, refuse_counts
 from clusterglm.inference.covariance import marginal_products, pooled_products
+from clusterglm.inference.overdispersion import overdispersion_over_blocks
 from clusterglm.inference.score_test import score_test_over_blocks
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
@@ -185,13 +186,15 @@ def conditional_over_blocks(
         model_data = within.sums.data
         found = conditional_estimates(within, read_start(start, model_data), control)
         products = within.outer_products(within.sums.standard.inside(found.beta))
+        counts = request.response.family != "binomial"
+        spread = overdispersion_over_blocks(within.sums, found.beta) if counts else None
     except AbsorbedError as problem:
         left = replace(request, left_out=problem.columns)
         return conditional_over_blocks(formula, data, engine, left, start, control)
     finally:
         gathered.blocks.close()
     warn_unless_converged(found.optimization, 5)
-    return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products)
+    return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products, spread)
 
 
 def _refuse_free_shape(distribution: Distribution) -> None:

@@ -54,7 +54,7 @@ def predict(
     cov: Annotated[
         str | None,
         typer.Option(
-            help="Of the estimates, for intervals: observed or robust.",
+            help="Of the estimates, for intervals: observed, robust, or quasi (conditional models of counts).",
             show_default="observed",
             autocompletion=opt.one_of(opt.COVARIANCES),
         ),

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
-from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import check_level, with_alpha
 from clusterglm.inference.prediction import (
     LinkPrediction,
@@ -79,13 +78,15 @@ class Predictions:
         @property
         def response(self) -> Response: ...
         @property
+        def _covariances(self) -> tuple[str, ...]: ...
+        @property
         def _beta(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
 
     def _predicted(
         self, data: Any, kind: str | ArrayLike | None, scale: str, wanted: Wanted
     ) -> pd.Series[float] | pd.DataFrame:
-        check_option("cov", wanted.cov, COVARIANCES)
+        check_option("cov", wanted.cov, self._covariances)
         if wanted.level is not None:
             check_level(wanted.level)
         kind = self._kinds[0] if kind is None else kind

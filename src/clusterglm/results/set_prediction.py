@@ -57,7 +57,7 @@ class SetPredictions(Predictions):
             number of successes of its set; of counts, the probability that an event of the set falls to the row.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
-        cov : {"observed", "robust"}
+        cov : {"observed", "robust", "quasi"}
             Covariance of the estimates, for the intervals.
         total : int or array_like, optional
             Successes of each set, for probabilities: one number, or one for each row that is the same within a set. By

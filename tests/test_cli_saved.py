@@ -89,6 +89,30 @@ def test_predictions_at_a_number_and_with_a_history(
     np.testing.assert_allclose(table["mean"], fit.predict(history, history=history))
 
 
+def test_posterior_means_new_clusters_and_sets(saved: Path, fit: Any, bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    new = tmp_path / "new.csv"
+    table = bacteria[:6].assign(ID=["X01", "X01", "N1", "N1", "N2", "X02"])
+    table.to_csv(new, index=False)
+    options = ("--newdata", new, "--level", "0.9")
+    found = pd.read_csv(io.StringIO(good("predict", saved, *options, "--kind", "posterior", "--unseen", "marginal")))
+    wanted = fit.predict(table, "posterior", level=0.9, unseen="marginal").reset_index()
+    pd.testing.assert_frame_equal(found, wanted, check_exact=False)
+    found = pd.read_csv(io.StringIO(good("predict", saved, *options, "--kind", "marginal", "--interval", "cluster")))
+    wanted = fit.predict(table, "marginal", level=0.9, interval="cluster").reset_index()
+    pd.testing.assert_frame_equal(found, wanted, check_exact=False)
+    matched = tmp_path / "matched.json"
+    good("fit", "infert", "case ~ spontaneous", "--cluster", "stratum", "--model", "conditional", "--save", matched)
+    told = good("predict", matched, "--newdata", "infert", "--scale", "probability", "--total", "2")
+    result = cg.load(matched)
+    np.testing.assert_allclose(
+        pd.read_csv(io.StringIO(told)).probability,
+        result.predict(cg.datasets.load("infert"), scale="probability", total=2),
+    )
+    good("ratios", matched)
+    assert "--cov quasi" in run("ratios", matched, "--cov", "quasi").stderr
+    assert "--unseen" in run("predict", matched, "--unseen", "marginal").stderr
+
+
 def test_rows_that_cannot_be_predicted_are_told(saved: Path, bacteria: pd.DataFrame, tmp_path: Path) -> None:
     bacteria[:3].assign(trt=["drug", "water", "drug"]).to_csv(tmp_path / "new.csv", index=False)
     ran = run("predict", saved, "--newdata", tmp_path / "new.csv", "--json", "-")

@@ -185,23 +185,23 @@ def _at_nodes(
     rows: _Rows,
     gradient: bool,
 ) -> _Found:
-    """By a rule, and by one of twice its nodes."""
+    """By a rule of twice a cluster's nodes, and its derivatives by the cluster's own, which is to say the same."""
     members, which = np.unique(cluster[rows], return_inverse=True)
     response, theta, eta = posterior.response, posterior.theta, eta[rows, None]
-    before, success = np.zeros(0), np.ones((len(rows), 1))
-    for each in (rule, rule.finer):
+    fine, success = np.zeros(0), np.ones((len(rows), 1))
+    for each in (rule.finer, rule):
         s, terms = posterior.likelihood.terms(theta, each, members)
         log_weights = terms - logsumexp(terms, axis=1, keepdims=True)
         v, by_sigma = posterior.likelihood.intercepts(theta, s)
         at = np.clip(eta + v[which], -_FAR, _FAR)
-        if len(before) == 0 and response.family == "binomial":
+        if len(fine) == 0 and response.family == "binomial":
             likely = np.take_along_axis(at, log_weights.argmax(axis=1)[which, None], axis=1)
             success = (likely <= response.link_function(np.array([0.5]))).astype(np.float64)
         joint = log_weights[which] + response.value(at, success, 1.0 - success)
         found = logsumexp(joint, axis=1)
-        ends = np.exp(np.logaddexp(joint[:, 0], joint[:, -1]) - found)
-        before, change = found, np.abs(found - before) if len(before) > 0 else np.full(len(rows), np.inf)
-    settled = (change <= _SETTLED) & (rule.heavy | (ends <= _SETTLED)) & (not rule.panels)
+        fine = found if len(fine) == 0 else fine
+    ends = np.exp(np.logaddexp(joint[:, 0], joint[:, -1]) - found)
+    settled = (np.abs(found - fine) <= _SETTLED) & (rule.heavy | (ends <= _SETTLED)) & (not rule.panels)
     derivatives = np.empty((0, 0))
     if gradient:
         tilted = np.exp(joint - found[:, None])
@@ -213,7 +213,7 @@ def _at_nodes(
             derivatives[:, j] = (change_of_weights * score[which]).sum(axis=1)
         derivatives[:, :-1] += slope.sum(axis=1)[:, None] * X[rows]
         derivatives[:, -1] = ((change_of_weights * scores[-1][which] + slope) * by_sigma[which]).sum(axis=1)
-    return _Found(found, success[:, 0], settled, derivatives)
+    return _Found(fine, success[:, 0], settled, derivatives)
 
 
 def _extended(

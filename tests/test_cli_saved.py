@@ -46,6 +46,8 @@ def fit(bacteria: pd.DataFrame) -> Any:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("saved") / "fit.json"
     good("fit", "bacteria", FORMULA, "--cluster", "ID", "--save", file)
+    periods = pd.DataFrame({"week": [0, 2, 4] * 2, "trt": ["drug"] * 3 + ["placebo"] * 3})
+    periods.to_csv(file.with_name("periods.csv"), index=False)
     return file
 
 
@@ -159,6 +161,7 @@ PLOTS = {
     "qq": ("--n-sim", "19", "--seed", "1"),
     "residuals": ("--n-sim", "19", "--seed", "1"),
     "rootogram": ("--cells", "10"),
+    "survival": ("--data", "PERIODS", "--time", "week", "--by", "trt"),
 }
 
 
@@ -171,7 +174,8 @@ def test_plots(saved: Path, tmp_path: Path, name: str) -> None:
     from matplotlib.image import imread
 
     out, data = tmp_path / f"{name}.png", tmp_path / "data.json"
-    told = good("plot", name, saved, *PLOTS[name], "--width", "5", "--dpi", "80", "--out", out, "--json", data)
+    options = [saved.with_name("periods.csv") if each == "PERIODS" else each for each in PLOTS[name]]
+    told = good("plot", name, saved, *options, "--width", "5", "--dpi", "80", "--out", out, "--json", data)
     assert told == f"{out} written\n"
     picture = imread(out)
     assert picture.shape[1] == 400

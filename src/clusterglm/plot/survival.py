@@ -73,7 +73,7 @@ def survival(
                 axis.fill_between(x, low, high, step="post", color=style["color"], alpha=0.16, linewidth=0.0)
         axis.set_ylim(0.0, 1.02)
         axis.set_xlabel(wrapped(time, 72))
-        axis.set_ylabel(wrapped(f"Survival ({_KINDS[kind]}), with {100 * level:g}% interval", 48))
+        axis.set_ylabel(wrapped(f"Survival {_KINDS[kind]}, with {100 * level:g}% interval", 40))
         if names:
             legend(axis, title=", ".join(names), alignment="left")
     return Plot(axis, table)

@@ -197,4 +197,26 @@ def test_made_up_clusters_without_an_intercept() -> None:
     p = 1.0 / (1.0 + np.exp(-0.4 * X[:, 0]))
     np.testing.assert_allclose(found.values, [np.log((1.0 - p[0]) * p[1]), np.log(1.0 - p[2])])
     np.testing.assert_allclose(found.scores[:, 0], [-p[0] * 0.5 + 1.0 - p[1], 2.0 * p[2]])
-    assert found.accurate
+    assert found.accurate.all()
+
+
+def test_a_cluster_without_an_accurate_integral_does_not_taint_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halves tell which it was; here the one with a row beyond all others."""
+    import clusterglm.inference.integrals as module
+
+    real = module.choose_plan
+
+    def doubtful(likelihood: Any, theta: np.ndarray, tolerance: float, unimodal: bool) -> Any:
+        choice = real(likelihood, theta, tolerance, unimodal)
+        bad = np.any(likelihood.cluster_values(theta, choice.plan[0].rule, None)[0] < -50.0)
+        return type(choice)(choice.plan, 1.0) if bad else choice
+
+    X, starts, theta = np.array([[1.0], [0.5], [80.0], [0.2], [1.0]]), np.arange(6), np.array([1.0, 0.5])
+    model, law = response("binomial", "logit"), read_distribution("gaussian")
+    plain = log_integrals(X, np.zeros(5), np.zeros(5), np.ones(5), starts, theta, model, law)
+    assert plain.accurate.all()
+    monkeypatch.setattr(module, "choose_plan", doubtful)
+    found = log_integrals(X, np.zeros(5), np.zeros(5), np.ones(5), starts, theta, model, law)
+    assert found.accurate.tolist() == [True, True, False, True, True]
+    np.testing.assert_allclose(found.values, plain.values, rtol=1e-9)
+    np.testing.assert_allclose(found.scores, plain.scores, rtol=1e-7)

@@ -93,6 +93,9 @@ def test_without_differences_between_clusters_all_kinds_are_one(data: pd.DataFra
     interval = result.predict(kind="marginal", level=0.95, interval="cluster")
     np.testing.assert_allclose(interval.low, typical.low, rtol=1e-8)
     assert interval.status.str.contains("sigma is estimated as 0").all()
+    unseen = pd.DataFrame({"x": [0.0], "id": [99]})
+    found = result.predict(unseen, kind="conditional", level=0.95, interval="cluster", unseen="marginal")
+    assert found.status[0].startswith("cluster 99 not seen: the mean over all clusters; sigma is estimated as 0")
 
 
 def test_expected_counts_exceed_counts_at_the_mode(data: pd.DataFrame) -> None:

@@ -14,7 +14,8 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
-_EACH = 1e-10  # error of a cluster's log-integral
+_WANTED, _ENOUGH = 1e-10, 1e-8  # error of a cluster's log-integral that is asked for, and that is accurate
+_TOGETHER = 100  # clusters, the sum of whose errors bounds that of each well enough
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class LogIntegrals:
     values : ndarray, shape (m,)
     scores : ndarray, shape (m, p + 1)
         Derivatives in (beta, sigma).
-    accurate : bool
-        Whether a bound of the errors is at most 1e-10 times the number of clusters.
+    accurate : ndarray of bool, shape (m,)
+        Whether the value's error is known to be at most 1e-8; it is 1e-10 or less as a rule.
     """
 
     values: Array
     scores: Array
-    accurate: bool
+    accurate: NDArray[np.bool_]
 
 
 def log_integrals(
@@ -64,12 +65,26 @@ def log_integrals(
         _, slope, *_ = response.derivatives(X @ theta[:-1] + offset, a, b)
         values = np.add.reduceat(response.value(X @ theta[:-1] + offset, a, b), starts[:-1])
         scores[:, :-1] = np.add.reduceat(X * slope[:, None], starts[:-1], axis=0)
-        return LogIntegrals(values, scores, True)
+        return LogIntegrals(values, scores, np.ones(m, dtype=bool))
     X, a, b, offset = (np.ascontiguousarray(each) for each in (X, a, b, offset))
-    problem = _core.Problem(starts, X, a, b, offset, np.ones(m), response.code)
-    likelihood = MarginalLikelihood(problem, m, p, distribution, "normal")
-    choice = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal)
-    for part in choice.plan:
-        which = slice(None) if part.clusters is None else part.clusters
-        values[which] = likelihood.cluster_values(theta, part.rule, part.clusters)[0]
-    return LogIntegrals(values, likelihood.cluster_scores(theta, choice.plan), not choice.error > m * _EACH)
+    if m <= _TOGETHER:
+        problem = _core.Problem(np.ascontiguousarray(starts), X, a, b, offset, np.ones(m), response.code)
+        likelihood = MarginalLikelihood(problem, m, p, distribution, "normal")
+        choice = choose_plan(likelihood, theta, m * _WANTED, distribution.unimodal)
+        if choice.error <= _ENOUGH or m == 1:
+            for part in choice.plan:
+                which = slice(None) if part.clusters is None else part.clusters
+                values[which] = likelihood.cluster_values(theta, part.rule, part.clusters)[0]
+            scores = likelihood.cluster_scores(theta, choice.plan)
+            return LogIntegrals(values, scores, np.full(m, choice.error <= _ENOUGH))
+    half = m // 2  # whose the error is, halves tell
+    rows = int(starts[half])
+    one, other = (
+        log_integrals(X[part], offset[part], a[part], b[part], begin, theta, response, distribution)
+        for part, begin in ((slice(rows), starts[: half + 1]), (slice(rows, None), starts[half:] - rows))
+    )
+    return LogIntegrals(
+        np.append(one.values, other.values),
+        np.vstack([one.scores, other.scores]),
+        np.append(one.accurate, other.accurate),
+    )

@@ -218,7 +218,7 @@ def _at_nodes(
 
 def _extended(
     posterior: Posterior, X: Array, offset: Array, cluster: NDArray[np.int64], rows: _Rows, success: Array
-) -> tuple[Array, Array, bool]:
+) -> tuple[Array, Array, NDArray[np.bool_]]:
     """By two integrals for each row: of its cluster as it is, and with the row as one more success or failure."""
     data = posterior.data
     old, begin = rows_of(data.starts, cluster[rows])
@@ -234,4 +234,4 @@ def _extended(
             log_integrals(design, known, a, b, starts, posterior.theta, posterior.response, posterior.distribution)
         )
     before, after = found
-    return after.values - before.values, after.scores - before.scores, before.accurate and after.accurate
+    return after.values - before.values, after.scores - before.scores, before.accurate & after.accurate

@@ -29,7 +29,7 @@ class SurvivalCurves:
     gradient : ndarray, shape (n, p + 1)
         Its derivatives in (beta, sigma).
     accurate : ndarray of bool, shape (n,)
-        Whether an error of 1e-10 is not exceeded, on the average of the curves that were computed together.
+        See `LogIntegrals`.
     """
 
     log_survival: Array

@@ -63,6 +63,11 @@ class RowStatus:
         """Say of rows that are predicted what their prediction lacks."""
         self._write(where & self.ok & (self.text == "ok"), reason)
 
+    def say_first(self, where: _Mask, reason: NDArray[np.object_]) -> None:
+        """Say something of rows that are predicted before what else was noted of them."""
+        for row in np.flatnonzero(where & self.ok):
+            self.text[row] = reason[row] if self.text[row] == "ok" else f"{reason[row]}; {self.text[row]}"
+
     def _write(self, where: _Mask, reason: str | NDArray[np.object_]) -> None:
         self.text[where] = reason if isinstance(reason, str) else reason[where]
 

@@ -221,7 +221,7 @@ class RandomEffectsPredictions(Predictions):
         if known.unseen.any():
             at = combined(known.unseen, self._marginal(rows, known.unseen, wanted), at)
             reason = "cluster " + known.labels + " not seen: the mean over all clusters"
-            rows.status.note(known.unseen, np.asarray(reason, dtype=object))
+            rows.status.say_first(known.unseen, np.asarray(reason, dtype=object))
         return at
 
     def _marginal(self, rows: Rows, where: NDArray[np.bool_], wanted: Wanted) -> LinkPrediction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -104,6 +105,11 @@ def test_expected_counts_exceed_counts_at_the_mode(data: pd.DataFrame) -> None:
     result = cg.random_effects("y ~ x", table, cluster="id", family="poisson")
     means, modes = result.predict(kind="posterior"), result.predict(kind="conditional")
     assert (means > modes).all()  # of a convex function
+
+
+def test_a_result_that_has_predicted_can_be_pickled(fit: RandomEffectsResult) -> None:
+    found = fit.predict(kind="posterior")
+    pd.testing.assert_series_equal(pickle.loads(pickle.dumps(fit)).predict(kind="posterior"), found, rtol=1e-12)
 
 
 # Histories and unseen clusters ---------------------------------------------------------------------------------------

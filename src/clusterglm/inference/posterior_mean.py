@@ -47,8 +47,6 @@ class Posterior:
     distribution : Distribution
     theta : ndarray, shape (p + 1,)
         (beta, sigma).
-    likelihood : MarginalLikelihood
-        On the normal scale.
     plan : Plan
         Rules that serve the clusters' integrals to 1e-8 each.
     """
@@ -57,8 +55,11 @@ class Posterior:
     response: Response
     distribution: Distribution
     theta: Array
-    likelihood: MarginalLikelihood
     plan: Plan
+
+    def likelihood(self) -> MarginalLikelihood:
+        """The clusters' likelihoods, on the normal scale."""
+        return _likelihood(self.data, self.response, self.distribution)
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,16 @@ class PosteriorMean:
 
 def posterior_of(data: ModelData, response: Response, distribution: Distribution, theta: Array) -> Posterior:
     """Choose rules for the posteriors of all clusters of `data`, whatever quadrature a fit used."""
-    m, p = data.n_clusters, data.X.shape[1]
-    problem = core_problem(data.X, data, response)
-    likelihood = MarginalLikelihood(problem, m, p, distribution, "normal", weights=data.cluster_weights)
-    plan = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal).plan if theta[-1] > 0.0 else ()
-    return Posterior(data, response, distribution, theta, likelihood, plan)
+    plan: Plan = ()
+    if theta[-1] > 0.0:
+        likelihood = _likelihood(data, response, distribution)
+        plan = choose_plan(likelihood, theta, data.n_clusters * _EACH, distribution.unimodal).plan
+    return Posterior(data, response, distribution, theta, plan)
+
+
+def _likelihood(data: ModelData, response: Response, distribution: Distribution) -> MarginalLikelihood:
+    problem, p = core_problem(data.X, data, response), data.X.shape[1]
+    return MarginalLikelihood(problem, data.n_clusters, p, distribution, "normal", weights=data.cluster_weights)
 
 
 def posterior_mean(
@@ -116,10 +122,10 @@ def posterior_mean(
         return PosteriorMean(eta, by_theta, np.ones(n, dtype=bool))
     log_mean, own = np.empty(n), np.empty((n, p + 1)) if gradient else None
     success, settled = np.ones(n), np.zeros(n, dtype=bool)
-    order = np.argsort(cluster, kind="stable")
+    order, likelihood = np.argsort(cluster, kind="stable"), posterior.likelihood()
     for rule, chosen in _by_rule(posterior, cluster[order]):
         for rows in _blocks(order[chosen], rule.finer.nodes):
-            found = _at_nodes(posterior, rule, X, eta, cluster, rows, gradient)
+            found = _at_nodes(posterior, likelihood, rule, X, eta, cluster, rows, gradient)
             log_mean[rows], success[rows], settled[rows] = found.log_mean, found.success, found.settled
             if own is not None:
                 own[rows] = found.gradient
@@ -178,6 +184,7 @@ class _Found:
 
 def _at_nodes(
     posterior: Posterior,
+    likelihood: MarginalLikelihood,
     rule: Rule,
     X: Array,
     eta: Array,
@@ -190,9 +197,9 @@ def _at_nodes(
     response, theta, eta = posterior.response, posterior.theta, eta[rows, None]
     fine, success = np.zeros(0), np.ones((len(rows), 1))
     for each in (rule.finer, rule):
-        s, terms = posterior.likelihood.terms(theta, each, members)
+        s, terms = likelihood.terms(theta, each, members)
         log_weights = terms - logsumexp(terms, axis=1, keepdims=True)
-        v, by_sigma = posterior.likelihood.intercepts(theta, s)
+        v, by_sigma = likelihood.intercepts(theta, s)
         at = np.clip(eta + v[which], -_FAR, _FAR)
         if len(fine) == 0 and response.family == "binomial":
             likely = np.take_along_axis(at, log_weights.argmax(axis=1)[which, None], axis=1)

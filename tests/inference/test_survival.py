@@ -180,6 +180,8 @@ def test_a_curve_ends_where_a_row_is_missing(fit: RandomEffectsResult) -> None:
         ({}, {"time": "t", "by": "arm"}, DataError, "arm"),
         ({"t": [str(t) for t in NEW.t]}, {"time": "t", "by": "treated"}, DataError, "numbers or dates"),
         ({"u": [np.nan] * 12}, {"time": "u", "by": "treated"}, DataError, "missing values"),
+        ({}, {"time": "t", "by": ["treated", 3]}, OptionError, "by=3"),
+        ({"status": 1}, {"time": "t", "by": "status"}, OptionError, "another name"),
         ({}, {"time": "t", "by": "treated", "kind": "conditional"}, OptionError, "'typical'"),
         ({}, {"time": "t", "by": "treated", "level": 0.05}, OptionError, "level"),
     ],

@@ -11,6 +11,7 @@ from clusterglm.errors import DataError, OptionError
 from clusterglm.inference.intervals import with_alpha
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.survival import curve_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +62,7 @@ def survival(
     if not table["survival"].notna().any():
         reason = table["status"].iloc[0] if len(table) > 0 else "there are no rows"
         raise DataError(f"survival curves none of which is known: {reason}", "one at least", "other rows in data=")
-    names = [] if by is None else [by] if isinstance(by, str) else list(by)
+    names = curve_columns(time, by)
     curves = [("", table)] if not names else [(_words(key), own) for key, own in table.groupby(names, sort=False)]
     with canvas(ax, theme, (6.4, 4.0)) as (axis, look):
         for k, (name, own) in enumerate(curves):

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from clusterglm.data.clusters import encode, group
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.table import column, to_pandas_columns
-from clusterglm.errors import DataError, check_option
+from clusterglm.errors import DataError, OptionError, check_option
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.intervals import check_level, wald_interval, with_alpha
+from clusterglm.model.arguments import several
+from clusterglm.model.arguments import shown as in_words
 from clusterglm.model.arrays import Array
 from clusterglm.results.newdata import Rows, new_rows
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
     import pandas as pd
 
+_OWN = ("hazard", "survival", "std_error", "low", "high", "status")
 _UNRESOLVED = "the mean over frailties is not known accurately"
 
 
@@ -106,7 +109,7 @@ class Survival:
         check_level(level)
         fit, rows = self.fit, new_rows(self.data, data)
         assert rows.frame is not None
-        names = [] if by is None else [by] if isinstance(by, str) else list(by)
+        names = curve_columns(time, by)
         order, starts = _curves(rows.frame, time, names)
         known = _refuse_rest(rows, order, starts)
         theta = np.append(fit.beta, fit.sigma if kind == "marginal" else 0.0)
@@ -159,6 +162,17 @@ class Survival:
                 status=rows.status.text[order],
             )
         )
+
+
+def curve_columns(time: str, by: str | Sequence[str] | None) -> list[str]:
+    """The columns that name curves; `OptionError` where these or that of time are no names."""
+    names = [by] if isinstance(by, str) else [] if by is None else several("by", by, "columns", "by='treated'")
+    for argument, name in (("time", time), *(("by", name) for name in names)):
+        if not isinstance(name, str):
+            raise OptionError(f"{argument}={in_words(name)}", "the name of a column", f"{argument}='period'")
+        if name in _OWN:
+            raise OptionError(f"{argument}={name!r}, which the answer has too", "another name", "a renamed column")
+    return names
 
 
 def _curves(frame: nw.DataFrame[Any], time: str, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -42,7 +42,8 @@ ODD: dict[str, Any] = {
     "complex": 1j,
     "object": object(),
 }
-NEEDED = {"contrast": "x", "parameter": "x", "path": "out.json", "hypothesis": "x = 0"}
+NEEDED = {"contrast": "x", "parameter": "x", "path": "out.json", "hypothesis": "x = 0", "time": "x"}
+NEEDED |= {"data": {"x": [0.0, 1.0], "z": [0.0, 0.0]}}
 QUICK = {"n_boot": 5, "n_sim": 5, "seed": 1}
 
 

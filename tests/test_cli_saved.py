@@ -46,6 +46,8 @@ def fit(bacteria: pd.DataFrame) -> Any:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("saved") / "fit.json"
     good("fit", "bacteria", FORMULA, "--cluster", "ID", "--save", file)
+    periods = pd.DataFrame({"week": [0, 2, 4] * 2, "trt": ["drug"] * 3 + ["placebo"] * 3})
+    periods.to_csv(file.with_name("periods.csv"), index=False)
     return file
 
 
@@ -87,6 +89,30 @@ def test_predictions_at_a_number_and_with_a_history(
     told = good("predict", saved, "--newdata", tmp_path / "history.csv", "--history", tmp_path / "history.csv")
     table = pd.read_csv(io.StringIO(told))
     np.testing.assert_allclose(table["mean"], fit.predict(history, history=history))
+
+
+def test_posterior_means_new_clusters_and_sets(saved: Path, fit: Any, bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    new = tmp_path / "new.csv"
+    table = bacteria[:6].assign(ID=["X01", "X01", "N1", "N1", "N2", "X02"])
+    table.to_csv(new, index=False)
+    options = ("--newdata", new, "--level", "0.9")
+    found = pd.read_csv(io.StringIO(good("predict", saved, *options, "--kind", "posterior", "--unseen", "marginal")))
+    wanted = fit.predict(table, "posterior", level=0.9, unseen="marginal").reset_index()
+    pd.testing.assert_frame_equal(found, wanted, check_exact=False)
+    found = pd.read_csv(io.StringIO(good("predict", saved, *options, "--kind", "marginal", "--interval", "cluster")))
+    wanted = fit.predict(table, "marginal", level=0.9, interval="cluster").reset_index()
+    pd.testing.assert_frame_equal(found, wanted, check_exact=False)
+    matched = tmp_path / "matched.json"
+    good("fit", "infert", "case ~ spontaneous", "--cluster", "stratum", "--model", "conditional", "--save", matched)
+    told = good("predict", matched, "--newdata", "infert", "--scale", "probability", "--total", "2")
+    result = cg.load(matched)
+    np.testing.assert_allclose(
+        pd.read_csv(io.StringIO(told)).probability,
+        result.predict(cg.datasets.load("infert"), scale="probability", total=2),
+    )
+    good("ratios", matched)
+    assert "--cov quasi" in run("ratios", matched, "--cov", "quasi").stderr
+    assert "--unseen" in run("predict", matched, "--unseen", "marginal").stderr
 
 
 def test_rows_that_cannot_be_predicted_are_told(saved: Path, bacteria: pd.DataFrame, tmp_path: Path) -> None:
@@ -135,6 +161,7 @@ PLOTS = {
     "qq": ("--n-sim", "19", "--seed", "1"),
     "residuals": ("--n-sim", "19", "--seed", "1"),
     "rootogram": ("--cells", "10"),
+    "survival": ("--data", "PERIODS", "--time", "week", "--by", "trt"),
 }
 
 
@@ -147,7 +174,8 @@ def test_plots(saved: Path, tmp_path: Path, name: str) -> None:
     from matplotlib.image import imread
 
     out, data = tmp_path / f"{name}.png", tmp_path / "data.json"
-    told = good("plot", name, saved, *PLOTS[name], "--width", "5", "--dpi", "80", "--out", out, "--json", data)
+    options = [saved.with_name("periods.csv") if each == "PERIODS" else each for each in PLOTS[name]]
+    told = good("plot", name, saved, *options, "--width", "5", "--dpi", "80", "--out", out, "--json", data)
     assert told == f"{out} written\n"
     picture = imread(out)
     assert picture.shape[1] == 400

@@ -147,7 +147,7 @@ MapHandle map_table(Vector edges, Cube coefficients) {
 }
 MapHandle own_density(const MapHandle& map) { return {std::make_shared<clusterglm::OwnDensity>(map.map)}; }
 
-// m, its derivatives and those of the log-density at the points s, one row of 17 a point (for tests).
+// m, its derivatives and those of the log-density at the points s, one row of 17 a point.
 void locate(const MapHandle& map, Vector s, double sigma, OutMatrix out) {
     require(out.shape(0) == s.size() && out.shape(1) == 17, "out: one row of 17 for each s");
     for (std::size_t i = 0; i < s.size(); ++i) {

@@ -50,7 +50,8 @@ except ModuleNotFoundError as problem:
 
 __all__ = ["PooledClassifier", "PooledPoissonRegressor", "RandomEffectsClassifier", "RandomEffectsPoissonRegressor"]
 
-KINDS = ("marginal", "conditional", "typical")
+KINDS = ("marginal", "posterior", "conditional", "typical")
+_OF_GROUPS = ("posterior", "conditional")
 _RESPONSE, _GROUP = "(response)", "(group)"
 
 
@@ -136,11 +137,13 @@ class _RandomEffects(_GLM):
         kind = check_option("kind", self.kind, KINDS)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         table = self._table(X, None)
-        if kind != "conditional" or isinstance(self.result_, PooledResult):
+        if isinstance(self.result_, PooledResult):
+            return np.asarray(self.result_.predict(table), dtype=np.float64)
+        if kind not in _OF_GROUPS:
             return np.asarray(self.result_.predict(table, kind), dtype=np.float64)
         if groups is None:
             raise OptionError(
-                'kind="conditional" without groups',
+                f"kind={kind!r} without groups",
                 "the group of each row, to find its intercept",
                 "predict(X, groups=...), with set_predict_request(groups=True) where metadata are routed",
             )
@@ -148,7 +151,7 @@ class _RandomEffects(_GLM):
         seen = np.isin(labels, self.result_.data.labels)
         mean = np.array(self.result_.predict(table, "marginal"), dtype=np.float64)
         if seen.any():
-            mean[seen] = self.result_.predict(self._table(X[seen], labels[seen]), "conditional")
+            mean[seen] = self.result_.predict(self._table(X[seen], labels[seen]), kind)
         return mean
 
     @property
@@ -201,7 +204,7 @@ class _Classifier(ClassifierMixin, _GLM):
         return self
 
     def predict_proba(self, X: Any, groups: ArrayLike | None = None) -> Array:
-        """Probabilities of the two classes, shape (n, 2); `groups` matter only to `kind="conditional"`."""
+        """Probabilities of the two classes, shape (n, 2); `groups` matter only to kinds that are of a group."""
         mean = self._mean(X, groups)
         return np.column_stack([1.0 - mean, mean])
 
@@ -271,7 +274,7 @@ class _PoissonRegressor(RegressorMixin, _GLM):
         return self
 
     def predict(self, X: Any, groups: ArrayLike | None = None) -> Array:
-        """Means, shape (n,); `groups` matter only to `kind="conditional"`."""
+        """Means, shape (n,); `groups` matter only to kinds that are of a group."""
         return self._mean(X, groups)
 
     def score(
@@ -350,9 +353,10 @@ class RandomEffectsClassifier(_RandomEffects, _Classifier):
     link : {"logit", "probit", "cloglog"}
     distribution, quadrature, scale
         As in `clusterglm.random_effects`.
-    kind : {"marginal", "conditional", "typical"}
-        What predictions are: averaged over the intercepts of all groups; at a group's own intercept where `fit` has
-        seen the group, averaged where it has not; or at intercept zero.
+    kind : {"marginal", "posterior", "conditional", "typical"}
+        What predictions are: averaged over the intercepts of all groups; averaged over what is known of the group's
+        intercept, or at its posterior mode, where `fit` has seen the group, and over all where it has not; or at
+        intercept zero.
     max_iter, tol, n_threads
         As in `clusterglm.Control`.
 

@@ -39,6 +39,10 @@ PLOTS: dict[str, Callable[..., Plot]] = {
     "predicted ratios": lambda f, **k: f["conditional"].plot.predictions("induced", scale="ratio", **k),
     "bootstrap": lambda f, **k: f["random"].plot.bootstrap(n_boot=19, seed=1, **k),
     "bootstrapped": lambda f, **k: f["random"].plot.bootstrap("sigma", n_boot=19, seed=1, **k),
+    "survival": lambda f, **k: f["random"].plot.survival({"week": [0, 2, 4], "trt": ["drug"] * 3}, "week", **k),
+    "survivals": lambda f, **k: f["random"].plot.survival(
+        {"week": [0, 2, 4] * 2, "trt": ["drug"] * 3 + ["placebo"] * 3}, "week", by="trt", kind="typical", **k
+    ),
     "integration": lambda f, **k: f["cauchy"].plot.integration(**k),
 }
 

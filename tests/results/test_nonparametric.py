@@ -129,8 +129,6 @@ def test_fixed_number_of_points(bacteria: pd.DataFrame) -> None:
 def test_refusals(bacteria: pd.DataFrame, fit: NonparametricResult) -> None:
     with pytest.raises(OptionError, match="typical"):
         fit.predict(kind="typical")
-    with pytest.raises(OptionError, match="level="):
-        fit.predict(kind="conditional", level=0.95)
     with pytest.raises(OptionError, match="profile"):
         fit.conf_int(method="profile")
     with pytest.raises(DesignError, match="constant"):

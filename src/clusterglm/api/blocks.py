@@ -25,6 +25,7 @@ from clusterglm.fit.sums import Sums
 from clusterglm.fit.within import WithinSums, variation_of
 from clusterglm.inference.correction import corrected_estimates, refuse_unbiased
 from clusterglm.inference.covariance import marginal_products, pooled_products
+from clusterglm.inference.overdispersion import overdispersion_over_blocks
 from clusterglm.inference.score_test import score_test_over_blocks
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
@@ -184,7 +185,9 @@ def conditional_over_blocks(
         model_data = within.sums.data
         found = conditional_estimates(within, read_start(start, model_data), control)
         products = within.outer_products(within.sums.standard.inside(found.beta))
-        return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products)
+        counts = request.response.poisson_totals
+        spread = overdispersion_over_blocks(within.sums, found.beta) if counts else None
+        return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products, spread)
 
     gather = partial(_gathered, formula, data, engine, control=control)
     result = _identified(gather, request, estimates, conditional=True)
@@ -214,16 +217,18 @@ def _identified(
             return estimates(gathered, WithinSums(sums_of_blocks(gathered, request), conditional))
         except AbsorbedError as problem:
             request = replace(request, left_out=(*request.left_out, *problem.columns))
-        except DesignError:
+            continue
+        except DesignError as problem:
             several = any(len(term.factors) > 1 for term in gathered.parsed.terms)
             if request.constant is not None or not several:
                 raise
-            constant = _constant_factors(gather, request)
-            if not constant:
-                raise
-            request = replace(request, constant=constant, left_out=())
+            unidentified = problem
         finally:
             gathered.blocks.close()
+        constant = _constant_factors(gather, request)
+        if not constant:
+            raise unidentified
+        request = replace(request, constant=constant, left_out=())
 
 
 def _constant_factors(gather: Callable[[Request], Gathered], request: Request) -> tuple[Node, ...]:

@@ -17,7 +17,7 @@ FAMILY = "binomial"  # where none is named
 DISTRIBUTIONS = (
     "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma", "t(4)", "student_t", "gaussian_mixture",
 )  # fmt: skip
-COVARIANCES = ("observed", "robust")
+COVARIANCES = ("observed", "robust", "quasi")
 PENALTIES = ("firth",)
 
 
@@ -101,7 +101,11 @@ Coverage: TypeAlias = Annotated[
     float | None, typer.Option("--level", help="Coverage of intervals, such as 0.95.", show_default="0.95")
 ]
 Cov: TypeAlias = Annotated[
-    str, typer.Option(help="Of the estimates: observed or robust.", autocompletion=one_of(COVARIANCES))
+    str,
+    typer.Option(
+        help="Of the estimates: observed, robust, or quasi (conditional models of counts).",
+        autocompletion=one_of(COVARIANCES),
+    ),
 ]
 Sep: TypeAlias = Annotated[
     str | None,

@@ -245,6 +245,30 @@ def residuals(
     _draw("residuals", [fit], out, theme, width, dpi, json, own, bar_of="simulations")
 
 
+@group.command(epilog=_example("survival", "--data new.csv --time month --by treated "))
+def survival(
+    fit: opt.Fit,
+    out: Out,
+    data: Annotated[str, typer.Option(help="A row for each period of each curve: a CSV or Parquet file.")],
+    time: Annotated[str, typer.Option(help="The column of periods.")],
+    by: Annotated[
+        list[str] | None, typer.Option(help="A column that names curves; more than once.", show_default="one curve")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option(help="marginal or typical.", autocompletion=opt.one_of(("marginal", "typical")))
+    ] = "marginal",
+    level: Level = 0.95,
+    theme: Theme = "light",
+    width: Width = 7.0,
+    dpi: Dpi = 200.0,
+    json: Json = None,
+) -> None:
+    """Survival curves of a fit to person-periods, averaged over frailties."""
+    with readable_errors():
+        own = {"data": load_table(data), "time": time, "by": by, "kind": kind, "level": level}
+    _draw("survival", [fit], out, theme, width, dpi, json, own)
+
+
 def _draw(
     name: str,
     files: list[Path],

@@ -34,18 +34,18 @@ def predict(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="Which intercept: typical, conditional (that of the row's cluster), marginal (averaged over all); "
-            "or a number.",
+            help="Which intercept: typical, conditional (the mode of the row's cluster), posterior (averaged over what "
+            "is known of it), marginal (averaged over all); or a number.",
             show_default="the first that the model has",
-            autocompletion=opt.one_of(("typical", "conditional", "marginal")),
+            autocompletion=opt.one_of(("typical", "conditional", "posterior", "marginal")),
         ),
     ] = None,
     scale: Annotated[
         str | None,
         typer.Option(
-            help="response or link; link or ratio for conditional models.",
+            help="response or link; link, ratio or probability (within sets) for conditional models.",
             show_default="the first that the model has",
-            autocompletion=opt.one_of(("response", "link", "ratio")),
+            autocompletion=opt.one_of(("response", "link", "ratio", "probability")),
         ),
     ] = None,
     level: Annotated[
@@ -54,13 +54,33 @@ def predict(
     cov: Annotated[
         str | None,
         typer.Option(
-            help="Of the estimates, for intervals: observed or robust.",
+            help="Of the estimates, for intervals: observed, robust, or quasi (conditional models of counts).",
             show_default="observed",
             autocompletion=opt.one_of(opt.COVARIANCES),
         ),
     ] = None,
     history: Annotated[
-        str | None, typer.Option(help="Observed rows of new clusters, responses included, for kind conditional.")
+        str | None,
+        typer.Option(help="Observed rows of new clusters, responses included, for kinds conditional and posterior."),
+    ] = None,
+    unseen: Annotated[
+        str | None,
+        typer.Option(
+            help="What these kinds do with clusters of which nothing is known: refuse, or marginal.",
+            show_default="refuse",
+            autocompletion=opt.one_of(("refuse", "marginal")),
+        ),
+    ] = None,
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            help="What intervals of marginal predictions are to hold: the mean over clusters, or a new cluster's.",
+            show_default="mean",
+            autocompletion=opt.one_of(("mean", "cluster")),
+        ),
+    ] = None,
+    total: Annotated[
+        int | None, typer.Option(help="Successes of each set, for probabilities of conditional models.")
     ] = None,
     with_data: Annotated[
         bool, typer.Option("--with-data", help="Put the columns of --newdata before the predictions.")
@@ -80,7 +100,18 @@ def predict(
         check_table(out)
         check_files(json)
         result = open_fit(fit)
-        named = given({"kind": _number_or_word(kind), "scale": scale, "level": level, "cov": cov, "history": history})
+        named = given(
+            {
+                "kind": _number_or_word(kind),
+                "scale": scale,
+                "level": level,
+                "cov": cov,
+                "history": history,
+                "unseen": unseen,
+                "interval": interval,
+                "total": total,
+            }
+        )
         _check_known(result, named)
         table = None if newdata is None else load_table(newdata, sep, decimal, encoding)
         if "history" in named:

@@ -26,7 +26,10 @@ def table(
     level: Annotated[float, typer.Option(help="Coverage of the intervals.")] = 0.95,
     cov: Annotated[
         str,
-        typer.Option(help="Of the estimates: observed or robust.", autocompletion=opt.one_of(opt.COVARIANCES)),
+        typer.Option(
+            help="Of the estimates: observed, robust, or quasi (conditional models of counts).",
+            autocompletion=opt.one_of(opt.COVARIANCES),
+        ),
     ] = "observed",
     stars: Annotated[bool, typer.Option("--stars", help="Mark coefficients by their p-values.")] = False,
     digits: Annotated[int, typer.Option(help="Decimals.")] = 3,

@@ -121,13 +121,21 @@ def _integrals(eta: Array, sigma: float, response: Response, distribution: Distr
             keep = settled | np.isnan(values[0, rows])
             values[:, rows[keep]], resolved[rows[settled]] = found[:, keep], True
         rare, by_eta, by_sigma = values
-        link = np.where(success == 1.0, response.link_function(rare), 0.0)
-        upper = success == 0.0
-        link[upper] = _link_of_failures(rare[upper], response)
-        link = np.where(rare < _NOTHING, -sign * np.inf, link)
+        link = link_of_rarer(rare, success, response)
         slope = sign * response.mean_derivative(link)
         answer = np.stack([link, by_eta / slope, by_sigma / slope])
     return answer, resolved & np.isfinite(answer).all(axis=0)
+
+
+def link_of_rarer(probability: Array, success: Array, response: Response) -> Array:
+    """Linear predictors at which successes (where `success` is 1; else failures) have these probabilities.
+
+    Infinite where a probability is below 1e-290; accurate, to a relative error of the probability, where it is small.
+    """
+    link: Array = np.where(success == 1.0, response.link_function(probability), 0.0)
+    upper = success == 0.0
+    link[upper] = _link_of_failures(probability[upper], response)
+    return np.where(probability < _NOTHING, (1.0 - 2.0 * success) * np.inf, link)
 
 
 def normal_score(distribution: Distribution, t: Array) -> Array:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.npml import NonparametricFit
 from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+
+_FAR = 600.0  # a linear predictor beyond is as good as infinite
+_BLOCK = 1 << 18  # numbers at a time
 
 
 def fitted_mixture(fit: NonparametricFit) -> Mixture:
@@ -82,3 +87,86 @@ def marginal_gradient(response: Response, eta: Array, fit: NonparametricFit) -> 
     finite = np.isfinite(points)
     by_distribution = np.hstack([slopes[:, finite], (pi * (means - mean[:, None]))[:, :-1]]) / steepness
     return link, np.asarray(slopes.sum(axis=1) / steepness[:, 0]), by_distribution
+
+
+def posterior_gradient(
+    data: ModelData, response: Response, fit: NonparametricFit, eta: Array, cluster: NDArray[np.int64], chosen: Array
+) -> tuple[Array, Array]:
+    """Derivatives of the link of means over the points with their probabilities given the rows' clusters.
+
+    Parameters
+    ----------
+    data : ModelData
+        Of the clusters.
+    response : Response
+    fit : NonparametricFit
+    eta : ndarray, shape (n,)
+        nan where nothing is wanted.
+    cluster : ndarray of int64, shape (n,)
+    chosen : ndarray, shape (n, k)
+        The probabilities.
+
+    Returns
+    -------
+    by_eta : ndarray, shape (n,)
+    by_parameters : ndarray, shape (n, q)
+        In coefficients, finite points, and the logs of all weights but the last relative to it, at fixed eta.
+
+    Notes
+    -----
+    A change of the logarithms of unnormalised probabilities by d changes the mean of h by the covariance of h and d.
+    """
+    points, (n, k), p = fit.points, chosen.shape, len(fit.beta)
+    finite = np.flatnonzero(np.isfinite(points))
+    means, slopes = response.mean(eta[:, None] + points), response.mean_derivative(eta[:, None] + points)
+    mean = (chosen * means).sum(axis=1)
+    apart = chosen * (means - mean[:, None])  # a covariance is a sum of its products
+    by_parameters = np.empty((n, p + len(finite) + k - 1))
+    size = max(1, _BLOCK // k)
+    for start in range(0, n, size):
+        rows = slice(start, start + size)
+        members, which = np.unique(cluster[rows], return_inverse=True)
+        at = np.broadcast_to(points, (len(members), k))
+        *by_beta, by_points = scores_at(data, response, fit.beta, members, at)
+        for j, score in enumerate(by_beta):
+            by_parameters[rows, j] = (apart[rows] * score[which]).sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            by_point = (apart[rows] * by_points[which])[:, finite] + (chosen[rows] * slopes[rows])[:, finite]
+        by_parameters[rows, p : p + len(finite)] = by_point
+    by_parameters[:, p + len(finite) :] = apart[:, :-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steepness = response.mean_derivative(response.link_function(mean))
+        return (chosen * slopes).sum(axis=1) / steepness, by_parameters / steepness[:, None]
+
+
+def scores_at(data: ModelData, response: Response, beta: Array, members: NDArray[np.int64], at: Array) -> Array:
+    """Derivatives of clusters' log-likelihoods, given intercepts, in the coefficients and in the intercepts.
+
+    Parameters
+    ----------
+    data : ModelData
+    response : Response
+    beta : ndarray, shape (p,)
+    members : ndarray of int64, shape (c,)
+        Clusters.
+    at : ndarray, shape (c, k)
+        Intercepts of each; infinite ones are taken to be very large.
+
+    Returns
+    -------
+    ndarray, shape (p + 1, c, k)
+        Without the clusters' weights.
+    """
+    (c, k), p = at.shape, len(beta)
+    row, begin = rows_of(data.starts, members)
+    owner = np.repeat(np.arange(c), np.diff(begin))
+    scores, size = np.zeros((p + 1, c, k)), max(1, _BLOCK // k)
+    for start in range(0, len(row), size):
+        part, of = row[start : start + size], owner[start : start + size]
+        eta = np.clip((data.X[part] @ beta + data.offset[part])[:, None] + at[of], -_FAR, _FAR)
+        slope = response.derivatives(eta, data.a[part, None], data.b[part, None])[1]
+        first = np.flatnonzero(np.diff(of, prepend=-1))
+        for j in range(p):
+            scores[j, of[first]] += np.add.reduceat(slope * data.X[part, j, None], first, axis=0)
+        scores[p, of[first]] += np.add.reduceat(slope, first, axis=0)
+    return scores

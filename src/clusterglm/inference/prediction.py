@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.integration import choose_plan
@@ -47,6 +48,8 @@ class LinkPrediction:
         Derivative of each cluster's intercept in theta.
     cluster : ndarray of int64, shape (n,), or None
         Cluster of each row, a number in `own`.
+    of_new : ndarray of bool, shape (n,), or None
+        Rows whose interval is to hold the linear predictor of a new cluster, not the estimate.
     """
 
     estimate: Array
@@ -55,6 +58,7 @@ class LinkPrediction:
     by_sigma: Array | None = None
     own: Array | None = None
     cluster: NDArray[np.int64] | None = None
+    of_new: NDArray[np.bool_] | None = None
 
     def variance(self, X: Array, covariance: Array) -> Array:
         """Variance of each row's prediction, shape (n,).
@@ -130,6 +134,24 @@ def given_clusters(eta: Array, cluster: NDArray[np.int64], intercepts: Predicted
     estimate = np.where(np.isnan(eta), np.nan, eta + intercepts.values[cluster])
     extra = intercepts.variances[cluster]
     return LinkPrediction(estimate, np.ones(len(eta)), extra, own=intercepts.derivatives, cluster=cluster)
+
+
+def combined(where: NDArray[np.bool_], inside: LinkPrediction, outside: LinkPrediction) -> LinkPrediction:
+    """Rows of `inside`, which has no clusters, where `where` is true, else rows of `outside`."""
+    by_sigma = [np.zeros(len(where)) if each.by_sigma is None else each.by_sigma for each in (inside, outside)]
+    own, cluster = outside.own, outside.cluster
+    if own is not None and cluster is not None:
+        cluster = np.where(where, len(own), cluster)
+        own = np.vstack([own, np.zeros((1, own.shape[1]))])
+    return LinkPrediction(
+        np.where(where, inside.estimate, outside.estimate),
+        np.where(where, inside.slope, outside.slope),
+        np.where(where, inside.extra, outside.extra),
+        np.where(where, *by_sigma),
+        own,
+        cluster,
+        inside.of_new,
+    )
 
 
 def posterior_modes(
@@ -215,8 +237,8 @@ def on_scale(scale: str, response: Response, link: Array) -> tuple[Array, Array]
 
     Parameters
     ----------
-    scale : {"link", "response", "ratio"}
-        The link itself; the mean; or the exponential.
+    scale : {"link", "response", "ratio", "probability"}
+        The link itself; the mean; the exponential; or the probability of which it is the logit.
     response : Response
     link : ndarray, shape (n,)
     """
@@ -226,6 +248,8 @@ def on_scale(scale: str, response: Response, link: Array) -> tuple[Array, Array]
         if scale == "ratio":
             ratio = np.exp(link)
             return ratio, ratio
+        if scale == "probability":
+            return expit(link), expit(link) * expit(-link)
         return response.mean(link), response.mean_derivative(link)
 
 

@@ -108,6 +108,35 @@ class MarginalLikelihood:
             self._call(theta, rule_for_moments(part.rule), part.clusters, 0, posterior=posterior)
         return posterior[:, 0], posterior[:, 1]
 
+    def terms(self, theta: Array, rule: Rule, clusters: NDArray[np.int64]) -> tuple[Array, Array]:
+        """A rule's nodes on the normal scale, and logs of what each adds to clusters' integrals, without their weights.
+
+        Parameters
+        ----------
+        theta : ndarray, shape (p + 1,)
+        rule : Rule
+        clusters : ndarray of int64, shape (c,)
+
+        Returns
+        -------
+        nodes, terms : ndarray, shape (c, k)
+            Of an instance whose scale is the normal one.
+        """
+        nodes, log_weights = rule.points
+        s = np.broadcast_to(nodes, (len(clusters), len(nodes)))
+        if rule.adaptive:
+            self._call(theta, rule, clusters, 0)
+            unit = self._omegas[clusters, None]
+            s, log_weights = self._modes[clusters, None] + unit * nodes, log_weights + np.log(unit)
+        found = self.log_integrands(theta, clusters, s) + log_weights
+        return s, np.where(np.isnan(found), -np.inf, found)
+
+    def intercepts(self, theta: Array, s: Array) -> tuple[Array, Array]:
+        """Intercepts at points of the normal scale and their derivatives in sigma, as integrands have them."""
+        theta, out = self._prepared(theta)[0], np.empty((s.size, 17))
+        _core.locate(self._maps[1], np.ascontiguousarray(s).ravel(), float(theta[-1]), out)
+        return out[:, 0].reshape(s.shape), out[:, 5].reshape(s.shape)
+
     def spans(self, rule: Rule, clusters: NDArray[np.int64]) -> tuple[Array, Array, Array]:
         """Which part of the normal scale a rule covered when it last served clusters.
 

@@ -14,7 +14,7 @@ one cluster (`panels.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -84,6 +84,15 @@ class Rule:
     def step(self) -> float:
         """Distance of neighbouring nodes of a trapezoid rule."""
         return 2.0 * (self.half_width or 0.0) / (self.nodes - 1)
+
+    @property
+    def finer(self) -> Rule:
+        """The same with about twice the nodes. Panels, laid for one integrand, stay as they are."""
+        if self.panels:
+            return self
+        if self.hermite:
+            return replace(self, nodes=2 * self.nodes)
+        return replace(self, nodes=2 * self.nodes - (2 if self.kinks else 1))
 
     @cached_property
     def points(self) -> tuple[Array, Array]:

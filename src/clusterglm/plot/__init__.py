@@ -13,6 +13,7 @@ from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.mixing import gradient
 from clusterglm.plot.replicates import bootstrap
+from clusterglm.plot.survival import survival
 
 __all__ = [
     "Plot",
@@ -27,4 +28,5 @@ __all__ = [
     "qq",
     "residuals",
     "rootogram",
+    "survival",
 ]

@@ -15,6 +15,7 @@ from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.mixing import gradient
 from clusterglm.plot.replicates import bootstrap
+from clusterglm.plot.survival import survival
 from clusterglm.results.base import Result
 
 
@@ -46,6 +47,7 @@ class Plots:
     qq = _OfFit(qq)
     residuals = _OfFit(residuals)
     rootogram = _OfFit(rootogram)
+    survival = _OfFit(survival)
 
     def __repr__(self) -> str:
         names = sorted(name for name, value in vars(Plots).items() if isinstance(value, _OfFit))

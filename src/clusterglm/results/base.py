@@ -192,15 +192,21 @@ class Result(Intervals, Frames, ABC):
         """Two-sided p-values of the Wald tests that a coefficient is zero."""
         return self._series(wald_p_values(self._beta / self._se), "pvalue")
 
+    @property
+    def _covariances(self) -> tuple[str, ...]:
+        """Kinds of covariances that there are of this result."""
+        return COVARIANCES
+
     def cov(self, kind: str = "observed") -> pd.DataFrame:
         """Covariance matrix of all estimates.
 
         Parameters
         ----------
-        kind : {"observed", "robust"}
+        kind : {"observed", "robust", "quasi"}
             Inverse of the observed information, or the sandwich of per-cluster scores, m/(m - 1) included, which holds
             for misspecified models as long as clusters are independent. After a fit with a penalty "observed" is the
-            inverse of the expected information, and "robust" is refused.
+            inverse of the expected information, and "robust" is refused. "quasi", of conditional models of counts
+            alone, is the first times the Pearson dispersion.
 
         Returns
         -------
@@ -210,13 +216,13 @@ class Result(Intervals, Frames, ABC):
         Raises
         ------
         OptionError
-            On another kind.
+            On another kind, or one that this result does not have.
         """
         import pandas as pd
 
         from clusterglm.results.frame import shown
 
-        check_option("kind", kind, COVARIANCES)
+        check_option("kind", kind, self._covariances)
         names = self._parameter_names
         return shown(pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -14,6 +15,7 @@ from clusterglm.fit.conditional import ConditionalEstimates
 from clusterglm.fit.fixed_effects import ProfiledEstimates
 from clusterglm.fit.within import Informative
 from clusterglm.inference.covariance import sandwich_of_products
+from clusterglm.inference.overdispersion import Overdispersion
 from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result
 from clusterglm.results.conditional import ConditionalResult
@@ -189,13 +191,20 @@ class ConditionalResultOverBlocks(OverBlocks, ConditionalResult):
     ----------
     products : ndarray, shape (p, p)
         Sum of the outer products of the scores of the clusters that contribute.
+    overdispersion : Overdispersion or None
+        Of counts.
     """
 
     products: Array
+    overdispersion: Overdispersion | None = None
+
+    @cached_property
+    def _overdispersion(self) -> Overdispersion | None:
+        return self.overdispersion
 
     def _covariance(self, kind: str) -> Array:
-        if kind == "observed":
-            return self.fit.covariance
+        if kind != "robust":
+            return super()._covariance(kind)
         return sandwich_of_products(self.fit.covariance, self.products, self.n_informative)
 
     @property

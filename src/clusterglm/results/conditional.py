@@ -15,6 +15,7 @@ from clusterglm.fit.newton import Optimization
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.conditional_draws import ConditionalDraws
 from clusterglm.inference.covariance import sandwich
+from clusterglm.inference.overdispersion import Overdispersion, conditional_overdispersion
 from clusterglm.inference.peaks import Summit, penalized_within_summit, within_summit
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -23,13 +24,13 @@ from clusterglm.results.base import freeze
 from clusterglm.results.diagnostics import ClusterInfluence
 from clusterglm.results.effects import Ratios
 from clusterglm.results.penalized import Penalized
-from clusterglm.results.prediction import RatioPredictions
+from clusterglm.results.set_prediction import SetPredictions
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ConditionalResult(Penalized, RatioPredictions, Hypotheses, Ratios, ClusterInfluence):
+class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterInfluence):
     """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
 
     Parameters
@@ -91,10 +92,33 @@ class ConditionalResult(Penalized, RatioPredictions, Hypotheses, Ratios, Cluster
     def _parameter_names(self) -> list[str]:
         return list(self.data.names)
 
+    @property
+    def _covariances(self) -> tuple[str, ...]:
+        return super()._covariances if self.dispersion is None else (*super()._covariances, "quasi")
+
+    @property
+    def dispersion(self) -> float | None:
+        """Pearson's statistic over its degrees of freedom, by which cov="quasi" multiplies; None but for counts.
+
+        1 where counts given their cluster's sum are multinomial; larger where they vary more. Standard errors of
+        cov="quasi" are those of quasi-Poisson regression (Armstrong, Gasparrini and Tobias, BMC Medical Research
+        Methodology 14:122, 2014). Clusters without events are not counted in the degrees of freedom.
+        """
+        found = self._overdispersion
+        return None if found is None else found.dispersion
+
+    @cached_property
+    def _overdispersion(self) -> Overdispersion | None:
+        if not self.response.poisson_totals:
+            return None
+        return conditional_overdispersion(self.data, self.response, self.fit.beta)
+
     def _covariance(self, kind: str) -> Array:
         """The robust one counts the clusters that contribute."""
         if kind == "observed":
             return self.fit.covariance
+        if kind == "quasi" and self.dispersion is not None:
+            return self.fit.covariance * self.dispersion
         self._refuse_robust()
         scores = conditional_scores(self.data, self.response, self.fit.beta)
         return sandwich(self.fit.covariance, scores[self.fit.informative])
@@ -118,7 +142,8 @@ class ConditionalResult(Penalized, RatioPredictions, Hypotheses, Ratios, Cluster
         return np.full(self.n_clusters, np.nan)
 
     def _glance(self) -> dict[str, Any]:
-        return {**super()._glance(), "n_informative": self.n_informative}
+        known = {**super()._glance(), "n_informative": self.n_informative}
+        return known if self.dispersion is None else {**known, "dispersion": self.dispersion}
 
     def _augmented(self) -> dict[str, NDArray[Any]]:
         known = super()._augmented()
@@ -141,6 +166,22 @@ class ConditionalResult(Penalized, RatioPredictions, Hypotheses, Ratios, Cluster
             f"Conditional maximum {self._penalized}likelihood",
             model,
             self._coefficients(),
-            (("Clusters", clusters), *self._likelihood_facts(), *self._penalized_facts(), *self._closing_facts()),
+            (
+                ("Clusters", clusters),
+                *self._likelihood_facts(),
+                *self._dispersion_facts(),
+                *self._penalized_facts(),
+                *self._closing_facts(),
+            ),
             tuple(self.data.notes),
         )
+
+    def _dispersion_facts(self) -> list[tuple[str, str]]:
+        found = self._overdispersion
+        if found is None:
+            return []
+        if np.isnan(found.dispersion):
+            return [("Dispersion", "not known without degrees of freedom")]
+        words = f'cov="quasi" multiplies standard errors by its root, {np.sqrt(found.dispersion):.4g}'
+        statistic = f"{found.dispersion:.4g} (Pearson {found.statistic:.5g} on {found.df:g} degrees of freedom)"
+        return [("Dispersion", f"{statistic}; standard errors above are without it, {words}")]

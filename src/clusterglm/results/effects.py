@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, OptionError, check_option
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import check_level, with_alpha, with_sigma
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -39,6 +38,8 @@ class Ratios:
         @property
         def response(self) -> Response: ...
         @property
+        def _covariances(self) -> tuple[str, ...]: ...
+        @property
         def _beta(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
 
@@ -52,7 +53,7 @@ class Ratios:
         ----------
         level : float
             Coverage of the intervals, which are those of the coefficients, exponentiated.
-        cov : {"observed", "robust"}
+        cov : {"observed", "robust", "quasi"}
             Covariance of the coefficients.
 
         Returns
@@ -80,7 +81,7 @@ class Ratios:
         from clusterglm.results.frame import shown
 
         ratio, baseline = ratio_names(self.response)
-        check_option("cov", cov, COVARIANCES)
+        check_option("cov", cov, self._covariances)
         se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._beta)]
         found = exponentiated(self._beta, se, level)
         kinds = [baseline if j == self.data.intercept else ratio for j in range(len(self._beta))]
@@ -154,7 +155,7 @@ class Effects(Ratios):
         from clusterglm.results.effect_rows import effect_rows, effects_table
 
         check_option("kind", kind, _KINDS)
-        check_option("cov", cov, COVARIANCES)
+        check_option("cov", cov, self._covariances)
         check_level(level)
         check_variables(self.data.design, variables)
         rows = effect_rows(self.data, data, clusters=False)
@@ -275,7 +276,7 @@ class FixedEffectsEffects(Effects):
 
         check_option("kind", kind, ("conditional",))
         check_option("clusters", clusters, ("all", "informative"))
-        check_option("cov", cov, COVARIANCES)
+        check_option("cov", cov, self._covariances)
         check_level(level)
         check_variables(self.data.design, variables)
         rows = effect_rows(self.data, data, clusters=True)
@@ -395,7 +396,7 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         from clusterglm.results.effect_rows import effect_rows, effects_table
 
         check_option("kind", kind, _KINDS)
-        check_option("cov", cov, COVARIANCES)
+        check_option("cov", cov, self._covariances)
         check_level(level)
         check_variables(self.data.design, variables)
         fit = self.fit

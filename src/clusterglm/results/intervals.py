@@ -67,6 +67,8 @@ class Intervals:
 
         @property
         def response(self) -> Response: ...
+        @property
+        def _covariances(self) -> tuple[str, ...]: ...
 
     @property
     @abstractmethod
@@ -168,7 +170,7 @@ class Intervals:
         method : {"wald", "profile", "bootstrap"}
             Estimate and standard error (sigma on the log scale); all values at which a likelihood-ratio test does not
             reject; or quantiles of estimates from simulated data.
-        cov : {"observed", "robust"}
+        cov : {"observed", "robust", "quasi"}
             Covariance for Wald intervals.
         n_boot, seed, n_jobs, progress, engine
             Of the bootstrap, see `bootstrap`. `n_jobs` also counts the threads of the profile.
@@ -274,7 +276,7 @@ class Intervals:
         return ProfileCurve(parameter, value, loglik + summit.constant, signed, rows[0][0])
 
     def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
-        check_option("cov", cov, ("observed", "robust"))
+        check_option("cov", cov, self._covariances)
         se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._interval_names)]
         low, high = wald_interval(self._estimates, se, level)
         if self._ends_with_sigma:

@@ -63,6 +63,11 @@ class RowStatus:
         """Say of rows that are predicted what their prediction lacks."""
         self._write(where & self.ok & (self.text == "ok"), reason)
 
+    def say_first(self, where: _Mask, reason: NDArray[np.object_]) -> None:
+        """Say something of rows that are predicted before what else was noted of them."""
+        for row in np.flatnonzero(where & self.ok):
+            self.text[row] = reason[row] if self.text[row] == "ok" else f"{reason[row]}; {self.text[row]}"
+
     def _write(self, where: _Mask, reason: str | NDArray[np.object_]) -> None:
         self.text[where] = reason if isinstance(reason, str) else reason[where]
 
@@ -98,6 +103,13 @@ class Rows:
     def size(self) -> int:
         """Number of rows."""
         return len(self.index)
+
+    def given(self, values: Array) -> Array:
+        """A number, or one for each row in the order of the answer, in the order of these rows; shape (k,)."""
+        values = np.broadcast_to(values, (self.size,))
+        if self.frame is not None:
+            return values
+        return values[np.argsort(np.argsort(self.index, kind="stable"), kind="stable")]
 
     def eta(self, beta: Array) -> Array:
         """X beta + offset, shape (k,); nan where a row cannot be predicted."""
@@ -172,8 +184,8 @@ def cluster_codes(
         hint = nearest(name or "", frame.columns)
         raise ClusterError(
             f"new data without the cluster column {name!r}",
-            'each row\'s cluster, for kind="conditional"',
-            f"{hint}add the column, or pass a number as kind=",
+            "each row's cluster, for predictions that depend on it",
+            f"{hint}add the column, or predict what does not depend on it: see kind= and scale=",
         )
     new = encode(frame.get_column(name))
     known = np.asarray(pd.Index(labels).get_indexer(pd.Index(new.labels)), dtype=np.int64)

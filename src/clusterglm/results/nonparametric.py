@@ -21,6 +21,7 @@ from clusterglm.inference.mass_points import (
     marginal_gradient,
     mixture_scores,
     moments,
+    posterior_gradient,
     posterior_probabilities,
 )
 from clusterglm.inference.peaks import Summit
@@ -33,7 +34,7 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.base import Result, freeze
 from clusterglm.results.effects import Ratios
 from clusterglm.results.newdata import Rows
-from clusterglm.results.prediction import SCALES, Predictions
+from clusterglm.results.prediction import SCALES, Predictions, Wanted
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
 
@@ -60,7 +61,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
     family_response: Response
 
     kind: ClassVar[str] = "nonparametric"
-    _kinds = ("conditional", "marginal")
+    _kinds = ("conditional", "posterior", "marginal")
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -212,15 +213,15 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         ----------
         data : table, optional
             Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
-        kind : {"conditional", "marginal"} or array_like, optional
+        kind : {"conditional", "posterior", "marginal"} or array_like, optional
             The mean averaged over the mass points with their probabilities given the data of the row's cluster (the
-            default); or with their weights, that of the population. Or an intercept as a number, or one for each row.
-            There is no "typical" cluster: no value of the intercept is the distribution's centre.
+            default, by either name); or with their weights, that of the population. Or an intercept as a number, or one
+            for each row. There is no "typical" cluster: no value of the intercept is the distribution's centre.
         scale : {"response", "link"}
             The mean (of one trial, for a binomial), or its link. Offsets are included, weights are not.
         level : float, optional
-            Coverage of intervals, such as 0.95, of "marginal" predictions and those at numbers. Without it, predictions
-            alone.
+            Coverage of intervals, such as 0.95. Without it, predictions alone. Intervals given a cluster's data are to
+            hold the posterior mean, not the cluster's own mean, which lies further from it the less was seen of it.
         cov : {"observed", "robust"}
             Covariance of the estimates, for the intervals.
 
@@ -233,7 +234,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         Raises
         ------
         OptionError
-            On another kind, scale, level or covariance, or intervals of "conditional" predictions.
+            On another kind, scale, level or covariance.
         DataError
             When a column is missing altogether.
 
@@ -243,24 +244,21 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
             Without `level`, when rows cannot be predicted: they are nan.
         """
         check_option("scale", scale, SCALES)
-        return self._predicted(data, kind, scale, level, cov, None)
+        return self._predicted(data, kind, scale, Wanted(level, cov))
 
-    def _at_kind(self, kind: str, rows: Rows, history: Any, uncertain: bool) -> LinkPrediction:
+    def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
+        n, p = rows.size, len(self._beta)
         if kind == "marginal":
-            eta = rows.eta(self._beta)
-            link, by_eta, by_distribution = marginal_gradient(self.response, eta, self.fit)
-            n, p = rows.size, len(self._beta)
+            link, by_eta, by_distribution = marginal_gradient(self.response, rows.eta(self._beta), self.fit)
             own = np.hstack([np.zeros((n, p)), by_distribution])
             return LinkPrediction(link, by_eta, np.zeros(n), own=own, cluster=np.arange(n))
-        if uncertain:
-            raise OptionError(
-                'level= with kind="conditional"',
-                "a prediction whose error the estimates' covariance tells",
-                'kind="marginal", or level=None',
-            )
-        chosen = self._probabilities[self._codes(rows)]  # refuses rows, whose eta is then nan
-        mean = averaged_mean(self.response, rows.eta(self._beta), self.fit.points, chosen)
-        return at_intercepts(self.response.link_function(mean))
+        codes = self._codes(rows)  # refuses rows, whose eta is then nan
+        eta, chosen = rows.eta(self._beta), self._probabilities[codes]
+        link = self.response.link_function(averaged_mean(self.response, eta, self.fit.points, chosen))
+        if wanted.level is None:
+            return at_intercepts(link)
+        by_eta, own = posterior_gradient(self.data, self.response, self.fit, eta, codes, chosen)
+        return LinkPrediction(link, by_eta, np.zeros(n), own=own, cluster=np.arange(n))
 
     def residuals(self, kind: str = "response") -> pd.Series[float]:
         """Residuals of the rows that were used, from their "conditional" predictions.

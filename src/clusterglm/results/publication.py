@@ -195,7 +195,7 @@ def table(
         What stands below an estimate.
     level : float
         Coverage of the intervals, which are Wald intervals (of ratios: exponentiated; of sigma: on the log scale).
-    cov : {"observed", "robust"}
+    cov : {"observed", "robust", "quasi"}
         Covariance of the estimates.
     stars : bool
         Mark coefficients by their p-values: * below 0.05, ** below 0.01, *** below 0.001.
@@ -374,7 +374,7 @@ def _notes(named: dict[str, Result], exponentiate: bool, spread: str, level: flo
         baseline = " or ".join(dict.fromkeys(name for _, name in kinds))
         of_intercept = any(fit.data.intercept is not None for fit in named.values())
         notes.append(f"{words[0].upper()}{words[1:]}{f' (of the intercept: {baseline})' if of_intercept else ''}.")
-    robust = " (robust)" if cov == "robust" else ""
+    robust = "" if cov == "observed" else f" ({cov})"
     if spread == "std_error":
         notes.append(f"Standard errors{robust} in parentheses.")
     elif spread == "interval":

@@ -27,8 +27,9 @@ from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.effects import RandomEffectsEffects
 from clusterglm.results.goodness import RandomEffectsGoodness
 from clusterglm.results.pooled import PooledResult
-from clusterglm.results.prediction import RandomEffectsPredictions
 from clusterglm.results.random_diagnostics import RandomEffectsDiagnostics
+from clusterglm.results.random_prediction import RandomEffectsPredictions
+from clusterglm.results.survival import Survival
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import RandomEffectsHypotheses
 
@@ -50,6 +51,7 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResult(
     RandomEffectsPredictions,
+    Survival,
     RandomEffectsHypotheses,
     RandomEffectsEffects,
     RandomEffectsDiagnostics,

@@ -69,6 +69,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "data.cluster_means": ("ClusterMeans",),
     "inference.goodness": ("GoodnessOfFit",),
     "inference.event_counts": ("Discrepancy",),
+    "inference.overdispersion": ("Overdispersion",),
     "inference.score_test": ("ScoreTest",),
     "model.quadrature": ("Quadrature",),
     "model.distribution.gaussian": ("Gaussian",),

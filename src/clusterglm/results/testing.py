@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, check_option
-from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -32,6 +31,8 @@ class Hypotheses:
         @property
         def response(self) -> Response: ...
         @property
+        def _covariances(self) -> tuple[str, ...]: ...
+        @property
         def _beta(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
 
@@ -47,7 +48,7 @@ class Hypotheses:
             expression is zero. A term of the formula, such as `"trt"`, stands for all its columns. Names may be put in
             backquotes, and must be where they could be taken for a sum. Or a matrix R, shape (k, p) or (p,), of the
             hypotheses R beta = r, or a data frame whose columns are coefficients.
-        cov : {"observed", "robust"}
+        cov : {"observed", "robust", "quasi"}
             Covariance of the coefficients; see `cov`.
         r : array_like, shape (k,), optional
             Right-hand side for a matrix; by default zero.
@@ -75,7 +76,7 @@ class Hypotheses:
         """
         from clusterglm.inference.hypotheses import read_hypotheses, symbols_of
 
-        check_option("cov", cov, COVARIANCES)
+        check_option("cov", cov, self._covariances)
         terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
         symbols = symbols_of(self.data.names, self.data.design.aliases, terms)
         return self._test(read_hypotheses(hypothesis, r, self.data.names, symbols), cov)
@@ -85,7 +86,7 @@ class Hypotheses:
 
         Parameters
         ----------
-        cov : {"observed", "robust"}
+        cov : {"observed", "robust", "quasi"}
 
         Returns
         -------
@@ -103,7 +104,7 @@ class Hypotheses:
         from clusterglm.inference.hypotheses import Constraints
         from clusterglm.results.frame import shown
 
-        check_option("cov", cov, COVARIANCES)
+        check_option("cov", cov, self._covariances)
         unit, rows = np.eye(len(self._beta)), []
         for term, columns in formula_terms(self.data).items():
             if columns == (self.data.intercept,):

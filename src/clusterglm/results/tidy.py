@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import check_option
-from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.inference.intervals import wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.arrays import Array
@@ -38,6 +37,8 @@ class Frames:
 
         @property
         def response(self) -> Response: ...
+        @property
+        def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
@@ -69,7 +70,7 @@ class Frames:
         exponentiate : bool
             Odds, rate or hazard ratios in place of coefficients: their intervals are exponentiated, their standard
             errors follow by the delta method, z and p-values stay those of the coefficients.
-        cov : {"observed", "robust"}
+        cov : {"observed", "robust", "quasi"}
             Covariance behind standard errors, p-values and intervals.
         names : {"plain", "broom"}
             Of the columns: ours, or those of R's broom.mixed, which also names rows by `effect` and `group`.
@@ -91,7 +92,7 @@ class Frames:
         from clusterglm.results.frame import shown
 
         check_option("names", names, NAMES)
-        check_option("cov", cov, COVARIANCES)
+        check_option("cov", cov, self._covariances)
         yes_or_no("conf_int", conf_int)
         if yes_or_no("exponentiate", exponentiate):
             ratio_names(self.response)

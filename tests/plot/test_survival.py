@@ -1,0 +1,54 @@
+"""Survival curves as pictures: where they step, what they show, what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import clusterglm as cg
+from clusterglm.errors import DataError, OptionError
+
+NEW = pd.DataFrame({"week": [0, 2, 4, 6] * 2, "trt": ["drug"] * 4 + ["placebo"] * 4})
+
+
+def test_curves_step_down_at_the_ends_of_periods(fits: dict[str, Any]) -> None:
+    plot = fits["random"].plot.survival(NEW, "week", by="trt", level=0.9)
+    want = fits["random"].survival(NEW, "week", by="trt", level=0.9)
+    pd.testing.assert_frame_equal(plot.data, want)
+    lines = plot.ax.get_lines()
+    assert [line.get_label() for line in lines] == ["drug", "placebo"]
+    for line, (_, own) in zip(lines, want.groupby("trt"), strict=True):
+        assert line.get_drawstyle() == "steps-post"
+        np.testing.assert_array_equal(line.get_xdata(), [-2, 0, 2, 4, 6])
+        np.testing.assert_array_equal(line.get_ydata(), [1.0, *own.survival])
+    assert len(plot.ax.collections) == 2  # bands
+    assert "90%" in plot.ax.get_ylabel()
+    assert plot.ax.get_legend().get_title().get_text() == "trt"
+
+
+def test_one_curve_one_period_dates_and_many(fits: dict[str, Any]) -> None:
+    one = fits["random"].plot.survival(NEW.iloc[:1], "week")
+    assert one.ax.get_legend() is None
+    assert one.ax.get_lines()[0].get_xdata().tolist() == [-1, 0]
+    dated = NEW.assign(day=pd.to_datetime("2021-03-01") + pd.to_timedelta(NEW.week, "D"))
+    first = fits["random"].plot.survival(dated, "day", by="trt").ax.get_lines()[0].get_xdata()[0]
+    assert pd.Timestamp(first) == pd.Timestamp("2021-02-27")
+    single = fits["random"].plot.survival(dated.iloc[:1], "day").ax.get_lines()[0].get_xdata()[0]
+    assert pd.Timestamp(single) == pd.Timestamp("2021-02-28")
+    many = pd.concat([NEW.assign(site=k) for k in range(3)])
+    plot = fits["random"].plot.survival(many, "week", by=["trt", "site"], kind="typical")
+    assert len(plot.ax.get_lines()) == 6
+    assert not plot.ax.collections  # no room for bands
+    assert plot.ax.get_lines()[1].get_label() == "drug, 1"
+
+
+def test_refusals(fits: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="survival curves of a pooled fit"):
+        cg.plot.survival(fits["pooled"], NEW, "week")
+    with pytest.raises(DataError, match="none of which is known: level 'other'"):
+        fits["random"].plot.survival(NEW.iloc[:4].assign(trt="other"), "week")
+    with pytest.raises(DataError, match="no rows"):
+        fits["random"].plot.survival(NEW.iloc[:0], "week")

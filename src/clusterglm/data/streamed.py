@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
@@ -13,12 +13,14 @@ from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, ModelData, notes_of, told_apart
+from clusterglm.data.repeats import Counts, counts_of, together
 from clusterglm.data.rows import Dropped, Request
 from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
+_NO_COUNTS = Counts(0, 0, 0.0, 0.0)  # of a block without rows
 _INSTEAD = "predict(data=...) for a table in memory; or fit a part of the data that memory holds"
 
 
@@ -88,6 +90,7 @@ class Facts:
         Rows of X in which a column is least or largest that is constant in the others.
     totals : Totals
     weights : WeightSum
+    counts : Counts
     offsets : ndarray
         Those of some rows, the least and the largest.
     """
@@ -110,6 +113,7 @@ class Facts:
     extremes: Array
     totals: Totals
     weights: WeightSum
+    counts: Counts
     offsets: Array
 
 
@@ -119,7 +123,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
     if n == 0:
         p, none = X.shape[1], np.zeros(X.shape[1])
         rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
-        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data), np.empty(0)
+        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data), _NO_COUNTS, np.empty(0)
         return Facts(0, 0, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
     mean = np.ones(n) @ X / n
     products = np.zeros((X.shape[1], X.shape[1]))
@@ -152,6 +156,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         extremes=X[np.unique(np.array(extreme, dtype=int))],
         totals=totals_of(data),
         weights=weight_sum(data),
+        counts=counts_of(data),
         offsets=np.append(data.offset[chosen], [data.offset.min(), data.offset.max()]),
     )
 
@@ -190,6 +195,8 @@ class StreamedData:
     where : str
         Where the rows are, in words.
     totals : Totals
+    counts : Counts, optional
+        What weights add up to; None in files that are older.
     """
 
     names: tuple[str, ...]
@@ -208,6 +215,12 @@ class StreamedData:
     levels: tuple[str, str] | None
     where: str
     totals: Totals
+    counts: Counts | None = None
+
+    @property
+    def clusters_repeat(self) -> bool:
+        """Whether cluster weights say how many clusters each one stands for."""
+        return self.counts is not None and "cluster" not in self.counts.fractions
 
     @property
     def has_intercept(self) -> bool:
@@ -260,6 +273,7 @@ def describe(
     if not request.absorb:
         _check_columns(facts, design)
     levels = learned.levels
+    counts = together([each.counts for each in facts], n, m)
     return StreamedData(
         names=told_apart(design),
         intercept=design.intercept,
@@ -277,6 +291,7 @@ def describe(
         levels=levels,
         where=where,
         totals=_together([each.totals for each in facts]),
+        counts=replace(counts, clusters=1, sum_clusters=1.0) if cluster_name is None else counts,
     )
 
 

@@ -15,6 +15,7 @@ from clusterglm.data.glance import step_through
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.store import BlockArrays
+from clusterglm.data.streamed import StreamedData
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
@@ -249,9 +250,23 @@ class MarginalSums:
         ordered = sorted(counts.items(), key=lambda item: (item[0].adaptive, item[0].nodes))
         return Choice(tuple(CountedPart(rule, None, number) for rule, number in ordered), error, there)
 
-    def outer_products(self, theta: Array, plan: Plan) -> Array:
-        """Sum over clusters of the scores' outer products, shape (p + 1, p + 1)."""
-        return np.asarray(sum(self._blocks.each(_marginal_products, *self._model, theta, _sent(plan))))
+    def outer_products(self, theta: Array, plan: Plan, repeat: bool) -> Array:
+        """Sum over clusters of the scores' outer products, shape (p + 1, p + 1); `repeat` as in `products_of`."""
+        return np.asarray(sum(self._blocks.each(_marginal_products, *self._model, theta, _sent(plan), repeat)))
+
+
+def clusters_repeat(sums: Sums) -> bool:
+    """Whether cluster weights say how many clusters each one stands for, of data in blocks."""
+    return isinstance(sums.data, StreamedData) and sums.data.clusters_repeat
+
+
+def products_of(scores: Array, cluster_weights: Array, repeat: bool) -> Array:
+    """Sum of the clusters' outer products of weighted scores, shape (q, q).
+
+    Where clusters `repeat`, one that stands for several counts as so many, each with its share of the score.
+    """
+    each = scores / np.sqrt(cluster_weights)[:, None] if repeat else scores
+    return np.asarray(each.T @ each)
 
 
 @dataclass(frozen=True)
@@ -367,10 +382,12 @@ def _marginal(block: Block, distribution: Distribution, scale: str, theta: Array
     return likelihood.evaluate(theta, block.memory["plan"] if plan is None else plan)
 
 
-def _marginal_products(block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None) -> Array:
+def _marginal_products(
+    block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None, repeat: bool
+) -> Array:
     likelihood = _likelihood(block, distribution, scale)
     scores = likelihood.cluster_scores(theta, block.memory["plan"] if plan is None else plan)
-    return np.asarray(scores.T @ scores)
+    return products_of(scores, block.data.cluster_weights, repeat)
 
 
 def _rules_of_some(

@@ -263,7 +263,7 @@ def _line(rows: ModelData, response: Response, X: Array) -> tuple[float, float]:
     scores = pooled_scores(data, response, fit.beta, by_row=data.cluster_name is None)
     if len(scores) < 2:
         return float(fit.beta[-1]), float("nan")
-    return float(fit.beta[-1]), float(np.sqrt(sandwich(fit.covariance, scores)[-1, -1]))
+    return float(fit.beta[-1]), float(np.sqrt(sandwich(fit.covariance, scores, np.ones(len(scores)))[-1, -1]))
 
 
 def _squared_error(response: Response, y: Array, mean: Array, size: Array) -> float:

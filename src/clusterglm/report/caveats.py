@@ -67,18 +67,19 @@ def _data(fit: Result) -> list[Caveat]:
     found = []
     if fit.data.dropped:
         total = sum(dropped.count for dropped in fit.data.dropped)
-        share = total / (total + fit.n_obs)
+        share = total / (total + fit.data.n_obs)
         reasons = "; ".join(f"{dropped.count} for {dropped.reason}" for dropped in fit.data.dropped)
         words = (
             f"{counted(total, 'row')} of the table ({100 * share:.3g}%) played no part: {reasons}. The estimates speak "
             "for the rows that are left; if what is missing has to do with the response, they can be biased."
         )
         found.append(Caveat("Rows left out", words))
+    weights = fit._per_row(fit.data.cluster_weights)
     if fit.family == "binomial":
-        events = min(float(np.sum(fit.data.a)), float(np.sum(fit.data.b)))
+        events = min(float(weights @ fit.data.a), float(weights @ fit.data.b))
         kind = "successes or failures, whichever are fewer"
     else:
-        events, kind = float(np.sum(fit.data.a)), "events"
+        events, kind = float(weights @ fit.data.a), "events"
     p = len(fit.data.names)
     if p > 0 and events < _EVENTS * p:
         words = (

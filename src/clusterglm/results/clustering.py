@@ -82,7 +82,8 @@ class ClusteredResult(Result):
         Raises
         ------
         OptionError
-            On an unknown method or statistic, or where sigma was held fixed.
+            On an unknown method or statistic, where sigma was held fixed, or simulation where weights are not whole
+            numbers.
         DataError
             When rows are not exchangeable between clusters, so that a permutation test would not be valid.
 
@@ -105,11 +106,12 @@ class ClusteredResult(Result):
         data, pooled = self._null()
         if method == "score":
             return score_test(data, self.response, pooled.beta)
+        rows = self._written_out("a test by simulation")
         return simulated_test(
-            self.data,
+            rows.data,
             pooled,
             self.loglik,
-            self._refit(pooled),
+            rows._refit(pooled),
             self.response,
             method,
             statistic,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.covariance import KINDS as COVARIANCES
@@ -37,6 +36,7 @@ from clusterglm.results.newdata import (
     one_per_row,
     refuse_unknown_clusters,
 )
+from clusterglm.results.weighted import Weighted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,14 +50,13 @@ _NO_MEAN = "no finite mean over the intercept's distribution: its tails are too 
 _UNRESOLVED = "the mean over the intercept's distribution is not known accurately"
 
 
-class Predictions:
+class Predictions(Weighted):
     """The steps of a prediction, which kinds of results share."""
 
     _kinds: tuple[str, ...] = ("typical", "conditional", "marginal")
     """Words for the intercept, the default first."""
 
     if TYPE_CHECKING:
-        data: ModelData
 
         @property
         def response(self) -> Response: ...
@@ -333,7 +332,7 @@ class FixedEffectsPredictions(Predictions):
         nothing = "failures" if self.response.family == "binomial" else "zero"
         for where, which in ((np.isneginf(intercepts), nothing), (np.isposinf(intercepts), "successes")):
             rows.status.note(where, f"no standard error: the cluster's responses are all {which}")
-        at = fixed_intercepts(self._profile, self.data.cluster_weights)
+        at = fixed_intercepts(self._profile, self.data.cluster_weights / self._repeats.clusters)
         known = PredictedIntercepts(self.fit.intercepts, at.derivatives, at.variances)
         return given_clusters(rows.eta(self._beta), codes, known)
 

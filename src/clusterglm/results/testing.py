@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DesignError, check_option
 from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.model.arrays import Array
@@ -162,7 +163,7 @@ class RandomEffectsHypotheses(Hypotheses):
         check_option("cov", cov, ("joint", "difference"))
         response = self.response
         model = within_model(self.data, response) if other is None else within_estimates(other, self.data, response)
-        return hausman_test(random_estimates(self.fit, self.data), model, cov)
+        return hausman_test(random_estimates(self.fit, self.data), model, repeats_of(self.data).clusters, cov)
 
 
 def formula_terms(data: ModelData) -> dict[str, tuple[int, ...]]:

@@ -79,6 +79,13 @@ def rows_of_clusters(data: ModelData, repeats: Repeats) -> Array:
     return np.asarray(np.add.reduceat(repeats.rows, data.starts[:-1]))
 
 
+def sizes_of_clusters(data: ModelData, repeats: Repeats) -> dict[int, int]:
+    """Number of clusters of each size, in ascending order."""
+    sizes, place = np.unique(rows_of_clusters(data, repeats), return_inverse=True)
+    count = np.bincount(place, repeats.clusters)
+    return dict(zip(sizes.astype(int).tolist(), count.astype(int).tolist(), strict=True))
+
+
 def counts_of(data: ModelData) -> Counts:
     """How many rows and clusters the data stand for."""
     n, m = data.n_obs, data.n_clusters

@@ -13,7 +13,7 @@ from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, ModelData, notes_of, told_apart
-from clusterglm.data.repeats import Counts, counts_of, together
+from clusterglm.data.repeats import Counts, counts_of, repeats_of, sizes_of_clusters, together
 from clusterglm.data.rows import Dropped, Request
 from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
@@ -68,8 +68,8 @@ class Facts:
     ----------
     n, m : int
         Rows and clusters.
-    sizes : dict of int to int
-        Number of clusters of each size.
+    sizes, repeated : dict of int to int
+        Number of clusters of each size; and with rows and clusters as often as whole-number weights say.
     constant, saturated : float
         See `ModelData`.
     dropped : tuple of Dropped
@@ -98,6 +98,7 @@ class Facts:
     n: int
     m: int
     sizes: dict[int, int]
+    repeated: dict[int, int]
     constant: float
     saturated: float
     dropped: tuple[Dropped, ...]
@@ -124,7 +125,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         p, none = X.shape[1], np.zeros(X.shape[1])
         rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
         nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data), _NO_COUNTS, np.empty(0)
-        return Facts(0, 0, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
+        return Facts(0, 0, {}, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
     mean = np.ones(n) @ X / n
     products = np.zeros((X.shape[1], X.shape[1]))
     for first in range(0, n, 8192):
@@ -141,6 +142,7 @@ def facts_of(data: ModelData, sample: int) -> Facts:
         n=n,
         m=data.n_clusters,
         sizes=dict(zip(sizes.tolist(), counts.tolist(), strict=True)),
+        repeated=sizes_of_clusters(data, repeats_of(data)),
         constant=data.constant,
         saturated=data.saturated,
         dropped=data.dropped,
@@ -191,7 +193,7 @@ class StreamedData:
     Parameters
     ----------
     sizes : dict of int to int
-        Number of clusters of each size.
+        Number of clusters of each size, repeats counted.
     where : str
         Where the rows are, in words.
     totals : Totals
@@ -216,11 +218,6 @@ class StreamedData:
     where: str
     totals: Totals
     counts: Counts | None = None
-
-    @property
-    def clusters_repeat(self) -> bool:
-        """Whether cluster weights say how many clusters each one stands for."""
-        return self.counts is not None and "cluster" not in self.counts.fractions
 
     @property
     def has_intercept(self) -> bool:
@@ -253,9 +250,10 @@ def describe(
     """
     design, n, m = learned.design, sum(each.n for each in facts), sum(each.m for each in facts)
     dropped = _all_dropped(facts)
+    counts = together([each.counts for each in facts], n, m)
     sizes: Counter[int] = Counter()
     for each in facts:
-        sizes.update(each.sizes)
+        sizes.update(each.repeated if counts.whole else each.sizes)
     if n == 0:
         reasons = "; ".join(f"{each.count}: {each.reason}" for each in dropped)
         raise DataError(
@@ -266,14 +264,13 @@ def describe(
     check_response(*_sums(facts), request.response.family, parsed.response_name)
     cluster_name = facts[0].cluster_name
     if cluster_name is None:
-        m, sizes = 1, Counter({n: 1})
+        m, sizes = 1, Counter({counts.rows: 1})
     if request.need_cluster and not request.absorb:
         trials = max(each.trials for each in facts)
         refuse_clusters(m, trials, request.response.family, str(cluster_name), request.sigma_known)
     if not request.absorb:
         _check_columns(facts, design)
     levels = learned.levels
-    counts = together([each.counts for each in facts], n, m)
     return StreamedData(
         names=told_apart(design),
         intercept=design.intercept,

@@ -14,6 +14,7 @@ from clusterglm.data.clusters import rows_of
 from clusterglm.data.glance import step_through
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import Repeats
 from clusterglm.data.store import BlockArrays
 from clusterglm.data.streamed import StreamedData
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
@@ -250,22 +251,29 @@ class MarginalSums:
         ordered = sorted(counts.items(), key=lambda item: (item[0].adaptive, item[0].nodes))
         return Choice(tuple(CountedPart(rule, None, number) for rule, number in ordered), error, there)
 
-    def outer_products(self, theta: Array, plan: Plan, repeat: bool) -> Array:
-        """Sum over clusters of the scores' outer products, shape (p + 1, p + 1); `repeat` as in `products_of`."""
-        return np.asarray(sum(self._blocks.each(_marginal_products, *self._model, theta, _sent(plan), repeat)))
+    def outer_products(self, theta: Array, plan: Plan, whole: tuple[bool, bool]) -> Array:
+        """Sum over clusters of the scores' outer products, shape (p + 1, p + 1); `whole` as `whole_weights` has it."""
+        return np.asarray(sum(self._blocks.each(_marginal_products, *self._model, theta, _sent(plan), whole)))
 
 
-def clusters_repeat(sums: Sums) -> bool:
-    """Whether cluster weights say how many clusters each one stands for, of data in blocks."""
-    return isinstance(sums.data, StreamedData) and sums.data.clusters_repeat
+def whole_weights(sums: Sums) -> tuple[bool, bool]:
+    """Whether case and cluster weights, of data in blocks, say how many rows and clusters there are."""
+    data = sums.data
+    if not isinstance(data, StreamedData) or data.counts is None:
+        return False, False
+    return "case" not in data.counts.fractions, "cluster" not in data.counts.fractions
 
 
-def products_of(scores: Array, cluster_weights: Array, repeat: bool) -> Array:
-    """Sum of the clusters' outer products of weighted scores, shape (q, q).
+def repeats_in(data: ClusterArrays, whole: tuple[bool, bool]) -> Repeats:
+    """How many rows and clusters each one of a block stands for, where its weights say so."""
+    weights: Array | None = getattr(data, "weights", None)
+    rows = weights if whole[0] and weights is not None else np.ones(len(data.a))
+    return Repeats(rows, data.cluster_weights if whole[1] else np.ones(len(data.starts) - 1))
 
-    Where clusters `repeat`, one that stands for several counts as so many, each with its share of the score.
-    """
-    each = scores / np.sqrt(cluster_weights)[:, None] if repeat else scores
+
+def products_of(scores: Array, repeats: Array) -> Array:
+    """Sum of outer products of weighted scores, shape (q, q); of what stands for several, each has its share."""
+    each = scores / np.sqrt(repeats)[:, None]
     return np.asarray(each.T @ each)
 
 
@@ -383,11 +391,11 @@ def _marginal(block: Block, distribution: Distribution, scale: str, theta: Array
 
 
 def _marginal_products(
-    block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None, repeat: bool
+    block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None, whole: tuple[bool, bool]
 ) -> Array:
     likelihood = _likelihood(block, distribution, scale)
     scores = likelihood.cluster_scores(theta, block.memory["plan"] if plan is None else plan)
-    return products_of(scores, block.data.cluster_weights, repeat)
+    return products_of(scores, repeats_in(block.data, whole).clusters)
 
 
 def _rules_of_some(

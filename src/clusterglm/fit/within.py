@@ -22,7 +22,7 @@ from clusterglm.errors import ClusterError, DataError, OptionError, SeparationEr
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import border
 from clusterglm.fit.standardise import standardise
-from clusterglm.fit.sums import Sums, added, chosen_clusters, clusters_repeat, products_of
+from clusterglm.fit.sums import Sums, added, chosen_clusters, products_of, repeats_in, whole_weights
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.profile import ProfileLikelihood
@@ -124,7 +124,7 @@ class WithinSums:
         DataError
             When a conditional likelihood is asked of weights that are not whole numbers.
         """
-        parts = np.array(self.sums.blocks.each(_informative, self.conditional, clusters_repeat(self.sums)))
+        parts = np.array(self.sums.blocks.each(_informative, self.conditional, whole_weights(self.sums)))
         *counts, trials = parts.sum(axis=0)
         clusters, rows, low, high = map(int, counts)
         return Informative(clusters, rows, low, high, float(trials))
@@ -141,7 +141,7 @@ class WithinSums:
 
     def outer_products(self, gamma: Array) -> Array:
         """Sum over clusters of the outer products of their scores in the user's coefficients, shape (p, p)."""
-        inside = sum(self.sums.blocks.each(_products, self.exact, gamma, clusters_repeat(self.sums)))
+        inside = sum(self.sums.blocks.each(_products, self.exact, gamma, whole_weights(self.sums)))
         back = np.linalg.inv(self.sums.standard.L)
         return np.asarray(back.T @ inside @ back)
 
@@ -333,14 +333,16 @@ def _evaluate(block: Block, exact: bool, gamma: Array) -> Evaluation:
     return likelihood_of(block, exact).evaluate(gamma)
 
 
-def _informative(block: Block, conditional: bool, repeat: bool) -> tuple[float, ...]:
+def _informative(block: Block, conditional: bool, whole: tuple[bool, bool]) -> tuple[float, ...]:
     data, response = block.data, block.response
     if conditional:
         _check_counts(data, response)
     known, some = _informative_ones(data.a, data.b, data.starts, response)
-    times = data.cluster_weights if repeat else np.ones(len(known))
-    sizes, trials = np.diff(data.starts), np.add.reduceat(data.a + data.b, data.starts[:-1])
-    of_known = [float(times[known] @ values[known]) for values in (np.ones(len(known)), sizes, trials)]
+    repeats = repeats_in(data, whole)
+    times = repeats.clusters
+    sizes, trials = (np.add.reduceat(each, data.starts[:-1]) for each in (repeats.rows, data.a + data.b))
+    sizes = times * sizes if all(whole) else np.diff(data.starts)
+    of_known = [float(each[known].sum()) for each in (times, sizes, times * trials)]
     low, all_ = float(times[~some].sum()), float(times.sum())
     return *of_known[:2], low, all_ - of_known[0] - low, of_known[2]
 
@@ -365,14 +367,14 @@ def _intercepts(block: Block, gamma: Array) -> Array:
     return profile_of(block).intercepts(gamma)
 
 
-def _products(block: Block, exact: bool, gamma: Array, repeat: bool) -> Array:
+def _products(block: Block, exact: bool, gamma: Array, whole: tuple[bool, bool]) -> Array:
     likelihood = likelihood_of(block, exact)
     if isinstance(likelihood, ConditionalLikelihood):
         scores = likelihood.cluster_scores(gamma)
     else:
         scores = likelihood.clusters(gamma).scores
     known = informative_clusters(block.data, block.response)
-    return products_of(scores[known], block.data.cluster_weights[known], repeat)
+    return products_of(scores[known], repeats_in(block.data, whole).clusters[known])
 
 
 def _every(block: Block, step: int) -> tuple[Array, BlockArrays]:

@@ -94,6 +94,7 @@ class Refit(Protocol):
 
 def simulated_test(
     data: ModelData,
+    null: ModelData,
     pooled: PooledFit,
     loglik: float,
     refit: Refit,
@@ -113,8 +114,10 @@ def simulated_test(
     ----------
     data : ModelData
         What was fitted.
+    null : ModelData
+        The same with the design of the model without clusters.
     pooled : PooledFit
-        The model without clusters.
+        That model.
     loglik : float
         Of the model with clusters, normalised as that of `pooled`.
     refit : callable
@@ -145,7 +148,7 @@ def simulated_test(
     if method == "permutation" and not insist:
         refuse_unlike_clusters(data)
     observed = 2.0 * (loglik - pooled.loglik) if statistic == "lr" else loglik - data.saturated
-    draw = _drawing(data, pooled, response) if method == "bootstrap" else _dealing(data)
+    draw = _drawing(data, null, pooled, response) if method == "bootstrap" else _dealing(data)
     start: Array | None = None
 
     def of(new: ModelData, begin: Array | None) -> tuple[float, Array]:
@@ -277,8 +280,9 @@ def _between(x: Array, starts: NDArray[np.int64]) -> float:
     return float(fdtrc(m - 1, n - m, between / within)) if within > 1e-12 * between else 0.0
 
 
-def _drawing(data: ModelData, pooled: PooledFit, response: Response) -> Callable[[np.random.Generator], ModelData]:
-    null = with_intercept(data)
+def _drawing(
+    data: ModelData, null: ModelData, pooled: PooledFit, response: Response
+) -> Callable[[np.random.Generator], ModelData]:
     mean = response.mean(null.X @ pooled.beta + null.offset)
     trials = data.trials if response.family == "binomial" else None
 

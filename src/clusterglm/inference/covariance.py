@@ -8,7 +8,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.fit.sums import Sums, clusters_repeat, products_of
+from clusterglm.fit.sums import Sums, products_of, repeats_in, whole_weights
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
@@ -86,7 +86,7 @@ def pooled_scores(data: ModelData, response: Response, beta: Array, *, by_row: b
 
 def pooled_products(sums: Sums, beta: Array, *, by_row: bool) -> Array:
     """Sum of the outer products of these scores, shape (p, p), over blocks."""
-    inside = sum(sums.blocks.each(_products, sums.standard.inside(beta), by_row, clusters_repeat(sums)))
+    inside = sum(sums.blocks.each(_products, sums.standard.inside(beta), by_row, whole_weights(sums)))
     back = np.linalg.inv(sums.standard.L)
     return np.asarray(back.T @ inside @ back)
 
@@ -95,14 +95,15 @@ def marginal_products(sums: Sums, fit: RandomEffectsFit) -> Array:
     """Sum of the outer products of `marginal_scores`, shape (p + 1, p + 1), over blocks."""
     theta = np.append(sums.standard.inside(fit.beta), fit.sigma)
     of = sums.marginal(fit.distribution, fit.integration.scale)
-    inside = of.outer_products(theta, fit.plan, clusters_repeat(sums))
+    inside = of.outer_products(theta, fit.plan, whole_weights(sums))
     back = np.linalg.inv(sums.standard.with_sigma())
     return np.asarray(back.T @ inside @ back)
 
 
-def _products(block: Block, gamma: Array, by_row: bool, repeat: bool) -> Array:
+def _products(block: Block, gamma: Array, by_row: bool, whole: tuple[bool, bool]) -> Array:
     scores = _pooled_scores(block.X, block.data, block.response, gamma, by_row)
-    return products_of(scores, block.data.cluster_weights, repeat and not by_row)
+    repeats = repeats_in(block.data, whole)
+    return products_of(scores, repeats.rows if by_row else repeats.clusters)  # by row, there are no weights of clusters
 
 
 def _pooled_scores(X: Array, data: ClusterArrays, response: Response, beta: Array, by_row: bool) -> Array:

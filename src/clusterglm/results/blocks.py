@@ -93,9 +93,6 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
                 "a fit that has summed up its clusters' scores",
                 "cg.pooled of the same data",
             )
-        if not self._clustered and "case" in self._counts.weighted and self._counts.whole:
-            what = "a robust covariance by rows of which some stand for several"
-            self._streamed.refuse(what, "cluster= with a number for each row, written into the data")
         units = self.n_clusters if self._clustered else self.n_obs
         return sandwich_of_products(self.fit.covariance, self.products, units)
 

@@ -103,12 +103,14 @@ class ClusteredResult(Result):
         check_option("statistic", statistic, STATISTICS)
         if method == "boundary":
             return self._boundary_test()
-        data, pooled = self._null()
         if method == "score":
+            data, pooled = self._null()
             return score_test(data, self.response, pooled.beta)
         rows = self._written_out("a test by simulation")
+        null, pooled = rows._null()
         return simulated_test(
             rows.data,
+            null,
             pooled,
             self.loglik,
             rows._refit(pooled),

@@ -96,7 +96,8 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
     def _informative(self) -> Informative:
         repeats, at = self._repeats, self.fit.intercepts
         known = self.fit.informative
-        rows = int((rows_of_clusters(self.data, repeats) * repeats.clusters)[known].sum())
+        sizes = rows_of_clusters(self.data, repeats) * repeats.clusters
+        rows = int((sizes if self._counts.whole else np.diff(self.data.starts))[known].sum())
         trials = np.add.reduceat(self.data.a + self.data.b, self.data.starts[:-1]) * repeats.clusters
         clusters, low, high = (int(repeats.clusters[each].sum()) for each in (known, np.isneginf(at), np.isposinf(at)))
         return Informative(clusters, rows, low, high, float(trials[known].sum()))

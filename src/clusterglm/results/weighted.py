@@ -15,7 +15,7 @@ from clusterglm.data.repeats import (
     Repeats,
     counts_of,
     repeats_of,
-    rows_of_clusters,
+    sizes_of_clusters,
     written_out,
     written_out_clusters,
 )
@@ -71,10 +71,8 @@ class Weighted:
 
     def _sizes(self) -> str:
         """Rows of the clusters, in words."""
-        repeats = self._repeats
-        sizes, place = np.unique(rows_of_clusters(self.data, repeats), return_inverse=True)
-        count = np.bincount(place, repeats.clusters)
-        return sizes_in_words(dict(zip(sizes.astype(int).tolist(), count.astype(int).tolist(), strict=True)))
+        ones = Repeats(np.broadcast_to(1.0, self.data.n_obs), np.broadcast_to(1.0, self.data.n_clusters))
+        return sizes_in_words(sizes_of_clusters(self.data, self._repeats if self._counts.whole else ones))
 
     def _weight_facts(self) -> list[tuple[str, str]]:
         """What a summary says of weights; nothing where there are none."""

@@ -138,7 +138,7 @@ def simulated_test(
     Raises
     ------
     DataError
-        When labels cannot be permuted because covariates, offsets or weights differ between clusters.
+        When labels cannot be permuted because covariates or offsets differ between clusters.
 
     Notes
     -----
@@ -252,10 +252,8 @@ def refuse_unlike_clusters(data: ModelData) -> None:
         It names the columns.
     """
     advice = 'method="bootstrap", which keeps covariates where they are; or insist=True'
-    if np.ptp(data.cluster_weights) > 0.0:
-        raise DataError("cluster weights that differ, and a permutation of rows", "equal cluster weights", advice)
     columns = {name: data.X[:, j] for j, name in enumerate(data.names)}
-    columns |= {"the offset": data.offset, "the weights": data.weights, "the trials": data.trials}
+    columns |= {"the offset": data.offset, "the trials": data.trials}
     columns = {name: x for name, x in columns.items() if np.ptp(x) > 0.0}
     p_values = {name: _between(x, data.starts) for name, x in columns.items()}
     guilty = [name for name, p in p_values.items() if p * len(columns) < _SUSPECT]

@@ -70,7 +70,7 @@ class ClusteredResult(Result):
             True for a bar on the terminal; or a function of the replicates done and wanted. Ctrl-C ends the simulation
             and gives the test from what was done.
         insist : bool
-            Permute although covariates, offsets or weights differ between clusters.
+            Permute although covariates or offsets differ between clusters.
         engine : Dask, optional
             `cg.engine.Dask(client)` runs the replicates on the workers of a Dask cluster, with the same numbers.
 

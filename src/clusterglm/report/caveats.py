@@ -167,14 +167,14 @@ def _integration(fit: RandomEffectsResult) -> list[Caveat]:
     if fit.sigma == 0.0 and fit.quadrature.requested.kind == "auto":
         return []
     found = []
-    size = float(np.median(np.diff(fit.data.starts)))
+    size = fit.n_obs / fit.n_clusters
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of is written here
         check = fit.integration_check()
     if fit.quadrature.nodes == 1 and fit.sigma > 0.0:
         words = (
             f"The integrals over the intercepts were approximated by Laplace's method. In small clusters (here "
-            f"{size:g} rows, in the median) that can be far off, most of all for binary responses: sigma and the "
+            f"{size:.3g} rows, on average) that can be far off, most of all for binary responses: sigma and the "
             "coefficients are then too close to zero."
         )
         found.append(Caveat("Laplace approximation", f"{words} {check}", serious=not check.adequate))

@@ -352,7 +352,7 @@ class Diagnostics(ClusterInfluence):
         Parameters
         ----------
         groups : int
-            Groups of ascending predictions with about equal numbers of rows.
+            Groups of ascending predictions with about equal numbers of trials or counts.
         kind : {"conditional", "marginal", "typical"}, optional
             Predictions at the clusters' own intercepts; averages over all clusters (random effects); or those of a
             typical cluster, an intercept of zero. By default "marginal" for random effects where these means exist,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.pyplot import close
 
 import clusterglm as cg
 from clusterglm.plot.accessor import Plots
@@ -94,17 +95,36 @@ def called(fit: Any, name: str) -> Iterator[Called]:
     known = inspect.signature(method).parameters
     for arguments in CALLS.get(name, ({},)):
         if set(arguments) <= set(known):
-            given = {key: value for key, value in FEW.items() if key in known} | dict(arguments)
+            given = {key: value for key, value in FEW.items() if key in known} | _named(fit, arguments)
             yield Called(name, arguments, _outcome(lambda given=given: method(**given)))
+
+
+def _named(fit: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The first coefficient, or variable, in the place of "x" where the model has no x."""
+    names = [*fit.data.names, "x"]
+    variables = [*fit.data.design.variables, "x"]
+
+    def named(key: str, value: Any) -> Any:
+        if key == "variables":
+            return value if "x" in variables[:-1] else variables[0]
+        if key in ("parameter", "contrast", "hypothesis") and "x" not in names[:-1]:
+            return value.replace("x", f"`{names[0]}`" if key == "hypothesis" else names[0])
+        return [names[0]] if key == "parameters" and "x" not in names[:-1] else value
+
+    return {key: named(key, value) for key, value in arguments.items()}
 
 
 def _outcome(function: Any) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", cg.errors.ClusterGLMWarning)
         try:
-            return function()
+            value = function()
         except cg.errors.ClusterGLMError as error:
             return error
+    if isinstance(value, Plot):
+        close(value.figure)
+    return value
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:

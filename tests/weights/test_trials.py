@@ -184,7 +184,7 @@ def conf_int(one: Called, other: Called, pair: Pair) -> list[str]:
     return differences(one.value.to_numpy(), np.column_stack([low, high]))
 
 
-def test_of_clustering(one: Called, other: Called, pair: Pair) -> list[str]:
+def clustering(one: Called, other: Called, pair: Pair) -> list[str]:
     """The same statistic; relative to the saturated model another one. Replicates of it are alike in distribution."""
     if "Simulated" not in type(one.value).__name__:
         return differences(one.value, other.value, tolerance=1e-7)
@@ -322,7 +322,8 @@ EQUAL = (
     "family", "family_response", "hausman", "icc", "interval_odds_ratio", "intraclass_correlation", "kind", "link",
     "marginal_coefficients", "median_odds_ratio", "n_clusters", "n_parameters", "params", "penalty", "pvalues",
     "random_effects_sd", "ratios", "response", "shape", "sigma", "sigma_se", "term_tests", "tidy", "tvalues",
-    "wald_test", "zero_inflation_test", "zvalues", "bias_correction", "n_informative", "mass_points", "random_effects_mean",
+    "wald_test", "zero_inflation_test", "zvalues", "bias_correction", "n_informative", "mass_points",
+    "random_effects_mean",
     "plot.caterpillar", "plot.coefficients", "plot.integration", "plot.predictions", "plot.rootogram",
     "random_effects", "to_marginaleffects",
 )  # fmt: skip
@@ -372,7 +373,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, same()) | {
     "save": to_files,
     "simulate": simulated,
     "summary": described,
-    "test_clustering": test_of_clustering,
+    "test_clustering": clustering,
 }
 
 

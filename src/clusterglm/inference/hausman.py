@@ -195,6 +195,12 @@ def within_model(data: ModelData, response: Response) -> Estimates:
             "a coefficient that comparisons within clusters identify",
             "no Hausman test: there is nothing to compare",
         )
+    if data.intercept is None and _holds_ones(data.X[:, varies]):
+        raise DesignError(
+            f"a Hausman test of {data.formula!r}, whose columns add up to an intercept",
+            "coefficients that comparisons within clusters tell from each other",
+            "write it with an intercept, without '0 +' or '- 1': it is the same model",
+        )
     kept = np.flatnonzero(varies).tolist()
     names = tuple(data.names[j] for j in kept)
     reduced = replace(data, X=np.ascontiguousarray(data.X[:, kept]), names=names, intercept=None)
@@ -349,6 +355,12 @@ def varying_columns(X: Array, starts: NDArray[np.int64], informative: NDArray[np
         spread = np.maximum.reduceat(x, starts[:-1]) - np.minimum.reduceat(x, starts[:-1])
         varies[j] = bool((spread[informative] > _FLAT * np.abs(x).max()).any())
     return varies
+
+
+def _holds_ones(X: Array) -> bool:
+    """Whether a combination of the columns is one in every row."""
+    ones = np.ones(len(X))
+    return bool(np.abs(X @ np.linalg.lstsq(X, ones, rcond=None)[0] - ones).max() < _LEAST)
 
 
 def _conditional(fit: ConditionalFit, data: ModelData, response: Response, left_out: tuple[str, ...]) -> Estimates:

@@ -246,6 +246,8 @@ class Intervals(Weighted):
         names = self._interval_names
         number("to", to, 1e-3, 37.0, advice="to=3")  # further out a normal density is 0
         whole_number("points", points, 3, advice="points=13")
+        if not names:
+            raise OptionError("a profile of a model without coefficients", "a parameter", "add a covariate")
         if not isinstance(parameter, str) or parameter not in names:
             raise OptionError(
                 f"parameter={shown(parameter)}",

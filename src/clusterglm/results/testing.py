@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
-from clusterglm.errors import DesignError, check_option
+from clusterglm.errors import DesignError, OptionError, check_option
 from clusterglm.inference.covariance import KINDS as COVARIANCES
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
@@ -77,6 +77,10 @@ class Hypotheses:
         from clusterglm.inference.hypotheses import read_hypotheses, symbols_of
 
         check_option("cov", cov, COVARIANCES)
+        if not self.data.names:
+            raise OptionError(
+                "a hypothesis on the coefficients of a model without coefficients", "one", "add a covariate"
+            )
         terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
         symbols = symbols_of(self.data.names, self.data.design.aliases, terms)
         return self._test(read_hypotheses(hypothesis, r, self.data.names, symbols), cov)

@@ -65,7 +65,7 @@ def test_other_tables_and_orders_give_the_same(data: pd.DataFrame) -> None:
 
 
 def test_means_are_over_the_rows_in_use(data: pd.DataFrame) -> None:
-    """Without incomplete rows, those outside the subset and those of zero weight; the others as often as weights say."""
+    """Without incomplete rows, those outside the subset and those of zero weight; others as often as weights say."""
     d = data.assign(w=np.where(np.arange(len(data)) % 7 == 0, 0.0, 1.0 + np.arange(len(data)) % 3), u=data.z)
     d.loc[[3, 40, 41], "u"] = np.nan
     keep = (d.w > 0) & d.u.notna() & (d.z < 2.9)

@@ -177,7 +177,8 @@ class Effects(Ratios):
 
         design = self.data.design
         changes = design_changes(design, rows.frame, check_variables(design, variables))
-        return average_effects(changes, self._beta, known, rows.weights, self._covariance(cov), jet, intercepts)
+        covariance = self._covariance(cov)
+        return average_effects(changes, self._beta, known, rows.weights, covariance, jet, intercepts, rows.times)
 
     def to_marginaleffects(self, data: Any = None) -> Any:
         """The result as a model of the package marginaleffects, for its `slopes`, `comparisons`, `predictions`.
@@ -289,7 +290,9 @@ class FixedEffectsEffects(Effects):
             )
         total = 1.0 if clusters == "all" else float(rows.weights[inside].sum())
         codes = (np.cumsum(finite) - 1)[rows.codes[inside]]
-        used = EffectRows(rows.frame[inside], rows.offset[inside], rows.weights[inside] / total, codes)
+        used = EffectRows(
+            rows.frame[inside], rows.offset[inside], rows.weights[inside] / total, codes, rows.times[inside]
+        )
         intercepts = self._effect_intercepts(codes)
         known = used.offset + intercepts.at.values[codes]
         found = self._averages(variables, cov, used, partial(mean_jet, response=self.response), known, intercepts)

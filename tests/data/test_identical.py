@@ -17,6 +17,7 @@ from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import single_rule
 from clusterglm.model.distribution import Gaussian
 from clusterglm.model.family import RESPONSES, response
+from clusterglm.results import effect_rows
 
 EACH_RESPONSE = pytest.mark.parametrize("model", RESPONSES.values(), ids=RESPONSES.keys())
 
@@ -196,3 +197,45 @@ def test_pooled_models_need_no_clusters_for_it(monkeypatch) -> None:
     assert one.loglik == pytest.approx(other.loglik, abs=1e-8)
     np.testing.assert_allclose(one.params, other.params, atol=1e-9)
     assert one.n_obs == other.n_obs == len(frame)
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind"),
+    [
+        ("pooled", "marginal"),
+        ("random_effects", "marginal"),
+        ("random_effects", "conditional"),
+        ("fixed_effects", "conditional"),
+    ],
+)
+def test_average_effects_take_rows_that_are_alike_as_one(verb, kind, monkeypatch) -> None:
+    frame = patterns(response("binomial"), 2000).assign(g=lambda d: np.where(d.z > 0.0, "a", "b"))
+    fit = getattr(cg, verb)("y ~ x + g + offset(o)", frame, cluster="id")
+    left = []
+
+    def seen(X, *columns):
+        first, place = identical.distinct_rows(X, *columns)
+        left.append(len(first))
+        return first, place
+
+    monkeypatch.setattr(effect_rows, "distinct_rows", seen)
+    one = fit.average_effects(kind=kind, data=frame)
+    monkeypatch.setattr(identical, "_SMALL", np.inf)
+    other = fit.average_effects(kind=kind, data=frame)
+    np.testing.assert_allclose(one.iloc[:, 2:8].astype(float), other.iloc[:, 2:8].astype(float), rtol=1e-7, atol=1e-9)
+    assert left[1] == fit.data.n_obs
+    if kind == "marginal":  # whatever the cluster
+        assert left[0] < 0.01 * left[1]
+
+
+def test_rows_that_are_alike_are_found_and_told_apart_from_others(monkeypatch) -> None:
+    rng = np.random.default_rng(1)
+    X, o = rng.integers(0, 2, (9000, 3)).astype(float), rng.integers(0, 2, 9000).astype(float)
+    first, place = identical.distinct_rows(X, o)
+    assert len(first) == 16
+    np.testing.assert_array_equal(np.column_stack([X, o])[first[place]], np.column_stack([X, o]))
+    different, own = identical.distinct_rows(rng.normal(size=(9000, 3)))
+    np.testing.assert_array_equal(different, np.arange(9000))
+    np.testing.assert_array_equal(own, np.arange(9000))
+    monkeypatch.setattr(identical, "_hashes", lambda *columns: np.zeros(len(columns[-1]), dtype=np.uint64))
+    assert len(identical.distinct_rows(X, o)[0]) == 9000  # hashes that fail are seen through

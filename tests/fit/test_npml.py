@@ -12,7 +12,9 @@ from scipy.special import logsumexp
 import clusterglm as cg
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.weighing import Weighing
 from clusterglm.errors import OptionError
+from clusterglm.fit import npml
 from clusterglm.fit.npml import fit_npml
 from clusterglm.inference.mass_points import fitted_mixture
 from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood, gradient_values
@@ -204,3 +206,23 @@ def test_zero_inflation_is_a_point_at_minus_infinity() -> None:
     fit = fit_npml(built(frame, model), model, np.zeros(1), Control())
     assert fit.points[0] == -np.inf
     assert fit.weights[0] == pytest.approx(0.4, abs=1e-3)
+
+
+def test_no_more_points_are_tried_than_there_are_clusters() -> None:
+    """Arms of thousands: a point makes most clusters so unlikely that the gradient function is flat at its ceiling."""
+    rng = np.random.default_rng(3)
+    n = rng.integers(1_000, 90_000, 26)
+    study, arm = np.repeat(np.arange(13), 2), np.tile([0.0, 1.0], 13)
+    p = 1.0 / (1.0 + np.exp(4.0 + 0.5 * arm + 1.2 * rng.normal(size=13)[study]))
+    frame = pd.DataFrame({"study": study, "arm": arm, "s": rng.binomial(n, p), "n": n})
+    model = response("binomial")
+    data = prepare("cbind(s, n - s) ~ arm", frame, cluster="study", family_response=model, fixed_effects=True)
+    likelihood = MixtureLikelihood(data.X, data, model)
+    task = npml._Task(likelihood, np.linspace(-12.0, 4.0, 900), Weighing())
+    one = Mixture(np.array([-0.5]), np.array([-3.0]), np.ones(1), np.array([True]))
+    _, points, heights = npml._peaks(task, one)
+    assert 1 < len(points) <= 13
+    assert (heights > 0.0).all()
+    fit = cg.nonparametric("cbind(s, n - s) ~ arm", frame, cluster="study")
+    assert fit.converged
+    assert fit.fit.gradient <= 2e-6

@@ -58,7 +58,7 @@ def estimates(beta: Any, covariance: Any, influence: Any) -> Estimates:
 def test_difference_by_hand() -> None:
     random = estimates([1.0, 9.0], np.diag([1.0, 7.0]), np.zeros((3, 2)))
     within = estimates([4.0], [[3.25]], np.zeros((3, 1)))
-    test = hausman_test(random, within, "difference")
+    test = hausman_test(random, within, np.ones(len(within.influence)), "difference")
     assert (test.statistic, test.df, test.names) == (pytest.approx(9.0 / 2.25), 1, ("a",))
     assert test.pvalue == pytest.approx(chi2.sf(4.0, 1))
     assert (test.difference[0], test.std_error[0], test.random[0], test.within[0]) == (3.0, 1.5, 1.0, 4.0)
@@ -68,7 +68,7 @@ def test_joint_by_hand() -> None:
     """Three clusters: differences of influence 1, -2, 1, so that the variance is 3/2 * 6."""
     random = estimates([1.0, 9.0], np.eye(2), [[1, 5], [1, 5], [-2, -10]])
     within = estimates([4.0], [[1.0]], [[2], [-1], [-1]])
-    test = hausman_test(random, within, "joint")
+    test = hausman_test(random, within, np.ones(len(within.influence)), "joint")
     assert test.statistic == pytest.approx(9.0 / 9.0)
     assert (test.df, test.cov) == (1, "joint")
 
@@ -93,11 +93,11 @@ def test_joint_from_scores(fit: Any, conditional: Any) -> None:
 def test_directions_without_variance_are_left_out_and_said() -> None:
     random = estimates([0.0, 0.0], np.diag([1.0, 3.0]), np.zeros((3, 2)))
     within = estimates([2.0, 100.0], np.diag([2.0, 2.0]), np.zeros((3, 2)))
-    test = hausman_test(random, within, "difference")
+    test = hausman_test(random, within, np.ones(len(within.influence)), "difference")
     assert (test.statistic, test.df) == (pytest.approx(4.0), 1)
     assert np.isnan(test.std_error[1])
     assert "not positive definite: 1 of 2 directions" in str(test)
-    same = hausman_test(random, replace(random, beta=np.array([0.0, 1e-9])), "joint")
+    same = hausman_test(random, replace(random, beta=np.array([0.0, 1e-9])), np.ones(len(random.influence)), "joint")
     assert (same.df, np.isnan(same.statistic), np.isnan(same.pvalue)) == (0, True, True)
     assert "nothing to test" in str(same)
     assert "no test of a, b" in str(same)

@@ -82,9 +82,9 @@ def test_sandwich() -> None:
     scores = rng.normal(size=(7, 3))
     bread = np.linalg.inv(scores.T @ scores + np.eye(3))
     meat = sum(np.outer(g, g) for g in scores)
-    np.testing.assert_allclose(sandwich(bread, scores), 7 / 6 * bread @ meat @ bread, rtol=1e-12)
+    np.testing.assert_allclose(sandwich(bread, scores, np.ones(len(scores))), 7 / 6 * bread @ meat @ bread, rtol=1e-12)
     with pytest.raises(ClusterError, match="single cluster"):
-        sandwich(bread, scores[:1])
+        sandwich(bread, scores[:1], np.ones(1))
 
 
 @pytest.mark.parametrize(

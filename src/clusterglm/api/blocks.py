@@ -21,7 +21,7 @@ from clusterglm.fit.fixed_effects import FixedEffectsFit, effects_of_block, prof
 from clusterglm.fit.pooled import pooled_estimates
 from clusterglm.fit.random_effects import check_sigma, fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
-from clusterglm.fit.sums import Sums
+from clusterglm.fit.sums import Sums, whole_weights
 from clusterglm.fit.within import WithinSums, variation_of
 from clusterglm.inference.correction import corrected_estimates, refuse_unbiased
 from clusterglm.inference.covariance import marginal_products, pooled_products
@@ -165,7 +165,7 @@ def fixed_effects_over_blocks(
         products = within.outer_products(gamma)
         path = getattr(engine, "cluster_effects", None)
         if isinstance(gathered.blocks, DiskBlocks) and path is not None:
-            units = found.covariance, standard.centre, 1.0 / np.diag(standard.L)
+            units = found.covariance, standard.centre, 1.0 / np.diag(standard.L), whole_weights(within.sums)
             gathered.blocks.write(path, effects_of_block, gamma, *units)
         # they have the face of a fit in memory, and refuse what they lack
         return FixedEffectsResultOverBlocks(cast(FixedEffectsFit, found), model_data, request.response, products)

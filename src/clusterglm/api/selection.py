@@ -14,11 +14,11 @@ from clusterglm.api.unknown import explained
 from clusterglm.api.verbs import nonparametric
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.repeats import counts_of
 from clusterglm.data.rows import Request
 from clusterglm.data.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
-from clusterglm.inference.goodness import goodness_of_fit
 from clusterglm.inference.replicates import Progress
 from clusterglm.model.arguments import several
 from clusterglm.model.control import Control
@@ -202,8 +202,9 @@ def select_prepared(
         fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last
-    goodness = {
-        name: goodness_of_fit(data, each.fit, least_expected, n_boot, seed, n_jobs, progress)
-        for name, each in fits.items()
-    }
+    goodness = {}
+    if counts_of(data).whole:
+        goodness = {
+            name: each.chi_squared(n_boot, seed, n_jobs, progress, least_expected) for name, each in fits.items()
+        }
     return DistributionSelection(fits, goodness, failures)

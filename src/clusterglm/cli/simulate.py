@@ -24,7 +24,7 @@ def simulate(
 
     Random intercepts are drawn anew, fixed ones stay as they were estimated, a conditional model keeps each cluster's
     total. The answer has a row for each row of the fit: its position in the table that was fitted, counted from 0, and
-    its response (successes or counts) in each data set.
+    its response (successes or counts) in each data set; with whole-number weights, for each row that these stand for.
     """
     with readable_errors():
         check_table(out)
@@ -37,7 +37,8 @@ def simulate(
         drawn.columns = [f"draw{k + 1}" for k in range(n)]
         if json is not None:
             columns = {name: drawn[name].to_list() for name in drawn.columns}
-            write_json({"seed": seed, "response": result.data.response_name, "row": list(drawn.index), **columns}, json)
+            index = {str(each): drawn.index.get_level_values(str(each)).to_list() for each in drawn.index.names}
+            write_json({"seed": seed, "response": result.data.response_name, **index, **columns}, json)
         if out is not None or not printed(json):
             write_table(drawn.reset_index(), out)
 

@@ -35,7 +35,7 @@ class ClusterMeans:
         Clusters of the fit.
     terms : tuple of ClusterTerm, length k
     means : ndarray, shape (k, m)
-        Of each term's expression, over the rows that were fitted, each counting once.
+        Of each term's expression, over the rows that were fitted, each as often as its weight and trials say.
     """
 
     column: str
@@ -104,6 +104,8 @@ def cluster_means(
     name: str,
     memory: dict[str, State],
     functions: Mapping[str, Callable[..., Any]],
+    weights: Array | None = None,
+    times: NDArray[np.int64] | None = None,
 ) -> tuple[ClusterMeans, dict[str, Array]]:
     """Means of the rows that are fitted, and the columns made of them.
 
@@ -122,6 +124,10 @@ def cluster_means(
         To which is added what functions of whole columns learn.
     functions : mapping of str to callable
         The user's own.
+    weights : ndarray, shape (n,), optional
+        How much each row in use counts in a mean; by default alike.
+    times : ndarray of int64, shape (n,), optional
+        How often each is there, for what functions of whole columns learn.
 
     Returns
     -------
@@ -135,18 +141,19 @@ def cluster_means(
     """
     means, columns = np.empty((len(terms), len(labels))), {}
     for k, term in enumerate(terms):
-        x = _evaluated(term, table, keep, memory, functions, learning=True)
-        means[k] = means_of(x, codes, len(labels))
+        x = _evaluated(term, table, keep, memory, functions, learning=True, times=times)
+        means[k] = means_of(x, codes, len(labels), weights)
         columns[term.name] = _column(term, x, means[k][codes])
     return ClusterMeans(name, labels, tuple(terms), means), columns
 
 
-def means_of(x: Array, codes: NDArray[np.int64], m: int) -> Array:
+def means_of(x: Array, codes: NDArray[np.int64], m: int, weights: Array | None = None) -> Array:
     """Mean of each cluster, shape (m,); exact where x is constant."""
     first = np.empty(m)
     first[codes[::-1]] = x[::-1]
     with np.errstate(invalid="ignore"):  # infinite values are reported with their column later
-        means: Array = first + np.bincount(codes, x - first[codes], m) / np.bincount(codes, minlength=m)
+        away = x - first[codes] if weights is None else weights * (x - first[codes])
+        means: Array = first + np.bincount(codes, away, m) / np.bincount(codes, weights, m)
     return means
 
 
@@ -163,10 +170,11 @@ def _evaluated(
     functions: Mapping[str, Callable[..., Any]],
     *,
     learning: bool,
+    times: NDArray[np.int64] | None = None,
 ) -> Array:
     names, n = term.expression.variables, len(table) if keep is None else len(keep)
     columns = model_columns(table, names, keep)
-    value = Evaluator(columns, n, memory, functions, learning=learning).column(term.expression.node)
+    value = Evaluator(columns, n, memory, functions, learning=learning, times=times).column(term.expression.node)
     if isinstance(value, (Categories, Basis)):
         what = "categories" if isinstance(value, Categories) else "several columns"
         raise FormulaError(

@@ -221,6 +221,7 @@ def make_design(
     clusters: NDArray[np.int64] | None = None,
     constant: Collection[Node] = (),
     levels: Mapping[Node, tuple[Any, ...]] | None = None,
+    times: NDArray[np.int64] | None = None,
 ) -> tuple[Design, Matrix]:
     """Design and matrix of the fitted data.
 
@@ -247,6 +248,8 @@ def make_design(
         Such factors, where `clusters` are not at hand.
     levels : mapping of Node to tuple, optional
         Levels of computed factors in all rows, where these are some of them.
+    times : ndarray of int64, shape (n,), optional
+        How often each row is there, for what functions of whole columns learn.
 
     Returns
     -------
@@ -269,7 +272,7 @@ def make_design(
         found = plain_matrix(listed, plain.intercept is not None, columns, n)
         if found is not None:
             return plain, found
-    evaluator = Evaluator(columns, n, learned, parsed.functions, learning=True)
+    evaluator = Evaluator(columns, n, learned, parsed.functions, learning=True, times=times)
     values = {node: evaluator.column(node) for node in parsed.factors}
     _refuse_other_rows(parsed, columns, n, learned, values)
     terms = list(parsed.terms)

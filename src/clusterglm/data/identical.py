@@ -93,6 +93,39 @@ def merge_identical(data: ModelData, response: Response, *, always: bool = False
     return merged if merged.n_obs <= _FEW * whole.n_obs else whole
 
 
+def distinct_rows(X: Array, *columns: Array) -> tuple[_Integers, _Integers]:
+    """The first of all rows that are alike, where no more than half of the rows are left; otherwise every row.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    *columns : ndarray, shape (n,)
+        What else must be alike.
+
+    Returns
+    -------
+    first : ndarray of int64, shape (k,)
+        Numbers of rows.
+    place : ndarray of int64, shape (n,)
+        Which of these each row is like.
+    """
+    n = len(X)
+    every = np.arange(n)
+    if n < _SMALL:
+        return every, every
+    _, first, place = np.unique(_hashes(*X.T, *columns), return_index=True, return_inverse=True)
+    if 2 * len(first) > n:
+        return every, every
+    model = first[place]
+    for some in np.array_split(every, n // _SHOWN + 1):
+        same = (X[model[some]] == X[some]).all(axis=1)
+        for column in columns:
+            same &= column[model[some]] == column[some]
+        if not same.all():  # two hashes are alike that should not be
+            return every, every
+    return first.astype(np.int64), place.astype(np.int64)
+
+
 def _merged(data: Merged) -> Merged:
     return _with_clusters_merged(_with_rows_merged(data))
 

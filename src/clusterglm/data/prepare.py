@@ -24,6 +24,7 @@ from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import (
     Dropped,
     Request,
+    Selection,
     constant_within,
     offset_argument,
     offset_label,
@@ -34,9 +35,11 @@ from clusterglm.data.rows import (
 from clusterglm.data.success import coding_note
 from clusterglm.data.table import read_table
 from clusterglm.data.within import absorbed, constant_within_clusters
-from clusterglm.errors import ClusterError
+from clusterglm.errors import ClusterError, FormulaError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+
+MOST = 100_000_000  # rows that weights may stand for where each is looked at
 
 __all__ = ["Dropped", "Learned", "ModelData", "assemble", "prepare"]
 
@@ -236,7 +239,8 @@ def assemble(
             matrix = Matrix(design.build(table if chosen is None else table[chosen]))
     else:
         columns = {} if matrix is not None else model_columns(table, parsed.variables, chosen, selection.arrays)
-        design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name))
+        of_rows = _row_repeats(selection, values.trials, chosen) if parsed.has_memory or together else _RowRepeats()
+        design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name), of_rows)
         del columns
     X, notes = matrix.X, []
     if whole and not request.absorb:
@@ -335,6 +339,7 @@ def _designed(
     matrix: Matrix | None,
     coded: Codes | None,
     cluster_name: str,
+    of_rows: _RowRepeats,
 ) -> tuple[Design, Matrix]:
     """The design, and the matrix unless it is there already."""
     n, absorb, offset = len(table) if chosen is None else len(chosen), request.absorb, request.offset
@@ -346,8 +351,9 @@ def _designed(
     if coded is not None and parsed.cluster_terms:
         terms = parsed.cluster_terms
         means, made = cluster_means(
-            terms, table, chosen, coded.codes, coded.labels, cluster_name, memory, parsed.functions
-        )
+            terms, table, chosen, coded.codes, coded.labels, cluster_name, memory, parsed.functions,
+            of_rows.in_means, of_rows.times,
+        )  # fmt: skip
         columns = columns | made
     clusters = coded.codes if coded is not None and request.fixed_effects else None
     return make_design(
@@ -359,6 +365,39 @@ def _designed(
         cluster_means=means,
         memory=memory,
         clusters=clusters,
+        times=of_rows.times,
+    )
+
+
+@dataclass(frozen=True)
+class _RowRepeats:
+    """What rows in use stand for: single responses, in means of clusters; and rows, where weights are whole numbers.
+
+    None where each stands for itself.
+    """
+
+    in_means: Array | None = None
+    times: NDArray[np.int64] | None = None
+
+
+def _row_repeats(selection: Selection, trials: Array, chosen: NDArray[np.int64] | None) -> _RowRepeats:
+    def used(values: Array) -> Array:
+        return values if chosen is None else values[chosen]
+
+    weights, of_cluster = selection.weights, selection.cluster_weights
+    single = None if trials.strides == (0,) else trials
+    given = [each for each in (weights, of_cluster) if each is not None]
+    in_means = [used(each) for each in (weights, single) if each is not None]
+    each = used(np.prod(given, axis=0)) if given else None
+    whole = each is not None and bool((np.rint(each) == each).all())
+    if each is not None and whole and each.sum() > MOST:
+        raise FormulaError(
+            f"functions of whole columns with weights that stand for {each.sum():,.0f} rows",
+            f"at most {MOST:,} rows, which they look at one by one",
+            "compute these columns first, and fit with them",
+        )
+    return _RowRepeats(
+        np.prod(in_means, axis=0) if in_means else None, each.astype(np.int64) if each is not None and whole else None
     )
 
 

@@ -24,13 +24,14 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class BlockArrays:
-    """What a likelihood needs of one block besides X; see `ModelData`."""
+    """What a likelihood needs of one block besides X; see `ModelData`. None stands for case weights of one."""
 
     starts: NDArray[np.int64]
     a: Array
     b: Array
     offset: Array
     cluster_weights: Array
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class StoredBlock:
     n, m, p : int
         Rows, clusters, columns.
     kinds : dict of str to dtype
-        Arrays in the file, in its order, and their types there. Offsets are left out where all are 0, weights of
-        clusters where all are 1.
+        Arrays in the file, in its order, and their types there. Offsets are left out where all are 0, weights
+        where all are 1.
     """
 
     path: Path
@@ -101,6 +102,7 @@ class StoredBlock:
             arrays["b"],
             arrays["offset"] if "offset" in arrays else _all(0.0, self.n),
             arrays["weights"] if "weights" in arrays else _all(1.0, self.m),
+            arrays.get("case_weights"),
         )
 
     def _count(self, name: str) -> int:
@@ -149,6 +151,8 @@ def store(data: ModelData, path: Path) -> StoredBlock:
         arrays["offset"] = _narrow(data.offset)
     if np.any(data.cluster_weights != 1.0):
         arrays["weights"] = _narrow(data.cluster_weights)
+    if data.weights.strides != (0,) and np.any(data.weights != 1.0):
+        arrays["case_weights"] = _narrow(data.weights)
     arrays["starts"] = data.starts
     ordered = sorted(arrays.items(), key=lambda each: -each[1].itemsize)  # so that all are aligned
     with space_needed(path.parent), path.open("r+b" if path.exists() else "wb", buffering=0) as file:

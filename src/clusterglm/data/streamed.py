@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import numpy as np
@@ -13,6 +13,7 @@ from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, ModelData, notes_of, told_apart
+from clusterglm.data.repeats import Counts, counts_of, repeats_of, sizes_of_clusters, together
 from clusterglm.data.rows import Dropped, Request
 from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
@@ -20,6 +21,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
+_NO_COUNTS = Counts(0, 0, 0.0, 0.0)  # of a block without rows
 _INSTEAD = "predict(data=...) for a table in memory; or fit a part of the data that memory holds"
 
 
@@ -67,8 +69,8 @@ class Facts:
     ----------
     n, m : int
         Rows and clusters.
-    sizes : dict of int to int
-        Number of clusters of each size.
+    sizes, repeated : dict of int to int
+        Number of clusters of each size; and with rows and clusters as often as whole-number weights say.
     constant, saturated : float
         See `ModelData`.
     dropped : tuple of Dropped
@@ -89,6 +91,7 @@ class Facts:
         Rows of X in which a column is least or largest that is constant in the others.
     totals : Totals
     weights : WeightSum
+    counts : Counts
     offsets : ndarray
         Those of some rows, the least and the largest.
     """
@@ -96,6 +99,7 @@ class Facts:
     n: int
     m: int
     sizes: dict[int, int]
+    repeated: dict[int, int]
     constant: float
     saturated: float
     dropped: tuple[Dropped, ...]
@@ -111,6 +115,7 @@ class Facts:
     extremes: Array
     totals: Totals
     weights: WeightSum
+    counts: Counts
     offsets: Array
 
 
@@ -126,8 +131,8 @@ def facts_of(data: ModelData, response: Response, sample: int) -> Facts:
     if n == 0:
         p, none = X.shape[1], np.zeros(X.shape[1])
         rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
-        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data), np.empty(0)
-        return Facts(0, 0, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
+        nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data), _NO_COUNTS, np.empty(0)
+        return Facts(0, 0, {}, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
     mean = np.ones(n) @ X / n
     products = np.zeros((X.shape[1], X.shape[1]))
     for first in range(0, n, 8192):
@@ -144,6 +149,7 @@ def facts_of(data: ModelData, response: Response, sample: int) -> Facts:
         n=n,
         m=data.n_clusters,
         sizes=dict(zip(sizes.tolist(), counts.tolist(), strict=True)),
+        repeated=sizes_of_clusters(data, repeats_of(data)),
         constant=data.constant,
         saturated=data.saturated,
         dropped=data.dropped,
@@ -159,6 +165,7 @@ def facts_of(data: ModelData, response: Response, sample: int) -> Facts:
         extremes=X[np.unique(np.array(extreme, dtype=int))],
         totals=totals_of(data),
         weights=weight_sum(data),
+        counts=counts_of(data),
         offsets=np.append(data.offset[chosen], [data.offset.min(), data.offset.max()]),
     )
 
@@ -193,10 +200,12 @@ class StreamedData:
     Parameters
     ----------
     sizes : dict of int to int
-        Number of clusters of each size.
+        Number of clusters of each size, repeats counted.
     where : str
         Where the rows are, in words.
     totals : Totals
+    counts : Counts, optional
+        What weights add up to; None in files that are older.
     """
 
     names: tuple[str, ...]
@@ -215,6 +224,7 @@ class StreamedData:
     levels: tuple[str, str] | None
     where: str
     totals: Totals
+    counts: Counts | None = None
 
     @property
     def has_intercept(self) -> bool:
@@ -247,9 +257,10 @@ def describe(
     """
     design, n, m = learned.design, sum(each.n for each in facts), sum(each.m for each in facts)
     dropped = _all_dropped(facts)
+    counts = together([each.counts for each in facts], n, m)
     sizes: Counter[int] = Counter()
     for each in facts:
-        sizes.update(each.sizes)
+        sizes.update(each.repeated if counts.whole else each.sizes)
     if n == 0:
         reasons = "; ".join(f"{each.count}: {each.reason}" for each in dropped)
         raise DataError(
@@ -260,7 +271,7 @@ def describe(
     check_response(*_sums(facts), request.response, parsed.response_name)
     cluster_name = facts[0].cluster_name
     if cluster_name is None:
-        m, sizes = 1, Counter({n: 1})
+        m, sizes = 1, Counter({counts.rows: 1})
     if request.need_cluster and not request.absorb:
         trials = max(each.trials for each in facts)
         refuse_clusters(m, trials, request.response, str(cluster_name), request.sigma_known)
@@ -284,6 +295,7 @@ def describe(
         levels=levels,
         where=where,
         totals=_together([each.totals for each in facts]),
+        counts=replace(counts, clusters=1, sum_clusters=1.0) if cluster_name is None else counts,
     )
 
 

@@ -12,6 +12,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import on_user_scale
+from clusterglm.fit.sums import repeats_in
 from clusterglm.fit.within import (
     Informative,
     WithinSums,
@@ -177,6 +178,7 @@ def effects_of_clusters(
     covariance : ndarray, shape (p, p)
         Of the coefficients.
     cluster_weights, sizes : ndarray, shape (m,)
+        Weight, and rows, of one of the clusters that each stands for.
     response : Response
     """
     se = np.full(len(known), np.nan)
@@ -189,11 +191,13 @@ def effects_of_clusters(
 
 
 def effects_of_block(
-    block: Block, gamma: Array, covariance: Array, centre: Array, scale: Array
+    block: Block, gamma: Array, covariance: Array, centre: Array, scale: Array, whole: tuple[bool, bool]
 ) -> dict[str, NDArray[Any]]:
     """The same of one block, whose columns are the user's less `centre`, over `scale`."""
     found, data = profile_of(block).clusters(gamma), block.data
     there = replace(found, intercepts=found.intercepts - centre @ (gamma / scale), means=found.means * scale + centre)
     known = informative_clusters(data, block.response)
-    sizes = np.diff(data.starts)
-    return effects_of_clusters(there, known, covariance, data.cluster_weights, sizes, block.response)
+    repeats = repeats_in(data, whole)
+    sizes = np.add.reduceat(repeats.rows, data.starts[:-1]).astype(np.int64)
+    weights = data.cluster_weights / repeats.clusters
+    return effects_of_clusters(there, known, covariance, weights, sizes, block.response)

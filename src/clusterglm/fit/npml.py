@@ -253,6 +253,10 @@ def _peaks(task: _Task, mixture: Mixture) -> tuple[float, Array, Array]:
     heights = np.concatenate([values[ends], tops])
     largest = max(float(values.max()), float(heights.max(initial=-1.0)))
     chosen = heights > _WORTH * max(largest, 0.0)
+    if np.count_nonzero(chosen) > len(mixed):
+        # more points than clusters: the function is too large for a number, and flat. Each cluster has its own best one
+        found = grid[np.unique(likelihood.cluster_values(mixture.beta, grid).argmax(axis=1))]
+        return largest, found, gradient_values(likelihood, mixture.beta, mixed, found)
     return largest, found[chosen], heights[chosen]
 
 

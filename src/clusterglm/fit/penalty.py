@@ -72,17 +72,18 @@ class JeffreysPenalty:
         value = float(np.log(np.diag(root)).sum()) + self.constant
         return Evaluation(value, 0.5 * (self.X.T @ (w1 * leverage)), 0.5 * hessian)
 
-    def score_without(self, gamma: Array) -> Callable[[slice, Array], Array]:
-        """The penalty's score when some rows are left out: a function of these and of the others' information.
+    def score_without(self, gamma: Array) -> Callable[[slice, Array, float], Array]:
+        """The penalty's score when some rows are left out: a function of these, of the information that is left, and of
+        the share of these rows' weight that is left out.
 
         With G the inverse of that information, the score is 1/2 sum w_i' (x_i'G x_i) x_i over the others.
         """
         w1 = self.weights(gamma)[1]
         whole = np.stack([self._cross(w1 * column) for column in self.X.T])
 
-        def score(rows: slice, information: Array) -> Array:
+        def score(rows: slice, information: Array, share: float) -> Array:
             inverse, own = np.linalg.inv(information), self.X[rows]
-            less = (w1[rows] * np.einsum("ij,jk,ik->i", own, inverse, own)) @ own
+            less = share * (w1[rows] * np.einsum("ij,jk,ik->i", own, inverse, own)) @ own
             return np.asarray(0.5 * (np.tensordot(whole, inverse, 2) - less))
 
         return score

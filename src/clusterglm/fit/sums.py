@@ -14,8 +14,9 @@ from clusterglm.data.clusters import rows_of
 from clusterglm.data.glance import step_through
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import Repeats
 from clusterglm.data.store import BlockArrays
-from clusterglm.data.streamed import expected_at_zero
+from clusterglm.data.streamed import StreamedData, expected_at_zero
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
@@ -249,9 +250,30 @@ class MarginalSums:
         ordered = sorted(counts.items(), key=lambda item: (item[0].adaptive, item[0].nodes))
         return Choice(tuple(CountedPart(rule, None, number) for rule, number in ordered), error, there)
 
-    def outer_products(self, theta: Array, plan: Plan) -> Array:
-        """Sum over clusters of the scores' outer products, shape (p + 1, p + 1)."""
-        return np.asarray(sum(self._blocks.each(_marginal_products, *self._model, theta, _sent(plan))))
+    def outer_products(self, theta: Array, plan: Plan, whole: tuple[bool, bool]) -> Array:
+        """Sum over clusters of the scores' outer products, shape (p + 1, p + 1); `whole` as `whole_weights` has it."""
+        return np.asarray(sum(self._blocks.each(_marginal_products, *self._model, theta, _sent(plan), whole)))
+
+
+def whole_weights(sums: Sums) -> tuple[bool, bool]:
+    """Whether case and cluster weights, of data in blocks, say how many rows and clusters there are."""
+    data = sums.data
+    if not isinstance(data, StreamedData) or data.counts is None:
+        return False, False
+    return "case" not in data.counts.fractions, "cluster" not in data.counts.fractions
+
+
+def repeats_in(data: ClusterArrays, whole: tuple[bool, bool]) -> Repeats:
+    """How many rows and clusters each one of a block stands for, where its weights say so."""
+    weights: Array | None = getattr(data, "weights", None)
+    rows = weights if whole[0] and weights is not None else np.ones(len(data.a))
+    return Repeats(rows, data.cluster_weights if whole[1] else np.ones(len(data.starts) - 1))
+
+
+def products_of(scores: Array, repeats: Array) -> Array:
+    """Sum of outer products of weighted scores, shape (q, q); of what stands for several, each has its share."""
+    each = scores / np.sqrt(repeats)[:, None]
+    return np.asarray(each.T @ each)
 
 
 @dataclass(frozen=True)
@@ -364,10 +386,12 @@ def _marginal(block: Block, distribution: Distribution, scale: str, theta: Array
     return likelihood.evaluate(theta, block.memory["plan"] if plan is None else plan)
 
 
-def _marginal_products(block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None) -> Array:
+def _marginal_products(
+    block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None, whole: tuple[bool, bool]
+) -> Array:
     likelihood = _likelihood(block, distribution, scale)
     scores = likelihood.cluster_scores(theta, block.memory["plan"] if plan is None else plan)
-    return np.asarray(scores.T @ scores)
+    return products_of(scores, repeats_in(block.data, whole).clusters)
 
 
 def _rules_of_some(

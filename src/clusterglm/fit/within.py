@@ -22,7 +22,7 @@ from clusterglm.errors import ClusterError, DataError, OptionError, SeparationEr
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import border
 from clusterglm.fit.standardise import standardise
-from clusterglm.fit.sums import Sums, added, chosen_clusters
+from clusterglm.fit.sums import Sums, added, chosen_clusters, products_of, repeats_in, whole_weights
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.profile import ProfileLikelihood
@@ -53,12 +53,15 @@ class Informative:
         Clusters with a finite intercept, and their rows: the others say nothing of the coefficients.
     low, high : int
         Clusters whose intercept is -inf, all responses being failures (zero counts), and inf, all being successes.
+    trials : float
+        Of these rows, their weights counted; nan where it is not known.
     """
 
     clusters: int
     rows: int
     low: int
     high: int
+    trials: float = float("nan")
 
 
 class WithoutClusters:
@@ -121,8 +124,10 @@ class WithinSums:
         DataError
             When a conditional likelihood is asked of weights that are not whole numbers.
         """
-        parts = np.array(self.sums.blocks.each(_informative, self.conditional))
-        return Informative(*map(int, parts.sum(axis=0)))
+        parts = np.array(self.sums.blocks.each(_informative, self.conditional, whole_weights(self.sums)))
+        *counts, trials = parts.sum(axis=0)
+        clusters, rows, low, high = map(int, counts)
+        return Informative(clusters, rows, low, high, float(trials))
 
     def constant(self) -> float:
         """What the likelihood given Poisson totals has more than that at the best intercepts."""
@@ -136,7 +141,7 @@ class WithinSums:
 
     def outer_products(self, gamma: Array) -> Array:
         """Sum over clusters of the outer products of their scores in the user's coefficients, shape (p, p)."""
-        inside = sum(self.sums.blocks.each(_products, self.exact, gamma))
+        inside = sum(self.sums.blocks.each(_products, self.exact, gamma, whole_weights(self.sums)))
         back = np.linalg.inv(self.sums.standard.L)
         return np.asarray(back.T @ inside @ back)
 
@@ -327,14 +332,18 @@ def _evaluate(block: Block, exact: bool, gamma: Array) -> Evaluation:
     return likelihood_of(block, exact).evaluate(gamma)
 
 
-def _informative(block: Block, conditional: bool) -> tuple[int, int, int, int]:
+def _informative(block: Block, conditional: bool, whole: tuple[bool, bool]) -> tuple[float, ...]:
     data, response = block.data, block.response
     if conditional:
         _check_counts(data)
     known, some = _informative_ones(data.a, data.b, data.starts, response)
-    low = len(some) - int(some.sum())
-    rows = int(np.diff(data.starts)[known].sum())
-    return int(known.sum()), rows, low, len(known) - int(known.sum()) - low
+    repeats = repeats_in(data, whole)
+    times = repeats.clusters
+    sizes, trials = (np.add.reduceat(each, data.starts[:-1]) for each in (repeats.rows, data.a + data.b))
+    sizes = times * sizes if all(whole) else np.diff(data.starts)
+    of_known = [float(each[known].sum()) for each in (times, sizes, times * trials)]
+    low, all_ = float(times[~some].sum()), float(times.sum())
+    return *of_known[:2], low, all_ - of_known[0] - low, of_known[2]
 
 
 def _check_counts(data: ClusterArrays) -> None:
@@ -356,14 +365,14 @@ def _intercepts(block: Block, gamma: Array) -> Array:
     return profile_of(block).intercepts(gamma)
 
 
-def _products(block: Block, exact: bool, gamma: Array) -> Array:
+def _products(block: Block, exact: bool, gamma: Array, whole: tuple[bool, bool]) -> Array:
     likelihood = likelihood_of(block, exact)
     if isinstance(likelihood, ConditionalLikelihood):
         scores = likelihood.cluster_scores(gamma)
     else:
         scores = likelihood.clusters(gamma).scores
-    scores = scores[informative_clusters(block.data, block.response)]
-    return np.asarray(scores.T @ scores)
+    known = informative_clusters(block.data, block.response)
+    return products_of(scores[known], repeats_in(block.data, whole).clusters[known])
 
 
 def _every(block: Block, step: int) -> tuple[Array, BlockArrays]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import repeats_of
 from clusterglm.fit.integration import choose_plan
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.sums import chosen_clusters
@@ -121,10 +122,11 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
     information = -at.hessian[:q, :q]
     if np.isfinite(information).all() and np.all(np.diag(information) > 0.0) and definite(information, information):
         shift[:q] = np.linalg.solve(information, at.score[:q]) / np.sqrt(np.diag(fit.covariance)[:q])
-    worst, total = int(np.abs(apart).argmax()), float(apart.sum())
+    each, total = apart / repeats_of(data).clusters, float(apart.sum())
+    worst = int(np.abs(each).argmax())
     adequate = bool(np.all(np.abs(shift[:q]) <= _ENOUGH)) and abs(total) <= _ENOUGH
     rule = _in_words(fit)
-    return IntegrationCheck(rule, total, error, float(apart[worst]), data.labels[worst], names, shift, adequate)
+    return IntegrationCheck(rule, total, error, float(each[worst]), data.labels[worst], names, shift, adequate)
 
 
 def quick_difference(fit: RandomEffectsFit, data: ModelData) -> float:

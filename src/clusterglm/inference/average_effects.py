@@ -110,6 +110,7 @@ def average_effects(
     covariance: Array,
     jet: Callable[[Array], MeanJet],
     intercepts: ClusterIntercepts | None = None,
+    times: Array | None = None,
 ) -> AverageEffects:
     """Average the effects of changes of the design.
 
@@ -128,6 +129,8 @@ def average_effects(
         Means and derivatives of linear predictors, shape (n,).
     intercepts : ClusterIntercepts, optional
         Where `known` holds intercepts that were estimated.
+    times : ndarray, shape (n,), optional
+        How many rows each of them is; by default one.
 
     Notes
     -----
@@ -187,7 +190,7 @@ def average_effects(
         np.sqrt(np.diag(total)),
         total,
         gradient,
-        int(poor.sum()),
+        int(np.count_nonzero(poor) if times is None else times[poor].sum()),
         True,
     )
 

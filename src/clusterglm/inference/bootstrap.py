@@ -95,6 +95,7 @@ class Refit(Protocol):
 
 def simulated_test(
     data: ModelData,
+    null: ModelData,
     pooled: PooledFit,
     loglik: float,
     refit: Refit,
@@ -114,8 +115,10 @@ def simulated_test(
     ----------
     data : ModelData
         What was fitted.
+    null : ModelData
+        The same with the design of the model without clusters.
     pooled : PooledFit
-        The model without clusters.
+        That model.
     loglik : float
         Of the model with clusters, normalised as that of `pooled`.
     refit : callable
@@ -136,7 +139,7 @@ def simulated_test(
     Raises
     ------
     DataError
-        When labels cannot be permuted because covariates, offsets or weights differ between clusters.
+        When labels cannot be permuted because covariates or offsets differ between clusters.
 
     Notes
     -----
@@ -146,7 +149,7 @@ def simulated_test(
     if method == "permutation" and not insist:
         refuse_unlike_clusters(data)
     observed = 2.0 * (loglik - pooled.loglik) if statistic == "lr" else loglik - data.saturated
-    draw = _drawing(data, pooled, response) if method == "bootstrap" else _dealing(data)
+    draw = _drawing(data, null, pooled, response) if method == "bootstrap" else _dealing(data)
     start: Array | None = None
 
     def of(new: ModelData, begin: Array | None) -> tuple[float, Array]:
@@ -250,10 +253,8 @@ def refuse_unlike_clusters(data: ModelData) -> None:
         It names the columns.
     """
     advice = 'method="bootstrap", which keeps covariates where they are; or insist=True'
-    if np.ptp(data.cluster_weights) > 0.0:
-        raise DataError("cluster weights that differ, and a permutation of rows", "equal cluster weights", advice)
     columns = {name: data.X[:, j] for j, name in enumerate(data.names)}
-    columns |= {"the offset": data.offset, "the weights": data.weights, "the trials": data.trials}
+    columns |= {"the offset": data.offset, "the trials": data.trials}
     columns = {name: x for name, x in columns.items() if np.ptp(x) > 0.0}
     p_values = {name: _between(x, data.starts) for name, x in columns.items()}
     guilty = [name for name, p in p_values.items() if p * len(columns) < _SUSPECT]
@@ -278,8 +279,9 @@ def _between(x: Array, starts: NDArray[np.int64]) -> float:
     return float(fdtrc(m - 1, n - m, between / within)) if within > 1e-12 * between else 0.0
 
 
-def _drawing(data: ModelData, pooled: PooledFit, response: Response) -> Callable[[np.random.Generator], ModelData]:
-    null = with_intercept(data)
+def _drawing(
+    data: ModelData, null: ModelData, pooled: PooledFit, response: Response
+) -> Callable[[np.random.Generator], ModelData]:
     mean = response.mean(null.X @ pooled.beta + null.offset)
     binary = response.is_binary(data.trials)
 

@@ -25,6 +25,8 @@ from clusterglm.model.response.base import Response
 if TYPE_CHECKING:
     import pandas as pd
 
+_NOTHING = 1e-300  # mean of rows that are all certain not to have an event
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -154,7 +156,8 @@ def calibrate(
         Predicted mean of one trial or count of each row.
     kind : {"conditional", "marginal", "typical"}
     groups : int
-        Of about equal numbers of rows; rows with equal predictions stay together, so that there may be fewer.
+        Of about equal numbers of trials or counts; those with equal predictions stay together, so that there may be
+        fewer.
     level : float
         Of the intervals.
 
@@ -185,11 +188,13 @@ def calibrate(
 
 
 def grouped(mean: Array, y: Array, size: Array, groups: int, response: Response, level: float) -> Groups:
-    """Rows in groups of ascending predictions; see `Groups`."""
-    order = np.argsort(mean, kind="stable")
-    # the group of a row is that of the first row with the same prediction
-    rank = np.searchsorted(mean[order], mean, side="left")
-    group = np.unique(rank * groups // len(mean), return_inverse=True)[1]
+    """Rows in groups of ascending predictions, of about equal numbers of trials or counts; see `Groups`."""
+    at = np.round(mean / max(float(mean.max()), _NOTHING), 10)  # equal predictions are found with some noise
+    order = np.argsort(at, kind="stable")
+    # the group of a row is that of the first row with the same prediction; rank counts trials
+    before = np.concatenate([[0.0], np.cumsum(size[order])])
+    rank = before[np.searchsorted(at[order], at, side="left")]
+    group = np.unique(rank * groups // before[-1], return_inverse=True)[1]
     total = np.asarray(np.bincount(group, size), dtype=np.float64)
     predicted, share = np.bincount(group, size * mean) / total, np.bincount(group, size * y) / total
     low, high = score_interval(share, total, response, level)
@@ -268,7 +273,7 @@ def _line(rows: ModelData, response: Response, X: Array) -> tuple[float, float]:
     scores = pooled_scores(data, response, fit.beta, by_row=data.cluster_name is None)
     if len(scores) < 2:
         return float(fit.beta[-1]), float("nan")
-    return float(fit.beta[-1]), float(np.sqrt(sandwich(fit.covariance, scores)[-1, -1]))
+    return float(fit.beta[-1]), float(np.sqrt(sandwich(fit.covariance, scores, np.ones(len(scores)))[-1, -1]))
 
 
 def _squared_error(response: Response, y: Array, mean: Array, size: Array) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import written_out
 from clusterglm.data.table import column, read_table
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterGLMError, DesignError, OptionError
@@ -49,7 +50,7 @@ def corrected(
     Raises
     ------
     OptionError
-        For Poisson responses, which have no such bias.
+        For Poisson responses, which have no such bias; halves of clusters where weights are not whole numbers.
     DesignError
         When halves of the clusters do not identify the coefficients.
     """
@@ -58,7 +59,8 @@ def corrected(
         return fit
     within = WithinSums(sums_within(data, response, control.threads), conditional=False)
     if isinstance(how, SplitPanel):
-        beta = _jackknifed(fit, data, response, _order(data, how, table), control)
+        rows = written_out(data, "bias_correction= by split panels")
+        beta = _jackknifed(fit, rows, response, _order(rows, how, table), control)
         return at_coefficients(fit, within, beta, str(how))
     return at_coefficients(fit, within, without_bias(within, fit.beta), ANALYTICAL)
 

@@ -8,7 +8,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.fit.sums import Sums
+from clusterglm.fit.sums import Sums, products_of, repeats_in, whole_weights
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
@@ -17,15 +17,17 @@ from clusterglm.model.response.base import Response
 KINDS = ("observed", "robust")
 
 
-def sandwich(covariance: Array, scores: Array) -> Array:
+def sandwich(covariance: Array, scores: Array, repeats: Array) -> Array:
     """m/(m - 1) A (sum of g g') A, robust against misspecification within clusters.
 
     Parameters
     ----------
     covariance : ndarray, shape (q, q)
         A, the inverse of the observed information.
-    scores : ndarray, shape (m, q)
-        Score g of each cluster at the estimate, weights included.
+    scores : ndarray, shape (k, q)
+        Score of each cluster at the estimate, weights included.
+    repeats : ndarray, shape (k,)
+        How many clusters each one stands for, m in all; see `data.repeats`.
 
     Returns
     -------
@@ -38,12 +40,12 @@ def sandwich(covariance: Array, scores: Array) -> Array:
 
     Notes
     -----
-    Huber (1967), White (1982). Weights are taken as sampling weights: a cluster's score enters times its weight, so a
-    weight of two is not the same as two clusters here.
+    Huber (1967), White (1982). A weight of two, where all of them are whole numbers, is two clusters of half the score
+    each. Other weights are sampling weights: a cluster's score enters times its weight.
     """
-    m = len(scores)
+    m = float(repeats.sum())
     _refuse_one(m)
-    half = scores @ covariance
+    half = (scores / np.sqrt(repeats)[:, None]) @ covariance
     robust: Array = half.T @ half * (m / (m - 1.0))
     return robust
 
@@ -55,7 +57,7 @@ def sandwich_of_products(covariance: Array, products: Array, m: int) -> Array:
     return robust
 
 
-def _refuse_one(m: int) -> None:
+def _refuse_one(m: float) -> None:
     if m < 2:
         raise ClusterError(
             "a robust covariance of a single cluster",
@@ -84,7 +86,7 @@ def pooled_scores(data: ModelData, response: Response, beta: Array, *, by_row: b
 
 def pooled_products(sums: Sums, beta: Array, *, by_row: bool) -> Array:
     """Sum of the outer products of these scores, shape (p, p), over blocks."""
-    inside = sum(sums.blocks.each(_products, sums.standard.inside(beta), by_row))
+    inside = sum(sums.blocks.each(_products, sums.standard.inside(beta), by_row, whole_weights(sums)))
     back = np.linalg.inv(sums.standard.L)
     return np.asarray(back.T @ inside @ back)
 
@@ -92,14 +94,16 @@ def pooled_products(sums: Sums, beta: Array, *, by_row: bool) -> Array:
 def marginal_products(sums: Sums, fit: RandomEffectsFit) -> Array:
     """Sum of the outer products of `marginal_scores`, shape (p + 1, p + 1), over blocks."""
     theta = np.append(sums.standard.inside(fit.beta), fit.sigma)
-    inside = sums.marginal(fit.distribution, fit.integration.scale).outer_products(theta, fit.plan)
+    of = sums.marginal(fit.distribution, fit.integration.scale)
+    inside = of.outer_products(theta, fit.plan, whole_weights(sums))
     back = np.linalg.inv(sums.standard.with_sigma())
     return np.asarray(back.T @ inside @ back)
 
 
-def _products(block: Block, gamma: Array, by_row: bool) -> Array:
+def _products(block: Block, gamma: Array, by_row: bool, whole: tuple[bool, bool]) -> Array:
     scores = _pooled_scores(block.X, block.data, block.response, gamma, by_row)
-    return np.asarray(scores.T @ scores)
+    repeats = repeats_in(block.data, whole)
+    return products_of(scores, repeats.rows if by_row else repeats.clusters)  # by row, there are no weights of clusters
 
 
 def _pooled_scores(X: Array, data: ClusterArrays, response: Response, beta: Array, by_row: bool) -> Array:

@@ -160,7 +160,7 @@ def recovered_frame(data: ModelData) -> pd.DataFrame:
         if (codes < 0).any():
             raise _table_needed([name])
         columns[name] = of_codes(factor, codes)
-    frame = pd.DataFrame({name: columns[name] for name in design.variables})
+    frame = pd.DataFrame({name: columns[name] for name in design.variables}, index=pd.RangeIndex(len(X)))
     again = _build(design, frame)
     if not np.all(np.abs(again - X) <= 1e-9 * (np.abs(X).max(axis=0) + 1e-300)):
         raise _table_needed(list(design.variables))

@@ -110,7 +110,7 @@ def residual_envelope(
         if np.count_nonzero(known) < g:
             raise ReplicateError("nearly every response was certain, so that residuals do not exist")
         ordered = np.quantile(residual[known], probability, method="hazen")
-        order = np.argsort(x[known], kind="stable")
+        order = np.argsort(np.round(x[known], 9), kind="stable")  # equal predictors are found with some noise
         parts = np.array_split(order, g)
         centre = np.array([x[known][part].mean() for part in parts])
         return ordered, centre, np.array([residual[known][part].mean() for part in parts])

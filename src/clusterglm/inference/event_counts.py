@@ -37,7 +37,7 @@ class EventCounts:
     events : ndarray of int64, shape (k,)
         0, 1, ..., the last cell of a count model being "that many or more".
     observed : ndarray, shape (k,)
-        Clusters with so many, cluster weights counted.
+        Clusters with so many.
     expected : ndarray, shape (k,)
         Under the fitted model; sums to the number of clusters.
     open_ended : bool
@@ -90,6 +90,7 @@ def event_counts(
     Parameters
     ----------
     data : ModelData
+        Without weights: each row and cluster written out.
     response : Response
     beta : ndarray, shape (p,)
     sigma : float
@@ -107,7 +108,7 @@ def event_counts(
     Notes
     -----
     The probabilities of a sum of unequal Bernoulli variables follow by adding one variable after another (Hong 2013);
-    all terms are positive, so that nothing cancels. Case weights play no part, cluster weights multiply clusters.
+    all terms are positive, so that nothing cancels.
     """
     successes = data.a / data.weights
     if np.any(successes != np.round(successes)) or np.any(data.trials != np.round(data.trials)):

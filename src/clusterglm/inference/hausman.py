@@ -16,7 +16,7 @@ from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.within import informative_clusters
 from clusterglm.inference.comparison import data_difference, same_clusters, same_weights
-from clusterglm.inference.covariance import marginal_scores, pooled_scores
+from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
 from clusterglm.inference.hypotheses import p_in_words
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -195,6 +195,12 @@ def within_model(data: ModelData, response: Response) -> Estimates:
             "a coefficient that comparisons within clusters identify",
             "no Hausman test: there is nothing to compare",
         )
+    if data.intercept is None and _holds_ones(data.X[:, varies]):
+        raise DesignError(
+            f"a Hausman test of {data.formula!r}, whose columns add up to an intercept",
+            "coefficients that comparisons within clusters tell from each other",
+            "write it with an intercept, without '0 +' or '- 1': it is the same model",
+        )
     kept = np.flatnonzero(varies).tolist()
     names = tuple(data.names[j] for j in kept)
     reduced = replace(data, X=np.ascontiguousarray(data.X[:, kept]), names=names, intercept=None)
@@ -269,13 +275,15 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
     )
 
 
-def hausman_test(random: Estimates, within: Estimates, cov: str = "joint") -> HausmanTest:
+def hausman_test(random: Estimates, within: Estimates, repeats: Array, cov: str = "joint") -> HausmanTest:
     """Compare the coefficients that both models estimate.
 
     Parameters
     ----------
     random, within : Estimates
         With the same clusters in the same order; the coefficients of `within` are among those of `random`.
+    repeats : ndarray, shape (m,)
+        How many clusters each one stands for.
     cov : {"joint", "difference"}
         m/(m - 1) times the sum over clusters of (I_w - I_r)(I_w - I_r)', with the clusters' influence on both
         estimates; or V_w - V_r, which is right where the random-effects model is and efficient.
@@ -285,7 +293,7 @@ def hausman_test(random: Estimates, within: Estimates, cov: str = "joint") -> Ha
     Eigenvalues of the covariance, both sides in units of the within-cluster standard errors, are inverted where they
     are positive and more than 1e-8 (a standard deviation of 1e-4 standard errors); the others are left out. Estimates
     that agree by construction, as those of a Poisson response with the same covariates in every cluster, leave none.
-    In the joint covariance a cluster's weight is a sampling weight, as in other sandwiches.
+    In the joint covariance weights mean what they mean in other sandwiches.
 
     References
     ----------
@@ -302,9 +310,8 @@ def hausman_test(random: Estimates, within: Estimates, cov: str = "joint") -> Ha
         )
     d = within.beta - random.beta[chosen]
     if cov == "joint":
-        m = len(within.influence)
         influence = within.influence - random.influence[:, chosen]
-        V = influence.T @ influence * (m / (m - 1.0))
+        V = sandwich(np.eye(len(chosen)), influence, repeats)
     else:
         V = within.covariance - random.covariance[np.ix_(chosen, chosen)]
     V = 0.5 * (V + V.T)
@@ -348,6 +355,12 @@ def varying_columns(X: Array, starts: NDArray[np.int64], informative: NDArray[np
         spread = np.maximum.reduceat(x, starts[:-1]) - np.minimum.reduceat(x, starts[:-1])
         varies[j] = bool((spread[informative] > _FLAT * np.abs(x).max()).any())
     return varies
+
+
+def _holds_ones(X: Array) -> bool:
+    """Whether a combination of the columns is one in every row."""
+    ones = np.ones(len(X))
+    return bool(np.abs(X @ np.linalg.lstsq(X, ones, rcond=None)[0] - ones).max() < _LEAST)
 
 
 def _conditional(fit: ConditionalFit, data: ModelData, response: Response, left_out: tuple[str, ...]) -> Estimates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterglm import _core
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import repeats_of, rows_of_clusters
 from clusterglm.errors import OptionError, nearest
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
@@ -54,6 +56,8 @@ AnyFit: TypeAlias = PooledFit | FixedEffectsFit | ConditionalFit | RandomEffects
 class Influence:
     """Estimates without single clusters.
 
+    Of a cluster that stands for several, one is deleted; with weights that are not whole numbers, a cluster whole.
+
     Parameters
     ----------
     kind : {"one_step", "exact"}
@@ -62,7 +66,7 @@ class Influence:
     labels : ndarray, shape (k,)
         Of the clusters that were deleted, one at a time; positions in the user's table where rows are the clusters.
     n_obs : ndarray of int64, shape (k,)
-        Their rows.
+        Their rows; with whole-number case weights, those that they stand for.
     estimate, se : ndarray, shape (q,)
         With all clusters.
     deleted : ndarray, shape (k, q)
@@ -162,8 +166,8 @@ class Deletion:
     loglik : callable
         theta -> log-likelihood of all data, up to a constant.
     penalty_score : callable, optional
-        Number of a cluster and information without it -> the penalty's score without it, which the scores of clusters
-        do not hold. With a penalty, `information` is the expected one.
+        Number of a cluster, information without it, and the share of it that is deleted -> the penalty's score without
+        it, which the scores of clusters do not hold. With a penalty, `information` is the expected one.
     """
 
     data: ModelData
@@ -174,7 +178,22 @@ class Deletion:
     cluster_hessian: Callable[[int], Array]
     refit: Callable[[ModelData], tuple[Array, Optimization]]
     loglik: Callable[[Array], float]
-    penalty_score: Callable[[int, Array], Array] | None = None
+    penalty_score: Callable[[int, Array, float], Array] | None = None
+
+    @cached_property
+    def share(self) -> Array:
+        """How much of each cluster its deletion takes away: one of the clusters that it stands for, shape (m,)."""
+        return np.asarray(1.0 / repeats_of(self.data).clusters)
+
+    def without(self, i: int) -> ModelData:
+        """The data less one cluster."""
+        if self.share[i] == 1.0:
+            others = np.ones(self.data.n_clusters, dtype=bool)
+            others[i] = False
+            return only_clusters(self.data, others)
+        weights = self.data.cluster_weights.copy()
+        weights[i] -= 1.0
+        return replace(self.data, cluster_weights=weights, constant=0.0, saturated=float("nan"))
 
 
 def delete_clusters(
@@ -211,7 +230,7 @@ def delete_clusters(
         kind,
         model.parameters,
         model.data.labels[chosen],
-        np.diff(model.data.starts)[chosen],
+        rows_of_clusters(model.data, repeats_of(model.data)).astype(np.int64)[chosen],
         model.theta,
         se,
         deleted,
@@ -227,12 +246,13 @@ def _one_step(model: Deletion, chosen: NDArray[np.int64]) -> tuple[Array, tuple[
     deleted = np.full((len(chosen), len(model.theta)), np.nan)
     rest = model.scores.sum(axis=0)  # 0 but for what the optimiser left
     for k, i in enumerate(chosen):
-        information = model.information + model.cluster_hessian(int(i))
+        share = float(model.share[i])
+        information = model.information + share * model.cluster_hessian(int(i))
         if not definite(information, model.information):
             continue
-        score = rest - model.scores[i]
+        score = rest - share * model.scores[i]
         if model.penalty_score is not None:
-            score = score + model.penalty_score(int(i), information)
+            score = score + model.penalty_score(int(i), information, share)
         deleted[k] = model.theta + np.linalg.solve(information, score)
     missing = int(np.isnan(deleted).any(axis=1).sum())
     return deleted, ((_NOT_DEFINITE, missing),) if missing > 0 else ()
@@ -252,9 +272,7 @@ def _refitted(
 
     def without(_: np.random.Generator) -> float:
         k = next(turn)  # nothing is random: each call takes the next cluster
-        others = np.ones(model.data.n_clusters, dtype=bool)
-        others[chosen[k]] = False
-        theta, story = model.refit(only_clusters(model.data, others))
+        theta, story = model.refit(model.without(int(chosen[k])))
         if not story.converged:
             raise ReplicateError(story.message)
         deleted[k], displacement[k] = theta, 2.0 * (top - model.loglik(theta))
@@ -293,17 +311,20 @@ def positions(clusters: ArrayLike | None, labels: NDArray[Any]) -> NDArray[np.in
 
 
 def rows_as_clusters(data: ModelData) -> ModelData:
-    """The same rows, each a cluster of its own that is labelled by its position in the user's table."""
+    """The same rows, each a cluster with its weight, labelled by its position in the user's table."""
     order = np.argsort(data.row_index, kind="stable")
     whole = replace(
         data,
+        a=data.a / data.weights,
+        b=data.b / data.weights,
+        weights=np.ones(data.n_obs),
         starts=np.arange(data.n_obs + 1, dtype=np.int64),
         labels=data.row_index,
-        cluster_weights=np.repeat(data.cluster_weights, np.diff(data.starts)),
+        cluster_weights=data.weights * np.repeat(data.cluster_weights, np.diff(data.starts)),
     )
     if np.array_equal(order, np.arange(data.n_obs)):
         return whole
-    moved = {name: getattr(data, name)[order] for name in ("a", "b", "offset", "weights", "trials", "row_index")}
+    moved = {name: getattr(whole, name)[order] for name in ("a", "b", "offset", "weights", "trials", "row_index")}
     X = np.take(data.X, order, axis=0)
     return replace(whole, X=X, labels=moved["row_index"], cluster_weights=whole.cluster_weights[order], **moved)
 
@@ -364,7 +385,7 @@ def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
     if penalty is None:
         return whole
     without = penalty.score_without(fit.beta)
-    return replace(whole, penalty_score=lambda i, information: without(rows_of(i), information))
+    return replace(whole, penalty_score=lambda i, *left: without(rows_of(i), *left))
 
 
 def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
@@ -419,7 +440,7 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
     )
 
 
-def _refuse_step(i: int, information: Array) -> Array:
+def _refuse_step(i: int, information: Array, share: float) -> Array:
     raise OptionError(
         "one step without a cluster, from a conditional fit with a penalty",
         "fits without each cluster, as the penalty is no sum over clusters",

@@ -8,7 +8,6 @@ import numpy as np
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.event_counts import EventCounts, event_counts
-from clusterglm.inference.goodness import fitted_counts
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.plot.base import Plot, canvas, legend
@@ -89,9 +88,10 @@ def rootogram(
 
 def _counts(fit: Result) -> EventCounts:
     if isinstance(fit, RandomEffectsResult):
-        return fitted_counts(fit.data, fit.fit)
+        return fit.event_counts()
     if isinstance(fit, PooledResult) and fit.data.cluster_name is not None:
-        return event_counts(fit.data, fit.response, fit.fit.beta, 0.0, Gaussian())
+        rows = fit._written_out("a count of events per cluster").data
+        return event_counts(rows, fit.response, fit.fit.beta, 0.0, Gaussian())
     raise OptionError(
         f"numbers of events per cluster of a {fit.kind} fit",
         "a model that gives their distribution: random intercepts, or a pooled model with cluster=",

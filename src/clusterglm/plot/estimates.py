@@ -62,9 +62,12 @@ def coefficients(
     Raises
     ------
     OptionError
-        When a term is in no model; with `exponentiate` for probit, whose coefficients are not logarithms of ratios.
+        When a term is in no model, or no model has coefficients; with `exponentiate` for probit, whose coefficients are
+        not logarithms of ratios.
     """
     named = named_fits(fits, model_words, "cg.plot.coefficients")
+    if not any(fit.data.names for fit in named.values()):
+        raise OptionError("a picture of the coefficients of a model without coefficients", "some", "add a covariate")
     table = _table(named, level, method, cov, terms)
     yes_or_no("exponentiate", exponentiate)
     label = f"Coefficient, with {100 * level:g}% interval"

@@ -67,14 +67,16 @@ def _data(fit: Result) -> list[Caveat]:
     found = []
     if fit.data.dropped:
         total = sum(dropped.count for dropped in fit.data.dropped)
-        share = total / (total + fit.n_obs)
+        share = total / (total + fit.data.n_obs)
         reasons = "; ".join(f"{dropped.count} for {dropped.reason}" for dropped in fit.data.dropped)
         words = (
             f"{counted(total, 'row')} of the table ({100 * share:.3g}%) played no part: {reasons}. The estimates speak "
             "for the rows that are left; if what is missing has to do with the response, they can be biased."
         )
         found.append(Caveat("Rows left out", words))
-    events, kind = fit.response.events(float(np.sum(fit.data.a)), float(np.sum(fit.data.b))), fit.response.words.events
+    weights = fit._per_row(fit.data.cluster_weights)
+    events = fit.response.events(float(weights @ fit.data.a), float(weights @ fit.data.b))
+    kind = fit.response.words.events
     p = len(fit.data.names)
     if p > 0 and events < _EVENTS * p:
         words = (
@@ -162,14 +164,14 @@ def _integration(fit: RandomEffectsResult) -> list[Caveat]:
     if fit.sigma == 0.0 and fit.quadrature.requested.kind == "auto":
         return []
     found = []
-    size = float(np.median(np.diff(fit.data.starts)))
+    size = fit.n_obs / fit.n_clusters
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what it warns of is written here
         check = fit.integration_check()
     if fit.quadrature.nodes == 1 and fit.sigma > 0.0:
         words = (
             f"The integrals over the intercepts were approximated by Laplace's method. In small clusters (here "
-            f"{size:g} rows, in the median) that can be far off, most of all for binary responses: sigma and the "
+            f"{size:.3g} rows, on average) that can be far off, most of all for binary responses: sigma and the "
             "coefficients are then too close to zero."
         )
         found.append(Caveat("Laplace approximation", f"{words} {check}", serious=not check.adequate))

@@ -244,7 +244,7 @@ class Result(Intervals, Frames, ABC):
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, k log(n) - 2 loglik, where n is the number of rows, as in R's lme4."""
+        """Schwarz's criterion, k log(n) - 2 loglik, where n is the number of rows (`n_obs`), as in R's lme4."""
         return self.n_parameters * float(np.log(self.n_obs)) - 2.0 * self.loglik
 
     @property
@@ -259,8 +259,8 @@ class Result(Intervals, Frames, ABC):
 
     @property
     def n_obs(self) -> int:
-        """Rows used."""
-        return int(self.data.n_obs)
+        """Rows used; with whole-number weights, rows that these stand for: their sum."""
+        return self._counts.rows
 
     @property
     def nobs(self) -> int:
@@ -269,8 +269,8 @@ class Result(Intervals, Frames, ABC):
 
     @property
     def n_clusters(self) -> int:
-        """Clusters used."""
-        return int(self.data.n_clusters)
+        """Clusters used; with whole-number cluster weights, clusters that these stand for: their sum."""
+        return self._counts.clusters
 
     @property
     def converged(self) -> bool:
@@ -300,6 +300,9 @@ class Result(Intervals, Frames, ABC):
             "link": self.link,
             "n_obs": self.n_obs,
             "n_clusters": self.n_clusters,
+            "weighted": " and ".join(self._counts.weighted),
+            "sum_weights": self._counts.sum_rows,
+            "sum_cluster_weights": self._counts.sum_clusters,
             "n_parameters": self.n_parameters,
             "loglik": self.loglik,
             "aic": self.aic,
@@ -401,18 +404,24 @@ class Result(Intervals, Frames, ABC):
         Returns
         -------
         DataFrame
-            Index `row`, columns 0 to n - 1: successes or counts. Weights play no part.
+            Index `row`, columns 0 to n - 1: successes or counts. With weights the rows that these stand for, those of
+            one row of the table next to each other, and a second level of the index: `cluster`, the number of the
+            cluster, of which repeats are different ones.
 
         Raises
         ------
         OptionError
-            On another number, or a seed that is none.
+            On another number, a seed that is none, or weights that are not whole numbers.
         """
         import pandas as pd
 
         whole_number("n", n, 1)
-        rng = generator(seed)
-        return pd.DataFrame({k: self._in_user_order(self._draw_new(rng), "") for k in range(n)})
+        rng, rows = generator(seed), self._written_out("a simulation")
+        drawn = pd.DataFrame({k: rows._in_user_order(rows._draw_new(rng), "") for k in range(n)})
+        if rows is self:
+            return drawn
+        cluster = rows._in_user_order(rows._per_row(rows.data.labels), "cluster")
+        return drawn.set_index(pd.MultiIndex.from_arrays([drawn.index, cluster], names=["row", "cluster"]))
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
         return self.response.simulate(rng, self.response.mean(eta), self.data.trials)
@@ -460,9 +469,3 @@ class Result(Intervals, Frames, ABC):
             reasons = "; ".join(f"{dropped.count}: {dropped.reason}" for dropped in self.data.dropped)
             facts.append(("Dropped", f"{counted(total, 'row')} ({reasons})"))
         return facts
-
-    def _sizes(self) -> str:
-        sizes = np.diff(self.data.starts)
-        if sizes.min() == sizes.max():
-            return f"{counted(int(sizes[0]), 'row')} each"
-        return f"{sizes.min()} to {sizes.max()} rows, median {np.median(sizes):g}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
+from clusterglm.data.repeats import Counts
 from clusterglm.data.streamed import StreamedData
 from clusterglm.errors import OptionError
 from clusterglm.fit.conditional import ConditionalEstimates
@@ -22,7 +23,7 @@ from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.table import counted
+from clusterglm.results.table import sizes_in_words
 
 if TYPE_CHECKING:
     from clusterglm.inference.replicates import Progress
@@ -37,22 +38,17 @@ _INSTEAD_OF_REPLICATES = f'conf_int(cov="robust"), which does without; {_SAMPLE}
 _INSTEAD_OF_TESTS = f'cg.random_effects of the same data and its test_clustering("boundary"); {_SAMPLE}, and test that'
 
 
-def sizes_in_words(sizes: dict[int, int]) -> str:
-    """Sizes of clusters from the number of clusters of each size, in ascending order."""
-    each, count = np.array([*sizes]), np.array([*sizes.values()])
-    if len(each) == 1:
-        return f"{counted(int(each[0]), 'row')} each"
-    upto, m = np.cumsum(count), int(count.sum())
-    middle = [each[np.searchsorted(upto, rank, side="right")] for rank in ((m - 1) // 2, m // 2)]
-    return f"{each[0]} to {each[-1]} rows, median {np.mean(middle):g}"
-
-
 class OverBlocks(Result):
     """What all results here have in common: refusals before work begins that single rows would end, one by one."""
 
     @property
     def _streamed(self) -> StreamedData:
         return cast(StreamedData, self.data)
+
+    @property
+    def _counts(self) -> Counts:
+        data = self._streamed
+        return data.counts or Counts(data.n_obs, data.n_clusters, data.totals.weights[0], float(data.n_clusters))
 
     def _sizes(self) -> str:
         return sizes_in_words(self._streamed.sizes)

@@ -70,7 +70,7 @@ class ClusteredResult(Result):
             True for a bar on the terminal; or a function of the replicates done and wanted. Ctrl-C ends the simulation
             and gives the test from what was done.
         insist : bool
-            Permute although covariates, offsets or weights differ between clusters.
+            Permute although covariates or offsets differ between clusters.
         engine : Dask, optional
             `cg.engine.Dask(client)` runs the replicates on the workers of a Dask cluster, with the same numbers.
 
@@ -82,7 +82,8 @@ class ClusteredResult(Result):
         Raises
         ------
         OptionError
-            On an unknown method or statistic, or where sigma was held fixed.
+            On an unknown method or statistic, where sigma was held fixed, or simulation where weights are not whole
+            numbers.
         DataError
             When rows are not exchangeable between clusters, so that a permutation test would not be valid.
 
@@ -102,14 +103,17 @@ class ClusteredResult(Result):
         check_option("statistic", statistic, STATISTICS)
         if method == "boundary":
             return self._boundary_test()
-        data, pooled = self._null()
         if method == "score":
+            data, pooled = self._null()
             return score_test(data, self.response, pooled.beta)
+        rows = self._written_out("a test by simulation")
+        null, pooled = rows._null()
         return simulated_test(
-            self.data,
+            rows.data,
+            null,
             pooled,
             self.loglik,
-            self._refit(pooled),
+            rows._refit(pooled),
             self.response,
             method,
             statistic,

@@ -156,6 +156,7 @@ class Comparison:
         facts = [("Formula", next(iter(formulas)))] if len(formulas) == 1 else []
         if len(formulas) > 1:
             facts += [(f"Formula of {name}", fit.formula) for name, fit in self.fits.items()]
+        facts += next(iter(self.fits.values()))._weight_facts()
         return facts
 
     def _title(self) -> str:
@@ -342,14 +343,10 @@ def _other_notes(fits: dict[str, Result]) -> list[str]:
             )
         if isinstance(fit, FixedEffectsResult) and fit.bias_correction:
             notes.append(f"The log-likelihood of {name} is the maximum, not that at its corrected coefficients.")
-    short = [
-        name
-        for name, fit in fits.items()
-        if isinstance(fit, FixedEffectsResult) and fit.response.intercepts_bias and fit.n_obs < 20 * fit.n_clusters
-    ]
+    short = [name for name, fit in fits.items() if isinstance(fit, FixedEffectsResult) and fit._short]
     if short:
         notes.append(
-            f"{', '.join(short)}: with few rows for each fixed intercept, likelihood ratios are larger than "
+            f"{', '.join(short)}: with few trials for each fixed intercept, likelihood ratios are larger than "
             "chi-square, and AIC counts every intercept as a parameter."
         )
     return notes

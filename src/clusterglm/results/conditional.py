@@ -14,7 +14,6 @@ from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_c
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.conditional_draws import ConditionalDraws
-from clusterglm.inference.covariance import sandwich
 from clusterglm.inference.overdispersion import Overdispersion, conditional_overdispersion
 from clusterglm.inference.peaks import Summit, penalized_within_summit, within_summit
 from clusterglm.model.arrays import Array
@@ -82,7 +81,7 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
     @property
     def n_informative(self) -> int:
         """Clusters that contribute: given its total, the others' responses are certain."""
-        return int(self.fit.informative.sum())
+        return int(self._repeats.clusters[self.fit.informative].sum())
 
     @property
     def _beta(self) -> Array:
@@ -121,7 +120,8 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
             return self.fit.covariance * self.dispersion
         self._refuse_robust()
         scores = conditional_scores(self.data, self.response, self.fit.beta)
-        return sandwich(self.fit.covariance, scores[self.fit.informative])
+        known = self.fit.informative
+        return self._sandwich(self.fit.covariance, scores[known], known)
 
     def _summit(self, threads: int) -> Summit:
         if self.penalty is not None:
@@ -139,7 +139,7 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
         return converged(fit_conditional(new, self.response, self.fit.beta, Control(), self.penalty)).beta
 
     def _intercepts(self) -> Array:
-        return np.full(self.n_clusters, np.nan)
+        return np.full(self.data.n_clusters, np.nan)
 
     def _glance(self) -> dict[str, Any]:
         known = {**super()._glance(), "n_informative": self.n_informative}
@@ -156,6 +156,7 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
             *self._response_facts(),
             ("Intercepts", f"conditioned out: the likelihood given each cluster's {self.response.words.total}"),
             ("Observations", f"{seen} ({self._sizes()})"),
+            *self._weight_facts(),
             *self._penalty_facts(),
         )
         silent = self.n_clusters - self.n_informative

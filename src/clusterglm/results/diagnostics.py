@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import ClusterError, OptionError, check_option
 from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.residuals import KINDS as OF_MEANS
@@ -17,6 +18,7 @@ from clusterglm.inference.residuals import residuals
 from clusterglm.model.arguments import generator, seed_sequence
 from clusterglm.model.arrays import Array
 from clusterglm.results.base import Result, Seed
+from clusterglm.results.newdata import one_per_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +81,7 @@ class ClusterInfluence(Result):
 
         check_option("kind", kind, DELETIONS)
         model = deletion(self.fit, self.data, self.response)
-        if model.data.n_clusters < 2:
+        if repeats_of(model.data).clusters.sum() < 2:
             raise ClusterError("the influence of the only cluster", "two clusters or more", "cluster= of the fit")
         return delete_clusters(model, kind, positions(clusters, model.data.labels), n_jobs, progress)
 
@@ -103,8 +105,8 @@ class Diagnostics(ClusterInfluence):
         kind : {"response", "pearson", "deviance", "quantile", "simulated"}
             Observed (share of successes, or count) minus mean; the same over its standard deviation; the signed root
             of the row's deviance; randomised quantile residuals, standard normal if the model holds; or the rank of the
-            response among simulated ones, uniform on (0, 1) if the model holds. Case weights play no part in the last
-            two, which are nan where an infinite intercept leaves nothing to chance.
+            response among simulated ones, uniform on (0, 1) if the model holds. The last two are nan where an infinite
+            intercept leaves nothing to chance.
         intercepts : {"conditional", "typical", "marginal"} or array_like, optional
             The cluster's own intercept (for random effects its posterior mode), which has taken up part of the noise,
             the more the smaller the cluster; zero, that of a typical cluster; for random effects "marginal", any
@@ -120,13 +122,14 @@ class Diagnostics(ClusterInfluence):
         Returns
         -------
         Series
-            Index `row`: position in the user's table.
+            Index `row`: position in the user's table. A residual is that of one row: weights play no part, but that
+            the last two kinds, which are drawn, have one for each row that a row of the table stands for.
 
         Raises
         ------
         OptionError
             On another kind or intercepts of another form; for marginal deviance residuals, and other marginal ones
-            where the moments of a count do not exist.
+            where the moments of a count do not exist; for the last two where weights are not whole numbers.
 
         Warns
         -----
@@ -142,8 +145,14 @@ class Diagnostics(ClusterInfluence):
             intercepts = self._drawn if kind == "simulated" else self._own
         if isinstance(intercepts, str):
             self._check_intercepts(intercepts, "intercepts")
-        values = self._residuals(kind, intercepts, n_sim, generator(seed))
-        return self._in_user_order(values, "residual")
+        drawn = kind not in OF_MEANS
+        rows = self._written_out(f"{kind} residuals") if drawn else self
+        if rows is not self and not isinstance(intercepts, str) and np.ndim(intercepts) > 0:
+            each = one_per_row(intercepts, self.data.n_obs, self._known_intercepts)
+            times = self._repeats.rows * self._per_row(self._repeats.clusters)
+            intercepts = np.repeat(each, times[np.argsort(self.data.row_index, kind="stable")].astype(np.int64))
+        values = rows._residuals(kind, intercepts, n_sim, generator(seed))
+        return rows._in_user_order(values, "residual")
 
     def _residuals(self, kind: str, intercepts: str | ArrayLike, n_sim: int, rng: np.random.Generator) -> Array:
         """In cluster order."""
@@ -155,7 +164,7 @@ class Diagnostics(ClusterInfluence):
         if kind == "simulated":
             ranks = self._ranks(lambda g: self._draw(eta, g), n_sim, rng)
             return np.where(np.isinf(eta), np.nan, ranks)
-        return residuals(kind, self.response, eta, self.data.a, self.data.b)
+        return residuals(kind, self.response, eta, *self._single)
 
     @property
     def _own(self) -> str:
@@ -177,7 +186,7 @@ class Diagnostics(ClusterInfluence):
 
     def _eta_at(self, intercepts: str | ArrayLike) -> Array:
         """Linear predictor of the rows in cluster order."""
-        eta = np.empty(self.n_obs)
+        eta = np.empty(self.data.n_obs)
         eta[np.argsort(self.data.row_index, kind="stable")] = self._link_at(None, intercepts)
         return eta
 
@@ -235,13 +244,14 @@ class Diagnostics(ClusterInfluence):
         """
         from clusterglm.inference.envelopes import residual_envelope
 
+        rows = self._written_out("an envelope of residuals")
         return residual_envelope(
-            self.data,
+            rows.data,
             self.response,
-            self._y,
-            self._draw_new,
-            self._predictor(),
-            self._axis,
+            rows._y,
+            rows._draw_new,
+            rows._predictor(),
+            rows._axis,
             groups,
             level,
             n_sim,
@@ -289,9 +299,10 @@ class Diagnostics(ClusterInfluence):
         from clusterglm.inference.dispersion import against_simulations, pearson_sum, refuse_binary
 
         refuse_binary(self.data, self.response)
-        statistic = pearson_sum(self.data, self.response, self._predictor())
+        rows = self._written_out("a dispersion test")
+        statistic = pearson_sum(rows.data, self.response, rows._predictor())
         name = "Sum of squared Pearson residuals"
-        return against_simulations(name, statistic, self._y, self._draw_new, n_sim, seed, n_jobs, progress)
+        return against_simulations(name, statistic, rows._y, rows._draw_new, n_sim, seed, n_jobs, progress)
 
     def zero_inflation_test(
         self,
@@ -320,11 +331,12 @@ class Diagnostics(ClusterInfluence):
         from clusterglm.inference.dispersion import against_simulations, refuse_other_than_counts
 
         refuse_other_than_counts(self.response)
+        rows = self._written_out("a test for zero inflation")
         return against_simulations(
             "Zeros",
             lambda y: float(np.count_nonzero(y == 0.0)),
-            self._y,
-            self._draw_new,
+            rows._y,
+            rows._draw_new,
             n_sim,
             seed,
             n_jobs,
@@ -340,7 +352,7 @@ class Diagnostics(ClusterInfluence):
         Parameters
         ----------
         groups : int
-            Groups of ascending predictions with about equal numbers of rows.
+            Groups of ascending predictions with about equal numbers of trials or counts.
         kind : {"conditional", "marginal", "typical"}, optional
             Predictions at the clusters' own intercepts; averages over all clusters (random effects); or those of a
             typical cluster, an intercept of zero. By default "marginal" for random effects where these means exist,
@@ -363,7 +375,8 @@ class Diagnostics(ClusterInfluence):
 
         kind = self._calibrated if kind is None else kind
         self._check_intercepts(kind, "kind")
-        return calibrate(self.data, self.response, self._mean_at(kind), kind, groups, level)
+        rows = self._written_out("calibration")
+        return calibrate(rows.data, self.response, rows._mean_at(kind), kind, groups, level)
 
     @property
     def _calibrated(self) -> str:
@@ -384,7 +397,7 @@ class Diagnostics(ClusterInfluence):
         seed : int, optional
             By default fresh, and reported.
         n_sim : int
-            Simulations of each test.
+            Simulations of each test; there are none where weights are not whole numbers.
 
         Returns
         -------
@@ -392,18 +405,22 @@ class Diagnostics(ClusterInfluence):
             Prints as a short report. Tests are read at a p-value of 0.01, for there are several; fewer than 200
             simulations cannot reach it.
         """
-        from clusterglm.inference.adequacy import Diagnosis, of_influence, of_zeros
+        from clusterglm.inference.adequacy import Diagnosis, Finding, of_influence, of_zeros
 
         given = seed_sequence(seed).entropy
         assert isinstance(given, int)  # of a whole number, or of None
         findings = self._own_findings()
+        alone = self.n_clusters < 2 and self.data.cluster_name is not None
+        influence = of_influence(None if alone else self.influence())
+        if not self._counts.whole:
+            words = "not tested: weights that are not whole numbers do not say how many rows to draw"
+            return Diagnosis((*findings, influence, Finding("Others", None, words)), given)
         findings.append(
             self._dispersion_finding(n_sim, given)
         )  # each with the seed itself: the test alone says the same
         if self.response.zero_inflation:
             findings.append(of_zeros(self.zero_inflation_test(n_sim, given)))
-        alone = self.n_clusters < 2 and self.data.cluster_name is not None
-        findings.append(of_influence(None if alone else self.influence()))
+        findings.append(influence)
         findings.append(self._uniformity_finding(np.random.default_rng(given)))
         return Diagnosis(tuple(findings), given)
 
@@ -424,5 +441,5 @@ class Diagnostics(ClusterInfluence):
         if self._own == "conditional" and self.n_obs < _SHORT * self.n_clusters:
             words = f"not tested: an intercept for every {self.n_obs / self.n_clusters:.3g} rows takes up their noise"
             return Finding("Residuals", None, words)
-        z = self._residuals("quantile", self._own, 0, rng)
+        z = self._written_out("quantile residuals")._residuals("quantile", self._own, 0, rng)
         return of_uniformity("quantile residuals", uniformity(ndtr(z)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.identical import distinct_rows
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.table import read_table
 from clusterglm.errors import DataError, PredictionWarning
@@ -35,12 +36,15 @@ class EffectRows:
         The weights sum to one.
     codes : ndarray of int64, shape (n,)
         Cluster of each row; empty where it was not asked for.
+    times : ndarray, shape (n,)
+        How many rows each of these is.
     """
 
     frame: pd.DataFrame
     offset: Array
     weights: Array
     codes: NDArray[np.int64]
+    times: Array
 
 
 def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
@@ -67,9 +71,10 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
     """
     from clusterglm.inference.design_changes import recovered_frame, table_frame
 
-    own = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
     if table is None:
-        return EffectRows(recovered_frame(data), data.offset, row_weights(data), own)
+        first, rest = _own_rows(data, clusters)
+        some = replace(data, X=np.ascontiguousarray(data.X[first])) if len(first) < data.n_obs else data
+        return EffectRows(recovered_frame(some), *rest)
     design, frame = data.design, read_table(table)
     if len(frame) > data.row_index.max():
         try:
@@ -77,7 +82,8 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
         except DataError:  # another table; what is wrong with it, if anything, comes out below
             same = False
         if same:
-            return EffectRows(table_frame(design, frame, data.row_index), data.offset, row_weights(data), own)
+            first, rest = _own_rows(data, clusters)
+            return EffectRows(table_frame(design, frame, data.row_index[first]), *rest)
     rows = new_rows(data, frame)
     codes = np.zeros(0, dtype=np.int64)
     if clusters:
@@ -93,7 +99,24 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
             stacklevel=4,
         )
     weights = np.full(len(kept), 1.0 / len(kept))
-    return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, codes[kept] if clusters else codes)
+    used = codes[kept] if clusters else codes
+    return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, used, np.ones(len(kept)))
+
+
+def _own_rows(
+    data: ModelData, clusters: bool
+) -> tuple[NDArray[np.int64], tuple[Array, Array, NDArray[np.int64], Array]]:
+    """Rows of the fit, those that are alike as one; with their offsets, weights, clusters and numbers.
+
+    Items that thousands answer make few rows, and what is averaged over them an integral each.
+    """
+    own: NDArray[np.int64] = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
+    first, place = distinct_rows(data.X, data.offset, *([own.astype(np.float64)] if clusters else []))
+    weights = row_weights(data)
+    if len(first) == data.n_obs:
+        return first, (data.offset, weights, own, np.ones(data.n_obs))
+    times = np.bincount(place).astype(np.float64)
+    return first, (data.offset[first], np.asarray(np.bincount(place, weights), np.float64), own[first], times)
 
 
 def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFrame:

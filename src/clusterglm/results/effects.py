@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DataError, OptionError, check_option
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.intervals import check_level, with_alpha, with_sigma
@@ -147,7 +149,7 @@ class Effects(Ratios):
 
         Notes
         -----
-        Averages count weights of rows and clusters, not trials. Standard errors by the delta method, covariates held
+        Averages count trials, and weights of rows and clusters. Standard errors by the delta method, covariates held
         fixed; intervals are normal.
         """
         from clusterglm.inference.averaged_mean import mean_jet
@@ -176,7 +178,8 @@ class Effects(Ratios):
 
         design = self.data.design
         changes = design_changes(design, rows.frame, check_variables(design, variables))
-        return average_effects(changes, self._beta, known, rows.weights, self._covariance(cov), jet, intercepts)
+        covariance = self._covariance(cov)
+        return average_effects(changes, self._beta, known, rows.weights, covariance, jet, intercepts, rows.times)
 
     def to_marginaleffects(self, data: Any = None) -> Any:
         """The result as a model of the package marginaleffects, for its `slopes`, `comparisons`, `predictions`.
@@ -288,13 +291,15 @@ class FixedEffectsEffects(Effects):
             )
         total = 1.0 if clusters == "all" else float(rows.weights[inside].sum())
         codes = (np.cumsum(finite) - 1)[rows.codes[inside]]
-        used = EffectRows(rows.frame[inside], rows.offset[inside], rows.weights[inside] / total, codes)
+        used = EffectRows(
+            rows.frame[inside], rows.offset[inside], rows.weights[inside] / total, codes, rows.times[inside]
+        )
         intercepts = self._effect_intercepts(codes)
         known = used.offset + intercepts.at.values[codes]
         found = self._averages(variables, cov, used, partial(mean_jet, response=self.response), known, intercepts)
-        left = int(np.count_nonzero(~inside))
-        note = f"{left} rows in clusters with infinite intercepts count with effects of 0"
-        return effects_table(found, level, note if left > 0 and clusters == "all" else "")
+        left = float(rows.weights[~inside].sum())
+        note = f"rows in clusters with infinite intercepts, {100.0 * left:.3g}% of the weight, count with effects of 0"
+        return effects_table(found, level, note if left > 0.0 and clusters == "all" else "")
 
     def _effect_intercepts(self, codes: NDArray[np.int64]) -> ClusterIntercepts:
         from clusterglm.inference.average_effects import (
@@ -385,7 +390,7 @@ class RandomEffectsEffects(Heterogeneity, Effects):
 
         Notes
         -----
-        Averages count weights of rows and clusters, not trials. Standard errors by the delta method in coefficients
+        Averages count trials, and weights of rows and clusters. Standard errors by the delta method in coefficients
         and sigma, covariates held fixed; for "conditional" with the posterior variance of the intercepts (Booth and
         Hobert, Journal of the American Statistical Association 93, 1998). Intervals are normal.
         """
@@ -405,7 +410,8 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         if kind == "marginal":
             jet = partial(averaged_jet, sigma=fit.sigma, response=fit.response, distribution=fit.distribution)
         elif kind == "conditional":
-            intercepts = uncorrected(self._posterior, rows.codes)
+            each = self._posterior.variances / repeats_of(self.data).clusters  # repeats have noise of their own
+            intercepts = uncorrected(replace(self._posterior, variances=each), rows.codes)
             known = rows.offset + self._posterior.values[rows.codes]
         note, _ = sigma_note(fit.sigma, 0.0, fit.sigma_fixed)
         return effects_table(self._averages(variables, cov, rows, jet, known, intercepts), level, note)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import rows_of_clusters
 from clusterglm.errors import OptionError
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, effects_of_clusters, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
@@ -18,7 +19,6 @@ from clusterglm.fit.within import Informative
 from clusterglm.inference.bootstrap import Refit, fixed_effects_refit
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.correction import corrected
-from clusterglm.inference.covariance import sandwich
 from clusterglm.inference.dispersion import at_best_intercepts
 from clusterglm.inference.peaks import Summit, within_summit
 from clusterglm.likelihood.profile import ClusterProfile
@@ -36,7 +36,7 @@ from clusterglm.results.testing import Hypotheses
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHORT = 20  # rows a cluster below which the bias from the intercepts is worth a sentence
+_SHORT = 20  # trials a cluster below which the bias from the intercepts is worth a sentence
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -94,9 +94,13 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
 
     @cached_property
     def _informative(self) -> Informative:
-        known, at = self.fit.informative, self.fit.intercepts
-        rows = int(np.diff(self.data.starts)[known].sum())
-        return Informative(int(known.sum()), rows, int(np.isneginf(at).sum()), int(np.isposinf(at).sum()))
+        repeats, at = self._repeats, self.fit.intercepts
+        known = self.fit.informative
+        sizes = rows_of_clusters(self.data, repeats) * repeats.clusters
+        rows = int((sizes if self._counts.whole else np.diff(self.data.starts))[known].sum())
+        trials = np.add.reduceat(self.data.a + self.data.b, self.data.starts[:-1]) * repeats.clusters
+        clusters, low, high = (int(repeats.clusters[each].sum()) for each in (known, np.isneginf(at), np.isposinf(at)))
+        return Informative(clusters, rows, low, high, float(trials[known].sum()))
 
     @property
     def bias_correction(self) -> str:
@@ -117,10 +121,10 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
         import pandas as pd
 
         profile = replace(self._profile, intercepts=self.fit.intercepts)
-        sizes = np.diff(self.data.starts)
-        columns = effects_of_clusters(
-            profile, self.fit.informative, self.fit.covariance, self.data.cluster_weights, sizes, self.response
-        )
+        repeats = self._repeats
+        sizes = rows_of_clusters(self.data, repeats).astype(np.int64)
+        weights = self.data.cluster_weights / repeats.clusters
+        columns = effects_of_clusters(profile, self.fit.informative, self.fit.covariance, weights, sizes, self.response)
         return pd.DataFrame({"label": self.data.labels, **columns}, copy=True)
 
     @cached_property
@@ -150,7 +154,8 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
         """The robust one counts the clusters that say something of the coefficients."""
         if kind == "observed":
             return self.fit.covariance
-        return sandwich(self.fit.covariance, self._profile.scores[self.fit.informative])
+        known = self.fit.informative
+        return self._sandwich(self.fit.covariance, self._profile.scores[known], known)
 
     def _summit(self, threads: int) -> Summit:
         if self.fit.correction:
@@ -209,6 +214,7 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
             *self._response_facts(),
             ("Intercepts", "fixed, one for each cluster, profiled out"),
             ("Observations", f"{seen} ({self._sizes()})"),
+            *self._weight_facts(),
         )
         facts = [("Clusters", self._clusters_in_words())]
         if self.fit.correction:
@@ -230,14 +236,28 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
             words += f"; {high} at inf (only {self.response.words.high})"
         return words
 
+    @property
+    def _short(self) -> bool:
+        """Whether so few trials belong to each intercept that the bias of binomial coefficients is worth a sentence."""
+        return self.response.intercepts_bias and self._trials < _SHORT * self.n_informative
+
+    @property
+    def _trials(self) -> float:
+        trials = self._informative.trials
+        return self.n_obs_informative if np.isnan(trials) else trials
+
+    @property
+    def _per_intercept(self) -> str:
+        unit = "rows" if self._trials == self.n_obs_informative else "trials"
+        return f"{self._trials / self.n_informative:.3g} {unit}"
+
     def _notes(self) -> list[str]:
         notes = list(self.data.notes)
-        rows = self.n_obs_informative / self.n_informative
-        if self.response.intercepts_bias and rows < _SHORT and not self.fit.correction and len(self.fit.beta) > 0:
+        if self._short and not self.fit.correction and len(self.fit.beta) > 0:
             other = "cg.conditional is free of it, " if self.response.totals_suffice else ""
             notes.insert(
                 0,
-                f"With {rows:.3g} rows for each intercept, coefficients are biased away from zero (for clusters of "
-                f'two, logit is off by a factor of two): {other}bias_correction="analytical" takes off most of it.',
+                f"With {self._per_intercept} for each intercept, coefficients are biased away from zero (for clusters "
+                f'of two, logit is off by a factor of two): {other}bias_correction="analytical" takes off most of it.',
             )
         return notes

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clusterglm.data.prepare import ModelData
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.replicates import Progress
+from clusterglm.results.weighted import Weighted
 
 if TYPE_CHECKING:
     from clusterglm.inference.event_counts import EventCounts
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
     from clusterglm.inference.gradient_test import GradientTest
 
 
-class RandomEffectsGoodness:
+class RandomEffectsGoodness(Weighted):
     """Whether the fitted distribution of intercepts agrees with the data."""
 
     if TYPE_CHECKING:
         fit: RandomEffectsFit
-        data: ModelData
 
     def event_counts(self) -> EventCounts:
         """Observed and expected numbers of clusters by their number of events.
@@ -37,10 +36,13 @@ class RandomEffectsGoodness:
         ------
         DataError
             When responses are not whole numbers of events.
+        OptionError
+            Where weights are not whole numbers.
         """
         from clusterglm.inference.goodness import fitted_counts
 
-        return fitted_counts(self.data, self.fit)
+        rows = self._written_out("a count of events per cluster")
+        return fitted_counts(rows.data, rows.fit)
 
     def chi_squared(
         self,
@@ -77,11 +79,13 @@ class RandomEffectsGoodness:
         DataError
             When responses are not whole numbers of events.
         OptionError
-            On a number of replicates, seed or `least_expected` that cannot be used.
+            On a number of replicates, seed or `least_expected` that cannot be used, or weights that are not whole
+            numbers.
         """
         from clusterglm.inference.goodness import goodness_of_fit
 
-        return goodness_of_fit(self.data, self.fit, least_expected, n_boot, seed, n_jobs, progress)
+        rows = self._written_out("a chi-squared criterion")
+        return goodness_of_fit(rows.data, rows.fit, least_expected, n_boot, seed, n_jobs, progress)
 
     @with_alpha
     def gradient_function(
@@ -125,7 +129,8 @@ class RandomEffectsGoodness:
         Raises
         ------
         OptionError
-            Where the maximum lies at sigma = 0, and on options that cannot be used.
+            Where the maximum lies at sigma = 0, and on options that cannot be used; replicates where weights are not
+            whole numbers.
 
         Notes
         -----
@@ -135,4 +140,5 @@ class RandomEffectsGoodness:
         from clusterglm.inference.gradient_test import gradient_test
 
         values = None if grid is None else np.asarray(grid)
-        return gradient_test(self.data, self.fit, n_boot, seed, n_jobs, progress, values, statistic, level)
+        rows = self if n_boot == 0 else self._written_out("a test of the gradient function")
+        return gradient_test(rows.data, rows.fit, n_boot, seed, n_jobs, progress, values, statistic, level)

@@ -63,7 +63,8 @@ class Heterogeneity:
 
         Notes
         -----
-        Hedeker, du Toit, Demirtas and Gibbons, Biometrics 74, 2018. Rows count with their weights and their cluster's.
+        Hedeker, du Toit, Demirtas and Gibbons, Biometrics 74, 2018. Rows count with their trials, their
+        weights and their cluster's.
         """
         import pandas as pd
 
@@ -254,8 +255,8 @@ class Heterogeneity:
 
 
 def row_weights(data: ModelData) -> Array:
-    """Weights of rows times those of their clusters, of sum one."""
-    weights = data.weights * np.repeat(data.cluster_weights, np.diff(data.starts))
+    """Weights of rows times their trials and the weights of their clusters, of sum one."""
+    weights = data.weights * data.trials * np.repeat(data.cluster_weights, np.diff(data.starts))
     return np.asarray(weights / weights.sum())
 
 

@@ -17,6 +17,7 @@ from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
+from clusterglm.results.weighted import Weighted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,11 +60,10 @@ class ProfileCurve:
         return pd.DataFrame({"value": self.value, "loglik": self.loglik, "root": self.root})
 
 
-class Intervals:
+class Intervals(Weighted):
     """What all results say of the uncertainty of their parameters."""
 
     if TYPE_CHECKING:
-        data: ModelData
 
         @property
         def response(self) -> Response: ...
@@ -134,13 +134,14 @@ class Intervals:
         from clusterglm.inference.bootstrap_intervals import bootstrap_estimates
 
         self._check_bootstrap()
+        rows = self._written_out("a bootstrap")
         return bootstrap_estimates(
             tuple(self._interval_names),
             self._estimates,
-            self.data,
+            rows.data,
             self.response,
-            self._draw_new,
-            self._reestimate,
+            rows._draw_new,
+            rows._reestimate,
             n_boot,
             seed,
             n_jobs,
@@ -247,6 +248,8 @@ class Intervals:
         names = self._interval_names
         number("to", to, 1e-3, 37.0, advice="to=3")  # further out a normal density is 0
         whole_number("points", points, 3, advice="points=13")
+        if not names:
+            raise OptionError("a profile of a model without coefficients", "a parameter", "add a covariate")
         if not isinstance(parameter, str) or parameter not in names:
             raise OptionError(
                 f"parameter={shown(parameter)}",

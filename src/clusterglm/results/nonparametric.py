@@ -14,7 +14,6 @@ from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.npml import TOLERANCE, NonparametricFit, fit_npml
 from clusterglm.inference.bootstrap_intervals import converged
-from clusterglm.inference.covariance import sandwich
 from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.mass_points import (
     averaged_mean,
@@ -168,7 +167,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
-        return sandwich(self.fit.covariance, mixture_scores(self.data, self.response, self.fit))
+        return self._sandwich(self.fit.covariance, mixture_scores(self.data, self.response, self.fit))
 
     def _summit(self, threads: int) -> Summit:
         raise OptionError(
@@ -178,7 +177,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         )
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
-        intercepts = rng.choice(self.fit.points, size=self.n_clusters, p=self.fit.weights)
+        intercepts = rng.choice(self.fit.points, size=self.data.n_clusters, p=self.fit.weights)
         return self._draw(self._eta(intercepts), rng)
 
     def _reestimate(self, new: ModelData) -> Array:
@@ -280,7 +279,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
             On another kind.
         """
         check_option("kind", kind, RESIDUALS)
-        values = residuals(kind, self.response, self._fitted_eta(), self.data.a, self.data.b)
+        values = residuals(kind, self.response, self._fitted_eta(), *self._single)
         return self._in_user_order(values, "residual")
 
     # Printing --------------------------------------------------------------------------------------------------------
@@ -302,6 +301,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
             *self._response_facts(),
             ("Random intercept", f"any distribution, {found}"),
             ("Observations", f"{seen} ({self._sizes()})"),
+            *self._weight_facts(),
         )
         pairs = zip(self.fit.points.tolist(), self.fit.weights.tolist(), strict=True)
         points = ", ".join(f"{point:.4g} (weight {weight:.4g})" for point, weight in pairs)

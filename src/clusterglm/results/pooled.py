@@ -83,7 +83,9 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
             return self.fit.covariance
         self._refuse_robust()
         scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
-        return sandwich(self.fit.covariance, scores)
+        if self._clustered:
+            return self._sandwich(self.fit.covariance, scores)
+        return sandwich(self.fit.covariance, scores, self._repeats.rows * self._per_row(self._repeats.clusters))
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.peaks import pooled_summit
@@ -123,7 +125,7 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
         return score_test(self.data, self.response, self.fit.beta)
 
     def _intercepts(self) -> Array:
-        return np.zeros(self.n_clusters)
+        return np.zeros(self.data.n_clusters)
 
     @property
     def _clustered(self) -> bool:
@@ -134,7 +136,7 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
         seen = counted(self.n_obs, "row")
         if self._clustered:
             seen += f" in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r} ({self._sizes()})"
-        model.append(("Observations", seen))
+        model += [("Observations", seen), *self._weight_facts()]
         return Summary(
             f"Pooled model without cluster effects, maximum {self._penalized}likelihood",
             (*model, *self._penalty_facts()),

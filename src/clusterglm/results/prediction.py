@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.inference.intervals import check_level, with_alpha
 from clusterglm.inference.prediction import (
@@ -33,6 +32,7 @@ from clusterglm.results.newdata import (
     one_per_row,
     refuse_unknown_clusters,
 )
+from clusterglm.results.weighted import Weighted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,14 +66,13 @@ class Wanted:
     total: Any = None
 
 
-class Predictions:
+class Predictions(Weighted):
     """The steps of a prediction, which kinds of results share."""
 
     _kinds: tuple[str, ...] = ("typical", "conditional", "marginal")
     """Words for the intercept, the default first."""
 
     if TYPE_CHECKING:
-        data: ModelData
 
         @property
         def response(self) -> Response: ...
@@ -300,6 +299,6 @@ class FixedEffectsPredictions(Predictions):
         words = self.response.words
         for where, which in ((np.isneginf(intercepts), words.low), (np.isposinf(intercepts), words.high)):
             rows.status.note(where, f"no standard error: the cluster's responses are all {which}")
-        at = fixed_intercepts(self._profile, self.data.cluster_weights)
+        at = fixed_intercepts(self._profile, self.data.cluster_weights / self._repeats.clusters)
         known = PredictedIntercepts(self.fit.intercepts, at.derivatives, at.variances)
         return given_clusters(rows.eta(self._beta), codes, known)

@@ -61,7 +61,7 @@ class RandomEffectsDiagnostics(Diagnostics):
                 "a linear predictor for each row",
                 'kind="quantile" or "pearson"; or intercepts="conditional"',
             )
-        return marginal_residuals(kind, self.response, self._moments, self.data.a, self.data.b)
+        return marginal_residuals(kind, self.response, self._moments, *self._single)
 
     def _marginal_quantile(self, rng: np.random.Generator, rows: NDArray[np.int64] | slice) -> Array:
         from clusterglm.inference.quantile_residuals import marginal_ends, randomised
@@ -76,8 +76,9 @@ class RandomEffectsDiagnostics(Diagnostics):
         from clusterglm.inference.adequacy import of_uniformity
         from clusterglm.inference.quantile_residuals import uniformity
 
-        rows = self.data.starts[:-1] + rng.integers(0, np.diff(self.data.starts))  # others depend on these
-        z = self._marginal_quantile(rng, rows)
+        own = self._written_out("quantile residuals")
+        rows = own.data.starts[:-1] + rng.integers(0, np.diff(own.data.starts))  # others depend on these
+        z = own._marginal_quantile(rng, rows)
         return of_uniformity("marginal quantile residuals, one row of each cluster", uniformity(ndtr(z)))
 
     @cached_property

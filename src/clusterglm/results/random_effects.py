@@ -15,7 +15,7 @@ from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
 from clusterglm.fit.shape import ShapeEstimate, shape_scores
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
-from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
+from clusterglm.inference.covariance import marginal_scores, pooled_scores
 from clusterglm.inference.intervals import wald_interval_of_scale, with_sigma
 from clusterglm.likelihood.rules import Part, Plan
 from clusterglm.model.arrays import Array
@@ -208,17 +208,17 @@ class RandomEffectsResult(
         robust = np.full((p + 1, p + 1), np.nan)
         if self.sigma == 0.0:
             scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=False)
-            robust[:p, :p] = sandwich(self.fit.covariance[:p, :p], scores)
+            robust[:p, :p] = self._sandwich(self.fit.covariance[:p, :p], scores)
         elif shape is not None and np.isfinite(shape.covariance[p + 1 :, p + 1 :]).all():
             rows = np.flatnonzero(np.isfinite(np.diag(shape.covariance)))
             scores = np.column_stack([marginal_scores(self.data, self.fit), shape_scores(self.fit, shape)])[:, rows]
             q = p if self.fit.sigma_fixed else p + 1
-            robust[:q, :q] = sandwich(shape.covariance[np.ix_(rows, rows)], scores)[:q, :q]
+            robust[:q, :q] = self._sandwich(shape.covariance[np.ix_(rows, rows)], scores)[:q, :q]
         elif self.fit.sigma_fixed:
             scores = marginal_scores(self.data, self.fit)[:, :p]
-            robust[:p, :p] = sandwich(self.fit.covariance[:p, :p], scores)
+            robust[:p, :p] = self._sandwich(self.fit.covariance[:p, :p], scores)
         else:
-            robust = sandwich(self.fit.covariance, marginal_scores(self.data, self.fit))
+            robust = self._sandwich(self.fit.covariance, marginal_scores(self.data, self.fit))
         return robust
 
     @property
@@ -258,7 +258,7 @@ class RandomEffectsResult(
 
     def _draws(self, rng: np.random.Generator) -> Array:
         """An intercept for each cluster."""
-        return self.distribution.draw(rng, self.n_clusters, self.sigma)
+        return self.distribution.draw(rng, self.data.n_clusters, self.sigma)
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
@@ -304,6 +304,7 @@ class RandomEffectsResult(
             *self._response_facts(),
             ("Random intercept", f"{self.distribution.name}, one for each cluster"),
             ("Observations", f"{seen} ({self._sizes()})"),
+            *self._weight_facts(),
         )
         facts = [("sigma", self._sigma_in_words())]
         if self.shape is not None:
@@ -347,7 +348,7 @@ class RandomEffectsResult(
         report = self.quadrature
         if self.sigma == 0.0:
             return "none needed at sigma = 0"
-        words = _plan_in_words(self.fit.plan, self.n_clusters)
+        words = _plan_in_words(self.fit.plan, self.data.n_clusters)
         if report.requested.kind == "auto":
             words += f", chosen for a tolerance of {report.requested.tolerance:g}"
         elif report.scale != "normal":

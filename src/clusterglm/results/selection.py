@@ -30,7 +30,7 @@ class DistributionSelection:
     fits : mapping of str to RandomEffectsResult
         By the distribution's name, in the order asked for.
     goodness : mapping of str to GoodnessOfFit
-        The chi-squared criterion of each; of none where rows are not in memory.
+        The chi-squared criterion of each; of none where rows are not in memory, or weights are not whole numbers.
     failures : mapping of str to str
         Why a distribution could not be fitted.
     reference : NonparametricResult or None
@@ -142,6 +142,7 @@ class DistributionSelection:
             f"Formula:   {any_fit.formula}",
             *(f"{label}:   {text}" for label, text in any_fit._response_facts()[1:]),
             f"Clusters:  {any_fit.n_clusters}, {any_fit.n_obs} rows",
+            *(f"{label}:   {text}" for label, text in any_fit._weight_facts()),
             "",
             shown.to_string(),
             "",

@@ -62,6 +62,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "data.prepare": ("ModelData",),
     "data.streamed": ("StreamedData", "Totals"),
     "data.rows": ("Dropped",),
+    "data.repeats": ("Counts",),
     "data.design": ("Design",),
     "data.formulas.coding": ("Coding", "CodedTerm", "Factor"),
     "data.formulas.contrasts": ("Contrast",),

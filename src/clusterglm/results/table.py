@@ -159,3 +159,13 @@ def _table(coefficients: Coefficients) -> list[str]:
         numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(row[:4], widths, strict=False))
         table.append(f"{lines[-1]:<{name_width}}  {numbers} {row[4]}".rstrip())
     return table
+
+
+def sizes_in_words(sizes: dict[int, int]) -> str:
+    """Sizes of clusters from the number of clusters of each size, in ascending order."""
+    each, count = np.array([*sizes]), np.array([*sizes.values()])
+    if len(each) == 1:
+        return f"{counted(int(each[0]), 'row')} each"
+    upto, m = np.cumsum(count), int(count.sum())
+    middle = [each[np.searchsorted(upto, rank, side="right")] for rank in ((m - 1) // 2, m // 2)]
+    return f"{each[0]} to {each[-1]} rows, median {np.mean(middle):g}"

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import DesignError, check_option
+from clusterglm.data.repeats import repeats_of
+from clusterglm.errors import DesignError, OptionError, check_option
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -77,6 +78,10 @@ class Hypotheses:
         from clusterglm.inference.hypotheses import read_hypotheses, symbols_of
 
         check_option("cov", cov, self._covariances)
+        if not self.data.names:
+            raise OptionError(
+                "a hypothesis on the coefficients of a model without coefficients", "one", "add a covariate"
+            )
         terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
         symbols = symbols_of(self.data.names, self.data.design.aliases, terms)
         return self._test(read_hypotheses(hypothesis, r, self.data.names, symbols), cov)
@@ -163,7 +168,7 @@ class RandomEffectsHypotheses(Hypotheses):
         check_option("cov", cov, ("joint", "difference"))
         response = self.response
         model = within_model(self.data, response) if other is None else within_estimates(other, self.data, response)
-        return hausman_test(random_estimates(self.fit, self.data), model, cov)
+        return hausman_test(random_estimates(self.fit, self.data), model, repeats_of(self.data).clusters, cov)
 
 
 def formula_terms(data: ModelData) -> dict[str, tuple[int, ...]]:

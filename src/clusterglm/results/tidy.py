@@ -36,6 +36,8 @@ class Frames:
         data: ModelData
 
         @property
+        def _single(self) -> tuple[Array, Array]: ...
+        @property
         def response(self) -> Response: ...
         @property
         def _covariances(self) -> tuple[str, ...]: ...
@@ -223,7 +225,7 @@ class Frames:
         eta = self._fitted_eta()
         columns: dict[str, NDArray[Any]] = {}
         if not np.isnan(eta).all():  # of conditional models
-            columns[".resid"] = residuals("deviance", self.response, eta, self.data.a, self.data.b)
+            columns[".resid"] = residuals("deviance", self.response, eta, *self._single)
         if self.kind == "random_effects":
             columns[".fixed"] = self._eta(0.0)
         return columns | {".offset": self.data.offset, ".weights": self.data.weights}

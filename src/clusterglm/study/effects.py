@@ -112,7 +112,7 @@ def simulated(method: str, statistic: str, sample: Sample) -> Row:
     """A test by simulation from the model without clusters, or by dealing rows out to the clusters anew."""
     refit = fixed_effects_refit(sample.within, LOGIT, sample.pooled)
     test = simulated_test(
-        sample.within, sample.pooled, sample.fixed.loglik, refit, LOGIT, method, statistic,
+        sample.within, sample.common, sample.pooled, sample.fixed.loglik, refit, LOGIT, method, statistic,
         sample.n_boot, sample.seed, 1, None, insist=True,
     )  # fmt: skip
     if len(test.replicates) == 0:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.formulas.check import FACTORS
 from clusterglm.data.formulas.columnwise import COLUMNWISE, State
@@ -46,6 +47,8 @@ class Evaluator:
         The user's functions.
     learning : bool
         Whether these are the fitted rows, from which is learned what the memory lacks.
+    times : ndarray of int64, shape (n,), optional
+        How often each of them is there, for what is learned.
     """
 
     def __init__(
@@ -56,12 +59,14 @@ class Evaluator:
         own: Mapping[str, Callable[..., Any]],
         *,
         learning: bool = False,
+        times: NDArray[np.int64] | None = None,
     ) -> None:
         self._columns = columns
         self._rows = rows
         self._memory = memory
         self._own = own
         self._learning = learning
+        self._times = times
 
     def column(self, node: Node) -> Any:
         """An expression as a column: numbers, bools, categories or a basis, n rows.
@@ -148,7 +153,8 @@ class Evaluator:
                 keywords["lower_bound"], keywords["upper_bound"] = ends
             named = {_ALIASES.get(name, name): _plain(value) for name, value in keywords.items()}
             others = bound(node, function.names, [_plain(each) for each in arguments[1:]], named, 0)
-            there = x[~np.isnan(x)]
+            present = ~np.isnan(x)
+            there = x[present] if self._times is None else np.repeat(x[present], self._times[present])
             if len(there) == 0:
                 raise FormulaError(f"{key} of a column without a value", "some values", "look at the column")
             given = {k: v for k, v in zip(function.names, others, strict=False) if v is not _NOT_GIVEN}

@@ -144,9 +144,10 @@ def test_what_rests_on_scores_is_refused(fit: PooledResult, ask: Any, words: str
 
 
 def test_what_cannot_be_penalised_says_so(separated: pd.DataFrame, tmp_path: Path) -> None:
-    for verb in (cg.fixed_effects, cg.random_effects, cg.nonparametric):
-        with pytest.raises(OptionError, match=r"penalty='firth' of cg\.conditional, or of cg\.pooled"):
-            verb(FORMULA, separated, cluster="id", penalty="firth")
+    with pytest.raises(OptionError, match=r"penalty='firth' of cg\.pooled"):
+        cg.nonparametric(FORMULA, separated, cluster="id", penalty="firth")
+    with pytest.raises(OptionError, match=r"penalty='soft' in cg\.random_effects"):
+        cg.random_effects(FORMULA, separated, cluster="id", penalty="firth")
     with pytest.raises(OptionError, match="one of 'firth'"):
         cg.pooled(FORMULA, separated, penalty="ridge")
     separated.to_parquet(tmp_path / "data.parquet")

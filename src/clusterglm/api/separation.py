@@ -36,10 +36,14 @@ def pooled_to_limit(
 
 
 def random_effects_to_limit(
-    fitted: Callable[[ModelData], RandomEffectsResult], data: ModelData, response: Response, start: Any
+    fitted: Callable[[ModelData], RandomEffectsResult],
+    data: ModelData,
+    response: Response,
+    start: Any,
+    penalty: str | None,
 ) -> RandomEffectsResult:
     """The fit, or its limit."""
-    _refuse_beside(start=start)
+    _refuse_beside(start=start, penalty=penalty)
 
     def limit(rest: RandomEffectsResult | None, found: Recession) -> RandomEffectsResult:
         assert rest is not None

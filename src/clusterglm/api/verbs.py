@@ -182,6 +182,7 @@ def random_effects(
     start: Any = None,
     sigma: float | None = None,
     fix_sigma: bool = False,
+    penalty: str | None = None,
     separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
@@ -228,6 +229,12 @@ def random_effects(
         Starting value of sigma, or its value if `fix_sigma`.
     fix_sigma : bool
         Hold sigma at the value given.
+    penalty : {"soft"}, optional
+        Maximise the log-likelihood and 2 root(p/n) times half the log-determinant of the expected information of the
+        model without random effects and a Huber loss of log sigma (Sterzinger and Kosmidis, Statistics and Computing
+        33, 2023, 53): estimates are finite and sigma is not 0, whatever the responses, and with many rows they are
+        those of maximum likelihood. n counts trials. Standard errors are from the observed information of the
+        responses alone; `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s tests with it.
     separation : {"error", "limit"}
         Where covariates separate the responses, so that the likelihood has no maximum: an error that names them, or the
         limit of the fit, in which some coefficients are infinite and some rows certain. Its log-likelihood serves
@@ -271,9 +278,11 @@ def random_effects(
     check_scale(scale)
     check_sigma(sigma, fix_sigma)
     settings, to_limit = read_control(control), read_separation(separation)
+    chosen = read_penalty(penalty, "soft")
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
 
+        refuse_penalty_elsewhere(chosen)
         refuse_limit_elsewhere(to_limit)
         request = Request(
             response,
@@ -301,17 +310,18 @@ def random_effects(
         functions=functions,
         need_cluster=True,
         sigma_known=fix_sigma,
+        penalized=chosen is not None,
     )
 
     def fitted(rows: ModelData) -> RandomEffectsResult:
         begin = read_start(start, rows)
-        fit = fit_random_effects(rows, response, intercept, rule, scale, begin, sigma, fix_sigma, settings)
+        fit = fit_random_effects(rows, response, intercept, rule, scale, begin, sigma, fix_sigma, settings, chosen)
         return RandomEffectsResult(fit, rows)
 
     if to_limit:
         from clusterglm.api.separation import random_effects_to_limit
 
-        result = random_effects_to_limit(fitted, model_data, response, start)
+        result = random_effects_to_limit(fitted, model_data, response, start, chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)

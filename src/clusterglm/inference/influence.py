@@ -20,6 +20,7 @@ from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.soft import huber, soft_factor
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.correction import only_clusters
 from clusterglm.inference.covariance import marginal_scores, pooled_scores
@@ -457,7 +458,24 @@ def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         hessian,
         lambda new: _refit_random_effects(fit, new, with_sigma=q > p),
         loglik,
+        None if fit.penalty is None else _soft_score(fit, data, q),
     )
+
+
+def _soft_score(fit: RandomEffectsFit, data: ModelData, q: int) -> Callable[[int, Array], Array]:
+    """The soft penalty's score without a cluster."""
+    jeffreys_of_all = jeffreys(data.X, data, fit.response)
+    whole, without = jeffreys_of_all.information(fit.beta), jeffreys_of_all.score_without(fit.beta)
+    weights, total = jeffreys_of_all.weights(fit.beta)[0], float(jeffreys_of_all.size.sum())
+
+    def score(i: int, _: Array) -> Array:
+        rows = slice(int(data.starts[i]), int(data.starts[i + 1]))
+        X = data.X[rows]
+        others = without(rows, whole - (X * weights[rows, None]).T @ X)
+        factor = soft_factor(len(fit.beta), total - float(jeffreys_of_all.size[rows].sum()))
+        return np.asarray(factor * np.append(others, huber(fit.sigma)[1])[:q])
+
+    return score
 
 
 def _refit_random_effects(fit: RandomEffectsFit, new: ModelData, *, with_sigma: bool) -> tuple[Array, Optimization]:

@@ -12,6 +12,7 @@ from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.sums import MarginalSums
 from clusterglm.fit.within import WithinSums, sums_within
@@ -89,7 +90,8 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
             summit if fit.sigma_fixed else replace(summit, peaks=(*summit.peaks, _sigma_from_zero(data, fit, threads)))
         )
     sums = sums_of(data, fit.response, Control(n_threads=threads))
-    likelihood, plan = sums.marginal(fit.distribution, fit.integration.scale), sums.by_block(fit.plan)
+    likelihood = marginal_of(sums, fit.distribution, fit.integration.scale, fit.penalty)
+    plan = sums.by_block(fit.plan)
     inside = np.append(sums.standard.inside(fit.beta), fit.sigma)
     if fit.sigma_fixed:
 
@@ -100,7 +102,8 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
         return _summit(held, inside[:p], sums.standard.L, data.constant)
     to_user = sums.standard.with_sigma()
     summit = _summit(_by_fitting_rules(likelihood, fit, plan), inside, to_user, data.constant)
-    sigma = replace(summit.peaks[-1], least=0.0, value_at_least=fit.pooled.loglik - data.constant)
+    at_zero = fit.pooled.loglik - data.constant if fit.penalty is None else -np.inf
+    sigma = replace(summit.peaks[-1], least=0.0, value_at_least=at_zero)
     return replace(summit, peaks=(*summit.peaks[:-1], sigma))
 
 

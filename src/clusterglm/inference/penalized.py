@@ -9,6 +9,8 @@ from clusterglm.fit.newton import maximize
 from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
@@ -70,6 +72,47 @@ def penalized_ratio(
         maximum = maximize(held, basis.T @ start, Control(), unit=sums.weights.unit)
         value = maximum.evaluation.value if maximum.optimization.converged else np.nan
     return 2.0 * (top - constant - value)
+
+
+def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | None) -> float:
+    """The same of random-intercept models with a soft penalty.
+
+    Parameters
+    ----------
+    fit : RandomEffectsFit
+        The larger model.
+    top, inner
+        As in `penalized_ratio`.
+    sigma : float or None
+        What the smaller model holds sigma at; None where both estimate it, or hold it at the same value.
+    """
+    data = fit.data
+    sums = sums_of(data, fit.response, Control())
+    likelihood, plan = marginal_of(sums, fit.distribution, fit.integration.scale, fit.penalty), sums.by_block(fit.plan)
+    combinations = np.asarray(np.linalg.lstsq(data.X, inner, rcond=None)[0], dtype=np.float64)
+    basis: Array = np.linalg.qr(sums.standard.inside(combinations))[0]
+    r, known = basis.shape[1], fit.sigma if fit.sigma_fixed else sigma
+    start = basis.T @ sums.standard.inside(fit.beta)
+
+    def held(delta: Array) -> Evaluation:
+        full = likelihood.evaluate(np.append(basis @ delta[:r], delta[r] if known is None else known), plan)
+        move = np.zeros((len(full.score), len(delta)))
+        move[:-1, :r] = basis
+        move[-1, r:] = 1.0
+        return Evaluation(full.value, move.T @ full.score, move.T @ full.hessian @ move)
+
+    if known is None:
+        start = np.append(start, fit.sigma)
+    if len(start) == 0:
+        return 2.0 * (top - data.constant - held(start).value)
+    maximum = maximize(held, start, Control(), radius=1.0, reflect=None if known is not None else _reflect)
+    value = maximum.evaluation.value if maximum.optimization.converged else np.nan
+    return 2.0 * (top - data.constant - value)
+
+
+def _reflect(theta: Array) -> Array:
+    """The likelihood is even in sigma."""
+    return np.append(theta[:-1], abs(theta[-1]))
 
 
 def _within_clusters(columns: Array, data: ModelData) -> Array:

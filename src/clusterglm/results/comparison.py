@@ -285,6 +285,9 @@ def _candidate(name: str, fit: Result) -> Candidate:
         not fit.fit.sigma_fixed,
         fit.quadrature.error,
         _integration(fit.quadrature),
+        fit.penalty,
+        fit.penalized_loglik,
+        fit.fit,
     )
 
 

@@ -11,6 +11,7 @@ from clusterglm.results.base import Result
 if TYPE_CHECKING:
     from clusterglm.fit.conditional import ConditionalFit
     from clusterglm.fit.pooled import PooledFit
+    from clusterglm.fit.random_effects import RandomEffectsFit
 
 
 class Penalized(Result):
@@ -19,7 +20,7 @@ class Penalized(Result):
     if TYPE_CHECKING:
 
         @property
-        def fit(self) -> PooledFit | ConditionalFit:
+        def fit(self) -> PooledFit | ConditionalFit | RandomEffectsFit:
             """The estimates."""
 
     @property

@@ -26,6 +26,7 @@ from clusterglm.results.base import freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.effects import RandomEffectsEffects
 from clusterglm.results.goodness import RandomEffectsGoodness
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.prediction import RandomEffectsPredictions
 from clusterglm.results.random_diagnostics import RandomEffectsDiagnostics
@@ -49,6 +50,7 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResult(
+    Penalized,
     RandomEffectsPredictions,
     RandomEffectsHypotheses,
     RandomEffectsEffects,
@@ -148,6 +150,8 @@ class RandomEffectsResult(
         """Likelihood-ratio test of sigma = 0, with the boundary's mixture of chi-squares."""
         if self.fit.sigma_fixed:
             return no_test("sigma was held fixed, not estimated")
+        if self.penalty is not None:
+            return no_test("the penalty keeps sigma from 0")
         if self.shape is not None:
             return no_test("the shape, estimated too, means nothing at sigma = 0, so that no chi-square holds")
         return likelihood_ratio(self.loglik, float(self.fit.pooled.loglik))
@@ -161,6 +165,12 @@ class RandomEffectsResult(
                 "a test of no clustering where sigma was held fixed",
                 "a model in which sigma was estimated",
                 "fit again without fix_sigma=True",
+            )
+        if self.penalty is not None:
+            raise OptionError(
+                f"a test of no clustering after a fit with penalty={self.penalty!r}, which keeps sigma from 0",
+                "estimates at the maximum of the likelihood alone",
+                "a fit without penalty=, perhaps with separation='limit'",
             )
         return self.data, self.fit.pooled
 
@@ -202,6 +212,7 @@ class RandomEffectsResult(
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
+        self._refuse_robust()
         p, shape = len(self.fit.beta), self.shape
         robust = np.full((p + 1, p + 1), np.nan)
         if self.sigma == 0.0:
@@ -302,6 +313,7 @@ class RandomEffectsResult(
             *self._response_facts(),
             ("Random intercept", f"{self.distribution.name}, one for each cluster"),
             ("Observations", f"{seen} ({self._sizes()})"),
+            *self._penalty_facts(),
         )
         facts = [("sigma", self._sigma_in_words())]
         if self.shape is not None:
@@ -311,11 +323,12 @@ class RandomEffectsResult(
         facts += [
             ("No clustering", unfolded(self.clustering_test)),
             *self._likelihood_facts(),
+            *self._penalized_facts(),
             ("Integration", self._integration_in_words()),
             *self._closing_facts(),
         ]
         return Summary(
-            "Random-intercept model, maximum likelihood",
+            f"Random-intercept model, maximum {self._penalized}likelihood",
             model,
             self._coefficients(),
             tuple(facts),

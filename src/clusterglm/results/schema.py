@@ -20,6 +20,7 @@ from clusterglm.data.streamed import StreamedData
 from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
 from clusterglm.fit.pooled import PooledFit
+from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.model.penalty import PENALTIES
 
 # What a result over blocks has in place of what one in memory has.
@@ -107,7 +108,7 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
             return f"{name} of shape {value.shape}, not ({lengths[name]},)"
         if name in ("covariance", "hessian") and (value.ndim != 2 or not p <= value.shape[0] == value.shape[1]):
             return f"{name} of shape {value.shape} for {p} coefficients"
-    if isinstance(fit, PooledFit | ConditionalFit) and (
+    if isinstance(fit, PooledFit | ConditionalFit | RandomEffectsFit) and (
         fit.penalty not in (None, *PENALTIES) or (fit.penalty is None) != (fit.penalized_loglik is None)
     ):
         return f"penalty {fit.penalty!r} with a penalised log-likelihood of {fit.penalized_loglik}"

@@ -53,10 +53,15 @@ def random_effects_to_limit(
 
 
 def fixed_effects_to_limit(
-    fitted: Callable[[ModelData], FixedEffectsResult], data: ModelData, response: Response, start: Any, correction: Any
+    fitted: Callable[[ModelData], FixedEffectsResult],
+    data: ModelData,
+    response: Response,
+    start: Any,
+    correction: Any,
+    penalty: str | None,
 ) -> FixedEffectsResult:
     """The fit, or its limit."""
-    _refuse_beside(start=start, bias_correction=correction)
+    _refuse_beside(start=start, bias_correction=correction, penalty=penalty)
 
     def limit(rest: FixedEffectsResult | None, found: Recession) -> FixedEffectsResult:
         assert rest is not None

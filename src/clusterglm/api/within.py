@@ -11,6 +11,7 @@ from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.rows import Request
+from clusterglm.errors import OptionError
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
 from clusterglm.inference.correction import corrected
@@ -41,6 +42,7 @@ def fixed_effects(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     bias_correction: str | SplitPanel | None = None,
+    penalty: str | None = None,
     separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
@@ -80,6 +82,11 @@ def fixed_effects(
         formula (Hahn and Newey, Econometrica 72, 2004; Fernandez-Val, Journal of Econometrics 150, 2009), or from the
         two halves of every cluster (Dhaene and Jochmans, Review of Economic Studies 82, 2015), which `SplitPanel`
         says how to make. Poisson coefficients have no such bias.
+    penalty : {"firth"}, optional
+        Maximise the log-likelihood and half the log-determinant of the expected information on coefficients and
+        intercepts together (Jeffreys' prior; Firth, Biometrika 80, 1993; Kosmidis and Firth, Biometrika 108, 2021): all
+        estimates are finite, the intercepts too. Standard errors are from the expected information; `loglik` and AIC
+        are without the penalty, profile intervals and `cg.compare`'s tests with it.
     separation : {"error", "limit"}
         Where covariates separate the responses within clusters, so that the likelihood has no maximum: an error that
         names them, or the limit of the fit, in which some coefficients are infinite and some rows certain. Its
@@ -119,10 +126,18 @@ def fixed_effects(
     response = read_response(family, link)
     offset = one_offset(offset, exposure)
     correction = read_bias_correction(bias_correction)
+    chosen = read_penalty(penalty)
+    if chosen is not None and correction is not None:
+        raise OptionError(
+            f"penalty={chosen!r} with bias_correction={bias_correction!r}",
+            "one of them: with the penalty estimates lack most of the bias that is to be corrected",
+            "either alone",
+        )
     settings, to_limit = read_control(control), read_separation(separation)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import fixed_effects_over_blocks
 
+        refuse_penalty_elsewhere(chosen)
         refuse_limit_elsewhere(to_limit)
         request = Request(
             response,
@@ -152,12 +167,13 @@ def fixed_effects(
     )
 
     def fitted(rows: ModelData) -> FixedEffectsResult:
-        return FixedEffectsResult(fit_fixed_effects(rows, response, read_start(start, rows), settings), rows, response)
+        fit = fit_fixed_effects(rows, response, read_start(start, rows), settings, chosen)
+        return FixedEffectsResult(fit, rows, response)
 
     if to_limit:
         from clusterglm.api.separation import fixed_effects_to_limit
 
-        result = fixed_effects_to_limit(fitted, model_data, response, start, correction)
+        result = fixed_effects_to_limit(fitted, model_data, response, start, correction, chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)

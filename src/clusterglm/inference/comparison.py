@@ -175,7 +175,7 @@ def _penalized_test(smaller: Candidate, larger: Candidate, df: int, with_sigma: 
     if larger.random_effects is not None:
         statistic = soft_ratio(larger.random_effects, top, inner, smaller.sigma if with_sigma else None)
     else:
-        statistic = penalized_ratio(larger.data, larger.response, top, inner, conditional=larger.conditional)
+        statistic = penalized_ratio(larger.data, larger.response, top, inner, kind=larger.kind)
     if not statistic > -2.0 * _ROUNDING * (1.0 + abs(top)):  # nan included
         return _no_test(smaller, larger, "the maximum of the penalised likelihood was not found for both of them")
     statistic = max(0.0, statistic)

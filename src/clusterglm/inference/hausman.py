@@ -237,8 +237,9 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
         raise OptionError(
             f"other={type(other).__name__}", "a result of cg.conditional or cg.fixed_effects", "other=None"
         )
-    if isinstance(fit, ConditionalFit) and fit.penalty is not None:
-        _refuse_penalty("other=", fit.penalty, "cg.conditional")
+    if fit.penalty is not None:
+        verb = "cg.conditional" if isinstance(fit, ConditionalFit) else "cg.fixed_effects"
+        _refuse_penalty("other=", fit.penalty, verb)
     if other.response.code != response.code:
         raise OptionError(
             f"other= with {other.response.family}, {other.response.link} for {response.family}, {response.link}",

@@ -375,7 +375,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
     information = -likelihood.evaluate(beta).hessian
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_fixed_effects(new, response, beta, _CONTROL)
+        again = fit_fixed_effects(new, response, beta, _CONTROL, fit.penalty)
         return again.beta, again.optimization
 
     def loglik(at: Array) -> float:  # an instance remembers where it was: not for two threads at once
@@ -390,6 +390,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
         lambda i: ProfileLikelihood(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
         refit,
         loglik,
+        None if fit.penalty is None else _refuse_step,
     )
 
 
@@ -422,7 +423,7 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
 
 def _refuse_step(i: int, information: Array) -> Array:
     raise OptionError(
-        "one step without a cluster, from a conditional fit with a penalty",
+        "one step without a cluster, from a conditional or fixed-effects fit with a penalty",
         "fits without each cluster, as the penalty is no sum over clusters",
         'influence(kind="exact")',
     )

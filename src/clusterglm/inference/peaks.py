@@ -9,6 +9,7 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.penalty import PenalizedSums
+from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
@@ -75,6 +76,13 @@ def penalized_within_summit(data: ModelData, response: Response, beta: Array, th
     penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, threads), conditional=True))
     standard = penalized.within.sums.standard
     return _summit(penalized.evaluate, standard.inside(beta), standard.L, penalized.constant)
+
+
+def penalized_fixed_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
+    """Of a model with fixed intercepts and a penalty."""
+    within = WithinSums(sums_within(data, response, threads), conditional=False)
+    standard = within.sums.standard
+    return _summit(PenalizedFixed.of(within).evaluate, standard.inside(beta), standard.L, data.constant)
 
 
 def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) -> Summit:

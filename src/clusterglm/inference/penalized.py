@@ -7,6 +7,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.penalty import PenalizedSums
+from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
@@ -18,9 +19,7 @@ from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
 
-def penalized_ratio(
-    data: ModelData, response: Response, top: float, inner: Array, *, conditional: bool = False
-) -> float:
+def penalized_ratio(data: ModelData, response: Response, top: float, inner: Array, *, kind: str = "pooled") -> float:
     """Twice what the penalised log-likelihood loses when the linear predictor is held to some columns.
 
     Parameters
@@ -32,8 +31,8 @@ def penalized_ratio(
         Maximum of its penalised log-likelihood, the likelihood's constants included.
     inner : ndarray, shape (n, r)
         Columns of the smaller model, combinations of those of the larger one, rows in the order of `data`.
-    conditional : bool
-        Given the clusters' totals; the columns are combinations within clusters.
+    kind : {"pooled", "fixed_effects", "conditional"}
+        In the last two, the columns are combinations within clusters.
 
     Returns
     -------
@@ -47,15 +46,15 @@ def penalized_ratio(
     informations of different sizes do not compare, and change with the units of the covariates.
     """
     outer = data.X
-    if conditional:
-        within = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
+    if kind != "pooled":
+        within = WithinSums(sums_within(data, response, 1), conditional=kind == "conditional")
         outer, inner = (_within_clusters(columns, data) for columns in (outer, inner))
-        sums, evaluate, constant, start = (
-            within.within.sums,
-            within.evaluate,
-            within.constant,
-            np.zeros(len(data.names)),
-        )
+        sums, start = within.sums, np.zeros(len(data.names))
+        if kind == "conditional":
+            given = PenalizedWithin.of(within)
+            evaluate, constant = given.evaluate, given.constant
+        else:
+            evaluate, constant = PenalizedFixed.of(within).evaluate, data.constant
     else:
         pooled = PenalizedSums.of(sums_of(data, response, Control()))
         sums, evaluate, constant, start = pooled.sums, pooled.evaluate, data.constant, pooled.start

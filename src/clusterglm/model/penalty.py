@@ -29,7 +29,7 @@ def read_penalty(value: object, known: str = "firth") -> str | None:
     """
     if value is None:
         return None
-    if value != known and value in PENALTIES:
+    if isinstance(value, str) and value in PENALTIES and value != known:
         raise OptionError(
             f"penalty={value!r}",
             f"penalty={known!r}, which this model can have",

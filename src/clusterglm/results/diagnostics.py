@@ -392,7 +392,7 @@ class Diagnostics(ClusterInfluence):
             Prints as a short report. Tests are read at a p-value of 0.01, for there are several; fewer than 200
             simulations cannot reach it.
         """
-        from clusterglm.inference.adequacy import Diagnosis, of_influence, of_zeros
+        from clusterglm.inference.adequacy import Diagnosis, Finding, of_influence, of_zeros
 
         given = seed_sequence(seed).entropy
         assert isinstance(given, int)  # of a whole number, or of None
@@ -403,7 +403,11 @@ class Diagnostics(ClusterInfluence):
         if self.family == "poisson":
             findings.append(of_zeros(self.zero_inflation_test(n_sim, given)))
         alone = self.n_clusters < 2 and self.data.cluster_name is not None
-        findings.append(of_influence(None if alone else self.influence()))
+        if self.kind == "fixed_effects" and self.penalty is not None:
+            words = 'no single step is possible with a penalty: influence("exact") fits again without each cluster'
+            findings.append(Finding("Influence", None, words))
+        else:
+            findings.append(of_influence(None if alone else self.influence()))
         findings.append(self._uniformity_finding(np.random.default_rng(given)))
         return Diagnosis(tuple(findings), given)
 

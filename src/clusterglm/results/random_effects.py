@@ -166,12 +166,7 @@ class RandomEffectsResult(
                 "a model in which sigma was estimated",
                 "fit again without fix_sigma=True",
             )
-        if self.penalty is not None:
-            raise OptionError(
-                f"a test of no clustering after a fit with penalty={self.penalty!r}, which keeps sigma from 0",
-                "estimates at the maximum of the likelihood alone",
-                "a fit without penalty=, perhaps with separation='limit'",
-            )
+        self._refuse_test_of_no_clustering()
         return self.data, self.fit.pooled
 
     def _refit(self, pooled: PooledFit) -> Refit:

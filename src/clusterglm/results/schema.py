@@ -108,7 +108,7 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
             return f"{name} of shape {value.shape}, not ({lengths[name]},)"
         if name in ("covariance", "hessian") and (value.ndim != 2 or not p <= value.shape[0] == value.shape[1]):
             return f"{name} of shape {value.shape} for {p} coefficients"
-    if isinstance(fit, PooledFit | ConditionalFit | RandomEffectsFit) and (
+    if isinstance(fit, PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit) and (
         fit.penalty not in (None, *PENALTIES) or (fit.penalty is None) != (fit.penalized_loglik is None)
     ):
         return f"penalty {fit.penalty!r} with a penalised log-likelihood of {fit.penalized_loglik}"

@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from scipy.optimize import brentq, minimize
 from scipy.special import comb
+from typer.testing import CliRunner
 
 import clusterglm as cg
+from clusterglm.cli import app
 from clusterglm.errors import OptionError, SeparationError
+from clusterglm.results.export import as_dict
 from clusterglm.results.limit import ConditionalLimit, FixedEffectsLimit, PooledLimit, RandomEffectsLimit
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -305,14 +308,39 @@ def test_tables_say_so(fit: Any) -> None:
     assert np.isnan(fit.conf_int().loc["trtsucrose"]).all()
 
 
-def test_saved_and_loaded(fit: Any, tmp_path: Path) -> None:
+def test_saved_and_loaded(fit: Any, nests: pd.DataFrame, tmp_path: Path) -> None:
     fit.save(tmp_path / "fit.json")
     again = cg.load(tmp_path / "fit.json")
     assert type(again) is type(fit)
     assert str(again) == str(fit)
     pd.testing.assert_frame_equal(again.conf_int(method="profile"), fit.conf_int(method="profile"))
-    content = (tmp_path / "fit.json").read_text()
-    assert content.count('"kept"') == 1
+    rest = cg.load(tmp_path / "fit.json").rest
+    assert np.isnan(rest.predict(nests[3:4], level=0.9).estimate).all()
+
+
+def test_the_rest_knows_what_it_is_not_of(nests: pd.DataFrame) -> None:
+    """It makes no rows of the level that separates, neither to predict nor to compare with."""
+    fit = cg.random_effects("y ~ trt", nests, cluster="nest", separation="limit")
+    found = fit.rest.predict(nests[:4], level=0.9)
+    assert found.status.to_list() == ["ok"] * 3 + ["certain or open in the limit of separation"]
+    effects = fit.rest.average_effects(data=nests[nests.trt != "sucrose"]).frame
+    assert effects.contrast.to_list() == ["none - control", "protein - control"]
+    less = nests[nests.trt != "sucrose"]
+    other = cg.random_effects("y ~ trt", less, cluster="nest").average_effects(data=less).frame
+    np.testing.assert_allclose(effects.std_error, other.std_error, rtol=1e-6)
+
+
+def test_clusters_of_fixed_effects(nests: pd.DataFrame) -> None:
+    """Where all of a cluster's rows that are not certain lie along the way, its intercept is infinite too."""
+    fit = cg.fixed_effects("y ~ trt", nests, cluster="nest", separation="limit")
+    assert (fit.cluster_effects.status != "infinite in the limit").all()
+    d = nests.assign(z=(nests.trt == "sucrose") + (nests.nest == 2) * 1)
+    other = cg.fixed_effects("y ~ I(trt == 'none') + I(trt == 'protein') + z", d, cluster="nest", separation="limit")
+    assert other.params["z"] == np.inf
+    table = other.cluster_effects.set_index("label")
+    assert table.estimate[2] == -np.inf
+    assert table.status[2] == "infinite in the limit"
+    np.testing.assert_allclose(other.predict(), fit.predict(), atol=1e-7)
 
 
 def test_without_separation_it_is_the_ordinary_fit(nests: pd.DataFrame) -> None:
@@ -338,6 +366,35 @@ def test_complete_separation(nests: pd.DataFrame) -> None:
     for verb in (cg.random_effects, cg.fixed_effects, cg.conditional):
         with pytest.raises(SeparationError, match="penalty"):
             verb("y ~ z", d, cluster="nest", separation="limit")
+
+
+def test_a_report_says_so(fit: Any, tmp_path: Path) -> None:
+    page = fit.report(tmp_path / "fit.html", n_boot=0, n_sim=0, distributions=[], variables=[]).read_text()
+    assert "Separated responses" in page
+    assert "could not be made" not in page
+
+
+def test_numbers_for_other_programs(fit: Any) -> None:
+    content = as_dict(fit)
+    assert content["infinite"] == {"trtsucrose": 1}
+    assert content["coefficients"][-1]["estimate"] is None
+    text = str(cg.table(fit))
+    assert "inf" in text
+    assert "the limit of a separated fit" in text
+
+
+def test_command_line(nests: pd.DataFrame, tmp_path: Path) -> None:
+    nests.to_csv(tmp_path / "nests.csv", index=False)
+
+    def ran(*options: str) -> str:
+        asked = ["fit", str(tmp_path / "nests.csv"), "y ~ trt", "--cluster", "nest", *options]
+        return " ".join(CliRunner().invoke(app, asked).output.split())
+
+    assert "--separation limit for the limit of the fit" in ran()
+    assert "infinite trtsucrose" in ran("--separation", "limit")
+    assert "Penalty: soft" in ran("--penalty", "soft")
+    assert "Penalty: Firth" in ran("--penalty", "firth", "--model", "fixed_effects")
+    assert "belongs to" in ran("--model", "nonparametric", "--separation", "limit")
 
 
 def test_arguments(nests: pd.DataFrame) -> None:

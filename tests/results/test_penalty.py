@@ -168,7 +168,7 @@ def test_separation_names_the_way_out(separated: pd.DataFrame) -> None:
     """The advice can be followed, each part of it."""
     with pytest.raises(SeparationError) as error:
         cg.pooled(FORMULA, separated)
-    assert "a penalty, whose estimates are finite: penalty='firth' in cg.pooled" in error.value.advice
+    assert "a penalty, with finite estimates: penalty='firth' in cg.pooled" in error.value.advice
     assert error.value.advice.startswith("separation='limit' for the limit of the fit")
     limit = cg.pooled(FORMULA, separated, separation="limit")
     far = separated.assign(far=np.where(separated.g == "c", 30.0, 0.0))

@@ -7,17 +7,21 @@ Geyer, Electronic Journal of Statistics 3, 2009; for counts Correia, Guimaraes a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.checks import FEASIBLE, RANK_TOLERANCE, distinct, find_separation, null_space, standardised
+from clusterglm.data.design import Design, DesignRows
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.within import find_separation_within, sides
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
+_BEYOND = "certain or open in the limit of separation"
 _ZERO = 1e-9  # of the terms of a sum: what is rounding
 
 
@@ -54,8 +58,7 @@ class Recession:
         ndarray, shape (c,)
             0 for those that have a finite limit, inf, -inf, and nan where every value is as likely.
         """
-        along = combinations @ self.basis
-        along[np.abs(along) <= _ZERO * (np.abs(combinations) @ np.abs(self.basis))] = 0.0
+        along = _along(combinations, self.basis)
         patterns, which = np.unique(along, axis=0, return_inverse=True)
         return np.array([self._end(pattern) for pattern in patterns])[which.reshape(-1)]
 
@@ -71,6 +74,38 @@ class Recession:
             if lowest.fun is not None and lowest.fun > -FEASIBLE:
                 return sign * np.inf
         return np.nan
+
+
+@dataclass(frozen=True, eq=False)
+class RestDesign(Design):
+    """The design of rows that are not certain, which makes no others.
+
+    Parameters
+    ----------
+    whole : Design
+        Of all rows.
+    basis, kept
+        As in `Recession`.
+    """
+
+    whole: Design | None = None
+    basis: Array = field(default_factory=lambda: np.empty((0, 0)))
+    kept: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    @classmethod
+    def of(cls, whole: Design, found: Recession) -> RestDesign:
+        gone = sorted(set(range(len(whole.names))) - set(found.kept.tolist()))
+        design = whole.without(gone)
+        known = {each.name: getattr(design, each.name) for each in fields(design)} | {"variables": whole.variables}
+        return cls(**known, whole=whole, basis=found.basis, kept=found.kept)
+
+    def rows(self, table: nw.DataFrame[Any]) -> DesignRows:
+        assert self.whole is not None
+        found = self.whole.rows(table)
+        beyond = (_along(found.X, self.basis) != 0.0).any(axis=1) & ~np.isnan(found.X).any(axis=1)
+        X = found.X[:, self.kept]
+        X[beyond] = np.nan
+        return DesignRows(X, (*found.missing, *([(_BEYOND, beyond)] if beyond.any() else [])), found.unseen)
 
 
 def recession(data: ModelData, response: Response, *, within: bool) -> Recession | None:
@@ -136,8 +171,7 @@ def rest_of(data: ModelData, found: Recession) -> ModelData:
     left = ~found.decided
     sizes = np.add.reduceat(left.astype(np.int64), data.starts[:-1])
     clusters = sizes > 0
-    gone = sorted(set(range(len(data.names))) - set(found.kept.tolist()))
-    design = data.design.without(gone)
+    design = RestDesign.of(data.design, found)
     return replace(
         data,
         X=np.ascontiguousarray(data.X[np.ix_(left, found.kept)]),
@@ -156,6 +190,12 @@ def without_column(data: ModelData, j: int) -> ModelData:
     design = data.design.without([j])
     names = tuple(name for k, name in enumerate(data.names) if k != j)
     return replace(data, X=np.delete(data.X, j, axis=1), names=names, intercept=design.intercept, design=design)
+
+
+def _along(combinations: Array, basis: Array) -> Array:
+    """What combinations have of directions, shape (c, k)."""
+    along = combinations @ basis
+    return np.where(np.abs(along) <= _ZERO * (np.abs(combinations) @ np.abs(basis)), 0.0, along)
 
 
 def _cleaned(basis: Array) -> Array:

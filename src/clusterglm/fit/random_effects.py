@@ -234,7 +234,7 @@ def fit_sums(
         raise ClusterError(
             f"sigma grew to {maximum.theta[-1]:.3g} while the log-likelihood still rose",
             "clusters in which responses vary, so that a finite sigma is most likely",
-            "cg.fixed_effects or cg.conditional, or hold sigma with sigma=..., fix_sigma=True",
+            "penalty='soft', whose estimates are finite; or hold sigma with sigma=..., fix_sigma=True",
         )
     return _finish(task, found, pooled, loglik)
 

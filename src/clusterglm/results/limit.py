@@ -49,11 +49,12 @@ R = TypeVar("R")
 _ANYTHING = "the limit leaves the linear predictor open: the rows that are not certain say nothing of it"
 _CERTAIN = "certain in the limit: no standard error"
 _WORK = {
-    "aic", "augment", "bias_correction", "bic", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params",
-    "data", "deviance", "df_resid", "distribution", "family", "family_response", "fit", "for_maketables", "formula",
-    "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_informative", "n_obs", "n_obs_informative",
-    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
-    "profile", "pvalues", "quadrature", "random_effects_sd", "ratios", "recession", "report", "response", "rest",
+    "aic", "augment", "bias_correction", "bic", "bse", "cluster_effects", "clustering_test", "conf_int",
+    "converged", "cov", "cov_params", "data", "deviance", "df_resid", "distribution", "family",
+    "family_response", "fit", "for_maketables", "formula", "glance", "icc", "infinite", "kind", "link", "llf",
+    "loglik", "n_clusters", "n_informative", "n_obs", "n_obs_informative", "n_parameters", "nobs",
+    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "recession", "report", "response", "rest",
     "save", "shape", "sigma", "sigma_se", "simulate", "summary", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 
@@ -96,6 +97,12 @@ class Limit(Result):
         recession: Recession
 
         def _loglik_of(self, new: ModelData) -> float: ...
+
+    @property
+    def infinite(self) -> dict[str, int | None]:
+        """Coefficients without a finite estimate: 1 where it is inf, -1 where -inf, None where any value will do."""
+        ends = zip(self.data.names, self._ends.tolist(), strict=True)
+        return {name: None if np.isnan(end) else int(np.sign(end)) for name, end in ends if end != 0.0}
 
     # Coefficients ----------------------------------------------------------------------------------------------------
 
@@ -346,6 +353,11 @@ class RandomEffectsLimit(Limit, RandomEffectsResult):
     def _intercepts(self) -> Array:
         return self._of_clusters(self.rest.fit.modes, 0.0)
 
+    @property
+    def random_effects(self) -> pd.DataFrame:
+        """Of the clusters with rows that are not certain; the others say nothing of theirs."""
+        return self.rest.random_effects
+
     def _integration_in_words(self) -> str:
         return self.rest._integration_in_words()
 
@@ -373,6 +385,21 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._fitted_eta(), rng)
 
+    @property
+    def cluster_effects(self) -> pd.DataFrame:
+        """Of the clusters with rows that are not certain; coefficients may drive intercepts to infinity too."""
+        table = self.rest.cluster_effects
+        ends = -self.recession.ends(self._references)
+        table.loc[ends != 0.0, ["estimate", "std_error"]] = np.column_stack([ends, ends * np.nan])[ends != 0.0]
+        table.loc[ends != 0.0, "status"] = "infinite in the limit"
+        return table
+
+    @property
+    def _references(self) -> Array:
+        """A row of each of these clusters that is not certain."""
+        rows: Array = self.data.X[~self.recession.decided][self.rest.data.starts[:-1]]
+        return rows
+
     def _eta(self, intercepts: Array | float) -> Array:
         known = self.data.X @ self._representative + self.data.offset
         known = known + (intercepts if np.ndim(intercepts) == 0 else self._per_row(intercepts))
@@ -382,7 +409,7 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
         if rows.frame is None:
             return np.where(self.recession.decided, np.where(self.data.a > 0.0, np.inf, -np.inf), 0.0)
         reference = np.full((self.n_clusters, len(self.data.names)), np.nan)
-        reference[self._cluster_numbers] = self.data.X[~self.recession.decided][self.rest.data.starts[:-1]]
+        reference[self._cluster_numbers] = self._references
         apart = rows.X - reference[self._codes(rows)]
         known = np.isfinite(apart).all(axis=1)
         ends = np.where(rows.status.ok & ~known, np.nan, 0.0)

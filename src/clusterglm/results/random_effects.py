@@ -45,6 +45,7 @@ _AT_ZERO = (
 )
 
 
+_FEW_DISCORDANT = 3  # clusters, with which an interval of sigma ends at twice the estimate or beyond
 _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature="auto" can tell.'
 
 
@@ -333,9 +334,29 @@ class RandomEffectsResult(
     def _notes(self) -> list[str]:
         if not self.fit.boundary:
             shape = [f"{note[0].upper()}{note[1:]}." for note in self.shape.notes] if self.shape else []
-            return [*filter(None, [self._integration_hint]), *shape, *self.data.notes]
+            return [*filter(None, [self._integration_hint, self._few_discordant()]), *shape, *self.data.notes]
         doubt = "" if self.quadrature.requested.kind == "auto" else _BY_FIXED_RULE
         return [_AT_ZERO + doubt, *self.data.notes]
+
+    def _few_discordant(self) -> str | None:
+        """What to know of a sigma that few clusters keep from infinity.
+
+        As sigma grows, a cluster in which all responses are equal has a constant probability in the limit, and one with
+        both successes and failures a probability that falls as 1 / sigma.
+        """
+        data, m = self.data, self.n_clusters
+        if self.family != "binomial" or self.fit.sigma_fixed or self.penalty or not isinstance(data, ModelData):
+            return None
+        first = data.starts[:-1]
+        k = int(np.count_nonzero((np.add.reduceat(data.a, first) > 0.0) & (np.add.reduceat(data.b, first) > 0.0)))
+        if k > _FEW_DISCORDANT or 2 * k >= m:
+            return None
+        have, them = ("has", "it") if k == 1 else ("have", "them")
+        return (
+            f"Only {k} of {m} clusters {have} both successes and failures, and sigma rests on {them}: beyond the "
+            f'estimate the likelihood falls no faster than sigma^-{k}. conf_int(method="profile") shows how large '
+            'sigma, and with it the coefficients, could be; penalty="soft" keeps them in bounds.'
+        )
 
     def _sigma_in_words(self) -> str:
         if self.fit.sigma_fixed:

@@ -60,7 +60,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.integration": ("IntegrationReport",),
     "likelihood.rules": ("Part", "Rule"),
     "data.prepare": ("ModelData",),
-    "data.recession": ("Recession",),
+    "data.recession": ("Recession", "RestDesign"),
     "data.streamed": ("StreamedData", "Totals"),
     "data.rows": ("Dropped",),
     "data.design": ("Design",),

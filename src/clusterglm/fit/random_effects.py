@@ -203,6 +203,20 @@ def fit_again(
     )
 
 
+def loglik_at(fit: RandomEffectsFit, sigma: float) -> float:
+    """What is maximised, at another sigma; nan where its maximum is not found.
+
+    From the coefficients of the fit, which grow with sigma where this is large.
+    """
+    asked, start = fit.integration, fit.beta * (sigma / max(fit.sigma, 1.0) if sigma > 1.0 else 1.0)
+    again = fit_random_effects(
+        fit.data, fit.response, fit.distribution, asked.requested, asked.scale, start, sigma, True, penalty=fit.penalty
+    )
+    if not again.optimization.converged:
+        return np.nan
+    return again.loglik if again.penalized_loglik is None else again.penalized_loglik
+
+
 def fit_sums(
     sums: Sums,
     distribution: Distribution,

@@ -1,4 +1,4 @@
-"""The finite end of a likelihood interval whose other end is infinite."""
+"""Ends of likelihood intervals from fits that hold the parameter: where a quadratic likelihood is far from true."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from clusterglm.errors import ClusterGLMError
 
 _DOUBLINGS = 40  # of the steps that look for the end
+_OCTAVES = 12
 
 
 def finite_end(loglik: Callable[[float], float], top: float, drop: float, toward: float, unit: float) -> float:
@@ -48,3 +49,40 @@ def finite_end(loglik: Callable[[float], float], top: float, drop: float, toward
     except ClusterGLMError:
         return np.nan
     return -toward * np.inf if value > 0.0 else np.nan
+
+
+def upper_end(loglik: Callable[[float], float], top: float, drop: float, start: float) -> float:
+    """Where the profile of a positive parameter has fallen so far above its maximum.
+
+    Parameters
+    ----------
+    loglik : callable
+        The profile at a value of the parameter.
+    top : float
+        Its maximum.
+    drop : float
+    start : float
+        At the maximum or above it, where the profile has not fallen as far.
+
+    Returns
+    -------
+    float
+        inf where it does not fall as far within 2^12 times the start; nan where it cannot be followed.
+    """
+    from scipy.optimize import brentq
+
+    def above(log: float) -> float:
+        return loglik(float(np.exp(log))) - (top - drop)
+
+    near = float(np.log(start))
+    try:
+        for _ in range(_OCTAVES):
+            far = near + float(np.log(2.0))
+            if np.isnan(value := above(far)):
+                return np.nan
+            if value <= 0.0:
+                return float(np.exp(brentq(above, near, far, xtol=1e-6)))
+            near = far
+    except (ClusterGLMError, ValueError):  # brentq's, of a profile that is no number between
+        return np.nan
+    return np.inf

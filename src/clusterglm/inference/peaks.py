@@ -116,10 +116,16 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
 
 
 def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Plan) -> Callable[[Array], Evaluation]:
-    """The likelihood, by rules chosen again for each doubling of sigma where those of the fit belong to its own."""
+    """The likelihood, by rules chosen again for each doubling of sigma where those of the fit belong to its own.
+
+    Panels are laid about the integrands of single clusters, which coefficients move too: they are laid anew everywhere.
+    """
     requested = fit.integration.requested
     if requested.kind != "auto" or not any(part.rule.heavy or part.rule.panels for part in plan):
         return lambda theta: likelihood.evaluate(theta, plan)
+    if any(part.rule.panels for part in plan):
+        tolerance, unimodal = requested.tolerance, fit.distribution.unimodal
+        return lambda theta: likelihood.evaluate(theta, likelihood.choose(theta, tolerance, unimodal).plan)
     plans = {0: plan}
 
     def evaluate(theta: Array) -> Evaluation:

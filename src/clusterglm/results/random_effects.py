@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.integration import IntegrationReport
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.random_effects import RandomEffectsFit, fit_again, loglik_at
 from clusterglm.fit.shape import ShapeEstimate, shape_scores
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.covariance import marginal_scores, pooled_scores, sandwich
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from clusterglm.inference.bootstrap import Refit
     from clusterglm.inference.peaks import Summit
+    from clusterglm.inference.profiling import Crossing, Peak
 
 _AT_ZERO = (
     "The maximum lies at sigma = 0: the data show no more variation between clusters than the pooled model explains. "
@@ -248,6 +249,17 @@ class RandomEffectsResult(
                 f'Wald or bootstrap intervals; or fit again with distribution="{self.distribution.name}"',
             )
         return marginal_summit(self.data, self.fit, threads)
+
+    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
+        """As of others; an upper end of sigma that lies too far out for that, by fits that hold sigma."""
+        from clusterglm.inference.one_sided import upper_end
+
+        found = super()._end(peak, drop, side)
+        if peak.least != 0.0 or side < 0 or found.status == "found":
+            return found
+        top = self.loglik if self.fit.penalized_loglik is None else self.fit.penalized_loglik
+        value = upper_end(lambda sigma: loglik_at(self.fit, sigma), top, drop, max(self.sigma, 1.0))
+        return replace(found, value=value, status="failed" if np.isnan(value) else "found")
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self._draws(rng)), rng)

@@ -33,7 +33,7 @@ def pairs() -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_pairs_are_logistic_regression_of_differences(pairs: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     """Breslow and Day 1980, section 7.3: the same likelihood, and so the same information."""
     d, differences = pairs
-    with pytest.raises(SeparationError, match=r"cg\.conditional\(\.\.\., penalty='firth'\)"):
+    with pytest.raises(SeparationError, match="penalty='firth', whose estimates are finite"):
         cg.conditional("case ~ x + z", d, cluster="id")
     fit = cg.conditional("case ~ x + z", d, cluster="id", penalty="firth", control=EXACT)
     other = cg.pooled("y ~ 0 + dx + dz", differences, penalty="firth", control=EXACT)

@@ -7,6 +7,8 @@ endometrial$w <- 1 + seq_len(79) %% 3
 endometrial$o <- endometrial$PI / 50
 lizards <- read.csv("data/lizards.csv", stringsAsFactors = TRUE)
 lizards$seen <- lizards$grahami + lizards$opalinus + 1
+culcita <- read.csv("data/culcita.csv", stringsAsFactors = TRUE)
+epil <- read.csv("data/epil.csv")
 
 fit <- function(formula, family, data, ...)
   do.call(glm, list(formula, family = family, data = data, method = "brglmFit", type = "MPL_Jeffreys",
@@ -18,6 +20,10 @@ models <- list(
   poisson = fit(low ~ NV + PI + EH, poisson("log"), endometrial),
   weighted = fit(HG ~ NV + PI + EH, binomial("logit"), endometrial, weights = quote(w), offset = quote(o)),
   grouped = fit(cbind(grahami, opalinus) ~ height + diameter + light + time, binomial("probit"), lizards),
+  blocks = fit(predation ~ factor(block) + ttt, binomial("logit"), culcita),
+  blocks_probit = fit(predation ~ factor(block) + ttt, binomial("probit"), culcita),
+  blocks_cloglog = fit(predation ~ factor(block) + ttt, binomial("cloglog"), culcita),
+  subjects = fit(y ~ factor(subject) + V4, poisson("log"), epil),
   exposed = fit(opalinus ~ height + diameter + light, poisson("log"), lizards, offset = quote(log(seen)))
 )
 numbers <- function(x) paste0("{", paste0('"', names(x), '": ', sprintf("%.15g", x), collapse = ", "), "}")

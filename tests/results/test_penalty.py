@@ -144,9 +144,10 @@ def test_what_rests_on_scores_is_refused(fit: PooledResult, ask: Any, words: str
 
 
 def test_what_cannot_be_penalised_says_so(separated: pd.DataFrame, tmp_path: Path) -> None:
-    for verb in (cg.fixed_effects, cg.random_effects, cg.nonparametric):
-        with pytest.raises(OptionError, match=r"penalty='firth' of cg\.conditional, or of cg\.pooled"):
-            verb(FORMULA, separated, cluster="id", penalty="firth")
+    with pytest.raises(OptionError, match=r"penalty='firth' of cg\.pooled"):
+        cg.nonparametric(FORMULA, separated, cluster="id", penalty="firth")
+    with pytest.raises(OptionError, match=r"penalty='soft' in cg\.random_effects"):
+        cg.random_effects(FORMULA, separated, cluster="id", penalty="firth")
     with pytest.raises(OptionError, match="one of 'firth'"):
         cg.pooled(FORMULA, separated, penalty="ridge")
     separated.to_parquet(tmp_path / "data.parquet")
@@ -167,27 +168,22 @@ def test_separation_names_the_way_out(separated: pd.DataFrame) -> None:
     """The advice can be followed, each part of it."""
     with pytest.raises(SeparationError) as error:
         cg.pooled(FORMULA, separated)
-    assert "or cg.pooled(..., penalty='firth'), whose estimates are finite" in error.value.advice
-    assert "leave out the rows in which 'gc' is highest, for the limit of the other coefficients" in error.value.advice
-    limit = cg.pooled(FORMULA, separated, subset=(separated.g != "c").to_numpy())
+    assert "a penalty, with finite estimates: penalty='firth' in cg.pooled" in error.value.advice
+    assert error.value.advice.startswith("separation='limit' for the limit of the fit")
+    limit = cg.pooled(FORMULA, separated, separation="limit")
     far = separated.assign(far=np.where(separated.g == "c", 30.0, 0.0))
     bounded = cg.pooled("y ~ x + I(1.0 * (g == 'b'))", far, offset="far")
-    np.testing.assert_allclose(bounded.params, limit.params, atol=1e-5)
+    np.testing.assert_allclose(bounded.params, limit.params[:-1], atol=1e-5)
 
 
-def test_separation_by_the_reference_level(separated: pd.DataFrame) -> None:
-    two = separated[separated.g != "b"].assign(apart=lambda d: (d.g == "a").astype(int))
-    with pytest.raises(SeparationError, match="leave out the rows in which 'apart' is lowest"):
-        cg.pooled("y ~ x + apart", two)
-
-
-@pytest.mark.parametrize("y", [[0, 0, 0, 1, 1, 1], [0, 0, 1, 0, 1, 1]])
-def test_limits_are_not_promised_elsewhere(y: list[int]) -> None:
-    d = {"y": y, "x": [1, 2, 3, 3, 4, 5]}  # completely apart; and where only rows at 3 are left
-    with pytest.raises(DesignError) as error:
+@pytest.mark.parametrize(("y", "loglik"), [([0, 0, 0, 1, 1, 1], 0.0), ([0, 0, 1, 0, 1, 1], -2.0 * np.log(2.0))])
+def test_the_limit_of_ranges_that_touch(y: list[int], loglik: float) -> None:
+    d = {"y": y, "x": [1, 2, 3, 3, 4, 5] if loglik else [1, 2, 3, 4, 5, 6]}  # only rows at 3 are left
+    with pytest.raises(DesignError, match="penalty='firth'"):
         cg.pooled("y ~ x", d)
-    assert "leave out" not in error.value.advice
-    assert "penalty='firth'" in error.value.advice
+    fit = cg.pooled("y ~ x", d, separation="limit")
+    assert fit.loglik == pytest.approx(loglik, abs=1e-9)
+    assert fit.params["x"] == np.inf
 
 
 def test_report_and_check(fit: PooledResult, tmp_path: Path) -> None:
@@ -208,7 +204,7 @@ def test_command_line(separated: pd.DataFrame, tmp_path: Path) -> None:
     assert "maximum penalised likelihood" in ran.output
     refused = CliRunner().invoke(app, options)
     assert refused.exit_code == 2
-    assert "--penalty belongs to pooled and conditional" in refused.output
+    assert "--penalty soft, which this model can have" in refused.output
 
 
 def test_conditional_fits(separated: pd.DataFrame, tmp_path: Path) -> None:

@@ -31,3 +31,13 @@ def refuse_penalty_elsewhere(penalty: str | None) -> None:
             "a table in memory, all of whose rows the penalty takes at once",
             "the columns in use as a table; or penalty=None, as much data seldom need one",
         )
+
+
+def refuse_limit_elsewhere(to_limit: bool) -> None:
+    """Raise `OptionError` for the limit of a separated fit where the rows stay out of memory."""
+    if to_limit:
+        raise OptionError(
+            "separation='limit' for rows that are not in memory",
+            "a table in memory, of all of whose rows it must be known which are certain in the limit",
+            "the columns in use as a table; or separation='error', the default",
+        )

@@ -27,8 +27,9 @@ _WORDS = {
     "cov('robust') of the result, or cov='robust' in its methods": "cov_type vcov vce cov_kwds cov_struct robust",
     "distribution='gaussian', in cg.random_effects": "prior dist ranef_dist",
     "test_clustering(n_boot=2000) of the result, or its bootstrap()": "boot n_boot",
-    "penalty='firth' of cg.conditional, or of cg.pooled, in whose formula C(id) gives clusters intercepts": "penalty "
+    "penalty='firth' of cg.pooled, cg.fixed_effects and cg.conditional, penalty='soft' of cg.random_effects": "penalty "
     "firth brglm bias_reduction jeffreys",
+    "separation='limit', or a penalty": "detect_separation infinite",
     "no argument: incomplete rows are left out, and counted": "missing na_action dropna",
     "data=, the second argument": "df table frame",
 }

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
-from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere, refuse_penalty_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere, refuse_limit_elsewhere, refuse_penalty_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
-from clusterglm.data.prepare import prepare
+from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.rows import Request
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
@@ -20,6 +20,7 @@ from clusterglm.model.family import response as read_response
 from clusterglm.model.penalty import read_penalty
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
+from clusterglm.model.separation import read_separation
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 
@@ -43,6 +44,7 @@ def pooled(
     success: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     penalty: str | None = None,
+    separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
 ) -> PooledResult:
@@ -76,6 +78,11 @@ def pooled(
         Biometrika 80, 1993): estimates are finite, also where covariates separate the responses. Standard errors are
         from the expected information; `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s
         tests with it. A row's weight counts it so many times, in the penalty too.
+    separation : {"error", "limit"}
+        Where covariates separate the responses, so that the likelihood has no maximum: an error that names them, or the
+        limit of the fit, in which some coefficients are infinite and some rows certain. Its log-likelihood serves
+        likelihood-ratio tests, `conf_int(method="profile")` gives one-sided intervals, `rest` is the fit to the other
+        rows.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
@@ -108,11 +115,12 @@ def pooled(
     response = read_response(family, link)
     offset = one_offset(offset, exposure)
     settings = read_control(control)
-    chosen = read_penalty(penalty)
+    chosen, to_limit = read_penalty(penalty), read_separation(separation)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import pooled_over_blocks
 
         refuse_penalty_elsewhere(chosen)
+        refuse_limit_elsewhere(to_limit)
         request = Request(
             response,
             cluster,
@@ -139,9 +147,18 @@ def pooled(
         need_cluster=False,
         penalized=chosen is not None,
     )
-    fit = fit_pooled(model_data, response, settings, chosen)
-    warn_unless_converged(fit.optimization)
-    return PooledResult(fit, model_data, response)
+
+    def fitted(rows: ModelData) -> PooledResult:
+        return PooledResult(fit_pooled(rows, response, settings, chosen), rows, response)
+
+    if to_limit:
+        from clusterglm.api.separation import pooled_to_limit
+
+        result = pooled_to_limit(fitted, model_data, response, chosen)
+    else:
+        result = fitted(model_data)
+    warn_unless_converged(result.optimization)
+    return result
 
 
 @explained
@@ -165,6 +182,8 @@ def random_effects(
     start: Any = None,
     sigma: float | None = None,
     fix_sigma: bool = False,
+    penalty: str | None = None,
+    separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
 ) -> RandomEffectsResult:
@@ -210,6 +229,17 @@ def random_effects(
         Starting value of sigma, or its value if `fix_sigma`.
     fix_sigma : bool
         Hold sigma at the value given.
+    penalty : {"soft"}, optional
+        Maximise the log-likelihood and 2 root(p/n) times half the log-determinant of the expected information of the
+        model without random effects and a Huber loss of log sigma (Sterzinger and Kosmidis, Statistics and Computing
+        33, 2023, 53): estimates are finite and sigma is not 0, whatever the responses, and with many rows they are
+        those of maximum likelihood. n counts trials. Standard errors are from the observed information of the
+        responses alone; `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s tests with it.
+    separation : {"error", "limit"}
+        Where covariates separate the responses, so that the likelihood has no maximum: an error that names them, or the
+        limit of the fit, in which some coefficients are infinite and some rows certain. Its log-likelihood serves
+        likelihood-ratio tests, `conf_int(method="profile")` gives one-sided intervals, `rest` is the fit to the other
+        rows.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
@@ -247,10 +277,13 @@ def random_effects(
     rule = read_quadrature(quadrature)
     check_scale(scale)
     check_sigma(sigma, fix_sigma)
-    settings = read_control(control)
+    settings, to_limit = read_control(control), read_separation(separation)
+    chosen = read_penalty(penalty, "soft")
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
 
+        refuse_penalty_elsewhere(chosen)
+        refuse_limit_elsewhere(to_limit)
         request = Request(
             response,
             cluster,
@@ -277,21 +310,23 @@ def random_effects(
         functions=functions,
         need_cluster=True,
         sigma_known=fix_sigma,
+        penalized=chosen is not None,
     )
-    fit = fit_random_effects(
-        model_data,
-        response,
-        intercept,
-        rule,
-        scale,
-        read_start(start, model_data),
-        sigma,
-        fix_sigma,
-        settings,
-    )
-    warn_unless_converged(fit.optimization)
-    warn_unless_accurate(fit)
-    return RandomEffectsResult(fit, model_data)
+
+    def fitted(rows: ModelData) -> RandomEffectsResult:
+        begin = read_start(start, rows)
+        fit = fit_random_effects(rows, response, intercept, rule, scale, begin, sigma, fix_sigma, settings, chosen)
+        return RandomEffectsResult(fit, rows)
+
+    if to_limit:
+        from clusterglm.api.separation import random_effects_to_limit
+
+        result = random_effects_to_limit(fitted, model_data, response, start, chosen)
+    else:
+        result = fitted(model_data)
+    warn_unless_converged(result.optimization)
+    warn_unless_accurate(result.fit)
+    return result
 
 
 @explained

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_converged
-from clusterglm.api.elsewhere import is_elsewhere, refuse_penalty_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere, refuse_limit_elsewhere, refuse_penalty_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
-from clusterglm.data.prepare import prepare
+from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.rows import Request
+from clusterglm.errors import OptionError
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
 from clusterglm.inference.correction import corrected
@@ -19,6 +20,7 @@ from clusterglm.model.bias import bias_correction as read_bias_correction
 from clusterglm.model.control import Control
 from clusterglm.model.family import response as read_response
 from clusterglm.model.penalty import read_penalty
+from clusterglm.model.separation import read_separation
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
 
@@ -40,6 +42,8 @@ def fixed_effects(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     bias_correction: str | SplitPanel | None = None,
+    penalty: str | None = None,
+    separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
 ) -> FixedEffectsResult:
@@ -78,6 +82,16 @@ def fixed_effects(
         formula (Hahn and Newey, Econometrica 72, 2004; Fernandez-Val, Journal of Econometrics 150, 2009), or from the
         two halves of every cluster (Dhaene and Jochmans, Review of Economic Studies 82, 2015), which `SplitPanel`
         says how to make. Poisson coefficients have no such bias.
+    penalty : {"firth"}, optional
+        Maximise the log-likelihood and half the log-determinant of the expected information on coefficients and
+        intercepts together (Jeffreys' prior; Firth, Biometrika 80, 1993; Kosmidis and Firth, Biometrika 108, 2021): all
+        estimates are finite, the intercepts too. Standard errors are from the expected information; `loglik` and AIC
+        are without the penalty, profile intervals and `cg.compare`'s tests with it.
+    separation : {"error", "limit"}
+        Where covariates separate the responses within clusters, so that the likelihood has no maximum: an error that
+        names them, or the limit of the fit, in which some coefficients are infinite and some rows certain. Its
+        log-likelihood serves likelihood-ratio tests, `conf_int(method="profile")` gives one-sided intervals, `rest` is
+        the fit to the other rows.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
@@ -112,10 +126,19 @@ def fixed_effects(
     response = read_response(family, link)
     offset = one_offset(offset, exposure)
     correction = read_bias_correction(bias_correction)
-    settings = read_control(control)
+    chosen = read_penalty(penalty)
+    if chosen is not None and correction is not None:
+        raise OptionError(
+            f"penalty={chosen!r} with bias_correction={bias_correction!r}",
+            "one of them: with the penalty estimates lack most of the bias that is to be corrected",
+            "either alone",
+        )
+    settings, to_limit = read_control(control), read_separation(separation)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import fixed_effects_over_blocks
 
+        refuse_penalty_elsewhere(chosen)
+        refuse_limit_elsewhere(to_limit)
         request = Request(
             response,
             cluster,
@@ -142,11 +165,22 @@ def fixed_effects(
         need_cluster=True,
         fixed_effects=True,
     )
-    fit = fit_fixed_effects(model_data, response, read_start(start, model_data), settings)
-    warn_unless_converged(fit.optimization)
+
+    def fitted(rows: ModelData) -> FixedEffectsResult:
+        fit = fit_fixed_effects(rows, response, read_start(start, rows), settings, chosen)
+        return FixedEffectsResult(fit, rows, response)
+
+    if to_limit:
+        from clusterglm.api.separation import fixed_effects_to_limit
+
+        result = fixed_effects_to_limit(fitted, model_data, response, start, correction, chosen)
+    else:
+        result = fitted(model_data)
+    warn_unless_converged(result.optimization)
     if correction is not None:
-        fit = corrected(fit, model_data, response, correction, settings, data)
-    return FixedEffectsResult(fit, model_data, response)
+        fit = corrected(result.fit, model_data, response, correction, settings, data)
+        return FixedEffectsResult(fit, model_data, response)
+    return result
 
 
 @explained
@@ -166,6 +200,7 @@ def conditional(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     penalty: str | None = None,
+    separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
 ) -> ConditionalResult:
@@ -203,6 +238,11 @@ def conditional(
         Maximise the log-likelihood and half the log-determinant of its information (Jeffreys' prior; Heinze and Puhr,
         Statistics in Medicine 29, 2010): estimates are finite, also where covariates separate the responses within
         clusters. `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s tests with it.
+    separation : {"error", "limit"}
+        Where covariates separate the responses within clusters, so that the likelihood has no maximum: an error that
+        names them, or the limit of the fit, in which some coefficients are infinite and some rows certain. Its
+        log-likelihood serves likelihood-ratio tests, `conf_int(method="profile")` gives one-sided intervals, `rest` is
+        the fit to the other rows.
     control : Control, optional
         Settings of the optimiser.
     engine : Stream or Dask, optional
@@ -236,12 +276,12 @@ def conditional(
     offset = one_offset(offset, exposure)
     check_conditional(response)
     settings = read_control(control)
-    chosen = read_penalty(penalty)
+    chosen, to_limit = read_penalty(penalty), read_separation(separation)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import conditional_over_blocks
 
         refuse_penalty_elsewhere(chosen)
-
+        refuse_limit_elsewhere(to_limit)
         request = Request(
             response,
             cluster,
@@ -268,6 +308,16 @@ def conditional(
         need_cluster=True,
         fixed_effects=True,
     )
-    fit = fit_conditional(model_data, response, read_start(start, model_data), settings, chosen)
-    warn_unless_converged(fit.optimization)
-    return ConditionalResult(fit, model_data, response)
+
+    def fitted(rows: ModelData) -> ConditionalResult:
+        fit = fit_conditional(rows, response, read_start(start, rows), settings, chosen)
+        return ConditionalResult(fit, rows, response)
+
+    if to_limit:
+        from clusterglm.api.separation import conditional_to_limit
+
+        result = conditional_to_limit(fitted, model_data, response, start, chosen)
+    else:
+        result = fitted(model_data)
+    warn_unless_converged(result.optimization)
+    return result

@@ -15,6 +15,8 @@ from clusterglm.cli.output import check_files, printed, write_json, write_table
 if TYPE_CHECKING:
     from clusterglm.results.base import Result
 
+_WITHOUT_POINTS = ("random_effects", "fixed_effects", "conditional", "pooled")
+
 
 @app.command(epilog=example('clusterglm fit bacteria "y ~ trt + I(week > 2)" --cluster ID --save fit.json'))
 def fit(
@@ -41,9 +43,19 @@ def fit(
     penalty: Annotated[
         str | None,
         typer.Option(
-            help="Of pooled and conditional models: firth, for finite estimates where responses are separated.",
+            help="For finite estimates where responses are separated: soft of random effects, firth of pooled, "
+            "fixed_effects and conditional models.",
             show_default="none",
             autocompletion=opt.one_of(opt.PENALTIES),
+        ),
+    ] = None,
+    separation: Annotated[
+        str | None,
+        typer.Option(
+            help="Where responses are separated: error, or limit for the limit of the fit, in which some coefficients "
+            "are infinite.",
+            show_default="error",
+            autocompletion=opt.one_of(opt.SEPARATIONS),
         ),
     ] = None,
     points: Annotated[
@@ -98,6 +110,7 @@ def fit(
             "bias_correction": bias_correction,
             "points": points,
             "penalty": penalty,
+            "separation": separation,
         }
         check_model(model, special)
         check_files(save, json, csv, report)
@@ -193,7 +206,8 @@ def check_model(model: str, special: dict[str, Any]) -> None:
     owners: dict[str, tuple[str, ...]] = {
         "bias_correction": ("fixed_effects",),
         "points": ("nonparametric",),
-        "penalty": ("pooled", "conditional"),
+        "penalty": _WITHOUT_POINTS,
+        "separation": _WITHOUT_POINTS,
     }
     for name, value in special.items():
         own = owners.get(name, ("random_effects",))

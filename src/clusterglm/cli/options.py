@@ -18,7 +18,8 @@ DISTRIBUTIONS = (
     "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma", "t(4)", "student_t", "gaussian_mixture",
 )  # fmt: skip
 COVARIANCES = ("observed", "robust", "quasi")
-PENALTIES = ("firth",)
+PENALTIES = ("firth", "soft")
+SEPARATIONS = ("error", "limit")
 
 
 def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:

@@ -249,8 +249,9 @@ class SeparationReport:
     got, needed, advice : str
     columns : tuple of str
         Columns whose coefficients go to infinity.
-    direction : ndarray, shape (p,)
-        A direction of X's columns along which the likelihood never falls, the first one found.
+    directions : tuple of ndarray, shape (p,) each
+        Directions of X's columns along which the likelihood never falls: each one that of the rows which those before
+        do not decide.
     complete : bool
         Whether every response is predicted perfectly.
     """
@@ -259,8 +260,13 @@ class SeparationReport:
     needed: str
     advice: str
     columns: tuple[str, ...]
-    direction: Array
+    directions: tuple[Array, ...]
     complete: bool
+
+    @property
+    def direction(self) -> Array:
+        """The first direction."""
+        return self.directions[0]
 
 
 def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], response: Response) -> SeparationReport | None:
@@ -286,9 +292,7 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], response
     p = X.shape[1]
     used = (a > 0.0) | (b > 0.0)
     sign = response.rises_towards(a, b)[used]
-    low, high = column_range(X)
-    ones = np.flatnonzero((low == 1.0) & (high == 1.0))[:1]
-    Z, centre, scale = _standardised(X[used], ones)
+    Z, centre, scale, ones = standardised(X if used.all() else X[used])
     fixed = Z[sign == 0.0]
     rows = distinct(Z[sign != 0.0] * sign[sign != 0.0, None])
     free = null_space(fixed, p)
@@ -316,34 +320,24 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], response
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that predicts some responses perfectly",
-        advice=f"drop {listed(columns)}, or merge levels in which all responses are equal; "
-        f"{_limit(X, found, columns, names)}or cg.pooled(..., penalty='firth'), whose estimates are finite",
+        advice="separation='limit' for the limit of the fit, with its likelihood and infinite coefficients; or "
+        "a penalty, with finite estimates: penalty='firth' in cg.pooled, penalty='soft' in cg.random_effects; or drop "
+        f"{listed(columns)}, or merge levels in which all responses are equal",
         columns=columns,
-        direction=found[0],
+        directions=tuple(found),
         complete=complete,
     )
 
 
-def _limit(X: Array, found: Sequence[Array], columns: Sequence[str], names: Sequence[str]) -> str:
-    """Advice on the limit of the other coefficients, where one level of a column decides: the fit to the other rows."""
-    values = X[:, list(names).index(columns[0])]
-    low, high = values.min(), values.max()
-    decided = np.abs(X @ found[0]) > FEASIBLE * np.abs(X * found[0]).max()
-    if len(columns) > 1 or len(found) > 1 or not bool(((values == low) | (values == high)).all()):
-        return ""
-    for value, words in ((high, "highest"), (low, "lowest")):
-        if np.array_equal(decided, values == value):
-            return f"leave out the rows in which {columns[0]!r} is {words}, for the limit of the other coefficients; "
-    return ""
-
-
-def _standardised(X: Array, ones: NDArray[np.int64]) -> tuple[Array, Array, Array]:
-    """Columns centred (given a column of ones) and scaled to at most 1 in size, with centres and scales."""
+def standardised(X: Array) -> tuple[Array, Array, Array, NDArray[np.int64]]:
+    """Columns centred (given one of ones) and scaled to at most 1 in size; centres, scales, and the column of ones."""
+    low, high = column_range(X)
+    ones = np.flatnonzero((low == 1.0) & (high == 1.0))[:1]
     centre = X.mean(axis=0) if len(ones) else np.zeros(X.shape[1])
     centre[ones] = 0.0
-    scale = np.maximum(X.max(axis=0) - centre, centre - X.min(axis=0))
+    scale = np.maximum(high - centre, centre - low)
     scale[scale == 0.0] = 1.0
-    return (X - centre) / scale, centre, scale
+    return (X - centre) / scale, centre, scale, ones
 
 
 def null_space(rows: Array, p: int) -> Array:

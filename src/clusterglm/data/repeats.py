@@ -171,9 +171,8 @@ def written_out(data: ModelData, what: str) -> ModelData:
         )
     clusters = written_out_clusters(data)
     rows, starts = rows_of(data.starts, clusters)
-    times = data.weights[rows].astype(np.int64)
-    rows = np.repeat(rows, times)
-    ends = np.concatenate([[0], np.cumsum(times)])
+    ends = np.concatenate([[0], np.cumsum(data.weights[rows].astype(np.int64))])
+    rows = written_out_rows(data)
     trials = data.trials[rows] if data.trials.strides != (0,) else np.broadcast_to(data.trials[0], len(rows))
     return replace(
         data,
@@ -193,6 +192,12 @@ def written_out(data: ModelData, what: str) -> ModelData:
 def written_out_clusters(data: ModelData) -> NDArray[np.int64]:
     """For each cluster of `written_out` the number of the one that it repeats."""
     return np.repeat(np.arange(data.n_clusters), data.cluster_weights.astype(np.int64))
+
+
+def written_out_rows(data: ModelData) -> NDArray[np.int64]:
+    """For each row of `written_out` the number of the one that it repeats."""
+    rows, _ = rows_of(data.starts, written_out_clusters(data))
+    return np.repeat(rows, data.weights[rows].astype(np.int64))
 
 
 def _are_whole(weights: Array) -> bool:

@@ -276,12 +276,49 @@ def find_separation_within(
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that, among the rows of a cluster, predicts some responses perfectly",
-        advice=f"drop {listed(columns)}, or merge levels; or cg.random_effects, which compares clusters as well; "
-        "or cg.conditional(..., penalty='firth') with the logit or the log, whose estimates are finite",
+        advice="separation='limit' for the limit of the fit, with its likelihood and infinite coefficients; or "
+        f"penalty='firth', whose estimates are finite; or drop {listed(columns)}, or merge levels; or "
+        "cg.random_effects(..., separation='limit'), which compares clusters as well",
         columns=columns,
-        direction=found[0],
+        directions=tuple(found),
         complete=complete,
     )
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Rows of some clusters, as differences within these in units of `scale`, and which of them directions leave open.
+
+    Parameters
+    ----------
+    Z : ndarray, shape (k, p)
+    scale : ndarray, shape (p,)
+    of : ndarray of int64, shape (k,)
+        Clusters 0, 1, ... in order.
+    undecided : ndarray of bool, shape (k,)
+        Rows that are still to be told from others of their cluster.
+    """
+
+    Z: Array
+    scale: Array
+    of: NDArray[np.int64]
+    undecided: NDArray[np.bool_]
+
+
+def sides(
+    X: Array,
+    a: Array,
+    b: Array,
+    starts: NDArray[np.int64],
+    use: NDArray[np.bool_],
+    directions: Sequence[Array],
+) -> Sides:
+    """The rows in use, and what directions that `find_separation_within` has found leave of them."""
+    Z, scale, of = _within(X, starts, use)
+    pairs = _Pairs(Z, a[use] > 0.0, b[use] > 0.0, of)
+    for direction in directions:
+        pairs = pairs.undecided(direction * scale)
+    return Sides(Z, scale, of, pairs.upper | pairs.lower)
 
 
 def _within(X: Array, starts: NDArray[np.int64], use: NDArray[np.bool_]) -> tuple[Array, Array, NDArray[np.int64]]:

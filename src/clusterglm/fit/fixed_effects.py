@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.pooled import on_user_scale
 from clusterglm.fit.sums import repeats_in
 from clusterglm.fit.within import (
@@ -59,6 +60,9 @@ class ProfiledEstimates(WithoutClusters):
     uncorrected: Array
     correction: str = ""
 
+    penalty: ClassVar[str | None] = None  # which takes all rows at once
+    penalized_loglik: ClassVar[float | None] = None
+
 
 @dataclass(frozen=True)
 class FixedEffectsFit:
@@ -81,6 +85,11 @@ class FixedEffectsFit:
         The coefficients that maximise the likelihood.
     correction : str
         How the bias from the intercepts was corrected; empty if it was not.
+    penalty : {"firth"}, optional
+        What was added to the log-likelihood that was maximised; `loglik` is without it, all intercepts are finite, and
+        covariance and Hessian are of the expected information.
+    penalized_loglik : float, optional
+        The maximum: `loglik` and the penalty.
     """
 
     beta: Array
@@ -92,9 +101,13 @@ class FixedEffectsFit:
     informative: NDArray[np.bool_]
     uncorrected: Array
     correction: str = ""
+    penalty: str | None = None
+    penalized_loglik: float | None = None
 
 
-def fit_fixed_effects(data: ModelData, response: Response, start: Array | None, control: Control) -> FixedEffectsFit:
+def fit_fixed_effects(
+    data: ModelData, response: Response, start: Array | None, control: Control, penalty: str | None = None
+) -> FixedEffectsFit:
     """Fit by Newton's method on the exact profile Hessian.
 
     Parameters
@@ -113,9 +126,11 @@ def fit_fixed_effects(data: ModelData, response: Response, start: Array | None, 
     DesignError
         When coefficients are not identified within clusters; it names the columns.
     SeparationError
-        When covariates separate the responses within clusters.
+        When covariates separate the responses within clusters; never with a penalty.
     """
     within = WithinSums(sums_within(data, response, control.threads), conditional=False)
+    if penalty is not None:
+        return _penalized(within, start, control, penalty)
     found = profiled_estimates(within, start, control)
     return FixedEffectsFit(
         found.beta,
@@ -126,6 +141,29 @@ def fit_fixed_effects(data: ModelData, response: Response, start: Array | None, 
         found.optimization,
         informative_clusters(data, response),
         uncorrected=found.beta,
+    )
+
+
+def _penalized(within: WithinSums, start: Array | None, control: Control, penalty: str) -> FixedEffectsFit:
+    """With Jeffreys' prior of coefficients and intercepts together."""
+    sums, penalized = within.sums, PenalizedFixed.of(within)
+    maximum = within_maximum(within, within.informative(), start, control, penalized.evaluate)
+    alpha = penalized.intercepts(maximum.theta)
+    at = penalized.at(alpha, maximum.theta)
+    assert at is not None  # at the maximum
+    covariance, hessian = on_user_scale(-at.inside, sums.standard.L)
+    beta = sums.standard.L @ maximum.theta
+    return FixedEffectsFit(
+        beta,
+        alpha - float(sums.standard.centre @ beta),
+        covariance,
+        hessian,
+        at.loglik + sums.data.constant,
+        maximum.optimization,
+        np.ones(len(alpha), dtype=bool),
+        uncorrected=beta,
+        penalty=penalty,
+        penalized_loglik=at.value + sums.data.constant,
     )
 
 

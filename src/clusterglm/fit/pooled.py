@@ -69,7 +69,7 @@ def fit_pooled(data: ModelData, response: Response, control: Control, penalty: s
         When the information matrix is singular at the end.
     """
     sums = sums_of(data, response, control)
-    return pooled_estimates(sums, control) if penalty is None else _penalized_estimates(sums, control, penalty)
+    return pooled_estimates(sums, control) if penalty is None else penalized_estimates(sums, control, penalty)
 
 
 def sums_of(data: ModelData, response: Response, control: Control) -> Sums:
@@ -87,7 +87,8 @@ def pooled_estimates(sums: Sums, control: Control) -> PooledFit:
     return PooledFit(sums.standard.L @ maximum.theta, covariance, hessian, loglik, maximum.optimization)
 
 
-def _penalized_estimates(sums: Sums, control: Control, penalty: str) -> PooledFit:
+def penalized_estimates(sums: Sums, control: Control, penalty: str) -> PooledFit:
+    """The same with a penalty, of data in memory."""
     penalized = PenalizedSums.of(sums)
     maximum = maximize(penalized.evaluate, penalized.start, control, radius=4.0, unit=sums.weights.unit)
     covariance, hessian = on_user_scale(-penalized.penalty.information(maximum.theta), sums.standard.L)

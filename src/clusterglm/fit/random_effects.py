@@ -12,11 +12,13 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
 from clusterglm.fit.integration import IntegrationReport, report
 from clusterglm.fit.newton import Maximum, Optimization
-from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
+from clusterglm.fit.pooled import PooledFit, on_user_scale, penalized_estimates, pooled_estimates, sums_of
 from clusterglm.fit.posterior import Intercepts, posterior_intercepts
 from clusterglm.fit.search import Found, Task, find_maximum
 from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
+from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
+from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.rules import Plan, single_rule
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
@@ -62,6 +64,10 @@ class RandomEffectsFit:
         The quadrature rules in use.
     shape : ShapeEstimate, optional
         Shape parameters of the distribution, where they were estimated.
+    penalty : {"soft"}, optional
+        What was added to the log-likelihood that was maximised; `loglik` is without it.
+    penalized_loglik : float, optional
+        The maximum: `loglik` and the penalty.
     """
 
     beta: Array
@@ -79,6 +85,8 @@ class RandomEffectsFit:
     response: Response
     plan: Plan
     shape: ShapeEstimate | None = None
+    penalty: str | None = None
+    penalized_loglik: float | None = None
 
     @property
     def free_distribution(self) -> Distribution:
@@ -123,6 +131,7 @@ def fit_random_effects(
     sigma: float | None = None,
     fix_sigma: bool = False,
     control: Control = _DEFAULT,
+    penalty: str | None = None,
 ) -> RandomEffectsFit:
     """Fit by full Newton steps on the exact Hessian of the approximated likelihood.
 
@@ -137,15 +146,18 @@ def fit_random_effects(
         Starting value of sigma, or its value if `fix_sigma`.
     fix_sigma : bool
         Hold sigma at the value given.
+    penalty : {"soft"}, optional
 
     Raises
     ------
     ClusterError
-        When sigma is not identified or has no finite maximum.
+        When sigma is not identified or has no finite maximum; never with a penalty.
     SeparationError
-        When covariates separate the responses.
+        When covariates separate the responses; never with a penalty.
     """
     check_sigma(sigma, fix_sigma)
+    if penalty is not None:
+        _refuse_beside_penalty(penalty, distribution, fix_sigma and sigma == 0.0)
     if distribution.free:
 
         def fit_at(member: Distribution, beta: Array | None, scale_of_it: float | None) -> RandomEffectsFit:
@@ -154,10 +166,10 @@ def fit_random_effects(
             return fit_random_effects(data, response, member, quadrature, scale, first, held, fix_sigma, control)
 
         return fit_with_shape(fit_at, distribution)
-    if not fix_sigma:
+    if not fix_sigma and penalty is None:
         refuse_homogeneous_clusters(data, response)
     sums = sums_of(data, response, control)
-    return fit_sums(sums, distribution, quadrature, scale, start, sigma, fix_sigma, control)
+    return fit_sums(sums, distribution, quadrature, scale, start, sigma, fix_sigma, control, penalty)
 
 
 def fit_again(
@@ -187,7 +199,22 @@ def fit_again(
         sigma,
         fix_sigma=fit.sigma_fixed,
         control=control,
+        penalty=fit.penalty,
     )
+
+
+def loglik_at(fit: RandomEffectsFit, sigma: float) -> float:
+    """What is maximised, at another sigma; nan where its maximum is not found.
+
+    From the coefficients of the fit, which grow with sigma where this is large.
+    """
+    asked, start = fit.integration, fit.beta * (sigma / max(fit.sigma, 1.0) if sigma > 1.0 else 1.0)
+    again = fit_random_effects(
+        fit.data, fit.response, fit.distribution, asked.requested, asked.scale, start, sigma, True, penalty=fit.penalty
+    )
+    if not again.optimization.converged:
+        return np.nan
+    return again.loglik if again.penalized_loglik is None else again.penalized_loglik
 
 
 def fit_sums(
@@ -199,15 +226,20 @@ def fit_sums(
     sigma: float | None,
     fix_sigma: bool,
     control: Control,
+    penalty: str | None = None,
 ) -> RandomEffectsFit:
     """The same from sums over blocks, some cluster of which is known to have responses that vary."""
     check_sigma(sigma, fix_sigma)
     data, response = sums.data, sums.response
-    pooled = pooled_estimates(sums, replace(control, progress=None))
+    quiet = replace(control, progress=None)
+    pooled = pooled_estimates(sums, quiet) if penalty is None else penalized_estimates(sums, quiet, "firth")
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=True)
-    task = Task(sums, sums.marginal(distribution, scale), distribution, scale, quadrature, fix_sigma, control)
+    likelihood = marginal_of(sums, distribution, scale, penalty)
+    task = Task(sums, likelihood, distribution, scale, quadrature, fix_sigma, control)
     found = find_maximum(task, pooled.beta, start, sigma)
+    if isinstance(likelihood, SoftMarginal):
+        return _penalized(task, likelihood, found, pooled)
     maximum = found.maximum
     loglik = maximum.evaluation.value + data.constant
     if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik, sums.weights.unit):
@@ -216,7 +248,7 @@ def fit_sums(
         raise ClusterError(
             f"sigma grew to {maximum.theta[-1]:.3g} while the log-likelihood still rose",
             "clusters in which responses vary, so that a finite sigma is most likely",
-            "cg.fixed_effects or cg.conditional, or hold sigma with sigma=..., fix_sigma=True",
+            "penalty='soft', whose estimates are finite; or hold sigma with sigma=..., fix_sigma=True",
         )
     return _finish(task, found, pooled, loglik)
 
@@ -298,6 +330,39 @@ def _refuse_improper_maximum(maximum: Maximum, integration: IntegrationReport) -
             "an integration fine enough for this distribution and these data",
             'quadrature="auto", or more nodes',
         )
+
+
+def _refuse_beside_penalty(penalty: str, distribution: Distribution, without: bool) -> None:
+    if distribution.free:
+        raise OptionError(
+            f"penalty={penalty!r} with the shape of {distribution.name} to be estimated",
+            "a distribution of given shape: the penalty holds sigma and the coefficients alone",
+            'a shape, such as "student_t(4)"; or penalty=None',
+        )
+    if without:
+        raise OptionError(
+            f"penalty={penalty!r} with sigma held at 0",
+            "a random intercept that varies: the penalty is infinite at sigma = 0",
+            "cg.pooled(..., penalty='firth')",
+        )
+
+
+def _penalized(task: Task, likelihood: SoftMarginal, found: Found, pooled: PooledFit) -> RandomEffectsFit:
+    """The estimates, with the observed information of the responses alone in (beta, log sigma).
+
+    Where that is not positive definite it is that of the penalised likelihood.
+    """
+    maximum = found.maximum
+    plain = likelihood.plain.evaluate(maximum.theta, task.sums.by_block(found.plan))
+    sigma, size = float(maximum.theta[-1]), len(maximum.theta) - (1 if task.fix_sigma else 0)
+    hessian = plain.hessian.copy()
+    hessian[-1, -1] += plain.score[-1] / sigma  # as far from a maximum, curvature depends on the scale
+    if np.linalg.eigvalsh(hessian[:size, :size])[-1] >= 0.0:
+        hessian = maximum.evaluation.hessian
+    informed = replace(maximum, evaluation=Evaluation(plain.value, plain.score, hessian))
+    fit = _finish(task, replace(found, maximum=informed), pooled, plain.value + task.sums.data.constant)
+    value = maximum.evaluation.value + task.sums.data.constant
+    return replace(fit, penalty="soft", penalized_loglik=value)
 
 
 def _finish(task: Task, found: Found, pooled: PooledFit, loglik: float) -> RandomEffectsFit:

@@ -117,7 +117,7 @@ def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | 
     OptionError
         When `start` is not one finite number for each coefficient.
     """
-    some = task.sums.some_clusters(task.control.threads)
+    some = task.sums.some_clusters(task.control.threads) if task.likelihood.sampled else None
     theta = _start(task, some, pooled, start, sigma)
     rule = _first_rule(task, _SMALLER * float(theta[-1]), np.inf if some is None else some.size)
     helper = None

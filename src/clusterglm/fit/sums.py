@@ -222,6 +222,8 @@ class MarginalSums:
         See `Weighing`.
     """
 
+    sampled = True  # whether some of the clusters may stand in for the whole
+
     def __init__(self, blocks: Blocks, n_clusters: int, distribution: Distribution, scale: str, unit: float) -> None:
         self.n_clusters = n_clusters
         self._unit = unit

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.fit.integration import choose_plan
+from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.fit.sums import chosen_clusters
+from clusterglm.fit.soft import SoftPenalty
+from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan, Rule, single_rule
@@ -118,6 +120,8 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
     apart = _values(likelihood, fit.theta, fit.plan) - _values(likelihood, fit.theta, accurate)
     q = p if fit.sigma_fixed else p + 1
     at = likelihood.evaluate(fit.theta, accurate)
+    if fit.penalty is not None:
+        at = added([at, SoftPenalty.of(jeffreys(data.X, data, fit.response)).evaluate(fit.theta)])
     shift = np.full(p + 1, np.nan)
     information = -at.hessian[:q, :q]
     if np.isfinite(information).all() and np.all(np.diag(information) > 0.0) and definite(information, information):

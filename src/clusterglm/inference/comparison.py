@@ -12,8 +12,9 @@ from scipy.special import chdtrc
 from clusterglm.data.checks import RANK_TOLERANCE
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.streamed import StreamedData, totals_of
+from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.hypotheses import p_in_words
-from clusterglm.inference.penalized import penalized_ratio
+from clusterglm.inference.penalized import penalized_ratio, soft_ratio
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.printing import printed
@@ -49,6 +50,8 @@ class Candidate:
         What was added to the log-likelihood; it was maximised without where this is None.
     penalized_loglik : float or None
         The maximum with the penalty.
+    random_effects : RandomEffectsFit or None
+        The estimates, of random intercepts.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Candidate:
     integration: str = ""
     penalty: str | None = None
     penalized_loglik: float | None = None
+    random_effects: RandomEffectsFit | None = None
 
     @property
     def conditional(self) -> bool:
@@ -150,7 +154,7 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
     df = len(larger.data.names) - len(smaller.data.names) + int(with_sigma)
     boundary = with_sigma and smaller.sigma == 0.0
     if larger.penalized_loglik is not None:
-        return _penalized_test(smaller, larger, df)
+        return _penalized_test(smaller, larger, df, with_sigma)
     difference = larger.loglik - smaller.loglik
     slack = _ROUNDING * (1.0 + abs(smaller.loglik))
     if difference < -slack:
@@ -162,14 +166,16 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
     )
 
 
-def _penalized_test(smaller: Candidate, larger: Candidate, df: int) -> LikelihoodRatio:
+def _penalized_test(smaller: Candidate, larger: Candidate, df: int, with_sigma: bool) -> LikelihoodRatio:
     X = smaller.data.X
     rows = _matching_rows(smaller.data, larger.data)
     assert larger.penalized_loglik is not None
     top = larger.penalized_loglik
-    statistic = penalized_ratio(
-        larger.data, larger.response, top, X if rows is None else X[rows], conditional=larger.conditional
-    )
+    inner = X if rows is None else X[rows]
+    if larger.random_effects is not None:
+        statistic = soft_ratio(larger.random_effects, top, inner, smaller.sigma if with_sigma else None)
+    else:
+        statistic = penalized_ratio(larger.data, larger.response, top, inner, kind=larger.kind)
     if not statistic > -2.0 * _ROUNDING * (1.0 + abs(top)):  # nan included
         return _no_test(smaller, larger, "the maximum of the penalised likelihood was not found for both of them")
     statistic = max(0.0, statistic)

@@ -185,10 +185,9 @@ def of_codes(factor: Factor, codes: NDArray[np.int64]) -> Any:
 def _levels(design: Design, frame: pd.DataFrame, factor: Factor, name: str) -> list[DesignChange]:
     n = len(frame)
     designs = [_build(design, frame.assign(**{name: at_level(factor, code, n)})) for code in range(len(factor.levels))]
-    return [
-        DesignChange(name, f"{level} - {factor.levels[0]}", X, designs[0], np.empty((n, 0)))
-        for level, X in zip(factor.levels[1:], designs[1:], strict=True)
-    ]
+    # what is left beside a level that separates the responses does not make it
+    made = [(level, X) for level, X in zip(factor.levels, designs, strict=True) if not np.isnan(X).any()]
+    return [DesignChange(name, f"{level} - {made[0][0]}", X, made[0][1], np.empty((n, 0))) for level, X in made[1:]]
 
 
 def _numeric(design: Design, frame: pd.DataFrame, name: str) -> DesignChange:

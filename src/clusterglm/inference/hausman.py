@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +159,8 @@ class WithinResult(Protocol):
 
 def random_estimates(fit: RandomEffectsFit, data: ModelData) -> Estimates:
     """Coefficients of a random-intercept model; with sigma estimated, its part in their influence is included."""
+    if fit.penalty is not None:
+        _refuse_penalty("a random-intercept fit", fit.penalty, "cg.random_effects")
     p = len(fit.beta)
     if fit.sigma == 0.0:
         scores = pooled_scores(data, fit.response, fit.beta, by_row=False)
@@ -169,6 +171,14 @@ def random_estimates(fit: RandomEffectsFit, data: ModelData) -> Estimates:
         influence = (marginal_scores(data, fit) @ fit.covariance)[:, :p]
     remarks = (_AT_ZERO,) if fit.boundary else ()
     return Estimates("random intercepts", data.names, fit.beta, fit.covariance[:p, :p], influence, remarks=remarks)
+
+
+def _refuse_penalty(what: str, penalty: str, verb: str) -> NoReturn:
+    raise OptionError(
+        f"{what} with penalty={penalty!r}",
+        "estimates at the maximum of the likelihood alone, as the covariance of the difference takes them",
+        f"{verb} without penalty=",
+    )
 
 
 def within_model(data: ModelData, response: Response) -> Estimates:
@@ -233,12 +243,9 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
         raise OptionError(
             f"other={type(other).__name__}", "a result of cg.conditional or cg.fixed_effects", "other=None"
         )
-    if isinstance(fit, ConditionalFit) and fit.penalty is not None:
-        raise OptionError(
-            f"other= with penalty={fit.penalty!r}",
-            "estimates at the maximum of the likelihood alone, as the covariance of the difference takes them",
-            "cg.conditional without penalty=",
-        )
+    if fit.penalty is not None:
+        verb = "cg.conditional" if isinstance(fit, ConditionalFit) else "cg.fixed_effects"
+        _refuse_penalty("other=", fit.penalty, verb)
     if other.response != response:
         raise OptionError(
             f"other= with {other.response.family}, {other.response.link} for {response.family}, {response.link}",

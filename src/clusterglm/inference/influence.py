@@ -22,6 +22,7 @@ from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.soft import soft_score_without
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.correction import only_clusters
 from clusterglm.inference.covariance import marginal_scores, pooled_scores
@@ -395,7 +396,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
     information = -likelihood.evaluate(beta).hessian
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_fixed_effects(new, response, beta, _CONTROL)
+        again = fit_fixed_effects(new, response, beta, _CONTROL, fit.penalty)
         return again.beta, again.optimization
 
     def loglik(at: Array) -> float:  # an instance remembers where it was: not for two threads at once
@@ -410,6 +411,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
         lambda i: ProfileLikelihood(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
         refit,
         loglik,
+        None if fit.penalty is None else _refuse_step,
     )
 
 
@@ -442,7 +444,7 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
 
 def _refuse_step(i: int, information: Array, share: float) -> Array:
     raise OptionError(
-        "one step without a cluster, from a conditional fit with a penalty",
+        "one step without a cluster, from a conditional or fixed-effects fit with a penalty",
         "fits without each cluster, as the penalty is no sum over clusters",
         'influence(kind="exact")',
     )
@@ -478,6 +480,7 @@ def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         hessian,
         lambda new: _refit_random_effects(fit, new, with_sigma=q > p),
         loglik,
+        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, q),
     )
 
 

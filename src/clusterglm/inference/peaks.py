@@ -9,9 +9,11 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.penalty import PenalizedSums
+from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.sums import MarginalSums
 from clusterglm.fit.within import WithinSums, sums_within
@@ -76,6 +78,13 @@ def penalized_within_summit(data: ModelData, response: Response, beta: Array, th
     return _summit(penalized.evaluate, standard.inside(beta), standard.L, penalized.constant)
 
 
+def penalized_fixed_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
+    """Of a model with fixed intercepts and a penalty."""
+    within = WithinSums(sums_within(data, response, threads), conditional=False)
+    standard = within.sums.standard
+    return _summit(PenalizedFixed.of(within).evaluate, standard.inside(beta), standard.L, data.constant)
+
+
 def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) -> Summit:
     """Of a model with random intercepts; sigma is the last parameter unless it was held fixed.
 
@@ -89,7 +98,8 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
             summit if fit.sigma_fixed else replace(summit, peaks=(*summit.peaks, _sigma_from_zero(data, fit, threads)))
         )
     sums = sums_of(data, fit.response, Control(n_threads=threads))
-    likelihood, plan = sums.marginal(fit.distribution, fit.integration.scale), sums.by_block(fit.plan)
+    likelihood = marginal_of(sums, fit.distribution, fit.integration.scale, fit.penalty)
+    plan = sums.by_block(fit.plan)
     inside = np.append(sums.standard.inside(fit.beta), fit.sigma)
     if fit.sigma_fixed:
 
@@ -100,15 +110,22 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
         return _summit(held, inside[:p], sums.standard.L, data.constant)
     to_user = sums.standard.with_sigma()
     summit = _summit(_by_fitting_rules(likelihood, fit, plan), inside, to_user, data.constant)
-    sigma = replace(summit.peaks[-1], least=0.0, value_at_least=fit.pooled.loglik - data.constant)
+    at_zero = fit.pooled.loglik - data.constant if fit.penalty is None else -np.inf
+    sigma = replace(summit.peaks[-1], least=0.0, value_at_least=at_zero)
     return replace(summit, peaks=(*summit.peaks[:-1], sigma))
 
 
 def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Plan) -> Callable[[Array], Evaluation]:
-    """The likelihood, by rules chosen again for each doubling of sigma where those of the fit belong to its own."""
+    """The likelihood, by rules chosen again for each doubling of sigma where those of the fit belong to its own.
+
+    Panels are laid about the integrands of single clusters, which coefficients move too: they are laid anew everywhere.
+    """
     requested = fit.integration.requested
     if requested.kind != "auto" or not any(part.rule.heavy or part.rule.panels for part in plan):
         return lambda theta: likelihood.evaluate(theta, plan)
+    if any(part.rule.panels for part in plan):
+        tolerance, unimodal = requested.tolerance, fit.distribution.unimodal
+        return lambda theta: likelihood.evaluate(theta, likelihood.choose(theta, tolerance, unimodal).plan)
     plans = {0: plan}
 
     def evaluate(theta: Array) -> Evaluation:

@@ -7,8 +7,11 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.penalty import PenalizedSums
+from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
@@ -16,9 +19,7 @@ from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
 
 
-def penalized_ratio(
-    data: ModelData, response: Response, top: float, inner: Array, *, conditional: bool = False
-) -> float:
+def penalized_ratio(data: ModelData, response: Response, top: float, inner: Array, *, kind: str = "pooled") -> float:
     """Twice what the penalised log-likelihood loses when the linear predictor is held to some columns.
 
     Parameters
@@ -30,8 +31,8 @@ def penalized_ratio(
         Maximum of its penalised log-likelihood, the likelihood's constants included.
     inner : ndarray, shape (n, r)
         Columns of the smaller model, combinations of those of the larger one, rows in the order of `data`.
-    conditional : bool
-        Given the clusters' totals; the columns are combinations within clusters.
+    kind : {"pooled", "fixed_effects", "conditional"}
+        In the last two, the columns are combinations within clusters.
 
     Returns
     -------
@@ -45,15 +46,15 @@ def penalized_ratio(
     informations of different sizes do not compare, and change with the units of the covariates.
     """
     outer = data.X
-    if conditional:
-        within = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
+    if kind != "pooled":
+        within = WithinSums(sums_within(data, response, 1), conditional=kind == "conditional")
         outer, inner = (_within_clusters(columns, data) for columns in (outer, inner))
-        sums, evaluate, constant, start = (
-            within.within.sums,
-            within.evaluate,
-            within.constant,
-            np.zeros(len(data.names)),
-        )
+        sums, start = within.sums, np.zeros(len(data.names))
+        if kind == "conditional":
+            given = PenalizedWithin.of(within)
+            evaluate, constant = given.evaluate, given.constant
+        else:
+            evaluate, constant = PenalizedFixed.of(within).evaluate, data.constant
     else:
         pooled = PenalizedSums.of(sums_of(data, response, Control()))
         sums, evaluate, constant, start = pooled.sums, pooled.evaluate, data.constant, pooled.start
@@ -70,6 +71,47 @@ def penalized_ratio(
         maximum = maximize(held, basis.T @ start, Control(), unit=sums.weights.unit)
         value = maximum.evaluation.value if maximum.optimization.converged else np.nan
     return 2.0 * (top - constant - value)
+
+
+def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | None) -> float:
+    """The same of random-intercept models with a soft penalty.
+
+    Parameters
+    ----------
+    fit : RandomEffectsFit
+        The larger model.
+    top, inner
+        As in `penalized_ratio`.
+    sigma : float or None
+        What the smaller model holds sigma at; None where both estimate it, or hold it at the same value.
+    """
+    data = fit.data
+    sums = sums_of(data, fit.response, Control())
+    likelihood, plan = marginal_of(sums, fit.distribution, fit.integration.scale, fit.penalty), sums.by_block(fit.plan)
+    combinations = np.asarray(np.linalg.lstsq(data.X, inner, rcond=None)[0], dtype=np.float64)
+    basis: Array = np.linalg.qr(sums.standard.inside(combinations))[0]
+    r, known = basis.shape[1], fit.sigma if fit.sigma_fixed else sigma
+    start = basis.T @ sums.standard.inside(fit.beta)
+
+    def held(delta: Array) -> Evaluation:
+        full = likelihood.evaluate(np.append(basis @ delta[:r], delta[r] if known is None else known), plan)
+        move = np.zeros((len(full.score), len(delta)))
+        move[:-1, :r] = basis
+        move[-1, r:] = 1.0
+        return Evaluation(full.value, move.T @ full.score, move.T @ full.hessian @ move)
+
+    if known is None:
+        start = np.append(start, fit.sigma)
+    if len(start) == 0:
+        return 2.0 * (top - data.constant - held(start).value)
+    maximum = maximize(held, start, Control(), radius=1.0, reflect=None if known is not None else _reflect)
+    value = maximum.evaluation.value if maximum.optimization.converged else np.nan
+    return 2.0 * (top - data.constant - value)
+
+
+def _reflect(theta: Array) -> Array:
+    """The likelihood is even in sigma."""
+    return np.append(theta[:-1], abs(theta[-1]))
 
 
 def _within_clusters(columns: Array, data: ModelData) -> Array:

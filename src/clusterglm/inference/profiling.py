@@ -132,11 +132,11 @@ def crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) 
         new = peak.evaluate(basis @ trial)
         evaluations += 1
         tries = 0
-        while not _usable(new) and tries < 8:  # too far: halfway back
+        while not _usable(new, basis) and tries < 8:  # too far: halfway back
             trial = 0.5 * (phi + trial)
             new = peak.evaluate(basis @ trial)
             evaluations, tries = evaluations + 1, tries + 1
-        if not _usable(new):
+        if not _usable(new, basis):
             break
         if abs(inside - outside) < 1e-9 * unit:
             return Crossing(float(trial[0]), basis @ trial, new.value, evaluations, "found")
@@ -210,5 +210,7 @@ def _basis(direction: Array) -> Array:
     return np.asarray(np.linalg.inv(forward))
 
 
-def _usable(found: Evaluation) -> bool:
-    return bool(np.isfinite(found.value) and np.isfinite(found.score).all() and np.isfinite(found.hessian).all())
+def _usable(found: Evaluation, basis: Array) -> bool:
+    """Whether a next step can be taken from there: near sigma = 0 the likelihood need not be concave in the others."""
+    finite = np.isfinite(found.value) and np.isfinite(found.score).all() and np.isfinite(found.hessian).all()
+    return bool(finite) and _Step.of(found, basis) is not None

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from clusterglm.errors import check_option
+from clusterglm.errors import OptionError, check_option
 
-PENALTIES = ("firth",)
+PENALTIES = ("firth", "soft")
 
-IN_WORDS = {"firth": "Firth: half the log-determinant of the expected information (Jeffreys' prior)"}
+IN_WORDS = {
+    "firth": "Firth: half the log-determinant of the expected information (Jeffreys' prior)",
+    "soft": "soft: 2 root(p/n) times Firth's of the model without random effects and a Huber loss of log sigma",
+}
 """What a summary says of each."""
 
 
-def read_penalty(value: object) -> str | None:
+def read_penalty(value: object, known: str = "firth") -> str | None:
     """Read the argument `penalty=`.
 
     Parameters
     ----------
     value : object
-        None, or "firth".
+        None, or the penalty that the model knows.
+    known : {"firth", "soft"}
 
     Raises
     ------
     OptionError
         On anything else.
     """
-    return None if value is None else check_option("penalty", value, PENALTIES)
+    if value is None:
+        return None
+    if isinstance(value, str) and value in PENALTIES and value != known:
+        raise OptionError(
+            f"penalty={value!r}",
+            f"penalty={known!r}, which this model can have",
+            "penalty='firth' in cg.pooled, cg.fixed_effects and cg.conditional, penalty='soft' in cg.random_effects",
+        )
+    return check_option("penalty", value, (known,))

@@ -10,6 +10,7 @@ import numpy as np
 from clusterglm.results.base import Result
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
+from clusterglm.results.limit import Limit
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.table import counted
@@ -39,6 +40,8 @@ class Caveat:
 
 def caveats(fit: Result) -> list[Caveat]:
     """All that apply to a fit, the serious ones first."""
+    if isinstance(fit, Limit):
+        return [_separation(fit), *([] if fit.rest is None else caveats(fit.rest))]
     found = [*_optimisation(fit), *_penalty(fit), *_data(fit), *_clusters(fit)]
     if isinstance(fit, RandomEffectsResult):
         found += [*_sigma(fit), *_integration(fit)]
@@ -61,6 +64,16 @@ def _penalty(fit: Result) -> list[Caveat]:
         "likelihood-ratio tests between fits with the penalty."
     )
     return [Caveat("Penalised likelihood", words)]
+
+
+def _separation(fit: Limit) -> Caveat:
+    infinite = fit.glance()["infinite"][0] or "some coefficients"
+    words = (
+        f"Covariates separate the responses: {infinite} went to infinity, and this is the limit of the fit. Wald tests "
+        "and intervals of what is infinite mean nothing: use profile intervals, which have one finite end, and "
+        "likelihood-ratio tests. Other parameters, and what is said below, rest on the rows that are not certain."
+    )
+    return Caveat("Separated responses", words, serious=True)
 
 
 def _data(fit: Result) -> list[Caveat]:

@@ -21,6 +21,7 @@ from clusterglm.report.page import Section, Table, jinja, render, section
 from clusterglm.report.sections import Options, plan
 from clusterglm.results.base import Result
 from clusterglm.results.comparison import model_words
+from clusterglm.results.limit import Limit
 from clusterglm.results.random_effects import RandomEffectsResult
 
 DISTRIBUTIONS = ("gaussian", "logistic", "cauchy")
@@ -105,16 +106,17 @@ def report(
         variables = several("variables", variables, "a list of variables", "variables=[]")
     seed_sequence(seed)
     jinja()  # rather now than after the work
+    of = fit.rest if isinstance(fit, Limit) else fit  # tests and pictures are of what is finite
     options = Options(
         data,
-        _replicates("n_boot", n_boot, _BOOT, 99, _rows_of_usual_cost(fit)),
+        _replicates("n_boot", n_boot, _BOOT, 99, _rows_of_usual_cost(of or fit)),
         _replicates("n_sim", n_sim, _SIM, 200, fit.n_obs),
         tuple((DISTRIBUTIONS if fit.n_obs <= _MANY_ROWS else ()) if distributions is None else distributions),
-        tuple(_variables(fit, variables)),
+        tuple(_variables(of or fit, variables)),
         seed,
         n_jobs,
     )
-    sections = plan(fit, options)
+    sections = [] if of is None else plan(of, options)
     total, done = sum(len(parts) for _, _, parts in sections), [0]
 
     def advance() -> None:

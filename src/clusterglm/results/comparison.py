@@ -286,6 +286,9 @@ def _candidate(name: str, fit: Result) -> Candidate:
         not fit.fit.sigma_fixed,
         fit.quadrature.error,
         _integration(fit.quadrature),
+        fit.penalty,
+        fit.penalized_loglik,
+        fit.fit,
     )
 
 
@@ -337,6 +340,11 @@ def _other_notes(fits: dict[str, Result]) -> list[str]:
         if isinstance(fit, RandomEffectsResult) and fit.fit.boundary:
             doubt = "" if fit.quadrature.requested.kind == "auto" else ", as far as a fixed quadrature can tell"
             notes.append(f"The maximum of {name} lies at sigma = 0{doubt}: it is the pooled model there.")
+        if "infinite" in fit._glance():
+            notes.append(
+                f"{name} is the limit of a fit where covariates separate the responses: its log-likelihood is never "
+                "reached, and AIC counts infinite coefficients as parameters."
+            )
         if fit.penalty is not None:
             notes.append(
                 f"The log-likelihood, AIC and BIC of {name} are those at its penalised estimates, without the penalty."

@@ -411,7 +411,11 @@ class Diagnostics(ClusterInfluence):
         assert isinstance(given, int)  # of a whole number, or of None
         findings = self._own_findings()
         alone = self.n_clusters < 2 and self.data.cluster_name is not None
-        influence = of_influence(None if alone else self.influence())
+        if self.kind == "fixed_effects" and self.penalty is not None:
+            words = 'no single step is possible with a penalty: influence("exact") fits again without each cluster'
+            influence = Finding("Influence", None, words)
+        else:
+            influence = of_influence(None if alone else self.influence())
         if not self._counts.whole:
             words = "not tested: weights that are not whole numbers do not say how many rows to draw"
             return Diagnosis((*findings, influence, Finding("Others", None, words)), given)

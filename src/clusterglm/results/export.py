@@ -10,6 +10,7 @@ import numpy as np
 from clusterglm.results.base import Result
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.fixed_effects import FixedEffectsResult
+from clusterglm.results.limit import Limit
 from clusterglm.results.nonparametric import NonparametricResult
 from clusterglm.results.penalized import Penalized
 from clusterglm.results.random_effects import RandomEffectsResult
@@ -23,7 +24,8 @@ def as_dict(result: Result) -> dict[str, Any]:
     dict
         Of dicts, lists, strings, booleans, integers and finite floats; None for what is not finite or does not exist,
         so that any JSON writer gives strict JSON. Keys: `model`, `coefficients`, `covariance`, `fit`, `optimization`,
-        `notes`, `dropped`; `penalty` and `penalized_loglik` in pooled and conditional models;
+        `notes`, `dropped`; `penalty` and `penalized_loglik` of all with coefficients that may have one;
+        `infinite` (1 or -1 by coefficient, None: any value) and `n_certain` at the limit of separation;
         `random_intercept`, `clustering_test`, `integration` in a random-intercept model;
         `mass_points` and `gradient` of a nonparametric one (a point at infinity is None); `n_informative` with fixed
         effects and in conditional models, `bias_correction` and `cluster_effects` in the former (where `status` tells
@@ -60,6 +62,8 @@ def as_dict(result: Result) -> dict[str, Any]:
         "dropped": [{"reason": dropped.reason, "count": dropped.count} for dropped in result.data.dropped],
         "notes": list(result.data.notes),
     }
+    if isinstance(result, Limit):
+        content |= {"infinite": result.infinite, "n_certain": int(result.recession.decided.sum())}
     if isinstance(result, Penalized):
         content |= {"penalty": result.penalty, "penalized_loglik": result.penalized_loglik}
     if isinstance(result, RandomEffectsResult):

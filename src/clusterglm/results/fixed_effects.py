@@ -14,13 +14,14 @@ from clusterglm.data.repeats import rows_of_clusters
 from clusterglm.errors import OptionError
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, effects_of_clusters, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.penalty_fixed import penalized_profile
 from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
 from clusterglm.fit.within import Informative
 from clusterglm.inference.bootstrap import Refit, fixed_effects_refit
 from clusterglm.inference.bootstrap_intervals import converged
 from clusterglm.inference.correction import corrected
 from clusterglm.inference.dispersion import at_best_intercepts
-from clusterglm.inference.peaks import Summit, within_summit
+from clusterglm.inference.peaks import Summit, penalized_fixed_summit, within_summit
 from clusterglm.likelihood.profile import ClusterProfile
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -29,6 +30,7 @@ from clusterglm.results.base import freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.diagnostics import Diagnostics
 from clusterglm.results.effects import FixedEffectsEffects
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.prediction import FixedEffectsPredictions
 from clusterglm.results.table import Summary, counted
 from clusterglm.results.testing import Hypotheses
@@ -40,7 +42,9 @@ _SHORT = 20  # trials a cluster below which the bias from the intercepts is wort
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffects, Diagnostics, ClusteredResult):
+class FixedEffectsResult(
+    Penalized, FixedEffectsPredictions, Hypotheses, FixedEffectsEffects, Diagnostics, ClusteredResult
+):
     """A generalised linear model with a fixed intercept for every cluster.
 
     Parameters
@@ -133,6 +137,7 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
         return data, fit_pooled(data, self.response, Control())
 
     def _null(self) -> tuple[ModelData, PooledFit]:
+        self._refuse_test_of_no_clustering()
         return self._pooled
 
     def _refit(self, pooled: PooledFit) -> Refit:
@@ -148,12 +153,15 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
 
     @cached_property
     def _profile(self) -> ClusterProfile:
+        if self.penalty is not None:
+            return penalized_profile(self.data, self.data.X, self.response, self.fit.beta)
         return cluster_profile(self.data, self.response, self.fit.beta)
 
     def _covariance(self, kind: str) -> Array:
         """The robust one counts the clusters that say something of the coefficients."""
         if kind == "observed":
             return self.fit.covariance
+        self._refuse_robust()
         known = self.fit.informative
         return self._sandwich(self.fit.covariance, self._profile.scores[known], known)
 
@@ -164,6 +172,8 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
                 "estimates at the maximum of the likelihood",
                 'method="wald"; or a fit without bias_correction=',
             )
+        if self.penalty is not None:
+            return penalized_fixed_summit(self.data, self.response, self.fit.beta, threads)
         return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=False, threads=threads)
 
     def _check_bootstrap(self) -> None:
@@ -179,7 +189,7 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
 
     def _reestimate(self, new: ModelData) -> Array:
         control = Control()
-        again = converged(fit_fixed_effects(new, self.response, self.fit.uncorrected, control))
+        again = converged(fit_fixed_effects(new, self.response, self.fit.uncorrected, control, self.penalty))
         if self.fit.correction:
             again = corrected(again, new, self.response, "analytical", control, None)
         return again.beta
@@ -215,15 +225,16 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
             ("Intercepts", "fixed, one for each cluster, profiled out"),
             ("Observations", f"{seen} ({self._sizes()})"),
             *self._weight_facts(),
+            *self._penalty_facts(),
         )
         facts = [("Clusters", self._clusters_in_words())]
         if self.fit.correction:
             facts.append(("Bias", f"corrected: {self.fit.correction}"))
         return Summary(
-            "Fixed cluster effects, maximum likelihood",
+            f"Fixed cluster effects, maximum {self._penalized}likelihood",
             model,
             self._coefficients(),
-            (*facts, *self._likelihood_facts(), *self._closing_facts()),
+            (*facts, *self._likelihood_facts(), *self._penalized_facts(), *self._closing_facts()),
             tuple(self._notes()),
         )
 
@@ -253,7 +264,8 @@ class FixedEffectsResult(FixedEffectsPredictions, Hypotheses, FixedEffectsEffect
 
     def _notes(self) -> list[str]:
         notes = list(self.data.notes)
-        if self._short and not self.fit.correction and len(self.fit.beta) > 0:
+        corrected_for = self.fit.correction or self.penalty
+        if self._short and not corrected_for and len(self.fit.beta) > 0:
             other = "cg.conditional is free of it, " if self.response.totals_suffice else ""
             notes.insert(
                 0,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
     from clusterglm.inference.peaks import Summit
-    from clusterglm.inference.profiling import Crossing
+    from clusterglm.inference.profiling import Crossing, Peak
     from clusterglm.inference.replicates import Progress
 
 METHODS = ("wald", "profile", "bootstrap")
@@ -286,12 +286,16 @@ class Intervals(Weighted):
             low[-1], high[-1] = wald_interval_of_scale(float(self._estimates[-1]), float(se[-1]), level)
         return low, high
 
-    def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
+    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
+        """Where the profile of a parameter has fallen so far."""
         from clusterglm.inference.profiling import crossing
 
+        return crossing(peak, drop, side)
+
+    def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
         drop = 0.5 * float(chdtri(1.0, 1.0 - level))
         peaks = self._summit(Control(n_threads=0 if n_jobs == -1 else n_jobs).threads).peaks
-        ends = [[crossing(peak, drop, side) for side in (-1, 1)] for peak in peaks]
+        ends = [[self._end(peak, drop, side) for side in (-1, 1)] for peak in peaks]
         lost = [name for name, pair in zip(names, ends, strict=True) if any(end.status == "failed" for end in pair)]
         if lost:
             warnings.warn(

@@ -10,7 +10,9 @@ from clusterglm.results.base import Result
 
 if TYPE_CHECKING:
     from clusterglm.fit.conditional import ConditionalFit
+    from clusterglm.fit.fixed_effects import FixedEffectsFit
     from clusterglm.fit.pooled import PooledFit
+    from clusterglm.fit.random_effects import RandomEffectsFit
 
 
 class Penalized(Result):
@@ -19,7 +21,7 @@ class Penalized(Result):
     if TYPE_CHECKING:
 
         @property
-        def fit(self) -> PooledFit | ConditionalFit:
+        def fit(self) -> PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit:
             """The estimates."""
 
     @property
@@ -39,6 +41,14 @@ class Penalized(Result):
         if self.penalty is None:
             return known
         return known | {"penalty": self.penalty, "penalized_loglik": self.penalized_loglik}
+
+    def _refuse_test_of_no_clustering(self) -> None:
+        if self.penalty is not None:
+            raise OptionError(
+                f"a test of no clustering after a fit with penalty={self.penalty!r}",
+                "estimates at the maximum of the likelihood alone",
+                "a fit without penalty=, perhaps with separation='limit'",
+            )
 
     def _refuse_robust(self) -> None:
         if self.penalty is not None:

@@ -390,6 +390,8 @@ def _notes(named: dict[str, Result], exponentiate: bool, spread: str, level: flo
             notes.append(f"{name}: bias correction {correction}.")
         for _, words in fit._weight_facts():
             notes.append(f"{name}: {words}.")
+        if "infinite" in _glanced(fit):
+            notes.append(f"{name}: the limit of a separated fit, with infinite coefficients.")
         if fit.penalty is not None:
             notes.append(f"{name}: penalty {fit.penalty}; the log-likelihood is without it.")
         if not fit.converged:

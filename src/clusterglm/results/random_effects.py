@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.integration import IntegrationReport
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.random_effects import RandomEffectsFit, fit_again, loglik_at
 from clusterglm.fit.shape import ShapeEstimate, shape_scores
 from clusterglm.inference.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.covariance import marginal_scores, pooled_scores
@@ -26,6 +26,7 @@ from clusterglm.results.base import freeze
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.effects import RandomEffectsEffects
 from clusterglm.results.goodness import RandomEffectsGoodness
+from clusterglm.results.penalized import Penalized
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.random_prediction import RandomEffectsPredictions
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from clusterglm.inference.bootstrap import Refit
     from clusterglm.inference.peaks import Summit
+    from clusterglm.inference.profiling import Crossing, Peak
 
 _AT_ZERO = (
     "The maximum lies at sigma = 0: the data show no more variation between clusters than the pooled model explains. "
@@ -45,11 +47,13 @@ _AT_ZERO = (
 )
 
 
+_FEW_DISCORDANT = 3  # clusters, with which an interval of sigma ends at twice the estimate or beyond
 _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature="auto" can tell.'
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResult(
+    Penalized,
     RandomEffectsPredictions,
     Survival,
     RandomEffectsHypotheses,
@@ -150,6 +154,8 @@ class RandomEffectsResult(
         """Likelihood-ratio test of sigma = 0, with the boundary's mixture of chi-squares."""
         if self.fit.sigma_fixed:
             return no_test("sigma was held fixed, not estimated")
+        if self.penalty is not None:
+            return no_test("the penalty keeps sigma from 0")
         if self.shape is not None:
             return no_test("the shape, estimated too, means nothing at sigma = 0, so that no chi-square holds")
         return likelihood_ratio(self.loglik, float(self.fit.pooled.loglik))
@@ -164,6 +170,7 @@ class RandomEffectsResult(
                 "a model in which sigma was estimated",
                 "fit again without fix_sigma=True",
             )
+        self._refuse_test_of_no_clustering()
         return self.data, self.fit.pooled
 
     def _refit(self, pooled: PooledFit) -> Refit:
@@ -204,6 +211,7 @@ class RandomEffectsResult(
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
+        self._refuse_robust()
         p, shape = len(self.fit.beta), self.shape
         robust = np.full((p + 1, p + 1), np.nan)
         if self.sigma == 0.0:
@@ -243,6 +251,17 @@ class RandomEffectsResult(
                 f'Wald or bootstrap intervals; or fit again with distribution="{self.distribution.name}"',
             )
         return marginal_summit(self.data, self.fit, threads)
+
+    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
+        """As of others; an upper end of sigma that lies too far out for that, by fits that hold sigma."""
+        from clusterglm.inference.one_sided import upper_end
+
+        found = super()._end(peak, drop, side)
+        if peak.least != 0.0 or side < 0 or found.status == "found":
+            return found
+        top = self.loglik if self.fit.penalized_loglik is None else self.fit.penalized_loglik
+        value = upper_end(lambda sigma: loglik_at(self.fit, sigma), top, drop, max(self.sigma, 1.0))
+        return replace(found, value=value, status="failed" if np.isnan(value) else "found")
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self._draws(rng)), rng)
@@ -305,6 +324,7 @@ class RandomEffectsResult(
             ("Random intercept", f"{self.distribution.name}, one for each cluster"),
             ("Observations", f"{seen} ({self._sizes()})"),
             *self._weight_facts(),
+            *self._penalty_facts(),
         )
         facts = [("sigma", self._sigma_in_words())]
         if self.shape is not None:
@@ -314,11 +334,12 @@ class RandomEffectsResult(
         facts += [
             ("No clustering", unfolded(self.clustering_test)),
             *self._likelihood_facts(),
+            *self._penalized_facts(),
             ("Integration", self._integration_in_words()),
             *self._closing_facts(),
         ]
         return Summary(
-            "Random-intercept model, maximum likelihood",
+            f"Random-intercept model, maximum {self._penalized}likelihood",
             model,
             self._coefficients(),
             tuple(facts),
@@ -328,9 +349,30 @@ class RandomEffectsResult(
     def _notes(self) -> list[str]:
         if not self.fit.boundary:
             shape = [f"{note[0].upper()}{note[1:]}." for note in self.shape.notes] if self.shape else []
-            return [*filter(None, [self._integration_hint]), *shape, *self.data.notes]
+            return [*filter(None, [self._integration_hint, self._few_discordant()]), *shape, *self.data.notes]
         doubt = "" if self.quadrature.requested.kind == "auto" else _BY_FIXED_RULE
         return [_AT_ZERO + doubt, *self.data.notes]
+
+    def _few_discordant(self) -> str | None:
+        """What to know of a sigma that few clusters keep from infinity.
+
+        As sigma grows, a cluster in which all responses are equal has a constant probability in the limit, and one with
+        both successes and failures a probability that falls as 1 / sigma.
+        """
+        data, m = self.data, self.n_clusters
+        if not self.response.bounded or self.fit.sigma_fixed or self.penalty or not isinstance(data, ModelData):
+            return None
+        a, b = (np.add.reduceat(each, data.starts[:-1]) for each in (data.a, data.b))
+        mixed = self.response.rises_towards(a, b) == 0.0
+        k = int(self._repeats.clusters[mixed].sum())
+        if k > _FEW_DISCORDANT or 2 * k >= m:
+            return None
+        have, them = ("has", "it") if k == 1 else ("have", "them")
+        return (
+            f"Only {k} of {m} clusters {have} both successes and failures, and sigma rests on {them}: beyond the "
+            f'estimate the likelihood falls no faster than sigma^-{k}. conf_int(method="profile") shows how large '
+            'sigma, and with it the coefficients, could be; penalty="soft" keeps them in bounds.'
+        )
 
     def _sigma_in_words(self) -> str:
         if self.fit.sigma_fixed:

@@ -20,6 +20,7 @@ from clusterglm.data.streamed import StreamedData
 from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
 from clusterglm.fit.pooled import PooledFit
+from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.model.penalty import PENALTIES
 
 # What a result over blocks has in place of what one in memory has.
@@ -107,11 +108,28 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
             return f"{name} of shape {value.shape}, not ({lengths[name]},)"
         if name in ("covariance", "hessian") and (value.ndim != 2 or not p <= value.shape[0] == value.shape[1]):
             return f"{name} of shape {value.shape} for {p} coefficients"
-    if isinstance(fit, PooledFit | ConditionalFit) and (
+    if isinstance(fit, PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit) and (
         fit.penalty not in (None, *PENALTIES) or (fit.penalty is None) != (fit.penalized_loglik is None)
     ):
         return f"penalty {fit.penalty!r} with a penalised log-likelihood of {fit.penalized_loglik}"
     return None
+
+
+def limit_misfit(result: Any) -> str | None:
+    """What does not fit together in a result at the limit of separation, in words."""
+    found, rest, (n, p) = result.recession, result.rest, result.data.X.shape
+    k = p - len(found.kept)
+    if found.decided.shape != (n,) or found.basis.shape != (p, k) or found.walls.ndim != 2 or found.walls.shape[1] != k:
+        return f"a recession of shape {found.basis.shape} for {n} rows and {p} coefficients"
+    if found.kept.ndim != 1 or sorted(set(found.kept.tolist()) & set(range(p))) != found.kept.tolist():
+        return f"columns {found.kept.tolist()} of {p}"
+    if rest is None:
+        return None if k == p else "no fit to the rows that are not certain"
+    if rest.data.names != tuple(result.data.names[j] for j in found.kept.tolist()):
+        return f"a fit of {', '.join(rest.data.names)} to the rows that are not certain"
+    if not np.array_equal(rest.data.row_index, result.data.row_index[~found.decided]):
+        return "a fit to other rows than those that are not certain"
+    return fit_misfit(rest.fit, rest.data)
 
 
 def _repeated(labels: Any) -> bool:

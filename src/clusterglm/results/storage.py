@@ -24,7 +24,7 @@ from clusterglm.data.streamed import StreamedData
 from clusterglm.errors import DataError, FileError, MissingFileError, StorageError
 from clusterglm.model.family import RESPONSES
 from clusterglm.results import older
-from clusterglm.results.schema import fit_misfit, misfit
+from clusterglm.results.schema import fit_misfit, limit_misfit, misfit
 from clusterglm.results.values import Reader, Writer
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.fixed_effects": ("FixedEffectsResult",),
     "results.conditional": ("ConditionalResult",),
     "results.random_effects": ("RandomEffectsResult",),
+    "results.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.blocks": (
         "PooledResultOverBlocks",
         "FixedEffectsResultOverBlocks",
@@ -60,6 +61,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.integration": ("IntegrationReport",),
     "likelihood.rules": ("Part", "Rule"),
     "data.prepare": ("ModelData",),
+    "data.recession": ("Recession", "RestDesign"),
     "data.streamed": ("StreamedData", "Totals"),
     "data.rows": ("Dropped",),
     "data.repeats": ("Counts",),
@@ -177,7 +179,9 @@ def _refuse_misfits(result: Any, source: str) -> None:
         if type(result).__name__ in _RESULTS:
             found = [misfit(data) for data in _model_data(result)]
             fits = result.fits.values() if hasattr(result, "fits") else (result,)
-            found += [fit_misfit(each.fit, each.data) for each in fits]
+            found += [
+                limit_misfit(each) if hasattr(each, "recession") else fit_misfit(each.fit, each.data) for each in fits
+            ]
             reason = next((each for each in found if each is not None), None)
             if reason is None:
                 str(result)
@@ -273,7 +277,8 @@ def _unpacked(raw: bytes) -> bytes:
 
 def _model_data(result: Any) -> list[ModelData]:
     """The data of each fit, once."""
-    fits = result.fits.values() if hasattr(result, "fits") else (result,)
+    fits = list(result.fits.values()) if hasattr(result, "fits") else [result]
+    fits += [each.rest for each in fits if getattr(each, "rest", None) is not None]
     return list({id(fit.data): fit.data for fit in fits}.values())
 
 

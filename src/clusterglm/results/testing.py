@@ -166,9 +166,9 @@ class RandomEffectsHypotheses(Hypotheses):
         from clusterglm.inference.hausman import hausman_test, random_estimates, within_estimates, within_model
 
         check_option("cov", cov, ("joint", "difference"))
-        response = self.response
+        response, own = self.response, random_estimates(self.fit, self.data)
         model = within_model(self.data, response) if other is None else within_estimates(other, self.data, response)
-        return hausman_test(random_estimates(self.fit, self.data), model, repeats_of(self.data).clusters, cov)
+        return hausman_test(own, model, repeats_of(self.data).clusters, cov)
 
 
 def formula_terms(data: ModelData) -> dict[str, tuple[int, ...]]:

@@ -283,7 +283,7 @@ class Reader:
         if not required <= set(content) <= keys:
             odd = sorted((required - set(content)) | (set(content) - keys))
             raise self._damaged(f"{name} with or without {', '.join(odd)}")
-        if name == "Design":
+        if name in ("Design", "RestDesign"):
             content["functions"] = self._own(content.get("functions", {}))
         hints = hints_of(kind)
         for key, value in content.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -237,6 +238,24 @@ def test_predictions_that_do_not_exist(epil: pd.DataFrame) -> None:
     words = [t.get_text().replace("\n", " ") for t in plot.ax.get_legend().get_texts()]
     assert any("no finite mean" in each for each in words)
     assert len(plot.data) == 6
+
+
+@pytest.mark.parametrize(("observed", "beyond"), [(2.0, False), (11.0, False), (121.0, True), (-50.0, True)])
+def test_an_observed_value_far_out_leaves_the_replicates_visible(fits: Fits, observed: float, beyond: bool) -> None:
+    test = replace(fits["random"].test_clustering("bootstrap", n_boot=19, seed=2), statistic=observed)
+    test = replace(test, replicates=np.linspace(0.0, 3.0, 50))
+    ax = cg.plot.bootstrap(test).ax
+    low, high = ax.get_xlim()
+    left, right = min(bar.get_x() for bar in ax.patches), max(bar.get_x() + bar.get_width() for bar in ax.patches)
+    assert low <= left < right <= high
+    assert (right - left) / (high - low) > 0.15
+    label = ax.get_legend().get_texts()[1].get_text()
+    assert label.startswith(f"observed {observed:g}")
+    assert label.endswith("beyond the axis") is beyond
+    assert [each.get_text() for each in ax.texts if each.get_text()] == ([f"{observed:g}"] if beyond else [])
+    if not beyond:
+        assert low < observed < high
+        assert observed in [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata())]
 
 
 def test_bootstrap(fits: Fits) -> None:

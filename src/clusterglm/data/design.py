@@ -113,6 +113,15 @@ class Design:
         """Longer names of the columns, such as `trt[T.drug]`."""
         return self.coding.names()[1]
 
+    def in_words(self, name: str) -> str:
+        """A column's name for people who read: `trt = drug` for `trtdrug`."""
+        return dict(zip(self.names, self.coding.words(), strict=False)).get(name, name)
+
+    @property
+    def references(self) -> dict[str, Any]:
+        """Levels that the other levels of their factors are compared with, by column."""
+        return self.coding.references()
+
     def build(self, table: nw.DataFrame[Any]) -> Array:
         """Design matrix of new data, shape (rows, p); rows with a missing covariate, or cluster if needed, are NaN.
 

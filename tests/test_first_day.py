@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import matplotlib as mpl
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
-from clusterglm.errors import DataError, DesignError, OptionError, ResponseError
+from clusterglm.errors import ClusterError, DataError, DesignError, FormulaError, OptionError, ResponseError
 
 mpl.use("agg")
 
@@ -114,3 +115,81 @@ def test_dates_that_are_text_are_recognised(form: str) -> None:
     assert cg.pooled("y ~ day", few).n_parameters == 4  # four visits are categories
     number = data.assign(day=(pd.to_datetime(data["day"], format=form) - days[0]).dt.days)
     assert cg.pooled("y ~ day", number).n_parameters == 2
+
+
+def test_normal_is_gaussian_and_no_family(bacteria: pd.DataFrame) -> None:
+    assert cg.random_effects("y ~ week", bacteria, cluster="ID", distribution="normal").distribution.name == "gaussian"
+    for family in ("normal", "gaussian"):
+        with pytest.raises(OptionError, match="'binomial', 'poisson'") as refusal:
+            cg.random_effects("week ~ trt", bacteria, cluster="ID", family=family)
+        assert "MixedLM" in refusal.value.advice
+        assert "distribution='gaussian'" in refusal.value.advice
+
+
+@pytest.mark.parametrize("verb", ["conditional", "fixed_effects"])
+def test_strata_name_the_clusters_where_they_have_levels_of_their_own(verb: str, tmp_path: Any) -> None:
+    """As in R's clogit(case ~ spontaneous + induced + strata(stratum))."""
+    infert = cg.datasets.load("infert")
+    fit = getattr(cg, verb)("case ~ spontaneous + induced + strata(stratum)", infert)
+    named = getattr(cg, verb)("case ~ spontaneous + induced", infert, cluster="stratum")
+    np.testing.assert_array_equal(fit.params, named.params)
+    assert (fit.loglik, fit.data.cluster_name, fit.n_clusters) == (named.loglik, "stratum", 83)
+    both = getattr(cg, verb)("case ~ spontaneous + induced + strata(stratum)", infert, cluster="stratum")
+    assert both.loglik == named.loglik
+    columns = infert[["case", "spontaneous", "induced", "stratum"]]
+    assert getattr(cg, verb)("case ~ . + strata(stratum)", columns).loglik == named.loglik
+    fit.save(tmp_path / "fit.json")
+    assert cg.load(tmp_path / "fit.json").loglik == fit.loglik
+    infert.to_parquet(tmp_path / "infert.parquet")
+    streamed = getattr(cg, verb)(
+        "case ~ spontaneous + induced + strata(stratum)", tmp_path / "infert.parquet", engine=cg.engine.Stream()
+    )
+    np.testing.assert_allclose(streamed.loglik, named.loglik, rtol=1e-12)
+
+
+@pytest.mark.parametrize("verb", ["pooled", "random_effects", "nonparametric"])
+def test_strata_elsewhere_say_what_they_would_be(bacteria: pd.DataFrame, verb: str) -> None:
+    with pytest.raises(FormulaError, match=r"strata\(ID\)") as refusal:
+        getattr(cg, verb)("y ~ week + strata(ID)", bacteria)
+    assert "cluster='ID'" in refusal.value.advice
+
+
+@pytest.mark.parametrize(
+    ("formula", "options", "words"),
+    [
+        ("y ~ week + strata(ID)", {"cluster": "hilo"}, "one of the two"),
+        ("y ~ week + strata(ID, hilo)", {}, "of one column"),
+        ("y ~ week * strata(ID)", {}, "a term of its own"),
+        ("y ~ week + strata(Id)", {}, "did you mean 'ID'"),
+        ("y ~ week - strata(ID)", {}, r"\+ strata\(ID\)"),
+        ("y ~ week + strata(ID) + (1 | hilo)", {}, "one: clusters nested"),
+        ("y ~ week", {"cluster": ["ID", "hilo"]}, r"data\['ID'\].astype\(str\) \+ ' ' \+ data\['hilo'\]"),
+    ],
+)
+def test_strata_that_cannot_be_read(bacteria: pd.DataFrame, formula: str, options: Any, words: str) -> None:
+    with pytest.raises((FormulaError, ClusterError), match=words):
+        cg.conditional(formula, bacteria, **options)
+
+
+def test_each_scale_names_the_others(bacteria: pd.DataFrame) -> None:
+    """That of integration, of predictions, of correlations: a word of another one says where it belongs."""
+    fit = cg.random_effects("y ~ week", bacteria, cluster="ID", scale="density", quadrature=5)
+    cases: list[tuple[Any, str]] = [
+        (lambda: cg.random_effects("y ~ week", bacteria, cluster="ID", scale="link"), "predictions, in predict"),
+        (lambda: fit.predict(scale="density"), "integration, in cg.random_effects"),
+        (lambda: fit.predict(scale="latent"), "correlations, in intraclass_correlation"),
+        (lambda: fit.intraclass_correlation("link"), "predictions, in predict"),
+    ]
+    for call, words in cases:
+        with pytest.raises(OptionError, match=re.escape(words)):
+            call()
+
+
+def test_text_files_by_other_names(bacteria: pd.DataFrame, tmp_path: Any) -> None:
+    expected = cg.pooled("y ~ week", bacteria).loglik
+    for name, sep in (("a.tsv", "\t"), ("a.txt", "\t"), ("b.txt", ";"), ("a.tsv.gz", "\t")):
+        bacteria.to_csv(tmp_path / name, sep=sep, index=False)
+        assert cg.pooled("y ~ week", tmp_path / name).loglik == expected
+    (tmp_path / "a.xlsx").touch()
+    with pytest.raises(DataError, match=r"ends in .*\.tsv, .*\.txt"):
+        cg.pooled("y ~ week", tmp_path / "a.xlsx")

@@ -201,6 +201,8 @@ def test_more_caveats(bacteria: pd.DataFrame) -> None:
     holes = bacteria.assign(week=bacteria["week"].where(bacteria["week"] < 11).astype(float))
     few = cg.random_effects("y ~ week", holes, cluster="ID", control=cg.Control(max_iter=100))
     assert {caveat.title for caveat in caveats(few)} == {"Rows left out"}
+    wanted = cg.random_effects("y ~ week", bacteria, cluster="ID", subset="week > 0")
+    assert "Rows left out" not in {caveat.title for caveat in caveats(wanted)}  # rows outside subset= are no loss
     heavy = cg.random_effects("y ~ week", bacteria, cluster="ID", distribution="cauchy")
     assert {caveat.title for caveat in caveats(heavy)} == {"Heavy tails"}
     small = bacteria[bacteria["ID"].isin(sorted(bacteria["ID"].unique())[:12])]

@@ -194,7 +194,8 @@ def random_effects(
         How the integral over a cluster's intercept is computed: as many nodes as a tolerance needs, the Laplace
         approximation, or a number of adaptive Gauss-Hermite nodes.
     scale : {"normal", "density"}
-        Scale on which the adaptive rules integrate; "density" is that of R's glmmML.
+        Where the adaptive rules integrate, which has nothing to do with the scale of predictions: along a standard
+        normal variable that is mapped to the intercept, or along the intercept itself, as R's glmmML does.
     weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
         cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,

@@ -33,7 +33,7 @@ def fit(
     distribution: opt.Distribution = None,
     quadrature: opt.Quadrature = None,
     scale: Annotated[
-        str | None, typer.Option(help="Of adaptive quadrature: normal or density.", show_default="normal")
+        str | None, typer.Option(help="Of integration, not of predictions: normal or density.", show_default="normal")
     ] = None,
     bias_correction: Annotated[
         str | None, typer.Option(help="Of fixed effects: analytical or jackknife.", show_default="none")

@@ -23,6 +23,9 @@ def in_shell_words(text: str, app: typer.Typer) -> str:
     options = dict(_options(app))
     options |= {word: options[ours] for word, ours in _OTHERS.items() if ours in options}
     text = re.sub(r"(?:control=cg\.)?\bControl\((\w+=[^)]*)\)", r"\1", text)
+    text = re.sub(r", or alpha=[\d.]+, which says the same", "", text)
+    if "at" in options:
+        text = re.sub(r"\bat=\{'([^']*)': '?([^'}\]]*)'?\}", r"--at \1=\2", text)
     text = re.sub(rf"\bcg\.({_VERBS})\b(\([^)]*\))?", r"--model \1", text)
 
     def option(found: re.Match[str]) -> str:

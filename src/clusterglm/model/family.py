@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clusterglm.errors import check_option
+from clusterglm.errors import OptionError, check_option
 from clusterglm.model.response.base import Response
 from clusterglm.model.response.binomial_cloglog import BinomialCloglog
 from clusterglm.model.response.binomial_logit import BinomialLogit
@@ -40,6 +40,13 @@ def response(family: str, link: str | None = None) -> Response:
     OptionError
         When a name is not among the allowed ones; it lists them.
     """
+    if isinstance(family, str) and family in ("gaussian", "normal"):
+        raise OptionError(
+            f"family={family!r}, of responses measured on a continuous scale",
+            f"one of {', '.join(map(repr, families()))}: yes-or-no, grouped and count responses",
+            "a linear mixed model of another package, such as MixedLM of statsmodels; "
+            "distribution='gaussian' is that of the random intercept",
+        )
     check_option("family", family, families())
     allowed = links(family)
     chosen = allowed[0] if link is None else check_option("link", link, allowed)

@@ -341,6 +341,20 @@ def test_save(fits: Fits, tmp_path: Any) -> None:
     assert file.read_text().startswith("<?xml")
 
 
+@pytest.mark.parametrize("backend", ["svg", "pdf", "agg"])
+def test_every_format_can_be_saved_whatever_the_backend(fits: Fits, tmp_path: Any, backend: str) -> None:
+    before = mpl.get_backend()
+    mpl.use(backend)
+    try:
+        plot = fits["random"].plot.coefficients()
+        for ending, begins in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
+            assert plot.save(tmp_path / f"plot.{ending}").read_bytes().startswith(begins)
+        with pytest.raises(OptionError, match=r"\.pdf.*\.png"):
+            plot.save(tmp_path / "plot.docx")
+    finally:
+        mpl.use(before)
+
+
 def test_off_screen_figures_are_nobodys(fits: Fits) -> None:
     import matplotlib.pyplot as plt
 

@@ -6,6 +6,8 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -31,12 +33,40 @@ blocks = _tool("blocks")
 commands = _tool("commands")
 gallery = _tool("gallery")
 reference = _tool("reference")
+shell = _tool("shell")
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *blocks.pages()], ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_prints_what_the_page_shows(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert not blocks.differences(page)
+
+
+def test_every_command_of_the_shell_tutorial_is_run():
+    page = "tutorials/shell.md"
+    code = "".join(block.code for block in blocks.blocks((blocks.DOCS / page).read_text()))
+    called = [match[2] for match in re.finditer(r"""shell\(page, (['"])(.*)\1\)""", code)]
+    lines = shell.lines(page)
+    assert len(lines) > 10
+    assert [line for line in lines if not any(line.startswith(words) for words in called)] == []
+
+
+def test_commands_of_the_readme_run(monkeypatch, tmp_path):
+    """As they stand, one after the other; the study and what installs are tested elsewhere."""
+    from typer.testing import CliRunner
+
+    from clusterglm.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in shell.lines("../README.md") if line.startswith("clusterglm ")]
+    assert len(lines) > 5
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        if words[0] != "study":
+            ran = CliRunner().invoke(app, words)
+            assert ran.exit_code == 0, f"{line}\n{ran.output}"
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"fit.json", "children.png", "herds.json", "bacteria.html"}
 
 
 def test_every_page_is_in_the_navigation():

@@ -193,3 +193,19 @@ def test_text_files_by_other_names(bacteria: pd.DataFrame, tmp_path: Any) -> Non
     (tmp_path / "a.xlsx").touch()
     with pytest.raises(DataError, match=r"ends in .*\.tsv, .*\.txt"):
         cg.pooled("y ~ week", tmp_path / "a.xlsx")
+
+
+def test_levels_that_differ_in_blanks_alone_are_noted(bacteria: pd.DataFrame) -> None:
+    messy = bacteria.assign(trt=[f"{each} " if k % 7 == 0 else each for k, each in enumerate(bacteria["trt"])])
+    text = " ".join(str(cg.random_effects("y ~ trt", messy, cluster="ID")).split())
+    assert "levels of 'trt' that differ in blanks alone, and are taken to be different: 'drug', 'drug '," in text
+    assert "blanks alone" not in str(cg.random_effects("y ~ trt", bacteria, cluster="ID"))
+
+
+def test_a_reference_level_in_the_words_of_other_software(bacteria: pd.DataFrame) -> None:
+    for written in ("C(trt, ref='drug')", "factor(trt, reference='drug')", "C(trt, base='drug')"):
+        with pytest.raises(FormulaError) as refusal:
+            cg.pooled(f"y ~ {written}", bacteria)
+        assert refusal.value.advice == "relevel(trt, ref='drug')"
+    fit = cg.pooled("y ~ relevel(trt, ref='drug')", bacteria)
+    assert fit.data.design.references == {"trt": "drug"}

@@ -117,6 +117,25 @@ def test_dates_that_are_text_are_recognised(form: str) -> None:
     assert cg.pooled("y ~ day", number).n_parameters == 2
 
 
+@pytest.mark.parametrize(
+    "form", ["%d.%m.%Y", "%m/%d/%y", "%d/%m/%Y", "%d.%m.%Y %H:%M", "%m-%d-%Y %H:%M:%S", "%Y-%m-%d"]
+)
+def test_the_advice_on_dates_reads_them_rightly(form: str) -> None:
+    """01.03.2024 is the first of March, and pandas alone would take it for the third of January."""
+    days = pd.Series(pd.date_range("2024-02-01", periods=60))
+    data = pd.DataFrame({"y": np.arange(60) % 3 == 0, "day": days.dt.strftime(form)})
+    with pytest.raises(DesignError) as refusal:
+        cg.pooled("y ~ day", data)
+    call = refusal.value.advice.removeprefix("days since the start: ").partition(", less its least value")[0]
+    assert (eval(call, {"pandas": pd, "data": data}) == days).all()
+
+
+def test_dates_that_may_be_read_both_ways_are_left_to_their_owner() -> None:
+    data = pd.DataFrame({"y": np.arange(60) % 3 == 0, "day": [f"{1 + k % 12}/{1 + k // 12}/2024" for k in range(60)]})
+    with pytest.raises(DesignError, match="format='%d/%m/%Y' or '%m/%d/%Y', as they are meant"):
+        cg.pooled("y ~ day", data)
+
+
 def test_normal_is_gaussian_and_no_family(bacteria: pd.DataFrame) -> None:
     assert cg.random_effects("y ~ week", bacteria, cluster="ID", distribution="normal").distribution.name == "gaussian"
     for family in ("normal", "gaussian"):

@@ -300,7 +300,8 @@ def _factor(node: Node, value: Any, levels: tuple[Any, ...] | None) -> Factor:
             raise DesignError(
                 f"the covariate {text!r} of {len(value.levels)} texts that are dates, such as {value.levels[0]!r}",
                 "numbers or categories",
-                f"days since the start: pandas.to_datetime(data[{text!r}]), less its least value, .dt.days; "
+                f"days since the start: pandas.to_datetime(data[{text!r}]{_written(value.levels)}), less its least "
+                "value, .dt.days; "
                 f"or C({text_of(node)}) for a level per date",
             )
         return Factor(text, node, value.levels, value.contrast or Contrast(), None, spans_intercept=True)
@@ -311,6 +312,21 @@ def _factor(node: Node, value: Any, levels: tuple[Any, ...] | None) -> Factor:
 
 def _is_date(level: Any) -> bool:
     return isinstance(level, str) and _DATE.fullmatch(level.strip()) is not None
+
+
+def _written(dates: Sequence[str]) -> str:
+    """How dates whose year comes last are written, which `to_datetime` must be told: 01.03. may be January or March."""
+    parts = [re.split(r"[-/.]", re.split(r"[ T]", date.strip())[0]) for date in dates]
+    if any(len(each[0]) == 4 for each in parts):
+        return ""
+    mark, clock = re.findall(r"[-/.]", dates[0])[0], dates[0].count(":")
+    year = ("%Y" if len(parts[0][2]) == 4 else "%y") + (" %H:%M" + ":%S" * (clock - 1) if clock else "")
+    day_first, month_first = (repr(mark.join((*order, year))) for order in (("%d", "%m"), ("%m", "%d")))
+    if any(int(each[1]) > 12 for each in parts):
+        return f", format={month_first}"
+    if mark == "." or any(int(each[0]) > 12 for each in parts):
+        return f", format={day_first}"
+    return f", format={day_first} or {month_first}, as they are meant"
 
 
 def _spanned(which: Sequence[int], factors: Sequence[Factor], term: Term) -> list[_Part]:

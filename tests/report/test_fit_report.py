@@ -177,6 +177,24 @@ def test_coefficients_in_words(fits: dict[str, Any], bacteria: pd.DataFrame, tmp
     assert re.search(r"moves most is that of Clinic = (General|St\. Mary's), by", str(chosen))
 
 
+def test_names_break_between_the_parts_of_an_interaction(bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    data = bacteria.assign(trt=bacteria["trt"].astype(str).replace("drug", "<b>"))
+    text = cg.pooled("y ~ trt * week", data).report(tmp_path / "x.html", n_sim=0).read_text(encoding="utf-8")
+    assert '<th scope="row">trtdrug+:<wbr>week</th>' in text
+    assert "<b>" not in text
+    assert "trt = &lt;b&gt;" in text
+
+
+def test_the_method_has_the_arguments_of_the_report() -> None:
+    import inspect
+
+    from clusterglm.report import report
+
+    inner, method = inspect.signature(report).parameters, inspect.signature(cg.pooled("y ~ 1", {"y": [0, 1]}).report)
+    assert list(inner)[1:] == list(method.parameters)
+    assert [each.default for each in inner.values()][1:] == [each.default for each in method.parameters.values()]
+
+
 def test_captions_stand_outside_of_what_scrolls(pages: dict[str, Path]) -> None:
     text = pages["random"].read_text(encoding="utf-8")
     assert "<caption" not in text

@@ -187,6 +187,7 @@ def jinja() -> Any:
         lstrip_blocks=True,
     )
     made.filters["with_signs"] = with_signs
+    made.filters["breakable"] = _breakable
     return made
 
 
@@ -210,6 +211,13 @@ def _decimals(values: Array) -> int:
     sizes = np.abs(values[np.isfinite(values)])
     ordinary = sizes[sizes > 1e-3 * sizes.max(initial=0.0)]
     return int(np.clip(2 - np.floor(np.log10(ordinary.min())), 0, 5)) if len(ordinary) > 0 else 2
+
+
+def _breakable(name: str) -> str:
+    """A name that may be broken between the parts of an interaction."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r":(?=\S)", ":<wbr>", str(escape(name))))
 
 
 def with_signs(text: str) -> str:

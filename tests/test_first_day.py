@@ -11,7 +11,15 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
-from clusterglm.errors import ClusterError, DataError, DesignError, FormulaError, OptionError, ResponseError
+from clusterglm.errors import (
+    ClusterError,
+    DataError,
+    DesignError,
+    FormulaError,
+    OptionError,
+    ResponseError,
+    SeparationError,
+)
 
 mpl.use("agg")
 
@@ -134,6 +142,77 @@ def test_dates_that_may_be_read_both_ways_are_left_to_their_owner() -> None:
     data = pd.DataFrame({"y": np.arange(60) % 3 == 0, "day": [f"{1 + k % 12}/{1 + k // 12}/2024" for k in range(60)]})
     with pytest.raises(DesignError, match="format='%d/%m/%Y' or '%m/%d/%Y', as they are meant"):
         cg.pooled("y ~ day", data)
+
+
+NUMBERS = np.round(np.random.default_rng(1).lognormal(1.0, 0.6, 200), 1)
+
+
+@pytest.mark.parametrize(
+    ("texts", "odd"),
+    [([".", "<0.5"], "but for '.', '<0.5'"), (["n.d."], "but for 'n.d.'"), (["3.5 mg"], "but for '3.5 mg'"), ([], "")],
+)
+def test_numbers_with_an_entry_that_is_none(texts: list[str], odd: str, tmp_path: Any) -> None:
+    """One '.' in a file makes a column of numbers text: 60 levels, and a separation error that names them all."""
+    column = [*texts, *(str(value) for value in NUMBERS[len(texts) :])]
+    data = pd.DataFrame({"y": np.arange(200) % 3 == 0, "crp": column})
+    with pytest.raises(DesignError, match=re.escape(f"texts that are numbers{' ' if odd else ''}{odd}")) as refusal:
+        cg.pooled("y ~ crp", data)
+    call = refusal.value.advice.partition(";")[0].partition(", which")[0]
+    read = eval(call, {"pandas": pd, "data": data})
+    np.testing.assert_array_equal(read, [*[np.nan] * len(texts), *NUMBERS[len(texts) :]])
+    assert cg.pooled("y ~ crp", data.assign(crp=read)).n_parameters == 2
+    if texts:
+        data.to_csv(tmp_path / "a.csv", index=False)
+        with pytest.raises(DesignError, match="texts that are numbers"):
+            cg.pooled("y ~ crp", tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        (lambda x: f"{x:.1f}".replace(".", ","), lambda x: x),
+        (lambda x: f"{1000 * x:,.2f}", lambda x: 1000 * x),
+        (lambda x: f"{round(1000 * x):,}", lambda x: np.round(1000 * x)),
+        (lambda x: f"{1000 * x:,.2f}".translate(str.maketrans(",.", ".,")), lambda x: 1000 * x),
+    ],
+    ids=["decimal commas", "thousands", "whole thousands", "points and commas"],
+)
+def test_numbers_with_commas(written: Any, value: Any) -> None:
+    data = pd.DataFrame({"y": np.arange(200) % 3 == 0, "crp": [written(x) for x in NUMBERS + 1.0]})
+    with pytest.raises(DesignError, match="texts that are numbers") as refusal:
+        cg.pooled("y ~ crp", data)
+    read = eval(refusal.value.advice.partition(";")[0], {"pandas": pd, "data": data})
+    np.testing.assert_allclose(read, value(NUMBERS + 1.0))
+
+
+def test_whole_numbers_among_words_for_nothing() -> None:
+    for word in ("n/a", "?", "Unknown", "..", "<18"):
+        data = pd.DataFrame({"y": np.arange(90) % 3 == 0, "age": [word, *(str(20 + k % 45) for k in range(89))]})
+        with pytest.raises(DesignError, match=re.escape(f"texts that are numbers but for '{word}'")):
+            cg.pooled("y ~ age", data)
+
+
+def test_codes_of_digits_stay_categories() -> None:
+    """French departments, with two of Corsica; and few levels of any kind."""
+    codes = [*(f"{k:02d}" for k in range(1, 60)), "2A", "2B"]
+    data = pd.DataFrame({"y": np.arange(610) // 61 % 2 == 0, "dep": codes * 10})
+    assert cg.pooled("y ~ dep", data).n_parameters == 61
+    few = pd.DataFrame({"y": np.arange(60) % 2 == 0, "dose": ["0.5", "1.0", "2.5", "."] * 15}).iloc[:59]
+    assert cg.pooled("y ~ dose", few.assign(y=np.arange(59) % 3 == 0)).n_parameters == 4
+    many = pd.DataFrame({"y": np.arange(200) % 3 == 0, "crp": [".", *map(str, NUMBERS[1:])]})
+    with pytest.raises(SeparationError):
+        cg.pooled("y ~ C(crp)", many)
+
+
+def test_levels_of_a_response_that_differ_in_capitals(bacteria: pd.DataFrame) -> None:
+    for odd in ("Yes", "yes "):
+        messy = bacteria.assign(
+            y=[odd if k == 5 else ("yes" if y == "y" else "no") for k, y in enumerate(bacteria["y"])]
+        )
+        with pytest.raises(ResponseError, match="3 levels") as refusal:
+            cg.pooled("y ~ week", messy)
+        made = messy.assign(y=eval(refusal.value.advice.partition(":")[0], {"data": messy}))
+        assert cg.pooled("y ~ week", made).loglik == cg.pooled("y ~ week", bacteria).loglik
 
 
 def test_normal_is_gaussian_and_no_family(bacteria: pd.DataFrame) -> None:

@@ -7,7 +7,6 @@ whatever margins a formula leaves out, and are R's where it leaves out none (Cha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,6 +17,7 @@ import numpy as np
 from clusterglm.data.formulas.algebra import Term, factor_text
 from clusterglm.data.formulas.check import FACTORS
 from clusterglm.data.formulas.contrasts import Contrast, coded, label_of
+from clusterglm.data.formulas.meant import refuse_what_was_meant_otherwise
 from clusterglm.data.formulas.tree import Call, Name, Node, text_of
 from clusterglm.data.formulas.values import Basis, Categories, as_categories, as_numbers, recoded, used
 from clusterglm.errors import DataError, DesignError, FormulaError
@@ -28,9 +28,6 @@ MOST_CATEGORIES = 8
 """Categorical factors of one term; the products to look at double with each."""
 
 _Part: TypeAlias = tuple[tuple[int, bool], ...]
-
-_MANY_DATES = 20  # levels that nobody means as categories
-_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]\d{1,2}:\d{2}.*)?")
 
 
 @dataclass(frozen=True)
@@ -296,37 +293,12 @@ def _factor(node: Node, value: Any, levels: tuple[Any, ...] | None) -> Factor:
                 "numbers or categories",
                 f"a numeric column, such as days since the start; or C({text_of(node)}) for a level per date",
             )
-        if isinstance(node, Name) and len(value.levels) > _MANY_DATES and all(map(_is_date, value.levels)):
-            raise DesignError(
-                f"the covariate {text!r} of {len(value.levels)} texts that are dates, such as {value.levels[0]!r}",
-                "numbers or categories",
-                f"days since the start: pandas.to_datetime(data[{text!r}]{_written(value.levels)}), less its least "
-                "value, .dt.days; "
-                f"or C({text_of(node)}) for a level per date",
-            )
+        if isinstance(node, Name) and levels is None:
+            refuse_what_was_meant_otherwise(value.levels, text)
         return Factor(text, node, value.levels, value.contrast or Contrast(), None, spans_intercept=True)
     if isinstance(value, Basis):
         return Factor(text, node, (), None, value.fields, value.spans_intercept)
     return Factor(text, node)
-
-
-def _is_date(level: Any) -> bool:
-    return isinstance(level, str) and _DATE.fullmatch(level.strip()) is not None
-
-
-def _written(dates: Sequence[str]) -> str:
-    """How dates whose year comes last are written, which `to_datetime` must be told: 01.03. may be January or March."""
-    parts = [re.split(r"[-/.]", re.split(r"[ T]", date.strip())[0]) for date in dates]
-    if any(len(each[0]) == 4 for each in parts):
-        return ""
-    mark, clock = re.findall(r"[-/.]", dates[0])[0], dates[0].count(":")
-    year = ("%Y" if len(parts[0][2]) == 4 else "%y") + (" %H:%M" + ":%S" * (clock - 1) if clock else "")
-    day_first, month_first = (repr(mark.join((*order, year))) for order in (("%d", "%m"), ("%m", "%d")))
-    if any(int(each[1]) > 12 for each in parts):
-        return f", format={month_first}"
-    if mark == "." or any(int(each[0]) > 12 for each in parts):
-        return f", format={day_first}"
-    return f", format={day_first} or {month_first}, as they are meant"
 
 
 def _spanned(which: Sequence[int], factors: Sequence[Factor], term: Term) -> list[_Part]:

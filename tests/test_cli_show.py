@@ -208,6 +208,20 @@ def test_words_that_a_command_does_not_have_stay() -> None:
     assert in_shell_words("distribution='normal', level=95", app) == "distribution='normal', --level 95"
 
 
+def test_models_by_the_names_of_other_software() -> None:
+    said = bad("fit", "infert", "case ~ spontaneous", "--model", "clogit", "--cluster", "stratum")
+    assert "--model clogit" in said
+    assert "try:    --model conditional" in said
+    said = bad("fit", "infert", "case ~ spontaneous", "--model", "conditonal", "--cluster", "stratum")
+    assert "error: --model conditonal" in said
+    assert "did you mean 'conditional'? pass one of the allowed values as --model\n" in said
+
+
+def test_the_formula_before_the_data() -> None:
+    said = bad("fit", "y ~ week", "bacteria", "--cluster", "ID")
+    assert "the data first, then the formula" in said
+
+
 def test_the_package_runs_as_a_module() -> None:
     ran = subprocess.run([sys.executable, "-m", "clusterglm", "--version"], capture_output=True, text=True, check=True)
     assert ran.stdout == f"clusterglm {cg.__version__}\n"

@@ -214,3 +214,40 @@ def test_reference_has_every_kind_of_result():
 
 def test_everything_in_the_reference_says_what_it_is():
     assert [entry.name for entry in reference.entries() if not entry.summary] == []
+
+
+def test_the_first_things_that_a_reader_needs_come_first():
+    readme, start = (ROOT / "README.md").read_text(), (blocks.DOCS / "index.md").read_text()
+    install = 'pip install ".[plot,report]"'
+    assert readme.index(install) < readme.index("import clusterglm") < readme.index("| measured | figure |")
+    assert start.index(install) < start.index("import clusterglm")
+
+
+def test_nothing_is_promised_that_does_not_always_hold():
+    """Errors below a tolerance are not exact, and a program cannot know what it does not say."""
+    pages = [ROOT / "README.md", *blocks.pages(), *(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.html")]
+    promised = re.compile(r"nothing is silent|exact where it counts|by exact and fast|each next to all others", re.I)
+    assert [page.name for page in pages if promised.search(page.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("verb", ["pooled", "random_effects", "fixed_effects", "conditional", "nonparametric"])
+def test_each_argument_is_described_by_itself(verb):
+    text = inspect.getdoc(getattr(cg, verb))
+    described = re.findall(r"^(\w+) : .*\n((?: {4}.*\n)*)", text, re.MULTILINE)
+    words = dict(described)
+    for name in inspect.signature(getattr(cg, verb)).parameters:
+        assert words.get(name, "").strip(), name
+    assert len(set(words.values())) == len(described)
+
+
+def test_docstrings_do_not_send_readers_to_modules():
+    sources = {path: path.read_text() for path in (ROOT / "src").rglob("*.py")}
+    assert [path.name for path, text in sources.items() if re.search(r"[Ss]ee `?clusterglm\.", text)] == []
+
+
+def test_signatures_of_the_reference_are_broken_into_lines():
+    """mkdocstrings leaves them in one line without a formatter."""
+    import tomllib
+
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert any(each.startswith("ruff") for each in groups["docs"])

@@ -365,7 +365,9 @@ PROBE = """<!DOCTYPE html><title>probe</title><body><pre id="out"></pre>
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize(("name", "width"), [("random", 400), ("random", 360), ("counts", 400), ("fixed", 360), ("random", 1300)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("random", 400), ("random", 360), ("counts", 400), ("fixed", 360), ("random", 1300)]
+)
 def test_in_a_browser(pages: dict[str, Path], tmp_path: Path, name: str, width: int) -> None:
     """On narrow and wide screens: no error in the console, all pictures drawn, no scrolling sideways."""
     import html

@@ -50,7 +50,7 @@ def test_public_names() -> None:
     [
         ("family", "gamma", "'binomial', 'poisson'"),
         ("link", "log", "'logit', 'cloglog', 'probit'"),
-        ("distribution", "normal", "'gaussian', 'logistic', 'cauchy'"),
+        ("distribution", "norm", "'gaussian', 'logistic', 'cauchy'"),
         ("quadrature", 0, "1 to 100"),
         ("quadrature", "ghq", "'laplace', 'auto'"),
         ("scale", "prior", "'normal', 'density'"),

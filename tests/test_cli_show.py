@@ -85,6 +85,33 @@ def test_a_report_of_a_saved_fit(tmp_path: Path) -> None:
     good("fit", "bacteria", "y ~ week", "--model", "pooled", "--save", pooled)
     assert good("report", pooled, "--out", tmp_path / "a.html", "--title", "Ours") == ""
     assert "<h1>Ours</h1>" in (tmp_path / "a.html").read_text()
+    words = ("report", pooled, "--out", tmp_path / "b.html", "--n-sim", "0", "--json")
+    found = json.loads(good(*words, "-"))
+    assert found["page"] == str(tmp_path / "b.html")
+    assert found["fit"]["loglik"] == cg.load(pooled).loglik
+    assert found["caveats"] == []
+    assert "were left out (n_sim=0)" in (tmp_path / "b.html").read_text()
+    assert good(*words, tmp_path / "c.json") == ""
+    assert json.loads((tmp_path / "c.json").read_text())["seed"] == 1
+
+
+def test_every_command_that_answers_writes_json() -> None:
+    import typer
+
+    from clusterglm.cli import plot
+
+    for each in (*app.registered_commands, *plot.group.registered_commands):
+        command = typer.main.get_command_from_info(each, pretty_exceptions_short=False, rich_markup_mode=None)
+        assert "json" in {parameter.name for parameter in command.params}, command.name
+
+
+def test_a_report_lists_the_caveats_as_json(tmp_path: Path) -> None:
+    few = tmp_path / "few.json"
+    good("fit", "cbpp", "cbind(incidence, size - incidence) ~ period", "--cluster", "herd", "--save", few)
+    found = json.loads(
+        good("report", few, "--out", tmp_path / "a.html", "--n-boot", "0", "--n-sim", "0", "--json", "-")
+    )
+    assert "Few clusters" in {each["title"] for each in found["caveats"]}
 
 
 def test_robust_errors_intervals_and_rows_of_a_new_fit(bacteria: pd.DataFrame, tmp_path: Path) -> None:
@@ -164,6 +191,9 @@ def test_errors_name_options(words: tuple[str, ...], said: str) -> None:
         ("control=cg.Control(max_iter=200)", "--max-iter 200"),
         ("cg.random_effects(...) or cg.pooled", "--model random_effects or --model pooled"),
         ("distribution='student_t(4)'", "--distribution 'student_t(4)'"),
+        ("level=0.95, or alpha=0.05, which says the same", "--level 0.95"),
+        ("did you mean 'drug'? at={'trt': 'drug'}", "did you mean 'drug'? --at trt=drug"),
+        ("at={'week': 0}", "--at week=0"),
         ("n_jobs=2, and fix_sigma=True", "--jobs 2, and --fix-sigma"),
         ("x == 2 and theta=3", "x == 2 and theta=3"),
     ],
@@ -176,6 +206,20 @@ def test_the_words_of_a_shell(library: str, shell: str) -> None:
 def test_words_that_a_command_does_not_have_stay() -> None:
     command.set("ratios")
     assert in_shell_words("distribution='normal', level=95", app) == "distribution='normal', --level 95"
+
+
+def test_models_by_the_names_of_other_software() -> None:
+    said = bad("fit", "infert", "case ~ spontaneous", "--model", "clogit", "--cluster", "stratum")
+    assert "--model clogit" in said
+    assert "try:    --model conditional" in said
+    said = bad("fit", "infert", "case ~ spontaneous", "--model", "conditonal", "--cluster", "stratum")
+    assert "error: --model conditonal" in said
+    assert "did you mean 'conditional'? pass one of the allowed values as --model\n" in said
+
+
+def test_the_formula_before_the_data() -> None:
+    said = bad("fit", "y ~ week", "bacteria", "--cluster", "ID")
+    assert "the data first, then the formula" in said
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -6,6 +6,8 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -31,12 +33,40 @@ blocks = _tool("blocks")
 commands = _tool("commands")
 gallery = _tool("gallery")
 reference = _tool("reference")
+shell = _tool("shell")
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *blocks.pages()], ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_prints_what_the_page_shows(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert not blocks.differences(page)
+
+
+def test_every_command_of_the_shell_tutorial_is_run():
+    page = "tutorials/shell.md"
+    code = "".join(block.code for block in blocks.blocks((blocks.DOCS / page).read_text()))
+    called = [match[2] for match in re.finditer(r"""shell\(page, (['"])(.*)\1\)""", code)]
+    lines = shell.lines(page)
+    assert len(lines) > 10
+    assert [line for line in lines if not any(line.startswith(words) for words in called)] == []
+
+
+def test_commands_of_the_readme_run(monkeypatch, tmp_path):
+    """As they stand, one after the other; the study and what installs are tested elsewhere."""
+    from typer.testing import CliRunner
+
+    from clusterglm.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    lines = [line for line in shell.lines("../README.md") if line.startswith("clusterglm ")]
+    assert len(lines) > 5
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        if words[0] != "study":
+            ran = CliRunner().invoke(app, words)
+            assert ran.exit_code == 0, f"{line}\n{ran.output}"
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"fit.json", "children.png", "herds.json", "bacteria.html"}
 
 
 def test_every_page_is_in_the_navigation():
@@ -184,3 +214,40 @@ def test_reference_has_every_kind_of_result():
 
 def test_everything_in_the_reference_says_what_it_is():
     assert [entry.name for entry in reference.entries() if not entry.summary] == []
+
+
+def test_the_first_things_that_a_reader_needs_come_first():
+    readme, start = (ROOT / "README.md").read_text(), (blocks.DOCS / "index.md").read_text()
+    install = 'pip install ".[plot,report]"'
+    assert readme.index(install) < readme.index("import clusterglm") < readme.index("| measured | figure |")
+    assert start.index(install) < start.index("import clusterglm")
+
+
+def test_nothing_is_promised_that_does_not_always_hold():
+    """Errors below a tolerance are not exact, and a program cannot know what it does not say."""
+    pages = [ROOT / "README.md", *blocks.pages(), *(ROOT / "src").rglob("*.py"), *(ROOT / "src").rglob("*.html")]
+    promised = re.compile(r"nothing is silent|exact where it counts|by exact and fast|each next to all others", re.I)
+    assert [page.name for page in pages if promised.search(page.read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("verb", ["pooled", "random_effects", "fixed_effects", "conditional", "nonparametric"])
+def test_each_argument_is_described_by_itself(verb):
+    text = inspect.getdoc(getattr(cg, verb))
+    described = re.findall(r"^(\w+) : .*\n((?: {4}.*\n)*)", text, re.MULTILINE)
+    words = dict(described)
+    for name in inspect.signature(getattr(cg, verb)).parameters:
+        assert words.get(name, "").strip(), name
+    assert len(set(words.values())) == len(described)
+
+
+def test_docstrings_do_not_send_readers_to_modules():
+    sources = {path: path.read_text() for path in (ROOT / "src").rglob("*.py")}
+    assert [path.name for path, text in sources.items() if re.search(r"[Ss]ee `?clusterglm\.", text)] == []
+
+
+def test_signatures_of_the_reference_are_broken_into_lines():
+    """mkdocstrings leaves them in one line without a formatter."""
+    import tomllib
+
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert any(each.startswith("ruff") for each in groups["docs"])

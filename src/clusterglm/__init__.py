@@ -1,4 +1,4 @@
-"""Generalised linear models for clustered data, by exact and fast maximum likelihood.
+"""Generalised linear models for clustered data, by maximum likelihood.
 
     import clusterglm as cg
     fit = cg.random_effects("y ~ x", data, family="binomial", cluster="id")

@@ -128,13 +128,26 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}? " if close else ""
 
 
+_NAMESAKES = {
+    ("scale", word): f"{word!r} is a scale of {what}"
+    for words, what in (
+        ("normal density", "integration, in cg.random_effects"),
+        ("response link ratio", "predictions, in predict() of a result"),
+        ("latent", "correlations, in intraclass_correlation() of a result"),
+    )
+    for word in words.split()
+}
+"""Words of another argument of the same name, and where they belong."""
+
+
 def check_option(argument: str, value: object, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the `allowed` strings; raise `OptionError` that lists them otherwise."""
     names = list(allowed)
     if isinstance(value, str) and value in names:
         return value
     listed = ", ".join(repr(name) for name in names)
-    hint = nearest(value, names) if isinstance(value, str) else ""
+    meant = _NAMESAKES.get((argument, value)) if isinstance(value, str) else None
+    hint = f"{meant}; here, " if meant else nearest(value, names) if isinstance(value, str) else ""
     raise OptionError(
         f"{argument}={value!r}", f"one of {listed}", f"{hint}pass one of the allowed values as {argument}="
     )

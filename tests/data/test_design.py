@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+import clusterglm as cg
 from clusterglm.data.columns import model_columns
 from clusterglm.data.design import Design, make_design
 from clusterglm.data.formulas.formula import parse_formula
@@ -224,3 +225,28 @@ def test_contrasts() -> None:
     built, X = design("y ~ C(trt, contr.treatment('placebo'))", frame())
     np.testing.assert_array_equal(X[:, 1], frame().trt == "drug")
     assert built.names[1].endswith("drug")
+
+
+def test_columns_in_words_and_reference_levels():
+    """What reports say of a coefficient; levels as they are spelled, whatever the coding."""
+    data = pd.DataFrame(
+        {"y": [0, 1, 1, 0, 1, 0, 1, 0, 0, 1, 0, 1], "x": [1.0, 2, 3, 5, 4, 7] * 2, "g": ["St. A", "B", "c"] * 4}
+    )
+
+    def design(formula):
+        return cg.pooled(formula, data).data.design
+
+    crossed = design("y ~ g * x")
+    assert [crossed.in_words(name) for name in crossed.names] == [
+        "the intercept", "g = St. A", "g = c", "x", "g = St. A × x", "g = c × x",
+    ]  # fmt: skip
+    assert crossed.references == {"g": "B"}
+    assert crossed.in_words("sigma") == "sigma"
+    whole = design("y ~ 0 + g")
+    assert [whole.in_words(name) for name in whole.names] == ["g = B", "g = St. A", "g = c"]
+    assert whole.references == {}
+    for coding in ("contr.sum", "contr.poly", "contr.helmert"):
+        other = design(f"y ~ C(g, {coding})")
+        assert tuple(other.in_words(name) for name in other.names[1:]) == other.aliases[1:]
+        assert other.references == {}
+    assert design("y ~ C(g, contr.treatment(base='c'))").references == {"g": "c"}

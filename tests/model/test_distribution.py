@@ -168,7 +168,7 @@ def test_lookup():
     assert StudentT(np.float64(2.0)).name == "student_t(2)"
 
 
-@pytest.mark.parametrize("value", ["normal", "gausian", "student_t(0)", "student_t(x)", 4, None])
+@pytest.mark.parametrize("value", ["norm", "gausian", "student_t(0)", "student_t(x)", 4, None])
 def test_lookup_lists_what_is_allowed(value):
     with pytest.raises(OptionError, match="'gaussian', 'logistic', 'cauchy', 'laplace', 'bridge'") as caught:
         distribution(value)

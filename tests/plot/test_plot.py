@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -243,6 +244,24 @@ def test_predictions_that_do_not_exist(epil: pd.DataFrame) -> None:
     assert len(plot.data) == 6
 
 
+@pytest.mark.parametrize(("observed", "beyond"), [(2.0, False), (11.0, False), (121.0, True), (-50.0, True)])
+def test_an_observed_value_far_out_leaves_the_replicates_visible(fits: Fits, observed: float, beyond: bool) -> None:
+    test = replace(fits["random"].test_clustering("bootstrap", n_boot=19, seed=2), statistic=observed)
+    test = replace(test, replicates=np.linspace(0.0, 3.0, 50))
+    ax = cg.plot.bootstrap(test).ax
+    low, high = ax.get_xlim()
+    left, right = min(bar.get_x() for bar in ax.patches), max(bar.get_x() + bar.get_width() for bar in ax.patches)
+    assert low <= left < right <= high
+    assert (right - left) / (high - low) > 0.15
+    label = ax.get_legend().get_texts()[1].get_text()
+    assert label.startswith(f"observed {observed:g}")
+    assert label.endswith("beyond the axis") is beyond
+    assert [each.get_text() for each in ax.texts if each.get_text()] == ([f"{observed:g}"] if beyond else [])
+    if not beyond:
+        assert low < observed < high
+        assert observed in [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata())]
+
+
 def test_bootstrap(fits: Fits) -> None:
     test = fits["random"].test_clustering(n_boot=19, seed=3)
     plot = cg.plot.bootstrap(test)
@@ -324,6 +343,20 @@ def test_accessor(fits: Fits) -> None:
 def test_save(fits: Fits, tmp_path: Any) -> None:
     file = fits["random"].plot.coefficients().save(tmp_path / "plot.svg")
     assert file.read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("backend", ["svg", "pdf", "agg"])
+def test_every_format_can_be_saved_whatever_the_backend(fits: Fits, tmp_path: Any, backend: str) -> None:
+    before = mpl.get_backend()
+    mpl.use(backend)
+    try:
+        plot = fits["random"].plot.coefficients()
+        for ending, begins in (("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")):
+            assert plot.save(tmp_path / f"plot.{ending}").read_bytes().startswith(begins)
+        with pytest.raises(OptionError, match=r"\.pdf.*\.png"):
+            plot.save(tmp_path / "plot.docx")
+    finally:
+        mpl.use(before)
 
 
 def test_off_screen_figures_are_nobodys(fits: Fits) -> None:

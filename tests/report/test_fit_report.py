@@ -20,7 +20,7 @@ import clusterglm as cg
 from clusterglm.errors import MissingPackageError, OptionError
 from clusterglm.report import caveats as caveats_module
 from clusterglm.report.caveats import caveats
-from clusterglm.report.page import Part, Words, section
+from clusterglm.report.page import Part, Words, section, with_signs
 
 mpl.use("Agg")
 QUICK: dict[str, Any] = {"n_boot": 19, "n_sim": 39, "distributions": ["cauchy"]}
@@ -112,10 +112,115 @@ def test_says_what_applies(fits: dict[str, Any], pages: dict[str, Path]) -> None
     assert "look</td>" in pages["counts"].read_text(encoding="utf-8")  # dispersion
 
 
+def _table(text: str, caption: str) -> dict[str, list[str]]:
+    """The first table under a caption: cells of each row by the row's name."""
+    shown = text[text.index(f'<p class="caption">{caption}') :]
+    rows = re.findall(r"<tr>(.*?)</tr>", shown[: shown.index("</table>")], re.DOTALL)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return {row[0]: row[1:] for row in cells if row and row[0]}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_columns_have_one_number_of_decimals(pages: dict[str, Path], name: str) -> None:
+    text = pages[name].read_text(encoding="utf-8")
+    found = re.findall(r'<table class="numbers">(.*?)</table>', text, re.DOTALL)
+    assert found
+    for table in found:
+        headings = re.findall(r"<th scope=\"col\">(.*?)</th>", table)
+        rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)[1:]]
+        for heading, *column in zip(headings, *rows, strict=True):
+            plain = [cell for cell in column if re.fullmatch(r"−?\d+\.\d+", cell)]
+            assert len({len(cell.partition(".")[2]) for cell in plain}) <= 1, (heading, column)
+
+
+def test_the_report_has_what_people_report(fits: dict[str, Any], pages: dict[str, Path]) -> None:
+    text = pages["random"].read_text(encoding="utf-8")
+    fit = fits["random"]
+    effects = fit.average_effects().set_index("contrast")
+    shown = _table(text, "Average effects on the probability of success")
+    assert list(shown) == ["trt: drug - placebo", "trt: drug+ - placebo", "week: derivative"]
+    for name, cells in shown.items():
+        given = effects.loc[name.partition(": ")[2], ["estimate", "std_error", "conf_low", "conf_high"]]
+        numbers = np.array([float(cell.replace("−", "-")) for cell in cells[:4]])
+        assert np.all(np.abs(numbers - given.to_numpy(float)) < 5.1e-6)
+    median = fit.median_odds_ratio()
+    assert f"{median.estimate:.5g} (Std. Error {median.std_error:.4g}" in _table(text, "How much clusters differ")[
+        "Median odds ratio"
+    ][0]  # fmt: skip
+    assert re.search(r"Hausman test of random intercepts against conditional likelihood: chi2 = 2\.198 on 1 df", text)
+    assert "compared with the reference level trt = placebo." in text
+    assert "Wald tests of whole terms, each given all the others" in text
+    counts = pages["counts"].read_text(encoding="utf-8")
+    assert "Average effects on the expected count" in counts
+    assert "Median rate ratio" in counts
+    steps = pages["laplace"].read_text(encoding="utf-8")
+    assert re.search(r"No average effects: .*week", steps)
+    fixed = pages["fixed"].read_text(encoding="utf-8")
+    assert "at the clusters&#39; intercepts" in fixed
+    assert not [name for name in ("at_zero", "held", "pooled") if "NaN" in pages[name].read_text(encoding="utf-8")]
+
+
+def test_a_hausman_test_that_does_not_exist_is_no_failure(bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    fit = cg.random_effects("y ~ trt", bacteria, cluster="ID")  # which does not vary within children
+    text = fit.report(tmp_path / "x.html", n_boot=0, n_sim=0, distributions=()).read_text(encoding="utf-8")
+    assert "There is no Hausman test: " in text
+    assert "Missing." not in text
+
+
+def test_coefficients_in_words(fits: dict[str, Any], bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    data = bacteria.assign(Clinic=np.where(bacteria["hilo"] == "hi", "St. Mary's", "General"))
+    fit = cg.random_effects("y ~ 0 + Clinic", data, cluster="ID")
+    text = fit.report(tmp_path / "x.html", n_boot=0, n_sim=0, distributions=["cauchy"]).read_text(encoding="utf-8")
+    assert re.search(r"moves most between these distributions is that of Clinic = (General|St\. Mary&#39;s), by", text)
+    assert "ClinicSt. Mary's, by" not in text
+    chosen = cg.select_distribution("y ~ 0 + Clinic", data, cluster="ID", distributions=["gaussian", "cauchy"])
+    assert re.search(r"moves most is that of Clinic = (General|St\. Mary's), by", str(chosen))
+
+
+def test_names_break_between_the_parts_of_an_interaction(bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    data = bacteria.assign(trt=bacteria["trt"].astype(str).replace("drug", "<b>"))
+    text = cg.pooled("y ~ trt * week", data).report(tmp_path / "x.html", n_sim=0).read_text(encoding="utf-8")
+    assert '<th scope="row">trtdrug+:<wbr>week</th>' in text
+    assert "<b>" not in text
+    assert "trt = &lt;b&gt;" in text
+
+
+def test_the_method_has_the_arguments_of_the_report() -> None:
+    import inspect
+
+    from clusterglm.report import report
+
+    inner, method = inspect.signature(report).parameters, inspect.signature(cg.pooled("y ~ 1", {"y": [0, 1]}).report)
+    assert list(inner)[1:] == list(method.parameters)
+    assert [each.default for each in inner.values()][1:] == [each.default for each in method.parameters.values()]
+
+
+def test_captions_stand_outside_of_what_scrolls(pages: dict[str, Path]) -> None:
+    text = pages["random"].read_text(encoding="utf-8")
+    assert "<caption" not in text
+    captions = re.findall(r'<p class="caption">(.*?)</p>\s*<div class="scroll"', text, re.DOTALL)
+    assert len(captions) == text.count('<p class="caption">') >= 6
+    assert "(scrolls sideways →)" in next(each for each in captions if each.startswith("Coefficients with Wald"))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-98.7 (5 parameters)   AIC 2e-07", "−98.7 (5 parameters); AIC 2e−07"),
+        ("on 2026-11-29, phase-2, Kolmogorov-Smirnov", "on 2026-11-29, phase-2, Kolmogorov-Smirnov"),
+        ("(cluster X14 alone by -1e-09)", "(cluster X14 alone by −1e−09)"),
+    ],
+)
+def test_minus_signs_do_not_break(text: str, shown: str) -> None:
+    assert with_signs(text) == shown
+
+
 def test_more_caveats(bacteria: pd.DataFrame) -> None:
     holes = bacteria.assign(week=bacteria["week"].where(bacteria["week"] < 11).astype(float))
     few = cg.random_effects("y ~ week", holes, cluster="ID", control=cg.Control(max_iter=100))
     assert {caveat.title for caveat in caveats(few)} == {"Rows left out"}
+    wanted = cg.random_effects("y ~ week", bacteria, cluster="ID", subset="week > 0")
+    assert "Rows left out" not in {caveat.title for caveat in caveats(wanted)}  # rows outside subset= are no loss
     heavy = cg.random_effects("y ~ week", bacteria, cluster="ID", distribution="cauchy")
     assert {caveat.title for caveat in caveats(heavy)} == {"Heavy tails"}
     small = bacteria[bacteria["ID"].isin(sorted(bacteria["ID"].unique())[:12])]
@@ -175,7 +280,7 @@ def test_alternatives_are_those_of_select_distribution(
     for name in ("gaussian", "cauchy"):
         found = [float(cell.replace("−", "-")) for cell in cells[name][:5]]
         wanted = table.loc[name, ["loglik", "aic", "aic_weight", "chi_square", "sigma"]].astype(float)
-        np.testing.assert_allclose(found, wanted, rtol=2e-3)
+        assert np.all(np.abs(found - wanted) < [0.0051, 0.0051, 0.00051, 0.00051, 0.00051])  # as rounded
     assert len(cells) == 3  # with the headings
 
 
@@ -251,12 +356,18 @@ PROBE = """<!DOCTYPE html><title>probe</title><body><pre id="out"></pre>
     scroll: root.scrollWidth, inner: root.clientWidth,
     empty: pictures.filter(s => s.querySelectorAll("path").length < 5).length,
     pictures: boxes.filter(b => b.width > 200 && b.height > 80 && b.right <= WIDTH + 1).length,
+    cut: [...page.querySelectorAll(".caption, figcaption, h1, h2, p")].filter(
+      c => c.scrollWidth > c.clientWidth + 1 || c.getBoundingClientRect().right > WIDTH + 1).length,
+    unmarked: [...page.querySelectorAll(".scroll")].filter(s => s.scrollWidth > s.clientWidth + 1
+      && !(s.previousElementSibling?.querySelector(".more")?.getClientRects().length)).length,
     text: Math.min(...[...page.querySelectorAll("svg text")].map(t => t.getBoundingClientRect().height))});
 });</script>"""
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize(("name", "width"), [("random", 360), ("fixed", 360), ("random", 1200)])
+@pytest.mark.parametrize(
+    ("name", "width"), [("random", 400), ("random", 360), ("counts", 400), ("fixed", 360), ("random", 1300)]
+)
 def test_in_a_browser(pages: dict[str, Path], tmp_path: Path, name: str, width: int) -> None:
     """On narrow and wide screens: no error in the console, all pictures drawn, no scrolling sideways."""
     import html
@@ -288,4 +399,6 @@ def test_in_a_browser(pages: dict[str, Path], tmp_path: Path, name: str, width: 
     assert seen["scroll"] <= seen["inner"] <= width
     assert seen["pictures"] == text.count("<figure>") > 3
     assert seen["empty"] == 0
+    assert seen["cut"] == 0
+    assert seen["unmarked"] == 0  # every table that scrolls says so
     assert seen["text"] > 5.0

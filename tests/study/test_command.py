@@ -166,7 +166,7 @@ def test_stopped_by_the_user(tmp_path: Path) -> None:
     [
         (("effects", "--set", "size=1"), "2 or more"),
         (("effects", "--set", "sise=2"), "did you mean 'size'"),
-        (("distribution", "--set", "truth=normal"), "distribution='normal'"),
+        (("distribution", "--set", "truth=norm"), "distribution='norm'"),
         (("effects", "--replicates", "0"), "--replicates 0"),
         (("effects", "--workers", "0"), "--workers 0"),
         (("effects", "--scheduler", "slurm"), "--scheduler slurm"),

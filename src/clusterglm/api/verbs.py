@@ -64,10 +64,17 @@ def pooled(
         By default "logit" for binomial, "log" for Poisson.
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
-    weights, cluster_weights, offset, exposure, subset : str or array, optional
-        A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
-        and their logarithm is the offset.
+    weights : str or array, optional
+        Case weights, which multiply a row's log-likelihood: a column, an expression of columns, or an array with an
+        element per row of `data`.
+    cluster_weights : str or array, optional
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+    offset : str or array, optional
+        Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
+    exposure : str or array, optional
+        Positive numbers, given likewise, whose logarithm is the offset.
+    subset : str or array, optional
+        Rows to use: a column or an array of truth values, or a condition such as "week > 2".
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
@@ -213,11 +220,19 @@ def random_effects(
         How the integral over a cluster's intercept is computed: as many nodes as a tolerance needs, the Laplace
         approximation, or a number of adaptive Gauss-Hermite nodes.
     scale : {"normal", "density"}
-        Scale on which the adaptive rules integrate; "density" is that of R's glmmML.
-    weights, cluster_weights, offset, exposure, subset : str or array, optional
-        A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
-        and their logarithm is the offset.
+        Where the adaptive rules integrate, which has nothing to do with the scale of predictions: along a standard
+        normal variable that is mapped to the intercept, or along the intercept itself, as R's glmmML does.
+    weights : str or array, optional
+        Case weights, which multiply a row's log-likelihood: a column, an expression of columns, or an array with an
+        element per row of `data`.
+    cluster_weights : str or array, optional
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+    offset : str or array, optional
+        Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
+    exposure : str or array, optional
+        Positive numbers, given likewise, whose logarithm is the offset.
+    subset : str or array, optional
+        Rows to use: a column or an array of truth values, or a condition such as "week > 2".
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
@@ -369,10 +384,17 @@ def nonparametric(
     points : int, optional
         A fixed number of mass points (Aitkin, Biometrics 55, 1999), which grow one by one; by default as many as the
         likelihood wants.
-    weights, cluster_weights, offset, exposure, subset : str or array, optional
-        A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
-        and their logarithm is the offset.
+    weights : str or array, optional
+        Case weights, which multiply a row's log-likelihood: a column, an expression of columns, or an array with an
+        element per row of `data`.
+    cluster_weights : str or array, optional
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+    offset : str or array, optional
+        Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
+    exposure : str or array, optional
+        Positive numbers, given likewise, whose logarithm is the offset.
+    subset : str or array, optional
+        Rows to use: a column or an array of truth values, or a condition such as "week > 2".
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".

@@ -66,10 +66,17 @@ def fixed_effects(
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
-    weights, cluster_weights, offset, exposure, subset : str or array, optional
-        A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
-        and their logarithm is the offset.
+    weights : str or array, optional
+        Case weights, which multiply a row's log-likelihood: a column, an expression of columns, or an array with an
+        element per row of `data`.
+    cluster_weights : str or array, optional
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+    offset : str or array, optional
+        Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
+    exposure : str or array, optional
+        Positive numbers, given likewise, whose logarithm is the offset.
+    subset : str or array, optional
+        Rows to use: a column or an array of truth values, or a condition such as "week > 2".
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
@@ -219,14 +226,22 @@ def conditional(
         may be larger than memory: see `engine`.
     cluster : str or array
         Column of cluster labels of any type, or the labels: matched sets, strata, persons. Row order never matters.
+        `strata(id)` in the formula says the same, as in R's `clogit`.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "log"}, optional
         The canonical one of the family; others have no sufficient totals.
-    weights, cluster_weights, offset, exposure, subset : str or array, optional
-        A column name or an array with an element per row of `data`. Case weights are whole numbers that stand for
-        repeated rows; cluster weights multiply a cluster's log-likelihood. An offset is added to the linear
-        predictor; exposures are positive, and their logarithm is the offset.
+    weights : str or array, optional
+        Case weights, whole numbers that stand for repeated rows: a column, an expression of columns, or an array with
+        an element per row of `data`.
+    cluster_weights : str or array, optional
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+    offset : str or array, optional
+        Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
+    exposure : str or array, optional
+        Positive numbers, given likewise, whose logarithm is the offset.
+    subset : str or array, optional
+        Rows to use: a column or an array of truth values, or a condition such as "week > 2".
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".

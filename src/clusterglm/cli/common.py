@@ -16,7 +16,7 @@ NOT_CONVERGED, BAD_INPUT, STOPPED, UNREAD = 1, 2, 130, 141
 
 app = typer.Typer(
     name="clusterglm",
-    help="Generalised linear models for clustered data, by exact and fast maximum likelihood.",
+    help="Generalised linear models for clustered data, by maximum likelihood.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -35,7 +35,7 @@ def fit(
     distribution: opt.Distribution = None,
     quadrature: opt.Quadrature = None,
     scale: Annotated[
-        str | None, typer.Option(help="Of adaptive quadrature: normal or density.", show_default="normal")
+        str | None, typer.Option(help="Of integration, not of predictions: normal or density.", show_default="normal")
     ] = None,
     bias_correction: Annotated[
         str | None, typer.Option(help="Of fixed effects: analytical or jackknife.", show_default="none")
@@ -174,6 +174,10 @@ def load_table(data: Any, sep: str | None = None, decimal: str | None = None, en
     path = Path(data)
     if not path.is_file() and data in cg.datasets.names():
         return cg.datasets.load(data)
+    if "~" in data[1:] and not path.exists():
+        raise OptionError(
+            f"the formula {data!r} in the place of the data", "the data first, then the formula", f'DATA "{data}"'
+        )
     if not path.exists() and not path.suffix and path.name == data:
         names = cg.datasets.names()
         raise OptionError(
@@ -198,10 +202,27 @@ def print_intervals(result: Result, robust: bool, level: float | None) -> None:
     print(result.tidy(**interval_options(robust, level)))
 
 
+_ELSEWHERE = {
+    word: ours
+    for ours, words in {
+        "conditional": "clogit condlogit matched strata",
+        "random_effects": "glmer glmm glmmml mixed melogit mepoisson xtlogit re random",
+        "fixed_effects": "fe fixed feglm bife",
+        "pooled": "glm logit logistic poisson binomial",
+        "nonparametric": "npml npmlreg",
+    }.items()
+    for word in words.split()
+}
+"""Models and what other software calls them."""
+
+
 def check_model(model: str, special: dict[str, Any]) -> None:
     """Options of one model mean nothing to another."""
     from clusterglm.errors import OptionError, check_option
 
+    if model not in opt.MODELS and model.lower() in _ELSEWHERE:
+        ours = _ELSEWHERE[model.lower()]
+        raise OptionError(f"--model {model}", f"one of {', '.join(map(repr, opt.MODELS))}", f"--model {ours}")
     check_option("--model", model, opt.MODELS)
     owners: dict[str, tuple[str, ...]] = {
         "bias_correction": ("fixed_effects",),

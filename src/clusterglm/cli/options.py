@@ -55,8 +55,8 @@ def data_sets(incomplete: str) -> list[str]:
 Data: TypeAlias = Annotated[
     str,
     typer.Argument(
-        help="A CSV or Parquet file, - for CSV from standard input, or the name of a bundled data set (`clusterglm "
-        "datasets`).",
+        help="A CSV, TSV or Parquet file, - for CSV from standard input, or the name of a bundled data set "
+        "(`clusterglm datasets`).",
         autocompletion=data_sets,
     ),
 ]

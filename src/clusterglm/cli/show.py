@@ -67,17 +67,33 @@ def report(
         typer.Option(help="The table that was fitted, for what the fit does not keep.", autocompletion=opt.data_sets),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Of the page.", show_default="the model")] = None,
+    n_boot: Annotated[
+        int | None,
+        typer.Option(help="Replicates of the test of no clustering; 0 for none.", show_default="by the rows"),
+    ] = None,
+    n_sim: Annotated[
+        int | None, typer.Option(help="Simulations of the diagnostics; 0 for none.", show_default="by the rows")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is simulated.")] = 1,
     jobs: opt.Jobs = 1,
+    json: opt.Json = None,
 ) -> None:
-    """Write a page with tables, tests, diagnostics and plots of a saved fit."""
+    """Write a page with tables, tests, diagnostics and plots of a saved fit; as JSON, its caveats and numbers."""
     with readable_errors():
-        check_files(out)
+        check_files(out, json)
         result = open_fit(fit)
         table = None if data is None else load_table(data)
         with heard_warnings():
-            result.report(out, data=table, title=title, seed=seed, n_jobs=jobs)
+            result.report(out, data=table, title=title, n_boot=n_boot, n_sim=n_sim, seed=seed, n_jobs=jobs)
         print(f"{out} written", file=sys.stderr)
+        if json is not None:
+            from dataclasses import asdict
+
+            from clusterglm.report.caveats import caveats
+            from clusterglm.results.export import as_dict
+
+            known = [asdict(each) for each in caveats(result)]
+            write_json({"page": str(out), "seed": seed, "caveats": known, **as_dict(result)}, json)
 
 
 @app.command(epilog=example("clusterglm ratios fit.json --cov robust"))

@@ -23,7 +23,14 @@ def in_shell_words(text: str, app: typer.Typer) -> str:
     options = dict(_options(app))
     options |= {word: options[ours] for word, ours in _OTHERS.items() if ours in options}
     text = re.sub(r"(?:control=cg\.)?\bControl\((\w+=[^)]*)\)", r"\1", text)
+    text = re.sub(r", or alpha=[\d.]+, which says the same", "", text)
+    if "at" in options:
+        text = re.sub(r"\bat=\{'([^']*)': '?([^'}\]]*)'?\}", r"--at \1=\2", text)
     text = re.sub(rf"\bcg\.({_VERBS})\b(\([^)]*\))?", r"--model \1", text)
+
+    text = re.sub(
+        r"(--[a-z-]+)=('[^']*')?(?=\W|$)", lambda found: f"{found[1]} {(found[2] or '')[1:-1]}".rstrip(), text
+    )
 
     def option(found: re.Match[str]) -> str:
         name, value = options.get(found[1]), found[2] or ""

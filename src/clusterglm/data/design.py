@@ -113,6 +113,30 @@ class Design:
         """Longer names of the columns, such as `trt[T.drug]`."""
         return self.coding.names()[1]
 
+    def in_words(self, name: str) -> str:
+        """A column's name for people who read: `trt = drug` for `trtdrug`."""
+        return dict(zip(self.names, self.coding.words(), strict=False)).get(name, name)
+
+    def odd_levels(self) -> tuple[str, ...]:
+        """Notes on factors with levels that look alike, as "drug" and "drug " do."""
+        notes = []
+        for factor in self.factors:
+            alike: dict[str, list[Any]] = {}
+            for level in factor.levels:
+                alike.setdefault(" ".join(str(level).split()), []).append(level)
+            same = [repr(level) for levels in alike.values() if len(levels) > 1 for level in levels]
+            if same:
+                name = factor.column or factor.expression
+                notes.append(
+                    f"levels of {name!r} that differ in blanks alone, and are taken to be different: {', '.join(same)}"
+                )
+        return tuple(notes)
+
+    @property
+    def references(self) -> dict[str, Any]:
+        """Levels that the other levels of their factors are compared with, by column."""
+        return self.coding.references()
+
     def build(self, table: nw.DataFrame[Any]) -> Array:
         """Design matrix of new data, shape (rows, p); rows with a missing covariate, or cluster if needed, are NaN.
 

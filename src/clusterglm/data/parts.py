@@ -9,6 +9,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from clusterglm.data.clusters import encode
 from clusterglm.data.columns import model_columns
 from clusterglm.data.design import make_design
 from clusterglm.data.formulas.algebra import Term
@@ -21,7 +22,7 @@ from clusterglm.data.formulas.values import Categories, names_of, positions, rec
 from clusterglm.data.offsets import given_in
 from clusterglm.data.prepare import Learned
 from clusterglm.data.response import parse_response
-from clusterglm.data.rows import Request, argument_expression, offset_argument, read_response, select_rows
+from clusterglm.data.rows import Request, argument_expression, evaluated, offset_argument, read_response, select_rows
 from clusterglm.data.success import level_name
 from clusterglm.data.table import read_table, to_pandas_columns
 from clusterglm.data.within import absorbed
@@ -40,7 +41,7 @@ class Survey:
     levels : dict of str to list
         Levels of the categorical variables in rows in use.
     response : list of str
-        Values of a response of two levels.
+        Values of a response of two levels; in the order of its levels where it is computed.
     head : data frame or None
         Some complete rows.
     columns : dict of str to ndarray or Categories
@@ -125,6 +126,8 @@ def survey(native: Any, parsed: ParsedFormula, request: Request) -> Survey:
     if text:
         column = to_pandas_columns(table, [parsed.response[0].variables[0]]).iloc[:, 0]
         response = [level_name(value) for value in column[selection.within].dropna().unique()]
+    elif len(parsed.response) == 1 and not parsed.response[0].is_column:
+        response = _computed_levels(table, parsed, request, selection.within)
     head = table[keep[:_HEAD]].to_native() if len(keep) else None
     whole, columns = whole_columns(parsed), dict[str, Any]()
     if whole:
@@ -133,6 +136,14 @@ def survey(native: Any, parsed: ParsedFormula, request: Request) -> Survey:
             keep = keep[values.trials[keep] != 0.0]
         columns = model_columns(table, whole, keep)
     return Survey(levels, response, head, columns, _made(table, keep, parsed))
+
+
+def _computed_levels(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request, within: Any) -> list[str]:
+    """Levels of a computed response in their order; none of bools and of 0 and 1, unless one is named."""
+    values = evaluated(table, parsed.response[0], parsed.functions)[np.flatnonzero(within)]
+    if not request.response.two_levels or (request.success is None and _plain(values.dtype)):
+        return []
+    return [level_name(value) for value in encode(values).labels.tolist()]
 
 
 def _made(table: nw.DataFrame[Any], keep: Any, parsed: ParsedFormula) -> dict[Node, tuple[Any, ...]]:
@@ -276,7 +287,18 @@ def _response_levels(
     found = {value for each in surveys for value in each.response}
     if not found:
         return None
-    order = orders.get(parsed.response[0].variables[0])
-    values = _ordered(found, None if order is None else [str(value) for value in order])
+    response = parsed.response[0]
+    if response.is_column:
+        order = orders.get(response.variables[0])
+        values = _ordered(found, None if order is None else [str(value) for value in order])
+    else:
+        both = next((each.response for each in surveys if len(each.response) == len(found)), None)
+        if both is None and request.success is None:
+            raise FormulaError(
+                f"the response {response.text}, of which no part of the data shows all levels",
+                "the level that is the success",
+                f"success={sorted(found)[-1]!r}",
+            )
+        values = both or sorted(found)
     column = pd.Series(pd.Categorical(values, values))
     return parse_response(column, request.response, parsed.response_name, success=request.success).levels

@@ -309,7 +309,9 @@ def assemble(
         cluster_name=cluster_name,
         formula=parsed.text,
         notes=(
-            *notes_of(parsed, request, levels, offsets if whole and selection.offset is not None else np.zeros(1)),
+            *notes_of(
+                parsed, request, levels, offsets if whole and selection.offset is not None else np.zeros(1), design
+            ),
             *notes,
         ),
         levels=levels,
@@ -323,11 +325,13 @@ def told_apart(design: Design) -> tuple[str, ...]:
     )
 
 
-def notes_of(parsed: ParsedFormula, request: Request, levels: tuple[str, str] | None, offset: Array) -> tuple[str, ...]:
-    """What a reader of the results should know: the coding of the response, and odd values among some offsets."""
+def notes_of(
+    parsed: ParsedFormula, request: Request, levels: tuple[str, str] | None, offset: Array, design: Design
+) -> tuple[str, ...]:
+    """What a reader should know: the coding of the response, odd values among some offsets, odd levels."""
     known = () if levels is None or request.success is not None else (coding_note(levels, parsed.response_name),)
     range_ = float(offset.min()), float(np.median(offset)), float(offset.max())
-    return known + offset_notes(*range_, offset_label(parsed, request))
+    return (*known, *offset_notes(*range_, offset_label(parsed, request)), *design.odd_levels())
 
 
 def _designed(

@@ -228,6 +228,8 @@ def _two_levels(series: nw.Series[Any], name: str, success: Any, where: NDArray[
         if len(levels) > 2:
             level = levels[-1] if success is None else level_name(success)
             advice = f"make it 0/1 first: a column that says whether {name} is {level!r}"
+            if len({" ".join(each.lower().split()) for each in levels}) == 2:
+                advice = f"data[{name!r}].str.strip().str.lower(): some differ in blanks or capitals alone"
         elif len(levels) == 1:
             advice = f"check the data and the subset: with every response {levels[0]!r} there is nothing to explain"
         else:

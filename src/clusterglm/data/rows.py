@@ -117,7 +117,7 @@ class Selection:
 
 def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request) -> Selection:
     """Leave out rows outside the subset, incomplete ones and those of weight zero, each for the first reason."""
-    ids, cluster_name = _cluster_ids(table, request.cluster, parsed, request.need_cluster)
+    ids, cluster_name = _cluster_ids(table, parsed, request)
     rows = Complete(len(table))
     if request.subset is not None:
         label = _label(request.subset, "subset")
@@ -236,23 +236,34 @@ class Complete:
 
 
 def _cluster_ids(
-    table: nw.DataFrame[Any], cluster: Any, parsed: ParsedFormula, need_cluster: bool
+    table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request
 ) -> tuple[nw.Series[Any] | None, str | None]:
-    if (
-        cluster is not None
-        and parsed.cluster is not None
-        and not (isinstance(cluster, str) and cluster == parsed.cluster)
-    ):
-        raise ClusterError(
-            f"(1 | {parsed.cluster}) in the formula and cluster={_label(cluster, 'an array')!r}",
-            "one of the two",
-            f"drop (1 | {parsed.cluster}) or cluster=",
+    cluster, name = request.cluster, parsed.cluster
+    written = f"strata({name})" if parsed.strata else f"(1 | {name})"
+    if parsed.strata and not request.fixed_effects:
+        raise FormulaError(
+            f"{written} in the formula",
+            "cluster=, where clusters have no levels of their own as in cg.conditional and cg.fixed_effects",
+            f"cluster={name!r} in place of {written}, or cg.conditional",
         )
-    given = cluster if cluster is not None else parsed.cluster
+    if cluster is not None and name is not None and not (isinstance(cluster, str) and cluster == name):
+        raise ClusterError(
+            f"{written} in the formula and cluster={_label(cluster, 'an array')!r}",
+            "one of the two",
+            f"drop {written} or cluster=",
+        )
+    given = cluster if cluster is not None else name
     if given is None:
-        if need_cluster:
+        if request.need_cluster:
             raise ClusterError("no clusters", "the column that says which rows belong together", "cluster='id'")
         return None, None
+    if isinstance(given, list | tuple) and 0 < len(given) < len(table) and all(
+        isinstance(each, str) and each in table.columns for each in given
+    ):  # fmt: skip
+        joined = " + ' ' + ".join(f"data[{each!r}].astype(str)" for each in given)
+        raise ClusterError(
+            f"cluster= of {len(given)} columns", "one column", f"data['set'] = {joined}, then cluster='set'"
+        )
     return _per_row(table, given, "cluster"), _label(given, "cluster")
 
 

@@ -291,7 +291,10 @@ def describe(
         response_name=parsed.response_name,
         cluster_name=cluster_name,
         formula=parsed.text,
-        notes=(*notes_of(parsed, request, levels, np.concatenate([each.offsets for each in facts])), *learned.notes),
+        notes=(
+            *notes_of(parsed, request, levels, np.concatenate([each.offsets for each in facts]), design),
+            *learned.notes,
+        ),
         levels=levels,
         where=where,
         totals=_together([each.totals for each in facts]),

@@ -16,7 +16,7 @@ from clusterglm.errors import DataError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = (".csv", ".csv.gz", ".parquet")
+FORMATS = (".csv", ".csv.gz", ".parquet", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 _ACCEPTED = "a pandas, polars or pyarrow table, a dict of columns, or the path of a file that ends in " + ", ".join(
     FORMATS
 )
@@ -31,7 +31,7 @@ def read_table(data: object) -> nw.DataFrame[Any]:
     ----------
     data : data frame, dict or path
         Any eager frame that narwhals knows, a dict from names to columns of one length,
-        or the path (str or Path) of a .csv, .csv.gz or .parquet file.
+        or the path (str or Path) of a .csv, .tsv, .txt or .parquet file; text may be packed, as .csv.gz.
 
     Returns
     -------
@@ -339,7 +339,8 @@ def _read_file(path: Path) -> Any:
         )
         raise DataError(f"the file {str(path)!r}, which does not exist", "the path of a file", f"{hint}{where}")
     if not name.endswith(FORMATS):
-        raise DataError(f"the file {str(path)!r}", _ACCEPTED, "rename the file, or read it into a data frame yourself")
+        needed = f"a name that ends in {', '.join(FORMATS)}"
+        raise DataError(f"the file {str(path)!r}", needed, "rename the file, or read it into a data frame yourself")
     if not name.endswith(".parquet"):
         return read_csv(path)
     import pyarrow as pa

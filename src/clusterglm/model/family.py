@@ -7,7 +7,7 @@ from importlib import import_module
 from inspect import isabstract
 from pkgutil import iter_modules
 
-from clusterglm.errors import check_option
+from clusterglm.errors import OptionError, check_option
 from clusterglm.model import response as folder
 from clusterglm.model.response.base import Response
 
@@ -56,6 +56,13 @@ def response(family: str, link: str | None = None) -> Response:
     OptionError
         When a name is not among the allowed ones; it lists them.
     """
+    if isinstance(family, str) and family in ("gaussian", "normal"):
+        raise OptionError(
+            f"family={family!r}, of responses measured on a continuous scale",
+            f"one of {', '.join(map(repr, families()))}: yes-or-no, grouped and count responses",
+            "a linear mixed model of another package, such as MixedLM of statsmodels; "
+            "distribution='gaussian' is that of the random intercept",
+        )
     check_option("family", family, families())
     allowed = links(family)
     chosen = allowed[0] if link is None else check_option("link", link, allowed)

@@ -71,8 +71,11 @@ class Plot:
             When the file system refuses.
         """
         number("dpi", dpi, 10.0, _FINEST, advice="dpi=200")
+        from matplotlib.backend_bases import FigureCanvasBase
+
         file, figure = check_writable(path), self.figure
-        known = sorted(figure.canvas.get_supported_filetypes())
+        # matplotlib changes to the backend that a format needs, whichever is in use
+        known = sorted({**FigureCanvasBase.get_supported_filetypes(), **figure.canvas.get_supported_filetypes()})
         ending = file.suffix.lower().removeprefix(".")
         if ending not in known:
             endings = ", ".join(f".{each}" for each in known)

@@ -77,7 +77,7 @@ def make_grid(
             raise OptionError(
                 f"at= with {name!r}",
                 f"columns that the formula uses: {', '.join(map(repr, names))}",
-                f"{nearest(name, names)}predictions(..., at={{{names[0]!r}: ...}})",
+                f"{nearest(name, names)}at={{{names[0]!r}: ...}}",
             )
     known = _known(fit, data, at)
     levels = {factor.column: list(factor.levels) for factor in design.factors if factor.column is not None}

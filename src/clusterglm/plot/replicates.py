@@ -22,6 +22,9 @@ from clusterglm.results.clustering import ClusteredResult
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_FAR = 5.0  # ranges of the replicates from the nearest of them, from where an observed value lies beyond the axis
+_ROOM = 0.6  # ranges that the axis then leaves on that side
+
 Simulated = SimulatedTest | SimulationTest | GoodnessOfFit | BootstrapEstimates
 
 
@@ -99,7 +102,7 @@ def bootstrap(
             edgecolor=look.paper,
             label=f"{len(values)} replicates",
         )
-        axis.axvline(float(observed), color=look.colours[1], linewidth=2.0, linestyle="-", label=marked)
+        _mark(axis, values, float(observed), marked, look.colours[1])
         if interval is not None:
             for k, end in enumerate(interval):
                 name = f"{100 * level:g}% percentile interval" if k == 0 else None
@@ -109,6 +112,25 @@ def bootstrap(
         axis.set_ylabel("Replicates")
         legend(axis)
     return Plot(axis, table)
+
+
+def _mark(axis: Axes, values: Array, observed: float, label: str, colour: str) -> None:
+    """The observed value as a line; where it lies so far out that the replicates would shrink to one, as an arrow."""
+    low, high = float(values.min()), float(values.max())
+    spread = high - low or max(abs(high), 1.0)
+    left, right = (low - observed) / spread > _FAR, (observed - high) / spread > _FAR
+    if not (left or right):
+        axis.axvline(observed, color=colour, linewidth=2.0, linestyle="-", label=label)
+        return
+    axis.set_xlim(low - (_ROOM if left else 0.05) * spread, high + (_ROOM if right else 0.05) * spread)
+    end = 0.99 if right else 0.01
+    arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 2.0}
+    axis.annotate(
+        "", (end, 0.5), (0.8 if right else 0.2, 0.5), xycoords="axes fraction", textcoords="axes fraction",
+        arrowprops=arrow,
+    )  # fmt: skip
+    axis.text(end, 0.54, f"{observed:.4g}", transform=axis.transAxes, color=colour, ha="right" if right else "left")
+    axis.plot([], [], color=colour, linewidth=2.0, marker=">" if right else "<", label=f"{label}, beyond the axis")
 
 
 def _run(fit: Result, parameter: str | None, n_boot: int, seed: Any, n_jobs: int, progress: Progress) -> Simulated:

@@ -78,10 +78,11 @@ def _separation(fit: Limit) -> Caveat:
 
 def _data(fit: Result) -> list[Caveat]:
     found = []
-    if fit.data.dropped:
-        total = sum(dropped.count for dropped in fit.data.dropped)
+    lost = [dropped for dropped in fit.data.dropped if dropped.reason != "outside subset"]  # that one was wanted
+    if lost:
+        total = sum(dropped.count for dropped in lost)
         share = total / (total + fit.data.n_obs)
-        reasons = "; ".join(f"{dropped.count} for {dropped.reason}" for dropped in fit.data.dropped)
+        reasons = "; ".join(f"{dropped.count} for {dropped.reason}" for dropped in lost)
         words = (
             f"{counted(total, 'row')} of the table ({100 * share:.3g}%) played no part: {reasons}. The estimates speak "
             "for the rows that are left; if what is missing has to do with the response, they can be biased."

@@ -46,55 +46,7 @@ def report(
     n_jobs: int = 1,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Write a report of a fit: one HTML page with tables, tests, diagnostics, plots and the caveats that apply.
-
-    Parameters
-    ----------
-    fit : Result
-        Of any kind.
-    path : str or Path
-        Of the page; it holds everything, pictures included.
-    data : table, optional
-        The table that was fitted. Predictions need it where covariates cannot be read off the design, as with
-        I(week > 2), and for models with an offset.
-    title : str, optional
-    n_boot : int, optional
-        Replicates of the bootstrap test of no clustering; 0 leaves it out. By default 499 up to 5,000 rows with 25
-        nodes for each cluster, in proportion fewer with more of either, and none where that would be below 99: the
-        same on every machine.
-    n_sim : int, optional
-        Simulations for diagnostics; 0 leaves them out. By default 250 up to 5,000 rows, then in proportion fewer, and
-        none where that would be below 200. Residual plots use 99 of them.
-    distributions : sequence of str or Distribution, optional
-        Of the random intercept, to compare; empty for none. By default "gaussian", "logistic" and "cauchy" up to
-        200,000 rows.
-    variables : sequence of str, optional
-        To predict along; by default the formula's first three.
-    seed : int
-        Of all that is simulated.
-    n_jobs : int
-        Threads of the bootstrap and of simulations.
-    progress : callable, optional
-        Called with the parts done and the parts wanted.
-
-    Returns
-    -------
-    Path
-        Of the page.
-
-    Raises
-    ------
-    OptionError
-        When the folder does not exist, or an argument is out of range.
-    StorageError
-        When the file system refuses the page.
-    MissingPackageError
-        Without matplotlib or jinja2.
-
-    Notes
-    -----
-    A part that fails is named in the page with its error, and the others stand.
-    """
+    """The page that `Result.report` writes; it says what the arguments are."""
     file = check_writable(path)
     if progress is not None and not callable(progress):
         raise OptionError(f"progress={shown(progress)}", "a function of two numbers, or None", "progress=print")

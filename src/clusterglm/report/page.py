@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from clusterglm.errors import ClusterGLMError, MissingPackageError
+from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, off_screen
 from clusterglm.plot.themes import DARK, LIGHT
 from clusterglm.report.figures import WIDTH, colours, inline_svg
-from clusterglm.results.table import pvalue
+from clusterglm.results.table import decimals_of, number, pvalue
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,28 @@ def section(key: str, title: str, parts: Sequence[Part], done: Callable[[], obje
     return Section(key, title, tuple(blocks), tuple(failed), time.perf_counter() - started)
 
 
-def frame_table(caption: str, frame: Any, headings: Sequence[str], p_values: Sequence[str] = ()) -> Table:
-    """A data frame as a table: the index first, numbers with four significant digits, p-values as in summaries."""
-    rows = []
-    for name, row in zip(frame.index, frame.itertuples(index=False), strict=True):
-        cells = [_cell(value, column in p_values) for column, value in zip(frame.columns, row, strict=True)]
-        rows.append((str(name), *cells))
-    return Table(caption, tuple(headings), tuple(rows))
+def frame_table(
+    caption: str, frame: Any, columns: Mapping[str, str], decimals: Mapping[str, int] | None = None
+) -> Table:
+    """A data frame as a table: the index first, each column of numbers with one number of decimals.
+
+    Parameters
+    ----------
+    caption : str
+    frame : DataFrame
+    columns : mapping of str to str
+        Columns to show, and their headings. "pvalue" is written as in summaries.
+    decimals : mapping of str to int, optional
+        Of columns; the others have as many as show three digits of their smallest ordinary number.
+    """
+    cells = [_cells(name, frame[name].tolist(), (decimals or {}).get(name)) for name in columns]
+    rows = tuple(zip(map(str, frame.index), *cells, strict=True))
+    return Table(caption, ("", *columns.values()), rows)
+
+
+def alike(frame: Any, columns: Iterable[str]) -> dict[str, int]:
+    """Decimals of columns of estimates, whose standard errors are in "std_error", as in summaries."""
+    return dict.fromkeys(columns, decimals_of(frame["std_error"].to_numpy(float)))
 
 
 def render(template: str, sections: Sequence[Section], **values: Any) -> str:
@@ -162,20 +179,47 @@ def jinja() -> Any:
             f"a report, and jinja2 cannot be imported ({problem})", "jinja2", "pip install 'clusterglm[report]'"
         ) from problem
 
-    return Environment(
+    made = Environment(
         loader=PackageLoader("clusterglm.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["with_signs"] = with_signs
+    made.filters["breakable"] = _breakable
+    return made
 
 
-def _cell(value: Any, is_p: bool) -> str:
-    if isinstance(value, bool | np.bool_):
+def _cells(name: str, values: list[Any], decimals: int | None) -> tuple[str, ...]:
+    numbers = np.array([value for value in values if isinstance(value, float)])
+    digits = _decimals(numbers) if decimals is None else decimals
+    return tuple(_cell(value, digits, name == "pvalue") for value in values)
+
+
+def _cell(value: Any, decimals: int, is_p: bool) -> str:
+    if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float | np.floating):
-        if is_p:
-            return pvalue(float(value)) if np.isfinite(value) else "–"
-        return f"{value:.4g}".replace("-", "−") if not np.isnan(value) else "–"
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if np.isnan(value):
+        return "–"
+    return with_signs(pvalue(value) if is_p else number(value, decimals))
+
+
+def _decimals(values: Array) -> int:
+    sizes = np.abs(values[np.isfinite(values)])
+    ordinary = sizes[sizes > 1e-3 * sizes.max(initial=0.0)]
+    return int(np.clip(2 - np.floor(np.log10(ordinary.min())), 0, 5)) if len(ordinary) > 0 else 2
+
+
+def _breakable(name: str) -> str:
+    """A name that may be broken between the parts of an interaction."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r":(?=\S)", ":<wbr>", str(escape(name))))
+
+
+def with_signs(text: str) -> str:
+    """Minus signs before digits, where a line never breaks, and semicolons for columns of spaces."""
+    return re.sub(r"(?<![^\s(,])-(?=[\d.])|(?<=\de)-(?=\d)", "−", re.sub(r" {2,}", "; ", text))

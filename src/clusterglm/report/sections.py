@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from clusterglm.api.selection import select_prepared
+from clusterglm.errors import DataError
 from clusterglm.inference.adequacy import Diagnosis
 from clusterglm.inference.bootstrap import SimulatedTest
 from clusterglm.inference.influence import Influence
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution, distribution
-from clusterglm.model.printing import unfolded
 from clusterglm.plot import (
     bootstrap,
     calibration,
@@ -28,12 +28,12 @@ from clusterglm.plot import (
     residuals,
     rootogram,
 )
-from clusterglm.report.page import Block, Part, Picture, Table, Words, frame_table
+from clusterglm.report.page import Block, Part, Picture, Table, Words, alike, frame_table
 from clusterglm.results.base import Result
 from clusterglm.results.clustering import ClusteredResult
 from clusterglm.results.conditional import ConditionalResult
 from clusterglm.results.diagnostics import ClusterInfluence, Diagnostics
-from clusterglm.results.effects import Ratios
+from clusterglm.results.effects import Effects, Ratios
 from clusterglm.results.pooled import PooledResult
 from clusterglm.results.random_effects import RandomEffectsResult
 from clusterglm.results.selection import DistributionSelection
@@ -42,6 +42,9 @@ from clusterglm.results.testing import Hypotheses
 _NAMED = 30  # clusters that a caterpillar plot shows by name
 _ENOUGH = 200  # simulations that quick checks need to raise an alarm
 _WORST = 5  # clusters in the table of influence
+_LARGE = 5_000_000  # elements of a design matrix above which averages over all rows are left out
+_LITTLE = 0.5  # standard errors that a coefficient may move before the choice of a distribution matters
+_INTERVAL = {"conf_low": "95% from", "conf_high": "to"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ Plan = list[tuple[str, str, list[Part]]]
 
 def plan(fit: Result, options: Options) -> Plan:
     """The sections that suit a fit."""
-    sections: Plan = [("estimates", "Estimates", _estimates(fit))]
+    sections: Plan = [("estimates", "Estimates", _estimates(fit, options))]
     if isinstance(fit, ClusteredResult) or (isinstance(fit, PooledResult) and fit.data.cluster_name is not None):
         sections.append(("clusters", "Differences between clusters", _clusters(fit, options)))
     if isinstance(fit, RandomEffectsResult) and not fit.fit.sigma_fixed and options.distributions:
@@ -90,26 +93,33 @@ def plan(fit: Result, options: Options) -> Plan:
     return sections
 
 
-def _estimates(fit: Result) -> list[Part]:
+def _estimates(fit: Result, options: Options) -> list[Part]:
     parts = [Part("Coefficients", lambda: _coefficients(fit))]
     if isinstance(fit, Hypotheses) and len(fit.data.names) > 1:
         parts.append(Part("Tests of terms", lambda: _terms(fit)))
+    if isinstance(fit, Effects) and fit.data.design.variables:
+        parts.append(Part("Average effects", lambda: _average_effects(fit, options)))
     return parts
 
 
 def _coefficients(fit: Result) -> Iterable[Block]:
-    table = fit.tidy().set_index("term")[["estimate", "std_error", "conf_low", "conf_high", "z", "pvalue"]]
-    headings = ["", "Estimate", "Std. error", "95% from", "to", "z", "p"]
+    table = fit.tidy().set_index("term")
+    columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL, "z": "z", "pvalue": "p"}
     if fit.data.cluster_name is not None and fit.n_clusters > 1 and fit.penalty is None:
         robust = np.sqrt(np.diag(fit.cov("robust").to_numpy()))
-        table.insert(2, "robust", robust[: len(table)])
-        headings.insert(3, "Robust s.e.")
-    yield frame_table("Coefficients with Wald intervals", table, headings, ["pvalue"])
+        table["robust"] = robust[: len(table)]
+        columns = {"estimate": "Estimate", "std_error": "Std. error", "robust": "Robust s.e."} | columns
+    shared = alike(table, ["estimate", "std_error", "robust", *_INTERVAL])
+    yield frame_table("Coefficients with Wald intervals", table, columns, {**shared, "z": 3})
+    references = [f"{name} = {level}" for name, level in fit.data.design.references.items()]
+    if references:
+        yield Words(f"Levels are compared with the reference {'levels' if references[1:] else 'level'} "
+                    f"{', '.join(references)}.")  # fmt: skip
     if isinstance(fit, Ratios) and fit.response.ratio is not None:
         ratios = fit.ratios()
         kind = ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio"
-        chosen = ratios.set_index("term")[["estimate", "conf_low", "conf_high"]]
-        yield frame_table(f"Exponentiated: {kind}s", chosen, ["", "Ratio", "95% from", "to"])
+        chosen = {"estimate": "Ratio", **_INTERVAL}
+        yield frame_table(f"Exponentiated: {kind}s", ratios.set_index("term"), chosen, alike(ratios, chosen))
         if not isinstance(fit, PooledResult):
             yield Words("Ratios hold within a cluster: they compare rows that share an intercept.")
     if len(fit.data.names) > 0:
@@ -117,11 +127,42 @@ def _coefficients(fit: Result) -> Iterable[Block]:
 
 
 def _terms(fit: Hypotheses) -> Iterable[Block]:
-    table = fit.term_tests().set_index("term")[["statistic", "df", "pvalue"]]
+    table = fit.term_tests().set_index("term")
     if len(table) > 0:
-        yield frame_table(
-            "Wald tests of whole terms, each next to all others", table, ["", "Chi²", "df", "p"], ["pvalue"]
-        )
+        columns = {"statistic": "Chi²", "df": "df", "pvalue": "p"}
+        yield frame_table("Wald tests of whole terms, each given all the others", table, columns, {"statistic": 3})
+
+
+def _average_effects(fit: Result, options: Options) -> Iterable[Block]:
+    import pandas as pd
+
+    assert isinstance(fit, Effects)
+    if fit.data.X.size > _LARGE:
+        yield Words("Average effects take a while with as many rows, and were left out: fit.average_effects().")
+        return
+    tables, refused = [], {}
+    for name in fit.data.design.variables:
+        try:
+            tables.append(fit.average_effects(name, data=options.data))
+        except DataError as problem:  # of this variable, which may enter by steps; or without data=
+            refused[f"No average effects: {problem.got} (needed: {problem.needed})."] = "note"
+    yield from (Words(text, tone) for text, tone in refused.items())
+    if not tables:
+        return
+    found = pd.concat(tables)
+    table = found.set_index(found["term"] + ": " + found["contrast"])
+    what = fit.response.words.expectation.lower()
+    columns = {"estimate": "Effect", "std_error": "Std. error", **_INTERVAL, "pvalue": "p"}
+    yield frame_table(
+        f"Average effects on the {what}", table, columns, alike(table, ["estimate", "std_error", *_INTERVAL])
+    )
+    where = "" if isinstance(fit, PooledResult) else (
+        " and over the distribution of intercepts" if isinstance(fit, RandomEffectsResult) else
+        ", at the clusters' intercepts"
+    )  # fmt: skip
+    yield Words(f'Averaged over the rows{where}; "derivative" is the change for one unit of the variable.')
+    for note in dict.fromkeys(found.get("note", ())):
+        yield Words(note, "note")
 
 
 def _clusters(fit: Result, options: Options) -> list[Part]:
@@ -135,12 +176,17 @@ def _clusters(fit: Result, options: Options) -> list[Part]:
     if not (isinstance(fit, RandomEffectsResult) and fit.fit.sigma_fixed):
         parts.append(Part("Test of no clustering", lambda: _clustering(fit, options)))
     parts.append(Part("Cluster effects", lambda: _effects(fit)))
+    if isinstance(fit, RandomEffectsResult) and fit.sigma > 0.0 and fit.response.totals_suffice:
+        parts.append(Part("Random intercepts or within clusters", lambda: _hausman(fit)))
     return parts
 
 
 def _sigma(fit: RandomEffectsResult) -> Iterable[Block]:
     facts = dict(fit.summary().facts)
     rows = [("sigma", facts["sigma"])]
+    if fit.sigma > 0.0 and fit.response.ratio is not None:
+        name, _, value = str(fit.median_odds_ratio()).partition(": ")
+        rows.append((name.capitalize(), value))
     rows += [(name, facts[name]) for name in ("ICC", "No clustering") if name in facts]
     yield Table("How much clusters differ", (), tuple(rows), prose=True)
     if not fit.fit.sigma_fixed:
@@ -155,8 +201,21 @@ def _clustering(fit: ClusteredResult, options: Options) -> Iterable[Block]:
         return
     found = fit.test_clustering("bootstrap", n_boot=options.n_boot, seed=options.seed, n_jobs=options.n_jobs)
     assert isinstance(found, SimulatedTest)
-    yield Words(_sentence(f"Were there no differences between clusters: {unfolded(found)}"))
+    yield Words(_sentence(f"Test of no differences between clusters: {found}"))
     yield Picture("The likelihood ratio in data simulated without clustering, and as observed", bootstrap(found))
+
+
+def _hausman(fit: RandomEffectsResult) -> Iterable[Block]:
+    try:
+        found = fit.hausman()
+    except DataError as problem:  # nothing varies within clusters
+        yield Words(f"There is no Hausman test: {problem.got}.")
+        return
+    yield Words(_sentence(str(found)))
+    yield Words(
+        "A small p-value speaks against random intercepts that are independent of the covariates: effects within "
+        "clusters then differ from those between them."
+    )
 
 
 def _effects(fit: Result) -> Iterable[Block]:
@@ -189,18 +248,21 @@ def _distribution(fit: RandomEffectsResult, options: Options) -> list[Part]:
 
 
 def _chosen(found: DistributionSelection) -> Iterable[Block]:
-    columns = ["loglik", "aic", "aic_weight", "chi_square", "sigma", "converged"]
-    headings = ["", "Log-likelihood", "AIC", "Weight", "Chi²", "sigma", "Converged"]
-    yield frame_table("The same model with other distributions of the intercept", found.table[columns], headings)
+    columns = {"loglik": "Log-likelihood", "aic": "AIC", "aic_weight": "Weight", "chi_square": "Chi²", "sigma": "sigma",
+               "converged": "Converged"}  # fmt: skip
+    decimals = {"loglik": 2, "aic": 2, "aic_weight": 3}
+    yield frame_table("The same model with other distributions of the intercept", found.table, columns, decimals)
     yield Words(
         f"AIC prefers {found.best().distribution.name}, the chi-squared criterion "
         f"{found.best('chi_square').distribution.name}. A difference in AIC below about 2 says little."
     )
     shift = found.coefficients[("range", "")]
     if len(shift) > 0:
+        most, name = float(shift.max()), found.best().data.design.in_words(str(shift.idxmax()))
+        verdict = "hardly matters for the coefficients" if most < _LITTLE else "matters for the coefficients"
         yield Words(
-            f"For the coefficients the choice matters little where they hardly move: most moves {shift.idxmax()}, by "
-            f"{shift.max():.2g} standard errors between distributions."
+            f"The choice {verdict}: the one that moves most between these distributions is that of {name}, by "
+            f"{most:.2g} of its standard errors."
         )
     for name, reason in found.failures.items():
         yield Words(f"{name} could not be fitted: {reason}", "problem")
@@ -259,11 +321,9 @@ def _influence(found: Influence, cluster: str | None) -> Iterable[Block]:
     table = found.table(sort=True).head(_WORST)
     if "label" in table.columns:
         table = table.set_index("label")
-    columns = [name for name in table.columns if name.startswith("cook")]
+    columns = {name: "Distance" for name in table.columns if name.startswith("cook")}
     name = "rows" if cluster is None else f"clusters of {cluster}"
-    yield frame_table(
-        f"The {name} that move the estimates most (Cook's distance; above 1 is a lot)", table[columns], ["", "Distance"]
-    )
+    yield frame_table(f"The {name} that move the estimates most (Cook's distance; above 1 is a lot)", table, columns)
 
 
 def _prediction(fit: Result, name: str, options: Options) -> Part:

@@ -18,9 +18,9 @@ from clusterglm.inference.intervals import wald_p_values
 from clusterglm.model.arguments import generator, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
-from clusterglm.results.above import above
 from clusterglm.results.intervals import Intervals
 from clusterglm.results.newdata import one_per_row
+from clusterglm.results.shown import Shown
 from clusterglm.results.table import Coefficients, Summary, counted
 from clusterglm.results.tidy import Frames
 
@@ -68,7 +68,7 @@ def _unpickled(version: str, kind: type[Result]) -> Result:
     return kind.__new__(kind)
 
 
-class Result(Intervals, Frames, ABC):
+class Result(Intervals, Frames, Shown, ABC):
     """An immutable result: the regression coefficients and all that follows from them.
 
     Attributes
@@ -313,29 +313,6 @@ class Result(Intervals, Frames, ABC):
             "iterations": self.optimization.iterations,
             "gradient_norm": self.optimization.gradient_norm,
         }
-
-    # Pictures --------------------------------------------------------------------------------------------------------
-
-    @property
-    def plot(self) -> Any:
-        """Plots of this result, such as `fit.plot.coefficients()`; see `clusterglm.plot`."""
-        return above("plot")(self)
-
-    def report(self, path: str | Path, **options: Any) -> Path:
-        """Write a report of this fit: one HTML page with tables, tests, diagnostics, plots and the caveats that apply.
-
-        Parameters
-        ----------
-        path : str or Path
-        **options
-            See `clusterglm.report.report`.
-
-        Returns
-        -------
-        Path
-        """
-        written: Path = above("report")(self, path, **options)
-        return written
 
     # Shared work -----------------------------------------------------------------------------------------------------
 

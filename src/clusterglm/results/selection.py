@@ -147,8 +147,8 @@ class DistributionSelection:
             shown.to_string(),
             "",
             f"AIC prefers {self.best().distribution.name}{by_events}.",
-            f"Across distributions the coefficient that moves most is {shift.idxmax()}, by {shift.max():.2g} standard "
-            "errors.",
+            f"Across distributions the coefficient that moves most is that of "
+            f"{any_fit.data.design.in_words(str(shift.idxmax()))}, by {shift.max():.2g} standard errors.",
         ]
         worst = float(table["integration_error"].drop(REFERENCE, errors="ignore").max())
         if self.reference is not None and worst < 0.01:  # whose own likelihood is exact

@@ -116,15 +116,17 @@ def right_side(
 
 
 def is_random(node: Node) -> bool:
-    """Whether it is `a | b`, or `us(a | b)` and the like."""
+    """Whether it is `a | b`, or `us(a | b)` and the like, or R's `strata(b)`."""
     if isinstance(node, Binary):
         return node.operator in ("|", "||")
-    return (
-        isinstance(node, Call)
-        and node.function in _STRUCTURES
-        and len(node.arguments) == 1
-        and isinstance(node.arguments[0], Binary)
-        and node.arguments[0].operator == "|"
+    return isinstance(node, Call) and (
+        node.function == "strata"
+        or (
+            node.function in _STRUCTURES
+            and len(node.arguments) == 1
+            and isinstance(node.arguments[0], Binary)
+            and node.arguments[0].operator == "|"
+        )
     )
 
 

@@ -20,7 +20,7 @@ _ELSEWHERE = {
     "cbind": ("left of '~', as in cbind(successes, failures)", "list the columns with '+'"),
     "Surv": ("survival times, which are not available", "a row for each interval, with link='cloglog'"),
     "s": ("a spline of a fixed basis", "ns(x, df=4), or cr(x, df=4)"),
-    "strata": ("cluster=, whose intercepts stand for strata", "cg.conditional(..., cluster='set')"),
+    "strata": ("a term of its own, in cg.conditional and cg.fixed_effects", "y ~ x + strata(id), or cluster='id'"),
     "exp10": ("", ""),
 }
 _INSTEAD = {

@@ -7,7 +7,6 @@ whatever margins a formula leaves out, and are R's where it leaves out none (Cha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,6 +17,7 @@ import numpy as np
 from clusterglm.data.formulas.algebra import Term, factor_text
 from clusterglm.data.formulas.check import FACTORS
 from clusterglm.data.formulas.contrasts import Contrast, coded, label_of
+from clusterglm.data.formulas.meant import refuse_what_was_meant_otherwise
 from clusterglm.data.formulas.tree import Call, Name, Node, text_of
 from clusterglm.data.formulas.values import Basis, Categories, as_categories, as_numbers, recoded, used
 from clusterglm.errors import DataError, DesignError, FormulaError
@@ -28,9 +28,6 @@ MOST_CATEGORIES = 8
 """Categorical factors of one term; the products to look at double with each."""
 
 _Part: TypeAlias = tuple[tuple[int, bool], ...]
-
-_MANY_DATES = 20  # levels that nobody means as categories
-_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]\d{1,2}:\d{2}.*)?")
 
 
 @dataclass(frozen=True)
@@ -154,25 +151,36 @@ class Coding:
 
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the columns as R has them, `trtdrug`, and longer ones in which no two are alike, `trt[T.drug]`."""
-        short: list[str] = []
-        long: list[str] = []
-        blocks: dict[tuple[int, bool], tuple[list[str], list[str]]] = {}
-        for term in self.terms:
-            for part in term.parts:
-                if not part:
-                    short.append(INTERCEPT)
-                    long.append("Intercept")
-                    continue
-                for key in part:
-                    if key not in blocks:
-                        blocks[key] = _labels(self.factors[key[0]], key[1])
-                for names, which in ((short, 0), (long, 1)):
-                    last_first = product(*(blocks[key][which] for key in reversed(part)))
-                    names.extend(":".join(reversed(labels)) for labels in last_first)
-        for names in (short, long):
-            names[:] = [name for j, name in enumerate(names) if j not in self.left_out]
+        short, long = self._named(0, INTERCEPT, ":"), self._named(1, "Intercept", ":")
         # two columns may meet in one name, such as level "b1" of `a` and level "1" of `ab`
-        return tuple(short) if len(set(short)) == len(short) else tuple(long), tuple(long)
+        return short if len(set(short)) == len(short) else long, long
+
+    def words(self) -> tuple[str, ...]:
+        """What the columns are to people who read: `trt = drug`."""
+        return self._named(2, "the intercept", " × ")
+
+    def references(self) -> dict[str, Any]:
+        """The levels that the others of a factor are compared with, by the factor's column or expression."""
+        found = {}
+        for term in self.terms:
+            for k, reduced in (pair for part in term.parts for pair in part):
+                factor = self.factors[k]
+                if reduced and factor.contrast is not None:
+                    level = coded(factor.contrast, factor.levels, reduced=True, what=factor.expression).base
+                    if level is not None:
+                        found[factor.column or factor.expression] = factor.levels[level]
+        return found
+
+    def _named(self, which: int, intercept: str, joined: str) -> tuple[str, ...]:
+        names: list[str] = []
+        blocks: dict[tuple[int, bool], tuple[list[str], list[str], list[str]]] = {}
+        for part in (part for term in self.terms for part in term.parts):
+            for key in part:
+                if key not in blocks:
+                    blocks[key] = _labels(self.factors[key[0]], key[1])
+            last_first = product(*(blocks[key][which] for key in reversed(part)))
+            names.extend(joined.join(reversed(labels)) if part else intercept for labels in last_first)
+        return tuple(name for j, name in enumerate(names) if j not in self.left_out)
 
 
 def learn_coding(
@@ -285,21 +293,12 @@ def _factor(node: Node, value: Any, levels: tuple[Any, ...] | None) -> Factor:
                 "numbers or categories",
                 f"a numeric column, such as days since the start; or C({text_of(node)}) for a level per date",
             )
-        if isinstance(node, Name) and len(value.levels) > _MANY_DATES and all(map(_is_date, value.levels)):
-            raise DesignError(
-                f"the covariate {text!r} of {len(value.levels)} texts that are dates, such as {value.levels[0]!r}",
-                "numbers or categories",
-                f"days since the start: pandas.to_datetime(data[{text!r}]), less its least value, .dt.days; "
-                f"or C({text_of(node)}) for a level per date",
-            )
+        if isinstance(node, Name) and levels is None:
+            refuse_what_was_meant_otherwise(value.levels, text)
         return Factor(text, node, value.levels, value.contrast or Contrast(), None, spans_intercept=True)
     if isinstance(value, Basis):
         return Factor(text, node, (), None, value.fields, value.spans_intercept)
     return Factor(text, node)
-
-
-def _is_date(level: Any) -> bool:
-    return isinstance(level, str) and _DATE.fullmatch(level.strip()) is not None
 
 
 def _spanned(which: Sequence[int], factors: Sequence[Factor], term: Term) -> list[_Part]:
@@ -352,18 +351,21 @@ def _width(part: _Part, factors: Sequence[Factor]) -> int:
     return size
 
 
-def _labels(factor: Factor, reduced: bool) -> tuple[list[str], list[str]]:
-    """What each of its columns is called, shortly and at length."""
+def _labels(factor: Factor, reduced: bool) -> tuple[list[str], list[str], list[str]]:
+    """What each of its columns is called: shortly, at length, and in words."""
     text = factor.expression
     if factor.contrast is not None:
         found = coded(factor.contrast, factor.levels, reduced=reduced, what=text)
         spelled = {label_of(level): str(level) for level in factor.levels}
         long = [f"{text}[{found.prefix}{spelled.get(label, label)}]" for label in found.labels]
-        return [text + label for label in found.labels], long
+        own = found.base is not None or (not reduced and factor.contrast.kind != "matrix")  # a column is a level's
+        words = [f"{factor.column or text} = {label}" for label in found.labels] if own else long
+        return [text + label for label in found.labels], long, words
     if factor.fields is None:
-        return [text], [text]
+        return [text], [text], [text]
     fields = factor.fields[1:] if reduced and factor.spans_intercept else factor.fields
-    return [text + each for each in fields], [f"{text}[{each}]" for each in fields]
+    long = [f"{text}[{each}]" for each in fields]
+    return [text + each for each in fields], long, long
 
 
 def _block(factor: Factor, value: Any, reduced: bool) -> Array:

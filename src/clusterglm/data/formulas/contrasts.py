@@ -57,11 +57,14 @@ class Coded:
         What names of columns end with.
     prefix : str
         What stands before the label in the longer names, as in `trt[T.drug]`.
+    base : int or None
+        Position of the level that the others are compared with, where there is one.
     """
 
     matrix: Array
     labels: tuple[str, ...]
     prefix: str
+    base: int | None = None
 
 
 def contrast_of(name: str, arguments: Sequence[Any], keywords: dict[str, Any]) -> Contrast:
@@ -113,7 +116,7 @@ def coded(contrast: Contrast, levels: Sequence[Any], *, reduced: bool, what: str
     if kind in ("treatment", "SAS"):
         base = _base(options.get("base"), levels, what, k - 1 if kind == "SAS" else 0)
         others = [j for j in range(k) if j != base]
-        return Coded(np.eye(k)[:, others], tuple(labels[j] for j in others), prefix)
+        return Coded(np.eye(k)[:, others], tuple(labels[j] for j in others), prefix, base)
     if kind == "sum":
         return Coded(np.vstack([np.eye(k - 1), -np.ones((1, k - 1))]), labels[:-1], prefix)
     if kind == "helmert":

@@ -175,8 +175,11 @@ class Evaluator:
         known = {"relevel": {"ref"}, "C": {"contrasts", "levels", "contr"}}.get(name, {"levels", "contrasts"})
         odd = sorted(set(parts) - known)
         if odd or len(node.arguments) > 3:
+            meant = next((text_of(parts[each]) for each in ("ref", "reference", "base") if each in odd), None)
             raise FormulaError(
-                f"{key} with {odd[0] if odd else 'so many arguments'!r}", f"{', '.join(sorted(known))}", f"{name}(g)"
+                f"{key} with {odd[0] if odd else 'so many arguments'!r}",
+                f"{', '.join(sorted(known))}",
+                f"{name}(g)" if meant is None else f"relevel({text_of(node.arguments[0])}, ref={meant})",
             )
         if name == "as.character":
             return _as_text(value)

@@ -67,13 +67,15 @@ class ParsedFormula:
     offsets : tuple of Expression
         Arguments of the `offset(...)` terms.
     cluster : str or None
-        Column in `(1 | column)`.
+        Column in `(1 | column)` or `strata(column)`.
     variables : tuple of str
         Columns that the terms use, in order of appearance.
     cluster_terms : tuple of ClusterTerm
         `within(...)` and `between(...)`, which stand in `terms` as columns of those names.
     functions : dict of str to callable
         The user's own.
+    strata : bool
+        Whether clusters are given by `strata(column)`, as in R's `clogit`: where clusters have levels of their own.
     """
 
     text: str
@@ -86,6 +88,7 @@ class ParsedFormula:
     variables: tuple[str, ...]
     cluster_terms: tuple[ClusterTerm, ...] = ()
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    strata: bool = False
 
     @property
     def has_intercept(self) -> bool:
@@ -179,6 +182,7 @@ def parse_formula(
         variables=variables,
         cluster_terms=tuple(made.values()),
         functions=own,
+        strata=any(isinstance(node, Call) and node.function == "strata" for node in found.random),
     )
 
 
@@ -346,6 +350,15 @@ def _cluster(random: Sequence[Node], columns: Sequence[str]) -> str | None:
             f"keep ({text_of(random[0])})",
         )
     (node,) = random
+    if isinstance(node, Call) and node.function == "strata":
+        if len(node.arguments) == 1 and isinstance(node.arguments[0], Name) and not node.keywords:
+            check_expression(node.arguments[0], columns, {})
+            return node.arguments[0].name
+        raise FormulaError(
+            f"{text_of(node)} in the formula",
+            "strata(column), of one column",
+            "a column made of several, data['set'] = data['a'].astype(str) + ' ' + data['b'].astype(str)",
+        )
     if (
         isinstance(node, Binary)
         and node.operator == "|"

@@ -39,7 +39,7 @@ DISTRIBUTIONS: dict[str, Distribution] = {
 """The distributions by name; shape parameters, where there are any, are then estimated."""
 
 _WITH_NUMBERS: dict[str, Callable[..., Distribution]] = {"student_t": StudentT, "gaussian_mixture": GaussianMixture}
-_SHORT = re.compile(r"^t(?=$|\()")  # "t(4)" is "student_t(4)"
+_SHORT = {"t": "student_t", "normal": "gaussian"}  # what other software calls them
 _CALL = re.compile(r"(\w+)\(([^()]*)\)")
 
 
@@ -51,7 +51,7 @@ def distribution(value: str | Distribution) -> Distribution:
     value : str or Distribution
         "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma"; "student_t" and "gaussian_mixture", whose
         shape is then estimated; "student_t(4)" (any degrees of freedom) and "gaussian_mixture(0.3, 3)" (weight of the
-        upper part and separation), "t(4)" for "student_t(4)"; or an object such as `StudentT(4)`.
+        upper part and separation); "t(4)" and "normal", as others call them; or an object such as `StudentT(4)`.
 
     Raises
     ------
@@ -61,7 +61,8 @@ def distribution(value: str | Distribution) -> Distribution:
     if isinstance(value, Distribution):
         return value
     if isinstance(value, str):
-        value = _SHORT.sub("student_t", value.strip())
+        word, bracket, rest = value.strip().partition("(")
+        value = _SHORT.get(word, word) + bracket + rest
         if value in DISTRIBUTIONS:
             return DISTRIBUTIONS[value]
         match = _CALL.fullmatch(value)

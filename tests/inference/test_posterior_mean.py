@@ -220,3 +220,28 @@ def test_a_cluster_without_an_accurate_integral_does_not_taint_others(monkeypatc
     assert found.accurate.tolist() == [True, True, False, True, True]
     np.testing.assert_allclose(found.values, plain.values, rtol=1e-9)
     np.testing.assert_allclose(found.scores, plain.scores, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["laplace", "log_gamma", "gaussian", "cauchy"])
+def test_a_sharp_cluster_thousands_of_sigmas_out_is_right_or_said_to_be_unknown(name: str) -> None:
+    """No rule that knows its error reaches such an integral; a rule taken for want of better is not believed."""
+    data, model = clustered([[0.0], [1.0]], [[0.0], [0.0]]), response("binomial", "cloglog")
+    data.a, data.b = np.array([2e6, 1.0]), np.array([30.0, 0.0])
+    found = predicted(data, model, name, 1e-5, np.array([-3.0, 0.5, 0.5]), np.array([0, 0, 1]))
+    assert found.resolved[2]
+    law = intercept(name, 1e-5)
+    for k, (i, x) in enumerate(((0, -3.0), (0, 0.5), (1, 0.5))):
+        rows = [np.array([0.0, x], dtype=Long), np.append(data.a[[i]], 1.0), np.append(data.b[[i]], 0.0)]
+        eta, a, b = (np.asarray(each, dtype=Long) for each in rows)
+        more, alone = (log_integral(Rows(eta[:n], a[:n], b[:n], Long(0)), "cloglog", law) for n in (2, 1))
+        error = abs(float(np.log(model.mean(found.link[[k]]))[0]) - float(more.value - alone.value))
+        assert error < 1e-8 + float(more.error + alone.error) or not found.resolved[k]
+
+
+def test_nothing_infinite_comes_from_far_intercepts_of_no_weight() -> None:
+    """Heavy tails beside a row whose likelihood falls like exp(-exp(v))."""
+    data, model = clustered([[0.0, 1.0]], [[0.0, -1.0]]), response("binomial", "cloglog")
+    data.b = np.array([1e6, 0.0])
+    found = predicted(data, model, "cauchy", 8.0, np.array([0.5]), np.array([0]))
+    assert np.isfinite(found.gradient).all()
+    assert found.resolved.all()

@@ -23,13 +23,14 @@ from clusterglm.inference.mass_points import scores_at
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan, Rule
-from clusterglm.model.arrays import Array
+from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
 _EACH = 1e-8  # error of the log-integral of a cluster by its rule; there is a finer one besides
 _SETTLED = 1e-9  # change of the mean from rule to rule, and share at a rule's ends, relative, that are believed
 _FAR = 1e4  # a linear predictor beyond is as good as infinite
+_STEEP = 600.0  # up to where slopes of log-likelihoods are numbers
 _BLOCK = 1 << 18  # numbers at a time
 _ROWS = 1 << 20  # rows of made-up clusters at a time
 
@@ -207,19 +208,22 @@ def _at_nodes(
         joint = log_weights[which] + response.value(at, success, 1.0 - success)
         found = logsumexp(joint, axis=1)
         fine = found if len(fine) == 0 else fine
+    believed = not (rule.panels or rule.hermite)  # laid for the cluster's own integral, or for want of better
     ends = np.exp(np.logaddexp(joint[:, 0], joint[:, -1]) - found)
-    settled = (np.abs(found - fine) <= _SETTLED) & (rule.heavy | (ends <= _SETTLED)) & (not rule.panels)
+    settled = (np.abs(found - fine) <= _SETTLED) & (rule.heavy | (ends <= _SETTLED)) & believed
     derivatives = np.empty((0, 0))
     if gradient:
         tilted = np.exp(joint - found[:, None])
         change_of_weights = tilted - np.exp(log_weights)[which]
-        slope = tilted * response.derivatives(at, success, 1.0 - success)[1]
+        near = np.clip(at, -_STEEP, _STEEP)  # further out slopes are no numbers, and have no weight
+        slope = times(tilted, response.derivatives(near, success, 1.0 - success)[1])
         derivatives = np.empty((len(rows), X.shape[1] + 1))
         scores = scores_at(posterior.data, response, theta[:-1], members, v)
         for j, score in enumerate(scores[:-1]):
-            derivatives[:, j] = (change_of_weights * score[which]).sum(axis=1)
+            derivatives[:, j] = times(change_of_weights, score[which]).sum(axis=1)
         derivatives[:, :-1] += slope.sum(axis=1)[:, None] * X[rows]
-        derivatives[:, -1] = ((change_of_weights * scores[-1][which] + slope) * by_sigma[which]).sum(axis=1)
+        by_intercept = times(change_of_weights, scores[-1][which]) + slope
+        derivatives[:, -1] = times(by_intercept, by_sigma[which]).sum(axis=1)
     return _Found(fine, success[:, 0], settled, derivatives)
 
 

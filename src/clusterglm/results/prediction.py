@@ -101,7 +101,7 @@ class Predictions(Weighted):
         return at_intercepts(rows.eta(self._beta))
 
     def _at_numbers(self, kind: Any, rows: Rows) -> LinkPrediction:
-        if isinstance(kind, str) and kind in _NAMES:
+        if isinstance(kind, str) and kind in (*SCALES, "ratio"):
             raise OptionError(
                 f"kind={kind!r}", f"one of {', '.join(map(repr, self._kinds))}, or intercepts", f"scale={kind!r}"
             )

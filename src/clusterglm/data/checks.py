@@ -325,9 +325,9 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], family: 
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that predicts some responses perfectly",
-        advice="separation='limit' for the limit of the fit, with its likelihood and infinite coefficients; or "
-        "a penalty, with finite estimates: penalty='firth' in cg.pooled, penalty='soft' in cg.random_effects; or drop "
-        f"{listed(columns)}, or merge levels in which all responses are equal",
+        advice="separation='limit' in cg.pooled and cg.random_effects, for the limit of the fit with its likelihood; "
+        "or a penalty, with finite estimates: penalty='firth' in cg.pooled, penalty='soft' in cg.random_effects; or "
+        f"drop {listed(columns)}, or merge levels in which all responses are equal",
         columns=columns,
         directions=tuple(found),
         complete=complete,

@@ -377,7 +377,7 @@ def separating(rows: Array, free: Array) -> Array | None:
         # where already some of the rows leave only d = 0, all do
         return None if found is None or np.abs(found).max() < FEASIBLE else found
 
-    found = _with_rows_as_needed(inside, solve)
+    found = with_rows_as_needed(inside, solve)
     if found is None:
         return None
     margins = inside @ found
@@ -410,7 +410,7 @@ def sparsest(rows: Array, free: Array, direction: Array, ones: NDArray[np.int64]
             bounds=limits,
         ).x
 
-    found = _with_rows_as_needed(np.hstack([rows @ free, np.zeros((len(rows), p))]), solve)
+    found = with_rows_as_needed(np.hstack([rows @ free, np.zeros((len(rows), p))]), solve)
     if found is None:
         return direction
     sparse: Array = free @ found[:k]
@@ -430,10 +430,10 @@ def _all_decided(rows: Array) -> bool:
         found = linprog(cost, A_ub=-some, b_ub=np.zeros(len(some)), bounds=bounds).x
         return None if found is None or found[-1] <= FEASIBLE else found
 
-    return _with_rows_as_needed(np.hstack([rows, np.full((len(rows), 1), -1.0)]), solve) is not None
+    return with_rows_as_needed(np.hstack([rows, np.full((len(rows), 1), -1.0)]), solve) is not None
 
 
-def _with_rows_as_needed(rows: Array, solve: Callable[[Array], Array | None]) -> Array | None:
+def with_rows_as_needed(rows: Array, solve: Callable[[Array], Array | None]) -> Array | None:
     """Solution x of a linear program under rows @ x >= 0, of which only those enter that would be violated.
 
     `solve` gives the solution under some of the rows; None ends the search.

@@ -14,7 +14,15 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.checks import FEASIBLE, RANK_TOLERANCE, distinct, find_separation, null_space, standardised
+from clusterglm.data.checks import (
+    FEASIBLE,
+    RANK_TOLERANCE,
+    distinct,
+    find_separation,
+    null_space,
+    standardised,
+    with_rows_as_needed,
+)
 from clusterglm.data.design import Design, DesignRows
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.within import find_separation_within, sides
@@ -59,6 +67,8 @@ class Recession:
             0 for those that have a finite limit, inf, -inf, and nan where every value is as likely.
         """
         along = _along(combinations, self.basis)
+        if along.shape[1] <= 2:
+            return _driven(along @ _rays(self.walls, along.shape[1]).T)
         patterns, which = np.unique(along, axis=0, return_inverse=True)
         return np.array([self._end(pattern) for pattern in patterns])[which.reshape(-1)]
 
@@ -70,8 +80,14 @@ class Recession:
         if size == 0.0:
             return 0.0
         for sign in (1.0, -1.0):
-            lowest = linprog(sign * cost / size, A_ub=-self.walls, b_ub=np.zeros(len(self.walls)), bounds=(-1.0, 1.0))
-            if lowest.fun is not None and lowest.fun > -FEASIBLE:
+            goal = sign * cost / size
+
+            def solve(some: Array, goal: Array = goal) -> Array | None:
+                found = linprog(goal, A_ub=-some, b_ub=np.zeros(len(some)), bounds=(-1.0, 1.0)).x
+                # where already some of the walls keep it up, all do
+                return None if found is None or goal @ found > -FEASIBLE else np.asarray(found)
+
+            if with_rows_as_needed(self.walls, solve) is None:
                 return sign * np.inf
         return np.nan
 
@@ -198,6 +214,23 @@ def _along(combinations: Array, basis: Array) -> Array:
     return np.where(np.abs(along) <= _ZERO * (np.abs(combinations) @ np.abs(basis)), 0.0, along)
 
 
+def _driven(values: Array) -> Array:
+    """Where what takes such values along all rays of a cone goes: one sign decides, two leave it open, shape (c,)."""
+    low, high = values.min(axis=1, initial=0.0), values.max(axis=1, initial=0.0)
+    size = np.maximum(high, -low)
+    ends = np.where(low > -FEASIBLE * size, np.inf, np.where(high < FEASIBLE * size, -np.inf, np.nan))
+    return np.where(size == 0.0, 0.0, ends)
+
+
+def _rays(walls: Array, k: int) -> Array:
+    """Directions of which the cone `walls @ g >= 0` of one or two dimensions has all as sums, shape (any, k)."""
+    if k < 2:
+        return np.ones((k, k)) * (np.sign(walls[0, 0]) if k == 1 else 1.0)
+    across = np.column_stack([-walls[:, 1], walls[:, 0]])
+    rays = np.vstack([across, -across, walls])
+    return np.asarray(rays[(rays @ walls.T >= -FEASIBLE).all(axis=1)])
+
+
 def _cleaned(basis: Array) -> Array:
     """Without the rounding where a column has no part."""
     return np.where(np.abs(basis) <= _ZERO, 0.0, basis)
@@ -206,8 +239,16 @@ def _cleaned(basis: Array) -> Array:
 def _walls(rows: Array) -> Array:
     """Rows of one length, each once; those of one column are all the same."""
     size = np.linalg.norm(rows, axis=1)
-    rows = rows[size > FEASIBLE * size.max(initial=0.0)] / size[size > FEASIBLE * size.max(initial=0.0), None]
-    return distinct(np.round(rows, 12) + 0.0) if len(rows) > 0 else rows
+    some = size > FEASIBLE * size.max(initial=0.0)
+    rows = rows[some] / size[some, None]
+    if len(rows) == 0:
+        return rows
+    rows = distinct(np.round(rows, 12) + 0.0)
+    if rows.shape[1] == 2:  # the two that lie furthest apart are the walls of all
+        inner = rows.mean(axis=0)
+        turn = np.arctan2(inner[0] * rows[:, 1] - inner[1] * rows[:, 0], rows @ inner)
+        rows = rows[np.unique([turn.argmin(), turn.argmax()])]
+    return rows
 
 
 def _independent(Z: Array) -> NDArray[np.int64]:

@@ -174,7 +174,7 @@ class Result(Intervals, Frames, ABC):
 
     @property
     def bse(self) -> pd.Series[float]:
-        """Standard errors of the coefficients, of the observed information; after Firth's penalty of the expected one."""
+        """Standard errors of coefficients, from the observed information; after Firth's penalty the expected one."""
         return self._series(self._se, "std_error")
 
     @property

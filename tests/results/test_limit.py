@@ -343,6 +343,9 @@ def test_clusters_of_fixed_effects(nests: pd.DataFrame) -> None:
     assert table.estimate[2] == -np.inf
     assert table.status[2] == "infinite in the limit"
     np.testing.assert_allclose(other.predict(), fit.predict(), atol=1e-7)
+    np.testing.assert_allclose(other.predict(d), fit.predict(), atol=1e-7)
+    assert other.rest.predict(d, level=0.9).estimate.isna().all()  # it does not know which intercepts took z up
+    assert "Without 22 of 144 rows, which are certain" in " ".join(str(other.rest).split())
 
 
 def test_without_separation_it_is_the_ordinary_fit(nests: pd.DataFrame) -> None:

@@ -102,23 +102,28 @@ class RestDesign(Design):
         Of all rows.
     basis, kept
         As in `Recession`.
+    closed : bool
+        Whether rows of clusters lie along the way to the limit, so that what is new cannot be told apart from them.
     """
 
     whole: Design | None = None
     basis: Array = field(default_factory=lambda: np.empty((0, 0)))
     kept: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    closed: bool = False
 
     @classmethod
-    def of(cls, whole: Design, found: Recession) -> RestDesign:
+    def of(cls, whole: Design, found: Recession, X: Array) -> RestDesign:
+        """For the rows X that are left."""
         gone = sorted(set(range(len(whole.names))) - set(found.kept.tolist()))
         design = whole.without(gone)
         known = {each.name: getattr(design, each.name) for each in fields(design)} | {"variables": whole.variables}
-        return cls(**known, whole=whole, basis=found.basis, kept=found.kept)
+        closed = bool((_along(X, found.basis) != 0.0).any())
+        return cls(**known, whole=whole, basis=found.basis, kept=found.kept, closed=closed)
 
     def rows(self, table: nw.DataFrame[Any]) -> DesignRows:
         assert self.whole is not None
         found = self.whole.rows(table)
-        beyond = (_along(found.X, self.basis) != 0.0).any(axis=1) & ~np.isnan(found.X).any(axis=1)
+        beyond = ((_along(found.X, self.basis) != 0.0).any(axis=1) | self.closed) & ~np.isnan(found.X).any(axis=1)
         X = found.X[:, self.kept]
         X[beyond] = np.nan
         return DesignRows(X, (*found.missing, *([(_BEYOND, beyond)] if beyond.any() else [])), found.unseen)
@@ -187,7 +192,9 @@ def rest_of(data: ModelData, found: Recession) -> ModelData:
     left = ~found.decided
     sizes = np.add.reduceat(left.astype(np.int64), data.starts[:-1])
     clusters = sizes > 0
-    design = RestDesign.of(data.design, found)
+    design = RestDesign.of(data.design, found, data.X[left])
+    certain = int(found.decided.sum())
+    note = f"Without {certain} of {data.n_obs} rows, which are certain where covariates separate the responses."
     return replace(
         data,
         X=np.ascontiguousarray(data.X[np.ix_(left, found.kept)]),
@@ -197,6 +204,7 @@ def rest_of(data: ModelData, found: Recession) -> ModelData:
         labels=data.labels[clusters],
         cluster_weights=data.cluster_weights[clusters],
         design=design,
+        notes=(*data.notes, note),
         **{name: getattr(data, name)[left] for name in ("a", "b", "offset", "weights", "trials", "row_index")},
     )
 

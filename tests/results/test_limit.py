@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from clusterglm.cli import app
 from clusterglm.errors import OptionError, SeparationError
 from clusterglm.results.export import as_dict
 from clusterglm.results.limit import ConditionalLimit, FixedEffectsLimit, PooledLimit, RandomEffectsLimit
+from clusterglm.results.schema import limit_misfit
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 R = json.loads((GOLDEN / "separation.json").read_text())
@@ -341,6 +343,9 @@ def test_clusters_of_fixed_effects(nests: pd.DataFrame) -> None:
     assert table.estimate[2] == -np.inf
     assert table.status[2] == "infinite in the limit"
     np.testing.assert_allclose(other.predict(), fit.predict(), atol=1e-7)
+    np.testing.assert_allclose(other.predict(d), fit.predict(), atol=1e-7)
+    assert other.rest.predict(d, level=0.9).estimate.isna().all()  # it does not know which intercepts took z up
+    assert "Without 22 of 144 rows, which are certain" in " ".join(str(other.rest).split())
 
 
 def test_without_separation_it_is_the_ordinary_fit(nests: pd.DataFrame) -> None:
@@ -383,6 +388,35 @@ def test_numbers_for_other_programs(fit: Any) -> None:
     assert "the limit of a separated fit" in text
 
 
+def test_a_picture_has_an_arrow(fit: Any, nests: pd.DataFrame) -> None:
+    drawn = fit.plot.coefficients(method="profile", exponentiate=True)
+    assert len(drawn.ax.texts) == 1
+    assert drawn.ax.texts[0].xy[0] == 1.0
+    assert drawn.data.set_index("term").high["trtsucrose"] == np.inf
+    swapped = cg.pooled("n ~ trt", nests.assign(n=1 - nests.y), separation="limit")
+    assert swapped.plot.coefficients(method="profile", exponentiate=True).ax.texts[0].xy[0] == 0.0
+
+
+def test_what_files_must_fit(nests: pd.DataFrame) -> None:
+    fit = cg.pooled("y ~ trt", nests, separation="limit")
+    assert isinstance(fit, PooledLimit)
+    assert limit_misfit(fit) is None
+    for part, words in (
+        (replace(fit.recession, decided=fit.recession.decided[:-1]), "a recession of shape"),
+        (replace(fit.recession, kept=np.array([0, 2, 1])), "columns"),
+        (replace(fit.recession, kept=np.array([0, 1, 3])), "a fit of"),
+        (replace(fit.recession, decided=~fit.recession.decided), "other rows"),
+    ):
+        assert words in str(limit_misfit(replace(fit, recession=part)))
+
+
+def test_files_out_of_memory(nests: pd.DataFrame, tmp_path: Path) -> None:
+    nests.to_parquet(tmp_path / "nests.parquet")
+    for verb, _ in VERBS.values():
+        with pytest.raises(OptionError, match="separation='limit' for rows that are not in memory"):
+            verb("y ~ trt", str(tmp_path), cluster="nest", engine=cg.engine.Stream(), separation="limit")
+
+
 def test_command_line(nests: pd.DataFrame, tmp_path: Path) -> None:
     nests.to_csv(tmp_path / "nests.csv", index=False)
 
@@ -390,7 +424,7 @@ def test_command_line(nests: pd.DataFrame, tmp_path: Path) -> None:
         asked = ["fit", str(tmp_path / "nests.csv"), "y ~ trt", "--cluster", "nest", *options]
         return " ".join(CliRunner().invoke(app, asked).output.split())
 
-    assert "--separation limit for the limit of the fit" in ran()
+    assert "--separation limit in" in ran()
     assert "infinite trtsucrose" in ran("--separation", "limit")
     assert "Penalty: soft" in ran("--penalty", "soft")
     assert "Penalty: Firth" in ran("--penalty", "firth", "--model", "fixed_effects")

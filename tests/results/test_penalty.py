@@ -169,7 +169,9 @@ def test_separation_names_the_way_out(separated: pd.DataFrame) -> None:
     with pytest.raises(SeparationError) as error:
         cg.pooled(FORMULA, separated)
     assert "a penalty, with finite estimates: penalty='firth' in cg.pooled" in error.value.advice
-    assert error.value.advice.startswith("separation='limit' for the limit of the fit")
+    assert error.value.advice.startswith(
+        "separation='limit' in cg.pooled and cg.random_effects, for the limit of the fit"
+    )
     limit = cg.pooled(FORMULA, separated, separation="limit")
     far = separated.assign(far=np.where(separated.g == "c", 30.0, 0.0))
     bounded = cg.pooled("y ~ x + I(1.0 * (g == 'b'))", far, offset="far")

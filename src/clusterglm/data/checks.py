@@ -320,9 +320,9 @@ def find_separation(X: Array, a: Array, b: Array, names: Sequence[str], response
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that predicts some responses perfectly",
-        advice="separation='limit' for the limit of the fit, with its likelihood and infinite coefficients; or "
-        "a penalty, with finite estimates: penalty='firth' in cg.pooled, penalty='soft' in cg.random_effects; or drop "
-        f"{listed(columns)}, or merge levels in which all responses are equal",
+        advice="separation='limit' in cg.pooled and cg.random_effects, for the limit of the fit with its likelihood; "
+        "or a penalty, with finite estimates: penalty='firth' in cg.pooled, penalty='soft' in cg.random_effects; or "
+        f"drop {listed(columns)}, or merge levels in which all responses are equal",
         columns=columns,
         directions=tuple(found),
         complete=complete,
@@ -372,7 +372,7 @@ def separating(rows: Array, free: Array) -> Array | None:
         # where already some of the rows leave only d = 0, all do
         return None if found is None or np.abs(found).max() < FEASIBLE else found
 
-    found = _with_rows_as_needed(inside, solve)
+    found = with_rows_as_needed(inside, solve)
     if found is None:
         return None
     margins = inside @ found
@@ -405,7 +405,7 @@ def sparsest(rows: Array, free: Array, direction: Array, ones: NDArray[np.int64]
             bounds=limits,
         ).x
 
-    found = _with_rows_as_needed(np.hstack([rows @ free, np.zeros((len(rows), p))]), solve)
+    found = with_rows_as_needed(np.hstack([rows @ free, np.zeros((len(rows), p))]), solve)
     if found is None:
         return direction
     sparse: Array = free @ found[:k]
@@ -425,10 +425,10 @@ def _all_decided(rows: Array) -> bool:
         found = linprog(cost, A_ub=-some, b_ub=np.zeros(len(some)), bounds=bounds).x
         return None if found is None or found[-1] <= FEASIBLE else found
 
-    return _with_rows_as_needed(np.hstack([rows, np.full((len(rows), 1), -1.0)]), solve) is not None
+    return with_rows_as_needed(np.hstack([rows, np.full((len(rows), 1), -1.0)]), solve) is not None
 
 
-def _with_rows_as_needed(rows: Array, solve: Callable[[Array], Array | None]) -> Array | None:
+def with_rows_as_needed(rows: Array, solve: Callable[[Array], Array | None]) -> Array | None:
     """Solution x of a linear program under rows @ x >= 0, of which only those enter that would be violated.
 
     `solve` gives the solution under some of the rows; None ends the search.

@@ -14,7 +14,15 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.checks import FEASIBLE, RANK_TOLERANCE, distinct, find_separation, null_space, standardised
+from clusterglm.data.checks import (
+    FEASIBLE,
+    RANK_TOLERANCE,
+    distinct,
+    find_separation,
+    null_space,
+    standardised,
+    with_rows_as_needed,
+)
 from clusterglm.data.design import Design, DesignRows
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.within import find_separation_within, sides
@@ -59,6 +67,8 @@ class Recession:
             0 for those that have a finite limit, inf, -inf, and nan where every value is as likely.
         """
         along = _along(combinations, self.basis)
+        if along.shape[1] <= 2:
+            return _driven(along @ _rays(self.walls, along.shape[1]).T)
         patterns, which = np.unique(along, axis=0, return_inverse=True)
         return np.array([self._end(pattern) for pattern in patterns])[which.reshape(-1)]
 
@@ -70,8 +80,14 @@ class Recession:
         if size == 0.0:
             return 0.0
         for sign in (1.0, -1.0):
-            lowest = linprog(sign * cost / size, A_ub=-self.walls, b_ub=np.zeros(len(self.walls)), bounds=(-1.0, 1.0))
-            if lowest.fun is not None and lowest.fun > -FEASIBLE:
+            goal = sign * cost / size
+
+            def solve(some: Array, goal: Array = goal) -> Array | None:
+                found = linprog(goal, A_ub=-some, b_ub=np.zeros(len(some)), bounds=(-1.0, 1.0)).x
+                # where already some of the walls keep it up, all do
+                return None if found is None or goal @ found > -FEASIBLE else np.asarray(found)
+
+            if with_rows_as_needed(self.walls, solve) is None:
                 return sign * np.inf
         return np.nan
 
@@ -86,23 +102,28 @@ class RestDesign(Design):
         Of all rows.
     basis, kept
         As in `Recession`.
+    closed : bool
+        Whether rows of clusters lie along the way to the limit, so that what is new cannot be told apart from them.
     """
 
     whole: Design | None = None
     basis: Array = field(default_factory=lambda: np.empty((0, 0)))
     kept: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    closed: bool = False
 
     @classmethod
-    def of(cls, whole: Design, found: Recession) -> RestDesign:
+    def of(cls, whole: Design, found: Recession, X: Array) -> RestDesign:
+        """For the rows X that are left."""
         gone = sorted(set(range(len(whole.names))) - set(found.kept.tolist()))
         design = whole.without(gone)
         known = {each.name: getattr(design, each.name) for each in fields(design)} | {"variables": whole.variables}
-        return cls(**known, whole=whole, basis=found.basis, kept=found.kept)
+        closed = bool((_along(X, found.basis) != 0.0).any())
+        return cls(**known, whole=whole, basis=found.basis, kept=found.kept, closed=closed)
 
     def rows(self, table: nw.DataFrame[Any]) -> DesignRows:
         assert self.whole is not None
         found = self.whole.rows(table)
-        beyond = (_along(found.X, self.basis) != 0.0).any(axis=1) & ~np.isnan(found.X).any(axis=1)
+        beyond = ((_along(found.X, self.basis) != 0.0).any(axis=1) | self.closed) & ~np.isnan(found.X).any(axis=1)
         X = found.X[:, self.kept]
         X[beyond] = np.nan
         return DesignRows(X, (*found.missing, *([(_BEYOND, beyond)] if beyond.any() else [])), found.unseen)
@@ -169,7 +190,9 @@ def rest_of(data: ModelData, found: Recession) -> ModelData:
     left = ~found.decided
     sizes = np.add.reduceat(left.astype(np.int64), data.starts[:-1])
     clusters = sizes > 0
-    design = RestDesign.of(data.design, found)
+    design = RestDesign.of(data.design, found, data.X[left])
+    certain = int(found.decided.sum())
+    note = f"Without {certain} of {data.n_obs} rows, which are certain where covariates separate the responses."
     return replace(
         data,
         X=np.ascontiguousarray(data.X[np.ix_(left, found.kept)]),
@@ -179,6 +202,7 @@ def rest_of(data: ModelData, found: Recession) -> ModelData:
         labels=data.labels[clusters],
         cluster_weights=data.cluster_weights[clusters],
         design=design,
+        notes=(*data.notes, note),
         **{name: getattr(data, name)[left] for name in ("a", "b", "offset", "weights", "trials", "row_index")},
     )
 
@@ -196,6 +220,23 @@ def _along(combinations: Array, basis: Array) -> Array:
     return np.where(np.abs(along) <= _ZERO * (np.abs(combinations) @ np.abs(basis)), 0.0, along)
 
 
+def _driven(values: Array) -> Array:
+    """Where what takes such values along all rays of a cone goes: one sign decides, two leave it open, shape (c,)."""
+    low, high = values.min(axis=1, initial=0.0), values.max(axis=1, initial=0.0)
+    size = np.maximum(high, -low)
+    ends = np.where(low > -FEASIBLE * size, np.inf, np.where(high < FEASIBLE * size, -np.inf, np.nan))
+    return np.where(size == 0.0, 0.0, ends)
+
+
+def _rays(walls: Array, k: int) -> Array:
+    """Directions of which the cone `walls @ g >= 0` of one or two dimensions has all as sums, shape (any, k)."""
+    if k < 2:
+        return np.ones((k, k)) * (np.sign(walls[0, 0]) if k == 1 else 1.0)
+    across = np.column_stack([-walls[:, 1], walls[:, 0]])
+    rays = np.vstack([across, -across, walls])
+    return np.asarray(rays[(rays @ walls.T >= -FEASIBLE).all(axis=1)])
+
+
 def _cleaned(basis: Array) -> Array:
     """Without the rounding where a column has no part."""
     return np.where(np.abs(basis) <= _ZERO, 0.0, basis)
@@ -204,8 +245,16 @@ def _cleaned(basis: Array) -> Array:
 def _walls(rows: Array) -> Array:
     """Rows of one length, each once; those of one column are all the same."""
     size = np.linalg.norm(rows, axis=1)
-    rows = rows[size > FEASIBLE * size.max(initial=0.0)] / size[size > FEASIBLE * size.max(initial=0.0), None]
-    return distinct(np.round(rows, 12) + 0.0) if len(rows) > 0 else rows
+    some = size > FEASIBLE * size.max(initial=0.0)
+    rows = rows[some] / size[some, None]
+    if len(rows) == 0:
+        return rows
+    rows = distinct(np.round(rows, 12) + 0.0)
+    if rows.shape[1] == 2:  # the two that lie furthest apart are the walls of all
+        inner = rows.mean(axis=0)
+        turn = np.arctan2(inner[0] * rows[:, 1] - inner[1] * rows[:, 0], rows @ inner)
+        rows = rows[np.unique([turn.argmin(), turn.argmax()])]
+    return rows
 
 
 def _independent(Z: Array) -> NDArray[np.int64]:

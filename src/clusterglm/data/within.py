@@ -276,7 +276,7 @@ def find_separation_within(
     return SeparationReport(
         got=f"{listed(columns)} separate{'s' * (len(columns) == 1)} {what} {how}: the maximum lies at infinity",
         needed="no combination of covariates that, among the rows of a cluster, predicts some responses perfectly",
-        advice="separation='limit' for the limit of the fit, with its likelihood and infinite coefficients; or "
+        advice="separation='limit', for the limit of the fit with its likelihood; or "
         f"penalty='firth', whose estimates are finite; or drop {listed(columns)}, or merge levels; or "
         "cg.random_effects(..., separation='limit'), which compares clusters as well",
         columns=columns,

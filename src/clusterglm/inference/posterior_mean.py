@@ -2,12 +2,12 @@
 
 The mean of h(eta + v) over the posterior of v is the probability of one more success, given the cluster's data. So its
 logarithm is a difference of two log-integrals, of the cluster with a success more and of the cluster as it is, and its
-derivatives are differences of their scores. The same for a failure; and for counts, with exp(eta + v) for h.
+derivatives are differences of their scores. The same for a failure; and for Poisson counts, with exp(eta + v) for h.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,7 +130,11 @@ def posterior_mean(
             log_mean[rows], success[rows], settled[rows] = found.log_mean, found.success, found.settled
             if own is not None:
                 own[rows] = found.gradient
-    for rows in _extended_blocks(np.flatnonzero(~settled), np.diff(posterior.data.starts)[cluster]):
+    one_more = (
+        response.trials or response.poisson_totals
+    )  # whose kernel of a row with a = 1, b = 0 is the log of a mean
+    rest = np.flatnonzero(~settled) if one_more else np.zeros(0, dtype=np.int64)
+    for rows in _extended_blocks(rest, np.diff(posterior.data.starts)[cluster]):
         log_mean[rows], by_theta, settled[rows] = _extended(posterior, X, offset, cluster, rows, success)
         if own is not None:
             own[rows] = by_theta
@@ -145,6 +149,10 @@ def _on_link(log_mean: Array, success: Array, response: Response) -> tuple[Array
     """The link of the mean, from the logarithm of the probability of a success or failure; and its derivative in it."""
     if response.exponential_mean:
         return log_mean, np.ones(len(log_mean))
+    if not response.trials:
+        mean = np.exp(log_mean)
+        link = response.link_function(mean)
+        return link, mean / response.mean_derivative(link)
     rarer = np.exp(log_mean)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # probabilities that are 0 in float64
         link = link_of_rarer(rarer, success, response)
@@ -202,10 +210,11 @@ def _at_nodes(
         log_weights = terms - logsumexp(terms, axis=1, keepdims=True)
         v, by_sigma = likelihood.intercepts(theta, s)
         at = np.clip(eta + v[which], -_FAR, _FAR)
-        if len(fine) == 0 and not response.exponential_mean:
+        if len(fine) == 0 and response.trials:
             likely = np.take_along_axis(at, log_weights.argmax(axis=1)[which, None], axis=1)
             success = (likely <= response.link_function(np.array([0.5]))).astype(np.float64)
-        joint = log_weights[which] + response.value(at, success, 1.0 - success)
+        log_means, slopes = _log_means(response, at, success)
+        joint = log_weights[which] + log_means
         found = logsumexp(joint, axis=1)
         fine = found if len(fine) == 0 else fine
     believed = not (rule.panels or rule.hermite)  # laid for the cluster's own integral, or for want of better
@@ -215,8 +224,7 @@ def _at_nodes(
     if gradient:
         tilted = np.exp(joint - found[:, None])
         change_of_weights = tilted - np.exp(log_weights)[which]
-        near = np.clip(at, -_STEEP, _STEEP)  # further out slopes are no numbers, and have no weight
-        slope = times(tilted, response.derivatives(near, success, 1.0 - success)[1])
+        slope = times(tilted, slopes())
         derivatives = np.empty((len(rows), X.shape[1] + 1))
         scores = scores_at(posterior.data, response, theta[:-1], members, v)
         for j, score in enumerate(scores[:-1]):
@@ -225,6 +233,19 @@ def _at_nodes(
         by_intercept = times(change_of_weights, scores[-1][which]) + slope
         derivatives[:, -1] = times(by_intercept, by_sigma[which]).sum(axis=1)
     return _Found(fine, success[:, 0], settled, derivatives)
+
+
+def _log_means(response: Response, at: Array, success: Array) -> tuple[Array, Callable[[], Array]]:
+    """Logarithms of means, of failures where `success` is 0; and their derivatives, once they are wanted."""
+    if response.trials:
+        near = np.clip(at, -_STEEP, _STEEP)  # further out slopes are no numbers, and have no weight
+        values = response.value(at, success, 1.0 - success)
+        return values, lambda: response.derivatives(near, success, 1.0 - success)[1]
+    if response.exponential_mean:
+        return at, lambda: np.ones_like(at)
+    with np.errstate(divide="ignore"):
+        mean = response.mean(at)
+        return np.log(mean), lambda: response.mean_derivative(at) / mean
 
 
 def _extended(

@@ -45,7 +45,8 @@ def coefficients(
     level : float
         Coverage of the intervals.
     method : {"wald", "profile"}
-        Of the intervals, see `conf_int`.
+        Of the intervals, see `conf_int`. One with a single finite end, as of an infinite coefficient at the limit of a
+        separated fit, is an arrow from there.
     cov : {"observed", "robust"}
         Covariance of Wald intervals.
     terms : sequence of str, optional
@@ -87,7 +88,10 @@ def coefficients(
             part = table[table["model"] == name]
             at = np.array([shown.index(term) for term in part["term"]]) + step * (k - 0.5 * (len(named) - 1))
             style = look.series(k)
-            drawn = np.isfinite(part[["estimate", "low", "high"]].to_numpy()).all(axis=1)
+            ends = part[["estimate", "low", "high"]].to_numpy()
+            with np.errstate(divide="ignore"):
+                placed = np.isfinite(np.log(ends) if exponentiate else ends)
+            drawn = placed.all(axis=1)
             axis.hlines(
                 at[drawn],
                 part["low"][drawn],
@@ -97,6 +101,9 @@ def coefficients(
                 linewidth=1.7,
             )
             axis.plot(part["estimate"], at, style["marker"], color=style["color"], label=name)
+            for (_, low, high), (_, from_low, from_high), y in zip(ends, placed, at, strict=True):
+                if from_low != from_high:  # of an infinite estimate: from its finite end on
+                    _arrow(axis, low if from_low else high, float(from_low), y, style["color"])
         axis.set_yticks(range(len(shown)), labels)
         axis.set_ylim(len(shown) - 0.5, -0.5)
         axis.grid(visible=False, axis="y")
@@ -106,6 +113,19 @@ def coefficients(
         if len(named) > 1:
             legend(axis)
     return Plot(axis, table)
+
+
+def _arrow(axis: Any, start: float, edge: float, y: float, colour: str) -> None:
+    """From a value to the left or right edge of the axis, 0 or 1."""
+    axis.plot([start], [y], "|", color=colour)
+    axis.annotate(
+        "",
+        xy=(edge, y),
+        xycoords=axis.get_yaxis_transform(),
+        xytext=(start, y),
+        textcoords="data",
+        arrowprops={"arrowstyle": "->", "color": colour, "linewidth": 1.7, "shrinkA": 0.0, "shrinkB": 0.0},
+    )
 
 
 def _table(named: dict[str, Result], level: float, method: str, cov: str, terms: Sequence[str] | None) -> pd.DataFrame:

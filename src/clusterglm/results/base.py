@@ -174,7 +174,7 @@ class Result(Intervals, Frames, Shown, ABC):
 
     @property
     def bse(self) -> pd.Series[float]:
-        """Standard errors of the coefficients, from the observed information; with a penalty from the expected one."""
+        """Standard errors of coefficients, from the observed information; after Firth's penalty the expected one."""
         return self._series(self._se, "std_error")
 
     @property
@@ -204,7 +204,7 @@ class Result(Intervals, Frames, Shown, ABC):
         ----------
         kind : {"observed", "robust", "quasi"}
             Inverse of the observed information, or the sandwich of per-cluster scores, m/(m - 1) included, which holds
-            for misspecified models as long as clusters are independent. After a fit with a penalty "observed" is the
+            for misspecified models as long as clusters are independent. With Firth's penalty "observed" is the
             inverse of the expected information, and "robust" is refused. "quasi", of conditional models of counts
             alone, is the first times the Pearson dispersion.
 

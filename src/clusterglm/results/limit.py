@@ -241,6 +241,11 @@ class Limit(Result):
 
     def _row_ends(self, rows: Rows) -> Array:
         """Where linear predictors go: 0 for those that stay finite."""
+        if rows.frame is None:
+            return np.where(self.recession.decided, np.where(self.data.a > 0.0, np.inf, -np.inf), 0.0)
+        return self._ends_of(rows)
+
+    def _ends_of(self, rows: Rows) -> Array:
         ends = np.zeros(rows.size)
         ends[rows.status.ok] = self.recession.ends(rows.X[rows.status.ok])
         return ends
@@ -411,14 +416,7 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
         rows: Array = self.data.X[~self.recession.decided][self.rest.data.starts[:-1]]
         return rows
 
-    def _eta(self, intercepts: Array | float) -> Array:
-        known = self.data.X @ self._representative + self.data.offset
-        known = known + (intercepts if np.ndim(intercepts) == 0 else self._per_row(intercepts))
-        return np.where(self.recession.decided, np.where(self.data.a > 0.0, np.inf, -np.inf), known)
-
-    def _row_ends(self, rows: Rows) -> Array:
-        if rows.frame is None:
-            return np.where(self.recession.decided, np.where(self.data.a > 0.0, np.inf, -np.inf), 0.0)
+    def _ends_of(self, rows: Rows) -> Array:
         reference = np.full((self.data.n_clusters, len(self.data.names)), np.nan)
         reference[self._cluster_numbers] = self._references
         apart = rows.X - reference[self._codes(rows)]
@@ -441,6 +439,10 @@ class ConditionalLimit(Limit, ConditionalResult):
     @cached_property
     def _overdispersion(self) -> Overdispersion | None:
         return self.rest._overdispersion
+
+    def _row_ends(self, rows: Rows) -> Array:
+        """Of x'beta by itself, whatever else is in the cluster."""
+        return self._ends_of(rows)
 
     def _loglik_of(self, new: ModelData) -> float:
         if len(new.names) == 0:

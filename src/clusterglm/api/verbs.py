@@ -64,8 +64,8 @@ def pooled(
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
     weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
-        and their logarithm is the offset.
+        cluster weights a cluster's; whole numbers are repeats of rows, and of clusters, wherever these are counted or
+        drawn. An offset is added to the linear predictor; exposures are positive, and their logarithm is the offset.
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
@@ -197,8 +197,8 @@ def random_effects(
         Scale on which the adaptive rules integrate; "density" is that of R's glmmML.
     weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
-        and their logarithm is the offset.
+        cluster weights a cluster's; whole numbers are repeats of rows, and of clusters, wherever these are counted or
+        drawn. An offset is added to the linear predictor; exposures are positive, and their logarithm is the offset.
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
@@ -336,8 +336,8 @@ def nonparametric(
         likelihood wants.
     weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
-        and their logarithm is the offset.
+        cluster weights a cluster's; whole numbers are repeats of rows, and of clusters, wherever these are counted or
+        drawn. An offset is added to the linear predictor; exposures are positive, and their logarithm is the offset.
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".

@@ -64,8 +64,8 @@ def fixed_effects(
         By default "logit" for binomial, "log" for Poisson.
     weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights multiply a row's log-likelihood,
-        cluster weights a cluster's. An offset is added to the linear predictor; exposures are positive,
-        and their logarithm is the offset.
+        cluster weights a cluster's; whole numbers are repeats of rows, and of clusters, wherever these are counted or
+        drawn. An offset is added to the linear predictor; exposures are positive, and their logarithm is the offset.
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
@@ -190,8 +190,8 @@ def conditional(
         The canonical one of the family; others have no sufficient totals.
     weights, cluster_weights, offset, exposure, subset : str or array, optional
         A column name or an array with an element per row of `data`. Case weights are whole numbers that stand for
-        repeated rows; cluster weights multiply a cluster's log-likelihood. An offset is added to the linear
-        predictor; exposures are positive, and their logarithm is the offset.
+        repeated rows; cluster weights multiply a cluster's log-likelihood, and whole numbers are repeated clusters.
+        An offset is added to the linear predictor; exposures are positive, and their logarithm is the offset.
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".

@@ -199,8 +199,9 @@ class Result(Intervals, Frames, ABC):
         ----------
         kind : {"observed", "robust"}
             Inverse of the observed information, or the sandwich of per-cluster scores, m/(m - 1) included, which holds
-            for misspecified models as long as clusters are independent. After a fit with a penalty "observed" is the
-            inverse of the expected information, and "robust" is refused.
+            for misspecified models as long as clusters are independent; cluster weights that are not whole numbers are
+            sampling weights to it. After a fit with a penalty "observed" is the inverse of the expected information,
+            and "robust" is refused.
 
         Returns
         -------

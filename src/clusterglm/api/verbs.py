@@ -178,9 +178,9 @@ def random_effects(
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    cluster : str or array
-        Column of cluster labels of any type, or the labels; `(1 | id)` in the formula says the same. Row order never
-        matters.
+    cluster : str, list of str or array
+        Column of cluster labels of any type, columns whose combinations are clusters, or the labels; `(1 | id)` or
+        `(1 | a:b)` in the formula says the same. Row order never matters.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional

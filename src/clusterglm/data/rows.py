@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.clusters import encode
+from clusterglm.data.clusters import cluster_column, encode
 from clusterglm.data.columns import model_columns
 from clusterglm.data.design import formula_offset, listed_design, needs, numbers
 from clusterglm.data.formulas.algebra import factor_text
@@ -232,6 +232,8 @@ class Complete:
 def _cluster_ids(
     table: nw.DataFrame[Any], cluster: Any, parsed: ParsedFormula, need_cluster: bool
 ) -> tuple[nw.Series[Any] | None, str | None]:
+    if isinstance(cluster, list | tuple) and cluster and set(map(str, cluster)) <= set(table.columns):
+        cluster = ":".join(map(str, cluster))
     if (
         cluster is not None
         and parsed.cluster is not None
@@ -247,7 +249,8 @@ def _cluster_ids(
         if need_cluster:
             raise ClusterError("no clusters", "the column that says which rows belong together", "cluster='id'")
         return None, None
-    return _per_row(table, given, "cluster"), _label(given, "cluster")
+    found = cluster_column(table, given) if isinstance(given, str) else None
+    return _per_row(table, given, "cluster") if found is None else found, _label(given, "cluster")
 
 
 def argument_expression(value: str, parsed: ParsedFormula, columns: Sequence[str], argument: str) -> Expression | None:

@@ -57,7 +57,8 @@ def fixed_effects(
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
     cluster : str, list of str or array
-        Column of cluster labels of any type, columns whose combinations are clusters, or the labels. Row order never matters.
+        Column of cluster labels of any type, columns whose combinations are clusters, or the labels. Row order
+        never matters.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
@@ -183,7 +184,8 @@ def conditional(
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
     cluster : str, list of str or array
-        Column of cluster labels of any type, columns whose combinations are clusters, or the labels: matched sets, strata, persons. Row order never matters.
+        Column of cluster labels of any type, columns whose combinations are clusters, or the labels: matched
+        sets, strata, persons. Row order never matters.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "log"}, optional

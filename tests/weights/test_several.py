@@ -49,7 +49,7 @@ def test_distributions_side_by_side(kind: str) -> None:
     assert one.best("bic").distribution.name == other.best("bic").distribution.name
     assert one.best("chi_square").distribution.name == other.best("chi_square").distribution.name
     total = TABLE.w.sum() if kind == "weights" else TABLE.groupby("id").v.first().sum()
-    assert f"weights, {total} in all of" in str(one)
+    assert f"weights, which sum to {total} in" in str(one)
     assert "weights," not in str(other)
 
 

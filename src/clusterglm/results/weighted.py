@@ -83,7 +83,7 @@ class Weighted:
         }
         for name in counts.weighted:
             total, number, unit = sums[name]
-            words.append(f"{name} weights, {total:.10g} in all of {counted(number, unit)} of the table")
+            words.append(f"{name} weights, which sum to {total:.10g} in {counted(number, unit)} of the table")
         if counts.fractions:
             words.append("not all whole numbers, so that they do not say how many rows there are")
         return [("Weights", "; ".join(words))] if words else []

@@ -80,6 +80,22 @@ def test_what_formulas_learn_of_columns(kind: str, right: str) -> None:
     assert differences(*predictions, tolerance=1e-8) == []
 
 
+def test_rows_and_clusters_at_once() -> None:
+    clusters = ROWS["cluster_weights"]
+    rows = clusters.loc[clusters.index.repeat(clusters.w)].reset_index(drop=True)
+    one = cg.random_effects("y ~ x", TABLE, weights="w", cluster_weights="v", **OPTIONS)
+    other = cg.random_effects("y ~ x", rows, **OPTIONS)
+    for name in ("n_obs", "n_clusters", "loglik", "bic", "deviance", "params"):
+        assert differences(getattr(one, name), getattr(other, name)) == []
+    assert differences(one.cov("robust"), other.cov("robust")) == []
+    for name in ("bootstrap", "calibration", "event_counts", "test_clustering", "average_effects"):
+        options = {"n_boot": 5, "seed": 1} if name in ("bootstrap", "test_clustering") else {}
+        assert differences(getattr(one, name)(**options), getattr(other, name)(**options)) == []
+    said = " ".join(str(one).split())
+    assert f"case weights times those of clusters, which sum to {len(rows)} in 96 rows" in said
+    assert f"cluster weights, which sum to {other.n_clusters} in 16 clusters" in said
+
+
 def test_means_of_clusters_count_trials() -> None:
     grouped = (
         TABLE.assign(late=(TABLE.x > 0).astype(int)).groupby(["id", "late"]).y.agg(s="sum", n="size").reset_index()

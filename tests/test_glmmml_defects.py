@@ -90,7 +90,8 @@ def test_11_weights_are_columns_follow_subset_and_missing_values(bacteria):
         "yy ~ late", kept, cluster="ID", weights=kept.w.to_numpy(), cluster_weights=kept.cw.to_numpy()
     )
     assert here.loglik == pytest.approx(by_hand.loglik, abs=1e-9)
-    assert here.n_obs == len(kept)
+    assert here.data.n_obs == len(kept)
+    assert here.n_obs == (kept.w * kept.cw).sum()
     assert sum(d.count for d in here.data.dropped) == len(d) - len(kept)
 
 

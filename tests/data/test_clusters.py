@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import clusterglm as cg
 from clusterglm.data.clusters import encode, gather, group
 from clusterglm.errors import ClusterError
 
@@ -238,3 +239,56 @@ def test_gathered_as_encoded_and_grouped(kind, rows, span) -> None:
     assert (found.order is None) == (expected.order is None)
     if found.order is not None:
         np.testing.assert_array_equal(found.order, expected.order)
+
+
+def crossover() -> pd.DataFrame:
+    rng = np.random.default_rng(8)
+    d = pd.DataFrame({"year": np.repeat([2001, 2002, 2003], 28), "dow": np.tile(np.arange(7), 12)})
+    d["x"] = rng.normal(size=84)
+    d["y"] = rng.poisson(np.exp(1.0 + 0.3 * d.x + 0.1 * d.dow))
+    return d.assign(stratum=d.year.astype(str) + ":" + d.dow.astype(str))
+
+
+@pytest.mark.parametrize(
+    ("formula", "cluster"),
+    [("y ~ x", ["year", "dow"]), ("y ~ x", ("year", "dow")), ("y ~ x", "year:dow"), ("y ~ x + (1 | year:dow)", None)],
+)
+def test_clusters_by_several_columns(formula: str, cluster: Any, tmp_path: Any) -> None:
+    """Time-stratified case-crossover: strata are combinations."""
+    d = crossover()
+    fit = cg.conditional(formula, d, cluster=cluster, family="poisson")
+    expected = cg.conditional("y ~ x", d, cluster="stratum", family="poisson")
+    assert fit.data.cluster_name == "year:dow"
+    assert fit.n_clusters == 21
+    assert fit.data.labels.tolist() == expected.data.labels.tolist()
+    pd.testing.assert_frame_equal(fit.tidy(), expected.tidy())
+    one, other = (cg.random_effects("y ~ x", d, cluster=each, family="poisson") for each in ("year:dow", "stratum"))
+    one.save(tmp_path / "fit.json")
+    again = cg.load(tmp_path / "fit.json").predict(d.head(9), kind="conditional")
+    pd.testing.assert_series_equal(again, other.predict(d.head(9), kind="conditional"))
+    seen = d.tail(20).assign(year=2009)
+    known = one.predict(seen, kind="conditional", history=seen)
+    assert known.to_numpy() == pytest.approx(
+        other.predict(
+            seen.assign(stratum=seen.dow), kind="conditional", history=seen.assign(stratum=seen.dow)
+        ).to_numpy()
+    )
+    within = cg.random_effects("y ~ within(x) + between(x)", d, cluster=["year", "dow"], family="poisson")
+    assert np.isfinite(within.predict(d.head(3))).all()
+
+
+def test_rows_whose_part_of_a_cluster_is_missing() -> None:
+    d = crossover().astype({"dow": float})
+    d.loc[[0, 5], "dow"] = np.nan
+    d.loc[11, "year"] = 2007
+    fit = cg.conditional("y ~ x", d, cluster=["year", "dow"], family="poisson")
+    assert [(each.reason, each.count) for each in fit.data.dropped] == [("missing cluster 'year:dow'", 2)]
+    assert "2007:4.0" in fit.data.labels.tolist()
+    assert fit.n_clusters == 22
+
+
+def test_several_columns_of_files_are_refused(tmp_path: Any) -> None:
+    crossover().to_parquet(tmp_path / "one.parquet")
+    engine = cg.engine.Stream(folder=tmp_path)
+    with pytest.raises(ClusterError, match="clusters by several columns, year:dow"):
+        cg.conditional("y ~ x + (1 | year:dow)", tmp_path / "one.parquet", family="poisson", engine=engine)

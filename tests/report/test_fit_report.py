@@ -137,7 +137,7 @@ def test_the_report_has_what_people_report(fits: dict[str, Any], pages: dict[str
     text = pages["random"].read_text(encoding="utf-8")
     fit = fits["random"]
     effects = fit.average_effects().set_index("contrast")
-    shown = _table(text, "Average effects on the probability of success")
+    shown = _table(text, "Average effects on the probability")
     assert list(shown) == ["trt: drug - placebo", "trt: drug+ - placebo", "week: derivative"]
     for name, cells in shown.items():
         given = effects.loc[name.partition(": ")[2], ["estimate", "std_error", "conf_low", "conf_high"]]
@@ -151,7 +151,7 @@ def test_the_report_has_what_people_report(fits: dict[str, Any], pages: dict[str
     assert "compared with the reference level trt = placebo." in text
     assert "Wald tests of whole terms, each given all the others" in text
     counts = pages["counts"].read_text(encoding="utf-8")
-    assert "Average effects on the expected count" in counts
+    assert "Average effects on the mean count" in counts
     assert "Median rate ratio" in counts
     steps = pages["laplace"].read_text(encoding="utf-8")
     assert re.search(r"No average effects: .*week", steps)

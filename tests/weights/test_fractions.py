@@ -72,7 +72,7 @@ def test_they_are_said_and_what_is_a_likelihood_stays(verb: str, kind: str) -> N
     unit = "rows" if kind == "weights" else "clusters"
     total = data.u.sum() if kind == "weights" else data.groupby("id").u.first().sum()
     said = " ".join(str(fit.summary()).split())
-    assert f"{total:.10g} in all of {70 if kind == 'weights' else 14} {unit} of the table; not all whole" in said
+    assert f"{total:.10g} in {70 if kind == 'weights' else 14} {unit} of the table; not all whole" in said
     assert (fit.n_obs, fit.n_clusters) == (70, 14)
     if hasattr(fit, "check"):
         assert "not tested: weights that are not whole" in " ".join(str(fit.check(seed=1)).split())

@@ -103,7 +103,7 @@ def described(one: Called, other: Called, pair: Pair) -> list[str]:
     kind = "case" if (data.weights != 1.0).any() else "cluster"
     total = (data.weights if kind == "case" else data.cluster_weights).sum()
     number, unit = (data.n_obs, "rows") if kind == "case" else (data.n_clusters, "clusters")
-    words = f"{kind} weights, {total:.10g} in all of {number} {unit} of the table"
+    words = f"{kind} weights, which sum to {total:.10g} in {number} {unit} of the table"
     facts = dict((*one.value.model, *one.value.facts))
     found = [] if facts.pop("Weights", "") == words and words in " ".join(str(one.value).split()) else ["no weights"]
     others = dict((*other.value.model, *other.value.facts))
@@ -156,7 +156,7 @@ def report(one: Called, other: Called, pair: Pair) -> list[str]:
     for name, result in (("one", pair.weighted), ("other", pair.rows)):
         path = result.report(pair.folder / f"{name}.html", n_boot=0, n_sim=0, distributions=(), variables=())
         pages.append(path.read_text())
-    found = [] if "weights," in pages[0] and "in all of" in pages[0] else ["no weights in the page"]
+    found = [] if "weights, which sum to" in pages[0] else ["no weights in the page"]
     tables = [pd.read_html(__import__("io").StringIO(page), match="Std. error")[0] for page in pages]
     return found + differences(*tables)
 

@@ -49,7 +49,7 @@ def test_distributions_side_by_side(kind: str) -> None:
     assert one.best("bic").distribution.name == other.best("bic").distribution.name
     assert one.best("chi_square").distribution.name == other.best("chi_square").distribution.name
     total = TABLE.w.sum() if kind == "weights" else TABLE.groupby("id").v.first().sum()
-    assert f"weights, {total} in all of" in str(one)
+    assert f"weights, which sum to {total} in" in str(one)
     assert "weights," not in str(other)
 
 
@@ -78,6 +78,22 @@ def test_what_formulas_learn_of_columns(kind: str, right: str) -> None:
     new = TABLE.head(9)
     predictions = [fit.predict(new.assign(id="new"), kind="marginal") for fit in (one, other)]
     assert differences(*predictions, tolerance=1e-8) == []
+
+
+def test_rows_and_clusters_at_once() -> None:
+    clusters = ROWS["cluster_weights"]
+    rows = clusters.loc[clusters.index.repeat(clusters.w)].reset_index(drop=True)
+    one = cg.random_effects("y ~ x", TABLE, weights="w", cluster_weights="v", **OPTIONS)
+    other = cg.random_effects("y ~ x", rows, **OPTIONS)
+    for name in ("n_obs", "n_clusters", "loglik", "bic", "deviance", "params"):
+        assert differences(getattr(one, name), getattr(other, name)) == []
+    assert differences(one.cov("robust"), other.cov("robust")) == []
+    for name in ("bootstrap", "calibration", "event_counts", "test_clustering", "average_effects"):
+        options = {"n_boot": 5, "seed": 1} if name in ("bootstrap", "test_clustering") else {}
+        assert differences(getattr(one, name)(**options), getattr(other, name)(**options)) == []
+    said = " ".join(str(one).split())
+    assert f"case weights times those of clusters, which sum to {len(rows)} in 96 rows" in said
+    assert f"cluster weights, which sum to {other.n_clusters} in 16 clusters" in said
 
 
 def test_means_of_clusters_count_trials() -> None:

@@ -65,10 +65,11 @@ def pooled(
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
     weights : str or array, optional
-        Case weights, which multiply a row's log-likelihood: a column, an expression of columns, or an array with an
-        element per row of `data`.
+        Case weights, which multiply a row's log-likelihood; whole numbers are repeats, wherever rows are counted or
+        drawn. A column, an expression of columns, or an array with an element per row of `data`.
     cluster_weights : str or array, optional
-        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood, and
+        whole numbers are repeats of it.
     offset : str or array, optional
         Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
     exposure : str or array, optional
@@ -204,9 +205,9 @@ def random_effects(
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    cluster : str or array
-        Column of cluster labels of any type, or the labels; `(1 | id)` in the formula says the same. Row order never
-        matters.
+    cluster : str, list of str or array
+        Column of cluster labels of any type, columns whose combinations are clusters, or the labels; `(1 | id)` or
+        `(1 | a:b)` in the formula says the same. Row order never matters.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
@@ -223,10 +224,11 @@ def random_effects(
         Where the adaptive rules integrate, which has nothing to do with the scale of predictions: along a standard
         normal variable that is mapped to the intercept, or along the intercept itself, as R's glmmML does.
     weights : str or array, optional
-        Case weights, which multiply a row's log-likelihood: a column, an expression of columns, or an array with an
-        element per row of `data`.
+        Case weights, which multiply a row's log-likelihood; whole numbers are repeats, wherever rows are counted or
+        drawn. A column, an expression of columns, or an array with an element per row of `data`.
     cluster_weights : str or array, optional
-        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood, and
+        whole numbers are repeats of it.
     offset : str or array, optional
         Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
     exposure : str or array, optional
@@ -385,10 +387,11 @@ def nonparametric(
         A fixed number of mass points (Aitkin, Biometrics 55, 1999), which grow one by one; by default as many as the
         likelihood wants.
     weights : str or array, optional
-        Case weights, which multiply a row's log-likelihood: a column, an expression of columns, or an array with an
-        element per row of `data`.
+        Case weights, which multiply a row's log-likelihood; whole numbers are repeats, wherever rows are counted or
+        drawn. A column, an expression of columns, or an array with an element per row of `data`.
     cluster_weights : str or array, optional
-        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood, and
+        whole numbers are repeats of it.
     offset : str or array, optional
         Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
     exposure : str or array, optional

@@ -60,17 +60,19 @@ def fixed_effects(
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    cluster : str or array
-        Column of cluster labels of any type, or the labels. Row order never matters.
+    cluster : str, list of str or array
+        Column of cluster labels of any type, columns whose combinations are clusters, or the labels. Row order
+        never matters.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
     weights : str or array, optional
-        Case weights, which multiply a row's log-likelihood: a column, an expression of columns, or an array with an
-        element per row of `data`.
+        Case weights, which multiply a row's log-likelihood; whole numbers are repeats, wherever rows are counted or
+        drawn. A column, an expression of columns, or an array with an element per row of `data`.
     cluster_weights : str or array, optional
-        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood, and
+        whole numbers are repeats of it.
     offset : str or array, optional
         Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
     exposure : str or array, optional
@@ -224,9 +226,9 @@ def conditional(
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    cluster : str or array
-        Column of cluster labels of any type, or the labels: matched sets, strata, persons. Row order never matters.
-        `strata(id)` in the formula says the same, as in R's `clogit`.
+    cluster : str, list of str or array
+        Column of cluster labels of any type, columns whose combinations are clusters, or the labels: matched sets,
+        strata, persons. Row order never matters. `strata(id)` in the formula says the same, as in R's `clogit`.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "log"}, optional
@@ -235,7 +237,8 @@ def conditional(
         Case weights, whole numbers that stand for repeated rows: a column, an expression of columns, or an array with
         an element per row of `data`.
     cluster_weights : str or array, optional
-        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood.
+        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood, and
+        whole numbers are repeats of it.
     offset : str or array, optional
         Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
     exposure : str or array, optional

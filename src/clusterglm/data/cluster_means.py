@@ -13,7 +13,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.clusters import encode
+from clusterglm.data.clusters import cluster_column, encode
 from clusterglm.data.columns import model_columns
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.evaluate import Evaluator
@@ -85,14 +85,15 @@ class ClusterMeans:
         return np.asarray(encode(self._labels(table)).codes < 0)
 
     def _labels(self, table: nw.DataFrame[Any]) -> nw.Series[Any]:
-        if self.column not in table.columns:
+        found = cluster_column(table, self.column)
+        if found is None:
             names = ", ".join(term.name for term in self.terms)
             raise ClusterError(
                 f"new data without the cluster column {self.column!r}, for {names}",
                 "each row's cluster: its mean is known from the fit, or taken from the new rows of a new cluster",
                 f"{nearest(self.column, table.columns)}add the column",
             )
-        return table.get_column(self.column)
+        return found
 
 
 def cluster_means(

@@ -80,6 +80,40 @@ def encode(values: object) -> Codes:
     return _objects(series)
 
 
+def cluster_column(table: nw.DataFrame[Any], name: str) -> nw.Series[Any] | None:
+    """The labels by the name of their column; `a:b` is each combination of the columns a and b.
+
+    Parameters
+    ----------
+    table : narwhals DataFrame
+    name : str
+
+    Returns
+    -------
+    narwhals Series or None
+        Of combinations as text, missing where a part is; None where there is no such column.
+    """
+    if name in table.columns:
+        return table.get_column(name)
+    parts = name.split(":")
+    if len(parts) < 2 or not set(parts) <= set(table.columns):
+        return None
+    import pandas as pd
+
+    coded = [encode(table.get_column(part)) for part in parts]
+    combined, missing = np.zeros(len(table), dtype=np.int64), np.zeros(len(table), dtype=bool)
+    for each in coded:
+        combined = combined * len(each.labels) + each.codes
+        combined = np.unique(combined, return_inverse=True)[1].astype(np.int64)  # small, lest they overflow
+        missing |= each.codes < 0
+    combined[missing] = -1
+    _, first, place = np.unique(combined, return_index=True, return_inverse=True)
+    words = [":".join(str(each.labels[each.codes[row]]) for each in coded) for row in first.tolist()]
+    joined = np.array(words, dtype=object)[place]
+    joined[missing] = None
+    return nw.from_native(pd.Series(joined, dtype="str"), series_only=True)
+
+
 def gather(values: object) -> tuple[NDArray[Any], Grouping]:
     """The labels that occur, and what brings the rows of each together: `encode` and `group`.
 

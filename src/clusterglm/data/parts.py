@@ -26,7 +26,7 @@ from clusterglm.data.rows import Request, argument_expression, evaluated, offset
 from clusterglm.data.success import level_name
 from clusterglm.data.table import read_table, to_pandas_columns
 from clusterglm.data.within import absorbed
-from clusterglm.errors import DataError, FormulaError, OptionError
+from clusterglm.errors import ClusterError, DataError, FormulaError, OptionError
 
 _HEAD = 20_000  # rows from which a formula's terms are learned
 _MOST_LEVELS = 10_000
@@ -69,6 +69,13 @@ def check_request(parsed: ParsedFormula, request: Request, columns: Sequence[str
     """
     names = [name for part in (*parsed.response, *parsed.offsets) for name in part.variables]
     names += [*parsed.variables, *([parsed.cluster] if parsed.cluster else [])]
+    for given in (parsed.cluster, request.cluster):
+        if isinstance(given, str) and given not in columns and set(given.split(":")) <= set(columns):
+            raise ClusterError(
+                f"clusters by several columns, {given}, with data that are not in memory",
+                "one column of labels",
+                "write one into the data, and pass its name as cluster=",
+            )
     for argument in ("cluster", "weights", "cluster_weights", "offset", "subset"):
         value = getattr(request, argument)
         if argument == "offset":

@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.clusters import encode
+from clusterglm.data.clusters import cluster_column, encode
 from clusterglm.data.columns import model_columns
 from clusterglm.data.design import formula_offset, listed_design, needs, numbers
 from clusterglm.data.formulas.algebra import factor_text
@@ -239,6 +239,8 @@ def _cluster_ids(
     table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request
 ) -> tuple[nw.Series[Any] | None, str | None]:
     cluster, name = request.cluster, parsed.cluster
+    if isinstance(cluster, list | tuple) and cluster and set(map(str, cluster)) <= set(table.columns):
+        cluster = ":".join(map(str, cluster))
     written = f"strata({name})" if parsed.strata else f"(1 | {name})"
     if parsed.strata and not request.fixed_effects:
         raise FormulaError(
@@ -257,14 +259,8 @@ def _cluster_ids(
         if request.need_cluster:
             raise ClusterError("no clusters", "the column that says which rows belong together", "cluster='id'")
         return None, None
-    if isinstance(given, list | tuple) and 0 < len(given) < len(table) and all(
-        isinstance(each, str) and each in table.columns for each in given
-    ):  # fmt: skip
-        joined = " + ' ' + ".join(f"data[{each!r}].astype(str)" for each in given)
-        raise ClusterError(
-            f"cluster= of {len(given)} columns", "one column", f"data['set'] = {joined}, then cluster='set'"
-        )
-    return _per_row(table, given, "cluster"), _label(given, "cluster")
+    found = cluster_column(table, given) if isinstance(given, str) else None
+    return _per_row(table, given, "cluster") if found is None else found, _label(given, "cluster")
 
 
 def argument_expression(value: str, parsed: ParsedFormula, columns: Sequence[str], argument: str) -> Expression | None:

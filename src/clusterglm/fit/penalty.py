@@ -72,7 +72,7 @@ class JeffreysPenalty:
         value = float(np.log(np.diag(root)).sum()) + self.constant
         return Evaluation(value, 0.5 * (self.X.T @ (w1 * leverage)), 0.5 * hessian)
 
-    def score_without(self, gamma: Array) -> Callable[[slice, Array, float], Array]:
+    def score_without(self, gamma: Array) -> Callable[..., Array]:
         """The penalty's score when some rows are left out: a function of these, of the information that is left, and of
         the share of these rows' weight that is left out.
 
@@ -81,7 +81,7 @@ class JeffreysPenalty:
         w1 = self.weights(gamma)[1]
         whole = np.stack([self._cross(w1 * column) for column in self.X.T])
 
-        def score(rows: slice, information: Array, share: float) -> Array:
+        def score(rows: slice, information: Array, share: float = 1.0) -> Array:
             inverse, own = np.linalg.inv(information), self.X[rows]
             less = share * (w1[rows] * np.einsum("ij,jk,ik->i", own, inverse, own)) @ own
             return np.asarray(0.5 * (np.tensordot(whole, inverse, 2) - less))

@@ -204,9 +204,10 @@ class Result(Intervals, Frames, Shown, ABC):
         ----------
         kind : {"observed", "robust", "quasi"}
             Inverse of the observed information, or the sandwich of per-cluster scores, m/(m - 1) included, which holds
-            for misspecified models as long as clusters are independent. With Firth's penalty "observed" is the
-            inverse of the expected information, and "robust" is refused. "quasi", of conditional models of counts
-            alone, is the first times the Pearson dispersion.
+            for misspecified models as long as clusters are independent; cluster weights that are not whole numbers are
+            sampling weights to it. With Firth's penalty "observed" is the inverse of the expected information, and
+            "robust" is refused. "quasi", of conditional models of counts alone, is the first times the Pearson
+            dispersion.
 
         Returns
         -------

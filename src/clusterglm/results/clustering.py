@@ -103,11 +103,11 @@ class ClusteredResult(Result):
         check_option("statistic", statistic, STATISTICS)
         if method == "boundary":
             return self._boundary_test()
+        null, pooled = self._null()
         if method == "score":
-            data, pooled = self._null()
-            return score_test(data, self.response, pooled.beta)
+            return score_test(null, self.response, pooled.beta)
         rows = self._written_out("a test by simulation")
-        null, pooled = rows._null()
+        null, pooled = rows._null()  # remembered where nothing was written out
         return simulated_test(
             rows.data,
             null,

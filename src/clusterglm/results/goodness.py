@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.intervals import with_alpha
 from clusterglm.inference.replicates import Progress
+from clusterglm.model.arguments import is_whole
 from clusterglm.results.weighted import Weighted
 
 if TYPE_CHECKING:
@@ -140,5 +141,5 @@ class RandomEffectsGoodness(Weighted):
         from clusterglm.inference.gradient_test import gradient_test
 
         values = None if grid is None else np.asarray(grid)
-        rows = self if n_boot == 0 else self._written_out("a test of the gradient function")
+        rows = self if is_whole(n_boot) and n_boot == 0 else self._written_out("a test of the gradient function")
         return gradient_test(rows.data, rows.fit, n_boot, seed, n_jobs, progress, values, statistic, level)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterglm.data.clusters import encode, group
+from clusterglm.data.clusters import cluster_column, encode, group
 from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
@@ -180,14 +180,15 @@ def cluster_codes(
     """
     import pandas as pd
 
-    if name is None or name not in frame.columns:
+    of_rows = None if name is None else cluster_column(frame, name)
+    if of_rows is None:
         hint = nearest(name or "", frame.columns)
         raise ClusterError(
             f"new data without the cluster column {name!r}",
             "each row's cluster, for predictions that depend on it",
             f"{hint}add the column, or predict what does not depend on it: see kind= and scale=",
         )
-    new = encode(frame.get_column(name))
+    new = encode(of_rows)
     known = np.asarray(pd.Index(labels).get_indexer(pd.Index(new.labels)), dtype=np.int64)
     words = np.array([*(_in_words(label) for label in new.labels.tolist()), ""], dtype=object)
     return np.append(known, -2)[new.codes], words[new.codes]
@@ -243,7 +244,9 @@ def history_data(data: ModelData, response: Response, table: Any) -> tuple[Model
             "rows with response and covariates",
             "fill them in, or leave history= out",
         )
-    coded = encode(rows.frame.get_column(str(data.cluster_name))[kept])
+    labels = cluster_column(rows.frame, str(data.cluster_name))
+    assert labels is not None  # the codes above have been found
+    coded = encode(labels[kept])
     grouping = group(coded.codes, len(coded.labels))
     index = kept if grouping.order is None else kept[grouping.order]
     chosen = ResponseValues(values.successes[index], np.array(values.trials[index]), None)

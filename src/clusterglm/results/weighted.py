@@ -78,12 +78,14 @@ class Weighted:
         """What a summary says of weights; nothing where there are none."""
         counts, words = self._counts, []
         sums = {
-            "case": (counts.sum_rows, self.data.n_obs, "row"),
-            "cluster": (counts.sum_clusters, self.data.n_clusters, "cluster"),
+            "case": ("case weights", counts.sum_rows, self.data.n_obs, "row"),
+            "cluster": ("cluster weights", counts.sum_clusters, self.data.n_clusters, "cluster"),
         }
+        if len(counts.weighted) == 2:
+            sums["case"] = ("case weights times those of clusters", *sums["case"][1:])
         for name in counts.weighted:
-            total, number, unit = sums[name]
-            words.append(f"{name} weights, {total:.10g} in all of {counted(number, unit)} of the table")
+            what, total, number, unit = sums[name]
+            words.append(f"{what}, which sum to {total:.10g} in {counted(number, unit)} of the table")
         if counts.fractions:
             words.append("not all whole numbers, so that they do not say how many rows there are")
         return [("Weights", "; ".join(words))] if words else []

@@ -67,7 +67,7 @@ class ParsedFormula:
     offsets : tuple of Expression
         Arguments of the `offset(...)` terms.
     cluster : str or None
-        Column in `(1 | column)` or `strata(column)`.
+        Column in `(1 | column)` or `strata(column)`, or columns with colons in between.
     variables : tuple of str
         Columns that the terms use, in order of appearance.
     cluster_terms : tuple of ClusterTerm
@@ -339,6 +339,16 @@ def _taken_in(signed: Sequence[tuple[str, Node]], columns: Sequence[str]) -> set
     return set(variables_of(special, columns))
 
 
+def _combined(node: Node) -> list[Name]:
+    """The columns whose combinations a:b are clusters; empty for anything else."""
+    if isinstance(node, Name):
+        return [node]
+    if isinstance(node, Binary) and node.operator == ":":
+        left, right = _combined(node.left), _combined(node.right)
+        return [*left, *right] if left and right else []
+    return []
+
+
 def _cluster(random: Sequence[Node], columns: Sequence[str]) -> str | None:
     if not random:
         return None
@@ -364,12 +374,13 @@ def _cluster(random: Sequence[Node], columns: Sequence[str]) -> str | None:
         and node.operator == "|"
         and isinstance(node.left, Constant)
         and node.left.value == 1.0
-        and isinstance(node.right, Name)
+        and (parts := _combined(node.right))
     ):
-        check_expression(node.right, columns, {})
-        return node.right.name
+        for part in parts:
+            check_expression(part, columns, {})
+        return ":".join(part.name for part in parts)
     raise FormulaError(
         f"({text_of(node)})",
-        "(1 | column): one random intercept per cluster; slopes and nested clusters are not available",
+        "(1 | column), or (1 | a:b): one random intercept per cluster; slopes and nested clusters are not available",
         "(1 | id), or cluster='id'",
     )

@@ -18,6 +18,7 @@ from clusterglm.data.rows import Request
 from clusterglm.data.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
+from clusterglm.inference.event_counts import totals_known
 from clusterglm.inference.goodness import goodness_of_fit
 from clusterglm.inference.replicates import Progress
 from clusterglm.model.arguments import several
@@ -202,8 +203,9 @@ def select_prepared(
         fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last
+    judged = fits if totals_known(response) or n_boot else {}  # a bootstrap of what is not known is refused
     goodness = {
         name: goodness_of_fit(data, each.fit, least_expected, n_boot, seed, n_jobs, progress)
-        for name, each in fits.items()
+        for name, each in judged.items()
     }
     return DistributionSelection(fits, goodness, failures)

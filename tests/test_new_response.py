@@ -255,6 +255,18 @@ def test_every_method_works(name: str, table: pd.DataFrame, tmp_path: Path) -> N
 
 
 @EACH_FAMILY
+def test_rows_may_be_elsewhere(name: str, table: pd.DataFrame, tmp_path: Path) -> None:
+    formula = FORMULAS[name].replace(" + half", "")
+    for k, part in table.groupby(table.id // 20):
+        part.to_parquet(tmp_path / f"part{k}.parquet")
+    for verb in (cg.pooled, cg.random_effects, cg.fixed_effects):
+        streamed = verb(formula, tmp_path, cluster="id", family=name)
+        memory = verb(formula, table, cluster="id", family=name)
+        np.testing.assert_allclose(streamed.params, memory.params, rtol=1e-7)
+        assert streamed.loglik == pytest.approx(memory.loglik, rel=1e-12)
+
+
+@EACH_FAMILY
 def test_every_verb_works(name: str, table: pd.DataFrame) -> None:
     formula, data = FORMULAS[name], {"data": table, "cluster": "id", "family": name}
     pooled = cg.pooled(formula, **data)
@@ -265,6 +277,14 @@ def test_every_verb_works(name: str, table: pd.DataFrame) -> None:
     assert np.isfinite(fixed.average_effects()["estimate"]).all()
     assert np.isfinite(cg.fixed_effects(formula, **data, bias_correction="analytical").params).all()
     assert cg.nonparametric(formula, **data).loglik > pooled.loglik
+    random = cg.random_effects(formula, **data)
+    assert list(cg.compare(pooled, random).to_frame()["loglik"]) == [pooled.loglik, random.loglik]
+    bounds = random.conf_int(method="profile")
+    assert np.isfinite(bounds).all(axis=None)
+    assert list(cg.select_distribution(formula, **data, distributions=("gaussian", "logistic")).fits) == [
+        "gaussian",
+        "logistic",
+    ]
     with pytest.raises(ClusterGLMError, match="separate"):
         cg.pooled(formula + " + sure", **data | {"data": table.assign(sure=table.iloc[:, [3, 4]].sum(axis=1) > 0)})
 
@@ -275,6 +295,8 @@ def test_what_a_response_does_not_claim_is_refused(table: pd.DataFrame) -> None:
     fit = cg.random_effects("wait ~ x", table, cluster="id", family="geometric")
     with pytest.raises(OptionError, match="whose sum over a cluster has a known distribution"):
         fit.event_counts()
+    with pytest.raises(OptionError, match="whose sum over a cluster has a known distribution"):
+        cg.select_distribution("wait ~ x", table, cluster="id", family="geometric", n_boot=3)
     assert fit.icc is None
 
 

@@ -23,7 +23,7 @@ from clusterglm.fit.random_effects import check_sigma, fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, whole_weights
 from clusterglm.fit.within import WithinSums, variation_of
-from clusterglm.inference.correction import corrected_estimates, refuse_unbiased
+from clusterglm.inference.correction import corrected_estimates, refuse_counts
 from clusterglm.inference.covariance import marginal_products, pooled_products
 from clusterglm.inference.overdispersion import overdispersion_over_blocks
 from clusterglm.inference.score_test import score_test_over_blocks
@@ -153,7 +153,7 @@ def fixed_effects_over_blocks(
             'bias_correction="analytical"',
         )
     if correction is not None:
-        refuse_unbiased(request.response)
+        refuse_counts(request.response)
 
     def estimates(gathered: Gathered, within: WithinSums) -> FixedEffectsResultOverBlocks:
         model_data = within.sums.data

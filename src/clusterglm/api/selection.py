@@ -19,6 +19,7 @@ from clusterglm.data.rows import Request
 from clusterglm.data.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
+from clusterglm.inference.event_counts import totals_known
 from clusterglm.inference.replicates import Progress
 from clusterglm.model.arguments import several
 from clusterglm.model.control import Control
@@ -203,7 +204,7 @@ def select_prepared(
     if last is not None and not fits:
         raise last
     goodness = {}
-    if counts_of(data).whole:
+    if counts_of(data).whole and (totals_known(response) or n_boot):  # a bootstrap of what is not known is refused
         goodness = {
             name: each.chi_squared(n_boot, seed, n_jobs, progress, least_expected) for name, each in fits.items()
         }

@@ -54,7 +54,7 @@ def corrected(
     DesignError
         When halves of the clusters do not identify the coefficients.
     """
-    refuse_unbiased(response)
+    refuse_counts(response)
     if len(fit.beta) == 0:
         return fit
     within = WithinSums(sums_within(data, response, control.threads), conditional=False)
@@ -67,7 +67,7 @@ def corrected(
 
 def corrected_estimates(found: ProfiledEstimates, within: WithinSums) -> ProfiledEstimates:
     """Estimates from sums over blocks, corrected by formula; see `corrected`."""
-    refuse_unbiased(within.sums.response)
+    refuse_counts(within.sums.response)
     if len(found.beta) == 0:
         return found
     beta = without_bias(within, found.beta)
@@ -75,7 +75,7 @@ def corrected_estimates(found: ProfiledEstimates, within: WithinSums) -> Profile
     return replace(found, beta=beta, covariance=covariance, hessian=hessian, correction=ANALYTICAL)
 
 
-def refuse_unbiased(response: Response) -> None:
+def refuse_counts(response: Response) -> None:
     """Refuse to correct what has no bias.
 
     Raises

@@ -82,6 +82,11 @@ class Discrepancy:
         return pd.DataFrame(cells)
 
 
+def totals_known(response: Response) -> bool:
+    """Whether the distribution of a cluster's sum, given its intercept, is known: Poisson-binomial or Poisson."""
+    return response.trials or response.poisson_totals
+
+
 def event_counts(
     data: ModelData, response: Response, beta: Array, sigma: float, distribution: Distribution
 ) -> EventCounts:
@@ -110,6 +115,12 @@ def event_counts(
     The probabilities of a sum of unequal Bernoulli variables follow by adding one variable after another (Hong 2013);
     all terms are positive, so that nothing cancels.
     """
+    if not totals_known(response):
+        raise OptionError(
+            f"numbers of events in clusters, of family {response.family!r}",
+            "responses whose sum over a cluster has a known distribution",
+            "residual_envelope() or dispersion_test(), which simulate",
+        )
     successes = data.a / data.weights
     if np.any(successes != np.round(successes)) or np.any(data.trials != np.round(data.trials)):
         raise DataError(
@@ -123,15 +134,9 @@ def event_counts(
         trials = np.round(data.trials).astype(np.int64)
         most = int(np.add.reduceat(trials, starts).max())
         expected = _binomial(data, response, eta, trials, m, weights, most)
-    elif response.poisson_totals:
+    else:
         most = int(totals.max())
         expected = _poisson(data, response, eta, m, weights, most)
-    else:
-        raise OptionError(
-            f"numbers of events in clusters, of family {response.family!r}",
-            "responses whose sum over a cluster has a known distribution",
-            "residual_envelope() or dispersion_test(), which simulate",
-        )
     observed: Array = np.bincount(totals, weights=data.cluster_weights, minlength=most + 1).astype(np.float64)
     return EventCounts(np.arange(most + 1), observed, expected, not response.bounded)
 

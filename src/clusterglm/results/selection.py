@@ -30,7 +30,8 @@ class DistributionSelection:
     fits : mapping of str to RandomEffectsResult
         By the distribution's name, in the order asked for.
     goodness : mapping of str to GoodnessOfFit
-        The chi-squared criterion of each; of none where rows are not in memory, or weights are not whole numbers.
+        The chi-squared criterion of each; of none where rows are not in memory, weights are not whole numbers, or the
+        distribution of a cluster's sum is not known.
     failures : mapping of str to str
         Why a distribution could not be fitted.
     reference : NonparametricResult or None

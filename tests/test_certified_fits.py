@@ -38,6 +38,7 @@ FOUND = {
     "a step at the end of a panel, or at the mode": (1564, 3850),
     "a weighted cluster whose integrand falls slowly beyond the rule's ends": (11330,),
     "panels laid before the last step": (14526,),
+    "rules that agree by chance where much is tolerated": (17039,),
     "rounding in rows that are alike": (7973, 11009),
 }
 CRASHED = (1568, 2195)  # of seed 2: a score or Hessian that was no number

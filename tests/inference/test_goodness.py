@@ -13,7 +13,7 @@ from scipy.special import comb, expit
 from scipy.stats import norm
 
 import clusterglm as cg
-from clusterglm.errors import DataError
+from clusterglm.errors import AccuracyWarning, DataError, OptionError
 from clusterglm.inference.event_counts import EventCounts, discrepancy, event_counts
 from clusterglm.inference.goodness import fitted_counts, goodness_of_fit, gradient_function, marginal_values
 from clusterglm.model.distribution import Cauchy, Gaussian, Logistic, StudentT
@@ -204,3 +204,23 @@ def test_cluster_weights_stand_for_repeated_clusters(uneven: pd.DataFrame) -> No
         gradient_function(one.data, one.fit, at).gradient,
         atol=1e-7,
     )
+
+
+def test_sums_without_bounds_are_counted_up_to_a_bound() -> None:
+    """One cluster of a billion events asks for no table of a billion rows."""
+    y = [3, 4, 2, 5, 1, 6, 500_000_000, 500_000_000]
+    data = pd.DataFrame({"y": y, "id": np.repeat([0, 1, 2, 3], 2)})
+    with pytest.warns(AccuracyWarning):  # rounding in terms of that size
+        fit = cg.random_effects("y ~ 1", data, cluster="id", family="poisson", distribution="cauchy")
+    counts = fit.event_counts()
+    assert counts["events"].iloc[-1] == 100_000
+    assert counts["observed"].iloc[-1] == 1.0
+    assert counts["observed"].sum() == 4.0
+    assert counts["expected"].sum() == pytest.approx(4.0, abs=1e-9)
+
+
+def test_very_many_trials_are_refused_in_words() -> None:
+    data = pd.DataFrame({"s": [50_000, 61_000], "f": [50_000, 39_000], "id": [0, 1]})
+    fit = cg.random_effects("cbind(s, f) ~ 1", data, cluster="id")
+    with pytest.raises(OptionError, match="clusters of up to 100,000 trials"):
+        fit.event_counts()

@@ -269,7 +269,11 @@ def test_files_of_format_1_open_as_before(path: Path, tmp_path: Path) -> None:
     again = cg.load(path)
     content = json.loads(gzip.decompress(path.read_bytes()))
     assert content["format_version"] == 1
-    assert str(again).splitlines() == content["summary"]
+    was = [
+        line.replace("moves most is (Intercept),", "moves most is that of the intercept,")
+        for line in content["summary"]
+    ]
+    assert str(again).splitlines() == was  # but for words that have changed since
     again.save(tmp_path / "fit.json")
     assert str(cg.load(tmp_path / "fit.json")) == str(again)
 

@@ -32,7 +32,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
         {}, {"kind": "typical"}, {"kind": "conditional"}, {"cov": "robust"}, {"clusters": "informative"},
     ),
     "conf_int": ({}, {"cov": "robust"}, {"method": "profile"}, {"method": "bootstrap"}),
-    "cov": ({}, {"kind": "robust"}),
+    "cov": ({}, {"kind": "robust"}, {"kind": "quasi"}),
     "gradient_function": ({}, {"n_boot": 0}, {"statistic": "supremum"}),
     "glance": ({}, {"names": "broom"}),
     "hausman": ({}, {"cov": "difference"}),
@@ -40,7 +40,8 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
     "interval_odds_ratio": ({"contrast": "x"},),
     "predict": (
         {}, {"kind": "typical", "level": 0.9}, {"kind": "conditional", "level": 0.9}, {"kind": "conditional"},
-        {"kind": "marginal", "level": 0.9, "cov": "robust"}, {"kind": 0.5},
+        {"kind": "marginal", "level": 0.9, "cov": "robust"}, {"kind": 0.5}, {"kind": "posterior", "level": 0.9},
+        {"kind": "marginal", "level": 0.9, "interval": "cluster"}, {"scale": "probability", "level": 0.9},
     ),
     "profile": ({"parameter": "x"}, {"parameter": "sigma", "points": 5}),
     "residuals": (
@@ -48,6 +49,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
         {"kind": "pearson", "intercepts": "marginal"}, {"kind": "simulated", "intercepts": 0.5},
     ),
     "simulate": ({"n": 3},),
+    "survival": ({"data": 3, "time": "t"}, {"data": 2, "time": "t", "kind": "typical"}),
     "term_tests": ({}, {"cov": "robust"}),
     "test_clustering": (
         {}, {"statistic": "loglik"}, {"method": "permutation", "insist": True}, {"method": "score"},
@@ -58,6 +60,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
     "plot.integration": ({"nodes": (1, 3)},),
     "plot.predictions": ({"variables": "x"},),
     "plot.profile": ({"parameters": ["x"]},),
+    "plot.survival": ({"data": 3, "time": "t"},),
 }  # fmt: skip
 
 
@@ -107,11 +110,20 @@ def _named(fit: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     def named(key: str, value: Any) -> Any:
         if key == "variables":
             return value if "x" in variables[:-1] else variables[0]
+        if key == "data":  # a curve of so many periods
+            return curve(fit.data.design, value)
         if key in ("parameter", "contrast", "hypothesis") and "x" not in names[:-1]:
             return value.replace("x", f"`{names[0]}`" if key == "hypothesis" else names[0])
         return [names[0]] if key == "parameters" and "x" not in names[:-1] else value
 
     return {key: named(key, value) for key, value in arguments.items()}
+
+
+def curve(design: Any, periods: int) -> pd.DataFrame:
+    """Periods t at the first levels of factors and at 0.3 of other columns."""
+    levels = {factor.column: factor.levels[0] for factor in design.factors}
+    columns = [*design.variables, *design.offset_columns]
+    return pd.DataFrame({"t": range(1, periods + 1)} | {name: levels.get(name, 0.3) for name in columns})
 
 
 def _outcome(function: Any) -> Any:

@@ -318,8 +318,9 @@ def to_files(one: Called, other: Called, pair: Pair) -> list[str]:
 
 FOLDER: list[Path] = []
 EQUAL = (
-    "average_effects", "bse", "clustering_test", "converged", "cov", "cov_params", "distribution", "event_counts",
-    "family", "family_response", "hausman", "icc", "interval_odds_ratio", "intraclass_correlation", "kind", "link",
+    "average_effects", "bse", "clustering_test", "converged", "cov", "cov_params", "dispersion", "distribution",
+    "event_counts", "family", "family_response", "hausman", "icc", "interval_odds_ratio",
+    "intraclass_correlation", "kind", "link", "plot.survival", "survival",
     "marginal_coefficients", "median_odds_ratio", "n_clusters", "n_parameters", "params", "penalty", "pvalues",
     "random_effects_sd", "ratios", "response", "shape", "sigma", "sigma_se", "term_tests", "tidy", "tvalues",
     "wald_test", "zero_inflation_test", "zvalues", "bias_correction", "n_informative", "mass_points",

@@ -28,6 +28,7 @@ _UNEVEN = (
 )
 _SAFETY = 10.0  # times the error that a rule's convergence lets expect
 _RELIED = 0.7  # part of the convergence seen so far that is relied on
+_COARSE = 1e-7  # of a cluster's error: rules that leave more may agree by chance before they converge
 _MUCH = 0.1  # of the error that a cluster may have: what lies beyond a rule's ends is then worth a closer look
 _UNKNOWN = 1.0  # error of a log-likelihood beyond which its value says nothing
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
@@ -119,12 +120,21 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
     all, and the rest get rules one by one.
     """
     m = likelihood.n_clusters
-    each = tolerance / m
+    each = share(tolerance, m, unimodal)
     if m <= FEW:
         return rules_one_by_one(likelihood, theta, each, unimodal)
     sigma = abs(float(theta[-1]))
     rule = most_useful(likelihood.distribution, sigma, rules_of_some(likelihood, theta, m, each, unimodal))
     return rules_by_one(likelihood, theta, rule, each, unimodal)
+
+
+def share(tolerance: float, n_clusters: int, unimodal: bool) -> float:
+    """What the error of one cluster may be.
+
+    Where errors follow from how rules converge, these are fine enough to do so, whatever else would be tolerated.
+    """
+    each = tolerance / n_clusters
+    return min(each, _COARSE) if unimodal else each
 
 
 def rules_one_by_one(likelihood: MarginalLikelihood, theta: Array, each: float, unimodal: bool) -> Choice:
@@ -283,13 +293,14 @@ def _shared_rules(
             open_ = open_[resolved(gaps(fine, summits.s[open_]), summits.of(open_), fine[0], fine[-1])]
         if len(open_) == 0:
             continue
-        values, _ = likelihood.cluster_values(theta, family[0], clusters[open_])
+        values, ends = likelihood.cluster_values(theta, family[0], clusters[open_])
         before = earlier = np.full(len(open_), np.inf)
         for k, (coarser, rule) in enumerate(pairwise(family)):
             better, ends_finer = likelihood.cluster_values(theta, rule, clusters[open_])
             change = np.abs(better - values)
             if summits is None:
-                outside = _beyond_ends(likelihood, theta, rule, clusters[open_], better, ends_finer, each)
+                ends = np.maximum(ends, ends_finer)
+                outside = _beyond_ends(likelihood, theta, rule, clusters[open_], better, ends, each)
                 error = _bound(change, better, outside, _rate(coarser, rule), each)
                 error = np.maximum(error, _doubt(before, earlier, (1.5, 3.0) if rule.about_mode else (1.25, 1.5)))
                 hopeless = outside > 3.0 * each  # refinement hardly brings in what lies outside
@@ -306,7 +317,7 @@ def _shared_rules(
             improved = error < errors[open_]
             errors[open_[improved]], rules[open_[improved]] = error[improved], all_rules.index(rule)
             still = (error > each) & ~hopeless
-            open_, values = open_[still], better[still]
+            open_, values, ends = open_[still], better[still], ends_finer[still]
             before, earlier = change[still], before[still]
             if len(open_) == 0:
                 break
@@ -349,12 +360,13 @@ def _beyond_ends(
     Log-concave integrands fall on at least as they do between the last two nodes, by r from one node to the next; so
     what lies beyond is at most r / (1 - r) times what the last node adds. From the mode to there they fall by r at the
     most each time, and the highest node adds at least one of n shares: if n times the last one is little, so is r.
+    No bound is below what the last nodes add, which is known to a double's digits of the integral alone.
     """
     weights = likelihood.weights[clusters]
     steps = (0.5 if rule.about_mode else 1.0) * (rule.nodes - 1)
     most = np.minimum(rule.nodes * ends, 0.9) ** (1.0 / steps)
-    bound: Array = weights * ends * (most / (1.0 - most))
-    much = np.flatnonzero(bound > _MUCH * each)
+    bound: Array = weights * ends * np.maximum(1.0, most / (1.0 - most))
+    much = np.flatnonzero((bound > _MUCH * each) & (most > 0.5))
     if len(much) == 0:
         return bound
     low, high, unit = likelihood.spans(rule, clusters[much])
@@ -364,7 +376,8 @@ def _beyond_ends(
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         fall = np.exp(logs[:, :2] - logs[:, 2:])
         beyond = step[:, None] * np.exp(logs[:, :2]) * np.where(fall < 1.0, fall / (1.0 - fall), np.inf)
-    bound[much] = weights[much] * np.where(np.isnan(beyond), 0.0, beyond).sum(axis=1)
+    beyond = np.where(np.isnan(beyond), 0.0, beyond).sum(axis=1)
+    bound[much] = weights[much] * np.maximum(ends[much], beyond)
     return bound
 
 
@@ -414,12 +427,12 @@ def _evaluated(
     """The likelihood by one rule, not the coarsest of its kind, and bounds of every cluster's error."""
     ladder = ladders(likelihood.distribution, abs(float(theta[-1])))
     coarser = ladder.coarser(rule)
-    values, _ = likelihood.cluster_values(theta, coarser, None)
-    there, better, ends = likelihood.evaluate_by_cluster(theta, rule)
+    values, ends = likelihood.cluster_values(theta, coarser, None)
+    there, better, ends_finer = likelihood.evaluate_by_cluster(theta, rule)
     change = np.abs(better - values)
     every = np.arange(likelihood.n_clusters, dtype=np.int64)
     if unimodal:
-        outside = _beyond_ends(likelihood, theta, rule, every, better, ends, each)
+        outside = _beyond_ends(likelihood, theta, rule, every, better, np.maximum(ends, ends_finer), each)
         return there, _bound(change, better, outside, _rate(coarser, rule), each)
     errors = _bound(change, better, np.zeros(len(values)), 1.0, each)
     if likelihood.distribution.geometric and not rule.about_mode and coarser != ladder.narrow[0]:

@@ -20,7 +20,16 @@ from clusterglm.data.streamed import StreamedData, expected_at_zero
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
-from clusterglm.fit.integration import FEW, Choice, most_useful, moving, rules_by_one, rules_of_some, rules_one_by_one
+from clusterglm.fit.integration import (
+    FEW,
+    Choice,
+    most_useful,
+    moving,
+    rules_by_one,
+    rules_of_some,
+    rules_one_by_one,
+    share,
+)
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.start import sigma_moments
 from clusterglm.fit.surrogate import Surrogate
@@ -236,7 +245,7 @@ class MarginalSums:
 
     def choose(self, theta: Array, tolerance: float, unimodal: bool, move: bool = False) -> Choice:
         """See `choose_plan` and `moving`, of log-likelihoods over the unit; blocks keep the rules of their clusters."""
-        each, rule, unit = tolerance / self.n_clusters, None, self._unit
+        each, rule, unit = share(tolerance, self.n_clusters, unimodal), None, self._unit
         if self.n_clusters > FEW:
             some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal, unit)
             rule = most_useful(self._model[0], abs(float(theta[-1])), np.concatenate(some))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _NODES, _HALF_WIDTH = 129, 8.6  # trapezoid rule on the normal scale
 _MEMORY = 2_000_000  # numbers at a time
+_MOST_COUNTED = 100_000  # of a sum of counts: heavy-tailed intercepts may lead to billions
+_MOST_TRIALS = 20_000  # of a cluster: each is added to the sum of those before
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class EventCounts:
     Parameters
     ----------
     events : ndarray of int64, shape (k,)
-        0, 1, ..., the last cell of a count model being "that many or more".
+        0, 1, ..., the last cell of a count model being "that many or more"; 100,000 at most.
     observed : ndarray, shape (k,)
         Clusters with so many.
     expected : ndarray, shape (k,)
@@ -108,7 +110,7 @@ def event_counts(
     DataError
         When responses are not whole numbers of events.
     OptionError
-        When the distribution of a cluster's sum is not known.
+        When the distribution of a cluster's sum is not known, or would take hours.
 
     Notes
     -----
@@ -133,9 +135,16 @@ def event_counts(
     if response.trials:
         trials = np.round(data.trials).astype(np.int64)
         most = int(np.add.reduceat(trials, starts).max())
+        if most > _MOST_TRIALS:
+            raise OptionError(
+                f"numbers of events in clusters of up to {most:,} trials",
+                f"at most {_MOST_TRIALS:,} trials in a cluster, each of which is added to a sum's distribution",
+                "residual_envelope() or dispersion_test(), which simulate",
+            )
         expected = _binomial(data, response, eta, trials, m, weights, most)
     else:
-        most = int(totals.max())
+        most = min(int(totals.max()), _MOST_COUNTED)
+        totals = np.minimum(totals, most)
         expected = _poisson(data, response, eta, m, weights, most)
     observed: Array = np.bincount(totals, weights=data.cluster_weights, minlength=most + 1).astype(np.float64)
     return EventCounts(np.arange(most + 1), observed, expected, not response.bounded)

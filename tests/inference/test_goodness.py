@@ -212,7 +212,7 @@ def test_sums_without_bounds_are_counted_up_to_a_bound() -> None:
     data = pd.DataFrame({"y": y, "id": np.repeat([0, 1, 2, 3], 2)})
     with pytest.warns(AccuracyWarning):  # rounding in terms of that size
         fit = cg.random_effects("y ~ 1", data, cluster="id", family="poisson", distribution="cauchy")
-    counts = fit.event_counts()
+    counts = fit.event_counts().to_frame()
     assert counts["events"].iloc[-1] == 100_000
     assert counts["observed"].iloc[-1] == 1.0
     assert counts["observed"].sum() == 4.0

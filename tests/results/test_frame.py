@@ -112,3 +112,14 @@ def test_folding_keeps_margins(monkeypatch: pytest.MonkeyPatch) -> None:
     text = fold(line)
     assert all(line.startswith("  ") for line in text.split("\n"))
     assert max(map(len, text.split("\n"))) <= 100
+
+
+def test_predictions_with_intervals_print_whole() -> None:
+    """However long the words of a row are."""
+    bacteria = cg.datasets.load("bacteria")
+    fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+    new = bacteria.head(2).assign(ID=["X01", "X99"])
+    text = str(fit.predict(new, "posterior", level=0.9, unseen="marginal"))
+    assert "cluster 'X99' not seen: the mean over all clusters" in text
+    assert "std_error" in text
+    assert "..." not in text

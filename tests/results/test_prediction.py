@@ -281,7 +281,7 @@ def test_each_row_says_what_is_missing(fit: RandomEffectsResult, table: Any) -> 
     typical = fit.predict(table(NEW), level=0.95)
     assert typical.status.iloc[-1] == "ok"
     alone = fit.predict({name: values[:1] for name, values in NEW.items()}, "conditional", level=0.95)
-    pd.testing.assert_frame_equal(found.iloc[:1], alone)
+    pd.testing.assert_frame_equal(found.iloc[:1], alone.frame)
 
 
 def test_without_a_level_one_warning_counts_the_reasons(fit: RandomEffectsResult) -> None:

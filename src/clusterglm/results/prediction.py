@@ -112,6 +112,8 @@ class Predictions(Weighted):
     def _table(self, at: LinkPrediction, rows: Rows, scale: str, wanted: Wanted) -> pd.Series[float] | pd.DataFrame:
         import pandas as pd
 
+        from clusterglm.results.frame import shown
+
         order = np.argsort(rows.index, kind="stable")
         index = pd.Index(rows.index[order], name="row")
         if wanted.level is None:
@@ -125,7 +127,7 @@ class Predictions(Weighted):
             values = on_scale(scale, self.response, at.estimate)[0]
             return pd.Series(values[order], index=index, name=_NAMES[scale])
         found = self._with_interval(at, rows, scale, wanted.level, wanted.cov)
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "estimate": found.estimate[order],
                 "std_error": found.std_error[order],
@@ -135,6 +137,7 @@ class Predictions(Weighted):
             },
             index=index,
         )
+        return shown(table)
 
     def _with_interval(self, at: LinkPrediction, rows: Rows, scale: str, level: float, cov: str) -> Prediction:
         variance = at.variance(rows.X, self._covariance(cov))

@@ -367,7 +367,7 @@ def _cluster(random: Sequence[Node], columns: Sequence[str]) -> str | None:
         raise FormulaError(
             f"{text_of(node)} in the formula",
             "strata(column), of one column",
-            "a column made of several, data['set'] = data['a'].astype(str) + ' ' + data['b'].astype(str)",
+            "cluster=['a', 'b'], for sets that are combinations of columns",
         )
     if (
         isinstance(node, Binary)

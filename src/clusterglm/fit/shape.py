@@ -16,7 +16,6 @@ from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
-from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
 
 if TYPE_CHECKING:
     from clusterglm.fit.random_effects import RandomEffectsFit
@@ -192,7 +191,7 @@ def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
 
 def _laid_for(plan: Plan, distribution: Distribution) -> Plan:
     """The same rules, where they lie on a distribution's own scale on that of `distribution`."""
-    if not isinstance(distribution, GaussianMixture):
+    if not distribution.own_scale:
         return plan
     return tuple(replace(part, rule=replace(part.rule, own=distribution if part.rule.own else None)) for part in plan)
 

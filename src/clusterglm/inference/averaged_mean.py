@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from clusterglm.inference.marginal_mean import marginal_link, normal_score
+from clusterglm.inference.marginal_mean import marginal_link
 from clusterglm.inference.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
@@ -162,7 +162,7 @@ def panel_rule(eta: float, sigma: float, distribution: Distribution, panels: int
         For each unit of the linear predictor, and of the normal scale.
     """
     t = (np.linspace(-_STEEP, _STEEP, 2 * int(_STEEP) * panels + 1) - eta) / sigma
-    steep = normal_score(distribution.at(sigma), t)
+    steep = distribution.at(sigma).normal_of(t)
     even = np.linspace(-WIDE, WIDE, 4 * int(WIDE) * panels + 1)
     edges = np.unique(np.concatenate([even, steep[np.abs(steep) < WIDE], distribution.kinks]))
     x, w = np.polynomial.legendre.leggauss(_ORDER)

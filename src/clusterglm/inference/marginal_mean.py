@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from clusterglm.inference.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
 from clusterglm.inference.residuals import log_moment
@@ -101,7 +101,7 @@ def _integrals(eta: Array, sigma: float, response: Response, distribution: Distr
     def over_latent(rows: NDArray[np.int64], s: Array) -> Array:
         z = (_latent(s, response) - eta[rows, None]) / sigma
         density = sign[rows, None] * np.exp(member.log_density(z)[0]) / sigma
-        r = z if distribution.scale_family else distribution.by_sigma(normal_score(member, z), sigma)
+        r = z if distribution.scale_family else distribution.by_sigma(member.normal_of(z), sigma)
         return np.stack([np.where(success[rows, None] == 1.0, member.sf(z), member.cdf(z)), density, density * r])
 
     values, resolved = np.full((3, len(eta)), np.nan), np.zeros(len(eta), dtype=bool)
@@ -136,13 +136,6 @@ def link_of_rarer(probability: Array, success: Array, response: Response) -> Arr
     upper = success == 0.0
     link[upper] = _link_of_failures(probability[upper], response)
     return np.where(probability < _NOTHING, (1.0 - 2.0 * success) * np.inf, link)
-
-
-def normal_score(distribution: Distribution, t: Array) -> Array:
-    """Phi^-1(F(t)), from whichever tail is small."""
-    low, high = distribution.cdf(t), distribution.sf(t)
-    score: Array = np.where(low < high, ndtri(low), -ndtri(high))
-    return score
 
 
 def _moved(rows: NDArray[np.int64], one: Array, other: Array) -> Settled:

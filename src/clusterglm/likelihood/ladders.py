@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import TypeGuard
 
 from clusterglm.likelihood.rules import Rule, fixed_rule, heavy_half_width, heavy_rule
 from clusterglm.model.distribution.base import Distribution
-from clusterglm.model.distribution.cauchy import Cauchy
-from clusterglm.model.distribution.student_t import StudentT
 
 _HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside
 _WIDE = 16.0  # for clusters whose intercept lies far out
@@ -62,9 +59,9 @@ def ladders(distribution: Distribution, sigma: float = 1.0) -> Ladders:
     return _heavy(distribution, heavy_half_width(distribution, _REACH, sigma))
 
 
-def _is_heavy(distribution: Distribution) -> TypeGuard[StudentT | Cauchy]:
-    """Whether rules in x, t = c sinh x, suit it: with c, the root of its degrees of freedom, nodes lie wider apart."""
-    return isinstance(distribution, StudentT | Cauchy) and distribution.tail <= _LIGHT
+def _is_heavy(distribution: Distribution) -> bool:
+    """Whether rules in x, t = c sinh x, suit it: with c, its spread, nodes lie wider apart."""
+    return distribution.tail <= _LIGHT
 
 
 @lru_cache(maxsize=16)
@@ -76,7 +73,7 @@ def _fixed(distribution: Distribution) -> Ladders:
 
 
 @lru_cache(maxsize=64)
-def _heavy(distribution: StudentT | Cauchy, half_width: float) -> Ladders:
+def _heavy(distribution: Distribution, half_width: float) -> Ladders:
     return Ladders(tuple(heavy_rule(distribution, step, half_width) for step in _STEPS), ())
 
 

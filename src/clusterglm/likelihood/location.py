@@ -13,11 +13,9 @@ from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.distribution.by_scale import ShapedByScale
-from clusterglm.model.distribution.student_t import StudentT
 from clusterglm.model.distribution.table import REACH, Table, build, transform
 from clusterglm.model.distribution.tabulated import normal_table
 
-_CLOSED: dict[str, Callable[[bool], _core.LocationMap]] = {"logistic": _core.logistic, "cauchy": _core.cauchy}
 _RATIO = 2.0**0.5  # of the ends of a piece in sigma
 _IN_SIGMA = 14  # Chebyshev points of a piece in sigma ...
 _NEAR_ZERO, _FROM = 6, 0.25  # ... and of the first; they keep away from zero, where m / sigma has few digits
@@ -25,7 +23,7 @@ _NEAR_ZERO, _FROM = 6, 0.25  # ... and of the first; they keep away from zero, w
 
 def reach(distribution: Distribution) -> float:
     """How far on the normal scale, to either side, the map follows the distribution; beyond, the intercept is held."""
-    if distribution.code in ("gaussian", *_CLOSED) or isinstance(distribution, ShapedByScale):
+    if distribution.code in _CLOSED or isinstance(distribution, ShapedByScale):
         return REACH
     edges = normal_table(distribution)[0].edges
     return float(min(-edges[0], edges[-1]))
@@ -55,13 +53,8 @@ def location_map(distribution: Distribution, scale: str, sigma: float = 1.0) -> 
         )
     if scale == "own":
         return _core.own_density(location_map(distribution, "normal", sigma))
-    if isinstance(distribution, StudentT):
-        table = _half_table(distribution)
-        return _core.student_t(distribution.parameters[0], table.edges, table.coefficients, scale == "normal")
-    if distribution.code == "gaussian":
-        return _core.gaussian()  # both scales are one
-    if distribution.code in _CLOSED:
-        return _CLOSED[distribution.code](scale == "normal")
+    if distribution.code in _OWN:
+        return _OWN[distribution.code](distribution, scale == "normal")
     if isinstance(distribution, ShapedByScale):
         return _at_sigma(distribution, sigma)
     table, compressed = normal_table(distribution)
@@ -77,6 +70,22 @@ def _half_table(distribution: Distribution) -> Table:
         return np.arcsinh(distribution.quantile_of_normal(s))[None, :]
 
     return build(function, distribution.name, 0.0, float(table.edges[-1]))
+
+
+def _student_t(distribution: Distribution, normal: bool) -> _core.LocationMap:
+    table = _half_table(distribution)
+    return _core.student_t(distribution.parameters[0], table.edges, table.coefficients, normal)
+
+
+_CLOSED = ("gaussian", "logistic", "cauchy")
+"""Distributions whose map the core has in closed form."""
+_OWN: dict[str, Callable[[Distribution, bool], _core.LocationMap]] = {
+    "gaussian": lambda distribution, normal: _core.gaussian(),  # both scales are one
+    "logistic": lambda distribution, normal: _core.logistic(normal),
+    "cauchy": lambda distribution, normal: _core.cauchy(normal),
+    "student_t": _student_t,
+}
+"""Those that it knows by name, on the normal scale or that of the density."""
 
 
 @lru_cache(maxsize=16)

@@ -25,9 +25,6 @@ from clusterglm import _core
 from clusterglm.likelihood.panels import ORDER, panel_points
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
-from clusterglm.model.distribution.cauchy import Cauchy
-from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
-from clusterglm.model.distribution.student_t import StudentT
 from clusterglm.model.quadrature import hermite
 from clusterglm.model.special import log_normal_density
 
@@ -49,7 +46,7 @@ class Rule:
         trapezoid rule of so many omega to either side of the mode, omega the inverse root of the curvature there.
     kinks : tuple of float
         Points on the normal scale between which Gauss-Legendre rules are put; none: the trapezoid rule.
-    own : GaussianMixture, StudentT or Cauchy, optional
+    own : Distribution, optional
         Whose scale the nodes of the trapezoid rule are even on; the normal scale by default. On that of heavy tails
         `half_width` is in units of x (see above), and the outermost nodes stand for all that lies beyond.
     about_mode : bool
@@ -61,7 +58,7 @@ class Rule:
     nodes: int
     half_width: float | None = None
     kinks: tuple[float, ...] = ()
-    own: GaussianMixture | StudentT | Cauchy | None = None
+    own: Distribution | None = None
     about_mode: bool = False
     panels: tuple[tuple[float, float], ...] = ()
 
@@ -78,7 +75,7 @@ class Rule:
     @property
     def heavy(self) -> bool:
         """Whether the outermost nodes stand for all that lies beyond."""
-        return self.own is not None and not isinstance(self.own, GaussianMixture)
+        return self.own is not None and self.own.tail < np.inf
 
     @property
     def step(self) -> float:
@@ -104,10 +101,8 @@ class Rule:
             return panel_points(self.panels)
         if self.kinks:
             return _between(self.kinks, self.half_width, self.nodes)
-        if isinstance(self.own, GaussianMixture):
-            return _even_in(self.own, self.half_width, self.nodes)
-        if self.own is not None:  # heavy tails
-            return _even_in_sinh(self.own, self.half_width, self.nodes)
+        if self.own is not None:
+            return (_even_in_sinh if self.heavy else _even_in)(self.own, self.half_width, self.nodes)
         s = np.linspace(-self.half_width, self.half_width, self.nodes)
         return s, np.full(self.nodes, np.log(s[1] - s[0]))
 
@@ -136,7 +131,7 @@ def fixed_rule(distribution: Distribution, nodes: int, half_width: float) -> Rul
         each = -(-nodes // (len(kinks) + 1))
         panels = -(-each // _ORDER)
         return Rule(panels * -(-each // panels) * (len(kinks) + 1) + 2, half_width, kinks)
-    return Rule(nodes, half_width, own=distribution if isinstance(distribution, GaussianMixture) else None)
+    return Rule(nodes, half_width, own=distribution if distribution.own_scale else None)
 
 
 def rule_of_panels(panels: tuple[tuple[float, float], ...]) -> Rule:
@@ -144,20 +139,20 @@ def rule_of_panels(panels: tuple[tuple[float, float], ...]) -> Rule:
     return Rule(ORDER * len(panels), panels[-1][1], panels=panels)
 
 
-def heavy_half_width(distribution: StudentT | Cauchy, reach: float, sigma: float) -> float:
+def heavy_half_width(distribution: Distribution, reach: float, sigma: float) -> float:
     """Where rules in x, t = c sinh x, end so that intercepts reach about +-reach: the same for all sigma nearby."""
     end = np.arcsinh(reach / (max(sigma, 1e-100) * distribution.spread))
     return float(np.ceil(2.0 * np.clip(end, 1.0, _WIDEST)) / 2.0)
 
 
-def heavy_rule(distribution: StudentT | Cauchy, step: float, half_width: float) -> Rule:
+def heavy_rule(distribution: Distribution, step: float, half_width: float) -> Rule:
     """The trapezoid rule of about a step in x, t = c sinh x."""
     return Rule(2 * int(np.ceil(half_width / step)) + 1, half_width, own=distribution)
 
 
 def rule_for_moments(rule: Rule) -> Rule:
     """What means and variances of intercepts are computed by in place of a rule: they may need more of the tails."""
-    if rule.own is None or isinstance(rule.own, GaussianMixture):
+    if rule.own is None or not rule.heavy:
         return rule
     nu = rule.own.tail
     half_width = max(min(_TAIL / max(nu - 2.0, 0.1), _LARGEST / nu), rule.half_width or 0.0)
@@ -187,7 +182,7 @@ def _between(kinks: tuple[float, ...], half_width: float, nodes: int) -> tuple[A
     return s, np.concatenate([[0.0], np.log((half * w).ravel()), [0.0]])
 
 
-def _even_in(distribution: GaussianMixture, half_width: float, nodes: int) -> tuple[Array, Array]:
+def _even_in(distribution: Distribution, half_width: float, nodes: int) -> tuple[Array, Array]:
     """Nodes on the normal scale that are even on the distribution's own, and log-weights: ds = f(t) / phi(s) dt."""
     low, high = distribution.quantile_of_normal(np.array([-half_width, half_width])).tolist()
     t = np.linspace(low, high, nodes)
@@ -195,7 +190,7 @@ def _even_in(distribution: GaussianMixture, half_width: float, nodes: int) -> tu
     return s, np.log(t[1] - t[0]) + distribution.log_density(t)[0] - log_normal_density(s)
 
 
-def _even_in_sinh(distribution: StudentT | Cauchy, half_width: float, nodes: int) -> tuple[Array, Array]:
+def _even_in_sinh(distribution: Distribution, half_width: float, nodes: int) -> tuple[Array, Array]:
     """Nodes on the normal scale that are even in x, t = c sinh x, and log-weights; the ends have those of all beyond.
 
     With c^2 the degrees of freedom nu, f(t) dt = f(0) c cosh(x)^-nu dx.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import ndtri
 
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.special import log_normal_density
@@ -89,6 +90,16 @@ class Distribution(ABC):
         return np.inf
 
     @property
+    def tail(self) -> float:
+        """nu of a standard density f(0) (1 + (t / spread)^2)^(-(1 + nu) / 2), whose tails are powers; inf of others."""
+        return np.inf
+
+    @property
+    def spread(self) -> float:
+        """Where the tails of such a density begin."""
+        return 1.0
+
+    @property
     @abstractmethod
     def sd(self) -> float:
         """Standard deviation of the standard member; inf where there is none."""
@@ -116,6 +127,11 @@ class Distribution(ABC):
     @abstractmethod
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         """Draws of the standard member."""
+
+    def normal_of(self, t: Array) -> Array:
+        """Phi^-1(F(t)), from whichever tail is small."""
+        low, high = self.cdf(t), self.sf(t)
+        return np.where(low < high, ndtri(low), -ndtri(high))
 
     def normal_map(self, s: Array) -> Jet:
         """T(s) and its first four derivatives in s.

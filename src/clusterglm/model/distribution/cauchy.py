@@ -39,13 +39,7 @@ def normal_of_symmetric(sf: Callable[[Array], Array], t: Array) -> Array:
 
 @dataclass(frozen=True)
 class Cauchy(Distribution):
-    """The Cauchy distribution; sigma is its scale parameter (half the interquartile range), it has no sd.
-
-    Attributes
-    ----------
-    tail, spread : float
-        The density falls like t^-(1 + tail), and begins to at about t = spread.
-    """
+    """The Cauchy distribution; sigma is its scale parameter (half the interquartile range), it has no sd."""
 
     code = "cauchy"
     tail = 1.0
@@ -73,7 +67,6 @@ class Cauchy(Distribution):
         return value
 
     def normal_of(self, t: Array) -> Array:
-        """Phi^-1(F(t)), from whichever tail is small."""
         return normal_of_symmetric(self.sf, t)
 
     def cdf(self, t: Array) -> Array:

@@ -167,7 +167,6 @@ class GaussianMixture(Distribution):
         return t + part * (s - z)
 
     def normal_of(self, t: Array) -> Array:
-        """Phi^-1(F(t)), from whichever tail is small."""
         t = np.asarray(t, dtype=np.float64)
         below, above = self._log_cdf(t, 1.0), self._log_cdf(t, -1.0)
         value: Array = np.where(below < above, ndtri_exp(np.minimum(below, -0.6)), -ndtri_exp(np.minimum(above, -0.6)))

@@ -114,16 +114,13 @@ class StudentT(Distribution):
 
     @property
     def tail(self) -> float:
-        """The density falls like t^-(1 + tail) ..."""
         return self._known
 
     @property
     def spread(self) -> float:
-        """... and begins to at about t = spread."""
         return float(np.sqrt(self._known))
 
     def normal_of(self, t: Array) -> Array:
-        """Phi^-1(F(t)), from whichever tail is small."""
         return normal_of_symmetric(self.sf, t)
 
     def cdf(self, t: Array) -> Array:

@@ -177,13 +177,16 @@ MODELS = {
         "y ~ within(x) + scale(x)", SMALL, cluster="id", sigma=0.5, fix_sigma=True, quadrature=3
     ),
     "fixed": lambda: cg.fixed_effects("n ~ x:g", SMALL, cluster="id", family="poisson"),
+    "limit": lambda: cg.pooled(
+        "y ~ x + I(g == 'c')", SMALL.assign(y=SMALL.y.where(SMALL.g != "c", 1)), separation="limit"
+    ),
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("start", [0, 1])
 def test_mutations(name: str, start: int, tmp_path: Path, watched: list[str]) -> None:
-    """Of one value, key or place of a file, its digest put right: a result that works, or `FileError`; 10,000 in all.
+    """Of one value, key or place of a file, its digest put right: a result that works, or `FileError`; 12,500 in all.
 
     A number that is changed to another number is another fit, and no schema can tell; but what a fit does not do, such
     as to raise another error, or to touch another file, none of them does.

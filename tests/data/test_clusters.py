@@ -283,7 +283,7 @@ def test_rows_whose_part_of_a_cluster_is_missing() -> None:
     d.loc[11, "year"] = 2007
     fit = cg.conditional("y ~ x", d, cluster=["year", "dow"], family="poisson")
     assert [(each.reason, each.count) for each in fit.data.dropped] == [("missing cluster 'year:dow'", 2)]
-    assert "2007:4.0" in fit.data.labels.tolist()
+    assert "2007:4" in fit.data.labels.tolist()
     assert fit.n_clusters == 22
 
 
@@ -292,3 +292,15 @@ def test_several_columns_of_files_are_refused(tmp_path: Any) -> None:
     engine = cg.engine.Stream(folder=tmp_path)
     with pytest.raises(ClusterError, match="clusters by several columns, year:dow"):
         cg.conditional("y ~ x + (1 | year:dow)", tmp_path / "one.parquet", family="poisson", engine=engine)
+
+
+def test_combinations_of_columns_are_what_they_are() -> None:
+    """Whatever colons labels have, and whether a whole number is kept as an integer or not."""
+    rng = np.random.default_rng(0)
+    d = pd.DataFrame({"a": np.repeat(["x:y", "x", "'p"], 20), "b": np.repeat(["z", "y:z", "q"], 20)})
+    d["y"] = rng.integers(0, 2, 60)
+    assert cg.random_effects("y ~ 1", d, cluster=["a", "b"]).n_clusters == 3
+    e = pd.DataFrame({"a": np.repeat([1, 2, 3], 20), "b": "k", "y": d.y})
+    fit = cg.random_effects("y ~ 1", e, cluster=["a", "b"])
+    found = fit.predict(pd.DataFrame({"a": [1.0, np.nan], "b": ["k", "k"]}), "conditional", level=0.9)
+    assert found.status.to_list() == ["ok", "missing value in 'a:b'"]

@@ -404,3 +404,15 @@ def test_corners_are_not_steps(frame: pd.DataFrame) -> None:
     rounded = frame.assign(x=frame.x.round(1))
     fit = cg.pooled("y ~ x + np.maximum(x - 2.0, 0.0)", rounded)
     assert np.isfinite(fit.average_effects("x", data=rounded).estimate).all()
+
+
+def test_rows_alike_in_the_design_may_differ_in_their_variables() -> None:
+    """x and -x in x^2: what they have in common is no reason to take one for the other."""
+    rng = np.random.default_rng(0)
+    d = pd.DataFrame({"id": rng.integers(0, 200, 6000), "x": rng.choice([-2.0, -1.0, 1.0, 2.0, 3.0], 6000)})
+    d["y"] = (rng.random(6000) < 1.0 / (1.0 + np.exp(1.0 - 0.2 * d.x**2))).astype(int)
+    for verb, kind in ((cg.random_effects, "marginal"), (cg.fixed_effects, "conditional")):
+        fit = verb("y ~ I(x**2)", d, cluster="id")
+        found = fit.average_effects("x", data=d)["estimate"].iloc[0]
+        above, below = (fit.predict(d.assign(x=d.x + step), kind).mean() for step in (1e-4, -1e-4))
+        assert found == pytest.approx((above - below) / 2e-4, abs=1e-6)

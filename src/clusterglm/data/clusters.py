@@ -80,6 +80,13 @@ def encode(values: object) -> Codes:
     return _objects(series)
 
 
+def _part(label: Any) -> str:
+    """A label as a part of a combination: the same for 1 and 1.0; in quotes where colons would run into each other."""
+    whole = isinstance(label, float) and label.is_integer()
+    text = str(int(label)) if whole else str(label)
+    return repr(text) if set(text) & set(":'\"") else text
+
+
 def cluster_column(table: nw.DataFrame[Any], name: str) -> nw.Series[Any] | None:
     """The labels by the name of their column; `a:b` is each combination of the columns a and b.
 
@@ -108,7 +115,7 @@ def cluster_column(table: nw.DataFrame[Any], name: str) -> nw.Series[Any] | None
         missing |= each.codes < 0
     combined[missing] = -1
     _, first, place = np.unique(combined, return_index=True, return_inverse=True)
-    words = [":".join(str(each.labels[each.codes[row]]) for each in coded) for row in first.tolist()]
+    words = [":".join(_part(each.labels[each.codes[row]]) for each in coded) for row in first.tolist()]
     joined = np.array(words, dtype=object)[place]
     joined[missing] = None
     return nw.from_native(pd.Series(joined, dtype="str"), series_only=True)

@@ -219,7 +219,7 @@ def _start_of_sample(task: Task, surrogate: Surrogate, theta: Array) -> Array:
     quick = Control(max_iter=12, tol=_NEAR, n_threads=task.control.n_threads)
     free, p = slice(None, -1) if task.fix_sigma else slice(None), len(theta) - 1
     before = surrogate(theta[free])
-    reflect = None if task.fix_sigma else _reflect
+    reflect = None if task.fix_sigma else reflected
     found = maximize(surrogate, theta[free], quick, radius=1.0, reflect=reflect, begin=before, unit=task.unit)
     better = theta.copy()
     better[free] = found.theta
@@ -301,7 +301,7 @@ def _search(
             tolerance=tolerance,
             max_iter=max_iter,
             radius=1.0,
-            reflect=_reflect,
+            reflect=reflected,
             begin=begin,
             surrogate=surrogate,
             unit=task.unit,
@@ -331,7 +331,7 @@ def _surrogate(task: Task, some: SomeClusters, rule: Rule, theta: Array) -> Surr
     return some.surrogate(task.distribution, task.scale, rule, float(theta[-1]) if task.fix_sigma else None)
 
 
-def _reflect(theta: Array) -> Array:
+def reflected(theta: Array) -> Array:
     """The likelihood is even in sigma."""
     return np.append(theta[:-1], abs(theta[-1]))
 

@@ -11,6 +11,7 @@ from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.search import reflected
 from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.likelihood.evaluation import Evaluation
@@ -104,14 +105,9 @@ def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | N
         start = np.append(start, fit.sigma)
     if len(start) == 0:
         return 2.0 * (top - data.constant - held(start).value)
-    maximum = maximize(held, start, Control(), radius=1.0, reflect=None if known is not None else _reflect)
+    maximum = maximize(held, start, Control(), radius=1.0, reflect=None if known is not None else reflected)
     value = maximum.evaluation.value if maximum.optimization.converged else np.nan
     return 2.0 * (top - data.constant - value)
-
-
-def _reflect(theta: Array) -> Array:
-    """The likelihood is even in sigma."""
-    return np.append(theta[:-1], abs(theta[-1]))
 
 
 def _within_clusters(columns: Array, data: ModelData) -> Array:

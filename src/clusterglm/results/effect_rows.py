@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.clusters import encode
 from clusterglm.data.identical import distinct_rows
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.table import read_table
@@ -81,8 +83,10 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
             same = np.array_equal(design.build(frame[data.row_index]), data.X)
         except DataError:  # another table; what is wrong with it, if anything, comes out below
             same = False
-        if same:
-            first, rest = _own_rows(data, clusters)
+        if same:  # rows whose columns of X are alike may differ in what these are computed from, as x and -x in x^2
+            fitted = frame[data.row_index]
+            apart = [encode(fitted.get_column(name)).codes.astype(np.float64) for name in design.variables]
+            first, rest = _own_rows(data, clusters, apart)
             return EffectRows(table_frame(design, frame, data.row_index[first]), *rest)
     rows = new_rows(data, frame)
     codes = np.zeros(0, dtype=np.int64)
@@ -104,14 +108,14 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
 
 
 def _own_rows(
-    data: ModelData, clusters: bool
+    data: ModelData, clusters: bool, apart: Sequence[Array] = ()
 ) -> tuple[NDArray[np.int64], tuple[Array, Array, NDArray[np.int64], Array]]:
-    """Rows of the fit, those that are alike as one; with their offsets, weights, clusters and numbers.
+    """Rows of the fit, those that are alike, in `apart` too, as one; with their offsets, weights, clusters and numbers.
 
     Items that thousands answer make few rows, and what is averaged over them an integral each.
     """
     own: NDArray[np.int64] = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
-    first, place = distinct_rows(data.X, data.offset, *([own.astype(np.float64)] if clusters else []))
+    first, place = distinct_rows(data.X, data.offset, *([own.astype(np.float64)] if clusters else []), *apart)
     weights = row_weights(data)
     if len(first) == data.n_obs:
         return first, (data.offset, weights, own, np.ones(data.n_obs))

@@ -304,3 +304,15 @@ def test_combinations_of_columns_are_what_they_are() -> None:
     fit = cg.random_effects("y ~ 1", e, cluster=["a", "b"])
     found = fit.predict(pd.DataFrame({"a": [1.0, np.nan], "b": ["k", "k"]}), "conditional", level=0.9)
     assert found.status.to_list() == ["ok", "missing value in 'a:b'"]
+
+
+def test_probabilities_within_sets_of_several_columns() -> None:
+    """The same as of one column that says as much."""
+    rng = np.random.default_rng(1)
+    sets = np.tile(np.repeat(np.arange(10), 3), 2)
+    d = pd.DataFrame({"a": np.repeat([1, 2], 30), "b": sets, "x": rng.normal(size=60)})
+    d["y"] = np.concatenate([np.eye(3)[k] for k in rng.integers(0, 3, 20)])
+    d["set"] = d.a * 100 + d.b
+    fits = [cg.conditional("y ~ x", d, cluster=each) for each in (["a", "b"], "set")]
+    one, other = (fit.predict(d.sample(frac=1.0, random_state=2), scale="probability") for fit in fits)
+    np.testing.assert_allclose(one, other, rtol=1e-9)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterglm.data.clusters import encode, group, rows_of
+from clusterglm.data.clusters import cluster_column, encode, group, rows_of
 from clusterglm.errors import OptionError, check_option
 from clusterglm.inference.inclusion import inclusion, shares_of_events
 from clusterglm.inference.intervals import with_alpha
@@ -171,6 +171,8 @@ def _sets(rows: Rows, name: str | None) -> tuple[NDArray[np.int64], NDArray[np.i
     codes, _ = cluster_codes(np.empty(0, dtype=object), name, rows.frame)
     rows.status.refuse(codes == -2, f"missing value in {name!r}")
     known = np.flatnonzero(codes != -2)
-    coded = encode(rows.frame.get_column(str(name))[known])
+    labels = cluster_column(rows.frame, str(name))
+    assert labels is not None  # the codes above have been found
+    coded = encode(labels[known])
     grouping = group(coded.codes, len(coded.labels))
     return known if grouping.order is None else known[grouping.order], grouping.starts

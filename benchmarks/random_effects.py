@@ -26,8 +26,8 @@ from peers import base, glmm, glum, gpboost, mixedlm, r, statsmodels
 import clusterglm as cg
 from clusterglm.data.design import listed_design
 from clusterglm.data.formulas.formula import parse_formula
-from clusterglm.data.plain import plain_matrix
-from clusterglm.data.table import array_of, read_table
+from clusterglm.data.tables.plain import plain_matrix
+from clusterglm.data.tables.table import array_of, read_table
 
 QUADRATURES = {"8 nodes": 8, "automatic": "auto", "Laplace": "laplace"}
 PEERS = [statsmodels.POOLED, glum.POOLED, glmm.LAPLACE, glmm.SEVEN, gpboost.LAPLACE]

@@ -55,7 +55,15 @@ def test_import_time() -> None:
 
 def test_a_printed_fit_loads_no_topic_that_it_does_not_need() -> None:
     """Of a process that fits once, imports are most of the time."""
-    topics = ("average_effects", "bootstrap", "calibration", "goodness", "hausman", "influence", "profiling")
+    topics = (
+        "effects.average_effects",
+        "hypotheses.bootstrap",
+        "diagnostics.calibration",
+        "distribution.goodness",
+        "hypotheses.hausman",
+        "diagnostics.influence",
+        "uncertainty.profiling",
+    )
     code = (
         "import sys, clusterglm as cg\n"
         "str(cg.random_effects('y ~ week', cg.datasets.load('bacteria'), cluster='ID'))\n"

@@ -15,7 +15,7 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.errors import IntervalWarning, OptionError
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from scipy.optimize import minimize
 import clusterglm as cg
 from clusterglm.data.identical import merge_identical
 from clusterglm.errors import ClusterGLMError, OptionError
-from clusterglm.inference.icc import response_correlation
-from clusterglm.inference.residuals import marginal_moments
+from clusterglm.inference.diagnostics.residuals import marginal_moments
+from clusterglm.inference.effects.icc import response_correlation
 from clusterglm.model import family
 from clusterglm.model import response as folder
 from clusterglm.model.distribution import Gaussian

@@ -52,7 +52,7 @@ GROUPS = {
 IMPORTED = ("study", "sklearn")
 """Public modules that users import by themselves."""
 
-_SHOWN = ("results", "inference", "fit", "model", "plot", "study", "data.datasets")
+_SHOWN = ("results", "inference", "fit", "model", "plot", "study", "data.datasets", "likelihood.integration")
 """Packages whose classes users get into their hands; those of others pass between rooms of the house."""
 
 
@@ -102,7 +102,7 @@ def _summary(value: Any) -> str:
 
 
 def _kind_of_result(cls: type) -> str:
-    from clusterglm.results.base import Result
+    from clusterglm.results.models.base import Result
 
     if inspect.isabstract(cls):
         return "base"
@@ -143,7 +143,7 @@ def _named(value: Any) -> Iterator[type]:
 
 def _keeps_arrays(cls: type) -> bool:
     """Whether the fields of a class are what it computes with, and its methods what it says."""
-    from clusterglm.results.base import Result
+    from clusterglm.results.models.base import Result
 
     return issubclass(cls, Result)
 

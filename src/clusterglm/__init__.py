@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from clusterglm.model.distribution.student_t import StudentT
     from clusterglm.model.distribution.user import UserDistribution
     from clusterglm.model.quadrature import Quadrature
-    from clusterglm.results.comparison import compare
-    from clusterglm.results.publication import table
-    from clusterglm.results.storage import load
+    from clusterglm.results.files.storage import load
+    from clusterglm.results.tables.comparison import compare
+    from clusterglm.results.tables.publication import table
 
     __version__: str
 
@@ -67,15 +67,15 @@ _OBJECTS = {
     "SplitPanel": "clusterglm.model.bias",
     "StudentT": "clusterglm.model.distribution.student_t",
     "UserDistribution": "clusterglm.model.distribution.user",
-    "compare": "clusterglm.results.comparison",
+    "compare": "clusterglm.results.tables.comparison",
     "conditional": "clusterglm.api.within",
     "fixed_effects": "clusterglm.api.within",
-    "load": "clusterglm.results.storage",
+    "load": "clusterglm.results.files.storage",
     "nonparametric": "clusterglm.api.verbs",
     "pooled": "clusterglm.api.verbs",
     "random_effects": "clusterglm.api.verbs",
     "select_distribution": "clusterglm.api.selection",
-    "table": "clusterglm.results.publication",
+    "table": "clusterglm.results.tables.publication",
 }
 _MODULES = {
     "datasets": "clusterglm.data.datasets",

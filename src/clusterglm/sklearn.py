@@ -35,8 +35,8 @@ from clusterglm.model.distribution import Distribution, distribution
 from clusterglm.model.family import response
 from clusterglm.model.quadrature import Quadrature, check_scale, quadrature
 from clusterglm.model.response.base import Response
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterglm.data.csv import Form, read_csv
-from clusterglm.data.table import read_table
+from clusterglm.data.tables.csv import Form, read_csv
+from clusterglm.data.tables.table import read_table
 from clusterglm.errors import DataError
 
 WANTED = {"ort": ["Zürich", "Bern"], "x": [1.5, -0.25], "n": [3, 4]}

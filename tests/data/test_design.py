@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 import clusterglm as cg
-from clusterglm.data.columns import model_columns
 from clusterglm.data.design import Design, make_design
 from clusterglm.data.formulas.formula import parse_formula
+from clusterglm.data.tables.columns import model_columns
 from clusterglm.errors import DataError, DesignError, FormulaError, UnseenLevelError
 
 

@@ -19,14 +19,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import clusterglm as cg
-from clusterglm.data.columns import model_columns
+from clusterglm.data.blocks.parts import learn, survey
 from clusterglm.data.design import Design, make_design
 from clusterglm.data.formulas.check import known_functions
 from clusterglm.data.formulas.formula import parse_formula
-from clusterglm.data.parts import learn, survey
 from clusterglm.data.prepare import assemble
 from clusterglm.data.rows import Request
-from clusterglm.data.table import read_table
+from clusterglm.data.tables.columns import model_columns
+from clusterglm.data.tables.table import read_table
 from clusterglm.errors import DataError, FormulaError
 from clusterglm.model.family import response
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterglm.data.checks import check_columns, check_design
-from clusterglm.data.glance import plainly_fine, step_through, tame
+from clusterglm.data.tables.glance import plainly_fine, step_through, tame
 from clusterglm.errors import DesignError
 
 I = "(Intercept)"

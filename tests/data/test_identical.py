@@ -17,7 +17,7 @@ from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import single_rule
 from clusterglm.model.distribution import Gaussian
 from clusterglm.model.family import RESPONSES, response
-from clusterglm.results import effect_rows
+from clusterglm.results.topics import effect_rows
 
 EACH_RESPONSE = pytest.mark.parametrize("model", RESPONSES.values(), ids=RESPONSES.keys())
 

@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from clusterglm.data.columns import model_columns
 from clusterglm.data.design import make_design
 from clusterglm.data.formulas.formula import parse_formula
+from clusterglm.data.tables.columns import model_columns
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "model_matrix.json").read_text())["matrices"]
 DATA = pd.DataFrame(

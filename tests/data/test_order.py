@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clusterglm.data.order import apart, read_spans
-from clusterglm.data.parquet import open_files
+from clusterglm.data.blocks.order import apart, read_spans
+from clusterglm.data.blocks.parquet import open_files
 
 RNG = np.random.default_rng(0)
 # row groups of labels: 3 and 4 overlap, and so do 0 and 6

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from clusterglm.data import design
-from clusterglm.data.columns import model_columns
 from clusterglm.data.formulas.formula import parse_formula
-from clusterglm.data.plain import plain_matrix
-from clusterglm.data.table import read_table
+from clusterglm.data.tables.columns import model_columns
+from clusterglm.data.tables.plain import plain_matrix
+from clusterglm.data.tables.table import read_table
 from clusterglm.errors import ClusterGLMError
 
 ROWS = 40_000  # more than are written at a time

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clusterglm.data.parquet import open_files
-from clusterglm.data.regroup import Parts, hashed
+from clusterglm.data.blocks.parquet import open_files
+from clusterglm.data.blocks.regroup import Parts, hashed
 
 DAY = datetime.date(2020, 1, 1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clusterglm.data.arrays import from_arrays
-from clusterglm.data.store import Space, page_aligned, store
+from clusterglm.data.blocks.store import Space, page_aligned, store
 from clusterglm.model.family import response
 
 

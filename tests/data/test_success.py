@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
-from clusterglm.data.success import event_comes_first
+from clusterglm.data.tables.success import event_comes_first
 from clusterglm.errors import DataError, OptionError, ResponseError
 
 VERBS = {"pooled": {}, "random_effects": {"cluster": "id"}, "fixed_effects": {"cluster": "id"},

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from clusterglm.data.table import as_series, column, float_array, numeric, read_table, to_pandas_columns
+from clusterglm.data.tables.table import as_series, column, float_array, numeric, read_table, to_pandas_columns
 from clusterglm.errors import ClusterGLMError, DataError
 
 COLUMNS: dict[str, list[Any]] = {"x": [1.5, None, 3.0], "k": [1, 2, 3], "s": ["b", None, "a"], "t": [True, None, False]}

@@ -62,8 +62,8 @@ def test_levels_of_a_computed_response_are_learned_from_all_parts(data, files, e
 @pytest.mark.parametrize("success", [None, "no", "yes"])
 def test_parts_that_show_one_level_each(data, tmp_path, success) -> None:
     """Levels that no part shows together have an order only where the success is named."""
+    from clusterglm.data.blocks.parts import learn, survey
     from clusterglm.data.formulas.formula import parse_formula
-    from clusterglm.data.parts import learn, survey
     from clusterglm.data.rows import Request
     from clusterglm.model.family import response
 

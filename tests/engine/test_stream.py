@@ -14,7 +14,7 @@ import pytest
 from scipy.special import ndtri
 
 import clusterglm as cg
-from clusterglm.data import regroup, store
+from clusterglm.data.blocks import regroup, store
 from clusterglm.errors import (
     ClusterError,
     DataError,

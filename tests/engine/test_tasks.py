@@ -8,7 +8,7 @@ import pytest
 import clusterglm as cg
 from clusterglm.engine.tasks import results
 from clusterglm.errors import DataError, EngineError, OptionError
-from clusterglm.inference.replicates import ReplicateError, run_replicates
+from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")  # Dask's own

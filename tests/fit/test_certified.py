@@ -17,7 +17,7 @@ from scipy.stats import cauchy, laplace, norm, t
 import clusterglm as cg
 from clusterglm import _core
 from clusterglm.errors import AccuracyWarning
-from clusterglm.fit.integration import rules_one_by_one
+from clusterglm.likelihood.integration import rules_one_by_one
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.outside import Summits
 from clusterglm.likelihood.panels import lay_panels

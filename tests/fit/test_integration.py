@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clusterglm.data.arrays import from_arrays
-from clusterglm.fit.integration import choose_plan
 from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.integration import choose_plan
 from clusterglm.likelihood.ladders import ladders
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Rule

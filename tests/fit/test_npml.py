@@ -16,7 +16,7 @@ from clusterglm.data.weighing import Weighing
 from clusterglm.errors import OptionError
 from clusterglm.fit import npml
 from clusterglm.fit.npml import fit_npml
-from clusterglm.inference.mass_points import fitted_mixture
+from clusterglm.inference.distribution.mass_points import fitted_mixture
 from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood, gradient_values
 from clusterglm.model.control import Control
 from clusterglm.model.family import RESPONSES, response

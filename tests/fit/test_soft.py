@@ -17,7 +17,7 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.penalty import JeffreysPenalty
 from clusterglm.fit.soft import SoftPenalty
 from clusterglm.model.family import RESPONSES
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 EXACT = cg.Control(tol=1e-9)

@@ -12,7 +12,7 @@ from scipy.special import expit
 from scipy.stats import binom, norm
 
 from clusterglm.errors import DesignError, OptionError
-from clusterglm.inference.bias import (
+from clusterglm.inference.uncertainty.bias import (
     AnalyticalBias,
     analytical_bias,
     cluster_sums,

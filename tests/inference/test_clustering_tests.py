@@ -14,8 +14,8 @@ import clusterglm as cg
 from clusterglm.data.prepare import prepare
 from clusterglm.errors import DataError, OptionError
 from clusterglm.fit.pooled import fit_pooled
-from clusterglm.inference.bootstrap import SimulatedTest
-from clusterglm.inference.score_test import ScoreTest, score_test
+from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
+from clusterglm.inference.hypotheses.score import ScoreTest, score_test
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import single_rule

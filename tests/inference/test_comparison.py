@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 import clusterglm as cg
 from clusterglm.errors import DataError, OptionError
-from clusterglm.inference.comparison import columns_nested, mixture_p_value, same_clusters
+from clusterglm.inference.hypotheses.comparison import columns_nested, mixture_p_value, same_clusters
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_column_spaces_next_to_cluster_intercepts(inner: str, outer: str, nested
 
 
 def test_many_rows_go_in_pieces(data: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterglm.inference.comparison._CHUNK", 7)
+    monkeypatch.setattr("clusterglm.inference.hypotheses.comparison._CHUNK", 7)
     small, large = (cg.pooled(f, data, cluster=c).data for f, c in (("y ~ x", None), ("y ~ poly(x, 3)", "id")))
     assert columns_nested(small, large, within=False)
     assert not columns_nested(large, small, within=False)

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom, poisson
 
 import clusterglm as cg
-from clusterglm.inference.conditional_draws import ConditionalDraws
+from clusterglm.inference.diagnostics.conditional_draws import ConditionalDraws
 
 
 @pytest.mark.parametrize("family", ["binomial", "poisson"])

@@ -14,10 +14,10 @@ from scipy.stats import binom, kstest, norm, poisson
 from statsmodels.stats.proportion import proportion_confint
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.adequacy import Diagnosis, Finding, of_dispersion
-from clusterglm.inference.calibration import grouped, score_interval
-from clusterglm.inference.dispersion import against_simulations
-from clusterglm.inference.quantile_residuals import (
+from clusterglm.inference.diagnostics.adequacy import Diagnosis, Finding, of_dispersion
+from clusterglm.inference.diagnostics.calibration import grouped, score_interval
+from clusterglm.inference.diagnostics.dispersion import against_simulations
+from clusterglm.inference.diagnostics.quantile_residuals import (
     conditional_ends,
     marginal_ends,
     over_intercepts,
@@ -25,8 +25,8 @@ from clusterglm.inference.quantile_residuals import (
     simulated,
     uniformity,
 )
-from clusterglm.inference.replicates import ReplicateError
-from clusterglm.inference.residuals import log_moment, marginal_moments, marginal_residuals
+from clusterglm.inference.diagnostics.residuals import log_moment, marginal_moments, marginal_residuals
+from clusterglm.inference.uncertainty.replicates import ReplicateError
 from clusterglm.model.distribution import UserDistribution, cauchy, gaussian, logistic
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.family import response
@@ -326,7 +326,7 @@ def test_groups_keep_equal_predictions_together() -> None:
 
 
 def test_level_is_checked() -> None:
-    from clusterglm.inference.calibration import calibrate
+    from clusterglm.inference.diagnostics.calibration import calibrate
 
     with pytest.raises(OptionError, match="level="):
         calibrate(None, response("binomial"), np.ones(2), "typical", 10, 95)  # type: ignore[arg-type]

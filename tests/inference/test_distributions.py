@@ -7,12 +7,12 @@ import pytest
 from scipy.special import expit, ndtr
 
 import clusterglm as cg
-from clusterglm.inference.averaged_mean import averaged_jet
-from clusterglm.inference.event_counts import event_counts
-from clusterglm.inference.heterogeneity import difference_tail, median_ratio
-from clusterglm.inference.icc import response_correlation
-from clusterglm.inference.marginal_mean import marginal_link
-from clusterglm.inference.quantile_residuals import over_intercepts
+from clusterglm.inference.diagnostics.quantile_residuals import over_intercepts
+from clusterglm.inference.distribution.event_counts import event_counts
+from clusterglm.inference.effects.heterogeneity import difference_tail, median_ratio
+from clusterglm.inference.effects.icc import response_correlation
+from clusterglm.inference.predictions.averaged_mean import averaged_jet
+from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.likelihood.rules import averaging_rule
 from clusterglm.model.distribution import Bridge, GaussianMixture, Laplace, LogGamma, Logistic, UserDistribution
 from clusterglm.model.family import response

@@ -16,12 +16,12 @@ from scipy.stats import norm
 
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.errors import DataError, OptionError
-from clusterglm.inference.average_effects import average_effects, uncorrected
-from clusterglm.inference.averaged_mean import averaged_jet, mean_jet
-from clusterglm.inference.design_changes import DesignChange, design_changes, recovered_frame
-from clusterglm.inference.marginal_mean import marginal_link
-from clusterglm.inference.prediction import PredictedIntercepts
-from clusterglm.inference.ratios import exponentiated, marginal_coefficients, ratio_names
+from clusterglm.inference.diagnostics.design_changes import DesignChange, design_changes, recovered_frame
+from clusterglm.inference.effects.average_effects import average_effects, uncorrected
+from clusterglm.inference.effects.ratios import exponentiated, marginal_coefficients, ratio_names
+from clusterglm.inference.predictions.averaged_mean import averaged_jet, mean_jet
+from clusterglm.inference.predictions.marginal_mean import marginal_link
+from clusterglm.inference.predictions.prediction import PredictedIntercepts
 from clusterglm.model.distribution import Cauchy, Distribution, Gaussian, Logistic, StudentT
 from clusterglm.model.family import response
 from clusterglm.model.response.base import Response

@@ -14,8 +14,13 @@ from scipy.stats import norm
 
 import clusterglm as cg
 from clusterglm.errors import AccuracyWarning, DataError, OptionError
-from clusterglm.inference.event_counts import EventCounts, discrepancy, event_counts
-from clusterglm.inference.goodness import fitted_counts, goodness_of_fit, gradient_function, marginal_values
+from clusterglm.inference.distribution.event_counts import EventCounts, discrepancy, event_counts
+from clusterglm.inference.distribution.goodness import (
+    fitted_counts,
+    goodness_of_fit,
+    gradient_function,
+    marginal_values,
+)
 from clusterglm.model.distribution import Cauchy, Gaussian, Logistic, StudentT
 
 DISTRIBUTIONS = (Gaussian(), Logistic(), Cauchy(), StudentT(3))

@@ -9,8 +9,8 @@ from scipy.stats import chi2, norm
 
 import clusterglm as cg
 from clusterglm.errors import OptionError
-from clusterglm.inference.goodness import gradient_function, simulated_fit
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.inference.distribution.goodness import gradient_function, simulated_fit
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 def clustered(mixture: bool, clusters: int = 100, size: int = 6) -> RandomEffectsResult:

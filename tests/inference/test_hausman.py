@@ -13,8 +13,8 @@ from scipy.stats import chi2
 import clusterglm as cg
 from clusterglm.errors import DataError, DesignError, OptionError
 from clusterglm.fit.conditional import conditional_scores
-from clusterglm.inference.covariance import marginal_scores
-from clusterglm.inference.hausman import Estimates, hausman_test, varying_columns
+from clusterglm.inference.hypotheses.hausman import Estimates, hausman_test, varying_columns
+from clusterglm.inference.uncertainty.covariance import marginal_scores
 
 
 def simulated(

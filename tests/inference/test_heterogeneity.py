@@ -11,8 +11,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from clusterglm.inference.heterogeneity import ScalarEstimate, difference_quantile, interval_ratio, median_ratio
-from clusterglm.inference.icc import correlation_with_interval, latent_correlation, response_correlation
+from clusterglm.inference.effects.heterogeneity import ScalarEstimate, difference_quantile, interval_ratio, median_ratio
+from clusterglm.inference.effects.icc import correlation_with_interval, latent_correlation, response_correlation
 from clusterglm.model.distribution import Cauchy, Distribution, Gaussian, Logistic, StudentT
 from clusterglm.model.family import response
 from clusterglm.model.response.base import Response

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 import clusterglm as cg
 from clusterglm.errors import ClusterError, OptionError
-from clusterglm.inference.hypotheses import Constraints, linear_test, read_hypotheses, symbols_of
+from clusterglm.inference.hypotheses.wald import Constraints, linear_test, read_hypotheses, symbols_of
 
 NAMES = (
     "(Intercept)", "x1", "x2", "trtdrug", "trtdrug+", "I(week > 2)", "bs(x, df=4)1", "a:b", "I(x ** 2)", "two words",

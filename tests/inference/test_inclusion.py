@@ -9,7 +9,7 @@ import pytest
 from scipy.special import comb, expit, logit, logsumexp
 from scipy.stats import nchypergeom_fisher
 
-from clusterglm.inference.inclusion import inclusion, shares_of_events
+from clusterglm.inference.predictions.inclusion import inclusion, shares_of_events
 from clusterglm.model.family import response
 
 LOGIT = response("binomial", "logit")

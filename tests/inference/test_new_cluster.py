@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit, ndtr, ndtri
 
 import clusterglm as cg
-from clusterglm.inference.new_cluster import new_cluster_ends
+from clusterglm.inference.predictions.new_cluster import new_cluster_ends
 from clusterglm.model.distribution import distribution as read_distribution
 
 X = np.array([[1.0, 0.3], [1.0, -2.0], [0.0, 0.0]])

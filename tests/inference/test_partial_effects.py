@@ -12,16 +12,16 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import binom
 
-from clusterglm.inference.average_effects import (
+from clusterglm.inference.diagnostics.design_changes import DesignChange
+from clusterglm.inference.effects.average_effects import (
     AverageEffects,
     average_effects,
     bias_corrected,
     expected_intercepts,
     uncorrected,
 )
-from clusterglm.inference.averaged_mean import mean_jet
-from clusterglm.inference.bias import cluster_sums
-from clusterglm.inference.design_changes import DesignChange
+from clusterglm.inference.predictions.averaged_mean import mean_jet
+from clusterglm.inference.uncertainty.bias import cluster_sums
 from clusterglm.model.family import response
 
 LINKS = ("logit", "probit", "cloglog")

@@ -11,9 +11,9 @@ import mpmath as mp
 import numpy as np
 import pytest
 
-from clusterglm.inference.integrals import log_integrals
-from clusterglm.inference.mass_points import scores_at
-from clusterglm.inference.posterior_mean import PosteriorMean, posterior_mean, posterior_of
+from clusterglm.inference.distribution.mass_points import scores_at
+from clusterglm.inference.predictions.integrals import log_integrals
+from clusterglm.inference.predictions.posterior_mean import PosteriorMean, posterior_mean, posterior_of
 from clusterglm.model.distribution import distribution as read_distribution
 from clusterglm.model.family import response
 from clusterglm.model.response.base import Response
@@ -202,7 +202,7 @@ def test_made_up_clusters_without_an_intercept() -> None:
 
 def test_a_cluster_without_an_accurate_integral_does_not_taint_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Halves tell which it was; here the one with a row beyond all others."""
-    import clusterglm.inference.integrals as module
+    import clusterglm.inference.predictions.integrals as module
 
     real = module.choose_plan
 

@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
-from clusterglm.fit.posterior import posterior_intercepts
-from clusterglm.inference.marginal_mean import MarginalLink, marginal_link
-from clusterglm.inference.prediction import (
+from clusterglm.inference.predictions.marginal_mean import MarginalLink, marginal_link
+from clusterglm.inference.predictions.prediction import (
     LinkPrediction,
     PredictedIntercepts,
     given_clusters,
@@ -21,11 +20,12 @@ from clusterglm.inference.prediction import (
     with_interval,
 )
 from clusterglm.likelihood import reference
+from clusterglm.likelihood.posterior import posterior_intercepts
 from clusterglm.likelihood.rules import single_rule
 from clusterglm.model.distribution import Cauchy, Distribution, Gaussian, Logistic, StudentT
 from clusterglm.model.family import response
 from clusterglm.model.response.base import Response
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 LOGIT, PROBIT, CLOGLOG = (response("binomial", link) for link in ("logit", "probit", "cloglog"))
 COUNTS = response("poisson", "log")

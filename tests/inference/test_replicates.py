@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clusterglm.errors import DataError, OptionError
-from clusterglm.inference.replicates import ReplicateError, run_replicates
+from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
 
 
 def draw(rng: np.random.Generator) -> float:

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 import clusterglm as cg
 from clusterglm.errors import DataError, OptionError
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 MEANS: dict[str, Callable[[Any], Any]] = {
     "logit": expit,

@@ -10,9 +10,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from clusterglm import _core
-from clusterglm.fit.integration import choose_plan
 from clusterglm.likelihood import reference
 from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.integration import choose_plan
 from clusterglm.likelihood.location import location_map
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled

@@ -10,9 +10,9 @@ from scipy.special import gammaln, logsumexp, ndtri
 
 from clusterglm import _core
 from clusterglm.errors import OptionError
-from clusterglm.fit.integration import choose_plan
 from clusterglm.likelihood import reference
 from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.integration import choose_plan
 from clusterglm.likelihood.ladders import ladders
 from clusterglm.likelihood.location import location_map
 from clusterglm.likelihood.marginal import MarginalLikelihood

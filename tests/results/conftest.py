@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 @pytest.fixture(scope="session")

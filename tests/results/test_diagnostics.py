@@ -16,13 +16,13 @@ from scipy.stats import kstest
 import clusterglm as cg
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, OptionError
-from clusterglm.inference.correction import only_clusters
+from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.likelihood import reference, reference_within
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.results.conditional import ConditionalResult
-from clusterglm.results.fixed_effects import FixedEffectsResult
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.conditional import ConditionalResult
+from clusterglm.results.models.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 def clustered(

@@ -14,9 +14,9 @@ import statsmodels.formula.api as smf
 
 import clusterglm as cg
 from clusterglm.errors import DataError, OptionError, PredictionWarning
-from clusterglm.inference.prediction import posterior_modes
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.inference.predictions.prediction import posterior_modes
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 COLUMNS = ["term", "contrast", "estimate", "std_error", "z", "pvalue", "conf_low", "conf_high"]
 RATIO_COLUMNS = ["term", "kind", "estimate", "std_error", "conf_low", "conf_high"]

@@ -13,8 +13,8 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.errors import ClusterError, DataError, DesignError, OptionError, PredictionWarning, SeparationError
-from clusterglm.results.conditional import ConditionalResult
-from clusterglm.results.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.conditional import ConditionalResult
+from clusterglm.results.models.fixed_effects import FixedEffectsResult
 
 
 def simulate(clusters: int, size: int, seed: int = 1, beta: float = 1.0) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.model.printing import fold
-from clusterglm.results.frame import EstimateFrame, shown
+from clusterglm.results.tables.frame import EstimateFrame, shown
 
 TABLES = {
     "tidy": lambda fit: fit.tidy(), "broom": lambda fit: fit.tidy(names="broom"), "ratios": lambda fit: fit.ratios(),

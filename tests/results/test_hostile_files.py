@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
-from clusterglm.data.table import read_table
+from clusterglm.data.tables.table import read_table
 from clusterglm.errors import ClusterGLMError, ClusterGLMWarning, DataError, FileError, FormulaError, StorageError
-from clusterglm.results import storage
+from clusterglm.results.files import storage
 
 
 @pytest.fixture(scope="module")

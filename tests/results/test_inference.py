@@ -8,11 +8,11 @@ import pytest
 from scipy.special import expit
 
 from clusterglm.errors import ClusterError, OptionError
-from clusterglm.inference.clustering import likelihood_ratio, no_test
-from clusterglm.inference.covariance import sandwich
-from clusterglm.inference.icc import intraclass_correlation
-from clusterglm.inference.intervals import wald_interval, wald_interval_of_scale, wald_p_values
-from clusterglm.inference.residuals import residuals
+from clusterglm.inference.diagnostics.residuals import residuals
+from clusterglm.inference.effects.icc import intraclass_correlation
+from clusterglm.inference.hypotheses.clustering import likelihood_ratio, no_test
+from clusterglm.inference.uncertainty.covariance import sandwich
+from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale, wald_p_values
 from clusterglm.model.family import response
 
 

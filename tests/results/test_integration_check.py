@@ -11,11 +11,11 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.errors import AccuracyWarning
-from clusterglm.inference.adequacy import _likelihood, quick_difference
+from clusterglm.inference.diagnostics.adequacy import _likelihood, quick_difference
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import single_rule
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 import clusterglm as cg
 from clusterglm.cli import app
 from clusterglm.errors import OptionError, SeparationError
-from clusterglm.results.export import as_dict
-from clusterglm.results.limit import ConditionalLimit, FixedEffectsLimit, PooledLimit, RandomEffectsLimit
-from clusterglm.results.schema import limit_misfit
+from clusterglm.results.files.schema import limit_misfit
+from clusterglm.results.models.limit import ConditionalLimit, FixedEffectsLimit, PooledLimit, RandomEffectsLimit
+from clusterglm.results.tables.export import as_dict
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 R = json.loads((GOLDEN / "separation.json").read_text())

@@ -16,8 +16,8 @@ import statsmodels.formula.api as smf
 
 import clusterglm as cg
 from clusterglm.errors import DataError, OptionError
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.errors import OptionError
-from clusterglm.results.export import as_dict
+from clusterglm.results.tables.export import as_dict
 
 VERBS = [cg.pooled, cg.random_effects, cg.fixed_effects, cg.conditional, cg.nonparametric]
 

@@ -12,8 +12,8 @@ from scipy.special import expit, logit
 
 import clusterglm as cg
 from clusterglm.errors import ClusterError, ConvergenceWarning, DesignError, OptionError
-from clusterglm.results.export import as_dict
-from clusterglm.results.nonparametric import NonparametricResult
+from clusterglm.results.models.nonparametric import NonparametricResult
+from clusterglm.results.tables.export import as_dict
 
 FORMULA = "y ~ trt + I(week > 2)"
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import clusterglm as cg
 from clusterglm.cli import app
 from clusterglm.errors import DesignError, OptionError, SeparationError
-from clusterglm.results.export import as_dict
-from clusterglm.results.pooled import PooledResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.tables.export import as_dict
 
 FORMULA = "y ~ x + g"
 

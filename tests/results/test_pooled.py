@@ -10,7 +10,7 @@ import pytest
 import statsmodels.api as sm
 
 import clusterglm as cg
-from clusterglm.results.pooled import PooledResult
+from clusterglm.results.models.pooled import PooledResult
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_predict(bacteria: pd.DataFrame, pooled: PooledResult) -> None:
 
 
 def test_cluster_weights_enter_the_robust_scores(bacteria: pd.DataFrame) -> None:
-    from clusterglm.inference.covariance import pooled_scores
+    from clusterglm.inference.uncertainty.covariance import pooled_scores
 
     weighted = bacteria.assign(w=np.where(bacteria.ID < "X10", 2.0, 0.5))
     tight = cg.Control(tol=1e-9)

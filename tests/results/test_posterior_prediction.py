@@ -14,8 +14,8 @@ from scipy.special import expit, logit
 
 import clusterglm as cg
 from clusterglm.errors import OptionError, PredictionWarning
-from clusterglm.results.nonparametric import NonparametricResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.nonparametric import NonparametricResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from scipy.special import expit, ndtri
 import clusterglm as cg
 from clusterglm.errors import ClusterError, DataError, OptionError, PredictionWarning, ResponseError
 from clusterglm.likelihood import reference
-from clusterglm.results.fixed_effects import FixedEffectsResult
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 KINDS = ("typical", "conditional", "marginal")
 

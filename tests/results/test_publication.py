@@ -15,7 +15,7 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.errors import MissingPackageError, OptionError
-from clusterglm.results.publication import PublicationTable
+from clusterglm.results.tables.publication import PublicationTable
 
 FORMULA, WITHIN = "y ~ trt + I(week > 2)", "y ~ I(week > 2)"
 needs_maketables = pytest.mark.skipif(find_spec("maketables") is None, reason="maketables is an extra")

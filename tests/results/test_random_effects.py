@@ -15,7 +15,7 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.model.printing import WIDEST
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 def test_estimates_are_the_exact_ones(exact: dict[str, Any], logit: RandomEffectsResult) -> None:
@@ -71,7 +71,7 @@ def test_covariance(logit: RandomEffectsResult) -> None:
 
 @pytest.mark.parametrize("fixture", ["logit", "cauchy", "counts"])
 def test_robust_covariance_is_made_of_scores_that_sum_to_zero(fixture: str, request: pytest.FixtureRequest) -> None:
-    from clusterglm.inference.covariance import marginal_scores
+    from clusterglm.inference.uncertainty.covariance import marginal_scores
 
     result: RandomEffectsResult = request.getfixturevalue(fixture)
     scores = marginal_scores(result.data, result.fit)
@@ -82,7 +82,7 @@ def test_robust_covariance_is_made_of_scores_that_sum_to_zero(fixture: str, requ
 
 
 def test_marginal_scores_are_derivatives_of_single_clusters(bacteria: pd.DataFrame) -> None:
-    from clusterglm.inference.covariance import marginal_scores
+    from clusterglm.inference.uncertainty.covariance import marginal_scores
     from clusterglm.likelihood.reference import marginal
 
     fit = cg.random_effects("yy ~ late", bacteria, cluster="ID", quadrature=7)

@@ -14,7 +14,7 @@ from statsmodels.discrete.conditional_models import ConditionalLogit
 
 import clusterglm as cg
 from clusterglm.errors import ClusterError, OptionError, PredictionWarning
-from clusterglm.results.conditional import ConditionalResult
+from clusterglm.results.models.conditional import ConditionalResult
 
 
 @pytest.fixture(scope="module")

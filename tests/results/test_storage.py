@@ -21,9 +21,10 @@ import clusterglm as cg
 from clusterglm.errors import StorageError
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.family import RESPONSES
-from clusterglm.results import base, storage
-from clusterglm.results.base import Result
-from clusterglm.results.values import Reader, Writer
+from clusterglm.results.files import storage
+from clusterglm.results.files.values import Reader, Writer
+from clusterglm.results.models import base
+from clusterglm.results.models.base import Result
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +246,8 @@ def concrete(kind: type) -> set[type]:
 
 
 NOT_STORED = {  # made anew from their family; of functions, which a file cannot hold; without the rows
-    ("clusterglm.results.blocks", "PooledResultOverBlocks"),
-    ("clusterglm.results.blocks", "RandomEffectsResultOverBlocks"),
+    ("clusterglm.results.models.blocks", "PooledResultOverBlocks"),
+    ("clusterglm.results.models.blocks", "RandomEffectsResultOverBlocks"),
     ("clusterglm.model.distribution.by_scale", "Member"),
     ("clusterglm.model.distribution.user", "UserScaleFamily"),
     ("clusterglm.model.distribution.user", "UserFamily"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterglm.model.printing import WIDEST
-from clusterglm.results.table import Coefficients, Summary, _wrapped, counted, number, pvalue, stars
+from clusterglm.results.tables.table import Coefficients, Summary, _wrapped, counted, number, pvalue, stars
 
 
 def summary(names: tuple[str, ...], estimate: list[float], se: list[float], **parts: object) -> Summary:

@@ -15,7 +15,7 @@ from matplotlib.pyplot import close
 import clusterglm as cg
 from clusterglm.plot.accessor import Plots
 from clusterglm.plot.base import Plot
-from clusterglm.results.base import Result
+from clusterglm.results.models.base import Result
 
 VERBS = ("random_effects", "pooled", "fixed_effects", "conditional", "nonparametric")
 TIGHT = cg.Control(tol=1e-10)

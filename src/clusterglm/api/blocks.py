@@ -23,22 +23,22 @@ from clusterglm.fit.random_effects import check_sigma, fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, whole_weights
 from clusterglm.fit.within import WithinSums, variation_of
-from clusterglm.inference.correction import corrected_estimates, refuse_counts
-from clusterglm.inference.covariance import marginal_products, pooled_products
-from clusterglm.inference.overdispersion import overdispersion_over_blocks
-from clusterglm.inference.score_test import score_test_over_blocks
+from clusterglm.inference.diagnostics.overdispersion import overdispersion_over_blocks
+from clusterglm.inference.hypotheses.score import score_test_over_blocks
+from clusterglm.inference.uncertainty.correction import corrected_estimates, refuse_counts
+from clusterglm.inference.uncertainty.covariance import marginal_products, pooled_products
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import Quadrature
-from clusterglm.results.blocks import (
+from clusterglm.results.models.blocks import (
     ConditionalResultOverBlocks,
     FixedEffectsResultOverBlocks,
     PooledResultOverBlocks,
     RandomEffectsResultOverBlocks,
 )
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.selection import DistributionSelection
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.tables.selection import DistributionSelection
 
 
 @dataclass(frozen=True)

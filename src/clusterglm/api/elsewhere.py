@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clusterglm.data.parquet import is_dataset
+from clusterglm.data.blocks.parquet import is_dataset
 from clusterglm.errors import DataError, OptionError
 
 

@@ -16,11 +16,11 @@ from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.repeats import counts_of
 from clusterglm.data.rows import Request
-from clusterglm.data.table import read_table
+from clusterglm.data.tables.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
-from clusterglm.inference.event_counts import totals_known
-from clusterglm.inference.replicates import Progress
+from clusterglm.inference.distribution.event_counts import totals_known
+from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.model.arguments import several
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
@@ -29,8 +29,8 @@ from clusterglm.model.family import response as read_response
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.model.response.base import Response
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.selection import REFERENCE, DistributionSelection
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.tables.selection import REFERENCE, DistributionSelection
 
 
 @explained

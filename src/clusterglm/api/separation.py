@@ -10,12 +10,12 @@ from clusterglm.data.recession import Recession, recession, rest_of
 from clusterglm.errors import OptionError, SeparationError
 from clusterglm.fit.limit import loglik_without_columns, without_columns
 from clusterglm.model.response.base import Response
-from clusterglm.results.base import Result
-from clusterglm.results.conditional import ConditionalResult
-from clusterglm.results.fixed_effects import FixedEffectsResult
-from clusterglm.results.limit import ConditionalLimit, FixedEffectsLimit, PooledLimit, RandomEffectsLimit
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.conditional import ConditionalResult
+from clusterglm.results.models.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.limit import ConditionalLimit, FixedEffectsLimit, PooledLimit, RandomEffectsLimit
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 R = TypeVar("R", bound=Result)
 

@@ -21,11 +21,11 @@ from clusterglm.model.penalty import read_penalty
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.model.separation import read_separation
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
-    from clusterglm.results.nonparametric import NonparametricResult
+    from clusterglm.results.models.nonparametric import NonparametricResult
 
 
 @explained
@@ -429,7 +429,7 @@ def nonparametric(
     2
     """
     from clusterglm.fit.npml import check_mixture, check_points, fit_npml
-    from clusterglm.results.nonparametric import NonparametricResult
+    from clusterglm.results.models.nonparametric import NonparametricResult
 
     refuse_elsewhere(data, "nonparametric")
     check_points(points)

@@ -14,15 +14,15 @@ from clusterglm.data.rows import Request
 from clusterglm.errors import OptionError
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
-from clusterglm.inference.correction import corrected
+from clusterglm.inference.uncertainty.correction import corrected
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.bias import bias_correction as read_bias_correction
 from clusterglm.model.control import Control
 from clusterglm.model.family import response as read_response
 from clusterglm.model.penalty import read_penalty
 from clusterglm.model.separation import read_separation
-from clusterglm.results.conditional import ConditionalResult
-from clusterglm.results.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.conditional import ConditionalResult
+from clusterglm.results.models.fixed_effects import FixedEffectsResult
 
 
 @explained

@@ -14,8 +14,8 @@ from clusterglm.cli.progress import bar
 from clusterglm.cli.saved import open_fit
 
 if TYPE_CHECKING:
-    from clusterglm.results.base import Result
-    from clusterglm.results.clustering import ClusteredResult
+    from clusterglm.results.models.base import Result
+    from clusterglm.results.topics.clustering import ClusteredResult
 
 _METHODS = ("bootstrap", "permutation", "score", "boundary")
 _STATISTICS = ("lr", "loglik")
@@ -140,7 +140,7 @@ def _result(
             model or "random_effects", formula, data, control={}, progress=False, **{"family": opt.FAMILY} | general,
             **special,
         )  # fmt: skip
-    from clusterglm.results.clustering import ClusteredResult
+    from clusterglm.results.topics.clustering import ClusteredResult
 
     if not isinstance(result, ClusteredResult):
         raise OptionError(

@@ -67,7 +67,7 @@ def compare(
         }
         variants = _variants(model or ["random_effects"], distribution or [], quadrature)
         check_files(json, csv)
-        from clusterglm.data.table import read_table
+        from clusterglm.data.tables.table import read_table
 
         table = read_table(load_table(data, sep, decimal, encoding))  # once, not for every fit
         settings: dict[str, Any] = {

@@ -13,7 +13,7 @@ from clusterglm.cli.common import NOT_CONVERGED, app, example, heard_warnings, r
 from clusterglm.cli.output import check_files, printed, write_json, write_table
 
 if TYPE_CHECKING:
-    from clusterglm.results.base import Result
+    from clusterglm.results.models.base import Result
 
 _WITHOUT_POINTS = ("random_effects", "fixed_effects", "conditional", "pooled")
 
@@ -115,7 +115,7 @@ def fit(
         check_model(model, special)
         check_files(save, json, csv, report)
         if level is not None:
-            from clusterglm.inference.intervals import check_level
+            from clusterglm.inference.uncertainty.intervals import check_level
 
             check_level(level)
         table = load_table(data, sep, decimal, encoding)
@@ -160,7 +160,7 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
 def load_table(data: Any, sep: str | None = None, decimal: str | None = None, encoding: str | None = None) -> Any:
     """CSV from standard input, or of a given form; a bundled data set; the path of another file; a table as it is."""
     import clusterglm as cg
-    from clusterglm.data.csv import Form, read_csv
+    from clusterglm.data.tables.csv import Form, read_csv
     from clusterglm.errors import OptionError, nearest
 
     if not isinstance(data, str):
@@ -245,7 +245,7 @@ def _write(result: Result, save: Path | None, json: Path | None, csv: Path | Non
     if save is not None:
         result.save(save)
     if json is not None:
-        from clusterglm.results.export import as_dict
+        from clusterglm.results.tables.export import as_dict
 
         write_json(as_dict(result), json)
     if csv is not None:

@@ -42,7 +42,7 @@ def write_json(content: Any, file: Path | None) -> None:
         return
     from json import dumps
 
-    from clusterglm.results.export import plain
+    from clusterglm.results.tables.export import plain
 
     text = dumps(plain(content), indent=2, allow_nan=False, ensure_ascii=False, default=str)
     if printed(file):

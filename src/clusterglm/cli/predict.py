@@ -15,7 +15,7 @@ from clusterglm.cli.saved import open_fit
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.results.base import Result
+    from clusterglm.results.models.base import Result
 
 
 @app.command(
@@ -155,7 +155,7 @@ def _beside(rows: pd.DataFrame, table: Any) -> pd.DataFrame:
     """The predictions after the columns of the new data."""
     import pandas as pd
 
-    from clusterglm.data.table import read_table, to_pandas_columns
+    from clusterglm.data.tables.table import read_table, to_pandas_columns
     from clusterglm.errors import OptionError
 
     if table is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from clusterglm.cli.common import heard_warnings, resume_collections
 
 if TYPE_CHECKING:
-    from clusterglm.results.base import Result
+    from clusterglm.results.models.base import Result
 
 
 def open_fit(file: Path) -> Result:
@@ -30,7 +30,7 @@ def open_fit(file: Path) -> Result:
             'clusterglm fit DATA "y ~ x" --cluster ID --save FILE writes one',
         )
     import clusterglm as cg
-    from clusterglm.results.base import Result
+    from clusterglm.results.models.base import Result
 
     with heard_warnings():
         found = cg.load(file)

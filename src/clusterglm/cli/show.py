@@ -17,7 +17,7 @@ from clusterglm.cli.saved import open_fit
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.results.base import Result
+    from clusterglm.results.models.base import Result
 
 
 @app.command(epilog=example("clusterglm show fit.json --robust"))
@@ -30,7 +30,7 @@ def show(fit: opt.Fit, robust: opt.Robust = False, level: opt.Coverage = None, j
             print(result)
             print_intervals(result, robust, level)
         if json is not None:
-            from clusterglm.results.export import as_dict
+            from clusterglm.results.tables.export import as_dict
 
             write_json(as_dict(result), json)
     if not result.converged:
@@ -90,7 +90,7 @@ def report(
             from dataclasses import asdict
 
             from clusterglm.report.caveats import caveats
-            from clusterglm.results.export import as_dict
+            from clusterglm.results.tables.export import as_dict
 
             known = [asdict(each) for each in caveats(result)]
             write_json({"page": str(out), "seed": seed, "caveats": known, **as_dict(result)}, json)

@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
-from clusterglm.data.glance import CHUNK, LARGEST, column_range, independent, plainly_fine, smallest_eigenvalue, tame
+from clusterglm.data.tables.glance import (
+    CHUNK,
+    LARGEST,
+    column_range,
+    independent,
+    plainly_fine,
+    smallest_eigenvalue,
+    tame,
+)
 from clusterglm.errors import ClusterError, DesignError, ResponseError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response

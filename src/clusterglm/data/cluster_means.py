@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import cluster_column, encode
-from clusterglm.data.columns import model_columns
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import ClusterTerm
 from clusterglm.data.formulas.values import Basis, Categories, as_numbers
+from clusterglm.data.tables.columns import model_columns
 from clusterglm.errors import ClusterError, FormulaError, nearest
 from clusterglm.model.arrays import Array
 

@@ -9,7 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.table import array_behind, as_series
+from clusterglm.data.tables.table import array_behind, as_series
 from clusterglm.errors import ClusterError
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.cluster_means import ClusterMeans
-from clusterglm.data.columns import model_columns
 from clusterglm.data.formulas.algebra import INTERCEPT as ONES
 from clusterglm.data.formulas.algebra import factor_text
 from clusterglm.data.formulas.check import sees_missing, variables_of
@@ -22,8 +21,9 @@ from clusterglm.data.formulas.formula import Expression, ParsedFormula
 from clusterglm.data.formulas.tree import Name, Node
 from clusterglm.data.formulas.values import UNSEEN, Categories, any_missing, as_numbers, missing
 from clusterglm.data.offsets import as_offset, column_of
-from clusterglm.data.plain import Matrix, plain_matrix
-from clusterglm.data.table import check_columns, column, missing_in, numeric
+from clusterglm.data.tables.columns import model_columns
+from clusterglm.data.tables.plain import Matrix, plain_matrix
+from clusterglm.data.tables.table import check_columns, column, missing_in, numeric
 from clusterglm.errors import DataError, DesignError, UnseenLevelError
 from clusterglm.model.arrays import Array
 

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from clusterglm.data.checks import check_clusters, check_columns, check_design, check_response
 from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
-from clusterglm.data.columns import model_columns
 from clusterglm.data.constants import totals
 from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
-from clusterglm.data.plain import Matrix
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import (
     Dropped,
@@ -32,8 +30,10 @@ from clusterglm.data.rows import (
     read_response,
     select_rows,
 )
-from clusterglm.data.success import coding_note
-from clusterglm.data.table import read_table
+from clusterglm.data.tables.columns import model_columns
+from clusterglm.data.tables.plain import Matrix
+from clusterglm.data.tables.success import coding_note
+from clusterglm.data.tables.table import read_table
 from clusterglm.data.within import absorbed, constant_within_clusters
 from clusterglm.errors import ClusterError, FormulaError
 from clusterglm.model.arrays import Array

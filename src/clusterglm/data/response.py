@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
-from clusterglm.data.success import level_name, ordered
-from clusterglm.data.table import as_series, numeric
+from clusterglm.data.tables.success import level_name, ordered
+from clusterglm.data.tables.table import as_series, numeric
 from clusterglm.errors import OptionError, ResponseError
 from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array

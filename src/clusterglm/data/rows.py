@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import cluster_column, encode
-from clusterglm.data.columns import model_columns
 from clusterglm.data.design import formula_offset, listed_design, needs, numbers
 from clusterglm.data.formulas.algebra import factor_text
 from clusterglm.data.formulas.check import sees_missing, variables_of
@@ -20,9 +19,10 @@ from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_ex
 from clusterglm.data.formulas.tree import Call, Name, Node, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
-from clusterglm.data.plain import Matrix, plain_matrix
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, refuse_success
-from clusterglm.data.table import (
+from clusterglm.data.tables.columns import model_columns
+from clusterglm.data.tables.plain import Matrix, plain_matrix
+from clusterglm.data.tables.table import (
     array_of,
     as_series,
     column,

@@ -24,7 +24,7 @@ from clusterglm.data.checks import (
     separating,
     sparsest,
 )
-from clusterglm.data.glance import column_range
+from clusterglm.data.tables.glance import column_range
 from clusterglm.errors import DesignError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response

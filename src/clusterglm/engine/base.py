@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from clusterglm.data.blocks.streamed import Facts
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned
-from clusterglm.data.streamed import Facts
 from clusterglm.engine.block import Block
 from clusterglm.model.arrays import Array
 

@@ -14,13 +14,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import narwhals.stable.v2 as nw
 import numpy as np
 
-from clusterglm.data.parquet import damaged, open_files, plain
-from clusterglm.data.parts import Survey, check_request, learn, survey
+from clusterglm.data.blocks.parquet import damaged, open_files, plain
+from clusterglm.data.blocks.parts import Survey, check_request, learn, survey
+from clusterglm.data.blocks.regroup import hashed
+from clusterglm.data.blocks.streamed import Facts, facts_of
 from clusterglm.data.prepare import Learned, assemble
-from clusterglm.data.regroup import hashed
 from clusterglm.data.rows import Request, read_formula
-from clusterglm.data.streamed import Facts, facts_of
-from clusterglm.data.table import check_columns, read_table
+from clusterglm.data.tables.table import check_columns, read_table
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block
 from clusterglm.engine.tasks import PATIENCE, results, workers_of

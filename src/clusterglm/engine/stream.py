@@ -13,18 +13,18 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
-from clusterglm.data.cluster_file import write_labels, write_table
+from clusterglm.data.blocks.cluster_file import write_labels, write_table
+from clusterglm.data.blocks.order import apart, in_order, read_spans, whole_clusters
+from clusterglm.data.blocks.parquet import ParquetFiles, Span, open_files
+from clusterglm.data.blocks.parts import Survey, check_request, learn, survey, whole_columns
+from clusterglm.data.blocks.regroup import Parts
+from clusterglm.data.blocks.store import Space, StoredBlock, full_disk, store
+from clusterglm.data.blocks.streamed import Facts, facts_of
+from clusterglm.data.blocks.threads import a_few_at_a_time
 from clusterglm.data.formulas.formula import ParsedFormula
-from clusterglm.data.order import apart, in_order, read_spans, whole_clusters
-from clusterglm.data.parquet import ParquetFiles, Span, open_files
-from clusterglm.data.parts import Survey, check_request, learn, survey, whole_columns
 from clusterglm.data.prepare import Learned, assemble
-from clusterglm.data.regroup import Parts
 from clusterglm.data.rows import Request, read_formula
-from clusterglm.data.store import Space, StoredBlock, full_disk, store
-from clusterglm.data.streamed import Facts, facts_of
-from clusterglm.data.table import read_table
-from clusterglm.data.threads import a_few_at_a_time
+from clusterglm.data.tables.table import read_table
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block, rescale
 from clusterglm.errors import DataError, OptionError
@@ -334,7 +334,7 @@ def _surveys(tables: Iterator[pa.Table], parsed: ParsedFormula, request: Request
 def _refuse_missing(files: ParquetFiles, names: tuple[str, ...]) -> None:
     import pyarrow as pa
 
-    from clusterglm.data.table import column
+    from clusterglm.data.tables.table import column
 
     table = read_table(pa.Table.from_batches([], schema=files.schema))
     for name in names:

@@ -10,15 +10,15 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
-from clusterglm.fit.integration import IntegrationReport, report
 from clusterglm.fit.newton import Maximum, Optimization
 from clusterglm.fit.pooled import PooledFit, on_user_scale, penalized_estimates, pooled_estimates, sums_of
-from clusterglm.fit.posterior import Intercepts, posterior_intercepts
 from clusterglm.fit.search import Found, Task, find_maximum
 from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.integration import IntegrationReport, report
+from clusterglm.likelihood.posterior import Intercepts, posterior_intercepts
 from clusterglm.likelihood.rules import Plan, single_rule
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array

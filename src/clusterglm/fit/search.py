@@ -14,12 +14,12 @@ import numpy as np
 from scipy.linalg import LinAlgError, eigvalsh
 
 from clusterglm.errors import OptionError
-from clusterglm.fit.integration import FEW, Choice, IntegrationReport, report
 from clusterglm.fit.newton import Maximum, maximize
 from clusterglm.fit.start import start_coefficients, start_sigma
 from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.integration import FEW, Choice, IntegrationReport, report
 from clusterglm.likelihood.ladders import rough_rule
 from clusterglm.likelihood.rules import Part, Plan, Rule
 from clusterglm.model.arrays import Array

@@ -18,10 +18,10 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.base import InMemory
-from clusterglm.fit.integration import Choice
 from clusterglm.fit.penalty import JeffreysPenalty, PenalizedSums, jeffreys
 from clusterglm.fit.sums import MarginalSums, Sums, added
 from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.integration import Choice
 from clusterglm.likelihood.rules import Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clusterglm.data.glance import step_through
+from clusterglm.data.tables.glance import step_through
 from clusterglm.model.arrays import Array
 
 _CHUNK = 65536  # rows at a time: no temporary as large as X

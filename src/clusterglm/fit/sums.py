@@ -9,18 +9,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.blocks.store import BlockArrays
+from clusterglm.data.blocks.streamed import StreamedData, expected_at_zero
 from clusterglm.data.checks import SeparationReport, find_separation
 from clusterglm.data.clusters import rows_of
-from clusterglm.data.glance import step_through
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import Repeats
-from clusterglm.data.store import BlockArrays
-from clusterglm.data.streamed import StreamedData, expected_at_zero
+from clusterglm.data.tables.glance import step_through
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
 from clusterglm.engine.base import Blocks, InMemory
 from clusterglm.engine.block import Block
-from clusterglm.fit.integration import (
+from clusterglm.fit.standardise import Standardisation, standardise
+from clusterglm.fit.start import sigma_moments
+from clusterglm.fit.surrogate import Surrogate
+from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
+from clusterglm.likelihood.integration import (
     FEW,
     Choice,
     most_useful,
@@ -30,10 +34,6 @@ from clusterglm.fit.integration import (
     rules_one_by_one,
     share,
 )
-from clusterglm.fit.standardise import Standardisation, standardise
-from clusterglm.fit.start import sigma_moments
-from clusterglm.fit.surrogate import Surrogate
-from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
 from clusterglm.likelihood.rounding import Rounding, bound_of_rounding, rounding_of

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from clusterglm import _core
+from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.checks import SeparationReport
 from clusterglm.data.prepare import ModelData
-from clusterglm.data.store import BlockArrays
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.data.within import Variation, find_separation_within, joined, refuse_flat, variation
 from clusterglm.engine.base import Blocks, InMemory

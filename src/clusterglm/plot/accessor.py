@@ -16,7 +16,7 @@ from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.mixing import gradient
 from clusterglm.plot.replicates import bootstrap
 from clusterglm.plot.survival import survival
-from clusterglm.results.base import Result
+from clusterglm.results.models.base import Result
 
 
 class _OfFit:

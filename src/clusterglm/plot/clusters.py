@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.intervals import wald_interval, with_alpha
+from clusterglm.inference.uncertainty.intervals import wald_interval, with_alpha
 from clusterglm.model.arguments import whole_number
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
-from clusterglm.results.base import Result
-from clusterglm.results.fixed_effects import FixedEffectsResult
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.several import check_fit
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.models.several import check_fit
 
 if TYPE_CHECKING:
     import pandas as pd

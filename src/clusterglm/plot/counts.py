@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.event_counts import EventCounts, event_counts
+from clusterglm.inference.distribution.event_counts import EventCounts, event_counts
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.plot.base import Plot, canvas, legend
-from clusterglm.results.base import Result
-from clusterglm.results.comparison import model_words
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.selection import DistributionSelection
-from clusterglm.results.several import Fits, named_fits
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.models.several import Fits, named_fits
+from clusterglm.results.tables.comparison import model_words
+from clusterglm.results.tables.selection import DistributionSelection
 
 if TYPE_CHECKING:
     import pandas as pd

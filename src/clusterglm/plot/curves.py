@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterglm.errors import DataError, OptionError
-from clusterglm.inference.intervals import check_level, with_alpha
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arguments import is_whole, mapping, several, whole_number
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.plot.grid import FEW, make_grid
-from clusterglm.results.base import Result
-from clusterglm.results.conditional import ConditionalResult
-from clusterglm.results.fixed_effects import FixedEffectsResult
-from clusterglm.results.nonparametric import NonparametricResult
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.several import check_fit
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.conditional import ConditionalResult
+from clusterglm.results.models.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.nonparametric import NonparametricResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.models.several import check_fit
 
 if TYPE_CHECKING:
     import pandas as pd

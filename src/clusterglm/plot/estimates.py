@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterglm.errors import OptionError, nearest
-from clusterglm.inference.intervals import with_alpha
-from clusterglm.inference.ratios import ratio_names
+from clusterglm.inference.effects.ratios import ratio_names
+from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.model.arguments import several, yes_or_no
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
-from clusterglm.results.base import Result
-from clusterglm.results.comparison import model_words
-from clusterglm.results.several import Fits, named_fits
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.several import Fits, named_fits
+from clusterglm.results.tables.comparison import model_words
 
 if TYPE_CHECKING:
     import pandas as pd

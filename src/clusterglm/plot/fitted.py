@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.calibration import Calibration
-from clusterglm.inference.envelopes import ResidualEnvelope
-from clusterglm.inference.intervals import with_alpha
-from clusterglm.inference.replicates import Progress
+from clusterglm.inference.diagnostics.calibration import Calibration
+from clusterglm.inference.diagnostics.envelopes import ResidualEnvelope
+from clusterglm.inference.uncertainty.intervals import with_alpha
+from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.plot.base import Plot, canvas, legend
-from clusterglm.results.base import Result
-from clusterglm.results.diagnostics import Diagnostics
-from clusterglm.results.several import check_fit
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.several import check_fit
+from clusterglm.results.topics.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

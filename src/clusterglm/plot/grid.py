@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from clusterglm.data.design import Design
 from clusterglm.data.formulas.check import variables_of
-from clusterglm.data.success import level_name
-from clusterglm.data.table import read_table, to_pandas_columns
+from clusterglm.data.tables.success import level_name
+from clusterglm.data.tables.table import read_table, to_pandas_columns
 from clusterglm.errors import OptionError, nearest
-from clusterglm.inference.design_changes import check_variables, recovered_frame
+from clusterglm.inference.diagnostics.design_changes import check_variables, recovered_frame
 from clusterglm.model.arguments import number, several, shown
-from clusterglm.results.base import Result
+from clusterglm.results.models.base import Result
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,13 +9,13 @@ import numpy as np
 from scipy.special import chdtri
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.intervals import check_level, with_alpha
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
-from clusterglm.results.base import Result
-from clusterglm.results.intervals import ProfileCurve
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.several import check_fit
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.models.several import check_fit
+from clusterglm.results.topics.intervals import ProfileCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.gradient_test import GradientTest
+from clusterglm.inference.distribution.gradient import GradientTest
 from clusterglm.plot.base import Plot, canvas, legend
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
     import numpy as np

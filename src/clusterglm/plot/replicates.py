@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterglm.errors import OptionError, nearest
-from clusterglm.inference.bootstrap import SimulatedTest
-from clusterglm.inference.bootstrap_intervals import BootstrapEstimates
-from clusterglm.inference.dispersion import SimulationTest
-from clusterglm.inference.goodness import GoodnessOfFit
-from clusterglm.inference.intervals import with_alpha
-from clusterglm.inference.replicates import Progress
+from clusterglm.inference.diagnostics.dispersion import SimulationTest
+from clusterglm.inference.distribution.goodness import GoodnessOfFit
+from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
+from clusterglm.inference.uncertainty.bootstrap_intervals import BootstrapEstimates
+from clusterglm.inference.uncertainty.intervals import with_alpha
+from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
-from clusterglm.results.base import Result
-from clusterglm.results.clustering import ClusteredResult
+from clusterglm.results.models.base import Result
+from clusterglm.results.topics.clustering import ClusteredResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterglm.errors import DataError, OptionError
-from clusterglm.inference.intervals import with_alpha
+from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.survival import curve_columns
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.topics.survival import curve_columns
 
 if TYPE_CHECKING:
     import pandas as pd

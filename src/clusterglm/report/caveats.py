@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clusterglm.results.base import Result
-from clusterglm.results.conditional import ConditionalResult
-from clusterglm.results.fixed_effects import FixedEffectsResult
-from clusterglm.results.limit import Limit
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.table import counted
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.conditional import ConditionalResult
+from clusterglm.results.models.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.limit import Limit
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.tables.table import counted
 
 _FEW_FOR_ROBUST = 40  # clusters below which the sandwich is too small on average
 _FEW_FOR_SIGMA = 15

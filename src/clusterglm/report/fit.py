@@ -13,16 +13,16 @@ import numpy as np
 
 from clusterglm.data.files import check_writable, write_text
 from clusterglm.errors import OptionError
-from clusterglm.inference.design_changes import check_variables
+from clusterglm.inference.diagnostics.design_changes import check_variables
 from clusterglm.model.arguments import seed_sequence, several, shown, whole_number
 from clusterglm.model.distribution import Distribution
 from clusterglm.report.caveats import Caveat, caveats
 from clusterglm.report.page import Section, Table, jinja, render, section
 from clusterglm.report.sections import Options, plan
-from clusterglm.results.base import Result
-from clusterglm.results.comparison import model_words
-from clusterglm.results.limit import Limit
-from clusterglm.results.random_effects import RandomEffectsResult
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.limit import Limit
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.tables.comparison import model_words
 
 DISTRIBUTIONS = ("gaussian", "logistic", "cauchy")
 _BOOT, _SIM, _VARIABLES = 499, 250, 3

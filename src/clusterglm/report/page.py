@@ -16,7 +16,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, off_screen
 from clusterglm.plot.themes import DARK, LIGHT
 from clusterglm.report.figures import WIDTH, colours, inline_svg
-from clusterglm.results.table import decimals_of, number, pvalue
+from clusterglm.results.tables.table import decimals_of, number, pvalue
 
 
 @dataclass(frozen=True)

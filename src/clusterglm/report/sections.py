@@ -10,9 +10,9 @@ import numpy as np
 
 from clusterglm.api.selection import select_prepared
 from clusterglm.errors import DataError
-from clusterglm.inference.adequacy import Diagnosis
-from clusterglm.inference.bootstrap import SimulatedTest
-from clusterglm.inference.influence import Influence
+from clusterglm.inference.diagnostics.adequacy import Diagnosis
+from clusterglm.inference.diagnostics.influence import Influence
+from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution, distribution
 from clusterglm.plot import (
@@ -29,15 +29,15 @@ from clusterglm.plot import (
     rootogram,
 )
 from clusterglm.report.page import Block, Part, Picture, Table, Words, alike, frame_table
-from clusterglm.results.base import Result
-from clusterglm.results.clustering import ClusteredResult
-from clusterglm.results.conditional import ConditionalResult
-from clusterglm.results.diagnostics import ClusterInfluence, Diagnostics
-from clusterglm.results.effects import Effects, Ratios
-from clusterglm.results.pooled import PooledResult
-from clusterglm.results.random_effects import RandomEffectsResult
-from clusterglm.results.selection import DistributionSelection
-from clusterglm.results.testing import Hypotheses
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.conditional import ConditionalResult
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.tables.selection import DistributionSelection
+from clusterglm.results.topics.clustering import ClusteredResult
+from clusterglm.results.topics.diagnostics import ClusterInfluence, Diagnostics
+from clusterglm.results.topics.effects import Effects, Ratios
+from clusterglm.results.topics.testing import Hypotheses
 
 _NAMED = 30  # clusters that a caterpillar plot shows by name
 _ENOUGH = 200  # simulations that quick checks need to raise an alarm

@@ -29,8 +29,8 @@ import numpy as np
 from clusterglm.data.arrays import from_arrays
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import StudyError
-from clusterglm.inference.event_counts import discrepancy
-from clusterglm.inference.goodness import fitted_counts
+from clusterglm.inference.distribution.event_counts import discrepancy
+from clusterglm.inference.distribution.goodness import fitted_counts
 from clusterglm.model.distribution import distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.study.design import Cell, Row, Study, attempt, single

@@ -27,12 +27,12 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.conditional import fit_conditional
 from clusterglm.fit.fixed_effects import FixedEffectsFit, fit_fixed_effects
 from clusterglm.fit.pooled import PooledFit, fit_pooled
-from clusterglm.inference.bootstrap import fixed_effects_refit, simulated_test
-from clusterglm.inference.bootstrap_intervals import converged
-from clusterglm.inference.clustering import likelihood_ratio
-from clusterglm.inference.correction import corrected
-from clusterglm.inference.replicates import ReplicateError
-from clusterglm.inference.score_test import score_test
+from clusterglm.inference.hypotheses.bootstrap import fixed_effects_refit, simulated_test
+from clusterglm.inference.hypotheses.clustering import likelihood_ratio
+from clusterglm.inference.hypotheses.score import score_test
+from clusterglm.inference.uncertainty.bootstrap_intervals import converged
+from clusterglm.inference.uncertainty.correction import corrected
+from clusterglm.inference.uncertainty.replicates import ReplicateError
 from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.study.design import Cell, Row, Study, attempt, single

@@ -7,7 +7,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import StudyError
 from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
-from clusterglm.inference.bootstrap_intervals import converged
+from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution

@@ -1,0 +1,1 @@
+"""What is wrong with a fit, and which rows and clusters matter."""

@@ -1,0 +1,498 @@
+"""What single clusters do to the estimates: deletion, in one Newton step or by fitting again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clusterglm import _core
+from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import repeats_of, rows_of_clusters
+from clusterglm.errors import OptionError, nearest
+from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
+from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
+from clusterglm.fit.newton import Optimization
+from clusterglm.fit.penalty import jeffreys
+from clusterglm.fit.penalty_within import PenalizedWithin
+from clusterglm.fit.pooled import PooledFit, fit_pooled
+from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.soft import soft_score_without
+from clusterglm.fit.within import WithinSums, sums_within
+from clusterglm.inference.uncertainty.correction import only_clusters
+from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
+from clusterglm.inference.uncertainty.intervals import with_sigma
+from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
+from clusterglm.likelihood.conditional import ConditionalLikelihood
+from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.pooled import evaluate_pooled
+from clusterglm.likelihood.profile import ProfileLikelihood
+from clusterglm.likelihood.rules import Part, Rule
+from clusterglm.model.arguments import several, yes_or_no
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.printing import printed
+from clusterglm.model.response.base import Response
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("one_step", "exact")
+
+_SHOWN = 5  # clusters that are printed
+_CONTROL = Control(tol=1e-7)
+_NOT_DEFINITE = "without the cluster, the information is not positive definite: it alone identifies a coefficient"
+
+AnyFit: TypeAlias = PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit
+
+
+@printed
+@dataclass(frozen=True)
+class Influence:
+    """Estimates without single clusters.
+
+    Of a cluster that stands for several, one is deleted; with weights that are not whole numbers, a cluster whole.
+
+    Parameters
+    ----------
+    kind : {"one_step", "exact"}
+    parameters : tuple of str, length q
+        The coefficients, and sigma where it was estimated and is not at the boundary.
+    labels : ndarray, shape (k,)
+        Of the clusters that were deleted, one at a time; positions in the user's table where rows are the clusters.
+    n_obs : ndarray of int64, shape (k,)
+        Their rows; with whole-number case weights, those that they stand for.
+    estimate, se : ndarray, shape (q,)
+        With all clusters.
+    deleted : ndarray, shape (k, q)
+        Without the cluster; nan where that has no estimate.
+    dfbetas : ndarray, shape (k, q)
+        (estimate - deleted) / se: what the cluster adds, in standard errors.
+    cook : ndarray, shape (k,)
+        (estimate - deleted)' J (estimate - deleted) / q, J the observed information.
+    displacement : ndarray, shape (k,), or None
+        Twice the log-likelihood of all data lost at `deleted` (Cook, Journal of the Royal Statistical Society B 48,
+        1986), with kind "exact"; q times `cook` is its quadratic approximation.
+    failures : tuple of (str, int)
+        Why clusters have no estimate without them, with counts.
+    interrupted : bool
+        Stopped by the user; clusters that were not reached are nan.
+    """
+
+    kind: str
+    parameters: tuple[str, ...]
+    labels: NDArray[Any]
+    n_obs: NDArray[np.int64]
+    estimate: Array
+    se: Array
+    deleted: Array
+    dfbetas: Array
+    cook: Array
+    displacement: Array | None
+    failures: tuple[tuple[str, int], ...] = ()
+    interrupted: bool = False
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Clusters by Cook's distance, the largest first, those without one last; shape (k,)."""
+        return np.argsort(-np.where(np.isnan(self.cook), -np.inf, self.cook), kind="stable")
+
+    def table(self, sort: bool = False) -> pd.DataFrame:
+        """One row per cluster: `label`, `n_obs`, `cook_distance`, `displacement`, and a column for each parameter.
+
+        Parameters
+        ----------
+        sort : bool
+            By Cook's distance, the largest first; otherwise in the order of the labels.
+
+        Returns
+        -------
+        DataFrame
+            The columns `dfbetas_NAME` are in standard errors; `displacement` is there with kind "exact".
+        """
+        yes_or_no("sort", sort)
+        import pandas as pd
+
+        columns: dict[str, Any] = {"label": self.labels, "n_obs": self.n_obs, "cook_distance": self.cook}
+        if self.displacement is not None:
+            columns["displacement"] = self.displacement
+        columns |= {f"dfbetas_{name}": self.dfbetas[:, j] for j, name in enumerate(self.parameters)}
+        table = pd.DataFrame(columns, copy=True)
+        return table.iloc[self.order].reset_index(drop=True) if sort else table
+
+    def __str__(self) -> str:
+        how = "one Newton step" if self.kind == "one_step" else "fitting again"
+        lines = [
+            f"Deletion of single clusters by {how}; those with the largest Cook's distances of {len(self.labels)}:"
+        ]
+        lines += [f"  {self.labels[k]}: {self.cook[k]:.3g}{self._mover(k)}" for k in self.order[:_SHOWN]]
+        if self.interrupted:
+            lines.append("interrupted: clusters that were not reached are nan")
+        lines += [f"{number} without an estimate: {reason}" for reason, number in self.failures]
+        return "\n".join(lines)
+
+    def _mover(self, k: int) -> str:
+        moves = self.dfbetas[k]
+        if len(moves) == 0 or np.isnan(moves).all():
+            return ""
+        j = int(np.nanargmax(np.abs(moves)))
+        return f", which moves {self.parameters[j]} by {moves[j]:+.2g} standard errors"
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What deletion needs of a model.
+
+    Parameters
+    ----------
+    data : ModelData
+        With the units of deletion as clusters.
+    parameters : tuple of str, length q
+    theta : ndarray, shape (q,)
+        The maximum of the likelihood.
+    information : ndarray, shape (q, q)
+        J, minus the Hessian there.
+    scores : ndarray, shape (m, q)
+        Of each cluster.
+    cluster_hessian : callable
+        Number of a cluster -> its share of the Hessian, shape (q, q).
+    refit : callable
+        Data of other clusters -> estimates, shape (q,), and how they were found.
+    loglik : callable
+        theta -> log-likelihood of all data, up to a constant.
+    penalty_score : callable, optional
+        Number of a cluster, information without it, and the share of it that is deleted -> the penalty's score without
+        it, which the scores of clusters do not hold. With a penalty, `information` is the expected one.
+    """
+
+    data: ModelData
+    parameters: tuple[str, ...]
+    theta: Array
+    information: Array
+    scores: Array
+    cluster_hessian: Callable[[int], Array]
+    refit: Callable[[ModelData], tuple[Array, Optimization]]
+    loglik: Callable[[Array], float]
+    penalty_score: Callable[[int, Array, float], Array] | None = None
+
+    @cached_property
+    def share(self) -> Array:
+        """How much of each cluster its deletion takes away: one of the clusters that it stands for, shape (m,)."""
+        return np.asarray(1.0 / repeats_of(self.data).clusters)
+
+    def without(self, i: int) -> ModelData:
+        """The data less one cluster."""
+        if self.share[i] == 1.0:
+            others = np.ones(self.data.n_clusters, dtype=bool)
+            others[i] = False
+            return only_clusters(self.data, others)
+        weights = self.data.cluster_weights.copy()
+        weights[i] -= 1.0
+        return replace(self.data, cluster_weights=weights, constant=0.0, saturated=float("nan"))
+
+
+def delete_clusters(
+    model: Deletion, kind: str, chosen: NDArray[np.int64], n_jobs: int = 1, progress: Progress = None
+) -> Influence:
+    """Estimates without each of the `chosen` clusters.
+
+    Parameters
+    ----------
+    model : Deletion
+    kind : {"one_step", "exact"}
+        One Newton step from the estimate on the likelihood of the other clusters, theta - (J - J_i)^-1 s_i, with the
+        cluster's own score and information; or fitting again.
+    chosen : ndarray of int64, shape (k,)
+        Numbers of clusters.
+    n_jobs, progress
+        For "exact"; see `run_replicates`.
+
+    Notes
+    -----
+    Pregibon (Annals of Statistics 9, 1981) for generalised linear models. Clusters do not share anything but the
+    parameters, so that the step is exactly Newton's on what is left, leverage included.
+    """
+    q = len(model.theta)
+    if kind == "exact":
+        deleted, displacement, failures, interrupted = _refitted(model, chosen, n_jobs, progress)
+    else:
+        deleted, failures = _one_step(model, chosen)
+        displacement, interrupted = None, False
+    difference = model.theta - deleted
+    se = np.sqrt(np.diag(np.linalg.inv(model.information)))
+    cook = np.einsum("ij,jk,ik->i", difference, model.information, difference) / max(q, 1)
+    return Influence(
+        kind,
+        model.parameters,
+        model.data.labels[chosen],
+        rows_of_clusters(model.data, repeats_of(model.data)).astype(np.int64)[chosen],
+        model.theta,
+        se,
+        deleted,
+        difference / se,
+        cook,
+        displacement,
+        failures,
+        interrupted,
+    )
+
+
+def _one_step(model: Deletion, chosen: NDArray[np.int64]) -> tuple[Array, tuple[tuple[str, int], ...]]:
+    deleted = np.full((len(chosen), len(model.theta)), np.nan)
+    rest = model.scores.sum(axis=0)  # 0 but for what the optimiser left
+    for k, i in enumerate(chosen):
+        share = float(model.share[i])
+        information = model.information + share * model.cluster_hessian(int(i))
+        if not definite(information, model.information):
+            continue
+        score = rest - share * model.scores[i]
+        if model.penalty_score is not None:
+            score = score + model.penalty_score(int(i), information, share)
+        deleted[k] = model.theta + np.linalg.solve(information, score)
+    missing = int(np.isnan(deleted).any(axis=1).sum())
+    return deleted, ((_NOT_DEFINITE, missing),) if missing > 0 else ()
+
+
+def definite(information: Array, whole: Array) -> bool:
+    """Whether what is left is positive definite beside the whole, beyond rounding."""
+    size = np.sqrt(np.diag(whole))
+    return len(size) == 0 or bool(np.linalg.eigvalsh(information / np.outer(size, size))[0] > 1e-10)
+
+
+def _refitted(
+    model: Deletion, chosen: NDArray[np.int64], n_jobs: int, progress: Progress
+) -> tuple[Array, Array, tuple[tuple[str, int], ...], bool]:
+    deleted, displacement = np.full((len(chosen), len(model.theta)), np.nan), np.full(len(chosen), np.nan)
+    top, turn = model.loglik(model.theta), count()
+
+    def without(_: np.random.Generator) -> float:
+        k = next(turn)  # nothing is random: each call takes the next cluster
+        theta, story = model.refit(model.without(int(chosen[k])))
+        if not story.converged:
+            raise ReplicateError(story.message)
+        deleted[k], displacement[k] = theta, 2.0 * (top - model.loglik(theta))
+        return 0.0
+
+    if len(chosen) == 0:
+        return deleted, displacement, (), False
+    runs = run_replicates(without, len(chosen), 0, n_jobs, progress)
+    return deleted, displacement, runs.failures, runs.interrupted
+
+
+def positions(clusters: ArrayLike | None, labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Positions of `clusters` among the labels, shape (k,); of all of them by default.
+
+    Raises
+    ------
+    OptionError
+        When there is no such label.
+    """
+    import pandas as pd
+
+    if clusters is None:
+        return np.arange(len(labels), dtype=np.int64)
+    given = clusters if isinstance(clusters, Iterable) and not isinstance(clusters, str | bytes) else [clusters]
+    wanted = pd.Index(several("clusters", given, "labels of clusters", "clusters=None for all"))
+    found = np.asarray(pd.Index(labels).get_indexer(wanted), dtype=np.int64)
+    unknown = [str(label) for label in wanted[found < 0]]
+    if unknown:
+        hint = nearest(unknown[0], [str(label) for label in labels[:10_000]])
+        raise OptionError(
+            f"clusters={', '.join(unknown[:5])}" + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""),
+            f"labels of the {len(labels)} clusters that were fitted",
+            f"{hint}clusters=None for all",
+        )
+    return found
+
+
+def rows_as_clusters(data: ModelData) -> ModelData:
+    """The same rows, each a cluster with its weight, labelled by its position in the user's table."""
+    order = np.argsort(data.row_index, kind="stable")
+    whole = replace(
+        data,
+        a=data.a / data.weights,
+        b=data.b / data.weights,
+        weights=np.ones(data.n_obs),
+        starts=np.arange(data.n_obs + 1, dtype=np.int64),
+        labels=data.row_index,
+        cluster_weights=data.weights * np.repeat(data.cluster_weights, np.diff(data.starts)),
+    )
+    if np.array_equal(order, np.arange(data.n_obs)):
+        return whole
+    moved = {name: getattr(whole, name)[order] for name in ("a", "b", "offset", "weights", "trials", "row_index")}
+    X = np.take(data.X, order, axis=0)
+    return replace(whole, X=X, labels=moved["row_index"], cluster_weights=whole.cluster_weights[order], **moved)
+
+
+def deletion(fit: AnyFit, data: ModelData, response: Response) -> Deletion:
+    """What deletion of clusters needs, of any of the models.
+
+    Coefficients that were corrected for bias are put back to where the likelihood has its maximum: what a cluster does
+    to them is the same to first order.
+    """
+    if isinstance(fit, PooledFit):
+        return _pooled(fit, data if data.cluster_name is not None else rows_as_clusters(data), response)
+    if isinstance(fit, FixedEffectsFit):
+        return _fixed_effects(fit, data, response)
+    if isinstance(fit, ConditionalFit):
+        return _conditional(fit, data, response)
+    if fit.sigma == 0.0:
+        again = _pooled(fit.pooled, data, response)
+        return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
+    return _random_effects(fit, data)
+
+
+def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
+    penalty = None if fit.penalty is None else jeffreys(data.X, data, response)
+    if penalty is None:
+        curvature = response.derivatives(data.X @ fit.beta + data.offset, data.a, data.b)[2]
+        curvature = curvature * np.repeat(data.cluster_weights, np.diff(data.starts))
+    else:
+        curvature = -penalty.weights(fit.beta)[0]
+    problem = core_problem(data.X, data, response)
+
+    def rows_of(i: int) -> slice:
+        return slice(int(data.starts[i]), int(data.starts[i + 1]))
+
+    def hessian(i: int) -> Array:
+        rows = rows_of(i)
+        share: Array = (data.X[rows].T * curvature[rows]) @ data.X[rows]
+        return share
+
+    def refit(new: ModelData) -> tuple[Array, Optimization]:
+        again = fit_pooled(new, response, _CONTROL, fit.penalty)
+        return again.beta, again.optimization
+
+    def loglik(beta: Array) -> float:
+        plain = evaluate_pooled(problem, beta, 0).value
+        return plain if penalty is None else plain + penalty.evaluate(beta).value
+
+    whole = Deletion(
+        data,
+        tuple(data.names),
+        fit.beta,
+        -fit.hessian,
+        pooled_scores(data, response, fit.beta, by_row=False),
+        hessian,
+        refit,
+        loglik,
+    )
+    if penalty is None:
+        return whole
+    without = penalty.score_without(fit.beta)
+    return replace(whole, penalty_score=lambda i, *left: without(rows_of(i), *left))
+
+
+def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
+    beta = fit.uncorrected
+    p, m = len(beta), data.n_clusters
+    likelihood = ProfileLikelihood(core_problem(data.X, data, response), m, p)
+    information = -likelihood.evaluate(beta).hessian
+
+    def refit(new: ModelData) -> tuple[Array, Optimization]:
+        again = fit_fixed_effects(new, response, beta, _CONTROL, fit.penalty)
+        return again.beta, again.optimization
+
+    def loglik(at: Array) -> float:  # an instance remembers where it was: not for two threads at once
+        return ProfileLikelihood(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+
+    return Deletion(
+        data,
+        tuple(data.names),
+        beta,
+        information,
+        cluster_profile(data, response, beta).scores,
+        lambda i: ProfileLikelihood(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
+        refit,
+        loglik,
+        None if fit.penalty is None else _refuse_step,
+    )
+
+
+def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
+    kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
+    beta, m, p = fit.beta, data.n_clusters, len(fit.beta)
+
+    def refit(new: ModelData) -> tuple[Array, Optimization]:
+        again = fit_conditional(new, response, beta, _CONTROL, fit.penalty)
+        return again.beta, again.optimization
+
+    def loglik(at: Array) -> float:
+        if fit.penalty is None:
+            return kind(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+        penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
+        return penalized.evaluate(penalized.within.sums.standard.inside(at)).value
+
+    return Deletion(
+        data,
+        tuple(data.names),
+        beta,
+        -fit.hessian,
+        conditional_scores(data, response, beta),
+        lambda i: kind(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
+        refit,
+        loglik,
+        None if fit.penalty is None else _refuse_step,
+    )
+
+
+def _refuse_step(i: int, information: Array, share: float) -> Array:
+    raise OptionError(
+        "one step without a cluster, from a conditional or fixed-effects fit with a penalty",
+        "fits without each cluster, as the penalty is no sum over clusters",
+        'influence(kind="exact")',
+    )
+
+
+def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
+    p = len(fit.beta)
+    q = p if fit.sigma_fixed else p + 1
+    rules: dict[int, Rule] = {}
+    for part in fit.plan:
+        served = range(data.n_clusters) if part.clusters is None else part.clusters
+        rules |= {int(i): part.rule for i in served}
+
+    def likelihood() -> MarginalLikelihood:
+        problem = core_problem(data.X, data, fit.response)
+        return MarginalLikelihood(problem, data.n_clusters, p, fit.distribution, fit.integration.scale)
+
+    shared = likelihood()
+
+    def hessian(i: int) -> Array:
+        plan = (Part(rules[i], np.array([i], dtype=np.int64)),)
+        return shared.evaluate(fit.theta, plan).hessian[:q, :q]
+
+    def loglik(theta: Array) -> float:
+        return likelihood().evaluate(theta if q > p else np.append(theta, fit.sigma), fit.plan, 0).value
+
+    return Deletion(
+        data,
+        with_sigma(data.names)[:q],
+        fit.theta[:q],
+        -fit.hessian[:q, :q],
+        marginal_scores(data, fit)[:, :q],
+        hessian,
+        lambda new: _refit_random_effects(fit, new, with_sigma=q > p),
+        loglik,
+        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, q),
+    )
+
+
+def _refit_random_effects(fit: RandomEffectsFit, new: ModelData, *, with_sigma: bool) -> tuple[Array, Optimization]:
+    """The same model and shape of other data, from the estimates of all; at the boundary from the pooled fit."""
+    known = fit.sigma_fixed or fit.sigma > 0.0
+    again = fit_again(replace(fit, shape=None), new, fit.theta if known else None, _CONTROL)
+    return again.theta if with_sigma else again.beta, again.optimization
+
+
+def _one_cluster(data: ModelData, response: Response, i: int) -> _core.Problem:
+    rows = slice(int(data.starts[i]), int(data.starts[i + 1]))
+    starts = np.array([0, rows.stop - rows.start], dtype=np.int64)
+    X, a, b, offset = (np.ascontiguousarray(values[rows]) for values in (data.X, data.a, data.b, data.offset))
+    return _core.Problem(starts, X, a, b, offset, data.cluster_weights[i : i + 1], response.code)

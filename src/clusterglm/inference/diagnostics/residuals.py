@@ -1,0 +1,182 @@
+"""Residuals of single rows: of given linear predictors, or averaged over the distribution of the intercept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.errors import OptionError
+from clusterglm.inference.diagnostics.quantile_residuals import over_intercepts
+from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.response.base import Response
+
+KINDS = ("response", "pearson", "deviance")
+
+_REACH = 37.0  # of the standard normal in float64
+_NODES = 2 * 3700 + 1  # for moments of the exponential
+_SETTLED = 25.0  # an integrand whose log falls so far by the ends has its mass inside
+
+
+@dataclass(frozen=True)
+class MarginalMoments:
+    """Moments of one trial or count, the cluster's intercept drawn at random.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (n,)
+        Average over intercepts of the mean. inf where the average does not exist, as that of a count when the
+        intercept's tails are heavy.
+    between : ndarray, shape (n,)
+        Variance of the mean between clusters.
+    within : ndarray, shape (n,)
+        Average variance of one trial or count given the intercept.
+    unresolved : int
+        Rows whose integral did not settle to 1e-10.
+    """
+
+    mean: Array
+    between: Array
+    within: Array
+    unresolved: int = 0
+
+
+def observed(response: Response, a: Array, b: Array) -> Array:
+    """The observed mean of each row: share of successes, or count.
+
+    Parameters
+    ----------
+    response : Response
+    a, b : ndarray, shape (n,)
+        Weighted successes and failures, or weighted counts and weights.
+    """
+    return np.asarray(a / response.sizes(a, b))
+
+
+def residuals(kind: str, response: Response, eta: Array, a: Array, b: Array) -> Array:
+    """Residuals, row by row.
+
+    Parameters
+    ----------
+    kind : {"response", "pearson", "deviance"}
+        Observed minus mean; the same over its standard deviation; or the signed root of the row's deviance. The last
+        two carry the row's weight.
+    response : Response
+    eta : ndarray, shape (n,)
+        Linear predictor.
+    a, b : ndarray, shape (n,)
+        The data of each row.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    mean = response.mean(eta)
+    difference = observed(response, a, b) - mean
+    if kind == "response":
+        return difference
+    if kind == "pearson":
+        return _standardised(difference, response.variance(mean) / response.sizes(a, b))
+    lack = response.saturated(a, b) - response.value(eta, a, b)
+    return np.asarray(np.copysign(np.sqrt(2.0 * np.maximum(lack, 0.0)), difference))
+
+
+def marginal_residuals(kind: str, response: Response, moments: MarginalMoments, a: Array, b: Array) -> Array:
+    """Residuals from the mean over all clusters.
+
+    Parameters
+    ----------
+    kind : {"response", "pearson"}
+        The second has the variance of the mean between clusters in its denominator.
+    response : Response
+    moments : MarginalMoments
+        Of the n rows.
+    a, b : ndarray, shape (n,)
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    OptionError
+        Where the mean does not exist or, for Pearson residuals, the variance.
+    """
+    needed = [moments.mean] if kind == "response" else [moments.mean, moments.between]
+    lost = int(np.count_nonzero(~np.isfinite(needed).all(axis=0)))
+    if lost > 0:
+        raise OptionError(
+            f"{kind} residuals over all clusters in {lost} rows whose moments do not exist or lie too far out",
+            "intercepts with tails light enough: a count's moments are averages of exponentials of the intercept",
+            'intercepts="conditional"; or kind="quantile", which needs no moments',
+        )
+    difference = observed(response, a, b) - moments.mean
+    if kind == "response":
+        return difference
+    return _standardised(difference, moments.between + moments.within / response.sizes(a, b))
+
+
+def marginal_moments(response: Response, eta: Array, distribution: Distribution, sigma: float) -> MarginalMoments:
+    """Mean and variance of a row when its cluster is any cluster.
+
+    Parameters
+    ----------
+    response : Response
+    eta : ndarray, shape (n,)
+        Linear predictor at an intercept of zero.
+    distribution : Distribution
+    sigma : float
+        Scale of the intercept.
+    """
+    if response.exponential_mean:  # the intercept is a factor of the mean
+        first, second = (float(np.exp(log_moment(distribution, order, sigma)[0])) for order in (1, 2))
+        mean, square = response.mean(eta) * first, response.mean(2.0 * eta)
+        spread = second - first**2 if np.isfinite(second) else second
+        curved = response.variance_curvature
+        within = mean + curved * square * second if curved else mean
+        return MarginalMoments(mean, square * spread, within)
+
+    def moments(rows: NDArray[np.int64], shift: Array) -> Array:
+        mean = response.mean(eta[rows, None] + shift)
+        return np.stack([mean, mean * mean, response.variance(mean)])
+
+    (mean, square, within), unresolved = over_intercepts(moments, len(eta), distribution, sigma)
+    return MarginalMoments(mean, np.maximum(square - mean**2, 0.0), within, unresolved)
+
+
+def log_moment(distribution: Distribution, order: int, sigma: float) -> tuple[float, float]:
+    """log E exp(order b) of the intercept b and its derivative in sigma.
+
+    inf and nan where it does not exist, nan where it lies too far out to compute. In closed form where the distribution
+    has one, otherwise by the trapezoid rule on the normal scale, in logarithms, as far as float64 knows the normal
+    distribution.
+    """
+    if sigma == 0.0:
+        return 0.0, float("nan")
+    known = distribution.log_moment(order, sigma)
+    if known is not None:
+        return known
+    if distribution.moment_order < np.inf:
+        return float("inf"), float("nan")
+    step = 1e-4 * sigma
+    low, middle, high = (_log_moment(distribution, order, each) for each in (sigma - step, sigma, sigma + step))
+    return middle, (high - low) / (2.0 * step) if np.isfinite(middle) else float("nan")
+
+
+def _log_moment(distribution: Distribution, order: int, sigma: float) -> float:
+    s, weights = averaging_rule(distribution, _NODES, _REACH)
+    with np.errstate(over="ignore", divide="ignore"):
+        height = order * sigma * distribution.at(sigma).quantile_of_normal(s) + np.log(weights)
+    top = float(height.max())
+    if np.isfinite(top) and height[-1] < top - _SETTLED:
+        return float(top + np.log(np.exp(height - top).sum()))
+    return float("inf") if not np.isfinite(top) or height[-1] >= height[-2] else float("nan")
+
+
+def _standardised(difference: Array, variance: Array) -> Array:
+    """A mean that rounds to the border has variance 0: the residual is 0 where the row lies there too, or inf."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(difference == 0.0, 0.0, difference / np.sqrt(variance))

@@ -1,0 +1,1 @@
+"""Whether the assumed distribution of intercepts agrees with the data."""

@@ -1,0 +1,1 @@
+"""Effects in the units people report."""

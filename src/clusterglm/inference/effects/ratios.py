@@ -1,0 +1,120 @@
+"""Ratios, and coefficients as a population-averaged model would have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from clusterglm.errors import OptionError
+from clusterglm.inference.predictions.marginal_mean import MarginalLink
+from clusterglm.inference.uncertainty.intervals import wald_interval
+from clusterglm.model.arrays import Array
+from clusterglm.model.family import RESPONSES, links
+from clusterglm.model.response.base import Response
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Estimates with intervals, shape (k,) each."""
+
+    estimate: Array
+    std_error: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True)
+class MarginalCoefficients:
+    """Coefficients of the averaged mean.
+
+    Parameters
+    ----------
+    estimate, std_error : ndarray, shape (p,)
+    covariance : ndarray, shape (p, p)
+    gradient : ndarray, shape (p, p + 1)
+        In (beta, sigma).
+    misfit : float
+        Root mean square, over the rows, of the link of the averaged mean less what the coefficients give: 0 where the
+        averaged mean follows the same link exactly.
+    """
+
+    estimate: Array
+    std_error: Array
+    covariance: Array
+    gradient: Array
+    misfit: float
+
+
+def ratio_names(response: Response) -> tuple[str, str]:
+    """What the exponential of a coefficient is, and that of the intercept.
+
+    Raises
+    ------
+    OptionError
+        For probit.
+    """
+    if response.ratio is None:
+        *known, last = dict.fromkeys(each.link for each in RESPONSES.values() if each.ratio is not None)
+        raise OptionError(
+            f"ratios with link {response.link!r}",
+            f"a link whose coefficients are logarithms of ratios: {', '.join(known)} or {last}{response.no_ratio}",
+            f'average_effects() for differences of probabilities; or a fit with link="{links(response.family)[0]}"',
+        )
+    return response.ratio
+
+
+def exponentiated(estimate: Array, se: Array, level: float) -> Estimates:
+    """Exponentials of estimates, with intervals computed before and standard errors by the delta method.
+
+    Parameters
+    ----------
+    estimate, se : ndarray, shape (k,)
+        Logarithms.
+    level : float
+    """
+    low, high = wald_interval(estimate, se, level)
+    with np.errstate(over="ignore"):
+        ratio = np.exp(estimate)
+        return Estimates(ratio, ratio * se, np.exp(low), np.exp(high))
+
+
+def marginal_coefficients(
+    X: Array, offset: Array, weights: Array, beta: Array, covariance: Array, link: Callable[[Array], MarginalLink]
+) -> MarginalCoefficients:
+    """Regress the link of the averaged mean on the covariates.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        Of full column rank.
+    offset, weights : ndarray, shape (n,)
+    beta : ndarray, shape (p,)
+    covariance : ndarray, shape (p + 1, p + 1)
+        Of (beta, sigma); where sigma was not estimated its row is nan, and it is taken as known.
+    link : function
+        From linear predictors, shape (n,), to the link of the averaged mean.
+
+    Notes
+    -----
+    Hedeker, du Toit, Demirtas and Gibbons (Biometrics 74, 2018): beta_M = (X'WX)^-1 X'W (g(E mu) - offset), with
+    W = 1 in the paper. Exact for probit with Gaussian intercepts without offset, beta / sqrt(1 + sigma^2), and for
+    counts, where only the intercept moves; otherwise the averaged mean follows the link nearly. Standard errors by the
+    delta method, the rows' covariates held fixed.
+    """
+    p = len(beta)
+    at = link(X @ beta + offset)
+    root = np.sqrt(weights)[:, None]
+    size = np.sqrt(np.sum(np.square(root * X), axis=0))  # columns of one length: units do not matter
+    Q, R = np.linalg.qr(root * X / size)
+    targets = np.column_stack([at.link - offset, at.by_eta[:, None] * X, at.by_sigma])
+    solved = np.linalg.solve(R, Q.T @ (root * targets)) / size[:, None]
+    estimate, gradient = solved[:, 0], solved[:, 1:]
+    V = covariance.copy()
+    if np.isnan(V[p, p]):
+        V[p, :] = V[:, p] = 0.0
+    total = gradient @ V @ gradient.T
+    residual = targets[:, 0] - X @ estimate
+    misfit = float(np.sqrt(weights @ np.square(residual) / weights.sum()))
+    return MarginalCoefficients(estimate, np.sqrt(np.diag(total)), total, gradient, misfit)

@@ -1,0 +1,1 @@
+"""Tests of coefficients, of clustering, and between fits."""

@@ -1,0 +1,430 @@
+"""Do two fits compare, is one a special case of the other, and the likelihood-ratio test if it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtrc
+
+from clusterglm.data.blocks.streamed import StreamedData, totals_of
+from clusterglm.data.checks import RANK_TOLERANCE
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.inference.hypotheses.penalized import penalized_ratio, soft_ratio
+from clusterglm.inference.hypotheses.wald import p_in_words
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.printing import printed
+from clusterglm.model.response.base import Response
+
+_CHUNK = 65536  # rows at a time: no temporary as large as X
+_FLAT = 1e-13  # of a column's largest value: variation that is rounding
+_VISIBLE = 1e-3  # error of a likelihood ratio that its p-value does not show
+_ROUNDING = 1e-8  # of a log-likelihood: how far below its special case's a maximum may end
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a comparison needs to know of a fit.
+
+    Parameters
+    ----------
+    name : str
+    kind : {"pooled", "random_effects", "fixed_effects", "conditional", "nonparametric"}
+    data : ModelData
+    response : Response
+    loglik : float
+    distribution : Distribution or None
+        Of random intercepts.
+    sigma : float
+        0 for pooled models.
+    sigma_estimated : bool
+    integration_error : float
+        Estimated error of the log-likelihood; nan where it is not known.
+    integration : str
+        How the integrals over the intercepts were asked for, in words; empty without any.
+    penalty : str or None
+        What was added to the log-likelihood; it was maximised without where this is None.
+    penalized_loglik : float or None
+        The maximum with the penalty.
+    random_effects : RandomEffectsFit or None
+        The estimates, of random intercepts.
+    """
+
+    name: str
+    kind: str
+    data: ModelData
+    response: Response
+    loglik: float
+    distribution: Distribution | None = None
+    sigma: float = 0.0
+    sigma_estimated: bool = False
+    integration_error: float = 0.0
+    integration: str = ""
+    penalty: str | None = None
+    penalized_loglik: float | None = None
+    random_effects: RandomEffectsFit | None = None
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the likelihood is given each cluster's total."""
+        return self.kind == "conditional"
+
+    @property
+    def within(self) -> bool:
+        """Whether every cluster has an intercept of its own, or had one that was conditioned out."""
+        return self.kind in ("fixed_effects", "conditional")
+
+    @property
+    def random(self) -> bool:
+        """Whether intercepts vary at random, or might."""
+        return self.sigma_estimated or self.sigma > 0.0
+
+
+@printed
+@dataclass(frozen=True)
+class LikelihoodRatio:
+    """Likelihood-ratio test of a model against one of which it is a special case.
+
+    Parameters
+    ----------
+    smaller, larger : str
+        Names of the fits; in the order of the comparison where there is no test.
+    statistic : float
+        Twice the difference of the log-likelihoods; nan where there is no test.
+    df : int
+        Coefficients, and sigma, that the larger model has more.
+    boundary : bool
+        Whether the smaller one lies at sigma = 0, the boundary of the larger one: the reference is then half
+        chi-square on df - 1 and half on df degrees of freedom (Self and Liang, JASA 82, 1987), otherwise chi-square.
+    pvalue : float
+    reason : str
+        Why there is no test; empty when there is one.
+    penalized : bool
+        Whether the likelihoods are penalised ones; the statistic is then that of `penalized_ratio`.
+    """
+
+    smaller: str
+    larger: str
+    statistic: float
+    df: int
+    boundary: bool
+    pvalue: float
+    reason: str = ""
+    penalized: bool = False
+
+    def __str__(self) -> str:
+        pair = f"{self.smaller} against {self.larger}"
+        if self.reason:
+            return f"{pair}: no test, {self.reason}"
+        reference = f"chi2 on {self.df} df"
+        if self.boundary:
+            reference = f"half chi2 on {self.df - 1} and half chi2 on {self.df} df"
+        kind = "penalised likelihood ratio" if self.penalized else "likelihood ratio"
+        return f"{pair}: {kind} {self.statistic:.4g}, {p_in_words(self.pvalue)} ({reference})"
+
+
+def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRatio:
+    """Test whichever of two fits is a special case of the other.
+
+    Parameters
+    ----------
+    first, second : Candidate
+        With the same rows and responses; see `data_difference`.
+
+    Returns
+    -------
+    LikelihoodRatio
+        Without a test where neither model is a special case of the other, or the reference distribution is not known;
+        `reason` says why.
+    """
+    reason = incomparable(first, second) or _unlike(first, second)
+    if reason:
+        return _no_test(first, second, reason)
+    outward, inward = _is_special_case(first, second), _is_special_case(second, first)
+    if outward and inward:
+        return _no_test(first, second, "they are the same model in other words")
+    if not outward and not inward:
+        return _no_test(first, second, "neither is a special case of the other")
+    smaller, larger = (first, second) if outward else (second, first)
+    with_sigma = larger.sigma_estimated and not smaller.sigma_estimated
+    df = len(larger.data.names) - len(smaller.data.names) + int(with_sigma)
+    boundary = with_sigma and smaller.sigma == 0.0
+    if larger.penalized_loglik is not None:
+        return _penalized_test(smaller, larger, df, with_sigma)
+    difference = larger.loglik - smaller.loglik
+    slack = _ROUNDING * (1.0 + abs(smaller.loglik))
+    if difference < -slack:
+        what = f"the larger model, {larger.name}, has the lower log-likelihood, by {-difference:.2g}"
+        return _no_test(first, second, f"{what}: it is not at its maximum, or its integrals are too coarse")
+    statistic = max(0.0, 2.0 * difference)
+    return LikelihoodRatio(
+        smaller.name, larger.name, statistic, df, boundary, mixture_p_value(statistic, df, boundary=boundary)
+    )
+
+
+def _penalized_test(smaller: Candidate, larger: Candidate, df: int, with_sigma: bool) -> LikelihoodRatio:
+    X = smaller.data.X
+    rows = _matching_rows(smaller.data, larger.data)
+    assert larger.penalized_loglik is not None
+    top = larger.penalized_loglik
+    inner = X if rows is None else X[rows]
+    if larger.random_effects is not None:
+        statistic = soft_ratio(larger.random_effects, top, inner, smaller.sigma if with_sigma else None)
+    else:
+        statistic = penalized_ratio(larger.data, larger.response, top, inner, kind=larger.kind)
+    if not statistic > -2.0 * _ROUNDING * (1.0 + abs(top)):  # nan included
+        return _no_test(smaller, larger, "the maximum of the penalised likelihood was not found for both of them")
+    statistic = max(0.0, statistic)
+    pvalue = mixture_p_value(statistic, df, boundary=False)
+    return LikelihoodRatio(smaller.name, larger.name, statistic, df, False, pvalue, penalized=True)
+
+
+def mixture_p_value(statistic: float, df: int, *, boundary: bool) -> float:
+    """P(T >= statistic) for chi-square on `df`, or for half chi-square on df - 1 and half on df degrees of freedom.
+
+    Chi-square on 0 degrees of freedom is 0.
+    """
+    if statistic <= 0.0:
+        return 1.0
+    whole = float(chdtrc(df, statistic))
+    if not boundary:
+        return whole
+    return 0.5 * whole + (0.5 * float(chdtrc(df - 1, statistic)) if df > 1 else 0.0)
+
+
+def data_difference(first: ModelData, second: ModelData, names: tuple[str, str]) -> str:
+    """How the rows or responses of two fits differ, as a sentence; empty when they are the same.
+
+    Where rows are not in memory, as far as their number and sums tell.
+    """
+    a, b = names
+    if _streamed(first, second):
+        if first.n_obs != second.n_obs:
+            return f"{a} uses {first.n_obs} rows, {b} {second.n_obs}"
+        same = first.response_name == second.response_name and _same_sums(first, second, "response")
+        return "" if same else f"{first.response_name!r} and {second.response_name!r} differ in their sums"
+    one, two = np.sort(first.row_index), np.sort(second.row_index)
+    if not np.array_equal(one, two):
+        words = []
+        for name, data, other, less in ((a, first, b, np.setdiff1d(two, one)), (b, second, a, np.setdiff1d(one, two))):
+            if len(less) > 0:
+                why = "; ".join(f"{dropped.count} dropped: {dropped.reason}" for dropped in data.dropped)
+                shown = ", ".join(map(str, less[:3].tolist())) + (", ..." if len(less) > 3 else "")
+                words.append(
+                    f"{name} is without {len(less)} of the rows of {other} (in position {shown})"
+                    + (f" ({why})" if why else "")
+                )
+        return f"{a} uses {first.n_obs} rows, {b} {second.n_obs}: {'; '.join(words)}"
+    i, j = _row_order(first), _row_order(second)
+    y, z = _successes(first)[i], _successes(second)[j]
+    differ = ~np.isclose(y, z, rtol=1e-9, atol=0.0)
+    differ |= first.trials[i] != second.trials[j]
+    if not differ.any():
+        return ""
+    row = int(first.row_index[i][np.argmax(differ)])
+    what = f"{first.response_name!r} and {second.response_name!r} differ"
+    if first.response_name == second.response_name:
+        what = f"the responses {first.response_name!r} differ"
+    return f"{what} in {int(differ.sum())} of {len(y)} rows, the first of them row {row}"
+
+
+def same_weights(first: ModelData, second: ModelData) -> bool:
+    """Whether rows count alike in two fits to the same rows, case and cluster weights together."""
+    if _streamed(first, second):
+        return _same_sums(first, second, "weights")
+    one, two = (data.weights * np.repeat(data.cluster_weights, np.diff(data.starts)) for data in (first, second))
+    return bool(np.allclose(one[_row_order(first)], two[_row_order(second)], rtol=1e-12, atol=0.0))
+
+
+def same_clusters(first: ModelData, second: ModelData) -> bool:
+    """Whether two fits to the same rows group them alike, whatever the labels."""
+    if first.n_clusters != second.n_clusters:
+        return False
+    if _streamed(first, second):
+        return first.cluster_name == second.cluster_name and _sizes(first) == _sizes(second)
+    one, two = _cluster_of(first)[_row_order(first)], _cluster_of(second)[_row_order(second)]
+    pairs = np.unique(one * np.int64(second.n_clusters) + two)
+    return len(pairs) == first.n_clusters
+
+
+def incomparable(first: Candidate, second: Candidate) -> str:
+    """Why two log-likelihoods of the same responses do not compare; empty when they do."""
+    if first.conditional != second.conditional:
+        return "a likelihood given each cluster's total does not compare with a full one"
+    if first.conditional and not same_clusters(first.data, second.data):
+        return "likelihoods given the totals of other clusters do not compare"
+    if not same_weights(first.data, second.data):
+        return "the weights differ, so that log-likelihoods do not compare"
+    return ""
+
+
+def columns_nested(inner: ModelData, outer: ModelData, *, within: bool) -> bool:
+    """Whether every column of one design is a combination of those of another.
+
+    Parameters
+    ----------
+    inner, outer : ModelData
+        Of the same rows, which may be in another order.
+    within : bool
+        Next to an intercept for every cluster; the clusters are the same.
+
+    Notes
+    -----
+    From a QR decomposition of both designs side by side, about the means (of all rows where a combination of the outer
+    columns is constant, or of each cluster): the part of an inner column outside the span of the outer ones, relative
+    to its norm, against the tolerance of the check for collinearity. Where rows are not in memory, by the columns'
+    names alone.
+    """
+    if len(inner.names) == 0:
+        return True
+    if _streamed(inner, outer):
+        return set(inner.names) <= set(outer.names)
+    centre = True
+    if not within and not outer.has_intercept:
+        ones = np.ones((outer.n_obs, 1))
+        centre = bool(_outside(outer, ones, None, within=False, centre=False)[0] <= RANK_TOLERANCE)
+    rows = _matching_rows(inner, outer)
+    return bool((_outside(outer, inner.X, rows, within=within, centre=centre) <= RANK_TOLERANCE).all())
+
+
+def _unlike(first: Candidate, second: Candidate) -> str:
+    """Why two models cannot be nested, before their columns are looked at."""
+    if "nonparametric" in (first.kind, second.kind):
+        return "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
+    if first.response != second.response:
+        return "family or link differ"
+    if first.penalty != second.penalty:
+        one, other = (first, second) if second.penalty is None else (second, first)
+        return f"{one.name} maximises a likelihood with penalty={one.penalty!r}, and {other.name} one without"
+    if not _same_offsets(first.data, second.data):
+        return "the offsets differ"
+    if first.within != second.within:
+        return "with an intercept for every cluster the likelihood ratio is not nearly chi-square"
+    both_random = first.random and second.random
+    if both_random and first.distribution != second.distribution and not _same_kind(first, second):
+        return "the distributions of the intercept differ"
+    if not both_random and any(one.random and one.distribution and one.distribution.free for one in (first, second)):
+        return "the shape of the intercept's distribution was estimated, and means nothing at sigma = 0"
+    if both_random and first.integration != second.integration and not _precise(first, second):
+        return (
+            f"their integrals differ in accuracy ({first.integration}; {second.integration}), and so would the "
+            'statistic: fit both with quadrature="auto"'
+        )
+    if (first.within or both_random) and not same_clusters(first.data, second.data):
+        return "the clusters differ"
+    return ""
+
+
+def _precise(first: Candidate, second: Candidate) -> bool:
+    """Whether integration moves the statistic by no more than can be seen; not where an error is unknown."""
+    return 2.0 * (first.integration_error + second.integration_error) < _VISIBLE
+
+
+def _same_kind(first: Candidate, second: Candidate) -> bool:
+    """Distributions of one class are of one kind when they have the same name and parameters."""
+    one, two = first.distribution, second.distribution
+    if one is None or two is None or type(one) is not type(two):
+        return False
+    return one.parameters == two.parameters and one.name == two.name
+
+
+def _is_special_case(inner: Candidate, outer: Candidate) -> bool:
+    sigma = outer.sigma_estimated or (not inner.sigma_estimated and inner.sigma == outer.sigma)
+    return sigma and columns_nested(inner.data, outer.data, within=outer.within)
+
+
+def _no_test(first: Candidate, second: Candidate, reason: str) -> LikelihoodRatio:
+    return LikelihoodRatio(first.name, second.name, np.nan, 0, False, np.nan, reason)
+
+
+def _same_offsets(first: ModelData, second: ModelData) -> bool:
+    if _streamed(first, second):
+        return _same_sums(first, second, "offset")
+    return np.array_equal(first.offset[_row_order(first)], second.offset[_row_order(second)])
+
+
+def _streamed(first: ModelData, second: ModelData) -> bool:
+    """Whether the rows of one are not in memory."""
+    return isinstance(first, StreamedData) or isinstance(second, StreamedData)
+
+
+def _same_sums(first: ModelData, second: ModelData, of: str) -> bool:
+    one, two = (data.totals if isinstance(data, StreamedData) else totals_of(data) for data in (first, second))
+    return bool(np.allclose(getattr(one, of), getattr(two, of), rtol=1e-9, atol=1e-9 * first.n_obs))
+
+
+def _sizes(data: ModelData) -> dict[int, int]:
+    if isinstance(data, StreamedData):
+        return data.sizes
+    sizes, counts = np.unique(np.diff(data.starts), return_counts=True)
+    return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
+
+
+def _row_order(data: ModelData) -> NDArray[np.int64]:
+    return np.argsort(data.row_index, kind="stable")
+
+
+def _successes(data: ModelData) -> Array:
+    """Successes or counts without their weights, shape (n,)."""
+    return np.asarray(data.a / data.weights)
+
+
+def _cluster_of(data: ModelData) -> NDArray[np.int64]:
+    return np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
+
+
+def _matching_rows(inner: ModelData, outer: ModelData) -> NDArray[np.int64] | None:
+    """For each row of `outer` the position of the same row in `inner`; None when the orders are the same."""
+    if np.array_equal(inner.row_index, outer.row_index):
+        return None
+    rows = np.empty(outer.n_obs, dtype=np.int64)
+    rows[_row_order(outer)] = _row_order(inner)
+    return rows
+
+
+def _outside(outer: ModelData, inner: Array, rows: NDArray[np.int64] | None, *, within: bool, centre: bool) -> Array:
+    """The part of each column of `inner` outside the span of the outer columns, relative to its norm."""
+    p = outer.X.shape[1]
+    triangle = np.empty((0, p + inner.shape[1]))
+    largest = np.zeros(inner.shape[1])
+    for block in _blocks(outer, inner, rows, within=within, centre=centre):
+        triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
+    for first in range(0, len(inner), _CHUNK):
+        np.maximum(largest, np.abs(inner[first : first + _CHUNK]).max(axis=0), out=largest)
+    norm = np.linalg.norm(triangle[:, p:], axis=0)
+    rest = np.linalg.norm(triangle[p:, p:], axis=0)
+    real = norm > _FLAT * largest * np.sqrt(outer.n_obs)  # otherwise constant, and in the span
+    outside: Array = np.divide(rest, norm, out=np.zeros_like(rest), where=real)
+    return outside
+
+
+def _blocks(
+    outer: ModelData, inner: Array, rows: NDArray[np.int64] | None, *, within: bool, centre: bool
+) -> Iterator[Array]:
+    """Both designs side by side, some rows at a time, about the means."""
+
+    def both(first: int, last: int) -> Array:
+        chosen = inner[first:last] if rows is None else inner[rows[first:last]]
+        return np.hstack([outer.X[first:last], chosen])
+
+    n, starts = outer.n_obs, outer.starts
+    if within:
+        k = 0
+        while k < outer.n_clusters:
+            end = max(k + 1, int(np.searchsorted(starts, starts[k] + _CHUNK, side="right")) - 1)
+            part, sizes = both(int(starts[k]), int(starts[end])), np.diff(starts[k : end + 1])
+            local = starts[k:end] - starts[k]
+            part -= np.repeat(part[local], sizes, axis=0)  # first rows first: constant columns are then exactly 0
+            part -= np.repeat(np.add.reduceat(part, local, axis=0) / sizes[:, None], sizes, axis=0)
+            yield part
+            k = end
+        return
+    origin = both(0, 1)[0] * centre
+    pieces = range(0, n, _CHUNK)
+    mean = sum(((both(i, i + _CHUNK) - origin).sum(axis=0) for i in pieces), np.zeros(len(origin))) / n * centre
+    for i in pieces:
+        yield both(i, i + _CHUNK) - origin - mean

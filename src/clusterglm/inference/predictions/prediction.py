@@ -1,0 +1,267 @@
+"""Predictions and their uncertainty: everything on the scale of the link first, then transformed.
+
+What is predicted is a function of the estimates theta = (beta, sigma) and, where a cluster's own intercept enters, of
+noise that the estimates do not explain. Each row has a gradient in theta and an extra variance; the variance is
+gradient' V gradient + extra, V the covariance of the estimates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.inference.uncertainty.intervals import wald_interval
+from clusterglm.likelihood.evaluation import core_problem
+from clusterglm.likelihood.integration import choose_plan
+from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.posterior import Intercepts, posterior_intercepts
+from clusterglm.likelihood.profile import ClusterProfile
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.response.base import Response
+
+_BLOCK = 1 << 16  # rows at a time
+_AT_CORNER = 1e-7  # a mode so close, over sigma, to a corner of the density is there
+_EACH = 1e-8  # error of the log-integral of a cluster whose posterior moments are wanted
+
+
+@dataclass(frozen=True)
+class LinkPrediction:
+    """Predictions on the scale of the link, and how they depend on the estimates.
+
+    The gradient of row j is `slope[j] * x[j]` in beta and `by_sigma[j]` in sigma, plus row `cluster[j]` of `own`.
+
+    Parameters
+    ----------
+    estimate : ndarray, shape (n,)
+    slope : ndarray, shape (n,)
+        Derivative in the row's x'beta.
+    extra : ndarray, shape (n,)
+        Variance that is not the estimates'.
+    by_sigma : ndarray, shape (n,), or None
+        Derivative in sigma.
+    own : ndarray, shape (m, q), or None
+        Derivative of each cluster's intercept in theta.
+    cluster : ndarray of int64, shape (n,), or None
+        Cluster of each row, a number in `own`.
+    of_new : ndarray of bool, shape (n,), or None
+        Rows whose interval is to hold the linear predictor of a new cluster, not the estimate.
+    """
+
+    estimate: Array
+    slope: Array
+    extra: Array
+    by_sigma: Array | None = None
+    own: Array | None = None
+    cluster: NDArray[np.int64] | None = None
+    of_new: NDArray[np.bool_] | None = None
+
+    def variance(self, X: Array, covariance: Array) -> Array:
+        """Variance of each row's prediction, shape (n,).
+
+        Parameters
+        ----------
+        X : ndarray, shape (n, p)
+        covariance : ndarray, shape (q, q)
+            Of theta, q = p or p + 1; where sigma was not estimated its row is nan, and it adds nothing.
+        """
+        V, (n, p) = covariance.copy(), X.shape
+        if len(V) > p and np.isnan(V[p, p]):
+            V[p, :] = V[:, p] = 0.0
+        found = np.array(self.extra, dtype=np.float64)
+        for start in range(0, n, _BLOCK):
+            rows = slice(start, min(start + _BLOCK, n))
+            gradient = np.zeros((rows.stop - rows.start, len(V)))
+            gradient[:, :p] = self.slope[rows, None] * X[rows]
+            if self.by_sigma is not None:
+                gradient[:, p] = self.by_sigma[rows]
+            if self.own is not None and self.cluster is not None:
+                gradient += self.own[self.cluster[rows]]
+            found[rows] += np.einsum("ij,ij->i", gradient @ V, gradient)
+        return found
+
+
+@dataclass(frozen=True)
+class PredictedIntercepts:
+    """Clusters' intercepts as predictions use them, m clusters, q parameters.
+
+    Parameters
+    ----------
+    values : ndarray, shape (m,)
+        Posterior modes, or estimates of fixed intercepts.
+    derivatives : ndarray, shape (m, q)
+        Of the values in theta.
+    variances : ndarray, shape (m,)
+        Mean squared distance of the intercept from its value given the data, at known theta; inf where a heavy-tailed
+        posterior has none.
+    """
+
+    values: Array
+    derivatives: Array
+    variances: Array
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions with their uncertainty, shape (n,) each: estimate, standard error and interval."""
+
+    estimate: Array
+    std_error: Array
+    low: Array
+    high: Array
+
+
+def at_intercepts(eta: Array) -> LinkPrediction:
+    """At intercepts that are known, already part of the linear predictor `eta`, shape (n,)."""
+    return LinkPrediction(eta, np.ones(len(eta)), np.zeros(len(eta)))
+
+
+def given_clusters(eta: Array, cluster: NDArray[np.int64], intercepts: PredictedIntercepts) -> LinkPrediction:
+    """At the intercept of each row's cluster.
+
+    Parameters
+    ----------
+    eta : ndarray, shape (n,)
+        Linear predictor without intercept; nan where the prediction is not wanted.
+    cluster : ndarray of int64, shape (n,)
+        Numbers in `intercepts`; any where `eta` is nan.
+    intercepts : PredictedIntercepts
+    """
+    estimate = np.where(np.isnan(eta), np.nan, eta + intercepts.values[cluster])
+    extra = intercepts.variances[cluster]
+    return LinkPrediction(estimate, np.ones(len(eta)), extra, own=intercepts.derivatives, cluster=cluster)
+
+
+def combined(where: NDArray[np.bool_], inside: LinkPrediction, outside: LinkPrediction) -> LinkPrediction:
+    """Rows of `inside`, which has no clusters, where `where` is true, else rows of `outside`."""
+    by_sigma = [np.zeros(len(where)) if each.by_sigma is None else each.by_sigma for each in (inside, outside)]
+    own, cluster = outside.own, outside.cluster
+    if own is not None and cluster is not None:
+        cluster = np.where(where, len(own), cluster)
+        own = np.vstack([own, np.zeros((1, own.shape[1]))])
+    return LinkPrediction(
+        np.where(where, inside.estimate, outside.estimate),
+        np.where(where, inside.slope, outside.slope),
+        np.where(where, inside.extra, outside.extra),
+        np.where(where, *by_sigma),
+        own,
+        cluster,
+        inside.of_new,
+    )
+
+
+def posterior_modes(
+    data: ModelData,
+    response: Response,
+    distribution: Distribution,
+    theta: Array,
+    known: Intercepts | None = None,
+) -> PredictedIntercepts:
+    """Posterior modes of random intercepts with what their uncertainty needs.
+
+    Parameters
+    ----------
+    data : ModelData
+        The clusters' rows: those of the fit, or others.
+    response : Response
+    distribution : Distribution
+    theta : ndarray, shape (p + 1,)
+        (beta, sigma).
+    known : Intercepts, optional
+        The posterior by rules that are accurate; by default it is integrated here, whatever quadrature the fit used.
+
+    Notes
+    -----
+    The variance is the conditional mean squared error of prediction of Booth and Hobert (Journal of the American
+    Statistical Association 93, 1998): the posterior variance, about the mode, plus the variance that the estimates add
+    through the mode, as R's lme4 and glmmTMB do.
+    The mode u solves h_u = 0, h the log-posterior of the intercept, whence du/dtheta = -h_u,theta / h_uu.
+    """
+    m, p = data.n_clusters, data.X.shape[1]
+    sigma = float(theta[-1])
+    if sigma == 0.0:
+        return PredictedIntercepts(np.zeros(m), np.zeros((m, p + 1)), np.zeros(m))
+    found = known
+    if found is None:
+        problem, weights = core_problem(data.X, data, response), data.cluster_weights
+        likelihood = MarginalLikelihood(problem, m, p, distribution, "normal", weights=weights)
+        plan = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal).plan
+        found = posterior_intercepts(data, response, distribution, theta, plan, "normal")
+    variances = np.square(found.sds) + np.square(found.means - found.modes)
+    return PredictedIntercepts(
+        found.modes, _mode_derivatives(data, response, distribution, theta, found.modes), variances
+    )
+
+
+def _mode_derivatives(
+    data: ModelData, response: Response, distribution: Distribution, theta: Array, modes: Array
+) -> Array:
+    """du/dtheta, shape (m, p + 1)."""
+    sigma, first = float(theta[-1]), data.starts[:-1]
+    eta = data.X @ theta[:-1] + data.offset + np.repeat(modes, np.diff(data.starts))
+    curvature = response.derivatives(eta, data.a, data.b)[2]
+    _, f1, f2, _, _ = distribution.at(sigma).log_density(modes / sigma)
+    h_uu = f2 / sigma**2 + np.add.reduceat(curvature, first)
+    derivatives = np.empty((len(modes), len(theta)))
+    for j in range(data.X.shape[1]):  # column by column: no second matrix of n rows
+        derivatives[:, j] = np.add.reduceat(curvature * data.X[:, j], first)
+    derivatives[:, -1] = -(f1 + f2 * modes / sigma) / sigma**2
+    if not distribution.scale_family:  # the slope of the log-density of the intercept, by differences in sigma
+        step = 1e-4 * sigma
+        high, low = (distribution.at(c).log_density(modes / c)[1] / c for c in (sigma + step, sigma - step))
+        derivatives[:, -1] = (high - low) / (2.0 * step)
+    derivatives /= -h_uu[:, None]
+    if distribution.kinks and not distribution.density_scale:  # a mode at a corner of the density stays there
+        corners = distribution.at(sigma).quantile_of_normal(np.array(distribution.kinks))
+        derivatives[np.abs(modes[:, None] / sigma - corners).min(axis=1) < _AT_CORNER] = 0.0
+    return derivatives
+
+
+def fixed_intercepts(profile: ClusterProfile, cluster_weights: Array) -> PredictedIntercepts:
+    """Estimated intercepts: with their derivatives, the joint inverse information of coefficients and intercepts.
+
+    x'beta + gamma_i has the variance (x - mean_i)' V (x - mean_i) + 1 / information_i (Patefield, Sankhya B 39, 1977).
+    Infinite intercepts have none: nan.
+    """
+    information = profile.information * cluster_weights
+    variances = np.where(information > 0.0, 1.0 / np.where(information > 0.0, information, 1.0), np.nan)
+    return PredictedIntercepts(profile.intercepts, -profile.means, variances)
+
+
+def on_scale(scale: str, response: Response, link: Array) -> tuple[Array, Array]:
+    """Values and slopes of the transformation from the link's scale, shape (n,) each.
+
+    Parameters
+    ----------
+    scale : {"link", "response", "ratio", "probability"}
+        The link itself; the mean; the exponential; or the probability of which it is the logit.
+    response : Response
+    link : ndarray, shape (n,)
+    """
+    if scale == "link":
+        return link, np.ones(len(link))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite predictors
+        if scale == "ratio":
+            ratio = np.exp(link)
+            return ratio, ratio
+        if scale == "probability":
+            return expit(link), expit(link) * expit(-link)
+        return response.mean(link), response.mean_derivative(link)
+
+
+def with_interval(scale: str, response: Response, link: Array, variance: Array, level: float) -> Prediction:
+    """Standard errors by the delta method, and normal intervals of the link, transformed: they stay in range."""
+    estimate, slope = on_scale(scale, response, link)
+    with np.errstate(invalid="ignore"):  # infinite predictors and variances
+        se = np.sqrt(np.where(np.isfinite(link), variance, np.nan))
+        low, high = (on_scale(scale, response, end)[0] for end in wald_interval(link, se, level))
+        return Prediction(estimate, _scaled(slope, se), low, high)
+
+
+def _scaled(slope: Array, se: Array) -> Array:
+    """slope * se; an infinite standard error stays infinite where the slope rounds to 0."""
+    return np.where(np.isinf(se), np.inf, slope * se)

@@ -1,0 +1,1 @@
+"""How certain estimates are: covariance, intervals, profiles, replicates, bias."""

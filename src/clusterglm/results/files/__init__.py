@@ -1,0 +1,1 @@
+"""Results to files and back, and nothing in a file is run."""

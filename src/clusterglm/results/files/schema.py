@@ -1,0 +1,167 @@
+"""Whether what a file gives fits the classes that it names: types field by field, and sizes against each other."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from clusterglm.data.blocks.streamed import StreamedData
+from clusterglm.data.design import Design
+from clusterglm.data.formulas.check import check_expression
+from clusterglm.data.formulas.coding import width
+from clusterglm.data.formulas.columnwise import COLUMNWISE
+from clusterglm.data.formulas.tree import Call, text_of, walk
+from clusterglm.data.prepare import ModelData, told_apart
+from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit
+from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
+from clusterglm.fit.pooled import PooledFit
+from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.model.penalty import PENALTIES
+
+# What a result over blocks has in place of what one in memory has.
+_ELSEWHERE: dict[Any, tuple[type, ...]] = {
+    ModelData: (StreamedData,),
+    FixedEffectsFit: (ProfiledEstimates,),
+    ConditionalFit: (ConditionalEstimates,),
+}
+_KINDS = {np.float64: "f", np.int64: "iu", np.bool_: "b"}
+
+
+@cache
+def hints_of(kind: type) -> dict[str, Any]:
+    """Types of a class's fields; names that only type checkers import are looked up where they are defined."""
+    from clusterglm.inference.hypotheses.score import ScoreTest
+
+    return get_type_hints(kind, localns={"ScoreTest": ScoreTest})
+
+
+def conforms(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, as deep as the type says."""
+    if hint is Any or hint is object:
+        return True
+    if hint is None or hint is type(None):
+        return value is None
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Union or origin is types.UnionType:
+        return any(conforms(value, each) for each in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if len(arguments) == 2 and arguments[1] is ...:
+            return all(conforms(item, arguments[0]) for item in value)
+        return len(value) == len(arguments) and all(map(conforms, value, arguments))
+    if origin is np.ndarray:
+        (wanted,) = get_args(arguments[1]) or (Any,)
+        return isinstance(value, np.ndarray) and (wanted is Any or value.dtype.kind in _KINDS[wanted])
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, dict) and all(
+            conforms(key, arguments[0]) and conforms(item, arguments[1]) for key, item in value.items()
+        )
+    if origin is not None:  # a function
+        return callable(value)
+    if hint is float:
+        return isinstance(value, (float, int, np.floating, np.integer)) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return isinstance(value, (hint, *_ELSEWHERE.get(hint, ())))
+
+
+def misfit(data: ModelData | StreamedData) -> str | None:
+    """What does not fit together in the data of a fit, in words; None where everything does."""
+    p, design = len(data.names), data.design
+    found = _design_misfit(design)
+    if found is not None or told_apart(design) != data.names:
+        return found or f"a design of {len(design.names)} columns for {p} names"
+    if data.intercept != design.intercept or not (data.intercept is None or 0 <= data.intercept < p):
+        return f"intercept {data.intercept} of {p} columns"
+    if isinstance(data, StreamedData):
+        return None
+    n, m = len(data.a), len(data.starts) - 1
+    if data.X.shape != (n, p):
+        return f"X of shape {data.X.shape} for {n} rows and {p} names"
+    for name in ("b", "offset", "weights", "trials", "row_index"):
+        if getattr(data, name).shape != (n,):
+            return f"{name} of shape {getattr(data, name).shape} for {n} rows"
+    for name in ("labels", "cluster_weights"):
+        if getattr(data, name).shape != (m,):
+            return f"{name} of shape {getattr(data, name).shape} for {m} clusters"
+    if _repeated(data.labels):
+        return "labels of clusters that occur twice"
+    starts = data.starts
+    if m < 1 or starts[0] != 0 or starts[-1] != n or bool((np.diff(starts) < 0).any()):
+        return f"starts of clusters that do not go from 0 to {n}"
+    return "negative numbers of rows" if n and int(data.row_index.min()) < 0 else None
+
+
+def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
+    """What does not fit together in estimates and their data, in words."""
+    p, m = len(data.names), None if isinstance(data, StreamedData) else len(data.labels)
+    lengths = {"beta": p, "uncorrected": p, **({} if m is None else {"intercepts": m, "informative": m})}
+    for name in [field.name for field in fields(fit)]:
+        value = getattr(fit, name)
+        if name in lengths and value.shape != (lengths[name],):
+            return f"{name} of shape {value.shape}, not ({lengths[name]},)"
+        if name in ("covariance", "hessian") and (value.ndim != 2 or not p <= value.shape[0] == value.shape[1]):
+            return f"{name} of shape {value.shape} for {p} coefficients"
+    if isinstance(fit, PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit) and (
+        fit.penalty not in (None, *PENALTIES) or (fit.penalty is None) != (fit.penalized_loglik is None)
+    ):
+        return f"penalty {fit.penalty!r} with a penalised log-likelihood of {fit.penalized_loglik}"
+    return None
+
+
+def limit_misfit(result: Any) -> str | None:
+    """What does not fit together in a result at the limit of separation, in words."""
+    found, rest, (n, p) = result.recession, result.rest, result.data.X.shape
+    k = p - len(found.kept)
+    if found.decided.shape != (n,) or found.basis.shape != (p, k) or found.walls.ndim != 2 or found.walls.shape[1] != k:
+        return f"a recession of shape {found.basis.shape} for {n} rows and {p} coefficients"
+    if found.kept.ndim != 1 or sorted(set(found.kept.tolist()) & set(range(p))) != found.kept.tolist():
+        return f"columns {found.kept.tolist()} of {p}"
+    if rest is None:
+        return None if k == p else "no fit to the rows that are not certain"
+    if rest.data.names != tuple(result.data.names[j] for j in found.kept.tolist()):
+        return f"a fit of {', '.join(rest.data.names)} to the rows that are not certain"
+    if not np.array_equal(rest.data.row_index, result.data.row_index[~found.decided]):
+        return "a fit to other rows than those that are not certain"
+    return fit_misfit(rest.fit, rest.data)
+
+
+def _repeated(labels: Any) -> bool:
+    return labels.ndim != 1 or len(set(labels.tolist())) < len(labels)
+
+
+def _design_misfit(design: Design) -> str | None:
+    coding, means = design.coding, design.cluster_means
+    terms = () if means is None else means.terms
+    allowed = {*design.variables, *(term.name for term in terms)}
+    places = {k for term in coding.terms for part in term.parts for k, _ in part}
+    if not places <= set(range(len(coding.factors))):
+        return "terms of factors that are not there"
+    made = sum(term.columns for term in coding.terms)
+    if any(term.columns != width(term, coding.factors) for term in coding.terms) or not (
+        set(coding.left_out) <= set(range(made)) and len(set(coding.left_out)) == len(coding.left_out)
+    ):
+        return "terms of another number of columns than their factors make"
+    if design.names not in coding.names() or design.intercept != coding.intercept:
+        return f"names of columns that are not those of the terms: {', '.join(design.names)}"
+    expressions = [*design.offsets, *(term.expression for term in terms)]
+    for node in [factor.node for factor in coding.factors]:
+        check_expression(node, allowed, design.functions)
+    for expression in expressions:
+        check_expression(expression.node, expression.variables, design.functions)
+    for node in [factor.node for factor in coding.factors] + [each.node for each in expressions]:
+        for part in walk(node):
+            state = design.memory.get(text_of(part)) if isinstance(part, Call) else None
+            if isinstance(part, Call) and state is not None and not COLUMNWISE[part.function].keeps(state):
+                return f"{text_of(part)} with a memory that it cannot have"
+    if means is not None and means.means.shape != (len(terms), len(means.labels)):
+        return f"means of clusters of shape {means.means.shape}"
+    if means is not None and _repeated(means.labels):
+        return "labels of clusters that occur twice"
+    return None

@@ -1,0 +1,1 @@
+"""The frozen results, one file a model."""

@@ -1,0 +1,449 @@
+"""What all results share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import StorageError, check_option
+from clusterglm.fit.newton import Optimization
+from clusterglm.inference.uncertainty.covariance import KINDS as COVARIANCES
+from clusterglm.inference.uncertainty.intervals import wald_p_values
+from clusterglm.model.arguments import generator, whole_number
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+from clusterglm.results.tables.table import Coefficients, Summary, counted
+from clusterglm.results.tables.tidy import Frames
+from clusterglm.results.topics.intervals import Intervals
+from clusterglm.results.topics.newdata import one_per_row
+from clusterglm.results.topics.shown import Shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from clusterglm.fit.conditional import ConditionalFit
+    from clusterglm.fit.fixed_effects import FixedEffectsFit
+    from clusterglm.fit.npml import NonparametricFit
+    from clusterglm.fit.pooled import PooledFit
+    from clusterglm.fit.random_effects import RandomEffectsFit
+
+Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
+"""What numpy's `default_rng` takes."""
+
+
+def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit | NonparametricFit) -> None:
+    """Make the arrays of a fit read-only; not those of its data, which may be the user's own."""
+    for field in fields(fit):
+        value = getattr(fit, field.name)
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False
+
+
+def _version() -> str:
+    from clusterglm import __version__
+
+    return __version__
+
+
+def _refuse_other_version(version: str | None) -> None:
+    if version != _version():
+        raise StorageError(
+            f"a pickle made by clusterglm {version or 'of another version'}",
+            f"one made by the version that reads it, {_version()}",
+            "fit.save(path) and cg.load(path), which read older files; or fit again",
+        )
+
+
+def _unpickled(version: str, kind: type[Result]) -> Result:
+    """An empty result to fill from a pickle of this version."""
+    _refuse_other_version(version)
+    return kind.__new__(kind)
+
+
+class Result(Intervals, Frames, Shown, ABC):
+    """An immutable result: the regression coefficients and all that follows from them.
+
+    Attributes
+    ----------
+    data : ModelData
+        The arrays that were fitted, rows in cluster order, and how they were made from the user's table.
+    """
+
+    data: ModelData
+    kind: ClassVar[str]
+    """Name of the verb that made it."""
+
+    # What a kind of result must tell ---------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def response(self) -> Response:
+        """Family and link."""
+
+    @property
+    @abstractmethod
+    def loglik(self) -> float:
+        """Maximised log-likelihood, with every normalising constant: AIC compares across models and packages.
+
+        After a fit with a penalty it is the log-likelihood alone, at the penalised estimates. AIC, BIC and the deviance
+        rest on that too, as in R's brglm2.
+        """
+
+    @property
+    def penalty(self) -> str | None:
+        """What was added to the log-likelihood before it was maximised; None: nothing."""
+        return None
+
+    @property
+    @abstractmethod
+    def optimization(self) -> Optimization:
+        """How the maximum was found: status, message, iterations, gradient norm, trace."""
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Number of parameters that were estimated."""
+
+    @property
+    @abstractmethod
+    def _beta(self) -> Array:
+        """Coefficients, shape (p,)."""
+
+    @property
+    @abstractmethod
+    def _parameter_names(self) -> list[str]:
+        """Names of the rows of the covariance, the coefficients first; q of them."""
+
+    @abstractmethod
+    def _covariance(self, kind: str) -> Array:
+        """Covariance of all parameters, shape (q, q), of one of the known kinds."""
+
+    @abstractmethod
+    def _intercepts(self) -> Array:
+        """The cluster intercepts that fitted values include, shape (m,)."""
+
+    @abstractmethod
+    def summary(self) -> Summary:
+        """The summary as an object that prints as text and shows as a table in notebooks."""
+
+    # To files and back -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the result to a JSON file that `clusterglm.load` reads; compressed if its name ends in `.gz`.
+
+        The file holds the data as they were fitted (not the table they came from), so that everything works as before:
+        intervals, predictions, tests, bootstrap.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        StorageError
+            When something in the result has no form in a file.
+        """
+        from clusterglm.results.files.storage import save
+
+        save(self, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The version comes first in a pickle, so that another one refuses it before it reads what may have changed."""
+        version = _version()
+        return _unpickled, (version, type(self)), (version, dict(self.__dict__))
+
+    def __setstate__(self, state: Any) -> None:
+        version, content = state if isinstance(state, tuple) else (None, {})  # None: before versions were written
+        _refuse_other_version(version)
+        self.__dict__.update(content)
+
+    # Coefficients ----------------------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> pd.Series[float]:
+        """Regression coefficients by name."""
+        return self._series(self._beta.copy(), "estimate")
+
+    @property
+    def bse(self) -> pd.Series[float]:
+        """Standard errors of coefficients, from the observed information; after Firth's penalty the expected one."""
+        return self._series(self._se, "std_error")
+
+    @property
+    def tvalues(self) -> pd.Series[float]:
+        """Coefficients over their standard errors; normal in large samples."""
+        return self._series(self._beta / self._se, "z")
+
+    @property
+    def zvalues(self) -> pd.Series[float]:
+        """Another name of `tvalues`."""
+        return self.tvalues
+
+    @property
+    def pvalues(self) -> pd.Series[float]:
+        """Two-sided p-values of the Wald tests that a coefficient is zero."""
+        return self._series(wald_p_values(self._beta / self._se), "pvalue")
+
+    @property
+    def _covariances(self) -> tuple[str, ...]:
+        """Kinds of covariances that there are of this result."""
+        return COVARIANCES
+
+    def cov(self, kind: str = "observed") -> pd.DataFrame:
+        """Covariance matrix of all estimates.
+
+        Parameters
+        ----------
+        kind : {"observed", "robust", "quasi"}
+            Inverse of the observed information, or the sandwich of per-cluster scores, m/(m - 1) included, which holds
+            for misspecified models as long as clusters are independent; cluster weights that are not whole numbers are
+            sampling weights to it. With Firth's penalty "observed" is the inverse of the expected information, and
+            "robust" is refused. "quasi", of conditional models of counts alone, is the first times the Pearson
+            dispersion.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns by parameter: the coefficients, then `sigma` in a random-intercept model.
+
+        Raises
+        ------
+        OptionError
+            On another kind, or one that this result does not have.
+        """
+        import pandas as pd
+
+        from clusterglm.results.tables.frame import shown
+
+        check_option("kind", kind, self._covariances)
+        names = self._parameter_names
+        return shown(pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True))
+
+    def cov_params(self) -> pd.DataFrame:
+        """The same as `cov("observed")`."""
+        return self.cov()
+
+    # The fit as a whole ----------------------------------------------------------------------------------------------
+
+    @property
+    def llf(self) -> float:
+        """Another name of `loglik`."""
+        return self.loglik
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, 2 k - 2 loglik."""
+        return 2.0 * self.n_parameters - 2.0 * self.loglik
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, k log(n) - 2 loglik, where n is the number of rows (`n_obs`), as in R's lme4."""
+        return self.n_parameters * float(np.log(self.n_obs)) - 2.0 * self.loglik
+
+    @property
+    def deviance(self) -> float:
+        """Twice the log-likelihood that a model with a parameter for each row has more than this one."""
+        return -2.0 * (self.loglik - self.data.saturated)
+
+    @property
+    def df_resid(self) -> int:
+        """Rows less estimated parameters."""
+        return self.n_obs - self.n_parameters
+
+    @property
+    def n_obs(self) -> int:
+        """Rows used; with whole-number weights, rows that these stand for: their sum."""
+        return self._counts.rows
+
+    @property
+    def nobs(self) -> int:
+        """Another name of `n_obs`."""
+        return self.n_obs
+
+    @property
+    def n_clusters(self) -> int:
+        """Clusters used; with whole-number cluster weights, clusters that these stand for: their sum."""
+        return self._counts.clusters
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser reached its tolerance."""
+        return self.optimization.converged
+
+    @property
+    def formula(self) -> str:
+        """The formula as given."""
+        return self.data.formula
+
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+        return self.response.family
+
+    @property
+    def link(self) -> str:
+        """Name of the link."""
+        return self.response.link
+
+    # Tables ----------------------------------------------------------------------------------------------------------
+
+    def _glance(self) -> dict[str, Any]:
+        return {
+            "family": self.family,
+            "link": self.link,
+            "n_obs": self.n_obs,
+            "n_clusters": self.n_clusters,
+            "weighted": " and ".join(self._counts.weighted),
+            "sum_weights": self._counts.sum_rows,
+            "sum_cluster_weights": self._counts.sum_clusters,
+            "n_parameters": self.n_parameters,
+            "loglik": self.loglik,
+            "aic": self.aic,
+            "bic": self.bic,
+            "deviance": self.deviance,
+            "df_resid": self.df_resid,
+            "converged": self.converged,
+            "iterations": self.optimization.iterations,
+            "gradient_norm": self.optimization.gradient_norm,
+        }
+
+    # Shared work -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _se(self) -> Array:
+        diagonal = np.diag(self._covariance("observed"))[: len(self._beta)]
+        return np.asarray(np.sqrt(diagonal))
+
+    def _series(self, values: Array, name: str) -> pd.Series[float]:
+        import pandas as pd
+
+        return pd.Series(values, index=list(self.data.names), name=name)
+
+    def _per_row(self, values: Any) -> Any:
+        """One value per cluster -> one per row."""
+        return np.repeat(values, np.diff(self.data.starts))
+
+    def _eta(self, intercepts: Array | float) -> Array:
+        """Linear predictor of the rows in cluster order, at one intercept per cluster."""
+        known = self.data.X @ self._beta + self.data.offset
+        return known if np.ndim(intercepts) == 0 and intercepts == 0.0 else known + self._per_row(intercepts)
+
+    def _fitted_eta(self) -> Array:
+        """Linear predictor of the rows in cluster order, with what is known of each cluster."""
+        return self._eta(self._intercepts())
+
+    def _in_user_order(self, values: Array, name: str) -> pd.Series[float]:
+        import pandas as pd
+
+        order = np.argsort(self.data.row_index, kind="stable")
+        return pd.Series(values[order], index=pd.Index(self.data.row_index[order], name="row"), name=name)
+
+    @property
+    def _estimates(self) -> Array:
+        return self._beta.copy()
+
+    @property
+    def _interval_names(self) -> list[str]:
+        return list(self.data.names)
+
+    def _named_intercepts(self) -> dict[str, Array | None]:
+        """Intercepts that are known by name, shape (m,) each; None stands for zero. The default first."""
+        return {"typical": None}
+
+    def _link_at(self, data: None, intercepts: str | ArrayLike) -> pd.Series[float]:
+        """Linear predictor of the rows that were used, at intercepts by name, a number, or one a row."""
+        known, named = self._in_user_order(self._eta(0.0), ""), self._named_intercepts()
+        if not isinstance(intercepts, str) or intercepts not in named:
+            return known + one_per_row(intercepts, len(known), list(named))
+        values = named[intercepts]
+        return known if values is None else self._in_user_order(self._eta(values), "")
+
+    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
+        """Draw new responses for the rows that were used.
+
+        Random intercepts are drawn anew from their distribution, fixed ones stay as they were estimated; a conditional
+        model keeps each cluster's total.
+
+        Parameters
+        ----------
+        n : int
+            Number of data sets, at least 1.
+        seed : int, SeedSequence or Generator, optional
+            For numpy's `default_rng`.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, columns 0 to n - 1: successes or counts. With weights the rows that these stand for, those of
+            one row of the table next to each other, and a second level of the index: `cluster`, the number of the
+            cluster, of which repeats are different ones.
+
+        Raises
+        ------
+        OptionError
+            On another number, a seed that is none, or weights that are not whole numbers.
+        """
+        import pandas as pd
+
+        whole_number("n", n, 1)
+        rng, rows = generator(seed), self._written_out("a simulation")
+        drawn = pd.DataFrame({k: rows._in_user_order(rows._draw_new(rng), "") for k in range(n)})
+        if rows is self:
+            return drawn
+        cluster = rows._in_user_order(rows._per_row(rows.data.labels), "cluster")
+        return drawn.set_index(pd.MultiIndex.from_arrays([drawn.index, cluster], names=["row", "cluster"]))
+
+    def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
+        return self.response.simulate(rng, self.response.mean(eta), self.data.trials)
+
+    # Printing --------------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    def _response_facts(self) -> list[tuple[str, str]]:
+        """What the responses are taken for."""
+        facts, levels = [("Family, link", f"{self.family}, {self.link}")], self.data.levels
+        return facts if levels is None else [*facts, ("Success", f"{levels[1]!r} (failure {levels[0]!r})")]
+
+    def _coefficients(self) -> Coefficients:
+        z = self._beta / self._se
+        return Coefficients(tuple(self.data.names), self._beta, self._se, z, wald_p_values(z))
+
+    def _likelihood_facts(self) -> list[tuple[str, str]]:
+        return [
+            (
+                "Log-likelihood",
+                f"{self.loglik:.4f} ({counted(self.n_parameters, 'parameter')})   "
+                f"AIC {self.aic:.2f}   BIC {self.bic:.2f}",
+            ),
+            ("Deviance", f"{self.deviance:.2f} on {self.df_resid} degrees of freedom"),
+        ]
+
+    def _closing_facts(self) -> list[tuple[str, str]]:
+        story = self.optimization
+        facts = [
+            (
+                "Convergence",
+                f"{story.message} ({counted(story.iterations, 'iteration')}, gradient norm "
+                f"{story.gradient_norm:.1e} standard errors)",
+            )
+        ]
+        if self.data.dropped:
+            total = sum(dropped.count for dropped in self.data.dropped)
+            reasons = "; ".join(f"{dropped.count}: {dropped.reason}" for dropped in self.data.dropped)
+            facts.append(("Dropped", f"{counted(total, 'row')} ({reasons})"))
+        return facts

@@ -1,0 +1,275 @@
+"""The result of `fixed_effects`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import rows_of_clusters
+from clusterglm.errors import OptionError
+from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, effects_of_clusters, fit_fixed_effects
+from clusterglm.fit.newton import Optimization
+from clusterglm.fit.penalty_fixed import penalized_profile
+from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
+from clusterglm.fit.within import Informative
+from clusterglm.inference.diagnostics.dispersion import at_best_intercepts
+from clusterglm.inference.hypotheses.bootstrap import Refit, fixed_effects_refit
+from clusterglm.inference.uncertainty.bootstrap_intervals import converged
+from clusterglm.inference.uncertainty.correction import corrected
+from clusterglm.inference.uncertainty.peaks import Summit, penalized_fixed_summit, within_summit
+from clusterglm.likelihood.profile import ClusterProfile
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
+from clusterglm.results.models.base import freeze
+from clusterglm.results.models.penalized import Penalized
+from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.clustering import ClusteredResult
+from clusterglm.results.topics.diagnostics import Diagnostics
+from clusterglm.results.topics.effects import FixedEffectsEffects
+from clusterglm.results.topics.prediction import FixedEffectsPredictions
+from clusterglm.results.topics.testing import Hypotheses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHORT = 20  # trials a cluster below which the bias from the intercepts is worth a sentence
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FixedEffectsResult(
+    Penalized, FixedEffectsPredictions, Hypotheses, FixedEffectsEffects, Diagnostics, ClusteredResult
+):
+    """A generalised linear model with a fixed intercept for every cluster.
+
+    Parameters
+    ----------
+    fit : FixedEffectsFit
+        The estimates.
+    data : ModelData
+        What was fitted.
+    family_response : Response
+        Family and link.
+    """
+
+    fit: FixedEffectsFit
+    data: ModelData
+    family_response: Response
+
+    kind: ClassVar[str] = "fixed_effects"
+
+    def __post_init__(self) -> None:
+        freeze(self.fit)
+
+    # The estimates ---------------------------------------------------------------------------------------------------
+
+    @property
+    def response(self) -> Response:
+        return self.family_response
+
+    @property
+    def loglik(self) -> float:
+        """Maximised log-likelihood, normalised; clusters with infinite intercepts are predicted perfectly and add 0."""
+        return float(self.fit.loglik)
+
+    @property
+    def optimization(self) -> Optimization:
+        return self.fit.optimization
+
+    @property
+    def n_parameters(self) -> int:
+        """Coefficients and intercepts, the infinite ones too: those clusters' rows count among the data as well."""
+        return len(self.fit.beta) + self.n_clusters
+
+    @property
+    def n_informative(self) -> int:
+        """Clusters with a finite intercept; only they say something of the coefficients."""
+        return self._informative.clusters
+
+    @property
+    def n_obs_informative(self) -> int:
+        """Rows in clusters with a finite intercept."""
+        return self._informative.rows
+
+    @cached_property
+    def _informative(self) -> Informative:
+        repeats, at = self._repeats, self.fit.intercepts
+        known = self.fit.informative
+        sizes = rows_of_clusters(self.data, repeats) * repeats.clusters
+        rows = int((sizes if self._counts.whole else np.diff(self.data.starts))[known].sum())
+        trials = np.add.reduceat(self.data.a + self.data.b, self.data.starts[:-1]) * repeats.clusters
+        clusters, low, high = (int(repeats.clusters[each].sum()) for each in (known, np.isneginf(at), np.isposinf(at)))
+        return Informative(clusters, rows, low, high, float(trials[known].sum()))
+
+    @property
+    def bias_correction(self) -> str:
+        """How the bias from the intercepts was corrected; empty if it was not."""
+        return self.fit.correction
+
+    @property
+    def cluster_effects(self) -> pd.DataFrame:
+        """The clusters' intercepts.
+
+        Returns
+        -------
+        DataFrame
+            One row per cluster in the order of the labels: `label`, `estimate`, `std_error`, `n_obs`, `status`. Where
+            all responses are failures (zero counts) the estimate is -inf, where all are successes inf, without a
+            standard error, and `status` says so.
+        """
+        import pandas as pd
+
+        profile = replace(self._profile, intercepts=self.fit.intercepts)
+        repeats = self._repeats
+        sizes = rows_of_clusters(self.data, repeats).astype(np.int64)
+        weights = self.data.cluster_weights / repeats.clusters
+        columns = effects_of_clusters(profile, self.fit.informative, self.fit.covariance, weights, sizes, self.response)
+        return pd.DataFrame({"label": self.data.labels, **columns}, copy=True)
+
+    @cached_property
+    def _pooled(self) -> tuple[ModelData, PooledFit]:
+        data = with_intercept(self.data)
+        return data, fit_pooled(data, self.response, Control())
+
+    def _null(self) -> tuple[ModelData, PooledFit]:
+        self._refuse_test_of_no_clustering()
+        return self._pooled
+
+    def _refit(self, pooled: PooledFit) -> Refit:
+        return fixed_effects_refit(self.data, self.response, pooled)
+
+    @property
+    def _beta(self) -> Array:
+        return self.fit.beta
+
+    @property
+    def _parameter_names(self) -> list[str]:
+        return list(self.data.names)
+
+    @cached_property
+    def _profile(self) -> ClusterProfile:
+        if self.penalty is not None:
+            return penalized_profile(self.data, self.data.X, self.response, self.fit.beta)
+        return cluster_profile(self.data, self.response, self.fit.beta)
+
+    def _covariance(self, kind: str) -> Array:
+        """The robust one counts the clusters that say something of the coefficients."""
+        if kind == "observed":
+            return self.fit.covariance
+        self._refuse_robust()
+        known = self.fit.informative
+        return self._sandwich(self.fit.covariance, self._profile.scores[known], known)
+
+    def _summit(self, threads: int) -> Summit:
+        if self.fit.correction:
+            raise OptionError(
+                "a profile of coefficients that were corrected for bias",
+                "estimates at the maximum of the likelihood",
+                'method="wald"; or a fit without bias_correction=',
+            )
+        if self.penalty is not None:
+            return penalized_fixed_summit(self.data, self.response, self.fit.beta, threads)
+        return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=False, threads=threads)
+
+    def _check_bootstrap(self) -> None:
+        if self.fit.correction and not self.fit.correction.startswith("analytical"):
+            raise OptionError(
+                f"a bootstrap of estimates corrected by {self.fit.correction}",
+                "no correction, or the analytical one",
+                'bias_correction="analytical"',
+            )
+
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        return self._draw(self._eta(self.fit.intercepts), rng)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        control = Control()
+        again = converged(fit_fixed_effects(new, self.response, self.fit.uncorrected, control, self.penalty))
+        if self.fit.correction:
+            again = corrected(again, new, self.response, "analytical", control, None)
+        return again.beta
+
+    def _intercepts(self) -> Array:
+        return self.fit.intercepts
+
+    def _named_intercepts(self) -> dict[str, Array | None]:
+        return {"conditional": self.fit.intercepts}
+
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        return at_best_intercepts(self.fit.beta, self.response)
+
+    @property
+    def _axis(self) -> Array | None:
+        return None
+
+    def _glance(self) -> dict[str, Any]:
+        return {
+            **super()._glance(),
+            "n_informative": self.n_informative,
+            "n_obs_informative": self.n_obs_informative,
+            "bias_correction": self.bias_correction,
+        }
+
+    # Printing --------------------------------------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
+        model = (
+            ("Formula", self.formula),
+            *self._response_facts(),
+            ("Intercepts", "fixed, one for each cluster, profiled out"),
+            ("Observations", f"{seen} ({self._sizes()})"),
+            *self._weight_facts(),
+            *self._penalty_facts(),
+        )
+        facts = [("Clusters", self._clusters_in_words())]
+        if self.fit.correction:
+            facts.append(("Bias", f"corrected: {self.fit.correction}"))
+        return Summary(
+            f"Fixed cluster effects, maximum {self._penalized}likelihood",
+            model,
+            self._coefficients(),
+            (*facts, *self._likelihood_facts(), *self._penalized_facts(), *self._closing_facts()),
+            tuple(self._notes()),
+        )
+
+    def _clusters_in_words(self) -> str:
+        low, high = self._informative.low, self._informative.high
+        words = f"{counted(self.n_informative, 'finite intercept')} ({counted(self.n_obs_informative, 'row')})"
+        if low > 0:
+            words += f"; {low} at -inf ({self.response.words.only_low})"
+        if high > 0:
+            words += f"; {high} at inf (only {self.response.words.high})"
+        return words
+
+    @property
+    def _short(self) -> bool:
+        """Whether so few trials belong to each intercept that the bias of binomial coefficients is worth a sentence."""
+        return self.response.intercepts_bias and self._trials < _SHORT * self.n_informative
+
+    @property
+    def _trials(self) -> float:
+        trials = self._informative.trials
+        return self.n_obs_informative if np.isnan(trials) else trials
+
+    @property
+    def _per_intercept(self) -> str:
+        unit = "rows" if self._trials == self.n_obs_informative else "trials"
+        return f"{self._trials / self.n_informative:.3g} {unit}"
+
+    def _notes(self) -> list[str]:
+        notes = list(self.data.notes)
+        corrected_for = self.fit.correction or self.penalty
+        if self._short and not corrected_for and len(self.fit.beta) > 0:
+            other = "cg.conditional is free of it, " if self.response.totals_suffice else ""
+            notes.insert(
+                0,
+                f"With {self._per_intercept} for each intercept, coefficients are biased away from zero (for clusters "
+                f'of two, logit is off by a factor of two): {other}bias_correction="analytical" takes off most of it.',
+            )
+        return notes

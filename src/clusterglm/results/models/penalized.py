@@ -1,0 +1,74 @@
+"""What results say of a penalty that was added to the log-likelihood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from clusterglm.errors import OptionError
+from clusterglm.model.penalty import IN_WORDS
+from clusterglm.results.models.base import Result
+
+if TYPE_CHECKING:
+    from clusterglm.fit.conditional import ConditionalFit
+    from clusterglm.fit.fixed_effects import FixedEffectsFit
+    from clusterglm.fit.pooled import PooledFit
+    from clusterglm.fit.random_effects import RandomEffectsFit
+
+
+class Penalized(Result):
+    """A result of a likelihood that may have been maximised with a penalty."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def fit(self) -> PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit:
+            """The estimates."""
+
+    @property
+    def penalty(self) -> str | None:
+        return self.fit.penalty
+
+    @property
+    def penalized_loglik(self) -> float | None:
+        """The maximum with the penalty, on which profiles and likelihood-ratio tests rest; None without a penalty.
+
+        It moves with the units of covariates, so that its value says nothing by itself.
+        """
+        return self.fit.penalized_loglik
+
+    def _glance(self) -> dict[str, Any]:
+        known = super()._glance()
+        if self.penalty is None:
+            return known
+        return known | {"penalty": self.penalty, "penalized_loglik": self.penalized_loglik}
+
+    def _refuse_test_of_no_clustering(self) -> None:
+        if self.penalty is not None:
+            raise OptionError(
+                f"a test of no clustering after a fit with penalty={self.penalty!r}",
+                "estimates at the maximum of the likelihood alone",
+                "a fit without penalty=, perhaps with separation='limit'",
+            )
+
+    def _refuse_robust(self) -> None:
+        if self.penalty is not None:
+            raise OptionError(
+                f"the robust covariance of a fit with penalty={self.penalty!r}",
+                "scores that add up to zero, as at the maximum of the likelihood alone: where responses are separated, "
+                "the sandwich is far too small",
+                'cov="observed", conf_int(method="profile"), or a fit without the penalty where there is one',
+            )
+
+    @property
+    def _penalized(self) -> str:
+        """A word for titles, with a space behind."""
+        return "" if self.penalty is None else "penalised "
+
+    def _penalty_facts(self) -> list[tuple[str, str]]:
+        return [] if self.penalty is None else [("Penalty", IN_WORDS[self.penalty])]
+
+    def _penalized_facts(self) -> list[tuple[str, str]]:
+        if self.penalized_loglik is None:
+            return []
+        words = "the maximum; log-likelihood, AIC, BIC and deviance are without the penalty"
+        return [("With the penalty", f"{self.penalized_loglik:.4f} ({words})")]

@@ -1,0 +1,146 @@
+"""The result of `pooled`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import ClusterError, OptionError
+from clusterglm.fit.newton import Optimization
+from clusterglm.fit.pooled import PooledFit, fit_pooled
+from clusterglm.inference.uncertainty.covariance import pooled_scores, sandwich
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
+from clusterglm.results.models.base import freeze
+from clusterglm.results.models.penalized import Penalized
+from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.diagnostics import Diagnostics
+from clusterglm.results.topics.effects import Effects
+from clusterglm.results.topics.prediction import PooledPredictions
+from clusterglm.results.topics.testing import Hypotheses
+
+if TYPE_CHECKING:
+    pass
+
+    from clusterglm.inference.hypotheses.score import ScoreTest
+    from clusterglm.inference.uncertainty.peaks import Summit
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostics):
+    """A generalised linear model without cluster effects.
+
+    Parameters
+    ----------
+    fit : PooledFit
+        The estimates.
+    data : ModelData
+        What was fitted.
+    family_response : Response
+        Family and link.
+    """
+
+    fit: PooledFit
+    data: ModelData
+    family_response: Response
+
+    kind: ClassVar[str] = "pooled"
+
+    def __post_init__(self) -> None:
+        freeze(self.fit)
+
+    @property
+    def response(self) -> Response:
+        return self.family_response
+
+    @property
+    def loglik(self) -> float:
+        return float(self.fit.loglik)
+
+    @property
+    def optimization(self) -> Optimization:
+        return self.fit.optimization
+
+    @property
+    def n_parameters(self) -> int:
+        return len(self.fit.beta)
+
+    @property
+    def _beta(self) -> Array:
+        return self.fit.beta
+
+    @property
+    def _parameter_names(self) -> list[str]:
+        return list(self.data.names)
+
+    def _covariance(self, kind: str) -> Array:
+        """The robust one sums scores over clusters; without `cluster=`, rows are taken to be independent."""
+        if kind == "observed":
+            return self.fit.covariance
+        self._refuse_robust()
+        scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
+        if self._clustered:
+            return self._sandwich(self.fit.covariance, scores)
+        return sandwich(self.fit.covariance, scores, self._repeats.rows * self._per_row(self._repeats.clusters))
+
+    def _summit(self, threads: int) -> Summit:
+        from clusterglm.inference.uncertainty.peaks import pooled_summit
+
+        return pooled_summit(self.data, self.response, self.fit.beta, threads, self.penalty)
+
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        return self._draw(self._eta(0.0), rng)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        from clusterglm.inference.uncertainty.bootstrap_intervals import converged
+
+        return converged(fit_pooled(new, self.response, Control(), self.penalty)).beta
+
+    def test_clustering(self) -> ScoreTest:
+        """Score test of no clustering, which needs no other fit.
+
+        Raises
+        ------
+        ClusterError
+            Without `cluster=`.
+        OptionError
+            After a fit with a penalty.
+        """
+        from clusterglm.inference.hypotheses.score import score_test
+
+        if not self._clustered:
+            raise ClusterError(
+                "a test of no clustering without clusters", "cluster labels", "cg.pooled(..., cluster='id')"
+            )
+        if self.penalty is not None:
+            raise OptionError(
+                f"a score test of no clustering after a fit with penalty={self.penalty!r}",
+                "coefficients at the maximum of the likelihood alone",
+                "cg.pooled without penalty=, or without the covariates that separate the responses",
+            )
+        return score_test(self.data, self.response, self.fit.beta)
+
+    def _intercepts(self) -> Array:
+        return np.zeros(self.data.n_clusters)
+
+    @property
+    def _clustered(self) -> bool:
+        return self.data.cluster_name is not None
+
+    def summary(self) -> Summary:
+        model = [("Formula", self.formula), *self._response_facts()]
+        seen = counted(self.n_obs, "row")
+        if self._clustered:
+            seen += f" in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r} ({self._sizes()})"
+        model += [("Observations", seen), *self._weight_facts()]
+        return Summary(
+            f"Pooled model without cluster effects, maximum {self._penalized}likelihood",
+            (*model, *self._penalty_facts()),
+            self._coefficients(),
+            (*self._likelihood_facts(), *self._penalized_facts(), *self._closing_facts()),
+            tuple(self.data.notes),
+        )

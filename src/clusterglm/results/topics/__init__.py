@@ -1,0 +1,1 @@
+"""What results offer, one class a topic."""

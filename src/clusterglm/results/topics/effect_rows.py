@@ -1,0 +1,152 @@
+"""The rows that average effects are averages over, and the table that they make."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.clusters import encode
+from clusterglm.data.identical import distinct_rows
+from clusterglm.data.prepare import ModelData
+from clusterglm.data.tables.table import read_table
+from clusterglm.errors import DataError, PredictionWarning
+from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values
+from clusterglm.model.arrays import Array
+from clusterglm.results.topics.heterogeneity import NO_MEAN, row_weights
+from clusterglm.results.topics.newdata import cluster_codes, new_rows, refuse_unknown_clusters
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.effects.average_effects import AverageEffects
+
+
+@dataclass(frozen=True)
+class EffectRows:
+    """Rows to average over, n of them.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The variables of the design.
+    offset, weights : ndarray, shape (n,)
+        The weights sum to one.
+    codes : ndarray of int64, shape (n,)
+        Cluster of each row; empty where it was not asked for.
+    times : ndarray, shape (n,)
+        How many rows each of these is.
+    """
+
+    frame: pd.DataFrame
+    offset: Array
+    weights: Array
+    codes: NDArray[np.int64]
+    times: Array
+
+
+def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
+    """The rows of the fit, or of another table.
+
+    Parameters
+    ----------
+    data : ModelData
+        What was fitted.
+    table : table or None
+        The table that was fitted, which is recognised by its design; another one; or None.
+    clusters : bool
+        Whether the rows' clusters are needed.
+
+    Raises
+    ------
+    DataError
+        When a column is missing, no row is complete, or the variables cannot be read off the design.
+
+    Warns
+    -----
+    PredictionWarning
+        When rows of another table are left out.
+    """
+    from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_frame
+
+    if table is None:
+        first, rest = _own_rows(data, clusters)
+        some = replace(data, X=np.ascontiguousarray(data.X[first])) if len(first) < data.n_obs else data
+        return EffectRows(recovered_frame(some), *rest)
+    design, frame = data.design, read_table(table)
+    if len(frame) > data.row_index.max():
+        try:
+            same = np.array_equal(design.build(frame[data.row_index]), data.X)
+        except DataError:  # another table; what is wrong with it, if anything, comes out below
+            same = False
+        if same:  # rows whose columns of X are alike may differ in what these are computed from, as x and -x in x^2
+            fitted = frame[data.row_index]
+            apart = [encode(fitted.get_column(name)).codes.astype(np.float64) for name in design.variables]
+            first, rest = _own_rows(data, clusters, apart)
+            return EffectRows(table_frame(design, frame, data.row_index[first]), *rest)
+    rows = new_rows(data, frame)
+    codes = np.zeros(0, dtype=np.int64)
+    if clusters:
+        codes, words = cluster_codes(data.labels, data.cluster_name, frame)
+        refuse_unknown_clusters(rows.status, codes, words, str(data.cluster_name), "the fit")
+    kept = np.flatnonzero(rows.status.ok)
+    if len(kept) == 0:
+        raise DataError(f"data= without a row to average over ({rows.status})", "complete rows", "the fitted table")
+    if len(kept) < rows.size:
+        warnings.warn(
+            f"{rows.size - len(kept)} of {rows.size} rows are not in the averages ({rows.status})",
+            PredictionWarning,
+            stacklevel=4,
+        )
+    weights = np.full(len(kept), 1.0 / len(kept))
+    used = codes[kept] if clusters else codes
+    return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, used, np.ones(len(kept)))
+
+
+def _own_rows(
+    data: ModelData, clusters: bool, apart: Sequence[Array] = ()
+) -> tuple[NDArray[np.int64], tuple[Array, Array, NDArray[np.int64], Array]]:
+    """Rows of the fit, those that are alike, in `apart` too, as one; with their offsets, weights, clusters and numbers.
+
+    Items that thousands answer make few rows, and what is averaged over them an integral each.
+    """
+    own: NDArray[np.int64] = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
+    first, place = distinct_rows(data.X, data.offset, *([own.astype(np.float64)] if clusters else []), *apart)
+    weights = row_weights(data)
+    if len(first) == data.n_obs:
+        return first, (data.offset, weights, own, np.ones(data.n_obs))
+    times = np.bincount(place).astype(np.float64)
+    return first, (data.offset[first], np.asarray(np.bincount(place, weights), np.float64), own[first], times)
+
+
+def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFrame:
+    """Average effects as a table; `note` and what else is to be said in a column of its own, if anything is."""
+    import pandas as pd
+
+    from clusterglm.results.tables.frame import shown
+
+    estimate, se = found.estimate, found.std_error
+    if not found.exists:
+        note = NO_MEAN
+    elif found.unresolved > 0:
+        note = "; ".join(filter(None, [note, f"{found.unresolved} rows' averaged mean is not known accurately"]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = estimate / se
+        low, high = wald_interval(estimate, se, level)
+    table = pd.DataFrame(
+        {
+            "term": list(found.terms),
+            "contrast": list(found.contrasts),
+            "estimate": estimate,
+            "std_error": se,
+            "z": z,
+            "pvalue": wald_p_values(z),
+            "conf_low": low,
+            "conf_high": high,
+        }
+    )
+    return shown(table.assign(note=note) if note else table)

@@ -1,0 +1,307 @@
+"""Intervals of a result's parameters: Wald, profile likelihood, parametric bootstrap."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import chdtri
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
+from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_interval_of_scale, with_alpha
+from clusterglm.model.arguments import number, shown, whole_number
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
+from clusterglm.results.models.weighted import Weighted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.uncertainty.bootstrap_intervals import BootstrapEstimates
+    from clusterglm.inference.uncertainty.peaks import Summit
+    from clusterglm.inference.uncertainty.profiling import Crossing, Peak
+    from clusterglm.inference.uncertainty.replicates import Progress
+
+METHODS = ("wald", "profile", "bootstrap")
+
+
+@dataclass(frozen=True)
+class ProfileCurve:
+    """The log-likelihood maximised over all parameters but one.
+
+    Parameters
+    ----------
+    parameter : str
+    value : ndarray, shape (k,)
+        Of the parameter, ascending.
+    loglik : ndarray, shape (k,)
+        Normalised profile log-likelihood.
+    root : ndarray, shape (k,)
+        Signed root of twice its distance from the maximum: a straight line of slope 1 / (standard error) where the
+        likelihood is quadratic.
+    estimate : float
+    """
+
+    parameter: str
+    value: Array
+    loglik: Array
+    root: Array
+    estimate: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns `value`, `loglik`, `root`."""
+        import pandas as pd
+
+        return pd.DataFrame({"value": self.value, "loglik": self.loglik, "root": self.root})
+
+
+class Intervals(Weighted):
+    """What all results say of the uncertainty of their parameters."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def response(self) -> Response: ...
+        @property
+        def _covariances(self) -> tuple[str, ...]: ...
+
+    @property
+    @abstractmethod
+    def _estimates(self) -> Array:
+        """All parameters, shape (q,), in the order of `_interval_names`."""
+
+    @property
+    @abstractmethod
+    def _interval_names(self) -> list[str]:
+        """Parameters that intervals are given of: the coefficients, and sigma unless it was held fixed."""
+
+    @property
+    def _ends_with_sigma(self) -> bool:
+        """Whether the last of them is the spread of random intercepts."""
+        return False
+
+    @abstractmethod
+    def _covariance(self, kind: str) -> Array: ...
+
+    @abstractmethod
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        """New responses of every row in cluster order, shape (n,)."""
+
+    @abstractmethod
+    def _reestimate(self, new: ModelData) -> Array:
+        """The parameters from other responses, shape (q,); a ReplicateError where they are not found."""
+
+    def _check_bootstrap(self) -> None:
+        """Refuse a bootstrap where estimates cannot be found again."""
+
+    @abstractmethod
+    def _summit(self, threads: int) -> Summit:
+        """The likelihood around its maximum."""
+
+    def bootstrap(
+        self,
+        n_boot: int = 1000,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+        engine: Any = None,
+    ) -> BootstrapEstimates:
+        """Estimates from data simulated from the fitted model.
+
+        Parameters
+        ----------
+        n_boot : int
+            Replicates.
+        seed : int or SeedSequence, optional
+            The same seed gives the same replicates whatever `n_jobs`. By default fresh, and reported.
+        n_jobs : int
+            Threads; -1 for all processors.
+        progress : bool or callable, optional
+            True for a bar on the terminal; or a function of the replicates done and wanted. Ctrl-C ends the simulation
+            and gives what was done.
+        engine : Dask, optional
+            `cg.engine.Dask(client)` runs the replicates on the workers of a Dask cluster, with the same numbers.
+
+        Returns
+        -------
+        BootstrapEstimates
+        """
+        from clusterglm.inference.uncertainty.bootstrap_intervals import bootstrap_estimates
+
+        self._check_bootstrap()
+        rows = self._written_out("a bootstrap")
+        return bootstrap_estimates(
+            tuple(self._interval_names),
+            self._estimates,
+            rows.data,
+            self.response,
+            rows._draw_new,
+            rows._reestimate,
+            n_boot,
+            seed,
+            n_jobs,
+            progress,
+            engine,
+        )
+
+    @with_alpha
+    def conf_int(
+        self,
+        *,
+        level: float = 0.95,
+        method: str = "wald",
+        cov: str = "observed",
+        n_boot: int = 1000,
+        seed: int | np.random.SeedSequence | None = None,
+        n_jobs: int = 1,
+        progress: Progress = None,
+        engine: Any = None,
+    ) -> pd.DataFrame:
+        """Intervals of the parameters.
+
+        Parameters
+        ----------
+        level : float
+            Coverage, from 0.5 to below 1. Here and wherever there is a level, `alpha=0.05` says level=0.95.
+        method : {"wald", "profile", "bootstrap"}
+            Estimate and standard error (sigma on the log scale); all values at which a likelihood-ratio test does not
+            reject; or quantiles of estimates from simulated data.
+        cov : {"observed", "robust", "quasi"}
+            Covariance for Wald intervals.
+        n_boot, seed, n_jobs, progress, engine
+            Of the bootstrap, see `bootstrap`. `n_jobs` also counts the threads of the profile.
+
+        Returns
+        -------
+        DataFrame
+            Columns `low` and `high`, a row for each coefficient, and for sigma in a random-intercept model (there, a
+            covariate that is called sigma is "`sigma`", as in `cov`, `profile`, `bootstrap` and `influence`). A profile
+            that never falls far enough gives -inf or inf; an interval of sigma that reaches the boundary begins at 0.
+
+        Raises
+        ------
+        OptionError
+            When an argument is out of range.
+
+        Warns
+        -----
+        IntervalWarning
+            When ends could not be found (they are nan), or replicates failed.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.conf_int(method="profile").loc["sigma"].round(2).to_list()
+        [0.45, 2.14]
+        """
+        import pandas as pd
+
+        from clusterglm.results.tables.frame import shown
+
+        check_option("method", method, METHODS)
+        names = self._interval_names
+        if method == "wald":
+            low, high = self._wald(level, cov)
+        elif method == "profile":
+            low, high = self._by_profile(check_level(level), names, n_jobs)
+        else:
+            found = self.bootstrap(n_boot, seed, n_jobs, progress, engine)
+            low, high = found.interval(level=level)
+            if found.failures or found.interrupted:
+                warnings.warn(str(found), IntervalWarning, stacklevel=3)
+        return shown(pd.DataFrame({"low": low, "high": high}, index=names))
+
+    def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
+        """The profile log-likelihood of one parameter, for a look at its shape.
+
+        Parameters
+        ----------
+        parameter : str
+            Name of a coefficient, or "sigma": of random intercepts, beside which a covariate of that name is
+            "`sigma`".
+        to : float
+            How far on either side, in standard errors of a quadratic likelihood: values whose signed root is `to`.
+        points : int
+            On the whole curve, an odd number.
+        threads : int
+            0 for every core.
+
+        Returns
+        -------
+        ProfileCurve
+            Points that could not be found are left out, with a warning.
+
+        Raises
+        ------
+        OptionError
+            On an unknown parameter.
+        """
+        from clusterglm.inference.uncertainty.profiling import crossing
+
+        names = self._interval_names
+        number("to", to, 1e-3, 37.0, advice="to=3")  # further out a normal density is 0
+        whole_number("points", points, 3, advice="points=13")
+        if not names:
+            raise OptionError("a profile of a model without coefficients", "a parameter", "add a covariate")
+        if not isinstance(parameter, str) or parameter not in names:
+            raise OptionError(
+                f"parameter={shown(parameter)}",
+                f"one of {', '.join(names)}",
+                f"{nearest(str(parameter), names)}a name from result.params, or 'sigma'",
+            )
+        summit = self._summit(Control(n_threads=threads).threads)
+        peak = summit.peaks[names.index(parameter)]
+        top = peak.evaluation.value
+        rows = [(float(peak.direction @ peak.theta), top, 0.0)]
+        lost = 0
+        for side in (-1, 1):
+            at: Crossing | None = None
+            for k in range(1, points // 2 + 1):
+                root = to * k / (points // 2)
+                at = crossing(peak, 0.5 * root * root, side, at)
+                if at.status == "bound":
+                    rows.append((at.value, at.loglik, -float(np.sqrt(2.0 * (top - at.loglik)))))
+                    break
+                if at.status != "found":
+                    lost += at.status == "failed"
+                    break
+                rows.append((at.value, at.loglik, side * root))
+        if lost:
+            warnings.warn(f"the profile of {parameter} could not be followed to {to:g}", IntervalWarning, stacklevel=2)
+        value, loglik, signed = np.array(sorted(rows)).T
+        return ProfileCurve(parameter, value, loglik + summit.constant, signed, rows[0][0])
+
+    def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
+        check_option("cov", cov, self._covariances)
+        se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._interval_names)]
+        low, high = wald_interval(self._estimates, se, level)
+        if self._ends_with_sigma:
+            low[-1], high[-1] = wald_interval_of_scale(float(self._estimates[-1]), float(se[-1]), level)
+        return low, high
+
+    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
+        """Where the profile of a parameter has fallen so far."""
+        from clusterglm.inference.uncertainty.profiling import crossing
+
+        return crossing(peak, drop, side)
+
+    def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
+        drop = 0.5 * float(chdtri(1.0, 1.0 - level))
+        peaks = self._summit(Control(n_threads=0 if n_jobs == -1 else n_jobs).threads).peaks
+        ends = [[self._end(peak, drop, side) for side in (-1, 1)] for peak in peaks]
+        lost = [name for name, pair in zip(names, ends, strict=True) if any(end.status == "failed" for end in pair)]
+        if lost:
+            warnings.warn(
+                f"the profile of {', '.join(lost)} could not be followed to where it ends; the interval is nan there",
+                IntervalWarning,
+                stacklevel=4,
+            )
+        low, high = np.array([[end.value for end in pair] for pair in ends]).reshape(-1, 2).T
+        return low, high

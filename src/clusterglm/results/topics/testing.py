@@ -1,0 +1,195 @@
+"""Wald tests of linear hypotheses and of terms, and the Hausman test of random intercepts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import repeats_of
+from clusterglm.errors import DesignError, OptionError, check_option
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.fit.random_effects import RandomEffectsFit
+    from clusterglm.inference.hypotheses.hausman import HausmanTest
+    from clusterglm.inference.hypotheses.wald import Constraints, LinearTest
+    from clusterglm.results.models.conditional import ConditionalResult
+    from clusterglm.results.models.fixed_effects import FixedEffectsResult
+
+
+class Hypotheses:
+    """Tests of hypotheses on the coefficients."""
+
+    if TYPE_CHECKING:
+        data: ModelData
+
+        @property
+        def response(self) -> Response: ...
+        @property
+        def _covariances(self) -> tuple[str, ...]: ...
+        @property
+        def _beta(self) -> Array: ...
+        def _covariance(self, kind: str) -> Array: ...
+
+    def wald_test(
+        self, hypothesis: str | list[str] | ArrayLike, cov: str = "observed", r: ArrayLike | None = None
+    ) -> LinearTest:
+        """Wald test of linear hypotheses on the coefficients.
+
+        Parameters
+        ----------
+        hypothesis : str, list of str, or array_like
+            Equations: `"x1 = x2"`, `"x1 + 2*x2 = 0.5"`, `"x1 = 0, x2 = 0"`, or a list of them; without `=` the
+            expression is zero. A term of the formula, such as `"trt"`, stands for all its columns. Names may be put in
+            backquotes, and must be where they could be taken for a sum. Or a matrix R, shape (k, p) or (p,), of the
+            hypotheses R beta = r, or a data frame whose columns are coefficients.
+        cov : {"observed", "robust", "quasi"}
+            Covariance of the coefficients; see `cov`.
+        r : array_like, shape (k,), optional
+            Right-hand side for a matrix; by default zero.
+
+        Returns
+        -------
+        LinearTest
+            `statistic`, `df`, `pvalue`; `estimate` and `std_error` of each combination. Prints as a sentence. The
+            reference is chi-square, also for a robust covariance, which no F distribution makes exact.
+
+        Raises
+        ------
+        OptionError
+            When a hypothesis cannot be read, names an unknown coefficient, follows from others or contradicts them.
+        ClusterError
+            When a robust covariance comes from too few clusters for so many hypotheses.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.wald_test("trtdrug = trtdrug+").df
+        1
+        """
+        from clusterglm.inference.hypotheses.wald import read_hypotheses, symbols_of
+
+        check_option("cov", cov, self._covariances)
+        if not self.data.names:
+            raise OptionError(
+                "a hypothesis on the coefficients of a model without coefficients", "one", "add a covariate"
+            )
+        terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
+        symbols = symbols_of(self.data.names, self.data.design.aliases, terms)
+        return self._test(read_hypotheses(hypothesis, r, self.data.names, symbols), cov)
+
+    def term_tests(self, cov: str = "observed") -> pd.DataFrame:
+        """Wald test of each term of the formula, all its columns jointly, next to all others (type III).
+
+        Parameters
+        ----------
+        cov : {"observed", "robust", "quasi"}
+
+        Returns
+        -------
+        DataFrame
+            A row per term but the intercept: `term`, `statistic`, `df`, `pvalue` (chi-square). A term that is also part
+            of an interaction is tested where the other variables of that are zero (or at their reference level).
+
+        Raises
+        ------
+        OptionError, ClusterError
+            As `wald_test`.
+        """
+        import pandas as pd
+
+        from clusterglm.inference.hypotheses.wald import Constraints
+        from clusterglm.results.tables.frame import shown
+
+        check_option("cov", cov, self._covariances)
+        unit, rows = np.eye(len(self._beta)), []
+        for term, columns in formula_terms(self.data).items():
+            if columns == (self.data.intercept,):
+                continue
+            words = tuple(f"{self.data.names[j]} = 0" for j in columns)
+            test = self._test(Constraints(unit[list(columns)], np.zeros(len(columns)), words), cov)
+            rows.append((term, test.statistic, test.df, test.pvalue))
+        return shown(pd.DataFrame(rows, columns=["term", "statistic", "df", "pvalue"]))
+
+    def _test(self, constraints: Constraints, cov: str) -> LinearTest:
+        from clusterglm.inference.hypotheses.wald import linear_test
+
+        p = len(self._beta)
+        return linear_test(constraints, self._beta, self._covariance(cov)[:p, :p], cov)
+
+
+class RandomEffectsHypotheses(Hypotheses):
+    """The same for random intercepts, with the test that they have nothing to do with the covariates."""
+
+    if TYPE_CHECKING:
+        fit: RandomEffectsFit
+
+    def hausman(self, other: ConditionalResult | FixedEffectsResult | None = None, cov: str = "joint") -> HausmanTest:
+        """Compare the coefficients with those of a model that allows the intercepts to depend on the covariates.
+
+        Random intercepts are taken to be independent of the covariates, with a distribution that is right; if either
+        fails, these coefficients and those from comparisons within clusters differ by more than chance.
+
+        Parameters
+        ----------
+        other : ConditionalResult or FixedEffectsResult, optional
+            A fit to the same data; by default the conditional one is made (logit and Poisson).
+        cov : {"joint", "difference"}
+            Covariance of the difference: from each cluster's contribution to both estimates, which holds whether or not
+            the model is right; or covariance of the within-cluster estimates less that of the random-effects ones,
+            which need not be positive: what is not is left out, and the rank said.
+
+        Returns
+        -------
+        HausmanTest
+            `statistic`, `df`, `pvalue`, `names`, `difference`, ...; prints as a sentence.
+
+        Raises
+        ------
+        OptionError
+            On another kind of fit, or where no conditional likelihood exists: probit and cloglog need `other`.
+        DataError
+            When `other` was fitted to other data, or no coefficient is identified within clusters.
+
+        References
+        ----------
+        Hausman, Econometrica 46, 1978; Tchetgen Tchetgen and Coull, Biometrika 93, 2006.
+        """
+        from clusterglm.inference.hypotheses.hausman import (
+            hausman_test,
+            random_estimates,
+            within_estimates,
+            within_model,
+        )
+
+        check_option("cov", cov, ("joint", "difference"))
+        response, own = self.response, random_estimates(self.fit, self.data)
+        model = within_model(self.data, response) if other is None else within_estimates(other, self.data, response)
+        return hausman_test(own, model, repeats_of(self.data).clusters, cov)
+
+
+def formula_terms(data: ModelData) -> dict[str, tuple[int, ...]]:
+    """The terms of the formula, each with the positions of its columns.
+
+    Raises
+    ------
+    DesignError
+        When the columns are no longer those of the formula.
+    """
+    found = data.design.terms()
+    first = sum(map(len, found.values()))
+    if first != len(data.names):
+        raise DesignError(
+            f"{len(data.names)} columns where the formula {data.formula!r} makes {first}",
+            "the columns of the formula",
+            "hypotheses on columns by a matrix R",
+        )
+    return found

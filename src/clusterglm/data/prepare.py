@@ -15,6 +15,7 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.constants import totals
 from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
+from clusterglm.data.effects import Effects, make_effects
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
@@ -83,6 +84,8 @@ class ModelData:
         What a reader of the results should know, such as which level counts as success.
     levels : tuple of two str, or None
         (failure, success) of a response that was not 0/1.
+    effects : Effects or None
+        What varies over the clusters, where it is more than an intercept.
     """
 
     X: Array
@@ -106,6 +109,7 @@ class ModelData:
     formula: str
     notes: tuple[str, ...]
     levels: tuple[str, str] | None = None
+    effects: Effects | None = None
 
     @property
     def n_obs(self) -> int:
@@ -158,6 +162,7 @@ def prepare(
     mass_points: bool = False,
     penalized: bool = False,
     success: Any = None,
+    effects: bool = False,
 ) -> ModelData:
     """Read the table, drop incomplete rows, build and check the design, sort by cluster.
 
@@ -188,6 +193,8 @@ def prepare(
         Estimates are finite whatever the responses, even where they are all equal.
     success : optional
         The level of a response of two levels that is the success.
+    effects : bool
+        More than an intercept may vary over clusters.
 
     Raises
     ------
@@ -196,7 +203,7 @@ def prepare(
     """
     request = Request(
         family_response, cluster, weights, cluster_weights, offset, subset, need_cluster, sigma_known, fixed_effects,
-        functions, mass_points, penalized=penalized, success=success,
+        functions, mass_points, penalized=penalized, success=success, effects=effects,
     )  # fmt: skip
     table = read_table(data)
     return assemble(table, *read_formula(formula, table.columns, request))
@@ -232,7 +239,7 @@ def assemble(
     matrix = selection.matrix if chosen is None else None
     selection = replace(selection, matrix=None)  # every array counts where rows are moved
     together = bool(parsed.cluster_terms) or (request.fixed_effects and any(len(t.factors) > 1 for t in parsed.terms))
-    coded = _coded(ids, chosen, parsed) if whole and together else None
+    coded, effects = _coded(ids, chosen, parsed) if whole and together else None, None
     if learned is not None:
         design = learned.design
         if matrix is None or design.coding.plain is None:
@@ -242,6 +249,8 @@ def assemble(
         of_rows = _row_repeats(selection, values.trials, chosen) if parsed.has_memory or together else _RowRepeats()
         design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name), of_rows)
         del columns
+        if parsed.varies:
+            effects = make_effects(parsed, table, chosen, selection.arrays, design, of_rows.times)
     X, notes = matrix.X, []
     if whole and not request.absorb:
         check_design(X, design.names, design.intercept, matrix.ranges)
@@ -261,6 +270,7 @@ def assemble(
         del coded, grouping
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
+        effects = None if effects is None else effects.sorted(order)
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:
@@ -315,6 +325,7 @@ def assemble(
             *notes,
         ),
         levels=levels,
+        effects=effects,
     )
 
 

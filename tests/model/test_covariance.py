@@ -69,3 +69,63 @@ def test_names_have_the_grouping_factor() -> None:
     whole = Covariance((CovarianceTerm("id", ("(Intercept)", "x"), "us"), CovarianceTerm("id", ("z",), "diag")))
     assert whole.labels == ("id: L[(Intercept),(Intercept)]", "id: L[x,(Intercept)]", "id: L[x,x]", "id: sd(z)")
     assert (whole.n_effects, whole.n_parameters) == (3, 4)
+
+
+@pytest.mark.parametrize(("name", "d"), CASES)
+def test_units_of_effects(name: str, d: int) -> None:
+    whole = Covariance((term(name, d), term("us", 2, "other")))
+    rng = np.random.default_rng(d)
+    phi, scale = rng.normal(size=whole.n_parameters), whole.common(rng.uniform(0.1, 3.0, size=d + 2))
+    expected = scale[:, None] * whole.factor(phi)
+    np.testing.assert_allclose(whole.factor(whole.units(scale) * phi), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "d"), CASES)
+def test_standard_deviations_and_correlations(name: str, d: int) -> None:
+    whole = Covariance((term(name, d), term("us", 2, "other")))
+    rng = np.random.default_rng(d)
+    phi = whole.canonical(rng.normal(size=whole.n_parameters))
+    phi[:d] = np.abs(phi[:d]) if name in ("diag", "homdiag", "cs") else phi[:d]
+    values, slopes = whole.read(phi)
+    L = whole.factor(phi)
+    S = L @ L.T
+    sd = np.sqrt(np.diag(S))
+    R = S / np.outer(sd, sd)
+    np.testing.assert_allclose(values[-3:], [sd[-2], sd[-1], R[-1, -2]], rtol=1e-12)
+    if name == "us":
+        np.testing.assert_allclose(values[:d], sd[:d], rtol=1e-12)
+        np.testing.assert_allclose(values[d:-3], R[:d, :d][np.tril_indices(d, -1)], rtol=1e-12)
+    if name == "cs" and d > 1:
+        np.testing.assert_allclose(values[d], R[1, 0], rtol=1e-12)
+    h = 1e-6
+    steps = [(whole.read(phi + step)[0] - whole.read(phi - step)[0]) / (2 * h) for step in h * np.eye(len(phi))]
+    np.testing.assert_allclose(slopes, np.array(steps).T, atol=1e-8)
+    assert len(whole.read_labels()) == len(values)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_the_same_covariance_by_what_is_read(d: int) -> None:
+    """Derivatives by standard deviations and correlations, which profiles follow."""
+    from clusterglm.model.covariance.correlated import Correlated
+
+    rng, kind, h = np.random.default_rng(d), Correlated(), 1e-5
+    A = rng.normal(size=(d, d + 2))
+    phi = kind.of(A @ A.T)
+    L = kind.factor(phi, d)
+    np.testing.assert_allclose(L @ L.T, A @ A.T, rtol=1e-10)
+    steps = h * np.eye(len(phi))
+    slopes = [(kind.factor(phi + s, d) - kind.factor(phi - s, d)) / (2 * h) for s in steps]
+    np.testing.assert_allclose(kind.slopes(phi, d), slopes, atol=1e-7)
+    bends = [(kind.slopes(phi + s, d) - kind.slopes(phi - s, d)) / (2 * h) for s in steps]
+    np.testing.assert_allclose(kind.bends(phi, d), bends, atol=1e-6)
+
+
+def test_correlations_of_no_covariance_give_no_number() -> None:
+    from clusterglm.model.covariance.correlated import Correlated
+
+    assert np.isnan(Correlated().factor(np.array([1.0, 1.0, 1.0, 0.9, 0.9, -0.9]), 3)).all()
+
+
+def test_names_of_standard_deviations() -> None:
+    whole = Covariance((CovarianceTerm("id", ("(Intercept)", "x"), "us"), CovarianceTerm("g", ("a", "b"), "homdiag")))
+    assert whole.read_labels() == ("sd(id: (Intercept))", "sd(id: x)", "cor(id: (Intercept),x)", "sd(g)")

@@ -8,6 +8,7 @@ import pytest
 
 from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.rows import Request
 from clusterglm.errors import DesignError, FormulaError
 from clusterglm.model.family import response
 
@@ -85,7 +86,7 @@ def table() -> pd.DataFrame:
 
 
 def prepared(formula: str, table: pd.DataFrame) -> ModelData:
-    return prepare(formula, table, cluster=None, family_response=response("binomial", None), effects=True)
+    return prepare(formula, table, Request(response("binomial", None), effects=True))
 
 
 def test_columns_are_those_of_a_design(table: pd.DataFrame) -> None:

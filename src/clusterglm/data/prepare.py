@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +37,6 @@ from clusterglm.data.tables.table import read_table
 from clusterglm.data.within import absorbed, constant_within_clusters
 from clusterglm.errors import ClusterError, FormulaError
 from clusterglm.model.arrays import Array
-from clusterglm.model.response.base import Response
 
 MOST = 100_000_000  # rows that weights may stand for where each is looked at
 
@@ -145,25 +143,7 @@ class Learned:
     notes: tuple[str, ...] = ()
 
 
-def prepare(
-    formula: str,
-    data: object,
-    *,
-    cluster: Any,
-    family_response: Response,
-    weights: Any = None,
-    cluster_weights: Any = None,
-    offset: Any = None,
-    subset: Any = None,
-    need_cluster: bool = True,
-    sigma_known: bool = False,
-    fixed_effects: bool = False,
-    functions: Mapping[str, Callable[..., Any]] | None = None,
-    mass_points: bool = False,
-    penalized: bool = False,
-    success: Any = None,
-    effects: bool = False,
-) -> ModelData:
+def prepare(formula: str, data: object, request: Request) -> ModelData:
     """Read the table, drop incomplete rows, build and check the design, sort by cluster.
 
     Parameters
@@ -171,40 +151,13 @@ def prepare(
     formula : str
     data : table
         See `read_table`.
-    cluster : str, array or None
-        Column or ids; None where the formula has `(1 | id)`, or without `need_cluster`.
-    family_response : Response
-    weights, offset, subset : str or array, optional
-        Column, or an element per row of the table; `subset` is boolean.
-    cluster_weights : str, array or mapping, optional
-        Column or array, constant within clusters; or a mapping from cluster ids to weights.
-    need_cluster : bool
-        Whether the model has cluster effects.
-    sigma_known : bool
-        Sigma is held fixed, so that it need not be identified.
-    fixed_effects : bool
-        Every cluster has an intercept of its own: X gets no column of ones, and collinearity is left to be judged
-        within clusters.
-    functions : mapping of str to callable, optional
-        The user's own, for the formula.
-    mass_points : bool
-        Intercepts of groups of clusters that are not known stand in for the column of ones.
-    penalized : bool
-        Estimates are finite whatever the responses, even where they are all equal.
-    success : optional
-        The level of a response of two levels that is the success.
-    effects : bool
-        More than an intercept may vary over clusters.
+    request : Request
 
     Raises
     ------
     DataError
         Of a subclass that says what is wrong: formula, response, clusters or design.
     """
-    request = Request(
-        family_response, cluster, weights, cluster_weights, offset, subset, need_cluster, sigma_known, fixed_effects,
-        functions, mass_points, penalized=penalized, success=success, effects=effects,
-    )  # fmt: skip
     table = read_table(data)
     return assemble(table, *read_formula(formula, table.columns, request))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -49,14 +49,44 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Request:
-    """What to take from a table besides the formula's columns: the arguments of `prepare`, and what passes have shown.
+    """What to take from a table besides the formula's columns: the arguments of a verb, and what passes have shown.
 
-    `left_out` are columns of X that clusters' intercepts take up, `constant` are factors that are constant in clusters,
-    None where nobody has looked; to look, X may have each factor `alone`, whatever terms they are part of. With
-    `effects`, more than an intercept may vary over clusters.
+    Parameters
+    ----------
+    response : Response
+    cluster : str, array or None
+        Column or ids; None where the formula has `(1 | id)`, or without `need_cluster`.
+    weights, offset, subset : str or array, optional
+        Column, or an element per row of the table; `subset` is boolean.
+    cluster_weights : str, array or mapping, optional
+        Column or array, constant within clusters; or a mapping from cluster ids to weights.
+    need_cluster : bool
+        Whether the model has cluster effects.
+    sigma_known : bool
+        Sigma is held fixed, so that it need not be identified.
+    fixed_effects : bool
+        Every cluster has an intercept of its own: X gets no column of ones, and collinearity is left to be judged
+        within clusters.
+    functions : mapping of str to callable, optional
+        The user's own, for the formula.
+    mass_points : bool
+        Intercepts of groups of clusters that are not known stand in for the column of ones.
+    left_out : tuple of str
+        Columns of X that clusters' intercepts take up.
+    constant : tuple of Node, optional
+        Factors that are constant in clusters; None where nobody has looked.
+    alone : bool
+        To look, X has each factor alone, whatever terms they are part of.
+    penalized : bool
+        Estimates are finite whatever the responses, even where they are all equal.
+    success : optional
+        The level of a response of two levels that is the success.
+    effects : bool
+        Whether more than an intercept may vary over clusters.
     """
 
     response: Response
+    _: KW_ONLY
     cluster: Any = None
     weights: Any = None
     cluster_weights: Any = None

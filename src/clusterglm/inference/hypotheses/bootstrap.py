@@ -185,7 +185,7 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
     """
     null = with_intercept(data)
     null_standard = standardise(null.X, null.intercept)
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     null_start = null_standard.inside(pooled.beta)
     m, p = data.n_clusters, data.X.shape[1]
     same_weights = bool(np.ptp(data.cluster_weights) == 0.0)

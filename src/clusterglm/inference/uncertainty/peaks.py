@@ -63,7 +63,7 @@ def within_summit(
     data: ModelData, response: Response, beta: Array, loglik: float, *, conditional: bool, threads: int = 1
 ) -> Summit:
     """Of a model with fixed or conditioned intercepts."""
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     exact = conditional and not response.poisson_totals
     kind = ConditionalLikelihood if exact else ProfileLikelihood
     likelihood = kind(core_problem(standard.X, data, response), data.n_clusters, len(beta), threads)

@@ -12,7 +12,7 @@ from scipy.special import chdtrc
 from clusterglm.data.blocks.streamed import StreamedData, totals_of
 from clusterglm.data.checks import RANK_TOLERANCE
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.hypotheses.penalized import penalized_ratio, soft_ratio
 from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.model.arrays import Array

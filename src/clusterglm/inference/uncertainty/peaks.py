@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.sums import MarginalSums

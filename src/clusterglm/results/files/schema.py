@@ -18,9 +18,9 @@ from clusterglm.data.formulas.columnwise import COLUMNWISE
 from clusterglm.data.formulas.tree import Call, text_of, walk
 from clusterglm.data.prepare import ModelData, told_apart
 from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.model.penalty import PENALTIES
 
 # What a result over blocks has in place of what one in memory has.

@@ -193,7 +193,7 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     accurate = choose_plan(_likelihood(fit, data, data.X), fit.theta, _TOLERANCE, fit.distribution.unimodal)
     value = _likelihood(fit, data, data.X).evaluate(fit.theta, accurate.plan, 0).value
     scales, counts, apart = [], [], []
-    for scale in SCALES[:1] if fit.distribution.code == "gaussian" else SCALES:
+    for scale in SCALES[:1] if fit.distribution.normal else SCALES:
         likelihood = _likelihood(replace(fit, integration=replace(fit.integration, scale=scale)), data, data.X)
         for n in nodes:
             scales.append(scale)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,8 +49,6 @@ KINDS = ("one_step", "exact")
 _SHOWN = 5  # clusters that are printed
 _CONTROL = Control(tol=1e-7)
 _NOT_DEFINITE = "without the cluster, the information is not positive definite: it alone identifies a coefficient"
-
-AnyFit: TypeAlias = PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit
 
 
 @printed
@@ -331,25 +329,10 @@ def rows_as_clusters(data: ModelData) -> ModelData:
     return replace(whole, X=X, labels=moved["row_index"], cluster_weights=whole.cluster_weights[order], **moved)
 
 
-def deletion(fit: AnyFit, data: ModelData, response: Response) -> Deletion:
-    """What deletion of clusters needs, of any of the models.
-
-    Coefficients that were corrected for bias are put back to where the likelihood has its maximum: what a cluster does
-    to them is the same to first order.
-    """
-    if isinstance(fit, PooledFit):
-        return _pooled(fit, data if data.cluster_name is not None else rows_as_clusters(data), response)
-    if isinstance(fit, FixedEffectsFit):
-        return _fixed_effects(fit, data, response)
-    if isinstance(fit, ConditionalFit):
-        return _conditional(fit, data, response)
-    if fit.sigma == 0.0:
-        again = _pooled(fit.pooled, data, response)
-        return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
-    return _random_effects(fit, data)
-
-
-def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
+def pooled_deletion(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
+    """Of clusters, or of rows where there are none."""
+    if data.cluster_name is None:
+        data = rows_as_clusters(data)
     penalty = None if fit.penalty is None else jeffreys(data.X, data, response)
     if penalty is None:
         curvature = response.derivatives(data.X @ fit.beta + data.offset, data.a, data.b)[2]
@@ -390,7 +373,8 @@ def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
     return replace(whole, penalty_score=lambda i, *left: without(rows_of(i), *left))
 
 
-def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
+def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
+    """At the maximum of the likelihood: what a cluster does to corrected coefficients is the same to first order."""
     beta = fit.uncorrected
     p, m = len(beta), data.n_clusters
     likelihood = ProfileLikelihood(core_problem(data.X, data, response), m, p)
@@ -416,7 +400,8 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
     )
 
 
-def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
+def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
+    """Of clusters, given the totals of the others."""
     kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
     beta, m, p = fit.beta, data.n_clusters, len(fit.beta)
 
@@ -451,7 +436,11 @@ def _refuse_step(i: int, information: Array, share: float) -> Array:
     )
 
 
-def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
+def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
+    """Of clusters; at sigma = 0 as of the pooled model."""
+    if fit.sigma == 0.0:
+        again = pooled_deletion(fit.pooled, data, fit.response)
+        return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
     p = len(fit.beta)
     q = p if fit.sigma_fixed else p + 1
     rules: dict[int, Rule] = {}

@@ -96,12 +96,11 @@ def difference_quantile(distribution: Distribution, probability: float) -> float
 
     Notes
     -----
-    sqrt(2) Phi^-1 for the Gaussian, twice the quantile for the Cauchy; otherwise the root of `difference_tail`.
+    The distribution's own closed form; where it has none, the root of `difference_tail`.
     """
-    if distribution.code == "gaussian":
-        return float(np.sqrt(2.0) * ndtri(probability))
-    if distribution.code == "cauchy":
-        return float(2.0 * distribution.quantile(np.array([probability]))[0])
+    known = distribution.difference_quantile(probability)
+    if known is not None:
+        return known
     from scipy.optimize import brentq
 
     tail = 1.0 - probability

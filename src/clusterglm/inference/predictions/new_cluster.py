@@ -91,7 +91,7 @@ class _Error:
 
     def _given(self, y: Array, sigma: float, normal: Array) -> Array:
         member, sign = self.distribution.at(sigma), self.sign
-        if sigma == 0.0 or member.code == "gaussian":
+        if sigma == 0.0 or member.normal:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.asarray(ndtr(-sign * y / np.hypot(sigma, normal)))
         found = np.empty(len(y))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,10 @@ from clusterglm.results.topics.diagnostics import ClusterInfluence
 from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.set_prediction import SetPredictions
 from clusterglm.results.topics.testing import Hypotheses
+
+if TYPE_CHECKING:
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.hausman import Estimates
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -137,6 +141,17 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
 
     def _reestimate(self, new: ModelData) -> Array:
         return converged(fit_conditional(new, self.response, self.fit.beta, Control(), self.penalty)).beta
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.influence import conditional_deletion
+
+        return conditional_deletion(self.fit, self.data, self.response)
+
+    def _within_estimates(self, left_out: tuple[str, ...]) -> Estimates:
+        """What a Hausman test compares, without the columns that were left out."""
+        from clusterglm.inference.hypotheses.hausman import conditional_estimates
+
+        return conditional_estimates(self.fit, self.data, self.response, left_out)
 
     def _intercepts(self) -> Array:
         return np.full(self.data.n_clusters, np.nan)

@@ -38,6 +38,9 @@ from clusterglm.results.topics.testing import Hypotheses
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.hausman import Estimates
+
 _SHORT = 20  # trials a cluster below which the bias from the intercepts is worth a sentence
 
 
@@ -183,6 +186,21 @@ class FixedEffectsResult(
                 "no correction, or the analytical one",
                 'bias_correction="analytical"',
             )
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.influence import fixed_effects_deletion
+
+        return fixed_effects_deletion(self.fit, self.data, self.response)
+
+    @property
+    def _one_step(self) -> bool:
+        return self.penalty is None
+
+    def _within_estimates(self, left_out: tuple[str, ...]) -> Estimates:
+        """What a Hausman test compares, without the columns that were left out."""
+        from clusterglm.inference.hypotheses.hausman import fixed_effects_estimates
+
+        return fixed_effects_estimates(self.fit, self.data, self.response, left_out)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self.fit.intercepts), rng)

@@ -24,8 +24,7 @@ from clusterglm.results.topics.prediction import PooledPredictions
 from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
-    pass
-
+    from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.hypotheses.score import ScoreTest
     from clusterglm.inference.uncertainty.peaks import Summit
 
@@ -99,6 +98,11 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
         return converged(fit_pooled(new, self.response, Control(), self.penalty)).beta
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.influence import pooled_deletion
+
+        return pooled_deletion(self.fit, self.data, self.response)
 
     def test_clustering(self) -> ScoreTest:
         """Score test of no clustering, which needs no other fit.

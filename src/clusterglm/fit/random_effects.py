@@ -17,9 +17,11 @@ from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integration import IntegrationReport, report
-from clusterglm.likelihood.posterior import Intercepts, posterior_intercepts
-from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
+from clusterglm.likelihood.plan import Plan
+from clusterglm.likelihood.registry import integrator_for
+from clusterglm.likelihood.report import IntegrationReport, report
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -98,12 +100,15 @@ class RandomEffectsFit:
         """(beta, sigma), shape (p + 1,)."""
         return np.append(self.beta, self.sigma)
 
+    @property
+    def integrator(self) -> AnyIntegrator:
+        """How the random effects are integrated out."""
+        return integrator_for(self.distribution, self.integration.scale)
+
     @cached_property
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        return posterior_intercepts(
-            self.data, self.response, self.distribution, self.theta, self.plan, self.integration.scale
-        )
+        return self.integrator.posterior(self.data, self.response, self.theta, self.plan)
 
     @property
     def modes(self) -> Array:
@@ -235,8 +240,8 @@ def fit_sums(
     pooled = pooled_estimates(sums, quiet) if penalty is None else penalized_estimates(sums, quiet, "firth")
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=True)
-    likelihood = marginal_of(sums, distribution, scale, penalty)
-    task = Task(sums, likelihood, distribution, scale, quadrature, fix_sigma, control)
+    likelihood = marginal_of(sums, integrator_for(distribution, scale), penalty)
+    task = Task(sums, likelihood, quadrature, fix_sigma, control)
     found = find_maximum(task, pooled.beta, start, sigma)
     if isinstance(likelihood, SoftMarginal):
         return _penalized(task, likelihood, found, pooled)

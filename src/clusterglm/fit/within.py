@@ -160,7 +160,7 @@ class WithinSums:
         starts = _starts(np.concatenate([np.diff(arrays.starts) for _, arrays in parts]))
         problem = _core.Problem(starts, X, a, b, offset, weights, self.sums.response.code)
         kind = ConditionalLikelihood if self.exact else ProfileLikelihood
-        return kind(problem, len(weights), self.p, threads)
+        return kind(problem, threads)
 
     def refuse_unidentified(self) -> None:
         """See `data.within.refuse_unidentified`; columns are named in the user's units."""
@@ -311,11 +311,10 @@ def likelihood_of(block: Block, exact: bool) -> Likelihood:
     kind = ConditionalLikelihood if exact else ProfileLikelihood
     model, found = block.likelihood
     if model is not kind:
-        m, p = block.n_clusters, block.X.shape[1]
         intercepts = block.memory.get(kind.__name__)
         if intercepts is None:
-            intercepts = block.memory[kind.__name__] = np.full(m, np.nan)
-        found = kind(block.problem, m, p, block.threads, intercepts)
+            intercepts = block.memory[kind.__name__] = np.full(block.n_clusters, np.nan)
+        found = kind(block.problem, block.threads, intercepts)
         block.likelihood = kind, found
     likelihood: Likelihood = found
     return likelihood

@@ -30,10 +30,10 @@ from clusterglm.inference.uncertainty.intervals import with_sigma
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.integrator import UnitLikelihood
+from clusterglm.likelihood.plan import Part, UnitRule
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.profile import ProfileLikelihood
-from clusterglm.likelihood.rules import Part, Rule
 from clusterglm.model.arguments import several, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -391,8 +391,7 @@ def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
 
 def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
     beta = fit.uncorrected
-    p, m = len(beta), data.n_clusters
-    likelihood = ProfileLikelihood(core_problem(data.X, data, response), m, p)
+    likelihood = ProfileLikelihood(core_problem(data.X, data, response))
     information = -likelihood.evaluate(beta).hessian
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
@@ -400,7 +399,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
         return again.beta, again.optimization
 
     def loglik(at: Array) -> float:  # an instance remembers where it was: not for two threads at once
-        return ProfileLikelihood(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+        return ProfileLikelihood(core_problem(data.X, data, response)).evaluate(at, 0).value
 
     return Deletion(
         data,
@@ -408,7 +407,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
         beta,
         information,
         cluster_profile(data, response, beta).scores,
-        lambda i: ProfileLikelihood(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
+        lambda i: ProfileLikelihood(_one_cluster(data, response, i)).evaluate(beta).hessian,
         refit,
         loglik,
         None if fit.penalty is None else _refuse_step,
@@ -417,7 +416,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
 
 def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
     kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
-    beta, m, p = fit.beta, data.n_clusters, len(fit.beta)
+    beta = fit.beta
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
         again = fit_conditional(new, response, beta, _CONTROL, fit.penalty)
@@ -425,7 +424,7 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
 
     def loglik(at: Array) -> float:
         if fit.penalty is None:
-            return kind(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+            return kind(core_problem(data.X, data, response)).evaluate(at, 0).value
         penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
         return penalized.evaluate(penalized.within.sums.standard.inside(at)).value
 
@@ -435,7 +434,7 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
         beta,
         -fit.hessian,
         conditional_scores(data, response, beta),
-        lambda i: kind(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
+        lambda i: kind(_one_cluster(data, response, i)).evaluate(beta).hessian,
         refit,
         loglik,
         None if fit.penalty is None else _refuse_step,
@@ -453,14 +452,13 @@ def _refuse_step(i: int, information: Array, share: float) -> Array:
 def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
     p = len(fit.beta)
     q = p if fit.sigma_fixed else p + 1
-    rules: dict[int, Rule] = {}
+    rules: dict[int, UnitRule] = {}
     for part in fit.plan:
         served = range(data.n_clusters) if part.clusters is None else part.clusters
         rules |= {int(i): part.rule for i in served}
 
-    def likelihood() -> MarginalLikelihood:
-        problem = core_problem(data.X, data, fit.response)
-        return MarginalLikelihood(problem, data.n_clusters, p, fit.distribution, fit.integration.scale)
+    def likelihood() -> UnitLikelihood:
+        return fit.integrator.likelihood(core_problem(data.X, data, fit.response))
 
     shared = likelihood()
 

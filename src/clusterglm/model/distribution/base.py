@@ -46,7 +46,7 @@ class Distribution(ABC):
     """
 
     code: ClassVar[str]
-    """Name by which the compiled core, or else `likelihood/location.py`, knows the distribution."""
+    """Name by which the compiled core, or else `likelihood/scalar/location.py`, knows the distribution."""
     symmetric: bool = True
     """About zero; the likelihood is then even in sigma by itself."""
     scale_family: bool = True

@@ -39,6 +39,7 @@ SLOW += ("matplotlib", "jinja2", "distributed", "statsmodels")  # and not instal
 BY_NAME = (
     "__init__.py",
     "engine/__init__.py",
+    "likelihood/registry.py",
     "model/family.py",
     "results/above.py",
     "results/files/values.py",

@@ -14,8 +14,8 @@ from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.rows import Request
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.distribution import Gaussian
 from clusterglm.model.family import RESPONSES, response
 from clusterglm.results.topics import effect_rows
@@ -42,8 +42,7 @@ def data_of(frame: pd.DataFrame, model, **more) -> ModelData:
 
 def values(data, X, model, theta) -> tuple[float, np.ndarray, np.ndarray]:
     problem = core_problem(X, data, model)
-    m = len(data.starts) - 1
-    found = MarginalLikelihood(problem, m, X.shape[1], Gaussian(), "normal").evaluate(theta, single_rule(9))
+    found = MarginalLikelihood(problem, Gaussian(), "normal").evaluate(theta, single_rule(9))
     return found.value, found.score, found.hessian
 
 

@@ -14,8 +14,8 @@ from clusterglm.fit import sums
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation, core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import evaluate_pooled
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 
@@ -65,13 +65,7 @@ def test_what_is_returned_is_true_where_the_last_step_was_not_evaluated(
     data = simulated(family, 0.9, rare)
     result = fitted(data, family, **options)
     fit = result.fit
-    likelihood = MarginalLikelihood(
-        core_problem(fit.data.X, fit.data, fit.response),
-        fit.data.n_clusters,
-        fit.data.X.shape[1],
-        fit.distribution,
-        fit.integration.scale,
-    )
+    likelihood = fit.integrator.likelihood(core_problem(fit.data.X, fit.data, fit.response))
     likelihood.evaluate(fit.theta, fit.plan)
     there = likelihood.evaluate(fit.theta, fit.plan)
     free = slice(None, -1) if fit.sigma_fixed else slice(None)
@@ -124,7 +118,7 @@ def test_what_an_interrupted_search_returns_is_true(quadrature: int | str) -> No
         fit = fitted(simulated("binomial", 0.9), "binomial", quadrature=quadrature, control=control).fit
     assert fit.optimization.status == "interrupted"
     problem = core_problem(fit.data.X, fit.data, fit.response)
-    likelihood = MarginalLikelihood(problem, fit.data.n_clusters, len(fit.beta), fit.distribution, "normal")
+    likelihood = MarginalLikelihood(problem, fit.distribution, "normal")
     value = likelihood.evaluate(fit.theta, fit.plan, 0).value
     assert value + fit.data.constant == pytest.approx(fit.loglik, rel=1e-12)
 

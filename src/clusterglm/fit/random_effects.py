@@ -17,8 +17,9 @@ from clusterglm.fit.shape import fit_with_shape
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integration import IntegrationReport, report
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.registry import integrator_for
+from clusterglm.likelihood.report import IntegrationReport, report
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -147,8 +148,8 @@ def fit_sums(
     pooled = pooled_estimates(sums, quiet) if penalty is None else penalized_estimates(sums, quiet, "firth")
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=True)
-    likelihood = marginal_of(sums, distribution, scale, penalty)
-    task = Task(sums, likelihood, distribution, scale, quadrature, fix_sigma, control)
+    likelihood = marginal_of(sums, integrator_for(distribution, scale), penalty)
+    task = Task(sums, likelihood, quadrature, fix_sigma, control)
     found = find_maximum(task, pooled.beta, start, sigma)
     if isinstance(likelihood, SoftMarginal):
         return _penalized(task, likelihood, found, pooled)

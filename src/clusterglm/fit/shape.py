@@ -12,8 +12,8 @@ from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.errors import ClusterGLMError
 from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Plan
+from clusterglm.likelihood.plan import Plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 
@@ -117,7 +117,7 @@ def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[A
 
     def value(working: Array) -> tuple[float, Array]:
         member = family.with_shape(working)
-        likelihood = MarginalLikelihood(problem, data.n_clusters, len(fit.beta), member, fit.integration.scale)
+        likelihood = MarginalLikelihood(problem, member, fit.integration.scale)
         there = likelihood.evaluate(fit.theta, _laid_for(fit.plan, member), 1)
         return there.value, there.score
 
@@ -131,7 +131,7 @@ def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
 
     def values(working: Array) -> Array:
         member = shape.family.with_shape(working)
-        likelihood = MarginalLikelihood(problem, data.n_clusters, len(fit.beta), member, fit.integration.scale)
+        likelihood = MarginalLikelihood(problem, member, fit.integration.scale)
         found = np.empty(data.n_clusters)
         for part in _laid_for(fit.plan, member):
             chosen = slice(None) if part.clusters is None else part.clusters

@@ -160,7 +160,7 @@ class WithinSums:
         starts = _starts(np.concatenate([np.diff(arrays.starts) for _, arrays in parts]))
         problem = _core.Problem(starts, X, a, b, offset, weights, self.sums.response.code)
         kind = ConditionalLikelihood if self.exact else ProfileLikelihood
-        return kind(problem, len(weights), self.p, threads)
+        return kind(problem, threads)
 
     def refuse_unidentified(self) -> None:
         """See `data.within.refuse_unidentified`; columns are named in the user's units."""
@@ -311,15 +311,15 @@ def likelihood_of(block: Block, exact: bool) -> Likelihood:
     kind = ConditionalLikelihood if exact else ProfileLikelihood
     model, found = block.likelihood
     if model is not kind:
-        (m, p), memory = (block.n_clusters, block.X.shape[1]), block.memory
+        memory = block.memory
         intercepts = memory.conditioned if exact else memory.profiled
         if intercepts is None:
-            intercepts = np.full(m, np.nan)
+            intercepts = np.full(block.n_clusters, np.nan)
             if exact:
                 memory.conditioned = intercepts
             else:
                 memory.profiled = intercepts
-        found = kind(block.problem, m, p, block.threads, intercepts)
+        found = kind(block.problem, block.threads, intercepts)
         block.likelihood = kind, found
     assert isinstance(found, ProfileLikelihood | ConditionalLikelihood)
     return found

@@ -17,9 +17,9 @@ from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Plan, Rule, single_rule
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import Plan, Rule, single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed, terminal_width
 from clusterglm.model.quadrature import SCALES
@@ -203,9 +203,7 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
 
 
 def _likelihood(fit: RandomEffectsFit, data: ClusterArrays, X: Array) -> MarginalLikelihood:
-    problem, m = core_problem(X, data, fit.response), len(data.starts) - 1
-    p, scale, weights = len(fit.beta), fit.integration.scale, data.cluster_weights
-    return MarginalLikelihood(problem, m, p, fit.distribution, scale, weights=weights)
+    return MarginalLikelihood(core_problem(X, data, fit.response), fit.distribution, fit.integration.scale)
 
 
 def _values(likelihood: MarginalLikelihood, theta: Array, plan: Plan) -> Array:

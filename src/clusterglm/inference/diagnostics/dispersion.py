@@ -14,7 +14,7 @@ from clusterglm.fit.fixed_effects import cluster_profile
 from clusterglm.inference.diagnostics.residuals import residuals
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.posterior import posterior_modes_of
+from clusterglm.likelihood.scalar.posterior import posterior_modes_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
@@ -191,7 +191,7 @@ def at_modes(fit: RandomEffectsFit) -> Callable[[ModelData], Array]:
         if fit.sigma == 0.0:
             return known
         problem = core_problem(data.X, data, fit.response)
-        modes = posterior_modes_of(problem, data.n_clusters, fit.distribution, fit.theta)
+        modes = posterior_modes_of(problem, fit.distribution, fit.theta)
         return known + np.repeat(modes, np.diff(data.starts))
 
     return predictor

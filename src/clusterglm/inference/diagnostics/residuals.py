@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.diagnostics.quantile_residuals import over_intercepts
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response

@@ -16,7 +16,7 @@ from scipy.special import gammaln, xlogy
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, OptionError
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response

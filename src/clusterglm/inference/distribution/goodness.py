@@ -14,8 +14,8 @@ from clusterglm.inference.distribution.event_counts import Discrepancy, EventCou
 from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 from clusterglm.inference.uncertainty.replicates import Progress, run_replicates
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.mixture import MixtureLikelihood, gradient_values
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
@@ -173,13 +173,7 @@ def marginal_values(data: ModelData, fit: RandomEffectsFit) -> Array:
     """Each cluster's log-likelihood (kernel, without its weight) at the estimates, shape (m,)."""
     if fit.sigma == 0.0:
         return pooled_values(data, fit.response, fit.beta)
-    likelihood = MarginalLikelihood(
-        core_problem(data.X, data, fit.response),
-        data.n_clusters,
-        len(fit.beta),
-        fit.distribution,
-        fit.integration.scale,
-    )
+    likelihood = MarginalLikelihood(core_problem(data.X, data, fit.response), fit.distribution, fit.integration.scale)
     values = np.empty(data.n_clusters)
     for part in fit.plan:
         found, _ = likelihood.cluster_values(fit.theta, part.rule, part.clusters)

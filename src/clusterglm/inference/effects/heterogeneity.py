@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from clusterglm.inference.effects.ratios import Estimates, exponentiated
 from clusterglm.inference.uncertainty.intervals import wald_interval
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.printing import printed

@@ -188,7 +188,7 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
     null_standard = standardise(null.X, null.intercept)
     standard = standardise(data.X, None, centred=True)
     null_start = null_standard.inside(pooled.beta)
-    m, p = data.n_clusters, data.X.shape[1]
+    p = data.X.shape[1]
     same_weights = bool(np.ptp(data.cluster_weights) == 0.0)
 
     def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
@@ -201,7 +201,7 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
         else:
             problem = _core.Problem(new.starts, X0, *rest)
             unclustered, _ = height(lambda gamma: evaluate_pooled(problem, gamma), null_start, "pooled")
-        profile = ProfileLikelihood(_core.Problem(new.starts, X1, *rest), m, p)
+        profile = ProfileLikelihood(_core.Problem(new.starts, X1, *rest))
         if p == 0:
             return profile.evaluate(np.zeros(0)).value, unclustered, np.zeros(0)
         clustered, at = height(profile.evaluate, np.zeros(p) if start is None else start, "fixed-effects")

@@ -96,7 +96,7 @@ def inclusion(
     a = size * np.repeat(total / trials, sizes)
     X, a, b, offset = (np.ascontiguousarray(each) for each in (X, a, size - a, offset))
     problem = _core.Problem(starts, X, a, b, offset, np.ones(m), response.code)
-    intercepts = ProfileLikelihood(problem, m, p).intercepts(beta)
+    intercepts = ProfileLikelihood(problem).intercepts(beta)
     eta = X @ beta + offset + np.repeat(intercepts, sizes)
     logit = np.repeat(np.where(total == 0.0, -np.inf, np.inf), sizes)
     gradient = np.full((n, p), np.nan)

@@ -20,9 +20,9 @@ from clusterglm.inference.distribution.mass_points import scores_at
 from clusterglm.inference.predictions.integrals import log_integrals
 from clusterglm.inference.predictions.marginal_mean import link_of_rarer
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Plan, Rule
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import Plan, Rule
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -91,8 +91,7 @@ def posterior_of(data: ModelData, response: Response, distribution: Distribution
 
 
 def _likelihood(data: ModelData, response: Response, distribution: Distribution) -> MarginalLikelihood:
-    problem, p = core_problem(data.X, data, response), data.X.shape[1]
-    return MarginalLikelihood(problem, data.n_clusters, p, distribution, "normal", weights=data.cluster_weights)
+    return MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal")
 
 
 def posterior_mean(

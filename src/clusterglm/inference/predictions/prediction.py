@@ -16,10 +16,11 @@ from scipy.special import expit
 from clusterglm.data.prepare import ModelData
 from clusterglm.inference.uncertainty.intervals import wald_interval
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.posterior import Intercepts, posterior_intercepts
+from clusterglm.likelihood.integrator import Intercepts
 from clusterglm.likelihood.profile import ClusterProfile
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.posterior import posterior_intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -187,8 +188,7 @@ def posterior_modes(
         return PredictedIntercepts(np.zeros(m), np.zeros((m, p + 1)), np.zeros(m))
     found = known
     if found is None:
-        problem, weights = core_problem(data.X, data, response), data.cluster_weights
-        likelihood = MarginalLikelihood(problem, m, p, distribution, "normal", weights=weights)
+        likelihood = MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal")
         plan = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal).plan
         found = posterior_intercepts(data, response, distribution, theta, plan, "normal")
     variances = np.square(found.sds) + np.square(found.means - found.modes)

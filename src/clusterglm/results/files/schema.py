@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -60,6 +60,10 @@ def conforms(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(
             conforms(key, arguments[0]) and conforms(item, arguments[1]) for key, item in value.items()
         )
+    if isinstance(origin, type) and is_dataclass(origin):
+        return isinstance(value, origin)
+    if isinstance(hint, TypeVar):
+        return hint.__bound__ is not None and isinstance(value, hint.__bound__)
     if origin is not None:  # a function
         return callable(value)
     if hint is float:

@@ -33,7 +33,7 @@ from clusterglm.results.tables.table import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.likelihood.integration import IntegrationReport
+    from clusterglm.likelihood.report import IntegrationReport
 
 _HEADINGS = ("model", "rows", "df", "loglik", "AIC", "BIC", "delta", "weight")
 _NARROW = 12  # least width of names and of models

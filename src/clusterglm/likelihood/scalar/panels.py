@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.likelihood.outside import Summits, log_outside, log_probability
+from clusterglm.likelihood.scalar.outside import Summits, log_outside, log_probability
 from clusterglm.model.arrays import Array
 from clusterglm.model.special import log_normal_density
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
 
-from clusterglm.likelihood.rules import Rule, fixed_rule, heavy_half_width, heavy_rule
+from clusterglm.likelihood.scalar.rules import Rule, fixed_rule, heavy_half_width, heavy_rule
 from clusterglm.model.distribution.base import Distribution
 
 _HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside

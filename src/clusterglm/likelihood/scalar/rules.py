@@ -17,12 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clusterglm import _core
-from clusterglm.likelihood.panels import ORDER, panel_points
+from clusterglm.likelihood.plan import Part
+from clusterglm.likelihood.scalar.panels import ORDER, panel_points
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import hermite
@@ -76,6 +77,11 @@ class Rule:
     def heavy(self) -> bool:
         """Whether the outermost nodes stand for all that lies beyond."""
         return self.own is not None and self.own.tail < np.inf
+
+    @property
+    def laid_for(self) -> Literal["all", "sigma", "theta"]:
+        """Panels hold one integrand, which all parameters move; where rules for heavy tails end depends on sigma."""
+        return "theta" if self.panels else "sigma" if self.heavy else "all"
 
     @property
     def step(self) -> float:
@@ -205,39 +211,10 @@ def _even_in_sinh(distribution: Distribution, half_width: float, nodes: int) -> 
     return s, inside - log_normal_density(s)
 
 
-@dataclass(frozen=True)
-class Part:
-    """The clusters that one rule serves.
-
-    Parameters
-    ----------
-    rule : Rule
-    clusters : ndarray of int64 or None
-        Numbers of the clusters, ascending; None means all.
-    """
-
-    rule: Rule
-    clusters: NDArray[np.int64] | None = None
-
-    def count(self, n_clusters: int) -> int:
-        """How many clusters that is, of `n_clusters`."""
-        return n_clusters if self.clusters is None else len(self.clusters)
-
-
-Plan = tuple[Part, ...]
+Plan = tuple[Part[Rule], ...]
 """Every cluster in exactly one part."""
 
 
 def single_rule(nodes: int) -> Plan:
     """The same adaptive Gauss-Hermite rule for every cluster."""
     return (Part(Rule(nodes)),)
-
-
-def spread(plan: Plan, among: NDArray[np.int64]) -> Plan:
-    """The plan of clusters of which the k-th has the rule of cluster `among[k]` in `plan`."""
-    if plan[0].clusters is None:
-        return plan
-    owner = np.empty(sum(len(part.clusters) for part in plan if part.clusters is not None), dtype=np.int64)
-    for k, part in enumerate(plan):
-        owner[part.clusters] = k
-    return tuple(Part(part.rule, np.flatnonzero(owner[among] == k)) for k, part in enumerate(plan))

@@ -9,16 +9,16 @@ from itertools import chain, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.likelihood.certificate import unseen
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.ladders import ABOUT_MODE, HERMITE, families, ladders
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.outside import Summits, gaps, resolved
-from clusterglm.likelihood.panels import Panels, lay_panels
-from clusterglm.likelihood.rules import Part, Plan, Rule, rule_of_panels
+from clusterglm.likelihood.plan import Choice, Part
+from clusterglm.likelihood.scalar.certificate import unseen
+from clusterglm.likelihood.scalar.ladders import ABOUT_MODE, HERMITE, families, ladders
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.outside import Summits, gaps, resolved
+from clusterglm.likelihood.scalar.panels import Panels, lay_panels
+from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_of_panels
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
-from clusterglm.model.quadrature import Quadrature
 
 _LEFT = 0.03  # share of the clusters that a rule for nearly all may leave to others
 _SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
@@ -32,67 +32,6 @@ _COARSE = 1e-7  # of a cluster's error: rules that leave more may agree by chanc
 _MUCH = 0.1  # of the error that a cluster may have: what lies beyond a rule's ends is then worth a closer look
 _UNKNOWN = 1.0  # error of a log-likelihood beyond which its value says nothing
 _ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
-
-
-@dataclass(frozen=True)
-class IntegrationReport:
-    """How the integrals were computed, and how well.
-
-    Parameters
-    ----------
-    requested : Quadrature
-        What the user asked for.
-    scale : {"normal", "density"}
-        Scale of the adaptive rules.
-    nodes : int
-        Largest number of nodes of any cluster.
-    rules : tuple of (str, int)
-        Each rule in words and the number of clusters it served.
-    error : float
-        Bound of the absolute error of the log-likelihood, rounding included: the sum over clusters of what the change
-        from a coarser rule bodes while rules converge, and of bounds of what the nodes do not cover; nan where it was
-        not computed.
-    unit : float
-        What the log-likelihood is counted in where weights are small: the tolerance is for a log-likelihood over it.
-    """
-
-    requested: Quadrature
-    scale: str
-    nodes: int
-    rules: tuple[tuple[str, int], ...]
-    error: float
-    unit: float = 1.0
-
-    @property
-    def accurate(self) -> bool:
-        """Whether no error beyond what was asked for is known; always true for a rule that the user fixed."""
-        return self.requested.kind != "auto" or not self.error > self.requested.tolerance * self.unit
-
-
-def report(
-    plan: Plan, error: float, requested: Quadrature, scale: str, n_clusters: int, unit: float = 1.0
-) -> IntegrationReport:
-    """Describe a plan."""
-    rules = tuple((str(part.rule), part.count(n_clusters)) for part in plan)
-    return IntegrationReport(requested, scale, max(part.rule.nodes for part in plan), rules, error, unit)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Rules that were chosen at a point.
-
-    Parameters
-    ----------
-    plan : Plan
-    error : float
-        Sum over clusters of bounds of the errors.
-    there : Evaluation or None
-        The likelihood by these rules at the point, where choosing them has computed it already.
-    """
-
-    plan: Plan
-    error: float
-    there: Evaluation | None = None
 
 
 def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, unimodal: bool) -> Choice:

@@ -26,7 +26,7 @@ import record
 import simulate
 
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood

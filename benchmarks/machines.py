@@ -14,7 +14,7 @@ import simulate
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.fit.streamed import sums_of_blocks
 from clusterglm.fit.sums import sums_in_memory
 from clusterglm.likelihood.registry import integrator_for

@@ -12,7 +12,7 @@ import clusterglm as cg
 from clusterglm.data import identical
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.likelihood.scalar.rules import single_rule

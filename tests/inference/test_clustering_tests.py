@@ -12,7 +12,7 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest

@@ -18,10 +18,10 @@ from clusterglm.data.effects import Effects, make_effects
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import (
     Dropped,
-    Request,
     Selection,
     constant_within,
     offset_argument,

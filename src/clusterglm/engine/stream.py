@@ -23,7 +23,8 @@ from clusterglm.data.blocks.streamed import Facts, facts_of
 from clusterglm.data.blocks.threads import a_few_at_a_time
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, assemble
-from clusterglm.data.rows import Request, read_formula
+from clusterglm.data.request import Request
+from clusterglm.data.rows import read_formula
 from clusterglm.data.tables.table import read_table
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block, Memory, rescale

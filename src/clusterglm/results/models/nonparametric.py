@@ -60,6 +60,9 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
     family_response: Response
 
     kind: ClassVar[str] = "nonparametric"
+    _untested: ClassVar[str] = (
+        "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
+    )
     _kinds = ("conditional", "posterior", "marginal")
 
     def __post_init__(self) -> None:
@@ -152,6 +155,18 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
     @cached_property
     def _probabilities(self) -> Array:
         return posterior_probabilities(self.data, self.response, self.fit)
+
+    @property
+    def _in_words(self) -> str:
+        return f"nonparametric, {self._intercepts_in_words}"
+
+    @property
+    def _intercepts_in_words(self) -> str:
+        return counted(len(self.fit.points), "mass point")
+
+    def _export(self) -> dict[str, Any]:
+        points = {"mass_points": self.mass_points.to_dict(orient="list"), "gradient": self.fit.gradient}
+        return super()._export() | points
 
     @property
     def _beta(self) -> Array:

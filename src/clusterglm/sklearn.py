@@ -26,6 +26,7 @@ from clusterglm.api.arguments import warn_unless_accurate, warn_unless_converged
 from clusterglm.data.constants import log_constants
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.response import ResponseValues, to_kernel
+from clusterglm.data.rows import Request
 from clusterglm.errors import GroupsWarning, OptionError, ResponseError, check_option
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import fit_random_effects
@@ -70,10 +71,12 @@ class _GLM(BaseEstimator):
         data = prepare(
             f"`{_RESPONSE}` ~ " + " + ".join(f"`{name}`" for name in self._names()),
             table,
-            cluster=None if labels is None else _GROUP,
-            family_response=self._response(),
-            weights=sample_weight,
-            need_cluster=False,
+            Request(
+                self._response(),
+                cluster=None if labels is None else _GROUP,
+                weights=sample_weight,
+                need_cluster=False,
+            ),
         )
         if (y % 1.0).any():
             data = _with_responses(data, y, self._response())

@@ -141,7 +141,7 @@ def fit_npml(
         On another number of points.
     """
     check_points(points)
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     merged = merge_identical(replace(data, X=standard.X), response, always=True)
     likelihood = MixtureLikelihood(merged.X, merged, response, control.threads)
     grid = _grid(likelihood, merged, response, standard.inside(beta))

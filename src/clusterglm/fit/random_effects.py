@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
-from clusterglm.fit.newton import Maximum, Optimization
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.newton import Maximum
 from clusterglm.fit.pooled import PooledFit, on_user_scale, penalized_estimates, pooled_estimates, sums_of
 from clusterglm.fit.search import Found, Task, find_maximum
-from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
+from clusterglm.fit.shape import fit_with_shape
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.integration import IntegrationReport, report
-from clusterglm.likelihood.posterior import Intercepts, posterior_intercepts
-from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.likelihood.rules import single_rule
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -32,93 +31,6 @@ _FIRST = 1000  # clusters that are looked at before all are
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
 _LARGEST = 1e6  # sigma with which float64 can compute
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
-
-
-@dataclass(frozen=True)
-class RandomEffectsFit:
-    """Estimates of a random-intercept model, on the user's scale.
-
-    Parameters
-    ----------
-    beta : ndarray, shape (p,)
-        Regression coefficients.
-    sigma : float
-        Scale of the random intercept, not negative; exactly 0 where that is the maximum.
-    covariance : ndarray, shape (p + 1, p + 1)
-        Inverse observed information of (beta, sigma). Rows of sigma are nan at the boundary and where sigma was fixed.
-    hessian : ndarray, shape (p + 1, p + 1)
-        Of the log-likelihood at the estimate.
-    loglik : float
-        Full, normalised log-likelihood.
-    optimization : Optimization
-    integration : IntegrationReport
-    pooled : PooledFit
-        The same model without random intercepts.
-    boundary, sigma_fixed : bool
-        Whether sigma = 0 is the maximum; whether sigma was held fixed.
-    data : ModelData
-        What was fitted; the posterior of the intercepts is computed from it when first asked for.
-    distribution : Distribution
-    response : Response
-    plan : tuple of Part
-        The quadrature rules in use.
-    shape : ShapeEstimate, optional
-        Shape parameters of the distribution, where they were estimated.
-    penalty : {"soft"}, optional
-        What was added to the log-likelihood that was maximised; `loglik` is without it.
-    penalized_loglik : float, optional
-        The maximum: `loglik` and the penalty.
-    """
-
-    beta: Array
-    sigma: float
-    covariance: Array
-    hessian: Array
-    loglik: float
-    optimization: Optimization
-    integration: IntegrationReport
-    pooled: PooledFit
-    boundary: bool
-    sigma_fixed: bool
-    data: ModelData
-    distribution: Distribution
-    response: Response
-    plan: Plan
-    shape: ShapeEstimate | None = None
-    penalty: str | None = None
-    penalized_loglik: float | None = None
-
-    @property
-    def free_distribution(self) -> Distribution:
-        """What to fit to other data: the distribution, with its shape free where it was estimated here."""
-        return self.distribution if self.shape is None else self.shape.family
-
-    @property
-    def theta(self) -> Array:
-        """(beta, sigma), shape (p + 1,)."""
-        return np.append(self.beta, self.sigma)
-
-    @cached_property
-    def intercepts(self) -> Intercepts:
-        """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        return posterior_intercepts(
-            self.data, self.response, self.distribution, self.theta, self.plan, self.integration.scale
-        )
-
-    @property
-    def modes(self) -> Array:
-        """Posterior modes of the intercepts, shape (m,)."""
-        return self.intercepts.modes
-
-    @property
-    def means(self) -> Array:
-        """Posterior means of the intercepts, shape (m,)."""
-        return self.intercepts.means
-
-    @property
-    def sds(self) -> Array:
-        """Posterior standard deviations of the intercepts, shape (m,)."""
-        return self.intercepts.sds
 
 
 def fit_random_effects(

@@ -5,64 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.errors import ClusterGLMError
+from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 
-if TYPE_CHECKING:
-    from clusterglm.fit.random_effects import RandomEffectsFit
-
 _STEP = 1e-3  # of differences in a working value
 _AT_END = 1e-5  # share of the range of a working value
 _MAX_STEPS = 60
 _FLAT = 1e-3  # gradient of the log-likelihood in a working value that is as good as zero
-
-
-@dataclass(frozen=True)
-class ShapeEstimate:
-    """Estimated shape parameters.
-
-    Parameters
-    ----------
-    family : Distribution
-        With the shape free: what to fit to other data.
-    names : tuple of str
-    estimates, std_errors : ndarray, shape (k,)
-        On the scale that people know; a standard error is nan at the end of a parameter's range, where sigma = 0, and
-        where the information is not positive definite.
-    working : ndarray, shape (k,)
-        The values in which the search was made.
-    covariance : ndarray, shape (p + 1 + k, p + 1 + k)
-        Inverse observed information of beta, sigma and the working values; nan in the rows of parameters without a
-        standard error.
-    notes : tuple of str
-        What the model is where an estimate lies at the end of its range; a search that did not converge.
-    fits : int
-        Fits with a given shape that the search took.
-    """
-
-    family: Distribution
-    names: tuple[str, ...]
-    estimates: Array
-    std_errors: Array
-    working: Array
-    covariance: Array
-    notes: tuple[str, ...]
-    fits: int
-
-    def __str__(self) -> str:
-        words = []
-        for name, estimate, se in zip(self.names, self.estimates.tolist(), self.std_errors.tolist(), strict=True):
-            words.append(f"{name} {estimate:.4g}" + (f" (Std. Error {se:.3g})" if np.isfinite(se) else ""))
-        return ", ".join(words) + ", estimated"
 
 
 @dataclass

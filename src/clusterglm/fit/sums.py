@@ -254,7 +254,7 @@ class MarginalSums:
         there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
         error = float(sum(part[1] for part in parts)) + rounding
         if isinstance(self._blocks, InMemory):
-            return Choice(self._blocks.block.memory["plan"], error, there)
+            return Choice(self._blocks.block.memory.chosen, error, there)
         counts: Counter[Rule] = Counter()
         for part in parts:
             counts.update(part[2])
@@ -295,6 +295,11 @@ class CountedPart(Part):
 
     def count(self, n_clusters: int) -> int:
         return self.number
+
+
+@dataclass(frozen=True)
+class LastChosen:
+    """In the place of a plan: the rules that each block has chosen last for its clusters, and keeps."""
 
 
 def sums_in_memory(data: ModelData, response: Response, threads: int, sample: int) -> Sums:
@@ -348,9 +353,9 @@ def _overall_mean(data: ModelData, response: Response) -> float:
     return response.overall_mean(float(data.a.sum()), float(data.b.sum()), expected_at_zero(data, response))
 
 
-def _sent(plan: Plan) -> Plan | None:
-    """A plan as blocks take it: None for the rules that they keep."""
-    return None if isinstance(plan[0], CountedPart) else plan
+def _sent(plan: Plan) -> Plan | LastChosen:
+    """A plan as blocks take it."""
+    return LastChosen() if isinstance(plan[0], CountedPart) else plan
 
 
 # Work on one block ----------------------------------------------------------------------------------------------------
@@ -381,27 +386,34 @@ def _likelihood(block: Block, distribution: Distribution, scale: str) -> Margina
     model, found = block.likelihood
     if model != (distribution, scale):
         m, p = block.n_clusters, block.X.shape[1]
-        modes = block.memory.get("modes")
+        modes = block.memory.modes
         if modes is None:
-            modes = block.memory["modes"] = np.zeros(m)
+            modes = block.memory.modes = np.zeros(m)
         found = MarginalLikelihood(
             block.problem, m, p, distribution, scale, block.threads, modes, block.data.cluster_weights
         )
         block.likelihood = (distribution, scale), found
-    likelihood: MarginalLikelihood = found
-    return likelihood
+    assert isinstance(found, MarginalLikelihood)
+    return found
 
 
-def _marginal(block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None) -> Evaluation:
+def _marginal(
+    block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | LastChosen
+) -> Evaluation:
     likelihood = _likelihood(block, distribution, scale)
-    return likelihood.evaluate(theta, block.memory["plan"] if plan is None else plan)
+    return likelihood.evaluate(theta, block.memory.chosen if isinstance(plan, LastChosen) else plan)
 
 
 def _marginal_products(
-    block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | None, whole: tuple[bool, bool]
+    block: Block,
+    distribution: Distribution,
+    scale: str,
+    theta: Array,
+    plan: Plan | LastChosen,
+    whole: tuple[bool, bool],
 ) -> Array:
     likelihood = _likelihood(block, distribution, scale)
-    scores = likelihood.cluster_scores(theta, block.memory["plan"] if plan is None else plan)
+    scores = likelihood.cluster_scores(theta, block.memory.chosen if isinstance(plan, LastChosen) else plan)
     return products_of(scores, repeats_in(block.data, whole).clusters)
 
 
@@ -429,7 +441,7 @@ def _rules(
         choice = rules_by_one(likelihood, theta, rule, each, unimodal)
     if move:
         choice = moving(likelihood, theta, choice, each)
-    block.memory["plan"] = choice.plan
+    block.memory.plan = choice.plan
     there = choice.there
     if there is not None and unit != 1.0:
         there = Evaluation(unit * there.value, unit * there.score, unit * there.hessian)

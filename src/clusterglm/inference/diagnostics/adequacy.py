@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.penalty import jeffreys
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem

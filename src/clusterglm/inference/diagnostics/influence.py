@@ -16,12 +16,13 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of, rows_of_clusters
 from clusterglm.errors import OptionError, nearest
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.soft import soft_score_without
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.correction import only_clusters

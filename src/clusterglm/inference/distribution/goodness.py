@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.distribution.event_counts import Discrepancy, EventCounts, discrepancy, event_counts
 from clusterglm.inference.uncertainty.bootstrap_intervals import converged

@@ -13,9 +13,10 @@ from scipy.special import fdtrc
 from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError, DataError
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.pooled import PooledFit, with_intercept
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.standardise import standardise
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
@@ -185,7 +186,7 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
     """
     null = with_intercept(data)
     null_standard = standardise(null.X, null.intercept)
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     null_start = null_standard.inside(pooled.beta)
     m, p = data.n_clusters, data.X.shape[1]
     same_weights = bool(np.ptp(data.cluster_weights) == 0.0)

@@ -12,8 +12,8 @@ from scipy.special import chdtrc
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, DesignError, OptionError
 from clusterglm.fit.conditional import ConditionalFit, check_conditional, conditional_scores, fit_conditional
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.within import informative_clusters
 from clusterglm.inference.hypotheses.comparison import data_difference, same_clusters, same_weights
 from clusterglm.inference.hypotheses.wald import p_in_words

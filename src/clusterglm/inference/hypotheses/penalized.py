@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.search import reflected
 from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.sums import Sums

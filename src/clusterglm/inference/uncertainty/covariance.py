@@ -7,7 +7,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.sums import Sums, products_of, repeats_in, whole_weights
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.marginal import MarginalLikelihood

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.sums import MarginalSums
@@ -63,7 +63,7 @@ def within_summit(
     data: ModelData, response: Response, beta: Array, loglik: float, *, conditional: bool, threads: int = 1
 ) -> Summit:
     """Of a model with fixed or conditioned intercepts."""
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     exact = conditional and not response.poisson_totals
     kind = ConditionalLikelihood if exact else ProfileLikelihood
     likelihood = kind(core_problem(standard.X, data, response), data.n_clusters, len(beta), threads)

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.fit.conditional import ConditionalFit
+    from clusterglm.fit.estimates import RandomEffectsFit
     from clusterglm.fit.fixed_effects import FixedEffectsFit
     from clusterglm.fit.npml import NonparametricFit
     from clusterglm.fit.pooled import PooledFit
-    from clusterglm.fit.random_effects import RandomEffectsFit
 
 Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""

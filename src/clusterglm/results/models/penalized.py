@@ -14,9 +14,9 @@ from clusterglm.results.models.base import Result
 
 if TYPE_CHECKING:
     from clusterglm.fit.conditional import ConditionalFit
+    from clusterglm.fit.estimates import RandomEffectsFit
     from clusterglm.fit.fixed_effects import FixedEffectsFit
     from clusterglm.fit.pooled import PooledFit
-    from clusterglm.fit.random_effects import RandomEffectsFit
     from clusterglm.inference.hypotheses.comparison import Candidate
 
 

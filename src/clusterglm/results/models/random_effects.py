@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
+from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again, loglik_at
-from clusterglm.fit.shape import ShapeEstimate, shape_scores
+from clusterglm.fit.random_effects import fit_again, loglik_at
+from clusterglm.fit.shape import shape_scores
 from clusterglm.inference.hypotheses.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale, with_sigma
@@ -30,11 +31,11 @@ from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.effects import RandomEffectsEffects
 from clusterglm.results.topics.goodness import RandomEffectsGoodness
+from clusterglm.results.topics.hausman import RandomEffectsHypotheses
 from clusterglm.results.topics.random_diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.topics.random_pieces import RandomEffectsPieces
 from clusterglm.results.topics.random_prediction import RandomEffectsPredictions
 from clusterglm.results.topics.survival import Survival
-from clusterglm.results.topics.testing import RandomEffectsHypotheses
 
 if TYPE_CHECKING:
     import pandas as pd

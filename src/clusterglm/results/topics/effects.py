@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DataError, OptionError, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha, with_sigma
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response

@@ -13,7 +13,7 @@ from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import AccuracyWarning, OptionError
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.model.arguments import several, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import unfolded

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.fit.shape import ShapeEstimate
+from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.inference.hypotheses.clustering import ClusteringTest
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
 from clusterglm.likelihood.integration import IntegrationReport

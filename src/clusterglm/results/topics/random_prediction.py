@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.predictions.new_cluster import new_cluster_ends
 from clusterglm.inference.predictions.posterior_mean import Posterior, posterior_mean, posterior_of

@@ -34,7 +34,7 @@ from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.newdata import Rows
-from clusterglm.results.topics.prediction import SCALES, Predictions, Wanted
+from clusterglm.results.topics.prediction import Wanted
 from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
+class NonparametricResult(Hypotheses, Ratios, Result):
     """A random-intercept model whose intercepts have the most likely of all distributions, one on mass points.
 
     Parameters
@@ -64,6 +64,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
     )
     _kinds = ("conditional", "posterior", "marginal")
+    _drawn_kinds = ("marginal",)
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -257,7 +258,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         PredictionWarning
             Without `level`, when rows cannot be predicted: they are nan.
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         return self._predicted(data, kind, scale, Wanted(level, cov))
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:

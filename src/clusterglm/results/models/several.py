@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, TypeAlias
 
 from clusterglm.errors import OptionError
 from clusterglm.model.arguments import several, shown
 from clusterglm.results.models.base import Result
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
 Fits: TypeAlias = Result | Sequence[Result] | Mapping[str, Result]
 """A result, several, or a mapping that names them."""
 
 
-def is_result(value: object) -> TypeGuard[Result]:
+def is_result(value: object) -> TypeIs[Result]:
     """Whether a user's argument is a result at all."""
     return isinstance(value, Result)
 

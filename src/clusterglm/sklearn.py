@@ -140,7 +140,7 @@ class _RandomEffects(_GLM):
         kind = check_option("kind", self.kind, KINDS)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         table = self._table(X, None)
-        if isinstance(self.result_, PooledResult):
+        if self.result_.data.cluster_name is None:
             return np.asarray(self.result_.predict(table), dtype=np.float64)
         if kind not in _OF_GROUPS:
             return np.asarray(self.result_.predict(table, kind), dtype=np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import check_fit
-from clusterglm.results.topics.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,8 +200,9 @@ def _in_words(found: ResidualEnvelope) -> str:
     return f"{100 * found.level:g}% of {done} simulations" + ("" if done == found.n_sim else f" ({found.n_sim} tried)")
 
 
-def _with_means(fit: Result) -> Diagnostics:
-    if isinstance(fit, Diagnostics):
+def _with_means(fit: Result) -> Any:
+    """The fit itself, whose class has `residual_envelope` and `calibration`."""
+    if hasattr(fit, "residual_envelope") and hasattr(fit, "calibration"):
         return fit
     raise OptionError(
         f"residuals of a {fit.kind} fit",
@@ -221,4 +221,7 @@ def _envelope(
 ) -> ResidualEnvelope:
     if isinstance(fit, ResidualEnvelope):
         return fit
-    return _with_means(fit).residual_envelope(n_sim, level=level, seed=seed, n_jobs=n_jobs, progress=progress)
+    found: ResidualEnvelope = _with_means(fit).residual_envelope(
+        n_sim, level=level, seed=seed, n_jobs=n_jobs, progress=progress
+    )
+    return found

@@ -70,6 +70,11 @@ class SimulationTest:
     failures: tuple[tuple[str, int], ...]
     interrupted: bool
 
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        return f"{self.name}, simulated from the fit"
+
     def __str__(self) -> str:
         lines = [
             f"{self.name}: {self.statistic:.5g} observed, {self.expected:.5g} expected under the model, ratio "

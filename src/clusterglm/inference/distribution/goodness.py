@@ -52,6 +52,11 @@ class GoodnessOfFit:
     seed: int | np.random.SeedSequence | None
     interrupted: bool
 
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        return "Chi-squared distance, simulated from the fit"
+
     def __str__(self) -> str:
         cells = len(self.table.first)
         lines = [f"chi-squared distance {self.statistic:.4g} over {cells} cells of events per cluster"]

@@ -74,6 +74,12 @@ class SimulatedTest:
     seed: int | np.random.SeedSequence
     interrupted: bool
 
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        what = "Likelihood ratio" if self.statistic_name == "lr" else "Log-likelihood less that of the saturated model"
+        return f"{what} without clustering ({self.method})"
+
     def __str__(self) -> str:
         what = "likelihood ratio" if self.statistic_name == "lr" else "log-likelihood relative to the saturated model"
         how = "parametric bootstrap" if self.method == "bootstrap" else "permutation of the cluster labels"

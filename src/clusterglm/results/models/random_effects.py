@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
@@ -32,6 +33,7 @@ from clusterglm.results.topics.effects import RandomEffectsEffects
 from clusterglm.results.topics.goodness import RandomEffectsGoodness
 from clusterglm.results.topics.hausman import RandomEffectsHypotheses
 from clusterglm.results.topics.random_diagnostics import RandomEffectsDiagnostics
+from clusterglm.results.topics.random_pieces import RandomEffectsPieces
 from clusterglm.results.topics.random_prediction import RandomEffectsPredictions
 from clusterglm.results.topics.survival import Survival
 
@@ -55,6 +57,7 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResult(
     Penalized,
+    RandomEffectsPieces,
     RandomEffectsPredictions,
     Survival,
     RandomEffectsHypotheses,
@@ -264,6 +267,11 @@ class RandomEffectsResult(
         value = upper_end(lambda sigma: loglik_at(self.fit, sigma), top, drop, max(self.sigma, 1.0))
         return replace(found, value=value, status="failed" if np.isnan(value) else "found")
 
+    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+        from clusterglm.inference.hypotheses.penalized import soft_ratio
+
+        return soft_ratio(self.fit, top, inner, sigma)
+
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self._draws(rng)), rng)
 
@@ -295,6 +303,9 @@ class RandomEffectsResult(
             for name, estimate, error in zip(self.shape.names, self.shape.estimates, errors, strict=True):
                 rows.append(["random_intercept", name, estimate, error, np.nan, np.nan, np.nan, np.nan])
         return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
+
+    def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:
+        return {".fixed": self._eta(0.0)}
 
     def _glance(self) -> dict[str, Any]:
         test = self.clustering_test

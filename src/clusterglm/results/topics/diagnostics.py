@@ -39,6 +39,10 @@ _SHORT = 20  # rows an intercept below which residuals of fixed effects are too 
 class ClusterInfluence(Result):
     """A result that can say what single clusters do to it."""
 
+    def _report_parts(self) -> list[str]:
+        some = self.n_clusters > 1 and len(self.data.names) > 0
+        return [*super()._report_parts(), *(["influence"] if some else [])]
+
     @abstractmethod
     def _deletion(self) -> Deletion:
         """What the deletion of clusters needs of the model."""
@@ -87,6 +91,9 @@ class ClusterInfluence(Result):
 
 class Diagnostics(ClusterInfluence):
     """A result with a mean for each row, which can be held against the responses."""
+
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), "checks", "residuals", "calibration"]
 
     # Residuals -------------------------------------------------------------------------------------------------------
 

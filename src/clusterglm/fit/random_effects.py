@@ -18,10 +18,9 @@ from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
-from clusterglm.likelihood.plan import Plan
+from clusterglm.likelihood.plan import Part, Plan
 from clusterglm.likelihood.registry import integrator_for
 from clusterglm.likelihood.report import IntegrationReport, report
-from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -307,7 +306,7 @@ def _without_intercepts(
     p, m = len(pooled.beta), sums.data.n_clusters
     covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
     covariance[:p, :p], hessian[:p, :p] = pooled.covariance, pooled.hessian
-    plan = single_rule(1)
+    plan = (Part(integrator_for(distribution, scale).no_rule()),)
     return RandomEffectsFit(
         beta=pooled.beta,
         sigma=0.0,

@@ -458,7 +458,7 @@ def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         rules |= {int(i): part.rule for i in served}
 
     def likelihood() -> UnitLikelihood:
-        return fit.integrator.likelihood(core_problem(data.X, data, fit.response))
+        return fit.integrator.likelihood(data.X, data, fit.response)
 
     shared = likelihood()
 

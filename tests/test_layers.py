@@ -40,6 +40,7 @@ BY_NAME = (
     "__init__.py",
     "engine/__init__.py",
     "likelihood/registry.py",
+    "model/distribution/__init__.py",
     "model/family.py",
     "results/above.py",
     "results/files/values.py",
@@ -141,6 +142,14 @@ def is_text(node: ast.AST) -> bool:
     return constant or any(isinstance(p, ast.Constant) and isinstance(p.value, str) for p in ast.walk(node))
 
 
+def integrators_named(path: Path, text: str) -> list[str]:
+    """Imports, in fits, of an integrator or of what only one of them knows."""
+    if layer(path) != "fit":
+        return []
+    own = tuple(f"clusterglm.likelihood.{folder}" for folder in ("integrators", "scalar"))
+    return [f"{path.name}:{line} {name}" for line, name in imported(path, text) if name.startswith(own)]
+
+
 def compared_names(path: Path, text: str) -> list[str]:
     """Questions about the name of a family, link or kernel: comparisons with text, cases, and tables of answers."""
     if layer(path) == "model":
@@ -236,6 +245,12 @@ def test_no_name_of_a_family_or_link_is_compared(path: Path) -> None:
     assert compared_names(path, read(path)) == []
 
 
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_fit_knows_no_integrator_by_name(path: Path) -> None:
+    """What it asks of one is in `likelihood/integrator.py`; `likelihood/registry.py` finds it."""
+    assert integrators_named(path, read(path)) == []
+
+
 def test_files_are_short() -> None:
     code = [path for path in SOURCES if path.suffix in (".py", ".pyi", ".hpp", ".cpp")]
     assert len(code) > len(MODULES) > 0
@@ -279,6 +294,10 @@ def test_these_checks_can_fail() -> None:
     assert compared_names(fit, 'match response.link:\n    case "log":\n        pass')
     assert not compared_names(PACKAGE / "model" / "example.py", 'link == "log"')
     assert not compared_names(fit, 'known = response.trials and first != second and name == "x" and family is None')
+    assert integrators_named(fit, "from clusterglm.likelihood.scalar.rules import Rule")
+    assert integrators_named(fit, "def f():\n    from clusterglm.likelihood import integrators")
+    assert not integrators_named(fit, "from clusterglm.likelihood.integrator import Integrator")
+    assert not integrators_named(PACKAGE / "inference" / "example.py", "import clusterglm.likelihood.scalar.rules")
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
     found = cycle(graph)
     assert found[0] == found[-1]

@@ -65,7 +65,7 @@ def test_what_is_returned_is_true_where_the_last_step_was_not_evaluated(
     data = simulated(family, 0.9, rare)
     result = fitted(data, family, **options)
     fit = result.fit
-    likelihood = fit.integrator.likelihood(core_problem(fit.data.X, fit.data, fit.response))
+    likelihood = fit.integrator.likelihood(fit.data.X, fit.data, fit.response)
     likelihood.evaluate(fit.theta, fit.plan)
     there = likelihood.evaluate(fit.theta, fit.plan)
     free = slice(None, -1) if fit.sigma_fixed else slice(None)

@@ -17,9 +17,9 @@ from clusterglm.fit.shape import fit_with_shape
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.plan import Part
 from clusterglm.likelihood.registry import integrator_for
 from clusterglm.likelihood.report import IntegrationReport, report
-from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -215,7 +215,7 @@ def _without_intercepts(
     p, m = len(pooled.beta), sums.data.n_clusters
     covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
     covariance[:p, :p], hessian[:p, :p] = pooled.covariance, pooled.hessian
-    plan = single_rule(1)
+    plan = (Part(integrator_for(distribution, scale).no_rule()),)
     return RandomEffectsFit(
         beta=pooled.beta,
         sigma=0.0,

@@ -11,9 +11,6 @@ import numpy as np
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.errors import ClusterGLMError
 from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
-from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.plan import Plan
-from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 
@@ -113,12 +110,10 @@ def fit_with_shape(
 def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[Array], tuple[float, Array]]:
     """At the estimates of `fit`, the log-likelihood and its score in (beta, sigma) as functions of the shape."""
     data = fit.data
-    problem = core_problem(data.X, data, fit.response)
 
     def value(working: Array) -> tuple[float, Array]:
-        member = family.with_shape(working)
-        likelihood = MarginalLikelihood(problem, member, fit.integration.scale)
-        there = likelihood.evaluate(fit.theta, _laid_for(fit.plan, member), 1)
+        integrator = replace(fit.integrator, distribution=family.with_shape(working))
+        there = integrator.likelihood(data.X, data, fit.response).evaluate(fit.theta, integrator.adapted(fit.plan), 1)
         return there.value, there.score
 
     return value
@@ -127,16 +122,10 @@ def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[A
 def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
     """Each cluster's score in the working values at the estimates, by differences, shape (m, k)."""
     data = fit.data
-    problem = core_problem(data.X, data, fit.response)
 
     def values(working: Array) -> Array:
-        member = shape.family.with_shape(working)
-        likelihood = MarginalLikelihood(problem, member, fit.integration.scale)
-        found = np.empty(data.n_clusters)
-        for part in _laid_for(fit.plan, member):
-            chosen = slice(None) if part.clusters is None else part.clusters
-            found[chosen] = likelihood.cluster_values(fit.theta, part.rule, part.clusters)[0]
-        return found
+        integrator = replace(fit.integrator, distribution=shape.family.with_shape(working))
+        return integrator.likelihood(data.X, data, fit.response).unit_values(fit.theta, integrator.adapted(fit.plan))
 
     low = np.array([parameter.low for parameter in shape.family.free])
     high = np.array([parameter.high for parameter in shape.family.free])
@@ -145,13 +134,6 @@ def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
         up, down = np.minimum(shape.working + step, high), np.maximum(shape.working - step, low)
         columns.append((values(up) - values(down)) / (up - down)[j])
     return np.column_stack(columns)
-
-
-def _laid_for(plan: Plan, distribution: Distribution) -> Plan:
-    """The same rules, where they lie on a distribution's own scale on that of `distribution`."""
-    if not distribution.own_scale:
-        return plan
-    return tuple(replace(part, rule=replace(part.rule, own=distribution if part.rule.own else None)) for part in plan)
 
 
 def _with_estimate(search: _Search, converged: bool) -> RandomEffectsFit:

@@ -367,7 +367,7 @@ def _likelihood(block: Block, integrator: AnyIntegrator) -> UnitLikelihood:
         modes = block.memory.modes
         if modes is None:
             modes = block.memory.modes = np.zeros(block.n_clusters)
-        found = integrator.likelihood(block.problem, block.threads, modes)
+        found = integrator.likelihood(block.X, block.data, block.response, block.threads, modes)
         block.likelihood = integrator, found
     likelihood: UnitLikelihood = found
     return likelihood

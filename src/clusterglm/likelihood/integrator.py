@@ -15,9 +15,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm import _core
 from clusterglm.data.prepare import ModelData
-from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.plan import Choice, Goal, Plan, R, UnitRule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -30,6 +29,9 @@ class UnitLikelihood(Protocol):
 
     def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
         """Value, score and Hessian at `theta`, the derivatives up to `order`; those of the approximation itself."""
+
+    def unit_values(self, theta: Array, plan: Plan) -> Array:
+        """Each unit's log-likelihood, times its weight, shape (m,)."""
 
     def unit_scores(self, theta: Array, plan: Plan) -> Array:
         """Each unit's score, times its weight, shape (m, q)."""
@@ -75,12 +77,17 @@ class Integrator(ABC, Generic[L, R]):
         """Whether this is the integrator of such a model."""
 
     @abstractmethod
-    def likelihood(self, problem: _core.Problem, threads: int = 1, modes: Array | None = None) -> L:
+    def likelihood(
+        self, X: Array, data: ClusterArrays, response: Response, threads: int = 1, modes: Array | None = None
+    ) -> L:
         """The likelihood of some data.
 
         Parameters
         ----------
-        problem : Problem
+        X : ndarray, shape (n, p)
+            Design matrix to use with `data`, C-contiguous.
+        data : ClusterArrays
+        response : Response
         threads : int
             Threads of the core; results are the same bits for any number.
         modes : ndarray, shape (m,), optional
@@ -90,6 +97,10 @@ class Integrator(ABC, Generic[L, R]):
     @abstractmethod
     def posterior(self, data: ModelData, response: Response, theta: Array, plan: Plan, threads: int = 1) -> Intercepts:
         """What each unit's data say of its random effects, at `theta` on the user's scale."""
+
+    @abstractmethod
+    def adapted(self, plan: Plan) -> Plan:
+        """The plan of a fit whose distribution had another shape, for this one."""
 
     # The choice of rules ----------------------------------------------------------------------------------------------
 
@@ -105,6 +116,10 @@ class Integrator(ABC, Generic[L, R]):
         size : float
             Trials or counts of a typical unit.
         """
+
+    @abstractmethod
+    def no_rule(self) -> R:
+        """What is said to serve units whose effects do not vary, where nothing needs to be integrated."""
 
     @abstractmethod
     def coarse_rule(self, rule: R) -> R | None:

@@ -19,7 +19,7 @@ from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.scalar.choice import choose_plan
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
-from clusterglm.likelihood.scalar.rules import Plan, Rule, single_rule
+from clusterglm.likelihood.scalar.rules import Rule, single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed, terminal_width
 from clusterglm.model.quadrature import SCALES
@@ -117,7 +117,7 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
     likelihood = _likelihood(fit, data, data.X)
     choice = choose_plan(likelihood, fit.theta, _TOLERANCE, fit.distribution.unimodal)
     accurate, error = choice.plan, choice.error
-    apart = _values(likelihood, fit.theta, fit.plan) - _values(likelihood, fit.theta, accurate)
+    apart = likelihood.unit_values(fit.theta, fit.plan) - likelihood.unit_values(fit.theta, accurate)
     q = p if fit.sigma_fixed else p + 1
     at = likelihood.evaluate(fit.theta, accurate)
     if fit.penalty is not None:
@@ -204,15 +204,6 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
 
 def _likelihood(fit: RandomEffectsFit, data: ClusterArrays, X: Array) -> MarginalLikelihood:
     return MarginalLikelihood(core_problem(X, data, fit.response), fit.distribution, fit.integration.scale)
-
-
-def _values(likelihood: MarginalLikelihood, theta: Array, plan: Plan) -> Array:
-    """Log-likelihood of every cluster."""
-    values = np.empty(likelihood.n_clusters)
-    for part in plan:
-        chosen = slice(None) if part.clusters is None else part.clusters
-        values[chosen] = likelihood.cluster_values(theta, part.rule, part.clusters)[0]
-    return values
 
 
 def _in_words(fit: RandomEffectsFit) -> str:

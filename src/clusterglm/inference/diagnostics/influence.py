@@ -448,7 +448,7 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         rules |= {int(i): part.rule for i in served}
 
     def likelihood() -> UnitLikelihood:
-        return fit.integrator.likelihood(core_problem(data.X, data, fit.response))
+        return fit.integrator.likelihood(data.X, data, fit.response)
 
     shared = likelihood()
 

@@ -72,10 +72,7 @@ def log_integrals(
         likelihood = MarginalLikelihood(problem, distribution, "normal")
         choice = choose_plan(likelihood, theta, m * _WANTED, distribution.unimodal)
         if choice.error <= _ENOUGH or m == 1:
-            for part in choice.plan:
-                which = slice(None) if part.clusters is None else part.clusters
-                values[which] = likelihood.cluster_values(theta, part.rule, part.clusters)[0]
-            scores = likelihood.unit_scores(theta, choice.plan)
+            values, scores = likelihood.unit_values(theta, choice.plan), likelihood.unit_scores(theta, choice.plan)
             return LogIntegrals(values, scores, np.full(m, choice.error <= _ENOUGH))
     half = m // 2  # whose the error is, halves tell
     rows = int(starts[half])

@@ -9,7 +9,7 @@ from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.sums import Sums, products_of, repeats_in, whole_weights
-from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
+from clusterglm.likelihood.evaluation import ClusterArrays
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -117,4 +117,4 @@ def _pooled_scores(X: Array, data: ClusterArrays, response: Response, beta: Arra
 
 def marginal_scores(data: ModelData, fit: RandomEffectsFit) -> Array:
     """Each cluster's score in (beta, sigma) at the estimates of a random-intercept model, shape (m, p + 1)."""
-    return fit.integrator.likelihood(core_problem(data.X, data, fit.response)).unit_scores(fit.theta, fit.plan)
+    return fit.integrator.likelihood(data.X, data, fit.response).unit_scores(fit.theta, fit.plan)

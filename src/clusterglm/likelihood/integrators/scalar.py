@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm import _core
 from clusterglm.data.prepare import ModelData
+from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.integrator import Integrator, Intercepts
 from clusterglm.likelihood.plan import Choice, Goal, Plan
 from clusterglm.likelihood.scalar.choice import (
@@ -42,17 +43,29 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
     def serves(cls, distribution: Distribution, scale: str) -> bool:
         return scale in SCALES
 
-    def likelihood(self, problem: _core.Problem, threads: int = 1, modes: Array | None = None) -> MarginalLikelihood:
+    def likelihood(
+        self, X: Array, data: ClusterArrays, response: Response, threads: int = 1, modes: Array | None = None
+    ) -> MarginalLikelihood:
         memory = None if modes is None else Memory(modes)
-        return MarginalLikelihood(problem, self.distribution, self.scale, threads, memory)
+        return MarginalLikelihood(core_problem(X, data, response), self.distribution, self.scale, threads, memory)
 
     def posterior(self, data: ModelData, response: Response, theta: Array, plan: Plan, threads: int = 1) -> Intercepts:
         return posterior_intercepts(data, response, self.distribution, theta, plan, self.scale, threads)
+
+    def adapted(self, plan: Plan) -> Plan:
+        if not self.distribution.own_scale:
+            return plan
+        return tuple(
+            replace(part, rule=replace(part.rule, own=self.distribution if part.rule.own else None)) for part in plan
+        )
 
     def first_rule(self, quadrature: Quadrature, least: float, size: float) -> Rule:
         if quadrature.kind == "auto":
             return rough_rule(self.distribution, _ROUGH_NODES, least, size)
         return Rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
+
+    def no_rule(self) -> Rule:
+        return Rule(1)
 
     def coarse_rule(self, rule: Rule) -> Rule | None:
         return Rule(_COARSE_NODES) if rule.hermite and rule.nodes > _COARSE_NODES else None

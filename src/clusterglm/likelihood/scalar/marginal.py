@@ -104,6 +104,14 @@ class MarginalLikelihood:
         self._call(theta, rule, clusters, 0, values=values, ends=None if rule.hermite else ends)
         return (values, ends) if clusters is None else (values[clusters], ends[clusters])
 
+    def unit_values(self, theta: Array, plan: Plan) -> Array:
+        """Each cluster's (weighted) log-likelihood, shape (m,)."""
+        values = np.empty(self.n_clusters)
+        for part in plan:
+            chosen = slice(None) if part.clusters is None else part.clusters
+            values[chosen] = self.cluster_values(theta, part.rule, part.clusters)[0]
+        return values
+
     def evaluate_by_cluster(self, theta: Array, rule: Rule) -> tuple[Evaluation, Array, Array]:
         """What `evaluate` and `cluster_values` give of all clusters under one rule, in one pass."""
         values, ends = np.zeros(self.n_clusters), np.zeros(self.n_clusters)

@@ -12,7 +12,7 @@ import numpy as np
 from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.inference.hypotheses.clustering import ClusteringTest
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
-from clusterglm.likelihood.integration import IntegrationReport
+from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.pieces import Pieces

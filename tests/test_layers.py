@@ -171,6 +171,41 @@ def compared_names(path: Path, text: str) -> list[str]:
     return found
 
 
+def numbers_named(text: str) -> dict[str, object]:
+    """Names of numbers, and of tuples of numbers, that a module defines."""
+    found: dict[str, object] = {}
+    for node in ast.parse(text).body:
+        if not isinstance(node, ast.Assign) or len(node.targets) > 1:
+            continue
+        target, value = node.targets[0], node.value
+        pairs = [(target, value)]
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = list(zip(target.elts, value.elts, strict=True))
+        for name, number in pairs:
+            if isinstance(name, ast.Name) and name.id.isupper() and is_number(number):
+                found[name.id] = eval(compile(ast.Expression(number), "constant", "eval"), {"__builtins__": {}})
+    return found
+
+
+def is_number(node: ast.AST) -> bool:
+    """Whether an expression is arithmetic of numbers alone."""
+    parts = [part for part in ast.walk(node) if isinstance(part, ast.expr)]
+    constants = [part.value for part in parts if isinstance(part, ast.Constant)]
+    arithmetic = ast.Constant | ast.BinOp | ast.UnaryOp | ast.Tuple
+    return all(isinstance(part, arithmetic) for part in parts) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in constants
+    )
+
+
+def ambiguous(texts: dict[str, str]) -> list[str]:
+    """Names of numbers that two modules give different values."""
+    values: dict[str, dict[object, str]] = {}
+    for module, text in texts.items():
+        for name, value in numbers_named(text).items():
+            values.setdefault(name, {}).setdefault(value, module)
+    return [f"{name}: {', '.join(found.values())}" for name, found in values.items() if len(found) > 1]
+
+
 def cycle(graph: dict[str, set[str]]) -> list[str]:
     """A cycle of the graph, or an empty list."""
     done: set[str] = set()
@@ -251,6 +286,11 @@ def test_a_fit_knows_no_integrator_by_name(path: Path) -> None:
     assert integrators_named(path, read(path)) == []
 
 
+def test_a_constant_has_one_value() -> None:
+    """Sizes of data stand in `model/large_data.py`; other numbers beside what they are for, under their own names."""
+    assert ambiguous({module_name(path): read(path) for path in MODULES}) == []
+
+
 def test_files_are_short() -> None:
     code = [path for path in SOURCES if path.suffix in (".py", ".pyi", ".hpp", ".cpp")]
     assert len(code) > len(MODULES) > 0
@@ -298,6 +338,13 @@ def test_these_checks_can_fail() -> None:
     assert integrators_named(fit, "def f():\n    from clusterglm.likelihood import integrators")
     assert not integrators_named(fit, "from clusterglm.likelihood.integrator import Integrator")
     assert not integrators_named(PACKAGE / "inference" / "example.py", "import clusterglm.likelihood.scalar.rules")
+    assert numbers_named("A, B = 1, -2.0**-3\nC = (1, 2)\nD = (1, 'x')\ne = 3\nF = g(2)") == {
+        "A": 1,
+        "B": -0.125,
+        "C": (1, 2),
+    }
+    assert ambiguous({"a": "_MOST = 3", "b": "_MOST = 4"})
+    assert not ambiguous({"a": "_MOST = 3\nX = 'a'", "b": "_MOST = 3\nX = 'b'"})
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
     found = cycle(graph)
     assert found[0] == found[-1]

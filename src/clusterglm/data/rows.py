@@ -37,7 +37,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _Rows = NDArray[np.bool_]
-_LEAST, _LARGEST = 1e-100, 1e100  # weights, whose squares float64 still holds
+_LEAST_WEIGHT, _LARGEST_WEIGHT = 1e-100, 1e100  # weights, whose squares float64 still holds
 
 
 @dataclass(frozen=True)
@@ -304,12 +304,12 @@ def _weights(
 
 
 def _refuse_bad_weights(values: Array, keep: _Rows, name: str, argument: str) -> None:
-    bad = keep & ~((values == 0.0) | ((values >= _LEAST) & (values <= _LARGEST)))
+    bad = keep & ~((values == 0.0) | ((values >= _LEAST_WEIGHT) & (values <= _LARGEST_WEIGHT)))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
             f"{argument}={name!r} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
-            f"finite weights, zero or from {_LEAST:g} to {_LARGEST:g}",
+            f"finite weights, zero or from {_LEAST_WEIGHT:g} to {_LARGEST_WEIGHT:g}",
             "zero, or a missing value, for rows to leave out",
         )
 

@@ -24,13 +24,13 @@ from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import CLUSTERS_LOOKED_AT
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _DEFAULT = Control()
-_FIRST = 1000  # clusters that are looked at before all are
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
-_LARGEST = 1e6  # sigma with which float64 can compute
+_LARGEST_SIGMA = 1e6  # sigma with which float64 can compute
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
 
 
@@ -168,7 +168,7 @@ def fit_sums(
 
 def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
     """Raise `ClusterError` when every cluster's responses are equal: the likelihood then rises with sigma for ever."""
-    for m in (min(_FIRST, data.n_clusters), data.n_clusters):  # mostly the first few show it
+    for m in (min(CLUSTERS_LOOKED_AT, data.n_clusters), data.n_clusters):  # mostly the first few show it
         starts, n = data.starts[:m], data.starts[m]
         a, b = np.add.reduceat(data.a[:n], starts), np.add.reduceat(data.b[:n], starts)
         if np.any(response.rises_towards(a, b) == 0.0):
@@ -188,8 +188,8 @@ def refuse_homogeneous(n_clusters: int, response: Response) -> NoReturn:
 def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
     """Raise `OptionError` unless sigma is a scale, and given where it is fixed."""
     if sigma is not None:
-        needed = f"a number, not negative, and at most {_LARGEST:g}"
-        number("sigma", sigma, 0.0, _LARGEST, needed=needed, advice="sigma=0.5, or leave it out")
+        needed = f"a number, not negative, and at most {_LARGEST_SIGMA:g}"
+        number("sigma", sigma, 0.0, _LARGEST_SIGMA, needed=needed, advice="sigma=0.5, or leave it out")
     yes_or_no("fix_sigma", fix_sigma)
     if fix_sigma and sigma is None:
         raise OptionError(

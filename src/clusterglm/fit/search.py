@@ -33,7 +33,7 @@ _LEAST_START = 0.1  # sigma that is believed of a sample ...
 _LEAST_HEAVY = 1e-3  # ... where it is no standard deviation
 _SMALLER = 0.02  # times the sigma with which a search begins: one that it may come by, on a scale of heavy tails
 _NEARLY = 0.5  # the same where a sample says where it begins
-_TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
+_TAME_FACTOR = 8.0  # factor of information on coefficients, from the first start to there, that is
 _REFINEMENTS = 16  # times that "auto" may choose rules again at a better estimate; two will do, but for sharp clusters
 
 
@@ -214,7 +214,7 @@ def _start_of_sample(task: Task, surrogate: Surrogate, theta: Array) -> Array:
         change = eigvalsh(-found.evaluation.hessian[:p, :p], -before.hessian[:p, :p])
     except LinAlgError:
         return theta
-    return better if change[0] > 1.0 / _TAME and change[-1] < _TAME else theta
+    return better if change[0] > 1.0 / _TAME_FACTOR and change[-1] < _TAME_FACTOR else theta
 
 
 def _neighbourhood(task: Task, helper: _Helper, theta: Array) -> Maximum | None:

@@ -29,12 +29,17 @@ from clusterglm.likelihood.plan import Choice, CountedPart, Goal, Part, Plan, Un
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
 from clusterglm.likelihood.rounding import Rounding, bound_of_rounding, rounding_of
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import (
+    FEWEST_SAMPLED,
+    MANY_CLUSTERS,
+    MOST_SAMPLED,
+    MOST_SAMPLED_ROWS,
+    ROWS_OF_A_BLOCK,
+    SAMPLED_ONE_IN,
+)
 from clusterglm.model.response.base import Response
 
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
-_MANY = 16_000  # clusters of which a sample is worth its while
-_EVERY, _FEWEST, _ENOUGH, _ENOUGH_ROWS = 16, 1000, 60_000, 600_000  # one cluster in so many; as many as that
-_PER_BLOCK = 2000  # rows that a block shows when separation is suspected
 
 
 @dataclass(frozen=True)
@@ -162,10 +167,10 @@ class Sums:
         return MarginalSums(self.blocks, self._n_clusters, integrator, self.weights.unit)
 
     def some_clusters(self, threads: int) -> SomeClusters | None:
-        """About one cluster in `_EVERY`, or fewer of very many; None of data with few clusters."""
+        """About one cluster in `SAMPLED_ONE_IN`, or fewer of very many; None of data with few clusters."""
         m = self._n_clusters
-        number = min(m // _EVERY, _ENOUGH, _ENOUGH_ROWS * m // self.data.n_obs)
-        if m < _MANY or number < _FEWEST:
+        number = min(m // SAMPLED_ONE_IN, MOST_SAMPLED, MOST_SAMPLED_ROWS * m // self.data.n_obs)
+        if m < MANY_CLUSTERS or number < FEWEST_SAMPLED:
             return None
         every = step_through(m, number)
         shown = self.blocks.each(_shown, every)
@@ -193,7 +198,7 @@ class Sums:
     def separation(self) -> SeparationReport | None:
         """Covariates that separate the responses: suggested by some of the rows, and confirmed by all."""
         names, response = self.data.names, self.response
-        most = None if isinstance(self.blocks, InMemory) else _PER_BLOCK
+        most = None if isinstance(self.blocks, InMemory) else ROWS_OF_A_BLOCK
         shown = self.blocks.each(_rows, most)
         for _ in range(_EXCHANGES):
             X, a, b = (np.concatenate(parts) for parts in zip(*shown, strict=True))
@@ -438,6 +443,6 @@ def _against(block: Block, direction: Array) -> tuple[Array, Array, Array]:
     towards = block.response.rises_towards(data.a, data.b)
     wrong = np.where(towards == 0.0, np.abs(margins), -towards * margins)
     wrong[(data.a == 0.0) & (data.b == 0.0)] = 0.0
-    worst = np.argsort(-wrong)[:_PER_BLOCK]
+    worst = np.argsort(-wrong)[:ROWS_OF_A_BLOCK]
     worst = worst[wrong[worst] > size]
     return block.X[worst], data.a[worst], data.b[worst]

@@ -19,7 +19,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
-_LARGEST = 1e15  # count that float64 still tells from its neighbours
+_LARGEST_COUNT = 1e15  # count that float64 still tells from its neighbours
 _ALIKE = 1e-9  # relative difference of statistics that counts as a tie
 
 
@@ -177,7 +177,7 @@ def pearson_sum(
     """
 
     def statistic(y: Array) -> float:
-        if y.max() > _LARGEST:
+        if y.max() > _LARGEST_COUNT:
             raise ReplicateError("a simulated count beyond 1e15, from an intercept far out in a heavy tail")
         new = with_responses(data, y, response)
         return float(np.sum(residuals("pearson", response, predictor(new), new.a, new.b) ** 2))

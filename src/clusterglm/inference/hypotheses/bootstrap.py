@@ -31,9 +31,9 @@ from clusterglm.model.response.base import Response
 METHODS = ("bootstrap", "permutation")
 STATISTICS = ("lr", "loglik")
 
-_NEAR = 0.05  # standard errors from the maximum at which a quadratic tells its height to 1e-4
+_NEAR_HEIGHT = 0.05  # standard errors from the maximum at which a quadratic tells its height to 1e-4
 _SUSPECT = 1e-3  # p-value, over all columns, below which covariates are held to differ between clusters
-_QUICK = Control(max_iter=60, tol=_NEAR)
+_QUICK = Control(max_iter=60, tol=_NEAR_HEIGHT)
 
 
 @printed

@@ -15,10 +15,10 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import ROWS_AT_A_TIME
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
-_CHUNK = 65536  # rows at a time: no temporary as large as X
 _FLAT = 1e-13  # of a column's largest value: variation that is rounding
 _VISIBLE = 1e-3  # error of a likelihood ratio that its p-value does not show
 _ROUNDING = 1e-8  # of a log-likelihood: how far below its special case's a maximum may end
@@ -385,8 +385,8 @@ def _outside(outer: ModelData, inner: Array, rows: NDArray[np.int64] | None, *, 
     largest = np.zeros(inner.shape[1])
     for block in _blocks(outer, inner, rows, within=within, centre=centre):
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
-    for first in range(0, len(inner), _CHUNK):
-        np.maximum(largest, np.abs(inner[first : first + _CHUNK]).max(axis=0), out=largest)
+    for first in range(0, len(inner), ROWS_AT_A_TIME):
+        np.maximum(largest, np.abs(inner[first : first + ROWS_AT_A_TIME]).max(axis=0), out=largest)
     norm = np.linalg.norm(triangle[:, p:], axis=0)
     rest = np.linalg.norm(triangle[p:, p:], axis=0)
     real = norm > _FLAT * largest * np.sqrt(outer.n_obs)  # otherwise constant, and in the span
@@ -407,7 +407,7 @@ def _blocks(
     if within:
         k = 0
         while k < outer.n_clusters:
-            end = max(k + 1, int(np.searchsorted(starts, starts[k] + _CHUNK, side="right")) - 1)
+            end = max(k + 1, int(np.searchsorted(starts, starts[k] + ROWS_AT_A_TIME, side="right")) - 1)
             part, sizes = both(int(starts[k]), int(starts[end])), np.diff(starts[k : end + 1])
             local = starts[k:end] - starts[k]
             part -= np.repeat(part[local], sizes, axis=0)  # first rows first: constant columns are then exactly 0
@@ -416,7 +416,7 @@ def _blocks(
             k = end
         return
     origin = both(0, 1)[0] * centre
-    pieces = range(0, n, _CHUNK)
-    mean = sum(((both(i, i + _CHUNK) - origin).sum(axis=0) for i in pieces), np.zeros(len(origin))) / n * centre
+    pieces = range(0, n, ROWS_AT_A_TIME)
+    mean = sum(((both(i, i + ROWS_AT_A_TIME) - origin).sum(axis=0) for i in pieces), np.zeros(len(origin))) / n * centre
     for i in pieces:
-        yield both(i, i + _CHUNK) - origin - mean
+        yield both(i, i + ROWS_AT_A_TIME) - origin - mean

@@ -14,7 +14,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
-_WANTED, _ENOUGH = 1e-10, 1e-8  # error of a cluster's log-integral that is asked for, and that is accurate
+_WANTED, _ACCURATE = 1e-10, 1e-8  # error of a cluster's log-integral that is asked for, and that is accurate
 _TOGETHER = 100  # clusters, the sum of whose errors bounds that of each well enough
 
 
@@ -71,9 +71,9 @@ def log_integrals(
         problem = _core.Problem(np.ascontiguousarray(starts), X, a, b, offset, np.ones(m), response.code)
         likelihood = MarginalLikelihood(problem, distribution, "normal")
         choice = choose_plan(likelihood, theta, m * _WANTED, distribution.unimodal)
-        if choice.error <= _ENOUGH or m == 1:
+        if choice.error <= _ACCURATE or m == 1:
             values, scores = likelihood.unit_values(theta, choice.plan), likelihood.unit_scores(theta, choice.plan)
-            return LogIntegrals(values, scores, np.full(m, choice.error <= _ENOUGH))
+            return LogIntegrals(values, scores, np.full(m, choice.error <= _ACCURATE))
     half = m // 2  # whose the error is, halves tell
     rows = int(starts[half])
     one, other = (

@@ -13,7 +13,6 @@ from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.integrator import Integrator, Intercepts
 from clusterglm.likelihood.plan import Choice, Goal, Plan
 from clusterglm.likelihood.scalar.choice import (
-    FEW,
     most_useful,
     moving,
     rules_by_one,
@@ -27,6 +26,7 @@ from clusterglm.likelihood.scalar.posterior import posterior_intercepts
 from clusterglm.likelihood.scalar.rules import Rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import FEW_CLUSTERS
 from clusterglm.model.quadrature import SCALES, Quadrature
 from clusterglm.model.response.base import Response
 
@@ -78,10 +78,10 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
         """
         if any(part.rule.laid_for == "theta" for part in plan):
             return 0.0
-        return _NEARER if n_units <= FEW and not self.distribution.unimodal else _NEAR_ENOUGH
+        return _NEARER if n_units <= FEW_CLUSTERS and not self.distribution.unimodal else _NEAR_ENOUGH
 
     def by_sample(self, goal: Goal) -> bool:
-        return goal.n_units > FEW
+        return goal.n_units > FEW_CLUSTERS
 
     def proposals(self, likelihood: MarginalLikelihood, theta: Array, goal: Goal) -> NDArray[np.int64]:
         return rules_of_some(likelihood, theta, goal.n_units, self._each(goal), self.distribution.unimodal)

@@ -19,10 +19,9 @@ from clusterglm.likelihood.scalar.panels import Panels, lay_panels
 from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_of_panels
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import FEW_CLUSTERS, SAMPLE_FOR_RULES
 
 _LEFT = 0.03  # share of the clusters that a rule for nearly all may leave to others
-_SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
-FEW = 2 * _SAMPLE  # clusters up to which each gets a rule of its own at once
 _UNEVEN = (
     30.0  # times a cluster's share of the tolerance, an error that few clusters come near while the sum is within it
 )
@@ -56,7 +55,7 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
     """
     m = likelihood.n_clusters
     each = share(tolerance, m, unimodal)
-    if m <= FEW:
+    if m <= FEW_CLUSTERS:
         return rules_one_by_one(likelihood, theta, each, unimodal)
     sigma = abs(float(theta[-1]))
     rule = most_useful(likelihood.distribution, sigma, rules_of_some(likelihood, theta, m, each, unimodal))
@@ -83,7 +82,7 @@ def rules_of_some(
     likelihood: MarginalLikelihood, theta: Array, n_clusters: int, each: float, unimodal: bool
 ) -> NDArray[np.int64]:
     """Numbers of the rules of some clusters; as many as there are to be of `n_clusters`, of which these are a part."""
-    sample = np.arange(0, likelihood.n_clusters, n_clusters // _SAMPLE, dtype=np.int64)
+    sample = np.arange(0, likelihood.n_clusters, n_clusters // SAMPLE_FOR_RULES, dtype=np.int64)
     each = each if unimodal else _UNEVEN * each
     return _shared_rules(likelihood, theta, sample, each, unimodal, careful=False).numbers
 

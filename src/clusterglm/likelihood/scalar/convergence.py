@@ -13,7 +13,7 @@ from clusterglm.model.arrays import Array
 
 _SAFETY = 10.0  # times the error that a rule's convergence lets expect
 _RELIED = 0.7  # part of the convergence seen so far that is relied on
-_MUCH = 0.1  # of the error that a cluster may have: what lies beyond a rule's ends is then worth a closer look
+_WORTH_A_LOOK = 0.1  # of the error that a cluster may have: what lies beyond a rule's ends is then worth a closer look
 ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
 
 
@@ -59,7 +59,7 @@ def beyond_ends(
     steps = (0.5 if rule.about_mode else 1.0) * (rule.nodes - 1)
     most = np.minimum(rule.nodes * ends, 0.9) ** (1.0 / steps)
     bound: Array = weights * ends * np.maximum(1.0, most / (1.0 - most))
-    much = np.flatnonzero((bound > _MUCH * each) & (most > 0.5))
+    much = np.flatnonzero((bound > _WORTH_A_LOOK * each) & (most > 0.5))
     if len(much) == 0:
         return bound
     low, high, unit = likelihood.spans(rule, clusters[much])

@@ -29,9 +29,10 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import hermite
 from clusterglm.model.special import log_normal_density
 
-_TAIL, _LARGEST = 30.0, 300.0  # logarithms of what second moments leave outside, and of 1 / probability as far as that
+_TAIL_MASS = 30.0  # log of what second moments leave outside
+_TAIL_DEPTH = 300.0  # log of 1 / probability as far as that
 _WIDEST = 600.0  # half-width of a rule in x, sinh of which is a number
-_ORDER = 48  # highest order of a Gauss-Legendre rule; more nodes make more panels
+_HIGHEST_ORDER = 48  # highest order of a Gauss-Legendre rule; more nodes make more panels
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def fixed_rule(distribution: Distribution, nodes: int, half_width: float) -> Rul
     kinks = distribution.kinks
     if kinks:
         each = -(-nodes // (len(kinks) + 1))
-        panels = -(-each // _ORDER)
+        panels = -(-each // _HIGHEST_ORDER)
         return Rule(panels * -(-each // panels) * (len(kinks) + 1) + 2, half_width, kinks)
     return Rule(nodes, half_width, own=distribution if distribution.own_scale else None)
 
@@ -161,7 +162,7 @@ def rule_for_moments(rule: Rule) -> Rule:
     if rule.own is None or not rule.heavy:
         return rule
     nu = rule.own.tail
-    half_width = max(min(_TAIL / max(nu - 2.0, 0.1), _LARGEST / nu), rule.half_width or 0.0)
+    half_width = max(min(_TAIL_MASS / max(nu - 2.0, 0.1), _TAIL_DEPTH / nu), rule.half_width or 0.0)
     return heavy_rule(rule.own, rule.step, half_width)
 
 
@@ -178,7 +179,7 @@ def _between(kinks: tuple[float, ...], half_width: float, nodes: int) -> tuple[A
     """
     corners = [-half_width, *kinks, half_width]
     each = (nodes - 2) // (len(corners) - 1)
-    panels = -(-each // _ORDER)
+    panels = -(-each // _HIGHEST_ORDER)
     parts = [np.linspace(a, b, panels + 1)[:-1] for a, b in pairwise(corners)]
     edges = np.append(np.concatenate(parts), half_width)
     x, w = np.polynomial.legendre.leggauss(each // panels)

@@ -81,7 +81,7 @@ STORED: dict[str, tuple[str, ...]] = {
 Responses and distributions are known by their registries, `RESPONSES` and `DISTRIBUTIONS`."""
 
 _RESULTS = {name for module in STORED if module.startswith("results.") for name in STORED[module]}
-_ROWS = 100  # of a design that are put through its formula again
+_ROWS_CHECKED = 100  # of a design that are put through its formula again
 _PER_LINE = 10  # numbers
 
 
@@ -295,7 +295,7 @@ def _gives_rows(data: ModelData, design: Design) -> bool:
 
     if isinstance(data, StreamedData):
         return False
-    some = np.ascontiguousarray(data.X[:: len(data.X) // _ROWS + 1])
+    some = np.ascontiguousarray(data.X[:: len(data.X) // _ROWS_CHECKED + 1])
     try:
         recovered_frame(replace(data, X=some, design=design))
     except DataError:

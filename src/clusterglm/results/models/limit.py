@@ -471,6 +471,11 @@ class ConditionalLimit(Limit, ConditionalResult):
     rest: ConditionalResult
     recession: Recession
 
+    @property
+    def n_informative(self) -> int:
+        """Clusters that contribute: those of the rest do."""
+        return self.rest.n_informative
+
     @cached_property
     def _overdispersion(self) -> Overdispersion | None:
         return self.rest._overdispersion

@@ -21,8 +21,7 @@ from clusterglm.results.files.schema import limit_misfit
 from clusterglm.results.models.limit import ConditionalLimit, FixedEffectsLimit, PooledLimit, RandomEffectsLimit
 from clusterglm.results.tables.export import as_dict
 
-GOLDEN = Path(__file__).parent.parent / "golden"
-R = json.loads((GOLDEN / "separation.json").read_text())
+R = json.loads((Path(__file__).parent.parent / "golden" / "separation.json").read_text())
 VERBS = {
     "pooled": (cg.pooled, PooledLimit),
     "random_effects": (cg.random_effects, RandomEffectsLimit),
@@ -460,6 +459,18 @@ def test_counts_within_clusters_against_a_sum_over_outcomes() -> None:
     assert fixed.conf_int(method="profile").loc["silent", "high"] == pytest.approx(
         fit.conf_int(method="profile").loc["silent", "high"], abs=1e-6
     )
+
+
+def test_clusters_that_are_certain_say_nothing_of_a_conditional_limit() -> None:
+    """The rest has fewer clusters than the data."""
+    z = [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    d = pd.DataFrame(
+        {"y": [1, 0, 1, 0, 1, 0, 0, 1], "z": z, "x": [0.1, 0.9, 0.5, 0.4, 0.2, 0.7, 0.3, 0.6], "id": list("aabbccdd")}
+    )
+    fit = cg.conditional("y ~ x + z", d, cluster="id", separation="limit")
+    assert fit.infinite == {"z": 1}
+    assert fit.rest.n_clusters == fit.n_informative == fit.glance().n_informative[0] == 2
+    assert "2 contribute; 2 do not" in str(fit)
 
 
 def test_a_profile_that_passes_sigma_zero(nests: pd.DataFrame) -> None:

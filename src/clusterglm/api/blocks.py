@@ -85,7 +85,7 @@ def random_effects_over_blocks(
     finally:
         gathered.blocks.close()
     warn_unless_converged(found.optimization, 5)
-    warn_unless_accurate(found.fit, 5)
+    warn_unless_accurate(found.fit.integration, 5)
     return found
 
 
@@ -123,7 +123,7 @@ def select_over_blocks(
         raise last
     for found in fits.values():
         warn_unless_converged(found.optimization, 5)
-        warn_unless_accurate(found.fit, 5)
+        warn_unless_accurate(found.fit.integration, 5)
     return DistributionSelection(fits, {}, failures)
 
 

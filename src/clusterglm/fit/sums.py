@@ -40,6 +40,7 @@ from clusterglm.likelihood.rounding import Rounding, bound_of_rounding, rounding
 from clusterglm.likelihood.rules import Part, Plan, Rule, spread
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import Parameters, random_intercept
 from clusterglm.model.response.base import Response
 
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
@@ -91,17 +92,16 @@ class SomeClusters:
         """See `start.sigma_moments`; of the sample alone, as only their ratio is of use."""
         return _sigma_moments(self.block, gamma)
 
-    def surrogate(self, distribution: Distribution, scale: str, rule: Rule, fixed_sigma: float | None) -> Surrogate:
-        """Their likelihood by one rule, in (gamma, sigma), or in gamma at a fixed sigma."""
+    def surrogate(
+        self, distribution: Distribution, scale: str, rule: Rule, parameters: Parameters, theta: Array
+    ) -> Surrogate:
+        """Their likelihood by one rule, in the free parameters; the others are held as in `theta`."""
         likelihood = _likelihood(self.block, distribution, scale)
 
-        def at(theta: Array) -> Evaluation:
-            return likelihood.evaluate(theta, (Part(rule),))
+        def at(free: Array) -> Evaluation:
+            return in_free(likelihood.evaluate(parameters.filled(free, theta), (Part(rule),)), parameters)
 
-        if fixed_sigma is None:
-            return Surrogate(at, self.factor, self.block.n_clusters)
-        sigma = fixed_sigma
-        return Surrogate(lambda gamma: without_sigma(at(np.append(gamma, sigma))), self.factor, self.block.n_clusters)
+        return Surrogate(at, self.factor, self.block.n_clusters)
 
 
 class Sums:
@@ -170,7 +170,8 @@ class Sums:
 
     def marginal(self, distribution: Distribution, scale: str) -> MarginalSums:
         """The likelihood with random intercepts."""
-        return MarginalSums(self.blocks, self._n_clusters, distribution, scale, self.weights.unit)
+        parameters = random_intercept(self.p)
+        return MarginalSums(self.blocks, self._n_clusters, parameters, distribution, scale, self.weights.unit)
 
     def some_clusters(self, threads: int) -> SomeClusters | None:
         """About one cluster in `_EVERY`, or fewer of very many; None of data with few clusters."""
@@ -225,6 +226,7 @@ class MarginalSums:
     ----------
     blocks : Blocks
     n_clusters : int
+    parameters : Parameters
     distribution : Distribution
     scale : str
     unit : float
@@ -233,8 +235,17 @@ class MarginalSums:
 
     sampled = True  # whether some of the clusters may stand in for the whole
 
-    def __init__(self, blocks: Blocks, n_clusters: int, distribution: Distribution, scale: str, unit: float) -> None:
+    def __init__(
+        self,
+        blocks: Blocks,
+        n_clusters: int,
+        parameters: Parameters,
+        distribution: Distribution,
+        scale: str,
+        unit: float,
+    ) -> None:
         self.n_clusters = n_clusters
+        self.parameters = parameters
         self._unit = unit
         self._blocks = blocks
         self._model = (distribution, scale)
@@ -248,7 +259,8 @@ class MarginalSums:
         each, rule, unit = share(tolerance, self.n_clusters, unimodal), None, self._unit
         if self.n_clusters > FEW:
             some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal, unit)
-            rule = most_useful(self._model[0], abs(float(theta[-1])), np.concatenate(some))
+            sigma = abs(float(theta[self.parameters.scale]))
+            rule = most_useful(self._model[0], sigma, np.concatenate(some))
         parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal, unit, move)
         rounding = bound_of_rounding([part[3] for part in parts])
         there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
@@ -321,9 +333,9 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
     return Sums(InMemory(block), data, standard, response, mean, some, weights, rows.sort)
 
 
-def without_sigma(full: Evaluation) -> Evaluation:
-    """The derivatives in gamma alone."""
-    return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
+def in_free(full: Evaluation, parameters: Parameters) -> Evaluation:
+    """The derivatives in the free parameters alone."""
+    return Evaluation(full.value, full.score[parameters.free], parameters.of_free(full.hessian))
 
 
 def added(parts: Sequence[Evaluation]) -> Evaluation:

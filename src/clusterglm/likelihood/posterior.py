@@ -13,6 +13,7 @@ from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.rules import Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 
@@ -55,25 +56,24 @@ def posterior_intercepts(
         Threads of the core.
     """
     m, p = data.n_clusters, data.X.shape[1]
-    sigma = float(theta[-1])
-    if sigma == 0.0:
+    if theta[random_intercept(p).scale] == 0.0:
         return Intercepts(np.zeros(m), np.zeros(m), np.zeros(m))
     problem = core_problem(data.X, data, response)
     means, sds = MarginalLikelihood(problem, m, p, distribution, scale, threads).posterior(theta, plan)
-    modes = posterior_modes_of(problem, m, distribution, theta, threads)
+    modes = posterior_modes_of(problem, m, p, distribution, theta, threads)
     return Intercepts(modes, *_existing_moments(means, sds, data, distribution))
 
 
 def posterior_modes_of(
-    problem: _core.Problem, n_clusters: int, distribution: Distribution, theta: Array, threads: int = 1
+    problem: _core.Problem, n_clusters: int, p: int, distribution: Distribution, theta: Array, threads: int = 1
 ) -> Array:
     """Mode of every cluster's intercept, shape (m,), at sigma > 0.
 
     The mode depends on the variable of integration; the intercept's own is that of its density.
     """
-    sigma, p = float(theta[-1]), len(theta) - 1
     scale = "density" if distribution.density_scale else "own"
-    s = MarginalLikelihood(problem, n_clusters, p, distribution, scale, threads).modes(theta)
+    likelihood = MarginalLikelihood(problem, n_clusters, p, distribution, scale, threads)
+    s, sigma = likelihood.modes(theta), likelihood.sigma(theta)
     return np.asarray(sigma * (s if scale == "density" else distribution.at(sigma).quantile_of_normal(s)))
 
 

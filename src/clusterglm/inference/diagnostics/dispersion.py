@@ -191,7 +191,7 @@ def at_modes(fit: RandomEffectsFit) -> Callable[[ModelData], Array]:
         if fit.sigma == 0.0:
             return known
         problem = core_problem(data.X, data, fit.response)
-        modes = posterior_modes_of(problem, data.n_clusters, fit.distribution, fit.theta)
+        modes = posterior_modes_of(problem, data.n_clusters, len(fit.beta), fit.distribution, fit.theta)
         return known + np.repeat(modes, np.diff(data.starts))
 
     return predictor

@@ -26,8 +26,7 @@ from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.soft import soft_score_without
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.correction import only_clusters
-from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
-from clusterglm.inference.uncertainty.intervals import with_sigma
+from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
@@ -344,8 +343,7 @@ def deletion(fit: AnyFit, data: ModelData, response: Response) -> Deletion:
     if isinstance(fit, ConditionalFit):
         return _conditional(fit, data, response)
     if fit.sigma == 0.0:
-        again = _pooled(fit.pooled, data, response)
-        return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
+        return replace(_pooled(fit.pooled, data, response), refit=lambda new: _refit_random_effects(fit, new))
     return _random_effects(fit, data)
 
 
@@ -452,8 +450,7 @@ def _refuse_step(i: int, information: Array, share: float) -> Array:
 
 
 def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
-    p = len(fit.beta)
-    q = p if fit.sigma_fixed else p + 1
+    parameters, free = fit.parameters, fit.parameters.free
     rules: dict[int, Rule] = {}
     for part in fit.plan:
         served = range(data.n_clusters) if part.clusters is None else part.clusters
@@ -461,35 +458,34 @@ def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
     def likelihood() -> MarginalLikelihood:
         problem = core_problem(data.X, data, fit.response)
-        return MarginalLikelihood(problem, data.n_clusters, p, fit.distribution, fit.integration.scale)
+        return MarginalLikelihood(problem, data.n_clusters, len(fit.beta), fit.distribution, fit.integration.scale)
 
     shared = likelihood()
 
     def hessian(i: int) -> Array:
         plan = (Part(rules[i], np.array([i], dtype=np.int64)),)
-        return shared.evaluate(fit.theta, plan).hessian[:q, :q]
+        return parameters.of_free(shared.evaluate(fit.theta, plan).hessian)
 
     def loglik(theta: Array) -> float:
-        return likelihood().evaluate(theta if q > p else np.append(theta, fit.sigma), fit.plan, 0).value
+        return likelihood().evaluate(parameters.filled(theta, fit.theta), fit.plan, 0).value
 
     return Deletion(
         data,
-        with_sigma(data.names)[:q],
-        fit.theta[:q],
-        -fit.hessian[:q, :q],
-        marginal_scores(data, fit)[:, :q],
+        parameters.names_of(free),
+        fit.theta[free],
+        -parameters.of_free(fit.hessian),
+        free_scores(data, fit),
         hessian,
-        lambda new: _refit_random_effects(fit, new, with_sigma=q > p),
+        lambda new: _refit_random_effects(fit, new),
         loglik,
-        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, q),
+        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, parameters),
     )
 
 
-def _refit_random_effects(fit: RandomEffectsFit, new: ModelData, *, with_sigma: bool) -> tuple[Array, Optimization]:
+def _refit_random_effects(fit: RandomEffectsFit, new: ModelData) -> tuple[Array, Optimization]:
     """The same model and shape of other data, from the estimates of all; at the boundary from the pooled fit."""
-    known = fit.sigma_fixed or fit.sigma > 0.0
-    again = fit_again(replace(fit, shape=None), new, fit.theta if known else None, _CONTROL)
-    return again.theta if with_sigma else again.beta, again.optimization
+    again = fit_again(replace(fit, shape=None), new, None if fit.boundary else fit.theta, _CONTROL)
+    return again.theta[fit.parameters.free], again.optimization
 
 
 def _one_cluster(data: ModelData, response: Response, i: int) -> _core.Problem:

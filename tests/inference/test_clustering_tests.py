@@ -12,13 +12,14 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
+from clusterglm.data.request import Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
 from clusterglm.inference.hypotheses.score import ScoreTest, score_test
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Gaussian
 from clusterglm.model.family import RESPONSES, response
@@ -176,9 +177,9 @@ def test_boundary_test(clustered: pd.DataFrame) -> None:
 @pytest.mark.parametrize("model", RESPONSES.values(), ids=RESPONSES.keys())
 def test_the_score_is_the_slope_in_the_variance_at_zero(model: Any) -> None:
     data = simulate(25, 4, 0.7, 3, model.family)
-    built = prepare("y ~ x", data, cluster="id", family_response=model)
+    built = prepare("y ~ x", data, Request(model, cluster="id"))
     fit = fit_pooled(built, model, Control())
-    likelihood = MarginalLikelihood(core_problem(built.X, built, model), built.n_clusters, 2, Gaussian(), "normal")
+    likelihood = MarginalLikelihood(core_problem(built.X, built, model), Gaussian(), "normal")
 
     def height(variance: float) -> float:
         return likelihood.evaluate(np.append(fit.beta, np.sqrt(variance)), single_rule(15), 0).value
@@ -201,7 +202,7 @@ def test_the_variance_of_the_score_is_exact(link: str) -> None:
     rng = np.random.default_rng(2)
     sizes = [2, 3, 4]
     data = pd.DataFrame({"y": [0, 1] * 4 + [1], "x": rng.normal(size=9), "id": np.repeat(np.arange(3), sizes)})
-    built = prepare("y ~ x", data, cluster="id", family_response=model)
+    built = prepare("y ~ x", data, Request(model, cluster="id"))
     beta = np.array([0.2, -0.5])
     eta = built.X @ beta
     mu = model.mean(eta)

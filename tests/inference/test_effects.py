@@ -15,6 +15,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.inference.diagnostics.design_changes import DesignChange, design_changes, recovered_frame
 from clusterglm.inference.effects.average_effects import average_effects, uncorrected
@@ -248,7 +249,7 @@ def table(n: int = 80, scale: float = 1.0, shift: float = 0.0) -> pd.DataFrame:
 
 
 def fitted(formula: str, d: pd.DataFrame) -> ModelData:
-    return prepare(formula, d, cluster="id", family_response=MODELS[0])
+    return prepare(formula, d, Request(MODELS[0], cluster="id"))
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e5, 0.0), (1e-4, 0.0), (1.0, 50.0)])

@@ -194,6 +194,11 @@ def coefficients(names: Sequence[str]) -> Parameters:
     return Parameters((_of_columns(names),))
 
 
+def random_effects(columns: int, factors: int) -> Parameters:
+    """Of a model with several random effects: coefficients, and the entries of their covariance's factor."""
+    return Parameters((_of_columns(("",) * columns), Block("random", "", ("",) * factors)))
+
+
 def random_intercept(columns: Sequence[str] | int, group: str | None = None, state: State = "free") -> Parameters:
     """Of a model with a random intercept: the coefficients of some columns, and sigma.
 
@@ -208,6 +213,11 @@ def random_intercept(columns: Sequence[str] | int, group: str | None = None, sta
     """
     names = ("",) * columns if isinstance(columns, int) else columns
     return Parameters((_of_columns(names), Block("random", group or "", ("sigma",), state, scale=True)))
+
+
+def random_intercept_of(theta: Array) -> Parameters:
+    """That of a vector (beta, sigma)."""
+    return random_intercept(len(theta) - 1)
 
 
 def mass_points(columns: Sequence[str] | int, points: Sequence[int], number: int) -> Parameters:

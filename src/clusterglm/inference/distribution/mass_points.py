@@ -10,10 +10,10 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.npml import NonparametricFit
 from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import NUMBERS_AT_A_TIME
 from clusterglm.model.response.base import Response
 
-_FAR = 600.0  # a linear predictor beyond is as good as infinite
-_BLOCK = 1 << 18  # numbers at a time
+_FAR_POINT = 600.0  # a linear predictor beyond is as good as infinite
 
 
 def fitted_mixture(fit: NonparametricFit) -> Mixture:
@@ -123,7 +123,7 @@ def posterior_gradient(
     apart = chosen * (means - mean[:, None])  # a covariance is a sum of its products
     parameters = fitted_mixture(fit).parameters
     by_parameters = np.empty((n, len(parameters)))
-    size = max(1, _BLOCK // k)
+    size = max(1, NUMBERS_AT_A_TIME // k)
     for start in range(0, n, size):
         rows = slice(start, start + size)
         members, which = np.unique(cluster[rows], return_inverse=True)
@@ -163,10 +163,10 @@ def scores_at(
     (c, k), p = at.shape, len(beta)
     row, begin = rows_of(data.starts, members)
     owner = np.repeat(np.arange(c), np.diff(begin))
-    by_beta, by_intercept, size = np.zeros((p, c, k)), np.zeros((c, k)), max(1, _BLOCK // k)
+    by_beta, by_intercept, size = np.zeros((p, c, k)), np.zeros((c, k)), max(1, NUMBERS_AT_A_TIME // k)
     for start in range(0, len(row), size):
         part, of = row[start : start + size], owner[start : start + size]
-        eta = np.clip((data.X[part] @ beta + data.offset[part])[:, None] + at[of], -_FAR, _FAR)
+        eta = np.clip((data.X[part] @ beta + data.offset[part])[:, None] + at[of], -_FAR_POINT, _FAR_POINT)
         slope = response.derivatives(eta, data.a[part, None], data.b[part, None])[1]
         first = np.flatnonzero(np.diff(of, prepend=-1))
         for j in range(p):

@@ -20,8 +20,9 @@ from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.profiling import Peak
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import Evaluation, core_problem
+from clusterglm.likelihood.plan import Plan
 from clusterglm.likelihood.profile import ProfileLikelihood
-from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -63,10 +64,10 @@ def within_summit(
     data: ModelData, response: Response, beta: Array, loglik: float, *, conditional: bool, threads: int = 1
 ) -> Summit:
     """Of a model with fixed or conditioned intercepts."""
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     exact = conditional and not response.poisson_totals
     kind = ConditionalLikelihood if exact else ProfileLikelihood
-    likelihood = kind(core_problem(standard.X, data, response), data.n_clusters, len(beta), threads)
+    likelihood = kind(core_problem(standard.X, data, response), threads)
     summit = _summit(likelihood.evaluate, standard.inside(beta), standard.L, 0.0)
     return replace(summit, constant=loglik - summit.peaks[0].evaluation.value if summit.peaks else data.constant)
 
@@ -98,7 +99,7 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
         )
     parameters = fit.parameters
     sums = sums_of(data, fit.response, Control(n_threads=threads))
-    likelihood = marginal_of(sums, fit.distribution, fit.integration.scale, fit.penalty)
+    likelihood = marginal_of(sums, fit.integrator, fit.penalty)
     plan = sums.by_block(fit.plan)
     inside = parameters.joined(sums.standard.inside(fit.beta), fit.sigma)
     to_user = parameters.of_free(parameters.to_user(sums.standard.L))
@@ -121,12 +122,11 @@ def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Pla
     Panels are laid about the integrands of single clusters, which coefficients move too: they are laid anew everywhere.
     """
     requested = fit.integration.requested
-    chosen = any(part.rule.heavy or part.rule.panels for part in plan)
-    if requested.kind != "auto" or fit.sigma_fixed or not chosen:
+    same = fit.sigma_fixed or all(part.rule.laid_for == "all" for part in plan)
+    if requested.kind != "auto" or same:
         return lambda theta: likelihood.evaluate(theta, plan)
-    if any(part.rule.panels for part in plan):
-        tolerance, unimodal = requested.tolerance, fit.distribution.unimodal
-        return lambda theta: likelihood.evaluate(theta, likelihood.choose(theta, tolerance, unimodal).plan)
+    if any(part.rule.laid_for == "theta" for part in plan):
+        return lambda theta: likelihood.evaluate(theta, likelihood.choose(theta, requested.tolerance).plan)
     plans = {0: plan}
 
     def evaluate(theta: Array) -> Evaluation:
@@ -135,7 +135,7 @@ def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Pla
         doublings = round(np.log2(np.clip(ratio, 2.0**-_DOUBLINGS, 2.0**_DOUBLINGS)))
         if doublings not in plans:
             at = fit.parameters.joined(beta, fit.sigma * 2.0**doublings)
-            plans[doublings] = likelihood.choose(at, requested.tolerance, fit.distribution.unimodal).plan
+            plans[doublings] = likelihood.choose(at, requested.tolerance).plan
         return likelihood.evaluate(theta, plans[doublings])
 
     return evaluate
@@ -144,7 +144,7 @@ def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Pla
 def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Peak:
     """Sigma's profile where its maximum is 0."""
     sums = sums_of(data, fit.response, Control(n_threads=threads))
-    likelihood = sums.marginal(fit.distribution, fit.integration.scale)
+    likelihood = sums.marginal(fit.integrator)
     sigma, theta = fit.parameters.scale, fit.parameters.joined(sums.standard.inside(fit.pooled.beta), 0.0)
     plan: Plan = single_rule(8)
     requested = fit.integration.requested
@@ -155,6 +155,6 @@ def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Pe
         curvature = max(-here.hessian[sigma, sigma], 1e-6 * data.n_clusters)
         guess = theta.copy()
         guess[sigma] = min(np.sqrt(4.0 / curvature), 3.0)
-        plan = likelihood.choose(guess, requested.tolerance, fit.distribution.unimodal).plan
+        plan = likelihood.choose(guess, requested.tolerance).plan
         here = likelihood.evaluate(theta, plan)
     return Peak(lambda t: likelihood.evaluate(t, plan), theta, here, np.eye(len(theta))[sigma], 0.0, here.value)

@@ -35,6 +35,7 @@ class Frames:
 
     if TYPE_CHECKING:
         data: ModelData
+        _own_intercepts: ClassVar[bool]
 
         @property
         def _single(self) -> tuple[Array, Array]: ...
@@ -229,9 +230,13 @@ class Frames:
         columns: dict[str, NDArray[Any]] = {}
         if not np.isnan(eta).all():  # of conditional models
             columns[".resid"] = residuals("deviance", self.response, eta, *self._single)
-        if self.kind == "random_effects":
-            columns[".fixed"] = self._eta(0.0)
-        return columns | {".offset": self.data.offset, ".weights": self.data.weights}
+        return (
+            columns | self._without_random_intercepts() | {".offset": self.data.offset, ".weights": self.data.weights}
+        )
+
+    def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:
+        """The linear predictor without them, under broom's name; nothing where there are none."""
+        return {}
 
     # For other packages ----------------------------------------------------------------------------------------------
 
@@ -254,6 +259,6 @@ class Frames:
             facts,
             self.data.response_name,
             self.data.cluster_name,
-            self.kind in ("fixed_effects", "conditional"),
+            self._own_intercepts,
             cov,
         )

@@ -12,6 +12,7 @@ from clusterglm.errors import DesignError, OptionError, check_option
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
+from clusterglm.results.topics.pieces import Pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.hypotheses.wald import Constraints, LinearTest
 
 
-class Hypotheses:
+class Hypotheses(Pieces):
     """Tests of hypotheses on the coefficients."""
 
     if TYPE_CHECKING:
@@ -116,6 +117,9 @@ class Hypotheses:
             test = self._test(Constraints(unit[list(columns)], np.zeros(len(columns)), words), cov)
             rows.append((term, test.statistic, test.df, test.pvalue))
         return shown(pd.DataFrame(rows, columns=["term", "statistic", "df", "pvalue"]))
+
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), *(["terms"] if len(self.data.names) > 1 else [])]
 
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses.wald import linear_test

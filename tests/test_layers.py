@@ -49,6 +49,14 @@ BY_NAME = (
 LONGEST = 500
 OF_PARAMETERS = {"theta", "score", "scores", "hessian", "covariance", "_covariance", "V", "gradient", "derivatives"}
 OF_PARAMETERS |= {"information", "products", "shift", "robust", "std_errors", "_estimates", "_parameter_names"}
+VERBS = ("pooled", "random_effects", "fixed_effects", "conditional", "nonparametric")
+ARGUMENTS = {
+    "model/distribution/__init__.py": 2,  # distribution=: a word, or an object; which classes of a file are some
+    "plot/counts.py": 1,  # a fit, or a selection
+    "plot/likelihood.py": 1,  # a fit, or a curve
+    "results/models/several.py": 1,  # a result at all
+}
+"""Files that ask for the class of a result, fit or distribution, each to tell what an argument of the user's is."""
 
 
 def is_type_checking(node: ast.AST) -> bool:
@@ -133,14 +141,15 @@ def prints(path: Path, text: str) -> list[str]:
 
 
 def is_a_name(node: ast.AST) -> bool:
-    """Whether an expression is called as a family, a link, a kernel or a response's code is."""
+    """Whether an expression is called as a family, a link, a kernel, a code or the name of a distribution is."""
     called = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return called in ("family", "link", "kernel") or (called in ("code", "name") and "response" in ast.unparse(node))
+    of_one = any(word in ast.unparse(node) for word in ("response", "distribution"))
+    return called in ("family", "link", "kernel") or (called in ("code", "name") and of_one)
 
 
 def is_text(node: ast.AST) -> bool:
     """Whether an expression is, or holds, text, or is a constant of the module."""
-    constant = isinstance(node, ast.Name) and node.id.isupper()
+    constant = ast.unparse(node).rpartition(".")[2].isupper() if isinstance(node, ast.Name | ast.Attribute) else False
     return constant or any(isinstance(p, ast.Constant) and isinstance(p.value, str) for p in ast.walk(node))
 
 
@@ -246,6 +255,41 @@ def ambiguous(texts: dict[str, str]) -> list[str]:
     return [f"{name}: {', '.join(found.values())}" for name, found in values.items() if len(found) > 1]
 
 
+@cache
+def own_classes() -> frozenset[tuple[str, str]]:
+    """Layer and name of the classes of results, fits and distributions."""
+    nodes = [(layer(path), node) for path in MODULES for node in ast.walk(ast.parse(read(path)))]
+    classes = [(where, node) for where, node in nodes if isinstance(node, ast.ClassDef)]
+    bases = {(where, node.name): {ast.unparse(base) for base in node.bases} for where, node in classes}
+    found = {("model", "Distribution")} | {each for each in bases if each[0] == "results"}
+    found |= {each for each in bases if each[0] == "fit" and each[1].endswith(("Fit", "Estimates"))}
+    while more := {each for each, names in bases.items() if names & {name for _, name in found}} - found:
+        found |= more
+    return frozenset(found)
+
+
+def class_questions(path: Path, text: str) -> list[str]:
+    """What a module asks of the class of a result, fit or distribution, or of the verb that made it."""
+    parts = [name.split(".") for _, name in imported(path, text)]
+    known = {names[-1] for names in parts if len(names) > 2 and (names[1], names[-1]) in own_classes()}
+    known |= {name for where, name in own_classes() if where == layer(path) and f"class {name}" in text}
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            asked = [*node.args[1:]]
+        elif isinstance(node, ast.Compare) and "type(" in ast.unparse(node.left):
+            asked = [*node.comparators]
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        elif isinstance(node, ast.Compare) and any(getattr(part, "attr", "") == "kind" for part in ast.walk(node)):
+            verbs = [part for part in ast.walk(node) if isinstance(part, ast.Constant) and part.value in VERBS]
+            found += [ast.unparse(node)] if verbs else []
+        names = {part.id for each in asked for part in ast.walk(each) if isinstance(part, ast.Name)}
+        found += [ast.unparse(node)] if names & known else []
+    return found
+
+
 def cycle(graph: dict[str, set[str]]) -> list[str]:
     """A cycle of the graph, or an empty list."""
     done: set[str] = set()
@@ -337,6 +381,14 @@ def test_a_constant_has_one_value() -> None:
     assert ambiguous({module_name(path): read(path) for path in MODULES}) == []
 
 
+def test_results_fits_and_distributions_say_what_they_are() -> None:
+    """Nobody asks for their class, so that a new one is a new file."""
+    assert {("fit", "PooledFit"), ("results", "RandomEffectsLimit"), ("model", "StudentT")} <= own_classes()
+    questions = {path.relative_to(PACKAGE).as_posix(): class_questions(path, read(path)) for path in MODULES}
+    assert {path: len(found) for path, found in questions.items() if found} == ARGUMENTS
+    assert sum(ARGUMENTS.values()) <= 5
+
+
 def test_files_are_short() -> None:
     code = [path for path in SOURCES if path.suffix in (".py", ".pyi", ".hpp", ".cpp")]
     assert len(code) > len(MODULES) > 0
@@ -406,6 +458,24 @@ def test_these_checks_can_fail() -> None:
     }
     assert ambiguous({"a": "_MOST = 3", "b": "_MOST = 4"})
     assert not ambiguous({"a": "_MOST = 3\nX = 'a'", "b": "_MOST = 3\nX = 'b'"})
+    classes = """
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.model.distribution import Gaussian
+"""
+    for question in (
+        "isinstance(fit, PooledResult)",
+        "issubclass(kind, (int, Gaussian))",
+        "isinstance(fit, str | RandomEffectsFit)",
+        "type(fit) is RandomEffectsFit",
+        'self.kind == "pooled"',
+        'fit.kind in ("conditional", "fixed_effects")',
+    ):
+        assert class_questions(cli, f"{classes}answer = {question}")
+    assert class_questions(cli, f"{classes}match fit:\n    case PooledResult():\n        pass")
+    assert not class_questions(cli, 'answer = isinstance(fit, dict) and kind == "conditional" and self.kind == "exact"')
+    assert compared_names(fit, 'answer = fit.distribution.code == "cauchy"')
+    assert compared_names(fit, "answer = known.family == opt.FAMILY")
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
     found = cycle(graph)
     assert found[0] == found[-1]

@@ -149,9 +149,10 @@ def pooled(
         return PooledResult(fit_pooled(rows, response, settings, chosen), rows, response)
 
     if to_limit:
-        from clusterglm.api.separation import pooled_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import PooledLimit
 
-        result = pooled_to_limit(fitted, model_data, response, chosen)
+        result = fit_or_limit(fitted, PooledLimit, model_data, response, penalty=chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
@@ -312,9 +313,10 @@ def random_effects(
         return RandomEffectsResult(fit, rows)
 
     if to_limit:
-        from clusterglm.api.separation import random_effects_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import RandomEffectsLimit
 
-        result = random_effects_to_limit(fitted, model_data, response, start, chosen)
+        result = fit_or_limit(fitted, RandomEffectsLimit, model_data, response, start=start, penalty=chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)

@@ -22,7 +22,7 @@ from clusterglm.data.repeats import written_out_rows
 from clusterglm.errors import IntervalWarning, OptionError
 from clusterglm.fit.conditional import fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
-from clusterglm.fit.limit import loglik_given_totals, loglik_without_columns
+from clusterglm.fit.limit import loglik_given_totals, loglik_without_columns, without_columns
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.within import Informative
@@ -32,6 +32,7 @@ from clusterglm.inference.uncertainty.intervals import check_level
 from clusterglm.inference.uncertainty.one_sided import finite_end
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.conditional import ConditionalResult
 from clusterglm.results.models.fixed_effects import FixedEffectsResult
@@ -102,6 +103,11 @@ class Limit(Result):
         recession: Recession
 
         def _loglik_of(self, new: ModelData) -> float: ...
+
+    @classmethod
+    def _without_rest(cls: type[L], data: ModelData, response: Response, found: Recession) -> L | None:
+        """The limit in which no coefficient stays finite; None for models that need one."""
+        return None
 
     @property
     def infinite(self) -> dict[str, int | None]:
@@ -367,6 +373,11 @@ class PooledLimit(Limit, PooledResult):
     rest: PooledResult | None
     recession: Recession
 
+    @classmethod
+    def _without_rest(cls, data: ModelData, response: Response, found: Recession) -> PooledLimit:
+        fit = without_columns(loglik_without_columns(data, response, ~found.decided))
+        return cls(fit, data, response, None, found)
+
     def _loglik_of(self, new: ModelData) -> float:
         if len(new.names) == 0:
             return loglik_without_columns(new, self.response)
@@ -458,6 +469,11 @@ class ConditionalLimit(Limit, ConditionalResult):
 
     rest: ConditionalResult
     recession: Recession
+
+    @property
+    def n_informative(self) -> int:
+        """Clusters that contribute: those of the rest do."""
+        return self.rest.n_informative
 
     @cached_property
     def _overdispersion(self) -> Overdispersion | None:

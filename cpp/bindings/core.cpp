@@ -97,6 +97,7 @@ class ProblemHandle {
         return view_;
     }
     const ResponseFunctions& functions() const { return functions_; }
+    nb::ndarray<nb::numpy, const double, nb::ndim<1>> cluster_weights() const { return {cluster_weights_.data(), {cluster_weights_.size()}, nb::handle()}; }
 
    private:
     static ResponseFunctions find(const std::string& code) {
@@ -344,7 +345,10 @@ NB_MODULE(_core, module) {
     module.doc() = "The numeric core of clusterglm: sums over clusters of likelihoods and their exact derivatives.";
     nb::class_<ProblemHandle>(module, "Problem")
         .def(nb::init<Integers, Matrix, Vector, Vector, Vector, Vector, const std::string&>(), nb::arg("starts"), nb::arg("X"), nb::arg("a"),
-             nb::arg("b"), nb::arg("offset"), nb::arg("cluster_weights"), nb::arg("response"));
+             nb::arg("b"), nb::arg("offset"), nb::arg("cluster_weights"), nb::arg("response"))
+        .def_prop_ro("n_clusters", [](const ProblemHandle& problem) { return problem.view().clusters; })
+        .def_prop_ro("n_coefficients", [](const ProblemHandle& problem) { return problem.view().p; })
+        .def_prop_ro("cluster_weights", &ProblemHandle::cluster_weights, nb::rv_policy::reference_internal);
     nb::class_<MapHandle>(module, "LocationMap");
     nb::class_<clusterglm::Rule>(module, "Rule").def(
         "__init__",

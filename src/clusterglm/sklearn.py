@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from clusterglm.api.arguments import warn_unless_accurate, warn_unless_converged
 from clusterglm.data.constants import log_constants
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
-from clusterglm.data.rows import Request
 from clusterglm.errors import GroupsWarning, OptionError, ResponseError, check_option
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import fit_random_effects
@@ -132,7 +132,7 @@ class _RandomEffects(_GLM):
             return super()._fitted(data)
         fit = fit_random_effects(data, self._response(), intercept, rule, self.scale, control=self._control())
         warn_unless_converged(fit.optimization, 3)
-        warn_unless_accurate(fit, 3)
+        warn_unless_accurate(fit.integration, 3)
         return RandomEffectsResult(fit, data)
 
     def _mean(self, X: Any, groups: Any) -> Array:

@@ -8,7 +8,7 @@ import pytest
 
 from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.errors import DesignError, FormulaError
 from clusterglm.model.family import response
 

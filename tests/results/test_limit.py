@@ -497,5 +497,4 @@ def test_weights_are_repeats_in_the_limit_too(nests: pd.DataFrame, verb: str) ->
     drawn, expected = one.simulate(2, seed=3), other.simulate(2, seed=3)
     assert len(drawn) == len(expected) == len(rows)
     sure = (rows.trt == "sucrose").to_numpy()
-    assert (drawn[sure] == 1.0).all(axis=None)
-    assert (drawn[~sure] == 0.0).any(axis=None)
+    assert ((drawn[sure] == 1.0).all(axis=None), (drawn[~sure] == 0.0).any(axis=None)) == (True, True)

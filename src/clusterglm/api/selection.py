@@ -15,7 +15,7 @@ from clusterglm.api.verbs import nonparametric_fit
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.repeats import counts_of
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.tables.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
@@ -195,7 +195,7 @@ def select_prepared(
             failures[candidate.name], last = error.got, error
             continue
         warn_unless_converged(fit.optimization, level=5)
-        warn_unless_accurate(fit, level=5)
+        warn_unless_accurate(fit.integration, level=5)
         fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last

@@ -11,7 +11,7 @@ from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere, refuse_limi
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
 from clusterglm.model.control import Control
@@ -26,6 +26,7 @@ from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
+    from clusterglm.results.models.mixed import MixedEffectsResult
     from clusterglm.results.models.nonparametric import NonparametricResult
 
 
@@ -184,8 +185,8 @@ def random_effects(
     separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
-) -> RandomEffectsResult:
-    """Fit a generalised linear model with a random intercept for each cluster, by maximum likelihood.
+) -> RandomEffectsResult | MixedEffectsResult:
+    """Fit a generalised linear model with random effects of clusters, by maximum likelihood.
 
     Parameters
     ----------
@@ -297,6 +298,7 @@ def random_effects(
         functions=functions,
         sigma_known=fix_sigma,
         penalized=chosen is not None,
+        effects=not is_elsewhere(data, engine),
     )
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
@@ -306,6 +308,11 @@ def random_effects(
         model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
         return random_effects_over_blocks(formula, data, engine, request, model, settings)
     model_data = prepare(formula, data, request)
+    if model_data.effects is not None:
+        from clusterglm.api.mixed import random_slopes, refuse_with_slopes
+
+        refuse_with_slopes(intercept, scale, sigma, fix_sigma, chosen, to_limit)
+        return random_slopes(model_data, response, rule, start, settings)
 
     def fitted(rows: ModelData) -> RandomEffectsResult:
         begin = read_start(start, rows)
@@ -320,7 +327,7 @@ def random_effects(
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
-    warn_unless_accurate(result.fit)
+    warn_unless_accurate(result.fit.integration)
     return result
 
 

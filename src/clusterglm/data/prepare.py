@@ -18,10 +18,10 @@ from clusterglm.data.effects import Effects, make_effects
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import (
     Dropped,
-    Request,
     Selection,
     constant_within,
     offset_argument,
@@ -37,8 +37,7 @@ from clusterglm.data.tables.table import read_table
 from clusterglm.data.within import absorbed, constant_within_clusters
 from clusterglm.errors import ClusterError, FormulaError
 from clusterglm.model.arrays import Array
-
-MOST = 100_000_000  # rows that weights may stand for where each is looked at
+from clusterglm.model.large_data import MOST_REPEATS
 
 __all__ = ["Dropped", "Learned", "ModelData", "assemble", "prepare"]
 
@@ -358,10 +357,10 @@ def _row_repeats(selection: Selection, trials: Array, chosen: NDArray[np.int64] 
     in_means = [used(each) for each in (weights, single) if each is not None]
     each = used(np.prod(given, axis=0)) if given else None
     whole = each is not None and bool((np.rint(each) == each).all())
-    if each is not None and whole and each.sum() > MOST:
+    if each is not None and whole and each.sum() > MOST_REPEATS:
         raise FormulaError(
             f"functions of whole columns with weights that stand for {each.sum():,.0f} rows",
-            f"at most {MOST:,} rows, which they look at one by one",
+            f"at most {MOST_REPEATS:,} rows, which they look at one by one",
             "compute these columns first, and fit with them",
         )
     return _RowRepeats(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -16,9 +16,10 @@ from clusterglm.data.formulas.algebra import factor_text
 from clusterglm.data.formulas.check import sees_missing, variables_of
 from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
-from clusterglm.data.formulas.tree import Call, Name, Node, text_of
+from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, refuse_success
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.plain import Matrix, plain_matrix
@@ -36,7 +37,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _Rows = NDArray[np.bool_]
-_LEAST, _LARGEST = 1e-100, 1e100  # weights, whose squares float64 still holds
+_LEAST_WEIGHT, _LARGEST_WEIGHT = 1e-100, 1e100  # weights, whose squares float64 still holds
 
 
 @dataclass(frozen=True)
@@ -45,75 +46,6 @@ class Dropped:
 
     reason: str
     count: int
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to take from a table besides the formula's columns: the arguments of a verb, and what passes have shown.
-
-    Parameters
-    ----------
-    response : Response
-    cluster : str, array or None
-        Column or ids; None where the formula has `(1 | id)`, or without `need_cluster`.
-    weights, offset, subset : str or array, optional
-        Column, or an element per row of the table; `subset` is boolean.
-    cluster_weights : str, array or mapping, optional
-        Column or array, constant within clusters; or a mapping from cluster ids to weights.
-    need_cluster : bool
-        Whether the model has cluster effects.
-    sigma_known : bool
-        Sigma is held fixed, so that it need not be identified.
-    fixed_effects : bool
-        Every cluster has an intercept of its own: X gets no column of ones, and collinearity is left to be judged
-        within clusters.
-    functions : mapping of str to callable, optional
-        The user's own, for the formula.
-    mass_points : bool
-        Intercepts of groups of clusters that are not known stand in for the column of ones.
-    left_out : tuple of str
-        Columns of X that clusters' intercepts take up.
-    constant : tuple of Node, optional
-        Factors that are constant in clusters; None where nobody has looked.
-    alone : bool
-        To look, X has each factor alone, whatever terms they are part of.
-    penalized : bool
-        Estimates are finite whatever the responses, even where they are all equal.
-    success : optional
-        The level of a response of two levels that is the success.
-    effects : bool
-        Whether more than an intercept may vary over clusters.
-    """
-
-    response: Response
-    _: KW_ONLY
-    cluster: Any = None
-    weights: Any = None
-    cluster_weights: Any = None
-    offset: Any = None
-    subset: Any = None
-    need_cluster: bool = True
-    sigma_known: bool = False
-    fixed_effects: bool = False
-    functions: Mapping[str, Callable[..., Any]] | None = None
-    mass_points: bool = False
-    left_out: tuple[str, ...] = ()
-    constant: tuple[Node, ...] | None = None
-    alone: bool = False
-    penalized: bool = False
-    success: Any = None
-    effects: bool = False
-
-    @property
-    def absorb(self) -> bool:
-        """Whether other intercepts stand in for a column of ones: those of clusters, or mass points."""
-        return self.fixed_effects or self.mass_points
-
-    @property
-    def taken(self) -> tuple[str, ...]:
-        """Columns that `.` in a formula does not stand for."""
-        given = (self.cluster, self.weights, self.cluster_weights, given_in(self.offset)[1], self.subset)
-        return tuple(each for each in given if isinstance(each, str))
 
 
 @dataclass(frozen=True)
@@ -372,12 +304,12 @@ def _weights(
 
 
 def _refuse_bad_weights(values: Array, keep: _Rows, name: str, argument: str) -> None:
-    bad = keep & ~((values == 0.0) | ((values >= _LEAST) & (values <= _LARGEST)))
+    bad = keep & ~((values == 0.0) | ((values >= _LEAST_WEIGHT) & (values <= _LARGEST_WEIGHT)))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         raise DataError(
             f"{argument}={name!r} is {values[first]:g} in row {first} ({int(bad.sum())} such rows)",
-            f"finite weights, zero or from {_LEAST:g} to {_LARGEST:g}",
+            f"finite weights, zero or from {_LEAST_WEIGHT:g} to {_LARGEST_WEIGHT:g}",
             "zero, or a missing value, for rows to leave out",
         )
 

@@ -10,9 +10,10 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.likelihood.integration import IntegrationReport
-from clusterglm.likelihood.posterior import Intercepts, posterior_intercepts
-from clusterglm.likelihood.rules import Plan
+from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
+from clusterglm.likelihood.plan import Plan
+from clusterglm.likelihood.registry import integrator_for
+from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
@@ -121,12 +122,15 @@ class RandomEffectsFit:
         """(beta, sigma), shape (p + 1,)."""
         return np.append(self.beta, self.sigma)
 
+    @property
+    def integrator(self) -> AnyIntegrator:
+        """How the random effects are integrated out."""
+        return integrator_for(self.distribution, self.integration.scale)
+
     @cached_property
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        return posterior_intercepts(
-            self.data, self.response, self.distribution, self.theta, self.plan, self.integration.scale
-        )
+        return self.integrator.posterior(self.data, self.response, self.theta, self.plan)
 
     @property
     def modes(self) -> Array:

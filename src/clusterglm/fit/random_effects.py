@@ -17,19 +17,20 @@ from clusterglm.fit.shape import fit_with_shape
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integration import IntegrationReport, report
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.plan import Part
+from clusterglm.likelihood.registry import integrator_for
+from clusterglm.likelihood.report import IntegrationReport, report
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import CLUSTERS_LOOKED_AT
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _DEFAULT = Control()
-_FIRST = 1000  # clusters that are looked at before all are
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
-_LARGEST = 1e6  # sigma with which float64 can compute
+_LARGEST_SIGMA = 1e6  # sigma with which float64 can compute
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
 
 
@@ -147,8 +148,8 @@ def fit_sums(
     pooled = pooled_estimates(sums, quiet) if penalty is None else penalized_estimates(sums, quiet, "firth")
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=True)
-    likelihood = marginal_of(sums, distribution, scale, penalty)
-    task = Task(sums, likelihood, distribution, scale, quadrature, fix_sigma, control)
+    likelihood = marginal_of(sums, integrator_for(distribution, scale), penalty)
+    task = Task(sums, likelihood, quadrature, fix_sigma, control)
     found = find_maximum(task, pooled.beta, start, sigma)
     if isinstance(likelihood, SoftMarginal):
         return _penalized(task, likelihood, found, pooled)
@@ -167,7 +168,7 @@ def fit_sums(
 
 def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
     """Raise `ClusterError` when every cluster's responses are equal: the likelihood then rises with sigma for ever."""
-    for m in (min(_FIRST, data.n_clusters), data.n_clusters):  # mostly the first few show it
+    for m in (min(CLUSTERS_LOOKED_AT, data.n_clusters), data.n_clusters):  # mostly the first few show it
         starts, n = data.starts[:m], data.starts[m]
         a, b = np.add.reduceat(data.a[:n], starts), np.add.reduceat(data.b[:n], starts)
         if np.any(response.rises_towards(a, b) == 0.0):
@@ -187,8 +188,8 @@ def refuse_homogeneous(n_clusters: int, response: Response) -> NoReturn:
 def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
     """Raise `OptionError` unless sigma is a scale, and given where it is fixed."""
     if sigma is not None:
-        needed = f"a number, not negative, and at most {_LARGEST:g}"
-        number("sigma", sigma, 0.0, _LARGEST, needed=needed, advice="sigma=0.5, or leave it out")
+        needed = f"a number, not negative, and at most {_LARGEST_SIGMA:g}"
+        number("sigma", sigma, 0.0, _LARGEST_SIGMA, needed=needed, advice="sigma=0.5, or leave it out")
     yes_or_no("fix_sigma", fix_sigma)
     if fix_sigma and sigma is None:
         raise OptionError(
@@ -214,7 +215,7 @@ def _without_intercepts(
     p, m = len(pooled.beta), sums.data.n_clusters
     covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
     covariance[:p, :p], hessian[:p, :p] = pooled.covariance, pooled.hessian
-    plan = single_rule(1)
+    plan = (Part(integrator_for(distribution, scale).no_rule()),)
     return RandomEffectsFit(
         beta=pooled.beta,
         sigma=0.0,

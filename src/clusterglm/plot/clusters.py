@@ -9,6 +9,7 @@ import numpy as np
 from clusterglm.errors import OptionError
 from clusterglm.inference.uncertainty.intervals import wald_interval, with_alpha
 from clusterglm.model.arguments import whole_number
+from clusterglm.model.large_data import CLUSTERS_DRAWN
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import check_fit
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NAMED = 60  # clusters that still have room for their labels
-_DRAWN = 2000  # clusters drawn one by one; of more, as many at even distances
 
 
 @with_alpha
@@ -60,7 +60,7 @@ def caterpillar(
     ends = ends[np.isfinite(ends)]
     bottom, top = (ends.min(), ends.max()) if len(ends) > 0 else (-1.0, 1.0)
     room = 0.04 * (top - bottom) or 1.0
-    shown = table.iloc[np.unique(np.linspace(0, len(table) - 1, _DRAWN).astype(int))] if many else table
+    shown = table.iloc[np.unique(np.linspace(0, len(table) - 1, CLUSTERS_DRAWN).astype(int))] if many else table
     rank = shown.index.to_numpy() + 1.0
     value = np.clip(shown["estimate"].to_numpy(), bottom - room, top + room)
     known = np.isfinite(shown[["low", "high"]].to_numpy()).all(axis=1)

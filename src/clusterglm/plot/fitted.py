@@ -11,14 +11,13 @@ from clusterglm.inference.diagnostics.calibration import Calibration
 from clusterglm.inference.diagnostics.envelopes import ResidualEnvelope
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.inference.uncertainty.replicates import Progress
+from clusterglm.model.large_data import POINTS_DRAWN
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import check_fit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_DRAWN = 3000  # points drawn of many rows
 
 
 @with_alpha
@@ -123,7 +122,7 @@ def residuals(
         {"predictor": found.centre, "mean": found.mean, "low": found.mean_low, "high": found.mean_high}
     )
     known = np.flatnonzero(~np.isnan(found.residual))
-    some = known[:: max(1, int(np.ceil(len(known) / _DRAWN)))]
+    some = known[:: max(1, int(np.ceil(len(known) / POINTS_DRAWN)))]
     with canvas(ax, theme, (6.4, 4.0)) as (axis, look):
         part = "rows" if len(some) == len(known) else f"{len(some):,} of {len(known):,} rows"
         size = 3.0 if len(some) < 1000 else 1.8

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _POINTS = 200
 NODES = (1, 2, 3, 4, 5, 7, 9, 12, 16, 20, 25, 32, 40, 50)
-_LEAST = 1e-13  # relative error below which there is only rounding
+_LEAST_ERROR = 1e-13  # relative error below which there is only rounding
 
 
 @with_alpha
@@ -125,7 +125,7 @@ def integration(fit: Result, ax: Axes | None = None, *, nodes: Sequence[int] = N
             "cg.random_effects(...), with sigma above 0",
         )
     table = fit.integration_curve(nodes).to_frame()  # type: ignore[attr-defined]  # what has integrals has it
-    floor = _LEAST * max(abs(fit.loglik), 1.0)
+    floor = _LEAST_ERROR * max(abs(fit.loglik), 1.0)
     with canvas(ax, theme, (6.4, 3.8)) as (axis, look):
         for k, (scale, part) in enumerate(table.groupby("scale", sort=False)):
             known = part[np.isfinite(part["difference"])]

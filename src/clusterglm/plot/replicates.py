@@ -22,7 +22,7 @@ from clusterglm.results.models.several import is_result
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_FAR = 5.0  # ranges of the replicates from the nearest of them, from where an observed value lies beyond the axis
+_OFF_AXIS = 5.0  # ranges of the replicates from the nearest of them, from where an observed value lies beyond the axis
 _ROOM = 0.6  # ranges that the axis then leaves on that side
 
 Simulated = SimulatedTest | SimulationTest | GoodnessOfFit | BootstrapEstimates
@@ -118,7 +118,7 @@ def _mark(axis: Axes, values: Array, observed: float, label: str, colour: str) -
     """The observed value as a line; where it lies so far out that the replicates would shrink to one, as an arrow."""
     low, high = float(values.min()), float(values.max())
     spread = high - low or max(abs(high), 1.0)
-    left, right = (low - observed) / spread > _FAR, (observed - high) / spread > _FAR
+    left, right = (low - observed) / spread > _OFF_AXIS, (observed - high) / spread > _OFF_AXIS
     if not (left or right):
         axis.axvline(observed, color=colour, linewidth=2.0, linestyle="-", label=label)
         return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from clusterglm.results.models.random_effects import RandomEffectsResult
 
-_BANDS = 4  # curves that still have room for their intervals
+_SURVIVAL_BANDS = 4  # curves that still have room for their intervals
 _KINDS = {"marginal": "averaged over frailties", "typical": "at a frailty of zero"}
 
 
@@ -70,7 +70,7 @@ def survival(
             style, x = look.series(k), _with_start(own[time])
             line = {"color": style["color"], "linestyle": style["linestyle"]}
             axis.step(x, _after_one(own["survival"]), where="post", label=name, **line)
-            if len(curves) <= _BANDS:
+            if len(curves) <= _SURVIVAL_BANDS:
                 low, high = _after_one(own["low"]), _after_one(own["high"])
                 axis.fill_between(x, low, high, step="post", color=style["color"], alpha=0.16, linewidth=0.0)
         axis.set_ylim(0.0, 1.02)

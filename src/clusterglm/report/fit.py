@@ -16,6 +16,7 @@ from clusterglm.errors import OptionError
 from clusterglm.inference.diagnostics.design_changes import check_variables
 from clusterglm.model.arguments import seed_sequence, several, shown, whole_number
 from clusterglm.model.distribution import Distribution
+from clusterglm.model.large_data import MOST_ROWS_FOR_CHOICE, REPORTED_IN_FULL
 from clusterglm.report.page import Section, Table, jinja, render, section
 from clusterglm.report.sections import Options, plan
 from clusterglm.results.models.base import Result
@@ -24,8 +25,6 @@ from clusterglm.results.topics.caveats import Caveat, caveats
 
 DISTRIBUTIONS = ("gaussian", "logistic", "cauchy")
 _BOOT, _SIM, _VARIABLES = 499, 250, 3
-_ROWS = 5_000  # up to which everything is computed by default
-_MANY_ROWS = 200_000  # above which other distributions are left out by default
 
 
 def report(
@@ -59,7 +58,7 @@ def report(
         data,
         _replicates("n_boot", n_boot, _BOOT, 99, (of or fit)._rows_of_usual_cost),
         _replicates("n_sim", n_sim, _SIM, 200, fit.n_obs),
-        tuple((DISTRIBUTIONS if fit.n_obs <= _MANY_ROWS else ()) if distributions is None else distributions),
+        tuple((DISTRIBUTIONS if fit.n_obs <= MOST_ROWS_FOR_CHOICE else ()) if distributions is None else distributions),
         tuple(_variables(of or fit, variables)),
         seed,
         n_jobs,
@@ -87,7 +86,7 @@ def report(
 
 def _replicates(name: str, given: int | None, usual: int, least: int, rows: int) -> int:
     if given is None:
-        affordable = min(usual, usual * _ROWS // max(rows, 1))
+        affordable = min(usual, usual * REPORTED_IN_FULL // max(rows, 1))
         return affordable if affordable >= least else 0
     return whole_number(name, given, 0, advice=f"{name}={usual}, or 0 to leave them out")
 

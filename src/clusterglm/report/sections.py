@@ -15,6 +15,7 @@ from clusterglm.inference.diagnostics.adequacy import Diagnosis
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution, distribution
+from clusterglm.model.large_data import MOST_ELEMENTS_AVERAGED
 from clusterglm.plot import (
     bootstrap,
     calibration,
@@ -37,11 +38,10 @@ from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.diagnostics import ClusterInfluence, Diagnostics
 from clusterglm.results.topics.effects import Effects
 
-_NAMED = 30  # clusters that a caterpillar plot shows by name
-_ENOUGH = 200  # simulations that quick checks need to raise an alarm
+_LABELLED = 30  # clusters that a caterpillar plot shows by name
+_TELLING = 200  # simulations that quick checks need to raise an alarm
 _WORST = 5  # clusters in the table of influence
-_LARGE = 5_000_000  # elements of a design matrix above which averages over all rows are left out
-_LITTLE = 0.5  # standard errors that a coefficient may move before the choice of a distribution matters
+_LITTLE_MOVED = 0.5  # standard errors that a coefficient may move before the choice of a distribution matters
 _INTERVAL = {"conf_low": "95% from", "conf_high": "to"}
 
 
@@ -127,7 +127,7 @@ def _terms(fit: Result, options: Options) -> Iterable[Block]:
 def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:
     import pandas as pd
 
-    if fit.data.X.size > _LARGE:
+    if fit.data.X.size > MOST_ELEMENTS_AVERAGED:
         yield Words("Average effects take a while with as many rows, and were left out: fit.average_effects().")
         return
     tables, refused = [], {}
@@ -194,7 +194,7 @@ def _hausman(fit: RandomEffectsResult, options: Options) -> Iterable[Block]:
 
 
 def _intercepts(fit: Result, options: Options) -> Iterable[Block]:
-    yield Picture("The clusters' intercepts in ascending order, with 95% intervals", caterpillar(fit, named=_NAMED))
+    yield Picture("The clusters' intercepts in ascending order, with 95% intervals", caterpillar(fit, named=_LABELLED))
 
 
 def _distributions(fit: RandomEffectsResult, options: Options) -> list[Part]:
@@ -233,7 +233,7 @@ def _chosen(found: DistributionSelection) -> Iterable[Block]:
     shift = found.coefficients[("range", "")]
     if len(shift) > 0:
         most, name = float(shift.max()), found.best().data.design.in_words(str(shift.idxmax()))
-        verdict = "hardly matters for the coefficients" if most < _LITTLE else "matters for the coefficients"
+        verdict = "hardly matters for the coefficients" if most < _LITTLE_MOVED else "matters for the coefficients"
         yield Words(
             f"The choice {verdict}: the one that moves most between these distributions is that of {name}, by "
             f"{most:.2g} of its standard errors."
@@ -256,8 +256,8 @@ def _checked(found: Diagnosis, n_sim: int) -> Iterable[Block]:
         for each in found.findings
     )
     yield Table("Quick checks", ("", "", "What was found"), rows, prose=True)
-    if n_sim < _ENOUGH:
-        yield Words(f"Tests are read at p = 0.01, which fewer than {_ENOUGH} simulations cannot reach.", "note")
+    if n_sim < _TELLING:
+        yield Words(f"Tests are read at p = 0.01, which fewer than {_TELLING} simulations cannot reach.", "note")
 
 
 def _residuals(fit: Diagnostics, options: Options) -> Iterable[Block]:

@@ -31,10 +31,10 @@ from clusterglm.inference.uncertainty.intervals import with_sigma
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.integrator import UnitLikelihood
+from clusterglm.likelihood.plan import Part, UnitRule
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.profile import ProfileLikelihood
-from clusterglm.likelihood.rules import Part, Rule
 from clusterglm.model.arguments import several, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -376,8 +376,7 @@ def pooled_deletion(fit: PooledFit, data: ModelData, response: Response) -> Dele
 def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
     """At the maximum of the likelihood: what a cluster does to corrected coefficients is the same to first order."""
     beta = fit.uncorrected
-    p, m = len(beta), data.n_clusters
-    likelihood = ProfileLikelihood(core_problem(data.X, data, response), m, p)
+    likelihood = ProfileLikelihood(core_problem(data.X, data, response))
     information = -likelihood.evaluate(beta).hessian
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
@@ -385,7 +384,7 @@ def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Resp
         return again.beta, again.optimization
 
     def loglik(at: Array) -> float:  # an instance remembers where it was: not for two threads at once
-        return ProfileLikelihood(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+        return ProfileLikelihood(core_problem(data.X, data, response)).evaluate(at, 0).value
 
     return Deletion(
         data,
@@ -393,7 +392,7 @@ def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Resp
         beta,
         information,
         cluster_profile(data, response, beta).scores,
-        lambda i: ProfileLikelihood(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
+        lambda i: ProfileLikelihood(_one_cluster(data, response, i)).evaluate(beta).hessian,
         refit,
         loglik,
         None if fit.penalty is None else _refuse_step,
@@ -403,7 +402,7 @@ def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Resp
 def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
     """Of clusters, given the totals of the others."""
     kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
-    beta, m, p = fit.beta, data.n_clusters, len(fit.beta)
+    beta = fit.beta
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
         again = fit_conditional(new, response, beta, _CONTROL, fit.penalty)
@@ -411,7 +410,7 @@ def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Respons
 
     def loglik(at: Array) -> float:
         if fit.penalty is None:
-            return kind(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+            return kind(core_problem(data.X, data, response)).evaluate(at, 0).value
         penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
         return penalized.evaluate(penalized.within.sums.standard.inside(at)).value
 
@@ -421,7 +420,7 @@ def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Respons
         beta,
         -fit.hessian,
         conditional_scores(data, response, beta),
-        lambda i: kind(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
+        lambda i: kind(_one_cluster(data, response, i)).evaluate(beta).hessian,
         refit,
         loglik,
         None if fit.penalty is None else _refuse_step,
@@ -443,14 +442,13 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
     p = len(fit.beta)
     q = p if fit.sigma_fixed else p + 1
-    rules: dict[int, Rule] = {}
+    rules: dict[int, UnitRule] = {}
     for part in fit.plan:
         served = range(data.n_clusters) if part.clusters is None else part.clusters
         rules |= {int(i): part.rule for i in served}
 
-    def likelihood() -> MarginalLikelihood:
-        problem = core_problem(data.X, data, fit.response)
-        return MarginalLikelihood(problem, data.n_clusters, p, fit.distribution, fit.integration.scale)
+    def likelihood() -> UnitLikelihood:
+        return fit.integrator.likelihood(data.X, data, fit.response)
 
     shared = likelihood()
 

@@ -13,8 +13,6 @@ from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.distribution.event_counts import Discrepancy, EventCounts, discrepancy, event_counts
 from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 from clusterglm.inference.uncertainty.replicates import Progress, run_replicates
-from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.mixture import MixtureLikelihood, gradient_values
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
@@ -178,18 +176,8 @@ def marginal_values(data: ModelData, fit: RandomEffectsFit) -> Array:
     """Each cluster's log-likelihood (kernel, without its weight) at the estimates, shape (m,)."""
     if fit.sigma == 0.0:
         return pooled_values(data, fit.response, fit.beta)
-    likelihood = MarginalLikelihood(
-        core_problem(data.X, data, fit.response),
-        data.n_clusters,
-        len(fit.beta),
-        fit.distribution,
-        fit.integration.scale,
-    )
-    values = np.empty(data.n_clusters)
-    for part in fit.plan:
-        found, _ = likelihood.cluster_values(fit.theta, part.rule, part.clusters)
-        values[slice(None) if part.clusters is None else part.clusters] = found
-    return np.asarray(values / data.cluster_weights)
+    likelihood = fit.integrator.likelihood(data.X, data, fit.response)
+    return np.asarray(likelihood.unit_values(fit.theta, fit.plan) / data.cluster_weights)
 
 
 def pooled_values(data: ModelData, response: Response, beta: Array) -> Array:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FLAT = 1e-13  # of a column's largest value: variation within clusters that is rounding
-_LEAST = 1e-8  # variance of the difference, in units of the within-cluster estimates', that is told from none
-_SHOWN = 6  # names that a sentence spells out
+_LEAST_VARIANCE = 1e-8  # variance of the difference, in units of the within-cluster estimates', that is told from none
+_SPELLED_OUT = 6  # names that a sentence spells out
 _AT_ZERO = "the random-effects maximum lies at sigma = 0, where its large-sample normality is in doubt"
 _BIASED = (
     "fixed effects of a binomial response are biased in small clusters whether or not the random-effects model holds"
@@ -126,9 +126,9 @@ class HausmanTest:
         )
 
     def __str__(self) -> str:
-        shown = ", ".join(self.names[:_SHOWN])
-        if len(self.names) > _SHOWN:
-            shown += f" and {len(self.names) - _SHOWN} more"
+        shown = ", ".join(self.names[:_SPELLED_OUT])
+        if len(self.names) > _SPELLED_OUT:
+            shown += f" and {len(self.names) - _SPELLED_OUT} more"
         if self.df == 0:
             words = f"Hausman test of random intercepts against {self.words}: no test of {shown}"
         else:
@@ -341,7 +341,7 @@ def hausman_test(random: Estimates, within: Estimates, repeats: Array, cov: str 
     V = 0.5 * (V + V.T)
     scale = np.sqrt(np.diag(within.covariance))
     values, vectors = np.linalg.eigh(V / np.outer(scale, scale))
-    use = values > _LEAST
+    use = values > _LEAST_VARIANCE
     along = (vectors.T @ (d / scale))[use]
     df = int(use.sum())
     statistic = float(np.sum(along**2 / values[use])) if df > 0 else np.nan
@@ -384,7 +384,7 @@ def varying_columns(X: Array, starts: NDArray[np.int64], informative: NDArray[np
 def _holds_ones(X: Array) -> bool:
     """Whether a combination of the columns is one in every row."""
     ones = np.ones(len(X))
-    return bool(np.abs(X @ np.linalg.lstsq(X, ones, rcond=None)[0] - ones).max() < _LEAST)
+    return bool(np.abs(X @ np.linalg.lstsq(X, ones, rcond=None)[0] - ones).max() < _LEAST_VARIANCE)
 
 
 def _check_same_data(data: ModelData, other: ModelData) -> None:
@@ -405,7 +405,7 @@ def _check_same_data(data: ModelData, other: ModelData) -> None:
 
 def _lost_rank(values: Array, df: int, cov: str) -> str:
     k = len(values)
-    if cov == "difference" and values[0] < -_LEAST:
+    if cov == "difference" and values[0] < -_LEAST_VARIANCE:
         words = f"the covariance of the difference is not positive definite: {df} of {k} directions have variance"
         return f'{words} and are used; cov="joint" has no such trouble'
     if df == 0:

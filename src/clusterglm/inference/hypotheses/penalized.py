@@ -94,7 +94,7 @@ def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | N
     """
     data = fit.data
     sums = sums_of(data, fit.response, Control())
-    likelihood, plan = marginal_of(sums, fit.distribution, fit.integration.scale, fit.penalty), sums.by_block(fit.plan)
+    likelihood, plan = marginal_of(sums, fit.integrator, fit.penalty), sums.by_block(fit.plan)
     combinations = np.asarray(np.linalg.lstsq(data.X, inner, rcond=None)[0], dtype=np.float64)
     basis: Array = np.linalg.qr(sums.standard.inside(combinations))[0]
     r, known = basis.shape[1], fit.sigma if fit.sigma_fixed else sigma

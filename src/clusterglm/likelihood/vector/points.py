@@ -79,15 +79,18 @@ def _product(line: Array, d: int) -> Array:
 
 
 @lru_cache(maxsize=64)
-def hermite_points(nodes: int, d: int) -> PointSet:
-    """The product rule of `nodes` Gauss-Hermite nodes a dimension; one of them is Laplace's approximation."""
+def hermite_points(nodes: int, d: int, accurate: bool = False) -> PointSet:
+    """The product rule of `nodes` Gauss-Hermite nodes a dimension; one of them is Laplace's approximation.
+
+    `accurate`: for clusters of which it is known that more nodes change nothing, so that it counts as fine.
+    """
     c, log_w = hermite(nodes)
     log_w = log_w - 0.5 * np.log(np.pi)  # sqrt(2), as c = sqrt(2) x, over the density's sqrt(2 pi)
     return PointSet(
         f"Gauss-Hermite, {nodes} nodes a dimension" if nodes > 1 else "Laplace",
         np.ascontiguousarray(_product(c, d)),
         _product(log_w, d).sum(axis=1),
-        fine=nodes >= _HELD,
+        fine=accurate or nodes >= _HELD,
     )
 
 

@@ -18,8 +18,8 @@ from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.distribution.table import Table, build
 from clusterglm.model.distribution.tabulated import normal_table
 
-_FEWEST, _MOST = 0.01, 1e12  # df of tails whose quantiles float64 still holds, and of none to speak of
-_LEAST = 1e-8  # 1 / df of a t distribution that float64 can tell from the Gaussian
+_HEAVIEST, _LIGHTEST = 0.01, 1e12  # df of tails whose quantiles float64 still holds, and of none to speak of
+_LEAST_INVERSE = 1e-8  # 1 / df of a t distribution that float64 can tell from the Gaussian
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class StudentT(Distribution):
     def __post_init__(self) -> None:
         if self.df is None:
             return
-        needed = f"degrees of freedom from {_FEWEST:g} to {_MOST:g}"
+        needed = f"degrees of freedom from {_HEAVIEST:g} to {_LIGHTEST:g}"
         advice = 'StudentT(4), or distribution="gaussian"'
-        df = number("StudentT's df", self.df, _FEWEST, _MOST, needed=needed, advice=advice)
+        df = number("StudentT's df", self.df, _HEAVIEST, _LIGHTEST, needed=needed, advice=advice)
         object.__setattr__(self, "df", df)
 
     @property
@@ -73,7 +73,7 @@ class StudentT(Distribution):
 
     def with_shape(self, working: Array) -> Distribution:
         # the working value is 1 / df, in which the Gaussian is a point like any other
-        return StudentT(1.0 / float(working[0])) if working[0] > _LEAST else Gaussian()
+        return StudentT(1.0 / float(working[0])) if working[0] > _LEAST_INVERSE else Gaussian()
 
     def shape(self, working: Array) -> tuple[Array, Array]:
         with np.errstate(divide="ignore"):

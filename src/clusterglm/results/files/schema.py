@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from clusterglm.data.blocks.streamed import StreamedData
 from clusterglm.data.design import Design
+from clusterglm.data.effects import Effects
 from clusterglm.data.formulas.check import check_expression
 from clusterglm.data.formulas.coding import width
 from clusterglm.data.formulas.columnwise import COLUMNWISE
@@ -19,6 +20,7 @@ from clusterglm.data.formulas.tree import Call, text_of, walk
 from clusterglm.data.prepare import ModelData, told_apart
 from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
+from clusterglm.model.covariance import STRUCTURES
 from clusterglm.model.penalty import PENALTIES
 
 # What a result over blocks has in place of what one in memory has.
@@ -60,6 +62,10 @@ def conforms(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(
             conforms(key, arguments[0]) and conforms(item, arguments[1]) for key, item in value.items()
         )
+    if isinstance(origin, type) and is_dataclass(origin):
+        return isinstance(value, origin)
+    if isinstance(hint, TypeVar):
+        return hint.__bound__ is not None and isinstance(value, hint.__bound__)
     if origin is not None:  # a function
         return callable(value)
     if hint is float:
@@ -93,7 +99,21 @@ def misfit(data: ModelData | StreamedData) -> str | None:
     starts = data.starts
     if m < 1 or starts[0] != 0 or starts[-1] != n or bool((np.diff(starts) < 0).any()):
         return f"starts of clusters that do not go from 0 to {n}"
-    return "negative numbers of rows" if n and int(data.row_index.min()) < 0 else None
+    if n and int(data.row_index.min()) < 0:
+        return "negative numbers of rows"
+    return None if data.effects is None else _effects_misfit(data.effects, n)
+
+
+def _effects_misfit(effects: Effects, n: int) -> str | None:
+    """What does not fit together in the random part, in words."""
+    for term in effects.terms:
+        if term.structure not in STRUCTURES:
+            return f"a covariance that is {term.structure!r}"
+        found = _design_misfit(term.design)
+        if found is not None:
+            return found
+    columns = sum(len(term.design.names) for term in effects.terms)
+    return None if effects.Z.shape == (n, columns) and columns else f"Z of shape {effects.Z.shape}"
 
 
 def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
@@ -101,6 +121,10 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
     p, m = len(data.names), None if isinstance(data, StreamedData) else len(data.labels)
     lengths = {"beta": p, "uncorrected": p, **({} if m is None else {"intercepts": m, "informative": m})}
     names = [field.name for field in fields(fit)]
+    if isinstance(data, ModelData) and "phi" in names:
+        r = 0 if data.effects is None else data.effects.covariance.n_parameters
+        if fit.phi.shape != (r,) or fit.held.shape != (r,) or fit.covariance.shape != (p + r, p + r):
+            return f"phi of shape {fit.phi.shape} for {r} parameters of a covariance"
     for name in names:
         value = getattr(fit, name)
         if name in lengths and value.shape != (lengths[name],):

@@ -32,18 +32,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from _typeshed import DataclassInstance
 
-    from clusterglm.fit.conditional import ConditionalFit
-    from clusterglm.fit.estimates import RandomEffectsFit
-    from clusterglm.fit.fixed_effects import FixedEffectsFit
-    from clusterglm.fit.npml import NonparametricFit
-    from clusterglm.fit.pooled import PooledFit
 
 Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""
 
 
-def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit | NonparametricFit) -> None:
+def freeze(fit: DataclassInstance) -> None:
     """Make the arrays of a fit read-only; not those of its data, which may be the user's own."""
     for field in fields(fit):
         value = getattr(fit, field.name)

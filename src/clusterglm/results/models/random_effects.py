@@ -18,8 +18,8 @@ from clusterglm.fit.shape import shape_scores
 from clusterglm.inference.hypotheses.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale, with_sigma
-from clusterglm.likelihood.integration import IntegrationReport
-from clusterglm.likelihood.rules import Part, Plan
+from clusterglm.likelihood.plan import Part, Plan
+from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.printing import unfolded
@@ -414,7 +414,7 @@ class RandomEffectsResult(
 
 def _plan_in_words(plan: Plan, n_clusters: int) -> str:
     """Kinds of rule with the range of their nodes, and how many clusters each kind served."""
-    kinds: dict[str, list[Part]] = {}
+    kinds: dict[str, list[Part[Any]]] = {}
     for part in plan:
         name = "Laplace" if part.rule.nodes == 1 else str(part.rule).split(",")[0]
         kinds.setdefault(name, []).append(part)

@@ -28,6 +28,7 @@ from clusterglm.results.tables.html import as_html
 if TYPE_CHECKING:
     import pandas as pd
 
+
 _HEADINGS = ("model", "rows", "df", "loglik", "AIC", "BIC", "delta", "weight")
 _NARROW = 12  # least width of names and of models
 _CRITERIA = ("aic", "bic")

@@ -23,7 +23,7 @@ _TIDY = {
     "std_error": "std.error", "z": "statistic", "pvalue": "p.value", "conf_low": "conf.low", "conf_high": "conf.high",
 }  # fmt: skip
 _GLANCE = {"n_obs": "nobs", "loglik": "logLik", "aic": "AIC", "bic": "BIC", "df_resid": "df.residual"}
-_EFFECTS = {"coefficient": "fixed", "random_intercept": "ran_pars"}
+_EFFECTS = {"coefficient": "fixed", "random_intercept": "ran_pars", "random_effect": "ran_pars"}
 _AUGMENT = {"linear_predictor": ".fitted", "mean": ".mu"}
 
 

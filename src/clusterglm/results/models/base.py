@@ -21,11 +21,13 @@ from clusterglm.model.parameters import Parameters, coefficients
 from clusterglm.model.response.base import Response
 from clusterglm.results.tables.table import Coefficients, Summary, counted
 from clusterglm.results.tables.tidy import Frames
+from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.intervals import Intervals
 from clusterglm.results.topics.newdata import one_per_row
 from clusterglm.results.topics.pieces import Pieces
 from clusterglm.results.topics.prediction import Predictions
 from clusterglm.results.topics.shown import Shown
+from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +69,7 @@ def _unpickled(version: str, kind: type[Result]) -> Result:
     return kind.__new__(kind)
 
 
-class Result(Intervals, Frames, Predictions, Shown, Pieces, ABC):
+class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, ABC):
     """An immutable result: the regression coefficients and all that follows from them.
 
     Attributes

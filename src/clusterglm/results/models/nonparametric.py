@@ -33,17 +33,15 @@ from clusterglm.model.parameters import Parameters, mass_points
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.tables.table import Summary, counted
-from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.prediction import Wanted
-from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class NonparametricResult(Hypotheses, Ratios, Result):
+class NonparametricResult(Result):
     """A random-intercept model whose intercepts have the most likely of all distributions, one on mass points.
 
     Parameters

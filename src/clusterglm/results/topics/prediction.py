@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -91,6 +92,10 @@ class Predictions(Weighted):
         @property
         def _beta(self) -> Array: ...
         def _delta_covariance(self, kind: str) -> Array: ...
+
+    @abstractmethod
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict rows of the fitted data or of new data; each kind of result says at which intercepts."""
 
     def _predicted(
         self, data: Any, kind: str | ArrayLike | None, scale: str, wanted: Wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -206,6 +207,14 @@ def ambiguous(texts: dict[str, str]) -> list[str]:
     return [f"{name}: {', '.join(found.values())}" for name, found in values.items() if len(found) > 1]
 
 
+def headings_named(text: str) -> list[str]:
+    """Headings of the page of formulas to which comments point."""
+    found = []
+    for match in re.finditer(r'explanation/likelihood\.md,\s*(?://\s*)?"([^"]+)"(?: to "([^"]+)")?', text):
+        found += [name for name in match.groups() if name]
+    return found
+
+
 def cycle(graph: dict[str, set[str]]) -> list[str]:
     """A cycle of the graph, or an empty list."""
     done: set[str] = set()
@@ -290,6 +299,14 @@ def test_a_constant_has_one_value() -> None:
     assert ambiguous({module_name(path): read(path) for path in MODULES}) == []
 
 
+def test_formulas_that_comments_name_are_there() -> None:
+    page = (ROOT / "docs" / "explanation" / "likelihood.md").read_text(encoding="utf-8")
+    headings = {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")}
+    named = {path.name: headings_named(read(path)) for path in SOURCES if path.suffix in (".py", ".hpp")}
+    assert sum(map(len, named.values())) >= 12
+    assert {f"{file}: {name}" for file, names in named.items() for name in names if name not in headings} == set()
+
+
 def test_files_are_short() -> None:
     code = [path for path in SOURCES if path.suffix in (".py", ".pyi", ".hpp", ".cpp")]
     assert len(code) > len(MODULES) > 0
@@ -344,6 +361,8 @@ def test_these_checks_can_fail() -> None:
     }
     assert ambiguous({"a": "_MOST = 3", "b": "_MOST = 4"})
     assert not ambiguous({"a": "_MOST = 3\nX = 'a'", "b": "_MOST = 3\nX = 'b'"})
+    page = "docs/explanation/" + "likelihood.md"
+    assert headings_named(f'({page},\n// "A b" to "C")') == ["A b", "C"]
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
     found = cycle(graph)
     assert found[0] == found[-1]

@@ -1,4 +1,7 @@
-"""The core's description of a random-intercept distribution: m(s, sigma) on the normal or the density scale."""
+"""The core's description of a random-intercept distribution: m(s, sigma) on the normal or the density scale.
+
+Formulas: docs/explanation/likelihood.md, "The map of the intercept".
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ _OWN: dict[str, Callable[[Distribution, bool], _core.LocationMap]] = {
     "cauchy": lambda distribution, normal: _core.cauchy(normal),
     "student_t": _student_t,
 }
-"""Those that it knows by name, on the normal scale or that of the density."""
+"""The distributions that the core knows by name, on the normal scale or that of the density."""
 
 
 @lru_cache(maxsize=16)

@@ -28,19 +28,20 @@ from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, Ve
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
+from clusterglm.model.parameters import Block, Parameters, coefficients, random_effects
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _STARTS = (0.3, 1.0, 2.5)  # standard deviations of effects, on the linear predictor, that are tried first
-_ROUGH = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
+_ROUGHLY = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
 _LOOSE = 1e-2  # tolerance of integrals with which the search goes on from there
-_NEAR = 1e-3  # standard errors that a step may be long after which points are not chosen again
+_STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
-_SAME = 1e-6  # of a log-likelihood
+_NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
 _FEW = {1: 9, 2: 7, 3: 5}  # nodes a dimension for a first look, 3 with more effects
-_LARGEST = 1e6  # standard deviation with which float64 can compute
+_LARGEST_SD = 1e6  # standard deviation with which float64 can compute
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ class MixedFit:
         return effects_of(self.data)
 
     @property
+    def parameters(self) -> Parameters:
+        """What (beta, phi) are: coefficients, and the parameters of the effects' covariance."""
+        own = Block("random", str(self.data.cluster_name), self.effects.covariance.labels)
+        return Parameters((*coefficients(self.data.names).blocks, own))
+
+    @property
     def factor(self) -> Array:
         """L, the lower-triangular factor of the effects' covariance, shape (q, q)."""
         return self.effects.covariance.factor(self.phi)
@@ -94,7 +101,7 @@ class MixedFit:
     @property
     def theta(self) -> Array:
         """(beta, phi)."""
-        return np.append(self.beta, self.phi)
+        return self.parameters.joined(self.beta, self.phi)
 
     @cached_property
     def posterior(self) -> VectorPosterior:
@@ -151,40 +158,61 @@ class MixedTask:
 
     likelihood: VectorLikelihood
     covariance: Covariance
-    p: int
+    parameters: Parameters
 
     @classmethod
     def of(cls, data: ModelData, response: Response, X: Array, scale: Array, threads: int) -> MixedTask:
         effects = effects_of(data)
         covariance = effects.covariance
         Z = effects.Z if (scale == 1.0).all() else np.ascontiguousarray(effects.Z / scale)
-        return cls(VectorLikelihood(X, Z, data, response, covariance.pattern, threads), covariance, X.shape[1])
+        likelihood = VectorLikelihood(X, Z, data, response, covariance.pattern, threads)
+        return cls(likelihood, covariance, random_effects(X.shape[1], covariance.n_parameters))
 
     @classmethod
     def of_fit(cls, fit: MixedFit, threads: int = 1) -> MixedTask:
         """That of a fit, in the user's units."""
         return cls.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
 
+    @property
+    def inner(self) -> Parameters:
+        """Those of the likelihood: coefficients, and the entries of L that may be other than zero."""
+        return random_effects(self.likelihood.n_coefficients, int(self.covariance.pattern.sum()))
+
     def entries(self, theta: Array) -> Array:
         """(coefficients, entries of L row by row), as the likelihood takes them."""
-        return np.append(theta[: self.p], self.covariance.factor(theta[self.p :])[self.covariance.pattern])
+        beta, phi = self.parameters.split(theta)
+        return np.append(beta, self.covariance.factor(phi)[self.covariance.pattern])
 
     def evaluate(self, theta: Array, plan: VectorPlan) -> Evaluation:
         """Value and derivatives in theta, from those in the entries of L by the chain rule."""
         there = self.likelihood.evaluate(self.entries(theta), plan)
-        phi, p, pattern = theta[self.p :], self.p, self.covariance.pattern
-        slopes = self.covariance.slopes(phi)[:, pattern]
-        J = np.zeros((len(theta), len(there.score)))
-        J[:p, :p], J[p:, p:] = np.eye(p), slopes
+        J = self.slopes(theta)
         hessian = J @ there.hessian @ J.T
+        random, pattern = self.parameters.place("random"), self.covariance.pattern
         weights = np.zeros(pattern.shape)
-        weights[pattern] = there.score[p:]
-        hessian[p:, p:] += self.covariance.bends(phi, weights)
+        weights[pattern] = self.inner.split(there.score)[1]
+        hessian[random, random] += self.covariance.bends(theta[random], weights)
         return Evaluation(there.value, J @ there.score, hessian)
+
+    def slopes(self, theta: Array) -> Array:
+        """Derivatives of the likelihood's parameters in theta, shape (q, parameters of the likelihood)."""
+        own, inner = self.parameters, self.inner
+        J = np.zeros((len(own), len(inner)))
+        J[own.coefficients, inner.coefficients] = np.eye(self.likelihood.n_coefficients)
+        random = own.place("random")
+        J[random, inner.place("random")] = self.covariance.slopes(theta[random])[:, self.covariance.pattern]
+        return J
+
+    def all_and(self, of_covariance: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Marks of parameters of the covariance as marks of all: none of a coefficient."""
+        found = np.zeros(len(self.parameters), dtype=bool)
+        found[self.parameters.place("random")] = of_covariance
+        return found
 
     def reflect(self, theta: Array) -> Array:
         """The same model with the customary signs."""
-        return np.append(theta[: self.p], self.covariance.canonical(theta[self.p :]))
+        beta, phi = self.parameters.split(theta)
+        return np.append(beta, self.covariance.canonical(phi))
 
 
 def fit_mixed(
@@ -220,14 +248,13 @@ def fit_mixed(
     gamma = standard.inside(pooled.beta if start is None else start)
     begin = _start(task, gamma, effects.Z.shape[1])
     found, held = _maximum(task, begin, quadrature, control, unit)
-    T = np.zeros((len(begin), len(begin)))
-    p = task.p
-    T[:p, :p], T[p:, p:] = standard.L, np.diag(covariance.units(1.0 / scale))
-    theta = T @ found.maximum.theta
+    T, random = task.parameters.to_user(standard.L), task.parameters.place("random")
+    T[random, random] = np.diag(covariance.units(1.0 / scale))
+    beta, phi = task.parameters.split(T @ found.maximum.theta)
     return MixedFit(
-        theta[:p],
-        theta[p:],
-        *_on_user_scale(found.maximum.evaluation.hessian, T, np.append(np.zeros(p, dtype=bool), held)),
+        beta,
+        phi,
+        *_on_user_scale(found.maximum.evaluation.hessian, T, task.all_and(held)),
         held,
         found.maximum.evaluation.value + data.constant,
         found.maximum.optimization,
@@ -258,7 +285,7 @@ def _maximum(
     """The maximum, and which parameters of the covariance are zero there because it is singular."""
     quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
     few = partial(task.evaluate, plan=_few(task.likelihood))
-    near = maximize(few, begin, quick, tolerance=_ROUGH, reflect=task.reflect, unit=unit)
+    near = maximize(few, begin, quick, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit)
     every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
     if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
         loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every)
@@ -267,11 +294,10 @@ def _maximum(
     found = _refined(task, theta, quadrature, control, unit, every)
     vanished = _vanished(task, found.maximum.theta)
     if vanished.any():
-        theta = found.maximum.theta.copy()
-        theta[task.p :][vanished] = 0.0
-        free = np.append(np.ones(task.p, dtype=bool), ~vanished)
+        theta = np.where(task.all_and(vanished), 0.0, found.maximum.theta)
+        free = ~task.all_and(vanished)
         again = _refined(task, theta, quadrature, control, unit, free)
-        slack = max(_SAME * unit, float(np.nan_to_num(found.chosen.error + again.chosen.error)))
+        slack = max(_NO_LOSS * unit, float(np.nan_to_num(found.chosen.error + again.chosen.error)))
         if again.maximum.evaluation.value >= found.maximum.evaluation.value - slack:
             stories.append(found.maximum.optimization)
             found = again
@@ -287,7 +313,7 @@ def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
     They are those without which a diagonal entry of L is exactly 0 and L hardly different; and where a diagonal entry
     is as good as 0, all that its column depends on alone: turned into the columns that follow, it adds nothing.
     """
-    phi = theta[task.p :]
+    _, phi = task.parameters.split(theta)
     L, slopes = task.covariance.factor(phi), task.covariance.slopes(phi)
     found = np.zeros(len(phi), dtype=bool)
     for k in range(len(phi)):
@@ -316,7 +342,7 @@ def _refined(
         if quadrature.kind != "auto" or not maximum.optimization.converged or remaining == 0:
             break
         chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
-        if moved <= _NEAR * unit**0.5:
+        if moved <= _STILL * unit**0.5:
             maximum = replace(maximum, evaluation=task.evaluate(theta, chosen.plan))
             break
     return _Found(replace(maximum, optimization=_whole(stories)), chosen)
@@ -368,8 +394,8 @@ def _report(chosen: Chosen, requested: Quadrature, n_clusters: int, unit: float)
 
 
 def _refuse_endless(task: MixedTask, theta: Array) -> None:
-    sd = float(np.abs(task.covariance.factor(theta[task.p :])).max())
-    if sd > _LARGEST:
+    sd = float(np.abs(task.covariance.factor(task.parameters.split(theta)[1])).max())
+    if sd > _LARGEST_SD:
         raise IntegrationError(
             f"a standard deviation of random effects of {sd:.3g} on the linear predictor, and still growing",
             "data in which effects of finite size explain the differences between clusters",

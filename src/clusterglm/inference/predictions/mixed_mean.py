@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.mixed import MixedFit, choose, effects_of
+from clusterglm.fit.mixed import MixedFit, MixedTask, choose, effects_of
 from clusterglm.likelihood.vector.vector import VectorLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.quadrature import Quadrature
 
-_EACH = 1e-9  # error of the logarithm of a row's mean
-_ROWS = 20_000  # clusters at a time
+_EACH_ROW = 1e-9  # error of the logarithm of a row's mean
+_CLUSTERS_AT_A_TIME = 20_000
+_ROWS_WITH_CLUSTERS = 1_000_000  # rows of all clusters at a time
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,12 @@ def averaged(X: Array, Z: Array, offset: Array, fit: MixedFit) -> LogMeans:
     s = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
     value, by_eta, by_size = np.zeros(n), np.zeros(n), np.zeros(n)
     error = 0.0
-    for first in range(0, n, _ROWS):
-        rows = slice(first, min(first + _ROWS, n))
+    for first in range(0, n, _CLUSTERS_AT_A_TIME):
+        rows = slice(first, min(first + _CLUSTERS_AT_A_TIME, n))
         alone = _of_single_rows(fit.data, eta[rows], s[rows])
         likelihood = VectorLikelihood(alone.X, effects_of(alone).Z, alone, fit.response)
         theta = np.array([0.0, 1.0])
-        chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH * len(alone.a)))
+        chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH_ROW * len(alone.a)))
         value[rows] = likelihood.cluster_values(theta, chosen.plan)
         scores = likelihood.unit_scores(theta, chosen.plan)
         by_eta[rows], by_size[rows] = scores[:, 0], scores[:, 1]
@@ -99,7 +100,9 @@ def given_clusters(
     ends = np.append(0, np.cumsum(sizes))
     first = 0
     while first < n:
-        last = int(np.clip(np.searchsorted(ends, ends[first] + 50 * _ROWS, side="right") - 1, first + 1, n))
+        last = int(
+            np.clip(np.searchsorted(ends, ends[first] + 50 * _CLUSTERS_AT_A_TIME, side="right") - 1, first + 1, n)
+        )
         rows = slice(first, last)
         with_row, without = _extended(X[rows], Z[rows], offset[rows], codes[rows], known)
         more, more_scores, more_error = _unit(with_row, fit)
@@ -111,14 +114,11 @@ def given_clusters(
 
 def _unit(data: ModelData, fit: MixedFit) -> tuple[Array, Array, float]:
     """Log-likelihoods of single clusters and their scores in (beta, phi)."""
-    effects, p = effects_of(data), len(fit.beta)
-    covariance = fit.effects.covariance
-    likelihood = VectorLikelihood(data.X, effects.Z, data, fit.response, covariance.pattern)
-    theta = np.append(fit.beta, covariance.factor(fit.phi)[covariance.pattern])
-    chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH * data.n_clusters))
-    scores = likelihood.unit_scores(theta, chosen.plan)
-    of_phi = scores[:, p:] @ covariance.slopes(fit.phi)[:, covariance.pattern].T
-    return likelihood.cluster_values(theta, chosen.plan), np.hstack([scores[:, :p], of_phi]), chosen.error
+    task = MixedTask.of(data, fit.response, data.X, np.ones(effects_of(data).Z.shape[1]), 1)
+    theta = task.entries(fit.theta)
+    chosen = choose(task.likelihood, theta, Quadrature("auto", tolerance=_EACH_ROW * data.n_clusters))
+    scores = task.likelihood.unit_scores(theta, chosen.plan) @ task.slopes(fit.theta).T
+    return task.likelihood.cluster_values(theta, chosen.plan), scores, chosen.error
 
 
 def _of_single_rows(data: ModelData, eta: Array, s: Array) -> ModelData:

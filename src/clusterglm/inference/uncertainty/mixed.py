@@ -17,7 +17,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance, CovarianceTerm
 
-_TOLERANCE = 1e-5  # of the log-likelihood along profiles
+_ALONG_PROFILES = 1e-5  # of the log-likelihood along profiles
 
 
 def standardised_covariance(J: Array, V: Array, nowhere: NDArray[np.bool_]) -> Array:
@@ -45,8 +45,7 @@ def marginal_scores(fit: MixedFit) -> Array:
     task = MixedTask.of_fit(fit)
     theta = task.entries(fit.theta)
     scores = task.likelihood.unit_scores(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
-    p, pattern = task.p, task.covariance.pattern
-    return np.hstack([scores[:, :p], scores[:, p:] @ task.covariance.slopes(fit.phi)[:, pattern].T])
+    return scores @ task.slopes(fit.theta).T
 
 
 def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:
@@ -68,10 +67,10 @@ def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:
     whole = MixedTask.of_fit(fit, threads)
     task = replace(whole, covariance=whole.covariance.by_reading())
     L, p = fit.factor, len(fit.beta)
-    theta = np.append(fit.beta, task.covariance.of(L @ L.T))
+    theta = task.parameters.joined(fit.beta, task.covariance.of(L @ L.T))
     requested = fit.integration.requested
     if requested.kind == "auto":
-        requested = replace(requested, tolerance=max(requested.tolerance, _TOLERANCE))
+        requested = replace(requested, tolerance=max(requested.tolerance, _ALONG_PROFILES))
 
     def evaluate(at: Array) -> Evaluation:
         entries = task.entries(at)

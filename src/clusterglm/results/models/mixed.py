@@ -27,10 +27,8 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.tables.table import Summary, counted
-from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
-from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +42,7 @@ _NEARLY_ONE = 3.5  # Fisher's z of a correlation of .998
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
+class MixedEffectsResult(MixedPredictions, Result):
     """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
 
     Parameters
@@ -116,9 +114,8 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
     def _read(self) -> tuple[Array, Array]:
         """Standard deviations and correlations, and the derivatives of all parameters as shown in theta."""
         values, slopes = self._covariance_of.read(self.fit.phi)
-        p = len(self.fit.beta)
-        J = np.eye(p + len(values))
-        J[p:, p:] = slopes
+        J, random = np.eye(self.n_parameters), self.fit.parameters.place("random")
+        J[random, random] = slopes
         return values, J
 
     @property
@@ -180,15 +177,14 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
 
         from clusterglm.results.tables.frame import shown
 
-        p = len(self.fit.beta)
-        se = np.sqrt(np.diag(self._covariance("observed")))[p:]
-        low, high = self._wald(0.95, "observed")
-        rows = []
-        for k, (group, effect, other) in enumerate(_components(self._covariance_of)):
-            what = "cor" if other else "sd"
-            rows.append((group, effect, other, what, self._read[0][k], se[k], low[p + k], high[p + k]))
-        columns = ["group", "effect", "with", "kind", "estimate", "std_error", "conf_low", "conf_high"]
-        return shown(pd.DataFrame(rows, columns=columns))
+        split, se = self.fit.parameters.split, np.sqrt(np.diag(self._covariance("observed")))
+        columns = [self._read[0], split(se)[1], *(split(end)[1] for end in self._wald(0.95, "observed"))]
+        rows = [
+            (group, effect, other, "cor" if other else "sd", *numbers)
+            for (group, effect, other), *numbers in zip(_components(self._covariance_of), *columns, strict=True)
+        ]
+        names = ["group", "effect", "with", "kind", "estimate", "std_error", "conf_low", "conf_high"]
+        return shown(pd.DataFrame(rows, columns=names))
 
     def effects_covariance(self, group: str | None = None) -> pd.DataFrame:
         """Covariance matrix of the random effects.
@@ -290,8 +286,11 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
         """As of others; a correlation whose profile has not fallen where it is nearly 1 ends there."""
         found = super()._end(peak, drop, side)
-        k = int(np.argmax(np.abs(peak.direction))) - len(self.fit.beta)
-        if found.status == "failed" and k >= 0 and self._parameter_names[k + len(self.fit.beta)].startswith("cor"):
+        _, of_covariance = self.fit.parameters.split(peak.direction)
+        correlation = any(
+            name.startswith("cor") for name in np.array(self._covariance_of.read_labels())[of_covariance != 0.0]
+        )
+        if found.status == "failed" and correlation:
             reached = float(peak.direction @ found.theta)
             if side * reached > _NEARLY_ONE:
                 return replace(found, value=side * np.inf, status="unbounded")
@@ -456,8 +455,7 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
         )
 
     def _component_facts(self) -> list[tuple[str, str]]:
-        p = len(self.fit.beta)
-        se = np.sqrt(np.diag(self._covariance("observed")))[p:]
+        _, se = self.fit.parameters.split(np.sqrt(np.diag(self._covariance("observed"))))
         return [
             (
                 name,

@@ -23,7 +23,7 @@ from clusterglm.results.topics.prediction import SCALES, Predictions, Wanted
 if TYPE_CHECKING:
     import pandas as pd
 
-_UNKNOWN = 1e-4  # error of the logarithm of a mean beyond which it is said
+_ROUGH_MEAN = 1e-4  # error of the logarithm of a mean beyond which it is said
 
 
 class MixedPredictions(Predictions):
@@ -191,7 +191,7 @@ class MixedPredictions(Predictions):
         at = self.response.link_function(mean)
         link[which] = at
         own[which] = (mean / self.response.mean_derivative(at))[:, None] * found.gradient
-        if found.error > _UNKNOWN:
+        if found.error > _ROUGH_MEAN:
             warnings.warn(
                 f"averaged means are known with a relative error of {found.error:.1e} alone",
                 PredictionWarning,

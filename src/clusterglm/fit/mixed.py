@@ -28,6 +28,7 @@ from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, Ve
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
+from clusterglm.model.parameters import Parameters, random_effects
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
@@ -165,26 +166,39 @@ class MixedTask:
         """That of a fit, in the user's units."""
         return cls.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
 
+    @property
+    def parameters(self) -> Parameters:
+        """What stands where in theta."""
+        return random_effects(self.p, self.covariance.n_parameters)
+
+    @property
+    def of_entries(self) -> Parameters:
+        """What stands where in (coefficients, entries of L row by row)."""
+        return random_effects(self.p, int(self.covariance.pattern.sum()))
+
     def entries(self, theta: Array) -> Array:
         """(coefficients, entries of L row by row), as the likelihood takes them."""
-        return np.append(theta[: self.p], self.covariance.factor(theta[self.p :])[self.covariance.pattern])
+        beta, phi = self.parameters.split(theta)
+        return self.of_entries.joined(beta, self.covariance.factor(phi)[self.covariance.pattern])
 
     def evaluate(self, theta: Array, plan: VectorPlan) -> Evaluation:
         """Value and derivatives in theta, from those in the entries of L by the chain rule."""
         there = self.likelihood.evaluate(self.entries(theta), plan)
-        phi, p, pattern = theta[self.p :], self.p, self.covariance.pattern
-        slopes = self.covariance.slopes(phi)[:, pattern]
+        (_, phi), pattern = self.parameters.split(theta), self.covariance.pattern
+        of_phi, of_entries = self.parameters.place("random"), self.of_entries.place("random")
         J = np.zeros((len(theta), len(there.score)))
-        J[:p, :p], J[p:, p:] = np.eye(p), slopes
+        J[self.parameters.coefficients, self.of_entries.coefficients] = np.eye(self.p)
+        J[of_phi, of_entries] = self.covariance.slopes(phi)[:, pattern]
         hessian = J @ there.hessian @ J.T
         weights = np.zeros(pattern.shape)
-        weights[pattern] = there.score[p:]
-        hessian[p:, p:] += self.covariance.bends(phi, weights)
+        weights[pattern] = there.score[of_entries]
+        hessian[of_phi, of_phi] += self.covariance.bends(phi, weights)
         return Evaluation(there.value, J @ there.score, hessian)
 
     def reflect(self, theta: Array) -> Array:
         """The same model with the customary signs."""
-        return np.append(theta[: self.p], self.covariance.canonical(theta[self.p :]))
+        beta, phi = self.parameters.split(theta)
+        return self.parameters.joined(beta, self.covariance.canonical(phi))
 
 
 def fit_mixed(
@@ -220,14 +234,13 @@ def fit_mixed(
     gamma = standard.inside(pooled.beta if start is None else start)
     begin = _start(task, gamma, effects.Z.shape[1])
     found, held = _maximum(task, begin, quadrature, control, unit)
-    T = np.zeros((len(begin), len(begin)))
-    p = task.p
-    T[:p, :p], T[p:, p:] = standard.L, np.diag(covariance.units(1.0 / scale))
-    theta = T @ found.maximum.theta
+    T, of_phi = task.parameters.to_user(standard.L), task.parameters.place("random")
+    T[of_phi, of_phi] = np.diag(covariance.units(1.0 / scale))
+    beta, phi = task.parameters.split(T @ found.maximum.theta)
     return MixedFit(
-        theta[:p],
-        theta[p:],
-        *_on_user_scale(found.maximum.evaluation.hessian, T, np.append(np.zeros(p, dtype=bool), held)),
+        beta,
+        phi,
+        *_on_user_scale(found.maximum.evaluation.hessian, T, np.append(np.zeros(task.p, dtype=bool), held)),
         held,
         found.maximum.evaluation.value + data.constant,
         found.maximum.optimization,

@@ -17,6 +17,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.mixed import MixedFit, choose, effects_of
 from clusterglm.likelihood.vector.vector import VectorLikelihood
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import random_effects
 from clusterglm.model.quadrature import Quadrature
 
 _EACH = 1e-9  # error of the logarithm of a row's mean
@@ -111,14 +112,15 @@ def given_clusters(
 
 def _unit(data: ModelData, fit: MixedFit) -> tuple[Array, Array, float]:
     """Log-likelihoods of single clusters and their scores in (beta, phi)."""
-    effects, p = effects_of(data), len(fit.beta)
-    covariance = fit.effects.covariance
+    effects, covariance = effects_of(data), fit.effects.covariance
+    entries = random_effects(len(fit.beta), int(covariance.pattern.sum()))
     likelihood = VectorLikelihood(data.X, effects.Z, data, fit.response, covariance.pattern)
-    theta = np.append(fit.beta, covariance.factor(fit.phi)[covariance.pattern])
+    theta = entries.joined(fit.beta, covariance.factor(fit.phi)[covariance.pattern])
     chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH * data.n_clusters))
     scores = likelihood.unit_scores(theta, chosen.plan)
-    of_phi = scores[:, p:] @ covariance.slopes(fit.phi)[:, covariance.pattern].T
-    return likelihood.cluster_values(theta, chosen.plan), np.hstack([scores[:, :p], of_phi]), chosen.error
+    of_phi = scores[:, entries.place("random")] @ covariance.slopes(fit.phi)[:, covariance.pattern].T
+    gradient = np.hstack([scores[:, entries.coefficients], of_phi])
+    return likelihood.cluster_values(theta, chosen.plan), gradient, chosen.error
 
 
 def _of_single_rows(data: ModelData, eta: Array, s: Array) -> ModelData:

@@ -45,8 +45,8 @@ def marginal_scores(fit: MixedFit) -> Array:
     task = MixedTask.of_fit(fit)
     theta = task.entries(fit.theta)
     scores = task.likelihood.unit_scores(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
-    p, pattern = task.p, task.covariance.pattern
-    return np.hstack([scores[:, :p], scores[:, p:] @ task.covariance.slopes(fit.phi)[:, pattern].T])
+    of_entries, slopes = task.of_entries, task.covariance.slopes(fit.phi)[:, task.covariance.pattern]
+    return np.hstack([scores[:, of_entries.coefficients], scores[:, of_entries.place("random")] @ slopes.T])
 
 
 def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:

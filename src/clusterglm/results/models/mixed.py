@@ -23,6 +23,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
 from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
+from clusterglm.model.parameters import Index, Parameters, random_effects
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.models.pooled import PooledResult
@@ -126,8 +127,8 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
         return self.fit.beta
 
     @property
-    def _parameter_names(self) -> list[str]:
-        return [*self.data.names, *self._covariance_of.read_labels()]
+    def _parameters(self) -> Parameters:
+        return random_effects(self.data.names, self._covariance_of.read_labels())
 
     def _covariance(self, kind: str) -> Array:
         """Of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
@@ -161,8 +162,8 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
         return np.append(self.fit.beta, self._read[0])
 
     @property
-    def _interval_names(self) -> list[str]:
-        return self._parameter_names
+    def _with_intervals(self) -> Index:
+        return self._parameters.estimated
 
     @property
     def variance_components(self) -> pd.DataFrame:
@@ -181,7 +182,7 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
         from clusterglm.results.tables.frame import shown
 
         p = len(self.fit.beta)
-        se = np.sqrt(np.diag(self._covariance("observed")))[p:]
+        se = np.sqrt(np.diag(self._covariance("observed")))[self._parameters.place("random")]
         low, high = self._wald(0.95, "observed")
         rows = []
         for k, (group, effect, other) in enumerate(_components(self._covariance_of)):
@@ -290,8 +291,8 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
         """As of others; a correlation whose profile has not fallen where it is nearly 1 ends there."""
         found = super()._end(peak, drop, side)
-        k = int(np.argmax(np.abs(peak.direction))) - len(self.fit.beta)
-        if found.status == "failed" and k >= 0 and self._parameter_names[k + len(self.fit.beta)].startswith("cor"):
+        k, random = int(np.argmax(np.abs(peak.direction))), self._parameters.place("random")
+        if found.status == "failed" and k >= random.start and self._parameters.names[k].startswith("cor"):
             reached = float(peak.direction @ found.theta)
             if side * reached > _NEARLY_ONE:
                 return replace(found, value=side * np.inf, status="unbounded")
@@ -304,7 +305,7 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
     def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
         """See `RandomEffectsResult.profile`: of a coefficient, a standard deviation or a correlation."""
         curve = super().profile(parameter, to, points, threads)
-        k = self._parameter_names.index(parameter)
+        k = self._parameters.names.index(parameter)
 
         def shown(values: Array) -> Array:
             whole = np.tile(self._estimates, (len(values), 1))
@@ -456,8 +457,7 @@ class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
         )
 
     def _component_facts(self) -> list[tuple[str, str]]:
-        p = len(self.fit.beta)
-        se = np.sqrt(np.diag(self._covariance("observed")))[p:]
+        se = np.sqrt(np.diag(self._covariance("observed")))[self._parameters.place("random")]
         return [
             (
                 name,

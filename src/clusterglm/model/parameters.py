@@ -194,9 +194,16 @@ def coefficients(names: Sequence[str]) -> Parameters:
     return Parameters((_of_columns(names),))
 
 
-def random_effects(columns: int, factors: int) -> Parameters:
-    """Of a model with several random effects: coefficients, and the entries of their covariance's factor."""
-    return Parameters((_of_columns(("",) * columns), Block("random", "", ("",) * factors)))
+def random_effects(columns: Sequence[str] | int, covariance: Sequence[str] | int) -> Parameters:
+    """Of a model with several random effects: coefficients, and what their covariance is made of.
+
+    Parameters
+    ----------
+    columns, covariance : sequence of str, or int
+        Names, or numbers where names do not matter.
+    """
+    names = ("",) * covariance if isinstance(covariance, int) else tuple(covariance)
+    return Parameters((_of_columns(columns), Block("random", "", names)))
 
 
 def random_intercept(columns: Sequence[str] | int, group: str | None = None, state: State = "free") -> Parameters:
@@ -211,8 +218,7 @@ def random_intercept(columns: Sequence[str] | int, group: str | None = None, sta
     state : {"free", "held", "boundary"}
         Of sigma.
     """
-    names = ("",) * columns if isinstance(columns, int) else columns
-    return Parameters((_of_columns(names), Block("random", group or "", ("sigma",), state, scale=True)))
+    return Parameters((_of_columns(columns), Block("random", group or "", ("sigma",), state, scale=True)))
 
 
 def random_intercept_of(theta: Array) -> Parameters:
@@ -232,18 +238,17 @@ def mass_points(columns: Sequence[str] | int, points: Sequence[int], number: int
     number : int
         How many values there are; parameters are the logs of all probabilities but the last, relative to it.
     """
-    names = ("",) * columns if isinstance(columns, int) else columns
     return Parameters(
         (
-            _of_columns(names),
+            _of_columns(columns),
             Block("points", "", tuple(f"point {j + 1}" for j in points)),
             Block("weights", "", tuple(f"log(weight {j} / weight {number})" for j in range(1, number))),
         )
     )
 
 
-def _of_columns(names: Sequence[str]) -> Block:
-    return Block("mean", "", tuple(names))
+def _of_columns(columns: Sequence[str] | int) -> Block:
+    return Block("mean", "", ("",) * columns if isinstance(columns, int) else tuple(columns))
 
 
 def _index(mask: NDArray[np.bool_]) -> Index:

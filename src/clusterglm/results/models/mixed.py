@@ -23,6 +23,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
 from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
+from clusterglm.model.parameters import Index, Parameters, random_effects
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.models.pooled import PooledResult
@@ -123,8 +124,8 @@ class MixedEffectsResult(MixedPredictions, Result):
         return self.fit.beta
 
     @property
-    def _parameter_names(self) -> list[str]:
-        return [*self.data.names, *self._covariance_of.read_labels()]
+    def _parameters(self) -> Parameters:
+        return random_effects(self.data.names, self._covariance_of.read_labels())
 
     def _covariance(self, kind: str) -> Array:
         """Of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
@@ -158,8 +159,8 @@ class MixedEffectsResult(MixedPredictions, Result):
         return np.append(self.fit.beta, self._read[0])
 
     @property
-    def _interval_names(self) -> list[str]:
-        return self._parameter_names
+    def _with_intervals(self) -> Index:
+        return self._parameters.estimated
 
     @property
     def variance_components(self) -> pd.DataFrame:
@@ -303,7 +304,7 @@ class MixedEffectsResult(MixedPredictions, Result):
     def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
         """See `RandomEffectsResult.profile`: of a coefficient, a standard deviation or a correlation."""
         curve = super().profile(parameter, to, points, threads)
-        k = self._parameter_names.index(parameter)
+        k = self._parameters.names.index(parameter)
 
         def shown(values: Array) -> Array:
             whole = np.tile(self._estimates, (len(values), 1))

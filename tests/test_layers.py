@@ -47,6 +47,8 @@ BY_NAME = (
     "study/catalogue.py",
 )
 LONGEST = 500
+OF_PARAMETERS = {"theta", "score", "scores", "hessian", "covariance", "_covariance", "V", "gradient", "derivatives"}
+OF_PARAMETERS |= {"information", "products", "shift", "robust", "std_errors", "_estimates", "_parameter_names"}
 VERBS = ("pooled", "random_effects", "fixed_effects", "conditional", "nonparametric")
 ARGUMENTS = {
     "model/distribution/__init__.py": 2,  # distribution=: a word, or an object; which classes of a file are some
@@ -178,6 +180,44 @@ def compared_names(path: Path, text: str) -> list[str]:
             asked = node.args[:1] if in_table else [node.func.value] if of_text else []
         found += [f"{path.name}:{node.lineno} {ast.unparse(node)}" for each in asked if is_a_name(each)]
     return found
+
+
+def by_position(path: Path, text: str) -> list[str]:
+    """Parameters that are found by counting: vectors and matrices of them indexed by -1, p or p + 1, p + 1 of them."""
+    if path.relative_to(PACKAGE).as_posix() == "model/parameters.py":
+        return []
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        wrong = False
+        if isinstance(node, ast.Subscript):
+            of = {getattr(each, "attr", getattr(each, "id", "")) for each in ast.walk(node.value)}
+            wrong = bool(of & OF_PARAMETERS) and any(is_counted(each) for each in indices(node.slice))
+        elif isinstance(node, ast.BinOp):
+            wrong = ast.unparse(node).replace("fit.", "") in ("p + 1", "len(beta) + 1", "X.shape[1] + 1")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "index":
+            wrong = any(isinstance(each, ast.Constant) and each.value == "sigma" for each in node.args)
+        if wrong:
+            found.append(f"{path.name}:{node.lineno} {ast.unparse(node)}")
+    return found
+
+
+def indices(node: ast.AST) -> Iterator[ast.AST]:
+    """The single indices and the ends of slices of a subscript."""
+    if isinstance(node, ast.Tuple):
+        for each in node.elts:
+            yield from indices(each)
+    elif isinstance(node, ast.Slice):
+        yield from (end for end in (node.lower, node.upper) if end is not None)
+    else:
+        yield node
+
+
+def is_counted(index: ast.AST) -> bool:
+    """Whether an index is -1, p, q, the number of coefficients, or a sum with one of these."""
+    if isinstance(index, ast.BinOp):
+        return is_counted(index.left) or is_counted(index.right)
+    coefficients = isinstance(index, ast.Call) and ast.unparse(index.func) == "len" and "beta" in ast.unparse(index)
+    return ast.unparse(index) in ("-1", "p", "q") or coefficients
 
 
 def numbers_named(text: str) -> dict[str, object]:
@@ -325,6 +365,12 @@ def test_no_name_of_a_family_or_link_is_compared(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_parameters_are_asked_for_by_name(path: Path) -> None:
+    """Where a parameter is in a vector or a covariance is what `model/parameters.py` says."""
+    assert by_position(path, read(path)) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_a_fit_knows_no_integrator_by_name(path: Path) -> None:
     """What it asks of one is in `likelihood/integrator.py`; `likelihood/registry.py` finds it."""
     assert integrators_named(path, read(path)) == []
@@ -333,6 +379,8 @@ def test_a_fit_knows_no_integrator_by_name(path: Path) -> None:
 def test_a_constant_has_one_value() -> None:
     """Sizes of data stand in `model/large_data.py`; other numbers beside what they are for, under their own names."""
     assert ambiguous({module_name(path): read(path) for path in MODULES}) == []
+
+
 def test_results_fits_and_distributions_say_what_they_are() -> None:
     """Nobody asks for their class, so that a new one is a new file."""
     assert {("fit", "PooledFit"), ("results", "RandomEffectsLimit"), ("model", "StudentT")} <= own_classes()
@@ -384,6 +432,21 @@ def test_these_checks_can_fail() -> None:
     assert compared_names(fit, 'match response.link:\n    case "log":\n        pass')
     assert not compared_names(PACKAGE / "model" / "example.py", 'link == "log"')
     assert not compared_names(fit, 'known = response.trials and first != second and name == "x" and family is None')
+    for counted in (
+        "theta[-1]",
+        "theta[:-1]",
+        "fit.covariance[p, p]",
+        "np.diag(fit.covariance)[: len(self._beta)]",
+        "at.hessian[:q, :q]",
+        "scores[:, p : p + inner]",
+        "self._covariance(cov)[-1, -1]",
+        "np.zeros((p + 1, p + 1))",
+        "np.empty((n, len(fit.beta) + 1))",
+        'names.index("sigma")',
+    ):
+        assert by_position(fit, f"found = {counted}")
+    assert not by_position(PACKAGE / "model" / "parameters.py", "theta[-1]")
+    assert not by_position(fit, "theta[at.scale], hessian[at.free, at.free], starts[:-1], scores[:, j], n + 1")
     assert integrators_named(fit, "from clusterglm.likelihood.scalar.rules import Rule")
     assert integrators_named(fit, "def f():\n    from clusterglm.likelihood import integrators")
     assert not integrators_named(fit, "from clusterglm.likelihood.integrator import Integrator")

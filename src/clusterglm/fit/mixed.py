@@ -282,11 +282,19 @@ def _maximum(
 
 
 def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
-    """Parameters that are zero where diagonal entries of L are: those that this entry's column depends on alone."""
+    """Parameters that are zero, or might as well be, where the covariance is singular.
+
+    They are those without which a diagonal entry of L is exactly 0 and L hardly different; and where a diagonal entry
+    is as good as 0, all that its column depends on alone: turned into the columns that follow, it adds nothing.
+    """
     phi = theta[task.p :]
     L, slopes = task.covariance.factor(phi), task.covariance.slopes(phi)
     found = np.zeros(len(phi), dtype=bool)
-    for k in np.flatnonzero(np.abs(np.diag(L)) < _VANISHED):
+    for k in range(len(phi)):
+        without = np.where(np.arange(len(phi)) == k, 0.0, phi)
+        moved = task.covariance.factor(without) - L
+        found[k] = np.abs(moved).max() < _VANISHED and bool((np.diag(L + moved) == 0.0).any())
+    for k in np.flatnonzero(np.abs(np.diag(L)) < _VANISHED).tolist():
         in_column, elsewhere = slopes[:, :, k].any(axis=1), np.delete(slopes, k, axis=2).any(axis=(1, 2))
         found |= in_column & ~elsewhere
     return found

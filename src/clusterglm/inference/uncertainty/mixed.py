@@ -20,26 +20,24 @@ from clusterglm.model.covariance import Covariance, CovarianceTerm
 _TOLERANCE = 1e-5  # of the log-likelihood along profiles
 
 
-def standardised_covariance(J: Array, V: Array, free: NDArray[np.int64], nowhere: NDArray[np.bool_]) -> Array:
+def standardised_covariance(J: Array, V: Array, nowhere: NDArray[np.bool_]) -> Array:
     """Covariance of what is shown, by the delta method.
 
     Parameters
     ----------
     J : ndarray, shape (k, k)
         Derivatives of what is shown in the parameters.
-    V : ndarray, shape (f, f)
-        Covariance of the free parameters.
-    free : ndarray of int64, shape (f,)
-        Which they are.
+    V : ndarray, shape (k, k)
+        Covariance of the parameters, 0 for those that are held.
     nowhere : ndarray of bool, shape (r,)
         Which of the last of what is shown have no standard error: the method has nothing to say on a boundary.
     """
-    some = J[:, free]
-    some[-len(nowhere) :][nowhere] = 0.0
-    found = some @ V @ some.T
+    some = J.copy()
     lost = len(J) - len(nowhere) + np.flatnonzero(nowhere)
+    some[lost] = 0.0
+    found = some @ V @ some.T
     found[lost, :] = found[:, lost] = np.nan
-    return 0.5 * (found + found.T)
+    return np.asarray(0.5 * (found + found.T))
 
 
 def marginal_scores(fit: MixedFit) -> Array:

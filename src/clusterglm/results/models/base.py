@@ -17,6 +17,7 @@ from clusterglm.inference.uncertainty.covariance import KINDS as COVARIANCES
 from clusterglm.inference.uncertainty.intervals import wald_p_values
 from clusterglm.model.arguments import generator, whole_number
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters, coefficients
 from clusterglm.model.response.base import Response
 from clusterglm.results.tables.table import Coefficients, Summary, counted
 from clusterglm.results.tables.tidy import Frames
@@ -118,9 +119,8 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
         """Coefficients, shape (p,)."""
 
     @property
-    @abstractmethod
-    def _parameter_names(self) -> list[str]:
-        """Names of the rows of the covariance, the coefficients first; q of them."""
+    def _parameters(self) -> Parameters:
+        return coefficients(self.data.names)
 
     @abstractmethod
     def _covariance(self, kind: str) -> Array:
@@ -224,7 +224,7 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
         from clusterglm.results.tables.frame import shown
 
         check_option("kind", kind, self._covariances)
-        names = self._parameter_names
+        names = list(self._parameters.names)
         return shown(pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True))
 
     def cov_params(self) -> pd.DataFrame:
@@ -319,8 +319,12 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
 
     @property
     def _se(self) -> Array:
-        diagonal = np.diag(self._covariance("observed"))[: len(self._beta)]
-        return np.asarray(np.sqrt(diagonal))
+        variances: Array = np.diag(self._covariance("observed"))[self._parameters.coefficients]
+        return np.sqrt(variances)
+
+    def _delta_covariance(self, kind: str) -> Array:
+        """The covariance for the delta method: parameters without a standard error are taken as known."""
+        return self._parameters.zero_where_not_free(self._covariance(kind))
 
     def _series(self, values: Array, name: str) -> pd.Series[float]:
         import pandas as pd
@@ -349,10 +353,6 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
     @property
     def _estimates(self) -> Array:
         return self._beta.copy()
-
-    @property
-    def _interval_names(self) -> list[str]:
-        return list(self.data.names)
 
     def _named_intercepts(self) -> dict[str, Array | None]:
         """Intercepts that are known by name, shape (m,) each; None stands for zero. The default first."""

@@ -94,10 +94,6 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
         return self.fit.beta
 
     @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
-
-    @property
     def _covariances(self) -> tuple[str, ...]:
         return super()._covariances if self.dispersion is None else (*super()._covariances, "quasi")
 

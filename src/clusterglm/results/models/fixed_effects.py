@@ -150,10 +150,6 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
     def _beta(self) -> Array:
         return self.fit.beta
 
-    @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
-
     @cached_property
     def _profile(self) -> ClusterProfile:
         if self.penalty is not None:

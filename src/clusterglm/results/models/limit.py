@@ -136,18 +136,17 @@ class Limit(Result):
 
     @property
     def _estimates(self) -> Array:
-        own = np.empty(0) if self.rest is None else self.rest._estimates[len(self.rest._beta) :]
-        return np.append(self._beta, own)
+        if self.rest is None:
+            return self._beta
+        return np.append(self._beta, np.delete(self.rest._estimates, self.rest._parameters.coefficients))
 
     def _embedded(self, kind: str) -> Array:
-        """Covariance of the representative coefficients, and of what comes after them."""
-        p = len(self.data.names)
-        if self.rest is None:
-            return np.zeros((p, p))
-        inner = self.rest._covariance(kind)
-        places = np.append(self.recession.kept, np.arange(p, p + len(inner) - len(self.recession.kept)))
-        whole = np.zeros((len(inner) + p - len(self.recession.kept),) * 2)
-        whole[np.ix_(places, places)] = inner
+        """Covariance of the representative coefficients, and of the other parameters."""
+        every, of_beta = np.arange(len(self._parameters)), self._parameters.coefficients
+        whole = np.zeros((len(every), len(every)))
+        if self.rest is not None:
+            places = np.append(every[of_beta][self.recession.kept], np.delete(every, of_beta))
+            whole[np.ix_(places, places)] = self.rest._covariance(kind)
         return whole
 
     def _covariance(self, kind: str) -> Array:
@@ -172,8 +171,8 @@ class Limit(Result):
                 "combinations of coefficients that stay finite",
                 "cg.compare(smaller, fit), the likelihood-ratio test; or a fit with a penalty",
             )
-        p = len(self.data.names)
-        return linear_test(constraints, self._representative, self._embedded(cov)[:p, :p], cov)
+        of_beta = self._parameters.coefficients
+        return linear_test(constraints, self._representative, self._embedded(cov)[of_beta, of_beta], cov)
 
     # Intervals -------------------------------------------------------------------------------------------------------
 

@@ -129,12 +129,17 @@ class MixedEffectsResult(MixedPredictions, Result):
 
     def _covariance(self, kind: str) -> Array:
         """Of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
-        whole, J = self.fit.covariance, self._read[1]
+        return standardised_covariance(self._read[1], self._of_theta(kind), self._on_boundary)
+
+    def _of_theta(self, kind: str) -> Array:
+        """Of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
+        whole = self.fit.covariance
         free = np.flatnonzero(np.isfinite(np.diag(whole)))
-        V = whole[np.ix_(free, free)]
-        if kind == "robust":
-            V = self._sandwich(V, self._scores[:, free])
-        return standardised_covariance(J, V, free, self._on_boundary)
+        some = np.ix_(free, free)
+        V = whole[some] if kind == "observed" else self._sandwich(whole[some], self._scores[:, free])
+        found = np.zeros_like(whole)
+        found[some] = V
+        return found
 
     @cached_property
     def _scores(self) -> Array:

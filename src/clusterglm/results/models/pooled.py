@@ -75,10 +75,6 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     def _beta(self) -> Array:
         return self.fit.beta
 
-    @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
-
     def _covariance(self, kind: str) -> Array:
         """The robust one sums scores over clusters; without `cluster=`, rows are taken to be independent."""
         if kind == "observed":

@@ -14,7 +14,7 @@ from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.inference.predictions.mixed_mean import LogMeans, averaged, given_clusters
 from clusterglm.inference.predictions.mixed_modes import mode_derivatives
-from clusterglm.inference.predictions.prediction import LinkPrediction, at_intercepts
+from clusterglm.inference.predictions.prediction import LinkPrediction, Prediction, at_intercepts, with_interval
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.newdata import Rows, cluster_codes, refuse_unknown_clusters
@@ -34,6 +34,8 @@ class MixedPredictions(Predictions):
 
     if TYPE_CHECKING:
         fit: MixedFit
+
+        def _of_theta(self, kind: str) -> Array: ...
 
     @overload
     def predict(
@@ -138,6 +140,10 @@ class MixedPredictions(Predictions):
         if not unseen.any():
             return found
         return _merged(unseen, self._from_means(averaged, rows, Z, unseen), found)
+
+    def _with_interval(self, at: LinkPrediction, rows: Rows, scale: str, level: float, cov: str) -> Prediction:
+        """Derivatives are in the factor of the covariance, not in what is shown of it."""
+        return with_interval(scale, self.response, at.estimate, at.variance(rows.X, self._of_theta(cov)), level)
 
     def _effect_rows(self, rows: Rows) -> Array:
         """z of each row; those without a value are refused."""

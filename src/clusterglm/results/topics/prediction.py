@@ -91,7 +91,7 @@ class Predictions(Weighted):
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
-        def _covariance(self, kind: str) -> Array: ...
+        def _delta_covariance(self, kind: str) -> Array: ...
 
     @abstractmethod
     def predict(self, *args: Any, **kwargs: Any) -> Any:
@@ -155,7 +155,7 @@ class Predictions(Weighted):
         return shown(table)
 
     def _with_interval(self, at: LinkPrediction, rows: Rows, scale: str, level: float, cov: str) -> Prediction:
-        variance = at.variance(rows.X, self._covariance(cov))
+        variance = at.variance(rows.X, self._delta_covariance(cov))
         return with_interval(scale, self.response, at.estimate, variance, level)
 
     def _codes(self, rows: Rows, labels: NDArray[Any] | None = None, where: str = "the fit") -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -290,6 +291,14 @@ def class_questions(path: Path, text: str) -> list[str]:
     return found
 
 
+def headings_named(text: str) -> list[str]:
+    """Headings of the page of formulas to which comments point."""
+    found = []
+    for match in re.finditer(r'explanation/likelihood\.md,\s*(?://\s*)?"([^"]+)"(?: to "([^"]+)")?', text):
+        found += [name for name in match.groups() if name]
+    return found
+
+
 def cycle(graph: dict[str, set[str]]) -> list[str]:
     """A cycle of the graph, or an empty list."""
     done: set[str] = set()
@@ -389,6 +398,14 @@ def test_results_fits_and_distributions_say_what_they_are() -> None:
     assert sum(ARGUMENTS.values()) <= 5
 
 
+def test_formulas_that_comments_name_are_there() -> None:
+    page = (ROOT / "docs" / "explanation" / "likelihood.md").read_text(encoding="utf-8")
+    headings = {line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")}
+    named = {path.name: headings_named(read(path)) for path in SOURCES if path.suffix in (".py", ".hpp")}
+    assert sum(map(len, named.values())) >= 12
+    assert {f"{file}: {name}" for file, names in named.items() for name in names if name not in headings} == set()
+
+
 def test_files_are_short() -> None:
     code = [path for path in SOURCES if path.suffix in (".py", ".pyi", ".hpp", ".cpp")]
     assert len(code) > len(MODULES) > 0
@@ -476,6 +493,8 @@ from clusterglm.model.distribution import Gaussian
     assert not class_questions(cli, 'answer = isinstance(fit, dict) and kind == "conditional" and self.kind == "exact"')
     assert compared_names(fit, 'answer = fit.distribution.code == "cauchy"')
     assert compared_names(fit, "answer = known.family == opt.FAMILY")
+    page = "docs/explanation/" + "likelihood.md"
+    assert headings_named(f'({page},\n// "A b" to "C")') == ["A b", "C"]
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
     found = cycle(graph)
     assert found[0] == found[-1]

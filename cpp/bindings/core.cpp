@@ -38,7 +38,7 @@ void require(bool condition, const char* message) {
     if (!condition) throw std::invalid_argument(message);
 }
 
-// Those that this processor is to run: chosen when the module is imported.
+// The kernels that this processor is to run: chosen when the module is imported.
 const Kernels* chosen = &kernels();
 
 // CLUSTERGLM_BASELINE, set to anything, keeps to the kernels that every processor can run.

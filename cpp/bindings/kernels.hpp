@@ -40,5 +40,5 @@ struct Kernels {
     void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
 };
 
-// Those of this module.
+// The kernels of this module.
 const Kernels& kernels();

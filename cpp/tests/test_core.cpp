@@ -153,7 +153,7 @@ const Values kTheta{-0.3, 0.5, 0.4, 0.8};
 
 // ---- quadrature rules
 
-// Gauss-Hermite as numerics asks for it: c = sqrt(2) x, log h + x^2 + log(2)/2; roots by Newton from orthonormal Hermite functions.
+// Gauss-Hermite as the core takes it: c = sqrt(2) x, log h + x^2 + log(2)/2; roots by Newton from orthonormal Hermite functions.
 Rule adaptive(int nodes) {
     Values c, log_weight;
     const Real root_pi4 = std::pow(std::numbers::pi_v<Real>, -0.25L);
@@ -194,7 +194,7 @@ Rule trapezoid(int nodes, double half_width) {
     return Rule(false, false, s.data(), log_weight.data(), nodes);
 }
 
-// The same about each cluster's mode: so fine that derivatives need not know where its nodes lie.
+// A trapezoid rule about each cluster's mode: so fine that derivatives need not know where its nodes lie.
 Rule about_mode(int nodes, double half_width) {
     Rule rule = trapezoid(nodes, half_width);
     rule.follows = true;

@@ -1,4 +1,5 @@
-// Conditional logistic regression: the likelihood given every cluster's number of successes, where intercepts drop out.
+// Conditional logistic regression: the likelihood given every cluster's number of successes, where intercepts drop out
+// (docs/explanation/likelihood.md, "Given the totals").
 //
 // With any intercept gamma, successes are independent with probabilities pi_j, and P(data | total d) = P(data) / P(total = d). At the
 // intercept that maximises P(data) the expected total is d itself, so that P(total = d) is the middle of its distribution: the

@@ -52,7 +52,7 @@ class ShortAndLong {
     }
 };
 
-// Each is compiled twice: for the linear map, which nearly every fit uses, and for all others.
+// Both evaluators are compiled twice: for the linear map, which nearly every fit uses, and for all others.
 template <class R, class Map>
 using Evaluator = std::conditional_t<R::kCollapses, CollapsedClusters<R, Map>, ShortAndLong<R, Map>>;
 

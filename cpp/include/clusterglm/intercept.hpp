@@ -1,4 +1,5 @@
-// The intercepts that maximise the likelihood of each cluster of a group, at given coefficients: seed's equations (11), (17).
+// The intercepts that maximise the likelihood of each cluster of a group, at given coefficients
+// (docs/explanation/likelihood.md, "Intercepts at their best").
 #pragma once
 #include <cmath>
 #include <limits>

@@ -1,5 +1,5 @@
 // Where a random intercept lies: m(s, sigma) with log-density a(s) on the scale s of integration, and derivatives
-// (notation of the design's numerics page). The engine sees only this interface, so a distribution is one small file.
+// (docs/explanation/likelihood.md, "The map of the intercept"). The engine sees only this interface, so a distribution is one small file.
 #pragma once
 #include <array>
 #include <bit>
@@ -19,7 +19,7 @@ struct LocationOf {
 };
 using Location = LocationOf<double>;
 
-// The same at many nodes, as arrays; only what a node needs.
+// These at many nodes, as arrays; only what a node needs.
 struct NodeLocations {
     double *m, *m1, *m2, *r, *r1, *v, *a, *a1, *a2;
 };
@@ -101,7 +101,7 @@ class NormalScale final : public LocationMapOf<NormalScale<D>> {
     D d_;
 };
 
-// The seed's scale: s has the distribution's own density and T(s) = s.
+// The density scale: s has the distribution's own density and T(s) = s.
 template <class D>
 class DensityScale final : public LocationMapOf<DensityScale<D>> {
    public:

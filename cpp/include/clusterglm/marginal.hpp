@@ -1,5 +1,5 @@
-// The integral of one cluster, or of four: value, score and exact Hessian of the quadrature rule's own approximation (design's
-// numerics page).
+// The integral of one cluster, or of four: value, score and exact Hessian of the quadrature rule's own approximation. Formulas and
+// names are those of docs/explanation/likelihood.md, "Derivatives of the integrand" to "Moving nodes".
 //
 // Everything is built in a small space first: psi = (eta_1..eta_n, sigma) for clusters of few rows, theta = (beta, sigma) for
 // long ones. In either, the derivatives need only a few vectors (Vectors below), one full-rank sum over nodes and a diagonal.

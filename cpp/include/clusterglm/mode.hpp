@@ -1,4 +1,5 @@
-// The mode of a cluster's integrand g(s) = a(s) + sum log P, or of four: Halley steps inside a bracket that only shrinks.
+// The mode of a cluster's integrand g(s) = a(s) + sum log P, or of four: Halley steps inside a bracket that only shrinks
+// (docs/explanation/likelihood.md, "Mode and curvature").
 #pragma once
 #include <cmath>
 #include <limits>

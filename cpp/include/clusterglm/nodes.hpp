@@ -142,7 +142,7 @@ CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int fir
     return sums;
 }
 
-// The same, all of log P, by the responses' slow formulas, for linear predictors out of the fast range.
+// Rows first..last at one pack of nodes, all of log P, by the responses' slow formulas, for linear predictors out of the fast range.
 template <class R, int Order, class V>
 inline void node_pack_stable(NodeSums& sums, const Rows<V>& rows, int first, int last, const double* m, double* G, double* H, int stride) {
     AddedApart total(sums.log_p, first);

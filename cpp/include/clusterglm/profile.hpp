@@ -1,6 +1,6 @@
 // Fixed cluster effects: the log-likelihood with every cluster's intercept at its maximum, exact score and Hessian
-// (seed's equations 13 to 15). Rows enter as deviations from their cluster's mean, weighted by H: the Hessian is then one sum
-// of squares, and the score does not feel, to first order, what is left of an error in the intercept.
+// (docs/explanation/likelihood.md, "Intercepts at their best"). Rows enter as deviations from their cluster's mean, weighted by H:
+// the Hessian is then one sum of squares, and the score does not feel, to first order, what is left of an error in the intercept.
 #pragma once
 #include <vector>
 

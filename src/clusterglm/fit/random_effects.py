@@ -89,7 +89,7 @@ def fit_random_effects(
 def fit_again(
     fit: RandomEffectsFit, data: ModelData, start: Array | None = None, control: Control = _DEFAULT
 ) -> RandomEffectsFit:
-    """The same model of other data: a shape that was estimated is estimated again, a sigma that was held stays.
+    """Fit the model of `fit` to other data: a shape that was estimated is estimated again, a sigma that was held stays.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def fit_sums(
     control: Control,
     penalty: str | None = None,
 ) -> RandomEffectsFit:
-    """The same from sums over blocks, some cluster of which is known to have responses that vary."""
+    """Fit a random-intercept model to sums over blocks, some cluster of which is known to have responses that vary."""
     check_sigma(sigma, fix_sigma)
     data, response = sums.data, sums.response
     quiet = replace(control, progress=None)

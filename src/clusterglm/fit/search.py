@@ -66,7 +66,7 @@ class Task:
 
     @property
     def distribution(self) -> Distribution:
-        """That of the random effects."""
+        """The distribution of the random effects."""
         return self.integrator.distribution
 
     @property

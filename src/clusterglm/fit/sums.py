@@ -352,7 +352,7 @@ def _reach(block: Block, gamma: Array) -> tuple[float, float]:
 
 
 def _shown(block: Block, every: int) -> tuple[Array, Array, Array, Array, Array, NDArray[np.int64], float]:
-    """Every so manieth cluster: rows, weights and sizes; and the weight of all clusters."""
+    """One cluster in `every`: rows, weights and sizes; and the weight of all clusters."""
     data = block.data
     X, some = chosen_clusters(block.X, data, np.arange(0, block.n_clusters, every))
     return X, some.a, some.b, some.offset, some.cluster_weights, np.diff(some.starts), float(data.cluster_weights.sum())

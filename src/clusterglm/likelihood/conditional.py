@@ -1,7 +1,8 @@
 """The logistic likelihood given every cluster's number of successes: beta -> value, score, exact Hessian.
 
-Intercepts drop out exactly (Andersen 1970; Breslow and Day 1980, chapter 7). Conditional Poisson regression needs
-nothing of its own: it is the profile likelihood up to a constant.
+Intercepts drop out exactly (Andersen 1970; Breslow and Day 1980, chapter 7); formulas: docs/explanation/likelihood.md,
+"Given the totals". Conditional Poisson regression needs nothing of its own: it is the profile likelihood up to a
+constant.
 """
 
 from __future__ import annotations

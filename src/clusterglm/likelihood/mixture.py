@@ -1,7 +1,8 @@
 """The likelihood when the intercept takes one of k values: coefficients, points and weights to value, score, Hessian.
 
 A mass point is a quadrature rule of one node: with the Gaussian map m = sigma s at s = 1, sigma is the point itself,
-so that the core gives each cluster's likelihood there, and its derivatives in coefficients and point.
+so that the core gives each cluster's likelihood there, and its derivatives in coefficients and point. Formulas:
+docs/explanation/likelihood.md, "Mass points".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The likelihood with a free intercept in every cluster, each at its maximum: beta -> value, score, exact Hessian.
 
-Sections 3.2 and 3.3.1 of Brostrom and Holmberg's text on glmmML; at the maximum the inverse Hessian is the block of
+Formulas: docs/explanation/likelihood.md, "Intercepts at their best". At the maximum the inverse Hessian is the block of
 beta in the inverse of the full one (Patefield, Sankhya B 39, 1977).
 """
 

@@ -1,8 +1,8 @@
 """The likelihoods once more, in plain NumPy, one cluster at a time: the yardstick of the tests.
 
-Notation of the numerics page: cluster rows x_j, lambda_j = x_j'beta + offset_j + m(s, sigma), r = dm/dsigma and
-v = d2m/dsigma2, g(s) = a(s) + sum_j kernel(lambda_j); G, H, I, K the first to fourth derivatives of the kernel, S1 to
-S4 their sums; theta = (beta, sigma), W = [X, r(s)]. Nothing here is meant to be fast.
+Notation of docs/explanation/likelihood.md: cluster rows x_j, lambda_j = x_j'beta + offset_j + m(s, sigma),
+r = dm/dsigma and v = d2m/dsigma2, g(s) = a(s) + sum_j kernel(lambda_j); G, H, I, K the first to fourth derivatives of
+the kernel, S1 to S4 their sums; theta = (beta, sigma), W = [X, r(s)]. Nothing here is meant to be fast.
 
 All functions take rows in cluster order, with `starts` (m + 1,) the first row of each cluster and the end, `X` (n, p),
 `a`, `b`, `offset` (n,), `cluster_weights` (m,). Values are of the kernel: constants free of theta are left out.

@@ -93,7 +93,7 @@ class MapTable final : public LocationMapOf<MapTable> {
     PiecewiseChebyshev table_;
 };
 
-// The same intercepts with their own log-density, a - log |m1|, on the variable s: its mode is the intercept's own. The fourth
+// Intercepts of another map with their own log-density, a - log |m1|, on the variable s: its mode is the intercept's own. The fourth
 // derivative, which no search for a mode needs, is left out.
 class OwnDensity final : public LocationMapOf<OwnDensity> {
    public:

@@ -72,7 +72,7 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
         return Rule(_COARSE_NODES) if rule.hermite and rule.nodes > _COARSE_NODES else None
 
     def settled(self, plan: Plan, n_units: int) -> float:
-        """See `Integrator`.
+        """The bound of `Integrator.settled`, which rules that stay make stricter.
 
         Rules that stay where single clusters' integrals were have the errors of that place, and panels of that very
         point: they may be as narrow as an integral of millions of trials.

@@ -1,4 +1,7 @@
-"""quadrature="auto": for each cluster the cheapest rule that is accurate enough at the estimate."""
+"""quadrature="auto": for each cluster the cheapest rule that is accurate enough at the estimate.
+
+The rules and how they are chosen: docs/explanation/likelihood.md, "Rules and their choice".
+"""
 
 from __future__ import annotations
 
@@ -160,7 +163,7 @@ def _steadiest(
 
 
 def moving(likelihood: MarginalLikelihood, theta: Array, choice: Choice, each: float) -> Choice:
-    """The same with Gauss-Hermite rules, whose derivatives see them move, wherever they say the same.
+    """A choice with Gauss-Hermite rules, whose derivatives see them move, wherever they give the values of its rules.
 
     Derivatives by rules that stay, or do not know that they move, are sums of much larger terms where counts are huge.
     """

@@ -1,4 +1,7 @@
-"""Bounds of rules' errors, from how integrals change as rules get finer and how integrands fall at their ends."""
+"""Bounds of rules' errors, from how integrals change as rules get finer and how integrands fall at their ends.
+
+Reasons: docs/explanation/likelihood.md, "Error and certificate".
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Ladders:
 
 
 def ladders(distribution: Distribution, sigma: float = 1.0) -> Ladders:
-    """Those of a distribution, near a sigma."""
+    """Rules that suit a distribution, near a sigma."""
     if not _is_heavy(distribution):
         return _fixed(distribution)
     return _heavy(distribution, heavy_half_width(distribution, _PREDICTOR_REACH, sigma))

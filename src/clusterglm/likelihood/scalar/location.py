@@ -1,4 +1,7 @@
-"""The core's description of a random-intercept distribution: m(s, sigma) on the normal or the density scale."""
+"""The core's description of a random-intercept distribution: m(s, sigma) on the normal or the density scale.
+
+Formulas: docs/explanation/likelihood.md, "The map of the intercept".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The marginal likelihood of a random-intercept model: theta = (beta, sigma) -> value, score, exact Hessian."""
+"""The marginal likelihood of a random-intercept model: theta = (beta, sigma) -> value, score, exact Hessian.
+
+Formulas: docs/explanation/likelihood.md, "The marginal likelihood" to "Moving nodes".
+"""
 
 from __future__ import annotations
 

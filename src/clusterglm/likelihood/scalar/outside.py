@@ -3,7 +3,7 @@
 The likelihood of a cluster is log-concave in its intercept for every response of the package: it rises up to its summit
 and falls from there on. So between two points on one side of the summit it is at most the larger of its values there,
 and the integral between them at most that times the probability that the intercept lies between them. Such bounds hold
-whatever the distribution of the intercept.
+whatever the distribution of the intercept (docs/explanation/likelihood.md, "Error and certificate").
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Summits:
     beyond: Array
 
     def of(self, clusters: NDArray[np.int64]) -> Summits:
-        """Those of some clusters."""
+        """The summits of some clusters."""
         return Summits(self.s[clusters], self.width[clusters], self.reach, self.beyond[clusters])
 
 

@@ -1,8 +1,8 @@
 """Rules for single clusters whose integrals no shared rule resolves: Gauss-Legendre on panels where the integral lies.
 
 Panels begin at the summit of the likelihood, at corners of the intercept's density and at fixed points of the normal
-scale. Those that a bound shows to hold next to nothing are left out, others are halved until two halves say the same as
-the whole.
+scale. Panels that a bound shows to hold next to nothing are left out, others are halved until two halves say the same
+as the whole.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Rule:
 
     @property
     def finer(self) -> Rule:
-        """The same with about twice the nodes. Panels, laid for one integrand, stay as they are."""
+        """A rule of this kind with about twice the nodes. Panels, laid for one integrand, stay as they are."""
         if self.panels:
             return self
         if self.hermite:
@@ -217,5 +217,5 @@ Plan = tuple[Part[Rule], ...]
 
 
 def single_rule(nodes: int) -> Plan:
-    """The same adaptive Gauss-Hermite rule for every cluster."""
+    """One adaptive Gauss-Hermite rule for every cluster."""
     return (Part(Rule(nodes)),)

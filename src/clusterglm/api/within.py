@@ -174,7 +174,7 @@ def fixed_effects(
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
     if correction is not None:
-        fit = corrected(result.fit, model_data, response, correction, settings, data)
+        fit = corrected(result.fit.by_cluster, model_data, response, correction, settings, data)
         return FixedEffectsResult(fit, model_data, response)
     return result
 

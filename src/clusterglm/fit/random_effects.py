@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
 from clusterglm.fit.newton import Maximum, Optimization
 from clusterglm.fit.pooled import PooledFit, on_user_scale, penalized_estimates, pooled_estimates, sums_of
@@ -80,7 +80,7 @@ class RandomEffectsFit:
     pooled: PooledFit
     boundary: bool
     sigma_fixed: bool
-    data: ModelData
+    data: FittedData
     distribution: Distribution
     response: Response
     plan: Plan
@@ -102,7 +102,7 @@ class RandomEffectsFit:
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
         return posterior_intercepts(
-            self.data, self.response, self.distribution, self.theta, self.plan, self.integration.scale
+            self.data.rows, self.response, self.distribution, self.theta, self.plan, self.integration.scale
         )
 
     @property
@@ -210,7 +210,15 @@ def loglik_at(fit: RandomEffectsFit, sigma: float) -> float:
     """
     asked, start = fit.integration, fit.beta * (sigma / max(fit.sigma, 1.0) if sigma > 1.0 else 1.0)
     again = fit_random_effects(
-        fit.data, fit.response, fit.distribution, asked.requested, asked.scale, start, sigma, True, penalty=fit.penalty
+        fit.data.rows,
+        fit.response,
+        fit.distribution,
+        asked.requested,
+        asked.scale,
+        start,
+        sigma,
+        True,
+        penalty=fit.penalty,
     )
     if not again.optimization.converged:
         return np.nan

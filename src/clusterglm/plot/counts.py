@@ -90,7 +90,7 @@ def _counts(fit: Result) -> EventCounts:
     if isinstance(fit, RandomEffectsResult):
         return fit.event_counts()
     if isinstance(fit, PooledResult) and fit.data.cluster_name is not None:
-        rows = fit._written_out("a count of events per cluster").data
+        rows = fit._written_out("a count of events per cluster").data.rows
         return event_counts(rows, fit.response, fit.fit.beta, 0.0, Gaussian())
     raise OptionError(
         f"numbers of events per cluster of a {fit.kind} fit",

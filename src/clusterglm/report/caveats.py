@@ -88,8 +88,8 @@ def _data(fit: Result) -> list[Caveat]:
             "for the rows that are left; if what is missing has to do with the response, they can be biased."
         )
         found.append(Caveat("Rows left out", words))
-    weights = fit._per_row(fit.data.cluster_weights)
-    events = fit.response.events(float(weights @ fit.data.a), float(weights @ fit.data.b))
+    weights = fit._per_row(fit.data.rows.cluster_weights)
+    events = fit.response.events(float(weights @ fit.data.rows.a), float(weights @ fit.data.rows.b))
     kind = fit.response.words.events
     p = len(fit.data.names)
     if p > 0 and events < _EVENTS * p:

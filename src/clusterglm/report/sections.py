@@ -137,7 +137,7 @@ def _average_effects(fit: Result, options: Options) -> Iterable[Block]:
     import pandas as pd
 
     assert isinstance(fit, Effects)
-    if fit.data.X.size > _LARGE:
+    if fit.data.rows.X.size > _LARGE:
         yield Words("Average effects take a while with as many rows, and were left out: fit.average_effects().")
         return
     tables, refused = [], {}
@@ -231,7 +231,7 @@ def _distribution(fit: RandomEffectsResult, options: Options) -> list[Part]:
     def choose() -> Iterable[Block]:
         candidates = [distribution(given) for given in options.distributions]
         rule, scale = fit.quadrature.requested, fit.quadrature.scale
-        made.append(select_prepared(fit.data, fit.response, candidates, rule, scale, Control(), known=fit))
+        made.append(select_prepared(fit.data.rows, fit.response, candidates, rule, scale, Control(), known=fit))
         yield from _chosen(made[0])
 
     def shape() -> Iterable[Block]:

@@ -15,8 +15,8 @@ from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of, rows_of_clusters
 from clusterglm.errors import OptionError, nearest
-from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
-from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
+from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit, conditional_scores, fit_conditional
+from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.penalty_within import PenalizedWithin
@@ -49,7 +49,9 @@ _SHOWN = 5  # clusters that are printed
 _CONTROL = Control(tol=1e-7)
 _NOT_DEFINITE = "without the cluster, the information is not positive definite: it alone identifies a coefficient"
 
-AnyFit: TypeAlias = PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit
+AnyFit: TypeAlias = (
+    PooledFit | FixedEffectsFit | ProfiledEstimates | ConditionalFit | ConditionalEstimates | RandomEffectsFit
+)
 
 
 @printed
@@ -338,10 +340,10 @@ def deletion(fit: AnyFit, data: ModelData, response: Response) -> Deletion:
     """
     if isinstance(fit, PooledFit):
         return _pooled(fit, data if data.cluster_name is not None else rows_as_clusters(data), response)
-    if isinstance(fit, FixedEffectsFit):
-        return _fixed_effects(fit, data, response)
-    if isinstance(fit, ConditionalFit):
-        return _conditional(fit, data, response)
+    if isinstance(fit, FixedEffectsFit | ProfiledEstimates):
+        return _fixed_effects(fit.by_cluster, data, response)
+    if isinstance(fit, ConditionalFit | ConditionalEstimates):
+        return _conditional(fit.by_cluster, data, response)
     if fit.sigma == 0.0:
         again = _pooled(fit.pooled, data, response)
         return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clusterglm.errors import OptionError
 from clusterglm.model.penalty import IN_WORDS
 from clusterglm.results.models.base import Result
 
-if TYPE_CHECKING:
-    from clusterglm.fit.conditional import ConditionalFit
-    from clusterglm.fit.fixed_effects import FixedEffectsFit
-    from clusterglm.fit.pooled import PooledFit
-    from clusterglm.fit.random_effects import RandomEffectsFit
+
+class MaybePenalized(Protocol):
+    """Estimates that say whether there was a penalty."""
+
+    @property
+    def penalty(self) -> str | None: ...
+    @property
+    def penalized_loglik(self) -> float | None: ...
 
 
 class Penalized(Result):
@@ -21,7 +24,7 @@ class Penalized(Result):
     if TYPE_CHECKING:
 
         @property
-        def fit(self) -> PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit:
+        def fit(self) -> MaybePenalized:
             """The estimates."""
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import ClusterError, OptionError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled
@@ -38,14 +38,14 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
     ----------
     fit : PooledFit
         The estimates.
-    data : ModelData
+    data : FittedData
         What was fitted.
     family_response : Response
         Family and link.
     """
 
     fit: PooledFit
-    data: ModelData
+    data: FittedData
     family_response: Response
 
     kind: ClassVar[str] = "pooled"
@@ -82,7 +82,7 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
         if kind == "observed":
             return self.fit.covariance
         self._refuse_robust()
-        scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
+        scores = pooled_scores(self.data.rows, self.response, self.fit.beta, by_row=not self._clustered)
         if self._clustered:
             return self._sandwich(self.fit.covariance, scores)
         return sandwich(self.fit.covariance, scores, self._repeats.rows * self._per_row(self._repeats.clusters))
@@ -90,7 +90,7 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.peaks import pooled_summit
 
-        return pooled_summit(self.data, self.response, self.fit.beta, threads, self.penalty)
+        return pooled_summit(self.data.rows, self.response, self.fit.beta, threads, self.penalty)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(0.0), rng)
@@ -122,7 +122,7 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
                 "coefficients at the maximum of the likelihood alone",
                 "cg.pooled without penalty=, or without the covariates that separate the responses",
             )
-        return score_test(self.data, self.response, self.fit.beta)
+        return score_test(self.data.rows, self.response, self.fit.beta)
 
     def _intercepts(self) -> Array:
         return np.zeros(self.data.n_clusters)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
@@ -68,12 +68,12 @@ class RandomEffectsResult(
     ----------
     fit : RandomEffectsFit
         The estimates.
-    data : ModelData
+    data : FittedData
         What was fitted.
     """
 
     fit: RandomEffectsFit
-    data: ModelData
+    data: FittedData
 
     kind: ClassVar[str] = "random_effects"
 
@@ -171,7 +171,7 @@ class RandomEffectsResult(
                 "fit again without fix_sigma=True",
             )
         self._refuse_test_of_no_clustering()
-        return self.data, self.fit.pooled
+        return self.data.rows, self.fit.pooled
 
     def _refit(self, pooled: PooledFit) -> Refit:
         from clusterglm.inference.hypotheses.bootstrap import random_effects_refit
@@ -192,7 +192,7 @@ class RandomEffectsResult(
 
         return pd.DataFrame(
             {
-                "label": self.data.labels,
+                "label": self.data.rows.labels,
                 "mode": self.fit.modes,
                 "mean": self.fit.means,
                 "sd": self.fit.sds,
@@ -215,18 +215,19 @@ class RandomEffectsResult(
         p, shape = len(self.fit.beta), self.shape
         robust = np.full((p + 1, p + 1), np.nan)
         if self.sigma == 0.0:
-            scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=False)
+            scores = pooled_scores(self.data.rows, self.response, self.fit.beta, by_row=False)
             robust[:p, :p] = self._sandwich(self.fit.covariance[:p, :p], scores)
         elif shape is not None and np.isfinite(shape.covariance[p + 1 :, p + 1 :]).all():
             rows = np.flatnonzero(np.isfinite(np.diag(shape.covariance)))
-            scores = np.column_stack([marginal_scores(self.data, self.fit), shape_scores(self.fit, shape)])[:, rows]
+            scores = marginal_scores(self.data.rows, self.fit)
+            scores = np.column_stack([scores, shape_scores(self.fit, shape)])[:, rows]
             q = p if self.fit.sigma_fixed else p + 1
             robust[:q, :q] = self._sandwich(shape.covariance[np.ix_(rows, rows)], scores)[:q, :q]
         elif self.fit.sigma_fixed:
-            scores = marginal_scores(self.data, self.fit)[:, :p]
+            scores = marginal_scores(self.data.rows, self.fit)[:, :p]
             robust[:p, :p] = self._sandwich(self.fit.covariance[:p, :p], scores)
         else:
-            robust = self._sandwich(self.fit.covariance, marginal_scores(self.data, self.fit))
+            robust = self._sandwich(self.fit.covariance, marginal_scores(self.data.rows, self.fit))
         return robust
 
     @property
@@ -250,7 +251,7 @@ class RandomEffectsResult(
                 "a distribution of given shape, or intervals that allow for its estimation",
                 f'Wald or bootstrap intervals; or fit again with distribution="{self.distribution.name}"',
             )
-        return marginal_summit(self.data, self.fit, threads)
+        return marginal_summit(self.data.rows, self.fit, threads)
 
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
         """As of others; an upper end of sigma that lies too far out for that, by fits that hold sigma."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DesignError, OptionError, check_option
 from clusterglm.model.arrays import Array
@@ -27,7 +27,7 @@ class Hypotheses:
     """Tests of hypotheses on the coefficients."""
 
     if TYPE_CHECKING:
-        data: ModelData
+        data: FittedData
 
         @property
         def response(self) -> Response: ...
@@ -171,12 +171,13 @@ class RandomEffectsHypotheses(Hypotheses):
         )
 
         check_option("cov", cov, ("joint", "difference"))
-        response, own = self.response, random_estimates(self.fit, self.data)
-        model = within_model(self.data, response) if other is None else within_estimates(other, self.data, response)
-        return hausman_test(own, model, repeats_of(self.data).clusters, cov)
+        data, response = self.data.rows, self.response
+        own = random_estimates(self.fit, data)
+        model = within_model(data, response) if other is None else within_estimates(other, data, response)
+        return hausman_test(own, model, repeats_of(data).clusters, cov)
 
 
-def formula_terms(data: ModelData) -> dict[str, tuple[int, ...]]:
+def formula_terms(data: FittedData) -> dict[str, tuple[int, ...]]:
     """The terms of the formula, each with the positions of its columns.
 
     Raises

@@ -15,7 +15,7 @@ import simulate
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
 from clusterglm.data.rows import Request
-from clusterglm.fit.streamed import described, sums_of_blocks
+from clusterglm.fit.streamed import sums_of_blocks
 from clusterglm.fit.sums import sums_in_memory
 from clusterglm.likelihood.rules import single_rule
 from clusterglm.model.distribution.gaussian import Gaussian
@@ -35,7 +35,7 @@ def evaluations(options: argparse.Namespace) -> Iterable[record.Figure]:
     with LocalCluster(n_workers=options.workers, threads_per_worker=1, dashboard_address=None) as cluster:
         engine = cg.engine.Dask(cluster.get_client())
         gathered = engine.gather(simulate.FORMULA, dd.from_pandas(data, npartitions=8), request, 1)
-        there = sums_of_blocks(gathered, described(gathered, request), request).marginal(Gaussian(), "normal")
+        there = sums_of_blocks(gathered, request)[1].marginal(Gaussian(), "normal")
         seconds = record.in_turns(
             {
                 "in this process, one thread": lambda: local.evaluate(theta, plan),

@@ -20,8 +20,8 @@ from clusterglm.errors import ClusterGLMError, DesignError, EngineError, OptionE
 from clusterglm.fit.conditional import conditional_estimates
 from clusterglm.fit.fixed_effects import effects_of_block, profiled_estimates
 from clusterglm.fit.pooled import pooled_estimates
-from clusterglm.fit.random_effects import check_sigma, fit_sums
-from clusterglm.fit.streamed import described, refuse_homogeneous_blocks, sums_of_blocks
+from clusterglm.fit.random_effects import fit_sums
+from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, whole_weights
 from clusterglm.fit.within import WithinSums, variation_of
 from clusterglm.inference.diagnostics.overdispersion import overdispersion_over_blocks
@@ -58,35 +58,26 @@ def pooled_over_blocks(
     formula: str, data: Any, engine: Any, request: Request, control: Control
 ) -> PooledResultOverBlocks:
     """See `cg.pooled`."""
-    gathered = _gathered(formula, data, engine, request, control)
-    try:
-        data = described(gathered, request)
-        sums = sums_of_blocks(gathered, data, request)
+    with _gathered(formula, data, engine, request, control) as gathered:
+        described, sums = sums_of_blocks(gathered, request)
         fit = pooled_estimates(sums, control)
-        clustered = data.cluster_name is not None
+        clustered = described.cluster_name is not None
         products = pooled_products(sums, fit.beta, by_row=not clustered)
         score = score_test_over_blocks(sums, fit.beta) if clustered else None
-    finally:
-        gathered.blocks.close()
     warn_unless_converged(fit.optimization, 5)
-    return PooledResultOverBlocks(fit, data, request.response, products, score)
+    return PooledResultOverBlocks(fit, described, request.response, products, score)
 
 
 def random_effects_over_blocks(
     formula: str, data: Any, engine: Any, request: Request, model: RandomEffectsModel, control: Control
 ) -> RandomEffectsResultOverBlocks:
     """See `cg.random_effects`."""
-    check_sigma(model.sigma, model.fix_sigma)
     _refuse_free_shape(model.distribution)
-    gathered = _gathered(formula, data, engine, request, control)
-    try:
-        data = described(gathered, request)
-        sums = sums_of_blocks(gathered, data, request)
+    with _gathered(formula, data, engine, request, control) as gathered:
+        described, sums = sums_of_blocks(gathered, request)
         if not model.fix_sigma:
             refuse_homogeneous_blocks(gathered, request)
-        found = _random_effects(sums, data, model, control)
-    finally:
-        gathered.blocks.close()
+        found = _random_effects(sums, described, model, control)
     warn_unless_converged(found.optimization, 5)
     warn_unless_accurate(found.fit, 5)
     return found
@@ -108,21 +99,17 @@ def select_over_blocks(
     fits: dict[str, RandomEffectsResult] = {}
     failures: dict[str, str] = {}
     last: ClusterGLMError | None = None
-    gathered = _gathered(formula, data, engine, request, control)
-    try:
-        data = described(gathered, request)
-        sums = sums_of_blocks(gathered, data, request)
+    with _gathered(formula, data, engine, request, control) as gathered:
+        described, sums = sums_of_blocks(gathered, request)
         refuse_homogeneous_blocks(gathered, request)
         for candidate in candidates:
             model = RandomEffectsModel(candidate, quadrature, scale, None, None, False)
             try:
-                fits[candidate.name] = _random_effects(sums, data, model, control)
+                fits[candidate.name] = _random_effects(sums, described, model, control)
             except EngineError:
                 raise  # not the distribution's doing
             except ClusterGLMError as error:
                 failures[candidate.name], last = error.got, error
-    finally:
-        gathered.blocks.close()
     if last is not None and not fits:
         raise last
     for found in fits.values():
@@ -215,20 +202,18 @@ def _identified(
     to them, as for rows in memory.
     """
     while True:
-        gathered = gather(request)
-        try:
-            data = described(gathered, request)
-            return estimates(gathered, data, WithinSums(sums_of_blocks(gathered, data, request), conditional))
-        except AbsorbedError as problem:
-            request = replace(request, left_out=(*request.left_out, *problem.columns))
-            continue
-        except DesignError as problem:
-            several = any(len(term.factors) > 1 for term in gathered.parsed.terms)
-            if request.constant is not None or not several:
-                raise
-            unidentified = problem
-        finally:
-            gathered.blocks.close()
+        with gather(request) as gathered:
+            try:
+                data, sums = sums_of_blocks(gathered, request)
+                return estimates(gathered, data, WithinSums(sums, conditional))
+            except AbsorbedError as problem:
+                request = replace(request, left_out=(*request.left_out, *problem.columns))
+                continue
+            except DesignError as problem:
+                several = any(len(term.factors) > 1 for term in gathered.parsed.terms)
+                if request.constant is not None or not several:
+                    raise
+                unidentified = problem
         constant = _constant_factors(gather, request)
         if not constant:
             raise unidentified
@@ -237,11 +222,8 @@ def _identified(
 
 def _constant_factors(gather: Callable[[Request], Gathered], request: Request) -> tuple[Node, ...]:
     """Factors of the formula that are constant within every cluster."""
-    gathered = gather(replace(request, alone=True, left_out=()))
-    try:
+    with gather(replace(request, alone=True, left_out=())) as gathered:
         constant = variation_of(gathered.blocks).constant
-    finally:
-        gathered.blocks.close()
     coding = gathered.learned.design.coding
     alone = [(term.parts, places) for term, places in coding.places()]
     return tuple(coding.factors[parts[0][0][0]].node for parts, places in alone if constant[list(places)].all())

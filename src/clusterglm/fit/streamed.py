@@ -14,14 +14,16 @@ from clusterglm.fit.standardise import rescaling, standardisation
 from clusterglm.fit.sums import Sample, Sums
 
 
-def described(gathered: Gathered, request: Request) -> StreamedData:
-    """Check the data as a whole; see `describe`."""
-    return describe(gathered.facts, gathered.learned, gathered.parsed, request, gathered.where)
+def sums_of_blocks(gathered: Gathered, request: Request) -> tuple[StreamedData, Sums]:
+    """Check the data as a whole, and choose the columns' units.
 
-
-def sums_of_blocks(gathered: Gathered, data: StreamedData, request: Request) -> Sums:
-    """Sums over blocks of such data, in the columns' best units."""
+    Raises
+    ------
+    DataError
+        For what only the whole data show; see `describe`.
+    """
     facts, response = gathered.facts, request.response
+    data = describe(facts, gathered.learned, gathered.parsed, request, gathered.where)
     centred = data.has_intercept or request.absorb
     total = moments(facts)
     squares = np.diag(total.products) + (0.0 if centred else total.n * total.mean**2)
@@ -39,7 +41,7 @@ def sums_of_blocks(gathered: Gathered, data: StreamedData, request: Request) -> 
     successes, other = sum(each.a for each in facts), sum(each.b for each in facts)
     overall = response.overall_mean(successes, other, sum(each.expected for each in facts))
     weights = weighing([each.weights for each in facts])
-    return Sums(gathered.blocks, data, standard, response, overall, sample, weights)
+    return data, Sums(gathered.blocks, data, standard, response, overall, sample, weights)
 
 
 def refuse_homogeneous_blocks(gathered: Gathered, request: Request) -> None:

@@ -26,11 +26,11 @@ import record
 import simulate
 
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import evaluate_pooled
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.distribution import distribution
 from clusterglm.model.family import response
 
@@ -74,12 +74,7 @@ def marginal(data: ModelData, link: str, nodes: int, threads: int = 1) -> Callab
     """An evaluation near the maximum, from modes that were found at a point nearby."""
     family = LINKS[link]
     likelihood = MarginalLikelihood(
-        core_problem(data.X, data, response(family, link)),
-        data.n_clusters,
-        data.X.shape[1],
-        distribution("gaussian"),
-        "normal",
-        threads,
+        core_problem(data.X, data, response(family, link)), distribution("gaussian"), "normal", threads
     )
     theta = np.array([-0.3 * (family == "binomial"), *(SLOPES[family] * simulate.SLOPES), SIGMA[family]])
     plan, turn = single_rule(nodes), iter(range(1_000_000))

@@ -28,7 +28,7 @@ from kernels import marginal
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.model.family import response
 
 CLOCK = time.process_time

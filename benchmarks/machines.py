@@ -14,10 +14,11 @@ import simulate
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.fit.streamed import sums_of_blocks
 from clusterglm.fit.sums import sums_in_memory
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.registry import integrator_for
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.family import response
 
@@ -31,11 +32,11 @@ def evaluations(options: argparse.Namespace) -> Iterable[record.Figure]:
     theta, plan = np.append(np.append(-0.3, simulate.SLOPES), 1.0), single_rule(options.nodes)
     request = Request(logit, cluster="id")
     here = sums_in_memory(prepare(simulate.FORMULA, data, request), logit, 1, 25_000)
-    local = here.marginal(Gaussian(), "normal")
+    local = here.marginal(integrator_for(Gaussian(), "normal"))
     with LocalCluster(n_workers=options.workers, threads_per_worker=1, dashboard_address=None) as cluster:
         engine = cg.engine.Dask(cluster.get_client())
         gathered = engine.gather(simulate.FORMULA, dd.from_pandas(data, npartitions=8), request, 1)
-        there = sums_of_blocks(gathered, request)[1].marginal(Gaussian(), "normal")
+        there = sums_of_blocks(gathered, request)[1].marginal(integrator_for(Gaussian(), "normal"))
         seconds = record.in_turns(
             {
                 "in this process, one thread": lambda: local.evaluate(theta, plan),

@@ -39,6 +39,8 @@ SLOW += ("matplotlib", "jinja2", "distributed", "statsmodels")  # and not instal
 BY_NAME = (
     "__init__.py",
     "engine/__init__.py",
+    "likelihood/registry.py",
+    "model/distribution/__init__.py",
     "model/family.py",
     "results/above.py",
     "results/files/values.py",
@@ -141,6 +143,14 @@ def is_text(node: ast.AST) -> bool:
     return constant or any(isinstance(p, ast.Constant) and isinstance(p.value, str) for p in ast.walk(node))
 
 
+def integrators_named(path: Path, text: str) -> list[str]:
+    """Imports, in fits, of an integrator or of what only one of them knows."""
+    if layer(path) != "fit":
+        return []
+    own = tuple(f"clusterglm.likelihood.{folder}" for folder in ("integrators", "scalar"))
+    return [f"{path.name}:{line} {name}" for line, name in imported(path, text) if name.startswith(own)]
+
+
 def compared_names(path: Path, text: str) -> list[str]:
     """Questions about the name of a family, link or kernel: comparisons with text, cases, and tables of answers."""
     if layer(path) == "model":
@@ -166,6 +176,41 @@ def casts(path: Path, text: str) -> list[str]:
     """Imports of `typing.cast`, which tells the type checker what it cannot see, where types are to be honest."""
     names = imported(path, text) if layer(path) in HONEST else ()
     return [f"{path.name}:{line}" for line, name in names if name == "typing.cast"]
+
+
+def numbers_named(text: str) -> dict[str, object]:
+    """Names of numbers, and of tuples of numbers, that a module defines."""
+    found: dict[str, object] = {}
+    for node in ast.parse(text).body:
+        if not isinstance(node, ast.Assign) or len(node.targets) > 1:
+            continue
+        target, value = node.targets[0], node.value
+        pairs = [(target, value)]
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = list(zip(target.elts, value.elts, strict=True))
+        for name, number in pairs:
+            if isinstance(name, ast.Name) and name.id.isupper() and is_number(number):
+                found[name.id] = eval(compile(ast.Expression(number), "constant", "eval"), {"__builtins__": {}})
+    return found
+
+
+def is_number(node: ast.AST) -> bool:
+    """Whether an expression is arithmetic of numbers alone."""
+    parts = [part for part in ast.walk(node) if isinstance(part, ast.expr)]
+    constants = [part.value for part in parts if isinstance(part, ast.Constant)]
+    arithmetic = ast.Constant | ast.BinOp | ast.UnaryOp | ast.Tuple
+    return all(isinstance(part, arithmetic) for part in parts) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in constants
+    )
+
+
+def ambiguous(texts: dict[str, str]) -> list[str]:
+    """Names of numbers that two modules give different values."""
+    values: dict[str, dict[object, str]] = {}
+    for module, text in texts.items():
+        for name, value in numbers_named(text).items():
+            values.setdefault(name, {}).setdefault(value, module)
+    return [f"{name}: {', '.join(found.values())}" for name, found in values.items() if len(found) > 1]
 
 
 def cycle(graph: dict[str, set[str]]) -> list[str]:
@@ -205,11 +250,12 @@ def test_layers_see_only_those_below(path: Path) -> None:
 
 
 def test_no_cycles() -> None:
-    names = {module_name(path) for path in MODULES}
+    """Nor by way of types; but the package itself, which everything imports, lists all that it has as types."""
+    paths = {module_name(path): path for path in MODULES}
     graph = {
-        module_name(path): {name for _, name in imported(path, read(path), types=False)} & names for path in MODULES
+        name: {other for _, other in imported(path, read(path), types=name != "clusterglm")} & paths.keys() - {name}
+        for name, path in paths.items()
     }
-    graph = {name: targets - {name} for name, targets in graph.items()}
     assert cycle(graph) == []
 
 
@@ -244,6 +290,17 @@ def test_no_name_of_a_family_or_link_is_compared(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_the_type_checker_is_told_the_truth(path: Path) -> None:
     assert casts(path, read(path)) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_fit_knows_no_integrator_by_name(path: Path) -> None:
+    """What it asks of one is in `likelihood/integrator.py`; `likelihood/registry.py` finds it."""
+    assert integrators_named(path, read(path)) == []
+
+
+def test_a_constant_has_one_value() -> None:
+    """Sizes of data stand in `model/large_data.py`; other numbers beside what they are for, under their own names."""
+    assert ambiguous({module_name(path): read(path) for path in MODULES}) == []
 
 
 def test_files_are_short() -> None:
@@ -291,6 +348,17 @@ def test_these_checks_can_fail() -> None:
     assert not compared_names(fit, 'known = response.trials and first != second and name == "x" and family is None')
     assert casts(fit, "def f(data):\n    from typing import Any, cast\n    return cast(Any, data)")
     assert not casts(fit, "import narwhals\ntable.cast(int)")
+    assert integrators_named(fit, "from clusterglm.likelihood.scalar.rules import Rule")
+    assert integrators_named(fit, "def f():\n    from clusterglm.likelihood import integrators")
+    assert not integrators_named(fit, "from clusterglm.likelihood.integrator import Integrator")
+    assert not integrators_named(PACKAGE / "inference" / "example.py", "import clusterglm.likelihood.scalar.rules")
+    assert numbers_named("A, B = 1, -2.0**-3\nC = (1, 2)\nD = (1, 'x')\ne = 3\nF = g(2)") == {
+        "A": 1,
+        "B": -0.125,
+        "C": (1, 2),
+    }
+    assert ambiguous({"a": "_MOST = 3", "b": "_MOST = 4"})
+    assert not ambiguous({"a": "_MOST = 3\nX = 'a'", "b": "_MOST = 3\nX = 'b'"})
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
     found = cycle(graph)
     assert found[0] == found[-1]

@@ -68,7 +68,7 @@ Real student_2(Real s) {
     return std::copysign(centre * std::sqrt(2.0L / (4.0L * tail * (1.0L - tail))), s);
 }
 
-// What likelihood/location.py hands to the core: Chebyshev coefficients of asinh T on pieces.
+// What likelihood/scalar/location.py hands to the core: Chebyshev coefficients of asinh T on pieces.
 StudentT student_t_2() {
     constexpr int kTerms = 14, kPieces = 100;
     constexpr double kWidth = 0.25;

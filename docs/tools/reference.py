@@ -52,7 +52,7 @@ GROUPS = {
 IMPORTED = ("study", "sklearn")
 """Public modules that users import by themselves."""
 
-_SHOWN = ("results", "inference", "fit", "model", "plot", "study", "data.datasets", "likelihood.integration")
+_SHOWN = ("results", "inference", "fit", "model", "plot", "study", "data.datasets", "likelihood.report")
 """Packages whose classes users get into their hands; those of others pass between rooms of the house."""
 
 

@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike, NDArray
 from clusterglm.api.arguments import warn_unless_accurate, warn_unless_converged
 from clusterglm.data.constants import log_constants
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
-from clusterglm.data.rows import Request
 from clusterglm.errors import GroupsWarning, OptionError, ResponseError, check_option
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import fit_random_effects
@@ -140,7 +140,7 @@ class _RandomEffects(_GLM):
         kind = check_option("kind", self.kind, KINDS)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         table = self._table(X, None)
-        if isinstance(self.result_, PooledResult):
+        if self.result_.data.cluster_name is None:
             return np.asarray(self.result_.predict(table), dtype=np.float64)
         if kind not in _OF_GROUPS:
             return np.asarray(self.result_.predict(table, kind), dtype=np.float64)

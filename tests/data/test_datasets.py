@@ -9,7 +9,7 @@ import pytest
 
 from clusterglm.data import datasets
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.errors import OptionError
 from clusterglm.model.family import response
 

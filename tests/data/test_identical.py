@@ -12,10 +12,10 @@ import clusterglm as cg
 from clusterglm.data import identical
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.distribution import Gaussian
 from clusterglm.model.family import RESPONSES, response
 from clusterglm.results.topics import effect_rows
@@ -42,8 +42,7 @@ def data_of(frame: pd.DataFrame, model, **more) -> ModelData:
 
 def values(data, X, model, theta) -> tuple[float, np.ndarray, np.ndarray]:
     problem = core_problem(X, data, model)
-    m = len(data.starts) - 1
-    found = MarginalLikelihood(problem, m, X.shape[1], Gaussian(), "normal").evaluate(theta, single_rule(9))
+    found = MarginalLikelihood(problem, Gaussian(), "normal").evaluate(theta, single_rule(9))
     return found.value, found.score, found.hessian
 
 
@@ -174,7 +173,7 @@ def test_a_fit_does_not_show_it(model, quadrature, monkeypatch) -> None:
     options = {"cluster": "id", "family": model.family, "link": model.link, "quadrature": quadrature, "offset": "o"}
     one = cg.random_effects("y ~ x + z", frame, cluster_weights="w", **options)
     profile = one.conf_int(method="profile")
-    monkeypatch.setattr(identical, "_SMALL", np.inf)
+    monkeypatch.setattr(identical, "FEWEST_MERGED", np.inf)
     other = cg.random_effects("y ~ x + z", frame, cluster_weights="w", **options)
     assert one.loglik == pytest.approx(other.loglik, abs=1e-7)
     np.testing.assert_allclose(one.params, other.params, atol=1e-8)
@@ -191,7 +190,7 @@ def test_pooled_models_need_no_clusters_for_it(monkeypatch) -> None:
     rows = prepare("y ~ x + z", frame, Request(response("binomial"), need_cluster=False))
     assert merge_identical(rows, response("binomial")).n_obs < 10
     one = cg.pooled("y ~ x + z", frame)
-    monkeypatch.setattr(identical, "_SMALL", np.inf)
+    monkeypatch.setattr(identical, "FEWEST_MERGED", np.inf)
     other = cg.pooled("y ~ x + z", frame)
     assert one.loglik == pytest.approx(other.loglik, abs=1e-8)
     np.testing.assert_allclose(one.params, other.params, atol=1e-9)
@@ -219,7 +218,7 @@ def test_average_effects_take_rows_that_are_alike_as_one(verb, kind, monkeypatch
 
     monkeypatch.setattr(effect_rows, "distinct_rows", seen)
     one = fit.average_effects(kind=kind, data=frame)
-    monkeypatch.setattr(identical, "_SMALL", np.inf)
+    monkeypatch.setattr(identical, "FEWEST_MERGED", np.inf)
     other = fit.average_effects(kind=kind, data=frame)
     np.testing.assert_allclose(one.iloc[:, 2:8].astype(float), other.iloc[:, 2:8].astype(float), rtol=1e-7, atol=1e-9)
     assert left[1] == fit.data.n_obs

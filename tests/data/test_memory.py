@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.model.family import response
 
 N, P = 100_000, 40

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.errors import (
     ClusterError,
     DataError,

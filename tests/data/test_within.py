@@ -208,7 +208,7 @@ def test_all_pairs_agree(rows, data):
     """Also when pairs enter the linear programs one by one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(within_clusters, "ROWS", rows)
-        patch.setattr(within_clusters, "_FEW", min(rows, within_clusters._FEW))
+        patch.setattr(within_clusters, "_FEWEST_PAIRS", min(rows, within_clusters._FEWEST_PAIRS))
         agree(*data)
 
 

@@ -17,10 +17,10 @@ from scipy.stats import cauchy, laplace, norm, t
 import clusterglm as cg
 from clusterglm import _core
 from clusterglm.errors import AccuracyWarning
-from clusterglm.likelihood.integration import rules_one_by_one
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.outside import Summits
-from clusterglm.likelihood.panels import lay_panels
+from clusterglm.likelihood.scalar.choice import rules_one_by_one
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.outside import Summits
+from clusterglm.likelihood.scalar.panels import lay_panels
 from clusterglm.model.distribution import Gaussian
 from clusterglm.model.family import RESPONSES
 
@@ -189,7 +189,7 @@ def test_what_lies_beyond_the_ends_of_a_rule_is_bounded(weight: float, each: flo
     model, m = RESPONSES["binomial_cloglog"], len(successes)
     X, none, weights = np.ones((m, 1)), np.zeros(m), np.full(m, weight)
     problem = _core.Problem(np.arange(m + 1), X, successes, none, none, weights, model.code)
-    likelihood = MarginalLikelihood(problem, m, 1, Gaussian(), "normal", weights=weights)
+    likelihood = MarginalLikelihood(problem, Gaussian(), "normal")
     choice = rules_one_by_one(likelihood, np.array([eta, sigma]), each, unimodal=True)
     found = likelihood.evaluate(np.array([eta, sigma]), choice.plan, 0).value
     s, step = np.linspace(-12.0, 14.0, 1_000_001, retstep=True)

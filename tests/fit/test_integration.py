@@ -7,10 +7,10 @@ import pytest
 
 from clusterglm.data.arrays import from_arrays
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.ladders import ladders
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Rule
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.ladders import ladders
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import Rule
 from clusterglm.model.distribution import Bridge, Cauchy, Distribution, Gaussian, Laplace, LogGamma, Logistic, StudentT
 from clusterglm.model.family import RESPONSES
 
@@ -29,7 +29,7 @@ def likelihood_of(
     y = rng.random(n) < mean if model.family == "binomial" else rng.poisson(mean)
     data = from_arrays(y.astype(float), X, size, model)
     problem = core_problem(data.X, data, model)
-    return MarginalLikelihood(problem, clusters, 3, distribution or Gaussian(), "normal"), theta
+    return MarginalLikelihood(problem, distribution or Gaussian(), "normal"), theta
 
 
 @pytest.mark.parametrize("code", RESPONSES)

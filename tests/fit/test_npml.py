@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 import clusterglm as cg
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.weighing import Weighing
 from clusterglm.errors import OptionError
 from clusterglm.fit import npml

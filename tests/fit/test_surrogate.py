@@ -14,8 +14,8 @@ from clusterglm.fit import sums
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation, core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import evaluate_pooled
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 
@@ -65,13 +65,7 @@ def test_what_is_returned_is_true_where_the_last_step_was_not_evaluated(
     data = simulated(family, 0.9, rare)
     result = fitted(data, family, **options)
     fit = result.fit
-    likelihood = MarginalLikelihood(
-        core_problem(fit.data.X, fit.data, fit.response),
-        fit.data.n_clusters,
-        fit.data.X.shape[1],
-        fit.distribution,
-        fit.integration.scale,
-    )
+    likelihood = fit.integrator.likelihood(fit.data.X, fit.data, fit.response)
     likelihood.evaluate(fit.theta, fit.plan)
     there = likelihood.evaluate(fit.theta, fit.plan)
     free = slice(None, -1) if fit.sigma_fixed else slice(None)
@@ -84,7 +78,7 @@ def test_what_is_returned_is_true_where_the_last_step_was_not_evaluated(
     pooled = evaluate_pooled(core_problem(fit.data.X, fit.data, fit.response), fit.pooled.beta)
     assert decrement(pooled, slice(None)) < 1e-6
 
-    monkeypatch.setattr(sums, "_MANY", 10**9)
+    monkeypatch.setattr(sums, "MANY_CLUSTERS", 10**9)
     without = fitted(data, family, **options)
     assert result.loglik == pytest.approx(without.loglik, abs=1e-6)
     np.testing.assert_allclose(result.params, without.params, rtol=1e-6, atol=1e-7)
@@ -96,7 +90,7 @@ def test_what_is_returned_is_true_where_the_last_step_was_not_evaluated(
 def test_large_data_take_two_or_three_evaluations(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = simulated(family, 0.9, clusters=60_000)
     helped = fitted(data, family, quadrature=8)
-    monkeypatch.setattr(sums, "_MANY", 10**9)
+    monkeypatch.setattr(sums, "MANY_CLUSTERS", 10**9)
     without = fitted(data, family, quadrature=8)
     assert helped.optimization.evaluations <= 3 < without.optimization.evaluations
     assert helped.pooled.optimization.evaluations <= 3
@@ -109,7 +103,7 @@ def test_a_sample_that_is_of_no_use_does_no_harm(family: str, sigma: float, monk
     """No clustering, next to none or very much of it; and a level of which the sample has no row."""
     data = simulated(family, 0.5 * sigma if family == "poisson" else sigma, "outside")
     with_sample = fitted(data, family, quadrature=8)
-    monkeypatch.setattr(sums, "_MANY", 10**9)
+    monkeypatch.setattr(sums, "MANY_CLUSTERS", 10**9)
     without = fitted(data, family, quadrature=8)
     assert with_sample.converged
     assert with_sample.loglik == pytest.approx(without.loglik, abs=1e-6)
@@ -124,7 +118,7 @@ def test_what_an_interrupted_search_returns_is_true(quadrature: int | str) -> No
         fit = fitted(simulated("binomial", 0.9), "binomial", quadrature=quadrature, control=control).fit
     assert fit.optimization.status == "interrupted"
     problem = core_problem(fit.data.X, fit.data, fit.response)
-    likelihood = MarginalLikelihood(problem, fit.data.n_clusters, len(fit.beta), fit.distribution, "normal")
+    likelihood = MarginalLikelihood(problem, fit.distribution, "normal")
     value = likelihood.evaluate(fit.theta, fit.plan, 0).value
     assert value + fit.data.constant == pytest.approx(fit.loglik, rel=1e-12)
 

@@ -12,14 +12,14 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
 from clusterglm.inference.hypotheses.score import ScoreTest, score_test
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Gaussian
 from clusterglm.model.family import RESPONSES, response
@@ -179,7 +179,7 @@ def test_the_score_is_the_slope_in_the_variance_at_zero(model: Any) -> None:
     data = simulate(25, 4, 0.7, 3, model.family)
     built = prepare("y ~ x", data, Request(model, cluster="id"))
     fit = fit_pooled(built, model, Control())
-    likelihood = MarginalLikelihood(core_problem(built.X, built, model), built.n_clusters, 2, Gaussian(), "normal")
+    likelihood = MarginalLikelihood(core_problem(built.X, built, model), Gaussian(), "normal")
 
     def height(variance: float) -> float:
         return likelihood.evaluate(np.append(fit.beta, np.sqrt(variance)), single_rule(15), 0).value

@@ -153,7 +153,7 @@ def test_column_spaces_next_to_cluster_intercepts(inner: str, outer: str, nested
 
 
 def test_many_rows_go_in_pieces(data: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clusterglm.inference.hypotheses.comparison._CHUNK", 7)
+    monkeypatch.setattr("clusterglm.inference.hypotheses.comparison.ROWS_AT_A_TIME", 7)
     small, large = (cg.pooled(f, data, cluster=c).data for f, c in (("y ~ x", None), ("y ~ poly(x, 3)", "id")))
     assert columns_nested(small, large, within=False)
     assert not columns_nested(large, small, within=False)

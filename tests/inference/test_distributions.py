@@ -13,7 +13,7 @@ from clusterglm.inference.effects.heterogeneity import difference_tail, median_r
 from clusterglm.inference.effects.icc import response_correlation
 from clusterglm.inference.predictions.averaged_mean import averaged_jet
 from clusterglm.inference.predictions.marginal_mean import marginal_link
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.distribution import Bridge, GaussianMixture, Laplace, LogGamma, Logistic, UserDistribution
 from clusterglm.model.family import response
 

@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.inference.diagnostics.design_changes import DesignChange, design_changes, recovered_frame
 from clusterglm.inference.effects.average_effects import average_effects, uncorrected

@@ -20,8 +20,8 @@ from clusterglm.inference.predictions.prediction import (
     with_interval,
 )
 from clusterglm.likelihood import reference
-from clusterglm.likelihood.posterior import posterior_intercepts
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.scalar.posterior import posterior_intercepts
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.distribution import Cauchy, Distribution, Gaussian, Logistic, StudentT
 from clusterglm.model.family import response
 from clusterglm.model.response.base import Response

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from clusterglm import _core
 from clusterglm.likelihood import reference
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.location import location_map
-from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
-from clusterglm.likelihood.rules import Part, Rule, single_rule
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.location import location_map
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import Part, Rule, single_rule
 from clusterglm.model.distribution import Cauchy, Gaussian, Logistic, StudentT
 from clusterglm.model.family import RESPONSES, response
 
@@ -46,7 +46,7 @@ class Block:
 
     def likelihood(self, model, d, scale="normal", threads=1):
         problem = core_problem(self.X, self, model)
-        return MarginalLikelihood(problem, len(self.starts) - 1, self.X.shape[1], d, scale, threads)
+        return MarginalLikelihood(problem, d, scale, threads)
 
 
 def simulate(model, sizes, *, seed=1, weighted=True, spread=1.0):
@@ -191,7 +191,7 @@ def test_parts_add_up_and_scores_are_per_cluster():
     parts = likelihood.evaluate(THETA, plan)
     assert parts.value == pytest.approx(whole.value, rel=1e-14)
     np.testing.assert_allclose(parts.hessian, whole.hessian, rtol=1e-12)
-    scores = likelihood.cluster_scores(THETA, plan)
+    scores = likelihood.unit_scores(THETA, plan)
     assert scores.shape == (5, 4)
     np.testing.assert_allclose(scores.sum(axis=0), whole.score, rtol=1e-12, atol=1e-13)
 

@@ -20,7 +20,7 @@ from clusterglm.likelihood.evaluation import Evaluation
 def likelihood(X, a, b, starts=None):
     starts = np.array([0, len(a)]) if starts is None else starts
     problem = _core.Problem(starts, X, a, b, np.zeros(len(a)), np.ones(len(starts) - 1), "binomial_logit")
-    return ConditionalLikelihood(problem, len(starts) - 1, X.shape[1])
+    return ConditionalLikelihood(problem)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from clusterglm import _core
 from clusterglm.errors import OptionError
 from clusterglm.likelihood import reference
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.ladders import ladders
-from clusterglm.likelihood.location import location_map
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Part, Rule, averaging_rule, fixed_rule, single_rule
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.ladders import ladders
+from clusterglm.likelihood.scalar.location import location_map
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import Part, Rule, averaging_rule, fixed_rule, single_rule
 from clusterglm.model.distribution import (
     Bridge,
     Gaussian,
@@ -69,7 +69,7 @@ class Block:
 
     def likelihood(self, model, d, scale="normal"):
         problem = core_problem(self.X, self, model)
-        return MarginalLikelihood(problem, len(self.starts) - 1, self.X.shape[1], d, scale)
+        return MarginalLikelihood(problem, d, scale)
 
 
 def simulate(model, sizes, *, weighted=True):
@@ -221,7 +221,7 @@ def test_likelihood_is_even_in_sigma(d, rule):
     np.testing.assert_allclose(other.score, sign * one.score, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(other.hessian, np.outer(sign, sign) * one.hessian, rtol=1e-7, atol=1e-9)
     likelihood = block.likelihood(model, d)
-    scores = likelihood.cluster_scores(mirrored, plan)
+    scores = likelihood.unit_scores(mirrored, plan)
     np.testing.assert_allclose(scores.sum(axis=0), other.score, rtol=1e-9, atol=1e-12)
 
 

@@ -9,11 +9,11 @@ from scipy.special import logsumexp
 
 from clusterglm.data.arrays import from_arrays
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.ladders import ladders
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.outside import log_outside
-from clusterglm.likelihood.panels import lay_panels
-from clusterglm.likelihood.rules import Part, Rule, rule_of_panels
+from clusterglm.likelihood.scalar.ladders import ladders
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.outside import log_outside
+from clusterglm.likelihood.scalar.panels import lay_panels
+from clusterglm.likelihood.scalar.rules import Part, Rule, rule_of_panels
 from clusterglm.model.distribution import Bridge, Cauchy, Distribution, Laplace, LogGamma, StudentT
 from clusterglm.model.family import RESPONSES
 from clusterglm.model.special import log_normal_density
@@ -42,7 +42,7 @@ class Clusters:
         self.problem = core_problem(data.X, data, self.model)
 
     def likelihood(self, distribution: Distribution) -> MarginalLikelihood:
-        return MarginalLikelihood(self.problem, 6, 2, distribution, "normal")
+        return MarginalLikelihood(self.problem, distribution, "normal")
 
     def kernel(self, cluster: int, b: np.ndarray) -> np.ndarray:
         """Log-likelihood of a cluster given its intercept."""
@@ -148,7 +148,7 @@ def test_a_mode_too_narrow_for_a_look_around_is_found() -> None:
     model = RESPONSES["binomial_logit"]
     y, n = np.array([700.0, 3.0]), np.array([1000.0, 10.0])
     data = from_arrays(y, np.ones((2, 1)), 1, model, trials=n)
-    likelihood = MarginalLikelihood(core_problem(data.X, data, model), 2, 1, Cauchy(), "normal")
+    likelihood = MarginalLikelihood(core_problem(data.X, data, model), Cauchy(), "normal")
     theta = np.array([-0.5, 1e-4])
     mode = likelihood.modes(theta)[0]
     assert 1e-4 * Cauchy().quantile_of_normal(np.array([mode]))[0] == pytest.approx(np.log(7.0 / 3.0) + 0.5, abs=0.01)

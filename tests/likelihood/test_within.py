@@ -44,7 +44,7 @@ class Block:
 
     def likelihood(self, kind, model, threads=1):
         problem = _core.Problem(*self.arguments, model.code)
-        return kind(problem, len(self.cluster_weights), self.X.shape[1], threads)
+        return kind(problem, threads)
 
 
 def simulate(model, sizes, *, seed=1, grouped=False, weighted=False, spread=1.0, mean=0.5):

@@ -13,8 +13,8 @@ import clusterglm as cg
 from clusterglm.errors import AccuracyWarning
 from clusterglm.inference.diagnostics.adequacy import _likelihood, quick_difference
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import single_rule
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
@@ -44,7 +44,7 @@ def test_coarse_integrals_are_flagged_and_automatic_ones_are_not(binary: pd.Data
     assert "Nine" not in str(fine)
     # at the coarse estimates, the accurate log-likelihood; and the step goes towards the accurate ones
     data = fine.data
-    likelihood = MarginalLikelihood(core_problem(data.X, data, fine.response), 300, 2, fine.distribution, "normal")
+    likelihood = MarginalLikelihood(core_problem(data.X, data, fine.response), fine.distribution, "normal")
     accurate = likelihood.evaluate(coarse.fit.theta, fine.fit.plan, 0).value + data.constant
     assert coarse.loglik - accurate == pytest.approx(found.difference, abs=1e-5)
     se = np.sqrt(np.diag(coarse.fit.covariance))
@@ -83,7 +83,7 @@ def test_the_hint_of_a_sample_is_near_the_difference_of_all(nodes: Any, clusters
     y = (rng.random(len(ids)) < expit(0.3 + x + 1.5 * rng.normal(size=clusters)[ids])).astype(int)
     result = cg.random_effects("y ~ x", {"y": y, "x": x, "id": ids}, cluster="id", quadrature=nodes)
     data, fit = result.data, result.fit
-    likelihood = MarginalLikelihood(core_problem(data.X, data, fit.response), clusters, 2, fit.distribution, "normal")
+    likelihood = MarginalLikelihood(core_problem(data.X, data, fit.response), fit.distribution, "normal")
     nine = likelihood.evaluate(fit.theta, single_rule(9), 0).value
     apart = likelihood.evaluate(fit.theta, fit.plan, 0).value - nine
     if abs(apart) > 0.1:

@@ -11,7 +11,7 @@ import pytest
 import clusterglm as cg
 from clusterglm.data.arrays import from_arrays
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.errors import ClusterGLMError, DataError, StudyError
 from clusterglm.model.family import response
 from clusterglm.results import findings as parts

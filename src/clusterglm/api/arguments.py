@@ -10,8 +10,8 @@ import numpy as np
 
 from clusterglm.data.prepare import FittedData
 from clusterglm.errors import AccuracyWarning, ConvergenceWarning, OptionError, nearest
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.newton import Optimization
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 

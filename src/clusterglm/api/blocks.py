@@ -12,7 +12,7 @@ import numpy as np
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.data.blocks.streamed import StreamedData
 from clusterglm.data.formulas.tree import Node
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.within import AbsorbedError
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.stream import DiskBlocks, Stream

@@ -15,7 +15,7 @@ from clusterglm.api.verbs import nonparametric_fit
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.repeats import counts_of
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.tables.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects

@@ -89,8 +89,8 @@ def report(
         if json is not None:
             from dataclasses import asdict
 
-            from clusterglm.report.caveats import caveats
             from clusterglm.results.tables.export import as_dict
+            from clusterglm.results.topics.caveats import caveats
 
             known = [asdict(each) for each in caveats(result)]
             write_json({"page": str(out), "seed": seed, "caveats": known, **as_dict(result)}, json)

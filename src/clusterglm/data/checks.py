@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy.linalg import qr
 
 from clusterglm.data.tables.glance import (
-    CHUNK,
     LARGEST,
     column_range,
     independent,
@@ -23,6 +22,7 @@ from clusterglm.data.tables.glance import (
 )
 from clusterglm.errors import ClusterError, DesignError, ResponseError
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import ROWS_IN_CACHE
 from clusterglm.model.response.base import Response
 
 RANK_TOLERANCE = 1e-7  # of a standardised column's norm, as in R's lm
@@ -140,8 +140,8 @@ def _refuse_collinear(X: Array, names: Sequence[str], intercept: int | None, low
         return
     # the triangle of a QR decomposition, from the triangles of blocks of rows: no copy of X
     triangle: Array = np.empty((0, len(others)))
-    for first in range(0, n, CHUNK):
-        block = ((X[first : first + CHUNK] - centre) / scale)[:, others]
+    for first in range(0, n, ROWS_IN_CACHE):
+        block = ((X[first : first + ROWS_IN_CACHE] - centre) / scale)[:, others]
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
     triangle = triangle / np.linalg.norm(triangle, axis=0)
     diagonal = np.abs(np.diag(qr(triangle, mode="r", pivoting=True)[0]))

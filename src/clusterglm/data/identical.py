@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from clusterglm.data.clusters import rows_of
 from clusterglm.data.prepare import ModelData
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import FEWEST_MERGED, ROWS_FOR_MERGING
 from clusterglm.model.response.base import Response
 
 _Integers = NDArray[np.int64]
 _FEW = 0.1  # share of rows that may be left: a large fit evaluates its likelihood only two or three times
-_SMALL = 5000  # rows below which a fit takes hardly longer than merging
-_SHOWN = 50_000  # rows that are looked at before all are
 _FIRST = 8  # of so many clusters that are looked at, one is looked at first, ...
 _MUCH = 0.9  # ... and all of them only where it leaves less than this share: r**(1/8) is at most 0.75 where r <= 0.1
 
@@ -87,7 +86,7 @@ def merge_identical(data: ModelData, response: Response, *, always: bool = False
         return whole
     if always:
         return _merged(whole)
-    if data.n_obs < _SMALL or _share_left(whole, _FIRST) > _MUCH or _share_left(whole) > _FEW:
+    if data.n_obs < FEWEST_MERGED or _share_left(whole, _FIRST) > _MUCH or _share_left(whole) > _FEW:
         return whole
     merged = _merged(whole)
     return merged if merged.n_obs <= _FEW * whole.n_obs else whole
@@ -111,13 +110,13 @@ def distinct_rows(X: Array, *columns: Array) -> tuple[_Integers, _Integers]:
     """
     n = len(X)
     every = np.arange(n)
-    if n < _SMALL:
+    if n < FEWEST_MERGED:
         return every, every
     _, first, place = np.unique(_hashes(*X.T, *columns), return_index=True, return_inverse=True)
     if 2 * len(first) > n:
         return every, every
     model = first[place]
-    for some in np.array_split(every, n // _SHOWN + 1):
+    for some in np.array_split(every, n // ROWS_FOR_MERGING + 1):
         same = (X[model[some]] == X[some]).all(axis=1)
         for column in columns:
             same &= column[model[some]] == column[some]
@@ -189,7 +188,7 @@ def _share_left(data: Merged, part: int = 1) -> float:
     r(s) = sum p exp(-s p) of them, if each is drawn with its probability p; by Jensen's inequality r(s / k) is at most
     r(s)**(1 / k), so that a share near one among few tells that it will not be small among more.
     """
-    m, sizes, most = data.n_clusters, np.diff(data.starts), _SHOWN // part
+    m, sizes, most = data.n_clusters, np.diff(data.starts), ROWS_FOR_MERGING // part
     few = max(1, min(m, int(np.sqrt(20.0 * m)) // part, int(most * m / data.n_obs)))
     clusters = np.linspace(0, m - 1, few).astype(np.int64)
     steps = -(-sizes[clusters] // max(most // few, 1))

@@ -12,8 +12,8 @@ from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
-_REACH = 50.0  # exp(50) is 5e21: no two exposures lie so far apart
-_LARGEST = 1e6  # of an offset beside which float64 keeps the digits of coefficients
+_SPAN = 50.0  # exp(50) is 5e21: no two exposures lie so far apart
+_OUTERMOST = 1e6  # of an offset beside which float64 keeps the digits of coefficients
 _LARGEST_LOG = 600.0  # of an offset whose exponential float64 holds
 
 
@@ -81,15 +81,15 @@ def refuse_bad_exposure(values: Array, keep: NDArray[np.bool_], name: str) -> No
 
 def refuse_bad_offset(total: Array, keep: NDArray[np.bool_], label: str, response: Response) -> None:
     """Raise `DataError` on offsets with which float64 cannot compute."""
-    most = _LARGEST_LOG if response.exponential_mean else _LARGEST
-    bad = keep & ~((total >= -_LARGEST) & (total <= most))
+    most = _LARGEST_LOG if response.exponential_mean else _OUTERMOST
+    bad = keep & ~((total >= -_OUTERMOST) & (total <= most))
     if not bad.any():
         return
     first = int(np.flatnonzero(bad)[0])
     infinite = not np.isfinite(total[first])
     raise DataError(
         f"the offset {label} is {total[first]:g} in row {first} ({int(bad.sum())} such rows)",
-        "finite offsets" if infinite else f"offsets from {-_LARGEST:g} to {most:g}, with which float64 can compute",
+        "finite offsets" if infinite else f"offsets from {-_OUTERMOST:g} to {most:g}, with which float64 can compute",
         "drop rows without exposure, or replace their offset by a missing value"
         if infinite
         else "the logarithm of an exposure: exposure='...', or offset(log(...)) in the formula",
@@ -98,7 +98,7 @@ def refuse_bad_offset(total: Array, keep: NDArray[np.bool_], label: str, respons
 
 def offset_notes(low: float, middle: float, high: float, label: str) -> tuple[str, ...]:
     """What a reader of results should know of offsets from `low` to `high` with a median of `middle`."""
-    if max(high - middle, middle - low) <= _REACH:
+    if max(high - middle, middle - low) <= _SPAN:
         return ()
     return (
         f"the offset {label} runs from {low:.6g} to {high:.6g}, as no logarithm of an exposure does; an exposure is "

@@ -14,13 +14,14 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.constants import totals
 from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
+from clusterglm.data.effects import Effects, make_effects
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import (
     Dropped,
-    Request,
     Selection,
     constant_within,
     offset_argument,
@@ -36,8 +37,7 @@ from clusterglm.data.tables.table import read_table
 from clusterglm.data.within import absorbed, constant_within_clusters
 from clusterglm.errors import ClusterError, FormulaError
 from clusterglm.model.arrays import Array
-
-MOST = 100_000_000  # rows that weights may stand for where each is looked at
+from clusterglm.model.large_data import MOST_REPEATS
 
 __all__ = ["Dropped", "FittedData", "Learned", "ModelData", "assemble", "prepare"]
 
@@ -126,6 +126,8 @@ class ModelData:
         What a reader of the results should know, such as which level counts as success.
     levels : tuple of two str, or None
         (failure, success) of a response that was not 0/1.
+    effects : Effects or None
+        What varies over the clusters, where it is more than an intercept.
     """
 
     X: Array
@@ -149,6 +151,7 @@ class ModelData:
     formula: str
     notes: tuple[str, ...]
     levels: tuple[str, str] | None = None
+    effects: Effects | None = None
 
     @property
     def n_obs(self) -> int:
@@ -243,7 +246,7 @@ def assemble(
     matrix = selection.matrix if chosen is None else None
     selection = replace(selection, matrix=None)  # every array counts where rows are moved
     together = bool(parsed.cluster_terms) or (request.fixed_effects and any(len(t.factors) > 1 for t in parsed.terms))
-    coded = _coded(ids, chosen, parsed) if whole and together else None
+    coded, effects = _coded(ids, chosen, parsed) if whole and together else None, None
     if learned is not None:
         design = learned.design
         if matrix is None or design.coding.plain is None:
@@ -253,6 +256,8 @@ def assemble(
         of_rows = _row_repeats(selection, values.trials, chosen) if parsed.has_memory or together else _RowRepeats()
         design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name), of_rows)
         del columns
+        if parsed.varies:
+            effects = make_effects(parsed, table, chosen, selection.arrays, design, of_rows.times)
     X, notes = matrix.X, []
     if whole and not request.absorb:
         check_design(X, design.names, design.intercept, matrix.ranges)
@@ -272,6 +277,7 @@ def assemble(
         del coded, grouping
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
+        effects = None if effects is None else effects.sorted(order)
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:
@@ -326,6 +332,7 @@ def assemble(
             *notes,
         ),
         levels=levels,
+        effects=effects,
     )
 
 
@@ -405,10 +412,10 @@ def _row_repeats(selection: Selection, trials: Array, chosen: NDArray[np.int64] 
     in_means = [used(each) for each in (weights, single) if each is not None]
     each = used(np.prod(given, axis=0)) if given else None
     whole = each is not None and bool((np.rint(each) == each).all())
-    if each is not None and whole and each.sum() > MOST:
+    if each is not None and whole and each.sum() > MOST_REPEATS:
         raise FormulaError(
             f"functions of whole columns with weights that stand for {each.sum():,.0f} rows",
-            f"at most {MOST:,} rows, which they look at one by one",
+            f"at most {MOST_REPEATS:,} rows, which they look at one by one",
             "compute these columns first, and fit with them",
         )
     return _RowRepeats(

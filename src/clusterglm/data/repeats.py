@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import rows_of
-from clusterglm.data.prepare import MOST, ModelData
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import MOST_REPEATS
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,10 @@ def written_out(data: ModelData, what: str) -> ModelData:
     counts = counts_of(data)
     if not counts.weighted:
         return data
-    if counts.rows > MOST:
+    if counts.rows > MOST_REPEATS:
         raise OptionError(
             f"{what}, of a fit whose weights stand for {counts.rows:,} rows",
-            f"at most {MOST:,} rows, which are written out",
+            f"at most {MOST_REPEATS:,} rows, which are written out",
             "a sample of whole clusters",
         )
     clusters = written_out_clusters(data)

@@ -19,7 +19,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _CBIND = "cbind(successes, failures) ~ ... for grouped data"
-_LARGEST = 1e9  # beyond, a row pins its intercept so closely that rounding drowns the likelihood
+_LARGEST_TOTAL = 1e9  # beyond, a row pins its intercept so closely that rounding drowns the likelihood
 _ROUNDING = 1e-8  # of a count that was computed
 _SHOWN = 5  # levels that an error names
 
@@ -288,13 +288,13 @@ def _check_zero_one(y: Array, name: str, family: str, rows: NDArray[np.int64] | 
 
 
 def _check_counts(y: Array, name: str, needed: str, rows: NDArray[np.int64] | None, *, second: bool = False) -> None:
-    if len(y) == 0 or (y.min() >= 0.0 and y.max() < _LARGEST and (np.rint(y) == y).all()):
+    if len(y) == 0 or (y.min() >= 0.0 and y.max() < _LARGEST_TOTAL and (np.rint(y) == y).all()):
         return
     infinite, negative = np.isinf(y), y < 0
-    large = (y >= _LARGEST) & ~infinite
+    large = (y >= _LARGEST_TOTAL) & ~infinite
     if large.any():
         advice = "check the column: is it an id, or a count in too small a unit?"
-        raise _wrong_value(y, large, name, f"{needed}, below {_LARGEST:.0e}", advice, rows)
+        raise _wrong_value(y, large, name, f"{needed}, below {_LARGEST_TOTAL:.0e}", advice, rows)
     with np.errstate(invalid="ignore"):
         fractional = ~(infinite | np.isnan(y)) & (y != np.floor(y))
     if infinite.any():

@@ -27,10 +27,10 @@ from clusterglm.data.checks import (
 from clusterglm.data.tables.glance import column_range
 from clusterglm.errors import DesignError
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import ROWS_IN_CACHE
 from clusterglm.model.response.base import Response
 
-_CHUNK = 8192  # rows at a time: no temporary as large as X
-_FEW = 10  # pairs that each direction brings at least, where there are many
+_FEWEST_PAIRS = 10  # pairs that each direction brings at least, where there are many
 _FLAT = 1e-13  # of a column's largest value: variation within clusters that is rounding
 
 
@@ -154,7 +154,7 @@ def absorbed(names: Sequence[str]) -> str:
 
 def constant_within_clusters(X: Array, starts: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Columns that are constant within every cluster, but for rounding, shape (p,); mostly seen from a few rows."""
-    some = int(np.searchsorted(starts, _CHUNK)) + 1
+    some = int(np.searchsorted(starts, ROWS_IN_CACHE)) + 1
     flat = _flat(X, starts[:some])
     doubtful = np.flatnonzero(flat)
     if len(doubtful) > 0 and some < len(starts):
@@ -194,9 +194,9 @@ def _pieces(X: Array, starts: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.in
     """
     k, m = 0, len(starts) - 1
     while k < m:
-        end = max(k + 1, int(np.searchsorted(starts, starts[k] + _CHUNK, side="right")) - 1)
+        end = max(k + 1, int(np.searchsorted(starts, starts[k] + ROWS_IN_CACHE, side="right")) - 1)
         first, last = int(starts[k]), int(starts[end])
-        if last - first <= _CHUNK:
+        if last - first <= ROWS_IN_CACHE:
             sizes = np.diff(starts[k : end + 1])
             local = np.repeat(np.arange(end - k), sizes)
             part = X[first:last] - X[starts[k:end]][local]
@@ -204,8 +204,8 @@ def _pieces(X: Array, starts: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.in
             yield k + local, part, means[local]
         else:  # one large cluster
             mean = np.array([(x - x[0]).mean() for x in X[first:last].T])
-            for begin in range(first, last, _CHUNK):
-                part = X[begin : min(begin + _CHUNK, last)] - X[first]
+            for begin in range(first, last, ROWS_IN_CACHE):
+                part = X[begin : min(begin + ROWS_IN_CACHE, last)] - X[first]
                 yield np.full(len(part), k), part, np.broadcast_to(mean, part.shape)
         k = end
 
@@ -389,7 +389,7 @@ class _Pairs:
 def _first_rows(pairs: _Pairs) -> Array:
     """Differences to start from: where columns vary most, either way."""
     p = pairs.Z.shape[1]
-    each = max(_FEW, ROWS // (2 * p))
+    each = max(_FEWEST_PAIRS, ROWS // (2 * p))
     return distinct(np.vstack([pairs.against(sign * e, each) for e in np.eye(p) for sign in (1.0, -1.0)]))
 
 
@@ -419,7 +419,7 @@ def _spanning(rows: Array, pairs: _Pairs) -> Array:
     p = pairs.Z.shape[1]
     while True:
         unseen = null_space(rows, p).T
-        each = max(_FEW, ROWS // (2 * max(1, len(unseen))))
+        each = max(_FEWEST_PAIRS, ROWS // (2 * max(1, len(unseen))))
         more = [pairs.against(sign * direction, each) for direction in unseen for sign in (1.0, -1.0)]
         grown = distinct(np.vstack([rows, *more]))
         if len(grown) == len(rows):

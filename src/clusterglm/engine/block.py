@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
-from clusterglm.likelihood.rules import Plan
+from clusterglm.likelihood.plan import Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -71,7 +72,7 @@ class Block:
         self.response = response
         self.threads = threads
         self.memory = Memory() if memory is None else memory
-        self.likelihood: tuple[object, object] = None, None  # a model, and its likelihood on these very arrays
+        self.likelihood: tuple[object, Any] = None, None  # a model, and its likelihood on these very arrays
 
     @property
     def n_obs(self) -> int:

@@ -19,19 +19,20 @@ from clusterglm.data.blocks.parts import Survey, check_request, learn, survey
 from clusterglm.data.blocks.regroup import hashed
 from clusterglm.data.blocks.streamed import Facts, facts_of
 from clusterglm.data.prepare import Learned, assemble
-from clusterglm.data.rows import Request, read_formula
+from clusterglm.data.request import Request
+from clusterglm.data.rows import read_formula
 from clusterglm.data.tables.table import check_columns, read_table
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block
 from clusterglm.engine.tasks import PATIENCE, results, workers_of
 from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import SAMPLE_OF_ROWS
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-_SAMPLE = 25_000  # rows in all that blocks show of themselves
-_EACH = 4  # blocks to a worker, so that those of a lost one can be shared out
+_BLOCKS_A_WORKER = 4  # blocks to a worker, so that those of a lost one can be shared out
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Dask:
         names = check_request(parsed, request, empty.columns)
         check_columns(empty, names, "argument")
         cluster = request.cluster or parsed.cluster
-        n = self.blocks or _EACH * len(workers)
+        n = self.blocks or _BLOCKS_A_WORKER * len(workers)
         split = [delayed(_split, nout=n, pure=True)(part, list(names), cluster, n) for part in parts]
         tables = [delayed(_joined, pure=True)([pieces[k] for pieces in split]) for k in range(n)]
         self._say(f"{len(parts)} partitions, to become {n} blocks on {len(workers)} workers")
@@ -90,7 +91,7 @@ class Dask:
         shown = {name: orders[name] for name in names if name in orders}
         learned = learn(surveys, parsed, request, shown)
         self._say("rows brought together")
-        settings = parsed, request, learned, _SAMPLE // n + 1
+        settings = parsed, request, learned, SAMPLE_OF_ROWS // n + 1
         blocks = DaskBlocks(self.client, tables, settings, self._say)
         try:
             facts = blocks.settle()

@@ -23,12 +23,14 @@ from clusterglm.data.blocks.streamed import Facts, facts_of
 from clusterglm.data.blocks.threads import a_few_at_a_time
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, assemble
-from clusterglm.data.rows import Request, read_formula
+from clusterglm.data.request import Request
+from clusterglm.data.rows import read_formula
 from clusterglm.data.tables.table import read_table
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block, Memory, rescale
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import MEMORY_OF_STREAMS, SAMPLE_OF_ROWS
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
@@ -38,10 +40,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 _Task: TypeAlias = "tuple[Path, Callable[[], pa.Table]]"
 
-_MEMORY = 512 * 2**20
-_SHARE = 12  # blocks, and what it takes to make one, that together fill the memory allowed
+_BLOCKS_IN_MEMORY = 12  # blocks, and what it takes to make one, that together fill the memory allowed
 _AT_ONCE = 6  # times the rows that all threads together hold while they bring rows together, each a second time
-_SAMPLE = 25_000  # rows in all that blocks show of themselves
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Stream:
         When `memory` is below 1 MB.
     """
 
-    memory: int = _MEMORY
+    memory: int = MEMORY_OF_STREAMS
     folder: str | Path | None = None
     progress: Callable[[str], object] | None = None
     cluster_effects: str | Path | None = None
@@ -132,7 +132,7 @@ class Stream:
         request: Request,
         threads: int,
     ) -> tuple[list[Facts], Learned]:
-        few = max(1000, self.memory // _SHARE // (8 * (len(names) + 4)))
+        few = max(1000, self.memory // _BLOCKS_IN_MEMORY // (8 * (len(names) + 4)))
         surveys = _surveys(files.tables(names, few), parsed, request)
         learned = learn(surveys, parsed, request, files.orders(names))
         plan = _plan(files, names, request.cluster or parsed.cluster, 8 * (len(learned.design.names) + 3), self.memory)
@@ -142,7 +142,7 @@ class Stream:
             path, read = task
             # columns in one piece, of which there are views
             part = assemble(read_table(read().combine_chunks()), parsed, request, learned)
-            facts = facts_of(part, request.response, _SAMPLE // plan.parts + 1)
+            facts = facts_of(part, request.response, SAMPLE_OF_ROWS // plan.parts + 1)
             if part.n_obs == 0:
                 path.unlink(missing_ok=True)
                 return facts, None
@@ -238,7 +238,7 @@ class _Plan:
 def _plan(files: ParquetFiles, names: tuple[str, ...], cluster: str | None, wide: int, memory: int) -> _Plan:
     """What the files allow; `wide` bytes are a row in its block."""
     width = files.width(names)
-    rows = max(1000, memory // _SHARE // max(width, wide))
+    rows = max(1000, memory // _BLOCKS_IN_MEMORY // max(width, wide))
     ordered = None if cluster is None else in_order(files, cluster)
     ranges = None if cluster is None or ordered is not None else apart(files, cluster, rows)
     scattered = cluster is not None and ordered is None and ranges is None

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 PATIENCE = 2.0  # seconds after which a silent worker is looked for
 _SHARES = 8  # messages to a thread of the workers, so that a slow one does not keep the others waiting
-_LARGEST = 50  # tasks in a message: what a lost worker may cost
+_MOST_TASKS = 50  # tasks in a message: what a lost worker may cost
 _TRIES = 5  # lost workers that tasks may have been on before they are held to be the reason
 
 
@@ -49,7 +49,7 @@ def results(client: Any, work: Callable[[int], T], n: int, share: int | None = N
         When no worker is left, or workers die of the tasks.
     """
     if share is None:
-        share = max(1, min(_LARGEST, n // (_SHARES * sum(workers_of(client).values()))))
+        share = max(1, min(_MOST_TASKS, n // (_SHARES * sum(workers_of(client).values()))))
     open_shares = [range(first, min(first + share, n)) for first in range(0, n, share)]
     tries: Counter[range] = Counter()
     while open_shares:

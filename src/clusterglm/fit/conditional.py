@@ -159,7 +159,7 @@ def _estimates(
 
 def conditional_scores(data: ModelData, response: Response, beta: Array) -> Array:
     """Each cluster's score at `beta`, times its weight, shape (m, p)."""
-    problem, m, p = core_problem(data.X, data, response), data.n_clusters, len(beta)
+    problem = core_problem(data.X, data, response)
     if response.poisson_totals:
-        return ProfileLikelihood(problem, m, p).clusters(beta).scores
-    return ConditionalLikelihood(problem, m, p).cluster_scores(beta)
+        return ProfileLikelihood(problem).clusters(beta).scores
+    return ConditionalLikelihood(problem).cluster_scores(beta)

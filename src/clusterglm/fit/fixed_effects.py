@@ -185,8 +185,7 @@ def profiled_estimates(within: WithinSums, start: Array | None, control: Control
 
 def cluster_profile(data: ModelData, response: Response, beta: Array) -> ClusterProfile:
     """Intercepts, information, means and scores of all clusters, on the user's scale, at `beta`."""
-    p = data.X.shape[1]
-    return ProfileLikelihood(core_problem(data.X, data, response), data.n_clusters, p).clusters(beta)
+    return ProfileLikelihood(core_problem(data.X, data, response)).clusters(beta)
 
 
 def at_coefficients(fit: FixedEffectsFit, within: WithinSums, beta: Array, how: str) -> FixedEffectsFit:

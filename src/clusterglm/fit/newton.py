@@ -17,7 +17,7 @@ from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 
-_DOUBT = 5.0  # times the error that a surrogate made last is what it is trusted with
+_DISTRUST = 5.0  # times the error that a surrogate made last is what it is trusted with
 _DIGITS = 2e-5  # relative error that a Hessian may have that was not computed, unless the tolerance is larger
 _ADVICE = {
     "converged": "converged: the gradient is zero to the tolerance and the Hessian negative definite",
@@ -291,7 +291,7 @@ def maximize(
         proposal = _propose(model, radius, theta, current, surrogate)
         step, promise = proposal.step, proposal.promise
         trial_theta = theta + step
-        rest = np.inf if surrogate is None else max(0.1, _DOUBT * surrogate.error) * proposal.correction
+        rest = np.inf if surrogate is None else max(0.1, _DISTRUST * surrogate.error) * proposal.correction
         last = proposal.ahead is not None and rest <= min(limit, max(relative, _DIGITS) * model.decrement)
         trial = proposal.ahead if last and proposal.ahead is not None else objective(trial_theta)
         evaluations += not last

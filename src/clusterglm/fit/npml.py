@@ -35,14 +35,15 @@ _BEGIN, _EM = 0.1, 10  # weight that new points get to begin with, and steps of 
 _SAME = 1e-3  # points closer than this are one
 _EMPTY = 1e-7  # weight of a point that can go
 _OUTSIDE = 1e-9  # probability of an event, or mean count, that is as good as none
-_STEP, _FINE = 1.0, 0.5  # of the first grid of intercepts; of the second, in widths of the sharpest likelihood there
+_WIDE_STEP = 1.0  # of the first grid of intercepts
+_TIGHT = 0.5  # of the second, in widths of the sharpest likelihood there
 _WIDEST = 600.0  # range of intercepts, of which the exponential is to be a number
 _SEEN = 12.0  # a cluster's likelihood counts where its log is no further below its maximum
 _LOW = -0.1  # gradient below which a peak between grid points is not worth a closer look
 _WORTH = 0.3  # share of the highest peak below which others wait
-_NEAR = 1e-3  # gradient from which on Newton's method is to reach its maximum
+_NEAR_MAXIMUM = 1e-3  # gradient from which on Newton's method is to reach its maximum
 _STEPS = {False: 5, True: 20}  # of it before and then
-_FLAT = 1e-7  # curvature, relative to the largest, of directions in which the likelihood does not change
+_FLAT_CURVATURE = 1e-7  # curvature, relative to the largest, of directions in which the likelihood does not change
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta:
             f"a distribution of intercepts on a range of at most {_WIDEST:g}",
             "look at the offset and the covariates: an exposure is given as exposure=",
         )
-    coarse = np.linspace(low, high, int(np.ceil((high - low) / _STEP)) + 1)
+    coarse = np.linspace(low, high, int(np.ceil((high - low) / _WIDE_STEP)) + 1)
     step = coarse[1] - coarse[0]
     top = np.full(data.n_clusters, -np.inf)
     for u in coarse:
@@ -180,7 +181,7 @@ def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta:
         information[g] = max(curvature.max(initial=0.0), 0.0) / step**2
         columns = [here, after]
     sharp = np.sqrt(np.maximum(information[:-1], information[1:]))
-    cuts = np.ceil(step * sharp / _FINE).astype(np.int64).clip(1)
+    cuts = np.ceil(step * sharp / _TIGHT).astype(np.int64).clip(1)
     pieces = [np.linspace(u, u + step, n, endpoint=False) for u, n in zip(coarse[:-1], cuts.tolist(), strict=True)]
     return np.concatenate([*pieces, [high]])
 
@@ -210,7 +211,7 @@ def _search(
             if wanted is not None:
                 candidates = candidates[np.argsort(-heights)][: min(1, wanted - len(mixture.points))]
             mixture = _reweighted(task, mixture, candidates)
-            near = gradient < _NEAR or (wanted is not None and len(mixture.points) >= wanted)
+            near = gradient < _NEAR_MAXIMUM or (wanted is not None and len(mixture.points) >= wanted)
             late += near
             again = _polished(task, mixture, control) if late > 2 and late % 2 == 1 else None
             mixture, evaluation, at_rest = again or _newton(task, mixture, control, near=near)
@@ -357,7 +358,7 @@ def _polished(task: _Task, mixture: Mixture, control: Control) -> tuple[Mixture,
     here = objective(mixture)
     for _ in range(_STEPS[True]):
         curvatures, vectors = eigh(-here.hessian)
-        told = curvatures > _FLAT * curvatures[-1]
+        told = curvatures > _FLAT_CURVATURE * curvatures[-1]
         if told.all():
             return None
         if _decrement(here) <= control.tol * task.weights.root:
@@ -374,7 +375,7 @@ def _polished(task: _Task, mixture: Mixture, control: Control) -> tuple[Mixture,
 def _decrement(evaluation: Evaluation) -> float:
     """Length of the step that is left, in standard errors, along directions in which the likelihood changes."""
     curvatures, vectors = eigh(-evaluation.hessian)
-    told = curvatures > _FLAT * max(float(curvatures[-1]), 1e-300)
+    told = curvatures > _FLAT_CURVATURE * max(float(curvatures[-1]), 1e-300)
     along = (vectors.T @ evaluation.score)[told]
     return float(np.sqrt(np.sum(along**2 / curvatures[told])))
 
@@ -406,7 +407,7 @@ def _estimates(
 def _inverse(information: Array, p: int) -> Array:
     """Pseudo-inverse; nan for coefficients that lie in directions without information."""
     curvatures, vectors = eigh(information)
-    told = curvatures > _FLAT * max(float(curvatures[-1]), 1e-300)
+    told = curvatures > _FLAT_CURVATURE * max(float(curvatures[-1]), 1e-300)
     inverse: Array = (vectors[:, told] / curvatures[told]) @ vectors[:, told].T
     lost: NDArray[np.int64] = np.flatnonzero(np.abs(vectors[:p, ~told]).max(axis=1, initial=0.0) > 1e-4)
     inverse[lost, :] = inverse[:, lost] = np.nan

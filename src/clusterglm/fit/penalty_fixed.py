@@ -25,9 +25,9 @@ from clusterglm.likelihood.profile import ClusterProfile
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
-_MOST = 200  # steps towards the best intercepts
-_REACH = 1.5  # longest of such steps, in an intercept
-_ENOUGH = 1e-18  # squared distance from them, in standard errors
+_MOST_STEPS = 200  # steps towards the best intercepts
+_STRIDE = 1.5  # longest of such steps, in an intercept
+_AT_BEST = 1e-18  # squared distance from them, in standard errors
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,13 @@ class PenalizedFixed:
         if at is None:
             alpha = self._start()
             at = self.at(alpha, gamma)
-        for _ in range(_MOST):
+        for _ in range(_MOST_STEPS):
             if at is None:
                 break
             slope, own = self._sum(at.slopes), self._curvature(at)
-            step = np.clip(-slope / own, -_REACH, _REACH)  # far out a cluster's weights vanish, and with them its units
-            if float(slope @ step) < _ENOUGH * len(step):
+            # far out a cluster's weights vanish, and with them its units
+            step = np.clip(-slope / own, -_STRIDE, _STRIDE)
+            if float(slope @ step) < _AT_BEST * len(step):
                 break
             length, new = 1.0, None
             while length > 1e-6:

@@ -22,7 +22,7 @@ from clusterglm.fit.within import WithinSums
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 
-_STEP = 0.005  # of the linear predictor, between the rows of a cluster that are furthest apart
+_SHIFT = 0.005  # of the linear predictor, between the rows of a cluster that are furthest apart
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PenalizedWithin:
         block = within.sums.blocks.block
         highest, lowest = (each.reduceat(block.X, block.data.starts[:-1], axis=0) for each in (np.maximum, np.minimum))
         widest = (highest - lowest).max(axis=0)
-        steps = _STEP / np.where(widest > 0.0, widest, 1.0)  # columns that are flat in all clusters are refused later
+        steps = _SHIFT / np.where(widest > 0.0, widest, 1.0)  # columns that are flat in all clusters are refused later
         return cls(within, steps, -float(np.linalg.slogdet(within.sums.standard.L)[1]))
 
     @property

@@ -19,10 +19,9 @@ from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.large_data import SAMPLE_OF_ROWS
 from clusterglm.model.response.base import Response
 
-_SAMPLE = 25_000  # rows from which the fit of a large data set starts
-LARGE = 4 * _SAMPLE  # rows of a large data set
 _NEAR = 0.5  # standard errors of all rows within which a sample's estimates are found
 _TAME = 4.0  # largest standardised coefficient that is believed of a sample
 _EXTREME = 1e-7  # see `border`
@@ -74,7 +73,7 @@ def fit_pooled(data: ModelData, response: Response, control: Control, penalty: s
 
 def sums_of(data: ModelData, response: Response, control: Control) -> Sums:
     """Data in memory as a fit takes them."""
-    return sums_in_memory(data, response, control.threads, _SAMPLE)
+    return sums_in_memory(data, response, control.threads, SAMPLE_OF_ROWS)
 
 
 def pooled_estimates(sums: Sums, control: Control) -> PooledFit:

@@ -2,123 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 
-from clusterglm.data.prepare import FittedData, ModelData
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
-from clusterglm.fit.newton import Maximum, Optimization
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.newton import Maximum
 from clusterglm.fit.pooled import PooledFit, on_user_scale, penalized_estimates, pooled_estimates, sums_of
 from clusterglm.fit.search import Found, Task, find_maximum
-from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
+from clusterglm.fit.shape import fit_with_shape
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integration import IntegrationReport, report
-from clusterglm.likelihood.posterior import Intercepts, posterior_intercepts
-from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.likelihood.plan import Part
+from clusterglm.likelihood.registry import integrator_for
+from clusterglm.likelihood.report import IntegrationReport, report
 from clusterglm.model.arguments import number, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import CLUSTERS_LOOKED_AT
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _DEFAULT = Control()
-_FIRST = 1000  # clusters that are looked at before all are
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
-_LARGEST = 1e6  # sigma with which float64 can compute
+_LARGEST_SIGMA = 1e6  # sigma with which float64 can compute
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
-
-
-@dataclass(frozen=True)
-class RandomEffectsFit:
-    """Estimates of a random-intercept model, on the user's scale.
-
-    Parameters
-    ----------
-    beta : ndarray, shape (p,)
-        Regression coefficients.
-    sigma : float
-        Scale of the random intercept, not negative; exactly 0 where that is the maximum.
-    covariance : ndarray, shape (p + 1, p + 1)
-        Inverse observed information of (beta, sigma). Rows of sigma are nan at the boundary and where sigma was fixed.
-    hessian : ndarray, shape (p + 1, p + 1)
-        Of the log-likelihood at the estimate.
-    loglik : float
-        Full, normalised log-likelihood.
-    optimization : Optimization
-    integration : IntegrationReport
-    pooled : PooledFit
-        The same model without random intercepts.
-    boundary, sigma_fixed : bool
-        Whether sigma = 0 is the maximum; whether sigma was held fixed.
-    data : ModelData
-        What was fitted; the posterior of the intercepts is computed from it when first asked for.
-    distribution : Distribution
-    response : Response
-    plan : tuple of Part
-        The quadrature rules in use.
-    shape : ShapeEstimate, optional
-        Shape parameters of the distribution, where they were estimated.
-    penalty : {"soft"}, optional
-        What was added to the log-likelihood that was maximised; `loglik` is without it.
-    penalized_loglik : float, optional
-        The maximum: `loglik` and the penalty.
-    """
-
-    beta: Array
-    sigma: float
-    covariance: Array
-    hessian: Array
-    loglik: float
-    optimization: Optimization
-    integration: IntegrationReport
-    pooled: PooledFit
-    boundary: bool
-    sigma_fixed: bool
-    data: FittedData
-    distribution: Distribution
-    response: Response
-    plan: Plan
-    shape: ShapeEstimate | None = None
-    penalty: str | None = None
-    penalized_loglik: float | None = None
-
-    @property
-    def free_distribution(self) -> Distribution:
-        """What to fit to other data: the distribution, with its shape free where it was estimated here."""
-        return self.distribution if self.shape is None else self.shape.family
-
-    @property
-    def theta(self) -> Array:
-        """(beta, sigma), shape (p + 1,)."""
-        return np.append(self.beta, self.sigma)
-
-    @cached_property
-    def intercepts(self) -> Intercepts:
-        """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        return posterior_intercepts(
-            self.data.rows, self.response, self.distribution, self.theta, self.plan, self.integration.scale
-        )
-
-    @property
-    def modes(self) -> Array:
-        """Posterior modes of the intercepts, shape (m,)."""
-        return self.intercepts.modes
-
-    @property
-    def means(self) -> Array:
-        """Posterior means of the intercepts, shape (m,)."""
-        return self.intercepts.means
-
-    @property
-    def sds(self) -> Array:
-        """Posterior standard deviations of the intercepts, shape (m,)."""
-        return self.intercepts.sds
 
 
 def fit_random_effects(
@@ -243,8 +156,8 @@ def fit_sums(
     pooled = pooled_estimates(sums, quiet) if penalty is None else penalized_estimates(sums, quiet, "firth")
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=True)
-    likelihood = marginal_of(sums, distribution, scale, penalty)
-    task = Task(sums, likelihood, distribution, scale, quadrature, fix_sigma, control)
+    likelihood = marginal_of(sums, integrator_for(distribution, scale), penalty)
+    task = Task(sums, likelihood, quadrature, fix_sigma, control)
     found = find_maximum(task, pooled.beta, start, sigma)
     if isinstance(likelihood, SoftMarginal):
         return _penalized(task, likelihood, found, pooled)
@@ -263,7 +176,7 @@ def fit_sums(
 
 def refuse_homogeneous_clusters(data: ModelData, response: Response) -> None:
     """Raise `ClusterError` when every cluster's responses are equal: the likelihood then rises with sigma for ever."""
-    for m in (min(_FIRST, data.n_clusters), data.n_clusters):  # mostly the first few show it
+    for m in (min(CLUSTERS_LOOKED_AT, data.n_clusters), data.n_clusters):  # mostly the first few show it
         starts, n = data.starts[:m], data.starts[m]
         a, b = np.add.reduceat(data.a[:n], starts), np.add.reduceat(data.b[:n], starts)
         if np.any(response.rises_towards(a, b) == 0.0):
@@ -283,8 +196,8 @@ def refuse_homogeneous(n_clusters: int, response: Response) -> NoReturn:
 def check_sigma(sigma: float | None, fix_sigma: bool) -> None:
     """Raise `OptionError` unless sigma is a scale, and given where it is fixed."""
     if sigma is not None:
-        needed = f"a number, not negative, and at most {_LARGEST:g}"
-        number("sigma", sigma, 0.0, _LARGEST, needed=needed, advice="sigma=0.5, or leave it out")
+        needed = f"a number, not negative, and at most {_LARGEST_SIGMA:g}"
+        number("sigma", sigma, 0.0, _LARGEST_SIGMA, needed=needed, advice="sigma=0.5, or leave it out")
     yes_or_no("fix_sigma", fix_sigma)
     if fix_sigma and sigma is None:
         raise OptionError(
@@ -310,7 +223,7 @@ def _without_intercepts(
     p, m = len(pooled.beta), sums.data.n_clusters
     covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
     covariance[:p, :p], hessian[:p, :p] = pooled.covariance, pooled.hessian
-    plan = single_rule(1)
+    plan = (Part(integrator_for(distribution, scale).no_rule()),)
     return RandomEffectsFit(
         beta=pooled.beta,
         sigma=0.0,

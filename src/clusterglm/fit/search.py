@@ -19,25 +19,21 @@ from clusterglm.fit.start import start_coefficients, start_sigma
 from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integration import FEW, Choice, IntegrationReport, report
-from clusterglm.likelihood.ladders import rough_rule
-from clusterglm.likelihood.rules import Part, Plan, Rule
+from clusterglm.likelihood.integrator import AnyIntegrator
+from clusterglm.likelihood.plan import Choice, Part, Plan, UnitRule
+from clusterglm.likelihood.report import IntegrationReport, report
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import Quadrature
 
-_ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the maximum
-_COARSE_NODES = 4  # while a large fit does
-_ROUGH_TOLERANCE = 0.02  # standard errors within which that neighbourhood is found
+_ROUGH_TOLERANCE = 0.02  # standard errors within which quadrature="auto" finds the neighbourhood of the maximum
 _NEAR = 0.5  # the same of a sample's maximum, and of the step that its surrogate takes next: of the whole's errors
 _LEAST_START = 0.1  # sigma that is believed of a sample ...
 _LEAST_HEAVY = 1e-3  # ... where it is no standard deviation
 _SMALLER = 0.02  # times the sigma with which a search begins: one that it may come by, on a scale of heavy tails
 _NEARLY = 0.5  # the same where a sample says where it begins
-_TAME = 8.0  # factor of information on coefficients, from the first start to there, that is
-_NEAR_ENOUGH = 1e-3  # change of the estimates, relative, after which rules are not chosen again ...
-_NEARER = 1e-6  # ... and those that were chosen for single clusters, and do not follow them
+_TAME_FACTOR = 8.0  # factor of information on coefficients, from the first start to there, that is
 _REFINEMENTS = 16  # times that "auto" may choose rules again at a better estimate; two will do, but for sharp clusters
 
 
@@ -50,9 +46,6 @@ class Task:
     sums : Sums
         The data.
     likelihood : MarginalSums
-        Of a distribution on a scale.
-    distribution : Distribution
-    scale : str
     quadrature : Quadrature
     fix_sigma : bool
         Whether sigma stays where it starts.
@@ -61,11 +54,19 @@ class Task:
 
     sums: Sums
     likelihood: MarginalSums
-    distribution: Distribution
-    scale: str
     quadrature: Quadrature
     fix_sigma: bool
     control: Control
+
+    @property
+    def integrator(self) -> AnyIntegrator:
+        """How random effects are integrated out."""
+        return self.likelihood.integrator
+
+    @property
+    def distribution(self) -> Distribution:
+        """That of the random effects."""
+        return self.integrator.distribution
 
     @property
     def unit(self) -> float:
@@ -96,7 +97,7 @@ class _Helper:
 
     some: SomeClusters
     surrogate: Surrogate
-    rule: Rule
+    rule: UnitRule
 
 
 def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | None) -> Found:
@@ -119,13 +120,14 @@ def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | 
     """
     some = task.sums.some_clusters(task.control.threads) if task.likelihood.sampled else None
     theta = _start(task, some, pooled, start, sigma)
-    rule = _first_rule(task, _SMALLER * float(theta[-1]), np.inf if some is None else some.size)
+    size = np.inf if some is None else some.size
+    rule = task.integrator.first_rule(task.quadrature, _SMALLER * float(theta[-1]), size)
     helper = None
     if some is not None:
         helper = _Helper(some, _surrogate(task, some, rule, theta), rule)
         if start is None and (sigma is None or task.fix_sigma):
             theta = _start_of_sample(task, helper.surrogate, theta)
-            rule = _first_rule(task, _NEARLY * float(theta[-1]), some.size)
+            rule = task.integrator.first_rule(task.quadrature, _NEARLY * float(theta[-1]), some.size)
             if rule != helper.rule:
                 helper = _Helper(some, _surrogate(task, some, rule, theta), rule)
     m = task.sums.data.n_clusters
@@ -133,11 +135,11 @@ def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | 
         plan: Plan = (Part(rule),)
         near = None if helper is None else _neighbourhood(task, helper, theta)
         maximum = _newton(task, near or theta, plan, helper)
-        return Found(maximum, plan, report(plan, float("nan"), task.quadrature, task.scale, m))
+        return Found(maximum, plan, report(plan, float("nan"), task.quadrature, task.integrator.scale, m))
     return _by_rules_of_clusters(task, theta, rule, helper)
 
 
-def _by_rules_of_clusters(task: Task, theta: Array, rule: Rule, helper: _Helper | None) -> Found:
+def _by_rules_of_clusters(task: Task, theta: Array, rule: UnitRule, helper: _Helper | None) -> Found:
     """1. Near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these.
 
     4. If they are not accurate where that led, again. Rules that lead nowhere give way to those that move (`moving`).
@@ -163,26 +165,15 @@ def _by_rules_of_clusters(task: Task, theta: Array, rule: Rule, helper: _Helper 
             maximum = _newton(task, before, choice.plan, helper)
         plan, error = choice.plan, choice.error
         moved = np.linalg.norm(maximum.theta - before.theta) / (1.0 + np.linalg.norm(before.theta))
-        if moved <= _settled(task, plan):
+        if moved <= task.integrator.settled(plan, task.likelihood.n_clusters):
             break
     plan = task.sums.by_cluster(plan)
     m = task.sums.data.n_clusters
-    return Found(maximum, plan, report(plan, error, task.quadrature, task.scale, m, task.unit))
+    return Found(maximum, plan, report(plan, error, task.quadrature, task.integrator.scale, m, task.unit))
 
 
 def _choice(task: Task, at: Maximum, move: bool) -> Choice:
-    return task.likelihood.choose(at.theta, task.quadrature.tolerance, task.distribution.unimodal, move)
-
-
-def _settled(task: Task, plan: Plan) -> float:
-    """Change of the estimates, relative, after which rules need not be chosen again.
-
-    Rules that stay where single clusters' integrals were have the errors of that place, and panels of that very point:
-    they may be as narrow as an integral of millions of trials.
-    """
-    if any(part.rule.panels for part in plan):
-        return 0.0
-    return _NEARER if task.likelihood.n_clusters <= FEW and not task.distribution.unimodal else _NEAR_ENOUGH
+    return task.likelihood.choose(at.theta, task.quadrature.tolerance, move)
 
 
 # Where to start -------------------------------------------------------------------------------------------------------
@@ -206,14 +197,6 @@ def _start(task: Task, some: SomeClusters | None, pooled: Array, start: Array | 
     return np.append(gamma, sigma)
 
 
-def _first_rule(task: Task, least: float, size: float) -> Rule:
-    """The rule that a search begins with, which need not come by a sigma smaller than `least`."""
-    quadrature = task.quadrature
-    if quadrature.kind == "auto":
-        return rough_rule(task.distribution, _ROUGH_NODES, least, size)
-    return Rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
-
-
 def _start_of_sample(task: Task, surrogate: Surrogate, theta: Array) -> Array:
     """Where a sample of the clusters has its maximum; the start as it was, where that is no place to believe in."""
     quick = Control(max_iter=12, tol=_NEAR, n_threads=task.control.n_threads)
@@ -231,7 +214,7 @@ def _start_of_sample(task: Task, surrogate: Surrogate, theta: Array) -> Array:
         change = eigvalsh(-found.evaluation.hessian[:p, :p], -before.hessian[:p, :p])
     except LinAlgError:
         return theta
-    return better if change[0] > 1.0 / _TAME and change[-1] < _TAME else theta
+    return better if change[0] > 1.0 / _TAME_FACTOR and change[-1] < _TAME_FACTOR else theta
 
 
 def _neighbourhood(task: Task, helper: _Helper, theta: Array) -> Maximum | None:
@@ -239,9 +222,9 @@ def _neighbourhood(task: Task, helper: _Helper, theta: Array) -> Maximum | None:
 
     None where the rule has few nodes as it is, or where that leads nowhere.
     """
-    if not (helper.rule.hermite and helper.rule.nodes > _COARSE_NODES):
+    rule = task.integrator.coarse_rule(helper.rule)
+    if rule is None:
         return None
-    rule = Rule(_COARSE_NODES)
     whole = _objective(task, (Part(rule),), theta)
     fine, coarse = helper.surrogate, _surrogate(task, helper.some, rule, theta)
 
@@ -326,9 +309,9 @@ def _objective(task: Task, plan: Plan, theta: Array) -> Callable[[Array], Evalua
     return lambda gamma: without_sigma(task.likelihood.evaluate(np.append(gamma, theta[-1]), plan))
 
 
-def _surrogate(task: Task, some: SomeClusters, rule: Rule, theta: Array) -> Surrogate:
+def _surrogate(task: Task, some: SomeClusters, rule: UnitRule, theta: Array) -> Surrogate:
     """The sample's likelihood by a rule, in the same coordinates."""
-    return some.surrogate(task.distribution, task.scale, rule, float(theta[-1]) if task.fix_sigma else None)
+    return some.surrogate(task.integrator, rule, float(theta[-1]) if task.fix_sigma else None)
 
 
 def reflected(theta: Array) -> Array:

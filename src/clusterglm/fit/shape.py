@@ -5,64 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.errors import ClusterGLMError
-from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Plan
+from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 
-if TYPE_CHECKING:
-    from clusterglm.fit.random_effects import RandomEffectsFit
-
-_STEP = 1e-3  # of differences in a working value
+_SHAPE_STEP = 1e-3  # of differences in a working value
 _AT_END = 1e-5  # share of the range of a working value
 _MAX_STEPS = 60
-_FLAT = 1e-3  # gradient of the log-likelihood in a working value that is as good as zero
-
-
-@dataclass(frozen=True)
-class ShapeEstimate:
-    """Estimated shape parameters.
-
-    Parameters
-    ----------
-    family : Distribution
-        With the shape free: what to fit to other data.
-    names : tuple of str
-    estimates, std_errors : ndarray, shape (k,)
-        On the scale that people know; a standard error is nan at the end of a parameter's range, where sigma = 0, and
-        where the information is not positive definite.
-    working : ndarray, shape (k,)
-        The values in which the search was made.
-    covariance : ndarray, shape (p + 1 + k, p + 1 + k)
-        Inverse observed information of beta, sigma and the working values; nan in the rows of parameters without a
-        standard error.
-    notes : tuple of str
-        What the model is where an estimate lies at the end of its range; a search that did not converge.
-    fits : int
-        Fits with a given shape that the search took.
-    """
-
-    family: Distribution
-    names: tuple[str, ...]
-    estimates: Array
-    std_errors: Array
-    working: Array
-    covariance: Array
-    notes: tuple[str, ...]
-    fits: int
-
-    def __str__(self) -> str:
-        words = []
-        for name, estimate, se in zip(self.names, self.estimates.tolist(), self.std_errors.tolist(), strict=True):
-            words.append(f"{name} {estimate:.4g}" + (f" (Std. Error {se:.3g})" if np.isfinite(se) else ""))
-        return ", ".join(words) + ", estimated"
+_FLAT_GRADIENT = 1e-3  # gradient of the log-likelihood in a working value that is as good as zero
 
 
 @dataclass
@@ -90,7 +45,7 @@ class _Search:
             return -fit.loglik / unit, np.zeros(len(working))
         value = shape_likelihood(fit, self.family)
         gradient = np.empty(len(working))
-        for j, step in enumerate(np.eye(len(working)) * _STEP):
+        for j, step in enumerate(np.eye(len(working)) * _SHAPE_STEP):
             up, down = np.minimum(working + step, high), np.maximum(working - step, low)
             gradient[j] = (value(up)[0] - value(down)[0]) / (up - down)[j]
         return -fit.loglik / unit, -gradient / unit
@@ -136,7 +91,7 @@ def fit_with_shape(
                 jac=True,
                 method="L-BFGS-B",
                 bounds=[(parameter.low, parameter.high) for parameter in free],
-                options={"maxiter": _MAX_STEPS, "ftol": 1e-12, "gtol": _FLAT},
+                options={"maxiter": _MAX_STEPS, "ftol": 1e-12, "gtol": _FLAT_GRADIENT},
             )
         except ClusterGLMError as error:
             failure = error
@@ -155,12 +110,10 @@ def fit_with_shape(
 def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[Array], tuple[float, Array]]:
     """At the estimates of `fit`, the log-likelihood and its score in (beta, sigma) as functions of the shape."""
     data = fit.data.rows
-    problem = core_problem(data.X, data, fit.response)
 
     def value(working: Array) -> tuple[float, Array]:
-        member = family.with_shape(working)
-        likelihood = MarginalLikelihood(problem, data.n_clusters, len(fit.beta), member, fit.integration.scale)
-        there = likelihood.evaluate(fit.theta, _laid_for(fit.plan, member), 1)
+        integrator = replace(fit.integrator, distribution=family.with_shape(working))
+        there = integrator.likelihood(data.X, data, fit.response).evaluate(fit.theta, integrator.adapted(fit.plan), 1)
         return there.value, there.score
 
     return value
@@ -169,31 +122,18 @@ def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[A
 def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
     """Each cluster's score in the working values at the estimates, by differences, shape (m, k)."""
     data = fit.data.rows
-    problem = core_problem(data.X, data, fit.response)
 
     def values(working: Array) -> Array:
-        member = shape.family.with_shape(working)
-        likelihood = MarginalLikelihood(problem, data.n_clusters, len(fit.beta), member, fit.integration.scale)
-        found = np.empty(data.n_clusters)
-        for part in _laid_for(fit.plan, member):
-            chosen = slice(None) if part.clusters is None else part.clusters
-            found[chosen] = likelihood.cluster_values(fit.theta, part.rule, part.clusters)[0]
-        return found
+        integrator = replace(fit.integrator, distribution=shape.family.with_shape(working))
+        return integrator.likelihood(data.X, data, fit.response).unit_values(fit.theta, integrator.adapted(fit.plan))
 
     low = np.array([parameter.low for parameter in shape.family.free])
     high = np.array([parameter.high for parameter in shape.family.free])
     columns = []
-    for j, step in enumerate(np.eye(len(low)) * _STEP):
+    for j, step in enumerate(np.eye(len(low)) * _SHAPE_STEP):
         up, down = np.minimum(shape.working + step, high), np.maximum(shape.working - step, low)
         columns.append((values(up) - values(down)) / (up - down)[j])
     return np.column_stack(columns)
-
-
-def _laid_for(plan: Plan, distribution: Distribution) -> Plan:
-    """The same rules, where they lie on a distribution's own scale on that of `distribution`."""
-    if not distribution.own_scale:
-        return plan
-    return tuple(replace(part, rule=replace(part.rule, own=distribution if part.rule.own else None)) for part in plan)
 
 
 def _with_estimate(search: _Search, converged: bool) -> RandomEffectsFit:
@@ -244,14 +184,14 @@ def _joint_hessian(fit: RandomEffectsFit, family: Distribution, working: Array) 
     at = shape_likelihood(fit, family)
     hessian = np.full((q + k, q + k), np.nan)
     hessian[:q, :q] = fit.hessian
-    steps = np.eye(k) * _STEP
+    steps = np.eye(k) * _SHAPE_STEP
     middle = at(working)[0]
     for i in range(k):
         (up, score_up), (down, score_down) = at(working + steps[i]), at(working - steps[i])
-        hessian[:q, q + i] = hessian[q + i, :q] = (score_up - score_down) / (2.0 * _STEP)
-        hessian[q + i, q + i] = (up - 2.0 * middle + down) / _STEP**2
+        hessian[:q, q + i] = hessian[q + i, :q] = (score_up - score_down) / (2.0 * _SHAPE_STEP)
+        hessian[q + i, q + i] = (up - 2.0 * middle + down) / _SHAPE_STEP**2
         for j in range(i):
             corners = [at(working + a * steps[i] + b * steps[j])[0] for a, b in ((1, 1), (-1, -1), (1, -1), (-1, 1))]
-            mixed = (corners[0] + corners[1] - corners[2] - corners[3]) / (4.0 * _STEP**2)
+            mixed = (corners[0] + corners[1] - corners[2] - corners[3]) / (4.0 * _SHAPE_STEP**2)
             hessian[q + i, q + j] = hessian[q + j, q + i] = mixed
     return hessian

@@ -21,10 +21,9 @@ from clusterglm.engine.base import InMemory
 from clusterglm.fit.penalty import JeffreysPenalty, PenalizedSums, jeffreys
 from clusterglm.fit.sums import MarginalSums, Sums, added
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integration import Choice
-from clusterglm.likelihood.rules import Plan
+from clusterglm.likelihood.integrator import AnyIntegrator
+from clusterglm.likelihood.plan import Choice, Plan
 from clusterglm.model.arrays import Array
-from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
 
@@ -99,22 +98,22 @@ class SoftMarginal(MarginalSums):
 
     sampled = False
 
-    def __init__(self, sums: Sums, distribution: Distribution, scale: str) -> None:
+    def __init__(self, sums: Sums, integrator: AnyIntegrator) -> None:
         assert isinstance(sums.blocks, InMemory)  # nothing else is fitted with a penalty
-        plain = sums.marginal(distribution, scale)
-        super().__init__(sums.blocks, plain.n_clusters, distribution, scale, sums.weights.unit)
+        plain = sums.marginal(integrator)
+        super().__init__(sums.blocks, plain.n_clusters, integrator, sums.weights.unit)
         self.plain = plain
         self.penalty = SoftPenalty.of(PenalizedSums.of(sums).penalty)
 
     def evaluate(self, theta: Array, plan: Plan) -> Evaluation:
         return added([super().evaluate(theta, plan), self.penalty.evaluate(theta)])
 
-    def choose(self, theta: Array, tolerance: float, unimodal: bool, move: bool = False) -> Choice:
-        found = super().choose(theta, tolerance, unimodal, move)
+    def choose(self, theta: Array, tolerance: float, moving: bool = False) -> Choice:
+        found = super().choose(theta, tolerance, moving)
         there = None if found.there is None else added([found.there, self.penalty.evaluate(theta)])
         return Choice(found.plan, found.error, there)
 
 
-def marginal_of(sums: Sums, distribution: Distribution, scale: str, penalty: str | None) -> MarginalSums:
+def marginal_of(sums: Sums, integrator: AnyIntegrator, penalty: str | None) -> MarginalSums:
     """The likelihood that is maximised."""
-    return sums.marginal(distribution, scale) if penalty is None else SoftMarginal(sums, distribution, scale)
+    return sums.marginal(integrator) if penalty is None else SoftMarginal(sums, integrator)

@@ -8,9 +8,7 @@ import numpy as np
 
 from clusterglm.data.tables.glance import step_through
 from clusterglm.model.arrays import Array
-
-_CHUNK = 65536  # rows at a time: no temporary as large as X
-_SAMPLE = 4096  # rows from which centre and scale are taken: they only need to be roughly right
+from clusterglm.model.large_data import ROWS_AT_A_TIME, ROWS_FOR_UNITS
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def standardise(X: Array, intercept: int | None, *, centred: bool = False) -> St
     n, p = X.shape
     centred |= intercept is not None
     others = np.arange(p) != (-1 if intercept is None else intercept)
-    step = step_through(n, _SAMPLE)
+    step = step_through(n, ROWS_FOR_UNITS)
     mean, sd = _moments(np.ascontiguousarray(X[::step]), centred)
     if step > 1 and np.any(others & (sd == 0.0)):  # a rare level
         mean, sd = _moments(X, centred)
@@ -84,8 +82,8 @@ def standardisation(X: Array, units: tuple[Array, Array] | None, intercept: int 
         return Standardisation(X, np.eye(p), np.zeros(p))
     centre, scale = units
     Z = np.empty_like(X)
-    for first in range(0, n, _CHUNK):
-        np.divide(X[first : first + _CHUNK] - centre, scale, out=Z[first : first + _CHUNK])
+    for first in range(0, n, ROWS_AT_A_TIME):
+        np.divide(X[first : first + ROWS_AT_A_TIME] - centre, scale, out=Z[first : first + ROWS_AT_A_TIME])
     L = np.diag(1.0 / scale)
     if intercept is not None:
         L[intercept] -= centre / scale
@@ -98,12 +96,12 @@ def _moments(X: Array, centred: bool) -> tuple[Array, Array]:
     n, p = X.shape
     mean = np.zeros(p)
     if centred:
-        for first in range(0, n, _CHUNK):  # as a product, several times faster than a mean over rows
-            block = X[first : first + _CHUNK]
+        for first in range(0, n, ROWS_AT_A_TIME):  # as a product, several times faster than a mean over rows
+            block = X[first : first + ROWS_AT_A_TIME]
             mean += np.ones(len(block)) @ block
         mean /= n
     square = np.zeros(p)
-    for first in range(0, n, _CHUNK):
-        block = X[first : first + _CHUNK] - mean
+    for first in range(0, n, ROWS_AT_A_TIME):
+        block = X[first : first + ROWS_AT_A_TIME] - mean
         square += np.einsum("ij,ij->j", block, block)
     return mean, np.sqrt(square / n)

@@ -8,7 +8,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
-_LEAST, _MOST = 0.2, 2.5  # standard deviations worth starting from
+_LEAST_SD, _MOST_SD = 0.2, 2.5  # standard deviations worth starting from
 _DEFAULT = 0.5  # where the moments show no clustering: sigma = 0 is a stationary point and no place to start
 
 
@@ -38,7 +38,7 @@ def start_sigma(score: float, information: float, distribution: Distribution) ->
         Its standard member sets the unit of sigma.
     """
     variance = score / information if information > 0.0 else 0.0
-    sd = float(np.clip(np.sqrt(variance), _LEAST, _MOST)) if variance > 0.0 else _DEFAULT
+    sd = float(np.clip(np.sqrt(variance), _LEAST_SD, _MOST_SD)) if variance > 0.0 else _DEFAULT
     return sd / _spread(distribution, sd)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from clusterglm.data.blocks.streamed import StreamedData, describe, moments
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.weighing import weighing
 from clusterglm.engine.base import Gathered
-from clusterglm.fit.pooled import LARGE
 from clusterglm.fit.random_effects import refuse_homogeneous
 from clusterglm.fit.standardise import rescaling, standardisation
 from clusterglm.fit.sums import Sample, Sums
+from clusterglm.model.large_data import MANY_ROWS
 
 
 def sums_of_blocks(gathered: Gathered, request: Request) -> tuple[StreamedData, Sums]:
@@ -31,7 +31,7 @@ def sums_of_blocks(gathered: Gathered, request: Request) -> tuple[StreamedData, 
     units = rescaling(mean, np.sqrt(squares / total.n), data.intercept)
     standard = standardisation(np.empty((0, len(mean))), units, data.intercept)
     sample = None
-    if data.n_obs >= LARGE:
+    if data.n_obs >= MANY_ROWS:
         X, a, b, offset = (np.concatenate(parts) for parts in zip(*(each.rows for each in facts), strict=True))
         if units is not None:
             X = (X - units[0]) / units[1]

@@ -24,28 +24,22 @@ from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.start import sigma_moments
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
-from clusterglm.likelihood.integration import (
-    FEW,
-    Choice,
-    most_useful,
-    moving,
-    rules_by_one,
-    rules_of_some,
-    rules_one_by_one,
-    share,
-)
-from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.integrator import AnyIntegrator, UnitLikelihood
+from clusterglm.likelihood.plan import Choice, CountedPart, Goal, Part, Plan, UnitRule, spread
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
 from clusterglm.likelihood.rounding import Rounding, bound_of_rounding, rounding_of
-from clusterglm.likelihood.rules import Part, Plan, Rule, spread
 from clusterglm.model.arrays import Array
-from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import (
+    FEWEST_SAMPLED,
+    MANY_CLUSTERS,
+    MOST_SAMPLED,
+    MOST_SAMPLED_ROWS,
+    ROWS_OF_A_BLOCK,
+    SAMPLED_ONE_IN,
+)
 from clusterglm.model.response.base import Response
 
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
-_MANY = 16_000  # clusters of which a sample is worth its while
-_EVERY, _FEWEST, _ENOUGH, _ENOUGH_ROWS = 16, 1000, 60_000, 600_000  # one cluster in so many; as many as that
-_PER_BLOCK = 2000  # rows that a block shows when separation is suspected
 
 
 @dataclass(frozen=True)
@@ -91,9 +85,9 @@ class SomeClusters:
         """See `start.sigma_moments`; of the sample alone, as only their ratio is of use."""
         return _sigma_moments(self.block, gamma)
 
-    def surrogate(self, distribution: Distribution, scale: str, rule: Rule, fixed_sigma: float | None) -> Surrogate:
+    def surrogate(self, integrator: AnyIntegrator, rule: UnitRule, fixed_sigma: float | None) -> Surrogate:
         """Their likelihood by one rule, in (gamma, sigma), or in gamma at a fixed sigma."""
-        likelihood = _likelihood(self.block, distribution, scale)
+        likelihood = _likelihood(self.block, integrator)
 
         def at(theta: Array) -> Evaluation:
             return likelihood.evaluate(theta, (Part(rule),))
@@ -168,15 +162,15 @@ class Sums:
         parts = np.array(self.blocks.each(_sigma_moments, gamma))
         return float(parts[:, 0].sum()), float(parts[:, 1].sum())
 
-    def marginal(self, distribution: Distribution, scale: str) -> MarginalSums:
-        """The likelihood with random intercepts."""
-        return MarginalSums(self.blocks, self._n_clusters, distribution, scale, self.weights.unit)
+    def marginal(self, integrator: AnyIntegrator) -> MarginalSums:
+        """The likelihood with random effects."""
+        return MarginalSums(self.blocks, self._n_clusters, integrator, self.weights.unit)
 
     def some_clusters(self, threads: int) -> SomeClusters | None:
-        """About one cluster in `_EVERY`, or fewer of very many; None of data with few clusters."""
+        """About one cluster in `SAMPLED_ONE_IN`, or fewer of very many; None of data with few clusters."""
         m = self._n_clusters
-        number = min(m // _EVERY, _ENOUGH, _ENOUGH_ROWS * m // self.data.n_obs)
-        if m < _MANY or number < _FEWEST:
+        number = min(m // SAMPLED_ONE_IN, MOST_SAMPLED, MOST_SAMPLED_ROWS * m // self.data.n_obs)
+        if m < MANY_CLUSTERS or number < FEWEST_SAMPLED:
             return None
         every = step_through(m, number)
         shown = self.blocks.each(_shown, every)
@@ -204,7 +198,7 @@ class Sums:
     def separation(self) -> SeparationReport | None:
         """Covariates that separate the responses: suggested by some of the rows, and confirmed by all."""
         names, response = self.data.names, self.response
-        most = None if isinstance(self.blocks, InMemory) else _PER_BLOCK
+        most = None if isinstance(self.blocks, InMemory) else ROWS_OF_A_BLOCK
         shown = self.blocks.each(_rows, most)
         for _ in range(_EXCHANGES):
             X, a, b = (np.concatenate(parts) for parts in zip(*shown, strict=True))
@@ -225,37 +219,36 @@ class MarginalSums:
     ----------
     blocks : Blocks
     n_clusters : int
-    distribution : Distribution
-    scale : str
+    integrator : Integrator
     unit : float
         See `Weighing`.
     """
 
     sampled = True  # whether some of the clusters may stand in for the whole
 
-    def __init__(self, blocks: Blocks, n_clusters: int, distribution: Distribution, scale: str, unit: float) -> None:
+    def __init__(self, blocks: Blocks, n_clusters: int, integrator: AnyIntegrator, unit: float) -> None:
         self.n_clusters = n_clusters
+        self.integrator = integrator
         self._unit = unit
         self._blocks = blocks
-        self._model = (distribution, scale)
 
     def evaluate(self, theta: Array, plan: Plan) -> Evaluation:
         """Log-likelihood (without constants) at `theta`, shape (p + 1,), with score and Hessian."""
-        return added(self._blocks.each(_marginal, *self._model, theta, _sent(plan)))
+        return added(self._blocks.each(_marginal, self.integrator, theta, _sent(plan)))
 
-    def choose(self, theta: Array, tolerance: float, unimodal: bool, move: bool = False) -> Choice:
-        """See `choose_plan` and `moving`, of log-likelihoods over the unit; blocks keep the rules of their clusters."""
-        each, rule, unit = share(tolerance, self.n_clusters, unimodal), None, self._unit
-        if self.n_clusters > FEW:
-            some = self._blocks.each(_rules_of_some, *self._model, theta, self.n_clusters, each, unimodal, unit)
-            rule = most_useful(self._model[0], abs(float(theta[-1])), np.concatenate(some))
-        parts = self._blocks.leave(_rules, *self._model, theta, rule, each, unimodal, unit, move)
+    def choose(self, theta: Array, tolerance: float, moving: bool = False) -> Choice:
+        """Rules for log-likelihoods over the unit, to a `Goal`; blocks keep the rules of their clusters."""
+        goal, shared, unit = Goal(tolerance, self.n_clusters, moving), None, self._unit
+        if self.integrator.by_sample(goal):
+            proposals = self._blocks.each(_proposals, self.integrator, theta, goal, unit)
+            shared = self.integrator.agreed(theta, proposals)
+        parts = self._blocks.leave(_rules, self.integrator, theta, goal, shared, unit)
         rounding = bound_of_rounding([part[3] for part in parts])
         there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
         error = float(sum(part[1] for part in parts)) + rounding
         if isinstance(self._blocks, InMemory):
             return Choice(self._blocks.block.memory.chosen, error, there)
-        counts: Counter[Rule] = Counter()
+        counts: Counter[UnitRule] = Counter()
         for part in parts:
             counts.update(part[2])
         ordered = sorted(counts.items(), key=lambda item: (item[0].adaptive, item[0].nodes))
@@ -263,7 +256,7 @@ class MarginalSums:
 
     def outer_products(self, theta: Array, plan: Plan, whole: tuple[bool, bool]) -> Array:
         """Sum over clusters of the scores' outer products, shape (p + 1, p + 1); `whole` as `whole_weights` has it."""
-        return np.asarray(sum(self._blocks.each(_marginal_products, *self._model, theta, _sent(plan), whole)))
+        return np.asarray(sum(self._blocks.each(_marginal_products, self.integrator, theta, _sent(plan), whole)))
 
 
 def whole_weights(sums: Sums) -> tuple[bool, bool]:
@@ -285,16 +278,6 @@ def products_of(scores: Array, repeats: Array) -> Array:
     """Sum of outer products of weighted scores, shape (q, q); of what stands for several, each has its share."""
     each = scores / np.sqrt(repeats)[:, None]
     return np.asarray(each.T @ each)
-
-
-@dataclass(frozen=True)
-class CountedPart(Part):
-    """A rule of clusters that only their blocks know: how many they are."""
-
-    number: int = 0
-
-    def count(self, n_clusters: int) -> int:
-        return self.number
 
 
 @dataclass(frozen=True)
@@ -382,65 +365,42 @@ def _sigma_moments(block: Block, gamma: Array) -> tuple[float, float]:
     return sigma_moments(S1, S2, block.data.cluster_weights)
 
 
-def _likelihood(block: Block, distribution: Distribution, scale: str) -> MarginalLikelihood:
+def _likelihood(block: Block, integrator: AnyIntegrator) -> UnitLikelihood:
+    """The block's likelihood, which goes on from the modes of the last visit."""
     model, found = block.likelihood
-    if model != (distribution, scale):
-        m, p = block.n_clusters, block.X.shape[1]
+    if model != integrator:
         modes = block.memory.modes
         if modes is None:
-            modes = block.memory.modes = np.zeros(m)
-        found = MarginalLikelihood(
-            block.problem, m, p, distribution, scale, block.threads, modes, block.data.cluster_weights
-        )
-        block.likelihood = (distribution, scale), found
-    assert isinstance(found, MarginalLikelihood)
-    return found
+            modes = block.memory.modes = np.zeros(block.n_clusters)
+        found = integrator.likelihood(block.X, block.data, block.response, block.threads, modes)
+        block.likelihood = integrator, found
+    likelihood: UnitLikelihood = found
+    return likelihood
 
 
-def _marginal(
-    block: Block, distribution: Distribution, scale: str, theta: Array, plan: Plan | LastChosen
-) -> Evaluation:
-    likelihood = _likelihood(block, distribution, scale)
-    return likelihood.evaluate(theta, block.memory.chosen if isinstance(plan, LastChosen) else plan)
+def _of_block(plan: Plan | LastChosen, block: Block) -> Plan:
+    return block.memory.chosen if isinstance(plan, LastChosen) else plan
+
+
+def _marginal(block: Block, integrator: AnyIntegrator, theta: Array, plan: Plan | LastChosen) -> Evaluation:
+    return _likelihood(block, integrator).evaluate(theta, _of_block(plan, block))
 
 
 def _marginal_products(
-    block: Block,
-    distribution: Distribution,
-    scale: str,
-    theta: Array,
-    plan: Plan | LastChosen,
-    whole: tuple[bool, bool],
+    block: Block, integrator: AnyIntegrator, theta: Array, plan: Plan | LastChosen, whole: tuple[bool, bool]
 ) -> Array:
-    likelihood = _likelihood(block, distribution, scale)
-    scores = likelihood.cluster_scores(theta, block.memory.chosen if isinstance(plan, LastChosen) else plan)
+    scores = _likelihood(block, integrator).unit_scores(theta, _of_block(plan, block))
     return products_of(scores, repeats_in(block.data, whole).clusters)
 
 
-def _rules_of_some(
-    block: Block, distribution: Distribution, scale: str, theta: Array, m: int, each: float, unimodal: bool, unit: float
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return rules_of_some(_likelihood(_in_units(block, unit), distribution, scale), theta, m, each, unimodal)
+def _proposals(block: Block, integrator: AnyIntegrator, theta: Array, goal: Goal, unit: float) -> NDArray[np.int64]:
+    return integrator.proposals(_likelihood(_in_units(block, unit), integrator), theta, goal)
 
 
 def _rules(
-    block: Block,
-    distribution: Distribution,
-    scale: str,
-    theta: Array,
-    rule: Rule | None,
-    each: float,
-    unimodal: bool,
-    unit: float,
-    move: bool,
-) -> tuple[Evaluation | None, float, dict[Rule, int], Rounding]:
-    likelihood = _likelihood(_in_units(block, unit), distribution, scale)
-    if rule is None:
-        choice = rules_one_by_one(likelihood, theta, each, unimodal)
-    else:
-        choice = rules_by_one(likelihood, theta, rule, each, unimodal)
-    if move:
-        choice = moving(likelihood, theta, choice, each)
+    block: Block, integrator: AnyIntegrator, theta: Array, goal: Goal, shared: UnitRule | None, unit: float
+) -> tuple[Evaluation | None, float, dict[UnitRule, int], Rounding]:
+    choice = integrator.choose(_likelihood(_in_units(block, unit), integrator), theta, goal, shared)
     block.memory.plan = choice.plan
     there = choice.there
     if there is not None and unit != 1.0:
@@ -483,6 +443,6 @@ def _against(block: Block, direction: Array) -> tuple[Array, Array, Array]:
     towards = block.response.rises_towards(data.a, data.b)
     wrong = np.where(towards == 0.0, np.abs(margins), -towards * margins)
     wrong[(data.a == 0.0) & (data.b == 0.0)] = 0.0
-    worst = np.argsort(-wrong)[:_PER_BLOCK]
+    worst = np.argsort(-wrong)[:ROWS_OF_A_BLOCK]
     worst = worst[wrong[worst] > size]
     return block.X[worst], data.a[worst], data.b[worst]

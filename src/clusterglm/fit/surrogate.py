@@ -15,8 +15,8 @@ from scipy.linalg import LinAlgError, eigvalsh
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 
-_NOISE = 5.0  # over the root of the sample's size: sampling error of third derivatives, on data of many kinds
-_LITTLE = 0.3  # of the information that it should have on any combination of coefficients
+_SAMPLING_NOISE = 5.0  # over the root of the sample's size: sampling error of third derivatives, on data of many kinds
+_LITTLE_KNOWN = 0.3  # of the information that it should have on any combination of coefficients
 
 
 class Surrogate:
@@ -39,7 +39,7 @@ class Surrogate:
     """
 
     def __init__(self, sample: Callable[[Array], Evaluation], factor: float, size: int) -> None:
-        self.error = _NOISE / size**0.5
+        self.error = _SAMPLING_NOISE / size**0.5
         self._sample = sample
         self._factor = factor
         self._last: tuple[Array, Evaluation] | None = None
@@ -65,4 +65,4 @@ class Surrogate:
             shares = eigvalsh(-self(theta).hessian, -whole.hessian)
         except (LinAlgError, ValueError):  # the whole is not concave, or something is not a number
             return False
-        return bool(shares[0] > _LITTLE and shares[-1] < 1.0 / _LITTLE)
+        return bool(shares[0] > _LITTLE_KNOWN and shares[-1] < 1.0 / _LITTLE_KNOWN)

@@ -28,15 +28,13 @@ from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.profile import ProfileLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.large_data import MANY_ROWS, ROWS_OF_A_BLOCK, SAMPLE_WITHIN
 from clusterglm.model.response.base import Response
 
-_CLEAR = 1e-6  # within clusters: share of a column's variation, and smallest eigenvalue of the correlations
-_LARGE = 100_000  # rows from which a fit starts from a sample of its clusters
-_SAMPLE = 5_000  # clusters
+_CLEAR_WITHIN = 1e-6  # within clusters: share of a column's variation, and smallest eigenvalue of the correlations
 _CLOSE = 1e-6  # standard errors from the maximum, above which separation is worth a look
 _TAME = 4.0  # largest standardised coefficient that is believed of a sample
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their clusters suggest
-_PER_BLOCK = 2000  # rows that a block shows when separation is suspected
 
 Likelihood = ProfileLikelihood | ConditionalLikelihood
 Rows = tuple[Array, Array, Array, NDArray[np.int64]]
@@ -148,8 +146,8 @@ class WithinSums:
     def sample(self, threads: int) -> Likelihood | None:
         """The same likelihood of some of the clusters, where there are very many."""
         data = self.sums.data
-        step = data.n_clusters // _SAMPLE
-        if data.n_obs < _LARGE or step < 4:
+        step = data.n_clusters // SAMPLE_WITHIN
+        if data.n_obs < MANY_ROWS or step < 4:
             return None
         parts = self.sums.blocks.each(_every, step)
         X = np.concatenate([X for X, _ in parts])
@@ -160,7 +158,7 @@ class WithinSums:
         starts = _starts(np.concatenate([np.diff(arrays.starts) for _, arrays in parts]))
         problem = _core.Problem(starts, X, a, b, offset, weights, self.sums.response.code)
         kind = ConditionalLikelihood if self.exact else ProfileLikelihood
-        return kind(problem, len(weights), self.p, threads)
+        return kind(problem, threads)
 
     def refuse_unidentified(self) -> None:
         """See `data.within.refuse_unidentified`; columns are named in the user's units."""
@@ -176,7 +174,7 @@ class WithinSums:
         """Covariates that separate the responses within clusters: some clusters suggest them, and all confirm."""
         names, response, blocks = self.sums.data.names, self.sums.response, self.sums.blocks
         memory = isinstance(blocks, InMemory)
-        shown = blocks.each(_rows, None if memory else _PER_BLOCK)
+        shown = blocks.each(_rows, None if memory else ROWS_OF_A_BLOCK)
         for _ in range(_EXCHANGES):
             X, a, b, sizes = (np.concatenate(parts) for parts in zip(*shown, strict=True))
             starts = _starts(sizes)
@@ -273,7 +271,7 @@ def _clear(begin: Evaluation, weight: float) -> bool:
     size = np.sqrt(np.maximum(np.diag(information), 0.0))
     if not np.all(size > 1e-4 * np.sqrt(weight)):
         return False
-    return len(size) == 0 or bool(np.linalg.eigvalsh(information / np.outer(size, size))[0] > _CLEAR)
+    return len(size) == 0 or bool(np.linalg.eigvalsh(information / np.outer(size, size))[0] > _CLEAR_WITHIN)
 
 
 def _start_from(sample: Likelihood, begin: Evaluation, control: Control, unit: float) -> Array:
@@ -311,15 +309,15 @@ def likelihood_of(block: Block, exact: bool) -> Likelihood:
     kind = ConditionalLikelihood if exact else ProfileLikelihood
     model, found = block.likelihood
     if model is not kind:
-        (m, p), memory = (block.n_clusters, block.X.shape[1]), block.memory
+        memory = block.memory
         intercepts = memory.conditioned if exact else memory.profiled
         if intercepts is None:
-            intercepts = np.full(m, np.nan)
+            intercepts = np.full(block.n_clusters, np.nan)
             if exact:
                 memory.conditioned = intercepts
             else:
                 memory.profiled = intercepts
-        found = kind(block.problem, m, p, block.threads, intercepts)
+        found = kind(block.problem, block.threads, intercepts)
         block.likelihood = kind, found
     assert isinstance(found, ProfileLikelihood | ConditionalLikelihood)
     return found
@@ -422,7 +420,7 @@ def _against(block: Block, direction: Array) -> Rows:
     size = 1e-6 * max(1.0, float(np.abs(u).max()))
     upper, lower = np.where(data.a > 0.0, u, np.inf), np.where(data.b > 0.0, u, -np.inf)
     gap = np.minimum.reduceat(upper, first) - np.maximum.reduceat(lower, first)
-    worst = np.argsort(gap)[: _PER_BLOCK // 2]
+    worst = np.argsort(gap)[: ROWS_OF_A_BLOCK // 2]
     pairs = []
     for k in worst[gap[worst] < -size].tolist():
         of = slice(data.starts[k], data.starts[k + 1])

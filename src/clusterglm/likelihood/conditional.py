@@ -20,8 +20,6 @@ class ConditionalLikelihood:
     ----------
     problem : Problem
         The data, binomial with logit link: X without a column of ones, a and b whole numbers.
-    n_clusters, n_coefficients : int
-        m and p.
     threads : int
         Threads of the core; results are the same bits for any number.
     tilts : ndarray, shape (m,), optional
@@ -31,17 +29,15 @@ class ConditionalLikelihood:
     def __init__(
         self,
         problem: _core.Problem,
-        n_clusters: int,
-        n_coefficients: int,
         threads: int = 1,
         tilts: Array | None = None,
     ) -> None:
-        self.n_clusters = n_clusters
-        self.n_parameters = n_coefficients
+        self.n_clusters = problem.n_clusters
+        self.n_parameters = problem.n_coefficients
         self.threads = threads
         self._problem = problem
         # the core's intercepts; only the speed depends on them
-        self._tilts = np.full(n_clusters, np.nan) if tilts is None else tilts
+        self._tilts = np.full(self.n_clusters, np.nan) if tilts is None else tilts
 
     def evaluate(self, beta: Array, order: int = 2) -> Evaluation:
         """Log-likelihood (without binomial coefficients) at `beta`, shape (p,)."""

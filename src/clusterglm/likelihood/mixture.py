@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import NUMBERS_OF_MIXTURES
 from clusterglm.model.response.base import Response
 
 _HUGE = 600.0  # log of a ratio that is large enough
-_MEMORY = 4_000_000  # numbers at a time
 _NORM = 0.5 + 0.5 * float(np.log(2.0 * np.pi))  # takes the normal density at s = 1 out again
 
 
@@ -195,7 +195,7 @@ def gradient_values(likelihood: MixtureLikelihood, beta: Array, total: Array, po
     """
     weights = likelihood.cluster_weights
     found = np.empty(len(points))
-    chunk = max(1, _MEMORY // len(weights))
+    chunk = max(1, NUMBERS_OF_MIXTURES // len(weights))
     for first in range(0, len(points), chunk):
         above = likelihood.cluster_values(beta, points[first : first + chunk]) - total[:, None]
         found[first : first + chunk] = weights @ np.exp(np.minimum(above, _HUGE)) / weights.sum() - 1.0

@@ -47,8 +47,6 @@ class ProfileLikelihood:
     ----------
     problem : Problem
         The data, X without a column of ones.
-    n_clusters, n_coefficients : int
-        m and p.
     threads : int
         Threads of the core; results are the same bits for any number.
     intercepts : ndarray, shape (m,), optional
@@ -58,17 +56,15 @@ class ProfileLikelihood:
     def __init__(
         self,
         problem: _core.Problem,
-        n_clusters: int,
-        n_coefficients: int,
         threads: int = 1,
         intercepts: Array | None = None,
     ) -> None:
-        self.n_clusters = n_clusters
-        self.n_parameters = n_coefficients
+        self.n_clusters = problem.n_clusters
+        self.n_parameters = problem.n_coefficients
         self.threads = threads
         self._problem = problem
-        self._intercepts = np.full(n_clusters, np.nan) if intercepts is None else intercepts
-        self._at = np.full(n_coefficients, np.nan)  # the beta that they belong to
+        self._intercepts = np.full(self.n_clusters, np.nan) if intercepts is None else intercepts
+        self._at = np.full(self.n_parameters, np.nan)  # the beta that they belong to
 
     def evaluate(self, beta: Array, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants) at `beta`, shape (p,)."""

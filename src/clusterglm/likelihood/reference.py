@@ -25,7 +25,7 @@ from clusterglm.model.special import log_normal_density
 
 Starts: TypeAlias = NDArray[np.int64]
 _SEARCH = np.sinh(np.linspace(-12.0, 12.0, 481))  # where modes are looked for: |s| up to 8e4, fine near 0
-_NEGLIGIBLE = 60.0  # exp(-60) of the maximum
+_NEGLIGIBLE_LOG = 60.0  # exp(-60) of the maximum
 
 
 def pooled(
@@ -192,7 +192,7 @@ def _dense(
                 part = slice(j, min(j + 64, rows.stop))
                 with np.errstate(over="ignore"):  # heavy tails at the ends: -1e308 and less, of no weight
                     g = g + response.value(eta[part, None] + m, a[part, None], b[part, None]).sum(axis=0)
-            inside = np.flatnonzero(g > g.max() - _NEGLIGIBLE)
+            inside = np.flatnonzero(g > g.max() - _NEGLIGIBLE_LOG)
             first, last = max(inside[0] - 1, 0), min(inside[-1] + 1, points - 1)
             if last - first > min(200, points // 2):
                 break

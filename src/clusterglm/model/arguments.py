@@ -12,13 +12,13 @@ from clusterglm.errors import OptionError
 
 MOST = 10**9  # replicates, simulations, points: more than any memory holds
 MOST_THREADS = 1024
-_SHOWN = 60  # characters of a value in an error
+_CHARACTERS_SHOWN = 60  # characters of a value in an error
 
 
 def shown(value: object) -> str:
     """A value in an error: short, on one line."""
     words = " ".join(repr(value).split())
-    return words if len(words) <= _SHOWN else f"{words[:_SHOWN]}..."
+    return words if len(words) <= _CHARACTERS_SHOWN else f"{words[:_CHARACTERS_SHOWN]}..."
 
 
 def is_whole(value: object) -> bool:

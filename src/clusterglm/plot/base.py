@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _width: ContextVar[float | None] = ContextVar("width", default=None)
-_FINEST = 2400.0  # dots an inch, of a picture that memory holds
+_FINEST_PICTURE = 2400.0  # dots an inch, of a picture that memory holds
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Plot:
         StorageError
             When the file system refuses.
         """
-        number("dpi", dpi, 10.0, _FINEST, advice="dpi=200")
+        number("dpi", dpi, 10.0, _FINEST_PICTURE, advice="dpi=200")
         from matplotlib.backend_bases import FigureCanvasBase
 
         file, figure = check_writable(path), self.figure

@@ -9,10 +9,9 @@ import numpy as np
 from clusterglm.errors import OptionError
 from clusterglm.inference.uncertainty.intervals import wald_interval, with_alpha
 from clusterglm.model.arguments import whole_number
+from clusterglm.model.large_data import CLUSTERS_DRAWN
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.fixed_effects import FixedEffectsResult
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.models.several import check_fit
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NAMED = 60  # clusters that still have room for their labels
-_DRAWN = 2000  # clusters drawn one by one; of more, as many at even distances
 
 
 @with_alpha
@@ -62,7 +60,7 @@ def caterpillar(
     ends = ends[np.isfinite(ends)]
     bottom, top = (ends.min(), ends.max()) if len(ends) > 0 else (-1.0, 1.0)
     room = 0.04 * (top - bottom) or 1.0
-    shown = table.iloc[np.unique(np.linspace(0, len(table) - 1, _DRAWN).astype(int))] if many else table
+    shown = table.iloc[np.unique(np.linspace(0, len(table) - 1, CLUSTERS_DRAWN).astype(int))] if many else table
     rank = shown.index.to_numpy() + 1.0
     value = np.clip(shown["estimate"].to_numpy(), bottom - room, top + room)
     known = np.isfinite(shown[["low", "high"]].to_numpy()).all(axis=1)
@@ -111,20 +109,17 @@ def caterpillar(
 def _effects(fit: Result, level: float) -> tuple[pd.DataFrame, str]:
     import pandas as pd
 
-    if isinstance(fit, RandomEffectsResult):
-        found, words = fit.random_effects, "Random intercept (posterior mode)"
-        estimate, spread = found["mode"].to_numpy(), found["sd"].to_numpy()
-    elif isinstance(fit, FixedEffectsResult):
-        found, words = fit.cluster_effects, "Intercept of the cluster"
-        estimate, spread = found["estimate"].to_numpy(), found["std_error"].to_numpy()
-    else:
+    found = fit._cluster_intercepts()
+    if found is None:
         raise OptionError(
             f"a caterpillar plot of a {fit.kind} fit",
             "a model that estimates or predicts cluster effects",
             "cg.random_effects(...) or cg.fixed_effects(...)",
         )
-    low, high = wald_interval(estimate, spread, level)
-    table = pd.DataFrame({"label": found["label"].to_numpy(), "estimate": estimate, "low": low, "high": high})
+    words, known = found
+    estimate = known["estimate"].to_numpy()
+    low, high = wald_interval(estimate, known["std_error"].to_numpy(), level)
+    table = pd.DataFrame({"label": known["label"].to_numpy(), "estimate": estimate, "low": low, "high": high})
     return table.sort_values("estimate", kind="stable", ignore_index=True), words
 
 

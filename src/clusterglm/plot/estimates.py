@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-_NAME_WIDTH = 30  # characters of a term in one line
+_TERM_WIDTH = 30  # characters of a term in one line
 
 
 @with_alpha
@@ -78,7 +78,7 @@ def coefficients(
         table[columns] = np.exp(table[columns])
         label = f"{' or '.join(sorted(kinds)).capitalize()}, with {100 * level:g}% interval"
     shown = list(dict.fromkeys(table["term"]))
-    labels = [wrapped(term, _NAME_WIDTH) for term in shown]
+    labels = [wrapped(term, _TERM_WIDTH) for term in shown]
     lines = sum(0.36 + 0.15 * name.count("\n") for name in labels)
     height = max(1.3 + lines + 0.17 * len(shown) * (len(named) - 1), 2.0)
     with canvas(ax, theme, (7.0, height)) as (axis, look):

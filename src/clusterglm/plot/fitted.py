@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,15 +11,13 @@ from clusterglm.inference.diagnostics.calibration import Calibration
 from clusterglm.inference.diagnostics.envelopes import ResidualEnvelope
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.inference.uncertainty.replicates import Progress
+from clusterglm.model.large_data import POINTS_DRAWN
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import check_fit
-from clusterglm.results.topics.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_DRAWN = 3000  # points drawn of many rows
 
 
 @with_alpha
@@ -124,7 +122,7 @@ def residuals(
         {"predictor": found.centre, "mean": found.mean, "low": found.mean_low, "high": found.mean_high}
     )
     known = np.flatnonzero(~np.isnan(found.residual))
-    some = known[:: max(1, int(np.ceil(len(known) / _DRAWN)))]
+    some = known[:: max(1, int(np.ceil(len(known) / POINTS_DRAWN)))]
     with canvas(ax, theme, (6.4, 4.0)) as (axis, look):
         part = "rows" if len(some) == len(known) else f"{len(some):,} of {len(known):,} rows"
         size = 3.0 if len(some) < 1000 else 1.8
@@ -201,8 +199,9 @@ def _in_words(found: ResidualEnvelope) -> str:
     return f"{100 * found.level:g}% of {done} simulations" + ("" if done == found.n_sim else f" ({found.n_sim} tried)")
 
 
-def _with_means(fit: Result) -> Diagnostics:
-    if isinstance(fit, Diagnostics):
+def _with_means(fit: Result) -> Any:
+    """The fit itself, whose class has `residual_envelope` and `calibration`."""
+    if hasattr(fit, "residual_envelope") and hasattr(fit, "calibration"):
         return fit
     raise OptionError(
         f"residuals of a {fit.kind} fit",
@@ -221,4 +220,7 @@ def _envelope(
 ) -> ResidualEnvelope:
     if isinstance(fit, ResidualEnvelope):
         return fit
-    return _with_means(fit).residual_envelope(n_sim, level=level, seed=seed, n_jobs=n_jobs, progress=progress)
+    found: ResidualEnvelope = _with_means(fit).residual_envelope(
+        n_sim, level=level, seed=seed, n_jobs=n_jobs, progress=progress
+    )
+    return found

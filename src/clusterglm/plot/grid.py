@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FEW = 2  # numbers that are shown as points, not as a curve
 _GROUPS = 6  # distinct numbers of which each is a group
-_MOST = 24  # groups that a picture may have
+_MOST_GROUPS = 24  # groups that a picture may have
 _QUARTILES = (0.25, 0.5, 0.75)
 
 
@@ -95,10 +95,10 @@ def make_grid(
     groups = [name for name in names if len(given.get(name, [])) > 1]
     rest = {name: given.get(name) or [_middle(known[name], name in levels)] for name in names if name != wanted}
     combinations = list(product(*(rest[name] for name in groups)))
-    if len(combinations) > _MOST:
+    if len(combinations) > _MOST_GROUPS:
         raise OptionError(
             f"{len(combinations)} groups by {' and '.join(map(repr, groups))}",
-            f"at most {_MOST}, or nobody sees anything",
+            f"at most {_MOST_GROUPS}, or nobody sees anything",
             f"at={{{groups[0]!r}: [...]}} with some of the values",
         )
     found = []

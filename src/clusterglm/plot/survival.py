@@ -10,14 +10,15 @@ import numpy as np
 from clusterglm.errors import DataError, OptionError
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.topics.survival import curve_columns
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-_BANDS = 4  # curves that still have room for their intervals
+    from clusterglm.results.models.random_effects import RandomEffectsResult
+
+_SURVIVAL_BANDS = 4  # curves that still have room for their intervals
 _KINDS = {"marginal": "averaged over frailties", "typical": "at a frailty of zero"}
 
 
@@ -55,7 +56,7 @@ def survival(
     DataError
         When no curve is known, and as `fit.survival`.
     """
-    if not isinstance(fit, RandomEffectsResult):
+    if not hasattr(fit, "survival"):
         kind_of = getattr(fit, "kind", type(fit).__name__)
         raise OptionError(f"survival curves of a {kind_of} fit", "random intercepts", "cg.random_effects(...)")
     table = fit.survival(data, time, by, kind, level=level)
@@ -69,7 +70,7 @@ def survival(
             style, x = look.series(k), _with_start(own[time])
             line = {"color": style["color"], "linestyle": style["linestyle"]}
             axis.step(x, _after_one(own["survival"]), where="post", label=name, **line)
-            if len(curves) <= _BANDS:
+            if len(curves) <= _SURVIVAL_BANDS:
                 low, high = _after_one(own["low"]), _after_one(own["high"])
                 axis.fill_between(x, low, high, step="post", color=style["color"], alpha=0.16, linewidth=0.0)
         axis.set_ylim(0.0, 1.02)

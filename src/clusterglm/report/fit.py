@@ -16,20 +16,15 @@ from clusterglm.errors import OptionError
 from clusterglm.inference.diagnostics.design_changes import check_variables
 from clusterglm.model.arguments import seed_sequence, several, shown, whole_number
 from clusterglm.model.distribution import Distribution
-from clusterglm.report.caveats import Caveat, caveats
+from clusterglm.model.large_data import MOST_ROWS_FOR_CHOICE, REPORTED_IN_FULL
 from clusterglm.report.page import Section, Table, jinja, render, section
 from clusterglm.report.sections import Options, plan
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.limit import Limit
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.comparison import model_words
+from clusterglm.results.topics.caveats import Caveat, caveats
 
 DISTRIBUTIONS = ("gaussian", "logistic", "cauchy")
 _BOOT, _SIM, _VARIABLES = 499, 250, 3
-_ROWS = 5_000  # up to which everything is computed by default
-_NODES = 25  # of a cluster's integral, that a replicate of usual cost takes
-_HEAVY = 6  # times the cost where integrands may have two modes
-_MANY_ROWS = 200_000  # above which other distributions are left out by default
 
 
 def report(
@@ -58,12 +53,12 @@ def report(
         variables = several("variables", variables, "a list of variables", "variables=[]")
     seed_sequence(seed)
     jinja()  # rather now than after the work
-    of = fit.rest if isinstance(fit, Limit) else fit  # tests and pictures are of what is finite
+    of = fit._finite  # tests and pictures are of what is finite
     options = Options(
         data,
-        _replicates("n_boot", n_boot, _BOOT, 99, _rows_of_usual_cost(of or fit)),
+        _replicates("n_boot", n_boot, _BOOT, 99, (of or fit)._rows_of_usual_cost),
         _replicates("n_sim", n_sim, _SIM, 200, fit.n_obs),
-        tuple((DISTRIBUTIONS if fit.n_obs <= _MANY_ROWS else ()) if distributions is None else distributions),
+        tuple((DISTRIBUTIONS if fit.n_obs <= MOST_ROWS_FOR_CHOICE else ()) if distributions is None else distributions),
         tuple(_variables(of or fit, variables)),
         seed,
         n_jobs,
@@ -89,17 +84,9 @@ def report(
     return file
 
 
-def _rows_of_usual_cost(fit: Result) -> int:
-    """Rows whose replicates would cost as much: integrals of many nodes count as more rows."""
-    if not isinstance(fit, RandomEffectsResult):
-        return fit.n_obs
-    heavy = 1 if fit.distribution.unimodal else _HEAVY
-    return fit.n_obs * heavy * max(fit.quadrature.nodes, _NODES) // _NODES
-
-
 def _replicates(name: str, given: int | None, usual: int, least: int, rows: int) -> int:
     if given is None:
-        affordable = min(usual, usual * _ROWS // max(rows, 1))
+        affordable = min(usual, usual * REPORTED_IN_FULL // max(rows, 1))
         return affordable if affordable >= least else 0
     return whole_number(name, given, 0, advice=f"{name}={usual}, or 0 to leave them out")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.data.blocks.parquet import ParquetFiles, Span, plain
+from clusterglm.model.large_data import READ_AT_A_TIME
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH = 1 << 17  # labels that are compared at a time
-_FEW = 8  # a last cluster with less than this share of a table goes with the one before
+_SMALL_REST = 8  # a last cluster with less than this share of a table goes with the one before
 
 
 def in_order(files: ParquetFiles, cluster: str) -> ParquetFiles | None:
@@ -56,7 +56,7 @@ def _ends(path: Path, cluster: str) -> tuple[Any, Any] | None:
     first: pa.Scalar | None = None
     last: pa.Scalar | None = None
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_BATCH, columns=[cluster], use_threads=False):
+        for batch in file.iter_batches(READ_AT_A_TIME, columns=[cluster], use_threads=False):
             labels = plain(pa.Table.from_batches([batch]))[cluster].combine_chunks()
             if labels.null_count > 0:
                 return None
@@ -130,7 +130,7 @@ def read_spans(spans: Sequence[Span], names: Sequence[str]) -> pa.Table:
     """All rows of some spans, in the order in which these are given."""
     import pyarrow as pa
 
-    batches = (batch for span in spans for batch in span.batches(names, _BATCH))
+    batches = (batch for span in spans for batch in span.batches(names, READ_AT_A_TIME))
     return plain(pa.Table.from_batches(batches))
 
 
@@ -151,7 +151,7 @@ def whole_clusters(tables: Iterator[pa.Table], cluster: str) -> Iterator[pa.Tabl
             ready, held = pa.concat_tables([*held, table[:begins]]), []
         held.append(table[begins:])
     rest = pa.concat_tables(held) if held else None
-    if ready is not None and rest is not None and _FEW * len(rest) < len(ready):
+    if ready is not None and rest is not None and _SMALL_REST * len(rest) < len(ready):
         yield pa.concat_tables([ready, rest])
         return
     yield from (each for each in (ready, rest) if each is not None)

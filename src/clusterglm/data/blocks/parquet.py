@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.errors import DataError
+from clusterglm.model.large_data import READ_AT_A_TIME
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH = 1 << 17  # rows that are read at a time where clusters do not matter
 _BUFFER = 1 << 20  # bytes of a column that are read ahead
 
 
@@ -63,7 +63,7 @@ class ParquetFiles:
 
         waiting: list[pa.RecordBatch] = []
         for path in self.paths:
-            for batch in Span(path).batches(names, min(rows, _BATCH)):
+            for batch in Span(path).batches(names, min(rows, READ_AT_A_TIME)):
                 waiting.append(batch)
                 if sum(map(len, waiting)) >= rows:
                     yield plain(pa.Table.from_batches(waiting))

@@ -20,15 +20,16 @@ from clusterglm.data.formulas.tree import Call, Name, Node, walk
 from clusterglm.data.formulas.values import Categories, names_of, positions, recoded, used
 from clusterglm.data.offsets import given_in
 from clusterglm.data.prepare import Learned
+from clusterglm.data.request import Request
 from clusterglm.data.response import parse_response
-from clusterglm.data.rows import Request, argument_expression, evaluated, offset_argument, read_response, select_rows
+from clusterglm.data.rows import argument_expression, evaluated, offset_argument, read_response, select_rows
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.success import level_name
 from clusterglm.data.tables.table import read_table, to_pandas_columns
 from clusterglm.data.within import absorbed
 from clusterglm.errors import ClusterError, DataError, FormulaError, OptionError
+from clusterglm.model.large_data import ROWS_FOR_FORMULAS
 
-_HEAD = 20_000  # rows from which a formula's terms are learned
 _MOST_LEVELS = 10_000
 
 
@@ -135,7 +136,7 @@ def survey(native: Any, parsed: ParsedFormula, request: Request) -> Survey:
         response = [level_name(value) for value in column[selection.within].dropna().unique()]
     elif len(parsed.response) == 1 and not parsed.response[0].is_column:
         response = _computed_levels(table, parsed, request, selection.within)
-    head = table[keep[:_HEAD]].to_native() if len(keep) else None
+    head = table[keep[:ROWS_FOR_FORMULAS]].to_native() if len(keep) else None
     whole, columns = whole_columns(parsed), dict[str, Any]()
     if whole:
         if len(parsed.response) == 2:  # else single trials

@@ -81,7 +81,7 @@ def _fits(state: State) -> bool:
         alpha, norms, degree = state["alpha"], state["norms2"], state["degree"]
         return alpha is not None and norms is not None and len(alpha) == degree == len(norms) - 1
     if "degree" in state:
-        return 1 <= int(state["degree"]) <= polynomial.MOST
+        return 1 <= int(state["degree"]) <= polynomial.MOST_POWERS
     if "ends" in state:
         return len(state["labels"]) == len(state["ends"]) - 1 and bool((np.diff(state["ends"]) > 0.0).all())
     return True

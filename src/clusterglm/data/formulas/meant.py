@@ -8,12 +8,12 @@ from typing import Any
 
 from clusterglm.errors import DesignError
 
-_MANY = 20  # levels that nobody means as categories
+_MANY_LEVELS = 20  # levels that nobody means as categories
 _DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T]\d{1,2}:\d{2}.*)?")
 _NUMBER = re.compile(r"[-+]?(\d{1,3}([,.' ]\d{3})+|\d*)[.,]?\d+([eE][-+]?\d+)?")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+")
 _NOTHING = re.compile(r"[.?-]{1,2}|[<>].*|x|n[./]?[ad]\.?|nan|none|null|missing|unknown", re.IGNORECASE)
-_SHARE = 0.8  # of the levels, from which a column was meant as numbers
+_SHARE_OF_LEVELS = 0.8  # of the levels, from which a column was meant as numbers
 _SHOWN = 5
 
 
@@ -31,7 +31,7 @@ def refuse_what_was_meant_otherwise(levels: Sequence[Any], text: str) -> None:
     DesignError
         It says how the column becomes numbers; `C(...)` takes it as it is.
     """
-    if len(levels) <= _MANY or not all(isinstance(level, str) for level in levels):
+    if len(levels) <= _MANY_LEVELS or not all(isinstance(level, str) for level in levels):
         return
     shown = text if text.isidentifier() else f"`{text}`"
     otherwise = f"or C({shown}) for a level each"
@@ -47,7 +47,7 @@ def refuse_what_was_meant_otherwise(levels: Sequence[Any], text: str) -> None:
     odd = sorted({word for word in words if not _NUMBER.fullmatch(word)})
     fractions = any(re.search(r"\d[.,]\d", word) for word in numbers)
     nothing = bool(odd) and all(map(_NOTHING.fullmatch, odd))
-    if len(numbers) >= _SHARE * len(words) and (fractions or nothing):
+    if len(numbers) >= _SHARE_OF_LEVELS * len(words) and (fractions or nothing):
         listed = ", ".join(map(repr, odd[:_SHOWN])) + (" and more" if len(odd) > _SHOWN else "")
         lost = ", errors='coerce'), which makes the others missing" if odd else ")"
         raise DesignError(

@@ -24,7 +24,7 @@ from clusterglm.data.formulas.tree import (
 )
 from clusterglm.errors import FormulaError, nearest
 
-_DEEPEST = 2 * MOST_NESTED  # nodes above each other
+_DEEPEST_TREE = 2 * MOST_NESTED  # nodes above each other
 _INSTEAD = {
     "and": "a & b", "or": "a | b", "not": "!a", "if": "ifelse(condition, a, b)", "in": "x %in% c('a', 'b')",
     "is": "x == 1", "lambda": "a function of your own by functions={'f': f}",
@@ -80,7 +80,7 @@ class Parser:
 
     def _expression(self, binding: int) -> Node:
         self._depth += 1
-        if self._depth > _DEEPEST:
+        if self._depth > _DEEPEST_TREE:
             raise self._too_deep()
         node, links = self._operand(), 0
         while (token := self._peek()) is not None and token.kind == "operator" and token.text in BINDING:
@@ -88,7 +88,7 @@ class Parser:
             if own <= binding:
                 break
             links += 1
-            if links > _DEEPEST:
+            if links > _DEEPEST_TREE:
                 raise self._too_deep()
             self._at += 1
             if operator in ("&&", "~"):
@@ -249,8 +249,8 @@ class Parser:
 
     def _too_deep(self) -> FormulaError:
         return self._error(
-            f"an expression of more than {_DEEPEST} operations inside each other",
-            f"at most {_DEEPEST}",
+            f"an expression of more than {_DEEPEST_TREE} operations inside each other",
+            f"at most {_DEEPEST_TREE}",
             "compute parts of it as columns of the data first",
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from clusterglm.errors import FormulaError
 from clusterglm.model.arrays import Array
 
-MOST = 100
+MOST_POWERS = 100
 """Largest degree."""
 
 
@@ -57,8 +57,8 @@ def learn(x: Array, degree: float = 1, raw: Any = False) -> dict[str, Any]:
     FormulaError
         When the degree is no whole number from 1, or x has too few different values.
     """
-    if degree != int(degree) or not 1 <= degree <= MOST:
-        raise FormulaError(f"poly() of degree {degree:g}", f"a whole number from 1 to {MOST}", "degree=2")
+    if degree != int(degree) or not 1 <= degree <= MOST_POWERS:
+        raise FormulaError(f"poly() of degree {degree:g}", f"a whole number from 1 to {MOST_POWERS}", "degree=2")
     if raw:
         return {"degree": int(degree), "raw": True, "alpha": None, "norms2": None}
     different = len(np.unique(x))

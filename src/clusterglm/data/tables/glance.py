@@ -7,15 +7,13 @@ from math import gcd
 import numpy as np
 
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import ROWS_GLANCED_AT, ROWS_IN_CACHE, ROWS_SEEN_QUICKLY
 
-CHUNK = 8192  # rows at a time: no temporary as large as X, and none that leaves the cache
 LARGEST = 1e100  # size of a covariate
-_ROWS = (2048, 32768)  # to look at, the more only if the fewer leave a doubt
-_SHARE = 4  # a design of fewer times as many rows is looked at as a whole
-_FEW = 500  # rows of which every way to find the range of columns is quick
+_SHARE_OF_ROWS = 4  # a design of fewer times as many rows is looked at as a whole
 _CYCLES = 2 * 3 * 5 * 7  # rows may come in cycles, such as a time within clusters: steps share no factor with these
 _VARIES = 1e-6  # share of its size by which a column varies, and beyond doubt
-_CLEAR = 1e-3  # smallest eigenvalue of the correlations of columns that are no combinations of others, beyond doubt
+_DISTINCT = 1e-3  # smallest eigenvalue of the correlations of columns that are no combinations of others, beyond doubt
 
 
 def step_through(n: int, rows: int) -> int:
@@ -46,7 +44,7 @@ def independent(X: Array, intercept: int | None) -> bool:
 
 
 def _looks(X: Array) -> list[int]:
-    return [rows for rows in _ROWS if len(X) >= _SHARE * rows and rows > X.shape[1]]
+    return [rows for rows in ROWS_GLANCED_AT if len(X) >= _SHARE_OF_ROWS * rows and rows > X.shape[1]]
 
 
 def _sum_is_tame(X: Array) -> bool:
@@ -66,12 +64,12 @@ def _shows_rank(part: Array, intercept: int | None) -> bool:
     others = np.arange(len(low)) != (-1 if intercept is None else intercept)
     if not np.all(size > 1.0 / LARGEST) or not np.all((high - low > _VARIES * size)[others]):
         return False
-    return smallest_eigenvalue(part, intercept, low, high) > _CLEAR
+    return smallest_eigenvalue(part, intercept, low, high) > _DISTINCT
 
 
 def column_range(X: Array) -> tuple[Array, Array]:
     """Smallest and largest value of each column; NaN where one is."""
-    if X.shape[1] > 32 or len(X) < _FEW:
+    if X.shape[1] > 32 or len(X) < ROWS_SEEN_QUICKLY:
         return X.min(axis=0), X.max(axis=0)
     # NumPy reduces short rows slowly: column by column takes a third of the time, but for its calls
     return np.array([x.min() for x in X.T]), np.array([x.max() for x in X.T])
@@ -87,8 +85,8 @@ def smallest_eigenvalue(X: Array, intercept: int | None, low: Array, high: Array
     centre[[] if intercept is None else [intercept]] = 0.0
     scale = np.maximum(high - centre, centre - low)
     product = np.zeros((p, p))
-    for first in range(0, n, CHUNK):
-        block = X[first : first + CHUNK] - centre
+    for first in range(0, n, ROWS_IN_CACHE):
+        block = X[first : first + ROWS_IN_CACHE] - centre
         block /= scale
         product += block.T @ block
     size = np.sqrt(np.diag(product))

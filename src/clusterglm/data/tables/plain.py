@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clusterglm import _core
 from clusterglm.model.arrays import Array
 
-_NUMBERS = 131_072  # that become floats at a time: no copy of a column
+_FLOATS_AT_A_TIME = 131_072  # that become floats at a time: no copy of a column
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def plain_matrix(listed: Sequence[str], intercept: bool, columns: Mapping[str, A
 
 def _side_by_side(columns: Sequence[NDArray[Any] | None], n: int) -> Matrix:
     """None stands for ones."""
-    step = max(_NUMBERS // max(len(columns), 1), 1)
+    step = max(_FLOATS_AT_A_TIME // max(len(columns), 1), 1)
     X, parts = np.empty((n, len(columns))), np.empty((-(-n // step), len(columns), 2))
     for k, first in enumerate(range(0, n, step)):
         rows = slice(first, first + step)

@@ -21,7 +21,7 @@ _ACCEPTED = "a pandas, polars or pyarrow table, a dict of columns, or the path o
     FORMATS
 )
 _NUMERIC_OBJECTS = ("boolean", "integer", "floating", "mixed-integer-float", "decimal")
-_SHOWN = 20  # column names that an error lists
+_COLUMNS_SHOWN = 20  # column names that an error lists
 
 
 def read_table(data: object) -> nw.DataFrame[Any]:
@@ -61,7 +61,7 @@ def read_table(data: object) -> nw.DataFrame[Any]:
         raise DataError("data without columns", _ACCEPTED, "check how the table was made")
     if not any(isinstance(name, str) for name in names):
         raise DataError(
-            f"column names that are not strings: {', '.join(map(repr, names[:_SHOWN]))}",
+            f"column names that are not strings: {', '.join(map(repr, names[:_COLUMNS_SHOWN]))}",
             "names that a formula can use",
             "data.columns = ['y', 'x', ...]",
         )
@@ -94,8 +94,8 @@ def check_columns(table: nw.DataFrame[Any], names: Sequence[str], role: str) -> 
     for name in names:
         if name in known:
             continue
-        listed = ", ".join(map(repr, present[:_SHOWN]))
-        more = f" and {len(present) - _SHOWN} more" if len(present) > _SHOWN else ""
+        listed = ", ".join(map(repr, present[:_COLUMNS_SHOWN]))
+        more = f" and {len(present) - _COLUMNS_SHOWN} more" if len(present) > _COLUMNS_SHOWN else ""
         if name in getattr(getattr(table.to_native(), "index", None), "names", ()):
             advice = f"it is the index of the data frame: data.reset_index() makes {name!r} a column"
         else:
@@ -320,7 +320,7 @@ def _from_columns(data: Mapping[Any, Any]) -> object:
         columns[name] = as_series(values, f"column {name!r}").to_pandas().reset_index(drop=True)
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"{name!r} has {length}" for name, length in list(lengths.items())[:_SHOWN])
+        shown = ", ".join(f"{name!r} has {length}" for name, length in list(lengths.items())[:_COLUMNS_SHOWN])
         raise DataError(f"columns of different lengths: {shown}", "as many values in each", "check the shorter ones")
     return pd.DataFrame(columns, copy=False)
 

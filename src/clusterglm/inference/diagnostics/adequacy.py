@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.penalty import jeffreys
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Plan, Rule, single_rule
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import Rule, single_rule
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import SAMPLES_FOR_CHECKS
 from clusterglm.model.printing import printed, terminal_width
 from clusterglm.model.quadrature import SCALES
 
@@ -31,13 +32,12 @@ if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Influence
     from clusterglm.inference.diagnostics.quantile_residuals import UniformityTest
 
-_TOLERANCE = 1e-7  # of the accurate log-likelihood
-_ENOUGH = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
-_SAMPLES = (500, 4000)  # clusters that a quick look takes, the more only where the fewer show anything ...
-_NOTHING = 0.05  # ... beyond this, half of what is worth a word, in units of log-likelihood for all clusters
+_REFERENCE_TOLERANCE = 1e-7  # of the accurate log-likelihood
+_BEARABLE = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
+_NOT_WORTH_A_WORD = 0.05  # half of what is, in units of log-likelihood for all clusters
 _TRIAL = Rule(9)  # a quick look at a coarse rule: the next better one that costs little
 _DOUBT = 0.01  # p-value below which a quick check asks for a look
-_FAR = 1.0  # Cook's distance: without the cluster, estimates leave the ellipsoid of one unit
+_FAR_OFF = 1.0  # Cook's distance: without the cluster, estimates leave the ellipsoid of one unit
 
 
 @printed
@@ -115,9 +115,9 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
         trusted = fit.sigma_fixed or fit.integration.requested.kind == "auto"
         return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)
     likelihood = _likelihood(fit, data, data.X)
-    choice = choose_plan(likelihood, fit.theta, _TOLERANCE, fit.distribution.unimodal)
+    choice = choose_plan(likelihood, fit.theta, _REFERENCE_TOLERANCE, fit.distribution.unimodal)
     accurate, error = choice.plan, choice.error
-    apart = _values(likelihood, fit.theta, fit.plan) - _values(likelihood, fit.theta, accurate)
+    apart = likelihood.unit_values(fit.theta, fit.plan) - likelihood.unit_values(fit.theta, accurate)
     q = p if fit.sigma_fixed else p + 1
     at = likelihood.evaluate(fit.theta, accurate)
     if fit.penalty is not None:
@@ -128,7 +128,7 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
         shift[:q] = np.linalg.solve(information, at.score[:q]) / np.sqrt(np.diag(fit.covariance)[:q])
     each, total = apart / repeats_of(data).clusters, float(apart.sum())
     worst = int(np.abs(each).argmax())
-    adequate = bool(np.all(np.abs(shift[:q]) <= _ENOUGH)) and abs(total) <= _ENOUGH
+    adequate = bool(np.all(np.abs(shift[:q]) <= _BEARABLE)) and abs(total) <= _BEARABLE
     rule = _in_words(fit)
     return IntegrationCheck(rule, total, error, float(each[worst]), data.labels[worst], names, shift, adequate)
 
@@ -141,13 +141,13 @@ def quick_difference(fit: RandomEffectsFit, data: ModelData) -> float:
     if fit.integration.requested.kind == "auto" or fit.integration.nodes >= _TRIAL.nodes or fit.sigma == 0.0:
         return float("nan")
     apart = float("nan")
-    for sample in _SAMPLES:
+    for sample in SAMPLES_FOR_CHECKS:
         step = max(1, data.n_clusters // sample)
         X, some = chosen_clusters(data.X, data, np.arange(0, data.n_clusters, step)) if step > 1 else (data.X, data)
         likelihood = _likelihood(fit, some, X)
         used, better = (likelihood.cluster_values(fit.theta, rule, None)[0] for rule in (fit.plan[0].rule, _TRIAL))
         apart = float(step * (some.cluster_weights @ (used - better)))
-        if step == 1 or abs(apart) < _NOTHING:
+        if step == 1 or abs(apart) < _NOT_WORTH_A_WORD:
             break
     return apart
 
@@ -190,10 +190,10 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     data : ModelData
     nodes : sequence of int
     """
-    accurate = choose_plan(_likelihood(fit, data, data.X), fit.theta, _TOLERANCE, fit.distribution.unimodal)
+    accurate = choose_plan(_likelihood(fit, data, data.X), fit.theta, _REFERENCE_TOLERANCE, fit.distribution.unimodal)
     value = _likelihood(fit, data, data.X).evaluate(fit.theta, accurate.plan, 0).value
     scales, counts, apart = [], [], []
-    for scale in SCALES[:1] if fit.distribution.code == "gaussian" else SCALES:
+    for scale in SCALES[:1] if fit.distribution.normal else SCALES:
         likelihood = _likelihood(replace(fit, integration=replace(fit.integration, scale=scale)), data, data.X)
         for n in nodes:
             scales.append(scale)
@@ -203,18 +203,7 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
 
 
 def _likelihood(fit: RandomEffectsFit, data: ClusterArrays, X: Array) -> MarginalLikelihood:
-    problem, m = core_problem(X, data, fit.response), len(data.starts) - 1
-    p, scale, weights = len(fit.beta), fit.integration.scale, data.cluster_weights
-    return MarginalLikelihood(problem, m, p, fit.distribution, scale, weights=weights)
-
-
-def _values(likelihood: MarginalLikelihood, theta: Array, plan: Plan) -> Array:
-    """Log-likelihood of every cluster."""
-    values = np.empty(likelihood.n_clusters)
-    for part in plan:
-        chosen = slice(None) if part.clusters is None else part.clusters
-        values[chosen] = likelihood.cluster_values(theta, part.rule, part.clusters)[0]
-    return values
+    return MarginalLikelihood(core_problem(X, data, fit.response), fit.distribution, fit.integration.scale)
 
 
 def _in_words(fit: RandomEffectsFit) -> str:
@@ -272,7 +261,7 @@ def of_influence(found: Influence | None) -> Finding:
     if found.failures:
         lost = sum(number for _, number in found.failures)
         return Finding("Influence", False, f"{words}; {lost} not defined", found.failures[0][0])
-    fine = bool(found.cook.max() < _FAR)
+    fine = bool(found.cook.max() < _FAR_OFF)
     return Finding("Influence", fine, words, "" if fine else 'influence("exact"), and those data themselves')
 
 

@@ -25,7 +25,7 @@ from clusterglm.model.response.base import Response
 if TYPE_CHECKING:
     import pandas as pd
 
-_NOTHING = 1e-300  # mean of rows that are all certain not to have an event
+_NO_MEAN = 1e-300  # mean of rows that are all certain not to have an event
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def calibrate(
 
 def grouped(mean: Array, y: Array, size: Array, groups: int, response: Response, level: float) -> Groups:
     """Rows in groups of ascending predictions, of about equal numbers of trials or counts; see `Groups`."""
-    at = np.round(mean / max(float(mean.max()), _NOTHING), 10)  # equal predictions are found with some noise
+    at = np.round(mean / max(float(mean.max()), _NO_MEAN), 10)  # equal predictions are found with some noise
     order = np.argsort(at, kind="stable")
     # the group of a row is that of the first row with the same prediction; rank counts trials
     before = np.concatenate([[0.0], np.cumsum(size[order])])

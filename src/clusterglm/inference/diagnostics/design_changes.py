@@ -21,8 +21,8 @@ from clusterglm.model.arrays import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-_STEP = 2.0**-15  # of a variable's scale: near eps^(1/3), where cut-off and rounding errors of a derivative balance
-_LEAST = 2.0**-10  # smallest scale, relative to the standard deviation
+_MOVE = 2.0**-15  # of a variable's scale: near eps^(1/3), where cut-off and rounding errors of a derivative balance
+_LEAST_SCALE = 2.0**-10  # smallest scale, relative to the standard deviation
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def _slope(design: Design, frame: pd.DataFrame, name: str, x: Array, share: floa
     small values and squares of values far from zero both come out to about 1e-9 of their size; `share` of such a step.
     """
     spread = float(np.std(x)) or float(np.abs(x[0])) or 1.0
-    h = share * _STEP * np.clip(np.abs(x), _LEAST * spread, spread)
+    h = share * _MOVE * np.clip(np.abs(x), _LEAST_SCALE * spread, spread)
     least, most = x.min(), x.max()
     one = np.where(x - h < least, h, -h)
     other = np.where(x - h < least, 2.0 * h, np.where(x + h > most, -2.0 * h, h))

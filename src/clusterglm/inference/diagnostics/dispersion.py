@@ -9,17 +9,17 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import cluster_profile
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.diagnostics.residuals import residuals
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.posterior import posterior_modes_of
+from clusterglm.likelihood.scalar.posterior import posterior_modes_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
-_LARGEST = 1e15  # count that float64 still tells from its neighbours
+_LARGEST_COUNT = 1e15  # count that float64 still tells from its neighbours
 _ALIKE = 1e-9  # relative difference of statistics that counts as a tie
 
 
@@ -69,6 +69,11 @@ class SimulationTest:
     seed: int | np.random.SeedSequence
     failures: tuple[tuple[str, int], ...]
     interrupted: bool
+
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        return f"{self.name}, simulated from the fit"
 
     def __str__(self) -> str:
         lines = [
@@ -172,7 +177,7 @@ def pearson_sum(
     """
 
     def statistic(y: Array) -> float:
-        if y.max() > _LARGEST:
+        if y.max() > _LARGEST_COUNT:
             raise ReplicateError("a simulated count beyond 1e15, from an intercept far out in a heavy tail")
         new = with_responses(data, y, response)
         return float(np.sum(residuals("pearson", response, predictor(new), new.a, new.b) ** 2))
@@ -191,7 +196,7 @@ def at_modes(fit: RandomEffectsFit) -> Callable[[ModelData], Array]:
         if fit.sigma == 0.0:
             return known
         problem = core_problem(data.X, data, fit.response)
-        modes = posterior_modes_of(problem, data.n_clusters, fit.distribution, fit.theta)
+        modes = posterior_modes_of(problem, fit.distribution, fit.theta)
         return known + np.repeat(modes, np.diff(data.starts))
 
     return predictor

@@ -17,7 +17,7 @@ from clusterglm.model.arguments import seed_sequence, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
-_POINTS = 500  # order statistics that are kept of many rows
+_KEPT = 500  # order statistics that are kept of many rows
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def residual_envelope(
     of the simulations are treated alike, the envelopes are right for them.
     """
     n = len(y)
-    probability = (np.arange(min(n, _POINTS)) + 0.5) / min(n, _POINTS)
+    probability = (np.arange(min(n, _KEPT)) + 0.5) / min(n, _KEPT)
     g = max(2, min(whole_number("groups", groups, 1), n // 5))
     tail = 0.5 * (1.0 - check_level(level))
 

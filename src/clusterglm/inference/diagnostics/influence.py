@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,13 +15,14 @@ from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of, rows_of_clusters
 from clusterglm.errors import OptionError, nearest
-from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit, conditional_scores, fit_conditional
-from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates, cluster_profile, fit_fixed_effects
+from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.soft import soft_score_without
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.correction import only_clusters
@@ -30,10 +31,10 @@ from clusterglm.inference.uncertainty.intervals import with_sigma
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.integrator import UnitLikelihood
+from clusterglm.likelihood.plan import Part, UnitRule
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.profile import ProfileLikelihood
-from clusterglm.likelihood.rules import Part, Rule
 from clusterglm.model.arguments import several, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -48,10 +49,6 @@ KINDS = ("one_step", "exact")
 _SHOWN = 5  # clusters that are printed
 _CONTROL = Control(tol=1e-7)
 _NOT_DEFINITE = "without the cluster, the information is not positive definite: it alone identifies a coefficient"
-
-AnyFit: TypeAlias = (
-    PooledFit | FixedEffectsFit | ProfiledEstimates | ConditionalFit | ConditionalEstimates | RandomEffectsFit
-)
 
 
 @printed
@@ -332,25 +329,10 @@ def rows_as_clusters(data: ModelData) -> ModelData:
     return replace(whole, X=X, labels=moved["row_index"], cluster_weights=whole.cluster_weights[order], **moved)
 
 
-def deletion(fit: AnyFit, data: ModelData, response: Response) -> Deletion:
-    """What deletion of clusters needs, of any of the models.
-
-    Coefficients that were corrected for bias are put back to where the likelihood has its maximum: what a cluster does
-    to them is the same to first order.
-    """
-    if isinstance(fit, PooledFit):
-        return _pooled(fit, data if data.cluster_name is not None else rows_as_clusters(data), response)
-    if isinstance(fit, FixedEffectsFit | ProfiledEstimates):
-        return _fixed_effects(fit.by_cluster, data, response)
-    if isinstance(fit, ConditionalFit | ConditionalEstimates):
-        return _conditional(fit.by_cluster, data, response)
-    if fit.sigma == 0.0:
-        again = _pooled(fit.pooled, data, response)
-        return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
-    return _random_effects(fit, data)
-
-
-def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
+def pooled_deletion(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
+    """Of clusters, or of rows where there are none."""
+    if data.cluster_name is None:
+        data = rows_as_clusters(data)
     penalty = None if fit.penalty is None else jeffreys(data.X, data, response)
     if penalty is None:
         curvature = response.derivatives(data.X @ fit.beta + data.offset, data.a, data.b)[2]
@@ -391,10 +373,10 @@ def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
     return replace(whole, penalty_score=lambda i, *left: without(rows_of(i), *left))
 
 
-def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
+def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
+    """At the maximum of the likelihood: what a cluster does to corrected coefficients is the same to first order."""
     beta = fit.uncorrected
-    p, m = len(beta), data.n_clusters
-    likelihood = ProfileLikelihood(core_problem(data.X, data, response), m, p)
+    likelihood = ProfileLikelihood(core_problem(data.X, data, response))
     information = -likelihood.evaluate(beta).hessian
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
@@ -402,7 +384,7 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
         return again.beta, again.optimization
 
     def loglik(at: Array) -> float:  # an instance remembers where it was: not for two threads at once
-        return ProfileLikelihood(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+        return ProfileLikelihood(core_problem(data.X, data, response)).evaluate(at, 0).value
 
     return Deletion(
         data,
@@ -410,16 +392,17 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
         beta,
         information,
         cluster_profile(data, response, beta).scores,
-        lambda i: ProfileLikelihood(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
+        lambda i: ProfileLikelihood(_one_cluster(data, response, i)).evaluate(beta).hessian,
         refit,
         loglik,
         None if fit.penalty is None else _refuse_step,
     )
 
 
-def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
+def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
+    """Of clusters, given the totals of the others."""
     kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
-    beta, m, p = fit.beta, data.n_clusters, len(fit.beta)
+    beta = fit.beta
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
         again = fit_conditional(new, response, beta, _CONTROL, fit.penalty)
@@ -427,7 +410,7 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
 
     def loglik(at: Array) -> float:
         if fit.penalty is None:
-            return kind(core_problem(data.X, data, response), m, p).evaluate(at, 0).value
+            return kind(core_problem(data.X, data, response)).evaluate(at, 0).value
         penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, 1), conditional=True))
         return penalized.evaluate(penalized.within.sums.standard.inside(at)).value
 
@@ -437,7 +420,7 @@ def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> De
         beta,
         -fit.hessian,
         conditional_scores(data, response, beta),
-        lambda i: kind(_one_cluster(data, response, i), 1, p).evaluate(beta).hessian,
+        lambda i: kind(_one_cluster(data, response, i)).evaluate(beta).hessian,
         refit,
         loglik,
         None if fit.penalty is None else _refuse_step,
@@ -452,17 +435,20 @@ def _refuse_step(i: int, information: Array, share: float) -> Array:
     )
 
 
-def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
+def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
+    """Of clusters; at sigma = 0 as of the pooled model."""
+    if fit.sigma == 0.0:
+        again = pooled_deletion(fit.pooled, data, fit.response)
+        return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
     p = len(fit.beta)
     q = p if fit.sigma_fixed else p + 1
-    rules: dict[int, Rule] = {}
+    rules: dict[int, UnitRule] = {}
     for part in fit.plan:
         served = range(data.n_clusters) if part.clusters is None else part.clusters
         rules |= {int(i): part.rule for i in served}
 
-    def likelihood() -> MarginalLikelihood:
-        problem = core_problem(data.X, data, fit.response)
-        return MarginalLikelihood(problem, data.n_clusters, p, fit.distribution, fit.integration.scale)
+    def likelihood() -> UnitLikelihood:
+        return fit.integrator.likelihood(data.X, data, fit.response)
 
     shared = likelihood()
 

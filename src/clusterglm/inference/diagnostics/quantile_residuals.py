@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, kolmogorov, ndtri
 
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import NUMBERS_AT_A_TIME
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 from clusterglm.model.special import log_normal_density
 
 _HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside
-_FIRST, _LAST = 65, 16_385  # nodes
-_TOLERANCE = 1e-10
+_FEWEST_NODES, _MOST_NODES = 65, 16_385  # nodes
+_LIMIT_TOLERANCE = 1e-10
 _EXACT = 100  # values up to which the p-value is exact
 _BEYOND = 3.0  # from here on p-values are below 1e-7, and limits good enough
-_BLOCK = 1 << 18  # elements at a time
 
 
 @dataclass(frozen=True)
@@ -239,15 +239,15 @@ def over_intercepts(
         return _in_blocks(function, np.arange(n), np.zeros((1, 1)), np.ones(1)), 0
     if distribution.kinks or distribution.own_scale:
         return _by_other_rules(function, n, distribution, sigma)
-    s = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _FIRST)
+    s = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _FEWEST_NODES)
     open_, step = np.arange(n), float(s[1] - s[0])
     averages = _in_blocks(function, open_, *_nodes(s, step, distribution, sigma))
-    while len(open_) > 0 and len(s) < _LAST:
+    while len(open_) > 0 and len(s) < _MOST_NODES:
         between = s[:-1] + 0.5 * step
         more = _in_blocks(function, open_, *_nodes(between, step, distribution, sigma))
         change = np.abs(more - averages[:, open_]).max(axis=0)  # twice the change, in fact
         averages[:, open_] = 0.5 * (averages[:, open_] + more)
-        open_ = open_[~(change <= _TOLERANCE)]
+        open_ = open_[~(change <= _LIMIT_TOLERANCE)]
         s, step = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, 2 * len(s) - 1), 0.5 * step
     return averages, len(open_)
 
@@ -255,9 +255,9 @@ def over_intercepts(
 def _by_other_rules(
     function: Callable[[NDArray[np.int64], Array], Array], n: int, distribution: Distribution, sigma: float
 ) -> tuple[Array, int]:
-    open_, nodes = np.arange(n), _FIRST
+    open_, nodes = np.arange(n), _FEWEST_NODES
     averages = np.empty((0, n))
-    while len(open_) > 0 and nodes <= _LAST:
+    while len(open_) > 0 and nodes <= _MOST_NODES:
         s, weights = averaging_rule(distribution, nodes, _HALF_WIDTH)
         more = _in_blocks(function, open_, sigma * distribution.at(sigma).quantile_of_normal(s)[None, :], weights)
         if averages.size == 0:
@@ -265,7 +265,7 @@ def _by_other_rules(
         else:
             change = np.abs(more - averages[:, open_]).max(axis=0)
             averages[:, open_] = more
-            open_ = open_[~(change <= _TOLERANCE)]
+            open_ = open_[~(change <= _LIMIT_TOLERANCE)]
         nodes = 2 * nodes - 1
     return averages, len(open_)
 
@@ -277,6 +277,6 @@ def _nodes(s: Array, step: float, distribution: Distribution, sigma: float) -> t
 def _in_blocks(
     function: Callable[[NDArray[np.int64], Array], Array], rows: NDArray[np.int64], shift: Array, weights: Array
 ) -> Array:
-    size = max(1, _BLOCK // len(weights))
+    size = max(1, NUMBERS_AT_A_TIME // len(weights))
     blocks = [function(rows[k : k + size], shift) @ weights for k in range(0, max(len(rows), 1), size)]
     return np.concatenate(blocks, axis=1)

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.diagnostics.quantile_residuals import over_intercepts
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
 KINDS = ("response", "pearson", "deviance")
 
-_REACH = 37.0  # of the standard normal in float64
-_NODES = 2 * 3700 + 1  # for moments of the exponential
-_SETTLED = 25.0  # an integrand whose log falls so far by the ends has its mass inside
+_NORMAL_REACH = 37.0  # of the standard normal in float64
+_EXPONENTIAL_NODES = 2 * 3700 + 1  # for moments of the exponential
+_INSIDE = 25.0  # an integrand whose log falls so far by the ends has its mass inside
 
 
 @dataclass(frozen=True)
@@ -167,11 +167,11 @@ def log_moment(distribution: Distribution, order: int, sigma: float) -> tuple[fl
 
 
 def _log_moment(distribution: Distribution, order: int, sigma: float) -> float:
-    s, weights = averaging_rule(distribution, _NODES, _REACH)
+    s, weights = averaging_rule(distribution, _EXPONENTIAL_NODES, _NORMAL_REACH)
     with np.errstate(over="ignore", divide="ignore"):
         height = order * sigma * distribution.at(sigma).quantile_of_normal(s) + np.log(weights)
     top = float(height.max())
-    if np.isfinite(top) and height[-1] < top - _SETTLED:
+    if np.isfinite(top) and height[-1] < top - _INSIDE:
         return float(top + np.log(np.exp(height - top).sum()))
     return float("inf") if not np.isfinite(top) or height[-1] >= height[-2] else float("nan")
 

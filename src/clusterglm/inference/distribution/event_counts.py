@@ -16,16 +16,16 @@ from scipy.special import gammaln, xlogy
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, OptionError
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import NUMBERS_OF_COUNTS
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NODES, _HALF_WIDTH = 129, 8.6  # trapezoid rule on the normal scale
-_MEMORY = 2_000_000  # numbers at a time
+_NODES, _COUNTS_HALF_WIDTH = 129, 8.6  # trapezoid rule on the normal scale
 _MOST_COUNTED = 100_000  # of a sum of counts: heavy-tailed intercepts may lead to billions
 _MOST_TRIALS = 20_000  # of a cluster: each is added to the sum of those before
 
@@ -187,7 +187,7 @@ def _nodes(sigma: float, distribution: Distribution) -> tuple[Array, Array]:
     """Intercepts and their probabilities, which sum to one."""
     if sigma == 0.0:
         return np.zeros(1), np.ones(1)
-    s, weights = averaging_rule(distribution, _NODES, _HALF_WIDTH)
+    s, weights = averaging_rule(distribution, _NODES, _COUNTS_HALF_WIDTH)
     return sigma * distribution.at(sigma).quantile_of_normal(s), weights / weights.sum()
 
 
@@ -203,7 +203,7 @@ def _binomial(
         every = single[begins[clusters][:, None] + np.arange(size)]  # clusters by trials
         distinct, which = np.unique(every, axis=0, return_inverse=True)  # without covariates they are all alike
         share = np.bincount(which, weights=data.cluster_weights[clusters])
-        chunk = max(1, _MEMORY // (len(m) * (size + 1)))
+        chunk = max(1, NUMBERS_OF_COUNTS // (len(m) * (size + 1)))
         for first in range(0, len(distinct), chunk):
             rows = distinct[first : first + chunk]
             P = np.zeros((len(rows), len(m), size + 1))
@@ -229,7 +229,7 @@ def _poisson(data: ModelData, response: Response, eta: Array, m: Array, weights:
     rate = np.add.reduceat(response.mean(eta), data.starts[:-1])
     expected = np.zeros(most + 1)
     k = np.arange(most)
-    chunk = max(1, _MEMORY // (len(m) * max(most, 1)))
+    chunk = max(1, NUMBERS_OF_COUNTS // (len(m) * max(most, 1)))
     for first in range(0, len(rate), chunk):
         with np.errstate(over="ignore"):
             mu = rate[first : first + chunk, None] * np.exp(m)

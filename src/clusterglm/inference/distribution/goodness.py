@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.distribution.event_counts import Discrepancy, EventCounts, discrepancy, event_counts
 from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 from clusterglm.inference.uncertainty.replicates import Progress, run_replicates
-from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
 from clusterglm.likelihood.mixture import MixtureLikelihood, gradient_values
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
@@ -50,6 +49,11 @@ class GoodnessOfFit:
     n_boot: int
     seed: int | np.random.SeedSequence | None
     interrupted: bool
+
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        return "Chi-squared distance, simulated from the fit"
 
     def __str__(self) -> str:
         cells = len(self.table.first)
@@ -172,18 +176,8 @@ def marginal_values(data: ModelData, fit: RandomEffectsFit) -> Array:
     """Each cluster's log-likelihood (kernel, without its weight) at the estimates, shape (m,)."""
     if fit.sigma == 0.0:
         return pooled_values(data, fit.response, fit.beta)
-    likelihood = MarginalLikelihood(
-        core_problem(data.X, data, fit.response),
-        data.n_clusters,
-        len(fit.beta),
-        fit.distribution,
-        fit.integration.scale,
-    )
-    values = np.empty(data.n_clusters)
-    for part in fit.plan:
-        found, _ = likelihood.cluster_values(fit.theta, part.rule, part.clusters)
-        values[slice(None) if part.clusters is None else part.clusters] = found
-    return np.asarray(values / data.cluster_weights)
+    likelihood = fit.integrator.likelihood(data.X, data, fit.response)
+    return np.asarray(likelihood.unit_values(fit.theta, fit.plan) / data.cluster_weights)
 
 
 def pooled_values(data: ModelData, response: Response, beta: Array) -> Array:

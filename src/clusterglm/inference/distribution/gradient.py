@@ -14,7 +14,7 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.distribution.goodness import gradient_function, simulated_fit
 from clusterglm.inference.uncertainty.intervals import check_level
 from clusterglm.inference.uncertainty.replicates import Progress, run_replicates
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 STATISTICS = ("integral", "supremum")
 
-_HALF_WIDTH, _POINTS = 3.0, 61  # of the grid, on the normal scale
+_GRID_HALF_WIDTH, _GRID_POINTS = 3.0, 61  # of the grid, on the normal scale
 _SMALL = 0.05  # p-value that the verdict calls small
 
 
@@ -198,7 +198,7 @@ def gradient_test(
         )
     member = fit.distribution.at(fit.sigma)
     if grid is None:
-        at = fit.sigma * member.quantile_of_normal(np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _POINTS))
+        at = fit.sigma * member.quantile_of_normal(np.linspace(-_GRID_HALF_WIDTH, _GRID_HALF_WIDTH, _GRID_POINTS))
     else:
         at = _checked(grid)
     weights = _masses(at / fit.sigma, member)

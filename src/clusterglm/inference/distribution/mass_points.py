@@ -10,10 +10,10 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.npml import NonparametricFit
 from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import NUMBERS_AT_A_TIME
 from clusterglm.model.response.base import Response
 
-_FAR = 600.0  # a linear predictor beyond is as good as infinite
-_BLOCK = 1 << 18  # numbers at a time
+_FAR_POINT = 600.0  # a linear predictor beyond is as good as infinite
 
 
 def fitted_mixture(fit: NonparametricFit) -> Mixture:
@@ -122,7 +122,7 @@ def posterior_gradient(
     mean = (chosen * means).sum(axis=1)
     apart = chosen * (means - mean[:, None])  # a covariance is a sum of its products
     by_parameters = np.empty((n, p + len(finite) + k - 1))
-    size = max(1, _BLOCK // k)
+    size = max(1, NUMBERS_AT_A_TIME // k)
     for start in range(0, n, size):
         rows = slice(start, start + size)
         members, which = np.unique(cluster[rows], return_inverse=True)
@@ -160,10 +160,10 @@ def scores_at(data: ModelData, response: Response, beta: Array, members: NDArray
     (c, k), p = at.shape, len(beta)
     row, begin = rows_of(data.starts, members)
     owner = np.repeat(np.arange(c), np.diff(begin))
-    scores, size = np.zeros((p + 1, c, k)), max(1, _BLOCK // k)
+    scores, size = np.zeros((p + 1, c, k)), max(1, NUMBERS_AT_A_TIME // k)
     for start in range(0, len(row), size):
         part, of = row[start : start + size], owner[start : start + size]
-        eta = np.clip((data.X[part] @ beta + data.offset[part])[:, None] + at[of], -_FAR, _FAR)
+        eta = np.clip((data.X[part] @ beta + data.offset[part])[:, None] + at[of], -_FAR_POINT, _FAR_POINT)
         slope = response.derivatives(eta, data.a[part, None], data.b[part, None])[1]
         first = np.flatnonzero(np.diff(of, prepend=-1))
         for j in range(p):

@@ -10,13 +10,13 @@ from scipy.special import ndtri
 
 from clusterglm.inference.effects.ratios import Estimates, exponentiated
 from clusterglm.inference.uncertainty.intervals import wald_interval
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.printing import printed
 from clusterglm.model.special import log_normal_density
 
-_REACH = 12.0  # the standard normal leaves 2e-33 below its negative
+_NORMAL_END = 12.0  # the standard normal leaves 2e-33 below its negative
 _PANELS, _ORDER = 48, 16  # of the Gauss-Legendre rules
 _AVERAGING = 1025  # nodes for distributions without symmetry
 _AT_ZERO = "the maximum lies at sigma = 0: no standard error on the boundary"
@@ -96,12 +96,11 @@ def difference_quantile(distribution: Distribution, probability: float) -> float
 
     Notes
     -----
-    sqrt(2) Phi^-1 for the Gaussian, twice the quantile for the Cauchy; otherwise the root of `difference_tail`.
+    The distribution's own closed form; where it has none, the root of `difference_tail`.
     """
-    if distribution.code == "gaussian":
-        return float(np.sqrt(2.0) * ndtri(probability))
-    if distribution.code == "cauchy":
-        return float(2.0 * distribution.quantile(np.array([probability]))[0])
+    known = distribution.difference_quantile(probability)
+    if known is not None:
+        return known
     from scipy.optimize import brentq
 
     tail = 1.0 - probability
@@ -125,13 +124,13 @@ def difference_tail(distribution: Distribution, d: float) -> float:
     rules on the normal scale of B give it to about 1e-12. Otherwise E S(d + Z_2), by rules that suit the distribution.
     """
     if not distribution.symmetric:
-        s, weights = averaging_rule(distribution, _AVERAGING, _REACH)
+        s, weights = averaging_rule(distribution, _AVERAGING, _NORMAL_END)
         return float(weights @ distribution.sf(distribution.quantile_of_normal(s) + d))
     half = float(distribution.cdf(np.array([-0.5 * d]))[0])
     top = float(-ndtri(half))
     x, w = np.polynomial.legendre.leggauss(_ORDER)
     kinks = [kink for kink in distribution.kinks if kink < top]
-    edges = np.sort(np.append(np.linspace(-_REACH, top, _PANELS + 1), kinks))
+    edges = np.sort(np.append(np.linspace(-_NORMAL_END, top, _PANELS + 1), kinks))
     width = 0.5 * np.diff(edges)[:, None]
     s = (0.5 * (edges[:-1] + edges[1:])[:, None] + width * x).ravel()
     weights = (width * w).ravel() * np.exp(log_normal_density(s))

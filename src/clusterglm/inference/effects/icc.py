@@ -16,7 +16,7 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
 _NO_VARIANCE = "the intercept's distribution has no finite variance"
-_TOLERANCE = 1e-8
+_ICC_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def response_correlation(
         _variance_of_means(eta, sigma, mean, first, by_sigma, response, distribution, panels) for panels in (1, 2)
     )
     size = np.maximum(variance[0] * np.array([1.0, 1.0, 1.0 / sigma]), np.abs(variance))
-    if not np.all(np.abs(variance - coarse) <= _TOLERANCE * size):
+    if not np.all(np.abs(variance - coarse) <= _ICC_TOLERANCE * size):
         return ResponseCorrelation(nan, nan, nan, "the variance of the mean could not be integrated accurately")
     total = mean * (1.0 - mean)
     if not (jet.resolved[0] and total > 0.0):

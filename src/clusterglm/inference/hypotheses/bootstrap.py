@@ -13,9 +13,10 @@ from scipy.special import fdtrc
 from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError, DataError
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.pooled import PooledFit, with_intercept
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.standardise import standardise
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
@@ -30,9 +31,9 @@ from clusterglm.model.response.base import Response
 METHODS = ("bootstrap", "permutation")
 STATISTICS = ("lr", "loglik")
 
-_NEAR = 0.05  # standard errors from the maximum at which a quadratic tells its height to 1e-4
+_NEAR_HEIGHT = 0.05  # standard errors from the maximum at which a quadratic tells its height to 1e-4
 _SUSPECT = 1e-3  # p-value, over all columns, below which covariates are held to differ between clusters
-_QUICK = Control(max_iter=60, tol=_NEAR)
+_QUICK = Control(max_iter=60, tol=_NEAR_HEIGHT)
 
 
 @printed
@@ -72,6 +73,12 @@ class SimulatedTest:
     statistic_name: str
     seed: int | np.random.SeedSequence
     interrupted: bool
+
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        what = "Likelihood ratio" if self.statistic_name == "lr" else "Log-likelihood less that of the saturated model"
+        return f"{what} without clustering ({self.method})"
 
     def __str__(self) -> str:
         what = "likelihood ratio" if self.statistic_name == "lr" else "log-likelihood relative to the saturated model"
@@ -187,7 +194,7 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
     null_standard = standardise(null.X, null.intercept)
     standard = standardise(data.X, None, centred=True)
     null_start = null_standard.inside(pooled.beta)
-    m, p = data.n_clusters, data.X.shape[1]
+    p = data.X.shape[1]
     same_weights = bool(np.ptp(data.cluster_weights) == 0.0)
 
     def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
@@ -200,7 +207,7 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
         else:
             problem = _core.Problem(new.starts, X0, *rest)
             unclustered, _ = height(lambda gamma: evaluate_pooled(problem, gamma), null_start, "pooled")
-        profile = ProfileLikelihood(_core.Problem(new.starts, X1, *rest), m, p)
+        profile = ProfileLikelihood(_core.Problem(new.starts, X1, *rest))
         if p == 0:
             return profile.evaluate(np.zeros(0)).value, unclustered, np.zeros(0)
         clustered, at = height(profile.evaluate, np.zeros(p) if start is None else start, "fixed-effects")

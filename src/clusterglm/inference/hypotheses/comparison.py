@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +12,13 @@ from scipy.special import chdtrc
 from clusterglm.data.blocks.streamed import StreamedData, totals_of
 from clusterglm.data.checks import RANK_TOLERANCE
 from clusterglm.data.prepare import FittedData, ModelData
-from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.hypotheses.penalized import penalized_ratio, soft_ratio
 from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import ROWS_AT_A_TIME
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
-_CHUNK = 65536  # rows at a time: no temporary as large as X
 _FLAT = 1e-13  # of a column's largest value: variation that is rounding
 _VISIBLE = 1e-3  # error of a likelihood ratio that its p-value does not show
 _ROUNDING = 1e-8  # of a log-likelihood: how far below its special case's a maximum may end
@@ -33,10 +31,15 @@ class Candidate:
     Parameters
     ----------
     name : str
-    kind : {"pooled", "random_effects", "fixed_effects", "conditional", "nonparametric"}
     data : FittedData
     response : Response
     loglik : float
+    untested : str
+        Why its likelihood ratios are not tested; empty where they are.
+    conditional : bool
+        Whether the likelihood is given each cluster's total.
+    within : bool
+        Whether every cluster has an intercept of its own, or had one that was conditioned out.
     distribution : Distribution or None
         Of random intercepts.
     sigma : float
@@ -50,15 +53,17 @@ class Candidate:
         What was added to the log-likelihood; it was maximised without where this is None.
     penalized_loglik : float or None
         The maximum with the penalty.
-    random_effects : RandomEffectsFit or None
-        The estimates, of random intercepts.
+    penalized_ratio : callable or None
+        Columns of a smaller model, and its sigma where that is held -> the likelihood ratio with the penalty.
     """
 
     name: str
-    kind: str
     data: FittedData
     response: Response
     loglik: float
+    untested: str
+    conditional: bool = False
+    within: bool = False
     distribution: Distribution | None = None
     sigma: float = 0.0
     sigma_estimated: bool = False
@@ -66,17 +71,7 @@ class Candidate:
     integration: str = ""
     penalty: str | None = None
     penalized_loglik: float | None = None
-    random_effects: RandomEffectsFit | None = None
-
-    @property
-    def conditional(self) -> bool:
-        """Whether the likelihood is given each cluster's total."""
-        return self.kind == "conditional"
-
-    @property
-    def within(self) -> bool:
-        """Whether every cluster has an intercept of its own, or had one that was conditioned out."""
-        return self.kind in ("fixed_effects", "conditional")
+    penalized_ratio: Callable[[Array, float | None], float] | None = None
 
     @property
     def random(self) -> bool:
@@ -104,7 +99,7 @@ class LikelihoodRatio:
     reason : str
         Why there is no test; empty when there is one.
     penalized : bool
-        Whether the likelihoods are penalised ones; the statistic is then that of `penalized_ratio`.
+        Whether the likelihoods are penalised ones; the statistic is then that of `pooled_ratio` or its like.
     """
 
     smaller: str
@@ -170,12 +165,9 @@ def _penalized_test(smaller: Candidate, larger: Candidate, df: int, with_sigma: 
     X, data = smaller.data.rows.X, larger.data.rows
     rows = _matching_rows(smaller.data.rows, data)
     assert larger.penalized_loglik is not None
+    assert larger.penalized_ratio is not None
     top = larger.penalized_loglik
-    inner = X if rows is None else X[rows]
-    if larger.random_effects is not None:
-        statistic = soft_ratio(larger.random_effects, top, inner, smaller.sigma if with_sigma else None)
-    else:
-        statistic = penalized_ratio(data, larger.response, top, inner, kind=larger.kind)
+    statistic = larger.penalized_ratio(X if rows is None else X[rows], smaller.sigma if with_sigma else None)
     if not statistic > -2.0 * _ROUNDING * (1.0 + abs(top)):  # nan included
         return _no_test(smaller, larger, "the maximum of the penalised likelihood was not found for both of them")
     statistic = max(0.0, statistic)
@@ -296,8 +288,8 @@ def columns_nested(inner: FittedData, outer: FittedData, *, within: bool) -> boo
 
 def _unlike(first: Candidate, second: Candidate) -> str:
     """Why two models cannot be nested, before their columns are looked at."""
-    if "nonparametric" in (first.kind, second.kind):
-        return "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
+    if first.untested or second.untested:
+        return first.untested or second.untested
     if first.response != second.response:
         return "family or link differ"
     if first.penalty != second.penalty:
@@ -397,8 +389,8 @@ def _outside(outer: ModelData, inner: Array, rows: NDArray[np.int64] | None, *, 
     largest = np.zeros(inner.shape[1])
     for block in _blocks(outer, inner, rows, within=within, centre=centre):
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
-    for first in range(0, len(inner), _CHUNK):
-        np.maximum(largest, np.abs(inner[first : first + _CHUNK]).max(axis=0), out=largest)
+    for first in range(0, len(inner), ROWS_AT_A_TIME):
+        np.maximum(largest, np.abs(inner[first : first + ROWS_AT_A_TIME]).max(axis=0), out=largest)
     norm = np.linalg.norm(triangle[:, p:], axis=0)
     rest = np.linalg.norm(triangle[p:, p:], axis=0)
     real = norm > _FLAT * largest * np.sqrt(outer.n_obs)  # otherwise constant, and in the span
@@ -419,7 +411,7 @@ def _blocks(
     if within:
         k = 0
         while k < outer.n_clusters:
-            end = max(k + 1, int(np.searchsorted(starts, starts[k] + _CHUNK, side="right")) - 1)
+            end = max(k + 1, int(np.searchsorted(starts, starts[k] + ROWS_AT_A_TIME, side="right")) - 1)
             part, sizes = both(int(starts[k]), int(starts[end])), np.diff(starts[k : end + 1])
             local = starts[k:end] - starts[k]
             part -= np.repeat(part[local], sizes, axis=0)  # first rows first: constant columns are then exactly 0
@@ -428,7 +420,7 @@ def _blocks(
             k = end
         return
     origin = both(0, 1)[0] * centre
-    pieces = range(0, n, _CHUNK)
-    mean = sum(((both(i, i + _CHUNK) - origin).sum(axis=0) for i in pieces), np.zeros(len(origin))) / n * centre
+    pieces = range(0, n, ROWS_AT_A_TIME)
+    mean = sum(((both(i, i + ROWS_AT_A_TIME) - origin).sum(axis=0) for i in pieces), np.zeros(len(origin))) / n * centre
     for i in pieces:
-        yield both(i, i + _CHUNK) - origin - mean
+        yield both(i, i + ROWS_AT_A_TIME) - origin - mean

@@ -12,8 +12,8 @@ from scipy.special import chdtrc
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import DataError, DesignError, OptionError
 from clusterglm.fit.conditional import ConditionalFit, check_conditional, conditional_scores, fit_conditional
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.within import informative_clusters
 from clusterglm.inference.hypotheses.comparison import data_difference, same_clusters, same_weights
 from clusterglm.inference.hypotheses.wald import p_in_words
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _FLAT = 1e-13  # of a column's largest value: variation within clusters that is rounding
-_LEAST = 1e-8  # variance of the difference, in units of the within-cluster estimates', that is told from none
-_SHOWN = 6  # names that a sentence spells out
+_LEAST_VARIANCE = 1e-8  # variance of the difference, in units of the within-cluster estimates', that is told from none
+_SPELLED_OUT = 6  # names that a sentence spells out
 _AT_ZERO = "the random-effects maximum lies at sigma = 0, where its large-sample normality is in doubt"
 _BIASED = (
     "fixed effects of a binomial response are biased in small clusters whether or not the random-effects model holds"
@@ -126,9 +126,9 @@ class HausmanTest:
         )
 
     def __str__(self) -> str:
-        shown = ", ".join(self.names[:_SHOWN])
-        if len(self.names) > _SHOWN:
-            shown += f" and {len(self.names) - _SHOWN} more"
+        shown = ", ".join(self.names[:_SPELLED_OUT])
+        if len(self.names) > _SPELLED_OUT:
+            shown += f" and {len(self.names) - _SPELLED_OUT} more"
         if self.df == 0:
             words = f"Hausman test of random intercepts against {self.words}: no test of {shown}"
         else:
@@ -145,8 +145,12 @@ class WithinResult(Protocol):
     """A result of conditional or fixed effects."""
 
     @property
-    def fit(self) -> object:
-        """The estimates."""
+    def kind(self) -> str:
+        """Name of the verb that made it."""
+
+    @property
+    def penalty(self) -> str | None:
+        """What was added to the log-likelihood."""
 
     @property
     def data(self) -> FittedData:
@@ -155,6 +159,9 @@ class WithinResult(Protocol):
     @property
     def response(self) -> Response:
         """Family and link."""
+
+    def _within_estimates(self, left_out: tuple[str, ...]) -> Estimates:
+        """The estimates, without the columns that were left out."""
 
 
 def random_estimates(fit: RandomEffectsFit, data: ModelData) -> Estimates:
@@ -216,7 +223,7 @@ def within_model(data: ModelData, response: Response) -> Estimates:
     reduced = replace(data, X=np.ascontiguousarray(data.X[:, kept]), names=names, intercept=None)
     fit = fit_conditional(reduced, response, None, Control())
     left_out = tuple(name for name in data.names if name not in names)
-    return _conditional(fit, reduced, response, left_out)
+    return conditional_estimates(fit, reduced, response, left_out)
 
 
 def within_estimates(other: WithinResult, data: ModelData, response: Response) -> Estimates:
@@ -238,14 +245,12 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
     DesignError
         When a column that varies within clusters is in one of the models only.
     """
-    fit = getattr(other, "fit", None)
-    if not isinstance(fit, ConditionalFit | FixedEffectsFit):
+    if not hasattr(other, "_within_estimates"):
         raise OptionError(
             f"other={type(other).__name__}", "a result of cg.conditional or cg.fixed_effects", "other=None"
         )
-    if fit.penalty is not None:
-        verb = "cg.conditional" if isinstance(fit, ConditionalFit) else "cg.fixed_effects"
-        _refuse_penalty("other=", fit.penalty, verb)
+    if other.penalty is not None:
+        _refuse_penalty("other=", other.penalty, f"cg.{other.kind}")
     if other.response != response:
         raise OptionError(
             f"other= with {other.response.family}, {other.response.link} for {response.family}, {response.link}",
@@ -271,14 +276,28 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
             "every covariate that varies within clusters in both models: coefficients mean something else otherwise",
             "the same formula for both",
         )
-    left_out = tuple(name for name in data.names if name not in rows.names)
-    if isinstance(fit, ConditionalFit):
-        return _conditional(fit, rows, response, left_out)
-    scores = cluster_profile(rows, response, fit.uncorrected).scores
+    left_out = tuple(name for name in data.names if name not in other.data.names)
+    return other._within_estimates(left_out)
+
+
+def conditional_estimates(
+    fit: ConditionalFit, data: ModelData, response: Response, left_out: tuple[str, ...]
+) -> Estimates:
+    """Coefficients of a conditional likelihood."""
+    influence = conditional_scores(data, response, fit.beta) @ fit.covariance
+    remarks = () if fit.optimization.converged else (f"the conditional fit: {fit.optimization.message}",)
+    return Estimates("conditional likelihood", data.names, fit.beta, fit.covariance, influence, left_out, remarks)
+
+
+def fixed_effects_estimates(
+    fit: FixedEffectsFit, data: ModelData, response: Response, left_out: tuple[str, ...]
+) -> Estimates:
+    """Coefficients beside an intercept for every cluster."""
+    scores = cluster_profile(data, response, fit.uncorrected).scores
     scores = np.where(fit.informative[:, None], scores, 0.0)
     remarks = (_BIASED,) if response.intercepts_bias and not fit.correction else ()
     words = "fixed effects" + (" corrected for bias" if fit.correction else "")
-    return Estimates(words, rows.names, fit.beta, fit.covariance, scores @ fit.covariance, left_out, remarks=remarks)
+    return Estimates(words, data.names, fit.beta, fit.covariance, scores @ fit.covariance, left_out, remarks)
 
 
 def hausman_test(random: Estimates, within: Estimates, repeats: Array, cov: str = "joint") -> HausmanTest:
@@ -323,7 +342,7 @@ def hausman_test(random: Estimates, within: Estimates, repeats: Array, cov: str 
     V = 0.5 * (V + V.T)
     scale = np.sqrt(np.diag(within.covariance))
     values, vectors = np.linalg.eigh(V / np.outer(scale, scale))
-    use = values > _LEAST
+    use = values > _LEAST_VARIANCE
     along = (vectors.T @ (d / scale))[use]
     df = int(use.sum())
     statistic = float(np.sum(along**2 / values[use])) if df > 0 else np.nan
@@ -366,13 +385,7 @@ def varying_columns(X: Array, starts: NDArray[np.int64], informative: NDArray[np
 def _holds_ones(X: Array) -> bool:
     """Whether a combination of the columns is one in every row."""
     ones = np.ones(len(X))
-    return bool(np.abs(X @ np.linalg.lstsq(X, ones, rcond=None)[0] - ones).max() < _LEAST)
-
-
-def _conditional(fit: ConditionalFit, data: ModelData, response: Response, left_out: tuple[str, ...]) -> Estimates:
-    influence = conditional_scores(data, response, fit.beta) @ fit.covariance
-    remarks = () if fit.optimization.converged else (f"the conditional fit: {fit.optimization.message}",)
-    return Estimates("conditional likelihood", data.names, fit.beta, fit.covariance, influence, left_out, remarks)
+    return bool(np.abs(X @ np.linalg.lstsq(X, ones, rcond=None)[0] - ones).max() < _LEAST_VARIANCE)
 
 
 def _check_same_data(data: ModelData, other: ModelData) -> None:
@@ -393,7 +406,7 @@ def _check_same_data(data: ModelData, other: ModelData) -> None:
 
 def _lost_rank(values: Array, df: int, cov: str) -> str:
     k = len(values)
-    if cov == "difference" and values[0] < -_LEAST:
+    if cov == "difference" and values[0] < -_LEAST_VARIANCE:
         words = f"the covariance of the difference is not positive definite: {df} of {k} directions have variance"
         return f'{words} and are used; cov="joint" has no such trouble'
     if df == 0:

@@ -18,7 +18,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
 
-_ROWS = 32_768  # at a time, so that what is made of them stays in the cache
+_SCORED_ROWS = 32_768  # at a time, so that what is made of them stays in the cache
 
 
 @printed
@@ -88,8 +88,8 @@ def _of_block(block: Block, gamma: Array) -> _Sums:
 def _sums(X: Array, data: ClusterArrays, response: Response, beta: Array) -> _Sums:
     n, starts = len(data.a), data.starts[:-1]
     G, H, information, spread, shared = (np.empty(n) for _ in range(5))
-    for first in range(0, n, _ROWS):
-        rows = slice(first, first + _ROWS)
+    for first in range(0, n, _SCORED_ROWS):
+        rows = slice(first, first + _SCORED_ROWS)
         a, b = data.a[rows], data.b[rows]
         one, size = response.score_terms(X[rows] @ beta + data.offset[rows], a, b), response.sizes(a, b)
         G[rows], H[rows], information[rows] = one.G, one.H, size * one.v

@@ -24,7 +24,7 @@ Symbols: TypeAlias = Mapping[str, tuple[int, ...]]
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?!\w)")
 _OPERATORS = ("==", "=", "+", "-", "*", "/", "(", ")", ",")
 _READINGS = 1000  # ways to cut a text into names that are looked at
-_SHOWN = 6  # hypotheses that a sentence spells out
+_SPELLED_OUT = 6  # hypotheses that a sentence spells out
 _RANK = 1e-9  # smallest singular value that counts, rows and columns scaled to 1
 _EXAMPLES = "'x1 = x2', 'x1 + 2*x2 = 0.5', 'x1 = 0, x2 = 0', a list of these, a term of the formula, or a matrix R"
 
@@ -87,9 +87,9 @@ class LinearTest:
         )
 
     def __str__(self) -> str:
-        shown = ", ".join(self.hypotheses[:_SHOWN])
-        if self.df > _SHOWN:
-            shown += f" and {self.df - _SHOWN} more"
+        shown = ", ".join(self.hypotheses[:_SPELLED_OUT])
+        if self.df > _SPELLED_OUT:
+            shown += f" and {self.df - _SPELLED_OUT} more"
         difference = ""
         if self.df == 1:
             difference = f"; left less right side {self.estimate[0]:.4g}, standard error {self.std_error[0]:.4g}"

@@ -15,12 +15,12 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 from clusterglm.model.special import log_normal_density
 
-_FLAT = 1e-7  # where the mean moves less than this, what matters may lie outside the narrow rule
-_TOLERANCE, _OF_SLOPES, _NOTHING = 1e-11, 1e-9, 1e-30
-_STEEP = 45.0  # linear predictors beyond leave a mean 3e-20 from 0 or 1
+_FLAT_MEAN = 1e-7  # where the mean moves less than this, what matters may lie outside the narrow rule
+_TOLERANCE, _OF_AVERAGED_SLOPES, _NO_PART = 1e-11, 1e-9, 1e-30
+_CERTAIN = 45.0  # linear predictors beyond leave a mean 3e-20 from 0 or 1
 _ORDER = 16  # of the Gauss-Legendre rules
-_FINEST = 1 << 11  # nodes of the trapezoid rule
-_FAR = 700.0  # a linear predictor beyond is as good as infinite
+_FINEST_RULE = 1 << 11  # nodes of the trapezoid rule
+_FAR_AVERAGED = 700.0  # a linear predictor beyond is as good as infinite
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Dis
             mean = np.exp(eta + one.link[0])
         by_sigma = mean * one.by_sigma[0]
         return MeanJet(mean, mean, mean, None, by_sigma, by_sigma, settled, one.exists)
-    if response.normal_latent and distribution.code == "gaussian":
+    if response.normal_latent and distribution.normal:
         root = float(np.hypot(1.0, sigma))
         z = eta / root
         density, slope = np.exp(log_normal_density(z)), -eta * sigma / root**3
@@ -124,8 +124,8 @@ def _integrals(eta: Array, sigma: float, response: Response, distribution: Distr
         for half_width in (NARROW, WIDE):
             rows = np.flatnonzero(~resolved)
             if len(rows) > 0:
-                values[:, rows], settled = refined(integrand, rows, half_width, _FINEST, still, distribution)
-                resolved[rows] = settled & ((values[1, rows] > _FLAT) | (half_width == WIDE))
+                values[:, rows], settled = refined(integrand, rows, half_width, _FINEST_RULE, still, distribution)
+                resolved[rows] = settled & ((values[1, rows] > _FLAT_MEAN) | (half_width == WIDE))
         for row in np.flatnonzero(~resolved):
             one = np.array([row])
             for panels in (1, 2):
@@ -144,8 +144,8 @@ def bounded_means(eta: Array, response: Response) -> tuple[Array, Array, Array]:
     response : Response
         Of the binomial family.
     """
-    mean, first, second, _ = response.mean_derivatives(np.clip(eta, -_FAR, _FAR))
-    near = np.abs(eta) < _FAR
+    mean, first, second, _ = response.mean_derivatives(np.clip(eta, -_FAR_AVERAGED, _FAR_AVERAGED))
+    near = np.abs(eta) < _FAR_AVERAGED
     return mean, np.where(near, first, 0.0), np.where(near, second, 0.0)
 
 
@@ -161,7 +161,7 @@ def panel_rule(eta: float, sigma: float, distribution: Distribution, panels: int
     panels : int
         For each unit of the linear predictor, and of the normal scale.
     """
-    t = (np.linspace(-_STEEP, _STEEP, 2 * int(_STEEP) * panels + 1) - eta) / sigma
+    t = (np.linspace(-_CERTAIN, _CERTAIN, 2 * int(_CERTAIN) * panels + 1) - eta) / sigma
     steep = distribution.at(sigma).normal_of(t)
     even = np.linspace(-WIDE, WIDE, 4 * int(WIDE) * panels + 1)
     edges = np.unique(np.concatenate([even, steep[np.abs(steep) < WIDE], distribution.kinks]))
@@ -174,6 +174,6 @@ def panel_rule(eta: float, sigma: float, distribution: Distribution, panels: int
 def _unsettled(one: Array, other: Array, eta: Array) -> Settled:
     """Whether two rules, shape (5, r), still differ, relative to what the integrals are made of."""
     change = np.abs(one - other)
-    size = np.maximum(other[1] * (1.0 + np.abs(eta)), np.abs(other[1:])) * _OF_SLOPES + _NOTHING
-    still: Settled = ~((change[0] <= _TOLERANCE * other[0] + _NOTHING) & (change[1:] <= size).all(axis=0))
+    size = np.maximum(other[1] * (1.0 + np.abs(eta)), np.abs(other[1:])) * _OF_AVERAGED_SLOPES + _NO_PART
+    still: Settled = ~((change[0] <= _TOLERANCE * other[0] + _NO_PART) & (change[1:] <= size).all(axis=0))
     return still

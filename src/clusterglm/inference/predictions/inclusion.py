@@ -18,9 +18,9 @@ from clusterglm import _core
 from clusterglm.data.clusters import rows_of
 from clusterglm.likelihood.profile import ProfileLikelihood
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import NUMBERS_AT_A_TIME
 from clusterglm.model.response.base import Response
 
-_BLOCK = 1 << 18  # numbers at a time
 _EXPONENT = 60.0  # of what is left out: see inversion.hpp
 
 
@@ -96,7 +96,7 @@ def inclusion(
     a = size * np.repeat(total / trials, sizes)
     X, a, b, offset = (np.ascontiguousarray(each) for each in (X, a, size - a, offset))
     problem = _core.Problem(starts, X, a, b, offset, np.ones(m), response.code)
-    intercepts = ProfileLikelihood(problem, m, p).intercepts(beta)
+    intercepts = ProfileLikelihood(problem).intercepts(beta)
     eta = X @ beta + offset + np.repeat(intercepts, sizes)
     logit = np.repeat(np.where(total == 0.0, -np.inf, np.inf), sizes)
     gradient = np.full((n, p), np.nan)
@@ -104,7 +104,7 @@ def inclusion(
     for alike in _alike(sizes[open_], trials[open_]):
         sets = open_[alike]
         circle = _Circle.of(trials[sets[0]], _variances(eta, size, starts, sets, response))
-        step = max(1, _BLOCK // (int(sizes[sets[0]]) * len(circle.angles)))
+        step = max(1, NUMBERS_AT_A_TIME // (int(sizes[sets[0]]) * len(circle.angles)))
         for k in range(0, len(sets), step):
             rows, _ = rows_of(starts, sets[k : k + step])
             shape = -1, int(sizes[sets[0]])

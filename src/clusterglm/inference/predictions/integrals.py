@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm import _core
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
 
-_WANTED, _ENOUGH = 1e-10, 1e-8  # error of a cluster's log-integral that is asked for, and that is accurate
+_WANTED, _ACCURATE = 1e-10, 1e-8  # error of a cluster's log-integral that is asked for, and that is accurate
 _TOGETHER = 100  # clusters, the sum of whose errors bounds that of each well enough
 
 
@@ -69,14 +69,11 @@ def log_integrals(
     X, a, b, offset = (np.ascontiguousarray(each) for each in (X, a, b, offset))
     if m <= _TOGETHER:
         problem = _core.Problem(np.ascontiguousarray(starts), X, a, b, offset, np.ones(m), response.code)
-        likelihood = MarginalLikelihood(problem, m, p, distribution, "normal")
+        likelihood = MarginalLikelihood(problem, distribution, "normal")
         choice = choose_plan(likelihood, theta, m * _WANTED, distribution.unimodal)
-        if choice.error <= _ENOUGH or m == 1:
-            for part in choice.plan:
-                which = slice(None) if part.clusters is None else part.clusters
-                values[which] = likelihood.cluster_values(theta, part.rule, part.clusters)[0]
-            scores = likelihood.cluster_scores(theta, choice.plan)
-            return LogIntegrals(values, scores, np.full(m, choice.error <= _ENOUGH))
+        if choice.error <= _ACCURATE or m == 1:
+            values, scores = likelihood.unit_values(theta, choice.plan), likelihood.unit_scores(theta, choice.plan)
+            return LogIntegrals(values, scores, np.full(m, choice.error <= _ACCURATE))
     half = m // 2  # whose the error is, halves tell
     rows = int(starts[half])
     one, other = (

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import ROWS_IN_CACHE
 from clusterglm.model.quadrature import hermite
 from clusterglm.model.special import log_normal_density
 
-_SIGMAS = 15  # nodes of the rule over log sigma
-_NODES, _REACH = 129, 8.6  # of a trapezoid rule on the normal scale
-_ENOUGH = 1e-9  # error of the normal score of the probability beyond an end
-_MOST = 200  # steps of a search
-_BLOCK = 1 << 13  # rows at a time
+_SIGMA_NODES = 15  # nodes of the rule over log sigma
+_NODES, _RULE_REACH = 129, 8.6  # of a trapezoid rule on the normal scale
+_ACCURATE_SCORE = 1e-9  # error of the normal score of the probability beyond an end
+_MOST_STEPS = 200  # steps of a search
 
 
 def new_cluster_ends(
@@ -53,14 +53,14 @@ def new_cluster_ends(
     of_sigma = float(covariance[p, p]) if sigma > 0.0 else np.nan
     scores, weights, by_score, sigmas = np.zeros(1), np.ones(1), np.zeros(len(X)), np.array([sigma])
     if of_sigma > 0.0:
-        scores, log_weights = hermite(_SIGMAS)
+        scores, log_weights = hermite(_SIGMA_NODES)
         weights = np.exp(log_weights - 0.5 * scores**2) / np.sqrt(np.pi)
         by_score = X @ covariance[:p, p] / np.sqrt(of_sigma)
         sigmas = sigma * np.exp(np.sqrt(of_sigma) / sigma * scores)
     rest = np.sqrt(np.maximum(variance - by_score**2, 0.0))
     tail, (low, high) = 0.5 * (1.0 - level), np.empty((2, len(X)))
-    for start in range(0, len(X), _BLOCK):
-        rows = slice(start, start + _BLOCK)
+    for start in range(0, len(X), ROWS_IN_CACHE):
+        rows = slice(start, start + ROWS_IN_CACHE)
         for ends, sign in ((low, -1.0), (high, 1.0)):
             error = _Error(sign, by_score[rows], scores, weights, sigmas, rest[rows], distribution)
             ends[rows] = eta[rows] + sign * _where_tail_is(error, tail)
@@ -91,16 +91,16 @@ class _Error:
 
     def _given(self, y: Array, sigma: float, normal: Array) -> Array:
         member, sign = self.distribution.at(sigma), self.sign
-        if sigma == 0.0 or member.code == "gaussian":
+        if sigma == 0.0 or member.normal:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.asarray(ndtr(-sign * y / np.hypot(sigma, normal)))
         found = np.empty(len(y))
         wide = normal > sigma  # the smoother of the two is taken under the integral of the other
-        s, weights = averaging_rule(self.distribution, _NODES, _REACH)
+        s, weights = averaging_rule(self.distribution, _NODES, _RULE_REACH)
         found[wide] = (
             ndtr(-sign * (y[wide, None] - sigma * member.quantile_of_normal(s)) / normal[wide, None]) @ weights
         )
-        e = np.linspace(-_REACH, _REACH, _NODES)
+        e = np.linspace(-_RULE_REACH, _RULE_REACH, _NODES)
         t = (y[~wide, None] - normal[~wide, None] * e) / sigma
         tails = member.sf(t) if sign > 0.0 else member.cdf(t)
         found[~wide] = tails @ (np.exp(log_normal_density(e)) * (e[1] - e[0]))
@@ -124,7 +124,7 @@ def _where_tail_is(error: _Error, tail: float) -> Array:
             ends[k, rows] *= 2.0
     found: Array = ends[1].copy()
     rows, last = every, np.full(n, -1)
-    for _ in range(_MOST):
+    for _ in range(_MOST_STEPS):
         (low, high), (above, below) = ends[:, rows], values[:, rows]
         with np.errstate(invalid="ignore"):
             x = low + (high - low) * above / (above - below)
@@ -135,7 +135,7 @@ def _where_tail_is(error: _Error, tail: float) -> Array:
         again = which == last[rows]
         values[1 - which[again], rows[again]] *= 0.5
         ends[which, rows], values[which, rows], last[rows] = x, value, which
-        rows = rows[np.abs(value) > _ENOUGH]
+        rows = rows[np.abs(value) > _ACCURATE_SCORE]
         if len(rows) == 0:
             break
     return found

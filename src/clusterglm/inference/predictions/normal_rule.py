@@ -8,16 +8,16 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.likelihood.rules import averaging_rule
+from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.special import log_normal_density
 
 NARROW, WIDE = 9.0, 37.0  # half-widths: the standard normal leaves 2e-19 outside the first, float64 nothing the other
-_STEP = 0.25  # of the coarsest trapezoid rule
-_FIRST = 1 << 6  # nodes of the coarsest other rule
-_BLOCK = 1 << 16  # elements at a time
-_GRID = 1.0 / 128.0  # step in eta of the table that serves many rows
+_RULE_STEP = 0.25  # of the coarsest trapezoid rule
+_COARSEST = 1 << 6  # nodes of the coarsest other rule
+_TABLE_ELEMENTS = 1 << 16  # elements at a time
+_GRID_STEP = 1.0 / 128.0  # step in eta of the table that serves many rows
 _STENCIL = np.arange(-2, 4)
 
 Settled: TypeAlias = NDArray[np.bool_]
@@ -55,7 +55,7 @@ def refined(
     """
     if distribution is not None and (distribution.kinks or distribution.own_scale):
         return _by_rules_of(distribution, integrand, rows, half_width, finest, moved)
-    step = _STEP
+    step = _RULE_STEP
     s = np.arange(-half_width, half_width + 0.5 * step, step)
     values = _sums(integrand, rows, s, step)
     open_ = np.arange(len(rows))
@@ -78,7 +78,7 @@ def _by_rules_of(
     finest: int,
     moved: Callable[[NDArray[np.int64], Array, Array], Settled],
 ) -> tuple[Array, Settled]:
-    nodes, open_ = _FIRST, np.arange(len(rows))
+    nodes, open_ = _COARSEST, np.arange(len(rows))
     values = _weighted(integrand, rows, *averaging_rule(distribution, nodes, half_width))
     while len(open_) > 0 and nodes < finest:
         nodes *= 2
@@ -96,7 +96,7 @@ def _sums(integrand: Integrand, rows: NDArray[np.int64], s: Array, step: float) 
 
 
 def _weighted(integrand: Integrand, rows: NDArray[np.int64], s: Array, weights: Array) -> Array:
-    size = max(1, _BLOCK // len(s))
+    size = max(1, _TABLE_ELEMENTS // len(s))
     return np.concatenate([integrand(rows[k : k + size], s) @ weights for k in range(0, len(rows), size)], axis=1)
 
 
@@ -114,13 +114,13 @@ def for_many_rows(eta: Array, integrals: Callable[[Array], tuple[Array, Settled]
     Between points of the grid, sixth-order interpolation: an error of about 1e-11.
     """
     different, place = np.unique(eta, return_inverse=True)
-    if len(eta) == 0 or (different[-1] - different[0]) / _GRID + len(_STENCIL) >= 0.5 * len(different):
+    if len(eta) == 0 or (different[-1] - different[0]) / _GRID_STEP + len(_STENCIL) >= 0.5 * len(different):
         values, settled = integrals(different)
         return values[:, place], settled[place]
-    first = np.floor(different[0] / _GRID) + _STENCIL[0]
-    count = int(np.floor(different[-1] / _GRID) + _STENCIL[-1] - first) + 1
-    table, known = integrals((first + np.arange(count)) * _GRID)
-    position = eta / _GRID - first
+    first = np.floor(different[0] / _GRID_STEP) + _STENCIL[0]
+    count = int(np.floor(different[-1] / _GRID_STEP) + _STENCIL[-1] - first) + 1
+    table, known = integrals((first + np.arange(count)) * _GRID_STEP)
+    position = eta / _GRID_STEP - first
     left = np.floor(position).astype(np.int64)
     fraction = position - left
     found, settled = np.zeros((len(table), len(eta))), np.ones(len(eta), dtype=bool)

@@ -20,19 +20,18 @@ from clusterglm.inference.distribution.mass_points import scores_at
 from clusterglm.inference.predictions.integrals import log_integrals
 from clusterglm.inference.predictions.marginal_mean import link_of_rarer
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Plan, Rule
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.rules import Plan, Rule
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import NUMBERS_AT_A_TIME, ROWS_MADE_UP
 from clusterglm.model.response.base import Response
 
 _EACH = 1e-8  # error of the log-integral of a cluster by its rule; there is a finer one besides
 _SETTLED = 1e-9  # change of the mean from rule to rule, and share at a rule's ends, relative, that are believed
 _FAR = 1e4  # a linear predictor beyond is as good as infinite
 _STEEP = 600.0  # up to where slopes of log-likelihoods are numbers
-_BLOCK = 1 << 18  # numbers at a time
-_ROWS = 1 << 20  # rows of made-up clusters at a time
 
 _Rows = NDArray[np.int64]
 
@@ -91,8 +90,7 @@ def posterior_of(data: ModelData, response: Response, distribution: Distribution
 
 
 def _likelihood(data: ModelData, response: Response, distribution: Distribution) -> MarginalLikelihood:
-    problem, p = core_problem(data.X, data, response), data.X.shape[1]
-    return MarginalLikelihood(problem, data.n_clusters, p, distribution, "normal", weights=data.cluster_weights)
+    return MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal")
 
 
 def posterior_mean(
@@ -169,7 +167,7 @@ def _by_rule(posterior: Posterior, cluster: NDArray[np.int64]) -> Iterator[tuple
 
 
 def _blocks(rows: _Rows, nodes: int) -> Iterator[_Rows]:
-    size = max(1, _BLOCK // nodes)
+    size = max(1, NUMBERS_AT_A_TIME // nodes)
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
@@ -177,7 +175,7 @@ def _blocks(rows: _Rows, nodes: int) -> Iterator[_Rows]:
 def _extended_blocks(rows: _Rows, sizes: NDArray[np.int64]) -> Iterator[_Rows]:
     """Parts whose made-up clusters have about so many rows as memory may hold."""
     if len(rows) > 0:
-        part = np.cumsum(2 * sizes[rows] + 1) // _ROWS
+        part = np.cumsum(2 * sizes[rows] + 1) // ROWS_MADE_UP
         yield from np.split(rows, np.flatnonzero(np.diff(part)) + 1)
 
 

@@ -16,15 +16,16 @@ from scipy.special import expit
 from clusterglm.data.prepare import ModelData
 from clusterglm.inference.uncertainty.intervals import wald_interval
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.integration import choose_plan
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.posterior import Intercepts, posterior_intercepts
+from clusterglm.likelihood.integrator import Intercepts
 from clusterglm.likelihood.profile import ClusterProfile
+from clusterglm.likelihood.scalar.choice import choose_plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.posterior import posterior_intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import ROWS_AT_A_TIME
 from clusterglm.model.response.base import Response
 
-_BLOCK = 1 << 16  # rows at a time
 _AT_CORNER = 1e-7  # a mode so close, over sigma, to a corner of the density is there
 _EACH = 1e-8  # error of the log-integral of a cluster whose posterior moments are wanted
 
@@ -73,8 +74,8 @@ class LinkPrediction:
         if len(V) > p and np.isnan(V[p, p]):
             V[p, :] = V[:, p] = 0.0
         found = np.array(self.extra, dtype=np.float64)
-        for start in range(0, n, _BLOCK):
-            rows = slice(start, min(start + _BLOCK, n))
+        for start in range(0, n, ROWS_AT_A_TIME):
+            rows = slice(start, min(start + ROWS_AT_A_TIME, n))
             gradient = np.zeros((rows.stop - rows.start, len(V)))
             gradient[:, :p] = self.slope[rows, None] * X[rows]
             if self.by_sigma is not None:
@@ -187,8 +188,7 @@ def posterior_modes(
         return PredictedIntercepts(np.zeros(m), np.zeros((m, p + 1)), np.zeros(m))
     found = known
     if found is None:
-        problem, weights = core_problem(data.X, data, response), data.cluster_weights
-        likelihood = MarginalLikelihood(problem, m, p, distribution, "normal", weights=weights)
+        likelihood = MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal")
         plan = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal).plan
         found = posterior_intercepts(data, response, distribution, theta, plan, "normal")
     variances = np.square(found.sds) + np.square(found.means - found.modes)

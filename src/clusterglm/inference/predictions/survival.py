@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from clusterglm.inference.predictions.integrals import log_integrals
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import ROWS_MADE_UP
 from clusterglm.model.response.base import Response
-
-_ROWS = 1 << 20  # of made-up clusters at a time
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def survival_curves(
     log_survival, gradient, accurate = np.empty(n), np.empty((n, q)), np.zeros(n, dtype=bool)
     first = np.repeat(starts[:-1], np.diff(starts))  # of each period's curve
     lengths = np.arange(n) - first + 1
-    for block in np.split(np.arange(n), np.flatnonzero(np.diff(np.cumsum(lengths) // _ROWS)) + 1):
+    for block in np.split(np.arange(n), np.flatnonzero(np.diff(np.cumsum(lengths) // ROWS_MADE_UP)) + 1):
         if len(block) == 0:
             continue
         begin = np.concatenate([[0], np.cumsum(lengths[block])])

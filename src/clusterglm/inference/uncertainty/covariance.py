@@ -7,10 +7,9 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.sums import Sums, products_of, repeats_in, whole_weights
-from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
+from clusterglm.likelihood.evaluation import ClusterArrays
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -94,7 +93,7 @@ def pooled_products(sums: Sums, beta: Array, *, by_row: bool) -> Array:
 def marginal_products(sums: Sums, fit: RandomEffectsFit) -> Array:
     """Sum of the outer products of `marginal_scores`, shape (p + 1, p + 1), over blocks."""
     theta = np.append(sums.standard.inside(fit.beta), fit.sigma)
-    of = sums.marginal(fit.distribution, fit.integration.scale)
+    of = sums.marginal(fit.integrator)
     inside = of.outer_products(theta, fit.plan, whole_weights(sums))
     back = np.linalg.inv(sums.standard.with_sigma())
     return np.asarray(back.T @ inside @ back)
@@ -118,11 +117,4 @@ def _pooled_scores(X: Array, data: ClusterArrays, response: Response, beta: Arra
 
 def marginal_scores(data: ModelData, fit: RandomEffectsFit) -> Array:
     """Each cluster's score in (beta, sigma) at the estimates of a random-intercept model, shape (m, p + 1)."""
-    likelihood = MarginalLikelihood(
-        core_problem(data.X, data, fit.response),
-        data.n_clusters,
-        len(fit.beta),
-        fit.distribution,
-        fit.integration.scale,
-    )
-    return likelihood.cluster_scores(fit.theta, fit.plan)
+    return fit.integrator.likelihood(data.X, data, fit.response).unit_scores(fit.theta, fit.plan)

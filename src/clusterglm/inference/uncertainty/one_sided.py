@@ -8,7 +8,7 @@ import numpy as np
 
 from clusterglm.errors import ClusterGLMError
 
-_DOUBLINGS = 40  # of the steps that look for the end
+_MOST_DOUBLINGS = 40  # of the steps that look for the end
 _OCTAVES = 12
 
 
@@ -40,7 +40,7 @@ def finite_end(loglik: Callable[[float], float], top: float, drop: float, toward
     try:
         near, value = 0.0, above(0.0)
         step = -1.0 if value > 0.0 else 1.0
-        for _ in range(_DOUBLINGS):
+        for _ in range(_MOST_DOUBLINGS):
             far, reached = near + step, above(near + step)
             if (reached > 0.0) != (value > 0.0):
                 end = brentq(above, min(near, far), max(near, far), xtol=1e-9, rtol=1e-10)

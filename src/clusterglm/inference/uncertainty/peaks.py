@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.sums import MarginalSums
@@ -20,8 +20,9 @@ from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.profiling import Peak
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import Evaluation, core_problem
+from clusterglm.likelihood.plan import Plan
 from clusterglm.likelihood.profile import ProfileLikelihood
-from clusterglm.likelihood.rules import Plan, single_rule
+from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -66,7 +67,7 @@ def within_summit(
     standard = standardise(data.X, None, centred=True)
     exact = conditional and not response.poisson_totals
     kind = ConditionalLikelihood if exact else ProfileLikelihood
-    likelihood = kind(core_problem(standard.X, data, response), data.n_clusters, len(beta), threads)
+    likelihood = kind(core_problem(standard.X, data, response), threads)
     summit = _summit(likelihood.evaluate, standard.inside(beta), standard.L, 0.0)
     return replace(summit, constant=loglik - summit.peaks[0].evaluation.value if summit.peaks else data.constant)
 
@@ -98,7 +99,7 @@ def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) ->
             summit if fit.sigma_fixed else replace(summit, peaks=(*summit.peaks, _sigma_from_zero(data, fit, threads)))
         )
     sums = sums_of(data, fit.response, Control(n_threads=threads))
-    likelihood = marginal_of(sums, fit.distribution, fit.integration.scale, fit.penalty)
+    likelihood = marginal_of(sums, fit.integrator, fit.penalty)
     plan = sums.by_block(fit.plan)
     inside = np.append(sums.standard.inside(fit.beta), fit.sigma)
     if fit.sigma_fixed:
@@ -121,11 +122,10 @@ def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Pla
     Panels are laid about the integrands of single clusters, which coefficients move too: they are laid anew everywhere.
     """
     requested = fit.integration.requested
-    if requested.kind != "auto" or not any(part.rule.heavy or part.rule.panels for part in plan):
+    if requested.kind != "auto" or all(part.rule.laid_for == "all" for part in plan):
         return lambda theta: likelihood.evaluate(theta, plan)
-    if any(part.rule.panels for part in plan):
-        tolerance, unimodal = requested.tolerance, fit.distribution.unimodal
-        return lambda theta: likelihood.evaluate(theta, likelihood.choose(theta, tolerance, unimodal).plan)
+    if any(part.rule.laid_for == "theta" for part in plan):
+        return lambda theta: likelihood.evaluate(theta, likelihood.choose(theta, requested.tolerance).plan)
     plans = {0: plan}
 
     def evaluate(theta: Array) -> Evaluation:
@@ -133,7 +133,7 @@ def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Pla
         doublings = round(np.log2(np.clip(ratio, 2.0**-_DOUBLINGS, 2.0**_DOUBLINGS)))
         if doublings not in plans:
             at = np.append(theta[:-1], fit.sigma * 2.0**doublings)
-            plans[doublings] = likelihood.choose(at, requested.tolerance, fit.distribution.unimodal).plan
+            plans[doublings] = likelihood.choose(at, requested.tolerance).plan
         return likelihood.evaluate(theta, plans[doublings])
 
     return evaluate
@@ -142,7 +142,7 @@ def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Pla
 def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Peak:
     """Sigma's profile where its maximum is 0."""
     sums = sums_of(data, fit.response, Control(n_threads=threads))
-    likelihood = sums.marginal(fit.distribution, fit.integration.scale)
+    likelihood = sums.marginal(fit.integrator)
     theta = np.append(sums.standard.inside(fit.pooled.beta), 0.0)
     plan: Plan = single_rule(8)
     requested = fit.integration.requested
@@ -153,7 +153,7 @@ def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Pe
         curvature = max(-here.hessian[-1, -1], 1e-6 * data.n_clusters)
         guess = theta.copy()
         guess[-1] = min(np.sqrt(4.0 / curvature), 3.0)
-        plan = likelihood.choose(guess, requested.tolerance, fit.distribution.unimodal).plan
+        plan = likelihood.choose(guess, requested.tolerance).plan
         here = likelihood.evaluate(theta, plan)
     direction = np.append(np.zeros(len(theta) - 1), 1.0)
     return Peak(lambda t: likelihood.evaluate(t, plan), theta, here, direction, 0.0, here.value)

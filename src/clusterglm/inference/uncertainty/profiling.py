@@ -16,10 +16,10 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 
-_MOST = 60  # evaluations for one crossing
+_MOST_EVALUATIONS = 60  # evaluations for one crossing
 _LEVEL = 1e-6  # of the log-likelihood, to which a crossing is found
-_NEAR = 1e-3  # standard errors from the best of the other parameters
-_FAR = 60.0  # standard errors beyond which a profile is taken never to fall that low
+_NEAR_BEST = 1e-3  # standard errors from the best of the other parameters
+_NEVER_FALLS = 60.0  # standard errors beyond which a profile is taken never to fall that low
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,17 @@ def crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) 
         phi, here = inverse @ begin.theta, peak.evaluate(begin.theta)
     inside, outside = estimate, (peak.least if side < 0 else side * np.inf)
     evaluations = 0
-    while evaluations < _MOST:
+    while evaluations < _MOST_EVALUATIONS:
         step = _Step.of(here, basis)
         if step is None:
             return Crossing(np.nan, basis @ phi, here.value, evaluations, "failed")
-        if evaluations > 0 and abs(step.profile - level) < _LEVEL * (1.0 + drop) and step.off < _NEAR:
+        if evaluations > 0 and abs(step.profile - level) < _LEVEL * (1.0 + drop) and step.off < _NEAR_BEST:
             return Crossing(float(phi[0]), basis @ phi, here.value, evaluations, "found")
         if step.profile > level:
             inside = phi[0] if side * phi[0] > side * inside else inside
         elif evaluations > 0:
             outside = phi[0] if side * phi[0] < side * outside else outside
-        if abs(inside - estimate) > _FAR * unit:
+        if abs(inside - estimate) > _NEVER_FALLS * unit:
             return Crossing(side * np.inf, basis @ phi, here.value, evaluations, "unbounded")
         target = step.toward(phi[0], level, side)
         reach = 3.0 * unit + 2.0 * abs(inside - estimate)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib import import_module
+from inspect import Parameter, isabstract, signature
+from pkgutil import iter_modules
 
 from clusterglm.errors import OptionError, nearest
 from clusterglm.model.distribution.base import Distribution
@@ -32,10 +35,26 @@ __all__ = [
     "distribution",
 ]
 
-DISTRIBUTIONS: dict[str, Distribution] = {
-    d.code: d
-    for d in (Gaussian(), Logistic(), Cauchy(), Laplace(), Bridge(), LogGamma(), StudentT(), GaussianMixture())
-}
+_IN_ORDER = (Gaussian(), Logistic(), Cauchy(), Laplace(), Bridge(), LogGamma(), StudentT(), GaussianMixture())
+
+
+def registered() -> dict[str, Distribution]:
+    """Every distribution in this folder that can be made without an argument, by its code."""
+    found: dict[str, Distribution] = {each.code: each for each in _IN_ORDER}
+    for file in iter_modules(__path__):
+        module = import_module(f"{__name__}.{file.name}")
+        for kind in vars(module).values():
+            own = isinstance(kind, type) and kind.__module__ == module.__name__ and issubclass(kind, Distribution)
+            if own and not isabstract(kind) and not _needs_arguments(kind):
+                found.setdefault(kind.code, kind())
+    return found
+
+
+def _needs_arguments(kind: type) -> bool:
+    return any(each.default is Parameter.empty for each in signature(kind).parameters.values())
+
+
+DISTRIBUTIONS = registered()
 """The distributions by name; shape parameters, where there are any, are then estimated."""
 
 _WITH_NUMBERS: dict[str, Callable[..., Distribution]] = {"student_t": StudentT, "gaussian_mixture": GaussianMixture}

@@ -13,9 +13,9 @@ from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.base import Distribution, ShapeParameter
 from clusterglm.model.special import log_normal_density
 
-_MOST = 10.0  # separation, in standard deviations of a component: beyond, the two never mix
-_APART = 6.0  # the same, where it is estimated: the likelihood hardly tells such parts from two points
-_STEPS, _GRID = 80, 1001  # of the search for a quantile, and points of a grid to begin it from
+_WIDEST_GAP = 10.0  # separation, in standard deviations of a component: beyond, the two never mix
+_SPLIT = 6.0  # the same, where it is estimated: the likelihood hardly tells such parts from two points
+_SEARCHES, _GRID = 80, 1001  # of the search for a quantile, and points of a grid to begin it from
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class GaussianMixture(Distribution):
     def __post_init__(self) -> None:
         for field, low, high, words in (
             ("weight", 0.0, 1.0, "a share above 0 and below 1"),
-            ("separation", -1e-300, _MOST * (1.0 + 1e-12), f"a distance from 0 to {_MOST:g}"),
+            ("separation", -1e-300, _WIDEST_GAP * (1.0 + 1e-12), f"a distance from 0 to {_WIDEST_GAP:g}"),
         ):
             value = getattr(self, field)
             if value is None:
@@ -85,7 +85,7 @@ class GaussianMixture(Distribution):
             "weight", -4.5, 4.5, (0.0, 1.3, -1.3), "hardly any cluster is in the upper part", "hardly any in the lower"
         )
         separation = ShapeParameter(
-            "separation", 0.0, _APART, (2.5,), "the parts coincide: the Gaussian", "the parts are two points, nearly"
+            "separation", 0.0, _SPLIT, (2.5,), "the parts coincide: the Gaussian", "the parts are two points, nearly"
         )
         wanted = ((weight, self.weight), (separation, self.separation))
         return tuple(parameter for parameter, value in wanted if value is None)
@@ -154,7 +154,7 @@ class GaussianMixture(Distribution):
         low, high = means[0] + part * z, means[1] + part * z
         grid = np.linspace(np.min(low, initial=0.0), np.max(high, initial=0.0), _GRID)
         t = np.clip(np.interp(z, self.normal_of(grid), grid), low, high)
-        for _ in range(_STEPS):
+        for _ in range(_SEARCHES):
             at = self.normal_of(t)
             low, high = np.where(at < z, t, low), np.where(at > z, t, high)
             slope = np.exp(self.log_density(t)[0] - log_normal_density(at))

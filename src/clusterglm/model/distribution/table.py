@@ -14,11 +14,11 @@ from clusterglm.model.arrays import Array
 
 TERMS = 16  # Chebyshev coefficients of a piece
 REACH = 37.0  # the standard normal as far as float64 knows it
-_WIDTH = 1.0  # of the widest pieces
-_HALVINGS = 30  # of a piece, at most ...
+_PIECE_WIDTH = 1.0  # of the widest pieces
+_PIECE_HALVINGS = 30  # of a piece, at most ...
 _PIECES = 1000  # ... while no more are open
-_TOLERANCE = 4e-15  # of the last coefficients, relative to the largest value on the piece, or to 1
-_ROUGH = 1e-10  # rounding in the function itself that is still put up with
+_PIECE_TOLERANCE = 4e-15  # of the last coefficients, relative to the largest value on the piece, or to 1
+_ROUGH_FUNCTION = 1e-10  # rounding in the function itself that is still put up with
 _NODES = np.cos(np.pi * (np.arange(TERMS) + 0.5) / TERMS)
 
 
@@ -104,24 +104,24 @@ def build(
     """
     inside = [x for x in breaks if low < x < high]
     corners = np.array([low, *inside, high])
-    counts = np.maximum(np.ceil(np.diff(corners) / _WIDTH), 1).astype(int)
+    counts = np.maximum(np.ceil(np.diff(corners) / _PIECE_WIDTH), 1).astype(int)
     edges = [np.linspace(a, b, n + 1) for a, b, n in zip(corners[:-1], corners[1:], counts, strict=True)]
     left = np.concatenate([e[:-1] for e in edges])
     right = np.concatenate([e[1:] for e in edges])
     error_before = np.full(len(left), np.inf)
     done: list[tuple[Array, Array]] = []
-    for halving in range(_HALVINGS + 1):
+    for halving in range(_PIECE_HALVINGS + 1):
         coefficients = _fitted(function, left, right)
         size = np.maximum(np.abs(coefficients).sum(axis=2), 1.0)
         error = (np.abs(coefficients[:, :, -2:]).max(axis=2) / size).max(axis=0)
         # rounding of the function itself: halving a piece no longer helps
-        level = (error <= _ROUGH) & (error > 0.2 * error_before)
-        good = (error <= _TOLERANCE) | level
+        level = (error <= _ROUGH_FUNCTION) & (error > 0.2 * error_before)
+        good = (error <= _PIECE_TOLERANCE) | level
         done.append((left[good], coefficients[:, good]))
         left, right, error = left[~good], right[~good], error[~good]
         if len(left) == 0:
             return _joined(done, high)
-        if halving == _HALVINGS or len(left) > _PIECES:
+        if halving == _PIECE_HALVINGS or len(left) > _PIECES:
             break
         middle = 0.5 * (left + right)
         left, right = np.concatenate([left, middle]), np.concatenate([middle, right])

@@ -13,8 +13,8 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.distribution.table import REACH, Table, build
 from clusterglm.model.special import log_normal_density
 
-_LARGEST = 1e100  # T beyond this is never needed, and its square must not overflow
-_HEAVY = 1e4  # a T that grows so far is tabulated as asinh T, which is smooth
+_LARGEST_QUANTILE = 1e100  # T beyond this is never needed, and its square must not overflow
+_COMPRESSED_FROM = 1e4  # a T that grows so far is tabulated as asinh T, which is smooth
 _STEPS = 100
 _REACHES = (REACH, 20.0, 12.0)  # where the far tails are too rough for a table, it ends before them
 
@@ -25,9 +25,9 @@ def normal_table(distribution: Distribution) -> tuple[Table, bool]:
     s = np.linspace(0.0, REACH, 4 * int(REACH) + 1)
     with np.errstate(over="ignore"):
         size = np.maximum(np.abs(distribution.quantile_of_normal(s)), np.abs(distribution.quantile_of_normal(-s)))
-    large = ~(size < _LARGEST)
+    large = ~(size < _LARGEST_QUANTILE)
     last = int(np.argmax(large)) - 1 if large.any() else len(s) - 1
-    heavy = bool(size[last] > _HEAVY)
+    heavy = bool(size[last] > _COMPRESSED_FROM)
 
     def function(s: Array) -> Array:
         t = distribution.quantile_of_normal(s)

@@ -21,8 +21,8 @@ from clusterglm.errors import FileError, FormulaError
 from clusterglm.results.files.values import Reader, Writer
 
 _CODING = ("Coding", "CodedTerm", "Factor", "Contrast")
-_FIRST = 1_000_000_000  # number of a shared value, beyond those of the file
-_MOST = 10_000_000
+_FIRST_NUMBER = 1_000_000_000  # number of a shared value, beyond those of the file
+_MOST_ELEMENTS = 10_000_000
 _SMALL = ("scalar", "Interval", "Timestamp", "Decimal", "date", "datetime", "time")
 _SPLINES = ("bs", "cr", "cs", "cc")
 
@@ -109,8 +109,8 @@ def _expression(tree: dict[str, Any]) -> dict[str, Any]:
 def _design(tree: dict[str, Any], source: str, modules: Mapping[str, str]) -> dict[str, Any]:
     """Coding and memory of a design."""
     spec = {key: item for key, item in tree["spec"].items() if not key.startswith("@")}
-    found = Reader({}, source, _MOST).value(spec)
-    variables = Reader({}, source, _MOST).value(tree["variables"])
+    found = Reader({}, source, _MOST_ELEMENTS).value(spec)
+    variables = Reader({}, source, _MOST_ELEMENTS).value(tree["variables"])
     # the columns that stood for means of clusters were named as such
     nodes = {
         text: Name(text) if method == "lookup" else _parsed(text, variables)
@@ -134,7 +134,7 @@ def _design(tree: dict[str, Any], source: str, modules: Mapping[str, str]) -> di
         )
         for part in found["structure"]
     )
-    writer = Writer({name: modules[name] for name in _CODING}, _FIRST)
+    writer = Writer({name: modules[name] for name in _CODING}, _FIRST_NUMBER)
     coding = Coding(tuple(factors.values()), terms)
     return {"coding": writer.plain(coding), "memory": writer.plain(memory), "functions": {}}
 

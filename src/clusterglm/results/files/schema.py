@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -17,10 +17,6 @@ from clusterglm.data.formulas.coding import width
 from clusterglm.data.formulas.columnwise import COLUMNWISE
 from clusterglm.data.formulas.tree import Call, text_of, walk
 from clusterglm.data.prepare import FittedData, ModelData, told_apart
-from clusterglm.fit.conditional import ConditionalFit
-from clusterglm.fit.fixed_effects import FixedEffectsFit
-from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.model.penalty import PENALTIES
 
 _FACES: dict[Any, tuple[type, ...]] = {FittedData: (ModelData, StreamedData)}
@@ -59,6 +55,10 @@ def conforms(value: Any, hint: Any) -> bool:
         return isinstance(value, dict) and all(
             conforms(key, arguments[0]) and conforms(item, arguments[1]) for key, item in value.items()
         )
+    if isinstance(origin, type) and is_dataclass(origin):
+        return isinstance(value, origin)
+    if isinstance(hint, TypeVar):
+        return hint.__bound__ is not None and isinstance(value, hint.__bound__)
     if origin is not None:  # a function
         return callable(value)
     if hint is float:
@@ -99,13 +99,14 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
     """What does not fit together in estimates and their data, in words."""
     p, m = len(data.names), None if isinstance(data, StreamedData) else len(data.labels)
     lengths = {"beta": p, "uncorrected": p, **({} if m is None else {"intercepts": m, "informative": m})}
-    for name in [field.name for field in fields(fit)]:
+    names = [field.name for field in fields(fit)]
+    for name in names:
         value = getattr(fit, name)
         if name in lengths and value.shape != (lengths[name],):
             return f"{name} of shape {value.shape}, not ({lengths[name]},)"
         if name in ("covariance", "hessian") and (value.ndim != 2 or not p <= value.shape[0] == value.shape[1]):
             return f"{name} of shape {value.shape} for {p} coefficients"
-    if isinstance(fit, PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit) and (
+    if "penalty" in names and (
         fit.penalty not in (None, *PENALTIES) or (fit.penalty is None) != (fit.penalized_loglik is None)
     ):
         return f"penalty {fit.penalty!r} with a penalised log-likelihood of {fit.penalized_loglik}"

@@ -22,6 +22,7 @@ from clusterglm.data.blocks.streamed import StreamedData
 from clusterglm.data.files import write_bytes
 from clusterglm.data.formulas.formula import check_functions
 from clusterglm.errors import DataError, FileError, MissingFileError, StorageError
+from clusterglm.model.distribution import DISTRIBUTIONS
 from clusterglm.model.family import RESPONSES
 from clusterglm.results.files import older
 from clusterglm.results.files.schema import fit_misfit, limit_misfit, misfit
@@ -53,13 +54,12 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.fixed_effects": ("FixedEffectsFit", "ProfiledEstimates"),
     "fit.conditional": ("ConditionalFit", "ConditionalEstimates"),
     "fit.within": ("Informative",),
-    "fit.sums": ("CountedPart",),
-    "fit.random_effects": ("RandomEffectsFit",),
+    "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
     "fit.npml": ("NonparametricFit",),
-    "fit.shape": ("ShapeEstimate",),
     "fit.newton": ("Optimization", "Iteration"),
-    "likelihood.integration": ("IntegrationReport",),
-    "likelihood.rules": ("Part", "Rule"),
+    "likelihood.plan": ("Part", "CountedPart"),
+    "likelihood.report": ("IntegrationReport",),
+    "likelihood.scalar.rules": ("Rule",),
     "data.prepare": ("ModelData",),
     "data.recession": ("Recession", "RestDesign"),
     "data.blocks.streamed": ("StreamedData", "Totals"),
@@ -75,21 +75,13 @@ STORED: dict[str, tuple[str, ...]] = {
     "inference.diagnostics.overdispersion": ("Overdispersion",),
     "inference.hypotheses.score": ("ScoreTest",),
     "model.quadrature": ("Quadrature",),
-    "model.distribution.gaussian": ("Gaussian",),
-    "model.distribution.logistic": ("Logistic",),
-    "model.distribution.cauchy": ("Cauchy",),
-    "model.distribution.student_t": ("StudentT",),
-    "model.distribution.laplace": ("Laplace",),
-    "model.distribution.bridge": ("Bridge",),
-    "model.distribution.log_gamma": ("LogGamma",),
-    "model.distribution.gaussian_mixture": ("GaussianMixture",),
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.
 
-Responses are known by their registry, `RESPONSES`."""
+Responses and distributions are known by their registries, `RESPONSES` and `DISTRIBUTIONS`."""
 
 _RESULTS = {name for module in STORED if module.startswith("results.") for name in STORED[module]}
-_ROWS = 100  # of a design that are put through its formula again
+_ROWS_CHECKED = 100  # of a design that are put through its formula again
 _PER_LINE = 10  # numbers
 
 
@@ -197,8 +189,8 @@ def _refuse_misfits(result: Any, source: str) -> None:
 
 def _modules() -> dict[str, str]:
     """The modules of the classes that a file may hold, by the classes' names."""
-    responses = {type(each).__name__: type(each).__module__ for each in RESPONSES.values()}
-    return responses | {name: f"clusterglm.{module}" for module, names in STORED.items() for name in names}
+    registered = {type(each).__name__: type(each).__module__ for each in (*RESPONSES.values(), *DISTRIBUTIONS.values())}
+    return registered | {name: f"clusterglm.{module}" for module, names in STORED.items() for name in names}
 
 
 def _size(result: Any) -> int:
@@ -303,7 +295,7 @@ def _gives_rows(data: ModelData, design: Design) -> bool:
 
     if isinstance(data, StreamedData):
         return False
-    some = np.ascontiguousarray(data.X[:: len(data.X) // _ROWS + 1])
+    some = np.ascontiguousarray(data.X[:: len(data.X) // _ROWS_CHECKED + 1])
     try:
         recovered_frame(replace(data, X=some, design=design))
     except DataError:

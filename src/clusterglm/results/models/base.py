@@ -22,6 +22,8 @@ from clusterglm.results.tables.table import Coefficients, Summary, counted
 from clusterglm.results.tables.tidy import Frames
 from clusterglm.results.topics.intervals import Intervals
 from clusterglm.results.topics.newdata import one_per_row
+from clusterglm.results.topics.pieces import Pieces
+from clusterglm.results.topics.prediction import Predictions
 from clusterglm.results.topics.shown import Shown
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def _unpickled(version: str, kind: type[Result]) -> Result:
     return kind.__new__(kind)
 
 
-class Result(Intervals, Frames, Shown, ABC):
+class Result(Intervals, Frames, Predictions, Shown, Pieces, ABC):
     """An immutable result: the regression coefficients and all that follows from them.
 
     Attributes

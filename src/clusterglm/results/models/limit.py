@@ -38,6 +38,7 @@ from clusterglm.results.models.fixed_effects import FixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_per_row
 from clusterglm.results.topics.prediction import Wanted
@@ -155,8 +156,7 @@ class Limit(Result):
         k: int = self.recession.basis.shape[1]
         if self.rest is None:
             return k
-        own = self.n_clusters - self.rest.n_clusters if self.kind == "fixed_effects" else 0
-        return int(self.rest.n_parameters + k + own)
+        return int(self.rest.n_parameters + k)
 
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses.wald import linear_test
@@ -200,7 +200,7 @@ class Limit(Result):
         """By fits with the coefficient held; what then still separates is taken away as before."""
         column = self.data.X[:, j]
         others = without_column(self.data, j)
-        found = recession(others, self.response, within=self._within)
+        found = recession(others, self.response, within=self._own_intercepts)
         left = np.ones(self.data.n_obs, dtype=bool)
         if found is not None:
             others, left = rest_of(others, found), ~found.decided
@@ -228,8 +228,6 @@ class Limit(Result):
         return curve
 
     # Rows ------------------------------------------------------------------------------------------------------------
-
-    _within = False
 
     def _written_out(self: L, what: str) -> L:
         whole = super()._written_out(what)
@@ -312,6 +310,31 @@ class Limit(Result):
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def _finite(self) -> Any:
+        return self.rest
+
+    def _caveats(self) -> list[Caveat]:
+        infinite = ", ".join(self._named(np.isinf)) or "some coefficients"
+        words = (
+            f"Covariates separate the responses: {infinite} went to infinity, and this is the limit of the fit. Wald "
+            "tests and intervals of what is infinite mean nothing: use profile intervals, which have one finite end, "
+            "and likelihood-ratio tests. Other parameters, and what is said below, rest on the rows that are not "
+            "certain."
+        )
+        of_rest = [] if self.rest is None else self.rest._caveats()
+        return [Caveat("Separated responses", words, serious=True), *of_rest]
+
+    def _export(self) -> dict[str, Any]:
+        return {"infinite": self.infinite, "n_certain": int(self.recession.decided.sum())} | super()._export()
+
+    def _comparison_notes(self, name: str) -> list[str]:
+        note = (
+            f"{name} is the limit of a fit where covariates separate the responses: its log-likelihood is never "
+            "reached, and AIC counts infinite coefficients as parameters."
+        )
+        return [*super()._comparison_notes(name), note]
+
     def _glance(self) -> dict[str, Any]:
         return super()._glance() | {
             "infinite": ", ".join(self._named(np.isinf)),
@@ -387,7 +410,10 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
     rest: FixedEffectsResult
     recession: Recession
 
-    _within = True
+    @property
+    def n_parameters(self) -> int:
+        """Number of estimated parameters, those that are infinite too, and an intercept for every cluster."""
+        return super().n_parameters + self.n_clusters - self.rest.n_clusters
 
     def _loglik_of(self, new: ModelData) -> float:
         return fit_fixed_effects(new, self.response, None, Control()).loglik
@@ -434,8 +460,6 @@ class ConditionalLimit(Limit, ConditionalResult):
 
     rest: ConditionalResult
     recession: Recession
-
-    _within = True
 
     @cached_property
     def _overdispersion(self) -> Overdispersion | None:

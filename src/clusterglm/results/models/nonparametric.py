@@ -34,7 +34,7 @@ from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.newdata import Rows
-from clusterglm.results.topics.prediction import SCALES, Predictions, Wanted
+from clusterglm.results.topics.prediction import Wanted
 from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
+class NonparametricResult(Hypotheses, Ratios, Result):
     """A random-intercept model whose intercepts have the most likely of all distributions, one on mass points.
 
     Parameters
@@ -60,7 +60,11 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
     family_response: Response
 
     kind: ClassVar[str] = "nonparametric"
+    _untested: ClassVar[str] = (
+        "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
+    )
     _kinds = ("conditional", "posterior", "marginal")
+    _drawn_kinds = ("marginal",)
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -154,6 +158,18 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         return posterior_probabilities(self.data, self.response, self.fit)
 
     @property
+    def _in_words(self) -> str:
+        return f"nonparametric, {self._intercepts_in_words}"
+
+    @property
+    def _intercepts_in_words(self) -> str:
+        return counted(len(self.fit.points), "mass point")
+
+    def _export(self) -> dict[str, Any]:
+        points = {"mass_points": self.mass_points.to_dict(orient="list"), "gradient": self.fit.gradient}
+        return super()._export() | points
+
+    @property
     def _beta(self) -> Array:
         return self.fit.beta
 
@@ -242,7 +258,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         PredictionWarning
             Without `level`, when rows cannot be predicted: they are nan.
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         return self._predicted(data, kind, scale, Wanted(level, cov))
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:

@@ -6,18 +6,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import OptionError
+from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again, loglik_at
-from clusterglm.fit.shape import ShapeEstimate, shape_scores
+from clusterglm.fit.random_effects import fit_again, loglik_at
+from clusterglm.fit.shape import shape_scores
 from clusterglm.inference.hypotheses.clustering import ClusteringTest, likelihood_ratio, no_test
 from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale, with_sigma
-from clusterglm.likelihood.integration import IntegrationReport
-from clusterglm.likelihood.rules import Part, Plan
+from clusterglm.likelihood.plan import Part, Plan
+from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.printing import unfolded
@@ -29,10 +31,11 @@ from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.effects import RandomEffectsEffects
 from clusterglm.results.topics.goodness import RandomEffectsGoodness
+from clusterglm.results.topics.hausman import RandomEffectsHypotheses
 from clusterglm.results.topics.random_diagnostics import RandomEffectsDiagnostics
+from clusterglm.results.topics.random_pieces import RandomEffectsPieces
 from clusterglm.results.topics.random_prediction import RandomEffectsPredictions
 from clusterglm.results.topics.survival import Survival
-from clusterglm.results.topics.testing import RandomEffectsHypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +57,7 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResult(
     Penalized,
+    RandomEffectsPieces,
     RandomEffectsPredictions,
     Survival,
     RandomEffectsHypotheses,
@@ -264,6 +268,11 @@ class RandomEffectsResult(
         value = upper_end(lambda sigma: loglik_at(self.fit, sigma), top, drop, max(self.sigma, 1.0))
         return replace(found, value=value, status="failed" if np.isnan(value) else "found")
 
+    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+        from clusterglm.inference.hypotheses.penalized import soft_ratio
+
+        return soft_ratio(self.fit, top, inner, sigma)
+
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self._draws(rng)), rng)
 
@@ -295,6 +304,9 @@ class RandomEffectsResult(
             for name, estimate, error in zip(self.shape.names, self.shape.estimates, errors, strict=True):
                 rows.append(["random_intercept", name, estimate, error, np.nan, np.nan, np.nan, np.nan])
         return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
+
+    def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:
+        return {".fixed": self._eta(0.0)}
 
     def _glance(self) -> dict[str, Any]:
         test = self.clustering_test
@@ -403,7 +415,7 @@ class RandomEffectsResult(
 
 def _plan_in_words(plan: Plan, n_clusters: int) -> str:
     """Kinds of rule with the range of their nodes, and how many clusters each kind served."""
-    kinds: dict[str, list[Part]] = {}
+    kinds: dict[str, list[Part[Any]]] = {}
     for part in plan:
         name = "Laplace" if part.rule.nodes == 1 else str(part.rule).split(",")[0]
         kinds.setdefault(name, []).append(part)

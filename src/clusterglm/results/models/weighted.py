@@ -19,7 +19,7 @@ from clusterglm.data.repeats import (
     written_out,
     written_out_clusters,
 )
-from clusterglm.likelihood.rules import Plan
+from clusterglm.likelihood.plan import Plan
 from clusterglm.model.arrays import Array
 from clusterglm.results.tables.table import counted, sizes_in_words
 

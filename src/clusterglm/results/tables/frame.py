@@ -13,7 +13,7 @@ from clusterglm.results.tables.table import decimals_of, number, pvalue
 Column: TypeAlias = tuple[str, list[str]]
 """A heading and cells."""
 
-_MOST = 60  # rows that are printed, as pandas has it
+_PRINTED = 60  # rows that are printed, as pandas has it
 _P_VALUES = ("pvalue", "p.value", "p")
 _ESTIMATES = ("estimate", "std_error", "std.error", "conf_low", "conf_high", "conf.low", "conf.high", "low", "high")
 
@@ -43,7 +43,7 @@ class EstimateFrame(pd.DataFrame):
         indexed = not isinstance(self.index, pd.RangeIndex)
         for block, left in _blocks(cells, labels, terminal_width(), indexed=indexed):
             lines += [*([""] if lines else []), *_aligned(block, left)]
-        if len(self) > _MOST:
+        if len(self) > _PRINTED:
             lines.append(f"({len(self)} rows)")
         return "\n".join([*lines, *([fold(f"Note: {remark}")] if remark else [])])
 
@@ -63,9 +63,9 @@ class EstimateFrame(pd.DataFrame):
         remark = ""
         if "note" in table and table["note"].nunique(dropna=False) == 1:
             remark = str(table.pop("note").iloc[0])
-        cut = len(table) > _MOST
+        cut = len(table) > _PRINTED
         if cut:
-            table = pd.concat([table.iloc[: _MOST // 2], table.iloc[-(_MOST // 2) :]])
+            table = pd.concat([table.iloc[: _PRINTED // 2], table.iloc[-(_PRINTED // 2) :]])
         columns: list[Column] = []
         if not isinstance(self.index, pd.RangeIndex):
             columns.append((str(table.index.name or ""), [str(value) for value in table.index]))
@@ -83,7 +83,7 @@ class EstimateFrame(pd.DataFrame):
                 digits = 3 if name in ("z", "statistic") else decimals if name in _ESTIMATES else 4
                 columns.append((str(name), [number(value, digits) for value in values]))
         if cut:
-            columns = [(name, [*texts[: _MOST // 2], "...", *texts[_MOST // 2 :]]) for name, texts in columns]
+            columns = [(name, [*texts[: _PRINTED // 2], "...", *texts[_PRINTED // 2 :]]) for name, texts in columns]
         return columns, labels, remark
 
 

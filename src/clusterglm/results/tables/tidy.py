@@ -34,6 +34,7 @@ class Frames:
 
     if TYPE_CHECKING:
         data: FittedData
+        _own_intercepts: ClassVar[bool]
 
         @property
         def _single(self) -> tuple[Array, Array]: ...
@@ -226,9 +227,15 @@ class Frames:
         columns: dict[str, NDArray[Any]] = {}
         if not np.isnan(eta).all():  # of conditional models
             columns[".resid"] = residuals("deviance", self.response, eta, *self._single)
-        if self.kind == "random_effects":
-            columns[".fixed"] = self._eta(0.0)
-        return columns | {".offset": self.data.rows.offset, ".weights": self.data.rows.weights}
+        return (
+            columns
+            | self._without_random_intercepts()
+            | {".offset": self.data.rows.offset, ".weights": self.data.rows.weights}
+        )
+
+    def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:
+        """The linear predictor without them, under broom's name; nothing where there are none."""
+        return {}
 
     # For other packages ----------------------------------------------------------------------------------------------
 
@@ -251,6 +258,6 @@ class Frames:
             facts,
             self.data.response_name,
             self.data.cluster_name,
-            self.kind in ("fixed_effects", "conditional"),
+            self._own_intercepts,
             cov,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import FittedData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DataError, OptionError, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha, with_sigma
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.topics.heterogeneity import Heterogeneity
+from clusterglm.results.topics.pieces import Pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _KINDS = ("marginal", "typical", "conditional")
 
 
-class Ratios:
+class Ratios(Pieces):
     """What every kind of result with coefficients offers."""
 
     if TYPE_CHECKING:
@@ -102,6 +103,12 @@ class Ratios:
 
 class Effects(Ratios):
     """Average effects where clusters have no effect: all kinds mean the same."""
+
+    _averaged_over: ClassVar[str] = ""
+    """What average effects are averages over besides the rows, or where they are taken, in words."""
+
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), *(["average effects"] if self.data.design.variables else [])]
 
     @with_alpha
     def average_effects(
@@ -217,6 +224,8 @@ def _plain_mean(response: Response, theta: Array, X: Array, offset: Array) -> Ar
 
 class FixedEffectsEffects(Effects):
     """Average effects at estimated intercepts."""
+
+    _averaged_over: ClassVar[str] = ", at the clusters' intercepts"
 
     if TYPE_CHECKING:
         fit: FixedEffectsFit | ProfiledEstimates
@@ -337,6 +346,8 @@ class FixedEffectsEffects(Effects):
 
 class RandomEffectsEffects(Heterogeneity, Effects):
     """Effects with a random intercept."""
+
+    _averaged_over: ClassVar[str] = " and over the distribution of intercepts"
 
     if TYPE_CHECKING:
         fit: RandomEffectsFit

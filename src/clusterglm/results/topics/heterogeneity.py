@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import OptionError, check_option, nearest
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arrays import Array

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _Mask = NDArray[np.bool_]
 
-_SHOWN = 3  # reasons that a summary spells out
+_REASONS_SHOWN = 3  # reasons that a summary spells out
 
 
 class RowStatus:
@@ -73,8 +73,8 @@ class RowStatus:
 
     def __str__(self) -> str:
         reasons = sorted(self._counts.items(), key=lambda item: -item[1])
-        words = "; ".join(f"{count}: {reason}" for reason, count in reasons[:_SHOWN])
-        return words + (f"; and {len(reasons) - _SHOWN} other reasons" if len(reasons) > _SHOWN else "")
+        words = "; ".join(f"{count}: {reason}" for reason, count in reasons[:_REASONS_SHOWN])
+        return words + (f"; and {len(reasons) - _REASONS_SHOWN} other reasons" if len(reasons) > _REASONS_SHOWN else "")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,16 @@ class Predictions(Weighted):
 
     _kinds: tuple[str, ...] = ("typical", "conditional", "marginal")
     """Words for the intercept, the default first."""
+    _scales: tuple[str, ...] = SCALES
+    """The default first."""
+    _takes_kind: bool = True
+    """Whether `predict` asks which intercept."""
+    _drawn_kinds: tuple[str, ...] = ()
+    """Kinds of which a picture has a curve, where nobody says which."""
+    _drawn_clusters: int | None = None
+    """Clusters of which a picture has a curve, where nobody says how many; None where it can have none."""
+    _curves_differ: bool = True
+    """Whether predictions of different kinds do; where they do not, curves need no name."""
 
     if TYPE_CHECKING:
 
@@ -156,6 +166,9 @@ class Predictions(Weighted):
 class PooledPredictions(Predictions):
     """Predictions where clusters have no effect: all kinds mean the same."""
 
+    _drawn_kinds = ("typical",)
+    _curves_differ = False
+
     @overload
     def predict(
         self,
@@ -215,7 +228,7 @@ class PooledPredictions(Predictions):
         PredictionWarning
             Without `level`, when rows cannot be predicted: they are nan.
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         return self._predicted(data, kind, scale, Wanted(level, cov))
 
 
@@ -223,6 +236,7 @@ class FixedEffectsPredictions(Predictions):
     """Predictions at estimated intercepts."""
 
     _kinds = ("conditional",)
+    _drawn_clusters = 3
 
     if TYPE_CHECKING:
         fit: FixedEffectsFit | ProfiledEstimates
@@ -291,7 +305,7 @@ class FixedEffectsPredictions(Predictions):
         PredictionWarning
             Without `level`, when rows cannot be predicted: they are nan.
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         return self._predicted(data, kind, scale, Wanted(level, cov))
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:

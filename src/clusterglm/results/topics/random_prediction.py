@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.predictions.new_cluster import new_cluster_ends
 from clusterglm.inference.predictions.posterior_mean import Posterior, posterior_mean, posterior_of
@@ -28,7 +28,7 @@ from clusterglm.inference.predictions.prediction import (
 )
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.results.topics.newdata import Rows, cluster_codes, history_data, refuse_unknown_clusters
-from clusterglm.results.topics.prediction import SCALES, Predictions, Wanted
+from clusterglm.results.topics.prediction import Predictions, Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,8 @@ class RandomEffectsPredictions(Predictions):
     """Predictions with a random intercept."""
 
     _kinds = ("typical", "conditional", "posterior", "marginal")
+    _drawn_kinds = ("typical", "marginal")
+    _drawn_clusters = 0
 
     if TYPE_CHECKING:
         fit: RandomEffectsFit
@@ -173,7 +175,7 @@ class RandomEffectsPredictions(Predictions):
         With interval="cluster" the ends are quantiles of eta + v + e, where v is a new cluster's intercept and e the
         error of the estimates, normal with their covariance (sigma's on the log scale).
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         if history is not None:
             kind = self._kind_with_history(data, kind)
         self._check_questions(kind, level, unseen, interval)

@@ -12,7 +12,7 @@ from clusterglm.data.clusters import encode, group
 from clusterglm.data.prepare import FittedData
 from clusterglm.data.tables.table import column, to_pandas_columns
 from clusterglm.errors import DataError, OptionError, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, with_alpha
 from clusterglm.model.arguments import several
 from clusterglm.model.arguments import shown as in_words

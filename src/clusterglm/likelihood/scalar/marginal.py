@@ -7,65 +7,81 @@ from numpy.typing import NDArray
 
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.location import location_map, reach
-from clusterglm.likelihood.outside import Summits, summits
-from clusterglm.likelihood.rules import Plan, Rule, rule_for_moments
+from clusterglm.likelihood.scalar.location import location_map, reach
+from clusterglm.likelihood.scalar.outside import Summits, summits
+from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_for_moments
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.special import log_normal_density
 
 
+class Memory:
+    """What a likelihood remembers from one call to the next, of one model and its data.
+
+    Results depend on it by no more than the tolerance of the search for modes: a fresh one costs time, and that is all.
+
+    Parameters
+    ----------
+    modes : ndarray, shape (m,)
+        Where each cluster's mode was last found, on the scale of integration: the next search starts there.
+
+    Attributes
+    ----------
+    omegas : ndarray, shape (m,)
+        Inverse roots of the curvature at the modes, by the last call of a rule that follows them.
+    sigma : float
+        At which the maps below were made; of no account for scale families.
+    maps : tuple of LocationMap
+        The map m(s, sigma) that adaptive rules use, and that of fixed rules.
+    summits : tuple of (ndarray, Summits), optional
+        The last theta whose summits were asked for, and these.
+    """
+
+    def __init__(self, modes: Array) -> None:
+        self.modes = modes
+        self.omegas = np.zeros(len(modes))
+        self.sigma = 1.0
+        self.maps: tuple[_core.LocationMap, _core.LocationMap] | None = None
+        self.summits: tuple[Array, Summits] | None = None
+
+
 class MarginalLikelihood:
     """Sums of the clusters' log-integrals, each by a quadrature rule of its own.
 
-    The derivatives are those of the approximation itself, not approximations of derivatives. An instance remembers
-    where each cluster's mode was last found, which makes the next search short; that moves results by no more than the
-    search's tolerance.
+    The derivatives are those of the approximation itself, not approximations of derivatives.
 
     Parameters
     ----------
     problem : Problem
         The data.
-    n_clusters : int
-        Number of clusters, m.
-    n_coefficients : int
-        Columns of X, p.
     distribution : Distribution
         Of the random intercept.
     scale : {"normal", "density", "own"}
         Scale on which adaptive rules integrate ("own": see `location_map`); fixed rules always use the normal scale.
     threads : int
         Threads of the core; results are the same bits for any number.
-    modes : ndarray, shape (m,), optional
-        Where the modes are remembered, and the first search starts; by default the instance's own.
-    weights : ndarray, shape (m,), optional
-        The clusters' weights, which the problem knows as well; 1 by default. Rules are chosen by them.
+    memory : Memory, optional
+        By default a fresh one.
     """
 
     def __init__(
         self,
         problem: _core.Problem,
-        n_clusters: int,
-        n_coefficients: int,
         distribution: Distribution,
         scale: str,
         threads: int = 1,
-        modes: Array | None = None,
-        weights: Array | None = None,
+        memory: Memory | None = None,
     ) -> None:
-        self.n_clusters = n_clusters
-        self.n_parameters = n_coefficients + 1
+        self.n_clusters = problem.n_clusters
+        self.n_parameters = problem.n_coefficients + 1
+        self.weights = problem.cluster_weights
         self.threads = threads
-        self._problem = problem
         self.distribution, self.scale = distribution, scale
+        self.memory = Memory(np.zeros(self.n_clusters)) if memory is None else memory
+        self._problem = problem
         # A symmetric scale family's likelihood is even in sigma by itself; others are made so.
         self._folded = not (distribution.symmetric and distribution.scale_family)
-        self._sigma = 1.0
-        self._maps = self._located(self._sigma)
-        self._modes = np.zeros(n_clusters) if modes is None else modes
-        self._omegas = np.zeros(n_clusters)
-        self._summits: tuple[Array, Summits] | None = None
-        self.weights = np.ones(n_clusters) if weights is None else weights
+        self._maps(self.memory.sigma)
 
     def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants) at `theta`, shape (p + 1,), sigma last."""
@@ -88,13 +104,21 @@ class MarginalLikelihood:
         self._call(theta, rule, clusters, 0, values=values, ends=None if rule.hermite else ends)
         return (values, ends) if clusters is None else (values[clusters], ends[clusters])
 
+    def unit_values(self, theta: Array, plan: Plan) -> Array:
+        """Each cluster's (weighted) log-likelihood, shape (m,)."""
+        values = np.empty(self.n_clusters)
+        for part in plan:
+            chosen = slice(None) if part.clusters is None else part.clusters
+            values[chosen] = self.cluster_values(theta, part.rule, part.clusters)[0]
+        return values
+
     def evaluate_by_cluster(self, theta: Array, rule: Rule) -> tuple[Evaluation, Array, Array]:
         """What `evaluate` and `cluster_values` give of all clusters under one rule, in one pass."""
         values, ends = np.zeros(self.n_clusters), np.zeros(self.n_clusters)
         whole = self._call(theta, rule, None, 2, values=values, ends=None if rule.hermite else ends)
         return whole, values, ends
 
-    def cluster_scores(self, theta: Array, plan: Plan) -> Array:
+    def unit_scores(self, theta: Array, plan: Plan) -> Array:
         """Each cluster's (weighted) score, shape (m, p + 1)."""
         scores = np.zeros((self.n_clusters, self.n_parameters))
         for part in plan:
@@ -126,15 +150,15 @@ class MarginalLikelihood:
         s = np.broadcast_to(nodes, (len(clusters), len(nodes)))
         if rule.adaptive:
             self._call(theta, rule, clusters, 0)
-            unit = self._omegas[clusters, None]
-            s, log_weights = self._modes[clusters, None] + unit * nodes, log_weights + np.log(unit)
+            unit = self.memory.omegas[clusters, None]
+            s, log_weights = self.memory.modes[clusters, None] + unit * nodes, log_weights + np.log(unit)
         found = self.log_integrands(theta, clusters, s) + log_weights
         return s, np.where(np.isnan(found), -np.inf, found)
 
     def intercepts(self, theta: Array, s: Array) -> tuple[Array, Array]:
         """Intercepts at points of the normal scale and their derivatives in sigma, as integrands have them."""
         theta, out = self._prepared(theta)[0], np.empty((s.size, 17))
-        _core.locate(self._maps[1], np.ascontiguousarray(s).ravel(), float(theta[-1]), out)
+        _core.locate(self._maps(theta[-1])[1], np.ascontiguousarray(s).ravel(), float(theta[-1]), out)
         return out[:, 0].reshape(s.shape), out[:, 5].reshape(s.shape)
 
     def spans(self, rule: Rule, clusters: NDArray[np.int64]) -> tuple[Array, Array, Array]:
@@ -151,7 +175,7 @@ class MarginalLikelihood:
             inside = slice(1, -1) if rule.kinks else slice(None)  # the outermost nodes show what lies beyond
             low, high = nodes[inside][[0, -1]]
             return np.full(c, low), np.full(c, high), np.full(c, np.inf)
-        modes, unit = self._modes[clusters], self._omegas[clusters]
+        modes, unit = self.memory.modes[clusters], self.memory.omegas[clusters]
         return modes + nodes[0] * unit, modes + nodes[-1] * unit, unit
 
     def log_integrands(self, theta: Array, clusters: NDArray[np.int64] | None, points: Array) -> Array:
@@ -165,16 +189,17 @@ class MarginalLikelihood:
         points : ndarray, shape (c, k)
         """
         out = np.empty(points.shape)
-        folded, fixed = self._prepared(theta)[0], self._maps[1]
+        folded = self._prepared(theta)[0]
         points = np.ascontiguousarray(points)
-        _core.integrands(self._problem, fixed, folded, clusters, points, out, self.threads)
+        _core.integrands(self._problem, self._maps(folded[-1])[1], folded, clusters, points, out, self.threads)
         return out
 
     def summits(self, theta: Array) -> Summits:
         """Where each cluster's likelihood is highest as a function of its intercept; remembered for the last theta."""
-        if self._summits is None or not np.array_equal(self._summits[0], theta):
-            self._summits = theta.copy(), self._found_summits(theta)
-        return self._summits[1]
+        known = self.memory.summits
+        if known is None or not np.array_equal(known[0], theta):
+            known = self.memory.summits = theta.copy(), self._found_summits(theta)
+        return known[1]
 
     def _found_summits(self, theta: Array) -> Summits:
         p, m = self.n_parameters - 1, self.n_clusters
@@ -194,7 +219,7 @@ class MarginalLikelihood:
     def modes(self, theta: Array) -> Array:
         """Mode on the scale of integration of every cluster, as found by the Laplace rule at `theta`, shape (m,)."""
         self._call(theta, Rule(1), None, 0)
-        return self._modes.copy()
+        return self.memory.modes.copy()
 
     def _call(
         self,
@@ -211,19 +236,19 @@ class MarginalLikelihood:
         theta, mirrored = self._prepared(theta)
         value = _core.marginal(
             self._problem,
-            self._maps[0 if rule.adaptive else 1],
+            self._maps(theta[-1])[0 if rule.adaptive else 1],
             rule.core,
             theta,
             order,
             clusters,
-            self._modes,
+            self.memory.modes,
             score,
             hessian,
             values,
             ends,
             scores,
             posterior,
-            self._omegas,
+            self.memory.omegas,
             self.threads,
         )
         if mirrored:
@@ -239,12 +264,14 @@ class MarginalLikelihood:
         mirrored = bool(self._folded and theta[-1] < 0.0)
         if mirrored:
             theta = np.append(theta[:-1], -theta[-1])
-        if not self.distribution.scale_family and theta[-1] != self._sigma:
-            self._sigma = float(theta[-1])
-            self._maps = self._located(self._sigma)
         return np.ascontiguousarray(theta), mirrored
 
-    def _located(self, sigma: float) -> tuple[_core.LocationMap, _core.LocationMap]:
+    def _maps(self, sigma: float) -> tuple[_core.LocationMap, _core.LocationMap]:
         """The map that adaptive rules use, and that of fixed rules."""
-        fixed = location_map(self.distribution, "normal", sigma)
-        return (fixed if self.scale == "normal" else location_map(self.distribution, self.scale, sigma)), fixed
+        memory = self.memory
+        if memory.maps is None or not (self.distribution.scale_family or sigma == memory.sigma):
+            memory.sigma = float(sigma)
+            fixed = location_map(self.distribution, "normal", memory.sigma)
+            own = fixed if self.scale == "normal" else location_map(self.distribution, self.scale, memory.sigma)
+            memory.maps = own, fixed
+        return memory.maps

@@ -20,7 +20,7 @@ from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.special import log_normal_density
 
 _GROWTH = 2.0  # of the distances of points at which a likelihood is looked at
-_MOST = 60  # doublings of a unit
+_DOUBLED = 60  # doublings of a unit
 _SPANS = 2.0  # widths of a summit that may lie between two nodes: the coarser rule is then right to a part in a hundred
 
 
@@ -162,7 +162,8 @@ def log_probability(low: Array, high: Array) -> Array:
 def _steps(start: Array, unit: Array, sign: float, found: Summits) -> Array:
     """Points from `start` outwards at growing distances up to the far end, with the summit if it is among them."""
     far = found.reach
-    least = max(float(np.min(unit, initial=np.inf)), far * 2.0**-_MOST)  # 0 where a cluster says more than numbers can
+    # 0 where a cluster says more than numbers can
+    least = max(float(np.min(unit, initial=np.inf)), far * 2.0**-_DOUBLED)
     count = max(int(np.ceil(np.log2(2.0 * far / least))) + 1, 0) if np.isfinite(least) else 0
     distances = np.append(0.0, _GROWTH ** np.arange(count)) * np.minimum(unit, far)[:, None]
     points = np.minimum(sign * start[:, None] + distances, far)

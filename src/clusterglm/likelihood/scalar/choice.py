@@ -9,90 +9,24 @@ from itertools import chain, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.likelihood.certificate import unseen
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.ladders import ABOUT_MODE, HERMITE, families, ladders
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.outside import Summits, gaps, resolved
-from clusterglm.likelihood.panels import Panels, lay_panels
-from clusterglm.likelihood.rules import Part, Plan, Rule, rule_of_panels
+from clusterglm.likelihood.plan import Choice, Part
+from clusterglm.likelihood.scalar.convergence import ROUNDING, beyond_ends, bound, doubt, geometric, rate_of, unseen_by
+from clusterglm.likelihood.scalar.ladders import ABOUT_MODE, HERMITE, families, ladders
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.outside import gaps, resolved
+from clusterglm.likelihood.scalar.panels import Panels, lay_panels
+from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_of_panels
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
-from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.large_data import FEW_CLUSTERS, SAMPLE_FOR_RULES
 
 _LEFT = 0.03  # share of the clusters that a rule for nearly all may leave to others
-_SAMPLE = 2000  # clusters on which rules are tried before one is chosen for a large data set
-FEW = 2 * _SAMPLE  # clusters up to which each gets a rule of its own at once
 _UNEVEN = (
     30.0  # times a cluster's share of the tolerance, an error that few clusters come near while the sum is within it
 )
-_SAFETY = 10.0  # times the error that a rule's convergence lets expect
-_RELIED = 0.7  # part of the convergence seen so far that is relied on
 _COARSE = 1e-7  # of a cluster's error: rules that leave more may agree by chance before they converge
-_MUCH = 0.1  # of the error that a cluster may have: what lies beyond a rule's ends is then worth a closer look
 _UNKNOWN = 1.0  # error of a log-likelihood beyond which its value says nothing
-_ROUNDING = 2e-14  # relative error of a cluster's log-likelihood that no rule can better
-
-
-@dataclass(frozen=True)
-class IntegrationReport:
-    """How the integrals were computed, and how well.
-
-    Parameters
-    ----------
-    requested : Quadrature
-        What the user asked for.
-    scale : {"normal", "density"}
-        Scale of the adaptive rules.
-    nodes : int
-        Largest number of nodes of any cluster.
-    rules : tuple of (str, int)
-        Each rule in words and the number of clusters it served.
-    error : float
-        Bound of the absolute error of the log-likelihood, rounding included: the sum over clusters of what the change
-        from a coarser rule bodes while rules converge, and of bounds of what the nodes do not cover; nan where it was
-        not computed.
-    unit : float
-        What the log-likelihood is counted in where weights are small: the tolerance is for a log-likelihood over it.
-    """
-
-    requested: Quadrature
-    scale: str
-    nodes: int
-    rules: tuple[tuple[str, int], ...]
-    error: float
-    unit: float = 1.0
-
-    @property
-    def accurate(self) -> bool:
-        """Whether no error beyond what was asked for is known; always true for a rule that the user fixed."""
-        return self.requested.kind != "auto" or not self.error > self.requested.tolerance * self.unit
-
-
-def report(
-    plan: Plan, error: float, requested: Quadrature, scale: str, n_clusters: int, unit: float = 1.0
-) -> IntegrationReport:
-    """Describe a plan."""
-    rules = tuple((str(part.rule), part.count(n_clusters)) for part in plan)
-    return IntegrationReport(requested, scale, max(part.rule.nodes for part in plan), rules, error, unit)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Rules that were chosen at a point.
-
-    Parameters
-    ----------
-    plan : Plan
-    error : float
-        Sum over clusters of bounds of the errors.
-    there : Evaluation or None
-        The likelihood by these rules at the point, where choosing them has computed it already.
-    """
-
-    plan: Plan
-    error: float
-    there: Evaluation | None = None
 
 
 def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, unimodal: bool) -> Choice:
@@ -115,13 +49,13 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
 
     Notes
     -----
-    The error of a rule follows from its change from the next coarser one (see `_rate`). A large data set is served in
+    The error of a rule follows from its change from the next coarser one (see `rate_of`). A large data set is served in
     two steps: rules are tried on a sample of its clusters, the cheapest one that suits nearly all of them is checked on
     all, and the rest get rules one by one.
     """
     m = likelihood.n_clusters
     each = share(tolerance, m, unimodal)
-    if m <= FEW:
+    if m <= FEW_CLUSTERS:
         return rules_one_by_one(likelihood, theta, each, unimodal)
     sigma = abs(float(theta[-1]))
     rule = most_useful(likelihood.distribution, sigma, rules_of_some(likelihood, theta, m, each, unimodal))
@@ -148,7 +82,7 @@ def rules_of_some(
     likelihood: MarginalLikelihood, theta: Array, n_clusters: int, each: float, unimodal: bool
 ) -> NDArray[np.int64]:
     """Numbers of the rules of some clusters; as many as there are to be of `n_clusters`, of which these are a part."""
-    sample = np.arange(0, likelihood.n_clusters, n_clusters // _SAMPLE, dtype=np.int64)
+    sample = np.arange(0, likelihood.n_clusters, n_clusters // SAMPLE_FOR_RULES, dtype=np.int64)
     each = each if unimodal else _UNEVEN * each
     return _shared_rules(likelihood, theta, sample, each, unimodal, careful=False).numbers
 
@@ -237,7 +171,7 @@ def moving(likelihood: MarginalLikelihood, theta: Array, choice: Choice, each: f
         before = likelihood.cluster_values(theta, part.rule, clusters)[0]
         best, values = _steadiest(likelihood, theta, clusters)
         difference = np.abs(values - before)
-        good = difference <= np.maximum(each, _ROUNDING * (1.0 + np.abs(before)))
+        good = difference <= np.maximum(each, ROUNDING * (1.0 + np.abs(before)))
         error += float(difference[good].sum())
         for rule, which in ((part.rule, ~good), *((HERMITE[k], good & (best == k)) for k in np.unique(best))):
             if which.any():
@@ -300,17 +234,17 @@ def _shared_rules(
             change = np.abs(better - values)
             if summits is None:
                 ends = np.maximum(ends, ends_finer)
-                outside = _beyond_ends(likelihood, theta, rule, clusters[open_], better, ends, each)
-                error = _bound(change, better, outside, _rate(coarser, rule), each)
-                error = np.maximum(error, _doubt(before, earlier, (1.5, 3.0) if rule.about_mode else (1.25, 1.5)))
+                outside = beyond_ends(likelihood, theta, rule, clusters[open_], better, ends, each)
+                error = bound(change, better, outside, rate_of(coarser, rule), each)
+                error = np.maximum(error, doubt(before, earlier, (1.5, 3.0) if rule.about_mode else (1.25, 1.5)))
                 hopeless = outside > 3.0 * each  # refinement hardly brings in what lies outside
             else:
-                error = _bound(change, better, np.zeros(len(open_)), 1.0, each)
+                error = bound(change, better, np.zeros(len(open_)), 1.0, each)
                 if careful:
                     error = np.maximum(error, before)
                 elif likelihood.distribution.geometric and not rule.about_mode:
-                    error = np.minimum(error, _geometric(change, before, family[max(k - 1, 0) : k + 2]))
-                missing, seen = _unseen(
+                    error = np.minimum(error, geometric(change, before, family[max(k - 1, 0) : k + 2]))
+                missing, seen = unseen_by(
                     likelihood, theta, (coarser, rule), clusters, better, summits, open_, error <= each
                 )
                 error, hopeless = np.where(seen, error + missing, np.inf), missing > each
@@ -324,103 +258,6 @@ def _shared_rules(
     return _Rules(all_rules, rules, errors)
 
 
-def _unseen(
-    likelihood: MarginalLikelihood,
-    theta: Array,
-    pair: tuple[Rule, Rule],
-    clusters: NDArray[np.int64],
-    values: Array,
-    summits: Summits,
-    open_: NDArray[np.int64],
-    wanted: NDArray[np.bool_],
-) -> tuple[Array, NDArray[np.bool_]]:
-    """`unseen` of weighted likelihoods, of those of the open clusters that are wanted; the others count as not seen."""
-    missing, seen = np.zeros(len(open_)), np.zeros(len(open_), dtype=bool)
-    which = np.flatnonzero(wanted)
-    if len(which) > 0:
-        chosen = clusters[open_[which]]
-        weights = likelihood.weights[chosen]
-        log_integrals = np.divide(values[which], weights, out=np.zeros(len(which)), where=weights > 0.0)
-        found, seen[which] = unseen(likelihood, theta, pair, chosen, log_integrals, summits.of(open_[which]))
-        missing[which] = weights * found
-    return missing, seen
-
-
-def _beyond_ends(
-    likelihood: MarginalLikelihood,
-    theta: Array,
-    rule: Rule,
-    clusters: NDArray[np.int64],
-    values: Array,
-    ends: Array,
-    each: float,
-) -> Array:
-    """Bounds of what weighted log-likelihoods lack beyond the ends of a rule that has just served the clusters.
-
-    Log-concave integrands fall on at least as they do between the last two nodes, by r from one node to the next; so
-    what lies beyond is at most r / (1 - r) times what the last node adds. From the mode to there they fall by r at the
-    most each time, and the highest node adds at least one of n shares: if n times the last one is little, so is r.
-    No bound is below what the last nodes add, which is known to a double's digits of the integral alone.
-    """
-    weights = likelihood.weights[clusters]
-    steps = (0.5 if rule.about_mode else 1.0) * (rule.nodes - 1)
-    most = np.minimum(rule.nodes * ends, 0.9) ** (1.0 / steps)
-    bound: Array = weights * ends * np.maximum(1.0, most / (1.0 - most))
-    much = np.flatnonzero((bound > _MUCH * each) & (most > 0.5))
-    if len(much) == 0:
-        return bound
-    low, high, unit = likelihood.spans(rule, clusters[much])
-    step = rule.step * np.where(np.isfinite(unit), unit, 1.0)
-    points = np.stack([low, high, low + step, high - step], axis=1)
-    logs = likelihood.log_integrands(theta, clusters[much], points) - (values[much] / weights[much])[:, None]
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        fall = np.exp(logs[:, :2] - logs[:, 2:])
-        beyond = step[:, None] * np.exp(logs[:, :2]) * np.where(fall < 1.0, fall / (1.0 - fall), np.inf)
-    beyond = np.where(np.isnan(beyond), 0.0, beyond).sum(axis=1)
-    bound[much] = weights[much] * np.maximum(ends[much], beyond)
-    return bound
-
-
-def _bound(change: Array, better: Array, ends: Array, rate: float, each: float) -> Array:
-    """Bounds of the finer rule's errors: what its change bodes, and what lies at the ends, unless all is rounding."""
-    error: Array = np.minimum(change, _SAFETY * change**rate) + ends
-    rounding = change + ends <= _ROUNDING * (1.0 + np.abs(better))
-    return np.where(rounding, np.minimum(error, each), error)
-
-
-def _rate(coarser: Rule, finer: Rule) -> float:
-    """The power of the coarser rule's error that the finer one's is about.
-
-    The error of a trapezoid rule of step h is exp(-c/h) for an integrand that is analytic in a strip, and less for an
-    entire one (Trefethen and Weideman, SIAM Review 56, 2014). Not so on the normal scale of heavy tails, whose strip is
-    narrow and beset with large values.
-    """
-    return (finer.nodes - 1) / (coarser.nodes - 1) if finer.about_mode else 1.0
-
-
-def _doubt(before: Array, earlier: Array, powers: tuple[float, float]) -> Array:
-    """What errors are at least, given the two changes before: two rules may agree by chance, or three.
-
-    The powers are such that convergence would surpass them.
-    """
-    return np.maximum(before ** powers[0], np.where(earlier < np.inf, earlier, 0.0) ** powers[1])
-
-
-def _geometric(change: Array, before: Array, rules: tuple[Rule, ...]) -> Array:
-    """Bounds of the errors of the finest of three rules whose errors fall on as they did from the first to the second.
-
-    Of that only a part is relied on; and the error is at least what the first change says alone, lest the second was
-    small by chance.
-    """
-    first, second, third = rules[0].nodes - 1, rules[-2].nodes - 1, rules[-1].nodes - 1
-    if first == second:
-        return change
-    with np.errstate(divide="ignore", invalid="ignore"):
-        fall = np.where(before > 0.0, np.minimum(change / before, 1.0), 1.0)
-    again = _SAFETY * change * fall ** (_RELIED * (third - second) / (second - first))
-    return np.asarray(np.minimum(change, np.maximum(again, before ** (third / first))))
-
-
 def _evaluated(
     likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float, unimodal: bool
 ) -> tuple[Evaluation, Array]:
@@ -432,15 +269,16 @@ def _evaluated(
     change = np.abs(better - values)
     every = np.arange(likelihood.n_clusters, dtype=np.int64)
     if unimodal:
-        outside = _beyond_ends(likelihood, theta, rule, every, better, np.maximum(ends, ends_finer), each)
-        return there, _bound(change, better, outside, _rate(coarser, rule), each)
-    errors = _bound(change, better, np.zeros(len(values)), 1.0, each)
+        outside = beyond_ends(likelihood, theta, rule, every, better, np.maximum(ends, ends_finer), each)
+        return there, bound(change, better, outside, rate_of(coarser, rule), each)
+    errors = bound(change, better, np.zeros(len(values)), 1.0, each)
     if likelihood.distribution.geometric and not rule.about_mode and coarser != ladder.narrow[0]:
         first = ladder.coarser(coarser)
         before = np.abs(values - likelihood.cluster_values(theta, first, None)[0])
-        errors = np.minimum(errors, _geometric(change, before, (first, coarser, rule)))
+        errors = np.minimum(errors, geometric(change, before, (first, coarser, rule)))
     summits = likelihood.summits(theta)
-    missing, seen = _unseen(likelihood, theta, (coarser, rule), every, better, summits, every, errors <= _UNEVEN * each)
+    wanted = errors <= _UNEVEN * each
+    missing, seen = unseen_by(likelihood, theta, (coarser, rule), every, better, summits, every, wanted)
     return there, np.where(seen, errors + missing, np.inf)
 
 

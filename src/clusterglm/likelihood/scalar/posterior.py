@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.rules import Plan
+from clusterglm.likelihood.integrator import Intercepts
+from clusterglm.likelihood.plan import Plan
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.base import Response
-
-
-@dataclass(frozen=True)
-class Intercepts:
-    """Posterior of the random intercepts, on the scale of the linear predictor.
-
-    Parameters
-    ----------
-    modes, means, sds : ndarray, shape (m,)
-        Mode, mean and standard deviation. Infinite where the moment does not exist: Cauchy intercepts (or Student-t
-        ones of few degrees of freedom) of clusters whose responses do not bound them on one side.
-    """
-
-    modes: Array
-    means: Array
-    sds: Array
 
 
 def posterior_intercepts(
@@ -54,26 +37,23 @@ def posterior_intercepts(
     threads : int
         Threads of the core.
     """
-    m, p = data.n_clusters, data.X.shape[1]
-    sigma = float(theta[-1])
+    m, sigma = data.n_clusters, float(theta[-1])
     if sigma == 0.0:
         return Intercepts(np.zeros(m), np.zeros(m), np.zeros(m))
     problem = core_problem(data.X, data, response)
-    means, sds = MarginalLikelihood(problem, m, p, distribution, scale, threads).posterior(theta, plan)
-    modes = posterior_modes_of(problem, m, distribution, theta, threads)
+    means, sds = MarginalLikelihood(problem, distribution, scale, threads).posterior(theta, plan)
+    modes = posterior_modes_of(problem, distribution, theta, threads)
     return Intercepts(modes, *_existing_moments(means, sds, data, distribution))
 
 
-def posterior_modes_of(
-    problem: _core.Problem, n_clusters: int, distribution: Distribution, theta: Array, threads: int = 1
-) -> Array:
+def posterior_modes_of(problem: _core.Problem, distribution: Distribution, theta: Array, threads: int = 1) -> Array:
     """Mode of every cluster's intercept, shape (m,), at sigma > 0.
 
     The mode depends on the variable of integration; the intercept's own is that of its density.
     """
-    sigma, p = float(theta[-1]), len(theta) - 1
+    sigma = float(theta[-1])
     scale = "density" if distribution.density_scale else "own"
-    s = MarginalLikelihood(problem, n_clusters, p, distribution, scale, threads).modes(theta)
+    s = MarginalLikelihood(problem, distribution, scale, threads).modes(theta)
     return np.asarray(sigma * (s if scale == "density" else distribution.at(sigma).quantile_of_normal(s)))
 
 

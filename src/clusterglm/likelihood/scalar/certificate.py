@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.likelihood.marginal import MarginalLikelihood
-from clusterglm.likelihood.outside import Summits, gaps, log_outside, resolved
-from clusterglm.likelihood.rules import Rule
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.scalar.outside import Summits, gaps, log_outside, resolved
+from clusterglm.likelihood.scalar.rules import Rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.special import log_normal_density
 

@@ -17,20 +17,22 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clusterglm import _core
-from clusterglm.likelihood.panels import ORDER, panel_points
+from clusterglm.likelihood.plan import Part
+from clusterglm.likelihood.scalar.panels import ORDER, panel_points
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.quadrature import hermite
 from clusterglm.model.special import log_normal_density
 
-_TAIL, _LARGEST = 30.0, 300.0  # logarithms of what second moments leave outside, and of 1 / probability as far as that
+_TAIL_MASS = 30.0  # log of what second moments leave outside
+_TAIL_DEPTH = 300.0  # log of 1 / probability as far as that
 _WIDEST = 600.0  # half-width of a rule in x, sinh of which is a number
-_ORDER = 48  # highest order of a Gauss-Legendre rule; more nodes make more panels
+_HIGHEST_ORDER = 48  # highest order of a Gauss-Legendre rule; more nodes make more panels
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Rule:
     def heavy(self) -> bool:
         """Whether the outermost nodes stand for all that lies beyond."""
         return self.own is not None and self.own.tail < np.inf
+
+    @property
+    def laid_for(self) -> Literal["all", "sigma", "theta"]:
+        """Panels hold one integrand, which all parameters move; where rules for heavy tails end depends on sigma."""
+        return "theta" if self.panels else "sigma" if self.heavy else "all"
 
     @property
     def step(self) -> float:
@@ -129,7 +136,7 @@ def fixed_rule(distribution: Distribution, nodes: int, half_width: float) -> Rul
     kinks = distribution.kinks
     if kinks:
         each = -(-nodes // (len(kinks) + 1))
-        panels = -(-each // _ORDER)
+        panels = -(-each // _HIGHEST_ORDER)
         return Rule(panels * -(-each // panels) * (len(kinks) + 1) + 2, half_width, kinks)
     return Rule(nodes, half_width, own=distribution if distribution.own_scale else None)
 
@@ -155,7 +162,7 @@ def rule_for_moments(rule: Rule) -> Rule:
     if rule.own is None or not rule.heavy:
         return rule
     nu = rule.own.tail
-    half_width = max(min(_TAIL / max(nu - 2.0, 0.1), _LARGEST / nu), rule.half_width or 0.0)
+    half_width = max(min(_TAIL_MASS / max(nu - 2.0, 0.1), _TAIL_DEPTH / nu), rule.half_width or 0.0)
     return heavy_rule(rule.own, rule.step, half_width)
 
 
@@ -172,7 +179,7 @@ def _between(kinks: tuple[float, ...], half_width: float, nodes: int) -> tuple[A
     """
     corners = [-half_width, *kinks, half_width]
     each = (nodes - 2) // (len(corners) - 1)
-    panels = -(-each // _ORDER)
+    panels = -(-each // _HIGHEST_ORDER)
     parts = [np.linspace(a, b, panels + 1)[:-1] for a, b in pairwise(corners)]
     edges = np.append(np.concatenate(parts), half_width)
     x, w = np.polynomial.legendre.leggauss(each // panels)
@@ -205,39 +212,10 @@ def _even_in_sinh(distribution: Distribution, half_width: float, nodes: int) -> 
     return s, inside - log_normal_density(s)
 
 
-@dataclass(frozen=True)
-class Part:
-    """The clusters that one rule serves.
-
-    Parameters
-    ----------
-    rule : Rule
-    clusters : ndarray of int64 or None
-        Numbers of the clusters, ascending; None means all.
-    """
-
-    rule: Rule
-    clusters: NDArray[np.int64] | None = None
-
-    def count(self, n_clusters: int) -> int:
-        """How many clusters that is, of `n_clusters`."""
-        return n_clusters if self.clusters is None else len(self.clusters)
-
-
-Plan = tuple[Part, ...]
+Plan = tuple[Part[Rule], ...]
 """Every cluster in exactly one part."""
 
 
 def single_rule(nodes: int) -> Plan:
     """The same adaptive Gauss-Hermite rule for every cluster."""
     return (Part(Rule(nodes)),)
-
-
-def spread(plan: Plan, among: NDArray[np.int64]) -> Plan:
-    """The plan of clusters of which the k-th has the rule of cluster `among[k]` in `plan`."""
-    if plan[0].clusters is None:
-        return plan
-    owner = np.empty(sum(len(part.clusters) for part in plan if part.clusters is not None), dtype=np.int64)
-    for k, part in enumerate(plan):
-        owner[part.clusters] = k
-    return tuple(Part(part.rule, np.flatnonzero(owner[among] == k)) for k, part in enumerate(plan))

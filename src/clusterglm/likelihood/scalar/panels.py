@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.likelihood.outside import Summits, log_outside, log_probability
+from clusterglm.likelihood.scalar.outside import Summits, log_outside, log_probability
 from clusterglm.model.arrays import Array
 from clusterglm.model.special import log_normal_density
 
 ORDER = 12  # nodes of a panel
 _FIXED = np.array([-37.0, -24.0, -16.0, -12.0, -9.0, -7.0, -5.5, -4.0, -3.0, -2.0, -1.0, 0.0])
 _ABOUT = np.array([0.5, 2.0, 4.0, 7.0, 12.0, 30.0, 100.0, 1e3, 1e5])  # widths of the summit
-_MOST = 400  # panels of a cluster
+_MOST_PANELS = 400  # panels of a cluster
 _HALVINGS = 60
 _NOISE = 5e-14  # relative error of a log-integral that no rule can better
 _CHILDREN = 2.0  # the halves' own error allowed for
@@ -150,7 +150,7 @@ class _Laid:
         for _ in range(_HALVINGS):
             if not np.isfinite(top):
                 break
-            worth = bounds > top + np.log(_SHARE * self._tolerance / _MOST)
+            worth = bounds > top + np.log(_SHARE * self._tolerance / _MOST_PANELS)
             error += float(np.exp(bounds[~worth] - top).sum())
             left, right, terms, bounds = left[worth], right[worth], terms[worth], bounds[worth]
             if len(left) == 0:
@@ -174,7 +174,7 @@ class _Laid:
             before, values = top, np.logaddexp.reduce(terms, axis=1)
             top = float(np.logaddexp.reduce(np.append(values, [panel[2] for panel in done])))
             error *= float(np.exp(before - top))
-            if len(done) + len(left) > _MOST:
+            if len(done) + len(left) > _MOST_PANELS:
                 break
         else:
             rest = np.inf

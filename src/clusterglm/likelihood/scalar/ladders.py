@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
 
-from clusterglm.likelihood.rules import Rule, fixed_rule, heavy_half_width, heavy_rule
+from clusterglm.likelihood.scalar.rules import Rule, fixed_rule, heavy_half_width, heavy_rule
 from clusterglm.model.distribution.base import Distribution
 
 _HALF_WIDTH = 9.0  # the standard normal leaves 2e-19 outside
 _WIDE = 16.0  # for clusters whose intercept lies far out
 _NARROW_NODES = (17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025)
 _WIDE_NODES = (193, 257, 385, 513, 769, 1025, 2049)
-_STEPS = (0.7, 0.55, 0.44, 0.35, 0.28, 0.22, 0.18, 0.15, 0.125, 0.105, 0.09, 0.075, 0.06, 0.045, 0.03, 0.02)
-_REACH = 64.0  # of a linear predictor; no likelihood changes where one is within half of that
+_HEAVY_STEPS = (0.7, 0.55, 0.44, 0.35, 0.28, 0.22, 0.18, 0.15, 0.125, 0.105, 0.09, 0.075, 0.06, 0.045, 0.03, 0.02)
+_PREDICTOR_REACH = 64.0  # of a linear predictor; no likelihood changes where one is within half of that
 _ROUGH = 4  # number of the narrow rule that replaces adaptive ones while the neighbourhood of the maximum is sought
 _ROUGH_WEAK = 3  # the same where clusters say little
 _LIGHT = 30.0  # degrees of freedom above which a t distribution is nearly Gaussian
-_LITTLE = 50.0  # trials or counts of a cluster that says little of its intercept
+_LITTLE_SAID = 50.0  # trials or counts of a cluster that says little of its intercept
 HERMITE = tuple(Rule(n) for n in (5, 8, 12, 16, 24, 32, 48, 64, 96))
 ABOUT_MODE = (  # 8.5 omega out is 2e-16 of a normal density; posteriors that are longer on one side want more
     tuple(Rule(n, 8.5, about_mode=True) for n in (13, 17, 21, 25, 29, 33, 41)),
@@ -56,7 +56,7 @@ def ladders(distribution: Distribution, sigma: float = 1.0) -> Ladders:
     """Those of a distribution, near a sigma."""
     if not _is_heavy(distribution):
         return _fixed(distribution)
-    return _heavy(distribution, heavy_half_width(distribution, _REACH, sigma))
+    return _heavy(distribution, heavy_half_width(distribution, _PREDICTOR_REACH, sigma))
 
 
 def _is_heavy(distribution: Distribution) -> bool:
@@ -74,7 +74,7 @@ def _fixed(distribution: Distribution) -> Ladders:
 
 @lru_cache(maxsize=64)
 def _heavy(distribution: Distribution, half_width: float) -> Ladders:
-    return Ladders(tuple(heavy_rule(distribution, step, half_width) for step in _STEPS), ())
+    return Ladders(tuple(heavy_rule(distribution, step, half_width) for step in _HEAVY_STEPS), ())
 
 
 def rough_rule(distribution: Distribution, nodes: int, least: float, size: float) -> Rule:
@@ -91,7 +91,7 @@ def rough_rule(distribution: Distribution, nodes: int, least: float, size: float
         Trials or counts of a typical cluster. Where they are few, a fixed rule needs no search for modes, of which
         there may be several.
     """
-    if (distribution.geometric or _is_heavy(distribution)) and size <= _LITTLE:
+    if (distribution.geometric or _is_heavy(distribution)) and size <= _LITTLE_SAID:
         return ladders(distribution, least).narrow[_ROUGH_WEAK]
     return Rule(nodes) if smooth(distribution) else ladders(distribution).narrow[_ROUGH]
 

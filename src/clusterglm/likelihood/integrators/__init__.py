@@ -1,0 +1,1 @@
+"""The ways to integrate random effects out, one a file."""

@@ -1,0 +1,101 @@
+"""One random intercept per cluster, by rules in one dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
+from clusterglm.likelihood.integrator import Integrator, Intercepts
+from clusterglm.likelihood.plan import Choice, Goal, Plan
+from clusterglm.likelihood.scalar.choice import (
+    most_useful,
+    moving,
+    rules_by_one,
+    rules_of_some,
+    rules_one_by_one,
+    share,
+)
+from clusterglm.likelihood.scalar.ladders import rough_rule
+from clusterglm.likelihood.scalar.marginal import MarginalLikelihood, Memory
+from clusterglm.likelihood.scalar.posterior import posterior_intercepts
+from clusterglm.likelihood.scalar.rules import Rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import FEW_CLUSTERS
+from clusterglm.model.quadrature import SCALES, Quadrature
+from clusterglm.model.response.base import Response
+
+_ROUGH_NODES = 8  # while quadrature="auto" looks for the neighbourhood of the maximum
+_COARSE_NODES = 4  # while a large fit does
+_NEAR_ENOUGH = 1e-3  # change of the estimates, relative, after which rules are not chosen again ...
+_NEARER = 1e-6  # ... and those that were chosen for single clusters, and do not follow them
+
+
+class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
+    """Rules that follow the clusters or stay where they are, on the normal scale or that of the density."""
+
+    @classmethod
+    def serves(cls, distribution: Distribution, scale: str) -> bool:
+        return scale in SCALES
+
+    def likelihood(
+        self, X: Array, data: ClusterArrays, response: Response, threads: int = 1, modes: Array | None = None
+    ) -> MarginalLikelihood:
+        memory = None if modes is None else Memory(modes)
+        return MarginalLikelihood(core_problem(X, data, response), self.distribution, self.scale, threads, memory)
+
+    def posterior(self, data: ModelData, response: Response, theta: Array, plan: Plan, threads: int = 1) -> Intercepts:
+        return posterior_intercepts(data, response, self.distribution, theta, plan, self.scale, threads)
+
+    def adapted(self, plan: Plan) -> Plan:
+        if not self.distribution.own_scale:
+            return plan
+        return tuple(
+            replace(part, rule=replace(part.rule, own=self.distribution if part.rule.own else None)) for part in plan
+        )
+
+    def first_rule(self, quadrature: Quadrature, least: float, size: float) -> Rule:
+        if quadrature.kind == "auto":
+            return rough_rule(self.distribution, _ROUGH_NODES, least, size)
+        return Rule(1 if quadrature.kind == "laplace" else int(quadrature.nodes or 1))
+
+    def no_rule(self) -> Rule:
+        return Rule(1)
+
+    def coarse_rule(self, rule: Rule) -> Rule | None:
+        return Rule(_COARSE_NODES) if rule.hermite and rule.nodes > _COARSE_NODES else None
+
+    def settled(self, plan: Plan, n_units: int) -> float:
+        """See `Integrator`.
+
+        Rules that stay where single clusters' integrals were have the errors of that place, and panels of that very
+        point: they may be as narrow as an integral of millions of trials.
+        """
+        if any(part.rule.laid_for == "theta" for part in plan):
+            return 0.0
+        return _NEARER if n_units <= FEW_CLUSTERS and not self.distribution.unimodal else _NEAR_ENOUGH
+
+    def by_sample(self, goal: Goal) -> bool:
+        return goal.n_units > FEW_CLUSTERS
+
+    def proposals(self, likelihood: MarginalLikelihood, theta: Array, goal: Goal) -> NDArray[np.int64]:
+        return rules_of_some(likelihood, theta, goal.n_units, self._each(goal), self.distribution.unimodal)
+
+    def agreed(self, theta: Array, proposals: Sequence[NDArray[np.int64]]) -> Rule:
+        return most_useful(self.distribution, abs(float(theta[-1])), np.concatenate(proposals))
+
+    def choose(self, likelihood: MarginalLikelihood, theta: Array, goal: Goal, shared: Rule | None) -> Choice:
+        each, unimodal = self._each(goal), self.distribution.unimodal
+        if shared is None:
+            choice = rules_one_by_one(likelihood, theta, each, unimodal)
+        else:
+            choice = rules_by_one(likelihood, theta, shared, each, unimodal)
+        return moving(likelihood, theta, choice, each) if goal.moving else choice
+
+    def _each(self, goal: Goal) -> float:
+        return share(goal.tolerance, goal.n_units, self.distribution.unimodal)

@@ -111,3 +111,9 @@ def test_a_covariate_with_the_name_of_a_parameter(data, tmp_path, verb) -> None:
         pd.testing.assert_frame_equal(of(blocks), of(whole), rtol=1e-4)
     assert len(set(blocks.cov().index)) == len(blocks.cov())
     assert blocks.wald_test("sigma").statistic == pytest.approx(whole.wald_test("sigma").statistic, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gradient", "qq", "residuals", "calibration", "caterpillar", "rootogram"])
+def test_plots_of_what_is_not_there_say_so(fits, name) -> None:
+    with pytest.raises(OptionError, match="not in memory"):
+        getattr(fits["random_effects"].plot, name)()

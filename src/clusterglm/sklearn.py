@@ -132,7 +132,7 @@ class _RandomEffects(_GLM):
             return super()._fitted(data)
         fit = fit_random_effects(data, self._response(), intercept, rule, self.scale, control=self._control())
         warn_unless_converged(fit.optimization, 3)
-        warn_unless_accurate(fit, 3)
+        warn_unless_accurate(fit.integration, 3)
         return RandomEffectsResult(fit, data)
 
     def _mean(self, X: Any, groups: Any) -> Array:

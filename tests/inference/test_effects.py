@@ -25,6 +25,7 @@ from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.predictions.prediction import PredictedIntercepts
 from clusterglm.model.distribution import Cauchy, Distribution, Gaussian, Logistic, StudentT
 from clusterglm.model.family import response
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 MODELS = tuple(response(*pair) for pair in (("binomial", "logit"), ("binomial", "probit"), ("binomial", "cloglog")))
@@ -218,8 +219,7 @@ def test_marginal_effect_is_that_of_drawn_intercepts() -> None:
 
 def test_a_known_sigma_adds_nothing() -> None:
     changes, known, weights = example()
-    V = COVARIANCE.copy()
-    V[3, :] = V[:, 3] = np.nan
+    V = random_intercept(3, state="held").zero_where_not_free(COVARIANCE)
 
     def jet(eta: np.ndarray) -> Any:
         return averaged_jet(eta, 0.6, MODELS[0], Gaussian())

@@ -103,12 +103,13 @@ def test_standard_deviations_and_correlations(name: str, d: int) -> None:
     assert len(whole.read_labels()) == len(values)
 
 
+@pytest.mark.parametrize("fisher", [False, True])
 @pytest.mark.parametrize("d", [1, 2, 3])
-def test_the_same_covariance_by_what_is_read(d: int) -> None:
+def test_the_same_covariance_by_what_is_read(d: int, fisher: bool) -> None:
     """Derivatives by standard deviations and correlations, which profiles follow."""
-    from clusterglm.model.covariance.correlated import Correlated
+    from clusterglm.model.covariance.correlated import Correlated, FisherCorrelated
 
-    rng, kind, h = np.random.default_rng(d), Correlated(), 1e-5
+    rng, kind, h = np.random.default_rng(d), FisherCorrelated() if fisher else Correlated(), 1e-5
     A = rng.normal(size=(d, d + 2))
     phi = kind.of(A @ A.T)
     L = kind.factor(phi, d)

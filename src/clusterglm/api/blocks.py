@@ -79,7 +79,7 @@ def random_effects_over_blocks(
             refuse_homogeneous_blocks(gathered, request)
         found = _random_effects(sums, described, model, control)
     warn_unless_converged(found.optimization, 5)
-    warn_unless_accurate(found.fit, 5)
+    warn_unless_accurate(found.fit.integration, 5)
     return found
 
 
@@ -114,7 +114,7 @@ def select_over_blocks(
         raise last
     for found in fits.values():
         warn_unless_converged(found.optimization, 5)
-        warn_unless_accurate(found.fit, 5)
+        warn_unless_accurate(found.fit.integration, 5)
     return DistributionSelection(fits, {}, failures)
 
 

@@ -195,7 +195,7 @@ def select_prepared(
             failures[candidate.name], last = error.got, error
             continue
         warn_unless_converged(fit.optimization, level=5)
-        warn_unless_accurate(fit, level=5)
+        warn_unless_accurate(fit.integration, level=5)
         fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last

@@ -26,6 +26,7 @@ from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
+    from clusterglm.results.models.mixed import MixedEffectsResult
     from clusterglm.results.models.nonparametric import NonparametricResult
 
 
@@ -147,9 +148,10 @@ def pooled(
         return PooledResult(fit_pooled(rows, response, settings, chosen), rows, response)
 
     if to_limit:
-        from clusterglm.api.separation import pooled_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import PooledLimit
 
-        result = pooled_to_limit(fitted, model_data, response, chosen)
+        result = fit_or_limit(fitted, PooledLimit, model_data, response, penalty=chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
@@ -181,8 +183,8 @@ def random_effects(
     separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
-) -> RandomEffectsResult:
-    """Fit a generalised linear model with a random intercept for each cluster, by maximum likelihood.
+) -> RandomEffectsResult | MixedEffectsResult:
+    """Fit a generalised linear model with random effects of clusters, by maximum likelihood.
 
     Parameters
     ----------
@@ -294,6 +296,7 @@ def random_effects(
         functions=functions,
         sigma_known=fix_sigma,
         penalized=chosen is not None,
+        effects=not is_elsewhere(data, engine),
     )
     if is_elsewhere(data, engine, chosen, to_limit):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
@@ -301,6 +304,11 @@ def random_effects(
         model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
         return random_effects_over_blocks(formula, data, engine, request, model, settings)
     model_data = prepare(formula, data, request)
+    if model_data.effects is not None:
+        from clusterglm.api.mixed import random_slopes, refuse_with_slopes
+
+        refuse_with_slopes(intercept, scale, sigma, fix_sigma, chosen, to_limit)
+        return random_slopes(model_data, response, rule, start, settings)
 
     def fitted(rows: ModelData) -> RandomEffectsResult:
         begin = read_start(start, rows)
@@ -308,13 +316,14 @@ def random_effects(
         return RandomEffectsResult(fit, rows)
 
     if to_limit:
-        from clusterglm.api.separation import random_effects_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import RandomEffectsLimit
 
-        result = random_effects_to_limit(fitted, model_data, response, start, chosen)
+        result = fit_or_limit(fitted, RandomEffectsLimit, model_data, response, start=start, penalty=chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
-    warn_unless_accurate(result.fit)
+    warn_unless_accurate(result.fit.integration)
     return result
 
 

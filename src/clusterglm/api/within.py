@@ -165,9 +165,11 @@ def fixed_effects(
         return FixedEffectsResult(fit, rows, response)
 
     if to_limit:
-        from clusterglm.api.separation import fixed_effects_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import FixedEffectsLimit
 
-        result = fixed_effects_to_limit(fitted, model_data, response, start, correction, chosen)
+        beside = {"start": start, "bias_correction": correction, "penalty": chosen}
+        result = fit_or_limit(fitted, FixedEffectsLimit, model_data, response, **beside)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
@@ -302,9 +304,10 @@ def conditional(
         return ConditionalResult(fit, rows, response)
 
     if to_limit:
-        from clusterglm.api.separation import conditional_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import ConditionalLimit
 
-        result = conditional_to_limit(fitted, model_data, response, start, chosen)
+        result = fit_or_limit(fitted, ConditionalLimit, model_data, response, start=start, penalty=chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)

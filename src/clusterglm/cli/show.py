@@ -106,7 +106,7 @@ def ratios(
         check_files(json)
         result = open_fit(fit)
         with heard_warnings():
-            found = result.ratios(cov=cov, **given({"level": level}))  # type: ignore[attr-defined]  # every kind has it
+            found = result.ratios(cov=cov, **given({"level": level}))
         _answer(found, out, json)
 
 

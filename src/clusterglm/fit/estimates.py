@@ -16,6 +16,7 @@ from clusterglm.likelihood.registry import integrator_for
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import Parameters, State, random_intercept
 from clusterglm.model.response.base import Response
 
 
@@ -33,9 +34,9 @@ class ShapeEstimate:
         where the information is not positive definite.
     working : ndarray, shape (k,)
         The values in which the search was made.
-    covariance : ndarray, shape (p + 1 + k, p + 1 + k)
-        Inverse observed information of beta, sigma and the working values; nan in the rows of parameters without a
-        standard error.
+    covariance : ndarray, shape (q, q)
+        Inverse observed information of beta, sigma and the working values (`RandomEffectsFit.all_parameters`); nan in
+        the rows of parameters without a standard error.
     notes : tuple of str
         What the model is where an estimate lies at the end of its range; a search that did not converge.
     fits : int
@@ -118,9 +119,24 @@ class RandomEffectsFit:
         return self.distribution if self.shape is None else self.shape.family
 
     @property
+    def sigma_state(self) -> State:
+        """What became of sigma; see `Block`."""
+        return "held" if self.sigma_fixed else "boundary" if self.boundary else "free"
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """What stands where in `theta`, `covariance` and `hessian`."""
+        return random_intercept(self.data.names, self.data.cluster_name, self.sigma_state)
+
+    @property
+    def all_parameters(self) -> Parameters:
+        """With the shape after (beta, sigma), where it was estimated."""
+        return self.parameters if self.shape is None else self.parameters.and_shapes(self.shape.names)
+
+    @property
     def theta(self) -> Array:
         """(beta, sigma), shape (p + 1,)."""
-        return np.append(self.beta, self.sigma)
+        return self.parameters.joined(self.beta, self.sigma)
 
     @property
     def integrator(self) -> AnyIntegrator:

@@ -30,13 +30,6 @@ class Standardisation:
     L: Array
     centre: Array
 
-    def with_sigma(self) -> Array:
-        """The back-transformation of (gamma, sigma)."""
-        p = len(self.L)
-        full = np.eye(p + 1)
-        full[:p, :p] = self.L
-        return full
-
     def inside(self, beta: Array) -> Array:
         """gamma from beta."""
         return np.asarray(np.linalg.solve(self.L, beta), dtype=np.float64)

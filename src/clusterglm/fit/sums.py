@@ -37,6 +37,7 @@ from clusterglm.model.large_data import (
     ROWS_OF_A_BLOCK,
     SAMPLED_ONE_IN,
 )
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
 
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
@@ -85,17 +86,14 @@ class SomeClusters:
         """See `start.sigma_moments`; of the sample alone, as only their ratio is of use."""
         return _sigma_moments(self.block, gamma)
 
-    def surrogate(self, integrator: AnyIntegrator, rule: UnitRule, fixed_sigma: float | None) -> Surrogate:
-        """Their likelihood by one rule, in (gamma, sigma), or in gamma at a fixed sigma."""
+    def surrogate(self, integrator: AnyIntegrator, rule: UnitRule, parameters: Parameters, theta: Array) -> Surrogate:
+        """Their likelihood by one rule, in the free parameters; the others are held as in `theta`."""
         likelihood = _likelihood(self.block, integrator)
 
-        def at(theta: Array) -> Evaluation:
-            return likelihood.evaluate(theta, (Part(rule),))
+        def at(free: Array) -> Evaluation:
+            return in_free(likelihood.evaluate(parameters.filled(free, theta), (Part(rule),)), parameters)
 
-        if fixed_sigma is None:
-            return Surrogate(at, self.factor, self.block.n_clusters)
-        sigma = fixed_sigma
-        return Surrogate(lambda gamma: without_sigma(at(np.append(gamma, sigma))), self.factor, self.block.n_clusters)
+        return Surrogate(at, self.factor, self.block.n_clusters)
 
 
 class Sums:
@@ -309,9 +307,9 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
     return Sums(InMemory(block), data, standard, response, mean, some, weights, rows.sort)
 
 
-def without_sigma(full: Evaluation) -> Evaluation:
-    """The derivatives in gamma alone."""
-    return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
+def in_free(full: Evaluation, parameters: Parameters) -> Evaluation:
+    """The derivatives in the free parameters alone."""
+    return Evaluation(full.value, full.score[parameters.free], parameters.of_free(full.hessian))
 
 
 def added(parts: Sequence[Evaluation]) -> Evaluation:

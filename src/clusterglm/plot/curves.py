@@ -97,7 +97,7 @@ def predictions(
         curves = _curves(fit, own, kinds, clusters, grouped=len(grid.groups) > 1)
         kinds_shown = [name for name, _, _ in curves]
         for name, rows, options in curves:
-            found = fit.predict(rows, scale=scale, level=level, **options)  # type: ignore[attr-defined]  # all have it
+            found = fit.predict(rows, scale=scale, level=level, **options)
             for column in reversed((wanted, *grid.by)):
                 found.insert(0, column, own[column].to_numpy())
             found.insert(0, "curve", name if not group else group if len(curves) == 1 else f"{group}, {name}")

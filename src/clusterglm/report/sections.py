@@ -37,7 +37,6 @@ from clusterglm.results.tables.selection import DistributionSelection
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.diagnostics import ClusterInfluence, Diagnostics
 from clusterglm.results.topics.effects import Effects
-from clusterglm.results.topics.testing import Hypotheses
 
 _LABELLED = 30  # clusters that a caterpillar plot shows by name
 _TELLING = 200  # simulations that quick checks need to raise an alarm
@@ -94,7 +93,7 @@ def _part(name: str, blocks: Callable[[Any, Options], Iterable[Block]]) -> Make:
     return lambda fit, options: [Part(name, lambda: blocks(fit, options))]
 
 
-def _coefficients(fit: Any, options: Options) -> Iterable[Block]:
+def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
     table = fit.tidy().set_index("term")
     columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL, "z": "z", "pvalue": "p"}
     if fit.data.cluster_name is not None and fit.n_clusters > 1 and fit.penalty is None:
@@ -118,7 +117,7 @@ def _coefficients(fit: Any, options: Options) -> Iterable[Block]:
         yield Picture("Coefficients with 95% Wald intervals", coefficients(fit))
 
 
-def _terms(fit: Hypotheses, options: Options) -> Iterable[Block]:
+def _terms(fit: Result, options: Options) -> Iterable[Block]:
     table = fit.term_tests().set_index("term")
     if len(table) > 0:
         columns = {"statistic": "Chi²", "df": "df", "pvalue": "p"}

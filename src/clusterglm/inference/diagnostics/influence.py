@@ -26,8 +26,7 @@ from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.soft import soft_score_without
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.correction import only_clusters
-from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
-from clusterglm.inference.uncertainty.intervals import with_sigma
+from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
@@ -439,9 +438,8 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
     """Of clusters; at sigma = 0 as of the pooled model."""
     if fit.sigma == 0.0:
         again = pooled_deletion(fit.pooled, data, fit.response)
-        return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
-    p = len(fit.beta)
-    q = p if fit.sigma_fixed else p + 1
+        return replace(again, refit=lambda new: _refit_random_effects(fit, new))
+    parameters, free = fit.parameters, fit.parameters.free
     rules: dict[int, UnitRule] = {}
     for part in fit.plan:
         served = range(data.n_clusters) if part.clusters is None else part.clusters
@@ -454,29 +452,28 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
     def hessian(i: int) -> Array:
         plan = (Part(rules[i], np.array([i], dtype=np.int64)),)
-        return shared.evaluate(fit.theta, plan).hessian[:q, :q]
+        return parameters.of_free(shared.evaluate(fit.theta, plan).hessian)
 
     def loglik(theta: Array) -> float:
-        return likelihood().evaluate(theta if q > p else np.append(theta, fit.sigma), fit.plan, 0).value
+        return likelihood().evaluate(parameters.filled(theta, fit.theta), fit.plan, 0).value
 
     return Deletion(
         data,
-        with_sigma(data.names)[:q],
-        fit.theta[:q],
-        -fit.hessian[:q, :q],
-        marginal_scores(data, fit)[:, :q],
+        parameters.names_of(free),
+        fit.theta[free],
+        -parameters.of_free(fit.hessian),
+        free_scores(data, fit),
         hessian,
-        lambda new: _refit_random_effects(fit, new, with_sigma=q > p),
+        lambda new: _refit_random_effects(fit, new),
         loglik,
-        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, q),
+        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, parameters),
     )
 
 
-def _refit_random_effects(fit: RandomEffectsFit, new: ModelData, *, with_sigma: bool) -> tuple[Array, Optimization]:
+def _refit_random_effects(fit: RandomEffectsFit, new: ModelData) -> tuple[Array, Optimization]:
     """The same model and shape of other data, from the estimates of all; at the boundary from the pooled fit."""
-    known = fit.sigma_fixed or fit.sigma > 0.0
-    again = fit_again(replace(fit, shape=None), new, fit.theta if known else None, _CONTROL)
-    return again.theta if with_sigma else again.beta, again.optimization
+    again = fit_again(replace(fit, shape=None), new, None if fit.boundary else fit.theta, _CONTROL)
+    return again.theta[fit.parameters.free], again.optimization
 
 
 def _one_cluster(data: ModelData, response: Response, i: int) -> _core.Problem:

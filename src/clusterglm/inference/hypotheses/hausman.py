@@ -17,7 +17,7 @@ from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
 from clusterglm.fit.within import informative_clusters
 from clusterglm.inference.hypotheses.comparison import data_difference, same_clusters, same_weights
 from clusterglm.inference.hypotheses.wald import p_in_words
-from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores, sandwich
+from clusterglm.inference.uncertainty.covariance import free_scores, sandwich
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.printing import printed
@@ -168,16 +168,10 @@ def random_estimates(fit: RandomEffectsFit, data: ModelData) -> Estimates:
     """Coefficients of a random-intercept model; with sigma estimated, its part in their influence is included."""
     if fit.penalty is not None:
         _refuse_penalty("a random-intercept fit", fit.penalty, "cg.random_effects")
-    p = len(fit.beta)
-    if fit.sigma == 0.0:
-        scores = pooled_scores(data, fit.response, fit.beta, by_row=False)
-        influence = scores @ fit.covariance[:p, :p]
-    elif fit.sigma_fixed:
-        influence = marginal_scores(data, fit)[:, :p] @ fit.covariance[:p, :p]
-    else:
-        influence = (marginal_scores(data, fit) @ fit.covariance)[:, :p]
-    remarks = (_AT_ZERO,) if fit.boundary else ()
-    return Estimates("random intercepts", data.names, fit.beta, fit.covariance[:p, :p], influence, remarks=remarks)
+    of_beta = fit.parameters.coefficients
+    influence = (free_scores(data, fit) @ fit.parameters.of_free(fit.covariance))[:, of_beta]
+    covariance, remarks = fit.covariance[of_beta, of_beta], (_AT_ZERO,) if fit.boundary else ()
+    return Estimates("random intercepts", data.names, fit.beta, covariance, influence, remarks=remarks)
 
 
 def _refuse_penalty(what: str, penalty: str, verb: str) -> NoReturn:

@@ -13,13 +13,13 @@ from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
-from clusterglm.fit.search import reflected
 from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 
@@ -97,21 +97,22 @@ def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | N
     likelihood, plan = marginal_of(sums, fit.integrator, fit.penalty), sums.by_block(fit.plan)
     combinations = np.asarray(np.linalg.lstsq(data.X, inner, rcond=None)[0], dtype=np.float64)
     basis: Array = np.linalg.qr(sums.standard.inside(combinations))[0]
-    r, known = basis.shape[1], fit.sigma if fit.sigma_fixed else sigma
-    start = basis.T @ sums.standard.inside(fit.beta)
+    known, whole = fit.sigma if fit.sigma_fixed else sigma, fit.parameters
+    smaller = random_intercept(basis.shape[1], state="free" if known is None else "held")
+    begin = smaller.joined(basis.T @ sums.standard.inside(fit.beta), fit.sigma if known is None else known)
+    move = np.zeros((len(whole), len(smaller)))
+    move[whole.coefficients, smaller.coefficients] = basis
+    move[whole.scale, smaller.scale] = 1.0
 
-    def held(delta: Array) -> Evaluation:
-        full = likelihood.evaluate(np.append(basis @ delta[:r], delta[r] if known is None else known), plan)
-        move = np.zeros((len(full.score), len(delta)))
-        move[:-1, :r] = basis
-        move[-1, r:] = 1.0
-        return Evaluation(full.value, move.T @ full.score, move.T @ full.hessian @ move)
+    def held(free: Array) -> Evaluation:
+        delta, at_sigma = smaller.split(smaller.filled(free, begin))
+        full, along = likelihood.evaluate(whole.joined(basis @ delta, at_sigma), plan), move[:, smaller.free]
+        return Evaluation(full.value, along.T @ full.score, along.T @ full.hessian @ along)
 
-    if known is None:
-        start = np.append(start, fit.sigma)
+    start = begin[smaller.free]
     if len(start) == 0:
         return 2.0 * (top - data.constant - held(start).value)
-    maximum = maximize(held, start, Control(), radius=1.0, reflect=None if known is not None else reflected)
+    maximum = maximize(held, start, Control(), radius=1.0, reflect=smaller.only_free.reflected)
     value = maximum.evaluation.value if maximum.optimization.converged else np.nan
     return 2.0 * (top - data.constant - value)
 

@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 
 from clusterglm.likelihood.vector.points import PointSet
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import random_effects
 from clusterglm.model.response.base import Response
 
 
@@ -43,8 +44,8 @@ class Sums:
 def split(theta: Array, p: int, free: NDArray[np.bool_]) -> tuple[Array, Array]:
     """beta and L."""
     L = np.zeros(free.shape)
-    L[free] = theta[p:]
-    return theta[:p], L
+    beta, L[free] = random_effects(p, int(free.sum())).split(theta)
+    return beta, L
 
 
 def rows_of(

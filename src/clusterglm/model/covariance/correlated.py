@@ -77,3 +77,39 @@ class Correlated(Structure):
             slope[i, j] = slope[j, i] = 1.0
             firsts.append(cholesky_slope(C, slope))
         return C, firsts
+
+
+class FisherCorrelated(Correlated):
+    """The same with Fisher's z of each correlation, its inverse hyperbolic tangent, in its place."""
+
+    def factor(self, phi: Array, d: int) -> Array:
+        """See `Structure`."""
+        return super().factor(_tanh(phi, d), d)
+
+    def slopes(self, phi: Array, d: int) -> Array:
+        """See `Structure`."""
+        found = super().slopes(_tanh(phi, d), d)
+        found[d:] *= (1.0 - np.tanh(phi[d:]) ** 2)[:, None, None]
+        return found
+
+    def bends(self, phi: Array, d: int) -> Array | None:
+        """See `Structure`."""
+        at = _tanh(phi, d)
+        found, rho = super().bends(at, d), at[d:]
+        assert found is not None
+        first = np.append(np.ones(d), 1.0 - rho**2)
+        found = found * (first[:, None] * first)[:, :, None, None]
+        slopes = super().slopes(at, d)
+        for k, r in enumerate(rho, start=d):
+            found[k, k] += slopes[k] * (-2.0 * r * (1.0 - r**2))
+        return found
+
+    def of(self, covariance: Array) -> Array:
+        """See `Structure`."""
+        found, d = super().of(covariance), len(covariance)
+        with np.errstate(divide="ignore"):
+            return np.append(found[:d], np.arctanh(found[d:]))
+
+
+def _tanh(phi: Array, d: int) -> Array:
+    return np.append(phi[:d], np.tanh(phi[d:]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance.base import Structure
 from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
+from clusterglm.model.covariance.correlated import FisherCorrelated
 from clusterglm.model.covariance.diagonal import Diagonal
 from clusterglm.model.covariance.one_variance import OneVariance
 from clusterglm.model.covariance.unstructured import Unstructured
@@ -21,6 +22,7 @@ STRUCTURES: dict[str, Structure] = {
     "homdiag": OneVariance(),
     "cs": CompoundSymmetry(),
 }
+_BY_READING: dict[str, Structure] = {"us": FisherCorrelated()}
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,20 @@ class CovarianceTerm:
     group : str
     effects : tuple of str
     structure : {"us", "diag", "homdiag", "cs"}
+    by_reading : bool
+        Whether the parameters are standard deviations and functions of single correlations, whatever they are else.
     """
 
     group: str
     effects: tuple[str, ...]
     structure: str
+    by_reading: bool = False
 
     @property
     def kind(self) -> Structure:
         """What the structure is."""
-        return STRUCTURES[self.structure]
+        found = STRUCTURES[self.structure]
+        return _BY_READING.get(self.structure, found) if self.by_reading else found
 
     @property
     def size(self) -> int:
@@ -116,6 +122,10 @@ class Covariance:
     def of(self, covariance: Array) -> Array:
         """Parameters of a covariance, shape (q, q), or of one near it that the structures allow."""
         return np.concatenate([term.kind.of(covariance[where, where]) for term, _, where in self._places()])
+
+    def by_reading(self) -> Covariance:
+        """The same covariances by standard deviations and functions of single correlations: Fisher's z, or t."""
+        return Covariance(tuple(replace(term, by_reading=True) for term in self.terms))
 
     def units(self, scale: Array) -> Array:
         """By what parameters are multiplied where effects are multiplied by `scale`, shape (q,)."""

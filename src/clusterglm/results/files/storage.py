@@ -41,6 +41,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.fixed_effects": ("FixedEffectsResult",),
     "results.models.conditional": ("ConditionalResult",),
     "results.models.random_effects": ("RandomEffectsResult",),
+    "results.models.mixed": ("MixedEffectsResult",),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
         "PooledResultOverBlocks",
@@ -56,6 +57,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.within": ("Informative",),
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
     "fit.npml": ("NonparametricFit",),
+    "fit.mixed": ("MixedFit",),
     "fit.newton": ("Optimization", "Iteration"),
     "likelihood.plan": ("Part", "CountedPart"),
     "likelihood.report": ("IntegrationReport",),
@@ -69,6 +71,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "data.formulas.coding": ("Coding", "CodedTerm", "Factor"),
     "data.formulas.contrasts": ("Contrast",),
     "data.formulas.formula": ("Expression", "ClusterTerm"),
+    "data.effects": ("Effects", "EffectTerm"),
     "data.cluster_means": ("ClusterMeans",),
     "inference.distribution.goodness": ("GoodnessOfFit",),
     "inference.distribution.event_counts": ("Discrepancy",),

@@ -24,9 +24,7 @@ from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.caveats import Caveat, without_a_say
 from clusterglm.results.topics.diagnostics import ClusterInfluence
-from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.set_prediction import SetPredictions
-from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Deletion
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterInfluence):
+class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
     """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
 
     Parameters
@@ -94,10 +92,6 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
     @property
     def _beta(self) -> Array:
         return self.fit.beta
-
-    @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
 
     @property
     def _covariances(self) -> tuple[str, ...]:

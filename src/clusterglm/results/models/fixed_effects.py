@@ -40,7 +40,6 @@ from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.effects import FixedEffectsEffects
 from clusterglm.results.topics.prediction import FixedEffectsPredictions
-from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +51,7 @@ _SHORT = 20  # trials a cluster below which the bias from the intercepts is wort
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class FixedEffectsResult(
-    Penalized, FixedEffectsPredictions, Hypotheses, FixedEffectsEffects, Diagnostics, ClusteredResult
-):
+class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects, Diagnostics, ClusteredResult):
     """A generalised linear model with a fixed intercept for every cluster.
 
     Parameters
@@ -159,10 +156,6 @@ class FixedEffectsResult(
     @property
     def _beta(self) -> Array:
         return self.fit.beta
-
-    @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
 
     @cached_property
     def _profile(self) -> ClusterProfile:

@@ -22,7 +22,7 @@ from clusterglm.data.repeats import written_out_rows
 from clusterglm.errors import IntervalWarning, OptionError
 from clusterglm.fit.conditional import fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
-from clusterglm.fit.limit import loglik_given_totals, loglik_without_columns
+from clusterglm.fit.limit import loglik_given_totals, loglik_without_columns, without_columns
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.within import Informative
@@ -32,6 +32,7 @@ from clusterglm.inference.uncertainty.intervals import check_level
 from clusterglm.inference.uncertainty.one_sided import finite_end
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.conditional import ConditionalResult
 from clusterglm.results.models.fixed_effects import FixedEffectsResult
@@ -104,6 +105,11 @@ class Limit(Result):
 
         def _loglik_of(self, new: ModelData) -> float: ...
 
+    @classmethod
+    def _without_rest(cls: type[L], data: ModelData, response: Response, found: Recession) -> L | None:
+        """The limit in which no coefficient stays finite; None for models that need one."""
+        return None
+
     @property
     def infinite(self) -> dict[str, int | None]:
         """Coefficients without a finite estimate: 1 where it is inf, -1 where -inf, None where any value will do."""
@@ -131,18 +137,17 @@ class Limit(Result):
 
     @property
     def _estimates(self) -> Array:
-        own = np.empty(0) if self.rest is None else self.rest._estimates[len(self.rest._beta) :]
-        return np.append(self._beta, own)
+        if self.rest is None:
+            return self._beta
+        return np.append(self._beta, np.delete(self.rest._estimates, self.rest._parameters.coefficients))
 
     def _embedded(self, kind: str) -> Array:
-        """Covariance of the representative coefficients, and of what comes after them."""
-        p = len(self.data.names)
-        if self.rest is None:
-            return np.zeros((p, p))
-        inner = self.rest._covariance(kind)
-        places = np.append(self.recession.kept, np.arange(p, p + len(inner) - len(self.recession.kept)))
-        whole = np.zeros((len(inner) + p - len(self.recession.kept),) * 2)
-        whole[np.ix_(places, places)] = inner
+        """Covariance of the representative coefficients, and of the other parameters."""
+        every, of_beta = np.arange(len(self._parameters)), self._parameters.coefficients
+        whole = np.zeros((len(every), len(every)))
+        if self.rest is not None:
+            places = np.append(every[of_beta][self.recession.kept], np.delete(every, of_beta))
+            whole[np.ix_(places, places)] = self.rest._covariance(kind)
         return whole
 
     def _covariance(self, kind: str) -> Array:
@@ -167,8 +172,8 @@ class Limit(Result):
                 "combinations of coefficients that stay finite",
                 "cg.compare(smaller, fit), the likelihood-ratio test; or a fit with a penalty",
             )
-        p = len(self.data.names)
-        return linear_test(constraints, self._representative, self._embedded(cov)[:p, :p], cov)
+        of_beta = self._parameters.coefficients
+        return linear_test(constraints, self._representative, self._embedded(cov)[of_beta, of_beta], cov)
 
     # Intervals -------------------------------------------------------------------------------------------------------
 
@@ -369,6 +374,11 @@ class PooledLimit(Limit, PooledResult):
     rest: PooledResult | None
     recession: Recession
 
+    @classmethod
+    def _without_rest(cls, data: ModelData, response: Response, found: Recession) -> PooledLimit:
+        fit = without_columns(loglik_without_columns(data, response, ~found.decided))
+        return cls(fit, data, response, None, found)
+
     def _loglik_of(self, new: ModelData) -> float:
         if len(new.names) == 0:
             return loglik_without_columns(new, self.response)
@@ -460,6 +470,11 @@ class ConditionalLimit(Limit, ConditionalResult):
 
     rest: ConditionalResult
     recession: Recession
+
+    @property
+    def n_informative(self) -> int:
+        """Clusters that contribute: those of the rest do."""
+        return self.rest.n_informative
 
     @cached_property
     def _overdispersion(self) -> Overdispersion | None:

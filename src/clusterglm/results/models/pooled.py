@@ -23,7 +23,6 @@ from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.effects import Effects
 from clusterglm.results.topics.prediction import PooledPredictions
-from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Deletion
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostics):
+class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     """A generalised linear model without cluster effects.
 
     Parameters
@@ -75,10 +74,6 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
     @property
     def _beta(self) -> Array:
         return self.fit.beta
-
-    @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
 
     def _covariance(self, kind: str) -> Array:
         """The robust one sums scores over clusters; without `cluster=`, rows are taken to be independent."""

@@ -16,12 +16,13 @@ from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.random_effects import fit_again, loglik_at
 from clusterglm.fit.shape import shape_scores
 from clusterglm.inference.hypotheses.clustering import ClusteringTest, likelihood_ratio, no_test
-from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
-from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale, with_sigma
+from clusterglm.inference.uncertainty.covariance import free_scores
+from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
 from clusterglm.likelihood.plan import Part, Plan
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import Index, Parameters, random_intercept
 from clusterglm.model.printing import unfolded
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
@@ -112,7 +113,7 @@ class RandomEffectsResult(
     @property
     def n_parameters(self) -> int:
         """Number of estimated parameters; sigma counts unless it was held fixed, and shape parameters do."""
-        return len(self.fit.beta) + (0 if self.fit.sigma_fixed else 1) + (len(self.shape.names) if self.shape else 0)
+        return len(self.fit.all_parameters.only_estimated)
 
     @property
     def sigma(self) -> float:
@@ -125,7 +126,8 @@ class RandomEffectsResult(
     @property
     def sigma_se(self) -> float:
         """Standard error of sigma; nan where sigma was held fixed, and where the maximum lies at sigma = 0."""
-        return float(np.sqrt(self.fit.covariance[-1, -1]))
+        at = self.fit.parameters.scale
+        return float(np.sqrt(self.fit.covariance[at, at]))
 
     @property
     def random_effects_sd(self) -> float:
@@ -209,42 +211,29 @@ class RandomEffectsResult(
         return self.fit.beta
 
     @property
-    def _parameter_names(self) -> list[str]:
-        return list(with_sigma(self.data.names))
+    def _parameters(self) -> Parameters:
+        return random_intercept(self.data.names, self.data.cluster_name, self.fit.sigma_state)
 
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
         self._refuse_robust()
-        p, shape = len(self.fit.beta), self.shape
-        robust = np.full((p + 1, p + 1), np.nan)
-        if self.sigma == 0.0:
-            scores = pooled_scores(self.data.rows, self.response, self.fit.beta, by_row=False)
-            robust[:p, :p] = self._sandwich(self.fit.covariance[:p, :p], scores)
-        elif shape is not None and np.isfinite(shape.covariance[p + 1 :, p + 1 :]).all():
-            rows = np.flatnonzero(np.isfinite(np.diag(shape.covariance)))
-            scores = marginal_scores(self.data.rows, self.fit)
-            scores = np.column_stack([scores, shape_scores(self.fit, shape)])[:, rows]
-            q = p if self.fit.sigma_fixed else p + 1
-            robust[:q, :q] = self._sandwich(shape.covariance[np.ix_(rows, rows)], scores)[:q, :q]
-        elif self.fit.sigma_fixed:
-            scores = marginal_scores(self.data.rows, self.fit)[:, :p]
-            robust[:p, :p] = self._sandwich(self.fit.covariance[:p, :p], scores)
-        else:
-            robust = self._sandwich(self.fit.covariance, marginal_scores(self.data.rows, self.fit))
-        return robust
+        parameters, covariance, shape = self.fit.parameters, self.fit.covariance, self.shape
+        scores, whole = free_scores(self.data.rows, self.fit), self.fit.all_parameters
+        if shape is not None and np.isfinite(shape.covariance[whole.shapes, whole.shapes]).all():
+            parameters, covariance = whole, shape.covariance
+            scores = np.column_stack([scores, shape_scores(self.fit, shape)])
+        robust = parameters.nan_where_not_free(self._sandwich(parameters.of_free(covariance), scores))
+        given = slice(0, len(self.fit.parameters))
+        return robust[given, given]
 
     @property
     def _estimates(self) -> Array:
-        return self.fit.beta.copy() if self.fit.sigma_fixed else self.fit.theta
+        return self.fit.theta[self.fit.parameters.estimated]
 
     @property
-    def _interval_names(self) -> list[str]:
-        return self._parameter_names[:-1] if self.fit.sigma_fixed else self._parameter_names
-
-    @property
-    def _ends_with_sigma(self) -> bool:
-        return not self.fit.sigma_fixed
+    def _with_intervals(self) -> Index:
+        return self._parameters.estimated
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.peaks import marginal_summit
@@ -280,7 +269,7 @@ class RandomEffectsResult(
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
         again = fit_again(self.fit, new)
-        return again.beta if self.fit.sigma_fixed else converged(again).theta
+        return (again if self.fit.sigma_fixed else converged(again)).theta[again.parameters.estimated]
 
     def _intercepts(self) -> Array:
         return self.fit.modes
@@ -296,7 +285,8 @@ class RandomEffectsResult(
 
         table = super()._tidy(level, exponentiate, cov)
         table.insert(0, "component", "coefficient")
-        se = self.sigma_se if cov == "observed" else float(np.sqrt(self._covariance(cov)[-1, -1]))
+        at = self._parameters.scale
+        se = float(np.sqrt(self._covariance(cov)[at, at]))
         low, high = wald_interval_of_scale(self.sigma, se, level)
         rows: list[list[Any]] = [["random_intercept", "sigma", self.sigma, se, np.nan, np.nan, low, high]]
         if self.shape is not None:

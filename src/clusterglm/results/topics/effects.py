@@ -14,8 +14,9 @@ from clusterglm.data.prepare import FittedData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DataError, OptionError, check_option
 from clusterglm.fit.estimates import RandomEffectsFit
-from clusterglm.inference.uncertainty.intervals import check_level, with_alpha, with_sigma
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
 from clusterglm.results.topics.heterogeneity import Heterogeneity
 from clusterglm.results.topics.pieces import Pieces
@@ -44,7 +45,10 @@ class Ratios(Pieces):
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
+        @property
+        def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
+        def _delta_covariance(self, kind: str) -> Array: ...
 
     @with_alpha
     def ratios(self, *, level: float = 0.95, cov: str = "observed") -> pd.DataFrame:
@@ -85,7 +89,7 @@ class Ratios(Pieces):
 
         ratio, baseline = ratio_names(self.response)
         check_option("cov", cov, self._covariances)
-        se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._beta)]
+        se = np.sqrt(np.diag(self._covariance(cov)))[self._parameters.coefficients]
         found = exponentiated(self._beta, se, level)
         kinds = [baseline if j == self.data.intercept else ratio for j in range(len(self._beta))]
         table = pd.DataFrame(
@@ -185,7 +189,7 @@ class Effects(Ratios):
 
         design = self.data.design
         changes = design_changes(design, rows.frame, check_variables(design, variables))
-        covariance = self._covariance(cov)
+        covariance = self._delta_covariance(cov)
         return average_effects(changes, self._beta, known, rows.weights, covariance, jet, intercepts, rows.times)
 
     def to_marginaleffects(self, data: Any = None) -> Any:
@@ -460,17 +464,15 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         from clusterglm.results.tables.marginaleffects import adapter
 
         check_option("kind", kind, ("marginal", "typical"))
-        fit, p = self.fit, len(self.fit.beta)
-        names = list(self.data.names)
+        fit, parameters, of_beta = self.fit, self.fit.parameters, self.fit.parameters.coefficients
         if kind == "typical":
-            V = fit.covariance[:p, :p]
-            return adapter(self, fit.beta, V, names, partial(_plain_mean, fit.response), data)
-        free = not np.isnan(fit.covariance[p, p])
-        theta = np.append(fit.beta, fit.sigma) if free else fit.beta
+            V = fit.covariance[of_beta, of_beta]
+            return adapter(self, fit.beta, V, list(self.data.names), partial(_plain_mean, fit.response), data)
 
-        def mean(parameters: Array, X: Array, offset: Array) -> Array:
-            sigma = abs(float(parameters[p])) if free else fit.sigma
-            return averaged_jet(X @ parameters[:p] + offset, sigma, fit.response, fit.distribution).mean
+        def mean(free: Array, X: Array, offset: Array) -> Array:
+            theta = parameters.reflected(parameters.filled(free, fit.theta))
+            sigma = float(theta[parameters.scale])
+            return averaged_jet(X @ theta[of_beta] + offset, sigma, fit.response, fit.distribution).mean
 
-        V = fit.covariance if free else fit.covariance[:p, :p]
-        return adapter(self, theta, V, list(with_sigma(names)) if free else names, mean, data)
+        theta, V = fit.theta[parameters.free], parameters.of_free(fit.covariance)
+        return adapter(self, theta, V, list(parameters.only_free.names), mean, data)

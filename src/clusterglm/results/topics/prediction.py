@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -90,7 +91,11 @@ class Predictions(Weighted):
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
-        def _covariance(self, kind: str) -> Array: ...
+        def _delta_covariance(self, kind: str) -> Array: ...
+
+    @abstractmethod
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict rows of the fitted data or of new data; each kind of result says at which intercepts."""
 
     def _predicted(
         self, data: Any, kind: str | ArrayLike | None, scale: str, wanted: Wanted
@@ -150,7 +155,7 @@ class Predictions(Weighted):
         return shown(table)
 
     def _with_interval(self, at: LinkPrediction, rows: Rows, scale: str, level: float, cov: str) -> Prediction:
-        variance = at.variance(rows.X, self._covariance(cov))
+        variance = at.variance(rows.X, self._delta_covariance(cov))
         return with_interval(scale, self.response, at.estimate, variance, level)
 
     def _codes(self, rows: Rows, labels: NDArray[Any] | None = None, where: str = "the fit") -> NDArray[np.int64]:

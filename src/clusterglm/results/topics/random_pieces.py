@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.hypotheses.comparison import Candidate
 
 _FEW_FOR_SIGMA = 15  # clusters
-_NODES = 25  # of a cluster's integral, that a replicate of usual cost takes
+_USUAL_NODES = 25  # of a cluster's integral, that a replicate of usual cost takes
 _HEAVY = 6  # times the cost where integrands may have two modes
 
 
@@ -195,7 +195,8 @@ class RandomEffectsPieces(Pieces):
     @property
     def _rows_of_usual_cost(self) -> int:
         heavy = 1 if self.distribution.unimodal else _HEAVY
-        return self.n_obs * heavy * max(self.quadrature.nodes, _NODES) // _NODES
+        nodes: int = max(self.quadrature.nodes, _USUAL_NODES)
+        return self.n_obs * heavy * nodes // _USUAL_NODES
 
     def _report_parts(self) -> list[str]:
         lost = [*(["no clustering"] if self.fit.sigma_fixed else []), *(["intercepts"] if self.sigma == 0.0 else [])]

@@ -291,7 +291,7 @@ class RandomEffectsPredictions(Predictions):
 
     def _at_means(self, rows: Rows, known: _Known, history: ModelData | None, wanted: Wanted) -> LinkPrediction:
         """Averaged over the posteriors, those given the history first."""
-        m, n, q = 0 if history is None else history.n_clusters, rows.size, len(self._beta) + 1
+        m, n, q = 0 if history is None else history.n_clusters, rows.size, len(self.fit.parameters)
         wanted_rows = rows.status.ok & ~known.unseen
         link, own, resolved = np.full(n, np.nan), np.zeros((n, q)), np.ones(n, dtype=bool)
         for given, base, inside in ((history, 0, known.codes < m), (None, m, known.codes >= m)):
@@ -319,7 +319,8 @@ class RandomEffectsPredictions(Predictions):
             return found
         fit, eta = self.fit, rows.eta(self._beta)
         which = np.flatnonzero(at.of_new & ~np.isnan(eta))
-        ends = new_cluster_ends(rows.X[which], eta[which], self._covariance(cov), fit.sigma, fit.distribution, level)
+        V = self._delta_covariance(cov)
+        ends = new_cluster_ends(rows.X[which], eta[which], V, fit.sigma, fit.distribution, level)
         low, high = found.low.copy(), found.high.copy()
         low[which], high[which] = (on_scale(scale, fit.response, end)[0] for end in ends)
         return Prediction(found.estimate, found.std_error, low, high)

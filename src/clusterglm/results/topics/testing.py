@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from clusterglm.data.prepare import FittedData
 from clusterglm.errors import DesignError, OptionError, check_option
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
 from clusterglm.results.topics.pieces import Pieces
 
@@ -31,6 +32,8 @@ class Hypotheses(Pieces):
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
+        @property
+        def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
 
     def wald_test(
@@ -121,8 +124,8 @@ class Hypotheses(Pieces):
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses.wald import linear_test
 
-        p = len(self._beta)
-        return linear_test(constraints, self._beta, self._covariance(cov)[:p, :p], cov)
+        of_beta = self._parameters.coefficients
+        return linear_test(constraints, self._beta, self._covariance(cov)[of_beta, of_beta], cov)
 
 
 def formula_terms(data: FittedData) -> dict[str, tuple[int, ...]]:

@@ -44,6 +44,7 @@ def fits(bacteria: pd.DataFrame) -> dict[str, Any]:
         "at_zero": cg.random_effects("y ~ x", even, cluster="id"),
         "held": cg.random_effects("y ~ week", bacteria, cluster="ID", sigma=1.0, fix_sigma=True),
         "counts": cg.random_effects("y ~ lbase + trt", epil, cluster="subject", family="poisson"),
+        "slopes": cg.random_effects("y ~ week + (week | ID)", bacteria),
         "any": cg.nonparametric("y ~ trt + week", bacteria, cluster="ID"),
         "fixed": cg.fixed_effects("y ~ week", bacteria, cluster="ID"),
         "conditional": cg.conditional("case ~ spontaneous + induced", infert, cluster="stratum"),
@@ -52,7 +53,7 @@ def fits(bacteria: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-KINDS = ("random", "laplace", "at_zero", "held", "counts", "any", "fixed", "conditional", "pooled", "alone")
+KINDS = ("random", "laplace", "at_zero", "held", "counts", "slopes", "any", "fixed", "conditional", "pooled", "alone")
 
 
 @pytest.fixture(scope="session")

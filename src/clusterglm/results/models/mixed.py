@@ -27,10 +27,8 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.tables.table import Summary, counted
-from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
-from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +42,7 @@ _NEARLY_ONE = 3.5  # Fisher's z of a correlation of .998
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
+class MixedEffectsResult(MixedPredictions, Result):
     """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
 
     Parameters

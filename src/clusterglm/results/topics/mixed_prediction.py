@@ -18,7 +18,7 @@ from clusterglm.inference.predictions.prediction import LinkPrediction, Predicti
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.newdata import Rows, cluster_codes, refuse_unknown_clusters
-from clusterglm.results.topics.prediction import SCALES, Predictions, Wanted
+from clusterglm.results.topics.prediction import Predictions, Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,7 @@ class MixedPredictions(Predictions):
     """Predictions with several random effects."""
 
     _kinds = ("typical", "conditional", "posterior", "marginal")
+    _drawn_kinds = ("typical", "marginal")
 
     if TYPE_CHECKING:
         fit: MixedFit
@@ -119,7 +120,7 @@ class MixedPredictions(Predictions):
         intervals are to hold the mean of the row's own cluster (Booth and Hobert, Journal of the American Statistical
         Association 93, 1998). Those of "posterior" are to hold the posterior mean.
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         check_option("unseen", unseen, ("refuse", "marginal"))
         if unseen == "marginal" and not (isinstance(kind, str) and kind in ("conditional", "posterior")):
             raise OptionError(

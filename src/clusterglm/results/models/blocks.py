@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from clusterglm.data.blocks.streamed import INSTEAD, StreamedData
 from clusterglm.data.repeats import Counts
@@ -90,15 +90,16 @@ class OverBlocks(Result):
     """
 
     data: StreamedData
+    _absent: ClassVar[frozenset[str]]
 
     def __init_subclass__(cls, lacks: str = "") -> None:
         super().__init_subclass__()
-        for name in f"{_OF_ROWS} {lacks}".split():
-            if hasattr(cls, name):
-                setattr(cls, name, Absent(*_WORDS.get(name, (f"{name}, which takes single rows or clusters",))))
+        cls._absent = frozenset(name for name in f"{_OF_ROWS} {lacks}".split() if hasattr(cls, name))
+        for name in cls._absent:
+            setattr(cls, name, Absent(*_WORDS.get(name, (f"{name}, which takes single rows or clusters",))))
 
     def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if not isinstance(getattr(type(self), name, None), Absent)]
+        return [name for name in super().__dir__() if name not in self._absent]
 
     @property
     def _counts(self) -> Counts:

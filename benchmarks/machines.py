@@ -36,7 +36,7 @@ def evaluations(options: argparse.Namespace) -> Iterable[record.Figure]:
     with LocalCluster(n_workers=options.workers, threads_per_worker=1, dashboard_address=None) as cluster:
         engine = cg.engine.Dask(cluster.get_client())
         gathered = engine.gather(simulate.FORMULA, dd.from_pandas(data, npartitions=8), request, 1)
-        there = sums_of_blocks(gathered, request).marginal(integrator_for(Gaussian(), "normal"))
+        there = sums_of_blocks(gathered, request)[1].marginal(integrator_for(Gaussian(), "normal"))
         seconds = record.in_turns(
             {
                 "in this process, one thread": lambda: local.evaluate(theta, plan),

@@ -48,6 +48,7 @@ BY_NAME = (
     "study/catalogue.py",
 )
 LONGEST = 500
+HONEST = ("api", "data", "engine", "fit", "results")  # what they hold is what its type says
 OF_PARAMETERS = {"theta", "score", "scores", "hessian", "covariance", "_covariance", "V", "gradient", "derivatives"}
 OF_PARAMETERS |= {"information", "products", "shift", "robust", "std_errors", "_estimates", "_parameter_names"}
 VERBS = ("pooled", "random_effects", "fixed_effects", "conditional", "nonparametric")
@@ -181,6 +182,12 @@ def compared_names(path: Path, text: str) -> list[str]:
             asked = node.args[:1] if in_table else [node.func.value] if of_text else []
         found += [f"{path.name}:{node.lineno} {ast.unparse(node)}" for each in asked if is_a_name(each)]
     return found
+
+
+def casts(path: Path, text: str) -> list[str]:
+    """Imports of `typing.cast`, which tells the type checker what it cannot see, where types are to be honest."""
+    names = imported(path, text) if layer(path) in HONEST else ()
+    return [f"{path.name}:{line}" for line, name in names if name == "typing.cast"]
 
 
 def by_position(path: Path, text: str) -> list[str]:
@@ -374,6 +381,11 @@ def test_no_name_of_a_family_or_link_is_compared(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_the_type_checker_is_told_the_truth(path: Path) -> None:
+    assert casts(path, read(path)) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_parameters_are_asked_for_by_name(path: Path) -> None:
     """Where a parameter is in a vector or a covariance is what `model/parameters.py` says."""
     assert by_position(path, read(path)) == []
@@ -449,6 +461,8 @@ def test_these_checks_can_fail() -> None:
     assert compared_names(fit, 'match response.link:\n    case "log":\n        pass')
     assert not compared_names(PACKAGE / "model" / "example.py", 'link == "log"')
     assert not compared_names(fit, 'known = response.trials and first != second and name == "x" and family is None')
+    assert casts(fit, "def f(data):\n    from typing import Any, cast\n    return cast(Any, data)")
+    assert not casts(fit, "import narwhals\ntable.cast(int)")
     for counted in (
         "theta[-1]",
         "theta[:-1]",

@@ -36,6 +36,10 @@ class OptionError(ClusterGLMError, ValueError):
     """An argument has a value that is not among the allowed ones."""
 
 
+class AbsentError(OptionError, AttributeError):
+    """A result does not have what was asked of it, where others of its kind do."""
+
+
 class DataError(ClusterGLMError, ValueError):
     """The data cannot be used as they are: a column, a value, a file."""
 

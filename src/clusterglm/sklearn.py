@@ -151,7 +151,7 @@ class _RandomEffects(_GLM):
                 "predict(X, groups=...), with set_predict_request(groups=True) where metadata are routed",
             )
         labels = _labels(groups, len(X))
-        seen = np.isin(labels, self.result_.data.labels)
+        seen = np.isin(labels, self.result_.data.rows.labels)
         mean = np.array(self.result_.predict(table, "marginal"), dtype=np.float64)
         if seen.any():
             mean[seen] = self.result_.predict(self._table(X[seen], labels[seen]), kind)

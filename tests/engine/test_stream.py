@@ -109,7 +109,13 @@ def test_categories_keep_their_order(tmp_path, data, engine) -> None:
 
 def test_rows_are_refused_in_words(files, engine) -> None:
     fit = cg.random_effects("y ~ x", files, cluster="id", quadrature=4, engine=engine)
-    for ask in (lambda: fit.random_effects, lambda: fit.residuals(), fit.augment, fit.predict, lambda: fit.simulate(1)):
+    for ask in (
+        lambda: fit.random_effects,
+        lambda: fit.residuals(),
+        lambda: fit.augment(),
+        lambda: fit.predict(),
+        lambda: fit.simulate(1),
+    ):
         with pytest.raises(OptionError, match="not in memory"):
             ask()
     with pytest.raises(OptionError, match=r"cg\.pooled"):

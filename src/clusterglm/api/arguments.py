@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData
 from clusterglm.errors import AccuracyWarning, ConvergenceWarning, OptionError, nearest
 from clusterglm.fit.newton import Optimization
 from clusterglm.likelihood.report import IntegrationReport
@@ -25,7 +25,7 @@ def read_control(control: Control | None) -> Control:
     return control
 
 
-def read_start(start: Any, data: ModelData) -> Array | None:
+def read_start(start: Any, data: FittedData) -> Array | None:
     """Starting coefficients in the order of the columns, from an array or by name."""
     if start is None:
         return None

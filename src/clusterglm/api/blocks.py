@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.data.blocks.streamed import StreamedData
 from clusterglm.data.formulas.tree import Node
 from clusterglm.data.request import Request
 from clusterglm.data.within import AbsorbedError
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.stream import DiskBlocks, Stream
 from clusterglm.errors import ClusterGLMError, DesignError, EngineError, OptionError
-from clusterglm.fit.conditional import ConditionalFit, conditional_estimates
-from clusterglm.fit.fixed_effects import FixedEffectsFit, effects_of_block, profiled_estimates
+from clusterglm.fit.conditional import conditional_estimates
+from clusterglm.fit.fixed_effects import effects_of_block, profiled_estimates
 from clusterglm.fit.pooled import pooled_estimates
-from clusterglm.fit.random_effects import check_sigma, fit_sums
+from clusterglm.fit.random_effects import fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, whole_weights
 from clusterglm.fit.within import WithinSums, variation_of
@@ -57,33 +58,26 @@ def pooled_over_blocks(
     formula: str, data: Any, engine: Any, request: Request, control: Control
 ) -> PooledResultOverBlocks:
     """See `cg.pooled`."""
-    gathered = _gathered(formula, data, engine, request, control)
-    try:
-        sums = sums_of_blocks(gathered, request)
+    with _gathered(formula, data, engine, request, control) as gathered:
+        described, sums = sums_of_blocks(gathered, request)
         fit = pooled_estimates(sums, control)
-        clustered = sums.data.cluster_name is not None
+        clustered = described.cluster_name is not None
         products = pooled_products(sums, fit.beta, by_row=not clustered)
         score = score_test_over_blocks(sums, fit.beta) if clustered else None
-    finally:
-        gathered.blocks.close()
     warn_unless_converged(fit.optimization, 5)
-    return PooledResultOverBlocks(fit, sums.data, request.response, products, score)
+    return PooledResultOverBlocks(fit, described, request.response, products, score)
 
 
 def random_effects_over_blocks(
     formula: str, data: Any, engine: Any, request: Request, model: RandomEffectsModel, control: Control
 ) -> RandomEffectsResultOverBlocks:
     """See `cg.random_effects`."""
-    check_sigma(model.sigma, model.fix_sigma)
     _refuse_free_shape(model.distribution)
-    gathered = _gathered(formula, data, engine, request, control)
-    try:
-        sums = sums_of_blocks(gathered, request)
+    with _gathered(formula, data, engine, request, control) as gathered:
+        described, sums = sums_of_blocks(gathered, request)
         if not model.fix_sigma:
             refuse_homogeneous_blocks(gathered, request)
-        found = _random_effects(sums, model, control)
-    finally:
-        gathered.blocks.close()
+        found = _random_effects(sums, described, model, control)
     warn_unless_converged(found.optimization, 5)
     warn_unless_accurate(found.fit.integration, 5)
     return found
@@ -105,20 +99,17 @@ def select_over_blocks(
     fits: dict[str, RandomEffectsResult] = {}
     failures: dict[str, str] = {}
     last: ClusterGLMError | None = None
-    gathered = _gathered(formula, data, engine, request, control)
-    try:
-        sums = sums_of_blocks(gathered, request)
+    with _gathered(formula, data, engine, request, control) as gathered:
+        described, sums = sums_of_blocks(gathered, request)
         refuse_homogeneous_blocks(gathered, request)
         for candidate in candidates:
             model = RandomEffectsModel(candidate, quadrature, scale, None, None, False)
             try:
-                fits[candidate.name] = _random_effects(sums, model, control)
+                fits[candidate.name] = _random_effects(sums, described, model, control)
             except EngineError:
                 raise  # not the distribution's doing
             except ClusterGLMError as error:
                 failures[candidate.name], last = error.got, error
-    finally:
-        gathered.blocks.close()
     if last is not None and not fits:
         raise last
     for found in fits.values():
@@ -127,13 +118,15 @@ def select_over_blocks(
     return DistributionSelection(fits, {}, failures)
 
 
-def _random_effects(sums: Sums, model: RandomEffectsModel, control: Control) -> RandomEffectsResultOverBlocks:
-    start = read_start(model.start, sums.data)
+def _random_effects(
+    sums: Sums, data: StreamedData, model: RandomEffectsModel, control: Control
+) -> RandomEffectsResultOverBlocks:
+    start = read_start(model.start, data)
     fit = fit_sums(
         sums, model.distribution, model.quadrature, model.scale, start, model.sigma, model.fix_sigma, control
     )
     products = pooled_products(sums, fit.beta, by_row=False) if fit.sigma == 0.0 else marginal_products(sums, fit)
-    return RandomEffectsResultOverBlocks(fit, sums.data, products)
+    return RandomEffectsResultOverBlocks(fit, data, products)
 
 
 def fixed_effects_over_blocks(
@@ -155,9 +148,8 @@ def fixed_effects_over_blocks(
     if correction is not None:
         refuse_counts(request.response)
 
-    def estimates(gathered: Gathered, within: WithinSums) -> FixedEffectsResultOverBlocks:
-        model_data = within.sums.data
-        found = profiled_estimates(within, read_start(start, model_data), control)
+    def estimates(gathered: Gathered, data: StreamedData, within: WithinSums) -> FixedEffectsResultOverBlocks:
+        found = profiled_estimates(within, read_start(start, data), control)
         if correction is not None:
             found = corrected_estimates(found, within)
         standard = within.sums.standard
@@ -167,8 +159,7 @@ def fixed_effects_over_blocks(
         if isinstance(gathered.blocks, DiskBlocks) and path is not None:
             units = found.covariance, standard.centre, 1.0 / np.diag(standard.L), whole_weights(within.sums)
             gathered.blocks.write(path, effects_of_block, gamma, *units)
-        # they have the face of a fit in memory, and refuse what they lack
-        return FixedEffectsResultOverBlocks(cast(FixedEffectsFit, found), model_data, request.response, products)
+        return FixedEffectsResultOverBlocks(found, data, request.response, products)
 
     gather = partial(_gathered, formula, data, engine, control=control, effects=True)
     result = _identified(gather, request, estimates, conditional=False)
@@ -181,13 +172,12 @@ def conditional_over_blocks(
 ) -> ConditionalResultOverBlocks:
     """See `cg.conditional`."""
 
-    def estimates(_: Gathered, within: WithinSums) -> ConditionalResultOverBlocks:
-        model_data = within.sums.data
-        found = conditional_estimates(within, read_start(start, model_data), control)
+    def estimates(_: Gathered, data: StreamedData, within: WithinSums) -> ConditionalResultOverBlocks:
+        found = conditional_estimates(within, read_start(start, data), control)
         products = within.outer_products(within.sums.standard.inside(found.beta))
         counts = request.response.poisson_totals
         spread = overdispersion_over_blocks(within.sums, found.beta) if counts else None
-        return ConditionalResultOverBlocks(cast(ConditionalFit, found), model_data, request.response, products, spread)
+        return ConditionalResultOverBlocks(found, data, request.response, products, spread)
 
     gather = partial(_gathered, formula, data, engine, control=control)
     result = _identified(gather, request, estimates, conditional=True)
@@ -201,7 +191,7 @@ _Result = TypeVar("_Result")
 def _identified(
     gather: Callable[[Request], Gathered],
     request: Request,
-    estimates: Callable[[Gathered, WithinSums], _Result],
+    estimates: Callable[[Gathered, StreamedData, WithinSums], _Result],
     *,
     conditional: bool,
 ) -> _Result:
@@ -212,19 +202,18 @@ def _identified(
     to them, as for rows in memory.
     """
     while True:
-        gathered = gather(request)
-        try:
-            return estimates(gathered, WithinSums(sums_of_blocks(gathered, request), conditional))
-        except AbsorbedError as problem:
-            request = replace(request, left_out=(*request.left_out, *problem.columns))
-            continue
-        except DesignError as problem:
-            several = any(len(term.factors) > 1 for term in gathered.parsed.terms)
-            if request.constant is not None or not several:
-                raise
-            unidentified = problem
-        finally:
-            gathered.blocks.close()
+        with gather(request) as gathered:
+            try:
+                data, sums = sums_of_blocks(gathered, request)
+                return estimates(gathered, data, WithinSums(sums, conditional))
+            except AbsorbedError as problem:
+                request = replace(request, left_out=(*request.left_out, *problem.columns))
+                continue
+            except DesignError as problem:
+                several = any(len(term.factors) > 1 for term in gathered.parsed.terms)
+                if request.constant is not None or not several:
+                    raise
+                unidentified = problem
         constant = _constant_factors(gather, request)
         if not constant:
             raise unidentified
@@ -233,11 +222,8 @@ def _identified(
 
 def _constant_factors(gather: Callable[[Request], Gathered], request: Request) -> tuple[Node, ...]:
     """Factors of the formula that are constant within every cluster."""
-    gathered = gather(replace(request, alone=True, left_out=()))
-    try:
+    with gather(replace(request, alone=True, left_out=())) as gathered:
         constant = variation_of(gathered.blocks).constant
-    finally:
-        gathered.blocks.close()
     coding = gathered.learned.design.coding
     alone = [(term.parts, places) for term, places in coding.places()]
     return tuple(coding.factors[parts[0][0][0]].node for parts, places in alone if constant[list(places)].all())

@@ -8,9 +8,29 @@ from clusterglm.data.blocks.parquet import is_dataset
 from clusterglm.errors import DataError, OptionError
 
 
-def is_elsewhere(data: Any, engine: Any) -> bool:
-    """Whether the rows stay out of this process' memory."""
-    return engine is not None or is_dataset(data)
+def is_elsewhere(data: Any, engine: Any, penalty: str | None = None, to_limit: bool = False) -> bool:
+    """Whether the rows stay out of this process' memory.
+
+    Raises
+    ------
+    OptionError
+        When they do, for a penalty or the limit of a separated fit, which take all rows at once.
+    """
+    if engine is None and not is_dataset(data):
+        return False
+    if penalty is not None:
+        raise OptionError(
+            f"penalty={penalty!r} for rows that are not in memory",
+            "a table in memory, all of whose rows the penalty takes at once",
+            "the columns in use as a table; or penalty=None, as much data seldom need one",
+        )
+    if to_limit:
+        raise OptionError(
+            "separation='limit' for rows that are not in memory",
+            "a table in memory, of all of whose rows it must be known which are certain in the limit",
+            "the columns in use as a table; or separation='error', the default",
+        )
+    return True
 
 
 def refuse_elsewhere(data: Any, verb: str) -> None:
@@ -20,24 +40,4 @@ def refuse_elsewhere(data: Any, verb: str) -> None:
             f"several Parquet files, {str(data)!r}, for cg.{verb}",
             "a table in memory: pooled, random-effects, fixed-effects and conditional fits read files block by block",
             "pyarrow.parquet.read_table(folder, columns=[...]), where memory holds the columns in use",
-        )
-
-
-def refuse_penalty_elsewhere(penalty: str | None) -> None:
-    """Raise `OptionError` for a penalty where the rows stay out of memory."""
-    if penalty is not None:
-        raise OptionError(
-            f"penalty={penalty!r} for rows that are not in memory",
-            "a table in memory, all of whose rows the penalty takes at once",
-            "the columns in use as a table; or penalty=None, as much data seldom need one",
-        )
-
-
-def refuse_limit_elsewhere(to_limit: bool) -> None:
-    """Raise `OptionError` for the limit of a separated fit where the rows stay out of memory."""
-    if to_limit:
-        raise OptionError(
-            "separation='limit' for rows that are not in memory",
-            "a table in memory, of all of whose rows it must be known which are certain in the limit",
-            "the columns in use as a table; or separation='error', the default",
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
-from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere, refuse_limit_elsewhere, refuse_penalty_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
@@ -138,11 +138,9 @@ def pooled(
         need_cluster=False,
         penalized=chosen is not None,
     )
-    if is_elsewhere(data, engine):
+    if is_elsewhere(data, engine, chosen, to_limit):
         from clusterglm.api.blocks import pooled_over_blocks
 
-        refuse_penalty_elsewhere(chosen)
-        refuse_limit_elsewhere(to_limit)
         return pooled_over_blocks(formula, data, engine, request, settings)
     model_data = prepare(formula, data, request)
 
@@ -300,11 +298,9 @@ def random_effects(
         penalized=chosen is not None,
         effects=not is_elsewhere(data, engine),
     )
-    if is_elsewhere(data, engine):
+    if is_elsewhere(data, engine, chosen, to_limit):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
 
-        refuse_penalty_elsewhere(chosen)
-        refuse_limit_elsewhere(to_limit)
         model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
         return random_effects_over_blocks(formula, data, engine, request, model, settings)
     model_data = prepare(formula, data, request)

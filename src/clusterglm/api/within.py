@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_converged
-from clusterglm.api.elsewhere import is_elsewhere, refuse_limit_elsewhere, refuse_penalty_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
@@ -154,11 +154,9 @@ def fixed_effects(
         functions=functions,
         fixed_effects=True,
     )
-    if is_elsewhere(data, engine):
+    if is_elsewhere(data, engine, chosen, to_limit):
         from clusterglm.api.blocks import fixed_effects_over_blocks
 
-        refuse_penalty_elsewhere(chosen)
-        refuse_limit_elsewhere(to_limit)
         return fixed_effects_over_blocks(formula, data, engine, request, start, correction, settings)
     model_data = prepare(formula, data, request)
 
@@ -176,7 +174,7 @@ def fixed_effects(
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
     if correction is not None:
-        fit = corrected(result.fit, model_data, response, correction, settings, data)
+        fit = corrected(result.fit.by_cluster, model_data, response, correction, settings, data)
         return FixedEffectsResult(fit, model_data, response)
     return result
 
@@ -295,11 +293,9 @@ def conditional(
         functions=functions,
         fixed_effects=True,
     )
-    if is_elsewhere(data, engine):
+    if is_elsewhere(data, engine, chosen, to_limit):
         from clusterglm.api.blocks import conditional_over_blocks
 
-        refuse_penalty_elsewhere(chosen)
-        refuse_limit_elsewhere(to_limit)
         return conditional_over_blocks(formula, data, engine, request, start, settings)
     model_data = prepare(formula, data, request)
 

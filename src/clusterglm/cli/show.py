@@ -153,7 +153,7 @@ def _refuse_unknown(result: Result, name: str) -> None:
     """Refuse what this kind of fit does not have."""
     from clusterglm.errors import OptionError
 
-    if not hasattr(result, name):
+    if not hasattr(type(result), name):
         what = {"check": "a check", "average_effects": "average effects"}[name]
         raise OptionError(
             f"{what} of a {result.kind} fit",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -39,7 +39,52 @@ from clusterglm.errors import ClusterError, FormulaError
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import MOST_REPEATS
 
-__all__ = ["Dropped", "Learned", "ModelData", "assemble", "prepare"]
+__all__ = ["Dropped", "FittedData", "Learned", "ModelData", "assemble", "prepare"]
+
+
+class FittedData(Protocol):
+    """What a fit and its result ask of their data, wherever the rows are; `ModelData` says what each is.
+
+    Whoever needs the rows themselves, their clusters or the labels of these asks for `rows`, the data in memory, or
+    first whether they are there.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def intercept(self) -> int | None: ...
+    @property
+    def has_intercept(self) -> bool: ...
+    @property
+    def n_obs(self) -> int: ...
+    @property
+    def n_clusters(self) -> int: ...
+    @property
+    def constant(self) -> float: ...
+    @property
+    def saturated(self) -> float: ...
+    @property
+    def dropped(self) -> tuple[Dropped, ...]: ...
+    @property
+    def design(self) -> Design: ...
+    @property
+    def response_name(self) -> str: ...
+    @property
+    def cluster_name(self) -> str | None: ...
+    @property
+    def formula(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def levels(self) -> tuple[str, str] | None: ...
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows are at hand."""
+
+    @property
+    def rows(self) -> ModelData:
+        """The rows in cluster order, with all that belongs to single ones; `OptionError` where they are elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +167,16 @@ class ModelData:
     def has_intercept(self) -> bool:
         """Whether X has a column of ones from the formula."""
         return self.intercept is not None
+
+    @property
+    def in_memory(self) -> bool:
+        """They are."""
+        return True
+
+    @property
+    def rows(self) -> ModelData:
+        """These."""
+        return self
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ class Gathered:
     parsed : ParsedFormula
     where : str
         Where the rows are, in words.
+
+    Notes
+    -----
+    As a context, the blocks go at its end.
     """
 
     blocks: Scattered
@@ -59,6 +63,12 @@ class Gathered:
     learned: Learned
     parsed: ParsedFormula
     where: str
+
+    def __enter__(self) -> Gathered:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.blocks.close()
 
 
 class InMemory:

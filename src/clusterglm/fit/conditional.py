@@ -85,6 +85,11 @@ class ConditionalFit:
     penalty: str | None = None
     penalized_loglik: float | None = None
 
+    @property
+    def by_cluster(self) -> ConditionalFit:
+        """This, which has the clusters' own."""
+        return self
+
 
 def check_conditional(response: Response) -> None:
     """Refuse models in which a cluster's total is not sufficient for its intercept.

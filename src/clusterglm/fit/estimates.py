@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
@@ -81,7 +81,7 @@ class RandomEffectsFit:
         The same model without random intercepts.
     boundary, sigma_fixed : bool
         Whether sigma = 0 is the maximum; whether sigma was held fixed.
-    data : ModelData
+    data : FittedData
         What was fitted; the posterior of the intercepts is computed from it when first asked for.
     distribution : Distribution
     response : Response
@@ -105,7 +105,7 @@ class RandomEffectsFit:
     pooled: PooledFit
     boundary: bool
     sigma_fixed: bool
-    data: ModelData
+    data: FittedData
     distribution: Distribution
     response: Response
     plan: Plan
@@ -146,7 +146,7 @@ class RandomEffectsFit:
     @cached_property
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        return self.integrator.posterior(self.data, self.response, self.theta, self.plan)
+        return self.integrator.posterior(self.data.rows, self.response, self.theta, self.plan)
 
     @property
     def modes(self) -> Array:

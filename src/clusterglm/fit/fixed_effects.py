@@ -104,6 +104,11 @@ class FixedEffectsFit:
     penalty: str | None = None
     penalized_loglik: float | None = None
 
+    @property
+    def by_cluster(self) -> FixedEffectsFit:
+        """This, which has the clusters' own."""
+        return self
+
 
 def fit_fixed_effects(
     data: ModelData, response: Response, start: Array | None, control: Control, penalty: str | None = None

@@ -126,7 +126,15 @@ def loglik_at(fit: RandomEffectsFit, sigma: float) -> float:
     """
     asked, start = fit.integration, fit.beta * (sigma / max(fit.sigma, 1.0) if sigma > 1.0 else 1.0)
     again = fit_random_effects(
-        fit.data, fit.response, fit.distribution, asked.requested, asked.scale, start, sigma, True, penalty=fit.penalty
+        fit.data.rows,
+        fit.response,
+        fit.distribution,
+        asked.requested,
+        asked.scale,
+        start,
+        sigma,
+        True,
+        penalty=fit.penalty,
     )
     if not again.optimization.converged:
         return np.nan

@@ -38,7 +38,7 @@ class _Search:
         self.fits += 1
         if self.best is None or fit.loglik > self.best.loglik:
             self.best, self.at = fit, working.copy()
-        unit = weighing([weight_sum(fit.data)]).unit
+        unit = weighing([weight_sum(fit.data.rows)]).unit
         if fit.sigma == 0.0:
             return -fit.loglik / unit, np.zeros(len(working))
         at = shape_likelihood(fit, self.family)
@@ -103,7 +103,7 @@ def fit_with_shape(
 
 def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[Array], tuple[float, Array]]:
     """At the estimates of `fit`, the log-likelihood and its score in (beta, sigma) as functions of the shape."""
-    data = fit.data
+    data = fit.data.rows
 
     def value(working: Array) -> tuple[float, Array]:
         integrator = replace(fit.integrator, distribution=family.with_shape(working))
@@ -115,7 +115,7 @@ def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[A
 
 def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
     """Each cluster's score in the working values at the estimates, by differences, shape (m, k)."""
-    data = fit.data
+    data = fit.data.rows
 
     def values(working: Array) -> Array:
         integrator = replace(fit.integrator, distribution=shape.family.with_shape(working))

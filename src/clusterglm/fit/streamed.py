@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
-from clusterglm.data.blocks.streamed import describe, moments
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.blocks.streamed import StreamedData, describe, moments
 from clusterglm.data.request import Request
 from clusterglm.data.weighing import weighing
 from clusterglm.engine.base import Gathered
@@ -17,7 +14,7 @@ from clusterglm.fit.sums import Sample, Sums
 from clusterglm.model.large_data import MANY_ROWS
 
 
-def sums_of_blocks(gathered: Gathered, request: Request) -> Sums:
+def sums_of_blocks(gathered: Gathered, request: Request) -> tuple[StreamedData, Sums]:
     """Check the data as a whole, and choose the columns' units.
 
     Raises
@@ -44,7 +41,7 @@ def sums_of_blocks(gathered: Gathered, request: Request) -> Sums:
     successes, other = sum(each.a for each in facts), sum(each.b for each in facts)
     overall = response.overall_mean(successes, other, sum(each.expected for each in facts))
     weights = weighing([each.weights for each in facts])
-    return Sums(gathered.blocks, cast(ModelData, data), standard, response, overall, sample, weights)
+    return data, Sums(gathered.blocks, data, standard, response, overall, sample, weights)
 
 
 def refuse_homogeneous_blocks(gathered: Gathered, request: Request) -> None:

@@ -14,7 +14,7 @@ from clusterglm.data.blocks.streamed import StreamedData, expected_at_zero
 from clusterglm.data.checks import SeparationReport, find_separation
 from clusterglm.data.clusters import rows_of
 from clusterglm.data.identical import merge_identical
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.repeats import Repeats
 from clusterglm.data.tables.glance import step_through
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
@@ -102,8 +102,8 @@ class Sums:
     Parameters
     ----------
     blocks : Blocks
-    data : ModelData
-        What results keep of the data; or `StreamedData`, which has the same face and refuses what it lacks.
+    data : FittedData
+        What results keep of the data.
     standard : Standardisation
         The columns' centres and scales.
     response : Response
@@ -120,7 +120,7 @@ class Sums:
     def __init__(
         self,
         blocks: Blocks,
-        data: ModelData,
+        data: FittedData,
         standard: Standardisation,
         response: Response,
         mean: float,

@@ -63,16 +63,16 @@ class Informative:
 
 
 class WithoutClusters:
-    """Estimates from rows that are not in memory: what belongs to single clusters raises `OptionError`."""
+    """Estimates from rows that are not in memory."""
 
-    def _refuse(self) -> NoReturn:
+    @property
+    def by_cluster(self) -> NoReturn:
+        """What belongs to single clusters: refused."""
         raise OptionError(
             "something of single clusters, of a fit whose rows are not in memory",
             "the clusters' own intercepts",
             "the coefficients, which the result has; or fit a part of the data that memory holds",
         )
-
-    intercepts = informative = property(_refuse)
 
 
 def informative_clusters(data: ClusterArrays, response: Response) -> NDArray[np.bool_]:

@@ -178,7 +178,7 @@ def _curves(
 
 def _chosen(fit: Result, clusters: int | Sequence[Any]) -> list[Any]:
     """Labels of the clusters to show."""
-    labels = fit.data.labels
+    labels = fit.data.rows.labels
     if not is_whole(clusters):
         clusters = several("clusters", clusters, "a number, or labels of clusters", "clusters=3")
         known = set(labels.tolist())

@@ -201,7 +201,7 @@ def _in_words(found: ResidualEnvelope) -> str:
 
 def _with_means(fit: Result) -> Any:
     """The fit itself, whose class has `residual_envelope` and `calibration`."""
-    if hasattr(fit, "residual_envelope") and hasattr(fit, "calibration"):
+    if hasattr(type(fit), "residual_envelope") and hasattr(type(fit), "calibration"):
         return fit
     raise OptionError(
         f"residuals of a {fit.kind} fit",

@@ -183,7 +183,7 @@ def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
         table = read_table(data)
         names = [*design.variables, *design.offset_columns]
         frame: pd.DataFrame = to_pandas_columns(table, names)
-        return frame.iloc[fit.data.row_index]
+        return frame.iloc[fit.data.rows.row_index]
     lost = [name for name in design.offset_columns if name not in at]
     if lost:
         raise OptionError(
@@ -191,7 +191,7 @@ def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
             "its value, or the table",
             f"at={{{lost[0]!r}: ...}}, or data=",
         )
-    return recovered_frame(fit.data)
+    return recovered_frame(fit.data.rows)
 
 
 def _middle(values: pd.Series[Any], factor: bool) -> Any:

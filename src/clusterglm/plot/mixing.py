@@ -50,7 +50,7 @@ def gradient(
     OptionError
         For models without random intercepts, and where sigma is zero.
     """
-    if not isinstance(fit, GradientTest) and not hasattr(fit, "gradient_function"):
+    if not isinstance(fit, GradientTest) and not hasattr(type(fit), "gradient_function"):
         kind = getattr(fit, "kind", type(fit).__name__)
         raise OptionError(f"a gradient function of a {kind} fit", "random intercepts", "cg.random_effects(...)")
     found = fit if isinstance(fit, GradientTest) else fit.gradient_function(n_boot=n_boot, seed=seed, n_jobs=n_jobs)

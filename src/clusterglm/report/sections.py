@@ -127,7 +127,7 @@ def _terms(fit: Result, options: Options) -> Iterable[Block]:
 def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:
     import pandas as pd
 
-    if fit.data.X.size > MOST_ELEMENTS_AVERAGED:
+    if fit.data.rows.X.size > MOST_ELEMENTS_AVERAGED:
         yield Words("Average effects take a while with as many rows, and were left out: fit.average_effects().")
         return
     tables, refused = [], {}
@@ -205,7 +205,7 @@ def _distributions(fit: RandomEffectsResult, options: Options) -> list[Part]:
     def choose() -> Iterable[Block]:
         candidates = [distribution(given) for given in options.distributions]
         rule, scale = fit.quadrature.requested, fit.quadrature.scale
-        made.append(select_prepared(fit.data, fit.response, candidates, rule, scale, Control(), known=fit))
+        made.append(select_prepared(fit.data.rows, fit.response, candidates, rule, scale, Control(), known=fit))
         yield from _chosen(made[0])
 
     def shape() -> Iterable[Block]:

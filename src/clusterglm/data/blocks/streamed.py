@@ -23,7 +23,7 @@ from clusterglm.model.response.base import Response
 
 _CLEAR = 1e-6  # smallest eigenvalue of the correlations above which there is no doubt about the rank
 _NO_COUNTS = Counts(0, 0, 0.0, 0.0)  # of a block without rows
-_INSTEAD = "predict(data=...) for a table in memory; or fit a part of the data that memory holds"
+INSTEAD = "predict(data=...) for a table in memory; or fit a part of the data that memory holds"
 
 
 @dataclass(frozen=True)
@@ -196,8 +196,6 @@ def moments(facts: Sequence[Facts]) -> Moments:
 class StreamedData:
     """What a result keeps of data whose rows stay elsewhere; see `ModelData` for what has the same name.
 
-    What belongs to single rows or clusters raises `OptionError`, which says what to do instead.
-
     Parameters
     ----------
     sizes : dict of int to int
@@ -232,18 +230,23 @@ class StreamedData:
         """Whether X has a column of ones from the formula."""
         return self.intercept is not None
 
-    def refuse(self, what: str, instead: str = _INSTEAD) -> NoReturn:
+    def refuse(self, what: str, instead: str = INSTEAD, error: type[OptionError] = OptionError) -> NoReturn:
         """The error for what takes the rows themselves."""
-        raise OptionError(
+        raise error(
             f"{what}, of a fit whose {self.n_obs:,} rows are not in memory ({self.where})",
             "the rows that were fitted",
             instead,
         )
 
-    def _refuse(self) -> NoReturn:
-        self.refuse("something of single rows or clusters")
+    @property
+    def in_memory(self) -> bool:
+        """They are not."""
+        return False
 
-    X = a = b = offset = weights = trials = starts = labels = cluster_weights = row_index = property(_refuse)
+    @property
+    def rows(self) -> NoReturn:
+        """Refused: they were not kept."""
+        self.refuse("something of single rows or clusters")
 
 
 def describe(

@@ -12,7 +12,7 @@ from scipy.special import chdtrc
 from clusterglm.data.blocks.streamed import StreamedData, totals_of
 from clusterglm.data.checks import RANK_TOLERANCE
 from clusterglm.data.design import INTERCEPT
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.inference.hypotheses.random_part import Extra, RandomPart, extra_effects
 from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.model.arrays import Array
@@ -33,7 +33,7 @@ class Candidate:
     Parameters
     ----------
     name : str
-    data : ModelData
+    data : FittedData
     response : Response
     loglik : float
     untested : str
@@ -62,7 +62,7 @@ class Candidate:
     """
 
     name: str
-    data: ModelData
+    data: FittedData
     response: Response
     loglik: float
     untested: str
@@ -178,8 +178,8 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
 
 
 def _penalized_test(smaller: Candidate, larger: Candidate, df: int, with_sigma: bool) -> LikelihoodRatio:
-    X = smaller.data.X
-    rows = _matching_rows(smaller.data, larger.data)
+    X, data = smaller.data.rows.X, larger.data.rows
+    rows = _matching_rows(smaller.data.rows, data)
     assert larger.penalized_loglik is not None
     assert larger.penalized_ratio is not None
     top = larger.penalized_loglik
@@ -204,7 +204,7 @@ def mixture_p_value(statistic: float, df: int, *, boundary: bool) -> float:
     return 0.5 * whole + (0.5 * float(chdtrc(df - 1, statistic)) if df > 1 else 0.0)
 
 
-def data_difference(first: ModelData, second: ModelData, names: tuple[str, str]) -> str:
+def data_difference(first: FittedData, second: FittedData, names: tuple[str, str]) -> str:
     """How the rows or responses of two fits differ, as a sentence; empty when they are the same.
 
     Where rows are not in memory, as far as their number and sums tell.
@@ -215,6 +215,7 @@ def data_difference(first: ModelData, second: ModelData, names: tuple[str, str])
             return f"{a} uses {first.n_obs} rows, {b} {second.n_obs}"
         same = first.response_name == second.response_name and _same_sums(first, second, "response")
         return "" if same else f"{first.response_name!r} and {second.response_name!r} differ in their sums"
+    first, second = first.rows, second.rows
     one, two = np.sort(first.row_index), np.sort(second.row_index)
     if not np.array_equal(one, two):
         words = []
@@ -240,20 +241,22 @@ def data_difference(first: ModelData, second: ModelData, names: tuple[str, str])
     return f"{what} in {int(differ.sum())} of {len(y)} rows, the first of them row {row}"
 
 
-def same_weights(first: ModelData, second: ModelData) -> bool:
+def same_weights(first: FittedData, second: FittedData) -> bool:
     """Whether rows count alike in two fits to the same rows, case and cluster weights together."""
     if _streamed(first, second):
         return _same_sums(first, second, "weights")
+    first, second = first.rows, second.rows
     one, two = (data.weights * np.repeat(data.cluster_weights, np.diff(data.starts)) for data in (first, second))
     return bool(np.allclose(one[_row_order(first)], two[_row_order(second)], rtol=1e-12, atol=0.0))
 
 
-def same_clusters(first: ModelData, second: ModelData) -> bool:
+def same_clusters(first: FittedData, second: FittedData) -> bool:
     """Whether two fits to the same rows group them alike, whatever the labels."""
     if first.n_clusters != second.n_clusters:
         return False
     if _streamed(first, second):
         return first.cluster_name == second.cluster_name and _sizes(first) == _sizes(second)
+    first, second = first.rows, second.rows
     one, two = _cluster_of(first)[_row_order(first)], _cluster_of(second)[_row_order(second)]
     pairs = np.unique(one * np.int64(second.n_clusters) + two)
     return len(pairs) == first.n_clusters
@@ -270,12 +273,12 @@ def incomparable(first: Candidate, second: Candidate) -> str:
     return ""
 
 
-def columns_nested(inner: ModelData, outer: ModelData, *, within: bool) -> bool:
+def columns_nested(inner: FittedData, outer: FittedData, *, within: bool) -> bool:
     """Whether every column of one design is a combination of those of another.
 
     Parameters
     ----------
-    inner, outer : ModelData
+    inner, outer : FittedData
         Of the same rows, which may be in another order.
     within : bool
         Next to an intercept for every cluster; the clusters are the same.
@@ -291,7 +294,7 @@ def columns_nested(inner: ModelData, outer: ModelData, *, within: bool) -> bool:
         return True
     if _streamed(inner, outer):
         return set(inner.names) <= set(outer.names)
-    centre = True
+    inner, outer, centre = inner.rows, outer.rows, True
     if not within and not outer.has_intercept:
         ones = np.ones((outer.n_obs, 1))
         centre = bool(_outside(outer, ones, None, within=False, centre=False)[0] <= RANK_TOLERANCE)
@@ -374,26 +377,27 @@ def _no_test(first: Candidate, second: Candidate, reason: str) -> LikelihoodRati
     return LikelihoodRatio(first.name, second.name, np.nan, 0, False, np.nan, reason)
 
 
-def _same_offsets(first: ModelData, second: ModelData) -> bool:
+def _same_offsets(first: FittedData, second: FittedData) -> bool:
     if _streamed(first, second):
         return _same_sums(first, second, "offset")
+    first, second = first.rows, second.rows
     return np.array_equal(first.offset[_row_order(first)], second.offset[_row_order(second)])
 
 
-def _streamed(first: ModelData, second: ModelData) -> bool:
+def _streamed(first: FittedData, second: FittedData) -> bool:
     """Whether the rows of one are not in memory."""
-    return isinstance(first, StreamedData) or isinstance(second, StreamedData)
+    return not (first.in_memory and second.in_memory)
 
 
-def _same_sums(first: ModelData, second: ModelData, of: str) -> bool:
-    one, two = (data.totals if isinstance(data, StreamedData) else totals_of(data) for data in (first, second))
+def _same_sums(first: FittedData, second: FittedData, of: str) -> bool:
+    one, two = (data.totals if isinstance(data, StreamedData) else totals_of(data.rows) for data in (first, second))
     return bool(np.allclose(getattr(one, of), getattr(two, of), rtol=1e-9, atol=1e-9 * first.n_obs))
 
 
-def _sizes(data: ModelData) -> dict[int, int]:
+def _sizes(data: FittedData) -> dict[int, int]:
     if isinstance(data, StreamedData):
         return data.sizes
-    sizes, counts = np.unique(np.diff(data.starts), return_counts=True)
+    sizes, counts = np.unique(np.diff(data.rows.starts), return_counts=True)
     return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
 
 

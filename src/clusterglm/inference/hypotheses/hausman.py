@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import DataError, DesignError, OptionError
 from clusterglm.fit.conditional import ConditionalFit, check_conditional, conditional_scores, fit_conditional
 from clusterglm.fit.estimates import RandomEffectsFit
@@ -153,7 +153,7 @@ class WithinResult(Protocol):
         """What was added to the log-likelihood."""
 
     @property
-    def data(self) -> ModelData:
+    def data(self) -> FittedData:
         """What was fitted."""
 
     @property
@@ -251,18 +251,19 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
             "the same family and link",
             "fit both alike",
         )
-    _check_same_data(data, other.data)
+    rows = other.data.rows
+    _check_same_data(data, rows)
     varies = varying_columns(data.X, data.starts, informative_clusters(data, response))
     columns = {name: data.X[:, j] for j, name in enumerate(data.names)}
-    for j, name in enumerate(other.data.names):
-        if name not in columns or not np.array_equal(columns[name], other.data.X[:, j]):
+    for j, name in enumerate(rows.names):
+        if name not in columns or not np.array_equal(columns[name], rows.X[:, j]):
             how = "is not in" if name not in columns else "has other values in"
             raise DesignError(
                 f"the column {name!r}, which {how} the random-effects model",
                 "the same covariates in both models",
                 "the same formula for both",
             )
-    only_here = [data.names[j] for j in np.flatnonzero(varies).tolist() if data.names[j] not in other.data.names]
+    only_here = [data.names[j] for j in np.flatnonzero(varies).tolist() if data.names[j] not in rows.names]
     if only_here:
         raise DesignError(
             f"{', '.join(map(repr, only_here))} in the random-effects model alone",

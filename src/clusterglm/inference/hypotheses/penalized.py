@@ -92,7 +92,7 @@ def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | N
     sigma : float or None
         What the smaller model holds sigma at; None where both estimate it, or hold it at the same value.
     """
-    data = fit.data
+    data = fit.data.rows
     sums = sums_of(data, fit.response, Control())
     likelihood, plan = marginal_of(sums, fit.integrator, fit.penalty), sums.by_block(fit.plan)
     combinations = np.asarray(np.linalg.lstsq(data.X, inner, rcond=None)[0], dtype=np.float64)

@@ -17,18 +17,13 @@ from clusterglm.data.formulas.check import check_expression
 from clusterglm.data.formulas.coding import width
 from clusterglm.data.formulas.columnwise import COLUMNWISE
 from clusterglm.data.formulas.tree import Call, text_of, walk
-from clusterglm.data.prepare import ModelData, told_apart
-from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit
-from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
+from clusterglm.data.prepare import FittedData, ModelData, told_apart
 from clusterglm.model.covariance import STRUCTURES
 from clusterglm.model.penalty import PENALTIES
 
-# What a result over blocks has in place of what one in memory has.
-_ELSEWHERE: dict[Any, tuple[type, ...]] = {
-    ModelData: (StreamedData,),
-    FixedEffectsFit: (ProfiledEstimates,),
-    ConditionalFit: (ConditionalEstimates,),
-}
+_FACES: dict[Any, tuple[type, ...]] = {FittedData: (ModelData, StreamedData)}
+"""Classes behind a protocol."""
+
 _KINDS = {np.float64: "f", np.int64: "iu", np.bool_: "b"}
 
 
@@ -72,7 +67,7 @@ def conforms(value: Any, hint: Any) -> bool:
         return isinstance(value, (float, int, np.floating, np.integer)) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return isinstance(value, (hint, *_ELSEWHERE.get(hint, ())))
+    return isinstance(value, _FACES.get(hint, hint))
 
 
 def misfit(data: ModelData | StreamedData) -> str | None:

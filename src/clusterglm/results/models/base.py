@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData
 from clusterglm.errors import StorageError, check_option
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.uncertainty.covariance import KINDS as COVARIANCES
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from _typeshed import DataclassInstance
-
 
 Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""
@@ -78,7 +77,7 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
         The arrays that were fitted, rows in cluster order, and how they were made from the user's table.
     """
 
-    data: ModelData
+    data: FittedData
     kind: ClassVar[str]
     """Name of the verb that made it."""
 
@@ -333,11 +332,11 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
 
     def _per_row(self, values: Any) -> Any:
         """One value per cluster -> one per row."""
-        return np.repeat(values, np.diff(self.data.starts))
+        return np.repeat(values, np.diff(self.data.rows.starts))
 
     def _eta(self, intercepts: Array | float) -> Array:
         """Linear predictor of the rows in cluster order, at one intercept per cluster."""
-        known = self.data.X @ self._beta + self.data.offset
+        known = self.data.rows.X @ self._beta + self.data.rows.offset
         return known if np.ndim(intercepts) == 0 and intercepts == 0.0 else known + self._per_row(intercepts)
 
     def _fitted_eta(self) -> Array:
@@ -347,8 +346,8 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
     def _in_user_order(self, values: Array, name: str) -> pd.Series[float]:
         import pandas as pd
 
-        order = np.argsort(self.data.row_index, kind="stable")
-        return pd.Series(values[order], index=pd.Index(self.data.row_index[order], name="row"), name=name)
+        order = np.argsort(self.data.rows.row_index, kind="stable")
+        return pd.Series(values[order], index=pd.Index(self.data.rows.row_index[order], name="row"), name=name)
 
     @property
     def _estimates(self) -> Array:
@@ -398,11 +397,11 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
         drawn = pd.DataFrame({k: rows._in_user_order(rows._draw_new(rng), "") for k in range(n)})
         if rows is self:
             return drawn
-        cluster = rows._in_user_order(rows._per_row(rows.data.labels), "cluster")
+        cluster = rows._in_user_order(rows._per_row(rows.data.rows.labels), "cluster")
         return drawn.set_index(pd.MultiIndex.from_arrays([drawn.index, cluster], names=["row", "cluster"]))
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
-        return self.response.simulate(rng, self.response.mean(eta), self.data.trials)
+        return self.response.simulate(rng, self.response.mean(eta), self.data.rows.trials)
 
     # Printing --------------------------------------------------------------------------------------------------------
 

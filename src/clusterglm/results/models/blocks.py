@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from clusterglm.data.blocks.streamed import StreamedData
+from clusterglm.data.blocks.streamed import INSTEAD, StreamedData
 from clusterglm.data.repeats import Counts
-from clusterglm.errors import OptionError
+from clusterglm.errors import AbsentError, OptionError
 from clusterglm.fit.conditional import ConditionalEstimates
 from clusterglm.fit.fixed_effects import ProfiledEstimates
 from clusterglm.fit.within import Informative
@@ -25,53 +24,97 @@ from clusterglm.results.tables.table import sizes_in_words
 
 if TYPE_CHECKING:
     from clusterglm.inference.hypotheses.score import ScoreTest
-    from clusterglm.inference.uncertainty.replicates import Progress
 
 _UNCHECKED = (
     "The quadrature was not checked against a finer one, as it is where rows are in memory: "
     'quadrature="auto" chooses it by a tolerance.'
 )
 _SAMPLE = "or fit a sample of whole clusters that memory holds"
-_INSTEAD_OF_REPLICATES = f'conf_int(cov="robust"), which does without; {_SAMPLE}, and bootstrap that'
-_INSTEAD_OF_TESTS = f'cg.random_effects of the same data and its test_clustering("boundary"); {_SAMPLE}, and test that'
+_OF_ROWS = (
+    "augment bootstrap calibration check chi_squared cluster_effects dispersion_test event_counts gradient_function "
+    "hausman influence integration_check integration_curve marginal_coefficients profile random_effects report "
+    "residual_envelope residuals simulate to_marginaleffects zero_inflation_test"
+)
+"""What takes single rows or clusters."""
+_WORDS = {
+    "bootstrap": (
+        "a bootstrap, which draws new responses for every row",
+        f'conf_int(cov="robust"), which does without; {_SAMPLE}, and bootstrap that',
+    ),
+    "cluster_effects": (
+        "the clusters' intercepts",
+        "engine=cg.engine.Stream(cluster_effects='effects.parquet'), which writes a file of them",
+    ),
+    "influence": ("the influence of single clusters or rows", "a fit to a part of the data that memory holds"),
+    "profile": (
+        "a profile, for which the same rows are fitted again and again",
+        f"conf_int(), whose Wald intervals do without; {_SAMPLE}, and profile that",
+    ),
+    "report": ("a report, most of which takes single rows or clusters",),
+    "test_clustering": (
+        "a test of no clustering, for which other models are fitted to the same rows",
+        f'cg.random_effects of the same data and its test_clustering("boundary"); {_SAMPLE}, and test that',
+    ),
+}
+"""What some of it is, and what to try instead."""
+
+
+class Absent:
+    """In the place of what a class of results would inherit, and does not have.
+
+    Parameters
+    ----------
+    what : str
+        In words.
+    instead : str, optional
+        What to try.
+    """
+
+    def __init__(self, what: str, instead: str = INSTEAD) -> None:
+        self.what = what
+        self.instead = instead
+
+    def __get__(self, result: OverBlocks | None, owner: type) -> Absent:
+        if result is not None:
+            result.data.refuse(self.what, self.instead, AbsentError)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<absent: {self.what}, of a fit whose rows are not in memory>"
 
 
 class OverBlocks(Result):
-    """What all results here have in common: refusals before work begins that single rows would end, one by one."""
+    """What all results here have in common: they lack what takes single rows or clusters.
 
-    @property
-    def _streamed(self) -> StreamedData:
-        return cast(StreamedData, self.data)
+    A name that is `Absent` is no attribute, and not in `dir()`; whoever asks for it is told what to try instead.
+    """
+
+    data: StreamedData
+    _absent: ClassVar[frozenset[str]]
+
+    def __init_subclass__(cls, lacks: str = "") -> None:
+        super().__init_subclass__()
+        cls._absent = frozenset(name for name in f"{_OF_ROWS} {lacks}".split() if hasattr(cls, name))
+        for name in cls._absent:
+            setattr(cls, name, Absent(*_WORDS.get(name, (f"{name}, which takes single rows or clusters",))))
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in self._absent]
 
     @property
     def _counts(self) -> Counts:
-        data = self._streamed
+        data = self.data
         return data.counts or Counts(data.n_obs, data.n_clusters, data.totals.weights[0], float(data.n_clusters))
 
     def _sizes(self) -> str:
-        return sizes_in_words(self._streamed.sizes)
-
-    def _check_bootstrap(self) -> None:
-        self._streamed.refuse("a bootstrap, which draws new responses for every row", _INSTEAD_OF_REPLICATES)
-
-    def report(self, path: str | Path, **options: Any) -> Path:
-        """See `Result.report`; most of its parts take the rows, so that it is refused."""
-        self._streamed.refuse("a report, most of which takes single rows or clusters")
-
-    def influence(
-        self, kind: str = "one_step", clusters: Any = None, n_jobs: int = 1, progress: Progress = None
-    ) -> NoReturn:
-        """See `ClusterInfluence.influence`; it takes single clusters, so that it is refused."""
-        self._streamed.refuse(
-            "the influence of single clusters or rows", "a fit to a part of the data that memory holds"
-        )
+        return sizes_in_words(self.data.sizes)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class PooledResultOverBlocks(OverBlocks, PooledResult):
     """A pooled model of rows that are not in memory.
 
-    What belongs to single rows raises `OptionError`; predictions take new data.
+    It lacks what belongs to single rows; predictions take new data.
 
     Parameters
     ----------
@@ -81,6 +124,7 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
         Of no clustering; None without clusters, and where it was not taken.
     """
 
+    data: StreamedData
     products: Array | None
     score: ScoreTest | None = None
 
@@ -100,7 +144,7 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
         """See `PooledResult.test_clustering`; taken with the fit."""
         if self._clustered and self.score is None:
             what = "a score test of no clustering, which this fit has not taken"
-            self._streamed.refuse(what, "cg.pooled of the same data with cluster=, and its test_clustering()")
+            self.data.refuse(what, "cg.pooled of the same data with cluster=, and its test_clustering()")
         return self.score or super().test_clustering()
 
 
@@ -108,7 +152,7 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
 class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
     """A random-intercept model of rows that are not in memory.
 
-    What belongs to single rows or clusters raises `OptionError`; predictions take new data.
+    It lacks what belongs to single rows or clusters; predictions take new data.
 
     Parameters
     ----------
@@ -116,6 +160,7 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
         Sum of the outer products of the clusters' scores.
     """
 
+    data: StreamedData
     products: Array
 
     def _covariance(self, kind: str) -> Array:
@@ -127,7 +172,7 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
 
     def _null(self) -> NoReturn:
         what = "a test of no clustering by simulation or score"
-        self._streamed.refuse(what, f'test_clustering("boundary"), which is there; {_SAMPLE}')
+        self.data.refuse(what, f'test_clustering("boundary"), which is there; {_SAMPLE}')
 
     @property
     def _integration_hint(self) -> str:
@@ -140,10 +185,10 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult):
+class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult, lacks="average_effects predict test_clustering"):
     """A model with fixed intercepts of rows that are not in memory.
 
-    What belongs to single rows or clusters, intercepts too, raises `OptionError`.
+    It lacks what belongs to single rows or clusters, intercepts too.
 
     Parameters
     ----------
@@ -151,6 +196,8 @@ class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult):
         Sum of the outer products of the informative clusters' scores.
     """
 
+    fit: ProfiledEstimates
+    data: StreamedData
     products: Array
 
     def _covariance(self, kind: str) -> Array:
@@ -159,25 +206,15 @@ class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult):
         return sandwich_of_products(self.fit.covariance, self.products, self.n_informative)
 
     @property
-    def cluster_effects(self) -> NoReturn:
-        """See `FixedEffectsResult.cluster_effects`; refused, as a file takes them."""
-        how = "engine=cg.engine.Stream(cluster_effects='effects.parquet'), which writes a file of them"
-        self._streamed.refuse("the clusters' intercepts", how)
-
-    @property
     def _informative(self) -> Informative:
-        return cast(ProfiledEstimates, self.fit).clusters
-
-    def _null(self) -> NoReturn:
-        what = "a test of no clustering, for which other models are fitted to the same rows"
-        self._streamed.refuse(what, _INSTEAD_OF_TESTS)
+        return self.fit.clusters
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ConditionalResultOverBlocks(OverBlocks, ConditionalResult):
     """A conditional fit of rows that are not in memory.
 
-    What belongs to single rows or clusters raises `OptionError`.
+    It lacks what belongs to single rows or clusters.
 
     Parameters
     ----------
@@ -187,6 +224,8 @@ class ConditionalResultOverBlocks(OverBlocks, ConditionalResult):
         Of counts.
     """
 
+    fit: ConditionalEstimates
+    data: StreamedData
     products: Array
     overdispersion: Overdispersion | None = None
 
@@ -202,4 +241,4 @@ class ConditionalResultOverBlocks(OverBlocks, ConditionalResult):
     @property
     def n_informative(self) -> int:
         """Clusters that contribute: given its total, the others' responses are certain."""
-        return cast(ConditionalEstimates, self.fit).clusters.clusters
+        return self.fit.clusters.clusters

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.prepare import ModelData
-from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
+from clusterglm.data.prepare import FittedData, ModelData
+from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit, conditional_scores, fit_conditional
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.diagnostics.conditional_draws import ConditionalDraws
 from clusterglm.inference.diagnostics.overdispersion import Overdispersion, conditional_overdispersion
@@ -37,16 +37,16 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
 
     Parameters
     ----------
-    fit : ConditionalFit
-        The estimates.
-    data : ModelData
+    fit : ConditionalFit or ConditionalEstimates
+        The estimates, with what belongs to clusters where the rows are in memory.
+    data : FittedData
         What was fitted.
     family_response : Response
         Family and link.
     """
 
-    fit: ConditionalFit
-    data: ModelData
+    fit: ConditionalFit | ConditionalEstimates
+    data: FittedData
     family_response: Response
 
     kind: ClassVar[str] = "conditional"
@@ -87,7 +87,7 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
     @property
     def n_informative(self) -> int:
         """Clusters that contribute: given its total, the others' responses are certain."""
-        return int(self._repeats.clusters[self.fit.informative].sum())
+        return int(self._repeats.clusters[self.fit.by_cluster.informative].sum())
 
     @property
     def _beta(self) -> Array:
@@ -112,7 +112,7 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
     def _overdispersion(self) -> Overdispersion | None:
         if not self.response.poisson_totals:
             return None
-        return conditional_overdispersion(self.data, self.response, self.fit.beta)
+        return conditional_overdispersion(self.data.rows, self.response, self.fit.beta)
 
     def _covariance(self, kind: str) -> Array:
         """The robust one counts the clusters that contribute."""
@@ -121,18 +121,19 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
         if kind == "quasi" and self.dispersion is not None:
             return self.fit.covariance * self.dispersion
         self._refuse_robust()
-        scores = conditional_scores(self.data, self.response, self.fit.beta)
-        known = self.fit.informative
+        scores = conditional_scores(self.data.rows, self.response, self.fit.beta)
+        known = self.fit.by_cluster.informative
         return self._sandwich(self.fit.covariance, scores[known], known)
 
     def _summit(self, threads: int) -> Summit:
         if self.penalty is not None:
-            return penalized_within_summit(self.data, self.response, self.fit.beta, threads)
-        return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=True, threads=threads)
+            return penalized_within_summit(self.data.rows, self.response, self.fit.beta, threads)
+        beta, loglik = self.fit.beta, self.loglik
+        return within_summit(self.data.rows, self.response, beta, loglik, conditional=True, threads=threads)
 
     @cached_property
     def _draws(self) -> ConditionalDraws:
-        return ConditionalDraws(self.data, self.response, self.fit.beta)
+        return ConditionalDraws(self.data.rows, self.response, self.fit.beta)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draws(rng)
@@ -153,7 +154,7 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
     def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
         from clusterglm.inference.hypotheses.penalized import within_ratio
 
-        return within_ratio(self.data, self.response, top, inner, conditional=True)
+        return within_ratio(self.data.rows, self.response, top, inner, conditional=True)
 
     def _report_parts(self) -> list[str]:
         return [*super()._report_parts(), "no residuals"]
@@ -161,13 +162,13 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
     def _deletion(self) -> Deletion:
         from clusterglm.inference.diagnostics.influence import conditional_deletion
 
-        return conditional_deletion(self.fit, self.data, self.response)
+        return conditional_deletion(self.fit.by_cluster, self.data.rows, self.response)
 
     def _within_estimates(self, left_out: tuple[str, ...]) -> Estimates:
         """What a Hausman test compares, without the columns that were left out."""
         from clusterglm.inference.hypotheses.hausman import conditional_estimates
 
-        return conditional_estimates(self.fit, self.data, self.response, left_out)
+        return conditional_estimates(self.fit.by_cluster, self.data.rows, self.response, left_out)
 
     def _intercepts(self) -> Array:
         return np.full(self.data.n_clusters, np.nan)

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.repeats import rows_of_clusters
 from clusterglm.errors import OptionError
-from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, effects_of_clusters, fit_fixed_effects
+from clusterglm.fit.fixed_effects import (
+    FixedEffectsFit,
+    ProfiledEstimates,
+    cluster_profile,
+    effects_of_clusters,
+    fit_fixed_effects,
+)
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty_fixed import penalized_profile
 from clusterglm.fit.pooled import PooledFit, fit_pooled, with_intercept
@@ -50,16 +56,16 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
 
     Parameters
     ----------
-    fit : FixedEffectsFit
-        The estimates.
-    data : ModelData
+    fit : FixedEffectsFit or ProfiledEstimates
+        The estimates, with the clusters' intercepts where the rows are in memory.
+    data : FittedData
         What was fitted.
     family_response : Response
         Family and link.
     """
 
-    fit: FixedEffectsFit
-    data: ModelData
+    fit: FixedEffectsFit | ProfiledEstimates
+    data: FittedData
     family_response: Response
 
     kind: ClassVar[str] = "fixed_effects"
@@ -101,11 +107,11 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
 
     @cached_property
     def _informative(self) -> Informative:
-        repeats, at = self._repeats, self.fit.intercepts
-        known = self.fit.informative
-        sizes = rows_of_clusters(self.data, repeats) * repeats.clusters
-        rows = int((sizes if self._counts.whole else np.diff(self.data.starts))[known].sum())
-        trials = np.add.reduceat(self.data.a + self.data.b, self.data.starts[:-1]) * repeats.clusters
+        data, repeats, at = self.data.rows, self._repeats, self.fit.by_cluster.intercepts
+        known = self.fit.by_cluster.informative
+        sizes = rows_of_clusters(data, repeats) * repeats.clusters
+        rows = int((sizes if self._counts.whole else np.diff(data.starts))[known].sum())
+        trials = np.add.reduceat(data.a + data.b, data.starts[:-1]) * repeats.clusters
         clusters, low, high = (int(repeats.clusters[each].sum()) for each in (known, np.isneginf(at), np.isposinf(at)))
         return Informative(clusters, rows, low, high, float(trials[known].sum()))
 
@@ -127,16 +133,17 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
         """
         import pandas as pd
 
-        profile = replace(self._profile, intercepts=self.fit.intercepts)
+        fit, data = self.fit.by_cluster, self.data.rows
+        profile = replace(self._profile, intercepts=fit.intercepts)
         repeats = self._repeats
-        sizes = rows_of_clusters(self.data, repeats).astype(np.int64)
-        weights = self.data.cluster_weights / repeats.clusters
-        columns = effects_of_clusters(profile, self.fit.informative, self.fit.covariance, weights, sizes, self.response)
-        return pd.DataFrame({"label": self.data.labels, **columns}, copy=True)
+        sizes = rows_of_clusters(data, repeats).astype(np.int64)
+        weights = data.cluster_weights / repeats.clusters
+        columns = effects_of_clusters(profile, fit.informative, fit.covariance, weights, sizes, self.response)
+        return pd.DataFrame({"label": data.labels, **columns}, copy=True)
 
     @cached_property
     def _pooled(self) -> tuple[ModelData, PooledFit]:
-        data = with_intercept(self.data)
+        data = with_intercept(self.data.rows)
         return data, fit_pooled(data, self.response, Control())
 
     def _null(self) -> tuple[ModelData, PooledFit]:
@@ -144,7 +151,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
         return self._pooled
 
     def _refit(self, pooled: PooledFit) -> Refit:
-        return fixed_effects_refit(self.data, self.response, pooled)
+        return fixed_effects_refit(self.data.rows, self.response, pooled)
 
     @property
     def _beta(self) -> Array:
@@ -153,15 +160,15 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
     @cached_property
     def _profile(self) -> ClusterProfile:
         if self.penalty is not None:
-            return penalized_profile(self.data, self.data.X, self.response, self.fit.beta)
-        return cluster_profile(self.data, self.response, self.fit.beta)
+            return penalized_profile(self.data.rows, self.data.rows.X, self.response, self.fit.beta)
+        return cluster_profile(self.data.rows, self.response, self.fit.beta)
 
     def _covariance(self, kind: str) -> Array:
         """The robust one counts the clusters that say something of the coefficients."""
         if kind == "observed":
             return self.fit.covariance
         self._refuse_robust()
-        known = self.fit.informative
+        known = self.fit.by_cluster.informative
         return self._sandwich(self.fit.covariance, self._profile.scores[known], known)
 
     def _summit(self, threads: int) -> Summit:
@@ -172,8 +179,9 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
                 'method="wald"; or a fit without bias_correction=',
             )
         if self.penalty is not None:
-            return penalized_fixed_summit(self.data, self.response, self.fit.beta, threads)
-        return within_summit(self.data, self.response, self.fit.beta, self.loglik, conditional=False, threads=threads)
+            return penalized_fixed_summit(self.data.rows, self.response, self.fit.beta, threads)
+        beta, loglik = self.fit.beta, self.loglik
+        return within_summit(self.data.rows, self.response, beta, loglik, conditional=False, threads=threads)
 
     def _check_bootstrap(self) -> None:
         if self.fit.correction and not self.fit.correction.startswith("analytical"):
@@ -200,7 +208,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
     def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
         from clusterglm.inference.hypotheses.penalized import within_ratio
 
-        return within_ratio(self.data, self.response, top, inner, conditional=False)
+        return within_ratio(self.data.rows, self.response, top, inner, conditional=False)
 
     def _comparison_notes(self, name: str) -> list[str]:
         notes = super()._comparison_notes(name)
@@ -214,7 +222,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
     def _deletion(self) -> Deletion:
         from clusterglm.inference.diagnostics.influence import fixed_effects_deletion
 
-        return fixed_effects_deletion(self.fit, self.data, self.response)
+        return fixed_effects_deletion(self.fit.by_cluster, self.data.rows, self.response)
 
     @property
     def _one_step(self) -> bool:
@@ -224,10 +232,10 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
         """What a Hausman test compares, without the columns that were left out."""
         from clusterglm.inference.hypotheses.hausman import fixed_effects_estimates
 
-        return fixed_effects_estimates(self.fit, self.data, self.response, left_out)
+        return fixed_effects_estimates(self.fit.by_cluster, self.data.rows, self.response, left_out)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
-        return self._draw(self._eta(self.fit.intercepts), rng)
+        return self._draw(self._eta(self.fit.by_cluster.intercepts), rng)
 
     def _reestimate(self, new: ModelData) -> Array:
         control = Control()
@@ -237,10 +245,10 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
         return again.beta
 
     def _intercepts(self) -> Array:
-        return self.fit.intercepts
+        return self.fit.by_cluster.intercepts
 
     def _named_intercepts(self) -> dict[str, Array | None]:
-        return {"conditional": self.fit.intercepts}
+        return {"conditional": self.fit.by_cluster.intercepts}
 
     def _predictor(self) -> Callable[[ModelData], Array]:
         return at_best_intercepts(self.fit.beta, self.response)

@@ -99,6 +99,7 @@ class Limit(Result):
     """
 
     if TYPE_CHECKING:
+        data: ModelData
         rest: Any
         recession: Recession
 
@@ -432,7 +433,7 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
         return self.rest._informative
 
     def _intercepts(self) -> Array:
-        return self._of_clusters(self.rest.fit.intercepts, np.nan)
+        return self._of_clusters(self.rest.fit.by_cluster.intercepts, np.nan)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._fitted_eta(), rng)
@@ -449,7 +450,7 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
     @property
     def _references(self) -> Array:
         """A row of each of these clusters that is not certain."""
-        rows: Array = self.data.X[~self.recession.decided][self.rest.data.starts[:-1]]
+        rows: Array = self.data.rows.X[~self.recession.decided][self.rest.data.rows.starts[:-1]]
         return rows
 
     def _ends_of(self, rows: Rows) -> Array:
@@ -489,6 +490,6 @@ class ConditionalLimit(Limit, ConditionalResult):
         return fit_conditional(new, self.response, None, Control()).loglik
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
-        y = np.rint(self.data.a / self.data.weights)
+        y = np.rint(self.data.rows.a / self.data.rows.weights)
         y[~self.recession.decided] = self.rest._draw_new(rng)
         return np.asarray(y)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
@@ -13,11 +13,16 @@ from clusterglm.model.penalty import IN_WORDS
 from clusterglm.results.models.base import Result
 
 if TYPE_CHECKING:
-    from clusterglm.fit.conditional import ConditionalFit
-    from clusterglm.fit.estimates import RandomEffectsFit
-    from clusterglm.fit.fixed_effects import FixedEffectsFit
-    from clusterglm.fit.pooled import PooledFit
     from clusterglm.inference.hypotheses.comparison import Candidate
+
+
+class MaybePenalized(Protocol):
+    """Estimates that say whether there was a penalty."""
+
+    @property
+    def penalty(self) -> str | None: ...
+    @property
+    def penalized_loglik(self) -> float | None: ...
 
 
 class Penalized(Result):
@@ -26,7 +31,7 @@ class Penalized(Result):
     if TYPE_CHECKING:
 
         @property
-        def fit(self) -> PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit:
+        def fit(self) -> MaybePenalized:
             """The estimates."""
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import ClusterError, OptionError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled
@@ -39,14 +39,14 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     ----------
     fit : PooledFit
         The estimates.
-    data : ModelData
+    data : FittedData
         What was fitted.
     family_response : Response
         Family and link.
     """
 
     fit: PooledFit
-    data: ModelData
+    data: FittedData
     family_response: Response
 
     kind: ClassVar[str] = "pooled"
@@ -80,7 +80,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
         if kind == "observed":
             return self.fit.covariance
         self._refuse_robust()
-        scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=not self._clustered)
+        scores = pooled_scores(self.data.rows, self.response, self.fit.beta, by_row=not self._clustered)
         if self._clustered:
             return self._sandwich(self.fit.covariance, scores)
         return sandwich(self.fit.covariance, scores, self._repeats.rows * self._per_row(self._repeats.clusters))
@@ -88,7 +88,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.peaks import pooled_summit
 
-        return pooled_summit(self.data, self.response, self.fit.beta, threads, self.penalty)
+        return pooled_summit(self.data.rows, self.response, self.fit.beta, threads, self.penalty)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(0.0), rng)
@@ -101,7 +101,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     def _deletion(self) -> Deletion:
         from clusterglm.inference.diagnostics.influence import pooled_deletion
 
-        return pooled_deletion(self.fit, self.data, self.response)
+        return pooled_deletion(self.fit, self.data.rows, self.response)
 
     def test_clustering(self) -> ScoreTest:
         """Score test of no clustering, which needs no other fit.
@@ -125,7 +125,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
                 "coefficients at the maximum of the likelihood alone",
                 "cg.pooled without penalty=, or without the covariates that separate the responses",
             )
-        return score_test(self.data, self.response, self.fit.beta)
+        return score_test(self.data.rows, self.response, self.fit.beta)
 
     @property
     def _intercepts_in_words(self) -> str:
@@ -145,14 +145,14 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
         from clusterglm.inference.hypotheses.penalized import pooled_ratio
 
-        return pooled_ratio(self.data, self.response, top, inner)
+        return pooled_ratio(self.data.rows, self.response, top, inner)
 
     def _clusters_by_events(self) -> EventCounts | None:
         from clusterglm.inference.distribution.event_counts import event_counts
 
         if not self._clustered:
             return None
-        rows = self._written_out("a count of events per cluster").data
+        rows = self._written_out("a count of events per cluster").data.rows
         return event_counts(rows, self.response, self.fit.beta, 0.0, Gaussian())
 
     def _report_parts(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.fit.newton import Optimization
@@ -73,12 +73,12 @@ class RandomEffectsResult(
     ----------
     fit : RandomEffectsFit
         The estimates.
-    data : ModelData
+    data : FittedData
         What was fitted.
     """
 
     fit: RandomEffectsFit
-    data: ModelData
+    data: FittedData
 
     kind: ClassVar[str] = "random_effects"
 
@@ -177,7 +177,7 @@ class RandomEffectsResult(
                 "fit again without fix_sigma=True",
             )
         self._refuse_test_of_no_clustering()
-        return self.data, self.fit.pooled
+        return self.data.rows, self.fit.pooled
 
     def _refit(self, pooled: PooledFit) -> Refit:
         from clusterglm.inference.hypotheses.bootstrap import random_effects_refit
@@ -198,7 +198,7 @@ class RandomEffectsResult(
 
         return pd.DataFrame(
             {
-                "label": self.data.labels,
+                "label": self.data.rows.labels,
                 "mode": self.fit.modes,
                 "mean": self.fit.means,
                 "sd": self.fit.sds,
@@ -219,7 +219,7 @@ class RandomEffectsResult(
             return self.fit.covariance
         self._refuse_robust()
         parameters, covariance, shape = self.fit.parameters, self.fit.covariance, self.shape
-        scores, whole = free_scores(self.data, self.fit), self.fit.all_parameters
+        scores, whole = free_scores(self.data.rows, self.fit), self.fit.all_parameters
         if shape is not None and np.isfinite(shape.covariance[whole.shapes, whole.shapes]).all():
             parameters, covariance = whole, shape.covariance
             scores = np.column_stack([scores, shape_scores(self.fit, shape)])
@@ -244,7 +244,7 @@ class RandomEffectsResult(
                 "a distribution of given shape, or intervals that allow for its estimation",
                 f'Wald or bootstrap intervals; or fit again with distribution="{self.distribution.name}"',
             )
-        return marginal_summit(self.data, self.fit, threads)
+        return marginal_summit(self.data.rows, self.fit, threads)
 
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
         """As of others; an upper end of sigma that lies too far out for that, by fits that hold sigma."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.repeats import (
     Counts,
     Repeats,
@@ -32,21 +32,21 @@ class Weighted:
     """What weights do to a result besides its likelihood."""
 
     if TYPE_CHECKING:
-        data: ModelData
+        data: FittedData
 
     @cached_property
     def _counts(self) -> Counts:
-        return counts_of(self.data)
+        return counts_of(self.data.rows)
 
     @property
     def _repeats(self) -> Repeats:
         """How many rows and clusters each one stands for."""
-        return repeats_of(self.data)
+        return repeats_of(self.data.rows)
 
     @property
     def _single(self) -> tuple[Array, Array]:
         """What `ModelData` has as a and b, of one of the rows that each row stands for."""
-        return self.data.a / self.data.weights, self.data.b / self.data.weights
+        return self.data.rows.a / self.data.rows.weights, self.data.rows.b / self.data.rows.weights
 
     def _sandwich(self, covariance: Array, scores: Array, clusters: NDArray[np.bool_] | None = None) -> Array:
         """Robust covariance from scores of clusters, or of some of them."""
@@ -63,16 +63,16 @@ class Weighted:
         OptionError
             Where weights are not whole numbers.
         """
-        data = written_out(self.data, what)
-        if data is self.data:
+        data = written_out(self.data.rows, what)
+        if data is self.data.rows:
             return self
-        state: dict[str, Any] = {"data": data, "fit": _of_clusters(self.fit, self.data, data)}  # type: ignore[attr-defined]
+        state: dict[str, Any] = {"data": data, "fit": _of_clusters(self.fit, self.data.rows, data)}  # type: ignore[attr-defined]
         return replace(self, **state)  # type: ignore[type-var]  # all results are dataclasses
 
     def _sizes(self) -> str:
         """Rows of the clusters, in words."""
         ones = Repeats(np.broadcast_to(1.0, self.data.n_obs), np.broadcast_to(1.0, self.data.n_clusters))
-        return sizes_in_words(sizes_of_clusters(self.data, self._repeats if self._counts.whole else ones))
+        return sizes_in_words(sizes_of_clusters(self.data.rows, self._repeats if self._counts.whole else ones))
 
     def _weight_facts(self) -> list[tuple[str, str]]:
         """What a summary says of weights; nothing where there are none."""

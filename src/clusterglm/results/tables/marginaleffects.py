@@ -9,7 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from clusterglm.data.design import numbers
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.tables.table import column, read_table
 from clusterglm.errors import DataError, OptionError
 from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_frame
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class _Fitted(Protocol):
-        data: ModelData
+        data: FittedData
 
         @property
         def response(self) -> Response: ...
@@ -66,7 +66,7 @@ def adapter(
             "pip install 'marginaleffects>=0.6'; average_effects() needs neither",
         ) from problem
 
-    fitted = result.data
+    fitted = result.data.rows
     design = fitted.design
 
     def exog(newdata: Any) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData
 from clusterglm.errors import check_option
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arguments import yes_or_no
@@ -34,7 +34,7 @@ class Frames:
     kind: ClassVar[str]
 
     if TYPE_CHECKING:
-        data: ModelData
+        data: FittedData
         _own_intercepts: ClassVar[bool]
 
         @property
@@ -204,8 +204,8 @@ class Frames:
         if names == "broom":
             columns.pop("residual", None)
             columns = {_AUGMENT.get(name, name): values for name, values in columns.items()} | self._as_in_broom()
-        order = np.argsort(self.data.row_index, kind="stable")
-        index = pd.Index(self.data.row_index[order], name="row")
+        order = np.argsort(self.data.rows.row_index, kind="stable")
+        index = pd.Index(self.data.rows.row_index[order], name="row")
         return shown(pd.DataFrame({name: values[order] for name, values in columns.items()}, index=index))
 
     def _augmented(self) -> dict[str, NDArray[Any]]:
@@ -213,9 +213,9 @@ class Frames:
         from clusterglm.inference.diagnostics.residuals import observed
 
         eta = self._fitted_eta()
-        y, mean = observed(self.response, self.data.a, self.data.b), self.response.mean(eta)
+        y, mean = observed(self.response, self.data.rows.a, self.data.rows.b), self.response.mean(eta)
         return {
-            "cluster": self._per_row(self.data.labels),
+            "cluster": self._per_row(self.data.rows.labels),
             "observed": y,
             "linear_predictor": eta,
             "mean": mean,
@@ -231,7 +231,9 @@ class Frames:
         if not np.isnan(eta).all():  # of conditional models
             columns[".resid"] = residuals("deviance", self.response, eta, *self._single)
         return (
-            columns | self._without_random_intercepts() | {".offset": self.data.offset, ".weights": self.data.weights}
+            columns
+            | self._without_random_intercepts()
+            | {".offset": self.data.rows.offset, ".weights": self.data.rows.weights}
         )
 
     def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:

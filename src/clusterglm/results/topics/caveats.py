@@ -93,8 +93,9 @@ class Caveats(Weighted):
                 "speak for the rows that are left; if what is missing has to do with the response, they can be biased."
             )
             found.append(Caveat("Rows left out", words))
-        weights = np.repeat(self.data.cluster_weights, np.diff(self.data.starts))
-        events = self.response.events(float(weights @ self.data.a), float(weights @ self.data.b))
+        rows = self.data.rows
+        weights = np.repeat(rows.cluster_weights, np.diff(rows.starts))
+        events = self.response.events(float(weights @ rows.a), float(weights @ rows.b))
         kind = self.response.words.events
         p = len(self.data.names)
         if p > 0 and events < _EVENTS * p:

@@ -114,7 +114,7 @@ class ClusteredResult(Result):
         rows = self._written_out("a test by simulation")
         null, pooled = rows._null()  # remembered where nothing was written out
         return simulated_test(
-            rows.data,
+            rows.data.rows,
             null,
             pooled,
             self.loglik,

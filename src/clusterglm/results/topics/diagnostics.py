@@ -156,7 +156,7 @@ class Diagnostics(ClusterInfluence):
         if rows is not self and not isinstance(intercepts, str) and np.ndim(intercepts) > 0:
             each = one_per_row(intercepts, self.data.n_obs, self._known_intercepts)
             times = self._repeats.rows * self._per_row(self._repeats.clusters)
-            intercepts = np.repeat(each, times[np.argsort(self.data.row_index, kind="stable")].astype(np.int64))
+            intercepts = np.repeat(each, times[np.argsort(self.data.rows.row_index, kind="stable")].astype(np.int64))
         values = rows._residuals(kind, intercepts, n_sim, generator(seed))
         return rows._in_user_order(values, "residual")
 
@@ -166,7 +166,7 @@ class Diagnostics(ClusterInfluence):
 
         eta = self._eta_at(intercepts)
         if kind == "quantile":
-            return randomised(conditional_ends(self.response, self._y, eta, self.data.trials), rng)
+            return randomised(conditional_ends(self.response, self._y, eta, self.data.rows.trials), rng)
         if kind == "simulated":
             ranks = self._ranks(lambda g: self._draw(eta, g), n_sim, rng)
             return np.where(np.isinf(eta), np.nan, ranks)
@@ -193,13 +193,13 @@ class Diagnostics(ClusterInfluence):
     def _eta_at(self, intercepts: str | ArrayLike) -> Array:
         """Linear predictor of the rows in cluster order."""
         eta = np.empty(self.data.n_obs)
-        eta[np.argsort(self.data.row_index, kind="stable")] = self._link_at(None, intercepts)
+        eta[np.argsort(self.data.rows.row_index, kind="stable")] = self._link_at(None, intercepts)
         return eta
 
     @property
     def _y(self) -> Array:
         """Successes or counts, in cluster order."""
-        return np.asarray(np.rint(self.data.a / self.data.weights))
+        return np.asarray(np.rint(self.data.rows.a / self.data.rows.weights))
 
     def _ranks(self, draw: Callable[[np.random.Generator], Array], n_sim: int, rng: np.random.Generator) -> Array:
         """Ranks of the responses among simulated ones."""
@@ -252,7 +252,7 @@ class Diagnostics(ClusterInfluence):
 
         rows = self._written_out("an envelope of residuals")
         return residual_envelope(
-            rows.data,
+            rows.data.rows,
             self.response,
             rows._y,
             rows._draw_new,
@@ -304,9 +304,9 @@ class Diagnostics(ClusterInfluence):
         """
         from clusterglm.inference.diagnostics.dispersion import against_simulations, pearson_sum, refuse_binary
 
-        refuse_binary(self.data, self.response)
+        refuse_binary(self.data.rows, self.response)
         rows = self._written_out("a dispersion test")
-        statistic = pearson_sum(rows.data, self.response, rows._predictor())
+        statistic = pearson_sum(rows.data.rows, self.response, rows._predictor())
         name = "Sum of squared Pearson residuals"
         return against_simulations(name, statistic, rows._y, rows._draw_new, n_sim, seed, n_jobs, progress)
 
@@ -382,7 +382,7 @@ class Diagnostics(ClusterInfluence):
         kind = self._calibrated if kind is None else kind
         self._check_intercepts(kind, "kind")
         rows = self._written_out("calibration")
-        return calibrate(rows.data, self.response, rows._mean_at(kind), kind, groups, level)
+        return calibrate(rows.data.rows, self.response, rows._mean_at(kind), kind, groups, level)
 
     @property
     def _calibrated(self) -> str:
@@ -445,7 +445,7 @@ class Diagnostics(ClusterInfluence):
     def _dispersion_finding(self, n_sim: int, seed: int) -> Finding:
         from clusterglm.inference.diagnostics.adequacy import Finding, of_dispersion
 
-        if self.response.is_binary(self.data.trials):
+        if self.response.is_binary(self.data.rows.trials):
             return Finding("Dispersion", None, "binary responses have none beside their mean")
         return of_dispersion(self.dispersion_test(n_sim, seed))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
 from clusterglm.data.identical import distinct_rows
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.tables.table import read_table
 from clusterglm.errors import DataError, PredictionWarning
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values
@@ -49,12 +49,12 @@ class EffectRows:
     times: Array
 
 
-def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
+def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
     """The rows of the fit, or of another table.
 
     Parameters
     ----------
-    data : ModelData
+    data : FittedData
         What was fitted.
     table : table or None
         The table that was fitted, which is recognised by its design; another one; or None.
@@ -74,11 +74,13 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
     from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_frame
 
     if table is None:
+        data = data.rows
         first, rest = _own_rows(data, clusters)
         some = replace(data, X=np.ascontiguousarray(data.X[first])) if len(first) < data.n_obs else data
         return EffectRows(recovered_frame(some), *rest)
     design, frame = data.design, read_table(table)
-    if len(frame) > data.row_index.max():
+    if data.in_memory and len(frame) > data.rows.row_index.max():
+        data = data.rows
         try:
             same = np.array_equal(design.build(frame[data.row_index]), data.X)
         except DataError:  # another table; what is wrong with it, if anything, comes out below
@@ -91,7 +93,7 @@ def effect_rows(data: ModelData, table: Any, *, clusters: bool) -> EffectRows:
     rows = new_rows(data, frame)
     codes = np.zeros(0, dtype=np.int64)
     if clusters:
-        codes, words = cluster_codes(data.labels, data.cluster_name, frame)
+        codes, words = cluster_codes(data.rows.labels, data.cluster_name, frame)
         refuse_unknown_clusters(rows.status, codes, words, str(data.cluster_name), "the fit")
     kept = np.flatnonzero(rows.status.ok)
     if len(kept) == 0:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DataError, OptionError, check_option
 from clusterglm.fit.estimates import RandomEffectsFit
@@ -24,7 +24,7 @@ from clusterglm.results.topics.pieces import Pieces
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.fit.fixed_effects import FixedEffectsFit
+    from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
     from clusterglm.inference.effects.average_effects import AverageEffects, ClusterIntercepts
     from clusterglm.inference.predictions.averaged_mean import MeanJet
     from clusterglm.inference.predictions.prediction import PredictedIntercepts
@@ -37,7 +37,7 @@ class Ratios(Pieces):
     """What every kind of result with coefficients offers."""
 
     if TYPE_CHECKING:
-        data: ModelData
+        data: FittedData
 
         @property
         def response(self) -> Response: ...
@@ -141,7 +141,7 @@ class Effects(Ratios):
         data : table, optional
             The table that was fitted, needed where the design does not tell a variable's values (a spline or a
             logarithm without the variable itself); or another one, over whose complete rows to average, each with
-            weight one.
+            weight one. Where the rows of the fit are not in memory any table is another one.
         cov : {"observed", "robust"}
             Covariance of the estimates.
 
@@ -232,7 +232,7 @@ class FixedEffectsEffects(Effects):
     _averaged_over: ClassVar[str] = ", at the clusters' intercepts"
 
     if TYPE_CHECKING:
-        fit: FixedEffectsFit
+        fit: FixedEffectsFit | ProfiledEstimates
 
     @with_alpha
     def average_effects(
@@ -296,7 +296,7 @@ class FixedEffectsEffects(Effects):
         check_level(level)
         check_variables(self.data.design, variables)
         rows = effect_rows(self.data, data, clusters=True)
-        finite = self.fit.informative
+        finite = self.fit.by_cluster.informative
         inside = finite[rows.codes]
         if not inside.any():
             raise DataError(
@@ -323,8 +323,9 @@ class FixedEffectsEffects(Effects):
         )
         from clusterglm.inference.uncertainty.correction import linear_predictor, only_clusters
 
-        used = only_clusters(self.data, self.fit.informative)
-        gamma = self.fit.intercepts[self.fit.informative]
+        fit = self.fit.by_cluster
+        used = only_clusters(self.data.rows, fit.informative)
+        gamma = fit.intercepts[fit.informative]
         eta = linear_predictor(used, self.fit.beta, gamma)
         size = self.response.sizes(used.a, used.b)
         at = expected_intercepts(used.X, used.starts, used.cluster_weights, eta, size, gamma, self.response)
@@ -386,7 +387,7 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         data : table, optional
             The table that was fitted, needed where the design does not tell a variable's values (a spline or a
             logarithm without the variable itself); or another one, over whose complete rows to average, each with
-            weight one.
+            weight one. Where the rows of the fit are not in memory any table is another one.
         cov : {"observed", "robust"}
             Covariance of the estimates.
 
@@ -425,7 +426,7 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         if kind == "marginal":
             jet = partial(averaged_jet, sigma=fit.sigma, response=fit.response, distribution=fit.distribution)
         elif kind == "conditional":
-            each = self._posterior.variances / repeats_of(self.data).clusters  # repeats have noise of their own
+            each = self._posterior.variances / repeats_of(self.data.rows).clusters  # repeats have noise of their own
             intercepts = uncorrected(replace(self._posterior, variances=each), rows.codes)
             known = rows.offset + self._posterior.values[rows.codes]
         note, _ = sigma_note(fit.sigma, 0.0, fit.sigma_fixed)

@@ -43,7 +43,7 @@ class RandomEffectsGoodness(Weighted):
         from clusterglm.inference.distribution.goodness import fitted_counts
 
         rows = self._written_out("a count of events per cluster")
-        return fitted_counts(rows.data, rows.fit)
+        return fitted_counts(rows.data.rows, rows.fit)
 
     def chi_squared(
         self,
@@ -86,7 +86,7 @@ class RandomEffectsGoodness(Weighted):
         from clusterglm.inference.distribution.goodness import goodness_of_fit
 
         rows = self._written_out("a chi-squared criterion")
-        return goodness_of_fit(rows.data, rows.fit, least_expected, n_boot, seed, n_jobs, progress)
+        return goodness_of_fit(rows.data.rows, rows.fit, least_expected, n_boot, seed, n_jobs, progress)
 
     @with_alpha
     def gradient_function(
@@ -142,4 +142,4 @@ class RandomEffectsGoodness(Weighted):
 
         values = None if grid is None else np.asarray(grid)
         rows = self if is_whole(n_boot) and n_boot == 0 else self._written_out("a test of the gradient function")
-        return gradient_test(rows.data, rows.fit, n_boot, seed, n_jobs, progress, values, statistic, level)
+        return gradient_test(rows.data.rows, rows.fit, n_boot, seed, n_jobs, progress, values, statistic, level)

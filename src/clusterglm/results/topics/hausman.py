@@ -60,6 +60,7 @@ class RandomEffectsHypotheses(Hypotheses):
         )
 
         check_option("cov", cov, ("joint", "difference"))
-        response, own = self.response, random_estimates(self.fit, self.data)
-        model = within_model(self.data, response) if other is None else within_estimates(other, self.data, response)
-        return hausman_test(own, model, repeats_of(self.data).clusters, cov)
+        data, response = self.data.rows, self.response
+        own = random_estimates(self.fit, data)
+        model = within_model(data, response) if other is None else within_estimates(other, data, response)
+        return hausman_test(own, model, repeats_of(data).clusters, cov)

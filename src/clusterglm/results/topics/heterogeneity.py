@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import OptionError, check_option, nearest
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.predictions.marginal_mean import marginal_link
@@ -30,7 +30,7 @@ class Heterogeneity:
 
     if TYPE_CHECKING:
         fit: RandomEffectsFit
-        data: ModelData
+        data: FittedData
 
         @property
         def sigma_se(self) -> float: ...
@@ -73,7 +73,7 @@ class Heterogeneity:
         from clusterglm.inference.effects.ratios import marginal_coefficients
         from clusterglm.results.tables.frame import shown
 
-        fit, data = self.fit, self.data
+        fit, data = self.fit, self.data.rows
         link = partial(marginal_link, sigma=fit.sigma, response=fit.response, distribution=fit.distribution)
         at = link(np.zeros(1))
         if not at.exists:
@@ -144,9 +144,9 @@ class Heterogeneity:
             )
         gradient, eta = np.zeros(len(fit.beta)), at
         if eta is None:
-            weights = row_weights(self.data)
-            gradient = weights @ self.data.X
-            eta = float(gradient @ fit.beta + weights @ self.data.offset)
+            weights = row_weights(self.data.rows)
+            gradient = weights @ self.data.rows.X
+            eta = float(gradient @ fit.beta + weights @ self.data.rows.offset)
         if isinstance(eta, bool) or not isinstance(eta, Real) or not np.isfinite(float(eta)):
             raise OptionError(f"at={at!r}", "a finite number, a linear predictor", "at=0.0; or leave it out")
         found = response_correlation(float(eta), fit.sigma, fit.response, fit.distribution)

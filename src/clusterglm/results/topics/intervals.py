@@ -143,7 +143,7 @@ class Intervals(Weighted):
         return bootstrap_estimates(
             tuple(self._interval_names),
             self._estimates,
-            rows.data,
+            rows.data.rows,
             self.response,
             rows._draw_new,
             rows._reestimate,

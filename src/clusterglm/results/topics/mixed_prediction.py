@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.effects import Effects
-from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.inference.predictions.mixed_mean import LogMeans, averaged, given_clusters
@@ -168,7 +167,7 @@ class MixedPredictions(Predictions):
         """Each row's cluster, 0 where there is none, and rows whose cluster the fit has not seen and may not have."""
         if rows.frame is None:
             return self._codes(rows), np.zeros(rows.size, dtype=bool)
-        codes, words = cluster_codes(self.data.labels, self.data.cluster_name, rows.frame)
+        codes, words = cluster_codes(self.data.rows.labels, self.data.cluster_name, rows.frame)
         unseen = (codes == -1) & rows.status.ok & (wanted.unseen == "marginal")
         refuse_unknown_clusters(rows.status, np.where(unseen, 0, codes), words, str(self.data.cluster_name), "the fit")
         reason = "cluster " + words + " not seen: the mean over all clusters"
@@ -181,7 +180,7 @@ class MixedPredictions(Predictions):
 
     def _given(self, rows: Rows, Z: Array, codes: NDArray[np.int64], where: NDArray[np.bool_]) -> LinkPrediction:
         which = np.flatnonzero(rows.status.ok & where)
-        known: ModelData = self.data
+        known = self.data.rows
         found = given_clusters(rows.X[which], Z[which], rows.offset[which], codes[which], self.fit, known)
         return self._link_of(found, rows, which)
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.clusters import cluster_column, encode, group
 from clusterglm.data.formulas.formula import parse_formula
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
 from clusterglm.data.rows import evaluated
 from clusterglm.data.tables.table import column, is_missing, read_table
@@ -121,12 +121,12 @@ def fitted_rows(data: ModelData) -> Rows:
     return Rows(data.X, data.offset, data.row_index, RowStatus(data.n_obs), None)
 
 
-def new_rows(data: ModelData, table: Any) -> Rows:
+def new_rows(data: FittedData, table: Any) -> Rows:
     """Rows of a table, in its order.
 
     Parameters
     ----------
-    data : ModelData
+    data : FittedData
         What was fitted.
     table : table
         The new data, in any form that a fit takes.

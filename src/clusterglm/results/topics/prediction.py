@@ -38,7 +38,7 @@ from clusterglm.results.topics.newdata import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.fit.fixed_effects import FixedEffectsFit
+    from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
 
 SCALES = ("response", "link")
 _NAMES = {"response": "mean", "link": "linear_predictor", "ratio": "ratio", "probability": "probability"}
@@ -104,7 +104,7 @@ class Predictions(Weighted):
         if wanted.level is not None:
             check_level(wanted.level)
         kind = self._kinds[0] if kind is None else kind
-        rows = fitted_rows(self.data) if data is None else new_rows(self.data, data)
+        rows = fitted_rows(self.data.rows) if data is None else new_rows(self.data, data)
         if isinstance(kind, str) and kind in self._kinds:
             at = self._at_kind(kind, rows, wanted)
         else:
@@ -161,8 +161,8 @@ class Predictions(Weighted):
     def _codes(self, rows: Rows, labels: NDArray[Any] | None = None, where: str = "the fit") -> NDArray[np.int64]:
         """Each row's cluster, 0 where it is not known and the row therefore refused."""
         if rows.frame is None:
-            return np.repeat(np.arange(self.data.n_clusters), np.diff(self.data.starts))
-        known = self.data.labels if labels is None else labels
+            return np.repeat(np.arange(self.data.n_clusters), np.diff(self.data.rows.starts))
+        known = self.data.rows.labels if labels is None else labels
         codes, words = cluster_codes(known, self.data.cluster_name, rows.frame)
         refuse_unknown_clusters(rows.status, codes, words, str(self.data.cluster_name), where)
         return np.maximum(codes, 0)
@@ -244,7 +244,7 @@ class FixedEffectsPredictions(Predictions):
     _drawn_clusters = 3
 
     if TYPE_CHECKING:
-        fit: FixedEffectsFit
+        fit: FixedEffectsFit | ProfiledEstimates
 
         @property
         def _profile(self) -> ClusterProfile: ...
@@ -315,12 +315,13 @@ class FixedEffectsPredictions(Predictions):
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         codes = self._codes(rows)
-        intercepts = self.fit.intercepts[codes]
+        of_clusters = self.fit.by_cluster.intercepts
+        intercepts = of_clusters[codes]
         if wanted.level is None:
             return at_intercepts(rows.eta(self._beta) + intercepts)
         words = self.response.words
         for where, which in ((np.isneginf(intercepts), words.low), (np.isposinf(intercepts), words.high)):
             rows.status.note(where, f"no standard error: the cluster's responses are all {which}")
-        at = fixed_intercepts(self._profile, self.data.cluster_weights / self._repeats.clusters)
-        known = PredictedIntercepts(self.fit.intercepts, at.derivatives, at.variances)
+        at = fixed_intercepts(self._profile, self.data.rows.cluster_weights / self._repeats.clusters)
+        known = PredictedIntercepts(of_clusters, at.derivatives, at.variances)
         return given_clusters(rows.eta(self._beta), codes, known)

@@ -40,7 +40,7 @@ class RandomEffectsDiagnostics(Diagnostics):
     def _deletion(self) -> Deletion:
         from clusterglm.inference.diagnostics.influence import random_effects_deletion
 
-        return random_effects_deletion(self.fit, self.data)
+        return random_effects_deletion(self.fit, self.data.rows)
 
     # Residuals over all clusters -------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class RandomEffectsDiagnostics(Diagnostics):
         from clusterglm.inference.diagnostics.quantile_residuals import marginal_ends, randomised
 
         eta, distribution = self._eta(0.0)[rows], self.fit.distribution
-        trials, sigma = self.data.trials[rows], float(self.fit.sigma)
+        trials, sigma = self.data.rows.trials[rows], float(self.fit.sigma)
         ends = marginal_ends(self.response, self._y[rows], eta, trials, distribution, sigma)
         _warn_unresolved(ends.unresolved)
         return randomised(ends, rng)
@@ -83,7 +83,8 @@ class RandomEffectsDiagnostics(Diagnostics):
         from clusterglm.inference.diagnostics.quantile_residuals import uniformity
 
         own = self._written_out("quantile residuals")
-        rows = own.data.starts[:-1] + rng.integers(0, np.diff(own.data.starts))  # others depend on these
+        starts = own.data.rows.starts
+        rows = starts[:-1] + rng.integers(0, np.diff(starts))  # others depend on these
         z = own._marginal_quantile(rng, rows)
         return of_uniformity("marginal quantile residuals, one row of each cluster", uniformity(ndtr(z)))
 
@@ -133,7 +134,7 @@ class RandomEffectsDiagnostics(Diagnostics):
     def _integration_checked(self) -> IntegrationCheck:
         from clusterglm.inference.diagnostics.adequacy import check_integration
 
-        return check_integration(self.fit, self.data)
+        return check_integration(self.fit, self.data.rows)
 
     def integration_curve(self, nodes: Sequence[int] = (1, 2, 3, 5, 9, 16, 25, 50)) -> IntegrationCurve:
         """Error of the log-likelihood at the estimates by so many adaptive Gauss-Hermite nodes.
@@ -154,14 +155,14 @@ class RandomEffectsDiagnostics(Diagnostics):
             whole_number("nodes", n, 1, MAX_NODES)
         if self.fit.sigma == 0.0:
             raise OptionError("integration errors at sigma = 0", "an intercept that varies", "integration_check()")
-        return integration_curve(self.fit, self.data, chosen)
+        return integration_curve(self.fit, self.data.rows, chosen)
 
     @cached_property
     def _integration_hint(self) -> str:
         """A note for the summary, from a quick look without derivatives; empty where there is nothing to say."""
         from clusterglm.inference.diagnostics.adequacy import quick_difference
 
-        apart = quick_difference(self.fit, self.data)
+        apart = quick_difference(self.fit, self.data.rows)
         if not abs(apart) > _NOTABLE:
             return ""
         return (

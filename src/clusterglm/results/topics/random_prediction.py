@@ -248,7 +248,7 @@ class RandomEffectsPredictions(Predictions):
     def _history(self, table: Any) -> ModelData | None:
         if table is None:
             return None
-        history, left = history_data(self.data, self.fit.response, table)
+        history, left = history_data(self.data.rows, self.fit.response, table)
         if not left.ok.all():
             count = int(np.count_nonzero(~left.ok))
             warnings.warn(f"{count} rows of the history are not complete ({left})", PredictionWarning, stacklevel=6)
@@ -260,7 +260,7 @@ class RandomEffectsPredictions(Predictions):
             nobody = np.zeros(rows.size, dtype=bool)
             return _Known(self._codes(rows), nobody, np.full(rows.size, "", dtype=object))
         name, where = str(self.data.cluster_name), "the fit" if history is None else "the fit or the history"
-        codes, words = cluster_codes(self.data.labels, self.data.cluster_name, rows.frame)
+        codes, words = cluster_codes(self.data.rows.labels, self.data.cluster_name, rows.frame)
         if history is not None:
             own, _ = cluster_codes(history.labels, name, rows.frame)
             codes = np.where((own == -1) & (codes >= 0), history.n_clusters + codes, own)
@@ -327,11 +327,11 @@ class RandomEffectsPredictions(Predictions):
 
     @cached_property
     def _integrals(self) -> Posterior:
-        return self._posterior_of(self.fit.data)
+        return self._posterior_of(self.fit.data.rows)
 
     @cached_property
     def _posterior(self) -> PredictedIntercepts:
         fit, used = self.fit, self.fit.integration
         accurate = used.requested.kind == "auto" and used.requested.tolerance <= _ENOUGH and used.accurate
         known = fit.intercepts if accurate else None
-        return posterior_modes(fit.data, fit.response, fit.distribution, fit.theta, known)
+        return posterior_modes(fit.data.rows, fit.response, fit.distribution, fit.theta, known)

@@ -104,11 +104,12 @@ class SetPredictions(Predictions):
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if kind == "link":
             return at_intercepts(rows.eta(self._beta))
-        data, n = self.data, rows.size
+        n = rows.size
         if rows.frame is None:
+            data = self.data.rows
             order, starts, size = np.arange(n), data.starts, data.a + data.b
         else:
-            order, starts = _sets(rows, data.cluster_name)
+            order, starts = _sets(rows, self.data.cluster_name)
             size = np.ones(len(order))
         of = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
         incomplete = np.bincount(of, ~rows.status.ok[order], len(starts) - 1) > 0.0
@@ -138,7 +139,7 @@ class SetPredictions(Predictions):
         """Successes of each set; nan where rows of a set disagree."""
         first = starts[:-1]
         if given is None:
-            return np.ones(len(first)) if rows.frame is not None else np.add.reduceat(self.data.a, first)
+            return np.ones(len(first)) if rows.frame is not None else np.add.reduceat(self.data.rows.a, first)
         total = rows.given(one_per_row(given, rows.size, ("the observed number",), "total"))[order]
         least, most = (f.reduceat(total, first) if len(first) > 0 else total for f in (np.minimum, np.maximum))
         if np.any(least != most) or np.any(total != np.round(total)) or np.any(total < 0.0):

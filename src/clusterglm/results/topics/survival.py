@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode, group
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData
 from clusterglm.data.tables.table import column, to_pandas_columns
 from clusterglm.errors import DataError, OptionError, check_option
 from clusterglm.fit.estimates import RandomEffectsFit
@@ -31,7 +31,7 @@ class Survival:
     """Survival curves where rows are periods and the response is the event."""
 
     if TYPE_CHECKING:
-        data: ModelData
+        data: FittedData
         fit: RandomEffectsFit
 
         @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData
 from clusterglm.errors import DesignError, OptionError, check_option
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters
@@ -24,7 +24,7 @@ class Hypotheses(Pieces):
     """Tests of hypotheses on the coefficients."""
 
     if TYPE_CHECKING:
-        data: ModelData
+        data: FittedData
 
         @property
         def response(self) -> Response: ...
@@ -128,7 +128,7 @@ class Hypotheses(Pieces):
         return linear_test(constraints, self._beta, self._covariance(cov)[of_beta, of_beta], cov)
 
 
-def formula_terms(data: ModelData) -> dict[str, tuple[int, ...]]:
+def formula_terms(data: FittedData) -> dict[str, tuple[int, ...]]:
     """The terms of the formula, each with the positions of its columns.
 
     Raises

@@ -26,6 +26,7 @@ import record
 import simulate
 
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
@@ -95,8 +96,7 @@ def samples(clusters: int) -> dict[str, ModelData]:
         link: prepare(
             simulate.FORMULA,
             counts if family == "poisson" else binary,
-            cluster="id",
-            family_response=response(family, link),
+            Request(response(family, link), cluster="id"),
         )
         for link, family in LINKS.items()
     }

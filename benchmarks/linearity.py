@@ -28,6 +28,7 @@ from kernels import marginal
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
+from clusterglm.data.request import Request
 from clusterglm.model.family import response
 
 CLOCK = time.process_time
@@ -61,7 +62,7 @@ def by_rows(options: argparse.Namespace) -> Iterable[record.Figure]:
         counted = {"fit": lambda call=call, kept=evaluations: kept.append(call().optimization.evaluations)}
         found = record.in_turns(counted, turns, ENOUGH, CLOCK)["fit"]
         whole[rows] = [1e9 * value / rows for value in found]
-        arrays = prepare(simulate.FORMULA, data, cluster="id", family_response=response("binomial", "logit"))
+        arrays = prepare(simulate.FORMULA, data, Request(response("binomial", "logit"), cluster="id"))
         del data, call, counted
         evaluation = record.in_turns({"one": marginal(arrays, "logit", 8)}, 2 * turns, ENOUGH, CLOCK)["one"]
         one[rows] = [1e9 * value / rows for value in evaluation]

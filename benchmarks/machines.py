@@ -14,7 +14,7 @@ import simulate
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.fit.streamed import sums_of_blocks
 from clusterglm.fit.sums import sums_in_memory
 from clusterglm.likelihood.registry import integrator_for
@@ -30,10 +30,11 @@ def evaluations(options: argparse.Namespace) -> Iterable[record.Figure]:
 
     data, logit = simulate.logit(options.clusters), response("binomial", "logit")
     theta, plan = np.append(np.append(-0.3, simulate.SLOPES), 1.0), single_rule(options.nodes)
-    here = sums_in_memory(prepare(simulate.FORMULA, data, cluster="id", family_response=logit), logit, 1, 25_000)
+    request = Request(logit, cluster="id")
+    here = sums_in_memory(prepare(simulate.FORMULA, data, request), logit, 1, 25_000)
     local = here.marginal(integrator_for(Gaussian(), "normal"))
     with LocalCluster(n_workers=options.workers, threads_per_worker=1, dashboard_address=None) as cluster:
-        engine, request = cg.engine.Dask(cluster.get_client()), Request(logit, "id")
+        engine = cg.engine.Dask(cluster.get_client())
         gathered = engine.gather(simulate.FORMULA, dd.from_pandas(data, npartitions=8), request, 1)
         there = sums_of_blocks(gathered, request).marginal(integrator_for(Gaussian(), "normal"))
         seconds = record.in_turns(

@@ -48,6 +48,16 @@ BY_NAME = (
     "study/catalogue.py",
 )
 LONGEST = 500
+OF_PARAMETERS = {"theta", "score", "scores", "hessian", "covariance", "_covariance", "V", "gradient", "derivatives"}
+OF_PARAMETERS |= {"information", "products", "shift", "robust", "std_errors", "_estimates", "_parameter_names"}
+VERBS = ("pooled", "random_effects", "fixed_effects", "conditional", "nonparametric")
+ARGUMENTS = {
+    "model/distribution/__init__.py": 2,  # distribution=: a word, or an object; which classes of a file are some
+    "plot/counts.py": 1,  # a fit, or a selection
+    "plot/likelihood.py": 1,  # a fit, or a curve
+    "results/models/several.py": 1,  # a result at all
+}
+"""Files that ask for the class of a result, fit or distribution, each to tell what an argument of the user's is."""
 
 
 def is_type_checking(node: ast.AST) -> bool:
@@ -132,14 +142,15 @@ def prints(path: Path, text: str) -> list[str]:
 
 
 def is_a_name(node: ast.AST) -> bool:
-    """Whether an expression is called as a family, a link, a kernel or a response's code is."""
+    """Whether an expression is called as a family, a link, a kernel, a code or the name of a distribution is."""
     called = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
-    return called in ("family", "link", "kernel") or (called in ("code", "name") and "response" in ast.unparse(node))
+    of_one = any(word in ast.unparse(node) for word in ("response", "distribution"))
+    return called in ("family", "link", "kernel") or (called in ("code", "name") and of_one)
 
 
 def is_text(node: ast.AST) -> bool:
     """Whether an expression is, or holds, text, or is a constant of the module."""
-    constant = isinstance(node, ast.Name) and node.id.isupper()
+    constant = ast.unparse(node).rpartition(".")[2].isupper() if isinstance(node, ast.Name | ast.Attribute) else False
     return constant or any(isinstance(p, ast.Constant) and isinstance(p.value, str) for p in ast.walk(node))
 
 
@@ -170,6 +181,44 @@ def compared_names(path: Path, text: str) -> list[str]:
             asked = node.args[:1] if in_table else [node.func.value] if of_text else []
         found += [f"{path.name}:{node.lineno} {ast.unparse(node)}" for each in asked if is_a_name(each)]
     return found
+
+
+def by_position(path: Path, text: str) -> list[str]:
+    """Parameters that are found by counting: vectors and matrices of them indexed by -1, p or p + 1, p + 1 of them."""
+    if path.relative_to(PACKAGE).as_posix() == "model/parameters.py":
+        return []
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        wrong = False
+        if isinstance(node, ast.Subscript):
+            of = {getattr(each, "attr", getattr(each, "id", "")) for each in ast.walk(node.value)}
+            wrong = bool(of & OF_PARAMETERS) and any(is_counted(each) for each in indices(node.slice))
+        elif isinstance(node, ast.BinOp):
+            wrong = ast.unparse(node).replace("fit.", "") in ("p + 1", "len(beta) + 1", "X.shape[1] + 1")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "index":
+            wrong = any(isinstance(each, ast.Constant) and each.value == "sigma" for each in node.args)
+        if wrong:
+            found.append(f"{path.name}:{node.lineno} {ast.unparse(node)}")
+    return found
+
+
+def indices(node: ast.AST) -> Iterator[ast.AST]:
+    """The single indices and the ends of slices of a subscript."""
+    if isinstance(node, ast.Tuple):
+        for each in node.elts:
+            yield from indices(each)
+    elif isinstance(node, ast.Slice):
+        yield from (end for end in (node.lower, node.upper) if end is not None)
+    else:
+        yield node
+
+
+def is_counted(index: ast.AST) -> bool:
+    """Whether an index is -1, p, q, the number of coefficients, or a sum with one of these."""
+    if isinstance(index, ast.BinOp):
+        return is_counted(index.left) or is_counted(index.right)
+    coefficients = isinstance(index, ast.Call) and ast.unparse(index.func) == "len" and "beta" in ast.unparse(index)
+    return ast.unparse(index) in ("-1", "p", "q") or coefficients
 
 
 def numbers_named(text: str) -> dict[str, object]:
@@ -209,9 +258,42 @@ def ambiguous(texts: dict[str, str]) -> list[str]:
 
 def headings_named(text: str) -> list[str]:
     """Headings of the page of formulas to which comments point."""
+    matches = re.finditer(r'explanation/likelihood\.md,\s*(?://\s*)?"([^"]+)"(?: to "([^"]+)")?', text)
+    return [name for match in matches for name in match.groups() if name]
+
+
+@cache
+def own_classes() -> frozenset[tuple[str, str]]:
+    """Layer and name of the classes of results, fits and distributions."""
+    nodes = [(layer(path), node) for path in MODULES for node in ast.walk(ast.parse(read(path)))]
+    classes = [(where, node) for where, node in nodes if isinstance(node, ast.ClassDef)]
+    bases = {(where, node.name): {ast.unparse(base) for base in node.bases} for where, node in classes}
+    found = {("model", "Distribution")} | {each for each in bases if each[0] == "results"}
+    found |= {each for each in bases if each[0] == "fit" and each[1].endswith(("Fit", "Estimates"))}
+    while more := {each for each, names in bases.items() if names & {name for _, name in found}} - found:
+        found |= more
+    return frozenset(found)
+
+
+def class_questions(path: Path, text: str) -> list[str]:
+    """What a module asks of the class of a result, fit or distribution, or of the verb that made it."""
+    parts = [name.split(".") for _, name in imported(path, text)]
+    known = {names[-1] for names in parts if len(names) > 2 and (names[1], names[-1]) in own_classes()}
+    known |= {name for where, name in own_classes() if where == layer(path) and f"class {name}" in text}
     found = []
-    for match in re.finditer(r'explanation/likelihood\.md,\s*(?://\s*)?"([^"]+)"(?: to "([^"]+)")?', text):
-        found += [name for name in match.groups() if name]
+    for node in ast.walk(ast.parse(text)):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            asked = [*node.args[1:]]
+        elif isinstance(node, ast.Compare) and "type(" in ast.unparse(node.left):
+            asked = [*node.comparators]
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        elif isinstance(node, ast.Compare) and any(getattr(part, "attr", "") == "kind" for part in ast.walk(node)):
+            verbs = [part for part in ast.walk(node) if isinstance(part, ast.Constant) and part.value in VERBS]
+            found += [ast.unparse(node)] if verbs else []
+        names = {part.id for each in asked for part in ast.walk(each) if isinstance(part, ast.Name)}
+        found += [ast.unparse(node)] if names & known else []
     return found
 
 
@@ -252,11 +334,12 @@ def test_layers_see_only_those_below(path: Path) -> None:
 
 
 def test_no_cycles() -> None:
-    names = {module_name(path) for path in MODULES}
+    """Nor by way of types; but the package itself, which everything imports, lists all that it has as types."""
+    paths = {module_name(path): path for path in MODULES}
     graph = {
-        module_name(path): {name for _, name in imported(path, read(path), types=False)} & names for path in MODULES
+        name: {other for _, other in imported(path, read(path), types=name != "clusterglm")} & paths.keys() - {name}
+        for name, path in paths.items()
     }
-    graph = {name: targets - {name} for name, targets in graph.items()}
     assert cycle(graph) == []
 
 
@@ -289,6 +372,12 @@ def test_no_name_of_a_family_or_link_is_compared(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_parameters_are_asked_for_by_name(path: Path) -> None:
+    """Where a parameter is in a vector or a covariance is what `model/parameters.py` says."""
+    assert by_position(path, read(path)) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_a_fit_knows_no_integrator_by_name(path: Path) -> None:
     """What it asks of one is in `likelihood/integrator.py`; `likelihood/registry.py` finds it."""
     assert integrators_named(path, read(path)) == []
@@ -305,6 +394,14 @@ def test_formulas_that_comments_name_are_there() -> None:
     named = {path.name: headings_named(read(path)) for path in SOURCES if path.suffix in (".py", ".hpp")}
     assert sum(map(len, named.values())) >= 12
     assert {f"{file}: {name}" for file, names in named.items() for name in names if name not in headings} == set()
+
+
+def test_results_fits_and_distributions_say_what_they_are() -> None:
+    """Nobody asks for their class, so that a new one is a new file."""
+    assert {("fit", "PooledFit"), ("results", "RandomEffectsLimit"), ("model", "StudentT")} <= own_classes()
+    questions = {path.relative_to(PACKAGE).as_posix(): class_questions(path, read(path)) for path in MODULES}
+    assert {path: len(found) for path, found in questions.items() if found} == ARGUMENTS
+    assert sum(ARGUMENTS.values()) <= 5
 
 
 def test_files_are_short() -> None:
@@ -350,6 +447,21 @@ def test_these_checks_can_fail() -> None:
     assert compared_names(fit, 'match response.link:\n    case "log":\n        pass')
     assert not compared_names(PACKAGE / "model" / "example.py", 'link == "log"')
     assert not compared_names(fit, 'known = response.trials and first != second and name == "x" and family is None')
+    for counted in (
+        "theta[-1]",
+        "theta[:-1]",
+        "fit.covariance[p, p]",
+        "np.diag(fit.covariance)[: len(self._beta)]",
+        "at.hessian[:q, :q]",
+        "scores[:, p : p + inner]",
+        "self._covariance(cov)[-1, -1]",
+        "np.zeros((p + 1, p + 1))",
+        "np.empty((n, len(fit.beta) + 1))",
+        'names.index("sigma")',
+    ):
+        assert by_position(fit, f"found = {counted}")
+    assert not by_position(PACKAGE / "model" / "parameters.py", "theta[-1]")
+    assert not by_position(fit, "theta[at.scale], hessian[at.free, at.free], starts[:-1], scores[:, j], n + 1")
     assert integrators_named(fit, "from clusterglm.likelihood.scalar.rules import Rule")
     assert integrators_named(fit, "def f():\n    from clusterglm.likelihood import integrators")
     assert not integrators_named(fit, "from clusterglm.likelihood.integrator import Integrator")
@@ -363,6 +475,24 @@ def test_these_checks_can_fail() -> None:
     assert not ambiguous({"a": "_MOST = 3\nX = 'a'", "b": "_MOST = 3\nX = 'b'"})
     page = "docs/explanation/" + "likelihood.md"
     assert headings_named(f'({page},\n// "A b" to "C")') == ["A b", "C"]
+    classes = """
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.model.distribution import Gaussian
+"""
+    for question in (
+        "isinstance(fit, PooledResult)",
+        "issubclass(kind, (int, Gaussian))",
+        "isinstance(fit, str | RandomEffectsFit)",
+        "type(fit) is RandomEffectsFit",
+        'self.kind == "pooled"',
+        'fit.kind in ("conditional", "fixed_effects")',
+    ):
+        assert class_questions(cli, f"{classes}answer = {question}")
+    assert class_questions(cli, f"{classes}match fit:\n    case PooledResult():\n        pass")
+    assert not class_questions(cli, 'answer = isinstance(fit, dict) and kind == "conditional" and self.kind == "exact"')
+    assert compared_names(fit, 'answer = fit.distribution.code == "cauchy"')
+    assert compared_names(fit, "answer = known.family == opt.FAMILY")
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}}
     found = cycle(graph)
     assert found[0] == found[-1]

@@ -29,6 +29,7 @@ using Matrix = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::
 using Cube = nb::ndarray<const double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Integers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using OutCube = nb::ndarray<double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 namespace {
@@ -271,6 +272,59 @@ double conditional(const ProblemHandle& problem, Vector beta, int order, OutVect
     return finish(completed, sum, score, hessian);
 }
 
+clusterglm::VectorModel vector_model(const clusterglm::Problem& view, int coefficients, const Integers& effects, const Integers& rows,
+                                     const Integers& columns, const Vector& theta) {
+    const auto d = static_cast<std::int64_t>(effects.size());
+    require(d >= 1 && d <= clusterglm::kMostEffects, "effects: from 1 to 8");
+    require(coefficients >= 0 && coefficients <= view.p, "coefficients: of columns of X");
+    require(rows.size() == columns.size(), "rows, columns: of the free entries of the factor");
+    clusterglm::VectorModel model{coefficients, static_cast<int>(d), static_cast<int>(rows.size()), {}, {}, {}, {}, {}};
+    require(theta.size() == static_cast<std::size_t>(model.parameters()), "theta: the coefficients and the free entries of the factor");
+    model.beta.assign(static_cast<std::size_t>(view.p), 0.0);
+    std::copy_n(theta.data(), coefficients, model.beta.begin());
+    for (std::int64_t t = 0; t < d; ++t) {
+        require(effects.data()[t] >= 0 && effects.data()[t] < view.p, "effects: numbers of columns of X");
+        model.columns.push_back(effects.data()[t]);
+    }
+    for (std::size_t e = 0; e < rows.size(); ++e) {
+        const std::int64_t row = rows.data()[e], column = columns.data()[e];
+        require(0 <= column && column <= row && row < d, "rows, columns: of the lower triangle");
+        model.row.push_back(row), model.col.push_back(column);
+        model.L[row][column] = theta.data()[coefficients + e];
+    }
+    return model;
+}
+
+double vector(const ProblemHandle& problem, int coefficients, Integers effects, Integers rows, Integers columns, Vector theta,
+              const clusterglm::PointSet& points, bool follow, bool precise, OutMatrix centres, OutCube factors, int order,
+              std::optional<Integers> clusters, OutVector score, OutMatrix hessian, std::optional<OutVector> values, std::optional<OutMatrix> scores,
+              std::optional<OutMatrix> means, std::optional<OutCube> covariances, std::optional<OutMatrix> shares, int threads) {
+    const clusterglm::Problem& view = problem.view_of_clusters();
+    const clusterglm::VectorModel model = vector_model(view, coefficients, effects, rows, columns, theta);
+    const auto m = static_cast<std::size_t>(view.clusters), d = effects.size(), q = static_cast<std::size_t>(model.parameters());
+    require(points.d == model.d, "points: of as many dimensions as there are effects");
+    require(centres.shape(0) == m && centres.shape(1) == d, "centres: clusters by effects");
+    require(factors.shape(0) == m && factors.shape(1) == d && factors.shape(2) == d, "factors: clusters by effects by effects");
+    require_outputs(q, score, hessian);
+    require(!values || values->size() == m, "values: one per cluster");
+    require(!scores || (scores->shape(0) == m && scores->shape(1) == q && order > 0), "scores: clusters by parameters, order at least 1");
+    require(!means || (means->shape(0) == m && means->shape(1) == d), "means: clusters by effects");
+    require(!covariances || (covariances->shape(0) == m && covariances->shape(1) == d && covariances->shape(2) == d),
+            "covariances: clusters by effects by effects");
+    require(!shares || (shares->shape(0) == m && shares->shape(1) == static_cast<std::size_t>(points.kinds)), "shares: clusters by kinds of points");
+    const clusterglm::Selection selection = selected(view, clusters);
+    const clusterglm::VectorPlaces places{follow, precise, centres.data(), factors.data()};
+    const clusterglm::VectorOutputs out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, means ? means->data() : nullptr,
+                                        covariances ? covariances->data() : nullptr, shares ? shares->data() : nullptr};
+    clusterglm::Sum sum(static_cast<int>(q));
+    bool completed;
+    {
+        nb::gil_scoped_release release;
+        completed = problem.functions().vector(view, model, points, places, order, selection, out, threads, sum, interrupted);
+    }
+    return finish(completed, sum, score, hessian);
+}
+
 void side_by_side(const std::vector<std::optional<Vector>>& columns, OutMatrix X, OutMatrix ranges) {
     require(X.shape(1) == columns.size(), "X: as wide as there are columns");
     require(ranges.shape(0) == columns.size() && ranges.shape(1) == 2, "ranges: columns by 2");
@@ -303,6 +357,21 @@ NB_MODULE(_core, module) {
             new (self) clusterglm::Rule(follows, moves, positions.data(), log_weights.data(), static_cast<int>(positions.size()));
         },
         nb::arg("follows"), nb::arg("moves"), nb::arg("positions"), nb::arg("log_weights"));
+    nb::class_<clusterglm::PointSet>(module, "PointSet")
+        .def(
+            "__init__",
+            [](clusterglm::PointSet* self, Matrix positions, Vector log_weights, std::optional<Integers> kinds) {
+                require(positions.shape(0) > 0 && positions.shape(0) == log_weights.size(), "PointSet: as many positions as log_weights, at least one");
+                require(positions.shape(0) <= 10'000'000, "PointSet: at most 10,000,000 points");
+                require(positions.shape(1) >= 1 && positions.shape(1) <= clusterglm::kMostEffects, "PointSet: from 1 to 8 dimensions");
+                require(!kinds || kinds->size() == log_weights.size(), "PointSet: a kind for each point");
+                for (std::size_t k = 0; kinds && k < kinds->size(); ++k)
+                    require(kinds->data()[k] >= 0 && kinds->data()[k] < 4096, "PointSet: kinds from 0 to 4095");
+                new (self) clusterglm::PointSet(static_cast<int>(positions.shape(1)), static_cast<int>(positions.shape(0)), positions.data(),
+                                                log_weights.data(), kinds ? kinds->data() : nullptr);
+            },
+            nb::arg("positions"), nb::arg("log_weights"), nb::arg("kinds").none() = nb::none())
+        .def_ro("kinds", &clusterglm::PointSet::kinds);
     module.def("gaussian", &gaussian);
     module.def("logistic", &logistic, nb::arg("normal_scale"));
     module.def("cauchy", &cauchy, nb::arg("normal_scale"));
@@ -316,6 +385,11 @@ NB_MODULE(_core, module) {
                nb::arg("clusters").none(), nb::arg("modes"), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
                nb::arg("ends").none() = nb::none(), nb::arg("scores").none() = nb::none(),
                nb::arg("posterior").none() = nb::none(), nb::arg("omegas").none() = nb::none(), nb::arg("threads") = 1);
+    module.def("vector", &vector, nb::arg("problem"), nb::arg("coefficients"), nb::arg("effects"), nb::arg("rows"), nb::arg("columns"), nb::arg("theta"),
+               nb::arg("points"), nb::arg("follow"), nb::arg("precise"), nb::arg("centres"), nb::arg("factors"), nb::arg("order"),
+               nb::arg("clusters").none(), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
+               nb::arg("scores").none() = nb::none(), nb::arg("means").none() = nb::none(), nb::arg("covariances").none() = nb::none(),
+               nb::arg("shares").none() = nb::none(), nb::arg("threads") = 1);
     module.def("integrands", &integrands, nb::arg("problem"), nb::arg("map"), nb::arg("theta"), nb::arg("clusters").none(), nb::arg("points"),
                nb::arg("out"), nb::arg("threads") = 1);
     module.def("pooled", &pooled, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("score"), nb::arg("hessian"),

@@ -9,6 +9,7 @@
 #include "clusterglm/integrand.hpp"
 #include "clusterglm/pooled.hpp"
 #include "clusterglm/profile.hpp"
+#include "clusterglm/vector.hpp"
 
 struct ResponseFunctions {
     const char* code;
@@ -19,11 +20,13 @@ struct ResponseFunctions {
     bool (*pooled)(const clusterglm::Problem&, const double*, int, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     bool (*profile)(const clusterglm::Problem&, const double*, int, double*, const clusterglm::ProfileOutputs&, int, clusterglm::Sum&,
                     const std::function<bool()>&);
+    bool (*vector)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet&, const clusterglm::VectorPlaces&, int,
+                   const clusterglm::Selection&, const clusterglm::VectorOutputs&, int, clusterglm::Sum&, const std::function<bool()>&);
 };
 
 template <class R>
 ResponseFunctions functions_of(const char* code) {
-    return {code, &clusterglm::evaluate<R>, &clusterglm::integrands<R>, &clusterglm::pooled<R>, &clusterglm::profile<R>};
+    return {code, &clusterglm::evaluate<R>, &clusterglm::integrands<R>, &clusterglm::pooled<R>, &clusterglm::profile<R>, &clusterglm::evaluate_vector<R>};
 }
 
 ResponseFunctions binomial_logit();

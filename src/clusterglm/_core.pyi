@@ -32,6 +32,10 @@ class LocationMap: ...
 class Rule:
     def __init__(self, follows: bool, moves: bool, positions: _Floats, log_weights: _Floats) -> None: ...
 
+class PointSet:
+    kinds: int
+    def __init__(self, positions: _Floats, log_weights: _Floats, kinds: _Integers | None = None) -> None: ...
+
 def gaussian() -> LocationMap: ...
 def logistic(normal_scale: bool) -> LocationMap: ...
 def cauchy(normal_scale: bool) -> LocationMap: ...
@@ -56,6 +60,29 @@ def marginal(
     scores: _Floats | None = None,
     posterior: _Floats | None = None,
     omegas: _Floats | None = None,
+    threads: int = 1,
+) -> float: ...
+def vector(
+    problem: Problem,
+    coefficients: int,
+    effects: _Integers,
+    rows: _Integers,
+    columns: _Integers,
+    theta: _Floats,
+    points: PointSet,
+    follow: bool,
+    precise: bool,
+    centres: _Floats,
+    factors: _Floats,
+    order: int,
+    clusters: _Integers | None,
+    score: _Floats,
+    hessian: _Floats,
+    values: _Floats | None = None,
+    scores: _Floats | None = None,
+    means: _Floats | None = None,
+    covariances: _Floats | None = None,
+    shares: _Floats | None = None,
     threads: int = 1,
 ) -> float: ...
 def integrands(

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from clusterglm.api.arguments import warn_unless_accurate, warn_unless_converged
 from clusterglm.data.constants import log_constants
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.errors import GroupsWarning, OptionError, ResponseError, check_option
 from clusterglm.fit.pooled import fit_pooled
@@ -70,10 +71,12 @@ class _GLM(BaseEstimator):
         data = prepare(
             f"`{_RESPONSE}` ~ " + " + ".join(f"`{name}`" for name in self._names()),
             table,
-            cluster=None if labels is None else _GROUP,
-            family_response=self._response(),
-            weights=sample_weight,
-            need_cluster=False,
+            Request(
+                self._response(),
+                cluster=None if labels is None else _GROUP,
+                weights=sample_weight,
+                need_cluster=False,
+            ),
         )
         if (y % 1.0).any():
             data = _with_responses(data, y, self._response())
@@ -129,7 +132,7 @@ class _RandomEffects(_GLM):
             return super()._fitted(data)
         fit = fit_random_effects(data, self._response(), intercept, rule, self.scale, control=self._control())
         warn_unless_converged(fit.optimization, 3)
-        warn_unless_accurate(fit, 3)
+        warn_unless_accurate(fit.integration, 3)
         return RandomEffectsResult(fit, data)
 
     def _mean(self, X: Any, groups: Any) -> Array:
@@ -137,7 +140,7 @@ class _RandomEffects(_GLM):
         kind = check_option("kind", self.kind, KINDS)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         table = self._table(X, None)
-        if isinstance(self.result_, PooledResult):
+        if self.result_.data.cluster_name is None:
             return np.asarray(self.result_.predict(table), dtype=np.float64)
         if kind not in _OF_GROUPS:
             return np.asarray(self.result_.predict(table, kind), dtype=np.float64)

@@ -9,6 +9,7 @@ import pytest
 
 from clusterglm.data import datasets
 from clusterglm.data.prepare import prepare
+from clusterglm.data.request import Request
 from clusterglm.errors import OptionError
 from clusterglm.model.family import response
 
@@ -20,7 +21,7 @@ def test_descriptions(name: str) -> None:
     assert about.source
     assert datasets.path(name).is_file()
     for given in (data, datasets.path(name)):
-        built = prepare(about.formula, given, cluster=about.cluster, family_response=response(about.family))
+        built = prepare(about.formula, given, Request(response(about.family), cluster=about.cluster))
         assert (built.n_obs, built.n_clusters) == (about.rows, about.clusters)
 
 

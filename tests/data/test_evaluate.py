@@ -24,7 +24,7 @@ from clusterglm.data.design import Design, make_design
 from clusterglm.data.formulas.check import known_functions
 from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.data.prepare import assemble
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.table import read_table
 from clusterglm.errors import DataError, FormulaError

@@ -12,6 +12,7 @@ import clusterglm as cg
 from clusterglm.data import identical
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.likelihood.scalar.rules import single_rule
@@ -36,9 +37,7 @@ def patterns(model, clusters: int, most: int = 6, seed: int = 1) -> pd.DataFrame
 
 
 def data_of(frame: pd.DataFrame, model, **more) -> ModelData:
-    return prepare(
-        "y ~ x + z", frame, cluster="id", family_response=model, offset="o", cluster_weights="w", weights=None, **more
-    )
+    return prepare("y ~ x + z", frame, Request(model, cluster="id", offset="o", cluster_weights="w", **more))
 
 
 def values(data, X, model, theta) -> tuple[float, np.ndarray, np.ndarray]:
@@ -188,7 +187,7 @@ def test_a_fit_does_not_show_it(model, quadrature, monkeypatch) -> None:
 
 def test_pooled_models_need_no_clusters_for_it(monkeypatch) -> None:
     frame = patterns(response("binomial"), 3000)
-    rows = prepare("y ~ x + z", frame, cluster=None, family_response=response("binomial"), need_cluster=False)
+    rows = prepare("y ~ x + z", frame, Request(response("binomial"), need_cluster=False))
     assert merge_identical(rows, response("binomial")).n_obs < 10
     one = cg.pooled("y ~ x + z", frame)
     monkeypatch.setattr(identical, "FEWEST_MERGED", np.inf)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from clusterglm.data.prepare import prepare
+from clusterglm.data.request import Request
 from clusterglm.model.family import response
 
 N, P = 100_000, 40
@@ -33,7 +34,7 @@ def test_no_copy_but_the_design_matrix(frame, kind) -> None:
     table, formula = FRAMES[frame](columns), "y ~ " + " + ".join(f"x{k}" for k in range(P))
 
     def read():
-        return prepare(formula, table, cluster="id", family_response=response("binomial"))
+        return prepare(formula, table, Request(response("binomial"), cluster="id"))
 
     read()
     gc.collect()
@@ -57,8 +58,8 @@ def test_narrow_numbers_are_widened_before_they_are_computed_with(frame, kind) -
     if frame == "polars" and kind is np.float16:
         pytest.skip("polars has none")
     columns |= {"y": rng.integers(0, 2, 500), "id": np.repeat(np.arange(100), 5)}
-    options = {"cluster": "id", "family_response": response("binomial")}
-    found = prepare("y ~ x:z + I(x**3) + I(x / 7)", FRAMES[frame](columns), **options)
+    request = Request(response("binomial"), cluster="id")
+    found = prepare("y ~ x:z + I(x**3) + I(x / 7)", FRAMES[frame](columns), request)
     x, z = columns["x"].astype(float), columns["z"].astype(float)
     by_name = dict(zip(found.names, found.X.T, strict=True))
     np.testing.assert_array_equal(by_name["x:z"], x * z)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.errors import (
     ClusterError,
     DataError,
@@ -42,7 +43,7 @@ def frame(n: int = 60) -> pd.DataFrame:
 
 
 def build(data: Any, formula: str = FORMULA, cluster: Any = "id", family: Any = BINOMIAL, **options: Any) -> ModelData:
-    return prepare(formula, data, cluster=cluster, family_response=family, **options)
+    return prepare(formula, data, Request(family, cluster=cluster, **options))
 
 
 def assert_same(one: ModelData, two: ModelData) -> None:

@@ -64,7 +64,7 @@ def test_parts_that_show_one_level_each(data, tmp_path, success) -> None:
     """Levels that no part shows together have an order only where the success is named."""
     from clusterglm.data.blocks.parts import learn, survey
     from clusterglm.data.formulas.formula import parse_formula
-    from clusterglm.data.rows import Request
+    from clusterglm.data.request import Request
     from clusterglm.model.family import response
 
     parsed = parse_formula("factor(word) ~ x", list(data.columns))

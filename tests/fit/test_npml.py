@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 import clusterglm as cg
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.data.weighing import Weighing
 from clusterglm.errors import OptionError
 from clusterglm.fit import npml
@@ -34,7 +35,7 @@ def simulate(family: str, clusters: int = 60, size: int = 4, seed: int = 1) -> p
 
 
 def built(data: pd.DataFrame, model: Any, formula: str = "y ~ x", **options: Any) -> ModelData:
-    return prepare(formula, data, cluster="id", family_response=model, fixed_effects=True, **options)
+    return prepare(formula, data, Request(model, cluster="id", mass_points=True, **options))
 
 
 @EACH_RESPONSE
@@ -216,7 +217,7 @@ def test_no_more_points_are_tried_than_there_are_clusters() -> None:
     p = 1.0 / (1.0 + np.exp(4.0 + 0.5 * arm + 1.2 * rng.normal(size=13)[study]))
     frame = pd.DataFrame({"study": study, "arm": arm, "s": rng.binomial(n, p), "n": n})
     model = response("binomial")
-    data = prepare("cbind(s, n - s) ~ arm", frame, cluster="study", family_response=model, fixed_effects=True)
+    data = prepare("cbind(s, n - s) ~ arm", frame, Request(model, cluster="study", mass_points=True))
     likelihood = MixtureLikelihood(data.X, data, model)
     task = npml._Task(likelihood, np.linspace(-12.0, 4.0, 900), Weighing())
     one = Mixture(np.array([-0.5]), np.array([-3.0]), np.ones(1), np.array([True]))

@@ -12,6 +12,7 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
+from clusterglm.data.request import Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
@@ -176,7 +177,7 @@ def test_boundary_test(clustered: pd.DataFrame) -> None:
 @pytest.mark.parametrize("model", RESPONSES.values(), ids=RESPONSES.keys())
 def test_the_score_is_the_slope_in_the_variance_at_zero(model: Any) -> None:
     data = simulate(25, 4, 0.7, 3, model.family)
-    built = prepare("y ~ x", data, cluster="id", family_response=model)
+    built = prepare("y ~ x", data, Request(model, cluster="id"))
     fit = fit_pooled(built, model, Control())
     likelihood = MarginalLikelihood(core_problem(built.X, built, model), Gaussian(), "normal")
 
@@ -201,7 +202,7 @@ def test_the_variance_of_the_score_is_exact(link: str) -> None:
     rng = np.random.default_rng(2)
     sizes = [2, 3, 4]
     data = pd.DataFrame({"y": [0, 1] * 4 + [1], "x": rng.normal(size=9), "id": np.repeat(np.arange(3), sizes)})
-    built = prepare("y ~ x", data, cluster="id", family_response=model)
+    built = prepare("y ~ x", data, Request(model, cluster="id"))
     beta = np.array([0.2, -0.5])
     eta = built.X @ beta
     mu = model.mean(eta)

@@ -15,6 +15,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.request import Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.inference.diagnostics.design_changes import DesignChange, design_changes, recovered_frame
 from clusterglm.inference.effects.average_effects import average_effects, uncorrected
@@ -24,6 +25,7 @@ from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.predictions.prediction import PredictedIntercepts
 from clusterglm.model.distribution import Cauchy, Distribution, Gaussian, Logistic, StudentT
 from clusterglm.model.family import response
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 MODELS = tuple(response(*pair) for pair in (("binomial", "logit"), ("binomial", "probit"), ("binomial", "cloglog")))
@@ -217,8 +219,7 @@ def test_marginal_effect_is_that_of_drawn_intercepts() -> None:
 
 def test_a_known_sigma_adds_nothing() -> None:
     changes, known, weights = example()
-    V = COVARIANCE.copy()
-    V[3, :] = V[:, 3] = np.nan
+    V = random_intercept(3, state="held").zero_where_not_free(COVARIANCE)
 
     def jet(eta: np.ndarray) -> Any:
         return averaged_jet(eta, 0.6, MODELS[0], Gaussian())
@@ -248,7 +249,7 @@ def table(n: int = 80, scale: float = 1.0, shift: float = 0.0) -> pd.DataFrame:
 
 
 def fitted(formula: str, d: pd.DataFrame) -> ModelData:
-    return prepare(formula, d, cluster="id", family_response=MODELS[0])
+    return prepare(formula, d, Request(MODELS[0], cluster="id"))
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e5, 0.0), (1e-4, 0.0), (1.0, 50.0)])

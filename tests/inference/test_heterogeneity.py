@@ -15,6 +15,7 @@ from clusterglm.inference.effects.heterogeneity import ScalarEstimate, differenc
 from clusterglm.inference.effects.icc import correlation_with_interval, latent_correlation, response_correlation
 from clusterglm.model.distribution import Cauchy, Distribution, Gaussian, Logistic, StudentT
 from clusterglm.model.family import response
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 MODELS = tuple(response(*pair) for pair in (("binomial", "logit"), ("binomial", "probit"), ("binomial", "cloglog")))
@@ -139,8 +140,7 @@ def test_interval_ratio(distribution: Distribution) -> None:
 
 
 def test_interval_ratio_without_spread() -> None:
-    V = COVARIANCE.copy()
-    V[3, :] = V[:, 3] = np.nan
+    V = random_intercept(3, state="held").zero_where_not_free(COVARIANCE)
     contrast = np.array([0.0, 1.0, 0.0])
     at_zero = interval_ratio(contrast, 0.8, BETA, 0.0, V, Gaussian(), 0.95, fixed=False)
     np.testing.assert_allclose(at_zero.ends.estimate, np.exp(0.8))

@@ -182,12 +182,13 @@ def test_large_clusters_and_many_rows_in_blocks() -> None:
 def test_scores_of_clusters_at_given_intercepts() -> None:
     data, model = clustered(Y, ETA), response("binomial", "cloglog")
     members, v = np.array([3, 0]), np.array([[0.3, -1.0, np.inf], [2.0, 0.0, -np.inf]])
-    found = scores_at(data, model, np.array([0.7]), members, v)
+    by_beta, by_intercept = scores_at(data, model, np.array([0.7]), members, v)
     for c, i in enumerate(members):
         rows = slice(data.starts[i], data.starts[i + 1])
         for k in range(2):
             slope = model.derivatives(0.7 * data.X[rows, 0] + v[c, k], data.a[rows], data.b[rows])[1]
-            np.testing.assert_allclose(found[:, c, k], [slope @ data.X[rows, 0], slope.sum()], rtol=1e-12)
+            found = [*by_beta[:, c, k], by_intercept[c, k]]
+            np.testing.assert_allclose(found, [slope @ data.X[rows, 0], slope.sum()], rtol=1e-12)
 
 
 def test_made_up_clusters_without_an_intercept() -> None:

@@ -24,6 +24,7 @@ from clusterglm.likelihood.scalar.posterior import posterior_intercepts
 from clusterglm.likelihood.scalar.rules import single_rule
 from clusterglm.model.distribution import Cauchy, Distribution, Gaussian, Logistic, StudentT
 from clusterglm.model.family import response
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.random_effects import RandomEffectsResult
 
@@ -256,8 +257,8 @@ def test_variance_of_rows() -> None:
     for i in some:
         gradient = np.append(slope[i] * X[i], by_sigma[i]) + own[cluster[i]]
         assert got[i] == pytest.approx(gradient @ V @ gradient + extra[i])
-    V[-1] = V[:, -1] = np.nan  # sigma was not estimated
-    got = LinkPrediction(np.zeros(n), slope, extra, by_sigma, own, cluster).variance(X, V)
+    known = random_intercept(p, state="held").zero_where_not_free(V)
+    got = LinkPrediction(np.zeros(n), slope, extra, by_sigma, own, cluster).variance(X, known)
     for i in some:
         gradient = slope[i] * X[i] + own[cluster[i], :p]
         assert got[i] == pytest.approx(gradient @ V[:p, :p] @ gradient + extra[i])

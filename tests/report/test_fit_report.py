@@ -18,9 +18,10 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.errors import MissingPackageError, OptionError
-from clusterglm.report import caveats as caveats_module
-from clusterglm.report.caveats import caveats
 from clusterglm.report.page import Part, Words, section, with_signs
+from clusterglm.report.sections import SECTIONS
+from clusterglm.results.topics import caveats as caveats_module
+from clusterglm.results.topics.caveats import caveats
 
 mpl.use("Agg")
 QUICK: dict[str, Any] = {"n_boot": 19, "n_sim": 39, "distributions": ["cauchy"]}
@@ -110,6 +111,12 @@ def test_says_what_applies(fits: dict[str, Any], pages: dict[str, Path]) -> None
     assert "That is not proof that clusters do not differ" in text
     assert "Nothing that this report looks at speaks against the fit" in pages["random"].read_text(encoding="utf-8")
     assert "look</td>" in pages["counts"].read_text(encoding="utf-8")  # dispersion
+
+
+def test_every_part_that_a_result_names_is_known(fits: dict[str, Any]) -> None:
+    known = {name for _, _, makers in SECTIONS for name in makers}
+    named = {name for fit in fits.values() for name in fit._report_parts()}
+    assert named == known
 
 
 def _table(text: str, caption: str) -> dict[str, list[str]]:

@@ -462,6 +462,18 @@ def test_counts_within_clusters_against_a_sum_over_outcomes() -> None:
     )
 
 
+def test_clusters_that_are_certain_say_nothing_of_a_conditional_limit() -> None:
+    """The rest has fewer clusters than the data."""
+    z = [1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    d = pd.DataFrame(
+        {"y": [1, 0, 1, 0, 1, 0, 0, 1], "z": z, "x": [0.1, 0.9, 0.5, 0.4, 0.2, 0.7, 0.3, 0.6], "id": list("aabbccdd")}
+    )
+    fit = cg.conditional("y ~ x + z", d, cluster="id", separation="limit")
+    assert fit.infinite == {"z": 1}
+    assert fit.rest.n_clusters == fit.n_informative == fit.glance().n_informative[0] == 2
+    assert "2 contribute; 2 do not" in str(fit)
+
+
 def test_a_profile_that_passes_sigma_zero(nests: pd.DataFrame) -> None:
     """Where the best sigma nears 0 the likelihood is not concave in it, and a step must go halfway back."""
     fit = cg.random_effects("y ~ trt", nests[nests.trt != "sucrose"], cluster="nest")
@@ -485,5 +497,4 @@ def test_weights_are_repeats_in_the_limit_too(nests: pd.DataFrame, verb: str) ->
     drawn, expected = one.simulate(2, seed=3), other.simulate(2, seed=3)
     assert len(drawn) == len(expected) == len(rows)
     sure = (rows.trt == "sucrose").to_numpy()
-    assert (drawn[sure] == 1.0).all(axis=None)
-    assert (drawn[~sure] == 0.0).any(axis=None)
+    assert ((drawn[sure] == 1.0).all(axis=None), (drawn[~sure] == 0.0).any(axis=None)) == (True, True)

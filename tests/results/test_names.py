@@ -98,6 +98,38 @@ def test_a_saved_fit_keeps_them_apart(fits: tuple[Any, Any], tmp_path: Path) -> 
     pd.testing.assert_frame_equal(again.conf_int(), fits[0].conf_int())
 
 
+@pytest.mark.parametrize("name", ["sigma", "1", "(Intercept)"])
+def test_any_name_will_do(table: pd.DataFrame, tmp_path: Path, name: str) -> None:
+    """Everything that takes parameters by name, or from their vector, of a covariate of any name."""
+    odd, plain = table.rename(columns={"a": name}), cg.random_effects("y ~ a + b", table, cluster="g")
+    fit = cg.random_effects(f"y ~ `{name}` + b", odd, cluster="g")
+    called = list(fit.cov())
+    assert called[3] == "sigma"
+    assert fit.cov().columns.is_unique
+    for kind in ("observed", "robust"):
+        np.testing.assert_array_equal(fit.cov(kind), plain.cov(kind))
+    for method in ("wald", "profile"):
+        assert list(fit.conf_int(method=method).index) == called
+        np.testing.assert_array_equal(fit.conf_int(method=method), plain.conf_int(method=method))
+    np.testing.assert_array_equal(fit.profile(called[1], points=5).loglik, plain.profile("a", points=5).loglik)
+    for kind in ("conditional", "marginal", "posterior", "typical"):
+        for new, same in ((None, None), (odd, table)):
+            found, known = fit.predict(new, kind, level=0.9), plain.predict(same, kind, level=0.9)
+            np.testing.assert_array_equal(found.drop(columns="status"), known.drop(columns="status"))
+    quoted = called[1] if called[1].startswith("`") else f"`{called[1]}`"
+    assert fit.wald_test(f"{quoted} = 0").statistic == plain.wald_test("a = 0").statistic
+    assert list(fit.term_tests()["pvalue"]) == list(plain.term_tests()["pvalue"])
+    smaller = cg.random_effects("y ~ b", odd, cluster="g")
+    known = cg.compare(cg.random_effects("y ~ b", table, cluster="g"), plain)
+    assert cg.compare(smaller, fit).tests[0].pvalue == known.tests[0].pvalue
+    assert str(cg.table([fit])).count("sigma") == 1 + (name == "sigma")
+    np.testing.assert_array_equal(fit.marginal_coefficients().std_error, plain.marginal_coefficients().std_error)
+    fit.save(tmp_path / "fit.json")
+    pd.testing.assert_frame_equal(
+        cg.load(tmp_path / "fit.json").conf_int(method="profile"), fit.conf_int(method="profile")
+    )
+
+
 def test_influence_of_fits_over_files_is_refused_in_words(table: pd.DataFrame, tmp_path: Path) -> None:
     for k in range(3):
         table[(table.g >= 10 * k) & (table.g < 10 * k + 10)].to_parquet(tmp_path / f"{k}.parquet")

@@ -327,7 +327,7 @@ def test_pickles_of_other_versions_are_refused(logit: Any, monkeypatch: pytest.M
 
 def test_the_version_is_judged_before_anything_else_is_read(logit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A class that moved since would otherwise raise first."""
-    made = pickle.dumps(logit).replace(b"clusterglm.fit.random_effects", b"clusterglm.fit.random_affects")
+    made = pickle.dumps(logit).replace(b"clusterglm.fit.estimates", b"clusterglm.fit.estimated")
     with pytest.raises(ModuleNotFoundError):
         pickle.loads(made)
     monkeypatch.setattr(base, "_version", lambda: "9.0")

@@ -11,6 +11,7 @@ import pytest
 import clusterglm as cg
 from clusterglm.data.arrays import from_arrays
 from clusterglm.data.prepare import prepare
+from clusterglm.data.request import Request
 from clusterglm.errors import ClusterGLMError, DataError, StudyError
 from clusterglm.model.family import response
 from clusterglm.results import findings as parts
@@ -36,7 +37,7 @@ def test_arrays_give_the_data_of_a_table(family: str) -> None:
     table = pd.DataFrame({"y": y, "x": x, "id": ids, "rest": 0 if trials is None else trials - y})
     formula = "cbind(y, rest) ~ x" if trials is not None else "y ~ x"
     kind = response(family)
-    one = prepare(formula, table, cluster="id", family_response=kind)
+    one = prepare(formula, table, Request(kind, cluster="id"))
     design = np.column_stack([np.ones(10), x])
     other = from_arrays(y, design, sizes, kind, names=("(Intercept)", "x"), trials=trials)
     for name in ("X", "a", "b", "offset", "weights", "trials", "starts", "cluster_weights", "row_index"):

@@ -11,7 +11,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import AccuracyWarning, ConvergenceWarning, OptionError, nearest
 from clusterglm.fit.newton import Optimization
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 
@@ -57,9 +57,8 @@ def warn_unless_converged(story: Optimization, level: int = 4) -> None:
         warnings.warn(story.message, ConvergenceWarning, stacklevel=level)
 
 
-def warn_unless_accurate(fit: RandomEffectsFit, level: int = 4) -> None:
+def warn_unless_accurate(report: IntegrationReport, level: int = 4) -> None:
     """Warn that automatic quadrature missed its tolerance."""
-    report = fit.integration
     if not report.accurate:
         known = (
             f"the integrals are known to {report.error:.1e} in the log-likelihood, rounding included,"

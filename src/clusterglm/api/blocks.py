@@ -11,7 +11,7 @@ import numpy as np
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.data.formulas.tree import Node
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.within import AbsorbedError
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.stream import DiskBlocks, Stream
@@ -85,7 +85,7 @@ def random_effects_over_blocks(
     finally:
         gathered.blocks.close()
     warn_unless_converged(found.optimization, 5)
-    warn_unless_accurate(found.fit, 5)
+    warn_unless_accurate(found.fit.integration, 5)
     return found
 
 
@@ -123,7 +123,7 @@ def select_over_blocks(
         raise last
     for found in fits.values():
         warn_unless_converged(found.optimization, 5)
-        warn_unless_accurate(found.fit, 5)
+        warn_unless_accurate(found.fit.integration, 5)
     return DistributionSelection(fits, {}, failures)
 
 

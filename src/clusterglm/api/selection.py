@@ -11,11 +11,11 @@ import numpy as np
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
 from clusterglm.api.unknown import explained
-from clusterglm.api.verbs import nonparametric
+from clusterglm.api.verbs import nonparametric_fit
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.repeats import counts_of
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.tables.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
@@ -119,6 +119,16 @@ def select_distribution(
     rule = read_quadrature(quadrature)
     check_scale(scale)
     settings = read_control(control)
+    request = Request(
+        response,
+        cluster=cluster,
+        weights=weights,
+        cluster_weights=cluster_weights,
+        offset=one_offset(offset, exposure),
+        subset=subset,
+        success=success,
+        functions=functions,
+    )
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import select_over_blocks
 
@@ -128,29 +138,15 @@ def select_distribution(
                 "named distributions, and n_boot=0",
                 "a table in memory for these: a sample of whole clusters may do",
             )
-        offset = one_offset(offset, exposure)
-        request = Request(
-            response, cluster, weights, cluster_weights, offset, subset, functions=functions, success=success
-        )
         return select_over_blocks(formula, data, engine, request, candidates, rule, scale, settings)
     table = read_table(data)
-    settings_of_data: dict[str, Any] = {
-        "cluster": cluster,
-        "weights": weights,
-        "cluster_weights": cluster_weights,
-        "offset": one_offset(offset, exposure),
-        "subset": subset,
-        "success": success,
-        "functions": functions,
-    }
-    model_data = prepare(formula, table, family_response=response, **settings_of_data)
+    model_data = prepare(formula, table, request)
     found = select_prepared(
         model_data, response, candidates, rule, scale, settings, None, least_expected, n_boot, seed, n_jobs, progress
     )
     if not reference:
         return found
-    options: dict[str, Any] = {"family": family, "link": link, "control": control}
-    return replace(found, reference=nonparametric(formula, table, **options, **settings_of_data))
+    return replace(found, reference=nonparametric_fit(formula, table, request, settings))
 
 
 def select_prepared(
@@ -199,7 +195,7 @@ def select_prepared(
             failures[candidate.name], last = error.got, error
             continue
         warn_unless_converged(fit.optimization, level=5)
-        warn_unless_accurate(fit, level=5)
+        warn_unless_accurate(fit.integration, level=5)
         fits[candidate.name] = RandomEffectsResult(fit, data)
     if last is not None and not fits:
         raise last

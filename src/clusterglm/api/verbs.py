@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
@@ -10,7 +11,7 @@ from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere, refuse_limi
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
 from clusterglm.model.control import Control
@@ -25,6 +26,7 @@ from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
+    from clusterglm.results.models.mixed import MixedEffectsResult
     from clusterglm.results.models.nonparametric import NonparametricResult
 
 
@@ -124,28 +126,9 @@ def pooled(
     offset = one_offset(offset, exposure)
     settings = read_control(control)
     chosen, to_limit = read_penalty(penalty), read_separation(separation)
-    if is_elsewhere(data, engine):
-        from clusterglm.api.blocks import pooled_over_blocks
-
-        refuse_penalty_elsewhere(chosen)
-        refuse_limit_elsewhere(to_limit)
-        request = Request(
-            response,
-            cluster,
-            weights,
-            cluster_weights,
-            offset,
-            subset,
-            need_cluster=False,
-            functions=functions,
-            success=success,
-        )
-        return pooled_over_blocks(formula, data, engine, request, settings)
-    model_data = prepare(
-        formula,
-        data,
+    request = Request(
+        response,
         cluster=cluster,
-        family_response=response,
         weights=weights,
         cluster_weights=cluster_weights,
         offset=offset,
@@ -155,14 +138,22 @@ def pooled(
         need_cluster=False,
         penalized=chosen is not None,
     )
+    if is_elsewhere(data, engine):
+        from clusterglm.api.blocks import pooled_over_blocks
+
+        refuse_penalty_elsewhere(chosen)
+        refuse_limit_elsewhere(to_limit)
+        return pooled_over_blocks(formula, data, engine, request, settings)
+    model_data = prepare(formula, data, request)
 
     def fitted(rows: ModelData) -> PooledResult:
         return PooledResult(fit_pooled(rows, response, settings, chosen), rows, response)
 
     if to_limit:
-        from clusterglm.api.separation import pooled_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import PooledLimit
 
-        result = pooled_to_limit(fitted, model_data, response, chosen)
+        result = fit_or_limit(fitted, PooledLimit, model_data, response, penalty=chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
@@ -194,8 +185,8 @@ def random_effects(
     separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
-) -> RandomEffectsResult:
-    """Fit a generalised linear model with a random intercept for each cluster, by maximum likelihood.
+) -> RandomEffectsResult | MixedEffectsResult:
+    """Fit a generalised linear model with random effects of clusters, by maximum likelihood.
 
     Parameters
     ----------
@@ -296,39 +287,32 @@ def random_effects(
     check_sigma(sigma, fix_sigma)
     settings, to_limit = read_control(control), read_separation(separation)
     chosen = read_penalty(penalty, "soft")
-    if is_elsewhere(data, engine):
-        from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
-
-        refuse_penalty_elsewhere(chosen)
-        refuse_limit_elsewhere(to_limit)
-        request = Request(
-            response,
-            cluster,
-            weights,
-            cluster_weights,
-            offset,
-            subset,
-            sigma_known=fix_sigma,
-            functions=functions,
-            success=success,
-        )
-        model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
-        return random_effects_over_blocks(formula, data, engine, request, model, settings)
-    model_data = prepare(
-        formula,
-        data,
+    request = Request(
+        response,
         cluster=cluster,
-        family_response=response,
         weights=weights,
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
         success=success,
         functions=functions,
-        need_cluster=True,
         sigma_known=fix_sigma,
         penalized=chosen is not None,
+        effects=not is_elsewhere(data, engine),
     )
+    if is_elsewhere(data, engine):
+        from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
+
+        refuse_penalty_elsewhere(chosen)
+        refuse_limit_elsewhere(to_limit)
+        model = RandomEffectsModel(intercept, rule, scale, start, sigma, fix_sigma)
+        return random_effects_over_blocks(formula, data, engine, request, model, settings)
+    model_data = prepare(formula, data, request)
+    if model_data.effects is not None:
+        from clusterglm.api.mixed import random_slopes, refuse_with_slopes
+
+        refuse_with_slopes(intercept, scale, sigma, fix_sigma, chosen, to_limit)
+        return random_slopes(model_data, response, rule, start, settings)
 
     def fitted(rows: ModelData) -> RandomEffectsResult:
         begin = read_start(start, rows)
@@ -336,13 +320,14 @@ def random_effects(
         return RandomEffectsResult(fit, rows)
 
     if to_limit:
-        from clusterglm.api.separation import random_effects_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import RandomEffectsLimit
 
-        result = random_effects_to_limit(fitted, model_data, response, start, chosen)
+        result = fit_or_limit(fitted, RandomEffectsLimit, model_data, response, start=start, penalty=chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
-    warn_unless_accurate(result.fit)
+    warn_unless_accurate(result.fit.integration)
     return result
 
 
@@ -428,30 +413,36 @@ def nonparametric(
     >>> len(fit.mass_points)
     2
     """
-    from clusterglm.fit.npml import check_mixture, check_points, fit_npml
-    from clusterglm.results.models.nonparametric import NonparametricResult
+    from clusterglm.fit.npml import check_points
 
     refuse_elsewhere(data, "nonparametric")
     check_points(points)
     response = read_response(family, link)
     offset = one_offset(offset, exposure)
     settings = read_control(control)
-    model_data = prepare(
-        formula,
-        data,
+    request = Request(
+        response,
         cluster=cluster,
-        family_response=response,
         weights=weights,
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
         success=success,
         functions=functions,
-        need_cluster=True,
-        mass_points=True,
     )
+    return nonparametric_fit(formula, data, request, settings, points)
+
+
+def nonparametric_fit(
+    formula: str, data: Any, request: Request, control: Control, points: int | None = None
+) -> NonparametricResult:
+    """What `nonparametric` makes of a request that says nothing of mass points yet."""
+    from clusterglm.fit.npml import check_mixture, fit_npml
+    from clusterglm.results.models.nonparametric import NonparametricResult
+
+    response, model_data = request.response, prepare(formula, data, replace(request, mass_points=True))
     check_mixture(model_data, response, points)
     start = fit_pooled(with_intercept(model_data), response, Control()).beta[1:]
-    fit = fit_npml(model_data, response, start, settings, points)
-    warn_unless_converged(fit.optimization)
+    fit = fit_npml(model_data, response, start, control, points)
+    warn_unless_converged(fit.optimization, 5)
     return NonparametricResult(fit, model_data, response)

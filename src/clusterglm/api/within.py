@@ -10,7 +10,7 @@ from clusterglm.api.elsewhere import is_elsewhere, refuse_limit_elsewhere, refus
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.errors import OptionError
 from clusterglm.fit.conditional import check_conditional, fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
@@ -143,46 +143,35 @@ def fixed_effects(
             "either alone",
         )
     settings, to_limit = read_control(control), read_separation(separation)
-    if is_elsewhere(data, engine):
-        from clusterglm.api.blocks import fixed_effects_over_blocks
-
-        refuse_penalty_elsewhere(chosen)
-        refuse_limit_elsewhere(to_limit)
-        request = Request(
-            response,
-            cluster,
-            weights,
-            cluster_weights,
-            offset,
-            subset,
-            fixed_effects=True,
-            functions=functions,
-            success=success,
-        )
-        return fixed_effects_over_blocks(formula, data, engine, request, start, correction, settings)
-    model_data = prepare(
-        formula,
-        data,
+    request = Request(
+        response,
         cluster=cluster,
-        family_response=response,
         weights=weights,
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
         success=success,
         functions=functions,
-        need_cluster=True,
         fixed_effects=True,
     )
+    if is_elsewhere(data, engine):
+        from clusterglm.api.blocks import fixed_effects_over_blocks
+
+        refuse_penalty_elsewhere(chosen)
+        refuse_limit_elsewhere(to_limit)
+        return fixed_effects_over_blocks(formula, data, engine, request, start, correction, settings)
+    model_data = prepare(formula, data, request)
 
     def fitted(rows: ModelData) -> FixedEffectsResult:
         fit = fit_fixed_effects(rows, response, read_start(start, rows), settings, chosen)
         return FixedEffectsResult(fit, rows, response)
 
     if to_limit:
-        from clusterglm.api.separation import fixed_effects_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import FixedEffectsLimit
 
-        result = fixed_effects_to_limit(fitted, model_data, response, start, correction, chosen)
+        beside = {"start": start, "bias_correction": correction, "penalty": chosen}
+        result = fit_or_limit(fitted, FixedEffectsLimit, model_data, response, **beside)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)
@@ -295,46 +284,34 @@ def conditional(
     check_conditional(response)
     settings = read_control(control)
     chosen, to_limit = read_penalty(penalty), read_separation(separation)
-    if is_elsewhere(data, engine):
-        from clusterglm.api.blocks import conditional_over_blocks
-
-        refuse_penalty_elsewhere(chosen)
-        refuse_limit_elsewhere(to_limit)
-        request = Request(
-            response,
-            cluster,
-            weights,
-            cluster_weights,
-            offset,
-            subset,
-            fixed_effects=True,
-            functions=functions,
-            success=success,
-        )
-        return conditional_over_blocks(formula, data, engine, request, start, settings)
-    model_data = prepare(
-        formula,
-        data,
+    request = Request(
+        response,
         cluster=cluster,
-        family_response=response,
         weights=weights,
         cluster_weights=cluster_weights,
         offset=offset,
         subset=subset,
         success=success,
         functions=functions,
-        need_cluster=True,
         fixed_effects=True,
     )
+    if is_elsewhere(data, engine):
+        from clusterglm.api.blocks import conditional_over_blocks
+
+        refuse_penalty_elsewhere(chosen)
+        refuse_limit_elsewhere(to_limit)
+        return conditional_over_blocks(formula, data, engine, request, start, settings)
+    model_data = prepare(formula, data, request)
 
     def fitted(rows: ModelData) -> ConditionalResult:
         fit = fit_conditional(rows, response, read_start(start, rows), settings, chosen)
         return ConditionalResult(fit, rows, response)
 
     if to_limit:
-        from clusterglm.api.separation import conditional_to_limit
+        from clusterglm.api.separation import fit_or_limit
+        from clusterglm.results.models.limit import ConditionalLimit
 
-        result = conditional_to_limit(fitted, model_data, response, start, chosen)
+        result = fit_or_limit(fitted, ConditionalLimit, model_data, response, start=start, penalty=chosen)
     else:
         result = fitted(model_data)
     warn_unless_converged(result.optimization)

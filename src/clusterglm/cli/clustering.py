@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -140,15 +140,13 @@ def _result(
             model or "random_effects", formula, data, control={}, progress=False, **{"family": opt.FAMILY} | general,
             **special,
         )  # fmt: skip
-    from clusterglm.results.topics.clustering import ClusteredResult
-
-    if not isinstance(result, ClusteredResult):
+    if not result._simulates_no_clustering:
         raise OptionError(
             f"a test of no clustering in a {result.kind} fit",
             "a model with cluster effects",
             "--model random_effects or --model fixed_effects",
         )
-    return result
+    return cast("ClusteredResult", result)
 
 
 def _content(found: Any) -> dict[str, Any]:

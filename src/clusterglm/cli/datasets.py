@@ -12,6 +12,9 @@ from clusterglm.cli.common import app, example, readable_errors
 from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.data.files import write_bytes
 
+_DEFAULTS = {"model": "random_effects", "family": opt.FAMILY, "cluster_weights": None}
+"""Of options of `clusterglm fit`, which an example does not name."""
+
 
 @app.command(epilog=example("clusterglm datasets bacteria --write bacteria.csv"))
 def datasets(
@@ -36,9 +39,9 @@ def datasets(
         elif not printed(json):
             for known in described:
                 print(f"{known.name}: {known.title}\n    {known.rows} rows, {known.clusters} clusters. {known.source}.")
-                more = "" if known.model == "random_effects" else f" --model {known.model}"
-                more += "" if known.family == opt.FAMILY else f" --family {known.family}"
-                more += f" --cluster-weights {known.cluster_weights}" if known.cluster_weights else ""
+                options = {name: getattr(known, name) for name in _DEFAULTS}
+                wanted = {name: value for name, value in options.items() if value != _DEFAULTS[name]}
+                more = "".join(f" --{name.replace('_', '-')} {value}" for name, value in wanted.items())
                 print(f'    clusterglm fit {known.name} "{known.formula}" --cluster {known.cluster}{more}\n')
         write_json([asdict(known) for known in described], json)
 

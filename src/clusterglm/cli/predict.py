@@ -117,7 +117,7 @@ def predict(
         if "history" in named:
             named["history"] = load_table(named["history"], sep, decimal, encoding)
         with heard_warnings():
-            found = result.predict(table, **named)  # type: ignore[attr-defined]  # every kind has it
+            found = result.predict(table, **named)
         rows: pd.DataFrame = found.to_frame() if level is None else found
         if with_data:
             rows = _beside(rows, table)
@@ -141,7 +141,7 @@ def _check_known(result: Result, named: dict[str, Any]) -> None:
 
     from clusterglm.errors import OptionError
 
-    known = signature(result.predict).parameters  # type: ignore[attr-defined]
+    known = signature(result.predict).parameters
     for name in named:
         if name not in known:
             raise OptionError(

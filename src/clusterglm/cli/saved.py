@@ -30,12 +30,12 @@ def open_fit(file: Path) -> Result:
             'clusterglm fit DATA "y ~ x" --cluster ID --save FILE writes one',
         )
     import clusterglm as cg
-    from clusterglm.results.models.base import Result
+    from clusterglm.results.models.several import is_result
 
     with heard_warnings():
         found = cg.load(file)
     resume_collections()
-    if not isinstance(found, Result):
+    if not is_result(found):
         raise OptionError(
             f"the file {str(file)!r}, which holds a {type(found).__name__}", "one fit", "fit.save(path) of one of them"
         )

@@ -89,8 +89,8 @@ def report(
         if json is not None:
             from dataclasses import asdict
 
-            from clusterglm.report.caveats import caveats
             from clusterglm.results.tables.export import as_dict
+            from clusterglm.results.topics.caveats import caveats
 
             known = [asdict(each) for each in caveats(result)]
             write_json({"page": str(out), "seed": seed, "caveats": known, **as_dict(result)}, json)
@@ -106,7 +106,7 @@ def ratios(
         check_files(json)
         result = open_fit(fit)
         with heard_warnings():
-            found = result.ratios(cov=cov, **given({"level": level}))  # type: ignore[attr-defined]  # every kind has it
+            found = result.ratios(cov=cov, **given({"level": level}))
         _answer(found, out, json)
 
 

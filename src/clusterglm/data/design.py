@@ -105,8 +105,12 @@ class Design:
         return tuple(factor for factor in self.coding.factors if factor.contrast is not None)
 
     def terms(self) -> dict[str, tuple[int, ...]]:
-        """Terms by their names, in the order of their columns, each with the positions of these."""
-        return {term.name: places for term, places in self.coding.places() if places}
+        """Terms by their names, in the order of their columns, each with the positions of these.
+
+        A covariate that is called 1, as the intercept's term is, stands in backticks.
+        """
+        found = [(term.name, places) for term, places in self.coding.places() if places]
+        return {f"`{name}`" if name == "1" and places != (self.intercept,) else name: places for name, places in found}
 
     @property
     def aliases(self) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,13 +14,14 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.constants import totals
 from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
+from clusterglm.data.effects import Effects, make_effects
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.data.rows import (
     Dropped,
-    Request,
     Selection,
     constant_within,
     offset_argument,
@@ -38,7 +38,6 @@ from clusterglm.data.within import absorbed, constant_within_clusters
 from clusterglm.errors import ClusterError, FormulaError
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import MOST_REPEATS
-from clusterglm.model.response.base import Response
 
 __all__ = ["Dropped", "Learned", "ModelData", "assemble", "prepare"]
 
@@ -82,6 +81,8 @@ class ModelData:
         What a reader of the results should know, such as which level counts as success.
     levels : tuple of two str, or None
         (failure, success) of a response that was not 0/1.
+    effects : Effects or None
+        What varies over the clusters, where it is more than an intercept.
     """
 
     X: Array
@@ -105,6 +106,7 @@ class ModelData:
     formula: str
     notes: tuple[str, ...]
     levels: tuple[str, str] | None = None
+    effects: Effects | None = None
 
     @property
     def n_obs(self) -> int:
@@ -140,24 +142,7 @@ class Learned:
     notes: tuple[str, ...] = ()
 
 
-def prepare(
-    formula: str,
-    data: object,
-    *,
-    cluster: Any,
-    family_response: Response,
-    weights: Any = None,
-    cluster_weights: Any = None,
-    offset: Any = None,
-    subset: Any = None,
-    need_cluster: bool = True,
-    sigma_known: bool = False,
-    fixed_effects: bool = False,
-    functions: Mapping[str, Callable[..., Any]] | None = None,
-    mass_points: bool = False,
-    penalized: bool = False,
-    success: Any = None,
-) -> ModelData:
+def prepare(formula: str, data: object, request: Request) -> ModelData:
     """Read the table, drop incomplete rows, build and check the design, sort by cluster.
 
     Parameters
@@ -165,38 +150,13 @@ def prepare(
     formula : str
     data : table
         See `read_table`.
-    cluster : str, array or None
-        Column or ids; None where the formula has `(1 | id)`, or without `need_cluster`.
-    family_response : Response
-    weights, offset, subset : str or array, optional
-        Column, or an element per row of the table; `subset` is boolean.
-    cluster_weights : str, array or mapping, optional
-        Column or array, constant within clusters; or a mapping from cluster ids to weights.
-    need_cluster : bool
-        Whether the model has cluster effects.
-    sigma_known : bool
-        Sigma is held fixed, so that it need not be identified.
-    fixed_effects : bool
-        Every cluster has an intercept of its own: X gets no column of ones, and collinearity is left to be judged
-        within clusters.
-    functions : mapping of str to callable, optional
-        The user's own, for the formula.
-    mass_points : bool
-        Intercepts of groups of clusters that are not known stand in for the column of ones.
-    penalized : bool
-        Estimates are finite whatever the responses, even where they are all equal.
-    success : optional
-        The level of a response of two levels that is the success.
+    request : Request
 
     Raises
     ------
     DataError
         Of a subclass that says what is wrong: formula, response, clusters or design.
     """
-    request = Request(
-        family_response, cluster, weights, cluster_weights, offset, subset, need_cluster, sigma_known, fixed_effects,
-        functions, mass_points, penalized=penalized, success=success,
-    )  # fmt: skip
     table = read_table(data)
     return assemble(table, *read_formula(formula, table.columns, request))
 
@@ -231,7 +191,7 @@ def assemble(
     matrix = selection.matrix if chosen is None else None
     selection = replace(selection, matrix=None)  # every array counts where rows are moved
     together = bool(parsed.cluster_terms) or (request.fixed_effects and any(len(t.factors) > 1 for t in parsed.terms))
-    coded = _coded(ids, chosen, parsed) if whole and together else None
+    coded, effects = _coded(ids, chosen, parsed) if whole and together else None, None
     if learned is not None:
         design = learned.design
         if matrix is None or design.coding.plain is None:
@@ -241,6 +201,8 @@ def assemble(
         of_rows = _row_repeats(selection, values.trials, chosen) if parsed.has_memory or together else _RowRepeats()
         design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name), of_rows)
         del columns
+        if parsed.varies:
+            effects = make_effects(parsed, table, chosen, selection.arrays, design, of_rows.times)
     X, notes = matrix.X, []
     if whole and not request.absorb:
         check_design(X, design.names, design.intercept, matrix.ranges)
@@ -260,6 +222,7 @@ def assemble(
         del coded, grouping
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
+        effects = None if effects is None else effects.sorted(order)
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:
@@ -314,6 +277,7 @@ def assemble(
             *notes,
         ),
         levels=levels,
+        effects=effects,
     )
 
 

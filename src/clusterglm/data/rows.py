@@ -16,9 +16,10 @@ from clusterglm.data.formulas.algebra import factor_text
 from clusterglm.data.formulas.check import sees_missing, variables_of
 from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
-from clusterglm.data.formulas.tree import Call, Name, Node, text_of
+from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
+from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, refuse_success
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.plain import Matrix, plain_matrix
@@ -45,43 +46,6 @@ class Dropped:
 
     reason: str
     count: int
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to take from a table besides the formula's columns: the arguments of `prepare`, and what passes have shown.
-
-    `left_out` are columns of X that clusters' intercepts take up, `constant` are factors that are constant in clusters,
-    None where nobody has looked; to look, X may have each factor `alone`, whatever terms they are part of.
-    """
-
-    response: Response
-    cluster: Any = None
-    weights: Any = None
-    cluster_weights: Any = None
-    offset: Any = None
-    subset: Any = None
-    need_cluster: bool = True
-    sigma_known: bool = False
-    fixed_effects: bool = False
-    functions: Mapping[str, Callable[..., Any]] | None = None
-    mass_points: bool = False
-    left_out: tuple[str, ...] = ()
-    constant: tuple[Node, ...] | None = None
-    alone: bool = False
-    penalized: bool = False
-    success: Any = None
-
-    @property
-    def absorb(self) -> bool:
-        """Whether other intercepts stand in for a column of ones: those of clusters, or mass points."""
-        return self.fixed_effects or self.mass_points
-
-    @property
-    def taken(self) -> tuple[str, ...]:
-        """Columns that `.` in a formula does not stand for."""
-        given = (self.cluster, self.weights, self.cluster_weights, given_in(self.offset)[1], self.subset)
-        return tuple(each for each in given if isinstance(each, str))
 
 
 @dataclass(frozen=True)
@@ -129,9 +93,9 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
             continue
         for name in part.variables:
             rows.drop(f"missing response {name!r}", missing_in(table, name))
-    arrays = {name: array_of(table, name) for name in parsed.variables}
+    arrays = {name: array_of(table, name) for name in dict.fromkeys((*parsed.variables, *parsed.random_variables))}
     matrix = _plain(table, parsed, request, arrays) if not rows.dropped() else None
-    if matrix is None or matrix.ranges is None or np.isnan(matrix.ranges).any():
+    if parsed.varies or matrix is None or matrix.ranges is None or np.isnan(matrix.ranges).any():
         _drop_incomplete(table, parsed, rows, arrays)
     if ids is not None:
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
@@ -159,15 +123,16 @@ def _drop_incomplete(
     table: nw.DataFrame[Any], parsed: ParsedFormula, rows: Complete, arrays: Mapping[str, NDArray[Any] | None]
 ) -> None:
     """Leave out rows in which a factor has no value."""
-    nodes = [node for node in parsed.factors if not isinstance(node, Name) or node.name in parsed.variables]
-    required, through = needs(nodes, parsed.variables)
+    every = dict.fromkeys((*parsed.factors, *parsed.random_factors))
+    nodes = [node for node in every if not isinstance(node, Name) or node.name in arrays]
+    required, through = needs(nodes, tuple(arrays))
     of_means = {name for term in parsed.cluster_terms for name in term.expression.variables}
-    for name in parsed.variables:
+    for name in arrays:
         if name in required or name in of_means:
             array = arrays[name]
             rows.drop(f"missing {name!r}", is_missing(table.get_column(name)) if array is None else is_nan(array))
     for node in through:
-        part = Expression(factor_text(node), node, variables_of([node], parsed.variables))
+        part = Expression(factor_text(node), node, variables_of([node], arrays))
         rows.drop(f"missing {part.text!r}", _without_value(table, part, parsed, rows.keep))
 
 
@@ -191,6 +156,13 @@ def read_formula(formula: str, columns: Sequence[str], request: Request) -> tupl
         As `parse_formula`.
     """
     parsed = parse_formula(formula, columns, request.functions, request.taken)
+    if parsed.varies and not request.effects:
+        term = next(term for term in parsed.random if not term.is_intercept)
+        raise FormulaError(
+            f"({term.text}), of which more than an intercept varies over {term.factor!r}",
+            f"(1 | {term.factor}) here",
+            f"cg.random_effects with data in memory for random slopes; or cluster={term.factor!r}",
+        )
     argument, given = given_in(request.offset)
     found = argument_expression(given, parsed, columns, argument) if isinstance(given, str) else None
     if found is None:

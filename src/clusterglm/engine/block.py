@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -9,10 +10,37 @@ import numpy as np
 
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
+from clusterglm.likelihood.plan import Plan
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _NUMBERS = 8192  # that NumPy works on at a time
+
+
+@dataclass
+class Memory:
+    """What one visit to a block leaves for the next, each None before the first; it outlives a block whose rows go.
+
+    Parameters
+    ----------
+    modes : ndarray, shape (m,), optional
+        Of the clusters' random intercepts.
+    profiled, conditioned : ndarray, shape (m,), optional
+        Their intercepts at their best, and those from which conditional likelihoods go on.
+    plan : Plan, optional
+        The rules that were chosen last for the clusters.
+    """
+
+    modes: Array | None = None
+    profiled: Array | None = None
+    conditioned: Array | None = None
+    plan: Plan | None = None
+
+    @property
+    def chosen(self) -> Plan:
+        """The rules that were chosen last."""
+        assert self.plan is not None  # choosing comes first
+        return self.plan
 
 
 class Block:
@@ -27,9 +55,8 @@ class Block:
     response : Response
     threads : int
         Threads of the core.
-    memory : dict, optional
-        What one visit leaves for the next: the clusters' modes, the rules that were chosen for them. It outlives the
-        block where rows come and go.
+    memory : Memory, optional
+        Of earlier visits to the same clusters.
     """
 
     def __init__(
@@ -38,14 +65,14 @@ class Block:
         data: ClusterArrays,
         response: Response,
         threads: int = 1,
-        memory: dict[str, Any] | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.X = X
         self.data = data
         self.response = response
         self.threads = threads
-        self.memory: dict[str, Any] = {} if memory is None else memory
-        self.likelihood: tuple[Any, Any] = None, None  # a model, and its likelihood on these very arrays
+        self.memory = Memory() if memory is None else memory
+        self.likelihood: tuple[object, Any] = None, None  # a model, and its likelihood on these very arrays
 
     @property
     def n_obs(self) -> int:

@@ -19,7 +19,8 @@ from clusterglm.data.blocks.parts import Survey, check_request, learn, survey
 from clusterglm.data.blocks.regroup import hashed
 from clusterglm.data.blocks.streamed import Facts, facts_of
 from clusterglm.data.prepare import Learned, assemble
-from clusterglm.data.rows import Request, read_formula
+from clusterglm.data.request import Request
+from clusterglm.data.rows import read_formula
 from clusterglm.data.tables.table import check_columns, read_table
 from clusterglm.engine.base import Gathered
 from clusterglm.engine.block import Block

@@ -23,10 +23,11 @@ from clusterglm.data.blocks.streamed import Facts, facts_of
 from clusterglm.data.blocks.threads import a_few_at_a_time
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, assemble
-from clusterglm.data.rows import Request, read_formula
+from clusterglm.data.request import Request
+from clusterglm.data.rows import read_formula
 from clusterglm.data.tables.table import read_table
 from clusterglm.engine.base import Gathered
-from clusterglm.engine.block import Block, rescale
+from clusterglm.engine.block import Block, Memory, rescale
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import MEMORY_OF_STREAMS, SAMPLE_OF_ROWS
@@ -263,7 +264,7 @@ class DiskBlocks:
         self._response = response
         self._threads = threads
         self._stored: list[StoredBlock] = []
-        self._memories: list[dict[str, Any]] = []
+        self._memories: list[Memory] = []
         self._units: tuple[Array, Array] | None = None
         self._spaces: list[Space] = []
         self.close = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -272,7 +273,7 @@ class DiskBlocks:
         """One more block, unless it is empty."""
         if stored is not None:
             self._stored.append(stored)
-            self._memories.append({})
+            self._memories.append(Memory())
 
     def rescale(self, centre: Array, scale: Array) -> None:
         """Blocks are to be seen in columns less `centre`, over `scale`."""

@@ -28,6 +28,7 @@ from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood, gradient_v
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
 
 TOLERANCE = 1e-6  # above which the gradient function asks for another point
@@ -142,7 +143,7 @@ def fit_npml(
         On another number of points.
     """
     check_points(points)
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     merged = merge_identical(replace(data, X=standard.X), response, always=True)
     likelihood = MixtureLikelihood(merged.X, merged, response, control.threads)
     grid = _grid(likelihood, merged, response, standard.inside(beta))
@@ -172,15 +173,15 @@ def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta:
     top = np.full(data.n_clusters, -np.inf)
     for u in coarse:
         np.maximum(top, likelihood.cluster_values(beta, np.array([u]))[:, 0], out=top)
-    information = np.zeros(len(coarse))
+    most = np.zeros(len(coarse))
     columns = [likelihood.cluster_values(beta, coarse[:1])[:, 0], likelihood.cluster_values(beta, coarse[1:2])[:, 0]]
     for g in range(1, len(coarse) - 1):
         before, here, after = *columns, likelihood.cluster_values(beta, coarse[g + 1 : g + 2])[:, 0]
         seen = np.maximum(np.maximum(before, here), after) > top - _SEEN
         curvature = (2.0 * here - before - after)[seen]
-        information[g] = max(curvature.max(initial=0.0), 0.0) / step**2
+        most[g] = max(curvature.max(initial=0.0), 0.0) / step**2
         columns = [here, after]
-    sharp = np.sqrt(np.maximum(information[:-1], information[1:]))
+    sharp = np.sqrt(np.maximum(most[:-1], most[1:]))
     cuts = np.ceil(step * sharp / _TIGHT).astype(np.int64).clip(1)
     pieces = [np.linspace(u, u + step, n, endpoint=False) for u, n in zip(coarse[:-1], cuts.tolist(), strict=True)]
     return np.concatenate([*pieces, [high]])
@@ -391,24 +392,23 @@ def _estimates(
     wanted: int | None,
 ) -> NonparametricFit:
     """On the user's scale."""
-    beta, p = standard.L @ mixture.beta, len(mixture.beta)
+    beta, parameters = standard.L @ mixture.beta, mixture.parameters
     infinite = np.where(mixture.points > task.grid[0], np.inf, -np.inf)
     points = np.where(mixture.free, mixture.points - standard.centre @ beta, infinite)
-    inner = int(mixture.free.sum())
-    back = np.eye(len(mixture.theta))
-    back[:p, :p] = standard.L
-    back[p : p + inner, :p] = -(standard.centre @ standard.L)
-    covariance = back @ _inverse(-evaluation.hessian, p) @ back.T
+    back = parameters.to_user(standard.L)
+    back[parameters.place("points"), parameters.coefficients] = -(standard.centre @ standard.L)
+    covariance = back @ _inverse(-evaluation.hessian, parameters) @ back.T
     limit = Mixture(mixture.beta, np.where(mixture.free, mixture.points, infinite), mixture.weights, mixture.free)
     loglik = float(task.likelihood.cluster_weights @ task.likelihood.mixed_values(limit)) + constant
     return NonparametricFit(beta, points, mixture.weights, covariance, loglik, gradient, wanted, story)
 
 
-def _inverse(information: Array, p: int) -> Array:
+def _inverse(information: Array, parameters: Parameters) -> Array:
     """Pseudo-inverse; nan for coefficients that lie in directions without information."""
     curvatures, vectors = eigh(information)
     told = curvatures > _FLAT_CURVATURE * max(float(curvatures[-1]), 1e-300)
     inverse: Array = (vectors[:, told] / curvatures[told]) @ vectors[:, told].T
-    lost: NDArray[np.int64] = np.flatnonzero(np.abs(vectors[:p, ~told]).max(axis=1, initial=0.0) > 1e-4)
+    untold = np.abs(vectors[parameters.coefficients, ~told])
+    lost: NDArray[np.int64] = np.flatnonzero(untold.max(axis=1, initial=0.0) > 1e-4)
     inverse[lost, :] = inverse[:, lost] = np.nan
     return inverse

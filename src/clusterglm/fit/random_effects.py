@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, IntegrationError, OptionError
-from clusterglm.fit.newton import Maximum, Optimization
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.newton import Maximum
 from clusterglm.fit.pooled import PooledFit, on_user_scale, penalized_estimates, pooled_estimates, sums_of
 from clusterglm.fit.search import Found, Task, find_maximum
-from clusterglm.fit.shape import ShapeEstimate, fit_with_shape
+from clusterglm.fit.shape import fit_with_shape
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
-from clusterglm.likelihood.plan import Part, Plan
+from clusterglm.likelihood.plan import Part
 from clusterglm.likelihood.registry import integrator_for
 from clusterglm.likelihood.report import IntegrationReport, report
 from clusterglm.model.arguments import number, yes_or_no
@@ -26,6 +25,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import CLUSTERS_LOOKED_AT
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
@@ -33,96 +33,6 @@ _DEFAULT = Control()
 _NEGLIGIBLE = 1e-3  # sigma below this is compared with sigma = 0
 _LARGEST_SIGMA = 1e6  # sigma with which float64 can compute
 _BOUNDLESS = 200.0  # a sigma of which no data set on a logit scale can tell
-
-
-@dataclass(frozen=True)
-class RandomEffectsFit:
-    """Estimates of a random-intercept model, on the user's scale.
-
-    Parameters
-    ----------
-    beta : ndarray, shape (p,)
-        Regression coefficients.
-    sigma : float
-        Scale of the random intercept, not negative; exactly 0 where that is the maximum.
-    covariance : ndarray, shape (p + 1, p + 1)
-        Inverse observed information of (beta, sigma). Rows of sigma are nan at the boundary and where sigma was fixed.
-    hessian : ndarray, shape (p + 1, p + 1)
-        Of the log-likelihood at the estimate.
-    loglik : float
-        Full, normalised log-likelihood.
-    optimization : Optimization
-    integration : IntegrationReport
-    pooled : PooledFit
-        The same model without random intercepts.
-    boundary, sigma_fixed : bool
-        Whether sigma = 0 is the maximum; whether sigma was held fixed.
-    data : ModelData
-        What was fitted; the posterior of the intercepts is computed from it when first asked for.
-    distribution : Distribution
-    response : Response
-    plan : tuple of Part
-        The quadrature rules in use.
-    shape : ShapeEstimate, optional
-        Shape parameters of the distribution, where they were estimated.
-    penalty : {"soft"}, optional
-        What was added to the log-likelihood that was maximised; `loglik` is without it.
-    penalized_loglik : float, optional
-        The maximum: `loglik` and the penalty.
-    """
-
-    beta: Array
-    sigma: float
-    covariance: Array
-    hessian: Array
-    loglik: float
-    optimization: Optimization
-    integration: IntegrationReport
-    pooled: PooledFit
-    boundary: bool
-    sigma_fixed: bool
-    data: ModelData
-    distribution: Distribution
-    response: Response
-    plan: Plan
-    shape: ShapeEstimate | None = None
-    penalty: str | None = None
-    penalized_loglik: float | None = None
-
-    @property
-    def free_distribution(self) -> Distribution:
-        """What to fit to other data: the distribution, with its shape free where it was estimated here."""
-        return self.distribution if self.shape is None else self.shape.family
-
-    @property
-    def theta(self) -> Array:
-        """(beta, sigma), shape (p + 1,)."""
-        return np.append(self.beta, self.sigma)
-
-    @property
-    def integrator(self) -> AnyIntegrator:
-        """How the random effects are integrated out."""
-        return integrator_for(self.distribution, self.integration.scale)
-
-    @cached_property
-    def intercepts(self) -> Intercepts:
-        """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        return self.integrator.posterior(self.data, self.response, self.theta, self.plan)
-
-    @property
-    def modes(self) -> Array:
-        """Posterior modes of the intercepts, shape (m,)."""
-        return self.intercepts.modes
-
-    @property
-    def means(self) -> Array:
-        """Posterior means of the intercepts, shape (m,)."""
-        return self.intercepts.means
-
-    @property
-    def sds(self) -> Array:
-        """Posterior standard deviations of the intercepts, shape (m,)."""
-        return self.intercepts.sds
 
 
 def fit_random_effects(
@@ -190,7 +100,9 @@ def fit_again(
     control : Control
     """
     asked = fit.integration
-    beta, sigma = (None, None) if start is None else (start[:-1], float(start[-1]))
+    beta, sigma = None, None
+    if start is not None:
+        beta, sigma = start[fit.parameters.coefficients], float(start[fit.parameters.scale])
     if fit.sigma_fixed:
         sigma = fit.sigma
     return fit_random_effects(
@@ -240,17 +152,19 @@ def fit_sums(
     if fix_sigma and sigma == 0.0:
         return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=True)
     likelihood = marginal_of(sums, integrator_for(distribution, scale), penalty)
-    task = Task(sums, likelihood, quadrature, fix_sigma, control)
+    parameters = random_intercept(data.names, data.cluster_name, "held" if fix_sigma else "free")
+    task = Task(sums, likelihood, quadrature, parameters, control)
     found = find_maximum(task, pooled.beta, start, sigma)
     if isinstance(likelihood, SoftMarginal):
         return _penalized(task, likelihood, found, pooled)
     maximum = found.maximum
     loglik = maximum.evaluation.value + data.constant
-    if not fix_sigma and _at_boundary(maximum.theta[-1], loglik, pooled.loglik, sums.weights.unit):
+    reached = task.sigma(maximum.theta)
+    if not fix_sigma and _at_boundary(reached, loglik, pooled.loglik, sums.weights.unit):
         return _without_intercepts(pooled, sums, distribution, quadrature, scale, fixed=False)
-    if maximum.theta[-1] > _BOUNDLESS and not fix_sigma and response.bounded:
+    if reached > _BOUNDLESS and not fix_sigma and response.bounded:
         raise ClusterError(
-            f"sigma grew to {maximum.theta[-1]:.3g} while the log-likelihood still rose",
+            f"sigma grew to {reached:.3g} while the log-likelihood still rose",
             "clusters in which responses vary, so that a finite sigma is most likely",
             "penalty='soft', whose estimates are finite; or hold sigma with sigma=..., fix_sigma=True",
         )
@@ -303,18 +217,16 @@ def _without_intercepts(
     *,
     fixed: bool,
 ) -> RandomEffectsFit:
-    p, m = len(pooled.beta), sums.data.n_clusters
-    covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
-    covariance[:p, :p], hessian[:p, :p] = pooled.covariance, pooled.hessian
     plan = (Part(integrator_for(distribution, scale).no_rule()),)
+    parameters = random_intercept(sums.p, state="held" if fixed else "boundary")
     return RandomEffectsFit(
         beta=pooled.beta,
         sigma=0.0,
-        covariance=covariance,
-        hessian=hessian,
+        covariance=parameters.nan_where_not_free(pooled.covariance),
+        hessian=parameters.nan_where_not_free(pooled.hessian),
         loglik=pooled.loglik,
         optimization=pooled.optimization,
-        integration=report(plan, sums.rounding(), quadrature, scale, m, sums.weights.unit),
+        integration=report(plan, sums.rounding(), quadrature, scale, sums.data.n_clusters, sums.weights.unit),
         pooled=pooled,
         boundary=not fixed,
         sigma_fixed=fixed,
@@ -325,12 +237,12 @@ def _without_intercepts(
     )
 
 
-def _refuse_improper_maximum(maximum: Maximum, integration: IntegrationReport) -> None:
+def _refuse_improper_maximum(task: Task, maximum: Maximum, integration: IntegrationReport) -> None:
     """A coarse rule's likelihood may rise without end: where a cluster's curvature vanishes, or as sigma grows."""
     if integration.requested.kind != "auto" and not np.isfinite(maximum.optimization.gradient_norm):
         raise IntegrationError(
             f"the log-likelihood by {integration.requested} has no proper maximum: the search ended at sigma = "
-            f"{maximum.theta[-1]:.4g}, where its Hessian is not negative definite",
+            f"{task.sigma(maximum.theta):.4g}, where its Hessian is not negative definite",
             "an integration fine enough for this distribution and these data",
             'quadrature="auto", or more nodes',
         )
@@ -358,10 +270,9 @@ def _penalized(task: Task, likelihood: SoftMarginal, found: Found, pooled: Poole
     """
     maximum = found.maximum
     plain = likelihood.plain.evaluate(maximum.theta, task.sums.by_block(found.plan))
-    sigma, size = float(maximum.theta[-1]), len(maximum.theta) - (1 if task.fix_sigma else 0)
-    hessian = plain.hessian.copy()
-    hessian[-1, -1] += plain.score[-1] / sigma  # as far from a maximum, curvature depends on the scale
-    if np.linalg.eigvalsh(hessian[:size, :size])[-1] >= 0.0:
+    hessian, at = plain.hessian.copy(), task.parameters.scale
+    hessian[at, at] += plain.score[at] / task.sigma(maximum.theta)  # far from a maximum curvature depends on the scale
+    if np.linalg.eigvalsh(task.parameters.of_free(hessian)).max() >= 0.0:
         hessian = maximum.evaluation.hessian
     informed = replace(maximum, evaluation=Evaluation(plain.value, plain.score, hessian))
     fit = _finish(task, replace(found, maximum=informed), pooled, plain.value + task.sums.data.constant)
@@ -370,28 +281,22 @@ def _penalized(task: Task, likelihood: SoftMarginal, found: Found, pooled: Poole
 
 
 def _finish(task: Task, found: Found, pooled: PooledFit, loglik: float) -> RandomEffectsFit:
-    L = task.sums.standard.with_sigma()
-    maximum = found.maximum
-    theta = maximum.theta
-    p = len(theta) - 1
-    if task.fix_sigma:
-        covariance, hessian = np.full((p + 1, p + 1), np.nan), np.full((p + 1, p + 1), np.nan)
-        inner = maximum.evaluation.hessian[:p, :p]
-        covariance[:p, :p], hessian[:p, :p] = on_user_scale(inner, task.sums.standard.L)
-    else:
-        _refuse_improper_maximum(maximum, found.integration)
-        covariance, hessian = on_user_scale(maximum.evaluation.hessian, L)
+    maximum, parameters, L = found.maximum, task.parameters, task.sums.standard.L
+    if task.all_free:
+        _refuse_improper_maximum(task, maximum, found.integration)
+    inner = parameters.of_free(maximum.evaluation.hessian)
+    covariance, hessian = on_user_scale(inner, parameters.of_free(parameters.to_user(L)))
     return RandomEffectsFit(
-        beta=task.sums.standard.L @ theta[:-1],
-        sigma=float(theta[-1]),
-        covariance=covariance,
-        hessian=hessian,
+        beta=L @ maximum.theta[parameters.coefficients],
+        sigma=task.sigma(maximum.theta),
+        covariance=parameters.nan_where_not_free(covariance),
+        hessian=parameters.nan_where_not_free(hessian),
         loglik=loglik,
         optimization=maximum.optimization,
         integration=found.integration,
         pooled=pooled,
         boundary=False,
-        sigma_fixed=task.fix_sigma,
+        sigma_fixed=not task.all_free,
         data=task.sums.data,
         distribution=task.distribution,
         response=task.sums.response,

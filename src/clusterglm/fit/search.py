@@ -16,7 +16,7 @@ from scipy.linalg import LinAlgError, eigvalsh
 from clusterglm.errors import OptionError
 from clusterglm.fit.newton import Maximum, maximize
 from clusterglm.fit.start import start_coefficients, start_sigma
-from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, without_sigma
+from clusterglm.fit.sums import MarginalSums, SomeClusters, Sums, in_free
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.integrator import AnyIntegrator
@@ -25,6 +25,7 @@ from clusterglm.likelihood.report import IntegrationReport, report
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.quadrature import Quadrature
 
 _ROUGH_TOLERANCE = 0.02  # standard errors within which quadrature="auto" finds the neighbourhood of the maximum
@@ -47,15 +48,15 @@ class Task:
         The data.
     likelihood : MarginalSums
     quadrature : Quadrature
-    fix_sigma : bool
-        Whether sigma stays where it starts.
+    parameters : Parameters
+        Of (gamma, sigma); what is held stays where it starts.
     control : Control
     """
 
     sums: Sums
     likelihood: MarginalSums
     quadrature: Quadrature
-    fix_sigma: bool
+    parameters: Parameters
     control: Control
 
     @property
@@ -72,6 +73,15 @@ class Task:
     def unit(self) -> float:
         """What log-likelihoods are counted in; see `Weighing`."""
         return self.sums.weights.unit
+
+    @property
+    def all_free(self) -> bool:
+        """Whether nothing is held."""
+        return len(self.parameters.only_free) == len(self.parameters)
+
+    def sigma(self, theta: Array) -> float:
+        """The scale of the intercept at `theta`."""
+        return float(theta[self.parameters.scale])
 
 
 @dataclass(frozen=True)
@@ -121,13 +131,13 @@ def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | 
     some = task.sums.some_clusters(task.control.threads) if task.likelihood.sampled else None
     theta = _start(task, some, pooled, start, sigma)
     size = np.inf if some is None else some.size
-    rule = task.integrator.first_rule(task.quadrature, _SMALLER * float(theta[-1]), size)
+    rule = task.integrator.first_rule(task.quadrature, _SMALLER * task.sigma(theta), size)
     helper = None
     if some is not None:
         helper = _Helper(some, _surrogate(task, some, rule, theta), rule)
-        if start is None and (sigma is None or task.fix_sigma):
+        if start is None and (sigma is None or not task.all_free):
             theta = _start_of_sample(task, helper.surrogate, theta)
-            rule = task.integrator.first_rule(task.quadrature, _NEARLY * float(theta[-1]), some.size)
+            rule = task.integrator.first_rule(task.quadrature, _NEARLY * task.sigma(theta), some.size)
             if rule != helper.rule:
                 helper = _Helper(some, _surrogate(task, some, rule, theta), rule)
     m = task.sums.data.n_clusters
@@ -194,24 +204,24 @@ def _start(task: Task, some: SomeClusters | None, pooled: Array, start: Array | 
                 "start=None, which begins at the pooled fit",
             )
         gamma = task.sums.standard.inside(values)
-    return np.append(gamma, sigma)
+    return task.parameters.joined(gamma, sigma)
 
 
 def _start_of_sample(task: Task, surrogate: Surrogate, theta: Array) -> Array:
     """Where a sample of the clusters has its maximum; the start as it was, where that is no place to believe in."""
     quick = Control(max_iter=12, tol=_NEAR, n_threads=task.control.n_threads)
-    free, p = slice(None, -1) if task.fix_sigma else slice(None), len(theta) - 1
-    before = surrogate(theta[free])
-    reflect = None if task.fix_sigma else reflected
-    found = maximize(surrogate, theta[free], quick, radius=1.0, reflect=reflect, begin=before, unit=task.unit)
-    better = theta.copy()
-    better[free] = found.theta
+    parameters, inner = task.parameters, task.parameters.only_free
+    begin = theta[parameters.free]
+    before = surrogate(begin)
+    found = maximize(surrogate, begin, quick, radius=1.0, reflect=inner.reflected, begin=before, unit=task.unit)
+    better = parameters.filled(found.theta, theta)
     # sigma = 0 is stationary for the whole too; in a sample a rare level may be all zeros, its coefficient anywhere.
     least = _LEAST_START if np.isfinite(task.distribution.sd) else _LEAST_HEAVY
-    if not found.optimization.converged or better[-1] < least:
+    if not found.optimization.converged or task.sigma(better) < least:
         return theta
     try:
-        change = eigvalsh(-found.evaluation.hessian[:p, :p], -before.hessian[:p, :p])
+        of_beta = inner.coefficients
+        change = eigvalsh(-found.evaluation.hessian[of_beta, of_beta], -before.hessian[of_beta, of_beta])
     except LinAlgError:
         return theta
     return better if change[0] > 1.0 / _TAME_FACTOR and change[-1] < _TAME_FACTOR else theta
@@ -260,7 +270,7 @@ def _newton(
     theta = start.theta if isinstance(start, Maximum) else start
     left = None if before is None else task.control.max_iter - before.optimization.iterations
     found = _search(task, _objective(task, plan, theta), theta, helper, tolerance, left, begin)
-    if task.fix_sigma:
+    if not task.all_free:
         found = replace(found, evaluation=task.likelihood.evaluate(found.theta, plan))
     return found if before is None else _joined(before, found)
 
@@ -274,49 +284,32 @@ def _search(
     max_iter: int | None = None,
     begin: Evaluation | None = None,
 ) -> Maximum:
-    """`maximize` in (gamma, sigma), or in gamma at a fixed sigma; the maximum is at (gamma, sigma) in either case."""
-    surrogate = None if helper is None else helper.surrogate
-    if not task.fix_sigma:
-        return maximize(
-            objective,
-            theta,
-            task.control,
-            tolerance=tolerance,
-            max_iter=max_iter,
-            radius=1.0,
-            reflect=reflected,
-            begin=begin,
-            surrogate=surrogate,
-            unit=task.unit,
-        )
+    """`maximize` in the free parameters; the maximum is a whole (gamma, sigma)."""
+    parameters, inner = task.parameters, task.parameters.only_free
     found = maximize(
         objective,
-        theta[:-1],
+        theta[parameters.free],
         task.control,
         tolerance=tolerance,
         max_iter=max_iter,
-        begin=None if begin is None else without_sigma(begin),
-        surrogate=surrogate,
+        radius=1.0 if inner.scales else 2.0,
+        reflect=inner.reflected,
+        begin=None if begin is None else in_free(begin, parameters),
+        surrogate=None if helper is None else helper.surrogate,
         unit=task.unit,
     )
-    return replace(found, theta=np.append(found.theta, theta[-1]))
+    return replace(found, theta=parameters.filled(found.theta, theta))
 
 
 def _objective(task: Task, plan: Plan, theta: Array) -> Callable[[Array], Evaluation]:
-    """The likelihood by a plan in (gamma, sigma), or in gamma at the sigma of `theta`."""
-    if not task.fix_sigma:
-        return lambda at: task.likelihood.evaluate(at, plan)
-    return lambda gamma: without_sigma(task.likelihood.evaluate(np.append(gamma, theta[-1]), plan))
+    """The likelihood by a plan in the free parameters; the others are held as in `theta`."""
+    parameters = task.parameters
+    return lambda free: in_free(task.likelihood.evaluate(parameters.filled(free, theta), plan), parameters)
 
 
 def _surrogate(task: Task, some: SomeClusters, rule: UnitRule, theta: Array) -> Surrogate:
     """The sample's likelihood by a rule, in the same coordinates."""
-    return some.surrogate(task.integrator, rule, float(theta[-1]) if task.fix_sigma else None)
-
-
-def reflected(theta: Array) -> Array:
-    """The likelihood is even in sigma."""
-    return np.append(theta[:-1], abs(theta[-1]))
+    return some.surrogate(task.integrator, rule, task.parameters, theta)
 
 
 def _joined(first: Maximum, second: Maximum) -> Maximum:

@@ -5,61 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.errors import ClusterGLMError
+from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
-
-if TYPE_CHECKING:
-    from clusterglm.fit.random_effects import RandomEffectsFit
 
 _SHAPE_STEP = 1e-3  # of differences in a working value
 _AT_END = 1e-5  # share of the range of a working value
 _MAX_STEPS = 60
 _FLAT_GRADIENT = 1e-3  # gradient of the log-likelihood in a working value that is as good as zero
-
-
-@dataclass(frozen=True)
-class ShapeEstimate:
-    """Estimated shape parameters.
-
-    Parameters
-    ----------
-    family : Distribution
-        With the shape free: what to fit to other data.
-    names : tuple of str
-    estimates, std_errors : ndarray, shape (k,)
-        On the scale that people know; a standard error is nan at the end of a parameter's range, where sigma = 0, and
-        where the information is not positive definite.
-    working : ndarray, shape (k,)
-        The values in which the search was made.
-    covariance : ndarray, shape (p + 1 + k, p + 1 + k)
-        Inverse observed information of beta, sigma and the working values; nan in the rows of parameters without a
-        standard error.
-    notes : tuple of str
-        What the model is where an estimate lies at the end of its range; a search that did not converge.
-    fits : int
-        Fits with a given shape that the search took.
-    """
-
-    family: Distribution
-    names: tuple[str, ...]
-    estimates: Array
-    std_errors: Array
-    working: Array
-    covariance: Array
-    notes: tuple[str, ...]
-    fits: int
-
-    def __str__(self) -> str:
-        words = []
-        for name, estimate, se in zip(self.names, self.estimates.tolist(), self.std_errors.tolist(), strict=True):
-            words.append(f"{name} {estimate:.4g}" + (f" (Std. Error {se:.3g})" if np.isfinite(se) else ""))
-        return ", ".join(words) + ", estimated"
 
 
 @dataclass
@@ -74,9 +32,7 @@ class _Search:
 
     def __call__(self, working: Array) -> tuple[float, Array]:
         """Minus the profile log-likelihood over weights' unit; its gradient, by differences at given (beta, sigma)."""
-        low = np.array([parameter.low for parameter in self.family.free])
-        high = np.array([parameter.high for parameter in self.family.free])
-        working = np.clip(working, low, high)
+        working = np.clip(working, *_range(self.family))
         start, sigma = (None, None) if self.best is None else (self.best.beta, self.best.sigma or None)
         fit = self.fit_at(self.family.with_shape(working), start, sigma)
         self.fits += 1
@@ -85,12 +41,8 @@ class _Search:
         unit = weighing([weight_sum(fit.data)]).unit
         if fit.sigma == 0.0:
             return -fit.loglik / unit, np.zeros(len(working))
-        value = shape_likelihood(fit, self.family)
-        gradient = np.empty(len(working))
-        for j, step in enumerate(np.eye(len(working)) * _SHAPE_STEP):
-            up, down = np.minimum(working + step, high), np.maximum(working - step, low)
-            gradient[j] = (value(up)[0] - value(down)[0]) / (up - down)[j]
-        return -fit.loglik / unit, -gradient / unit
+        at = shape_likelihood(fit, self.family)
+        return -fit.loglik / unit, -_slopes(lambda shape: at(shape)[0], self.family, working) / unit
 
 
 def fit_with_shape(
@@ -169,13 +121,22 @@ def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
         integrator = replace(fit.integrator, distribution=shape.family.with_shape(working))
         return integrator.likelihood(data.X, data, fit.response).unit_values(fit.theta, integrator.adapted(fit.plan))
 
-    low = np.array([parameter.low for parameter in shape.family.free])
-    high = np.array([parameter.high for parameter in shape.family.free])
-    columns = []
-    for j, step in enumerate(np.eye(len(low)) * _SHAPE_STEP):
-        up, down = np.minimum(shape.working + step, high), np.maximum(shape.working - step, low)
-        columns.append((values(up) - values(down)) / (up - down)[j])
-    return np.column_stack(columns)
+    return _slopes(values, shape.family, shape.working).T
+
+
+def _slopes(of: Callable[[Array], Array | float], family: Distribution, working: Array) -> Array:
+    """Derivatives in the working values by differences, central ones but at the ends of ranges, shape (k, ...)."""
+    low, high = _range(family)
+    slopes = []
+    for j, step in enumerate(np.eye(len(working)) * _SHAPE_STEP):
+        up, down = np.minimum(working + step, high), np.maximum(working - step, low)
+        slopes.append((of(up) - of(down)) / (up - down)[j])
+    return np.array(slopes)
+
+
+def _range(family: Distribution) -> tuple[Array, Array]:
+    """Ends of the ranges of the working values."""
+    return np.array([each.low for each in family.free]), np.array([each.high for each in family.free])
 
 
 def _with_estimate(search: _Search, converged: bool) -> RandomEffectsFit:
@@ -193,23 +154,23 @@ def _with_estimate(search: _Search, converged: bool) -> RandomEffectsFit:
         elif working[j] >= parameter.high - margin:
             notes.append(f"{parameter.name} is at the end of its range: {parameter.at_high}")
             inside[j] = False
-    p = len(fit.beta)
-    covariance = np.full((p + 1 + len(free), p + 1 + len(free)), np.nan)
-    covariance[: p + 1, : p + 1] = fit.covariance
+    names = tuple(parameter.name for parameter in free)
+    given, parameters = slice(0, len(fit.parameters)), fit.parameters.and_shapes(names)
+    covariance = np.full((len(parameters), len(parameters)), np.nan)
+    covariance[given, given] = fit.covariance
     if fit.sigma > 0.0 and inside.all():
-        rows = [*range(p if fit.sigma_fixed else p + 1), *range(p + 1, p + 1 + len(free))]
-        information = -_joint_hessian(fit, family, working)[np.ix_(rows, rows)]
+        information = -parameters.of_free(_joint_hessian(fit, family, working))
         scale = 1.0 / np.sqrt(np.abs(np.diag(information)))
         scaled = information * np.outer(scale, scale)
         if np.isfinite(scaled).all() and np.linalg.eigvalsh(scaled)[0] > 1e-8:
-            covariance[np.ix_(rows, rows)] = np.linalg.inv(scaled) * np.outer(scale, scale)
+            covariance = parameters.nan_where_not_free(np.linalg.inv(scaled) * np.outer(scale, scale))
         else:
             notes.append("the information on the shape is not positive definite: no standard error")
     with np.errstate(invalid="ignore"):
-        std_errors = np.abs(slopes) * np.sqrt(np.diag(covariance)[p + 1 :])
+        std_errors = np.abs(slopes) * np.sqrt(np.diag(covariance)[parameters.shapes])
     shape = ShapeEstimate(
         family,
-        tuple(parameter.name for parameter in free),
+        names,
         values,
         std_errors,
         working,
@@ -217,23 +178,21 @@ def _with_estimate(search: _Search, converged: bool) -> RandomEffectsFit:
         tuple(notes),
         search.fits,
     )
-    return replace(fit, covariance=covariance[: p + 1, : p + 1].copy(), shape=shape)
+    return replace(fit, covariance=covariance[given, given].copy(), shape=shape)
 
 
 def _joint_hessian(fit: RandomEffectsFit, family: Distribution, working: Array) -> Array:
     """In (beta, sigma, working values): exact in the first two, differences of value and exact score otherwise."""
-    q, k = len(fit.beta) + 1, len(working)
-    at = shape_likelihood(fit, family)
-    hessian = np.full((q + k, q + k), np.nan)
-    hessian[:q, :q] = fit.hessian
+    at, k = shape_likelihood(fit, family), len(working)
+    across, within = np.empty((len(fit.parameters), k)), np.empty((k, k))
     steps = np.eye(k) * _SHAPE_STEP
     middle = at(working)[0]
     for i in range(k):
         (up, score_up), (down, score_down) = at(working + steps[i]), at(working - steps[i])
-        hessian[:q, q + i] = hessian[q + i, :q] = (score_up - score_down) / (2.0 * _SHAPE_STEP)
-        hessian[q + i, q + i] = (up - 2.0 * middle + down) / _SHAPE_STEP**2
+        across[:, i] = (score_up - score_down) / (2.0 * _SHAPE_STEP)
+        within[i, i] = (up - 2.0 * middle + down) / _SHAPE_STEP**2
         for j in range(i):
             corners = [at(working + a * steps[i] + b * steps[j])[0] for a, b in ((1, 1), (-1, -1), (1, -1), (-1, 1))]
             mixed = (corners[0] + corners[1] - corners[2] - corners[3]) / (4.0 * _SHAPE_STEP**2)
-            hessian[q + i, q + j] = hessian[q + j, q + i] = mixed
-    return hessian
+            within[i, j] = within[j, i] = mixed
+    return np.block([[fit.hessian, across], [across.T, within]])

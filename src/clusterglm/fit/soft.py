@@ -24,6 +24,7 @@ from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.integrator import AnyIntegrator
 from clusterglm.likelihood.plan import Choice, Plan
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters, random_intercept
 from clusterglm.model.response.base import Response
 
 
@@ -49,13 +50,14 @@ class SoftPenalty:
 
     def evaluate(self, theta: Array) -> Evaluation:
         """Value, score and Hessian at (gamma, sigma); -inf at sigma = 0."""
-        found, sigma = self.jeffreys.evaluate(theta[:-1]), float(theta[-1])
-        q = len(theta)
+        parameters, q = random_intercept(self.jeffreys.X.shape[1]), len(theta)
+        of_beta, of_sigma = parameters.coefficients, parameters.scale
+        found, sigma = self.jeffreys.evaluate(theta[of_beta]), float(theta[of_sigma])
         score, hessian = np.zeros(q), np.zeros((q, q))
-        score[:-1], hessian[:-1, :-1] = found.score, found.hessian
+        score[of_beta], hessian[of_beta, of_beta] = found.score, found.hessian
         if sigma == 0.0:
             return Evaluation(-np.inf, score, hessian)
-        value, score[-1], hessian[-1, -1] = huber(sigma)
+        value, score[of_sigma], hessian[of_sigma, of_sigma] = huber(sigma)
         return Evaluation(self.scale * (found.value + value), self.scale * score, self.scale * hessian)
 
 
@@ -72,13 +74,13 @@ def huber(sigma: float) -> tuple[float, float, float]:
 
 
 def soft_score_without(
-    data: ModelData, response: Response, theta: Array, q: int
+    data: ModelData, response: Response, theta: Array, parameters: Parameters
 ) -> Callable[[int, Array, float], Array]:
-    """The penalty's score without a share of a cluster, in the first q of (beta, sigma).
+    """The penalty's score without a share of a cluster, in those of (beta, sigma) that are free.
 
     A function of the cluster's number, of the information that is left, which has no part here, and of the share.
     """
-    beta, sigma = theta[:-1], float(theta[-1])
+    beta, sigma = theta[parameters.coefficients], float(theta[parameters.scale])
     penalty = jeffreys(data.X, data, response)
     whole, without = penalty.information(beta), penalty.score_without(beta)
     weights, total = penalty.weights(beta)[0], float(penalty.size.sum())
@@ -88,7 +90,7 @@ def soft_score_without(
         X = data.X[rows]
         others = without(rows, whole - share * (X * weights[rows, None]).T @ X, share)
         factor = soft_factor(len(beta), total - share * float(penalty.size[rows].sum()))
-        return np.asarray(factor * np.append(others, huber(sigma)[1])[:q])
+        return np.asarray(factor * parameters.joined(others, huber(sigma)[1])[parameters.free])
 
     return score
 

@@ -30,19 +30,12 @@ class Standardisation:
     L: Array
     centre: Array
 
-    def with_sigma(self) -> Array:
-        """The back-transformation of (gamma, sigma)."""
-        p = len(self.L)
-        full = np.eye(p + 1)
-        full[:p, :p] = self.L
-        return full
-
     def inside(self, beta: Array) -> Array:
         """gamma from beta."""
         return np.asarray(np.linalg.solve(self.L, beta), dtype=np.float64)
 
 
-def standardise(X: Array, intercept: int | None, *, fixed_effects: bool = False) -> Standardisation:
+def standardise(X: Array, intercept: int | None, *, centred: bool = False) -> Standardisation:
     """Centre (given an intercept) and scale the columns that need it.
 
     Newton's method does not care for units in exact arithmetic; rounding does. A column is left alone when its mean is
@@ -53,11 +46,11 @@ def standardise(X: Array, intercept: int | None, *, fixed_effects: bool = False)
     X : ndarray, shape (n, p)
     intercept : int or None
         The column of ones; without one, columns are scaled but not centred.
-    fixed_effects : bool
+    centred : bool
         Every cluster has an intercept, which is not a column: columns are centred.
     """
     n, p = X.shape
-    centred = intercept is not None or fixed_effects
+    centred |= intercept is not None
     others = np.arange(p) != (-1 if intercept is None else intercept)
     step = step_through(n, ROWS_FOR_UNITS)
     mean, sd = _moments(np.ascontiguousarray(X[::step]), centred)

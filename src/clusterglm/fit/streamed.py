@@ -8,7 +8,7 @@ import numpy as np
 
 from clusterglm.data.blocks.streamed import describe, moments
 from clusterglm.data.prepare import ModelData
-from clusterglm.data.rows import Request
+from clusterglm.data.request import Request
 from clusterglm.data.weighing import weighing
 from clusterglm.engine.base import Gathered
 from clusterglm.fit.random_effects import refuse_homogeneous

@@ -37,6 +37,7 @@ from clusterglm.model.large_data import (
     ROWS_OF_A_BLOCK,
     SAMPLED_ONE_IN,
 )
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
 
 _EXCHANGES = 20  # rounds in which blocks may contradict a separation that some of their rows suggest
@@ -85,17 +86,14 @@ class SomeClusters:
         """See `start.sigma_moments`; of the sample alone, as only their ratio is of use."""
         return _sigma_moments(self.block, gamma)
 
-    def surrogate(self, integrator: AnyIntegrator, rule: UnitRule, fixed_sigma: float | None) -> Surrogate:
-        """Their likelihood by one rule, in (gamma, sigma), or in gamma at a fixed sigma."""
+    def surrogate(self, integrator: AnyIntegrator, rule: UnitRule, parameters: Parameters, theta: Array) -> Surrogate:
+        """Their likelihood by one rule, in the free parameters; the others are held as in `theta`."""
         likelihood = _likelihood(self.block, integrator)
 
-        def at(theta: Array) -> Evaluation:
-            return likelihood.evaluate(theta, (Part(rule),))
+        def at(free: Array) -> Evaluation:
+            return in_free(likelihood.evaluate(parameters.filled(free, theta), (Part(rule),)), parameters)
 
-        if fixed_sigma is None:
-            return Surrogate(at, self.factor, self.block.n_clusters)
-        sigma = fixed_sigma
-        return Surrogate(lambda gamma: without_sigma(at(np.append(gamma, sigma))), self.factor, self.block.n_clusters)
+        return Surrogate(at, self.factor, self.block.n_clusters)
 
 
 class Sums:
@@ -247,7 +245,7 @@ class MarginalSums:
         there = None if parts[0][0] is None else added([part[0] for part in parts if part[0] is not None])
         error = float(sum(part[1] for part in parts)) + rounding
         if isinstance(self._blocks, InMemory):
-            return Choice(self._blocks.block.memory["plan"], error, there)
+            return Choice(self._blocks.block.memory.chosen, error, there)
         counts: Counter[UnitRule] = Counter()
         for part in parts:
             counts.update(part[2])
@@ -280,6 +278,11 @@ def products_of(scores: Array, repeats: Array) -> Array:
     return np.asarray(each.T @ each)
 
 
+@dataclass(frozen=True)
+class LastChosen:
+    """In the place of a plan: the rules that each block has chosen last for its clusters, and keeps."""
+
+
 def sums_in_memory(data: ModelData, response: Response, threads: int, sample: int) -> Sums:
     """The whole data as one block.
 
@@ -304,9 +307,9 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
     return Sums(InMemory(block), data, standard, response, mean, some, weights, rows.sort)
 
 
-def without_sigma(full: Evaluation) -> Evaluation:
-    """The derivatives in gamma alone."""
-    return Evaluation(full.value, full.score[:-1], full.hessian[:-1, :-1])
+def in_free(full: Evaluation, parameters: Parameters) -> Evaluation:
+    """The derivatives in the free parameters alone."""
+    return Evaluation(full.value, full.score[parameters.free], parameters.of_free(full.hessian))
 
 
 def added(parts: Sequence[Evaluation]) -> Evaluation:
@@ -331,9 +334,9 @@ def _overall_mean(data: ModelData, response: Response) -> float:
     return response.overall_mean(float(data.a.sum()), float(data.b.sum()), expected_at_zero(data, response))
 
 
-def _sent(plan: Plan) -> Plan | None:
-    """A plan as blocks take it: None for the rules that they keep."""
-    return None if isinstance(plan[0], CountedPart) else plan
+def _sent(plan: Plan) -> Plan | LastChosen:
+    """A plan as blocks take it."""
+    return LastChosen() if isinstance(plan[0], CountedPart) else plan
 
 
 # Work on one block ----------------------------------------------------------------------------------------------------
@@ -364,23 +367,27 @@ def _likelihood(block: Block, integrator: AnyIntegrator) -> UnitLikelihood:
     """The block's likelihood, which goes on from the modes of the last visit."""
     model, found = block.likelihood
     if model != integrator:
-        modes = block.memory.get("modes")
+        modes = block.memory.modes
         if modes is None:
-            modes = block.memory["modes"] = np.zeros(block.n_clusters)
+            modes = block.memory.modes = np.zeros(block.n_clusters)
         found = integrator.likelihood(block.X, block.data, block.response, block.threads, modes)
         block.likelihood = integrator, found
     likelihood: UnitLikelihood = found
     return likelihood
 
 
-def _marginal(block: Block, integrator: AnyIntegrator, theta: Array, plan: Plan | None) -> Evaluation:
-    return _likelihood(block, integrator).evaluate(theta, block.memory["plan"] if plan is None else plan)
+def _of_block(plan: Plan | LastChosen, block: Block) -> Plan:
+    return block.memory.chosen if isinstance(plan, LastChosen) else plan
+
+
+def _marginal(block: Block, integrator: AnyIntegrator, theta: Array, plan: Plan | LastChosen) -> Evaluation:
+    return _likelihood(block, integrator).evaluate(theta, _of_block(plan, block))
 
 
 def _marginal_products(
-    block: Block, integrator: AnyIntegrator, theta: Array, plan: Plan | None, whole: tuple[bool, bool]
+    block: Block, integrator: AnyIntegrator, theta: Array, plan: Plan | LastChosen, whole: tuple[bool, bool]
 ) -> Array:
-    scores = _likelihood(block, integrator).unit_scores(theta, block.memory["plan"] if plan is None else plan)
+    scores = _likelihood(block, integrator).unit_scores(theta, _of_block(plan, block))
     return products_of(scores, repeats_in(block.data, whole).clusters)
 
 
@@ -392,7 +399,7 @@ def _rules(
     block: Block, integrator: AnyIntegrator, theta: Array, goal: Goal, shared: UnitRule | None, unit: float
 ) -> tuple[Evaluation | None, float, dict[UnitRule, int], Rounding]:
     choice = integrator.choose(_likelihood(_in_units(block, unit), integrator), theta, goal, shared)
-    block.memory["plan"] = choice.plan
+    block.memory.plan = choice.plan
     there = choice.there
     if there is not None and unit != 1.0:
         there = Evaluation(unit * there.value, unit * there.score, unit * there.hessian)

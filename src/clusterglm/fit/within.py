@@ -192,7 +192,7 @@ class WithinSums:
 
 def sums_within(data: ModelData, response: Response, threads: int) -> Sums:
     """The whole data as one block, columns centred whether or not the formula has an intercept."""
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     block = Block(standard.X, data, response, threads)
     return Sums(InMemory(block), data, standard, response, float("nan"), None, weighing([weight_sum(data)]))
 
@@ -309,13 +309,18 @@ def likelihood_of(block: Block, exact: bool) -> Likelihood:
     kind = ConditionalLikelihood if exact else ProfileLikelihood
     model, found = block.likelihood
     if model is not kind:
-        intercepts = block.memory.get(kind.__name__)
+        memory = block.memory
+        intercepts = memory.conditioned if exact else memory.profiled
         if intercepts is None:
-            intercepts = block.memory[kind.__name__] = np.full(block.n_clusters, np.nan)
+            intercepts = np.full(block.n_clusters, np.nan)
+            if exact:
+                memory.conditioned = intercepts
+            else:
+                memory.profiled = intercepts
         found = kind(block.problem, block.threads, intercepts)
         block.likelihood = kind, found
-    likelihood: Likelihood = found
-    return likelihood
+    assert isinstance(found, ProfileLikelihood | ConditionalLikelihood)
+    return found
 
 
 def profile_of(block: Block) -> ProfileLikelihood:

@@ -8,6 +8,7 @@ docs/explanation/likelihood.md, "Mass points".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import NUMBERS_OF_MIXTURES
+from clusterglm.model.parameters import Parameters, mass_points, random_intercept
 from clusterglm.model.response.base import Response
 
 _HUGE = 600.0  # log of a ratio that is large enough
@@ -43,16 +45,21 @@ class Mixture:
     @property
     def theta(self) -> Array:
         """All parameters: coefficients, free points, logs of all weights but the last relative to it; shape (q,)."""
-        return np.concatenate([self.beta, self.points[self.free], np.log(self.weights[:-1] / self.weights[-1])])
+        return self.parameters.joined(self.beta, self.points[self.free], np.log(self.weights[:-1] / self.weights[-1]))
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """What stands where in `theta`."""
+        return mass_points(len(self.beta), np.flatnonzero(self.free).tolist(), len(self.points))
 
     def at(self, theta: Array) -> Mixture:
         """The mixture with other values of its parameters."""
-        p, inner = len(self.beta), int(self.free.sum())
+        beta, inner, ratios = self.parameters.split(theta)
         points = self.points.copy()
-        points[self.free] = theta[p : p + inner]
-        logits = np.append(theta[p + inner :], 0.0)
+        points[self.free] = inner
+        logits = np.append(ratios, 0.0)
         weights = np.exp(logits - logits.max())
-        return Mixture(theta[:p], points, weights / weights.sum(), self.free)
+        return Mixture(beta, points, weights / weights.sum(), self.free)
 
 
 class MixtureLikelihood:
@@ -75,6 +82,7 @@ class MixtureLikelihood:
         self._X, self._data, self._response, self._threads = X, data, response, threads
         self._map, self._rule = _core.gaussian(), _core.Rule(False, False, np.ones(1), np.full(1, _NORM))
         self._modes = np.zeros(len(self.cluster_weights))
+        self._parameters = random_intercept(X.shape[1])  # as the core sees it, sigma being the point
         self._problem = self._weighted(np.ones(len(self.cluster_weights)))  # the core's values carry their weights
 
     def cluster_values(self, beta: Array, points: Array) -> Array:
@@ -120,7 +128,9 @@ class MixtureLikelihood:
         complete = np.zeros((p + k, p + k))  # mean Hessians plus mean squares, in (beta, points)
         of_beta, of_points = np.zeros((m, p)), np.empty((m, k))
         with_weights = np.empty((p, k))
-        T = np.empty((m, p + 1))  # a cluster's score at a point, times its weight and the point's probability
+        at_beta, at_point = self._parameters.coefficients, self._parameters.scale
+        q = len(self._parameters)
+        T = np.empty((m, q))  # a cluster's score at a point, times its weight and the point's probability
         for j, point in enumerate(mixture.points.tolist()):
             if np.isinf(point):  # nothing there depends on anything
                 of_points[:, j] = with_weights[:, j] = 0.0
@@ -128,11 +138,11 @@ class MixtureLikelihood:
             share = w * tau[:, j]
             hessian = self._call(self._weighted(share), beta, point, 2, scores=T)
             square = hessian + T.T @ (T / np.where(share > 0.0, share, 1.0)[:, None])
-            at = np.append(np.arange(p), p + j)
-            complete[np.ix_(at, at)] += square
-            of_beta += T[:, :p]
-            of_points[:, j] = T[:, p]
-            with_weights[:, j] = T[:, :p].sum(axis=0)
+            places = np.append(np.arange(p), p + j)
+            complete[np.ix_(places, places)] += square
+            of_beta += T[:, at_beta]
+            of_points[:, j] = T[:, at_point]
+            with_weights[:, j] = T[:, at_beta].sum(axis=0)
         first = np.hstack([of_beta, of_points])
         among = complete - first.T @ (first / w[:, None])
         wide = w[:, None] * tau
@@ -158,9 +168,9 @@ class MixtureLikelihood:
         values: Array | None = None,
         scores: Array | None = None,
     ) -> Array:
-        q = len(beta) + 1
-        hessian, theta = np.zeros((q, q)), np.empty(q)
-        theta[:-1], theta[-1] = beta, point
+        theta = self._parameters.joined(beta, point)
+        q = len(theta)
+        hessian = np.zeros((q, q))
         _core.marginal(
             problem,
             self._map,

@@ -19,6 +19,7 @@ from scipy.special import logsumexp
 
 from clusterglm.model.arrays import Array, Jet, times
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.quadrature import check_scale, hermite
 from clusterglm.model.response.base import Response
 from clusterglm.model.special import log_normal_density
@@ -70,12 +71,13 @@ def marginal(
         Log-integral of each cluster, without its weight.
     """
     check_scale(scale)
-    p = X.shape[1]
-    value, score, hessian = 0.0, np.zeros(p + 1), np.zeros((p + 1, p + 1))
+    q = len(theta)
+    value, score, hessian = 0.0, np.zeros(q), np.zeros((q, q))
     per_cluster = np.empty(len(starts) - 1)
-    eta = X @ theta[:p] + offset
+    beta, (sigma,) = random_intercept(X.shape[1]).split(theta)
+    eta = X @ beta + offset
     for i, rows in _blocks(starts):
-        cluster = _Cluster(X[rows], a[rows], b[rows], eta[rows], float(theta[p]), response, distribution, scale)
+        cluster = _Cluster(X[rows], a[rows], b[rows], eta[rows], float(sigma), response, distribution, scale)
         per_cluster[i], d, dd = _adaptive(cluster, nodes)
         weight = cluster_weights[i]
         value += weight * per_cluster[i]
@@ -96,11 +98,11 @@ def modes(
     scale: str,
 ) -> Array:
     """Highest mode of g of each cluster, on the variable s of `scale`; shape (m,)."""
-    p = X.shape[1]
-    eta = X @ theta[:p] + offset
+    beta, (sigma,) = random_intercept(X.shape[1]).split(theta)
+    eta = X @ beta + offset
     return np.array(
         [
-            _mode(_Cluster(X[r], a[r], b[r], eta[r], float(theta[p]), response, distribution, scale))
+            _mode(_Cluster(X[r], a[r], b[r], eta[r], float(sigma), response, distribution, scale))
             for _, r in _blocks(starts)
         ]
     )
@@ -152,9 +154,9 @@ def dense_intercepts(
     half_width: float = 37.0,
 ) -> tuple[Array, Array]:
     """Posterior mean and standard deviation of each cluster's intercept sigma T(s), shapes (m,), by the dense rule."""
-    moments = []
+    moments, (_, (sigma,)) = [], random_intercept(X.shape[1]).split(theta)
     for s, g, _ in _dense(starts, X, a, b, offset, theta, response, distribution, points, half_width):
-        m = _intercepts(distribution, float(theta[-1]), s)
+        m = _intercepts(distribution, float(sigma), s)
         weight = np.exp(g - logsumexp(g))
         mean = weight @ m
         moments.append((mean, np.sqrt(weight @ (m - mean) ** 2)))
@@ -180,9 +182,9 @@ def _dense(
     half_width: float,
 ) -> Iterator[tuple[Array, Array, float]]:
     """Points, log-integrand and step of the trapezoid rule for each cluster."""
-    eta = X @ theta[:-1] + offset
+    beta, (scale,) = random_intercept(X.shape[1]).split(theta)
+    eta, sigma = X @ beta + offset, float(scale)
     everywhere = np.linspace(-half_width, half_width, points)
-    sigma = float(theta[-1])
     intercepts = _intercepts(distribution, sigma, everywhere)
     for _, rows in _blocks(starts):
         s, m = everywhere, intercepts

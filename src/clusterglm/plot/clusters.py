@@ -12,8 +12,6 @@ from clusterglm.model.arguments import whole_number
 from clusterglm.model.large_data import CLUSTERS_DRAWN
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.fixed_effects import FixedEffectsResult
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.models.several import check_fit
 
 if TYPE_CHECKING:
@@ -111,20 +109,17 @@ def caterpillar(
 def _effects(fit: Result, level: float) -> tuple[pd.DataFrame, str]:
     import pandas as pd
 
-    if isinstance(fit, RandomEffectsResult):
-        found, words = fit.random_effects, "Random intercept (posterior mode)"
-        estimate, spread = found["mode"].to_numpy(), found["sd"].to_numpy()
-    elif isinstance(fit, FixedEffectsResult):
-        found, words = fit.cluster_effects, "Intercept of the cluster"
-        estimate, spread = found["estimate"].to_numpy(), found["std_error"].to_numpy()
-    else:
+    found = fit._cluster_intercepts()
+    if found is None:
         raise OptionError(
             f"a caterpillar plot of a {fit.kind} fit",
             "a model that estimates or predicts cluster effects",
             "cg.random_effects(...) or cg.fixed_effects(...)",
         )
-    low, high = wald_interval(estimate, spread, level)
-    table = pd.DataFrame({"label": found["label"].to_numpy(), "estimate": estimate, "low": low, "high": high})
+    words, known = found
+    estimate = known["estimate"].to_numpy()
+    low, high = wald_interval(estimate, known["std_error"].to_numpy(), level)
+    table = pd.DataFrame({"label": known["label"].to_numpy(), "estimate": estimate, "low": low, "high": high})
     return table.sort_values("estimate", kind="stable", ignore_index=True), words
 
 

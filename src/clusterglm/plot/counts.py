@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.distribution.event_counts import EventCounts, event_counts
+from clusterglm.inference.distribution.event_counts import EventCounts
 from clusterglm.model.arguments import whole_number
-from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.pooled import PooledResult
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.models.several import Fits, named_fits
 from clusterglm.results.tables.comparison import model_words
 from clusterglm.results.tables.selection import DistributionSelection
@@ -87,11 +84,9 @@ def rootogram(
 
 
 def _counts(fit: Result) -> EventCounts:
-    if isinstance(fit, RandomEffectsResult):
-        return fit.event_counts()
-    if isinstance(fit, PooledResult) and fit.data.cluster_name is not None:
-        rows = fit._written_out("a count of events per cluster").data
-        return event_counts(rows, fit.response, fit.fit.beta, 0.0, Gaussian())
+    found = fit._clusters_by_events()
+    if found is not None:
+        return found
     raise OptionError(
         f"numbers of events per cluster of a {fit.kind} fit",
         "a model that gives their distribution: random intercepts, or a pooled model with cluster=",

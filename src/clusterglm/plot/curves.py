@@ -13,11 +13,6 @@ from clusterglm.model.arguments import is_whole, mapping, several, whole_number
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.plot.grid import FEW, make_grid
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.conditional import ConditionalResult
-from clusterglm.results.models.fixed_effects import FixedEffectsResult
-from clusterglm.results.models.nonparametric import NonparametricResult
-from clusterglm.results.models.pooled import PooledResult
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.models.several import check_fit
 
 if TYPE_CHECKING:
@@ -26,11 +21,6 @@ if TYPE_CHECKING:
 
 _BANDS = 3  # curves that still have room for their intervals
 _KINDS = {"typical": "typical cluster", "marginal": "average over clusters"}
-_USUAL: dict[type[Result], tuple[str, ...]] = {
-    RandomEffectsResult: ("typical", "marginal"),
-    NonparametricResult: ("marginal",),
-    FixedEffectsResult: (),
-}
 
 
 @with_alpha
@@ -100,14 +90,14 @@ def predictions(
     grid = make_grid(fit, variable, by, data, mapping("at", at), points)
     wanted, frame = grid.variable, grid.groups[0][1]
     if scale is None:
-        scale = "link" if isinstance(fit, ConditionalResult) else "response"
+        scale = fit._scales[0]
     parts = []
     kinds_shown = list[str]()
     for group, own in grid.groups:
         curves = _curves(fit, own, kinds, clusters, grouped=len(grid.groups) > 1)
         kinds_shown = [name for name, _, _ in curves]
         for name, rows, options in curves:
-            found = fit.predict(rows, scale=scale, level=level, **options)  # type: ignore[attr-defined]  # all have it
+            found = fit.predict(rows, scale=scale, level=level, **options)
             for column in reversed((wanted, *grid.by)):
                 found.insert(0, column, own[column].to_numpy())
             found.insert(0, "curve", name if not group else group if len(curves) == 1 else f"{group}, {name}")
@@ -162,23 +152,21 @@ def _curves(
     grouped: bool,
 ) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
     """Name, rows and options of `predict` for each curve."""
-    if isinstance(fit, ConditionalResult):
+    if not fit._takes_kind:
         return [("", rows, {})]
-    has_effects = isinstance(fit, FixedEffectsResult | RandomEffectsResult)
-    if clusters is not None and not has_effects:
+    if clusters is not None and fit._drawn_clusters is None:
         raise OptionError(f"clusters= of a {fit.kind} fit", "fixed effects or random intercepts", "leave it out")
     if kinds is None:
-        kinds = next((kinds for kind, kinds in _USUAL.items() if isinstance(fit, kind)), ("typical",))
-        kinds = kinds[:1] if grouped else kinds
-    if clusters is None:
-        clusters = (1 if grouped else 3) if isinstance(fit, FixedEffectsResult) else 0
+        kinds = fit._drawn_kinds[:1] if grouped else fit._drawn_kinds
+    if clusters is None and fit._drawn_clusters is not None:
+        clusters = min(fit._drawn_clusters, 1) if grouped else fit._drawn_clusters
     found: list[tuple[str, pd.DataFrame, dict[str, Any]]] = []
     for kind in several(
         "kinds", [kinds] if isinstance(kinds, str) else kinds, "kinds of predictions", "kinds=['typical']"
     ):
         name = _KINDS.get(kind, kind)
-        found.append(("" if isinstance(fit, PooledResult) else name, rows, {"kind": kind}))
-    if has_effects:
+        found.append((name if fit._curves_differ else "", rows, {"kind": kind}))
+    if clusters is not None:
         column = str(fit.data.cluster_name)
         for label in _chosen(fit, clusters):
             own = rows.assign(**{column: np.repeat(np.asarray([label]), len(rows))})

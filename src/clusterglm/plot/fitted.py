@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from clusterglm.model.large_data import POINTS_DRAWN
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import check_fit
-from clusterglm.results.topics.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -200,8 +199,9 @@ def _in_words(found: ResidualEnvelope) -> str:
     return f"{100 * found.level:g}% of {done} simulations" + ("" if done == found.n_sim else f" ({found.n_sim} tried)")
 
 
-def _with_means(fit: Result) -> Diagnostics:
-    if isinstance(fit, Diagnostics):
+def _with_means(fit: Result) -> Any:
+    """The fit itself, whose class has `residual_envelope` and `calibration`."""
+    if hasattr(fit, "residual_envelope") and hasattr(fit, "calibration"):
         return fit
     raise OptionError(
         f"residuals of a {fit.kind} fit",
@@ -220,4 +220,7 @@ def _envelope(
 ) -> ResidualEnvelope:
     if isinstance(fit, ResidualEnvelope):
         return fit
-    return _with_means(fit).residual_envelope(n_sim, level=level, seed=seed, n_jobs=n_jobs, progress=progress)
+    found: ResidualEnvelope = _with_means(fit).residual_envelope(
+        n_sim, level=level, seed=seed, n_jobs=n_jobs, progress=progress
+    )
+    return found

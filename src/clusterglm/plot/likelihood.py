@@ -13,7 +13,6 @@ from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.models.several import check_fit
 from clusterglm.results.topics.intervals import ProfileCurve
 
@@ -60,9 +59,7 @@ def profile(
     if isinstance(fit, ProfileCurve):
         curve = fit
     else:
-        names = list(fit.data.names)
-        random = isinstance(fit, RandomEffectsResult) and not fit.fit.sigma_fixed
-        curve = fit.profile(("sigma" if random else names[0]) if parameter is None else parameter, to, points)
+        curve = fit.profile(fit._profiled if parameter is None else parameter, to, points)
     table = curve.to_frame().drop_duplicates("value", ignore_index=True)  # an estimate of 0 is the boundary, too
     table["loglik"] = -0.5 * table["root"] ** 2
     value, root = table["value"].to_numpy(), table["root"].to_numpy()
@@ -121,14 +118,13 @@ def integration(fit: Result, ax: Axes | None = None, *, nodes: Sequence[int] = N
         For other models, and at sigma = 0, where there is nothing to integrate.
     """
     check_fit(fit, "cg.plot.integration")
-    if not isinstance(fit, RandomEffectsResult) or fit.sigma == 0.0:
+    if fit._without_integrals:
         raise OptionError(
-            f"integration errors of a {fit.kind} fit"
-            + (" at sigma = 0" if isinstance(fit, RandomEffectsResult) else ""),
+            f"integration errors of {fit._without_integrals}",
             "a model whose likelihood is an integral",
             "cg.random_effects(...), with sigma above 0",
         )
-    table = fit.integration_curve(nodes).to_frame()
+    table = fit.integration_curve(nodes).to_frame()  # type: ignore[attr-defined]  # what has integrals has it
     floor = _LEAST_ERROR * max(abs(fit.loglik), 1.0)
     with canvas(ax, theme, (6.4, 3.8)) as (axis, look):
         for k, (scale, part) in enumerate(table.groupby("scale", sort=False)):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from clusterglm.errors import OptionError
 from clusterglm.inference.distribution.gradient import GradientTest
 from clusterglm.plot.base import Plot, canvas, legend
-from clusterglm.results.models.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+
+    from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 def gradient(
@@ -49,7 +50,7 @@ def gradient(
     OptionError
         For models without random intercepts, and where sigma is zero.
     """
-    if not isinstance(fit, RandomEffectsResult | GradientTest):
+    if not isinstance(fit, GradientTest) and not hasattr(fit, "gradient_function"):
         kind = getattr(fit, "kind", type(fit).__name__)
         raise OptionError(f"a gradient function of a {kind} fit", "random intercepts", "cg.random_effects(...)")
     found = fit if isinstance(fit, GradientTest) else fit.gradient_function(n_boot=n_boot, seed=seed, n_jobs=n_jobs)

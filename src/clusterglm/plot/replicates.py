@@ -17,7 +17,7 @@ from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.models.base import Result
-from clusterglm.results.topics.clustering import ClusteredResult
+from clusterglm.results.models.several import is_result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def bootstrap(
     OptionError
         When there is no such parameter, or no successful replicate.
     """
-    if not isinstance(found, Result) and not hasattr(found, "replicates"):
+    if not is_result(found) and not hasattr(found, "replicates"):
         raise OptionError(
             f"cg.plot.bootstrap({shown(found)}, ...)",
             "a fit, a test by simulation, or its bootstrap",
@@ -77,7 +77,7 @@ def bootstrap(
         raise OptionError(f"parameter={shown(parameter)}", "the name of a coefficient, or 'sigma'", "parameter=None")
     import pandas as pd
 
-    if isinstance(found, Result):
+    if is_result(found):
         found = _run(found, parameter, n_boot, seed, n_jobs, progress)
     interval: tuple[float, float] | None = None
     if isinstance(found, BootstrapEstimates):
@@ -88,7 +88,7 @@ def bootstrap(
         label, marked = wrapped(f"{found.names[j]}, estimates from simulated data", 70), f"estimate {observed:.4g}"
     else:
         values, observed = found.replicates, found.statistic
-        label, marked = _name(found), f"observed {observed:.4g}, p = {found.pvalue:.3g}"
+        label, marked = found._replicated, f"observed {observed:.4g}, p = {found.pvalue:.3g}"
     values = values[np.isfinite(values)]
     if len(values) == 0:
         raise OptionError("no successful replicate", "one at least", "a larger n_boot, and a look at `failures`")
@@ -133,18 +133,20 @@ def _mark(axis: Axes, values: Array, observed: float, label: str, colour: str) -
     axis.plot([], [], color=colour, linewidth=2.0, marker=">" if right else "<", label=f"{label}, beyond the axis")
 
 
-def _run(fit: Result, parameter: str | None, n_boot: int, seed: Any, n_jobs: int, progress: Progress) -> Simulated:
+def _run(fit: Any, parameter: str | None, n_boot: int, seed: Any, n_jobs: int, progress: Progress) -> Simulated:
     if parameter is not None:
-        return fit.bootstrap(n_boot, seed, n_jobs, progress)
-    if not isinstance(fit, ClusteredResult):
+        of_estimates: BootstrapEstimates = fit.bootstrap(n_boot, seed, n_jobs, progress)
+        return of_estimates
+    if not fit._simulates_no_clustering:
         raise OptionError(
             f"a bootstrap test of no clustering of a {fit.kind} fit",
             "a model with cluster effects, or a parameter",
             "parameter= with the name of a coefficient",
         )
-    found = fit.test_clustering("bootstrap", n_boot=n_boot, seed=seed, n_jobs=n_jobs, progress=progress)
-    assert isinstance(found, SimulatedTest)
-    return found
+    of_ratio: SimulatedTest = fit.test_clustering(
+        "bootstrap", n_boot=n_boot, seed=seed, n_jobs=n_jobs, progress=progress
+    )
+    return of_ratio
 
 
 def _position(found: BootstrapEstimates, parameter: str | None) -> int:
@@ -154,15 +156,6 @@ def _position(found: BootstrapEstimates, parameter: str | None) -> int:
             f"parameter={name!r}", f"one of {', '.join(found.names)}", f"{nearest(name, found.names)}a name of these"
         )
     return found.names.index(name)
-
-
-def _name(found: SimulatedTest | SimulationTest | GoodnessOfFit) -> str:
-    if isinstance(found, SimulationTest):
-        return f"{found.name}, simulated from the fit"
-    if isinstance(found, GoodnessOfFit):
-        return "Chi-squared distance, simulated from the fit"
-    what = "Likelihood ratio" if found.statistic_name == "lr" else "Log-likelihood less that of the saturated model"
-    return f"{what} without clustering ({found.method})"
 
 
 def _bins(values: Array) -> int:

@@ -10,12 +10,13 @@ import numpy as np
 from clusterglm.errors import DataError, OptionError
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.topics.survival import curve_columns
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from clusterglm.results.models.random_effects import RandomEffectsResult
 
 _SURVIVAL_BANDS = 4  # curves that still have room for their intervals
 _KINDS = {"marginal": "averaged over frailties", "typical": "at a frailty of zero"}
@@ -55,7 +56,7 @@ def survival(
     DataError
         When no curve is known, and as `fit.survival`.
     """
-    if not isinstance(fit, RandomEffectsResult):
+    if not hasattr(fit, "survival"):
         kind_of = getattr(fit, "kind", type(fit).__name__)
         raise OptionError(f"survival curves of a {kind_of} fit", "random intercepts", "cg.random_effects(...)")
     table = fit.survival(data, time, by, kind, level=level)

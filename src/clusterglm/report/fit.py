@@ -17,18 +17,14 @@ from clusterglm.inference.diagnostics.design_changes import check_variables
 from clusterglm.model.arguments import seed_sequence, several, shown, whole_number
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.large_data import MOST_ROWS_FOR_CHOICE, REPORTED_IN_FULL
-from clusterglm.report.caveats import Caveat, caveats
 from clusterglm.report.page import Section, Table, jinja, render, section
 from clusterglm.report.sections import Options, plan
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.limit import Limit
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.comparison import model_words
+from clusterglm.results.topics.caveats import Caveat, caveats
 
 DISTRIBUTIONS = ("gaussian", "logistic", "cauchy")
 _BOOT, _SIM, _VARIABLES = 499, 250, 3
-_USUAL_NODES = 25  # of a cluster's integral, that a replicate of usual cost takes
-_HEAVY = 6  # times the cost where integrands may have two modes
 
 
 def report(
@@ -57,10 +53,10 @@ def report(
         variables = several("variables", variables, "a list of variables", "variables=[]")
     seed_sequence(seed)
     jinja()  # rather now than after the work
-    of = fit.rest if isinstance(fit, Limit) else fit  # tests and pictures are of what is finite
+    of = fit._finite  # tests and pictures are of what is finite
     options = Options(
         data,
-        _replicates("n_boot", n_boot, _BOOT, 99, _rows_of_usual_cost(of or fit)),
+        _replicates("n_boot", n_boot, _BOOT, 99, (of or fit)._rows_of_usual_cost),
         _replicates("n_sim", n_sim, _SIM, 200, fit.n_obs),
         tuple((DISTRIBUTIONS if fit.n_obs <= MOST_ROWS_FOR_CHOICE else ()) if distributions is None else distributions),
         tuple(_variables(of or fit, variables)),
@@ -86,14 +82,6 @@ def report(
     )
     write_text(file, page)
     return file
-
-
-def _rows_of_usual_cost(fit: Result) -> int:
-    """Rows whose replicates would cost as much: integrals of many nodes count as more rows."""
-    if not isinstance(fit, RandomEffectsResult):
-        return fit.n_obs
-    heavy = 1 if fit.distribution.unimodal else _HEAVY
-    return fit.n_obs * heavy * max(fit.quadrature.nodes, _USUAL_NODES) // _USUAL_NODES
 
 
 def _replicates(name: str, given: int | None, usual: int, least: int, rows: int) -> int:

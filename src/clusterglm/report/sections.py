@@ -1,9 +1,10 @@
-"""What each section of a fit's report holds, by kind of result."""
+"""What each section of a fit's report holds: blocks for each part that a result may name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ import numpy as np
 from clusterglm.api.selection import select_prepared
 from clusterglm.errors import DataError
 from clusterglm.inference.diagnostics.adequacy import Diagnosis
-from clusterglm.inference.diagnostics.influence import Influence
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution, distribution
@@ -31,14 +31,12 @@ from clusterglm.plot import (
 )
 from clusterglm.report.page import Block, Part, Picture, Table, Words, alike, frame_table
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.conditional import ConditionalResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.selection import DistributionSelection
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.diagnostics import ClusterInfluence, Diagnostics
-from clusterglm.results.topics.effects import Effects, Ratios
-from clusterglm.results.topics.testing import Hypotheses
+from clusterglm.results.topics.effects import Effects
 
 _LABELLED = 30  # clusters that a caterpillar plot shows by name
 _TELLING = 200  # simulations that quick checks need to raise an alarm
@@ -76,33 +74,26 @@ class Options:
 
 Plan = list[tuple[str, str, list[Part]]]
 """Key, title and parts of each section."""
+Make = Callable[[Any, Options], list[Part]]
+"""From a fit and what is wanted to parts of a section; none where that is not wanted."""
 
 
 def plan(fit: Result, options: Options) -> Plan:
-    """The sections that suit a fit."""
-    sections: Plan = [("estimates", "Estimates", _estimates(fit, options))]
-    if isinstance(fit, ClusteredResult) or (isinstance(fit, PooledResult) and fit.data.cluster_name is not None):
-        sections.append(("clusters", "Differences between clusters", _clusters(fit, options)))
-    if isinstance(fit, RandomEffectsResult) and not fit.fit.sigma_fixed and options.distributions:
-        sections.append(("distribution", "Distribution of the random intercept", _distribution(fit, options)))
-    sections.append(("diagnostics", "Does the model fit?", _diagnostics(fit, options)))
-    if options.variables:
-        sections.append(("predictions", "Predictions", [_prediction(fit, name, options) for name in options.variables]))
-    if isinstance(fit, RandomEffectsResult) and fit.sigma > 0.0:
-        sections.append(("integration", "Accuracy of the integrals", [Part("Integration", lambda: _integrals(fit))]))
+    """The sections that suit a fit, of the parts that it names."""
+    named = fit._report_parts()
+    sections = []
+    for key, title, makers in SECTIONS:
+        parts = [part for name, make in makers.items() if name in named for part in make(fit, options)]
+        if parts or key in _ALWAYS:
+            sections.append((key, title, parts))
     return sections
 
 
-def _estimates(fit: Result, options: Options) -> list[Part]:
-    parts = [Part("Coefficients", lambda: _coefficients(fit))]
-    if isinstance(fit, Hypotheses) and len(fit.data.names) > 1:
-        parts.append(Part("Tests of terms", lambda: _terms(fit)))
-    if isinstance(fit, Effects) and fit.data.design.variables:
-        parts.append(Part("Average effects", lambda: _average_effects(fit, options)))
-    return parts
+def _part(name: str, blocks: Callable[[Any, Options], Iterable[Block]]) -> Make:
+    return lambda fit, options: [Part(name, lambda: blocks(fit, options))]
 
 
-def _coefficients(fit: Result) -> Iterable[Block]:
+def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
     table = fit.tidy().set_index("term")
     columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL, "z": "z", "pvalue": "p"}
     if fit.data.cluster_name is not None and fit.n_clusters > 1 and fit.penalty is None:
@@ -115,28 +106,27 @@ def _coefficients(fit: Result) -> Iterable[Block]:
     if references:
         yield Words(f"Levels are compared with the reference {'levels' if references[1:] else 'level'} "
                     f"{', '.join(references)}.")  # fmt: skip
-    if isinstance(fit, Ratios) and fit.response.ratio is not None:
+    if fit.response.ratio is not None:
         ratios = fit.ratios()
         kind = ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio"
         chosen = {"estimate": "Ratio", **_INTERVAL}
         yield frame_table(f"Exponentiated: {kind}s", ratios.set_index("term"), chosen, alike(ratios, chosen))
-        if not isinstance(fit, PooledResult):
+        if fit._intercepts_in_words:
             yield Words("Ratios hold within a cluster: they compare rows that share an intercept.")
     if len(fit.data.names) > 0:
         yield Picture("Coefficients with 95% Wald intervals", coefficients(fit))
 
 
-def _terms(fit: Hypotheses) -> Iterable[Block]:
+def _terms(fit: Result, options: Options) -> Iterable[Block]:
     table = fit.term_tests().set_index("term")
     if len(table) > 0:
         columns = {"statistic": "Chi²", "df": "df", "pvalue": "p"}
         yield frame_table("Wald tests of whole terms, each given all the others", table, columns, {"statistic": 3})
 
 
-def _average_effects(fit: Result, options: Options) -> Iterable[Block]:
+def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:
     import pandas as pd
 
-    assert isinstance(fit, Effects)
     if fit.data.X.size > MOST_ELEMENTS_AVERAGED:
         yield Words("Average effects take a while with as many rows, and were left out: fit.average_effects().")
         return
@@ -156,32 +146,17 @@ def _average_effects(fit: Result, options: Options) -> Iterable[Block]:
     yield frame_table(
         f"Average effects on the {what}", table, columns, alike(table, ["estimate", "std_error", *_INTERVAL])
     )
-    where = "" if isinstance(fit, PooledResult) else (
-        " and over the distribution of intercepts" if isinstance(fit, RandomEffectsResult) else
-        ", at the clusters' intercepts"
-    )  # fmt: skip
-    yield Words(f'Averaged over the rows{where}; "derivative" is the change for one unit of the variable.')
+    over = f"the rows{fit._averaged_over}"
+    yield Words(f'Averaged over {over}; "derivative" is the change for one unit of the variable.')
     for note in dict.fromkeys(found.get("note", ())):
         yield Words(note, "note")
 
 
-def _clusters(fit: Result, options: Options) -> list[Part]:
-    parts = []
-    if isinstance(fit, PooledResult):
-        parts.append(Part("Test of no clustering", lambda: [Words(_sentence(f"Score test: {fit.test_clustering()}"))]))
-        return parts
-    if isinstance(fit, RandomEffectsResult):
-        parts.append(Part("sigma", lambda: _sigma(fit)))
-    assert isinstance(fit, ClusteredResult)
-    if not (isinstance(fit, RandomEffectsResult) and fit.fit.sigma_fixed):
-        parts.append(Part("Test of no clustering", lambda: _clustering(fit, options)))
-    parts.append(Part("Cluster effects", lambda: _effects(fit)))
-    if isinstance(fit, RandomEffectsResult) and fit.sigma > 0.0 and fit.response.totals_suffice:
-        parts.append(Part("Random intercepts or within clusters", lambda: _hausman(fit)))
-    return parts
+def _score(fit: PooledResult, options: Options) -> Iterable[Block]:
+    yield Words(_sentence(f"Score test: {fit.test_clustering()}"))
 
 
-def _sigma(fit: RandomEffectsResult) -> Iterable[Block]:
+def _sigma(fit: RandomEffectsResult, options: Options) -> Iterable[Block]:
     facts = dict(fit.summary().facts)
     rows = [("sigma", facts["sigma"])]
     if fit.sigma > 0.0 and fit.response.ratio is not None:
@@ -205,7 +180,7 @@ def _clustering(fit: ClusteredResult, options: Options) -> Iterable[Block]:
     yield Picture("The likelihood ratio in data simulated without clustering, and as observed", bootstrap(found))
 
 
-def _hausman(fit: RandomEffectsResult) -> Iterable[Block]:
+def _hausman(fit: RandomEffectsResult, options: Options) -> Iterable[Block]:
     try:
         found = fit.hausman()
     except DataError as problem:  # nothing varies within clusters
@@ -218,14 +193,13 @@ def _hausman(fit: RandomEffectsResult) -> Iterable[Block]:
     )
 
 
-def _effects(fit: Result) -> Iterable[Block]:
-    if isinstance(fit, RandomEffectsResult) and fit.sigma == 0.0:
-        yield Words("Predicted intercepts are all 0, as sigma is.")
-        return
+def _intercepts(fit: Result, options: Options) -> Iterable[Block]:
     yield Picture("The clusters' intercepts in ascending order, with 95% intervals", caterpillar(fit, named=_LABELLED))
 
 
-def _distribution(fit: RandomEffectsResult, options: Options) -> list[Part]:
+def _distributions(fit: RandomEffectsResult, options: Options) -> list[Part]:
+    if not options.distributions:
+        return []
     made: list[DistributionSelection] = []
 
     def choose() -> Iterable[Block]:
@@ -268,29 +242,14 @@ def _chosen(found: DistributionSelection) -> Iterable[Block]:
         yield Words(f"{name} could not be fitted: {reason}", "problem")
 
 
-def _diagnostics(fit: Result, options: Options) -> list[Part]:
-    parts = []
-    if isinstance(fit, Diagnostics):
-        if options.n_sim > 0:
-            parts.append(Part("Quick checks", lambda: _checks(fit.check(options.seed, options.n_sim), options.n_sim)))
-            parts.append(Part("Residuals", lambda: _residuals(fit, options)))
-        else:
-            parts.append(
-                Part("Residuals", lambda: [Words("Checks by simulation were left out (n_sim=0).")]),
-            )
-        parts.append(Part("Calibration", lambda: _calibration(fit)))
-    if isinstance(fit, ConditionalResult):
-        words = (
-            "A conditional model says nothing of the level of the responses, so that there are no residuals: only what "
-            "single clusters do to the estimates can be looked at."
-        )
-        parts.append(Part("Residuals", lambda: [Words(words)]))
-    if isinstance(fit, ClusterInfluence) and fit.n_clusters > 1 and len(fit.data.names) > 0:
-        parts.append(Part("Influence", lambda: _influence(fit.influence(), fit.data.cluster_name)))
-    return parts
+def _checks(fit: Diagnostics, options: Options) -> list[Part]:
+    """Left out without simulations; what takes their place says so."""
+    if options.n_sim == 0:
+        return []
+    return [Part("Quick checks", lambda: _checked(fit.check(options.seed, options.n_sim), options.n_sim))]
 
 
-def _checks(found: Diagnosis, n_sim: int) -> Iterable[Block]:
+def _checked(found: Diagnosis, n_sim: int) -> Iterable[Block]:
     marks = {True: "fine", False: "look", None: "not checked"}
     rows = tuple(
         (each.name, marks[each.fine], each.words + (f" → {each.advice}" if each.advice else ""))
@@ -302,6 +261,9 @@ def _checks(found: Diagnosis, n_sim: int) -> Iterable[Block]:
 
 
 def _residuals(fit: Diagnostics, options: Options) -> Iterable[Block]:
+    if options.n_sim == 0:
+        yield Words("Checks by simulation were left out (n_sim=0).")
+        return
     found = fit.residual_envelope(min(options.n_sim, 99), seed=options.seed, n_jobs=options.n_jobs)
     yield Words(
         "Quantile residuals are standard normal if the model holds, but for what predicted intercepts take up; the "
@@ -313,12 +275,12 @@ def _residuals(fit: Diagnostics, options: Options) -> Iterable[Block]:
         yield Words("; ".join(f"{count} simulations failed: {reason}" for reason, count in found.failures), "note")
 
 
-def _calibration(fit: Diagnostics) -> Iterable[Block]:
+def _calibration(fit: Diagnostics, options: Options) -> Iterable[Block]:
     yield Picture("Observed against predicted, in groups of ascending predictions", calibration(fit))
 
 
-def _influence(found: Influence, cluster: str | None) -> Iterable[Block]:
-    table = found.table(sort=True).head(_WORST)
+def _influence(fit: ClusterInfluence, options: Options) -> Iterable[Block]:
+    table, cluster = fit.influence().table(sort=True).head(_WORST), fit.data.cluster_name
     if "label" in table.columns:
         table = table.set_index("label")
     columns = {name: "Distance" for name in table.columns if name.startswith("cook")}
@@ -326,17 +288,70 @@ def _influence(found: Influence, cluster: str | None) -> Iterable[Block]:
     yield frame_table(f"The {name} that move the estimates most (Cook's distance; above 1 is a lot)", table, columns)
 
 
-def _prediction(fit: Result, name: str, options: Options) -> Part:
-    def make() -> Iterable[Block]:
-        yield Picture(f"Predictions along {name}, with 95% intervals", predictions(fit, name, data=options.data))
-
-    return Part(f"Predictions along {name}", make)
+def _predictions(fit: Result, options: Options) -> list[Part]:
+    return [Part(f"Predictions along {name}", partial(_prediction, fit, name, options)) for name in options.variables]
 
 
-def _integrals(fit: RandomEffectsResult) -> Iterable[Block]:
+def _prediction(fit: Result, name: str, options: Options) -> Iterable[Block]:
+    yield Picture(f"Predictions along {name}, with 95% intervals", predictions(fit, name, data=options.data))
+
+
+def _integrals(fit: RandomEffectsResult, options: Options) -> Iterable[Block]:
     yield Words(str(fit.integration_check()))
     yield Picture("Error of the log-likelihood by the number of adaptive nodes, at the estimates", integration(fit))
 
 
 def _sentence(text: str) -> str:
     return text.replace("\n", "; ").rstrip(".") + "."
+
+
+def _no_residuals(fit: Result, options: Options) -> Iterable[Block]:
+    yield Words(
+        "A conditional model says nothing of the level of the responses, so that there are no residuals: only what "
+        "single clusters do to the estimates can be looked at."
+    )
+
+
+def _at_zero(fit: Result, options: Options) -> Iterable[Block]:
+    yield Words("Predicted intercepts are all 0, as sigma is.")
+
+
+SECTIONS: tuple[tuple[str, str, dict[str, Make]], ...] = (
+    (
+        "estimates",
+        "Estimates",
+        {
+            "coefficients": _part("Coefficients", _coefficients),
+            "terms": _part("Tests of terms", _terms),
+            "average effects": _part("Average effects", _average_effects),
+        },
+    ),
+    (
+        "clusters",
+        "Differences between clusters",
+        {
+            "score test": _part("Test of no clustering", _score),
+            "sigma": _part("sigma", _sigma),
+            "no clustering": _part("Test of no clustering", _clustering),
+            "intercepts": _part("Cluster effects", _intercepts),
+            "intercepts at zero": _part("Cluster effects", _at_zero),
+            "hausman": _part("Random intercepts or within clusters", _hausman),
+        },
+    ),
+    ("distribution", "Distribution of the random intercept", {"distributions": _distributions}),
+    (
+        "diagnostics",
+        "Does the model fit?",
+        {
+            "checks": _checks,
+            "residuals": _part("Residuals", _residuals),
+            "calibration": _part("Calibration", _calibration),
+            "no residuals": _part("Residuals", _no_residuals),
+            "influence": _part("Influence", _influence),
+        },
+    ),
+    ("predictions", "Predictions", {"predictions": _predictions}),
+    ("integration", "Accuracy of the integrals", {"integrals": _part("Integration", _integrals)}),
+)
+"""Key and title of each section, and its parts as `Result._report_parts` names them, in the order of the page."""
+_ALWAYS = ("diagnostics",)  # has its heading where there is nothing to say, too

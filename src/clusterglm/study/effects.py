@@ -81,11 +81,12 @@ def pooled(sample: Sample) -> Row:
 
 def mixed(quadrature: Quadrature, sample: Sample) -> Row:
     fit = mixed_model(sample.common, Gaussian(), quadrature, "normal")
+    sigma = fit.parameters.scale
     return {
         "intercept": single(fit.beta[0]),
         **_slope(fit.beta[1], fit.covariance[1, 1]),
         "sigma_hat": single(fit.sigma),
-        "sigma_hat_se": None if fit.boundary else single(np.sqrt(fit.covariance[2, 2])),
+        "sigma_hat_se": None if fit.boundary else single(np.sqrt(fit.covariance[sigma, sigma])),
         "pvalue": single(likelihood_ratio(fit.loglik, fit.pooled.loglik).pvalue),
     }
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import StudyError
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_random_effects
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control

@@ -20,8 +20,9 @@ from clusterglm.data.formulas.tree import Call, Name, Node, walk
 from clusterglm.data.formulas.values import Categories, names_of, positions, recoded, used
 from clusterglm.data.offsets import given_in
 from clusterglm.data.prepare import Learned
+from clusterglm.data.request import Request
 from clusterglm.data.response import parse_response
-from clusterglm.data.rows import Request, argument_expression, evaluated, offset_argument, read_response, select_rows
+from clusterglm.data.rows import argument_expression, evaluated, offset_argument, read_response, select_rows
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.success import level_name
 from clusterglm.data.tables.table import read_table, to_pandas_columns

@@ -14,7 +14,8 @@ from clusterglm.data.design import Design
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, ModelData, notes_of, told_apart
 from clusterglm.data.repeats import Counts, counts_of, repeats_of, sizes_of_clusters, together
-from clusterglm.data.rows import Dropped, Request
+from clusterglm.data.request import Request
+from clusterglm.data.rows import Dropped
 from clusterglm.data.weighing import WeightSum, weight_sum
 from clusterglm.errors import DataError, OptionError
 from clusterglm.model.arrays import Array

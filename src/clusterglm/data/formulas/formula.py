@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from clusterglm.data.formulas.algebra import RightSide, Term, is_random, right_side
+from clusterglm.data.formulas.algebra import Term, is_random, right_side
 from clusterglm.data.formulas.check import CLUSTERS, check_expression, has_memory, known_functions, variables_of
 from clusterglm.data.formulas.parse import Parser
+from clusterglm.data.formulas.random import RandomTerm, random_terms
 from clusterglm.data.formulas.tokens import Token, depth_after, shortened, tokens_of
-from clusterglm.data.formulas.tree import Binary, Call, Constant, Listed, Name, Node, Unary, children, text_of
+from clusterglm.data.formulas.tree import Binary, Call, Listed, Name, Node, Unary, children, text_of
 from clusterglm.errors import FormulaError
 
 _WHOLE = "a formula such as 'y ~ x1 + x2'"
@@ -61,13 +62,13 @@ class ParsedFormula:
     response_name : str
         The left-hand side in the canonical form.
     right : str
-        The right-hand side without offsets and `(1 | id)`.
+        The right-hand side without offsets and random terms.
     terms : tuple of Term
         Of `right`: the intercept first, then by number of factors.
     offsets : tuple of Expression
         Arguments of the `offset(...)` terms.
     cluster : str or None
-        Column in `(1 | column)` or `strata(column)`, or columns with colons in between.
+        Column in `( | column)` or `strata(column)`, or columns with colons in between.
     variables : tuple of str
         Columns that the terms use, in order of appearance.
     cluster_terms : tuple of ClusterTerm
@@ -76,6 +77,10 @@ class ParsedFormula:
         The user's own.
     strata : bool
         Whether clusters are given by `strata(column)`, as in R's `clogit`: where clusters have levels of their own.
+    random : tuple of RandomTerm
+        What varies over clusters, as the formula says it.
+    random_variables : tuple of str
+        Columns that their effects use.
     """
 
     text: str
@@ -89,6 +94,13 @@ class ParsedFormula:
     cluster_terms: tuple[ClusterTerm, ...] = ()
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     strata: bool = False
+    random: tuple[RandomTerm, ...] = ()
+    random_variables: tuple[str, ...] = ()
+
+    @property
+    def varies(self) -> bool:
+        """Whether more varies over clusters than an intercept."""
+        return any(not term.is_intercept for term in self.random)
 
     @property
     def has_intercept(self) -> bool:
@@ -101,9 +113,15 @@ class ParsedFormula:
         return tuple(dict.fromkeys(factor for term in self.terms for factor in term.factors))
 
     @property
+    def random_factors(self) -> tuple[Node, ...]:
+        """Factors of what varies over clusters, each once."""
+        return tuple(dict.fromkeys(f for part in self.random for term in part.terms for f in term.factors))
+
+    @property
     def has_memory(self) -> bool:
         """Whether a term takes a whole column."""
-        return any(map(has_memory, self.factors)) or any(has_memory(t.expression.node) for t in self.cluster_terms)
+        nodes = *self.factors, *self.random_factors, *(term.expression.node for term in self.cluster_terms)
+        return any(map(has_memory, nodes))
 
 
 def parse_formula(
@@ -162,12 +180,11 @@ def parse_formula(
     both = [*columns, *made]
     for node in factors:
         check_expression(node, both, own)
-    needed = variables_of(factors, both)
-    named = variables_of([node for _, node in signed], both)  # in the order of the formula
-    used = tuple(dict.fromkeys(name for name in (*named, *needed) if name in needed))
-    variables = tuple(
-        dict.fromkeys(n for name in used for n in (made[name].expression.variables if name in made else (name,)))
-    )
+    needed = set(variables_of(factors, both))
+    named = [Name(name) for name in variables_of([node for _, node in signed], both) if name in needed]
+    variables = _columns_of((*named, *factors), made, both)  # in the order of the formula
+    strata = [node for node in found.random if isinstance(node, Call) and node.function == "strata"]
+    random = random_terms([node for node in found.random if node not in strata], both, own)
     if len(response) == 1 and response[0].is_column and response[0].variables[0] in variables:
         name = response[0].variables[0]
         raise FormulaError(f"{name!r} on both sides of '~'", "covariates other than the response", f"drop {name!r}")
@@ -175,15 +192,25 @@ def parse_formula(
         text=formula,
         response=response,
         response_name=_response_name(response),
-        right=right_text(found),
+        right=right_text(found.terms),
         terms=tuple(found.terms),
         offsets=tuple(_expression(node, columns, own, "an offset") for node in found.offsets),
-        cluster=_cluster(found.random, columns),
+        cluster=_cluster(strata, random, columns),
         variables=variables,
         cluster_terms=tuple(made.values()),
         functions=own,
-        strata=any(isinstance(node, Call) and node.function == "strata" for node in found.random),
+        strata=bool(strata),
+        random=random,
+        random_variables=_columns_of((f for part in random for term in part.terms for f in term.factors), made, both),
     )
+
+
+def _columns_of(nodes: Iterable[Node], made: Mapping[str, ClusterTerm], names: Collection[str]) -> tuple[str, ...]:
+    """Columns of the data that expressions use, those of their means of clusters included."""
+    found: dict[str, None] = {}
+    for name in variables_of(nodes, names):
+        found |= dict.fromkeys(made[name].expression.variables if name in made else (name,))
+    return tuple(found)
 
 
 def parse_expression(
@@ -226,14 +253,12 @@ def check_functions(functions: Mapping[str, Callable[..., Any]] | None) -> dict[
     return dict(functions)
 
 
-def right_text(found: RightSide) -> str:
+def right_text(terms: Sequence[Term]) -> str:
     """A right-hand side in words that mean the same terms."""
     bare = [
-        " : ".join(text_of(factor) for factor in term.factors).replace(" : ", ":")
-        for term in found.terms
-        if term.factors
+        " : ".join(text_of(factor) for factor in term.factors).replace(" : ", ":") for term in terms if term.factors
     ]
-    if not found.terms or found.terms[0].factors:
+    if not terms or terms[0].factors:
         return " + ".join(["0", *bare])
     return " + ".join(bare) or "1"
 
@@ -339,48 +364,23 @@ def _taken_in(signed: Sequence[tuple[str, Node]], columns: Sequence[str]) -> set
     return set(variables_of(special, columns))
 
 
-def _combined(node: Node) -> list[Name]:
-    """The columns whose combinations a:b are clusters; empty for anything else."""
-    if isinstance(node, Name):
-        return [node]
-    if isinstance(node, Binary) and node.operator == ":":
-        left, right = _combined(node.left), _combined(node.right)
-        return [*left, *right] if left and right else []
-    return []
-
-
-def _cluster(random: Sequence[Node], columns: Sequence[str]) -> str | None:
-    if not random:
-        return None
-    if len(random) > 1:
-        shown = ", ".join(text_of(n.right) if isinstance(n, Binary) else text_of(n) for n in random)
+def _cluster(strata: Sequence[Call], random: Sequence[RandomTerm], columns: Sequence[str]) -> str | None:
+    """The column, or the columns with colons between them, whose values are the clusters."""
+    shown = [text_of(node) for node in strata] + [f"({term.text})" for term in random]
+    factors = list(dict.fromkeys(frozenset(term.group) for term in random))
+    if len(strata) + len(factors) > 1:
         raise FormulaError(
-            f"random intercepts for {len(random)} columns: {shown}",
-            "one: clusters nested or crossed within others are not available",
-            f"keep ({text_of(random[0])})",
+            f"clusters of {len(strata) + len(factors)} kinds: {', '.join(dict.fromkeys(shown))}",
+            "one grouping factor: clusters nested or crossed within others are not available",
+            f"keep {shown[0]}",
         )
-    (node,) = random
-    if isinstance(node, Call) and node.function == "strata":
-        if len(node.arguments) == 1 and isinstance(node.arguments[0], Name) and not node.keywords:
-            check_expression(node.arguments[0], columns, {})
-            return node.arguments[0].name
-        raise FormulaError(
-            f"{text_of(node)} in the formula",
-            "strata(column), of one column",
-            "cluster=['a', 'b'], for sets that are combinations of columns",
-        )
-    if (
-        isinstance(node, Binary)
-        and node.operator == "|"
-        and isinstance(node.left, Constant)
-        and node.left.value == 1.0
-        and (parts := _combined(node.right))
-    ):
-        for part in parts:
-            check_expression(part, columns, {})
-        return ":".join(part.name for part in parts)
-    raise FormulaError(
-        f"({text_of(node)})",
-        "(1 | column), or (1 | a:b): one random intercept per cluster; slopes and nested clusters are not available",
-        "(1 | id), or cluster='id'",
-    )
+    for node in strata:
+        if len(node.arguments) != 1 or not isinstance(node.arguments[0], Name) or node.keywords:
+            raise FormulaError(
+                f"{text_of(node)} in the formula",
+                "strata(column), of one column",
+                "cluster=['a', 'b'], for sets that are combinations of columns",
+            )
+        check_expression(node.arguments[0], columns, {})
+        return node.arguments[0].name
+    return random[0].factor if random else None

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.penalty import jeffreys
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
@@ -105,12 +105,10 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
         What was fitted.
     """
     from clusterglm.inference.diagnostics.influence import definite
-    from clusterglm.inference.uncertainty.intervals import with_sigma
 
-    p = len(fit.beta)
-    names = with_sigma(data.names)
-    nothing = np.zeros(p + 1)
-    nothing[p] = np.nan
+    parameters = fit.parameters
+    free, names, q = parameters.free, parameters.names, len(parameters)
+    nothing = np.where(np.arange(q) == parameters.scale, np.nan, 0.0)
     if fit.sigma == 0.0:
         trusted = fit.sigma_fixed or fit.integration.requested.kind == "auto"
         return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)
@@ -118,17 +116,15 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
     choice = choose_plan(likelihood, fit.theta, _REFERENCE_TOLERANCE, fit.distribution.unimodal)
     accurate, error = choice.plan, choice.error
     apart = likelihood.unit_values(fit.theta, fit.plan) - likelihood.unit_values(fit.theta, accurate)
-    q = p if fit.sigma_fixed else p + 1
     at = likelihood.evaluate(fit.theta, accurate)
     if fit.penalty is not None:
         at = added([at, SoftPenalty.of(jeffreys(data.X, data, fit.response)).evaluate(fit.theta)])
-    shift = np.full(p + 1, np.nan)
-    information = -at.hessian[:q, :q]
+    shift, information = np.full(q, np.nan), -parameters.of_free(at.hessian)
     if np.isfinite(information).all() and np.all(np.diag(information) > 0.0) and definite(information, information):
-        shift[:q] = np.linalg.solve(information, at.score[:q]) / np.sqrt(np.diag(fit.covariance)[:q])
+        shift[free] = np.linalg.solve(information, at.score[free]) / np.sqrt(np.diag(fit.covariance)[free])
     each, total = apart / repeats_of(data).clusters, float(apart.sum())
     worst = int(np.abs(each).argmax())
-    adequate = bool(np.all(np.abs(shift[:q]) <= _BEARABLE)) and abs(total) <= _BEARABLE
+    adequate = bool(np.all(np.abs(shift[free]) <= _BEARABLE)) and abs(total) <= _BEARABLE
     rule = _in_words(fit)
     return IntegrationCheck(rule, total, error, float(each[worst]), data.labels[worst], names, shift, adequate)
 
@@ -193,7 +189,7 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     accurate = choose_plan(_likelihood(fit, data, data.X), fit.theta, _REFERENCE_TOLERANCE, fit.distribution.unimodal)
     value = _likelihood(fit, data, data.X).evaluate(fit.theta, accurate.plan, 0).value
     scales, counts, apart = [], [], []
-    for scale in SCALES[:1] if fit.distribution.code == "gaussian" else SCALES:
+    for scale in SCALES[:1] if fit.distribution.normal else SCALES:
         likelihood = _likelihood(replace(fit, integration=replace(fit.integration, scale=scale)), data, data.X)
         for n in nodes:
             scales.append(scale)

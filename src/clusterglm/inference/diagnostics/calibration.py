@@ -271,9 +271,11 @@ def _line(rows: ModelData, response: Response, X: Array) -> tuple[float, float]:
     if not fit.optimization.converged:
         return float("nan"), float("nan")
     scores = pooled_scores(data, response, fit.beta, by_row=data.cluster_name is None)
+    last = len(data.names) - 1
     if len(scores) < 2:
-        return float(fit.beta[-1]), float("nan")
-    return float(fit.beta[-1]), float(np.sqrt(sandwich(fit.covariance, scores, np.ones(len(scores)))[-1, -1]))
+        return float(fit.beta[last]), float("nan")
+    robust = sandwich(fit.covariance, scores, np.ones(len(scores)))
+    return float(fit.beta[last]), float(np.sqrt(robust[last, last]))
 
 
 def _squared_error(response: Response, y: Array, mean: Array, size: Array) -> float:

@@ -9,8 +9,8 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import cluster_profile
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.inference.diagnostics.residuals import residuals
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.evaluation import core_problem
@@ -69,6 +69,11 @@ class SimulationTest:
     seed: int | np.random.SeedSequence
     failures: tuple[tuple[str, int], ...]
     interrupted: bool
+
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        return f"{self.name}, simulated from the fit"
 
     def __str__(self) -> str:
         lines = [

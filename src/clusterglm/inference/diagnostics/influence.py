@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,17 +16,17 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of, rows_of_clusters
 from clusterglm.errors import OptionError, nearest
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile, fit_fixed_effects
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.soft import soft_score_without
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.correction import only_clusters
-from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
-from clusterglm.inference.uncertainty.intervals import with_sigma
+from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
@@ -48,8 +48,6 @@ KINDS = ("one_step", "exact")
 _SHOWN = 5  # clusters that are printed
 _CONTROL = Control(tol=1e-7)
 _NOT_DEFINITE = "without the cluster, the information is not positive definite: it alone identifies a coefficient"
-
-AnyFit: TypeAlias = PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit
 
 
 @printed
@@ -330,25 +328,10 @@ def rows_as_clusters(data: ModelData) -> ModelData:
     return replace(whole, X=X, labels=moved["row_index"], cluster_weights=whole.cluster_weights[order], **moved)
 
 
-def deletion(fit: AnyFit, data: ModelData, response: Response) -> Deletion:
-    """What deletion of clusters needs, of any of the models.
-
-    Coefficients that were corrected for bias are put back to where the likelihood has its maximum: what a cluster does
-    to them is the same to first order.
-    """
-    if isinstance(fit, PooledFit):
-        return _pooled(fit, data if data.cluster_name is not None else rows_as_clusters(data), response)
-    if isinstance(fit, FixedEffectsFit):
-        return _fixed_effects(fit, data, response)
-    if isinstance(fit, ConditionalFit):
-        return _conditional(fit, data, response)
-    if fit.sigma == 0.0:
-        again = _pooled(fit.pooled, data, response)
-        return replace(again, refit=lambda new: _refit_random_effects(fit, new, with_sigma=False))
-    return _random_effects(fit, data)
-
-
-def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
+def pooled_deletion(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
+    """Of clusters, or of rows where there are none."""
+    if data.cluster_name is None:
+        data = rows_as_clusters(data)
     penalty = None if fit.penalty is None else jeffreys(data.X, data, response)
     if penalty is None:
         curvature = response.derivatives(data.X @ fit.beta + data.offset, data.a, data.b)[2]
@@ -389,7 +372,8 @@ def _pooled(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
     return replace(whole, penalty_score=lambda i, *left: without(rows_of(i), *left))
 
 
-def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
+def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Response) -> Deletion:
+    """At the maximum of the likelihood: what a cluster does to corrected coefficients is the same to first order."""
     beta = fit.uncorrected
     likelihood = ProfileLikelihood(core_problem(data.X, data, response))
     information = -likelihood.evaluate(beta).hessian
@@ -414,7 +398,8 @@ def _fixed_effects(fit: FixedEffectsFit, data: ModelData, response: Response) ->
     )
 
 
-def _conditional(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
+def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
+    """Of clusters, given the totals of the others."""
     kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
     beta = fit.beta
 
@@ -449,9 +434,12 @@ def _refuse_step(i: int, information: Array, share: float) -> Array:
     )
 
 
-def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
-    p = len(fit.beta)
-    q = p if fit.sigma_fixed else p + 1
+def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
+    """Of clusters; at sigma = 0 as of the pooled model."""
+    if fit.sigma == 0.0:
+        again = pooled_deletion(fit.pooled, data, fit.response)
+        return replace(again, refit=lambda new: _refit_random_effects(fit, new))
+    parameters, free = fit.parameters, fit.parameters.free
     rules: dict[int, UnitRule] = {}
     for part in fit.plan:
         served = range(data.n_clusters) if part.clusters is None else part.clusters
@@ -464,29 +452,28 @@ def _random_effects(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
     def hessian(i: int) -> Array:
         plan = (Part(rules[i], np.array([i], dtype=np.int64)),)
-        return shared.evaluate(fit.theta, plan).hessian[:q, :q]
+        return parameters.of_free(shared.evaluate(fit.theta, plan).hessian)
 
     def loglik(theta: Array) -> float:
-        return likelihood().evaluate(theta if q > p else np.append(theta, fit.sigma), fit.plan, 0).value
+        return likelihood().evaluate(parameters.filled(theta, fit.theta), fit.plan, 0).value
 
     return Deletion(
         data,
-        with_sigma(data.names)[:q],
-        fit.theta[:q],
-        -fit.hessian[:q, :q],
-        marginal_scores(data, fit)[:, :q],
+        parameters.names_of(free),
+        fit.theta[free],
+        -parameters.of_free(fit.hessian),
+        free_scores(data, fit),
         hessian,
-        lambda new: _refit_random_effects(fit, new, with_sigma=q > p),
+        lambda new: _refit_random_effects(fit, new),
         loglik,
-        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, q),
+        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, parameters),
     )
 
 
-def _refit_random_effects(fit: RandomEffectsFit, new: ModelData, *, with_sigma: bool) -> tuple[Array, Optimization]:
+def _refit_random_effects(fit: RandomEffectsFit, new: ModelData) -> tuple[Array, Optimization]:
     """The same model and shape of other data, from the estimates of all; at the boundary from the pooled fit."""
-    known = fit.sigma_fixed or fit.sigma > 0.0
-    again = fit_again(replace(fit, shape=None), new, fit.theta if known else None, _CONTROL)
-    return again.theta if with_sigma else again.beta, again.optimization
+    again = fit_again(replace(fit, shape=None), new, None if fit.boundary else fit.theta, _CONTROL)
+    return again.theta[fit.parameters.free], again.optimization
 
 
 def _one_cluster(data: ModelData, response: Response, i: int) -> _core.Problem:

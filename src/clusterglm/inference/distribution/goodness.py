@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.distribution.event_counts import Discrepancy, EventCounts, discrepancy, event_counts
 from clusterglm.inference.uncertainty.bootstrap_intervals import converged
@@ -48,6 +49,11 @@ class GoodnessOfFit:
     n_boot: int
     seed: int | np.random.SeedSequence | None
     interrupted: bool
+
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        return "Chi-squared distance, simulated from the fit"
 
     def __str__(self) -> str:
         cells = len(self.table.first)

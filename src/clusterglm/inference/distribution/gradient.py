@@ -14,7 +14,7 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.distribution.goodness import gradient_function, simulated_fit
 from clusterglm.inference.uncertainty.intervals import check_level
 from clusterglm.inference.uncertainty.replicates import Progress, run_replicates

@@ -116,30 +116,33 @@ def posterior_gradient(
     -----
     A change of the logarithms of unnormalised probabilities by d changes the mean of h by the covariance of h and d.
     """
-    points, (n, k), p = fit.points, chosen.shape, len(fit.beta)
+    points, (n, k) = fit.points, chosen.shape
     finite = np.flatnonzero(np.isfinite(points))
     means, slopes = response.mean(eta[:, None] + points), response.mean_derivative(eta[:, None] + points)
     mean = (chosen * means).sum(axis=1)
     apart = chosen * (means - mean[:, None])  # a covariance is a sum of its products
-    by_parameters = np.empty((n, p + len(finite) + k - 1))
+    parameters = fitted_mixture(fit).parameters
+    by_parameters = np.empty((n, len(parameters)))
     size = max(1, NUMBERS_AT_A_TIME // k)
     for start in range(0, n, size):
         rows = slice(start, start + size)
         members, which = np.unique(cluster[rows], return_inverse=True)
         at = np.broadcast_to(points, (len(members), k))
-        *by_beta, by_points = scores_at(data, response, fit.beta, members, at)
+        by_beta, by_points = scores_at(data, response, fit.beta, members, at)
         for j, score in enumerate(by_beta):
             by_parameters[rows, j] = (apart[rows] * score[which]).sum(axis=1)
         with np.errstate(invalid="ignore"):
             by_point = (apart[rows] * by_points[which])[:, finite] + (chosen[rows] * slopes[rows])[:, finite]
-        by_parameters[rows, p : p + len(finite)] = by_point
-    by_parameters[:, p + len(finite) :] = apart[:, :-1]
+        by_parameters[rows, parameters.place("points")] = by_point
+    by_parameters[:, parameters.place("weights")] = apart[:, :-1]
     with np.errstate(divide="ignore", invalid="ignore"):
         steepness = response.mean_derivative(response.link_function(mean))
         return (chosen * slopes).sum(axis=1) / steepness, by_parameters / steepness[:, None]
 
 
-def scores_at(data: ModelData, response: Response, beta: Array, members: NDArray[np.int64], at: Array) -> Array:
+def scores_at(
+    data: ModelData, response: Response, beta: Array, members: NDArray[np.int64], at: Array
+) -> tuple[Array, Array]:
     """Derivatives of clusters' log-likelihoods, given intercepts, in the coefficients and in the intercepts.
 
     Parameters
@@ -154,19 +157,19 @@ def scores_at(data: ModelData, response: Response, beta: Array, members: NDArray
 
     Returns
     -------
-    ndarray, shape (p + 1, c, k)
+    by_beta, by_intercept : ndarray, shape (p, c, k) and (c, k)
         Without the clusters' weights.
     """
     (c, k), p = at.shape, len(beta)
     row, begin = rows_of(data.starts, members)
     owner = np.repeat(np.arange(c), np.diff(begin))
-    scores, size = np.zeros((p + 1, c, k)), max(1, NUMBERS_AT_A_TIME // k)
+    by_beta, by_intercept, size = np.zeros((p, c, k)), np.zeros((c, k)), max(1, NUMBERS_AT_A_TIME // k)
     for start in range(0, len(row), size):
         part, of = row[start : start + size], owner[start : start + size]
         eta = np.clip((data.X[part] @ beta + data.offset[part])[:, None] + at[of], -_FAR_POINT, _FAR_POINT)
         slope = response.derivatives(eta, data.a[part, None], data.b[part, None])[1]
         first = np.flatnonzero(np.diff(of, prepend=-1))
         for j in range(p):
-            scores[j, of[first]] += np.add.reduceat(slope * data.X[part, j, None], first, axis=0)
-        scores[p, of[first]] += np.add.reduceat(slope, first, axis=0)
-    return scores
+            by_beta[j, of[first]] += np.add.reduceat(slope * data.X[part, j, None], first, axis=0)
+        by_intercept[of[first]] += np.add.reduceat(slope, first, axis=0)
+    return by_beta, by_intercept

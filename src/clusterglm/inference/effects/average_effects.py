@@ -13,6 +13,7 @@ from clusterglm.inference.predictions.averaged_mean import MeanJet
 from clusterglm.inference.predictions.prediction import PredictedIntercepts
 from clusterglm.inference.uncertainty.bias import cluster_sums
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 _NO_INFORMATION = 1e-290  # of a cluster all of whose means are 0 or 1: one over less could overflow
@@ -124,7 +125,7 @@ def average_effects(
     weights : ndarray, shape (n,)
         Of the rows. They sum to one, or to less where further rows count with effects of zero.
     covariance : ndarray, shape (q, q)
-        Of the parameters, q = p or p + 1; where sigma was not estimated its row is nan, and it is taken as known.
+        Of (beta, sigma), or of beta alone; a sigma that is known has 0.
     jet : function
         Means and derivatives of linear predictors, shape (n,).
     intercepts : ClusterIntercepts, optional
@@ -141,8 +142,8 @@ def average_effects(
     the weighted sum over the cluster of the effect's derivative in the intercept, they add sum S_i^2 v_i.
     The average is that of the rows at hand: how it would vary over other samples of covariates is not included.
     """
-    p, q = len(beta), len(covariance)
-    k = len(changes)
+    k, q, parameters = len(changes), len(covariance), random_intercept(len(beta))
+    of_beta, of_sigma = parameters.coefficients, parameters.scale
     estimate, gradient = np.zeros(k), np.zeros((k, q))
     m = 0 if intercepts is None else len(intercepts.at.values)
     noise = np.zeros((k, m))
@@ -158,28 +159,25 @@ def average_effects(
         if change.low is not None:
             low = jet(change.low @ beta + known)
             effect, first, second = high.mean - low.mean, high.first - low.first, high.second - low.second
-            gradient[j, :p] = (weights * high.first) @ change.high - (weights * low.first) @ change.low
+            gradient[j, of_beta] = (weights * high.first) @ change.high - (weights * low.first) @ change.low
             by_sigma = high.by_sigma - low.by_sigma
             poor |= ~low.resolved
         else:
             slope = change.slope @ beta
             effect, first = high.first * slope, high.second * slope
             second = np.zeros_like(first) if high.third is None else high.third * slope
-            gradient[j, :p] = (weights * first) @ change.high + (weights * high.first) @ change.slope
+            gradient[j, of_beta] = (weights * first) @ change.high + (weights * high.first) @ change.slope
             by_sigma = high.first_by_sigma * slope
-        if q > p:
-            gradient[j, p] = weights @ by_sigma
+        if q == len(parameters):
+            gradient[j, of_sigma] = weights @ by_sigma
         poor |= ~high.resolved
         estimate[j] = weights @ effect
         if intercepts is not None:
             noise[j] = np.bincount(intercepts.cluster, weights * first, m)
-            gradient[j] += noise[j] @ intercepts.at.derivatives[:, :q]
+            gradient[j] += noise[j] @ intercepts.at.derivatives
             bends = np.bincount(intercepts.cluster, weights * second, m)
             estimate[j] -= noise[j] @ intercepts.shift + bends @ intercepts.curvature
-    V = covariance.copy()
-    if q > p and np.isnan(V[p, p]):
-        V[p, :] = V[:, p] = 0.0
-    total = gradient @ V @ gradient.T
+    total = gradient @ covariance @ gradient.T
     if intercepts is not None:
         with np.errstate(invalid="ignore"):  # 0 * inf: a heavy-tailed posterior in a cluster that does not matter
             total = total + np.nan_to_num((noise * intercepts.at.variances) @ noise.T, nan=0.0, posinf=np.inf)

@@ -96,12 +96,11 @@ def difference_quantile(distribution: Distribution, probability: float) -> float
 
     Notes
     -----
-    sqrt(2) Phi^-1 for the Gaussian, twice the quantile for the Cauchy; otherwise the root of `difference_tail`.
+    The distribution's own closed form; where it has none, the root of `difference_tail`.
     """
-    if distribution.code == "gaussian":
-        return float(np.sqrt(2.0) * ndtri(probability))
-    if distribution.code == "cauchy":
-        return float(2.0 * distribution.quantile(np.array([probability]))[0])
+    known = distribution.difference_quantile(probability)
+    if known is not None:
+        return known
     from scipy.optimize import brentq
 
     tail = 1.0 - probability
@@ -220,6 +219,7 @@ def interval_ratio(
     beta : ndarray, shape (p,)
     sigma : float
     covariance : ndarray, shape (p + 1, p + 1)
+        Of (beta, sigma); a sigma that is known has 0.
     distribution : Distribution
     level : float
         Of the intervals of the ends.
@@ -232,9 +232,7 @@ def interval_ratio(
     standard intercepts, sqrt(2) Phi^-1 for the Gaussian. The share of opposed ratios is P(sigma D > |contrast'beta|),
     D that difference (Merlo and others, J. Epidemiol. Community Health 60, 2006).
     """
-    p = len(beta)
-    sigma_se = float(np.sqrt(covariance[p, p]))
-    note, _ = sigma_note(sigma, sigma_se, fixed)
+    note, _ = sigma_note(sigma, 0.0, fixed)
 
     def reach(at: float) -> float:
         return at * difference_quantile(distribution.at(at), 0.5 * (1.0 + coverage))
@@ -243,10 +241,7 @@ def interval_ratio(
     slope = half / sigma * elasticity(reach, distribution, sigma) if sigma > 0.0 else reach(1.0)
     middle = float(contrast @ beta)
     gradient = np.array([[*contrast, -slope], [*contrast, slope]])
-    V = covariance.copy()
-    if np.isnan(V[p, p]):
-        V[p, :] = V[:, p] = 0.0
-    se = np.sqrt(np.einsum("ij,jk,ik->i", gradient, V, gradient))
+    se = np.sqrt(np.einsum("ij,jk,ik->i", gradient, covariance, gradient))
     if sigma == 0.0 and not fixed:
         se = np.full(2, np.nan)
     ends = exponentiated(np.array([middle - half, middle + half]), se, level)

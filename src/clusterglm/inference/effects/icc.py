@@ -13,6 +13,7 @@ from clusterglm.inference.predictions.averaged_mean import averaged_jet, bounded
 from clusterglm.inference.uncertainty.intervals import wald_interval
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 _NO_VARIANCE = "the intercept's distribution has no finite variance"
@@ -168,23 +169,20 @@ def correlation_with_interval(
         Of the linear predictor in beta; zero where it is a given number.
     sigma : float
     covariance : ndarray, shape (p + 1, p + 1)
+        Of (beta, sigma); a sigma that is known has 0.
     level : float
     fixed : bool
         Whether sigma was held fixed: only beta then adds to the standard error.
     """
-    name, p = "intraclass correlation (response scale)", len(gradient)
-    nan = float("nan")
+    name, nan = "intraclass correlation (response scale)", float("nan")
     if found.reason:
         return ScalarEstimate(name, nan, nan, nan, nan, level, found.reason)
     note, _ = sigma_note(sigma, nan, fixed)
     if sigma == 0.0:
         end = 0.0 if fixed else nan
         return ScalarEstimate(name, 0.0, end, end, end, level, note)
-    V = covariance.copy()
-    if np.isnan(V[p, p]):
-        V[p, :] = V[:, p] = 0.0
-    slopes = np.append(found.by_eta * gradient, found.by_sigma)
-    return _on_logit_scale(name, found.value, float(np.sqrt(slopes @ V @ slopes)), level, note)
+    slopes = random_intercept(len(gradient)).joined(found.by_eta * gradient, found.by_sigma)
+    return _on_logit_scale(name, found.value, float(np.sqrt(slopes @ covariance @ slopes)), level, note)
 
 
 def _of_counts(eta: float, sigma: float, response: Response, distribution: Distribution) -> ResponseCorrelation:

@@ -92,7 +92,7 @@ def marginal_coefficients(
     offset, weights : ndarray, shape (n,)
     beta : ndarray, shape (p,)
     covariance : ndarray, shape (p + 1, p + 1)
-        Of (beta, sigma); where sigma was not estimated its row is nan, and it is taken as known.
+        Of (beta, sigma); a sigma that is known has 0.
     link : function
         From linear predictors, shape (n,), to the link of the averaged mean.
 
@@ -103,7 +103,6 @@ def marginal_coefficients(
     counts, where only the intercept moves; otherwise the averaged mean follows the link nearly. Standard errors by the
     delta method, the rows' covariates held fixed.
     """
-    p = len(beta)
     at = link(X @ beta + offset)
     root = np.sqrt(weights)[:, None]
     size = np.sqrt(np.sum(np.square(root * X), axis=0))  # columns of one length: units do not matter
@@ -111,10 +110,7 @@ def marginal_coefficients(
     targets = np.column_stack([at.link - offset, at.by_eta[:, None] * X, at.by_sigma])
     solved = np.linalg.solve(R, Q.T @ (root * targets)) / size[:, None]
     estimate, gradient = solved[:, 0], solved[:, 1:]
-    V = covariance.copy()
-    if np.isnan(V[p, p]):
-        V[p, :] = V[:, p] = 0.0
-    total = gradient @ V @ gradient.T
+    total = gradient @ covariance @ gradient.T
     residual = targets[:, 0] - X @ estimate
     misfit = float(np.sqrt(weights @ np.square(residual) / weights.sum()))
     return MarginalCoefficients(estimate, np.sqrt(np.diag(total)), total, gradient, misfit)

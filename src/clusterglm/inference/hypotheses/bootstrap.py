@@ -13,9 +13,10 @@ from scipy.special import fdtrc
 from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError, DataError
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.pooled import PooledFit, with_intercept
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again
+from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.standardise import standardise
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
@@ -72,6 +73,12 @@ class SimulatedTest:
     statistic_name: str
     seed: int | np.random.SeedSequence
     interrupted: bool
+
+    @property
+    def _replicated(self) -> str:
+        """What the replicates are, in words."""
+        what = "Likelihood ratio" if self.statistic_name == "lr" else "Log-likelihood less that of the saturated model"
+        return f"{what} without clustering ({self.method})"
 
     def __str__(self) -> str:
         what = "likelihood ratio" if self.statistic_name == "lr" else "log-likelihood relative to the saturated model"
@@ -185,7 +192,7 @@ def fixed_effects_refit(data: ModelData, response: Response, pooled: PooledFit) 
     """
     null = with_intercept(data)
     null_standard = standardise(null.X, null.intercept)
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     null_start = null_standard.inside(pooled.beta)
     p = data.X.shape[1]
     same_weights = bool(np.ptp(data.cluster_weights) == 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,9 @@ from scipy.special import chdtrc
 
 from clusterglm.data.blocks.streamed import StreamedData, totals_of
 from clusterglm.data.checks import RANK_TOLERANCE
+from clusterglm.data.design import INTERCEPT
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.hypotheses.penalized import penalized_ratio, soft_ratio
+from clusterglm.inference.hypotheses.random_part import Extra, RandomPart, extra_effects
 from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -33,10 +33,15 @@ class Candidate:
     Parameters
     ----------
     name : str
-    kind : {"pooled", "random_effects", "fixed_effects", "conditional", "nonparametric"}
     data : ModelData
     response : Response
     loglik : float
+    untested : str
+        Why its likelihood ratios are not tested; empty where they are.
+    conditional : bool
+        Whether the likelihood is given each cluster's total.
+    within : bool
+        Whether every cluster has an intercept of its own, or had one that was conditioned out.
     distribution : Distribution or None
         Of random intercepts.
     sigma : float
@@ -50,15 +55,19 @@ class Candidate:
         What was added to the log-likelihood; it was maximised without where this is None.
     penalized_loglik : float or None
         The maximum with the penalty.
-    random_effects : RandomEffectsFit or None
-        The estimates, of random intercepts.
+    random_part : RandomPart or None
+        Random effects, where there are several.
+    penalized_ratio : callable or None
+        Columns of a smaller model, and its sigma where that is held -> the likelihood ratio with the penalty.
     """
 
     name: str
-    kind: str
     data: ModelData
     response: Response
     loglik: float
+    untested: str
+    conditional: bool = False
+    within: bool = False
     distribution: Distribution | None = None
     sigma: float = 0.0
     sigma_estimated: bool = False
@@ -66,22 +75,22 @@ class Candidate:
     integration: str = ""
     penalty: str | None = None
     penalized_loglik: float | None = None
-    random_effects: RandomEffectsFit | None = None
+    penalized_ratio: Callable[[Array, float | None], float] | None = None
+    random_part: RandomPart | None = None
 
     @property
-    def conditional(self) -> bool:
-        """Whether the likelihood is given each cluster's total."""
-        return self.kind == "conditional"
-
-    @property
-    def within(self) -> bool:
-        """Whether every cluster has an intercept of its own, or had one that was conditioned out."""
-        return self.kind in ("fixed_effects", "conditional")
+    def effects(self) -> RandomPart | None:
+        """Its random effects beside a model with several; None where they are of another kind than these."""
+        if self.random_part is not None or not self.random:
+            return self.random_part or RandomPart()
+        if self.distribution is None or not self.distribution.normal or not self.sigma_estimated:
+            return None
+        return RandomPart.of([(str(self.data.cluster_name), (INTERCEPT,), "us")], self.sigma == 0.0)
 
     @property
     def random(self) -> bool:
         """Whether intercepts vary at random, or might."""
-        return self.sigma_estimated or self.sigma > 0.0
+        return self.sigma_estimated or self.sigma > 0.0 or self.random_part is not None
 
 
 @printed
@@ -104,7 +113,7 @@ class LikelihoodRatio:
     reason : str
         Why there is no test; empty when there is one.
     penalized : bool
-        Whether the likelihoods are penalised ones; the statistic is then that of `penalized_ratio`.
+        Whether the likelihoods are penalised ones; the statistic is then that of `pooled_ratio` or its like.
     """
 
     smaller: str
@@ -150,9 +159,11 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
     if not outward and not inward:
         return _no_test(first, second, "neither is a special case of the other")
     smaller, larger = (first, second) if outward else (second, first)
-    with_sigma = larger.sigma_estimated and not smaller.sigma_estimated
-    df = len(larger.data.names) - len(smaller.data.names) + int(with_sigma)
-    boundary = with_sigma and smaller.sigma == 0.0
+    extra, with_sigma = _extra(smaller, larger), larger.sigma_estimated and not smaller.sigma_estimated
+    df = len(larger.data.names) - len(smaller.data.names) + extra.df
+    boundary = extra.boundary
+    if extra.unknown:
+        return _no_test(smaller, larger, extra.unknown)
     if larger.penalized_loglik is not None:
         return _penalized_test(smaller, larger, df, with_sigma)
     difference = larger.loglik - smaller.loglik
@@ -170,12 +181,9 @@ def _penalized_test(smaller: Candidate, larger: Candidate, df: int, with_sigma: 
     X = smaller.data.X
     rows = _matching_rows(smaller.data, larger.data)
     assert larger.penalized_loglik is not None
+    assert larger.penalized_ratio is not None
     top = larger.penalized_loglik
-    inner = X if rows is None else X[rows]
-    if larger.random_effects is not None:
-        statistic = soft_ratio(larger.random_effects, top, inner, smaller.sigma if with_sigma else None)
-    else:
-        statistic = penalized_ratio(larger.data, larger.response, top, inner, kind=larger.kind)
+    statistic = larger.penalized_ratio(X if rows is None else X[rows], smaller.sigma if with_sigma else None)
     if not statistic > -2.0 * _ROUNDING * (1.0 + abs(top)):  # nan included
         return _no_test(smaller, larger, "the maximum of the penalised likelihood was not found for both of them")
     statistic = max(0.0, statistic)
@@ -293,8 +301,8 @@ def columns_nested(inner: ModelData, outer: ModelData, *, within: bool) -> bool:
 
 def _unlike(first: Candidate, second: Candidate) -> str:
     """Why two models cannot be nested, before their columns are looked at."""
-    if "nonparametric" in (first.kind, second.kind):
-        return "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
+    if first.untested or second.untested:
+        return first.untested or second.untested
     if first.response != second.response:
         return "family or link differ"
     if first.penalty != second.penalty:
@@ -305,7 +313,12 @@ def _unlike(first: Candidate, second: Candidate) -> str:
     if first.within != second.within:
         return "with an intercept for every cluster the likelihood ratio is not nearly chi-square"
     both_random = first.random and second.random
-    if both_random and first.distribution != second.distribution and not _same_kind(first, second):
+    if both_random and _several(first, second):
+        if first.effects is None or second.effects is None:
+            return (
+                "random intercepts that are not normal, or whose sigma was held fixed, are no special case of several"
+            )
+    elif both_random and first.distribution != second.distribution and not _same_kind(first, second):
         return "the distributions of the intercept differ"
     if not both_random and any(one.random and one.distribution and one.distribution.free for one in (first, second)):
         return "the shape of the intercept's distribution was estimated, and means nothing at sigma = 0"
@@ -333,8 +346,28 @@ def _same_kind(first: Candidate, second: Candidate) -> bool:
 
 
 def _is_special_case(inner: Candidate, outer: Candidate) -> bool:
-    sigma = outer.sigma_estimated or (not inner.sigma_estimated and inner.sigma == outer.sigma)
-    return sigma and columns_nested(inner.data, outer.data, within=outer.within)
+    if _several(inner, outer):
+        one, other = inner.effects, outer.effects
+        random = one is not None and other is not None and extra_effects(one, other) is not None
+    else:
+        random = outer.sigma_estimated or (not inner.sigma_estimated and inner.sigma == outer.sigma)
+    return random and columns_nested(inner.data, outer.data, within=outer.within)
+
+
+def _several(first: Candidate, second: Candidate) -> bool:
+    return first.random_part is not None or second.random_part is not None
+
+
+def _extra(smaller: Candidate, larger: Candidate) -> Extra:
+    """Parameters of random effects that a larger model has more."""
+    if _several(smaller, larger):
+        assert smaller.effects is not None
+        assert larger.effects is not None
+        found = extra_effects(smaller.effects, larger.effects)
+        assert found is not None
+        return found
+    with_sigma = larger.sigma_estimated and not smaller.sigma_estimated
+    return Extra(int(with_sigma), with_sigma and smaller.sigma == 0.0)
 
 
 def _no_test(first: Candidate, second: Candidate, reason: str) -> LikelihoodRatio:

@@ -12,12 +12,12 @@ from scipy.special import chdtrc
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError, DesignError, OptionError
 from clusterglm.fit.conditional import ConditionalFit, check_conditional, conditional_scores, fit_conditional
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.within import informative_clusters
 from clusterglm.inference.hypotheses.comparison import data_difference, same_clusters, same_weights
 from clusterglm.inference.hypotheses.wald import p_in_words
-from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores, sandwich
+from clusterglm.inference.uncertainty.covariance import free_scores, sandwich
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.printing import printed
@@ -145,8 +145,12 @@ class WithinResult(Protocol):
     """A result of conditional or fixed effects."""
 
     @property
-    def fit(self) -> ConditionalFit | FixedEffectsFit:
-        """The estimates."""
+    def kind(self) -> str:
+        """Name of the verb that made it."""
+
+    @property
+    def penalty(self) -> str | None:
+        """What was added to the log-likelihood."""
 
     @property
     def data(self) -> ModelData:
@@ -156,21 +160,18 @@ class WithinResult(Protocol):
     def response(self) -> Response:
         """Family and link."""
 
+    def _within_estimates(self, left_out: tuple[str, ...]) -> Estimates:
+        """The estimates, without the columns that were left out."""
+
 
 def random_estimates(fit: RandomEffectsFit, data: ModelData) -> Estimates:
     """Coefficients of a random-intercept model; with sigma estimated, its part in their influence is included."""
     if fit.penalty is not None:
         _refuse_penalty("a random-intercept fit", fit.penalty, "cg.random_effects")
-    p = len(fit.beta)
-    if fit.sigma == 0.0:
-        scores = pooled_scores(data, fit.response, fit.beta, by_row=False)
-        influence = scores @ fit.covariance[:p, :p]
-    elif fit.sigma_fixed:
-        influence = marginal_scores(data, fit)[:, :p] @ fit.covariance[:p, :p]
-    else:
-        influence = (marginal_scores(data, fit) @ fit.covariance)[:, :p]
-    remarks = (_AT_ZERO,) if fit.boundary else ()
-    return Estimates("random intercepts", data.names, fit.beta, fit.covariance[:p, :p], influence, remarks=remarks)
+    of_beta = fit.parameters.coefficients
+    influence = (free_scores(data, fit) @ fit.parameters.of_free(fit.covariance))[:, of_beta]
+    covariance, remarks = fit.covariance[of_beta, of_beta], (_AT_ZERO,) if fit.boundary else ()
+    return Estimates("random intercepts", data.names, fit.beta, covariance, influence, remarks=remarks)
 
 
 def _refuse_penalty(what: str, penalty: str, verb: str) -> NoReturn:
@@ -216,7 +217,7 @@ def within_model(data: ModelData, response: Response) -> Estimates:
     reduced = replace(data, X=np.ascontiguousarray(data.X[:, kept]), names=names, intercept=None)
     fit = fit_conditional(reduced, response, None, Control())
     left_out = tuple(name for name in data.names if name not in names)
-    return _conditional(fit, reduced, response, left_out)
+    return conditional_estimates(fit, reduced, response, left_out)
 
 
 def within_estimates(other: WithinResult, data: ModelData, response: Response) -> Estimates:
@@ -238,14 +239,12 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
     DesignError
         When a column that varies within clusters is in one of the models only.
     """
-    fit = getattr(other, "fit", None)
-    if not isinstance(fit, ConditionalFit | FixedEffectsFit):
+    if not hasattr(other, "_within_estimates"):
         raise OptionError(
             f"other={type(other).__name__}", "a result of cg.conditional or cg.fixed_effects", "other=None"
         )
-    if fit.penalty is not None:
-        verb = "cg.conditional" if isinstance(fit, ConditionalFit) else "cg.fixed_effects"
-        _refuse_penalty("other=", fit.penalty, verb)
+    if other.penalty is not None:
+        _refuse_penalty("other=", other.penalty, f"cg.{other.kind}")
     if other.response != response:
         raise OptionError(
             f"other= with {other.response.family}, {other.response.link} for {response.family}, {response.link}",
@@ -271,15 +270,27 @@ def within_estimates(other: WithinResult, data: ModelData, response: Response) -
             "the same formula for both",
         )
     left_out = tuple(name for name in data.names if name not in other.data.names)
-    if isinstance(fit, ConditionalFit):
-        return _conditional(fit, other.data, response, left_out)
-    scores = cluster_profile(other.data, response, fit.uncorrected).scores
+    return other._within_estimates(left_out)
+
+
+def conditional_estimates(
+    fit: ConditionalFit, data: ModelData, response: Response, left_out: tuple[str, ...]
+) -> Estimates:
+    """Coefficients of a conditional likelihood."""
+    influence = conditional_scores(data, response, fit.beta) @ fit.covariance
+    remarks = () if fit.optimization.converged else (f"the conditional fit: {fit.optimization.message}",)
+    return Estimates("conditional likelihood", data.names, fit.beta, fit.covariance, influence, left_out, remarks)
+
+
+def fixed_effects_estimates(
+    fit: FixedEffectsFit, data: ModelData, response: Response, left_out: tuple[str, ...]
+) -> Estimates:
+    """Coefficients beside an intercept for every cluster."""
+    scores = cluster_profile(data, response, fit.uncorrected).scores
     scores = np.where(fit.informative[:, None], scores, 0.0)
     remarks = (_BIASED,) if response.intercepts_bias and not fit.correction else ()
     words = "fixed effects" + (" corrected for bias" if fit.correction else "")
-    return Estimates(
-        words, other.data.names, fit.beta, fit.covariance, scores @ fit.covariance, left_out, remarks=remarks
-    )
+    return Estimates(words, data.names, fit.beta, fit.covariance, scores @ fit.covariance, left_out, remarks)
 
 
 def hausman_test(random: Estimates, within: Estimates, repeats: Array, cov: str = "joint") -> HausmanTest:
@@ -368,12 +379,6 @@ def _holds_ones(X: Array) -> bool:
     """Whether a combination of the columns is one in every row."""
     ones = np.ones(len(X))
     return bool(np.abs(X @ np.linalg.lstsq(X, ones, rcond=None)[0] - ones).max() < _LEAST_VARIANCE)
-
-
-def _conditional(fit: ConditionalFit, data: ModelData, response: Response, left_out: tuple[str, ...]) -> Estimates:
-    influence = conditional_scores(data, response, fit.beta) @ fit.covariance
-    remarks = () if fit.optimization.converged else (f"the conditional fit: {fit.optimization.message}",)
-    return Estimates("conditional likelihood", data.names, fit.beta, fit.covariance, influence, left_out, remarks)
 
 
 def _check_same_data(data: ModelData, other: ModelData) -> None:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
-from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.fit.search import reflected
 from clusterglm.fit.soft import marginal_of
+from clusterglm.fit.sums import Sums
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 
-def penalized_ratio(data: ModelData, response: Response, top: float, inner: Array, *, kind: str = "pooled") -> float:
+def pooled_ratio(data: ModelData, response: Response, top: float, inner: Array) -> float:
     """Twice what the penalised log-likelihood loses when the linear predictor is held to some columns.
 
     Parameters
@@ -32,8 +35,6 @@ def penalized_ratio(data: ModelData, response: Response, top: float, inner: Arra
         Maximum of its penalised log-likelihood, the likelihood's constants included.
     inner : ndarray, shape (n, r)
         Columns of the smaller model, combinations of those of the larger one, rows in the order of `data`.
-    kind : {"pooled", "fixed_effects", "conditional"}
-        In the last two, the columns are combinations within clusters.
 
     Returns
     -------
@@ -46,19 +47,24 @@ def penalized_ratio(data: ModelData, response: Response, top: float, inner: Arra
     21, 2002; what R's logistf calls nested). Each model under a penalty of its own would not do: the determinants of
     informations of different sizes do not compare, and change with the units of the covariates.
     """
-    outer = data.X
-    if kind != "pooled":
-        within = WithinSums(sums_within(data, response, 1), conditional=kind == "conditional")
-        outer, inner = (_within_clusters(columns, data) for columns in (outer, inner))
-        sums, start = within.sums, np.zeros(len(data.names))
-        if kind == "conditional":
-            given = PenalizedWithin.of(within)
-            evaluate, constant = given.evaluate, given.constant
-        else:
-            evaluate, constant = PenalizedFixed.of(within).evaluate, data.constant
-    else:
-        pooled = PenalizedSums.of(sums_of(data, response, Control()))
-        sums, evaluate, constant, start = pooled.sums, pooled.evaluate, data.constant, pooled.start
+    pooled = PenalizedSums.of(sums_of(data, response, Control()))
+    return _ratio(pooled.evaluate, pooled.sums, pooled.start, data.X, inner, top - data.constant)
+
+
+def within_ratio(data: ModelData, response: Response, top: float, inner: Array, *, conditional: bool) -> float:
+    """As `pooled_ratio`, where clusters have intercepts: the columns are combinations within clusters."""
+    within = WithinSums(sums_within(data, response, 1), conditional=conditional)
+    evaluate, constant = PenalizedFixed.of(within).evaluate, data.constant
+    if conditional:
+        given = PenalizedWithin.of(within)
+        evaluate, constant = given.evaluate, given.constant
+    outer, inner = (_within_clusters(columns, data) for columns in (data.X, inner))
+    return _ratio(evaluate, within.sums, np.zeros(len(data.names)), outer, inner, top - constant)
+
+
+def _ratio(
+    evaluate: Callable[[Array], Evaluation], sums: Sums, start: Array, outer: Array, inner: Array, top: float
+) -> float:
     combinations = np.asarray(np.linalg.lstsq(outer, inner, rcond=None)[0], dtype=np.float64)
     basis: Array = np.linalg.qr(sums.standard.inside(combinations))[0]
 
@@ -71,18 +77,18 @@ def penalized_ratio(data: ModelData, response: Response, top: float, inner: Arra
     else:
         maximum = maximize(held, basis.T @ start, Control(), unit=sums.weights.unit)
         value = maximum.evaluation.value if maximum.optimization.converged else np.nan
-    return 2.0 * (top - constant - value)
+    return 2.0 * (top - value)
 
 
 def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | None) -> float:
-    """The same of random-intercept models with a soft penalty.
+    """As `pooled_ratio`, of random-intercept models with a soft penalty.
 
     Parameters
     ----------
     fit : RandomEffectsFit
         The larger model.
     top, inner
-        As in `penalized_ratio`.
+        As in `pooled_ratio`.
     sigma : float or None
         What the smaller model holds sigma at; None where both estimate it, or hold it at the same value.
     """
@@ -91,21 +97,22 @@ def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | N
     likelihood, plan = marginal_of(sums, fit.integrator, fit.penalty), sums.by_block(fit.plan)
     combinations = np.asarray(np.linalg.lstsq(data.X, inner, rcond=None)[0], dtype=np.float64)
     basis: Array = np.linalg.qr(sums.standard.inside(combinations))[0]
-    r, known = basis.shape[1], fit.sigma if fit.sigma_fixed else sigma
-    start = basis.T @ sums.standard.inside(fit.beta)
+    known, whole = fit.sigma if fit.sigma_fixed else sigma, fit.parameters
+    smaller = random_intercept(basis.shape[1], state="free" if known is None else "held")
+    begin = smaller.joined(basis.T @ sums.standard.inside(fit.beta), fit.sigma if known is None else known)
+    move = np.zeros((len(whole), len(smaller)))
+    move[whole.coefficients, smaller.coefficients] = basis
+    move[whole.scale, smaller.scale] = 1.0
 
-    def held(delta: Array) -> Evaluation:
-        full = likelihood.evaluate(np.append(basis @ delta[:r], delta[r] if known is None else known), plan)
-        move = np.zeros((len(full.score), len(delta)))
-        move[:-1, :r] = basis
-        move[-1, r:] = 1.0
-        return Evaluation(full.value, move.T @ full.score, move.T @ full.hessian @ move)
+    def held(free: Array) -> Evaluation:
+        delta, at_sigma = smaller.split(smaller.filled(free, begin))
+        full, along = likelihood.evaluate(whole.joined(basis @ delta, at_sigma), plan), move[:, smaller.free]
+        return Evaluation(full.value, along.T @ full.score, along.T @ full.hessian @ along)
 
-    if known is None:
-        start = np.append(start, fit.sigma)
+    start = begin[smaller.free]
     if len(start) == 0:
         return 2.0 * (top - data.constant - held(start).value)
-    maximum = maximize(held, start, Control(), radius=1.0, reflect=None if known is not None else reflected)
+    maximum = maximize(held, start, Control(), radius=1.0, reflect=smaller.only_free.reflected)
     value = maximum.evaluation.value if maximum.optimization.converged else np.nan
     return 2.0 * (top - data.constant - value)
 

@@ -94,7 +94,7 @@ def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Dis
             mean = np.exp(eta + one.link[0])
         by_sigma = mean * one.by_sigma[0]
         return MeanJet(mean, mean, mean, None, by_sigma, by_sigma, settled, one.exists)
-    if response.normal_latent and distribution.code == "gaussian":
+    if response.normal_latent and distribution.normal:
         root = float(np.hypot(1.0, sigma))
         z = eta / root
         density, slope = np.exp(log_normal_density(z)), -eta * sigma / root**3

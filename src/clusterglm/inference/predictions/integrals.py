@@ -12,6 +12,7 @@ from clusterglm.likelihood.scalar.choice import choose_plan
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 _WANTED, _ACCURATE = 1e-10, 1e-8  # error of a cluster's log-integral that is asked for, and that is accurate
@@ -60,11 +61,13 @@ def log_integrals(
     distribution : Distribution
     """
     m, p = len(starts) - 1, X.shape[1]
-    values, scores = np.zeros(m), np.zeros((m, p + 1))
-    if theta[-1] == 0.0:
-        _, slope, *_ = response.derivatives(X @ theta[:-1] + offset, a, b)
-        values = np.add.reduceat(response.value(X @ theta[:-1] + offset, a, b), starts[:-1])
-        scores[:, :-1] = np.add.reduceat(X * slope[:, None], starts[:-1], axis=0)
+    parameters = random_intercept(p)
+    values, scores = np.zeros(m), np.zeros((m, len(parameters)))
+    if theta[parameters.scale] == 0.0:
+        eta = X @ theta[parameters.coefficients] + offset
+        _, slope, *_ = response.derivatives(eta, a, b)
+        values = np.add.reduceat(response.value(eta, a, b), starts[:-1])
+        scores[:, parameters.coefficients] = np.add.reduceat(X * slope[:, None], starts[:-1], axis=0)
         return LogIntegrals(values, scores, np.ones(m, dtype=bool))
     X, a, b, offset = (np.ascontiguousarray(each) for each in (X, a, b, offset))
     if m <= _TOGETHER:

@@ -74,7 +74,7 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
         exists = bool(np.isfinite(shift))
         by_eta = np.full(n, 1.0 if exists else np.nan)
         return MarginalLink(eta + shift, by_eta, np.full(n, slope), exists, np.ones(n, dtype=bool))
-    if response.normal_latent and distribution.code == "gaussian":
+    if response.normal_latent and distribution.normal:
         root = np.hypot(1.0, sigma)
         by_sigma = -eta * sigma / root**3
         return MarginalLink(eta / root, np.full(n, 1.0 / root), by_sigma, True, np.ones(n, dtype=bool))

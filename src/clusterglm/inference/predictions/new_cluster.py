@@ -12,6 +12,7 @@ from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import ROWS_IN_CACHE
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.quadrature import hermite
 from clusterglm.model.special import log_normal_density
 
@@ -32,7 +33,7 @@ def new_cluster_ends(
     eta : ndarray, shape (n,)
         Estimated linear predictor at an intercept of zero.
     covariance : ndarray, shape (p + 1, p + 1)
-        Of (beta, sigma); the row of a sigma that was not estimated is nan.
+        Of (beta, sigma); a sigma that is known has 0.
     sigma : float
     distribution : Distribution
         Of the standardised intercept.
@@ -48,14 +49,15 @@ def new_cluster_ends(
     eta and log sigma. Given u, e is normal, so that the distribution function is an average over u of one integral. As
     the quantiles of a prediction they cover a new cluster's linear predictor to first order in the number of clusters.
     """
-    p = X.shape[1]
-    variance = np.einsum("ij,jk,ik->i", X, covariance[:p, :p], X)
-    of_sigma = float(covariance[p, p]) if sigma > 0.0 else np.nan
+    parameters = random_intercept(X.shape[1])
+    of_beta, scale = parameters.coefficients, parameters.scale
+    variance = np.einsum("ij,jk,ik->i", X, covariance[of_beta, of_beta], X)
+    of_sigma = float(covariance[scale, scale])
     scores, weights, by_score, sigmas = np.zeros(1), np.ones(1), np.zeros(len(X)), np.array([sigma])
     if of_sigma > 0.0:
         scores, log_weights = hermite(_SIGMA_NODES)
         weights = np.exp(log_weights - 0.5 * scores**2) / np.sqrt(np.pi)
-        by_score = X @ covariance[:p, p] / np.sqrt(of_sigma)
+        by_score = X @ covariance[of_beta, scale] / np.sqrt(of_sigma)
         sigmas = sigma * np.exp(np.sqrt(of_sigma) / sigma * scores)
     rest = np.sqrt(np.maximum(variance - by_score**2, 0.0))
     tail, (low, high) = 0.5 * (1.0 - level), np.empty((2, len(X)))
@@ -91,7 +93,7 @@ class _Error:
 
     def _given(self, y: Array, sigma: float, normal: Array) -> Array:
         member, sign = self.distribution.at(sigma), self.sign
-        if sigma == 0.0 or member.code == "gaussian":
+        if sigma == 0.0 or member.normal:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.asarray(ndtr(-sign * y / np.hypot(sigma, normal)))
         found = np.empty(len(y))

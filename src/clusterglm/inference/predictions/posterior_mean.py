@@ -26,6 +26,7 @@ from clusterglm.likelihood.scalar.rules import Plan, Rule
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import NUMBERS_AT_A_TIME, ROWS_MADE_UP
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 _EACH = 1e-8  # error of the log-integral of a cluster by its rule; there is a finer one besides
@@ -83,7 +84,7 @@ class PosteriorMean:
 def posterior_of(data: ModelData, response: Response, distribution: Distribution, theta: Array) -> Posterior:
     """Choose rules for the posteriors of all clusters of `data`, whatever quadrature a fit used."""
     plan: Plan = ()
-    if theta[-1] > 0.0:
+    if theta[random_intercept(data.X.shape[1]).scale] > 0.0:
         likelihood = _likelihood(data, response, distribution)
         plan = choose_plan(likelihood, theta, data.n_clusters * _EACH, distribution.unimodal).plan
     return Posterior(data, response, distribution, theta, plan)
@@ -115,11 +116,12 @@ def posterior_mean(
     rule, by rules chosen for the row's own integral.
     """
     theta, response = posterior.theta, posterior.response
-    (n, p), eta = X.shape, X @ theta[:-1] + offset
-    if theta[-1] == 0.0:
+    n, parameters = len(X), random_intercept(X.shape[1])
+    eta = X @ theta[parameters.coefficients] + offset
+    if theta[parameters.scale] == 0.0:
         by_theta = np.column_stack([X, np.zeros(n)]) if gradient else None
         return PosteriorMean(eta, by_theta, np.ones(n, dtype=bool))
-    log_mean, own = np.empty(n), np.empty((n, p + 1)) if gradient else None
+    log_mean, own = np.empty(n), np.empty((n, len(theta))) if gradient else None
     success, settled = np.ones(n), np.zeros(n, dtype=bool)
     order, likelihood = np.argsort(cluster, kind="stable"), posterior.likelihood()
     for rule, chosen in _by_rule(posterior, cluster[order]):
@@ -223,13 +225,13 @@ def _at_nodes(
         tilted = np.exp(joint - found[:, None])
         change_of_weights = tilted - np.exp(log_weights)[which]
         slope = times(tilted, slopes())
-        derivatives = np.empty((len(rows), X.shape[1] + 1))
-        scores = scores_at(posterior.data, response, theta[:-1], members, v)
-        for j, score in enumerate(scores[:-1]):
+        derivatives, at_theta = np.empty((len(rows), len(theta))), random_intercept(X.shape[1])
+        by_beta, by_v = scores_at(posterior.data, response, theta[at_theta.coefficients], members, v)
+        for j, score in enumerate(by_beta):
             derivatives[:, j] = times(change_of_weights, score[which]).sum(axis=1)
-        derivatives[:, :-1] += slope.sum(axis=1)[:, None] * X[rows]
-        by_intercept = times(change_of_weights, scores[-1][which]) + slope
-        derivatives[:, -1] = times(by_intercept, by_sigma[which]).sum(axis=1)
+        derivatives[:, at_theta.coefficients] += slope.sum(axis=1)[:, None] * X[rows]
+        by_intercept = times(change_of_weights, by_v[which]) + slope
+        derivatives[:, at_theta.scale] = times(by_intercept, by_sigma[which]).sum(axis=1)
     return _Found(fine, success[:, 0], settled, derivatives)
 
 

@@ -24,6 +24,7 @@ from clusterglm.likelihood.scalar.posterior import posterior_intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import ROWS_AT_A_TIME
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 _AT_CORNER = 1e-7  # a mode so close, over sigma, to a corner of the density is there
@@ -68,21 +69,19 @@ class LinkPrediction:
         ----------
         X : ndarray, shape (n, p)
         covariance : ndarray, shape (q, q)
-            Of theta, q = p or p + 1; where sigma was not estimated its row is nan, and it adds nothing.
+            Of theta, (beta, sigma) or beta alone; a sigma that is known has 0.
         """
-        V, (n, p) = covariance.copy(), X.shape
-        if len(V) > p and np.isnan(V[p, p]):
-            V[p, :] = V[:, p] = 0.0
+        n, parameters = len(X), random_intercept(X.shape[1])
         found = np.array(self.extra, dtype=np.float64)
         for start in range(0, n, ROWS_AT_A_TIME):
             rows = slice(start, min(start + ROWS_AT_A_TIME, n))
-            gradient = np.zeros((rows.stop - rows.start, len(V)))
-            gradient[:, :p] = self.slope[rows, None] * X[rows]
+            gradient = np.zeros((rows.stop - rows.start, len(covariance)))
+            gradient[:, parameters.coefficients] = self.slope[rows, None] * X[rows]
             if self.by_sigma is not None:
-                gradient[:, p] = self.by_sigma[rows]
+                gradient[:, parameters.scale] = self.by_sigma[rows]
             if self.own is not None and self.cluster is not None:
                 gradient += self.own[self.cluster[rows]]
-            found[rows] += np.einsum("ij,ij->i", gradient @ V, gradient)
+            found[rows] += np.einsum("ij,ij->i", gradient @ covariance, gradient)
         return found
 
 
@@ -183,9 +182,8 @@ def posterior_modes(
     The mode u solves h_u = 0, h the log-posterior of the intercept, whence du/dtheta = -h_u,theta / h_uu.
     """
     m, p = data.n_clusters, data.X.shape[1]
-    sigma = float(theta[-1])
-    if sigma == 0.0:
-        return PredictedIntercepts(np.zeros(m), np.zeros((m, p + 1)), np.zeros(m))
+    if theta[random_intercept(p).scale] == 0.0:
+        return PredictedIntercepts(np.zeros(m), np.zeros((m, len(theta))), np.zeros(m))
     found = known
     if found is None:
         likelihood = MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal")
@@ -201,19 +199,20 @@ def _mode_derivatives(
     data: ModelData, response: Response, distribution: Distribution, theta: Array, modes: Array
 ) -> Array:
     """du/dtheta, shape (m, p + 1)."""
-    sigma, first = float(theta[-1]), data.starts[:-1]
-    eta = data.X @ theta[:-1] + data.offset + np.repeat(modes, np.diff(data.starts))
+    parameters, first = random_intercept(data.X.shape[1]), data.starts[:-1]
+    sigma = float(theta[parameters.scale])
+    eta = data.X @ theta[parameters.coefficients] + data.offset + np.repeat(modes, np.diff(data.starts))
     curvature = response.derivatives(eta, data.a, data.b)[2]
     _, f1, f2, _, _ = distribution.at(sigma).log_density(modes / sigma)
     h_uu = f2 / sigma**2 + np.add.reduceat(curvature, first)
     derivatives = np.empty((len(modes), len(theta)))
     for j in range(data.X.shape[1]):  # column by column: no second matrix of n rows
         derivatives[:, j] = np.add.reduceat(curvature * data.X[:, j], first)
-    derivatives[:, -1] = -(f1 + f2 * modes / sigma) / sigma**2
+    derivatives[:, parameters.scale] = -(f1 + f2 * modes / sigma) / sigma**2
     if not distribution.scale_family:  # the slope of the log-density of the intercept, by differences in sigma
         step = 1e-4 * sigma
         high, low = (distribution.at(c).log_density(modes / c)[1] / c for c in (sigma + step, sigma - step))
-        derivatives[:, -1] = (high - low) / (2.0 * step)
+        derivatives[:, parameters.scale] = (high - low) / (2.0 * step)
     derivatives /= -h_uu[:, None]
     if distribution.kinks and not distribution.density_scale:  # a mode at a corner of the density stays there
         corners = distribution.at(sigma).quantile_of_normal(np.array(distribution.kinks))

@@ -7,7 +7,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterError
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.sums import Sums, products_of, repeats_in, whole_weights
 from clusterglm.likelihood.evaluation import ClusterArrays
 from clusterglm.model.arrays import Array
@@ -92,10 +92,10 @@ def pooled_products(sums: Sums, beta: Array, *, by_row: bool) -> Array:
 
 def marginal_products(sums: Sums, fit: RandomEffectsFit) -> Array:
     """Sum of the outer products of `marginal_scores`, shape (p + 1, p + 1), over blocks."""
-    theta = np.append(sums.standard.inside(fit.beta), fit.sigma)
+    theta = fit.parameters.joined(sums.standard.inside(fit.beta), fit.sigma)
     of = sums.marginal(fit.integrator)
     inside = of.outer_products(theta, fit.plan, whole_weights(sums))
-    back = np.linalg.inv(sums.standard.with_sigma())
+    back = np.linalg.inv(fit.parameters.to_user(sums.standard.L))
     return np.asarray(back.T @ inside @ back)
 
 
@@ -113,6 +113,13 @@ def _pooled_scores(X: Array, data: ClusterArrays, response: Response, beta: Arra
     m = len(data.starts) - 1
     cluster = np.repeat(np.arange(m), np.diff(data.starts))
     return np.column_stack([np.bincount(cluster, X[:, j] * slope, m) for j in range(X.shape[1])])
+
+
+def free_scores(data: ModelData, fit: RandomEffectsFit) -> Array:
+    """Each cluster's score in the free parameters of a random-intercept model, shape (m, q)."""
+    if fit.sigma == 0.0:
+        return pooled_scores(data, fit.response, fit.beta, by_row=False)
+    return marginal_scores(data, fit)[:, fit.parameters.free]
 
 
 def marginal_scores(data: ModelData, fit: RandomEffectsFit) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from inspect import CO_VARARGS
 from numbers import Real
@@ -17,11 +17,6 @@ from clusterglm.model.arrays import Array
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def with_sigma(names: Sequence[str]) -> tuple[str, ...]:
-    """Names of the coefficients, and "sigma"; a covariate of that name stands in backticks beside it."""
-    return (*(f"`{name}`" if name == "sigma" else name for name in names), "sigma")
 
 
 def wald_p_values(z: Array) -> Array:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_fixed import PenalizedFixed
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import sums_of
-from clusterglm.fit.random_effects import RandomEffectsFit
 from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.standardise import standardise
-from clusterglm.fit.sums import MarginalSums
+from clusterglm.fit.sums import MarginalSums, in_free
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.profiling import Peak
 from clusterglm.likelihood.conditional import ConditionalLikelihood
@@ -64,7 +64,7 @@ def within_summit(
     data: ModelData, response: Response, beta: Array, loglik: float, *, conditional: bool, threads: int = 1
 ) -> Summit:
     """Of a model with fixed or conditioned intercepts."""
-    standard = standardise(data.X, None, fixed_effects=True)
+    standard = standardise(data.X, None, centred=True)
     exact = conditional and not response.poisson_totals
     kind = ConditionalLikelihood if exact else ProfileLikelihood
     likelihood = kind(core_problem(standard.X, data, response), threads)
@@ -87,33 +87,33 @@ def penalized_fixed_summit(data: ModelData, response: Response, beta: Array, thr
 
 
 def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) -> Summit:
-    """Of a model with random intercepts; sigma is the last parameter unless it was held fixed.
+    """Of a model with random intercepts, in those of its parameters that were not held.
 
     Where sigma = 0 is the maximum, coefficients are profiled at sigma = 0, and sigma, from there upwards, by rules that
     are accurate where its interval may end.
     """
-    p = len(fit.beta)
     if fit.sigma == 0.0:
         summit = pooled_summit(data, fit.response, fit.pooled.beta, threads)
         return (
             summit if fit.sigma_fixed else replace(summit, peaks=(*summit.peaks, _sigma_from_zero(data, fit, threads)))
         )
+    parameters = fit.parameters
     sums = sums_of(data, fit.response, Control(n_threads=threads))
     likelihood = marginal_of(sums, fit.integrator, fit.penalty)
     plan = sums.by_block(fit.plan)
-    inside = np.append(sums.standard.inside(fit.beta), fit.sigma)
-    if fit.sigma_fixed:
+    inside = parameters.joined(sums.standard.inside(fit.beta), fit.sigma)
+    to_user = parameters.of_free(parameters.to_user(sums.standard.L))
+    whole = _by_fitting_rules(likelihood, fit, plan)
 
-        def held(gamma: Array) -> Evaluation:
-            full = likelihood.evaluate(np.append(gamma, fit.sigma), plan)
-            return Evaluation(full.value, full.score[:p], full.hessian[:p, :p])
+    def free(at: Array) -> Evaluation:
+        return in_free(whole(parameters.filled(at, inside)), parameters)
 
-        return _summit(held, inside[:p], sums.standard.L, data.constant)
-    to_user = sums.standard.with_sigma()
-    summit = _summit(_by_fitting_rules(likelihood, fit, plan), inside, to_user, data.constant)
+    summit = _summit(free, inside[parameters.free], to_user, data.constant)
     at_zero = fit.pooled.loglik - data.constant if fit.penalty is None else -np.inf
-    sigma = replace(summit.peaks[-1], least=0.0, value_at_least=at_zero)
-    return replace(summit, peaks=(*summit.peaks[:-1], sigma))
+    peaks = list(summit.peaks)
+    for scale in parameters.only_free.scales:
+        peaks[scale] = replace(peaks[scale], least=0.0, value_at_least=at_zero)
+    return replace(summit, peaks=tuple(peaks))
 
 
 def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Plan) -> Callable[[Array], Evaluation]:
@@ -122,17 +122,19 @@ def _by_fitting_rules(likelihood: MarginalSums, fit: RandomEffectsFit, plan: Pla
     Panels are laid about the integrands of single clusters, which coefficients move too: they are laid anew everywhere.
     """
     requested = fit.integration.requested
-    if requested.kind != "auto" or all(part.rule.laid_for == "all" for part in plan):
+    same = fit.sigma_fixed or all(part.rule.laid_for == "all" for part in plan)
+    if requested.kind != "auto" or same:
         return lambda theta: likelihood.evaluate(theta, plan)
     if any(part.rule.laid_for == "theta" for part in plan):
         return lambda theta: likelihood.evaluate(theta, likelihood.choose(theta, requested.tolerance).plan)
     plans = {0: plan}
 
     def evaluate(theta: Array) -> Evaluation:
-        ratio = abs(float(theta[-1])) / fit.sigma
+        beta, sigma = theta[fit.parameters.coefficients], theta[fit.parameters.scale]
+        ratio = abs(float(sigma)) / fit.sigma
         doublings = round(np.log2(np.clip(ratio, 2.0**-_DOUBLINGS, 2.0**_DOUBLINGS)))
         if doublings not in plans:
-            at = np.append(theta[:-1], fit.sigma * 2.0**doublings)
+            at = fit.parameters.joined(beta, fit.sigma * 2.0**doublings)
             plans[doublings] = likelihood.choose(at, requested.tolerance).plan
         return likelihood.evaluate(theta, plans[doublings])
 
@@ -143,17 +145,16 @@ def _sigma_from_zero(data: ModelData, fit: RandomEffectsFit, threads: int) -> Pe
     """Sigma's profile where its maximum is 0."""
     sums = sums_of(data, fit.response, Control(n_threads=threads))
     likelihood = sums.marginal(fit.integrator)
-    theta = np.append(sums.standard.inside(fit.pooled.beta), 0.0)
+    sigma, theta = fit.parameters.scale, fit.parameters.joined(sums.standard.inside(fit.pooled.beta), 0.0)
     plan: Plan = single_rule(8)
     requested = fit.integration.requested
     if requested.kind != "auto":
         plan = single_rule(1 if requested.kind == "laplace" else int(requested.nodes or 1))
     here = likelihood.evaluate(theta, plan)
     if requested.kind == "auto":
-        curvature = max(-here.hessian[-1, -1], 1e-6 * data.n_clusters)
+        curvature = max(-here.hessian[sigma, sigma], 1e-6 * data.n_clusters)
         guess = theta.copy()
-        guess[-1] = min(np.sqrt(4.0 / curvature), 3.0)
+        guess[sigma] = min(np.sqrt(4.0 / curvature), 3.0)
         plan = likelihood.choose(guess, requested.tolerance).plan
         here = likelihood.evaluate(theta, plan)
-    direction = np.append(np.zeros(len(theta) - 1), 1.0)
-    return Peak(lambda t: likelihood.evaluate(t, plan), theta, here, direction, 0.0, here.value)
+    return Peak(lambda t: likelihood.evaluate(t, plan), theta, here, np.eye(len(theta))[sigma], 0.0, here.value)

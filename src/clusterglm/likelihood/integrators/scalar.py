@@ -27,6 +27,7 @@ from clusterglm.likelihood.scalar.rules import Rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import FEW_CLUSTERS
+from clusterglm.model.parameters import random_intercept_of
 from clusterglm.model.quadrature import SCALES, Quadrature
 from clusterglm.model.response.base import Response
 
@@ -87,7 +88,8 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
         return rules_of_some(likelihood, theta, goal.n_units, self._each(goal), self.distribution.unimodal)
 
     def agreed(self, theta: Array, proposals: Sequence[NDArray[np.int64]]) -> Rule:
-        return most_useful(self.distribution, abs(float(theta[-1])), np.concatenate(proposals))
+        sigma = abs(float(theta[random_intercept_of(theta).scale]))
+        return most_useful(self.distribution, sigma, np.concatenate(proposals))
 
     def choose(self, likelihood: MarginalLikelihood, theta: Array, goal: Goal, shared: Rule | None) -> Choice:
         each, unimodal = self._each(goal), self.distribution.unimodal

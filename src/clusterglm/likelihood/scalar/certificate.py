@@ -46,7 +46,7 @@ def unseen(
     gap = coarser.step * unit if rule.about_mode else gaps(coarser.points[0], summits.s)
     seen = resolved(gap, summits, low, high)
     if rule.about_mode:
-        for kink in likelihood.distribution.at(abs(float(theta[-1]))).kinks:
+        for kink in likelihood.distribution.at(likelihood.sigma(theta)).kinks:
             seen &= (kink < low) | (kink > high)
 
     def heights(points: Array) -> Array:

@@ -60,7 +60,7 @@ def choose_plan(likelihood: MarginalLikelihood, theta: Array, tolerance: float, 
     each = share(tolerance, m, unimodal)
     if m <= FEW_CLUSTERS:
         return rules_one_by_one(likelihood, theta, each, unimodal)
-    sigma = abs(float(theta[-1]))
+    sigma = likelihood.sigma(theta)
     rule = most_useful(likelihood.distribution, sigma, rules_of_some(likelihood, theta, m, each, unimodal))
     return rules_by_one(likelihood, theta, rule, each, unimodal)
 
@@ -92,7 +92,7 @@ def rules_of_some(
 
 def rules_by_one(likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float, unimodal: bool) -> Choice:
     """One rule, not the coarsest of its kind, for all clusters but those that it does not suit."""
-    all_rules = ladders(likelihood.distribution, abs(float(theta[-1]))).rules
+    all_rules = ladders(likelihood.distribution, likelihood.sigma(theta)).rules
     there, errors = _evaluated(likelihood, theta, rule, each, unimodal)
     rest = np.flatnonzero(errors > each) if unimodal else _worst(errors, 0.5 * each * len(errors))
     numbers = np.full(likelihood.n_clusters, all_rules.index(rule))
@@ -196,7 +196,7 @@ def _panels(likelihood: MarginalLikelihood, theta: Array, clusters: NDArray[np.i
     def log_integrands(which: NDArray[np.int64], points: Array) -> Array:
         return likelihood.log_integrands(theta, clusters[which], points)
 
-    member = likelihood.distribution.at(abs(float(theta[-1])))
+    member = likelihood.distribution.at(likelihood.sigma(theta))
     laid = lay_panels(
         log_integrands, likelihood.summits(theta).of(clusters), member.kinks, each / np.maximum(weights, 1.0)
     )
@@ -219,7 +219,7 @@ def _shared_rules(
     Where an integrand may have several modes, two rules may agree because both miss one: they are believed only where
     a bound shows that they do not (`certificate.py`).
     """
-    sigma = abs(float(theta[-1]))
+    sigma = likelihood.sigma(theta)
     rules, errors = np.ones(len(clusters), dtype=np.int64), np.full(len(clusters), np.inf)
     all_rules = ladders(likelihood.distribution, sigma).rules
     summits = None if unimodal else likelihood.summits(theta).of(clusters)
@@ -265,7 +265,7 @@ def _evaluated(
     likelihood: MarginalLikelihood, theta: Array, rule: Rule, each: float, unimodal: bool
 ) -> tuple[Evaluation, Array]:
     """The likelihood by one rule, not the coarsest of its kind, and bounds of every cluster's error."""
-    ladder = ladders(likelihood.distribution, abs(float(theta[-1])))
+    ladder = ladders(likelihood.distribution, likelihood.sigma(theta))
     coarser = ladder.coarser(rule)
     values, ends = likelihood.cluster_values(theta, coarser, None)
     there, better, ends_finer = likelihood.evaluate_by_cluster(theta, rule)

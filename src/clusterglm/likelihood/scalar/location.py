@@ -5,7 +5,6 @@ Formulas: docs/explanation/likelihood.md, "The map of the intercept".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +14,6 @@ from clusterglm import _core
 from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
-from clusterglm.model.distribution.by_scale import ShapedByScale
 from clusterglm.model.distribution.table import REACH, Table, build, transform
 from clusterglm.model.distribution.tabulated import normal_table
 
@@ -26,7 +24,7 @@ _NEAR_ZERO, _FROM = 6, 0.25  # ... and of the first; they keep away from zero, w
 
 def reach(distribution: Distribution) -> float:
     """How far on the normal scale, to either side, the map follows the distribution; beyond, the intercept is held."""
-    if distribution.code in _CLOSED or isinstance(distribution, ShapedByScale):
+    if distribution.closed or not distribution.scale_family:
         return REACH
     edges = normal_table(distribution)[0].edges
     return float(min(-edges[0], edges[-1]))
@@ -56,48 +54,23 @@ def location_map(distribution: Distribution, scale: str, sigma: float = 1.0) -> 
         )
     if scale == "own":
         return _core.own_density(location_map(distribution, "normal", sigma))
-    if distribution.code in _OWN:
-        return _OWN[distribution.code](distribution, scale == "normal")
-    if isinstance(distribution, ShapedByScale):
+    own = distribution.core_map(normal=scale == "normal")
+    if own is not None:
+        return own
+    if not distribution.scale_family:
         return _at_sigma(distribution, sigma)
     table, compressed = normal_table(distribution)
     return _core.scale_table(table.edges, table.jets(4).coefficients, compressed)
 
 
-@lru_cache(maxsize=32)
-def _half_table(distribution: Distribution) -> Table:
-    """asinh T(s) for s >= 0."""
-    table, _ = normal_table(distribution)
-
-    def function(s: Array) -> Array:
-        return np.arcsinh(distribution.quantile_of_normal(s))[None, :]
-
-    return build(function, distribution.name, 0.0, float(table.edges[-1]))
-
-
-def _student_t(distribution: Distribution, normal: bool) -> _core.LocationMap:
-    table = _half_table(distribution)
-    return _core.student_t(distribution.parameters[0], table.edges, table.coefficients, normal)
-
-
-_CLOSED = ("gaussian", "logistic", "cauchy")
-"""Distributions whose map the core has in closed form."""
-_OWN: dict[str, Callable[[Distribution, bool], _core.LocationMap]] = {
-    "gaussian": lambda distribution, normal: _core.gaussian(),  # both scales are one
-    "logistic": lambda distribution, normal: _core.logistic(normal),
-    "cauchy": lambda distribution, normal: _core.cauchy(normal),
-    "student_t": _student_t,
-}
-"""The distributions that the core knows by name, on the normal scale or that of the density."""
-
-
 @lru_cache(maxsize=16)
-def sigma_piece(distribution: ShapedByScale, piece: int) -> Table:
+def sigma_piece(distribution: Distribution, piece: int) -> Table:
     """m(s, sigma) / sigma at Chebyshev points of a piece in sigma, as Chebyshev coefficients in both.
 
     Parameters
     ----------
-    distribution : ShapedByScale
+    distribution : Distribution
+        Whose shape follows sigma.
     piece : int
         0 for [0, least], k for [2^((k - 1)/2), 2^(k/2)] least, where `least` is the distribution's.
 
@@ -118,13 +91,13 @@ def sigma_piece(distribution: ShapedByScale, piece: int) -> Table:
     return Table(table.edges, np.tensordot(transform(count), table.coefficients, axes=1))
 
 
-def _ends(distribution: ShapedByScale, piece: int) -> tuple[float, float]:
+def _ends(distribution: Distribution, piece: int) -> tuple[float, float]:
     """Between the first and the last Chebyshev point, nearly; the first piece is extrapolated to zero."""
     high = float(distribution.least * _RATIO**piece)
     return high * (1.0 / _RATIO if piece > 0 else _FROM), high
 
 
-def _at_sigma(distribution: ShapedByScale, sigma: float) -> _core.LocationMap:
+def _at_sigma(distribution: Distribution, sigma: float) -> _core.LocationMap:
     """m = sigma y, r = y + sigma y', v = 2 y' + sigma y'' with y and its derivatives in sigma from the table."""
     least = distribution.least
     piece = 0 if sigma <= least else int(np.ceil(np.log(sigma / least) / np.log(_RATIO)))

@@ -15,6 +15,7 @@ from clusterglm.likelihood.scalar.outside import Summits, summits
 from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_for_moments
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.special import log_normal_density
 
 
@@ -76,7 +77,8 @@ class MarginalLikelihood:
         memory: Memory | None = None,
     ) -> None:
         self.n_clusters = problem.n_clusters
-        self.n_parameters = problem.n_coefficients + 1
+        self.parameters = random_intercept(problem.n_coefficients)
+        self.n_parameters = len(self.parameters)
         self.weights = problem.cluster_weights
         self.threads = threads
         self.distribution, self.scale = distribution, scale
@@ -87,7 +89,7 @@ class MarginalLikelihood:
         self._maps(self.memory.sigma)
 
     def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
-        """Log-likelihood (without constants) at `theta`, shape (p + 1,), sigma last."""
+        """Log-likelihood (without constants) at `theta`, shape (p + 1,), of (beta, sigma)."""
         value, score = 0.0, np.zeros(self.n_parameters)
         hessian = np.zeros((self.n_parameters, self.n_parameters))
         for part in plan:
@@ -161,7 +163,8 @@ class MarginalLikelihood:
     def intercepts(self, theta: Array, s: Array) -> tuple[Array, Array]:
         """Intercepts at points of the normal scale and their derivatives in sigma, as integrands have them."""
         theta, out = self._prepared(theta)[0], np.empty((s.size, 17))
-        _core.locate(self._maps(theta[-1])[1], np.ascontiguousarray(s).ravel(), float(theta[-1]), out)
+        sigma = float(theta[self.parameters.scale])
+        _core.locate(self._maps(sigma)[1], np.ascontiguousarray(s).ravel(), sigma, out)
         return out[:, 0].reshape(s.shape), out[:, 5].reshape(s.shape)
 
     def spans(self, rule: Rule, clusters: NDArray[np.int64]) -> tuple[Array, Array, Array]:
@@ -205,19 +208,23 @@ class MarginalLikelihood:
         return known[1]
 
     def _found_summits(self, theta: Array) -> Summits:
-        p, m = self.n_parameters - 1, self.n_clusters
-        intercepts, information, beta = np.full(m, np.nan), np.zeros(m), np.ascontiguousarray(theta[:-1])
-        nothing = np.zeros(p), np.zeros((p, p))
+        m, beta = self.n_clusters, np.ascontiguousarray(theta[self.parameters.coefficients])
+        intercepts, information = np.full(m, np.nan), np.zeros(m)
+        nothing = np.zeros(len(beta)), np.zeros((len(beta), len(beta)))
         _core.profile(self._problem, beta, 0, intercepts, *nothing, information, None, None, self.threads)
 
         def log_likelihood(clusters: NDArray[np.int64], b: Array) -> Array:
-            found, linear = np.empty((len(b), 1)), np.append(beta, 1.0)  # a Gaussian intercept can be any number
+            found = np.empty((len(b), 1))
+            linear = self.parameters.joined(beta, 1.0)  # a Gaussian intercept can be any number
             _core.integrands(self._problem, _core.gaussian(), linear, clusters, b[:, None].copy(), found, self.threads)
             return np.asarray(found[:, 0] - log_normal_density(b))
 
-        sigma = abs(float(theta[-1]))
         far = reach(self.distribution)
-        return summits(self.distribution, sigma, intercepts, information, far, log_likelihood)
+        return summits(self.distribution, self.sigma(theta), intercepts, information, far, log_likelihood)
+
+    def sigma(self, theta: Array) -> float:
+        """The scale of the intercept at `theta`, whatever its sign there."""
+        return abs(float(theta[self.parameters.scale]))
 
     def modes(self, theta: Array) -> Array:
         """Mode on the scale of integration of every cluster, as found by the Laplace rule at `theta`, shape (m,)."""
@@ -239,7 +246,7 @@ class MarginalLikelihood:
         theta, mirrored = self._prepared(theta)
         value = _core.marginal(
             self._problem,
-            self._maps(theta[-1])[0 if rule.adaptive else 1],
+            self._maps(theta[self.parameters.scale])[0 if rule.adaptive else 1],
             rule.core,
             theta,
             order,
@@ -255,18 +262,19 @@ class MarginalLikelihood:
             self.threads,
         )
         if mirrored:
-            score[-1] *= -1.0
-            hessian[-1, :-1] *= -1.0
-            hessian[:-1, -1] *= -1.0
+            of_beta, of_sigma = self.parameters.coefficients, self.parameters.scale
+            score[of_sigma] *= -1.0
+            hessian[of_sigma, of_beta] *= -1.0
+            hessian[of_beta, of_sigma] *= -1.0
             if scores is not None:
-                scores[slice(None) if clusters is None else clusters, -1] *= -1.0
+                scores[slice(None) if clusters is None else clusters, of_sigma] *= -1.0
         return Evaluation(value, score, hessian)
 
     def _prepared(self, theta: Array) -> tuple[Array, bool]:
         """theta as the core takes it, and whether the sign of its sigma was changed for that."""
-        mirrored = bool(self._folded and theta[-1] < 0.0)
+        mirrored = bool(self._folded and theta[self.parameters.scale] < 0.0)
         if mirrored:
-            theta = np.append(theta[:-1], -theta[-1])
+            theta = self.parameters.reflected(theta)
         return np.ascontiguousarray(theta), mirrored
 
     def _maps(self, sigma: float) -> tuple[_core.LocationMap, _core.LocationMap]:

@@ -12,6 +12,7 @@ from clusterglm.likelihood.plan import Plan
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 
@@ -37,8 +38,8 @@ def posterior_intercepts(
     threads : int
         Threads of the core.
     """
-    m, sigma = data.n_clusters, float(theta[-1])
-    if sigma == 0.0:
+    m = data.n_clusters
+    if theta[random_intercept(data.X.shape[1]).scale] == 0.0:
         return Intercepts(np.zeros(m), np.zeros(m), np.zeros(m))
     problem = core_problem(data.X, data, response)
     means, sds = MarginalLikelihood(problem, distribution, scale, threads).posterior(theta, plan)
@@ -51,9 +52,9 @@ def posterior_modes_of(problem: _core.Problem, distribution: Distribution, theta
 
     The mode depends on the variable of integration; the intercept's own is that of its density.
     """
-    sigma = float(theta[-1])
     scale = "density" if distribution.density_scale else "own"
-    s = MarginalLikelihood(problem, distribution, scale, threads).modes(theta)
+    likelihood = MarginalLikelihood(problem, distribution, scale, threads)
+    s, sigma = likelihood.modes(theta), likelihood.sigma(theta)
     return np.asarray(sigma * (s if scale == "density" else distribution.at(sigma).quantile_of_normal(s)))
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import ndtri
 
+from clusterglm import _core
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.special import log_normal_density
 
@@ -46,10 +47,14 @@ class Distribution(ABC):
     """
 
     code: ClassVar[str]
-    """Name by which the compiled core, or else `likelihood/scalar/location.py`, knows the distribution."""
+    """Name by which `distribution=` knows it."""
+    normal: ClassVar[bool] = False
+    """Whether it is the normal distribution: its sums with normal variables are normal, and both scales are one."""
     symmetric: bool = True
     """About zero; the likelihood is then even in sigma by itself."""
     scale_family: bool = True
+    closed: ClassVar[bool] = False
+    """Whether the core has T in closed form, as far out as it may be asked for."""
     unimodal: ClassVar[bool] = False
     """Whether a cluster's integrand on the normal scale has one mode for every log-concave response."""
     kinks: tuple[float, ...] = ()
@@ -60,6 +65,8 @@ class Distribution(ABC):
     """Whether errors of fixed rules of n nodes are known to fall like q^n, integrands being analytic in a strip."""
     density_scale: ClassVar[bool] = True
     """Whether scale="density" is offered: the core then knows a density with a continuous slope."""
+    least: ClassVar[float] = 1.0 / 128.0
+    """A sigma below which m / sigma is nearly a polynomial of degree 5 in sigma; of account where shapes follow it."""
 
     @property
     def name(self) -> str:
@@ -153,6 +160,14 @@ class Distribution(ABC):
         """Distribution of b / sigma; of a scale family, that of the standard member for every sigma."""
         return self
 
+    def location(self, s: Array, sigma: float) -> Array:
+        """The intercept m(s, sigma) at points of the normal scale."""
+        return sigma * self.quantile_of_normal(s)
+
+    def core_map(self, *, normal: bool) -> _core.LocationMap | None:
+        """The core's own map, on the normal scale or that of the density; None where it needs a table of T."""
+        return None
+
     def by_sigma(self, s: Array, sigma: float) -> Array:
         """Derivative in sigma of the intercept sigma T(s) at a fixed s."""
         return self.quantile_of_normal(s)
@@ -167,4 +182,8 @@ class Distribution(ABC):
 
     def log_moment(self, order: int, sigma: float) -> tuple[float, float] | None:
         """log E exp(order b) and its derivative in sigma; inf and nan where it does not exist, None if not known."""
+        return None
+
+    def difference_quantile(self, probability: float) -> float | None:
+        """Quantile of the difference of two draws of the standard member; None where there is no closed form."""
         return None

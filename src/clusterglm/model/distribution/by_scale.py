@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from scipy.special import ndtri
@@ -25,8 +24,6 @@ class ShapedByScale(Distribution):
 
     scale_family = False
     density_scale = False
-    least: ClassVar[float] = 1.0 / 128.0
-    """A sigma below which m / sigma is nearly a polynomial of degree 5 in sigma."""
 
     @abstractmethod
     def location(self, s: Array, sigma: float) -> Array:

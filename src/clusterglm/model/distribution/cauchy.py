@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import erf, ndtr, ndtri
 
+from clusterglm import _core
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.base import Distribution
 
@@ -42,6 +43,7 @@ class Cauchy(Distribution):
     """The Cauchy distribution; sigma is its scale parameter (half the interquartile range), it has no sd."""
 
     code = "cauchy"
+    closed = True
     tail = 1.0
     spread = 1.0
 
@@ -81,3 +83,9 @@ class Cauchy(Distribution):
 
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         return rng.standard_cauchy(size)
+
+    def core_map(self, *, normal: bool) -> _core.LocationMap:
+        return _core.cauchy(normal)
+
+    def difference_quantile(self, probability: float) -> float:
+        return float(2.0 * self.quantile(np.array([probability]))[0])

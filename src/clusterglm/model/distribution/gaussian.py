@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from clusterglm import _core
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.special import log_normal_density
@@ -17,6 +18,8 @@ class Gaussian(Distribution):
     """The normal distribution; sigma is its standard deviation."""
 
     code = "gaussian"
+    normal = True
+    closed = True
     unimodal = True
 
     @property
@@ -45,3 +48,9 @@ class Gaussian(Distribution):
 
     def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
         return 0.5 * (order * sigma) ** 2, order * order * sigma
+
+    def core_map(self, *, normal: bool) -> _core.LocationMap:
+        return _core.gaussian()
+
+    def difference_quantile(self, probability: float) -> float:
+        return float(np.sqrt(2.0) * ndtri(probability))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import erf, expit, log_ndtr, logit
 
+from clusterglm import _core
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.special import log_normal_cdf
@@ -17,6 +18,7 @@ class Logistic(Distribution):
     """The logistic distribution; sigma is its scale parameter, pi / sqrt(3) times smaller than its sd."""
 
     code = "logistic"
+    closed = True
     geometric = True
 
     @property
@@ -61,3 +63,6 @@ class Logistic(Distribution):
         # near 0 the slope is a difference of two large numbers: its series there
         slope = 1.0 / x - 1.0 / np.tan(x) if x > 1e-3 else x * (1.0 / 3.0 + x**2 / 45.0)
         return float(np.log(x / np.sin(x))), float(np.pi * order * slope)
+
+    def core_map(self, *, normal: bool) -> _core.LocationMap:
+        return _core.logistic(normal)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import betaincinv, betaln, erf, log_ndtr, ndtr, stdtr, stdtrit
 
+from clusterglm import _core
 from clusterglm.errors import OptionError
 from clusterglm.model.arguments import number
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.base import Distribution, ShapeParameter
 from clusterglm.model.distribution.cauchy import log_kernel, normal_of_symmetric
 from clusterglm.model.distribution.gaussian import Gaussian
+from clusterglm.model.distribution.table import Table, build
+from clusterglm.model.distribution.tabulated import normal_table
 
 _HEAVIEST, _LIGHTEST = 0.01, 1e12  # df of tails whose quantiles float64 still holds, and of none to speak of
 _LEAST_INVERSE = 1e-8  # 1 / df of a t distribution that float64 can tell from the Gaussian
@@ -131,3 +135,18 @@ class StudentT(Distribution):
 
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         return rng.standard_t(self._known, size)
+
+    def core_map(self, *, normal: bool) -> _core.LocationMap:
+        table = _half_table(self)
+        return _core.student_t(self._known, table.edges, table.coefficients, normal)
+
+
+@lru_cache(maxsize=32)
+def _half_table(distribution: StudentT) -> Table:
+    """asinh T(s) for s >= 0."""
+    table, _ = normal_table(distribution)
+
+    def function(s: Array) -> Array:
+        return np.arcsinh(distribution.quantile_of_normal(s))[None, :]
+
+    return build(function, distribution.name, 0.0, float(table.edges[-1]))

@@ -12,6 +12,7 @@ import numpy as np
 
 from clusterglm.data.blocks.streamed import StreamedData
 from clusterglm.data.design import Design
+from clusterglm.data.effects import Effects
 from clusterglm.data.formulas.check import check_expression
 from clusterglm.data.formulas.coding import width
 from clusterglm.data.formulas.columnwise import COLUMNWISE
@@ -19,8 +20,7 @@ from clusterglm.data.formulas.tree import Call, text_of, walk
 from clusterglm.data.prepare import ModelData, told_apart
 from clusterglm.fit.conditional import ConditionalEstimates, ConditionalFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
-from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.model.covariance import STRUCTURES
 from clusterglm.model.penalty import PENALTIES
 
 # What a result over blocks has in place of what one in memory has.
@@ -99,20 +99,39 @@ def misfit(data: ModelData | StreamedData) -> str | None:
     starts = data.starts
     if m < 1 or starts[0] != 0 or starts[-1] != n or bool((np.diff(starts) < 0).any()):
         return f"starts of clusters that do not go from 0 to {n}"
-    return "negative numbers of rows" if n and int(data.row_index.min()) < 0 else None
+    if n and int(data.row_index.min()) < 0:
+        return "negative numbers of rows"
+    return None if data.effects is None else _effects_misfit(data.effects, n)
+
+
+def _effects_misfit(effects: Effects, n: int) -> str | None:
+    """What does not fit together in the random part, in words."""
+    for term in effects.terms:
+        if term.structure not in STRUCTURES:
+            return f"a covariance that is {term.structure!r}"
+        found = _design_misfit(term.design)
+        if found is not None:
+            return found
+    columns = sum(len(term.design.names) for term in effects.terms)
+    return None if effects.Z.shape == (n, columns) and columns else f"Z of shape {effects.Z.shape}"
 
 
 def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
     """What does not fit together in estimates and their data, in words."""
     p, m = len(data.names), None if isinstance(data, StreamedData) else len(data.labels)
     lengths = {"beta": p, "uncorrected": p, **({} if m is None else {"intercepts": m, "informative": m})}
-    for name in [field.name for field in fields(fit)]:
+    names = [field.name for field in fields(fit)]
+    if isinstance(data, ModelData) and "phi" in names:
+        r = 0 if data.effects is None else data.effects.covariance.n_parameters
+        if fit.phi.shape != (r,) or fit.held.shape != (r,) or fit.covariance.shape != (p + r, p + r):
+            return f"phi of shape {fit.phi.shape} for {r} parameters of a covariance"
+    for name in names:
         value = getattr(fit, name)
         if name in lengths and value.shape != (lengths[name],):
             return f"{name} of shape {value.shape}, not ({lengths[name]},)"
         if name in ("covariance", "hessian") and (value.ndim != 2 or not p <= value.shape[0] == value.shape[1]):
             return f"{name} of shape {value.shape} for {p} coefficients"
-    if isinstance(fit, PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit) and (
+    if "penalty" in names and (
         fit.penalty not in (None, *PENALTIES) or (fit.penalty is None) != (fit.penalized_loglik is None)
     ):
         return f"penalty {fit.penalty!r} with a penalised log-likelihood of {fit.penalized_loglik}"

@@ -17,29 +17,30 @@ from clusterglm.inference.uncertainty.covariance import KINDS as COVARIANCES
 from clusterglm.inference.uncertainty.intervals import wald_p_values
 from clusterglm.model.arguments import generator, whole_number
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters, coefficients
 from clusterglm.model.response.base import Response
 from clusterglm.results.tables.table import Coefficients, Summary, counted
 from clusterglm.results.tables.tidy import Frames
+from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.intervals import Intervals
 from clusterglm.results.topics.newdata import one_per_row
+from clusterglm.results.topics.pieces import Pieces
+from clusterglm.results.topics.prediction import Predictions
 from clusterglm.results.topics.shown import Shown
+from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from _typeshed import DataclassInstance
 
-    from clusterglm.fit.conditional import ConditionalFit
-    from clusterglm.fit.fixed_effects import FixedEffectsFit
-    from clusterglm.fit.npml import NonparametricFit
-    from clusterglm.fit.pooled import PooledFit
-    from clusterglm.fit.random_effects import RandomEffectsFit
 
 Seed: TypeAlias = int | np.random.Generator | np.random.SeedSequence | None
 """What numpy's `default_rng` takes."""
 
 
-def freeze(fit: PooledFit | FixedEffectsFit | ConditionalFit | RandomEffectsFit | NonparametricFit) -> None:
+def freeze(fit: DataclassInstance) -> None:
     """Make the arrays of a fit read-only; not those of its data, which may be the user's own."""
     for field in fields(fit):
         value = getattr(fit, field.name)
@@ -68,7 +69,7 @@ def _unpickled(version: str, kind: type[Result]) -> Result:
     return kind.__new__(kind)
 
 
-class Result(Intervals, Frames, Shown, ABC):
+class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, ABC):
     """An immutable result: the regression coefficients and all that follows from them.
 
     Attributes
@@ -118,9 +119,8 @@ class Result(Intervals, Frames, Shown, ABC):
         """Coefficients, shape (p,)."""
 
     @property
-    @abstractmethod
-    def _parameter_names(self) -> list[str]:
-        """Names of the rows of the covariance, the coefficients first; q of them."""
+    def _parameters(self) -> Parameters:
+        return coefficients(self.data.names)
 
     @abstractmethod
     def _covariance(self, kind: str) -> Array:
@@ -224,7 +224,7 @@ class Result(Intervals, Frames, Shown, ABC):
         from clusterglm.results.tables.frame import shown
 
         check_option("kind", kind, self._covariances)
-        names = self._parameter_names
+        names = list(self._parameters.names)
         return shown(pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True))
 
     def cov_params(self) -> pd.DataFrame:
@@ -319,8 +319,12 @@ class Result(Intervals, Frames, Shown, ABC):
 
     @property
     def _se(self) -> Array:
-        diagonal = np.diag(self._covariance("observed"))[: len(self._beta)]
-        return np.asarray(np.sqrt(diagonal))
+        variances: Array = np.diag(self._covariance("observed"))[self._parameters.coefficients]
+        return np.sqrt(variances)
+
+    def _delta_covariance(self, kind: str) -> Array:
+        """The covariance for the delta method: parameters without a standard error are taken as known."""
+        return self._parameters.zero_where_not_free(self._covariance(kind))
 
     def _series(self, values: Array, name: str) -> pd.Series[float]:
         import pandas as pd
@@ -349,10 +353,6 @@ class Result(Intervals, Frames, Shown, ABC):
     @property
     def _estimates(self) -> Array:
         return self._beta.copy()
-
-    @property
-    def _interval_names(self) -> list[str]:
-        return list(self.data.names)
 
     def _named_intercepts(self) -> dict[str, Array | None]:
         """Intercepts that are known by name, shape (m,) each; None stands for zero. The default first."""

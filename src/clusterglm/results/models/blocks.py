@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-import numpy as np
-
 from clusterglm.data.blocks.streamed import StreamedData
 from clusterglm.data.repeats import Counts
 from clusterglm.errors import OptionError
@@ -123,11 +121,9 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
-        q = len(self._estimates) if self.sigma > 0.0 else len(self.fit.beta)
-        robust = np.full_like(self.fit.covariance, np.nan)
-        inside = self.fit.covariance[:q, :q], self.products[:q, :q]
-        robust[:q, :q] = sandwich_of_products(*inside, self.n_clusters)
-        return robust
+        parameters = self.fit.parameters
+        inside = parameters.of_free(self.fit.covariance), parameters.of_free(self.products)
+        return parameters.nan_where_not_free(sandwich_of_products(*inside, self.n_clusters))
 
     def _null(self) -> NoReturn:
         what = "a test of no clustering by simulation or score"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,17 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
 from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.caveats import Caveat, without_a_say
 from clusterglm.results.topics.diagnostics import ClusterInfluence
-from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.set_prediction import SetPredictions
-from clusterglm.results.topics.testing import Hypotheses
+
+if TYPE_CHECKING:
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.hausman import Estimates
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterInfluence):
+class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
     """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
 
     Parameters
@@ -47,6 +50,9 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
     family_response: Response
 
     kind: ClassVar[str] = "conditional"
+    _own_intercepts: ClassVar[bool] = True
+    _given_totals: ClassVar[bool] = True
+    _untested: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -86,10 +92,6 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
     @property
     def _beta(self) -> Array:
         return self.fit.beta
-
-    @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
 
     @property
     def _covariances(self) -> tuple[str, ...]:
@@ -137,6 +139,35 @@ class ConditionalResult(Penalized, SetPredictions, Hypotheses, Ratios, ClusterIn
 
     def _reestimate(self, new: ModelData) -> Array:
         return converged(fit_conditional(new, self.response, self.fit.beta, Control(), self.penalty)).beta
+
+    @property
+    def _intercepts_in_words(self) -> str:
+        return "conditioned out"
+
+    def _caveats(self) -> list[Caveat]:
+        return [*super()._caveats(), *without_a_say(self.n_informative, self.n_clusters)]
+
+    def _export(self) -> dict[str, Any]:
+        return super()._export() | {"n_informative": self.n_informative}
+
+    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+        from clusterglm.inference.hypotheses.penalized import within_ratio
+
+        return within_ratio(self.data, self.response, top, inner, conditional=True)
+
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), "no residuals"]
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.influence import conditional_deletion
+
+        return conditional_deletion(self.fit, self.data, self.response)
+
+    def _within_estimates(self, left_out: tuple[str, ...]) -> Estimates:
+        """What a Hausman test compares, without the columns that were left out."""
+        from clusterglm.inference.hypotheses.hausman import conditional_estimates
+
+        return conditional_estimates(self.fit, self.data, self.response, left_out)
 
     def _intercepts(self) -> Array:
         return np.full(self.data.n_clusters, np.nan)

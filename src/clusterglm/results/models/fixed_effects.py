@@ -29,22 +29,23 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
 from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.caveats import Caveat, without_a_say
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.effects import FixedEffectsEffects
 from clusterglm.results.topics.prediction import FixedEffectsPredictions
-from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.hausman import Estimates
 
 _SHORT = 20  # trials a cluster below which the bias from the intercepts is worth a sentence
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class FixedEffectsResult(
-    Penalized, FixedEffectsPredictions, Hypotheses, FixedEffectsEffects, Diagnostics, ClusteredResult
-):
+class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects, Diagnostics, ClusteredResult):
     """A generalised linear model with a fixed intercept for every cluster.
 
     Parameters
@@ -62,6 +63,8 @@ class FixedEffectsResult(
     family_response: Response
 
     kind: ClassVar[str] = "fixed_effects"
+    _own_intercepts: ClassVar[bool] = True
+    _untested: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -147,10 +150,6 @@ class FixedEffectsResult(
     def _beta(self) -> Array:
         return self.fit.beta
 
-    @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
-
     @cached_property
     def _profile(self) -> ClusterProfile:
         if self.penalty is not None:
@@ -183,6 +182,49 @@ class FixedEffectsResult(
                 "no correction, or the analytical one",
                 'bias_correction="analytical"',
             )
+
+    @property
+    def _intercepts_in_words(self) -> str:
+        return "fixed"
+
+    def _caveats(self) -> list[Caveat]:
+        return [*super()._caveats(), *without_a_say(self.n_informative, self.n_clusters)]
+
+    def _export(self) -> dict[str, Any]:
+        return super()._export() | {
+            "n_informative": self.n_informative,
+            "bias_correction": self.bias_correction or None,
+            "cluster_effects": self.cluster_effects.to_dict(orient="records"),
+        }
+
+    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+        from clusterglm.inference.hypotheses.penalized import within_ratio
+
+        return within_ratio(self.data, self.response, top, inner, conditional=False)
+
+    def _comparison_notes(self, name: str) -> list[str]:
+        notes = super()._comparison_notes(name)
+        if self.bias_correction:
+            notes.append(f"The log-likelihood of {name} is the maximum, not that at its corrected coefficients.")
+        return notes
+
+    def _cluster_intercepts(self) -> tuple[str, pd.DataFrame]:
+        return "Intercept of the cluster", self.cluster_effects
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.influence import fixed_effects_deletion
+
+        return fixed_effects_deletion(self.fit, self.data, self.response)
+
+    @property
+    def _one_step(self) -> bool:
+        return self.penalty is None
+
+    def _within_estimates(self, left_out: tuple[str, ...]) -> Estimates:
+        """What a Hausman test compares, without the columns that were left out."""
+        from clusterglm.inference.hypotheses.hausman import fixed_effects_estimates
+
+        return fixed_effects_estimates(self.fit, self.data, self.response, left_out)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self.fit.intercepts), rng)

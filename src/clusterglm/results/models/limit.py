@@ -22,7 +22,7 @@ from clusterglm.data.repeats import written_out_rows
 from clusterglm.errors import IntervalWarning, OptionError
 from clusterglm.fit.conditional import fit_conditional
 from clusterglm.fit.fixed_effects import fit_fixed_effects
-from clusterglm.fit.limit import loglik_given_totals, loglik_without_columns
+from clusterglm.fit.limit import loglik_given_totals, loglik_without_columns, without_columns
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.within import Informative
@@ -32,12 +32,14 @@ from clusterglm.inference.uncertainty.intervals import check_level
 from clusterglm.inference.uncertainty.one_sided import finite_end
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.conditional import ConditionalResult
 from clusterglm.results.models.fixed_effects import FixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_per_row
 from clusterglm.results.topics.prediction import Wanted
@@ -102,6 +104,11 @@ class Limit(Result):
 
         def _loglik_of(self, new: ModelData) -> float: ...
 
+    @classmethod
+    def _without_rest(cls: type[L], data: ModelData, response: Response, found: Recession) -> L | None:
+        """The limit in which no coefficient stays finite; None for models that need one."""
+        return None
+
     @property
     def infinite(self) -> dict[str, int | None]:
         """Coefficients without a finite estimate: 1 where it is inf, -1 where -inf, None where any value will do."""
@@ -129,18 +136,17 @@ class Limit(Result):
 
     @property
     def _estimates(self) -> Array:
-        own = np.empty(0) if self.rest is None else self.rest._estimates[len(self.rest._beta) :]
-        return np.append(self._beta, own)
+        if self.rest is None:
+            return self._beta
+        return np.append(self._beta, np.delete(self.rest._estimates, self.rest._parameters.coefficients))
 
     def _embedded(self, kind: str) -> Array:
-        """Covariance of the representative coefficients, and of what comes after them."""
-        p = len(self.data.names)
-        if self.rest is None:
-            return np.zeros((p, p))
-        inner = self.rest._covariance(kind)
-        places = np.append(self.recession.kept, np.arange(p, p + len(inner) - len(self.recession.kept)))
-        whole = np.zeros((len(inner) + p - len(self.recession.kept),) * 2)
-        whole[np.ix_(places, places)] = inner
+        """Covariance of the representative coefficients, and of the other parameters."""
+        every, of_beta = np.arange(len(self._parameters)), self._parameters.coefficients
+        whole = np.zeros((len(every), len(every)))
+        if self.rest is not None:
+            places = np.append(every[of_beta][self.recession.kept], np.delete(every, of_beta))
+            whole[np.ix_(places, places)] = self.rest._covariance(kind)
         return whole
 
     def _covariance(self, kind: str) -> Array:
@@ -154,8 +160,7 @@ class Limit(Result):
         k: int = self.recession.basis.shape[1]
         if self.rest is None:
             return k
-        own = self.n_clusters - self.rest.n_clusters if self.kind == "fixed_effects" else 0
-        return int(self.rest.n_parameters + k + own)
+        return int(self.rest.n_parameters + k)
 
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses.wald import linear_test
@@ -166,8 +171,8 @@ class Limit(Result):
                 "combinations of coefficients that stay finite",
                 "cg.compare(smaller, fit), the likelihood-ratio test; or a fit with a penalty",
             )
-        p = len(self.data.names)
-        return linear_test(constraints, self._representative, self._embedded(cov)[:p, :p], cov)
+        of_beta = self._parameters.coefficients
+        return linear_test(constraints, self._representative, self._embedded(cov)[of_beta, of_beta], cov)
 
     # Intervals -------------------------------------------------------------------------------------------------------
 
@@ -199,7 +204,7 @@ class Limit(Result):
         """By fits with the coefficient held; what then still separates is taken away as before."""
         column = self.data.X[:, j]
         others = without_column(self.data, j)
-        found = recession(others, self.response, within=self._within)
+        found = recession(others, self.response, within=self._own_intercepts)
         left = np.ones(self.data.n_obs, dtype=bool)
         if found is not None:
             others, left = rest_of(others, found), ~found.decided
@@ -227,8 +232,6 @@ class Limit(Result):
         return curve
 
     # Rows ------------------------------------------------------------------------------------------------------------
-
-    _within = False
 
     def _written_out(self: L, what: str) -> L:
         whole = super()._written_out(what)
@@ -311,6 +314,31 @@ class Limit(Result):
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
+    @property
+    def _finite(self) -> Any:
+        return self.rest
+
+    def _caveats(self) -> list[Caveat]:
+        infinite = ", ".join(self._named(np.isinf)) or "some coefficients"
+        words = (
+            f"Covariates separate the responses: {infinite} went to infinity, and this is the limit of the fit. Wald "
+            "tests and intervals of what is infinite mean nothing: use profile intervals, which have one finite end, "
+            "and likelihood-ratio tests. Other parameters, and what is said below, rest on the rows that are not "
+            "certain."
+        )
+        of_rest = [] if self.rest is None else self.rest._caveats()
+        return [Caveat("Separated responses", words, serious=True), *of_rest]
+
+    def _export(self) -> dict[str, Any]:
+        return {"infinite": self.infinite, "n_certain": int(self.recession.decided.sum())} | super()._export()
+
+    def _comparison_notes(self, name: str) -> list[str]:
+        note = (
+            f"{name} is the limit of a fit where covariates separate the responses: its log-likelihood is never "
+            "reached, and AIC counts infinite coefficients as parameters."
+        )
+        return [*super()._comparison_notes(name), note]
+
     def _glance(self) -> dict[str, Any]:
         return super()._glance() | {
             "infinite": ", ".join(self._named(np.isinf)),
@@ -344,6 +372,11 @@ class PooledLimit(Limit, PooledResult):
 
     rest: PooledResult | None
     recession: Recession
+
+    @classmethod
+    def _without_rest(cls, data: ModelData, response: Response, found: Recession) -> PooledLimit:
+        fit = without_columns(loglik_without_columns(data, response, ~found.decided))
+        return cls(fit, data, response, None, found)
 
     def _loglik_of(self, new: ModelData) -> float:
         if len(new.names) == 0:
@@ -386,7 +419,10 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
     rest: FixedEffectsResult
     recession: Recession
 
-    _within = True
+    @property
+    def n_parameters(self) -> int:
+        """Number of estimated parameters, those that are infinite too, and an intercept for every cluster."""
+        return super().n_parameters + self.n_clusters - self.rest.n_clusters
 
     def _loglik_of(self, new: ModelData) -> float:
         return fit_fixed_effects(new, self.response, None, Control()).loglik
@@ -434,7 +470,10 @@ class ConditionalLimit(Limit, ConditionalResult):
     rest: ConditionalResult
     recession: Recession
 
-    _within = True
+    @property
+    def n_informative(self) -> int:
+        """Clusters that contribute: those of the rest do."""
+        return self.rest.n_informative
 
     @cached_property
     def _overdispersion(self) -> Overdispersion | None:

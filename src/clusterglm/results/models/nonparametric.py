@@ -29,20 +29,19 @@ from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.parameters import Parameters, mass_points
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.tables.table import Summary, counted
-from clusterglm.results.topics.effects import Ratios
 from clusterglm.results.topics.newdata import Rows
-from clusterglm.results.topics.prediction import SCALES, Predictions, Wanted
-from clusterglm.results.topics.testing import Hypotheses
+from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
+class NonparametricResult(Result):
     """A random-intercept model whose intercepts have the most likely of all distributions, one on mass points.
 
     Parameters
@@ -60,7 +59,11 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
     family_response: Response
 
     kind: ClassVar[str] = "nonparametric"
+    _untested: ClassVar[str] = (
+        "where the number of mass points is estimated the likelihood ratio is not nearly chi-square"
+    )
     _kinds = ("conditional", "posterior", "marginal")
+    _drawn_kinds = ("marginal",)
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -98,10 +101,10 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
 
         from clusterglm.results.tables.frame import shown
 
-        finite, p = np.isfinite(self.fit.points), len(self.fit.beta)
+        finite = np.isfinite(self.fit.points)
         errors = np.full(len(finite), np.nan)
         with np.errstate(invalid="ignore"):
-            errors[finite] = np.sqrt(np.diag(self.fit.covariance)[p : p + int(finite.sum())])
+            errors[finite] = np.sqrt(np.diag(self.fit.covariance)[self._parameters.place("points")])
         table = {"point": self.fit.points, "std_error": errors, "weight": self.fit.weights}
         return shown(pd.DataFrame(table, copy=True))
 
@@ -154,15 +157,25 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         return posterior_probabilities(self.data, self.response, self.fit)
 
     @property
+    def _in_words(self) -> str:
+        return f"nonparametric, {self._intercepts_in_words}"
+
+    @property
+    def _intercepts_in_words(self) -> str:
+        return counted(len(self.fit.points), "mass point")
+
+    def _export(self) -> dict[str, Any]:
+        points = {"mass_points": self.mass_points.to_dict(orient="list"), "gradient": self.fit.gradient}
+        return super()._export() | points
+
+    @property
     def _beta(self) -> Array:
         return self.fit.beta
 
     @property
-    def _parameter_names(self) -> list[str]:
-        """Coefficients, finite points, log ratios of weights."""
-        k = len(self.fit.points)
-        finite = [f"point {j + 1}" for j in np.flatnonzero(np.isfinite(self.fit.points)).tolist()]
-        return [*self.data.names, *finite, *(f"log(weight {j} / weight {k})" for j in range(1, k))]
+    def _parameters(self) -> Parameters:
+        finite = np.flatnonzero(np.isfinite(self.fit.points)).tolist()
+        return mass_points(self.data.names, finite, len(self.fit.points))
 
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
@@ -242,7 +255,7 @@ class NonparametricResult(Predictions, Hypotheses, Ratios, Result):
         PredictionWarning
             Without `level`, when rows cannot be predicted: they are nan.
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         return self._predicted(data, kind, scale, Wanted(level, cov))
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.errors import OptionError
+from clusterglm.model.arrays import Array
 from clusterglm.model.penalty import IN_WORDS
 from clusterglm.results.models.base import Result
 
 if TYPE_CHECKING:
     from clusterglm.fit.conditional import ConditionalFit
+    from clusterglm.fit.estimates import RandomEffectsFit
     from clusterglm.fit.fixed_effects import FixedEffectsFit
     from clusterglm.fit.pooled import PooledFit
-    from clusterglm.fit.random_effects import RandomEffectsFit
+    from clusterglm.inference.hypotheses.comparison import Candidate
 
 
 class Penalized(Result):
@@ -35,6 +40,22 @@ class Penalized(Result):
         It moves with the units of covariates, so that its value says nothing by itself.
         """
         return self.fit.penalized_loglik
+
+    @abstractmethod
+    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+        """Twice what the penalised likelihood, whose maximum is `top`, loses with the columns of a smaller model.
+
+        And with the `sigma` at which that one holds it, where it is not None.
+        """
+
+    def _candidate(self, name: str) -> Candidate:
+        known, top = super()._candidate(name), self.penalized_loglik
+        if top is None:
+            return known
+        return replace(known, penalized_loglik=top, penalized_ratio=partial(self._penalized_ratio, top))
+
+    def _export(self) -> dict[str, Any]:
+        return {"penalty": self.penalty, "penalized_loglik": self.penalized_loglik} | super()._export()
 
     def _glance(self) -> dict[str, Any]:
         known = super()._glance()

@@ -14,24 +14,25 @@ from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.inference.uncertainty.covariance import pooled_scores, sandwich
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
 from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.effects import Effects
 from clusterglm.results.topics.prediction import PooledPredictions
-from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
-    pass
-
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.hypotheses.score import ScoreTest
     from clusterglm.inference.uncertainty.peaks import Summit
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostics):
+class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     """A generalised linear model without cluster effects.
 
     Parameters
@@ -49,6 +50,7 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
     family_response: Response
 
     kind: ClassVar[str] = "pooled"
+    _untested: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -73,10 +75,6 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
     def _beta(self) -> Array:
         return self.fit.beta
 
-    @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
-
     def _covariance(self, kind: str) -> Array:
         """The robust one sums scores over clusters; without `cluster=`, rows are taken to be independent."""
         if kind == "observed":
@@ -99,6 +97,11 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
         return converged(fit_pooled(new, self.response, Control(), self.penalty)).beta
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.influence import pooled_deletion
+
+        return pooled_deletion(self.fit, self.data, self.response)
 
     def test_clustering(self) -> ScoreTest:
         """Score test of no clustering, which needs no other fit.
@@ -123,6 +126,37 @@ class PooledResult(Penalized, PooledPredictions, Hypotheses, Effects, Diagnostic
                 "cg.pooled without penalty=, or without the covariates that separate the responses",
             )
         return score_test(self.data, self.response, self.fit.beta)
+
+    @property
+    def _intercepts_in_words(self) -> str:
+        return ""
+
+    def _caveats(self) -> list[Caveat]:
+        found = super()._caveats()
+        if not self._clustered:
+            return found
+        words = (
+            "This model has no cluster effects, and its standard errors take rows to be independent. If clusters "
+            "differ, they are too small for covariates that vary between clusters: use "
+            f"{'the robust ones, or ' if self.penalty is None else ''}a model with cluster effects."
+        )
+        return [*found, Caveat("Clusters are not in the model", words)]
+
+    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+        from clusterglm.inference.hypotheses.penalized import pooled_ratio
+
+        return pooled_ratio(self.data, self.response, top, inner)
+
+    def _clusters_by_events(self) -> EventCounts | None:
+        from clusterglm.inference.distribution.event_counts import event_counts
+
+        if not self._clustered:
+            return None
+        rows = self._written_out("a count of events per cluster").data
+        return event_counts(rows, self.response, self.fit.beta, 0.0, Gaussian())
+
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), *(["score test"] if self._clustered else [])]
 
     def _intercepts(self) -> Array:
         return np.zeros(self.data.n_clusters)

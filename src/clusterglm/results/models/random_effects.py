@@ -6,20 +6,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
+from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
-from clusterglm.fit.random_effects import RandomEffectsFit, fit_again, loglik_at
-from clusterglm.fit.shape import ShapeEstimate, shape_scores
+from clusterglm.fit.random_effects import fit_again, loglik_at
+from clusterglm.fit.shape import shape_scores
 from clusterglm.inference.hypotheses.clustering import ClusteringTest, likelihood_ratio, no_test
-from clusterglm.inference.uncertainty.covariance import marginal_scores, pooled_scores
-from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale, with_sigma
+from clusterglm.inference.uncertainty.covariance import free_scores
+from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
 from clusterglm.likelihood.plan import Part, Plan
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.parameters import Index, Parameters, random_intercept
 from clusterglm.model.printing import unfolded
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
@@ -29,10 +32,11 @@ from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.effects import RandomEffectsEffects
 from clusterglm.results.topics.goodness import RandomEffectsGoodness
+from clusterglm.results.topics.hausman import RandomEffectsHypotheses
 from clusterglm.results.topics.random_diagnostics import RandomEffectsDiagnostics
+from clusterglm.results.topics.random_pieces import RandomEffectsPieces
 from clusterglm.results.topics.random_prediction import RandomEffectsPredictions
 from clusterglm.results.topics.survival import Survival
-from clusterglm.results.topics.testing import RandomEffectsHypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +58,7 @@ _BY_FIXED_RULE = ' A fixed quadrature can be too coarse to see sigma; quadrature
 @dataclass(frozen=True, repr=False, eq=False)
 class RandomEffectsResult(
     Penalized,
+    RandomEffectsPieces,
     RandomEffectsPredictions,
     Survival,
     RandomEffectsHypotheses,
@@ -108,7 +113,7 @@ class RandomEffectsResult(
     @property
     def n_parameters(self) -> int:
         """Number of estimated parameters; sigma counts unless it was held fixed, and shape parameters do."""
-        return len(self.fit.beta) + (0 if self.fit.sigma_fixed else 1) + (len(self.shape.names) if self.shape else 0)
+        return len(self.fit.all_parameters.only_estimated)
 
     @property
     def sigma(self) -> float:
@@ -121,7 +126,8 @@ class RandomEffectsResult(
     @property
     def sigma_se(self) -> float:
         """Standard error of sigma; nan where sigma was held fixed, and where the maximum lies at sigma = 0."""
-        return float(np.sqrt(self.fit.covariance[-1, -1]))
+        at = self.fit.parameters.scale
+        return float(np.sqrt(self.fit.covariance[at, at]))
 
     @property
     def random_effects_sd(self) -> float:
@@ -205,41 +211,29 @@ class RandomEffectsResult(
         return self.fit.beta
 
     @property
-    def _parameter_names(self) -> list[str]:
-        return list(with_sigma(self.data.names))
+    def _parameters(self) -> Parameters:
+        return random_intercept(self.data.names, self.data.cluster_name, self.fit.sigma_state)
 
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
         self._refuse_robust()
-        p, shape = len(self.fit.beta), self.shape
-        robust = np.full((p + 1, p + 1), np.nan)
-        if self.sigma == 0.0:
-            scores = pooled_scores(self.data, self.response, self.fit.beta, by_row=False)
-            robust[:p, :p] = self._sandwich(self.fit.covariance[:p, :p], scores)
-        elif shape is not None and np.isfinite(shape.covariance[p + 1 :, p + 1 :]).all():
-            rows = np.flatnonzero(np.isfinite(np.diag(shape.covariance)))
-            scores = np.column_stack([marginal_scores(self.data, self.fit), shape_scores(self.fit, shape)])[:, rows]
-            q = p if self.fit.sigma_fixed else p + 1
-            robust[:q, :q] = self._sandwich(shape.covariance[np.ix_(rows, rows)], scores)[:q, :q]
-        elif self.fit.sigma_fixed:
-            scores = marginal_scores(self.data, self.fit)[:, :p]
-            robust[:p, :p] = self._sandwich(self.fit.covariance[:p, :p], scores)
-        else:
-            robust = self._sandwich(self.fit.covariance, marginal_scores(self.data, self.fit))
-        return robust
+        parameters, covariance, shape = self.fit.parameters, self.fit.covariance, self.shape
+        scores, whole = free_scores(self.data, self.fit), self.fit.all_parameters
+        if shape is not None and np.isfinite(shape.covariance[whole.shapes, whole.shapes]).all():
+            parameters, covariance = whole, shape.covariance
+            scores = np.column_stack([scores, shape_scores(self.fit, shape)])
+        robust = parameters.nan_where_not_free(self._sandwich(parameters.of_free(covariance), scores))
+        given = slice(0, len(self.fit.parameters))
+        return robust[given, given]
 
     @property
     def _estimates(self) -> Array:
-        return self.fit.beta.copy() if self.fit.sigma_fixed else self.fit.theta
+        return self.fit.theta[self.fit.parameters.estimated]
 
     @property
-    def _interval_names(self) -> list[str]:
-        return self._parameter_names[:-1] if self.fit.sigma_fixed else self._parameter_names
-
-    @property
-    def _ends_with_sigma(self) -> bool:
-        return not self.fit.sigma_fixed
+    def _with_intervals(self) -> Index:
+        return self._parameters.estimated
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.peaks import marginal_summit
@@ -263,6 +257,11 @@ class RandomEffectsResult(
         value = upper_end(lambda sigma: loglik_at(self.fit, sigma), top, drop, max(self.sigma, 1.0))
         return replace(found, value=value, status="failed" if np.isnan(value) else "found")
 
+    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+        from clusterglm.inference.hypotheses.penalized import soft_ratio
+
+        return soft_ratio(self.fit, top, inner, sigma)
+
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self._draws(rng)), rng)
 
@@ -270,7 +269,7 @@ class RandomEffectsResult(
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
         again = fit_again(self.fit, new)
-        return again.beta if self.fit.sigma_fixed else converged(again).theta
+        return (again if self.fit.sigma_fixed else converged(again)).theta[again.parameters.estimated]
 
     def _intercepts(self) -> Array:
         return self.fit.modes
@@ -286,7 +285,8 @@ class RandomEffectsResult(
 
         table = super()._tidy(level, exponentiate, cov)
         table.insert(0, "component", "coefficient")
-        se = self.sigma_se if cov == "observed" else float(np.sqrt(self._covariance(cov)[-1, -1]))
+        at = self._parameters.scale
+        se = float(np.sqrt(self._covariance(cov)[at, at]))
         low, high = wald_interval_of_scale(self.sigma, se, level)
         rows: list[list[Any]] = [["random_intercept", "sigma", self.sigma, se, np.nan, np.nan, low, high]]
         if self.shape is not None:
@@ -294,6 +294,9 @@ class RandomEffectsResult(
             for name, estimate, error in zip(self.shape.names, self.shape.estimates, errors, strict=True):
                 rows.append(["random_intercept", name, estimate, error, np.nan, np.nan, np.nan, np.nan])
         return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
+
+    def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:
+        return {".fixed": self._eta(0.0)}
 
     def _glance(self) -> dict[str, Any]:
         test = self.clustering_test

@@ -22,18 +22,12 @@ from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import terminal_width, unfolded
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.fixed_effects import FixedEffectsResult
-from clusterglm.results.models.nonparametric import NonparametricResult
-from clusterglm.results.models.penalized import Penalized
-from clusterglm.results.models.random_effects import RandomEffectsResult
-from clusterglm.results.models.several import Fits
+from clusterglm.results.models.several import Fits, is_result
 from clusterglm.results.tables.html import as_html
-from clusterglm.results.tables.table import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.likelihood.report import IntegrationReport
 
 _HEADINGS = ("model", "rows", "df", "loglik", "AIC", "BIC", "delta", "weight")
 _NARROW = 12  # least width of names and of models
@@ -219,7 +213,7 @@ def compare(*fits: Fits, names: Sequence[str] | None = None) -> Comparison:
     2
     """
     named = _named(fits, names)
-    candidates = [_candidate(name, fit) for name, fit in named.items()]
+    candidates = [fit._candidate(name) for name, fit in named.items()]
     for other in candidates[1:]:
         first = candidates[0]
         difference = data_difference(first.data, other.data, (first.name, other.name))
@@ -237,13 +231,7 @@ def compare(*fits: Fits, names: Sequence[str] | None = None) -> Comparison:
 
 def model_words(fit: Result) -> str:
     """The model in a few words."""
-    words = {"pooled": "pooled", "fixed_effects": "fixed effects", "conditional": "conditional"}.get(fit.kind, "")
-    if isinstance(fit, NonparametricResult):
-        words = f"nonparametric, {counted(len(fit.fit.points), 'mass point')}"
-    if isinstance(fit, RandomEffectsResult):
-        words = f"random intercept, {fit.distribution.name}"
-        words += f", sigma fixed at {fit.sigma:.4g}" if fit.fit.sigma_fixed else ""
-    return f"{words}, {fit.link}" + ("" if fit.penalty is None else f", {fit.penalty}")
+    return f"{fit._in_words}, {fit.link}" + ("" if fit.penalty is None else f", {fit.penalty}")
 
 
 def _named(fits: tuple[Fits, ...], names: Sequence[str] | None) -> dict[str, Result]:
@@ -257,7 +245,7 @@ def _named(fits: tuple[Fits, ...], names: Sequence[str] | None) -> dict[str, Res
         given = list(fits)  # type: ignore[arg-type]  # looked at below
         words = [f"fit {k + 1}" for k in range(len(given))] if names is None else names
         names = [str(name) for name in several("names", words, "a name for each fit", "names=None")]
-    wrong = [type(fit).__name__ for fit in given if not isinstance(fit, Result)]
+    wrong = [type(fit).__name__ for fit in given if not is_result(fit)]
     if len(given) < 2 or wrong:
         raise OptionError(
             f"compare({', '.join(type(fit).__name__ for fit in fits)})",
@@ -267,34 +255,6 @@ def _named(fits: tuple[Fits, ...], names: Sequence[str] | None) -> dict[str, Res
     if len(names) != len(given) or len(set(names)) < len(names):
         raise OptionError(f"names={list(names)!r} for {len(given)} fits", "a name of its own for each", "names=None")
     return dict(zip(names, given, strict=True))
-
-
-def _candidate(name: str, fit: Result) -> Candidate:
-    if not isinstance(fit, RandomEffectsResult):
-        penalized = fit.penalized_loglik if isinstance(fit, Penalized) else None
-        return Candidate(
-            name, fit.kind, fit.data, fit.response, fit.loglik, penalty=fit.penalty, penalized_loglik=penalized
-        )
-    return Candidate(
-        name,
-        fit.kind,
-        fit.data,
-        fit.response,
-        fit.loglik,
-        fit.fit.free_distribution,
-        fit.sigma,
-        not fit.fit.sigma_fixed,
-        fit.quadrature.error,
-        _integration(fit.quadrature),
-        fit.penalty,
-        fit.penalized_loglik,
-        fit.fit,
-    )
-
-
-def _integration(report: IntegrationReport) -> str:
-    words = str(report.requested)
-    return words if report.requested.kind == "auto" else f"{words}, on the {report.scale} scale"
 
 
 def _groups(candidates: list[Candidate]) -> tuple[tuple[int, ...], list[str]]:
@@ -337,21 +297,8 @@ def _integration_notes(candidates: list[Candidate], groups: tuple[int, ...]) -> 
 def _other_notes(fits: dict[str, Result]) -> list[str]:
     notes = [f"{name} did not converge: {fit.optimization.message}." for name, fit in fits.items() if not fit.converged]
     for name, fit in fits.items():
-        if isinstance(fit, RandomEffectsResult) and fit.fit.boundary:
-            doubt = "" if fit.quadrature.requested.kind == "auto" else ", as far as a fixed quadrature can tell"
-            notes.append(f"The maximum of {name} lies at sigma = 0{doubt}: it is the pooled model there.")
-        if "infinite" in fit._glance():
-            notes.append(
-                f"{name} is the limit of a fit where covariates separate the responses: its log-likelihood is never "
-                "reached, and AIC counts infinite coefficients as parameters."
-            )
-        if fit.penalty is not None:
-            notes.append(
-                f"The log-likelihood, AIC and BIC of {name} are those at its penalised estimates, without the penalty."
-            )
-        if isinstance(fit, FixedEffectsResult) and fit.bias_correction:
-            notes.append(f"The log-likelihood of {name} is the maximum, not that at its corrected coefficients.")
-    short = [name for name, fit in fits.items() if isinstance(fit, FixedEffectsResult) and fit._short]
+        notes += fit._comparison_notes(name)
+    short = [name for name, fit in fits.items() if fit._short]
     if short:
         notes.append(
             f"{', '.join(short)}: with few trials for each fixed intercept, likelihood ratios are larger than "

@@ -8,12 +8,6 @@ from typing import Any
 import numpy as np
 
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.conditional import ConditionalResult
-from clusterglm.results.models.fixed_effects import FixedEffectsResult
-from clusterglm.results.models.limit import Limit
-from clusterglm.results.models.nonparametric import NonparametricResult
-from clusterglm.results.models.penalized import Penalized
-from clusterglm.results.models.random_effects import RandomEffectsResult
 
 
 def as_dict(result: Result) -> dict[str, Any]:
@@ -62,52 +56,8 @@ def as_dict(result: Result) -> dict[str, Any]:
         "dropped": [{"reason": dropped.reason, "count": dropped.count} for dropped in result.data.dropped],
         "notes": list(result.data.notes),
     }
-    if isinstance(result, Limit):
-        content |= {"infinite": result.infinite, "n_certain": int(result.recession.decided.sum())}
-    if isinstance(result, Penalized):
-        content |= {"penalty": result.penalty, "penalized_loglik": result.penalized_loglik}
-    if isinstance(result, RandomEffectsResult):
-        content |= _random_intercept(result)
-    if isinstance(result, NonparametricResult):
-        content |= {"mass_points": result.mass_points.to_dict(orient="list"), "gradient": result.fit.gradient}
-    if isinstance(result, FixedEffectsResult | ConditionalResult):
-        content |= {"n_informative": result.n_informative}
-    if isinstance(result, FixedEffectsResult):
-        content |= {
-            "bias_correction": result.bias_correction or None,
-            "cluster_effects": result.cluster_effects.to_dict(orient="records"),
-        }
-    values: dict[str, Any] = plain(content)
+    values: dict[str, Any] = plain(content | result._export())
     return values
-
-
-def _random_intercept(result: RandomEffectsResult) -> dict[str, Any]:
-    test, report = result.clustering_test, result.quadrature
-    table = result.tidy()
-    low, high = table.loc[table["component"] == "random_intercept", ["conf_low", "conf_high"]].iloc[0]
-    shape = result.shape
-    return {
-        "random_intercept": {
-            "distribution": result.distribution.name,
-            "sigma": result.sigma,
-            "std_error": result.sigma_se,
-            "conf_low": low,
-            "conf_high": high,
-            "fixed": result.fit.sigma_fixed,
-            "at_boundary": result.fit.boundary,
-            "sd": result.random_effects_sd,
-            "icc": result.icc,
-            "shape": None if shape is None else dict(zip(shape.names, shape.estimates, strict=True)),
-        },
-        "clustering_test": {"statistic": test.statistic, "pvalue": test.pvalue, "reason": test.reason or None},
-        "integration": {
-            "requested": str(report.requested),
-            "scale": report.scale,
-            "nodes": report.nodes,
-            "rules": [{"rule": rule, "n_clusters": count} for rule, count in report.rules],
-            "error": report.error,
-        },
-    }
 
 
 def plain(value: Any) -> Any:

@@ -18,11 +18,9 @@ from clusterglm.inference.effects.ratios import ratio_names
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.model.arguments import mapping, several, whole_number, yes_or_no
 from clusterglm.results.models.base import Result
-from clusterglm.results.models.nonparametric import NonparametricResult
-from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.models.several import Fits, named_fits
 from clusterglm.results.tables.maketables import STATISTICS
-from clusterglm.results.tables.table import counted, number
+from clusterglm.results.tables.table import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -270,7 +268,7 @@ def table(
                 for name, each in parts.items()
             ]
             _put(rows, (part, given.get(term, term)), cells)
-    rows["fit", "Intercepts of clusters"] = [_intercepts(fit) for fit in named.values()]
+    rows["fit", "Intercepts of clusters"] = [fit._intercepts_in_words or _NOTHING for fit in named.values()]
     for key in statistics:
         cells = [_statistic(fit, key, digits) for fit in named.values()]
         if any(cell != _NOTHING for cell in cells):
@@ -330,25 +328,13 @@ def _cell(fit: Result, row: Mapping[str, Any], spread: str, digits: int, stars: 
         estimate += next((mark for limit, mark in _STARS if row["pvalue"] < limit), "")
     if spread == "none":
         return estimate
-    if row["term"] == "sigma" and row.get("component") == "random_intercept" and isinstance(fit, RandomEffectsResult):
-        if fit.fit.sigma_fixed:
-            return f"{estimate}\n(held fixed)"
-        if fit.sigma == 0.0:
-            return f"{estimate}\n(boundary)"
+    if instead := fit._instead_of_error(row):
+        return f"{estimate}\n({instead})"
     if spread == "std_error":
         return f"{estimate}\n({_NOTHING if np.isnan(row['std_error']) else number(row['std_error'], digits)})"
     low, high = row["conf_low"], row["conf_high"]
     ends = _NOTHING if np.isnan(low) and np.isnan(high) else f"{number(low, digits)}, {number(high, digits)}"
     return f"{estimate}\n[{ends}]"
-
-
-def _intercepts(fit: Result) -> str:
-    """What a fit makes of the clusters' intercepts, in a word or two."""
-    if isinstance(fit, RandomEffectsResult):
-        return f"{fit.distribution.name}"
-    if isinstance(fit, NonparametricResult):
-        return counted(len(fit.fit.points), "mass point")
-    return {"fixed_effects": "fixed", "conditional": "conditioned out"}.get(fit.kind, _NOTHING)
 
 
 def _glanced(fit: Result) -> dict[str, Any]:
@@ -381,8 +367,7 @@ def _notes(named: dict[str, Result], exponentiate: bool, spread: str, level: flo
         notes.append(f"{100 * level:g}% confidence intervals{robust} in brackets.")
     if stars:
         notes.append("* p < 0.05, ** p < 0.01, *** p < 0.001.")
-    kinds_of_fits = {fit.kind for fit in named.values()}
-    if "conditional" in kinds_of_fits and len(kinds_of_fits) > 1:
+    if len({fit._given_totals for fit in named.values()}) > 1:
         notes.append("Log-likelihoods given the clusters' totals (conditional models) do not compare with the others.")
     for name, fit in named.items():
         correction = _glanced(fit).get("bias_correction")

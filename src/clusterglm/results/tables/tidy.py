@@ -12,6 +12,7 @@ from clusterglm.errors import check_option
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
 from clusterglm.results.tables.maketables import MaketablesModel
 
@@ -23,7 +24,7 @@ _TIDY = {
     "std_error": "std.error", "z": "statistic", "pvalue": "p.value", "conf_low": "conf.low", "conf_high": "conf.high",
 }  # fmt: skip
 _GLANCE = {"n_obs": "nobs", "loglik": "logLik", "aic": "AIC", "bic": "BIC", "df_resid": "df.residual"}
-_EFFECTS = {"coefficient": "fixed", "random_intercept": "ran_pars"}
+_EFFECTS = {"coefficient": "fixed", "random_intercept": "ran_pars", "random_effect": "ran_pars"}
 _AUGMENT = {"linear_predictor": ".fitted", "mean": ".mu"}
 
 
@@ -34,6 +35,7 @@ class Frames:
 
     if TYPE_CHECKING:
         data: ModelData
+        _own_intercepts: ClassVar[bool]
 
         @property
         def _single(self) -> tuple[Array, Array]: ...
@@ -43,6 +45,8 @@ class Frames:
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
+        @property
+        def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
         def _glance(self) -> dict[str, Any]: ...
         def _fitted_eta(self) -> Array: ...
@@ -109,7 +113,7 @@ class Frames:
         from clusterglm.inference.effects.ratios import exponentiated
 
         beta = self._beta
-        se = np.sqrt(np.diag(self._covariance(cov))[: len(beta)])
+        se = np.sqrt(np.diag(self._covariance(cov))[self._parameters.coefficients])
         z = beta / se
         low, high = wald_interval(beta, se, level)
         estimate = beta
@@ -226,9 +230,13 @@ class Frames:
         columns: dict[str, NDArray[Any]] = {}
         if not np.isnan(eta).all():  # of conditional models
             columns[".resid"] = residuals("deviance", self.response, eta, *self._single)
-        if self.kind == "random_effects":
-            columns[".fixed"] = self._eta(0.0)
-        return columns | {".offset": self.data.offset, ".weights": self.data.weights}
+        return (
+            columns | self._without_random_intercepts() | {".offset": self.data.offset, ".weights": self.data.weights}
+        )
+
+    def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:
+        """The linear predictor without them, under broom's name; nothing where there are none."""
+        return {}
 
     # For other packages ----------------------------------------------------------------------------------------------
 
@@ -251,6 +259,6 @@ class Frames:
             facts,
             self.data.response_name,
             self.data.cluster_name,
-            self.kind in ("fixed_effects", "conditional"),
+            self._own_intercepts,
             cov,
         )

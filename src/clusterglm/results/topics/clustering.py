@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 class ClusteredResult(Result):
     """A result of a model with cluster effects, which can be compared with the model without them."""
+
+    _simulates_no_clustering: ClassVar[bool] = True
+
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), "no clustering", "intercepts"]
 
     @abstractmethod
     def _null(self) -> tuple[ModelData, PooledFit]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.calibration import Calibration
     from clusterglm.inference.diagnostics.dispersion import SimulationTest
     from clusterglm.inference.diagnostics.envelopes import ResidualEnvelope
-    from clusterglm.inference.diagnostics.influence import AnyFit, Influence
+    from clusterglm.inference.diagnostics.influence import Deletion, Influence
     from clusterglm.inference.uncertainty.replicates import Progress
 
 RESIDUALS = (*OF_MEANS, "quantile", "simulated")
@@ -38,11 +39,13 @@ _SHORT = 20  # rows an intercept below which residuals of fixed effects are too 
 class ClusterInfluence(Result):
     """A result that can say what single clusters do to it."""
 
-    if TYPE_CHECKING:
+    def _report_parts(self) -> list[str]:
+        some = self.n_clusters > 1 and len(self.data.names) > 0
+        return [*super()._report_parts(), *(["influence"] if some else [])]
 
-        @property
-        def fit(self) -> AnyFit:
-            """The estimates."""
+    @abstractmethod
+    def _deletion(self) -> Deletion:
+        """What the deletion of clusters needs of the model."""
 
     def influence(
         self, kind: str = "one_step", clusters: ArrayLike | None = None, n_jobs: int = 1, progress: Progress = None
@@ -77,10 +80,10 @@ class ClusterInfluence(Result):
             When there is only one cluster.
         """
         from clusterglm.inference.diagnostics.influence import KINDS as DELETIONS
-        from clusterglm.inference.diagnostics.influence import delete_clusters, deletion, positions
+        from clusterglm.inference.diagnostics.influence import delete_clusters, positions
 
         check_option("kind", kind, DELETIONS)
-        model = deletion(self.fit, self.data, self.response)
+        model = self._deletion()
         if repeats_of(model.data).clusters.sum() < 2:
             raise ClusterError("the influence of the only cluster", "two clusters or more", "cluster= of the fit")
         return delete_clusters(model, kind, positions(clusters, model.data.labels), n_jobs, progress)
@@ -88,6 +91,9 @@ class ClusterInfluence(Result):
 
 class Diagnostics(ClusterInfluence):
     """A result with a mean for each row, which can be held against the responses."""
+
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), "checks", "residuals", "calibration"]
 
     # Residuals -------------------------------------------------------------------------------------------------------
 
@@ -411,7 +417,7 @@ class Diagnostics(ClusterInfluence):
         assert isinstance(given, int)  # of a whole number, or of None
         findings = self._own_findings()
         alone = self.n_clusters < 2 and self.data.cluster_name is not None
-        if self.kind == "fixed_effects" and self.penalty is not None:
+        if not self._one_step:
             words = 'no single step is possible with a penalty: influence("exact") fits again without each cluster'
             influence = Finding("Influence", None, words)
         else:
@@ -427,6 +433,11 @@ class Diagnostics(ClusterInfluence):
         findings.append(influence)
         findings.append(self._uniformity_finding(np.random.default_rng(given)))
         return Diagnosis(tuple(findings), given)
+
+    @property
+    def _one_step(self) -> bool:
+        """Whether the likelihood is a sum over clusters, so that one step goes without a cluster."""
+        return True
 
     def _own_findings(self) -> list[Finding]:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DataError, OptionError, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
-from clusterglm.inference.uncertainty.intervals import check_level, with_alpha, with_sigma
+from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
 from clusterglm.results.topics.heterogeneity import Heterogeneity
+from clusterglm.results.topics.pieces import Pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 _KINDS = ("marginal", "typical", "conditional")
 
 
-class Ratios:
+class Ratios(Pieces):
     """What every kind of result with coefficients offers."""
 
     if TYPE_CHECKING:
@@ -43,7 +45,10 @@ class Ratios:
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
+        @property
+        def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
+        def _delta_covariance(self, kind: str) -> Array: ...
 
     @with_alpha
     def ratios(self, *, level: float = 0.95, cov: str = "observed") -> pd.DataFrame:
@@ -84,7 +89,7 @@ class Ratios:
 
         ratio, baseline = ratio_names(self.response)
         check_option("cov", cov, self._covariances)
-        se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._beta)]
+        se = np.sqrt(np.diag(self._covariance(cov)))[self._parameters.coefficients]
         found = exponentiated(self._beta, se, level)
         kinds = [baseline if j == self.data.intercept else ratio for j in range(len(self._beta))]
         table = pd.DataFrame(
@@ -102,6 +107,12 @@ class Ratios:
 
 class Effects(Ratios):
     """Average effects where clusters have no effect: all kinds mean the same."""
+
+    _averaged_over: ClassVar[str] = ""
+    """What average effects are averages over besides the rows, or where they are taken, in words."""
+
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), *(["average effects"] if self.data.design.variables else [])]
 
     @with_alpha
     def average_effects(
@@ -178,7 +189,7 @@ class Effects(Ratios):
 
         design = self.data.design
         changes = design_changes(design, rows.frame, check_variables(design, variables))
-        covariance = self._covariance(cov)
+        covariance = self._delta_covariance(cov)
         return average_effects(changes, self._beta, known, rows.weights, covariance, jet, intercepts, rows.times)
 
     def to_marginaleffects(self, data: Any = None) -> Any:
@@ -217,6 +228,8 @@ def _plain_mean(response: Response, theta: Array, X: Array, offset: Array) -> Ar
 
 class FixedEffectsEffects(Effects):
     """Average effects at estimated intercepts."""
+
+    _averaged_over: ClassVar[str] = ", at the clusters' intercepts"
 
     if TYPE_CHECKING:
         fit: FixedEffectsFit
@@ -337,6 +350,8 @@ class FixedEffectsEffects(Effects):
 class RandomEffectsEffects(Heterogeneity, Effects):
     """Effects with a random intercept."""
 
+    _averaged_over: ClassVar[str] = " and over the distribution of intercepts"
+
     if TYPE_CHECKING:
         fit: RandomEffectsFit
 
@@ -448,17 +463,15 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         from clusterglm.results.tables.marginaleffects import adapter
 
         check_option("kind", kind, ("marginal", "typical"))
-        fit, p = self.fit, len(self.fit.beta)
-        names = list(self.data.names)
+        fit, parameters, of_beta = self.fit, self.fit.parameters, self.fit.parameters.coefficients
         if kind == "typical":
-            V = fit.covariance[:p, :p]
-            return adapter(self, fit.beta, V, names, partial(_plain_mean, fit.response), data)
-        free = not np.isnan(fit.covariance[p, p])
-        theta = np.append(fit.beta, fit.sigma) if free else fit.beta
+            V = fit.covariance[of_beta, of_beta]
+            return adapter(self, fit.beta, V, list(self.data.names), partial(_plain_mean, fit.response), data)
 
-        def mean(parameters: Array, X: Array, offset: Array) -> Array:
-            sigma = abs(float(parameters[p])) if free else fit.sigma
-            return averaged_jet(X @ parameters[:p] + offset, sigma, fit.response, fit.distribution).mean
+        def mean(free: Array, X: Array, offset: Array) -> Array:
+            theta = parameters.reflected(parameters.filled(free, fit.theta))
+            sigma = float(theta[parameters.scale])
+            return averaged_jet(X @ theta[of_beta] + offset, sigma, fit.response, fit.distribution).mean
 
-        V = fit.covariance if free else fit.covariance[:p, :p]
-        return adapter(self, theta, V, list(with_sigma(names)) if free else names, mean, data)
+        theta, V = fit.theta[parameters.free], parameters.of_free(fit.covariance)
+        return adapter(self, theta, V, list(parameters.only_free.names), mean, data)

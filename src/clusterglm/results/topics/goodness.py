@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.model.arguments import is_whole

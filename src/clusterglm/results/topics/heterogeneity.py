@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option, nearest
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arrays import Array
@@ -34,6 +34,7 @@ class Heterogeneity:
 
         @property
         def sigma_se(self) -> float: ...
+        def _delta_covariance(self, kind: str) -> Array: ...
 
     @with_alpha
     def marginal_coefficients(self, *, level: float = 0.95) -> pd.DataFrame:
@@ -77,7 +78,8 @@ class Heterogeneity:
         at = link(np.zeros(1))
         if not at.exists:
             raise OptionError(NO_MEAN, "an intercept with lighter tails", 'distribution="gaussian"')
-        found = marginal_coefficients(data.X, data.offset, row_weights(data), fit.beta, fit.covariance, link)
+        V = self._delta_covariance("observed")
+        found = marginal_coefficients(data.X, data.offset, row_weights(data), fit.beta, V, link)
         z = found.estimate / found.std_error
         low, high = wald_interval(found.estimate, found.std_error, level)
         table = pd.DataFrame(
@@ -148,7 +150,8 @@ class Heterogeneity:
         if isinstance(eta, bool) or not isinstance(eta, Real) or not np.isfinite(float(eta)):
             raise OptionError(f"at={at!r}", "a finite number, a linear predictor", "at=0.0; or leave it out")
         found = response_correlation(float(eta), fit.sigma, fit.response, fit.distribution)
-        return correlation_with_interval(found, gradient, fit.sigma, fit.covariance, level, fixed=fit.sigma_fixed)
+        V = self._delta_covariance("observed")
+        return correlation_with_interval(found, gradient, fit.sigma, V, level, fixed=fit.sigma_fixed)
 
     @with_alpha
     def median_odds_ratio(self, *, level: float = 0.95) -> ScalarEstimate:
@@ -235,7 +238,7 @@ class Heterogeneity:
             float(coverage),
             fit.beta,
             fit.sigma,
-            fit.covariance,
+            self._delta_covariance("observed"),
             fit.distribution,
             level,
             fixed=fit.sigma_fixed,

@@ -16,6 +16,7 @@ from clusterglm.inference.uncertainty.intervals import check_level, wald_interva
 from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.parameters import Index, Parameters
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.weighted import Weighted
 
@@ -77,13 +78,17 @@ class Intervals(Weighted):
 
     @property
     @abstractmethod
-    def _interval_names(self) -> list[str]:
-        """Parameters that intervals are given of: the coefficients, and sigma unless it was held fixed."""
+    def _parameters(self) -> Parameters:
+        """What stands where in covariances."""
 
     @property
-    def _ends_with_sigma(self) -> bool:
-        """Whether the last of them is the spread of random intercepts."""
-        return False
+    def _with_intervals(self) -> Index:
+        """The parameters that intervals are given of: the coefficients, and sigma unless it was held fixed."""
+        return self._parameters.coefficients
+
+    @property
+    def _interval_names(self) -> list[str]:
+        return list(self._parameters.names_of(self._with_intervals))
 
     @abstractmethod
     def _covariance(self, kind: str) -> Array: ...
@@ -280,10 +285,11 @@ class Intervals(Weighted):
 
     def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
         check_option("cov", cov, self._covariances)
-        se = np.sqrt(np.diag(self._covariance(cov)))[: len(self._interval_names)]
-        low, high = wald_interval(self._estimates, se, level)
-        if self._ends_with_sigma:
-            low[-1], high[-1] = wald_interval_of_scale(float(self._estimates[-1]), float(se[-1]), level)
+        estimates, which = self._estimates, self._with_intervals
+        se = np.sqrt(np.diag(self._covariance(cov)))[which]
+        low, high = wald_interval(estimates, se, level)
+        for j in np.flatnonzero(self._parameters.are_scales[which]).tolist():
+            low[j], high[j] = wald_interval_of_scale(float(estimates[j]), float(se[j]), level)
         return low, high
 
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:

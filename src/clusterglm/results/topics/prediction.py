@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -71,6 +72,16 @@ class Predictions(Weighted):
 
     _kinds: tuple[str, ...] = ("typical", "conditional", "marginal")
     """Words for the intercept, the default first."""
+    _scales: tuple[str, ...] = SCALES
+    """The default first."""
+    _takes_kind: bool = True
+    """Whether `predict` asks which intercept."""
+    _drawn_kinds: tuple[str, ...] = ()
+    """Kinds of which a picture has a curve, where nobody says which."""
+    _drawn_clusters: int | None = None
+    """Clusters of which a picture has a curve, where nobody says how many; None where it can have none."""
+    _curves_differ: bool = True
+    """Whether predictions of different kinds do; where they do not, curves need no name."""
 
     if TYPE_CHECKING:
 
@@ -80,7 +91,11 @@ class Predictions(Weighted):
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
-        def _covariance(self, kind: str) -> Array: ...
+        def _delta_covariance(self, kind: str) -> Array: ...
+
+    @abstractmethod
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict rows of the fitted data or of new data; each kind of result says at which intercepts."""
 
     def _predicted(
         self, data: Any, kind: str | ArrayLike | None, scale: str, wanted: Wanted
@@ -140,7 +155,7 @@ class Predictions(Weighted):
         return shown(table)
 
     def _with_interval(self, at: LinkPrediction, rows: Rows, scale: str, level: float, cov: str) -> Prediction:
-        variance = at.variance(rows.X, self._covariance(cov))
+        variance = at.variance(rows.X, self._delta_covariance(cov))
         return with_interval(scale, self.response, at.estimate, variance, level)
 
     def _codes(self, rows: Rows, labels: NDArray[Any] | None = None, where: str = "the fit") -> NDArray[np.int64]:
@@ -155,6 +170,9 @@ class Predictions(Weighted):
 
 class PooledPredictions(Predictions):
     """Predictions where clusters have no effect: all kinds mean the same."""
+
+    _drawn_kinds = ("typical",)
+    _curves_differ = False
 
     @overload
     def predict(
@@ -215,7 +233,7 @@ class PooledPredictions(Predictions):
         PredictionWarning
             Without `level`, when rows cannot be predicted: they are nan.
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         return self._predicted(data, kind, scale, Wanted(level, cov))
 
 
@@ -223,6 +241,7 @@ class FixedEffectsPredictions(Predictions):
     """Predictions at estimated intercepts."""
 
     _kinds = ("conditional",)
+    _drawn_clusters = 3
 
     if TYPE_CHECKING:
         fit: FixedEffectsFit
@@ -291,7 +310,7 @@ class FixedEffectsPredictions(Predictions):
         PredictionWarning
             Without `level`, when rows cannot be predicted: they are nan.
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         return self._predicted(data, kind, scale, Wanted(level, cov))
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:

@@ -13,7 +13,7 @@ from scipy.special import ndtr
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import AccuracyWarning, OptionError
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.model.arguments import several, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import unfolded
@@ -22,6 +22,7 @@ from clusterglm.results.topics.diagnostics import Diagnostics
 
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.adequacy import Finding, IntegrationCheck, IntegrationCurve
+    from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.diagnostics.residuals import MarginalMoments
 
 _NOTABLE = 0.1  # units of log-likelihood that a coarse rule may be off without a word
@@ -35,6 +36,11 @@ class RandomEffectsDiagnostics(Diagnostics):
         @property
         def fit(self) -> RandomEffectsFit:
             """The estimates."""
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.influence import random_effects_deletion
+
+        return random_effects_deletion(self.fit, self.data)
 
     # Residuals over all clusters -------------------------------------------------------------------------------------
 

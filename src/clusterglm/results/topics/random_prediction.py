@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.predictions.new_cluster import new_cluster_ends
 from clusterglm.inference.predictions.posterior_mean import Posterior, posterior_mean, posterior_of
@@ -28,7 +28,7 @@ from clusterglm.inference.predictions.prediction import (
 )
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.results.topics.newdata import Rows, cluster_codes, history_data, refuse_unknown_clusters
-from clusterglm.results.topics.prediction import SCALES, Predictions, Wanted
+from clusterglm.results.topics.prediction import Predictions, Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,8 @@ class RandomEffectsPredictions(Predictions):
     """Predictions with a random intercept."""
 
     _kinds = ("typical", "conditional", "posterior", "marginal")
+    _drawn_kinds = ("typical", "marginal")
+    _drawn_clusters = 0
 
     if TYPE_CHECKING:
         fit: RandomEffectsFit
@@ -173,7 +175,7 @@ class RandomEffectsPredictions(Predictions):
         With interval="cluster" the ends are quantiles of eta + v + e, where v is a new cluster's intercept and e the
         error of the estimates, normal with their covariance (sigma's on the log scale).
         """
-        check_option("scale", scale, SCALES)
+        check_option("scale", scale, self._scales)
         if history is not None:
             kind = self._kind_with_history(data, kind)
         self._check_questions(kind, level, unseen, interval)
@@ -289,7 +291,7 @@ class RandomEffectsPredictions(Predictions):
 
     def _at_means(self, rows: Rows, known: _Known, history: ModelData | None, wanted: Wanted) -> LinkPrediction:
         """Averaged over the posteriors, those given the history first."""
-        m, n, q = 0 if history is None else history.n_clusters, rows.size, len(self._beta) + 1
+        m, n, q = 0 if history is None else history.n_clusters, rows.size, len(self.fit.parameters)
         wanted_rows = rows.status.ok & ~known.unseen
         link, own, resolved = np.full(n, np.nan), np.zeros((n, q)), np.ones(n, dtype=bool)
         for given, base, inside in ((history, 0, known.codes < m), (None, m, known.codes >= m)):
@@ -317,7 +319,8 @@ class RandomEffectsPredictions(Predictions):
             return found
         fit, eta = self.fit, rows.eta(self._beta)
         which = np.flatnonzero(at.of_new & ~np.isnan(eta))
-        ends = new_cluster_ends(rows.X[which], eta[which], self._covariance(cov), fit.sigma, fit.distribution, level)
+        V = self._delta_covariance(cov)
+        ends = new_cluster_ends(rows.X[which], eta[which], V, fit.sigma, fit.distribution, level)
         low, high = found.low.copy(), found.high.copy()
         low[which], high[which] = (on_scale(scale, fit.response, end)[0] for end in ends)
         return Prediction(found.estimate, found.std_error, low, high)

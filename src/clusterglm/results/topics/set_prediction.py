@@ -24,6 +24,8 @@ class SetPredictions(Predictions):
     """Predictions of a model that has coefficients but no intercepts: differences, and probabilities within sets."""
 
     _kinds = ("link", "set")
+    _scales = ("link", "ratio", "probability")
+    _takes_kind = False
 
     @overload
     def predict(
@@ -91,7 +93,7 @@ class SetPredictions(Predictions):
         For one success in a set the probabilities are exp(x'beta) over its sum in the set, McFadden's conditional logit
         (in: Zarembka, Frontiers in Econometrics, 1974); for several, of those of all subsets of as many rows.
         """
-        check_option("scale", scale, ("link", "ratio", "probability"))
+        check_option("scale", scale, self._scales)
         if scale != "probability" and total is not None:
             raise OptionError(
                 f"total= with scale={scale!r}", "probabilities, which depend on it", 'scale="probability"'

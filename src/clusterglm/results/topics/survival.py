@@ -12,7 +12,7 @@ from clusterglm.data.clusters import encode, group
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.tables.table import column, to_pandas_columns
 from clusterglm.errors import DataError, OptionError, check_option
-from clusterglm.fit.random_effects import RandomEffectsFit
+from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, with_alpha
 from clusterglm.model.arguments import several
 from clusterglm.model.arguments import shown as in_words
@@ -36,7 +36,7 @@ class Survival:
 
         @property
         def _covariances(self) -> tuple[str, ...]: ...
-        def _covariance(self, kind: str) -> Array: ...
+        def _delta_covariance(self, kind: str) -> Array: ...
 
     @with_alpha
     def survival(
@@ -112,7 +112,7 @@ class Survival:
         names = curve_columns(time, by)
         order, starts = _curves(rows.frame, time, names)
         known = _refuse_rest(rows, order, starts)
-        theta = np.append(fit.beta, fit.sigma if kind == "marginal" else 0.0)
+        theta = fit.parameters.joined(fit.beta, fit.sigma if kind == "marginal" else 0.0)
         at = order[known]
         lengths = (
             np.add.reduceat(known.astype(np.int64), starts[:-1]) if len(order) > 0 else np.zeros(0, dtype=np.int64)
@@ -139,9 +139,7 @@ class Survival:
     ) -> pd.DataFrame:
         from clusterglm.results.tables.frame import shown
 
-        V = self._covariance(cov).copy()
-        if np.isnan(V[-1, -1]):  # sigma was not estimated
-            V[-1, :] = V[:, -1] = 0.0
+        V = self._delta_covariance(cov)
         log_survival, gradient = log_survival[order], gradient[order]
         before = np.append(0.0, log_survival[:-1])
         before[starts[:-1]] = 0.0

@@ -1,4 +1,4 @@
-"""Wald tests of linear hypotheses and of terms, and the Hausman test of random intercepts."""
+"""Wald tests of linear hypotheses and of terms."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.data.repeats import repeats_of
 from clusterglm.errors import DesignError, OptionError, check_option
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
+from clusterglm.results.topics.pieces import Pieces
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.fit.random_effects import RandomEffectsFit
-    from clusterglm.inference.hypotheses.hausman import HausmanTest
     from clusterglm.inference.hypotheses.wald import Constraints, LinearTest
-    from clusterglm.results.models.conditional import ConditionalResult
-    from clusterglm.results.models.fixed_effects import FixedEffectsResult
 
 
-class Hypotheses:
+class Hypotheses(Pieces):
     """Tests of hypotheses on the coefficients."""
 
     if TYPE_CHECKING:
@@ -35,6 +32,8 @@ class Hypotheses:
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
+        @property
+        def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
 
     def wald_test(
@@ -119,61 +118,14 @@ class Hypotheses:
             rows.append((term, test.statistic, test.df, test.pvalue))
         return shown(pd.DataFrame(rows, columns=["term", "statistic", "df", "pvalue"]))
 
+    def _report_parts(self) -> list[str]:
+        return [*super()._report_parts(), *(["terms"] if len(self.data.names) > 1 else [])]
+
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses.wald import linear_test
 
-        p = len(self._beta)
-        return linear_test(constraints, self._beta, self._covariance(cov)[:p, :p], cov)
-
-
-class RandomEffectsHypotheses(Hypotheses):
-    """The same for random intercepts, with the test that they have nothing to do with the covariates."""
-
-    if TYPE_CHECKING:
-        fit: RandomEffectsFit
-
-    def hausman(self, other: ConditionalResult | FixedEffectsResult | None = None, cov: str = "joint") -> HausmanTest:
-        """Compare the coefficients with those of a model that allows the intercepts to depend on the covariates.
-
-        Random intercepts are taken to be independent of the covariates, with a distribution that is right; if either
-        fails, these coefficients and those from comparisons within clusters differ by more than chance.
-
-        Parameters
-        ----------
-        other : ConditionalResult or FixedEffectsResult, optional
-            A fit to the same data; by default the conditional one is made (logit and Poisson).
-        cov : {"joint", "difference"}
-            Covariance of the difference: from each cluster's contribution to both estimates, which holds whether or not
-            the model is right; or covariance of the within-cluster estimates less that of the random-effects ones,
-            which need not be positive: what is not is left out, and the rank said.
-
-        Returns
-        -------
-        HausmanTest
-            `statistic`, `df`, `pvalue`, `names`, `difference`, ...; prints as a sentence.
-
-        Raises
-        ------
-        OptionError
-            On another kind of fit, or where no conditional likelihood exists: probit and cloglog need `other`.
-        DataError
-            When `other` was fitted to other data, or no coefficient is identified within clusters.
-
-        References
-        ----------
-        Hausman, Econometrica 46, 1978; Tchetgen Tchetgen and Coull, Biometrika 93, 2006.
-        """
-        from clusterglm.inference.hypotheses.hausman import (
-            hausman_test,
-            random_estimates,
-            within_estimates,
-            within_model,
-        )
-
-        check_option("cov", cov, ("joint", "difference"))
-        response, own = self.response, random_estimates(self.fit, self.data)
-        model = within_model(self.data, response) if other is None else within_estimates(other, self.data, response)
-        return hausman_test(own, model, repeats_of(self.data).clusters, cov)
+        of_beta = self._parameters.coefficients
+        return linear_test(constraints, self._beta, self._covariance(cov)[of_beta, of_beta], cov)
 
 
 def formula_terms(data: ModelData) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,197 @@
+// The rows of one cluster with several effects: lambda = eta + A u, and the mode of g(u) = sum log P - u'u/2.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "lanes.hpp"
+#include "parallel.hpp"
+#include "problem.hpp"
+#include "rows.hpp"
+#include "vector_points.hpp"
+
+namespace clusterglm {
+
+// lambda_j = x_j'beta + offset_j + z_j' L u, u standard normal. Effects are columns of X too; what enters without a coefficient has 0.
+struct VectorModel {
+    int p, d, entries;                  // coefficients: of the first columns of X; effects; free entries of L
+    std::vector<std::int64_t> columns;  // of the effects in X
+    std::vector<std::int64_t> row, col;  // of the free entries
+    std::vector<double> beta;           // as many as X has columns
+    Small L;
+
+    int parameters() const { return p + entries; }
+};
+
+template <class R>
+class VectorRows {
+   public:
+    static constexpr double kRange = ClusterRows::kRange;
+    int n = 0, size = 0;  // rows, and with padding: empty rows
+    std::vector<double> eta, a, b, lambda, G, H, I;
+    std::vector<double> A;  // d arrays of `stride`
+    Small S, C, F;          // at the mode: curvature, its Cholesky factor, and C^-T
+
+    VectorRows(const Problem& problem, const VectorModel& model) : problem_(problem), model_(model), d_(model.d) {}
+
+    double* effect(int t) { return &A[static_cast<std::size_t>(t) * stride_]; }
+    const double* effect(int t) const { return &A[static_cast<std::size_t>(t) * stride_]; }
+    const double* x(int j) const { return problem_.X + (start_ + j) * problem_.p; }
+
+    void load(std::int64_t cluster) {
+        start_ = problem_.starts[cluster];
+        n = static_cast<int>(problem_.starts[cluster + 1] - start_), size = padded(n);
+        if (size > stride_) {
+            stride_ = std::max(size, 2 * stride_);
+            for (auto* v : {&eta, &a, &b, &lambda, &G, &H, &I}) v->resize(static_cast<std::size_t>(stride_));
+            A.resize(static_cast<std::size_t>(stride_) * d_);
+        }
+        for (int j = 0; j < n; ++j) {
+            const double* row = x(j);
+            eta[j] = problem_.eta(start_ + j, model_.beta.data());
+            a[j] = problem_.a[start_ + j], b[j] = problem_.b[start_ + j];
+            for (int t = 0; t < d_; ++t) {
+                double sum = 0.0;
+                for (int s = t; s < d_; ++s) sum += row[model_.columns[s]] * model_.L[s][t];
+                effect(t)[j] = sum;
+            }
+        }
+        for (int j = n; j < size; ++j) {
+            eta[j] = a[j] = b[j] = 0.0;
+            for (int t = 0; t < d_; ++t) effect(t)[j] = 0.0;
+        }
+    }
+
+    // lambda at u, and whether all of them are in the fast range.
+    CLUSTERGLM_INLINE bool locate(const double* u) {
+        Pack low{}, high{};
+        for (int i = 0; i < size; i += kLanes) {
+            Pack at = clusterglm::load(&eta[i]);
+            for (int t = 0; t < d_; ++t) at += u[t] * clusterglm::load(effect(t) + i);
+            store(&lambda[i], at);
+            low = at < low ? at : low, high = at > high ? at : high;
+        }
+        return lanes::every((low > all(-kRange)) & (high < all(kRange)));
+    }
+
+    // log P at u.
+    double log_p(const double* u) {
+        const bool fast = locate(u);
+        double sum = 0.0;
+        Pack packs{};
+        if (!fast) {
+            for (int j = 0; j < n; ++j) sum += R::stable(lambda[j], a[j], b[j]).value;
+            return sum;
+        }
+        for (int i = 0; i < size; i += kLanes) packs += value(i);
+        return reduce(packs);
+    }
+
+    // Local maximum of g, sought from u: where it is the only one, Newton's steps that stay uphill find it. precise: to rounding.
+    void find_mode(double* u, bool precise) {
+        constexpr int kMost = 1000, kPatience = 6;
+        constexpr double kTolerance = 1e-16, kTiny = 1e-26;
+        double decrement = 0.0, last = 0.0, g[kMostEffects], step[kMostEffects], next[kMostEffects];
+        for (int number = 0;; ++number) {
+            checkpoint(8 * static_cast<std::int64_t>(size));
+            derivatives(u);
+            for (int t = 0; t < d_; ++t) {
+                Pack sum{};
+                for (int i = 0; i < size; i += kLanes) sum += clusterglm::load(effect(t) + i) * clusterglm::load(&G[i]);
+                g[t] = reduce(sum) - u[t];
+                for (int s = 0; s <= t; ++s) {
+                    Pack square{};
+                    for (int i = 0; i < size; i += kLanes)
+                        square += clusterglm::load(&H[i]) * (clusterglm::load(effect(t) + i) * clusterglm::load(effect(s) + i));
+                    S[t][s] = (t == s ? 1.0 : 0.0) - reduce(square);
+                }
+            }
+            if (!cholesky(S, d_, C)) {  // rounding, or numbers without end: as if the likelihood were flat
+                S = {};
+                for (int t = 0; t < d_; ++t) S[t][t] = 1.0;
+                cholesky(S, d_, C);
+            }
+            solve(g, step);
+            last = decrement, decrement = 0.0;
+            for (int t = 0; t < d_; ++t) decrement += g[t] * step[t];
+            if (!(decrement > (precise ? kTiny : kTolerance)) || number == kMost) break;
+            if (precise && number > 0 && decrement < kTolerance && decrement > 0.1 * last) break;
+            Pack farthest{};
+            for (int i = 0; i < size; i += kLanes) {
+                Pack move{};
+                for (int t = 0; t < d_; ++t) move += step[t] * clusterglm::load(effect(t) + i);
+                move = lanes::magnitude(move);
+                farthest = move > farthest ? move : farthest;
+            }
+            double length = 1.0;
+            if (!lanes::every(farthest < all(1.0))) {
+                const double here = log_p(u) - 0.5 * square(u);
+                const auto gain = [&](double t) {
+                    for (int s = 0; s < d_; ++s) next[s] = u[s] + t * step[s];
+                    return log_p(next) - 0.5 * square(next) - here;
+                };
+                while (!(gain(length) >= 1e-4 * length * decrement) && length > 1e-12) length *= 0.5;
+                // Against an exponential wall Newton creeps.
+                if (number > kPatience && length == 1.0)
+                    for (double now = gain(1.0), then; (then = gain(2.0 * length)) > now && length < 1e6; now = then) length *= 2.0;
+            }
+            for (int t = 0; t < d_; ++t) u[t] += length * step[t];
+        }
+        inverse_transposed(C, d_, F);
+    }
+
+    // G, H and I of all rows at u.
+    CLUSTERGLM_INLINE void derivatives(const double* u) {
+        if (!locate(u)) {
+            for (int j = 0; j < n; ++j) {
+                const StableTerms t = R::stable(lambda[j], a[j], b[j]);
+                G[j] = t.G, H[j] = t.H, I[j] = t.I;
+            }
+            for (int j = n; j < size; ++j) G[j] = H[j] = I[j] = 0.0;
+            return;
+        }
+        for (int i = 0; i < size; i += kLanes) {
+            const RowDerivatives<Pack> t = R::derivatives(row(i), Pack{}, all(1.0));
+            store(&G[i], t.G), store(&H[i], t.H), store(&I[i], t.I);
+        }
+    }
+
+    CLUSTERGLM_INLINE void solve(const double* g, double* step) const {
+        double half[kMostEffects];
+        for (int t = 0; t < d_; ++t) {
+            half[t] = g[t];
+            for (int s = 0; s < t; ++s) half[t] -= C[t][s] * half[s];
+            half[t] /= C[t][t];
+        }
+        for (int t = d_ - 1; t >= 0; --t) {
+            step[t] = half[t];
+            for (int s = t + 1; s < d_; ++s) step[t] -= C[s][t] * step[s];
+            step[t] /= C[t][t];
+        }
+    }
+
+   private:
+    const Problem& problem_;
+    const VectorModel& model_;
+    const int d_;
+    int stride_ = 0;
+    std::int64_t start_ = 0;
+
+    CLUSTERGLM_INLINE Row<Pack> row(int i) const {
+        const Pack at = clusterglm::load(&lambda[i]);
+        return {at, lanes::exp(at), clusterglm::load(&a[i]), clusterglm::load(&b[i])};
+    }
+    CLUSTERGLM_INLINE Pack value(int i) const {
+        const Row<Pack> at = row(i);
+        const Pack additive = R::template node<false>(at, Pack{}, all(1.0)).additive;
+        return R::kLinear ? additive + at.a * at.eta : additive;
+    }
+    double square(const double* u) const {
+        double sum = 0.0;
+        for (int t = 0; t < d_; ++t) sum += u[t] * u[t];
+        return sum;
+    }
+};
+
+}  // namespace clusterglm

@@ -1,0 +1,395 @@
+"""Maximum likelihood with several normal effects of each cluster, in the coefficients and the factor of a covariance.
+
+theta = (gamma, phi): coefficients of standardised columns, and parameters of the covariance of effects whose columns
+have unit mean square. The search leaves L = 0 and other singular points along directions of negative curvature, at
+which Newton's method in a trust region does not stop. Where a diagonal entry of L vanishes nevertheless the maximum is
+singular: the rest is maximised again with that column of L held at zero, and no standard error is given for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.effects import Effects
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import DesignError, IntegrationError, OptionError
+from clusterglm.fit.newton import Maximum, Optimization, maximize
+from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.report import IntegrationReport
+from clusterglm.likelihood.vector.choice import choose_points
+from clusterglm.likelihood.vector.points import hermite_points
+from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, VectorPlan, VectorPosterior
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.covariance import Covariance
+from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.response.base import Response
+
+_STARTS = (0.3, 1.0, 2.5)  # standard deviations of effects, on the linear predictor, that are tried first
+_ROUGH = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
+_LOOSE = 1e-2  # tolerance of integrals with which the search goes on from there
+_NEAR = 1e-3  # standard errors that a step may be long after which points are not chosen again
+_ROUNDS = 12  # times that points may be chosen
+_VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
+_SAME = 1e-6  # of a log-likelihood
+_MOST = 100_000  # points of a cluster
+_FEW = {1: 9, 2: 7, 3: 5}  # nodes a dimension for a first look, 3 with more effects
+_LARGEST = 1e6  # standard deviation with which float64 can compute
+
+
+@dataclass(frozen=True)
+class MixedFit:
+    """Estimates of a model with several random effects, on the user's scale.
+
+    Parameters
+    ----------
+    beta : ndarray, shape (p,)
+        Regression coefficients.
+    phi : ndarray, shape (r,)
+        Parameters of the effects' covariance; see `Covariance`.
+    covariance : ndarray, shape (p + r, p + r)
+        Inverse observed information of (beta, phi); nan in rows of parameters that are held at zero.
+    hessian : ndarray, shape (p + r, p + r)
+        Of the log-likelihood at the estimate.
+    held : ndarray of bool, shape (r,)
+        Parameters of the covariance that are zero because the maximum is singular.
+    loglik : float
+        Full, normalised log-likelihood.
+    optimization : Optimization
+    integration : IntegrationReport
+    pooled : PooledFit
+        The same model without random effects.
+    data : ModelData
+    response : Response
+    """
+
+    beta: Array
+    phi: Array
+    covariance: Array
+    hessian: Array
+    held: NDArray[np.bool_]
+    loglik: float
+    optimization: Optimization
+    integration: IntegrationReport
+    pooled: PooledFit
+    data: ModelData
+    response: Response
+
+    @property
+    def effects(self) -> Effects:
+        """What varies over clusters."""
+        return effects_of(self.data)
+
+    @property
+    def factor(self) -> Array:
+        """L, the lower-triangular factor of the effects' covariance, shape (q, q)."""
+        return self.effects.covariance.factor(self.phi)
+
+    @property
+    def theta(self) -> Array:
+        """(beta, phi)."""
+        return np.append(self.beta, self.phi)
+
+    @cached_property
+    def posterior(self) -> VectorPosterior:
+        """What the data say of each cluster's effects."""
+        task = MixedTask.of_fit(self)
+        theta = task.entries(self.theta)
+        return task.likelihood.posterior(theta, choose(task.likelihood, theta, self.integration.requested).plan)
+
+
+def effects_of(data: ModelData) -> Effects:
+    """The random part of data that have one."""
+    assert data.effects is not None, "data of a model with one intercept"
+    return data.effects
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Points of each cluster, and what the log-likelihood may be wrong by; nan where nobody has looked."""
+
+    plan: VectorPlan
+    error: float
+
+
+def choose(likelihood: VectorLikelihood, theta: Array, requested: Quadrature, unit: float = 1.0) -> Chosen:
+    """Points as they were asked for, at `theta`.
+
+    Raises
+    ------
+    OptionError
+        When a number of nodes, with so many effects, makes too many points.
+    """
+    if requested.kind == "auto":
+        found = choose_points(likelihood, theta, requested.tolerance * unit)
+        return Chosen(found.plan, found.error)
+    nodes, d = 1 if requested.kind == "laplace" else int(requested.nodes or 1), likelihood.n_effects
+    if nodes**d > _MOST:
+        raise OptionError(
+            f"{nodes} nodes for each of {d} effects: {nodes**d:,} points of every cluster",
+            f"at most {_MOST:,}",
+            f"quadrature={int(_MOST ** (1.0 / d) + 1e-9)}, 'auto', or fewer random effects",
+        )
+    return Chosen((VectorPart(hermite_points(nodes, d)),), float("nan"))
+
+
+def _few(likelihood: VectorLikelihood) -> VectorPlan:
+    """Points for a first look."""
+    d = likelihood.n_effects
+    return (VectorPart(hermite_points(_FEW.get(d, 3), d)),)
+
+
+@dataclass(frozen=True)
+class MixedTask:
+    """The likelihood in theta = (coefficients, phi), of columns in some units."""
+
+    likelihood: VectorLikelihood
+    covariance: Covariance
+    p: int
+
+    @classmethod
+    def of(cls, data: ModelData, response: Response, X: Array, scale: Array, threads: int) -> MixedTask:
+        effects = effects_of(data)
+        covariance = effects.covariance
+        Z = effects.Z if (scale == 1.0).all() else np.ascontiguousarray(effects.Z / scale)
+        return cls(VectorLikelihood(X, Z, data, response, covariance.pattern, threads), covariance, X.shape[1])
+
+    @classmethod
+    def of_fit(cls, fit: MixedFit, threads: int = 1) -> MixedTask:
+        """That of a fit, in the user's units."""
+        return cls.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
+
+    def entries(self, theta: Array) -> Array:
+        """(coefficients, entries of L row by row), as the likelihood takes them."""
+        return np.append(theta[: self.p], self.covariance.factor(theta[self.p :])[self.covariance.pattern])
+
+    def evaluate(self, theta: Array, plan: VectorPlan) -> Evaluation:
+        """Value and derivatives in theta, from those in the entries of L by the chain rule."""
+        there = self.likelihood.evaluate(self.entries(theta), plan)
+        phi, p, pattern = theta[self.p :], self.p, self.covariance.pattern
+        slopes = self.covariance.slopes(phi)[:, pattern]
+        J = np.zeros((len(theta), len(there.score)))
+        J[:p, :p], J[p:, p:] = np.eye(p), slopes
+        hessian = J @ there.hessian @ J.T
+        weights = np.zeros(pattern.shape)
+        weights[pattern] = there.score[p:]
+        hessian[p:, p:] += self.covariance.bends(phi, weights)
+        return Evaluation(there.value, J @ there.score, hessian)
+
+    def reflect(self, theta: Array) -> Array:
+        """The same model with the customary signs."""
+        return np.append(theta[: self.p], self.covariance.canonical(theta[self.p :]))
+
+
+def fit_mixed(
+    data: ModelData, response: Response, quadrature: Quadrature, control: Control, start: Array | None = None
+) -> MixedFit:
+    """Fit by Newton's method on the exact Hessian.
+
+    Parameters
+    ----------
+    data : ModelData
+        With effects.
+    response : Response
+    quadrature : Quadrature
+    control : Control
+    start : ndarray, shape (p,), optional
+        Starting coefficients.
+
+    Raises
+    ------
+    SeparationError
+        When covariates separate the responses.
+    DesignError
+        When the information matrix is singular at the end.
+    IntegrationError
+        When a standard deviation grows beyond what can be computed.
+    """
+    sums = sums_of(data, response, control)
+    pooled = pooled_estimates(sums, control)
+    effects, standard, unit = effects_of(data), sums.standard, sums.weights.unit
+    covariance = effects.covariance
+    scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
+    task = MixedTask.of(data, response, standard.X, scale, control.threads)
+    gamma = standard.inside(pooled.beta if start is None else start)
+    begin = _start(task, gamma, effects.Z.shape[1])
+    found, held = _maximum(task, begin, quadrature, control, unit)
+    T = np.zeros((len(begin), len(begin)))
+    p = task.p
+    T[:p, :p], T[p:, p:] = standard.L, np.diag(covariance.units(1.0 / scale))
+    theta = T @ found.maximum.theta
+    return MixedFit(
+        theta[:p],
+        theta[p:],
+        *_on_user_scale(found.maximum.evaluation.hessian, T, np.append(np.zeros(p, dtype=bool), held)),
+        held,
+        found.maximum.evaluation.value + data.constant,
+        found.maximum.optimization,
+        _report(found.chosen, quadrature, data.n_clusters, unit),
+        pooled,
+        data,
+        response,
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    maximum: Maximum
+    chosen: Chosen
+
+
+def _start(task: MixedTask, gamma: Array, q: int) -> Array:
+    """The best of a few covariances without correlations, by few points."""
+    few = _few(task.likelihood)
+    tried = [np.append(gamma, task.covariance.of(sd**2 * np.eye(q))) for sd in _STARTS]
+    values = [task.likelihood.evaluate(task.entries(theta), few, 0).value for theta in tried]
+    return tried[int(np.nanargmax(values))]
+
+
+def _maximum(
+    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float
+) -> tuple[_Found, NDArray[np.bool_]]:
+    """The maximum, and which parameters of the covariance are zero there because it is singular."""
+    quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
+    few = partial(task.evaluate, plan=_few(task.likelihood))
+    near = maximize(few, begin, quick, tolerance=_ROUGH, reflect=task.reflect, unit=unit)
+    every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
+    if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
+        loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every)
+        theta = loose.maximum.theta
+        stories.append(loose.maximum.optimization)
+    found = _refined(task, theta, quadrature, control, unit, every)
+    vanished = _vanished(task, found.maximum.theta)
+    if vanished.any():
+        theta = found.maximum.theta.copy()
+        theta[task.p :][vanished] = 0.0
+        free = np.append(np.ones(task.p, dtype=bool), ~vanished)
+        again = _refined(task, theta, quadrature, control, unit, free)
+        slack = max(_SAME * unit, float(np.nan_to_num(found.chosen.error + again.chosen.error)))
+        if again.maximum.evaluation.value >= found.maximum.evaluation.value - slack:
+            stories.append(found.maximum.optimization)
+            found = again
+        else:
+            vanished = np.zeros_like(vanished)
+    story = _whole([*stories, found.maximum.optimization])
+    return _Found(replace(found.maximum, optimization=story), found.chosen), vanished
+
+
+def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
+    """Parameters that are zero, or might as well be, where the covariance is singular.
+
+    They are those without which a diagonal entry of L is exactly 0 and L hardly different; and where a diagonal entry
+    is as good as 0, all that its column depends on alone: turned into the columns that follow, it adds nothing.
+    """
+    phi = theta[task.p :]
+    L, slopes = task.covariance.factor(phi), task.covariance.slopes(phi)
+    found = np.zeros(len(phi), dtype=bool)
+    for k in range(len(phi)):
+        without = np.where(np.arange(len(phi)) == k, 0.0, phi)
+        moved = task.covariance.factor(without) - L
+        found[k] = np.abs(moved).max() < _VANISHED and bool((np.diag(L + moved) == 0.0).any())
+    for k in np.flatnonzero(np.abs(np.diag(L)) < _VANISHED).tolist():
+        in_column, elsewhere = slopes[:, :, k].any(axis=1), np.delete(slopes, k, axis=2).any(axis=(1, 2))
+        found |= in_column & ~elsewhere
+    return found
+
+
+def _refined(
+    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float, free: NDArray[np.bool_]
+) -> _Found:
+    """Points chosen where the search is, and the maximum by them, until neither moves the other."""
+    theta, chosen = begin, choose(task.likelihood, task.entries(begin), quadrature, unit)
+    stories: list[Optimization] = []
+    for remaining in reversed(range(_ROUNDS)):
+        objective = partial(task.evaluate, plan=chosen.plan)
+        maximum = _maximize_free(objective, theta, control, unit, free, task.reflect)
+        _refuse_endless(task, maximum.theta)
+        stories.append(maximum.optimization)
+        step, theta = maximum.theta - theta, maximum.theta
+        moved = max(0.0, -float(step @ maximum.evaluation.hessian @ step)) ** 0.5
+        if quadrature.kind != "auto" or not maximum.optimization.converged or remaining == 0:
+            break
+        chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
+        if moved <= _NEAR * unit**0.5:
+            maximum = replace(maximum, evaluation=task.evaluate(theta, chosen.plan))
+            break
+    return _Found(replace(maximum, optimization=_whole(stories)), chosen)
+
+
+def _whole(stories: list[Optimization]) -> Optimization:
+    """Searches that followed one another as one, which ended as the last did."""
+    return replace(
+        stories[-1],
+        iterations=sum(story.iterations for story in stories),
+        evaluations=sum(story.evaluations for story in stories),
+        trace=tuple(step for story in stories for step in story.trace),
+    )
+
+
+def _maximize_free(
+    objective: Callable[[Array], Evaluation],
+    begin: Array,
+    control: Control,
+    unit: float,
+    free: NDArray[np.bool_],
+    reflect: Callable[[Array], Array],
+) -> Maximum:
+    """The maximum over the free parameters; value and derivatives there are those of all."""
+    if free.all():
+        return maximize(objective, begin, control, reflect=reflect, unit=unit)
+
+    def whole(some: Array) -> Array:
+        theta = begin.copy()
+        theta[free] = some
+        return theta
+
+    def at(some: Array) -> Evaluation:
+        there = objective(whole(some))
+        return Evaluation(there.value, there.score[free], there.hessian[np.ix_(free, free)])
+
+    found = maximize(at, begin[free], control, reflect=lambda some: reflect(whole(some))[free], unit=unit)
+    theta = whole(found.theta)
+    return Maximum(theta, objective(theta), found.optimization)
+
+
+def _report(chosen: Chosen, requested: Quadrature, n_clusters: int, unit: float) -> IntegrationReport:
+    """Describe how the integrals were computed."""
+    rules = tuple(
+        (str(part.points), n_clusters if part.clusters is None else len(part.clusters)) for part in chosen.plan
+    )
+    most = max(len(part.points) for part in chosen.plan)
+    return IntegrationReport(requested, "normal", most, rules, chosen.error, unit)
+
+
+def _refuse_endless(task: MixedTask, theta: Array) -> None:
+    sd = float(np.abs(task.covariance.factor(theta[task.p :])).max())
+    if sd > _LARGEST:
+        raise IntegrationError(
+            f"a standard deviation of random effects of {sd:.3g} on the linear predictor, and still growing",
+            "data in which effects of finite size explain the differences between clusters",
+            "look for covariates that determine the response within clusters; or fewer random effects",
+        )
+
+
+def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Covariance and Hessian of T theta; nan in rows of the former that are held."""
+    free = np.flatnonzero(~held)
+    some = np.ix_(free, free)
+    covariance = np.full_like(hessian, np.nan)
+    try:
+        covariance[some], _ = on_user_scale(hessian[some], T[some])
+    except DesignError:
+        raise DesignError(
+            "the observed information matrix is not positive definite where the optimiser stopped",
+            "a log-likelihood with a single, curved maximum",
+            "fewer random effects, such as (x || id) for (x | id), or fewer covariates",
+        ) from None
+    inverse = np.linalg.inv(T)
+    user = inverse.T @ hessian @ inverse
+    return covariance, 0.5 * (user + user.T)

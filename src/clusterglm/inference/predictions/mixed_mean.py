@@ -1,0 +1,167 @@
+"""Means with several random effects: averaged over their distribution, and given a cluster's data.
+
+A row with a = 1 and b = 0 adds log mean(lambda) to a log-likelihood, for every family: the log of a probability of
+success, or of an expected count. So the mean averaged over effects is the likelihood of a cluster of that row alone;
+and the mean given a cluster's data is the likelihood of the cluster with that row added, over that without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.effects import Effects
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.mixed import MixedFit, choose, effects_of
+from clusterglm.likelihood.vector.vector import VectorLikelihood
+from clusterglm.model.arrays import Array
+from clusterglm.model.quadrature import Quadrature
+
+_EACH = 1e-9  # error of the logarithm of a row's mean
+_ROWS = 20_000  # clusters at a time
+
+
+@dataclass(frozen=True)
+class LogMeans:
+    """Logarithms of means of n rows, and their derivatives in theta = (beta, phi).
+
+    Parameters
+    ----------
+    value : ndarray, shape (n,)
+    gradient : ndarray, shape (n, q)
+    error : float
+        Largest error of a value that is known.
+    """
+
+    value: Array
+    gradient: Array
+    error: float
+
+
+def averaged(X: Array, Z: Array, offset: Array, fit: MixedFit) -> LogMeans:
+    """Logarithms of means over the distribution of effects.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    Z : ndarray, shape (n, q)
+    offset : ndarray, shape (n,)
+    fit : MixedFit
+
+    Notes
+    -----
+    z'L u is normal with standard deviation s = |L'z|: one effect of a cluster of one row.
+    """
+    n, covariance = len(X), fit.effects.covariance
+    L = covariance.factor(fit.phi)
+    eta, scaled = X @ fit.beta + offset, Z @ L
+    s = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+    value, by_eta, by_size = np.zeros(n), np.zeros(n), np.zeros(n)
+    error = 0.0
+    for first in range(0, n, _ROWS):
+        rows = slice(first, min(first + _ROWS, n))
+        alone = _of_single_rows(fit.data, eta[rows], s[rows])
+        likelihood = VectorLikelihood(alone.X, effects_of(alone).Z, alone, fit.response)
+        theta = np.array([0.0, 1.0])
+        chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH * len(alone.a)))
+        value[rows] = likelihood.cluster_values(theta, chosen.plan)
+        scores = likelihood.unit_scores(theta, chosen.plan)
+        by_eta[rows], by_size[rows] = scores[:, 0], scores[:, 1]
+        error = max(error, chosen.error)
+    # d s / d phi = (L'z)' (dL'z) / s, and by_size is s times the derivative in s
+    slopes = covariance.slopes(fit.phi)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = np.where(s > 0.0, by_size / s**2, 0.0)
+    moved = np.einsum("ni,kij,nj->nk", Z, slopes, scaled)
+    return LogMeans(value, np.hstack([by_eta[:, None] * X, factor[:, None] * moved]), error)
+
+
+def given_clusters(
+    X: Array, Z: Array, offset: Array, codes: NDArray[np.int64], fit: MixedFit, known: ModelData
+) -> LogMeans:
+    """Logarithms of means given the data of each row's cluster.
+
+    Parameters
+    ----------
+    X, Z, offset : ndarray
+        As in `averaged`.
+    codes : ndarray of int64, shape (n,)
+        Clusters of `known`.
+    fit : MixedFit
+    known : ModelData
+        With effects: the data of the fit, or others.
+    """
+    n = len(X)
+    value, gradient, error = np.zeros(n), np.zeros((n, len(fit.theta))), 0.0
+    sizes = np.diff(known.starts)[codes] + 1
+    ends = np.append(0, np.cumsum(sizes))
+    first = 0
+    while first < n:
+        last = int(np.clip(np.searchsorted(ends, ends[first] + 50 * _ROWS, side="right") - 1, first + 1, n))
+        rows = slice(first, last)
+        with_row, without = _extended(X[rows], Z[rows], offset[rows], codes[rows], known)
+        more, more_scores, more_error = _unit(with_row, fit)
+        less, less_scores, less_error = _unit(without, fit)
+        value[rows], gradient[rows] = more - less, more_scores - less_scores
+        error, first = max(error, more_error + less_error), last
+    return LogMeans(value, gradient, error)
+
+
+def _unit(data: ModelData, fit: MixedFit) -> tuple[Array, Array, float]:
+    """Log-likelihoods of single clusters and their scores in (beta, phi)."""
+    effects, p = effects_of(data), len(fit.beta)
+    covariance = fit.effects.covariance
+    likelihood = VectorLikelihood(data.X, effects.Z, data, fit.response, covariance.pattern)
+    theta = np.append(fit.beta, covariance.factor(fit.phi)[covariance.pattern])
+    chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH * data.n_clusters))
+    scores = likelihood.unit_scores(theta, chosen.plan)
+    of_phi = scores[:, p:] @ covariance.slopes(fit.phi)[:, covariance.pattern].T
+    return likelihood.cluster_values(theta, chosen.plan), np.hstack([scores[:, :p], of_phi]), chosen.error
+
+
+def _of_single_rows(data: ModelData, eta: Array, s: Array) -> ModelData:
+    """A cluster for each row, with a = 1, b = 0 and the effect s u."""
+    n = len(eta)
+    return replace(
+        data,
+        X=np.ones((n, 1)),
+        a=np.ones(n),
+        b=np.zeros(n),
+        offset=np.ascontiguousarray(eta),
+        starts=np.arange(n + 1),
+        cluster_weights=np.ones(n),
+        effects=Effects(np.ascontiguousarray(s[:, None]), ()),
+    )
+
+
+def _extended(
+    X: Array, Z: Array, offset: Array, codes: NDArray[np.int64], known: ModelData
+) -> tuple[ModelData, ModelData]:
+    """A copy of its cluster for each row, with the row added, and those without."""
+    firsts, sizes = known.starts[codes], np.diff(known.starts)[codes]
+    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rows = np.repeat(firsts, sizes) + within
+    starts = np.append(0, np.cumsum(sizes))
+    effects = effects_of(known)
+
+    def plain(values: Array) -> Array:
+        return np.ascontiguousarray(values[rows])
+
+    ones = np.ones(len(codes))
+    without = replace(
+        known, X=plain(known.X), a=plain(known.a), b=plain(known.b), offset=plain(known.offset), starts=starts,
+        cluster_weights=ones, effects=replace(effects, Z=plain(effects.Z)),
+    )  # fmt: skip
+    places = starts[1:]
+
+    def more(values: Array, new: Array | float) -> Array:
+        return np.ascontiguousarray(np.insert(values, places, new, axis=0))
+
+    with_row = replace(
+        without, X=more(without.X, X), a=more(without.a, 1.0), b=more(without.b, 0.0),
+        offset=more(without.offset, offset), starts=starts + np.arange(len(starts)),
+        effects=replace(effects, Z=more(effects_of(without).Z, Z)),
+    )  # fmt: skip
+    return with_row, without

@@ -1,0 +1,61 @@
+"""What a structure of the covariance of a term's effects says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.model.arrays import Array
+
+
+class Structure(ABC):
+    """Covariances of d effects that a term may have."""
+
+    @abstractmethod
+    def size(self, d: int) -> int:
+        """Number of parameters."""
+
+    @abstractmethod
+    def labels(self, effects: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of the parameters."""
+
+    @abstractmethod
+    def factor(self, phi: Array, d: int) -> Array:
+        """L, shape (d, d)."""
+
+    @abstractmethod
+    def slopes(self, phi: Array, d: int) -> Array:
+        """Derivatives of L, shape (parameters, d, d)."""
+
+    def bends(self, phi: Array, d: int) -> Array | None:
+        """Second derivatives of L, shape (parameters, parameters, d, d); None where L is linear."""
+        return None
+
+    @abstractmethod
+    def canonical(self, phi: Array, d: int) -> Array:
+        """Parameters of the same covariance with signs that are the custom."""
+
+    @abstractmethod
+    def of(self, covariance: Array) -> Array:
+        """Parameters of a covariance, or of one near it that the structure allows; shape (parameters,)."""
+
+    @abstractmethod
+    def units(self, scale: Array) -> Array:
+        """By what parameters are multiplied where the d effects are multiplied by `scale`; shape (parameters,)."""
+
+    same_unit = False
+    """Whether all effects must be multiplied by the same."""
+
+    def read_labels(self, effects: tuple[str, ...]) -> tuple[str, ...]:
+        """Names of what `read` gives."""
+        return self.labels(effects)
+
+    def read(self, phi: Array, d: int) -> tuple[Array, Array]:
+        """Standard deviations and correlations, as many as parameters, and their derivatives in these."""
+        return phi, np.eye(len(phi))
+
+    def pattern(self, d: int) -> NDArray[np.bool_]:
+        """Entries of L that may be other than zero, shape (d, d)."""
+        return np.tri(d, dtype=bool)

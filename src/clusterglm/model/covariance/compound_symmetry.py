@@ -1,0 +1,93 @@
+"""Effects with one correlation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from clusterglm.model.arrays import Array
+from clusterglm.model.covariance.base import Structure
+from clusterglm.model.covariance.cholesky import cholesky, cholesky_bend, cholesky_slope
+
+
+class CompoundSymmetry(Structure):
+    """One correlation; phi are the standard deviations and a number t that it follows from.
+
+    The correlation runs from -1/(d - 1) to 1 as t runs over the real line: rho = (e^t - 1) / (e^t + d - 1).
+    """
+
+    def size(self, d: int) -> int:
+        """See `Structure`."""
+        return d + (d > 1)
+
+    def labels(self, effects: tuple[str, ...]) -> tuple[str, ...]:
+        """See `Structure`."""
+        return (*(f"sd({name})" for name in effects), *(("t(correlation)",) if len(effects) > 1 else ()))
+
+    @staticmethod
+    def correlation(t: float, d: int) -> tuple[float, float, float]:
+        """The correlation of d effects, and its first two derivatives in t."""
+        share = 1.0 / (1.0 + (d - 1) * np.exp(-t))  # logistic in t - log(d - 1)
+        slope = share * (1.0 - share) * d / (d - 1)
+        return (d * share - 1.0) / (d - 1), slope, slope * (1.0 - 2.0 * share)
+
+    def factor(self, phi: Array, d: int) -> Array:
+        """See `Structure`."""
+        return phi[:d, None] * self._roots(phi, d)[0]
+
+    def slopes(self, phi: Array, d: int) -> Array:
+        """See `Structure`."""
+        root, first, _ = self._roots(phi, d)
+        found = np.zeros((self.size(d), d, d))
+        found[np.arange(d), np.arange(d)] = root
+        if d > 1:
+            found[d] = phi[:d, None] * first
+        return found
+
+    def bends(self, phi: Array, d: int) -> Array | None:
+        """See `Structure`."""
+        if d == 1:
+            return None
+        _, first, second = self._roots(phi, d)
+        found = np.zeros((d + 1, d + 1, d, d))
+        found[np.arange(d), d, np.arange(d)] = found[d, np.arange(d), np.arange(d)] = first
+        found[d, d] = phi[:d, None] * second
+        return found
+
+    def canonical(self, phi: Array, d: int) -> Array:
+        """Standard deviations are not negative, where all can be turned at once."""
+        return np.concatenate([-phi[:d], phi[d:]]) if (phi[:d] <= 0.0).all() else phi
+
+    def of(self, covariance: Array) -> Array:
+        """See `Structure`."""
+        d = len(covariance)
+        sd = np.sqrt(np.diag(covariance))
+        if d == 1:
+            return sd
+        mean = ((covariance / np.outer(sd, sd)).sum() - d) / (d * (d - 1))
+        share = np.clip((mean * (d - 1) + 1.0) / d, 1e-3, 1.0 - 1e-3)
+        return np.append(sd, np.log(share / (1.0 - share)) + np.log(d - 1))
+
+    def read_labels(self, effects: tuple[str, ...]) -> tuple[str, ...]:
+        """See `Structure`."""
+        return (*(f"sd({name})" for name in effects), *(("cor",) if len(effects) > 1 else ()))
+
+    def read(self, phi: Array, d: int) -> tuple[Array, Array]:
+        """See `Structure`."""
+        if d == 1:
+            return phi, np.eye(1)
+        rho, slope, _ = self.correlation(float(phi[d]), d)
+        return np.append(phi[:d], rho), np.diag(np.append(np.ones(d), slope))
+
+    def units(self, scale: Array) -> Array:
+        """See `Structure`."""
+        return scale if len(scale) == 1 else np.append(scale, 1.0)
+
+    def _roots(self, phi: Array, d: int) -> tuple[Array, Array, Array]:
+        """The factor of the correlations and its first two derivatives in t."""
+        if d == 1:
+            return np.eye(1), np.zeros((1, 1)), np.zeros((1, 1))
+        rho, slope, bend = self.correlation(float(phi[d]), d)
+        others = np.ones((d, d)) - np.eye(d)
+        C = cholesky(np.eye(d) + rho * others)
+        first = cholesky_slope(C, slope * others)
+        return C, first, cholesky_bend(C, first, first, bend * others)

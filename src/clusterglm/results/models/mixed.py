@@ -1,0 +1,526 @@
+"""The result of `random_effects` with slopes: several random effects of each cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.effects import EffectTerm
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import OptionError
+from clusterglm.fit.mixed import MixedFit, fit_mixed
+from clusterglm.fit.newton import Optimization
+from clusterglm.inference.hypotheses.random_part import RandomPart
+from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
+from clusterglm.inference.uncertainty.mixed import marginal_scores, mixed_summit, standardised_covariance
+from clusterglm.likelihood.report import IntegrationReport
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.covariance import Covariance
+from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
+from clusterglm.model.response.base import Response
+from clusterglm.results.models.base import Result, freeze
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.effects import Ratios
+from clusterglm.results.topics.intervals import ProfileCurve
+from clusterglm.results.topics.mixed_prediction import MixedPredictions
+from clusterglm.results.topics.testing import Hypotheses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.inference.uncertainty.peaks import Summit
+    from clusterglm.inference.uncertainty.profiling import Crossing, Peak
+
+_AT_ONE = 1.0 - 1e-6  # a correlation beyond it is 1
+_NEARLY_ONE = 3.5  # Fisher's z of a correlation of .998
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class MixedEffectsResult(MixedPredictions, Hypotheses, Ratios, Result):
+    """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
+
+    Parameters
+    ----------
+    fit : MixedFit
+        The estimates.
+    data : ModelData
+        What was fitted.
+    """
+
+    fit: MixedFit
+    data: ModelData
+
+    kind: ClassVar[str] = "random_effects"
+    _untested: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        freeze(self.fit)
+        freeze(self.fit.pooled)
+
+    # The estimates ---------------------------------------------------------------------------------------------------
+
+    @property
+    def response(self) -> Response:
+        return self.fit.response
+
+    @property
+    def loglik(self) -> float:
+        return float(self.fit.loglik)
+
+    @property
+    def optimization(self) -> Optimization:
+        return self.fit.optimization
+
+    @property
+    def quadrature(self) -> IntegrationReport:
+        """How the integrals were computed: rules, nodes, and the estimated error of the log-likelihood."""
+        return self.fit.integration
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of estimated parameters: coefficients, standard deviations and correlations."""
+        return len(self.fit.theta)
+
+    @property
+    def pooled(self) -> PooledResult:
+        """The same model without random effects."""
+        return PooledResult(self.fit.pooled, replace(self.data, effects=None), self.response)
+
+    @property
+    def sigma(self) -> NoReturn:
+        """Of a single random intercept; several effects have `variance_components`.
+
+        Raises
+        ------
+        OptionError
+        """
+        raise OptionError(
+            f"sigma of a model with {self._covariance_of.n_effects} random effects",
+            "the standard deviation of one random intercept",
+            "fit.variance_components, which has those of all effects, and their correlations",
+        )
+
+    @property
+    def _covariance_of(self) -> Covariance:
+        return self.fit.effects.covariance
+
+    @cached_property
+    def _read(self) -> tuple[Array, Array]:
+        """Standard deviations and correlations, and the derivatives of all parameters as shown in theta."""
+        values, slopes = self._covariance_of.read(self.fit.phi)
+        p = len(self.fit.beta)
+        J = np.eye(p + len(values))
+        J[p:, p:] = slopes
+        return values, J
+
+    @property
+    def _beta(self) -> Array:
+        return self.fit.beta
+
+    @property
+    def _parameter_names(self) -> list[str]:
+        return [*self.data.names, *self._covariance_of.read_labels()]
+
+    def _covariance(self, kind: str) -> Array:
+        """Of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
+        return standardised_covariance(self._read[1], self._of_theta(kind), self._on_boundary)
+
+    def _of_theta(self, kind: str) -> Array:
+        """Of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
+        whole = self.fit.covariance
+        free = np.flatnonzero(np.isfinite(np.diag(whole)))
+        some = np.ix_(free, free)
+        V = whole[some] if kind == "observed" else self._sandwich(whole[some], self._scores[:, free])
+        found = np.zeros_like(whole)
+        found[some] = V
+        return found
+
+    @cached_property
+    def _scores(self) -> Array:
+        return marginal_scores(self.fit)
+
+    @cached_property
+    def _on_boundary(self) -> NDArray[np.bool_]:
+        """Whether a standard deviation is 0 or a correlation 1 or undefined, shape (r,), of what `_read` has."""
+        values = self._read[0]
+        names = self._covariance_of.read_labels()
+        at_zero = np.array([name.startswith("sd") for name in names]) & (values == 0.0)
+        at_one = np.array([name.startswith("cor") for name in names]) & ~(np.abs(values) < _AT_ONE)
+        return np.asarray(at_zero | at_one, dtype=bool)
+
+    @property
+    def _estimates(self) -> Array:
+        return np.append(self.fit.beta, self._read[0])
+
+    @property
+    def _interval_names(self) -> list[str]:
+        return self._parameter_names
+
+    @property
+    def variance_components(self) -> pd.DataFrame:
+        """Standard deviations and correlations of the random effects.
+
+        Returns
+        -------
+        DataFrame
+            Columns `group`, `effect`, `with` (the other effect of a correlation, else empty), `kind` ("sd" or "cor"),
+            `estimate`, `std_error`, `conf_low`, `conf_high`. Intervals are Wald intervals of 95 %: of the logarithm of
+            a standard deviation, and of Fisher's z of a correlation; profile intervals are those of
+            `conf_int(method="profile")`. nan where an estimate lies on the boundary.
+        """
+        import pandas as pd
+
+        from clusterglm.results.tables.frame import shown
+
+        p = len(self.fit.beta)
+        se = np.sqrt(np.diag(self._covariance("observed")))[p:]
+        low, high = self._wald(0.95, "observed")
+        rows = []
+        for k, (group, effect, other) in enumerate(_components(self._covariance_of)):
+            what = "cor" if other else "sd"
+            rows.append((group, effect, other, what, self._read[0][k], se[k], low[p + k], high[p + k]))
+        columns = ["group", "effect", "with", "kind", "estimate", "std_error", "conf_low", "conf_high"]
+        return shown(pd.DataFrame(rows, columns=columns))
+
+    def effects_covariance(self, group: str | None = None) -> pd.DataFrame:
+        """Covariance matrix of the random effects.
+
+        Parameters
+        ----------
+        group : str, optional
+            The grouping factor; by default the only one.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns by effect.
+        """
+        import pandas as pd
+
+        L = self.fit.factor
+        known = list(dict.fromkeys(term.group for term in self._covariance_of.terms))
+        if group is not None and group not in known:
+            raise OptionError(f"group={group!r}", f"one of {', '.join(map(repr, known))}", f"group={known[0]!r}")
+        names = [name for term in self._covariance_of.terms for name in term.effects]
+        return pd.DataFrame(L @ L.T, index=names, columns=names)
+
+    @property
+    def random_effects(self) -> pd.DataFrame:
+        """What the data say of each cluster's effects.
+
+        Returns
+        -------
+        DataFrame
+            A row for each cluster and effect: `group` (the grouping factor), `label`, `effect`, and `mode`, `mean`,
+            `sd` of the effect (on the linear predictor's scale, in units of its column) given the cluster's data and
+            the estimates.
+        """
+        import pandas as pd
+
+        posterior, L = self.fit.posterior, self.fit.factor
+        modes, means = posterior.modes @ L.T, posterior.means @ L.T
+        variances = np.einsum("ij,mjk,ik->mi", L, posterior.covariances, L)
+        names = [(term.group, name) for term in self._covariance_of.terms for name in term.effects]
+        m, q = modes.shape
+        return pd.DataFrame(
+            {
+                "group": [group for group, _ in names] * m,
+                "label": np.repeat(self.data.labels, q),
+                "effect": [name for _, name in names] * m,
+                "mode": modes.ravel(),
+                "mean": means.ravel(),
+                "sd": np.sqrt(variances).ravel(),
+            }
+        )
+
+    def random_effects_covariance(self, label: Any) -> pd.DataFrame:
+        """Covariance of a cluster's effects given its data and the estimates.
+
+        Parameters
+        ----------
+        label : object
+            The cluster, as in `random_effects`.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns by effect.
+        """
+        import pandas as pd
+
+        where = np.flatnonzero(self.data.labels == label)
+        if len(where) != 1:
+            raise OptionError(
+                f"label={label!r}", f"one of the {self.n_clusters} clusters", "fit.random_effects['label']"
+            )
+        L = self.fit.factor
+        names = [name for term in self._covariance_of.terms for name in term.effects]
+        return pd.DataFrame(L @ self.fit.posterior.covariances[where[0]] @ L.T, index=names, columns=names)
+
+    # Intervals and simulation ----------------------------------------------------------------------------------------
+
+    def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
+        """Of standard deviations on the log scale, of correlations on Fisher's."""
+        p, names = len(self.fit.beta), self._covariance_of.read_labels()
+        estimates, se = self._estimates, np.sqrt(np.diag(self._covariance(cov)))
+        low, high = wald_interval(estimates, se, level)
+        for k, name in enumerate(names, start=p):
+            if name.startswith("sd"):
+                low[k], high[k] = wald_interval_of_scale(float(estimates[k]), float(se[k]), level)
+            else:
+                rho = estimates[k]
+                with np.errstate(all="ignore"):
+                    z, half = np.arctanh(rho), se[k] / (1.0 - rho**2)
+                ends = wald_interval(np.array([z]), np.array([half]), level)
+                low[k], high[k] = np.tanh(ends[0][0]), np.tanh(ends[1][0])
+        return low, high
+
+    def _summit(self, threads: int) -> Summit:
+        """In Fisher's z of correlations, or what stands for them; see `_as_shown`."""
+        return mixed_summit(self.fit, threads)
+
+    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
+        """As of others; a correlation whose profile has not fallen where it is nearly 1 ends there."""
+        found = super()._end(peak, drop, side)
+        k = int(np.argmax(np.abs(peak.direction))) - len(self.fit.beta)
+        if found.status == "failed" and k >= 0 and self._parameter_names[k + len(self.fit.beta)].startswith("cor"):
+            reached = float(peak.direction @ found.theta)
+            if side * reached > _NEARLY_ONE:
+                return replace(found, value=side * np.inf, status="unbounded")
+        return found
+
+    def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
+        low, high = super()._by_profile(level, names, n_jobs)
+        return self._as_shown(low), self._as_shown(high)
+
+    def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
+        """See `RandomEffectsResult.profile`: of a coefficient, a standard deviation or a correlation."""
+        curve = super().profile(parameter, to, points, threads)
+        k = self._parameter_names.index(parameter)
+
+        def shown(values: Array) -> Array:
+            whole = np.tile(self._estimates, (len(values), 1))
+            whole[:, k] = values
+            return np.array([self._as_shown(row)[k] for row in whole])
+
+        return replace(curve, value=shown(curve.value), estimate=float(self._estimates[k]))
+
+    def _as_shown(self, values: Array) -> Array:
+        """Coefficients and standard deviations as they are, correlations from what profiles follow; shape (k,)."""
+        found = np.array(values)
+        first = len(self.fit.beta)
+        for term in self._covariance_of.terms:
+            d = len(term.effects)
+            for k in range(first + d, first + term.size):
+                found[k] = np.tanh(found[k]) if term.structure == "us" else _one_correlation(found[k], d)
+            first += term.size
+        return found
+
+    def _fitted_eta(self) -> Array:
+        u = np.repeat(self.fit.posterior.modes, np.diff(self.data.starts), axis=0)
+        return np.asarray(self._eta(0.0) + np.einsum("ij,ij->i", self.fit.effects.Z, u @ self.fit.factor.T))
+
+    def _intercepts(self) -> Array:
+        raise OptionError(
+            "one intercept for each cluster of a model with several random effects",
+            "what holds for any effects",
+            "fit.random_effects, for the effects of each cluster",
+        )
+
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        u = rng.standard_normal((self.data.n_clusters, self._covariance_of.n_effects)) @ self.fit.factor.T
+        effects = np.einsum("ij,ij->i", self.fit.effects.Z, np.repeat(u, np.diff(self.data.starts), axis=0))
+        return self._draw(self._eta(0.0) + effects, rng)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        from clusterglm.inference.uncertainty.bootstrap_intervals import converged
+
+        again = fit_mixed(new, self.response, self.quadrature.requested, Control(), self.fit.beta)
+        return np.append(converged(again).beta, self._covariance_of.read(again.phi)[0])
+
+    # What others ask -------------------------------------------------------------------------------------------------
+
+    @property
+    def _in_words(self) -> str:
+        return "random effects: " + "; ".join(map(_in_words, self.fit.effects.terms))
+
+    @property
+    def _intercepts_in_words(self) -> str:
+        return "gaussian"
+
+    def _candidate(self, name: str) -> Candidate:
+        terms = [(term.group, term.effects, term.structure) for term in self._covariance_of.terms]
+        return replace(
+            super()._candidate(name),
+            integration_error=self.quadrature.error,
+            integration=str(self.quadrature.requested),
+            random_part=RandomPart.of(terms, self.singular),
+        )
+
+    def _comparison_notes(self, name: str) -> list[str]:
+        notes = super()._comparison_notes(name)
+        return [f"The covariance of the random effects of {name} is singular.", *notes] if self.singular else notes
+
+    def _instead_of_error(self, row: Mapping[str, Any]) -> str:
+        return "boundary" if row["component"] == "random_effect" and not np.isfinite(row["std_error"]) else ""
+
+    def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:
+        return {".fixed": self._eta(0.0)}
+
+    def _export(self) -> dict[str, Any]:
+        report = self.quadrature
+        return super()._export() | {
+            "random_effects": self.variance_components.to_dict(orient="records"),
+            "integration": {
+                "requested": str(report.requested),
+                "nodes": report.nodes,
+                "rules": [{"rule": rule, "n_clusters": count} for rule, count in report.rules],
+                "error": report.error,
+            },
+        }
+
+    # Tables ----------------------------------------------------------------------------------------------------------
+
+    def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
+        import pandas as pd
+
+        table = super()._tidy(level, exponentiate, cov)
+        table.insert(0, "component", "coefficient")
+        p = len(self.fit.beta)
+        se = np.sqrt(np.diag(self._covariance(cov)))
+        low, high = self._wald(level, cov)
+        rows = [
+            ("random_effect", name, self._read[0][k - p], se[k], np.nan, np.nan, low[k], high[k])
+            for k, name in enumerate(self._covariance_of.read_labels(), start=p)
+        ]
+        return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
+
+    def _broom(self, table: pd.DataFrame) -> pd.DataFrame:
+        table = super()._broom(table)
+        random = table["effect"] == "ran_pars"
+        names = [
+            f"cor__{effect}.{other}" if other else f"sd__{effect}"
+            for _, effect, other in _components(self._covariance_of)
+        ]
+        table.loc[random, "term"] = names
+        table.loc[random, "group"] = [group for group, _, _ in _components(self._covariance_of)]
+        return table
+
+    def _glance(self) -> dict[str, Any]:
+        return {
+            **super()._glance(),
+            "distribution": "gaussian",
+            "n_effects": self._covariance_of.n_effects,
+            "singular": self.singular,
+            "nodes": self.quadrature.nodes,
+            "integration_error": self.quadrature.error,
+        }
+
+    @property
+    def singular(self) -> bool:
+        """Whether the maximum lies on the boundary: a standard deviation is 0, or a correlation 1 or -1."""
+        return bool(self._on_boundary.any())
+
+    # Printing --------------------------------------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
+        terms = self.fit.effects.terms
+        model = (
+            ("Formula", self.formula),
+            *self._response_facts(),
+            ("Random effects", "; ".join(map(_in_words, terms))),
+            ("Observations", f"{seen} ({self._sizes()})"),
+            *self._weight_facts(),
+        )
+        facts = [
+            *self._component_facts(),
+            *self._likelihood_facts(),
+            ("Integration", self._integration_in_words()),
+            *self._closing_facts(),
+        ]
+        return Summary(
+            "Random-effects model, maximum likelihood",
+            model,
+            self._coefficients(),
+            tuple(facts),
+            (*self._boundary_notes(), *self.data.notes),
+        )
+
+    def _component_facts(self) -> list[tuple[str, str]]:
+        p = len(self.fit.beta)
+        se = np.sqrt(np.diag(self._covariance("observed")))[p:]
+        return [
+            (
+                name,
+                f"{value:.5g}" + (f" (Std. Error {error:.4g})" if np.isfinite(error) else " (on the boundary)"),
+            )
+            for name, value, error in zip(self._covariance_of.read_labels(), self._read[0], se, strict=True)
+        ]
+
+    def _boundary_notes(self) -> list[str]:
+        names, values = self._covariance_of.read_labels(), self._read[0]
+        notes = []
+        for name, value, there in zip(names, values, self._on_boundary, strict=True):
+            if there and name.startswith("sd"):
+                notes.append(
+                    f"{name} is 0: the data show no more variation of this effect than chance explains. It has no "
+                    "standard error on the boundary; the model without it has the same log-likelihood."
+                )
+            elif there and np.isfinite(value):
+                pair = name.partition(": ")[2].rstrip(")").replace(",", " and ") or "any two effects"
+                notes.append(
+                    f"{name} is {'1' if value > 0.0 else '-1'}: two effects move as one ({pair}). The correlation has "
+                    "no standard error on the boundary, and the others are those of a model in which it is known."
+                )
+        return notes
+
+    def _integration_in_words(self) -> str:
+        report = self.quadrature
+        words = ", ".join(f"{rule} for {counted(count, 'cluster')}" for rule, count in report.rules)
+        if report.requested.kind == "auto":
+            words += f", chosen for a tolerance of {report.requested.tolerance:g}"
+        if np.isnan(report.error):
+            return f'{words}; error not estimated (quadrature="auto" does)'
+        return f"{words}; estimated error of the log-likelihood {report.error:.1e}"
+
+
+def _one_correlation(t: float, d: int) -> float:
+    """See `CompoundSymmetry`."""
+    if np.isinf(t):
+        return 1.0 if t > 0.0 else -1.0 / (d - 1)
+    return CompoundSymmetry.correlation(t, d)[0]
+
+
+def _in_words(term: EffectTerm) -> str:
+    """A term as people say it."""
+    names = ", ".join(term.design.names)
+    how = {
+        "us": "" if len(term.design.names) == 1 else ", with correlations",
+        "diag": ", uncorrelated",
+        "homdiag": ", uncorrelated and of one variance",
+        "cs": ", with one correlation",
+    }[term.structure]
+    return f"{names} of each {term.group!r}{how}, gaussian"
+
+
+def _components(covariance: Covariance) -> list[tuple[str, str, str]]:
+    """Grouping factor, effect, and the other effect of a correlation, of what `Covariance.read` gives."""
+    found = []
+    for term in covariance.terms:
+        for name in term.kind.read_labels(term.effects):
+            inner = name.partition("(")[2].removesuffix(")")
+            if name.startswith("sd"):
+                found.append((term.group, inner or "all", ""))
+            else:
+                first, _, second = inner.partition(",")
+                found.append((term.group, first or "all", second or "all"))
+    return found

@@ -1,0 +1,122 @@
+"""What tables, files, plots and reports ask of a result: each kind answers for itself, and no other file for it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from clusterglm.results.topics.caveats import Caveats
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.distribution.event_counts import EventCounts
+    from clusterglm.inference.hypotheses.comparison import Candidate
+
+
+class Pieces(Caveats):
+    """Answers that hold for any kind of result until it has its own; where none claims nothing, it is abstract."""
+
+    kind: ClassVar[str]
+    _own_intercepts: ClassVar[bool] = False
+    """Whether each cluster has an intercept that is not among the coefficients, or had one: conditioned out."""
+    _given_totals: ClassVar[bool] = False
+    """Whether the likelihood is that of the responses given each cluster's total."""
+    _untested: ClassVar[str] = "likelihood ratios of such models have no known distribution"
+    """Why there are no likelihood-ratio tests; empty where there are."""
+    _simulates_no_clustering: ClassVar[bool] = False
+    """Whether `test_clustering` can draw responses without cluster effects and fit again."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def loglik(self) -> float: ...
+        @property
+        def n_obs(self) -> int: ...
+
+    # In words --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _in_words(self) -> str:
+        """The model in a few words, without its link."""
+        return self.kind.replace("_", " ")
+
+    @property
+    @abstractmethod
+    def _intercepts_in_words(self) -> str:
+        """What becomes of the clusters' intercepts, in a word or two; empty where clusters have no effect."""
+
+    def _instead_of_error(self, row: Mapping[str, Any]) -> str:
+        """What stands below an estimate that has no standard error to show, by its row of `tidy`; empty for others."""
+        return ""
+
+    # In files --------------------------------------------------------------------------------------------------------
+
+    def _export(self) -> dict[str, Any]:
+        """What plain values hold of this kind of result alone."""
+        return {}
+
+    # Beside others ---------------------------------------------------------------------------------------------------
+
+    def _candidate(self, name: str) -> Candidate:
+        """What a comparison needs to know."""
+        from clusterglm.inference.hypotheses.comparison import Candidate
+
+        return Candidate(
+            name,
+            self.data,
+            self.response,
+            self.loglik,
+            self._untested,
+            conditional=self._given_totals,
+            within=self._own_intercepts,
+            penalty=self.penalty,
+        )
+
+    def _comparison_notes(self, name: str) -> list[str]:
+        """What to know of its place in a comparison, where it is called `name`."""
+        if self.penalty is None:
+            return []
+        return [f"The log-likelihood, AIC and BIC of {name} are those at its penalised estimates, without the penalty."]
+
+    @property
+    def _short(self) -> bool:
+        """Whether so few trials belong to each fixed intercept that likelihoods are not what they are elsewhere."""
+        return False
+
+    # In pictures -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _profiled(self) -> str:
+        """The parameter whose profile is looked at first."""
+        return self.data.names[0]
+
+    @property
+    def _without_integrals(self) -> str:
+        """The kind of fit whose likelihood has no integrals to look at, in words; empty where there are some."""
+        return f"a {self.kind} fit"
+
+    def _cluster_intercepts(self) -> tuple[str, pd.DataFrame] | None:
+        """What they are, and the columns `label`, `estimate` and `std_error`; None where there are none."""
+        return None
+
+    def _clusters_by_events(self) -> EventCounts | None:
+        """Observed and expected numbers of clusters by their events; None where their distribution is not known."""
+        return None
+
+    # On a page -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _finite(self) -> Any:
+        """The result whose parameters are all finite, for tests and pictures; None where there is none."""
+        return self
+
+    @property
+    def _rows_of_usual_cost(self) -> int:
+        """How many rows of an ordinary fit a replicate of this one takes the time of."""
+        return self.n_obs
+
+    def _report_parts(self) -> list[str]:
+        """The parts of a report that say something of this fit, as `report/sections.py` calls them."""
+        return ["coefficients", "predictions"]

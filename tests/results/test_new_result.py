@@ -55,10 +55,6 @@ class Guessed(Result):
         return self.pooled.fit.beta
 
     @property
-    def _parameter_names(self) -> list[str]:
-        return list(self.data.names)
-
-    @property
     def _intercepts_in_words(self) -> str:
         return "guessed"
 

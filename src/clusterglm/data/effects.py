@@ -62,9 +62,9 @@ class Effects:
         """Z of new data, shape (rows, q); see `Design.build`."""
         return np.hstack([term.design.build(table) for term in self.terms])
 
-    def sorted(self, order: NDArray[np.int64]) -> Effects:
-        """With rows in another order."""
-        return replace(self, Z=np.take(self.Z, order, axis=0))
+    def taken(self, rows: NDArray[np.int64]) -> Effects:
+        """Of some rows, in some order."""
+        return replace(self, Z=np.take(self.Z, rows, axis=0))
 
 
 def make_effects(

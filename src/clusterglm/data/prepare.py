@@ -277,7 +277,7 @@ def assemble(
         del coded, grouping
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
-        effects = None if effects is None else effects.sorted(order)
+        effects = None if effects is None else effects.taken(order)
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:

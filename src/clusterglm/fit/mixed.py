@@ -137,13 +137,18 @@ def choose(likelihood: VectorLikelihood, theta: Array, requested: Quadrature, un
         found = choose_points(likelihood, theta, requested.tolerance * unit)
         return Chosen(found.plan, found.error)
     nodes, d = 1 if requested.kind == "laplace" else int(requested.nodes or 1), likelihood.n_effects
-    if nodes**d > _MOST:
+    if not points_within_reach(nodes, d):
         raise OptionError(
             f"{nodes} nodes for each of {d} effects: {nodes**d:,} points of every cluster",
             f"at most {_MOST:,}",
             f"quadrature={int(_MOST ** (1.0 / d) + 1e-9)}, 'auto', or fewer random effects",
         )
     return Chosen((VectorPart(hermite_points(nodes, d)),), float("nan"))
+
+
+def points_within_reach(nodes: int, d: int) -> bool:
+    """Whether so many nodes for each of d effects make no more points than can be."""
+    return bool(nodes**d <= _MOST)
 
 
 def _few(likelihood: VectorLikelihood) -> VectorPlan:

@@ -29,6 +29,7 @@ from clusterglm.results.models.base import Result, freeze
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.intervals import ProfileCurve
+from clusterglm.results.topics.mixed_diagnostics import MixedDiagnostics
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ _NEARLY_ONE = 3.5  # Fisher's z of a correlation of .998
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class MixedEffectsResult(MixedPredictions, Result):
+class MixedEffectsResult(MixedPredictions, MixedDiagnostics, Result):
     """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
 
     Parameters
@@ -58,6 +59,7 @@ class MixedEffectsResult(MixedPredictions, Result):
     data: ModelData
 
     kind: ClassVar[str] = "random_effects"
+    _named_predictors = ("typical", "conditional")
     _untested: ClassVar[str] = ""
 
     def __post_init__(self) -> None:

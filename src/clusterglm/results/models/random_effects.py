@@ -81,6 +81,7 @@ class RandomEffectsResult(
     data: FittedData
 
     kind: ClassVar[str] = "random_effects"
+    _named_predictors = ("typical", "conditional")
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -313,9 +314,6 @@ class RandomEffectsResult(
             "nodes": self.quadrature.nodes,
             "integration_error": self.quadrature.error,
         }
-
-    def _named_intercepts(self) -> dict[str, Array | None]:
-        return {"typical": None, "conditional": self.fit.modes}
 
     # Printing --------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 
 import clusterglm as cg
-from clusterglm.errors import AccuracyWarning, OptionError
+from clusterglm.errors import AccuracyWarning, DataError, OptionError
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.mixed import MixedEffectsResult
 
@@ -150,3 +150,185 @@ def test_integrals(both: Any, slopes: MixedEffectsResult) -> None:
     np.testing.assert_allclose(found.shift, moved, atol=0.02)
     with pytest.raises(OptionError, match="nodes"):
         slopes.integration_curve((0,))
+
+
+# Effects -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["marginal", "typical", "conditional"])
+def test_average_effects_are_those_of_random_intercepts(both: Any, kind: str) -> None:
+    for cov in ("observed", "robust"):
+        one, other = (fit.average_effects(["x", "w"], kind, cov=cov).set_index("term") for fit in both)
+        pd.testing.assert_frame_equal(one, other, rtol=1e-3, atol=1e-6)
+
+
+def moved(data: pd.DataFrame, name: str, step: float) -> pd.DataFrame:
+    return data.assign(**{name: data[name] + step})
+
+
+@pytest.mark.parametrize("kind", ["marginal", "typical", "conditional"])
+def test_effects_move_the_random_part(slopes: MixedEffectsResult, kind: str) -> None:
+    """Against differences of predictions, which know nothing of effects; errors against those of the prediction."""
+    data, h = simulated(slopes.family), 1e-4
+    found = slopes.average_effects(kind=kind).set_index("term")
+    for name in ("x", "w"):
+        ends = [slopes.predict(moved(data, name, side * h), kind=kind).mean() for side in (1.0, -1.0)]
+        assert found.loc[name, "estimate"] == pytest.approx((ends[0] - ends[1]) / (2.0 * h), rel=1e-5)
+        assert found.loc[name, "contrast"] == "derivative"
+
+
+def test_errors_of_effects_by_differences(slopes: MixedEffectsResult) -> None:
+    """The gradient of the estimate in the parameters, from estimates with other parameters."""
+    from dataclasses import replace
+
+    data = simulated(slopes.family).assign(b=lambda d: (d["w"] > 0).astype(int))
+    fit = cg.random_effects("y ~ x + b + (x + b || g)", data, family=slopes.family)
+    p, V = len(fit.params), fit._delta_covariance("observed")
+    for kind in ("marginal", "typical"):
+        rows = []
+        for step in 1e-5 * np.eye(len(fit.fit.theta)):
+            ends = [
+                replace(
+                    fit, fit=replace(fit.fit, beta=(fit.fit.theta + s)[:p], phi=(fit.fit.theta + s)[p:])
+                ).average_effects(kind=kind)["estimate"]
+                for s in (step, -step)
+            ]
+            rows.append((ends[0] - ends[1]) / 2e-5)
+        gradient = np.array(rows).T
+        se = np.sqrt(np.einsum("ij,jk,ik->i", gradient, V, gradient))
+        np.testing.assert_allclose(fit.average_effects(kind=kind)["std_error"], se, rtol=1e-5)
+
+
+def test_a_variable_of_the_random_part_alone(logit: MixedEffectsResult) -> None:
+    data = simulated()
+    with pytest.raises(DataError, match="'w'"):
+        cg.random_effects("y ~ x + (I(w**2) | g)", data).average_effects()
+    fit = cg.random_effects("y ~ x + (w | g)", data)
+    found = fit.average_effects().set_index("term")
+    pd.testing.assert_frame_equal(found, fit.average_effects(data=data).set_index("term"), rtol=1e-6)
+    ends = [fit.predict(moved(data, "w", side * 1e-4), kind="marginal").mean() for side in (1.0, -1.0)]
+    assert found.loc["w", "estimate"] == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-4, abs=1e-8)
+    assert fit.average_effects("w", "typical", data=data)["estimate"][0] == 0.0
+
+
+def test_how_far_clusters_differ(both: Any, slopes: MixedEffectsResult) -> None:
+    one, other = (fit.median_odds_ratio() for fit in both)
+    for name in ("estimate", "std_error", "conf_low", "conf_high"):
+        np.testing.assert_allclose(one[name], getattr(other, name), rtol=1e-3)
+    at = pd.DataFrame({"x": [-1.0, 0.0, 2.0, np.nan]})
+    S = slopes.effects_covariance().to_numpy()
+    sd = [np.sqrt(np.array([1.0, x]) @ S @ [1.0, x]) for x in at["x"][:3]]
+    found = slopes.median_odds_ratio(at)
+    np.testing.assert_allclose(found["sd"][:3], sd)
+    assert found["status"].tolist()[:3] == ["ok"] * 3
+    assert "missing" in found["status"][3]
+    if slopes.family == "poisson":
+        with pytest.raises(OptionError, match="median_odds_ratio"):
+            slopes.intraclass_correlation()
+        return
+    icc, of_one = both[0].intraclass_correlation(), both[1].intraclass_correlation()
+    for name in ("estimate", "std_error", "conf_low", "conf_high"):
+        np.testing.assert_allclose(icc[name], getattr(of_one, name), rtol=1e-3)
+    np.testing.assert_allclose(
+        slopes.intraclass_correlation(at)["estimate"][:3], np.square(sd) / (np.square(sd) + np.pi**2 / 3)
+    )
+
+
+def test_marginal_coefficients(both: Any, slopes: MixedEffectsResult) -> None:
+    one, other = (fit.marginal_coefficients() for fit in both)
+    pd.testing.assert_frame_equal(one, other, rtol=1e-3, atol=1e-6)
+    assert one.attrs["misfit"] == pytest.approx(other.attrs["misfit"], abs=1e-6)
+    means = slopes.predict(kind="marginal", scale="link")
+    X = slopes.data.X[np.argsort(slopes.data.row_index)]
+    expected = np.linalg.lstsq(X, means.to_numpy(), rcond=None)[0]
+    np.testing.assert_allclose(slopes.marginal_coefficients()["estimate"], expected, rtol=1e-8)
+    assert slopes.marginal_coefficients().attrs["misfit"] > 0.0
+
+
+def test_tests_of_no_clustering(both: Any, slopes: MixedEffectsResult) -> None:
+    for method, options in (("boundary", {}), ("score", {}), ("bootstrap", {"n_boot": 9, "seed": 1})):
+        one, other = (fit.test_clustering(method, **options) for fit in both)
+        assert one.statistic == pytest.approx(other.statistic, rel=1e-3)
+        assert one.pvalue == pytest.approx(other.pvalue, rel=1e-2)
+    np.testing.assert_allclose(one.replicates, other.replicates, atol=2e-3)
+    assert slopes.test_clustering(n_boot=5, seed=1).statistic == pytest.approx(
+        2 * (slopes.loglik - slopes.pooled.loglik)
+    )
+    assert slopes.test_clustering("permutation", n_boot=5, seed=1).n_boot == 5
+    with pytest.raises(OptionError, match="no known distribution"):
+        slopes.test_clustering("boundary")
+    assert "no known distribution" in str(slopes.clustering_test)
+
+
+def test_hausman(both: Any, slopes: MixedEffectsResult) -> None:
+    one, other = (fit.hausman() for fit in both)
+    assert one.statistic == pytest.approx(other.statistic, rel=1e-2)
+    np.testing.assert_allclose(one.std_error, other.std_error, rtol=1e-3)
+    with pytest.raises(OptionError, match="random slopes"):
+        slopes.hausman()
+
+
+def test_survival(both: Any, slopes: MixedEffectsResult) -> None:
+    new = pd.DataFrame({"x": 0.5, "w": [0.0, 0.3, -0.4, 0.1], "one": 1.0, "t": [0, 1, 2, 3], "x2": 1.0})
+    for kind in ("marginal", "typical"):
+        one, other = (fit.survival(new, "t", kind=kind) for fit in both)
+        pd.testing.assert_frame_equal(one, other, rtol=1e-3, atol=1e-6)
+    s = np.linspace(-8.0, 8.0, 161)
+    u = np.stack(np.meshgrid(s, s, indexing="ij"), axis=-1).reshape(-1, 2)
+    weight = np.exp(-0.5 * (u**2).sum(axis=1))
+    b = u @ slopes.fit.factor.T
+    eta = slopes.params.to_numpy() @ np.array([np.ones(4), new["x"], new["w"]]) + (b @ np.array([1.0, 0.5]))[:, None]
+    mean = slopes.response.mean(eta)
+    none = 1.0 - mean if slopes.family == "binomial" else np.exp(-mean)
+    expected = weight @ np.cumprod(none, axis=1) / weight.sum()
+    np.testing.assert_allclose(slopes.survival(new, "t")["survival"], expected, atol=1e-8)
+    lost = slopes.survival(new.assign(x=[0.5, np.nan, 0.5, 0.5]), "t")
+    assert lost["status"].str.contains("missing").tolist() == [False, True, False, False]
+
+
+# Predictions ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["conditional", "posterior"])
+def test_history_of_new_clusters(both: Any, slopes: MixedEffectsResult, kind: str) -> None:
+    data = simulated(slopes.family)
+    history = data[data["g"].isin([3, 8])].assign(g=lambda d: d["g"] + 100)
+    new = data[data["g"].isin([3, 8, 9])].assign(g=lambda d: d["g"].where(d["g"] == 9, d["g"] + 100))
+    one, other = (fit.predict(new, kind, history=history, level=0.9) for fit in both)
+    pd.testing.assert_frame_equal(one, other, rtol=3e-3, atol=1e-5)
+    found = slopes.predict(new, kind, history=history, level=0.9)
+    own = slopes.predict(data[data["g"].isin([3, 8, 9])], kind, level=0.9)  # the same data say the same
+    np.testing.assert_allclose(found.iloc[:, :4], own.iloc[:, :4], rtol=1e-6)
+    with pytest.raises(OptionError, match="history"):
+        slopes.predict(new, "marginal", history=history)
+
+
+def test_a_new_cluster(both: Any, slopes: MixedEffectsResult) -> None:
+    one, other = (fit.predict(kind="marginal", level=0.9, interval="cluster") for fit in both)
+    pd.testing.assert_frame_equal(one, other, rtol=2e-3, atol=1e-5)
+    x = pd.DataFrame({"x": [-2.0, 0.0, 2.0], "w": 0.0})
+    found = slopes.predict(x, "marginal", level=0.8, interval="cluster", scale="link")
+    rng, n = np.random.default_rng(1), 40_000
+    L, V = slopes.fit.factor, slopes._delta_covariance("observed")
+    errors = rng.multivariate_normal(np.zeros(6), V, n)
+    dL = np.zeros((n, 2, 2))
+    dL[:, [0, 1, 1], [0, 0, 1]] = errors[:, 3:]
+    for k, value in enumerate(x["x"]):
+        z = np.array([1.0, value])
+        s = np.linalg.norm(L.T @ z)
+        u = np.einsum("i,nij,j->n", z, dL, L.T @ z) / s**2
+        drawn = (slopes.params.to_numpy() + errors[:, :3]) @ [1.0, value, 0.0] + s * np.exp(u) * rng.normal(size=n)
+        assert np.mean((drawn > found["low"][k]) & (drawn < found["high"][k])) == pytest.approx(0.8, abs=0.01)
+    with pytest.raises(OptionError, match="interval"):
+        slopes.predict(x, "typical", level=0.9, interval="cluster")
+
+
+def test_what_one_intercept_alone_has_is_refused_in_words(slopes: MixedEffectsResult) -> None:
+    for name in ("sigma", "sigma_se", "random_effects_sd", "icc"):
+        with pytest.raises(OptionError, match="try:"):
+            getattr(slopes, name)
+    for name in ("interval_odds_ratio", "event_counts", "chi_squared", "gradient_function", "to_marginaleffects"):
+        with pytest.raises(OptionError, match="try:"):
+            getattr(slopes, name)()
+    assert slopes.shape is None
+    assert slopes.distribution.name == "gaussian"

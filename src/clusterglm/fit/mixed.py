@@ -106,9 +106,7 @@ class MixedFit:
     @cached_property
     def posterior(self) -> VectorPosterior:
         """What the data say of each cluster's effects."""
-        task = MixedTask.of_fit(self)
-        theta = task.entries(self.theta)
-        return task.likelihood.posterior(theta, choose(task.likelihood, theta, self.integration.requested).plan)
+        return posterior_of(self, self.data)
 
 
 def effects_of(data: ModelData) -> Effects:
@@ -218,6 +216,13 @@ class MixedTask:
         """The same model with the customary signs."""
         beta, phi = self.parameters.split(theta)
         return np.append(beta, self.covariance.canonical(phi))
+
+
+def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
+    """What the data of some clusters say of their effects, those of the fit or others."""
+    task = MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), 1)
+    theta = task.entries(fit.theta)
+    return task.likelihood.posterior(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
 
 
 def fit_mixed(

@@ -14,6 +14,7 @@ from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.mixed import MixedFit, fit_mixed
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.pooled import PooledFit, with_intercept
 from clusterglm.fit.random_effects import fit_again
@@ -226,6 +227,19 @@ def random_effects_refit(fit: RandomEffectsFit) -> Refit:
         rest = again.optimization.gradient_norm
         clustered = again.loglik - new.constant + (0.5 * rest * rest if again.sigma > 0.0 else 0.0)
         return clustered, again.pooled.loglik - new.constant, again.beta
+
+    return refit
+
+
+def mixed_refit(fit: MixedFit) -> Refit:
+    """For models with several random effects: the same quadrature."""
+
+    def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
+        again = fit_mixed(new, fit.response, fit.integration.requested, _QUICK)
+        if not again.optimization.converged:
+            raise ReplicateError(f"random-effects fit: {again.optimization.message}")
+        rest = again.optimization.gradient_norm
+        return again.loglik - new.constant + 0.5 * rest * rest, again.pooled.loglik - new.constant, again.beta
 
     return refit
 

@@ -36,7 +36,7 @@ from clusterglm.results.topics.hausman import RandomEffectsHypotheses
 from clusterglm.results.topics.random_diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.topics.random_pieces import RandomEffectsPieces
 from clusterglm.results.topics.random_prediction import RandomEffectsPredictions
-from clusterglm.results.topics.survival import Survival
+from clusterglm.results.topics.survival import RandomEffectsSurvival
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class RandomEffectsResult(
     Penalized,
     RandomEffectsPieces,
     RandomEffectsPredictions,
-    Survival,
+    RandomEffectsSurvival,
     RandomEffectsHypotheses,
     RandomEffectsEffects,
     RandomEffectsDiagnostics,

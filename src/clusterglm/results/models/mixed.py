@@ -284,9 +284,9 @@ class MixedEffectsResult(MixedPredictions, Result):
         """In Fisher's z of correlations, or what stands for them; see `_as_shown`."""
         return mixed_summit(self.fit, threads)
 
-    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
+    def _crossing(self, peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
         """As of others; a correlation whose profile has not fallen where it is nearly 1 ends there."""
-        found = super()._end(peak, drop, side)
+        found = super()._crossing(peak, drop, side, begin)
         _, of_covariance = self.fit.parameters.split(peak.direction)
         correlation = any(
             name.startswith("cor") for name in np.array(self._covariance_of.read_labels())[of_covariance != 0.0]

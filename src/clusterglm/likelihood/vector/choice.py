@@ -3,8 +3,8 @@
 Product Gauss-Hermite rules about the mode come first: they are for clusters on which rules of four sizes agree. What
 is left gets a lattice in a ball about its posterior mean, scaled by its posterior covariance. Its error is taken to be
 three times the largest difference between the whole lattice and its halves, and the share of the ring at its edge: the
-integrand is log-concave, so that there is no second peak that a ball about the first could miss, and beyond the ring lies
-less than within. Of more than three effects, quasi-random points tell their error by their replicates.
+integrand is log-concave, so that there is no second peak that a ball about the first could miss, and beyond the ring
+lies less than within. Of more than three effects, quasi-random points tell their error by their replicates.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from clusterglm.likelihood.vector.points import PointSet, hermite_points, lattic
 from clusterglm.likelihood.vector.vector import ClusterSums, Places, VectorLikelihood, VectorPart, VectorPlan
 from clusterglm.model.arrays import Array
 
-_HERMITE = {1: (7, 9, 13, 17, 25, 33), 2: (7, 9, 13, 17, 25), 3: (7, 9, 13), 4: (7,)}
+_HERMITE = {1: (7, 9, 13, 17, 25, 33), 2: (7, 9, 13, 17, 25), 3: (7, 9, 13, 17), 4: (7, 9, 13), 5: (7, 9), 6: (7,)}
 _LATTICES = {
     1: ((0.5, 8.0), (0.25, 10.0), (0.12, 12.0), (0.06, 14.0), (0.03, 16.0), (0.015, 18.0)),
     2: ((0.7, 6.0), (0.5, 7.0), (0.35, 8.0), (0.25, 9.0), (0.18, 10.0), (0.125, 11.0), (0.09, 12.0), (0.06, 13.0)),
@@ -29,7 +29,7 @@ _SEEN = 3.0  # times what coarser sets show
 _AGREE = 5.0  # times the largest difference between Gauss-Hermite rules of four sizes in a row
 _IN_A_ROW = 4
 _COARSE = 1e-5  # of a cluster's error: rules that leave more may agree by chance before they converge
-_FALL = 0.5  # differences that have not become so much smaller bode no convergence
+_EARLY = 9  # nodes up to which differences that do not fall need not mean that they will not
 _ROUNDING = 2e-14  # relative error of a cluster's log-integral that no points can better
 _SETTLED = 0.15  # change of centre and factor below which points lie well enough
 
@@ -86,7 +86,7 @@ def _by_hermite(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np
     d, m = likelihood.n_effects, likelihood.n_clusters
     parts, errors, given_up = [], np.zeros(m), [np.zeros(0, dtype=np.int64)]
     last = np.full(m, np.inf)
-    for nodes in _HERMITE.get(d, _HERMITE[max(_HERMITE)]):
+    for nodes in _HERMITE.get(d, ()):
         points = hermite_points(nodes, d, True)
         values = likelihood.sums(theta, VectorPart(points, clusters)).values
         rounding = _ROUNDING * (1.0 + np.abs(values))
@@ -103,7 +103,7 @@ def _by_hermite(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np
         if hopeful.any():
             parts.append(VectorPart(points, clusters[hopeful]))
             errors[clusters[hopeful]] = (_AGREE * apart + rounding)[hopeful]
-        slow = ~hopeful & ~(apart < _FALL * last[clusters])
+        slow = ~hopeful & ~(apart < last[clusters]) & (nodes > _EARLY)
         last[clusters] = apart
         given_up.append(clusters[slow])
         clusters = clusters[~hopeful & ~slow]
@@ -134,12 +134,13 @@ def settled(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int
         moving = moving[change > _SETTLED]
         if len(moving) == 0:
             break
-    return Places(centres, factors)
+    return Places(centres, np.asarray(factors, dtype=np.float64))
 
 
 def seen_error(points: PointSet, sums: ClusterSums) -> tuple[Array, Array]:
     """What coarser sets show of a lattice's error, three times the largest difference, and the share of its edge."""
-    assert points.coarser is not None and points.outermost is not None
+    assert points.coarser is not None
+    assert points.outermost is not None
     with np.errstate(divide="ignore"):
         halves = np.abs(np.log(sums.shares @ points.coarser.T)).max(axis=1)
     return _SEEN * halves, np.asarray(sums.shares[:, points.outermost].sum(axis=1))

@@ -9,7 +9,9 @@ lies less than within. Of more than three effects, quasi-random points tell thei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +119,7 @@ def settled(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int
     d = likelihood.n_effects
     points = lattice(0.5, 6.0, d) if d < 4 else quasi_random(256, d, 4)
     places = likelihood.modes(theta, clusters)
-    factors = np.linalg.cholesky(places.factors @ np.swapaxes(places.factors, 1, 2))
+    factors = np.asarray(np.linalg.cholesky(places.factors @ np.swapaxes(places.factors, 1, 2)), dtype=np.float64)
     centres, moving = places.centres, np.arange(len(clusters))
     for _ in range(12):
         part = VectorPart(points, clusters[moving], Places(centres[moving], factors[moving]))
@@ -134,7 +136,7 @@ def settled(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int
         moving = moving[change > _SETTLED]
         if len(moving) == 0:
             break
-    return Places(centres, np.asarray(factors, dtype=np.float64))
+    return Places(centres, factors)
 
 
 def seen_error(points: PointSet, sums: ClusterSums) -> tuple[Array, Array]:
@@ -148,53 +150,53 @@ def seen_error(points: PointSet, sums: ClusterSums) -> tuple[Array, Array]:
 
 def _by_lattice(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> _Found:
     """Lattices of growing fineness about the posterior mean."""
-    d = likelihood.n_effects
-    parts, errors = [], np.zeros(likelihood.n_clusters)
     places, modes = settled(likelihood, theta, clusters), likelihood.modes(theta, clusters)
     away = np.linalg.norm(np.linalg.solve(places.factors, (modes.centres - places.centres)[..., None])[..., 0], axis=1)
-    at = np.arange(len(clusters))
-    for number, (step, radius) in enumerate(_LATTICES[d]):
-        points = lattice(step, radius, d)
-        part = VectorPart(points, clusters[at], Places(places.centres[at], places.factors[at]))
-        sums = likelihood.sums(theta, part)
+
+    def error(points: PointSet, sums: ClusterSums, at: NDArray[np.int64]) -> Array:
         seen, ring = seen_error(points, sums)
-        rounding = _ROUNDING * (1.0 + np.abs(sums.values))
-        error = np.where(away[at] < radius - 1.0, seen + ring, np.inf) + rounding
-        good = error <= np.maximum(allowed[clusters[at]], 2.0 * rounding)
-        if number == len(_LATTICES[d]) - 1:
-            good[:] = True
-        if good.any():
-            assert part.places is not None
-            chosen = Places(part.places.centres[good], part.places.factors[good])
-            parts.append(VectorPart(points, clusters[at][good], chosen))
-            errors[clusters[at][good]] = error[good]
-        at = at[~good]
-        if len(at) == 0:
-            break
-    return parts, errors, clusters[:0]
+        radius = np.linalg.norm(points.positions, axis=1).max()
+        return np.where(away[at] < radius - 1.0, seen + ring, np.inf)
+
+    d = likelihood.n_effects
+    sets = [partial(lattice, step, radius, d) for step, radius in _LATTICES[d]]
+    return _by_growing(likelihood, theta, clusters, allowed, places, sets, error)
 
 
 def _by_random(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> _Found:
     """Quasi-random points: three standard errors of their mean, by the replicates."""
-    d = likelihood.n_effects
-    parts, errors = [], np.zeros(likelihood.n_clusters)
+
+    def error(points: PointSet, sums: ClusterSums, at: NDArray[np.int64]) -> Array:
+        replicates = sums.shares.shape[1]
+        return np.asarray(_SEEN * (replicates * sums.shares).std(axis=1, ddof=1) / np.sqrt(replicates))
+
     places = settled(likelihood, theta, clusters)
-    at = np.arange(len(clusters))
-    for number, count in enumerate(_RANDOM):
-        points = quasi_random(count, d)
+    sets = [partial(quasi_random, count, likelihood.n_effects) for count in _RANDOM]
+    return _by_growing(likelihood, theta, clusters, allowed, places, sets, error)
+
+
+def _by_growing(
+    likelihood: VectorLikelihood,
+    theta: Array,
+    clusters: NDArray[np.int64],
+    allowed: Array,
+    places: Places,
+    sets: list[partial[PointSet]],
+    error: Callable[[PointSet, ClusterSums, NDArray[np.int64]], Array],
+) -> _Found:
+    """Of growing point sets about given places the first that serves each cluster, or the last."""
+    parts, errors, at = [], np.zeros(likelihood.n_clusters), np.arange(len(clusters))
+    for laid in sets:
+        points = laid()
         part = VectorPart(points, clusters[at], Places(places.centres[at], places.factors[at]))
         sums = likelihood.sums(theta, part)
-        replicates = sums.shares.shape[1]
-        relative = replicates * sums.shares
-        error = 3.0 * relative.std(axis=1, ddof=1) / np.sqrt(replicates)
-        good = error <= allowed[clusters[at]]
-        if number == len(_RANDOM) - 1:
-            good[:] = True
+        rounding = _ROUNDING * (1.0 + np.abs(sums.values))
+        found = error(points, sums, at) + rounding
+        good = (found <= np.maximum(allowed[clusters[at]], 2.0 * rounding)) | (laid is sets[-1])
         if good.any():
-            assert part.places is not None
-            chosen = Places(part.places.centres[good], part.places.factors[good])
-            parts.append(VectorPart(points, clusters[at][good], chosen))
-            errors[clusters[at][good]] = error[good]
+            served = at[good]
+            parts.append(VectorPart(points, clusters[served], Places(places.centres[served], places.factors[served])))
+            errors[clusters[served]] = found[good]
         at = at[~good]
         if len(at) == 0:
             break

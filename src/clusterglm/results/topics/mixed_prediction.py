@@ -34,6 +34,7 @@ class MixedPredictions(GivenClusters):
 
     _kinds = ("typical", "conditional", "posterior", "marginal")
     _drawn_kinds = ("typical", "marginal")
+    _drawn_clusters = 0
 
     if TYPE_CHECKING:
         fit: MixedFit

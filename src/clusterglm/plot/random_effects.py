@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WITH_ELLIPSES = 60  # clusters
-_POINTS = 121  # of an ellipse
+_OUTLINE = 121  # of an ellipse
 
 
 @with_alpha
@@ -132,6 +132,6 @@ def _pair(fit: Result, effects: Sequence[str] | None) -> tuple[str, str]:
 def _ellipse(centre: Array, covariance: Array, radius: float) -> Array:
     """Its outline, shape (2, points); a line where the covariance is singular."""
     values, axes = np.linalg.eigh(covariance)
-    angle = np.linspace(0.0, 2.0 * np.pi, _POINTS)
+    angle = np.linspace(0.0, 2.0 * np.pi, _OUTLINE)
     circle = np.stack([np.cos(angle), np.sin(angle)])
     return np.asarray(centre[:, None] + radius * (axes * np.sqrt(np.maximum(values, 0.0))) @ circle)

@@ -39,6 +39,10 @@ def show(dataset: str, fit: str, file: str = "r.json") -> None:
             print(f"{term:20s}{estimate:10.4f}{found['se'][term]:10.4f}")
     if found.get("sigma") is not None:
         print(f"{'sigma':20s}{found['sigma']:10.4f}")
+    for effect, sd in found.get("sd", {}).items():
+        print(f"{f'sd({effect})':20s}{sd:10.4f}")
+    if found.get("cor") is not None:
+        print(f"{'correlation':20s}{found['cor']:10.4f}")
     if found.get("logLik") is not None:
         print(f"{'log-likelihood':20s}{found['logLik']:10.4f}")
 

@@ -185,7 +185,7 @@ def conf_int(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def clustering(one: Called, other: Called, pair: Pair) -> list[str]:
-    """The same statistic; relative to the saturated model another one. Replicates of it are alike in distribution."""
+    """Equal statistics, or another one relative to the saturated model; replicates are alike in distribution."""
     if "Simulated" not in type(one.value).__name__:
         return differences(one.value, other.value, tolerance=1e-7)
     more = -pair.within_rows if one.arguments.get("statistic") == "loglik" else 0.0
@@ -255,7 +255,7 @@ def check(one: Called, other: Called, _: Pair) -> list[str]:
 
 
 def clusters(one: Called, other: Called, pair: Pair) -> list[str]:
-    """The same but for the number of rows: in the other fit, of trials."""
+    """Equal tables but for the number of rows, which in the other fit is that of trials."""
     trials = pair.table.groupby("id").n.sum().to_numpy()
     found = differences(other.value["n_obs"].to_numpy(), trials)
     return found + differences(one.value, other.value, ("[n_obs]",))

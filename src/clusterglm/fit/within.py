@@ -144,7 +144,7 @@ class WithinSums:
         return np.asarray(back.T @ inside @ back)
 
     def sample(self, threads: int) -> Likelihood | None:
-        """The same likelihood of some of the clusters, where there are very many."""
+        """The likelihood of a sample of the clusters, where there are very many; else None."""
         data = self.sums.data
         step = data.n_clusters // SAMPLE_WITHIN
         if data.n_obs < MANY_ROWS or step < 4:

@@ -310,7 +310,7 @@ def positions(clusters: ArrayLike | None, labels: NDArray[Any]) -> NDArray[np.in
 
 
 def rows_as_clusters(data: ModelData) -> ModelData:
-    """The same rows, each a cluster with its weight, labelled by its position in the user's table."""
+    """Data in which every row is a cluster with the row's weight, labelled by its position in the user's table."""
     order = np.argsort(data.row_index, kind="stable")
     whole = replace(
         data,
@@ -471,7 +471,7 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
 
 def _refit_random_effects(fit: RandomEffectsFit, new: ModelData) -> tuple[Array, Optimization]:
-    """The same model and shape of other data, from the estimates of all; at the boundary from the pooled fit."""
+    """A fit's model and shape, fitted to other data from its estimates; at the boundary from the pooled fit."""
     again = fit_again(replace(fit, shape=None), new, None if fit.boundary else fit.theta, _CONTROL)
     return again.theta[fit.parameters.free], again.optimization
 

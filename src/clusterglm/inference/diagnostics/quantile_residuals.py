@@ -95,7 +95,7 @@ def marginal_ends(
 
 
 def _binary_ends(response: Response, y: Array, eta: Array, distribution: Distribution, sigma: float) -> Ends:
-    """The same of single trials, for which two integrals will do."""
+    """`marginal_ends` of single trials, for which two integrals will do."""
     zero, one = np.zeros((1, 1)), np.ones((1, 1))
 
     def at(rows: NDArray[np.int64], shift: Array) -> Array:

@@ -124,7 +124,7 @@ class Covariance:
         return np.concatenate([term.kind.of(covariance[where, where]) for term, _, where in self._places()])
 
     def by_reading(self) -> Covariance:
-        """The same covariances by standard deviations and functions of single correlations: Fisher's z, or t."""
+        """This covariance by standard deviations and functions of single correlations: Fisher's z, or t."""
         return Covariance(tuple(replace(term, by_reading=True) for term in self.terms))
 
     def units(self, scale: Array) -> Array:

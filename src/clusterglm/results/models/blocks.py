@@ -180,7 +180,7 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
 
     @property
     def pooled(self) -> PooledResultOverBlocks:
-        """The same model without random intercepts."""
+        """The fit of this model without its random intercepts."""
         return PooledResultOverBlocks(self.fit.pooled, self.data, self.response, None)
 
 

@@ -90,7 +90,7 @@ class MixedEffectsResult(MixedPredictions, Result):
 
     @property
     def pooled(self) -> PooledResult:
-        """The same model without random effects."""
+        """The fit of this model without its random effects."""
         return PooledResult(self.fit.pooled, replace(self.data, effects=None), self.response)
 
     @property

@@ -152,7 +152,7 @@ class RandomEffectsResult(
 
     @property
     def pooled(self) -> PooledResult:
-        """The same model without random intercepts."""
+        """The fit of this model without its random intercepts."""
         return PooledResult(self.fit.pooled, self.data, self.response)
 
     @property

@@ -129,7 +129,7 @@ def _aligned(block: list[Column], labels: int) -> list[str]:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table, which prints whole."""
+    """A table as one that prints whole."""
     made = EstimateFrame(table)
     made.attrs = dict(table.attrs)
     return made

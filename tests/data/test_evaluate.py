@@ -125,7 +125,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 
 def pieces(data: pd.DataFrame, formula: str) -> np.ndarray:
-    """As files that are read block by block have it: learned from parts, applied to each."""
+    """The matrix as files that are read block by block have it: learned from parts, applied to each."""
     table = pa.Table.from_pandas(data)
     request = Request(response("binomial", None), need_cluster=False)
     parsed = parse_formula(formula, table.column_names)

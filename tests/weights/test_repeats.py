@@ -219,7 +219,7 @@ def in_ascending_order(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def names_of(table: str) -> Relation:
-    """Of a table by clusters, whose labels are the repeats' own in the other fit."""
+    """Names of a table by clusters, whose labels are the repeats' own in the other fit."""
     return repeated("of_clusters", "[label]")
 
 

@@ -108,7 +108,7 @@ def augment(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def residuals(one: Called, other: Called, pair: Pair) -> list[str]:
-    """By hand, from means and intercepts that are those of the trials."""
+    """Residuals by hand, from means and intercepts that are those of the trials."""
     if isinstance(one.value, cg.errors.ClusterGLMError):
         return differences(one.value, other.value)
     fit, n, s, kind = pair.grouped, pair.n, pair.s, one.arguments["kind"]
@@ -267,7 +267,7 @@ def informative_rows(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def glance(one: Called, other: Called, pair: Pair) -> list[str]:
-    """As the members of these names."""
+    """Each number as the member of its name."""
     row = one.value.iloc[0].to_dict()
     names = {"nobs": "nobs", "n_obs": "nobs", "logLik": "loglik", "AIC": "aic", "BIC": "bic", "df.residual": "df_resid"}
     of_rows = {"n_obs", "nobs", "loglik", "logLik", "aic", "AIC", "bic", "BIC", "deviance", "df_resid", "df.residual"}

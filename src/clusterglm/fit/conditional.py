@@ -87,7 +87,7 @@ class ConditionalFit:
 
     @property
     def by_cluster(self) -> ConditionalFit:
-        """This, which has the clusters' own."""
+        """The fit with what belongs to single clusters: this one."""
         return self
 
 

@@ -106,7 +106,7 @@ class FixedEffectsFit:
 
     @property
     def by_cluster(self) -> FixedEffectsFit:
-        """This, which has the clusters' own."""
+        """The fit with what belongs to single clusters: this one."""
         return self
 
 
@@ -150,7 +150,7 @@ def fit_fixed_effects(
 
 
 def _penalized(within: WithinSums, start: Array | None, control: Control, penalty: str) -> FixedEffectsFit:
-    """With Jeffreys' prior of coefficients and intercepts together."""
+    """A fit with Jeffreys' prior of coefficients and intercepts together."""
     sums, penalized = within.sums, PenalizedFixed.of(within)
     maximum = within_maximum(within, within.informative(), start, control, penalized.evaluate)
     alpha = penalized.intercepts(maximum.theta)

@@ -170,7 +170,7 @@ class MixedTask:
 
     @classmethod
     def of_fit(cls, fit: MixedFit, threads: int = 1) -> MixedTask:
-        """That of a fit, in the user's units."""
+        """The likelihood of a fit, in the user's units."""
         return cls.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
 
     @property

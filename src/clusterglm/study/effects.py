@@ -58,7 +58,7 @@ class Sample:
 
     @property
     def fixed(self) -> FixedEffectsFit:
-        """As `pooled`."""
+        """The fit with fixed effects, made when it is first asked for."""
         self._fixed = self._fixed or converged(fit_fixed_effects(self.within, LOGIT, None, CONTROL))
         return self._fixed
 

@@ -56,7 +56,7 @@ class StoredBlock:
 
     @property
     def length(self) -> int:
-        """Of the file in bytes."""
+        """Length of the file in bytes."""
         return sum(self._count(name) * kind.itemsize for name, kind in self.kinds.items())
 
     @property

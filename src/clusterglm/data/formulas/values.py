@@ -135,7 +135,7 @@ def recoded(value: Categories, levels: Sequence[Any]) -> Categories:
 
 
 def used(value: Categories) -> Categories:
-    """Without levels that no row has."""
+    """Categories without the levels that no row has."""
     present = np.zeros(len(value.levels), dtype=bool)
     present[value.codes[value.codes >= 0]] = True
     if present.all():

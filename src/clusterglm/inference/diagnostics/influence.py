@@ -329,7 +329,7 @@ def rows_as_clusters(data: ModelData) -> ModelData:
 
 
 def pooled_deletion(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
-    """Of clusters, or of rows where there are none."""
+    """Deletion of clusters from a pooled fit, or of rows where there are none."""
     if data.cluster_name is None:
         data = rows_as_clusters(data)
     penalty = None if fit.penalty is None else jeffreys(data.X, data, response)
@@ -399,7 +399,7 @@ def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Resp
 
 
 def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
-    """Of clusters, given the totals of the others."""
+    """Deletion of clusters from a conditional fit, given the totals of the others."""
     kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
     beta = fit.beta
 
@@ -435,7 +435,7 @@ def _refuse_step(i: int, information: Array, share: float) -> Array:
 
 
 def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
-    """Of clusters; at sigma = 0 as of the pooled model."""
+    """Deletion of clusters from a random-intercept fit; at sigma = 0 as from the pooled one."""
     if fit.sigma == 0.0:
         again = pooled_deletion(fit.pooled, data, fit.response)
         return replace(again, refit=lambda new: _refit_random_effects(fit, new))

@@ -36,7 +36,7 @@ class Overdispersion:
 
 
 def conditional_overdispersion(data: ModelData, response: Response, beta: Array) -> Overdispersion:
-    """Of counts given the sums of their clusters, which are multinomial.
+    """Overdispersion of counts given the sums of their clusters, which are multinomial.
 
     Parameters
     ----------

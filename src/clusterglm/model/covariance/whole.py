@@ -57,7 +57,7 @@ class CovarianceTerm:
 
 @dataclass(frozen=True)
 class Covariance:
-    """Of all effects of a cluster: blocks, one term after another.
+    """Covariance of all effects of a cluster: blocks, one term after another.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Covariance:
         return Covariance(tuple(replace(term, by_reading=True) for term in self.terms))
 
     def units(self, scale: Array) -> Array:
-        """By what parameters are multiplied where effects are multiplied by `scale`, shape (q,)."""
+        """Factors of the parameters where effects are multiplied by `scale`, shape (q,)."""
         return np.concatenate([term.kind.units(scale[where]) for term, _, where in self._places()])
 
     def common(self, scale: Array) -> Array:

@@ -197,7 +197,7 @@ def _modules() -> dict[str, str]:
 
 
 def _size(result: Any) -> int:
-    """As many elements as an array of the result may have."""
+    """Most elements that an array of the result may have."""
     sizes = [data.X.size + len(data.labels) for data in _model_data(result) if not isinstance(data, StreamedData)]
     return 10_000_000 + 10 * sum(sizes)
 

@@ -95,7 +95,7 @@ class MixedEffectsResult(MixedPredictions, Result):
 
     @property
     def sigma(self) -> NoReturn:
-        """Of a single random intercept; several effects have `variance_components`.
+        """Refused: a single random intercept has a sigma, several effects have `variance_components`.
 
         Raises
         ------
@@ -128,11 +128,11 @@ class MixedEffectsResult(MixedPredictions, Result):
         return random_effects(self.data.names, self._covariance_of.read_labels())
 
     def _covariance(self, kind: str) -> Array:
-        """Of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
+        """Covariance of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
         return standardised_covariance(self._read[1], self._of_theta(kind), self._on_boundary)
 
     def _of_theta(self, kind: str) -> Array:
-        """Of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
+        """Covariance of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
         whole = self.fit.covariance
         free = np.flatnonzero(np.isfinite(np.diag(whole)))
         some = np.ix_(free, free)
@@ -265,7 +265,7 @@ class MixedEffectsResult(MixedPredictions, Result):
     # Intervals and simulation ----------------------------------------------------------------------------------------
 
     def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
-        """Of standard deviations on the log scale, of correlations on Fisher's."""
+        """Wald intervals: of standard deviations on the log scale, of correlations on Fisher's."""
         p, names = len(self.fit.beta), self._covariance_of.read_labels()
         estimates, se = self._estimates, np.sqrt(np.diag(self._covariance(cov)))
         low, high = wald_interval(estimates, se, level)
@@ -285,7 +285,7 @@ class MixedEffectsResult(MixedPredictions, Result):
         return mixed_summit(self.fit, threads)
 
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
-        """As of others; a correlation whose profile has not fallen where it is nearly 1 ends there."""
+        """An end of an interval; a correlation whose profile has not fallen where it is nearly 1 ends there."""
         found = super()._end(peak, drop, side)
         _, of_covariance = self.fit.parameters.split(peak.direction)
         correlation = any(

@@ -214,7 +214,7 @@ def random_effects(
         approximation, or a number of adaptive Gauss-Hermite nodes; of several effects, in each dimension. Of those the
         cost is the number's power, and a tolerance is met by lattices where such rules do not agree.
     scale : {"normal", "density"}
-        Where the adaptive rules integrate, which has nothing to do with the scale of predictions: along a standard
+        Scale of integration of the adaptive rules, which has nothing to do with that of predictions: along a standard
         normal variable that is mapped to the intercept, or along the intercept itself, as R's glmmML does. Of several
         effects, "normal" alone.
     weights : str or array, optional

@@ -293,6 +293,7 @@ class Sides:
     ----------
     Z : ndarray, shape (k, p)
     scale : ndarray, shape (p,)
+        Units of the columns.
     of : ndarray of int64, shape (k,)
         Clusters 0, 1, ... in order.
     undecided : ndarray of bool, shape (k,)

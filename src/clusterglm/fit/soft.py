@@ -37,7 +37,7 @@ class SoftPenalty:
     jeffreys : JeffreysPenalty
         Of the model without random effects.
     scale : float
-        The factor c.
+        Factor of the penalty, c.
     """
 
     jeffreys: JeffreysPenalty

@@ -76,7 +76,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "inference.distribution.goodness": ("GoodnessOfFit",),
     "inference.distribution.event_counts": ("Discrepancy",),
     "inference.diagnostics.overdispersion": ("Overdispersion",),
-    "inference.hypotheses.score": ("ScoreTest",),
+    "inference.hypotheses.score_test": ("ScoreTest",),
     "model.quadrature": ("Quadrature",),
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.

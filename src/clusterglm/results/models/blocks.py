@@ -23,7 +23,7 @@ from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.table import sizes_in_words
 
 if TYPE_CHECKING:
-    from clusterglm.inference.hypotheses.score import ScoreTest
+    from clusterglm.inference.hypotheses.score_test import ScoreTest
 
 _UNCHECKED = (
     "The quadrature was not checked against a finer one, as it is where rows are in memory: "

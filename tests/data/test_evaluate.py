@@ -58,7 +58,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "-({})": np.negative, "({})^2": np.square, "({})**3": lambda x: np.power(x, 3.0), "sin({})": np.sin,
     "round({}, 1)": lambda x: np.round(x, 1), "({}).clip(-1, 5)": lambda x: np.clip(x, -1, 5), "np.sign({})": np.sign,
 }  # fmt: skip
-# Of a whole column: what they learn must be that of all rows, also for one row alone.
+# Functions of a whole column: what they learn must be that of all rows, also for one row alone.
 WHOLE: dict[str, Callable[[Any], Any]] = {
     "mean({})": np.mean, "np.std({})": np.std, "sd({})": lambda x: np.std(x, ddof=1), "max({})": np.max,
     "np.min({})": np.min, "median({})": np.median, "center({})": lambda x: x - np.mean(x), "sum({})": np.sum,

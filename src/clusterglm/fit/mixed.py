@@ -174,12 +174,12 @@ class MixedTask:
 
     @classmethod
     def of_fit(cls, fit: MixedFit, threads: int = 1) -> MixedTask:
-        """That of a fit, in the user's units."""
+        """The likelihood of a fit, in the user's units."""
         return cls.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
 
     @property
     def inner(self) -> Parameters:
-        """Those of the likelihood: coefficients, and the entries of L that may be other than zero."""
+        """Parameters of the likelihood: coefficients, and the entries of L that may be other than zero."""
         return random_effects(self.likelihood.n_coefficients, int(self.covariance.pattern.sum()))
 
     def entries(self, theta: Array) -> Array:
@@ -214,7 +214,7 @@ class MixedTask:
         return found
 
     def reflect(self, theta: Array) -> Array:
-        """The same model with the customary signs."""
+        """Parameters of the model at theta with the customary signs of L."""
         beta, phi = self.parameters.split(theta)
         return np.append(beta, self.covariance.canonical(phi))
 

@@ -57,7 +57,7 @@ READ_AT_A_TIME = 131_072
 NUMBERS_AT_A_TIME = 262_144
 """Numbers in a temporary of rows by nodes, or clusters by points."""
 NUMBERS_OF_COUNTS, NUMBERS_OF_MIXTURES = 2_000_000, 4_000_000
-"""The same where distributions of clusters' totals are computed, and likelihoods at mass points."""
+"""Numbers in a temporary where distributions of clusters' totals are computed, and likelihoods at mass points."""
 ROWS_MADE_UP = 1_048_576
 """Rows at a time of clusters that are made up to ask what would be."""
 MEMORY_OF_STREAMS = 512 * 2**20

@@ -1,7 +1,8 @@
 // The marginal log-likelihood of clusters with several normal effects: sums over points about each cluster's mode, or about a centre and a
 // factor that are given. Value, score and Hessian are moments over the points. theta = (beta, free entries of L row by row).
 //
-// The score of points about the mode is that of the sum itself, which feels them move; the Hessian is that of points held.
+// The score of points about the mode is that of the sum itself, which feels them move; the Hessian is that of points held
+// (docs/explanation/likelihood.md, "Several effects").
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -64,7 +64,7 @@ class Effects:
         return np.hstack([term.design.build(table) for term in self.terms])
 
     def taken(self, rows: NDArray[np.int64]) -> Effects:
-        """Of some rows, in some order."""
+        """These effects for some rows, in some order."""
         return replace(self, Z=np.take(self.Z, rows, axis=0))
 
 

@@ -4,7 +4,8 @@ Product Gauss-Hermite rules about the mode come first: they are for clusters on 
 is left gets a lattice in a ball about its posterior mean, scaled by its posterior covariance. Its error is taken to be
 three times the largest difference between the whole lattice and its halves, and the share of the ring at its edge: the
 integrand is log-concave, so that there is no second peak that a ball about the first could miss, and beyond the ring
-lies less than within. Of more than three effects, quasi-random points tell their error by their replicates.
+lies less than within. Of more than three effects, quasi-random points tell their error by their replicates
+(docs/explanation/likelihood.md, "Points and their errors").
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Three kinds. *Product Gauss-Hermite rules* are exact for polynomials about a nor
 nearly normal about their mode. *Lattices cut to a ball* are trapezoid rules, whose error falls faster than any power of
 their step once they are finer than what they sum; every other of their points is a coarser lattice, free of charge, and
 the outermost tell what lies beyond. *Quasi-random points* serve many dimensions; replicates that are shifted at random
-tell their error.
+tell their error (docs/explanation/likelihood.md, "Points and their errors").
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def split(theta: Array, p: int, free: NDArray[np.bool_]) -> tuple[Array, Array]:
 
 
 def rows_of(starts: NDArray[np.int64], X: Array, Z: Array, a: Array, b: Array, offset: Array, cluster: int) -> Rows:
-    """Those of one cluster."""
+    """Rows of one cluster."""
     r = slice(int(starts[cluster]), int(starts[cluster + 1]))
     return Rows(X[r], Z[r], a[r], b[r], offset[r])
 

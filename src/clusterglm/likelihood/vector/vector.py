@@ -7,6 +7,7 @@ A plan gives every cluster a point set (`points.py`). Points either follow the c
 curvature there, or stay where `Places` puts them. The value is a sum over the points; the score is the exact derivative
 of that sum, motion of the points included. The Hessian is exact for points that stay, and as exact as the sum for fine
 ones that follow; for few points that follow (Laplace's approximation among them) it is the differences of the score.
+Formulas: docs/explanation/likelihood.md, "Several effects".
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Structure(ABC):
 
     @abstractmethod
     def units(self, scale: Array) -> Array:
-        """By what parameters are multiplied where the d effects are multiplied by `scale`; shape (parameters,)."""
+        """Factors of the parameters where the d effects are multiplied by `scale`; shape (parameters,)."""
 
     same_unit = False
     """Whether all effects must be multiplied by the same."""

@@ -57,7 +57,7 @@ class CovarianceTerm:
 
 @dataclass(frozen=True)
 class Covariance:
-    """Of all effects of a cluster: blocks, one term after another.
+    """Covariance of all effects of a cluster: blocks, one term after another.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class Covariance:
         return np.concatenate([term.kind.of(covariance[where, where]) for term, _, where in self._places()])
 
     def by_reading(self) -> Covariance:
-        """The same covariances by standard deviations and functions of single correlations: Fisher's z, or t."""
+        """This covariance by standard deviations and functions of single correlations: Fisher's z, or t."""
         return Covariance(tuple(replace(term, by_reading=True) for term in self.terms))
 
     def shown(self, followed: Array) -> Array:
@@ -147,7 +147,7 @@ class Covariance:
         return found
 
     def units(self, scale: Array) -> Array:
-        """By what parameters are multiplied where effects are multiplied by `scale`, shape (q,)."""
+        """Factors of the parameters where effects are multiplied by `scale`, shape (q,)."""
         return np.concatenate([term.kind.units(scale[where]) for term, _, where in self._places()])
 
     def common(self, scale: Array) -> Array:

@@ -92,7 +92,7 @@ class MixedEffectsResult(
 
     @property
     def pooled(self) -> PooledResult:
-        """The same model without random effects."""
+        """The fit of this model without its random effects."""
         return PooledResult(self.fit.pooled, replace(self.data, effects=None), self.response)
 
     @property
@@ -116,11 +116,11 @@ class MixedEffectsResult(
         return random_effects(self.data.names, self._covariance_of.read_labels())
 
     def _covariance(self, kind: str) -> Array:
-        """Of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
+        """Covariance of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
         return standardised_covariance(self._read[1], self._delta_covariance(kind), self._on_boundary)
 
     def _delta_covariance(self, kind: str) -> Array:
-        """Of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
+        """Covariance of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
         whole = self.fit.covariance
         free = np.flatnonzero(np.isfinite(np.diag(whole)))
         some = np.ix_(free, free)
@@ -253,7 +253,7 @@ class MixedEffectsResult(
     # Intervals and simulation ----------------------------------------------------------------------------------------
 
     def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
-        """Of standard deviations on the log scale, of correlations on Fisher's."""
+        """Wald intervals: of standard deviations on the log scale, of correlations on Fisher's."""
         p, names = len(self.fit.beta), self._covariance_of.read_labels()
         estimates, se = self._estimates, np.sqrt(np.diag(self._covariance(cov)))
         low, high = wald_interval(estimates, se, level)
@@ -273,7 +273,7 @@ class MixedEffectsResult(
         return mixed_summit(self.fit, threads)
 
     def _crossing(self, peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
-        """As of others; a correlation whose profile has not fallen where it is nearly 1 ends there."""
+        """Where a profile has fallen; a correlation whose profile has not where it is nearly 1 ends there."""
         found = super()._crossing(peak, drop, side, begin)
         _, of_covariance = self.fit.parameters.split(peak.direction)
         correlation = any(

@@ -236,4 +236,5 @@ def _merged(where: NDArray[np.bool_], inside: LinkPrediction, outside: LinkPredi
         np.where(where, inside.extra, outside.extra),
         own=np.where(where[:, None], inside.own, own),
         cluster=np.arange(len(where)),
+        of_new=inside.of_new,
     )

@@ -61,7 +61,9 @@ class Influence:
     ----------
     kind : {"one_step", "exact"}
     parameters : tuple of str, length q
-        The coefficients, and sigma where it was estimated and is not at the boundary.
+        The coefficients, and sigma where it was estimated and is not at the boundary. With several random effects their
+        standard deviations and correlations, the latter on the scale of Fisher's z in all but `estimate` and `deleted`;
+        where the covariance is singular, those parameters of its factor that are free.
     labels : ndarray, shape (k,)
         Of the clusters that were deleted, one at a time; positions in the user's table where rows are the clusters.
     n_obs : ndarray of int64, shape (k,)

@@ -18,6 +18,8 @@ SAMPLED_ONE_IN = 16
 """One cluster in so many is in that sample, ..."""
 FEWEST_SAMPLED, MOST_SAMPLED, MOST_SAMPLED_ROWS = 1_000, 60_000, 600_000
 """... but not fewer than the first (there is no sample then), nor more than the others, in clusters and in rows."""
+SAMPLE_FOR_EFFECTS = 2_000
+"""Clusters from which a fit of several random effects to twice as many, or more, starts."""
 SAMPLE_FOR_RULES = 2_000
 """Clusters on which quadrature rules are tried before one is chosen for many."""
 FEW_CLUSTERS = 2 * SAMPLE_FOR_RULES

@@ -23,7 +23,7 @@ from clusterglm.likelihood.vector.points import PointSet, hermite_points
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
-_STEP = 3e-5  # of differences of the score, relative to parameters above 1
+_SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
 
 
 def unstructured(d: int) -> NDArray[np.bool_]:
@@ -215,7 +215,7 @@ class VectorLikelihood:
         rows = []
         for k in range(self.n_parameters):
             move = np.zeros(self.n_parameters)
-            move[k] = _STEP * max(1.0, abs(float(theta[k])))
+            move[k] = _SCORE_STEP * max(1.0, abs(float(theta[k])))
             ahead, behind = (self._call(theta + side * move, part, 1, precise=True).score for side in (1.0, -1.0))
             rows.append((ahead - behind) / (2.0 * move[k]))
         hessian = np.array(rows)

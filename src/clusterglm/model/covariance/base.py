@@ -56,6 +56,10 @@ class Structure(ABC):
         """Standard deviations and correlations, as many as parameters, and their derivatives in these."""
         return phi, np.eye(len(phi))
 
+    def correlations(self, followed: Array, d: int) -> Array:
+        """Correlations from what profiles follow in their place: Fisher's z."""
+        return np.tanh(followed)
+
     def pattern(self, d: int) -> NDArray[np.bool_]:
         """Entries of L that may be other than zero, shape (d, d)."""
         return np.tri(d, dtype=bool)

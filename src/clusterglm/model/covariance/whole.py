@@ -127,6 +127,25 @@ class Covariance:
         """This covariance by standard deviations and functions of single correlations: Fisher's z, or t."""
         return Covariance(tuple(replace(term, by_reading=True) for term in self.terms))
 
+    def shown(self, followed: Array) -> Array:
+        """Standard deviations and correlations from the parameters of `by_reading`, ends at infinity included."""
+        found = np.array(followed)
+        for term, some, _ in self._places():
+            d = len(term.effects)
+            found[some][d:] = term.kind.correlations(followed[some][d:], d)
+        return found
+
+    def components(self) -> list[tuple[str, str, str]]:
+        """Of what `read` gives: grouping factor, effect, and the other effect of a correlation, else empty."""
+        found = []
+        for term in self.terms:
+            for name in term.kind.read_labels(term.effects):
+                inner = name.partition("(")[2].removesuffix(")")
+                first, _, second = inner.partition(",")
+                correlation = name.startswith("cor")
+                found.append((term.group, first or "all", (second or "all") if correlation else ""))
+        return found
+
     def units(self, scale: Array) -> Array:
         """Factors of the parameters where effects are multiplied by `scale`, shape (q,)."""
         return np.concatenate([term.kind.units(scale[where]) for term, _, where in self._places()])

@@ -260,7 +260,7 @@ def test_strata_elsewhere_say_what_they_would_be(bacteria: pd.DataFrame, verb: s
         ("y ~ week * strata(ID)", {}, "a term of its own"),
         ("y ~ week + strata(Id)", {}, "did you mean 'ID'"),
         ("y ~ week - strata(ID)", {}, r"\+ strata\(ID\)"),
-        ("y ~ week + strata(ID) + (1 | hilo)", {}, "one: clusters nested"),
+        ("y ~ week + strata(ID) + (1 | hilo)", {}, "one grouping factor: clusters nested"),
     ],
 )
 def test_strata_that_cannot_be_read(bacteria: pd.DataFrame, formula: str, options: Any, words: str) -> None:

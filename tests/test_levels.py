@@ -27,7 +27,7 @@ def with_level() -> Iterator[FunctionType]:
     """Every public function and method of results and plots that takes a level."""
     for package in ("results", "plot", "inference"):
         path = import_module(f"clusterglm.{package}").__path__
-        for module in (import_module(f"clusterglm.{package}.{found.name}") for found in pkgutil.iter_modules(path)):
+        for module in (import_module(found.name) for found in pkgutil.walk_packages(path, f"clusterglm.{package}.")):
             for holder in vars(module).values():
                 if getattr(holder, "__module__", None) != module.__name__:
                     continue

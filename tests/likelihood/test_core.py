@@ -298,7 +298,7 @@ def test_shapes_are_checked():
     with pytest.raises(ValueError, match="one per cluster"):
         core_problem(block.X, replace(block, cluster_weights=np.ones(3)), model)
     with pytest.raises(ValueError, match="theta"):
-        block.likelihood(model, Gaussian()).evaluate(np.zeros(3), single_rule(1))
+        block.likelihood(model, Gaussian()).evaluate(np.zeros(9), single_rule(1))
 
 
 @pytest.mark.parametrize(("d", "tolerance"), [(Gaussian(), 1e-7), (Cauchy(), 1e-8)], ids=["gaussian", "cauchy"])

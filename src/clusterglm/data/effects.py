@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.checks import check_design
-from clusterglm.data.design import Design, make_design
+from clusterglm.data.cluster_means import ClusterMeans
+from clusterglm.data.design import Design, Factor, make_design
 from clusterglm.data.formulas.check import variables_of
 from clusterglm.data.formulas.formula import ParsedFormula, right_text
 from clusterglm.data.formulas.random import RandomTerm
@@ -62,9 +63,47 @@ class Effects:
         """Z of new data, shape (rows, q); see `Design.build`."""
         return np.hstack([term.design.build(table) for term in self.terms])
 
-    def sorted(self, order: NDArray[np.int64]) -> Effects:
-        """These effects with rows in another order."""
-        return replace(self, Z=np.take(self.Z, order, axis=0))
+    def taken(self, rows: NDArray[np.int64]) -> Effects:
+        """These effects for some rows, in some order."""
+        return replace(self, Z=np.take(self.Z, rows, axis=0))
+
+
+@dataclass(frozen=True)
+class WholeDesign:
+    """Columns with coefficients and those whose coefficients vary, side by side, as one design.
+
+    Parameters
+    ----------
+    fixed : Design
+    effects : Effects or None
+    """
+
+    fixed: Design
+    effects: Effects | None
+
+    @property
+    def _parts(self) -> list[Design]:
+        return [self.fixed, *(term.design for term in (self.effects.terms if self.effects else ()))]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Columns of the table that any part is made from, those of the fixed part first."""
+        return tuple(dict.fromkeys(name for part in self._parts for name in part.variables))
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Categorical variables."""
+        return tuple({factor.expression: factor for part in self._parts for factor in part.factors}.values())
+
+    @property
+    def cluster_means(self) -> ClusterMeans | None:
+        """Those of the fit, which no change of a variable moves."""
+        return self.fixed.cluster_means
+
+    def build(self, table: nw.DataFrame[Any]) -> Array:
+        """[X Z] of new data, shape (rows, p + q); see `Design.build`."""
+        parts = [part.build(table) for part in self._parts]
+        return parts[0] if len(parts) == 1 else np.hstack(parts)
 
 
 def make_effects(

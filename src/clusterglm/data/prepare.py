@@ -14,7 +14,7 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.constants import totals
 from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
-from clusterglm.data.effects import Effects, make_effects
+from clusterglm.data.effects import Effects, WholeDesign, make_effects
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
@@ -67,6 +67,10 @@ class FittedData(Protocol):
     def dropped(self) -> tuple[Dropped, ...]: ...
     @property
     def design(self) -> Design: ...
+    @property
+    def effects(self) -> Effects | None: ...
+    @property
+    def whole_design(self) -> WholeDesign: ...
     @property
     def response_name(self) -> str: ...
     @property
@@ -162,6 +166,11 @@ class ModelData:
     def n_clusters(self) -> int:
         """Clusters in use."""
         return len(self.starts) - 1
+
+    @property
+    def whole_design(self) -> WholeDesign:
+        """How all columns are made, those whose coefficients vary too."""
+        return WholeDesign(self.design, self.effects)
 
     @property
     def has_intercept(self) -> bool:
@@ -277,7 +286,7 @@ def assemble(
         del coded, grouping
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
-        effects = None if effects is None else effects.sorted(order)
+        effects = None if effects is None else effects.taken(order)
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:

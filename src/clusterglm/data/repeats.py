@@ -187,6 +187,7 @@ def written_out(data: ModelData, what: str) -> ModelData:
         labels=np.arange(len(clusters)),
         cluster_weights=np.ones(len(clusters)),
         row_index=data.row_index[rows],
+        effects=None if data.effects is None else data.effects.taken(rows),
     )
 
 

@@ -110,9 +110,7 @@ class MixedFit:
     @cached_property
     def posterior(self) -> VectorPosterior:
         """What the data say of each cluster's effects."""
-        task = MixedTask.of_fit(self)
-        theta = task.entries(self.theta)
-        return task.likelihood.posterior(theta, choose(task.likelihood, theta, self.integration.requested).plan)
+        return posterior_of(self, self.data)
 
 
 def effects_of(data: ModelData) -> Effects:
@@ -141,13 +139,18 @@ def choose(likelihood: VectorLikelihood, theta: Array, requested: Quadrature, un
         found = choose_points(likelihood, theta, requested.tolerance * unit)
         return Chosen(found.plan, found.error)
     nodes, d = 1 if requested.kind == "laplace" else int(requested.nodes or 1), likelihood.n_effects
-    if nodes**d > _MOST:
+    if not points_within_reach(nodes, d):
         raise OptionError(
             f"{nodes} nodes for each of {d} effects: {nodes**d:,} points of every cluster",
             f"at most {_MOST:,}",
             f"quadrature={int(_MOST ** (1.0 / d) + 1e-9)}, 'auto', or fewer random effects",
         )
     return Chosen((VectorPart(hermite_points(nodes, d)),), float("nan"))
+
+
+def points_within_reach(nodes: int, d: int) -> bool:
+    """Whether so many nodes for each of d effects make no more points than can be."""
+    return bool(nodes**d <= _MOST)
 
 
 def _few(likelihood: VectorLikelihood) -> VectorPlan:
@@ -217,6 +220,13 @@ class MixedTask:
         """Parameters of the model at theta with the customary signs of L."""
         beta, phi = self.parameters.split(theta)
         return np.append(beta, self.covariance.canonical(phi))
+
+
+def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
+    """What the data of some clusters say of their effects, those of the fit or others."""
+    task = MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), 1)
+    theta = task.entries(fit.theta)
+    return task.likelihood.posterior(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
 
 
 def fit_mixed(

@@ -11,6 +11,7 @@ import numpy as np
 
 from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
+from clusterglm.data.effects import WholeDesign
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, ModelData, notes_of, told_apart
 from clusterglm.data.repeats import Counts, counts_of, repeats_of, sizes_of_clusters, together
@@ -224,6 +225,15 @@ class StreamedData:
     where: str
     totals: Totals
     counts: Counts | None = None
+
+    @property
+    def effects(self) -> None:
+        """There are none."""
+
+    @property
+    def whole_design(self) -> WholeDesign:
+        """How the columns are made."""
+        return WholeDesign(self.design, None)
 
     @property
     def has_intercept(self) -> bool:

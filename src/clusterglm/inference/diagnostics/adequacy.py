@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Influence
     from clusterglm.inference.diagnostics.quantile_residuals import UniformityTest
 
-_REFERENCE_TOLERANCE = 1e-7  # of the accurate log-likelihood
+REFERENCE_TOLERANCE = 1e-7  # of the accurate log-likelihood
 _BEARABLE = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
 _NOT_WORTH_A_WORD = 0.05  # half of what is, in units of log-likelihood for all clusters
 _TRIAL = Rule(9)  # a quick look at a coarse rule: the next better one that costs little
@@ -113,7 +113,7 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
         trusted = fit.sigma_fixed or fit.integration.requested.kind == "auto"
         return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)
     likelihood = _likelihood(fit, data, data.X)
-    choice = choose_plan(likelihood, fit.theta, _REFERENCE_TOLERANCE, fit.distribution.unimodal)
+    choice = choose_plan(likelihood, fit.theta, REFERENCE_TOLERANCE, fit.distribution.unimodal)
     accurate, error = choice.plan, choice.error
     apart = likelihood.unit_values(fit.theta, fit.plan) - likelihood.unit_values(fit.theta, accurate)
     at = likelihood.evaluate(fit.theta, accurate)
@@ -124,9 +124,14 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
         shift[free] = np.linalg.solve(information, at.score[free]) / np.sqrt(np.diag(fit.covariance)[free])
     each, total = apart / repeats_of(data).clusters, float(apart.sum())
     worst = int(np.abs(each).argmax())
-    adequate = bool(np.all(np.abs(shift[free]) <= _BEARABLE)) and abs(total) <= _BEARABLE
+    adequate = is_bearable(shift[free], total)
     rule = _in_words(fit)
     return IntegrationCheck(rule, total, error, float(each[worst]), data.labels[worst], names, shift, adequate)
+
+
+def is_bearable(shift: Array, total: float) -> bool:
+    """Whether estimates, in standard errors, and the log-likelihood are as good as right; nan is not."""
+    return bool(np.all(np.abs(shift) <= _BEARABLE)) and abs(total) <= _BEARABLE
 
 
 def quick_difference(fit: RandomEffectsFit, data: ModelData) -> float:
@@ -186,7 +191,7 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     data : ModelData
     nodes : sequence of int
     """
-    accurate = choose_plan(_likelihood(fit, data, data.X), fit.theta, _REFERENCE_TOLERANCE, fit.distribution.unimodal)
+    accurate = choose_plan(_likelihood(fit, data, data.X), fit.theta, REFERENCE_TOLERANCE, fit.distribution.unimodal)
     value = _likelihood(fit, data, data.X).evaluate(fit.theta, accurate.plan, 0).value
     scales, counts, apart = [], [], []
     for scale in SCALES[:1] if fit.distribution.normal else SCALES:

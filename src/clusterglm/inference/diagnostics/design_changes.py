@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.design import Design, Factor
+from clusterglm.data.cluster_means import ClusterMeans
+from clusterglm.data.design import Factor
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.tables.columns import model_frame
 from clusterglm.data.tables.table import to_pandas_columns
@@ -23,6 +24,25 @@ if TYPE_CHECKING:
 
 _MOVE = 2.0**-15  # of a variable's scale: near eps^(1/3), where cut-off and rounding errors of a derivative balance
 _LEAST_SCALE = 2.0**-10  # smallest scale, relative to the standard deviation
+
+
+class Columns(Protocol):
+    """A design, or several side by side."""
+
+    @property
+    def variables(self) -> Sequence[str]:
+        """Columns of the table that it is made from."""
+
+    @property
+    def factors(self) -> Sequence[Factor]:
+        """Those that are categorical."""
+
+    @property
+    def cluster_means(self) -> ClusterMeans | None:
+        """Means of clusters among its columns."""
+
+    def build(self, table: nw.DataFrame[Any], /) -> Array:
+        """Its columns of new data."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +70,7 @@ class DesignChange:
     slope: Array
 
 
-def design_changes(design: Design, frame: pd.DataFrame, variables: Sequence[str]) -> list[DesignChange]:
+def design_changes(design: Columns, frame: pd.DataFrame, variables: Sequence[str]) -> list[DesignChange]:
     """Change variables one at a time; every term that is made from them follows.
 
     Parameters
@@ -83,7 +103,7 @@ def design_changes(design: Design, frame: pd.DataFrame, variables: Sequence[str]
     return found
 
 
-def check_variables(design: Design, variables: str | Sequence[str] | None) -> list[str]:
+def check_variables(design: Columns, variables: str | Sequence[str] | None) -> list[str]:
     """The variables asked for, all of the design by default.
 
     Raises
@@ -107,7 +127,7 @@ def check_variables(design: Design, variables: str | Sequence[str] | None) -> li
     return wanted
 
 
-def table_frame(design: Design, table: nw.DataFrame[Any], rows: NDArray[np.int64]) -> pd.DataFrame:
+def table_frame(design: Columns, table: nw.DataFrame[Any], rows: NDArray[np.int64]) -> pd.DataFrame:
     """The variables of the design in given rows of a table, free of missing values; the clusters too if it needs them.
 
     Means of clusters, as in `within(x)`, are those of the fit and stay where they are when a variable changes.
@@ -142,7 +162,7 @@ def recovered_frame(data: ModelData) -> pd.DataFrame:
     factors = {factor.column: factor for factor in design.factors if factor.column is not None}
     lost = [name for name in design.variables if (factors[name].expression if name in factors else name) not in alone]
     if lost or design.cluster_means is not None:
-        raise _table_needed(lost or list(design.variables))
+        raise table_needed(lost or list(design.variables))
     columns: dict[str, Any] = {}
     for name in design.variables:
         if name not in factors:
@@ -158,12 +178,12 @@ def recovered_frame(data: ModelData) -> pd.DataFrame:
         for code, pattern in enumerate(patterns):
             codes[np.all(np.abs(X[:, where] - pattern) < 1e-9, axis=1)] = code
         if (codes < 0).any():
-            raise _table_needed([name])
+            raise table_needed([name])
         columns[name] = of_codes(factor, codes)
     frame = pd.DataFrame({name: columns[name] for name in design.variables}, index=pd.RangeIndex(len(X)))
     again = _build(design, frame)
     if not np.all(np.abs(again - X) <= 1e-9 * (np.abs(X).max(axis=0) + 1e-300)):
-        raise _table_needed(list(design.variables))
+        raise table_needed(list(design.variables))
     return frame
 
 
@@ -182,7 +202,7 @@ def of_codes(factor: Factor, codes: NDArray[np.int64]) -> Any:
     return pd.Categorical.from_codes(codes, categories=pd.Index(list(factor.levels)))
 
 
-def _levels(design: Design, frame: pd.DataFrame, factor: Factor, name: str) -> list[DesignChange]:
+def _levels(design: Columns, frame: pd.DataFrame, factor: Factor, name: str) -> list[DesignChange]:
     n = len(frame)
     designs = [_build(design, frame.assign(**{name: at_level(factor, code, n)})) for code in range(len(factor.levels))]
     # what is left beside a level that separates the responses does not make it
@@ -190,7 +210,7 @@ def _levels(design: Design, frame: pd.DataFrame, factor: Factor, name: str) -> l
     return [DesignChange(name, f"{level} - {made[0][0]}", X, made[0][1], np.empty((n, 0))) for level, X in made[1:]]
 
 
-def _numeric(design: Design, frame: pd.DataFrame, name: str) -> DesignChange:
+def _numeric(design: Columns, frame: pd.DataFrame, name: str) -> DesignChange:
     if frame[name].dtype.kind not in "bif":
         raise _steps(name)
     values = frame[name].to_numpy()
@@ -208,7 +228,7 @@ def _numeric(design: Design, frame: pd.DataFrame, name: str) -> DesignChange:
     return DesignChange(name, "derivative", _build(design, frame), None, slope)
 
 
-def _slope(design: Design, frame: pd.DataFrame, name: str, x: Array, share: float) -> Array:
+def _slope(design: Columns, frame: pd.DataFrame, name: str, x: Array, share: float) -> Array:
     """dX/dx, shape (n, p), by three points in the range of the variable: central differences except near its ends.
 
     Steps follow each value's own size, between a fraction of the standard deviation and the whole of it: logarithms of
@@ -228,7 +248,7 @@ def _slope(design: Design, frame: pd.DataFrame, name: str, x: Array, share: floa
     return slope
 
 
-def _build(design: Design, frame: pd.DataFrame) -> Array:
+def _build(design: Columns, frame: pd.DataFrame) -> Array:
     return design.build(nw.from_native(frame, eager_only=True))
 
 
@@ -240,7 +260,8 @@ def _steps(name: str) -> DataError:
     )
 
 
-def _table_needed(names: Sequence[str]) -> DataError:
+def table_needed(names: Sequence[str]) -> DataError:
+    """The error where a fit does not tell the values of some variables."""
     listed = ", ".join(map(repr, names))
     return DataError(
         f"effects of variables where {listed} cannot be read off the design, and the fit keeps no table",

@@ -167,6 +167,8 @@ class Deletion:
     penalty_score : callable, optional
         Number of a cluster, information without it, and the share of it that is deleted -> the penalty's score without
         it, which the scores of clusters do not hold. With a penalty, `information` is the expected one.
+    as_shown : callable
+        theta -> parameters as people read them, where these are functions of theta one by one.
     """
 
     data: ModelData
@@ -178,6 +180,7 @@ class Deletion:
     refit: Callable[[ModelData], tuple[Array, Optimization]]
     loglik: Callable[[Array], float]
     penalty_score: Callable[[int, Array, float], Array] | None = None
+    as_shown: Callable[[Array], Array] = np.array
 
     @cached_property
     def share(self) -> Array:
@@ -230,9 +233,9 @@ def delete_clusters(
         model.parameters,
         model.data.labels[chosen],
         rows_of_clusters(model.data, repeats_of(model.data)).astype(np.int64)[chosen],
-        model.theta,
+        model.as_shown(model.theta),
         se,
-        deleted,
+        np.array([model.as_shown(each) for each in deleted]).reshape(deleted.shape),
         difference / se,
         cook,
         displacement,

@@ -66,7 +66,7 @@ def conditional_ends(response: Response, y: Array, eta: Array, trials: Array) ->
 
 
 def marginal_ends(
-    response: Response, y: Array, eta: Array, trials: Array, distribution: Distribution, sigma: float
+    response: Response, y: Array, eta: Array, trials: Array, distribution: Distribution, sigma: float | Array
 ) -> Ends:
     """Where responses lie in their distributions averaged over the row's intercept.
 
@@ -77,8 +77,8 @@ def marginal_ends(
     eta, trials : ndarray, shape (n,)
         Linear predictor at an intercept of zero; trials.
     distribution : Distribution
-    sigma : float
-        Scale of the intercept.
+    sigma : float, or ndarray of shape (n,)
+        Scale of the intercept; see `over_intercepts`.
     """
     if response.is_binary(trials):
         return _binary_ends(response, y, eta, distribution, sigma)
@@ -94,7 +94,7 @@ def marginal_ends(
     return Ends(below, upto, above, from_, unresolved)
 
 
-def _binary_ends(response: Response, y: Array, eta: Array, distribution: Distribution, sigma: float) -> Ends:
+def _binary_ends(response: Response, y: Array, eta: Array, distribution: Distribution, sigma: float | Array) -> Ends:
     """`marginal_ends` of single trials, for which two integrals will do."""
     zero, one = np.zeros((1, 1)), np.ones((1, 1))
 
@@ -210,19 +210,19 @@ def _exact_p_value(n: int, distance: float) -> float:
 
 
 def over_intercepts(
-    function: Callable[[NDArray[np.int64], Array], Array], n: int, distribution: Distribution, sigma: float
+    function: Callable[[NDArray[np.int64], Array], Array], n: int, distribution: Distribution, sigma: float | Array
 ) -> tuple[Array, int]:
     """Averages over the distribution of the intercept, row by row.
 
     Parameters
     ----------
     function : callable
-        Takes numbers of r rows and k intercepts, shape (1, k); returns bounded values, shape (c, r, k).
+        Takes numbers of r rows and k intercepts, shape (1, k) or (r, k); returns bounded values, shape (c, r, k).
     n : int
         Rows.
     distribution : Distribution
-    sigma : float
-        Scale of the intercept.
+    sigma : float, or ndarray of shape (n,)
+        Scale of the intercept; or, of a scale family, what it is multiplied by in each row.
 
     Returns
     -------
@@ -235,16 +235,16 @@ def over_intercepts(
     The trapezoid rule on the normal scale, its nodes doubled (and all old ones used again) until nothing changes; where
     the distribution asks for other rules, these, from the start each time.
     """
-    if sigma == 0.0:
-        return _in_blocks(function, np.arange(n), np.zeros((1, 1)), np.ones(1)), 0
+    if not np.any(sigma):
+        return _in_blocks(function, np.arange(n), 0.0, np.zeros((1, 1)), np.ones(1)), 0
     if distribution.kinks or distribution.own_scale:
         return _by_other_rules(function, n, distribution, sigma)
     s = np.linspace(-_HALF_WIDTH, _HALF_WIDTH, _FEWEST_NODES)
     open_, step = np.arange(n), float(s[1] - s[0])
-    averages = _in_blocks(function, open_, *_nodes(s, step, distribution, sigma))
+    averages = _in_blocks(function, open_, sigma, *_nodes(s, step, distribution, sigma))
     while len(open_) > 0 and len(s) < _MOST_NODES:
         between = s[:-1] + 0.5 * step
-        more = _in_blocks(function, open_, *_nodes(between, step, distribution, sigma))
+        more = _in_blocks(function, open_, sigma, *_nodes(between, step, distribution, sigma))
         change = np.abs(more - averages[:, open_]).max(axis=0)  # twice the change, in fact
         averages[:, open_] = 0.5 * (averages[:, open_] + more)
         open_ = open_[~(change <= _LIMIT_TOLERANCE)]
@@ -253,13 +253,13 @@ def over_intercepts(
 
 
 def _by_other_rules(
-    function: Callable[[NDArray[np.int64], Array], Array], n: int, distribution: Distribution, sigma: float
+    function: Callable[[NDArray[np.int64], Array], Array], n: int, distribution: Distribution, sigma: float | Array
 ) -> tuple[Array, int]:
     open_, nodes = np.arange(n), _FEWEST_NODES
     averages = np.empty((0, n))
     while len(open_) > 0 and nodes <= _MOST_NODES:
         s, weights = averaging_rule(distribution, nodes, _HALF_WIDTH)
-        more = _in_blocks(function, open_, sigma * distribution.at(sigma).quantile_of_normal(s)[None, :], weights)
+        more = _in_blocks(function, open_, sigma, _standard(s, distribution, sigma), weights)
         if averages.size == 0:
             averages = more
         else:
@@ -270,13 +270,26 @@ def _by_other_rules(
     return averages, len(open_)
 
 
-def _nodes(s: Array, step: float, distribution: Distribution, sigma: float) -> tuple[Array, Array]:
-    return sigma * distribution.at(sigma).quantile_of_normal(s)[None, :], step * np.exp(log_normal_density(s))
+def _nodes(s: Array, step: float, distribution: Distribution, sigma: float | Array) -> tuple[Array, Array]:
+    return _standard(s, distribution, sigma), step * np.exp(log_normal_density(s))
+
+
+def _standard(s: Array, distribution: Distribution, sigma: float | Array) -> Array:
+    """Intercepts over sigma, shape (1, k); the distribution of a scale family is the same at every sigma."""
+    member = distribution if isinstance(sigma, np.ndarray) else distribution.at(sigma)
+    return member.quantile_of_normal(s)[None, :]
 
 
 def _in_blocks(
-    function: Callable[[NDArray[np.int64], Array], Array], rows: NDArray[np.int64], shift: Array, weights: Array
+    function: Callable[[NDArray[np.int64], Array], Array],
+    rows: NDArray[np.int64],
+    sigma: float | Array,
+    standard: Array,
+    weights: Array,
 ) -> Array:
+    def block(some: NDArray[np.int64]) -> Array:
+        scale = sigma[some, None] if isinstance(sigma, np.ndarray) else sigma
+        return np.asarray(function(some, scale * standard) @ weights)
+
     size = max(1, NUMBERS_AT_A_TIME // len(weights))
-    blocks = [function(rows[k : k + size], shift) @ weights for k in range(0, max(len(rows), 1), size)]
-    return np.concatenate(blocks, axis=1)
+    return np.concatenate([block(rows[k : k + size]) for k in range(0, max(len(rows), 1), size)], axis=1)

@@ -119,7 +119,9 @@ def marginal_residuals(kind: str, response: Response, moments: MarginalMoments, 
     return _standardised(difference, moments.between + moments.within / response.sizes(a, b))
 
 
-def marginal_moments(response: Response, eta: Array, distribution: Distribution, sigma: float) -> MarginalMoments:
+def marginal_moments(
+    response: Response, eta: Array, distribution: Distribution, sigma: float | Array
+) -> MarginalMoments:
     """Mean and variance of a row when its cluster is any cluster.
 
     Parameters
@@ -128,13 +130,14 @@ def marginal_moments(response: Response, eta: Array, distribution: Distribution,
     eta : ndarray, shape (n,)
         Linear predictor at an intercept of zero.
     distribution : Distribution
-    sigma : float
-        Scale of the intercept.
+    sigma : float, or ndarray of shape (n,)
+        Scale of the intercept; see `over_intercepts`.
     """
     if response.exponential_mean:  # the intercept is a factor of the mean
-        first, second = (float(np.exp(log_moment(distribution, order, sigma)[0])) for order in (1, 2))
+        first, second = (_exponential_moments(distribution, order, sigma) for order in (1, 2))
         mean, square = response.mean(eta) * first, response.mean(2.0 * eta)
-        spread = second - first**2 if np.isfinite(second) else second
+        with np.errstate(invalid="ignore"):
+            spread = np.where(np.isfinite(second), second - first**2, second)
         curved = response.variance_curvature
         within = mean + curved * square * second if curved else mean
         return MarginalMoments(mean, square * spread, within)
@@ -145,6 +148,15 @@ def marginal_moments(response: Response, eta: Array, distribution: Distribution,
 
     (mean, square, within), unresolved = over_intercepts(moments, len(eta), distribution, sigma)
     return MarginalMoments(mean, np.maximum(square - mean**2, 0.0), within, unresolved)
+
+
+def _exponential_moments(distribution: Distribution, order: int, sigma: float | Array) -> Array:
+    """E exp(order b) of the intercept b at each sigma."""
+    scales, where = np.unique(sigma, return_inverse=True)
+    with np.errstate(over="ignore"):
+        return np.exp([log_moment(distribution, order, float(each))[0] for each in scales])[
+            where.reshape(np.shape(sigma))
+        ]
 
 
 def log_moment(distribution: Distribution, order: int, sigma: float) -> tuple[float, float]:

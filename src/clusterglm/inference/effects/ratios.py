@@ -33,8 +33,8 @@ class MarginalCoefficients:
     ----------
     estimate, std_error : ndarray, shape (p,)
     covariance : ndarray, shape (p, p)
-    gradient : ndarray, shape (p, p + 1)
-        In (beta, sigma).
+    gradient : ndarray, shape (p, q)
+        In the parameters, such as (beta, sigma).
     misfit : float
         Root mean square, over the rows, of the link of the averaged mean less what the coefficients give: 0 where the
         averaged mean follows the same link exactly.
@@ -104,10 +104,27 @@ def marginal_coefficients(
     delta method, the rows' covariates held fixed.
     """
     at = link(X @ beta + offset)
+    gradient = np.column_stack([at.by_eta[:, None] * X, at.by_sigma])
+    return regressed(X, weights, at.link - offset, gradient, covariance)
+
+
+def regressed(X: Array, weights: Array, target: Array, slopes: Array, covariance: Array) -> MarginalCoefficients:
+    """Coefficients that come closest to a function of the parameters, by weighted least squares.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+    weights : ndarray, shape (n,)
+    target : ndarray, shape (n,)
+        What the coefficients are to give: the link of the averaged mean, less the offset.
+    slopes : ndarray, shape (n, q)
+        Its derivatives in the parameters.
+    covariance : ndarray, shape (q, q)
+    """
     root = np.sqrt(weights)[:, None]
     size = np.sqrt(np.sum(np.square(root * X), axis=0))  # columns of one length: units do not matter
     Q, R = np.linalg.qr(root * X / size)
-    targets = np.column_stack([at.link - offset, at.by_eta[:, None] * X, at.by_sigma])
+    targets = np.column_stack([target, slopes])
     solved = np.linalg.solve(R, Q.T @ (root * targets)) / size[:, None]
     estimate, gradient = solved[:, 0], solved[:, 1:]
     total = gradient @ covariance @ gradient.T

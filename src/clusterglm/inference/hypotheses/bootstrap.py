@@ -14,6 +14,7 @@ from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.mixed import MixedFit, fit_mixed
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.pooled import PooledFit, with_intercept
 from clusterglm.fit.random_effects import fit_again
@@ -230,6 +231,19 @@ def random_effects_refit(fit: RandomEffectsFit) -> Refit:
     return refit
 
 
+def mixed_refit(fit: MixedFit) -> Refit:
+    """For models with several random effects: the same quadrature."""
+
+    def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
+        again = fit_mixed(new, fit.response, fit.integration.requested, _QUICK)
+        if not again.optimization.converged:
+            raise ReplicateError(f"random-effects fit: {again.optimization.message}")
+        rest = again.optimization.gradient_norm
+        return again.loglik - new.constant + 0.5 * rest * rest, again.pooled.loglik - new.constant, again.beta
+
+    return refit
+
+
 def height(evaluate: Callable[[Array], Evaluation], start: Array, name: str) -> tuple[float, Array]:
     """The maximum of a log-likelihood, to about 1e-4, and about where it is.
 
@@ -304,7 +318,8 @@ def _dealing(data: ModelData) -> Callable[[np.random.Generator], ModelData]:
         rows = rng.permutation(data.n_obs)
         X = np.take(data.X, rows, axis=0)
         moved = {name: getattr(data, name)[rows] for name in ("a", "b", "offset", "weights", "trials")}
-        return replace(data, X=X, row_index=rows, constant=0.0, saturated=np.nan, **moved)
+        effects = None if data.effects is None else data.effects.taken(rows)
+        return replace(data, X=X, row_index=rows, constant=0.0, saturated=np.nan, effects=effects, **moved)
 
     return deal
 

@@ -14,10 +14,12 @@ from clusterglm.errors import DataError, DesignError, OptionError
 from clusterglm.fit.conditional import ConditionalFit, check_conditional, conditional_scores, fit_conditional
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
+from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.within import informative_clusters
 from clusterglm.inference.hypotheses.comparison import data_difference, same_clusters, same_weights
 from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.inference.uncertainty.covariance import free_scores, sandwich
+from clusterglm.inference.uncertainty.mixed import marginal_scores
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.printing import printed
@@ -172,6 +174,17 @@ def random_estimates(fit: RandomEffectsFit, data: ModelData) -> Estimates:
     influence = (free_scores(data, fit) @ fit.parameters.of_free(fit.covariance))[:, of_beta]
     covariance, remarks = fit.covariance[of_beta, of_beta], (_AT_ZERO,) if fit.boundary else ()
     return Estimates("random intercepts", data.names, fit.beta, covariance, influence, remarks=remarks)
+
+
+def mixed_estimates(fit: MixedFit) -> Estimates:
+    """Coefficients of a model whose only random effects are intercepts, in the form of several effects."""
+    free, of_beta = np.isfinite(np.diag(fit.covariance)), fit.parameters.coefficients
+    covariance = np.where(free[:, None] & free, fit.covariance, 0.0)
+    influence = (marginal_scores(fit) @ covariance)[:, of_beta]
+    remarks = (_AT_ZERO,) if fit.held.any() else ()
+    return Estimates(
+        "random intercepts", fit.data.names, fit.beta, covariance[of_beta, of_beta], influence, remarks=remarks
+    )
 
 
 def _refuse_penalty(what: str, penalty: str, verb: str) -> NoReturn:

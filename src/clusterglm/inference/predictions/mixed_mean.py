@@ -17,7 +17,9 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.mixed import MixedFit, MixedTask, choose, effects_of
 from clusterglm.likelihood.vector.vector import VectorLikelihood
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import ROWS_MADE_UP
 from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.response.base import Response
 
 _EACH_ROW = 1e-9  # error of the logarithm of a row's mean
 _CLUSTERS_AT_A_TIME = 20_000
@@ -105,15 +107,53 @@ def given_clusters(
         )
         rows = slice(first, last)
         with_row, without = _extended(X[rows], Z[rows], offset[rows], codes[rows], known)
-        more, more_scores, more_error = _unit(with_row, fit)
-        less, less_scores, less_error = _unit(without, fit)
+        more, more_scores, more_error = cluster_integrals(with_row, fit)
+        less, less_scores, less_error = cluster_integrals(without, fit)
         value[rows], gradient[rows] = more - less, more_scores - less_scores
         error, first = max(error, more_error + less_error), last
     return LogMeans(value, gradient, error)
 
 
-def _unit(data: ModelData, fit: MixedFit) -> tuple[Array, Array, float]:
-    """Log-likelihoods of single clusters and their scores in (beta, phi)."""
+def on_link(means: LogMeans, response: Response) -> tuple[Array, Array]:
+    """Links of means, and their derivatives in theta: the derivative in the logarithm of a mean is mean / mean'."""
+    mean = np.exp(means.value)
+    link = response.link_function(mean)
+    return link, (mean / response.mean_derivative(link))[:, None] * means.gradient
+
+
+def log_survival(X: Array, Z: Array, offset: Array, starts: NDArray[np.int64], fit: MixedFit) -> LogMeans:
+    """Logarithms of the probability of no event up to each period of some curves; see `survival_curves`.
+
+    Parameters
+    ----------
+    X, Z, offset : ndarray
+        As in `averaged`: rows that are the periods of each curve, in their order.
+    starts : ndarray of int64, shape (m + 1,)
+        First row of each curve, and n.
+    fit : MixedFit
+    """
+    n = len(X)
+    value, gradient, error = np.zeros(n), np.zeros((n, len(fit.theta))), 0.0
+    first = np.repeat(starts[:-1], np.diff(starts))  # of each period's curve
+    lengths = np.arange(n) - first + 1
+    for block in np.split(np.arange(n), np.flatnonzero(np.diff(np.cumsum(lengths) // ROWS_MADE_UP)) + 1):
+        if len(block) == 0:
+            continue
+        begin = np.concatenate([[0], np.cumsum(lengths[block])])
+        rows = np.arange(begin[-1]) - np.repeat(begin[:-1] - first[block], lengths[block])
+        nothing, once = np.zeros(len(rows)), np.ones(len(rows))
+        made_up = replace(
+            fit.data, X=np.ascontiguousarray(X[rows]), a=nothing, b=once, offset=np.ascontiguousarray(offset[rows]),
+            starts=begin, cluster_weights=np.ones(len(block)),
+            effects=replace(fit.effects, Z=np.ascontiguousarray(Z[rows])),
+        )  # fmt: skip
+        value[block], gradient[block], wrong = cluster_integrals(made_up, fit)
+        error = max(error, wrong)
+    return LogMeans(value, gradient, error)
+
+
+def cluster_integrals(data: ModelData, fit: MixedFit) -> tuple[Array, Array, float]:
+    """Log-likelihoods of single clusters, their scores in (beta, phi), and what the former may be wrong by."""
     task = MixedTask.of(data, fit.response, data.X, np.ones(effects_of(data).Z.shape[1]), 1)
     theta = task.entries(fit.theta)
     chosen = choose(task.likelihood, theta, Quadrature("auto", tolerance=_EACH_ROW * data.n_clusters))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from clusterglm.fit.mixed import MixedFit
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.mixed import MixedFit, effects_of
 from clusterglm.model.arrays import Array
 
 
-def mode_derivatives(fit: MixedFit, modes: Array) -> Array:
+def mode_derivatives(fit: MixedFit, data: ModelData, modes: Array) -> Array:
     """Derivatives of the effects b = L u at the modes u of their posterior.
 
     Parameters
     ----------
     fit : MixedFit
+    data : ModelData
+        Those of the fit, or of other clusters.
     modes : ndarray, shape (m, q)
         Of u.
 
@@ -27,7 +30,7 @@ def mode_derivatives(fit: MixedFit, modes: Array) -> Array:
     The mode solves L'Z'G - u = 0, G the first derivatives of log P in the rows' linear predictors, with H their second
     ones. Hence (1 - L'Z'HZL) du = L'Z'H X d beta + (L'Z'HZ dL u + dL'Z'G) d phi, and db = L du + dL u d phi.
     """
-    data, effects, response = fit.data, fit.effects, fit.response
+    effects, response = effects_of(data), fit.response
     L, slopes = fit.factor, effects.covariance.slopes(fit.phi)
     m, q = modes.shape
     p, r = len(fit.beta), len(fit.phi)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from scipy.special import ndtr, ndtri
 
 from clusterglm.likelihood.scalar.rules import averaging_rule
 from clusterglm.model.arrays import Array
+from clusterglm.model.distribution import Gaussian
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import ROWS_IN_CACHE
 from clusterglm.model.parameters import random_intercept
@@ -55,16 +57,54 @@ def new_cluster_ends(
     of_sigma = float(covariance[scale, scale])
     scores, weights, by_score, sigmas = np.zeros(1), np.ones(1), np.zeros(len(X)), np.array([sigma])
     if of_sigma > 0.0:
-        scores, log_weights = hermite(_SIGMA_NODES)
-        weights = np.exp(log_weights - 0.5 * scores**2) / np.sqrt(np.pi)
+        scores, weights = _rule()
         by_score = X @ covariance[of_beta, scale] / np.sqrt(of_sigma)
         sigmas = sigma * np.exp(np.sqrt(of_sigma) / sigma * scores)
     rest = np.sqrt(np.maximum(variance - by_score**2, 0.0))
-    tail, (low, high) = 0.5 * (1.0 - level), np.empty((2, len(X)))
-    for start in range(0, len(X), ROWS_IN_CACHE):
+    return _ends(eta, by_score, scores, weights, sigmas, rest, distribution, level)
+
+
+def normal_cluster_ends(
+    eta: Array, variance: Array, size: Array, of_size: Array, joint: Array, level: float
+) -> tuple[Array, Array]:
+    """The same where what a row's linear predictor has from a new cluster is normal, of a size of the row's own.
+
+    Parameters
+    ----------
+    eta, variance : ndarray, shape (n,)
+        Estimated linear predictor of a typical cluster, and the variance of its error.
+    size, of_size : ndarray, shape (n,)
+        Standard deviation of the cluster's part, and the variance of its error.
+    joint : ndarray, shape (n,)
+        Covariance of both errors.
+    level : float
+    """
+    scores, weights = _rule()
+    root = np.sqrt(of_size)
+    by_score = np.divide(joint, root, out=np.zeros_like(joint), where=root > 0.0)
+    relative = np.divide(root, size, out=np.zeros_like(size), where=size > 0.0)
+    sigmas = size * np.exp(relative * scores[:, None])
+    rest = np.sqrt(np.maximum(variance - by_score**2, 0.0))
+    return _ends(eta, by_score, scores, weights, sigmas, rest, Gaussian(), level)
+
+
+def _rule() -> tuple[Array, Array]:
+    """Nodes of a standard normal variable, the score of log sigma, and their weights."""
+    scores, log_weights = hermite(_SIGMA_NODES)
+    return scores, np.exp(log_weights - 0.5 * scores**2) / np.sqrt(np.pi)
+
+
+def _ends(
+    eta: Array, by_score: Array, scores: Array, weights: Array, sigmas: Array, rest: Array,
+    distribution: Distribution, level: float,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Row by row; see `_Error`."""
+    tail, (low, high) = 0.5 * (1.0 - level), np.empty((2, len(eta)))
+    for start in range(0, len(eta), ROWS_IN_CACHE):
         rows = slice(start, start + ROWS_IN_CACHE)
+        own = sigmas[:, rows] if sigmas.ndim == 2 else sigmas
         for ends, sign in ((low, -1.0), (high, 1.0)):
-            error = _Error(sign, by_score[rows], scores, weights, sigmas, rest[rows], distribution)
+            error = _Error(sign, by_score[rows], scores, weights, own, rest[rows], distribution)
             ends[rows] = eta[rows] + sign * _where_tail_is(error, tail)
     return low, high
 
@@ -73,7 +113,8 @@ def new_cluster_ends(
 class _Error:
     """The distribution of what rows' new linear predictors are off by, times a sign.
 
-    Given a normal score of log sigma: a part in proportion to the score, a normal part and an intercept.
+    Given a normal score of log sigma: a part in proportion to the score, a normal part and an intercept. Where the
+    intercept is normal, `sigmas` may be those of each row, shape (scores, rows).
     """
 
     sign: float
@@ -88,14 +129,16 @@ class _Error:
         """Probability above x, one for each of some rows."""
         q, found = self.sign * x, np.zeros(len(rows))
         for score, weight, sigma in zip(self.scores, self.weights, self.sigmas, strict=True):
-            found += weight * self._given(q - score * self.by_score[rows], sigma, self.normal[rows])
+            own = sigma[rows] if np.ndim(sigma) else sigma
+            found += weight * self._given(q - score * self.by_score[rows], own, self.normal[rows])
         return found
 
-    def _given(self, y: Array, sigma: float, normal: Array) -> Array:
-        member, sign = self.distribution.at(sigma), self.sign
-        if sigma == 0.0 or member.normal:
+    def _given(self, y: Array, sigma: Any, normal: Array) -> Array:
+        sign = self.sign
+        if self.distribution.normal or sigma == 0.0 or self.distribution.at(sigma).normal:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return np.asarray(ndtr(-sign * y / np.hypot(sigma, normal)))
+        member = self.distribution.at(sigma)
         found = np.empty(len(y))
         wide = normal > sigma  # the smoother of the two is taken under the integral of the other
         s, weights = averaging_rule(self.distribution, _NODES, _RULE_REACH)

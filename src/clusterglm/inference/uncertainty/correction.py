@@ -131,6 +131,7 @@ def only_rows(data: ModelData, rows: NDArray[np.int64]) -> ModelData:
         cluster_weights=data.cluster_weights[kept],
         constant=0.0,
         saturated=float("nan"),
+        effects=None if data.effects is None else data.effects.taken(rows),
     )
 
 

@@ -48,6 +48,18 @@ def marginal_scores(fit: MixedFit) -> Array:
     return scores @ task.slopes(fit.theta).T
 
 
+def task_by_reading(fit: MixedFit, threads: int = 1) -> MixedTask:
+    """The likelihood in coefficients, standard deviations and functions of the correlations."""
+    whole = MixedTask.of_fit(fit, threads)
+    return replace(whole, covariance=whole.covariance.by_reading())
+
+
+def estimates_by_reading(fit: MixedFit) -> Array:
+    """The estimates as `task_by_reading` takes them."""
+    L = fit.factor
+    return fit.parameters.joined(fit.beta, fit.effects.covariance.by_reading().of(L @ L.T))
+
+
 def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:
     """The likelihood around its maximum in coefficients, standard deviations and functions of the correlations.
 
@@ -64,10 +76,8 @@ def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:
             "a maximum inside the parameter space",
             'method="wald", or "bootstrap"; or fit fewer random effects',
         )
-    whole = MixedTask.of_fit(fit, threads)
-    task = replace(whole, covariance=whole.covariance.by_reading())
-    L, p = fit.factor, len(fit.beta)
-    theta = task.parameters.joined(fit.beta, task.covariance.of(L @ L.T))
+    task = task_by_reading(fit, threads)
+    theta, p = estimates_by_reading(fit), len(fit.beta)
     requested = fit.integration.requested
     if requested.kind == "auto":
         requested = replace(requested, tolerance=max(requested.tolerance, _ALONG_PROFILES))

@@ -87,6 +87,12 @@ class VectorPosterior:
     means: Array
     covariances: Array
 
+    @property
+    def about_modes(self) -> Array:
+        """Mean squares and products of the distance from the mode, shape (m, d, d)."""
+        away = self.means - self.modes
+        return np.asarray(self.covariances + away[:, :, None] * away[:, None, :])
+
 
 @dataclass(frozen=True, eq=False)
 class ClusterSums:

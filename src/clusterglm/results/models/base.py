@@ -353,17 +353,18 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
     def _estimates(self) -> Array:
         return self._beta.copy()
 
-    def _named_intercepts(self) -> dict[str, Array | None]:
-        """Intercepts that are known by name, shape (m,) each; None stands for zero. The default first."""
-        return {"typical": None}
+    _named_predictors: ClassVar[tuple[str, ...]] = ("typical",)
+    """Linear predictors that have a name, the default first: without cluster effects, or with what is known of them."""
 
     def _link_at(self, data: None, intercepts: str | ArrayLike) -> pd.Series[float]:
         """Linear predictor of the rows that were used, at intercepts by name, a number, or one a row."""
-        known, named = self._in_user_order(self._eta(0.0), ""), self._named_intercepts()
-        if not isinstance(intercepts, str) or intercepts not in named:
-            return known + one_per_row(intercepts, len(known), list(named))
-        values = named[intercepts]
-        return known if values is None else self._in_user_order(self._eta(values), "")
+        named = self._named_predictors
+        if isinstance(intercepts, str) and intercepts in named and intercepts != "typical":
+            return self._in_user_order(self._fitted_eta(), "")
+        known = self._in_user_order(self._eta(0.0), "")
+        if isinstance(intercepts, str) and intercepts in named:
+            return known
+        return known + one_per_row(intercepts, len(known), list(named))
 
     def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
         """Draw new responses for the rows that were used.

@@ -69,6 +69,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
     family_response: Response
 
     kind: ClassVar[str] = "fixed_effects"
+    _named_predictors = ("conditional",)
     _own_intercepts: ClassVar[bool] = True
     _untested: ClassVar[str] = ""
 
@@ -246,9 +247,6 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
 
     def _intercepts(self) -> Array:
         return self.fit.by_cluster.intercepts
-
-    def _named_intercepts(self) -> dict[str, Array | None]:
-        return {"conditional": self.fit.by_cluster.intercepts}
 
     def _predictor(self) -> Callable[[ModelData], Array]:
         return at_best_intercepts(self.fit.beta, self.response)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,13 @@ from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
 from clusterglm.model.parameters import Index, Parameters, random_effects
 from clusterglm.model.response.base import Response
-from clusterglm.results.models.base import Result, freeze
+from clusterglm.results.models.base import freeze
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.intervals import ProfileCurve
+from clusterglm.results.topics.mixed_clusters import MixedHypotheses, MixedSurvival, OfOneIntercept
+from clusterglm.results.topics.mixed_diagnostics import MixedDiagnostics
+from clusterglm.results.topics.mixed_effects import MixedEffects
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
 
 if TYPE_CHECKING:
@@ -42,7 +45,9 @@ _NEARLY_ONE = 3.5  # Fisher's z of a correlation of .998
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class MixedEffectsResult(MixedPredictions, Result):
+class MixedEffectsResult(
+    MixedPredictions, MixedSurvival, MixedEffects, MixedDiagnostics, MixedHypotheses, OfOneIntercept
+):
     """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
 
     Parameters
@@ -57,6 +62,7 @@ class MixedEffectsResult(MixedPredictions, Result):
     data: ModelData
 
     kind: ClassVar[str] = "random_effects"
+    _named_predictors = ("typical", "conditional")
     _untested: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -93,20 +99,6 @@ class MixedEffectsResult(MixedPredictions, Result):
         return PooledResult(self.fit.pooled, replace(self.data, effects=None), self.response)
 
     @property
-    def sigma(self) -> NoReturn:
-        """Refused: a single random intercept has a sigma, several effects have `variance_components`.
-
-        Raises
-        ------
-        OptionError
-        """
-        raise OptionError(
-            f"sigma of a model with {self._covariance_of.n_effects} random effects",
-            "the standard deviation of one random intercept",
-            "fit.variance_components, which has those of all effects, and their correlations",
-        )
-
-    @property
     def _covariance_of(self) -> Covariance:
         return self.fit.effects.covariance
 
@@ -128,9 +120,9 @@ class MixedEffectsResult(MixedPredictions, Result):
 
     def _covariance(self, kind: str) -> Array:
         """Covariance of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
-        return standardised_covariance(self._read[1], self._of_theta(kind), self._on_boundary)
+        return standardised_covariance(self._read[1], self._delta_covariance(kind), self._on_boundary)
 
-    def _of_theta(self, kind: str) -> Array:
+    def _delta_covariance(self, kind: str) -> Array:
         """Covariance of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
         whole = self.fit.covariance
         free = np.flatnonzero(np.isfinite(np.diag(whole)))

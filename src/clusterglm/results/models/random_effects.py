@@ -36,7 +36,7 @@ from clusterglm.results.topics.hausman import RandomEffectsHypotheses
 from clusterglm.results.topics.random_diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.topics.random_pieces import RandomEffectsPieces
 from clusterglm.results.topics.random_prediction import RandomEffectsPredictions
-from clusterglm.results.topics.survival import Survival
+from clusterglm.results.topics.survival import RandomEffectsSurvival
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class RandomEffectsResult(
     Penalized,
     RandomEffectsPieces,
     RandomEffectsPredictions,
-    Survival,
+    RandomEffectsSurvival,
     RandomEffectsHypotheses,
     RandomEffectsEffects,
     RandomEffectsDiagnostics,
@@ -81,6 +81,7 @@ class RandomEffectsResult(
     data: FittedData
 
     kind: ClassVar[str] = "random_effects"
+    _named_predictors = ("typical", "conditional")
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -313,9 +314,6 @@ class RandomEffectsResult(
             "nodes": self.quadrature.nodes,
             "integration_error": self.quadrature.error,
         }
-
-    def _named_intercepts(self) -> dict[str, Array | None]:
-        return {"typical": None, "conditional": self.fit.modes}
 
     # Printing --------------------------------------------------------------------------------------------------------
 

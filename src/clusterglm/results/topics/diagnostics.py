@@ -175,7 +175,7 @@ class Diagnostics(ClusterInfluence):
     @property
     def _own(self) -> str:
         """The intercepts that belong to the rows."""
-        return "conditional" if "conditional" in self._named_intercepts() else "typical"
+        return "conditional" if "conditional" in self._named_predictors else "typical"
 
     @property
     def _drawn(self) -> str:
@@ -185,7 +185,7 @@ class Diagnostics(ClusterInfluence):
     @property
     def _known_intercepts(self) -> list[str]:
         """Intercepts that have a name."""
-        return list(self._named_intercepts())
+        return list(self._named_predictors)
 
     def _check_intercepts(self, name: str, argument: str) -> None:
         check_option(argument, name, self._known_intercepts)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +19,7 @@ from clusterglm.errors import DataError, PredictionWarning
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.heterogeneity import NO_MEAN, row_weights
-from clusterglm.results.topics.newdata import cluster_codes, new_rows, refuse_unknown_clusters
+from clusterglm.results.topics.newdata import cluster_codes, columns_with_effects, new_rows, refuse_unknown_clusters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,18 +72,20 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
     PredictionWarning
         When rows of another table are left out.
     """
-    from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_frame
+    from clusterglm.inference.diagnostics.design_changes import table_frame
 
     if table is None:
         data = data.rows
         first, rest = _own_rows(data, clusters)
-        some = replace(data, X=np.ascontiguousarray(data.X[first])) if len(first) < data.n_obs else data
-        return EffectRows(recovered_frame(some), *rest)
-    design, frame = data.design, read_table(table)
+        effects = None if data.effects is None else data.effects.taken(first)
+        whole = len(first) == data.n_obs
+        some = data if whole else replace(data, X=np.ascontiguousarray(data.X[first]), effects=effects)
+        return EffectRows(_recovered(some), *rest)
+    design, frame = data.whole_design, read_table(table)
     if data.in_memory and len(frame) > data.rows.row_index.max():
         data = data.rows
         try:
-            same = np.array_equal(design.build(frame[data.row_index]), data.X)
+            same = np.array_equal(design.build(frame[data.row_index]), _columns(data))
         except DataError:  # another table; what is wrong with it, if anything, comes out below
             same = False
         if same:  # rows whose columns of X are alike may differ in what these are computed from, as x and -x in x^2
@@ -91,6 +94,7 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
             first, rest = _own_rows(data, clusters, apart)
             return EffectRows(table_frame(design, frame, data.row_index[first]), *rest)
     rows = new_rows(data, frame)
+    columns_with_effects(data.effects, rows)
     codes = np.zeros(0, dtype=np.int64)
     if clusters:
         codes, words = cluster_codes(data.rows.labels, data.cluster_name, frame)
@@ -109,6 +113,32 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
     return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, used, np.ones(len(kept)))
 
 
+def _columns(data: ModelData) -> Array:
+    """[X Z], as `ModelData.whole_design` builds them."""
+    return data.X if data.effects is None else np.hstack([data.X, data.effects.Z])
+
+
+def _recovered(data: ModelData) -> pd.DataFrame:
+    """The variables of all parts, read off their columns; see `recovered_frame`."""
+    from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_needed
+
+    frame = recovered_frame(data)
+    if data.effects is None:
+        return frame
+    first = 0
+    for term in data.effects.terms:
+        last = first + len(term.design.names)
+        lost = [name for name in term.design.variables if name not in frame]
+        if lost:
+            own = recovered_frame(replace(data, X=data.effects.Z[:, first:last], design=term.design))
+            frame = frame.assign(**{name: own[name] for name in lost})
+        first = last
+    again = data.effects.rows(nw.from_native(frame, eager_only=True))
+    if not np.allclose(again, data.effects.Z, rtol=1e-9):
+        raise table_needed(list(data.whole_design.variables))
+    return frame
+
+
 def _own_rows(
     data: ModelData, clusters: bool, apart: Sequence[Array] = ()
 ) -> tuple[NDArray[np.int64], tuple[Array, Array, NDArray[np.int64], Array]]:
@@ -117,7 +147,7 @@ def _own_rows(
     Items that thousands answer make few rows, and what is averaged over them an integral each.
     """
     own: NDArray[np.int64] = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
-    first, place = distinct_rows(data.X, data.offset, *([own.astype(np.float64)] if clusters else []), *apart)
+    first, place = distinct_rows(_columns(data), data.offset, *([own.astype(np.float64)] if clusters else []), *apart)
     weights = row_weights(data)
     if len(first) == data.n_obs:
         return first, (data.offset, weights, own, np.ones(data.n_obs))

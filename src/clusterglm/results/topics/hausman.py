@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from clusterglm.data.repeats import repeats_of
@@ -10,16 +11,13 @@ from clusterglm.results.topics.testing import Hypotheses
 
 if TYPE_CHECKING:
     from clusterglm.fit.estimates import RandomEffectsFit
-    from clusterglm.inference.hypotheses.hausman import HausmanTest
+    from clusterglm.inference.hypotheses.hausman import Estimates, HausmanTest
     from clusterglm.results.models.conditional import ConditionalResult
     from clusterglm.results.models.fixed_effects import FixedEffectsResult
 
 
-class RandomEffectsHypotheses(Hypotheses):
-    """Tests of a random-intercept model."""
-
-    if TYPE_CHECKING:
-        fit: RandomEffectsFit
+class AgainstWithin(Hypotheses):
+    """A result that can be held against one of comparisons within clusters."""
 
     def hausman(self, other: ConditionalResult | FixedEffectsResult | None = None, cov: str = "joint") -> HausmanTest:
         """Compare the coefficients with those of a model that allows the intercepts to depend on the covariates.
@@ -52,15 +50,26 @@ class RandomEffectsHypotheses(Hypotheses):
         ----------
         Hausman, Econometrica 46, 1978; Tchetgen Tchetgen and Coull, Biometrika 93, 2006.
         """
-        from clusterglm.inference.hypotheses.hausman import (
-            hausman_test,
-            random_estimates,
-            within_estimates,
-            within_model,
-        )
+        from clusterglm.inference.hypotheses.hausman import hausman_test, within_estimates, within_model
 
         check_option("cov", cov, ("joint", "difference"))
         data, response = self.data.rows, self.response
-        own = random_estimates(self.fit, data)
+        own = self._random_estimates()
         model = within_model(data, response) if other is None else within_estimates(other, data, response)
         return hausman_test(own, model, repeats_of(data).clusters, cov)
+
+    @abstractmethod
+    def _random_estimates(self) -> Estimates:
+        """The coefficients, and each cluster's contribution to them."""
+
+
+class RandomEffectsHypotheses(AgainstWithin):
+    """Tests of a random-intercept model."""
+
+    if TYPE_CHECKING:
+        fit: RandomEffectsFit
+
+    def _random_estimates(self) -> Estimates:
+        from clusterglm.inference.hypotheses.hausman import random_estimates
+
+        return random_estimates(self.fit, self.data.rows)

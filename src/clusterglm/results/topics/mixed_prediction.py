@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterglm.data.effects import Effects
-from clusterglm.errors import OptionError, PredictionWarning, check_option
-from clusterglm.fit.mixed import MixedFit
-from clusterglm.inference.predictions.mixed_mean import LogMeans, averaged, given_clusters
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import PredictionWarning, check_option
+from clusterglm.fit.mixed import MixedFit, posterior_of
+from clusterglm.inference.predictions.mixed_mean import LogMeans, averaged, given_clusters, on_link
 from clusterglm.inference.predictions.mixed_modes import mode_derivatives
-from clusterglm.inference.predictions.prediction import LinkPrediction, Prediction, at_intercepts, with_interval
+from clusterglm.inference.predictions.new_cluster import normal_cluster_ends
+from clusterglm.inference.predictions.prediction import LinkPrediction, at_intercepts
 from clusterglm.inference.uncertainty.intervals import with_alpha
+from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
-from clusterglm.results.topics.newdata import Rows, cluster_codes, refuse_unknown_clusters
-from clusterglm.results.topics.prediction import Predictions, Wanted
+from clusterglm.results.topics.given_clusters import GivenClusters, Known
+from clusterglm.results.topics.newdata import Rows, columns_with_effects
+from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 _ROUGH_MEAN = 1e-4  # error of the logarithm of a mean beyond which it is said
 
 
-class MixedPredictions(Predictions):
+class MixedPredictions(GivenClusters):
     """Predictions with several random effects."""
 
     _kinds = ("typical", "conditional", "posterior", "marginal")
@@ -33,8 +37,6 @@ class MixedPredictions(Predictions):
 
     if TYPE_CHECKING:
         fit: MixedFit
-
-        def _of_theta(self, kind: str) -> Array: ...
 
     @overload
     def predict(
@@ -45,7 +47,9 @@ class MixedPredictions(Predictions):
         scale: str = ...,
         level: None = ...,
         cov: str = ...,
+        history: Any = ...,
         unseen: str = ...,
+        interval: str = ...,
     ) -> pd.Series[float]: ...
     @overload
     def predict(
@@ -56,7 +60,9 @@ class MixedPredictions(Predictions):
         scale: str = ...,
         level: float,
         cov: str = ...,
+        history: Any = ...,
         unseen: str = ...,
+        interval: str = ...,
     ) -> pd.DataFrame: ...
 
     @with_alpha
@@ -68,7 +74,9 @@ class MixedPredictions(Predictions):
         scale: str = "response",
         level: float | None = None,
         cov: str = "observed",
+        history: Any = None,
         unseen: str = "refuse",
+        interval: str = "mean",
     ) -> pd.Series[float] | pd.DataFrame:
         """Predict rows of the fitted data or of new data, at random effects of a kind.
 
@@ -77,11 +85,11 @@ class MixedPredictions(Predictions):
         data : table, optional
             Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
         kind : {"typical", "conditional", "posterior", "marginal"} or array_like, optional
-            Effects of zero, those of a typical cluster (the default); the posterior mode of the row's own cluster; the
-            mean averaged over the posterior of that cluster's effects, which is the probability that the next response
-            is a success (or the count to be expected), given the cluster's data; the mean averaged over the
-            distribution of effects, that of the population; or a number, or one for each row of the answer, that is
-            added to the linear predictor.
+            Effects of zero, those of a typical cluster (the default); the posterior mode of the row's own cluster (the
+            default with `history`); the mean averaged over the posterior of that cluster's effects, which is the
+            probability that the next response is a success (or the count to be expected), given the cluster's data;
+            the mean averaged over the distribution of effects, that of the population; or a number, or one for each
+            row of the answer, that is added to the linear predictor.
         scale : {"response", "link"}
             Scale of the predictions: the mean (of one trial, for a binomial), or the linear predictor, for "posterior"
             and "marginal" the link of the averaged mean. Offsets are included, weights are not.
@@ -89,9 +97,16 @@ class MixedPredictions(Predictions):
             Coverage of intervals, such as 0.95. Without it, predictions alone.
         cov : {"observed", "robust"}
             Covariance of the estimates, for the intervals.
+        history : table, optional
+            Observed rows, response included, of clusters that the fit has not seen: in these clusters "conditional" and
+            "posterior" are given the history, at the fitted parameters. A cluster of the fit that has a history is
+            judged by its history alone. Rows of the history count with weight one.
         unseen : {"refuse", "marginal"}
             What "conditional" and "posterior" do where nothing is known of a row's cluster: refuse the row, or predict
             it as "marginal" does; `status` says so.
+        interval : {"mean", "cluster"}
+            What intervals of "marginal" predictions are to hold: the averaged mean, which is known the better the more
+            clusters were seen; or the mean of one new cluster, wherever in the distribution its effects lie.
 
         Returns
         -------
@@ -103,14 +118,14 @@ class MixedPredictions(Predictions):
         Raises
         ------
         OptionError
-            On another kind, scale, level or covariance.
+            On another kind, scale, level or covariance, or a history, `unseen` or `interval` where they say nothing.
         DataError
             When a column is missing altogether.
 
         Warns
         -----
         PredictionWarning
-            Without `level`, when rows cannot be predicted: they are nan.
+            Without `level`, when rows cannot be predicted: they are nan; and when rows of the history are not complete.
 
         Notes
         -----
@@ -118,101 +133,96 @@ class MixedPredictions(Predictions):
         boundary. Those of "conditional" add the variance of the effects about their mode given the data, so that these
         intervals are to hold the mean of the row's own cluster (Booth and Hobert, Journal of the American Statistical
         Association 93, 1998). Those of "posterior" are to hold the posterior mean.
+
+        With interval="cluster" the ends are quantiles of x'beta + z'b + e, where b are a new cluster's effects and e
+        the error of the estimates, normal with their covariance (that of the standard deviation of z'b on the log
+        scale).
         """
         check_option("scale", scale, self._scales)
-        check_option("unseen", unseen, ("refuse", "marginal"))
-        if unseen == "marginal" and not (isinstance(kind, str) and kind in ("conditional", "posterior")):
-            raise OptionError(
-                f'unseen="marginal" with kind={kind!r}', "a kind that asks for a row's cluster", 'kind="posterior"'
-            )
-        return self._predicted(data, kind, scale, Wanted(level, cov, unseen=unseen))
+        if history is not None:
+            kind = self._kind_with_history(data, kind)
+        self._check_questions(kind, level, unseen, interval)
+        return self._predicted(data, kind, scale, Wanted(level, cov, history, interval, unseen))
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if kind == "typical":
             return at_intercepts(rows.eta(self._beta))
-        Z = self._effect_rows(rows)
+        Z = columns_with_effects(self.fit.effects, rows)
         if kind == "marginal":
-            return self._from_means(averaged, rows, Z, np.ones(rows.size, dtype=bool))
-        codes, unseen = self._known_clusters(rows, wanted)
-        given = kind == "posterior"
-        found = self._given(rows, Z, codes, ~unseen) if given else self._at_modes(rows, Z, codes, wanted)
-        if not unseen.any():
+            return self._marginal(rows, Z, np.ones(rows.size, dtype=bool), wanted)
+        history = self._history(wanted.history)
+        known = self._known(rows, history, wanted)
+        found = (self._given if kind == "posterior" else self._at_modes)(rows, Z, known, history, wanted)
+        if not known.unseen.any():
             return found
-        return _merged(unseen, self._from_means(averaged, rows, Z, unseen), found)
+        self._say_unseen(rows, known)
+        return _merged(known.unseen, self._marginal(rows, Z, known.unseen, wanted), found)
 
-    def _with_interval(self, at: LinkPrediction, rows: Rows, scale: str, level: float, cov: str) -> Prediction:
-        """Derivatives are in the factor of the covariance, not in what is shown of it."""
-        return with_interval(scale, self.response, at.estimate, at.variance(rows.X, self._of_theta(cov)), level)
-
-    def _effect_rows(self, rows: Rows) -> Array:
-        """z of each row; those without a value are refused."""
-        effects: Effects = self.fit.effects
-        if rows.frame is None:
-            return effects.Z
-        Z = np.full((rows.size, effects.Z.shape[1]), np.nan)
-        first = 0
-        for term in effects.terms:
-            found = term.design.rows(rows.frame)
-            for reason, where in found.missing:
-                rows.status.refuse(where, reason)
-            for unseen in found.unseen:
-                name = unseen.factor.column or unseen.factor.expression
-                rows.status.refuse(unseen.where, f"level {unseen.level!r} of {name!r} not seen in the fit")
-            Z[:, first : first + found.X.shape[1]] = found.X
-            first += found.X.shape[1]
-        rows.status.refuse(np.asarray(~np.isfinite(Z).all(axis=1)), "a random effect's column is not finite")
-        return Z
-
-    def _known_clusters(self, rows: Rows, wanted: Wanted) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Each row's cluster, 0 where there is none, and rows whose cluster the fit has not seen and may not have."""
-        if rows.frame is None:
-            return self._codes(rows), np.zeros(rows.size, dtype=bool)
-        codes, words = cluster_codes(self.data.rows.labels, self.data.cluster_name, rows.frame)
-        unseen = (codes == -1) & rows.status.ok & (wanted.unseen == "marginal")
-        refuse_unknown_clusters(rows.status, np.where(unseen, 0, codes), words, str(self.data.cluster_name), "the fit")
-        reason = "cluster " + words + " not seen: the mean over all clusters"
-        rows.status.say_first(unseen, np.asarray(reason, dtype=object))
-        return np.maximum(codes, 0), unseen
-
-    def _from_means(self, means: Any, rows: Rows, Z: Array, where: NDArray[np.bool_]) -> LinkPrediction:
+    def _marginal(self, rows: Rows, Z: Array, where: NDArray[np.bool_], wanted: Wanted) -> LinkPrediction:
         which = np.flatnonzero(rows.status.ok & where)
-        return self._link_of(means(rows.X[which], Z[which], rows.offset[which], self.fit), rows, which)
+        means = averaged(rows.X[which], Z[which], rows.offset[which], self.fit)
+        found = self._link_of(rows, [(which, means)])
+        return replace(found, of_new=where) if wanted.interval == "cluster" else found
 
-    def _given(self, rows: Rows, Z: Array, codes: NDArray[np.int64], where: NDArray[np.bool_]) -> LinkPrediction:
-        which = np.flatnonzero(rows.status.ok & where)
-        known = self.data.rows
-        found = given_clusters(rows.X[which], Z[which], rows.offset[which], codes[which], self.fit, known)
-        return self._link_of(found, rows, which)
+    def _given(self, rows: Rows, Z: Array, known: Known, history: ModelData | None, wanted: Wanted) -> LinkPrediction:
+        """Averaged over the posteriors, those given the history first."""
+        inside, parts = rows.status.ok & ~known.unseen, []
+        for base, end, data in _clusters(history, self.data.rows):
+            which = np.flatnonzero(inside & (known.codes >= base) & (known.codes < end))
+            if len(which) > 0:
+                at = (rows.X[which], Z[which], rows.offset[which], known.codes[which] - base)
+                parts.append((which, given_clusters(*at, self.fit, data)))
+        return self._link_of(rows, parts)
 
-    def _link_of(self, found: LogMeans, rows: Rows, which: NDArray[np.int64]) -> LinkPrediction:
-        """On the scale of the link: the derivative of the link in the logarithm of the mean is mean / mean'."""
+    def _link_of(self, rows: Rows, parts: list[tuple[NDArray[np.int64], LogMeans]]) -> LinkPrediction:
+        """On the scale of the link, of some rows each."""
         link, own = np.full(rows.size, np.nan), np.zeros((rows.size, len(self.fit.theta)))
-        mean = np.exp(found.value)
-        at = self.response.link_function(mean)
-        link[which] = at
-        own[which] = (mean / self.response.mean_derivative(at))[:, None] * found.gradient
-        if found.error > _ROUGH_MEAN:
+        for which, found in parts:
+            link[which], own[which] = on_link(found, self.response)
+        error = max((found.error for _, found in parts), default=0.0)
+        if error > _ROUGH_MEAN:
             warnings.warn(
-                f"averaged means are known with a relative error of {found.error:.1e} alone",
-                PredictionWarning,
-                stacklevel=6,
+                f"averaged means are known with a relative error of {error:.1e} alone", PredictionWarning, stacklevel=6
             )
         return LinkPrediction(link, np.zeros(rows.size), np.zeros(rows.size), own=own, cluster=np.arange(rows.size))
 
-    def _at_modes(self, rows: Rows, Z: Array, codes: NDArray[np.int64], wanted: Wanted) -> LinkPrediction:
-        fit, n = self.fit, rows.size
-        posterior, L = fit.posterior, fit.factor
-        modes = posterior.modes @ L.T
-        link = rows.eta(self._beta) + np.einsum("ij,ij->i", np.nan_to_num(Z), modes[codes])
+    def _at_modes(
+        self, rows: Rows, Z: Array, known: Known, history: ModelData | None, wanted: Wanted
+    ) -> LinkPrediction:
+        fit, n, L = self.fit, rows.size, self.fit.factor
+        of_data = [(data, self._posterior_of(data)) for _, _, data in _clusters(history, self.data.rows)]
+        modes = np.concatenate([posterior.modes @ L.T for _, posterior in of_data])
+        z = np.nan_to_num(Z)
+        link = rows.eta(self._beta) + np.einsum("ij,ij->i", z, modes[known.codes])
         if wanted.level is None:
             return at_intercepts(link)
-        derivatives = mode_derivatives(fit, posterior.modes)
-        own = np.einsum("ij,ijk->ik", np.nan_to_num(Z), derivatives[codes])
-        away = posterior.means - posterior.modes
-        second = posterior.covariances + away[:, :, None] * away[:, None, :]
-        scaled = np.nan_to_num(Z) @ L
-        extra = np.einsum("ij,ijk,ik->i", scaled, second[codes], scaled)
+        derivatives = np.concatenate([mode_derivatives(fit, data, posterior.modes) for data, posterior in of_data])
+        own = np.einsum("ij,ijk->ik", z, derivatives[known.codes])
+        second, scaled = np.concatenate([posterior.about_modes for _, posterior in of_data]), z @ L
+        extra = np.einsum("ij,ijk,ik->i", scaled, second[known.codes], scaled)
         return LinkPrediction(link, np.ones(n), extra, own=own, cluster=np.arange(n))
+
+    def _posterior_of(self, data: ModelData) -> VectorPosterior:
+        fit = self.fit
+        return fit.posterior if data is fit.data else posterior_of(fit, data)
+
+    def _new_cluster_ends(self, rows: Rows, which: NDArray[np.int64], cov: str, level: float) -> tuple[Array, Array]:
+        from clusterglm.inference.effects.mixed_heterogeneity import sizes
+
+        fit, V, X = self.fit, self._delta_covariance(cov), rows.X[which]
+        of_beta, random = fit.parameters.coefficients, fit.parameters.place("random")
+        found = sizes(columns_with_effects(fit.effects, rows)[which], fit, V)
+        variance = np.einsum("ij,jk,ik->i", X, V[of_beta, of_beta], X)
+        joint = np.einsum("ij,jk,ik->i", X, V[of_beta, random], found.slopes)
+        of_size = np.nan_to_num(found.sd * found.of_log) ** 2
+        return normal_cluster_ends(rows.eta(self._beta)[which], variance, found.sd, of_size, joint, level)
+
+
+def _clusters(history: ModelData | None, fitted: ModelData) -> list[tuple[int, int, ModelData]]:
+    """Numbers of clusters from and to which are those of which data: the history's, then the fit's."""
+    m = 0 if history is None else history.n_clusters
+    own = (m, m + fitted.n_clusters, fitted)
+    return [own] if history is None else [(0, m, history), own]
 
 
 def _merged(where: NDArray[np.bool_], inside: LinkPrediction, outside: LinkPrediction) -> LinkPrediction:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.clusters import cluster_column, encode, group
+from clusterglm.data.design import DesignRows
+from clusterglm.data.effects import Effects
 from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
@@ -139,11 +141,7 @@ def new_rows(data: FittedData, table: Any) -> Rows:
     frame, design = read_table(table), data.design
     status = RowStatus(len(frame))
     found = design.rows(frame)
-    for reason, where in found.missing:
-        status.refuse(where, reason)
-    for unseen in found.unseen:
-        name = unseen.factor.column or unseen.factor.expression
-        status.refuse(unseen.where, f"level {_in_words(unseen.level)} of {name!r} not seen in the fit")
+    _refuse_incomplete(found, status)
     offset = design.offset(frame)
     for name in design.offset_columns:
         status.refuse(is_missing(column(frame, name, "offset")), f"missing value in {name!r}")
@@ -151,6 +149,37 @@ def new_rows(data: FittedData, table: Any) -> Rows:
     X = found.X
     status.refuse(np.asarray(~np.isfinite(X).all(axis=1)), "a covariate is not finite once transformed")
     return Rows(X, offset, np.arange(len(frame)), status, frame)
+
+
+def columns_with_effects(effects: Effects | None, rows: Rows) -> Array:
+    """Columns of new rows whose coefficients vary, shape (k, q); rows without them are refused.
+
+    Parameters
+    ----------
+    effects : Effects or None
+        None: there are none, and nothing is refused.
+    rows : Rows
+        Of a table.
+    """
+    Z = np.full((rows.size, 0 if effects is None else effects.Z.shape[1]), np.nan)
+    if effects is None or rows.frame is None:
+        return Z if effects is None else effects.Z
+    first = 0
+    for term in effects.terms:
+        found = term.design.rows(rows.frame)
+        _refuse_incomplete(found, rows.status)
+        Z[:, first : first + found.X.shape[1]] = found.X
+        first += found.X.shape[1]
+    rows.status.refuse(np.asarray(~np.isfinite(Z).all(axis=1)), "a random effect's column is not finite")
+    return Z
+
+
+def _refuse_incomplete(found: DesignRows, status: RowStatus) -> None:
+    for reason, where in found.missing:
+        status.refuse(where, reason)
+    for unseen in found.unseen:
+        name = unseen.factor.column or unseen.factor.expression
+        status.refuse(unseen.where, f"level {_in_words(unseen.level)} of {name!r} not seen in the fit")
 
 
 def cluster_codes(
@@ -237,6 +266,7 @@ def history_data(data: ModelData, response: Response, table: Any) -> tuple[Model
     values = _response(data, response, rows.frame)
     rows.status.refuse(np.isnan(values.successes), f"missing response {data.response_name!r}")
     rows.status.refuse(values.trials == 0.0, "no trials")
+    Z = columns_with_effects(data.effects, rows)
     kept = np.flatnonzero(rows.status.ok)
     if len(kept) == 0:
         raise DataError(
@@ -264,6 +294,7 @@ def history_data(data: ModelData, response: Response, table: Any) -> tuple[Model
         labels=coded.labels,
         cluster_weights=np.ones(len(coded.labels)),
         row_index=index,
+        effects=None if data.effects is None else replace(data.effects, Z=np.ascontiguousarray(Z[index])),
     )
     return history, rows.status
 

@@ -1,8 +1,9 @@
-"""What is special to the diagnostics of random intercepts: averages over them, and the accuracy of the integrals."""
+"""What is special to the diagnostics of random effects: averages over them, and the accuracy of the integrals."""
 
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from clusterglm.errors import AccuracyWarning, OptionError
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.model.arguments import several, whole_number
 from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.printing import unfolded
 from clusterglm.model.quadrature import MAX_NODES
 from clusterglm.results.topics.diagnostics import Diagnostics
@@ -28,19 +30,19 @@ if TYPE_CHECKING:
 _NOTABLE = 0.1  # units of log-likelihood that a coarse rule may be off without a word
 
 
-class RandomEffectsDiagnostics(Diagnostics):
-    """A result whose likelihood is an integral."""
+class AveragedDiagnostics(Diagnostics):
+    """A result whose means can be averaged over the distribution of the clusters' effects."""
 
     if TYPE_CHECKING:
 
         @property
-        def fit(self) -> RandomEffectsFit:
-            """The estimates."""
+        def distribution(self) -> Distribution:
+            """Of what a row's linear predictor has from its cluster, but for its scale."""
 
-    def _deletion(self) -> Deletion:
-        from clusterglm.inference.diagnostics.influence import random_effects_deletion
-
-        return random_effects_deletion(self.fit, self.data.rows)
+    @property
+    @abstractmethod
+    def _spread(self) -> float | Array:
+        """Scale of what rows' linear predictors have from their cluster; shape (n,) where it differs between rows."""
 
     # Residuals over all clusters -------------------------------------------------------------------------------------
 
@@ -72,9 +74,9 @@ class RandomEffectsDiagnostics(Diagnostics):
     def _marginal_quantile(self, rng: np.random.Generator, rows: NDArray[np.int64] | slice) -> Array:
         from clusterglm.inference.diagnostics.quantile_residuals import marginal_ends, randomised
 
-        eta, distribution = self._eta(0.0)[rows], self.fit.distribution
-        trials, sigma = self.data.rows.trials[rows], float(self.fit.sigma)
-        ends = marginal_ends(self.response, self._y[rows], eta, trials, distribution, sigma)
+        eta, trials, sigma = self._eta(0.0)[rows], self.data.rows.trials[rows], self._spread
+        sigma = sigma[rows] if isinstance(sigma, np.ndarray) else sigma
+        ends = marginal_ends(self.response, self._y[rows], eta, trials, self.distribution, sigma)
         _warn_unresolved(ends.unresolved)
         return randomised(ends, rng)
 
@@ -92,7 +94,7 @@ class RandomEffectsDiagnostics(Diagnostics):
     def _moments(self) -> MarginalMoments:
         from clusterglm.inference.diagnostics.residuals import marginal_moments
 
-        moments = marginal_moments(self.response, self._eta(0.0), self.fit.distribution, float(self.fit.sigma))
+        moments = marginal_moments(self.response, self._eta(0.0), self.distribution, self._spread)
         _warn_unresolved(moments.unresolved)
         return moments
 
@@ -103,6 +105,25 @@ class RandomEffectsDiagnostics(Diagnostics):
 
     def _mean_at(self, intercepts: str) -> Array:
         return self._moments.mean if intercepts == "marginal" else super()._mean_at(intercepts)
+
+
+class RandomEffectsDiagnostics(AveragedDiagnostics):
+    """A result whose likelihood is an integral over one intercept."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def fit(self) -> RandomEffectsFit:
+            """The estimates."""
+
+    @property
+    def _spread(self) -> float | Array:
+        return float(self.fit.sigma)
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.influence import random_effects_deletion
+
+        return random_effects_deletion(self.fit, self.data.rows)
 
     def _predictor(self) -> Callable[[ModelData], Array]:
         from clusterglm.inference.diagnostics.dispersion import at_modes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import OptionError, PredictionWarning, check_option
+from clusterglm.errors import PredictionWarning, check_option
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.predictions.new_cluster import new_cluster_ends
@@ -19,16 +18,16 @@ from clusterglm.inference.predictions.posterior_mean import Posterior, posterior
 from clusterglm.inference.predictions.prediction import (
     LinkPrediction,
     PredictedIntercepts,
-    Prediction,
     at_intercepts,
     combined,
     given_clusters,
-    on_scale,
     posterior_modes,
 )
 from clusterglm.inference.uncertainty.intervals import with_alpha
-from clusterglm.results.topics.newdata import Rows, cluster_codes, history_data, refuse_unknown_clusters
-from clusterglm.results.topics.prediction import Predictions, Wanted
+from clusterglm.model.arrays import Array
+from clusterglm.results.topics.given_clusters import GivenClusters, Known
+from clusterglm.results.topics.newdata import Rows
+from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,28 +39,7 @@ _UNRESOLVED_GIVEN = "the mean given the cluster's data is not known accurately"
 _ONE_FOR_ALL = "sigma is estimated as 0: the interval knows no differences between clusters"
 
 
-_GIVEN = ("conditional", "posterior")  # kinds that ask for a row's cluster
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Clusters of n rows.
-
-    Parameters
-    ----------
-    codes : ndarray of int64, shape (n,)
-        Numbers of the history's clusters, then of the fit's; any where a row is refused or unseen.
-    unseen : ndarray of bool, shape (n,)
-        Rows that are predicted although nothing is known of their cluster.
-    labels : ndarray of object, shape (n,)
-    """
-
-    codes: NDArray[np.int64]
-    unseen: NDArray[np.bool_]
-    labels: NDArray[np.object_]
-
-
-class RandomEffectsPredictions(Predictions):
+class RandomEffectsPredictions(GivenClusters):
     """Predictions with a random intercept."""
 
     _kinds = ("typical", "conditional", "posterior", "marginal")
@@ -181,37 +159,6 @@ class RandomEffectsPredictions(Predictions):
         self._check_questions(kind, level, unseen, interval)
         return self._predicted(data, kind, scale, Wanted(level, cov, history, interval, unseen))
 
-    def _kind_with_history(self, data: Any, kind: Any) -> str:
-        if data is None:
-            raise OptionError("history= without data=", "the rows to predict in its clusters", "predict(new, ...)")
-        if kind is None:
-            return "conditional"
-        if isinstance(kind, str) and kind in _GIVEN:
-            return kind
-        raise OptionError(f"history= with kind={kind!r}", 'kind="posterior" or "conditional"', "leave kind= out")
-
-    def _check_questions(self, kind: Any, level: float | None, unseen: str, interval: str) -> None:
-        check_option("unseen", unseen, ("refuse", "marginal"))
-        check_option("interval", interval, ("mean", "cluster"))
-        named = self._kinds[0] if kind is None else kind
-        if not isinstance(named, str):
-            named = "a number"
-        if unseen == "marginal" and named not in _GIVEN:
-            raise OptionError(
-                f'unseen="marginal" with kind {named}', "a kind that asks for a row's cluster", 'kind="posterior"'
-            )
-        if interval == "mean":
-            return
-        if level is None:
-            raise OptionError('interval="cluster" without a level', "the interval's coverage", "level=0.95")
-        if named != "marginal" and (named != "conditional" or unseen != "marginal"):
-            advice = 'kind="conditional", whose interval is one of the row\'s own cluster'
-            raise OptionError(
-                f'interval="cluster" with kind {named}',
-                "a prediction for clusters of which nothing is known",
-                f'kind="marginal"; or {advice}' if named == "posterior" else 'kind="marginal"',
-            )
-
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if kind == "typical":
             return at_intercepts(rows.eta(self._beta))
@@ -222,8 +169,7 @@ class RandomEffectsPredictions(Predictions):
         at = (self._at_modes if kind == "conditional" else self._at_means)(rows, known, history, wanted)
         if known.unseen.any():
             at = combined(known.unseen, self._marginal(rows, known.unseen, wanted), at)
-            reason = "cluster " + known.labels + " not seen: the mean over all clusters"
-            rows.status.say_first(known.unseen, np.asarray(reason, dtype=object))
+            self._say_unseen(rows, known)
         return at
 
     def _marginal(self, rows: Rows, where: NDArray[np.bool_], wanted: Wanted) -> LinkPrediction:
@@ -245,30 +191,7 @@ class RandomEffectsPredictions(Predictions):
                 rows.status.note(where, _ONE_FOR_ALL)
         return LinkPrediction(link, by_eta, np.zeros(rows.size), by_sigma=by_sigma, of_new=of_new)
 
-    def _history(self, table: Any) -> ModelData | None:
-        if table is None:
-            return None
-        history, left = history_data(self.data.rows, self.fit.response, table)
-        if not left.ok.all():
-            count = int(np.count_nonzero(~left.ok))
-            warnings.warn(f"{count} rows of the history are not complete ({left})", PredictionWarning, stacklevel=6)
-        return history
-
-    def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> _Known:
-        """Which clusters the rows belong to; those of which nothing is known are refused unless it is wanted else."""
-        if rows.frame is None:
-            nobody = np.zeros(rows.size, dtype=bool)
-            return _Known(self._codes(rows), nobody, np.full(rows.size, "", dtype=object))
-        name, where = str(self.data.cluster_name), "the fit" if history is None else "the fit or the history"
-        codes, words = cluster_codes(self.data.rows.labels, self.data.cluster_name, rows.frame)
-        if history is not None:
-            own, _ = cluster_codes(history.labels, name, rows.frame)
-            codes = np.where((own == -1) & (codes >= 0), history.n_clusters + codes, own)
-        unseen = (codes == -1) & rows.status.ok & (wanted.unseen == "marginal")
-        refuse_unknown_clusters(rows.status, np.where(unseen, 0, codes), words, name, where)
-        return _Known(np.maximum(codes, 0), unseen, words)
-
-    def _at_modes(self, rows: Rows, known: _Known, history: ModelData | None, wanted: Wanted) -> LinkPrediction:
+    def _at_modes(self, rows: Rows, known: Known, history: ModelData | None, wanted: Wanted) -> LinkPrediction:
         fit = self.fit
         if history is None:
             if wanted.level is None:
@@ -284,12 +207,12 @@ class RandomEffectsPredictions(Predictions):
             )
         return self._with_posterior(rows, known, found)
 
-    def _with_posterior(self, rows: Rows, known: _Known, intercepts: PredictedIntercepts) -> LinkPrediction:
+    def _with_posterior(self, rows: Rows, known: Known, intercepts: PredictedIntercepts) -> LinkPrediction:
         endless = np.isinf(intercepts.variances)[known.codes] & ~known.unseen
         rows.status.note(endless, "the cluster's intercept has no posterior variance")
         return given_clusters(rows.eta(self._beta), known.codes, intercepts)
 
-    def _at_means(self, rows: Rows, known: _Known, history: ModelData | None, wanted: Wanted) -> LinkPrediction:
+    def _at_means(self, rows: Rows, known: Known, history: ModelData | None, wanted: Wanted) -> LinkPrediction:
         """Averaged over the posteriors, those given the history first."""
         m, n, q = 0 if history is None else history.n_clusters, rows.size, len(self.fit.parameters)
         wanted_rows = rows.status.ok & ~known.unseen
@@ -313,17 +236,10 @@ class RandomEffectsPredictions(Predictions):
     def _posterior_of(self, data: ModelData) -> Posterior:
         return posterior_of(data, self.fit.response, self.fit.distribution, self.fit.theta)
 
-    def _with_interval(self, at: LinkPrediction, rows: Rows, scale: str, level: float, cov: str) -> Prediction:
-        found = super()._with_interval(at, rows, scale, level, cov)
-        if at.of_new is None:
-            return found
-        fit, eta = self.fit, rows.eta(self._beta)
-        which = np.flatnonzero(at.of_new & ~np.isnan(eta))
-        V = self._delta_covariance(cov)
-        ends = new_cluster_ends(rows.X[which], eta[which], V, fit.sigma, fit.distribution, level)
-        low, high = found.low.copy(), found.high.copy()
-        low[which], high[which] = (on_scale(scale, fit.response, end)[0] for end in ends)
-        return Prediction(found.estimate, found.std_error, low, high)
+    def _new_cluster_ends(self, rows: Rows, which: NDArray[np.int64], cov: str, level: float) -> tuple[Array, Array]:
+        fit, V = self.fit, self._delta_covariance(cov)
+        eta = rows.eta(self._beta)[which]
+        return new_cluster_ends(rows.X[which], eta, V, fit.sigma, fit.distribution, level)
 
     @cached_property
     def _integrals(self) -> Posterior:

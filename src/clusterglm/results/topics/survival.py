@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
     import pandas as pd
 
+    from clusterglm.inference.predictions.survival import SurvivalCurves
+
 _OWN = ("hazard", "survival", "std_error", "low", "high", "status")
 _UNRESOLVED = "the mean over frailties is not known accurately"
 
@@ -32,7 +35,6 @@ class Survival:
 
     if TYPE_CHECKING:
         data: FittedData
-        fit: RandomEffectsFit
 
         @property
         def _covariances(self) -> tuple[str, ...]: ...
@@ -102,29 +104,36 @@ class Survival:
         >>> fit.survival(new, "week")["survival"].round(2).to_list()
         [0.88, 0.77, 0.67]
         """
-        from clusterglm.inference.predictions.survival import survival_curves
-
         check_option("kind", kind, ("marginal", "typical"))
         check_option("cov", cov, self._covariances)
         check_level(level)
-        fit, rows = self.fit, new_rows(self.data, data)
+        rows = new_rows(self.data, data)
+        self._complete(rows)
         assert rows.frame is not None
         names = curve_columns(time, by)
         order, starts = _curves(rows.frame, time, names)
         known = _refuse_rest(rows, order, starts)
-        theta = fit.parameters.joined(fit.beta, fit.sigma if kind == "marginal" else 0.0)
         at = order[known]
         lengths = (
             np.add.reduceat(known.astype(np.int64), starts[:-1]) if len(order) > 0 else np.zeros(0, dtype=np.int64)
         )
         begin = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
-        found = survival_curves(rows.X[at], rows.offset[at], begin, theta, fit.response, fit.distribution)
-        log_survival, gradient = np.full(rows.size, np.nan), np.full((rows.size, len(theta)), np.nan)
+        found = self._survival_curves(rows, at, begin, kind)
+        log_survival, gradient = np.full(rows.size, np.nan), np.full((rows.size, found.gradient.shape[1]), np.nan)
         log_survival[at], gradient[at] = found.log_survival, found.gradient
         lacking = np.zeros(rows.size, dtype=bool)
         lacking[at] = ~found.accurate
         rows.status.note(lacking, _UNRESOLVED)
         return self._survival_table(rows, order, starts, log_survival, gradient, [*names, time], level, cov)
+
+    def _complete(self, rows: Rows) -> None:
+        """Refuse rows that lack what the random part needs."""
+
+    @abstractmethod
+    def _survival_curves(
+        self, rows: Rows, at: NDArray[np.int64], begin: NDArray[np.int64], kind: str
+    ) -> SurvivalCurves:
+        """Of some rows, curve by curve and in time."""
 
     def _survival_table(
         self,
@@ -160,6 +169,22 @@ class Survival:
                 status=rows.status.text[order],
             )
         )
+
+
+class RandomEffectsSurvival(Survival):
+    """Averaged over a random intercept."""
+
+    if TYPE_CHECKING:
+        fit: RandomEffectsFit
+
+    def _survival_curves(
+        self, rows: Rows, at: NDArray[np.int64], begin: NDArray[np.int64], kind: str
+    ) -> SurvivalCurves:
+        from clusterglm.inference.predictions.survival import survival_curves
+
+        fit = self.fit
+        theta = fit.parameters.joined(fit.beta, fit.sigma if kind == "marginal" else 0.0)
+        return survival_curves(rows.X[at], rows.offset[at], begin, theta, fit.response, fit.distribution)
 
 
 def curve_columns(time: str, by: str | Sequence[str] | None) -> list[str]:

@@ -1,0 +1,165 @@
+"""Average effects with several random effects: a variable moves the columns whose coefficients vary, too.
+
+A row's linear predictor is x'beta + z'b with b = L u, u standard normal; with a = L'z its mean averaged over b is
+m(x'beta, |a|).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.fit.mixed import MixedFit
+from clusterglm.inference.diagnostics.design_changes import DesignChange
+from clusterglm.inference.effects.average_effects import AverageEffects
+from clusterglm.inference.predictions.normal_mean import NormalJet, normal_jet
+from clusterglm.model.arrays import Array
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows at a value of a variable, and the derivatives of a = L'z in phi, shape (r, n, q)."""
+
+    X: Array
+    a: Array
+    moved: Array
+
+    @classmethod
+    def of(cls, whole: Array, fit: MixedFit) -> _Rows:
+        p = len(fit.beta)
+        Z = whole[:, p:]
+        slopes = fit.effects.covariance.slopes(fit.phi)
+        return cls(whole[:, :p], Z @ fit.factor, np.einsum("ni,kij->knj", Z, slopes))
+
+    def jet(self, fit: MixedFit, offset: Array) -> NormalJet:
+        return normal_jet(self.X @ fit.beta + offset, np.linalg.norm(self.a, axis=1), fit.response)
+
+
+def effects_over_clusters(
+    changes: Sequence[DesignChange], fit: MixedFit, offset: Array, weights: Array, covariance: Array
+) -> AverageEffects:
+    """Average effects on the mean over the distribution of the random effects.
+
+    Parameters
+    ----------
+    changes : sequence of DesignChange
+        Of n rows, columns with coefficients and those with random effects side by side.
+    fit : MixedFit
+    offset, weights : ndarray, shape (n,)
+        The weights sum to one.
+    covariance : ndarray, shape (q, q)
+        Of (beta, phi).
+
+    Notes
+    -----
+    The effect of a numeric variable t is m' dx'beta/dt + m'' a'da/dt, derivatives of m in the linear predictor; that of
+    a level is a difference of m. Standard errors by the delta method, covariates held fixed.
+    """
+    estimate, gradient, unresolved = np.zeros(len(changes)), np.zeros((len(changes), len(covariance))), 0
+    for j, change in enumerate(changes):
+        high = _Rows.of(change.high, fit)
+        at = high.jet(fit, offset)
+        along = np.einsum("knj,nj->kn", high.moved, high.a)
+        unresolved = max(unresolved, at.unresolved)
+        if change.low is not None:
+            low = _Rows.of(change.low, fit)
+            base = low.jet(fit, offset)
+            unresolved = max(unresolved, base.unresolved)
+            estimate[j] = weights @ (at.mean - base.mean)
+            of_beta = (weights * at.first) @ high.X - (weights * base.first) @ low.X
+            of_phi = along @ (weights * at.second) - np.einsum("knj,nj->kn", low.moved, low.a) @ (weights * base.second)
+        else:
+            slope = _Rows.of(change.slope, fit)
+            steep, wide = slope.X @ fit.beta, np.einsum("nj,nj->n", high.a, slope.a)
+            estimate[j] = weights @ (at.first * steep + at.second * wide)
+            of_beta = (weights * (at.second * steep + at.third * wide)) @ high.X + (weights * at.first) @ slope.X
+            turned = np.einsum("knj,nj->kn", high.moved, slope.a) + np.einsum("knj,nj->kn", slope.moved, high.a)
+            of_phi = along @ (weights * (at.third * steep + at.fourth * wide)) + turned @ (weights * at.second)
+        gradient[j] = fit.parameters.joined(of_beta, of_phi)
+    total = gradient @ covariance @ gradient.T
+    return _found(changes, estimate, total, gradient, unresolved)
+
+
+@dataclass(frozen=True)
+class KnownEffects:
+    """What is taken for each cluster's random effects.
+
+    Parameters
+    ----------
+    values : ndarray, shape (m, q)
+    derivatives : ndarray, shape (m, q, k)
+        In (beta, phi).
+    covariances : ndarray, shape (m, q, q)
+        Of their noise.
+    cluster : ndarray of int64, shape (n,)
+        Cluster of each row.
+    """
+
+    values: Array
+    derivatives: Array
+    covariances: Array
+    cluster: NDArray[np.int64]
+
+
+def effects_in_clusters(
+    changes: Sequence[DesignChange],
+    fit: MixedFit,
+    offset: Array,
+    weights: Array,
+    covariance: Array,
+    known: KnownEffects | None = None,
+) -> AverageEffects:
+    """Average effects on the mean at random effects of zero, or those that are known of each row's cluster.
+
+    Parameters
+    ----------
+    changes, fit, offset, weights, covariance
+        As in `effects_over_clusters`.
+    known : KnownEffects, optional
+        Without it, effects of zero.
+    """
+    p, k = len(fit.beta), len(changes)
+    estimate, gradient = np.zeros(k), np.zeros((k, len(covariance)))
+    m, q = (0, 0) if known is None else known.values.shape
+    noise = np.zeros((k, m, q))
+
+    def line(whole: Array) -> Array:
+        found: Array = whole[:, :p] @ fit.beta
+        return found if known is None else found + np.einsum("ni,ni->n", whole[:, p:], known.values[known.cluster])
+
+    def add(j: int, whole: Array, factor: Array) -> None:
+        """The derivatives of a linear predictor times `factor`, added to those of an estimate."""
+        gradient[j, fit.parameters.coefficients] += factor @ whole[:, :p]
+        if known is not None:
+            for i in range(q):
+                noise[j, :, i] += np.bincount(known.cluster, factor * whole[:, p + i], m)
+
+    for j, change in enumerate(changes):
+        mean, first, second, _ = fit.response.mean_derivatives(line(change.high) + offset)
+        if change.low is not None:
+            base, base_first, *_ = fit.response.mean_derivatives(line(change.low) + offset)
+            estimate[j] = weights @ (mean - base)
+            add(j, change.high, weights * first)
+            add(j, change.low, -weights * base_first)
+        else:
+            steep = line(change.slope)
+            estimate[j] = weights @ (first * steep)
+            add(j, change.high, weights * second * steep)
+            add(j, change.slope, weights * first)
+    if known is not None:
+        gradient += np.einsum("jmi,mik->jk", noise, known.derivatives)
+    total = gradient @ covariance @ gradient.T
+    if known is not None:
+        total = total + np.einsum("jmi,mih,lmh->jl", noise, known.covariances, noise)
+    return _found(changes, estimate, total, gradient, 0)
+
+
+def _found(
+    changes: Sequence[DesignChange], estimate: Array, total: Array, gradient: Array, unresolved: int
+) -> AverageEffects:
+    terms, contrasts = tuple(each.variable for each in changes), tuple(each.contrast for each in changes)
+    se = np.sqrt(np.diag(total))
+    return AverageEffects(terms, contrasts, estimate, se, total, gradient, unresolved, exists=True)

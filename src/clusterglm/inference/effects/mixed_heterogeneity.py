@@ -1,0 +1,72 @@
+"""How far clusters differ in rows of given covariates, where several effects vary: a row's z'b has variance z'S z."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, ndtri
+
+from clusterglm.fit.mixed import MixedFit
+from clusterglm.inference.effects.ratios import Estimates
+from clusterglm.inference.uncertainty.intervals import wald_interval
+from clusterglm.model.arrays import Array
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Standard deviations of n rows' z'b.
+
+    Parameters
+    ----------
+    sd : ndarray, shape (n,)
+    of_log : ndarray, shape (n,)
+        Standard errors of their logarithms; nan where they are 0.
+    slopes : ndarray, shape (n, k)
+        Their derivatives in phi; 0 where they are 0.
+    """
+
+    sd: Array
+    of_log: Array
+    slopes: Array
+
+
+def sizes(Z: Array, fit: MixedFit, covariance: Array) -> Sizes:
+    """Standard deviations between clusters on the linear predictor.
+
+    Parameters
+    ----------
+    Z : ndarray, shape (n, q)
+    fit : MixedFit
+    covariance : ndarray, shape (k, k)
+        Of (beta, phi); 0 for what is held.
+
+    Notes
+    -----
+    With a = L'z, d |a| / d phi = a'(dL'z) / |a|.
+    """
+    a = Z @ fit.factor
+    sd = np.linalg.norm(a, axis=1)
+    random = fit.parameters.place("random")
+    slopes = np.einsum("ni,kij,nj->nk", Z, fit.effects.covariance.slopes(fit.phi), a)
+    varies = sd > 0.0
+    slopes = np.divide(slopes, sd[:, None], out=np.zeros_like(slopes), where=varies[:, None])
+    error = np.sqrt(np.einsum("nk,kl,nl->n", slopes, covariance[random, random], slopes))
+    return Sizes(sd, np.divide(error, sd, out=np.full(len(sd), np.nan), where=varies), slopes)
+
+
+def latent_shares(found: Sizes, latent: float, level: float) -> Estimates:
+    """Intraclass correlations on the latent scale, sd^2 / (sd^2 + latent), with intervals on the logit scale."""
+    share = found.sd**2 / (found.sd**2 + latent)
+    with np.errstate(divide="ignore"):
+        low, high = wald_interval(2.0 * np.log(found.sd) - np.log(latent), 2.0 * found.of_log, level)
+    return Estimates(share, share * (1.0 - share) * 2.0 * found.of_log, expit(low), expit(high))
+
+
+def median_ratios(found: Sizes, level: float) -> Estimates:
+    """Medians of the higher over the lower ratio of two clusters, exp(sqrt(2) sd Phi^-1(0.75)); see `median_ratio`."""
+    log_ratio = np.sqrt(2.0) * float(ndtri(0.75)) * found.sd
+    with np.errstate(divide="ignore", over="ignore"):
+        low, high = wald_interval(np.log(log_ratio), found.of_log, level)
+        ratio = np.exp(log_ratio)
+        return Estimates(ratio, ratio * log_ratio * found.of_log, np.exp(np.exp(low)), np.exp(np.exp(high)))

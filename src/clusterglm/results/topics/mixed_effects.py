@@ -1,0 +1,301 @@
+"""Effects in the units people report, with several random effects: a variable moves the random part too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.repeats import repeats_of
+from clusterglm.data.tables.table import read_table
+from clusterglm.errors import OptionError, check_option
+from clusterglm.fit.mixed import MixedFit
+from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_p_values, with_alpha
+from clusterglm.model.arrays import Array
+from clusterglm.results.topics.effects import Effects
+from clusterglm.results.topics.heterogeneity import row_weights
+from clusterglm.results.topics.newdata import Rows, RowStatus, columns_with_effects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.effects.mixed_average import KnownEffects
+    from clusterglm.inference.effects.mixed_heterogeneity import Sizes
+    from clusterglm.inference.effects.ratios import Estimates
+
+_KINDS = ("marginal", "typical", "conditional")
+_SINGULAR = "what lies on the boundary of the random effects' covariance is taken as known"
+
+
+class MixedEffects(Effects):
+    """Effects with several random effects of each cluster."""
+
+    _averaged_over: ClassVar[str] = " and over the distribution of the random effects"
+
+    if TYPE_CHECKING:
+        fit: MixedFit
+
+        @property
+        def singular(self) -> bool: ...
+
+    @with_alpha
+    def average_effects(
+        self,
+        variables: str | Sequence[str] | None = None,
+        kind: str = "marginal",
+        *,
+        level: float = 0.95,
+        data: Any = None,
+        cov: str = "observed",
+    ) -> pd.DataFrame:
+        """Average changes of the mean when a variable of the data changes, over the rows that were used.
+
+        For numeric variables the derivative of the mean; for 0/1 variables and levels of categorical ones differences,
+        for a binomial model risk differences. A variable changes wherever the formula uses it: in squares, splines,
+        interactions and random slopes too (not in offsets).
+
+        Parameters
+        ----------
+        variables : str or sequence of str, optional
+            Columns of the data; by default all that the formula uses.
+        kind : {"marginal", "typical", "conditional"}
+            Of the mean averaged over the distribution of the random effects, that of the population; at random effects
+            of zero, those of a typical cluster; or at the posterior mode of each row's cluster.
+        level : float
+            Coverage of the intervals.
+        data : table, optional
+            The table that was fitted, needed where the design does not tell a variable's values (a spline or a
+            logarithm without the variable itself, or a variable of the random part alone); or another one, over whose
+            complete rows to average, each with weight one.
+        cov : {"observed", "robust"}
+            Covariance of the estimates.
+
+        Returns
+        -------
+        DataFrame
+            One row per effect: `term`, `contrast` ("derivative", or "drug - placebo"), `estimate`, `std_error`, `z`,
+            `pvalue`, `conf_low`, `conf_high`; with `note` where something is to be said.
+
+        Raises
+        ------
+        OptionError
+            On another kind, or a variable that the formula does not use.
+        DataError
+            Where `data` is needed, or does not do.
+
+        Notes
+        -----
+        Averages count trials, and weights of rows and clusters. A row's mean is averaged over a normal variable of
+        standard deviation |L'z|, L L' the covariance of the effects and z the row's columns, which move with the
+        variable. Standard errors by the delta method in coefficients and covariance, covariates held fixed; for
+        "conditional" with the posterior covariance of the effects (Booth and Hobert, Journal of the American
+        Statistical Association 93, 1998). Intervals are normal.
+        """
+        from clusterglm.inference.diagnostics.design_changes import check_variables, design_changes
+        from clusterglm.inference.effects.mixed_average import effects_in_clusters, effects_over_clusters
+        from clusterglm.results.topics.effect_rows import effect_rows, effects_table
+
+        check_option("kind", kind, _KINDS)
+        check_option("cov", cov, self._covariances)
+        check_level(level)
+        design = self.data.whole_design
+        wanted = check_variables(design, variables)
+        rows = effect_rows(self.data, data, clusters=kind == "conditional")
+        given = (design_changes(design, rows.frame, wanted), self.fit, rows.offset, rows.weights)
+        V = self._delta_covariance(cov)
+        if kind == "marginal":
+            found = effects_over_clusters(*given, V)
+        else:
+            known = self._known_effects(rows.codes) if kind == "conditional" else None
+            found = effects_in_clusters(*given, V, known)
+        return effects_table(found, level, self._covariance_note)
+
+    @property
+    def _covariance_note(self) -> str:
+        return _SINGULAR if self.singular else ""
+
+    def _known_effects(self, codes: NDArray[np.int64]) -> KnownEffects:
+        """Modes; repeats of a cluster have noise of their own."""
+        from clusterglm.inference.effects.mixed_average import KnownEffects
+        from clusterglm.inference.predictions.mixed_modes import mode_derivatives
+
+        fit, L = self.fit, self.fit.factor
+        spread = L @ fit.posterior.about_modes @ L.T / repeats_of(self.data.rows).clusters[:, None, None]
+        derivatives = mode_derivatives(fit, fit.data, fit.posterior.modes)
+        return KnownEffects(fit.posterior.modes @ L.T, derivatives, spread, codes)
+
+    @with_alpha
+    def marginal_coefficients(self, *, level: float = 0.95) -> pd.DataFrame:
+        """Coefficients as a population-averaged model of the same covariates would have them, as nearly as may be.
+
+        The mean averaged over the distribution of the random effects, put on the scale of the link, is regressed on
+        the covariates over the rows that were used. With random slopes it is no linear function of the covariates, not
+        even nearly where slopes vary a lot: `attrs["misfit"]` says how far off it is, and `average_effects` needs no
+        such line.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row per coefficient: `term`, `estimate`, `std_error` (delta method in coefficients and covariance), `z`,
+            `pvalue`, `conf_low`, `conf_high`; with `note` where something is to be said. `attrs["misfit"]`: root mean
+            square, on the scale of the link, of what the coefficients leave.
+
+        Notes
+        -----
+        Hedeker, du Toit, Demirtas and Gibbons, Biometrics 74, 2018. Rows count with their trials, their
+        weights and their cluster's.
+        """
+        import pandas as pd
+
+        from clusterglm.inference.effects.ratios import regressed
+        from clusterglm.inference.predictions.mixed_mean import averaged, on_link
+        from clusterglm.results.tables.frame import shown
+
+        data, fit = self.data.rows, self.fit
+        means = averaged(data.X, fit.effects.Z, data.offset, fit)
+        link, slopes = on_link(means, fit.response)
+        V = self._delta_covariance("observed")
+        found = regressed(data.X, row_weights(data), link - data.offset, slopes, V)
+        z = found.estimate / found.std_error
+        low, high = wald_interval(found.estimate, found.std_error, level)
+        table = pd.DataFrame(
+            {
+                "term": list(data.names),
+                "estimate": found.estimate,
+                "std_error": found.std_error,
+                "z": z,
+                "pvalue": wald_p_values(z),
+                "conf_low": low,
+                "conf_high": high,
+            }
+        )
+        table.attrs["misfit"] = found.misfit
+        return shown(table.assign(note=self._covariance_note) if self.singular else table)
+
+    def to_marginaleffects(self, data: Any = None) -> Any:
+        """Refused: the package marginaleffects moves variables in the design of coefficients alone.
+
+        Raises
+        ------
+        OptionError
+        """
+        raise OptionError(
+            "marginaleffects for random slopes, whose columns it does not move with a variable",
+            "a model in which variables have coefficients alone",
+            "average_effects(), which moves both; or (1 | id) in the formula",
+        )
+
+    # How far clusters differ -----------------------------------------------------------------------------------------
+
+    @with_alpha
+    def intraclass_correlation(self, data: Any = None, *, level: float = 0.95) -> pd.DataFrame:
+        """Correlation of two responses of a cluster that have the same covariates, on the latent scale.
+
+        With random slopes clusters differ by z'b, whose variance z'S z depends on the row's covariates z: the
+        correlation is z'S z / (z'S z + v), v the variance of the latent error: pi^2/3 (logit), 1 (probit) or pi^2/6
+        (cloglog).
+
+        Parameters
+        ----------
+        data : table, optional
+            Rows with the columns of the random part; by default the rows that were used.
+        level : float
+            Coverage of the intervals, normal ones on the logit scale.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`: `sd` (of z'b), `estimate`, `std_error` (delta method), `conf_low`, `conf_high`, and `status`:
+            "ok", or what is missing. No interval where z'b does not vary.
+
+        Raises
+        ------
+        OptionError
+            For counts, which have no latent scale.
+        """
+        from clusterglm.inference.effects.mixed_heterogeneity import latent_shares
+
+        latent = self.response.latent_variance
+        if latent is None:
+            raise OptionError(
+                f"an intraclass correlation of {self.response.family} responses",
+                "responses with a latent scale",
+                "median_odds_ratio(), the median ratio of two clusters' means",
+            )
+        check_level(level)
+        rows, found = self._sizes_of(data)
+        return _by_row(rows, found, latent_shares(found, latent, level))
+
+    @with_alpha
+    def median_odds_ratio(self, data: Any = None, *, level: float = 0.95) -> pd.DataFrame:
+        """Median odds ratio between two rows with the same covariates, from two clusters, higher over lower.
+
+        For counts the median rate ratio, for cloglog the median hazard ratio. With random slopes it depends on the
+        row's covariates.
+
+        Parameters
+        ----------
+        data : table, optional
+            Rows with the columns of the random part; by default the rows that were used.
+        level : float
+            Coverage of the intervals, those of the logarithm of the standard deviation transformed.
+
+        Returns
+        -------
+        DataFrame
+            As that of `intraclass_correlation`.
+
+        Raises
+        ------
+        OptionError
+            For probit.
+
+        Notes
+        -----
+        Larsen and Merlo, American Journal of Epidemiology 161, 2005, at the standard deviation of z'b.
+        """
+        from clusterglm.inference.effects.mixed_heterogeneity import median_ratios
+        from clusterglm.inference.effects.ratios import ratio_names
+
+        ratio_names(self.response)
+        check_level(level)
+        rows, found = self._sizes_of(data)
+        return _by_row(rows, found, median_ratios(found, level))
+
+    def _sizes_of(self, data: Any) -> tuple[Rows, Sizes]:
+        from clusterglm.inference.effects.mixed_heterogeneity import sizes
+        from clusterglm.results.topics.newdata import fitted_rows
+
+        if data is None:
+            rows = fitted_rows(self.data.rows)
+        else:
+            frame = read_table(data)
+            n = len(frame)
+            rows = Rows(np.empty((n, 0)), np.zeros(n), np.arange(n), RowStatus(n), frame)
+        Z = columns_with_effects(self.fit.effects, rows)
+        return rows, sizes(Z, self.fit, self._delta_covariance("observed"))
+
+
+def _by_row(rows: Rows, found: Sizes, estimates: Estimates) -> pd.DataFrame:
+    import pandas as pd
+
+    from clusterglm.results.tables.frame import shown
+
+    order = np.argsort(rows.index, kind="stable")
+    columns: dict[str, Array] = {
+        "sd": found.sd,
+        "estimate": estimates.estimate,
+        "std_error": estimates.std_error,
+        "conf_low": estimates.low,
+        "conf_high": estimates.high,
+    }
+    table = pd.DataFrame({name: values[order] for name, values in columns.items()})
+    table["status"] = rows.status.text[order]
+    return shown(table.set_index(pd.Index(rows.index[order], name="row")))

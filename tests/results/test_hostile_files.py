@@ -176,6 +176,7 @@ MODELS = {
     "means": lambda: cg.random_effects(
         "y ~ within(x) + scale(x)", SMALL, cluster="id", sigma=0.5, fix_sigma=True, quadrature=3
     ),
+    "slopes": lambda: cg.random_effects("n ~ x + (x || id)", SMALL, family="poisson", quadrature=3),
     "fixed": lambda: cg.fixed_effects("n ~ x:g", SMALL, cluster="id", family="poisson"),
     "limit": lambda: cg.pooled(
         "y ~ x + I(g == 'c')", SMALL.assign(y=SMALL.y.where(SMALL.g != "c", 1)), separation="limit"

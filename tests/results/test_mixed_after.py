@@ -323,6 +323,30 @@ def test_a_new_cluster(both: Any, slopes: MixedEffectsResult) -> None:
         slopes.predict(x, "typical", level=0.9, interval="cluster")
 
 
+def test_unseen_clusters_among_others(both: Any) -> None:
+    new = simulated(both[0].family).head(9).assign(g=[0, 1, 2, 990, 991, 3, 4, 5, 992])
+    for interval in ("mean", "cluster"):
+        options = {"kind": "conditional", "unseen": "marginal", "level": 0.9, "interval": interval}
+        one, other = (fit.predict(new, **options) for fit in both)
+        pd.testing.assert_frame_equal(one, other, rtol=3e-3, atol=1e-5)
+
+
+def test_effects_of_a_factor_that_varies() -> None:
+    """Three effects, one for each level: a level moves which of them a row has."""
+    rng = np.random.default_rng(4)
+    data = simulated(m=60, size=9).assign(f=lambda d: np.array(list("abc"))[rng.integers(0, 3, len(d))])
+    fit = cg.random_effects("y ~ x + f + (0 + f | g)", data)
+    found = fit.average_effects().set_index("contrast")
+    for level in ("b", "c"):
+        ends = [fit.predict(data.assign(f=each), kind="marginal").mean() for each in (level, "a")]
+        assert found.loc[f"{level} - a", "estimate"] == pytest.approx(ends[0] - ends[1], abs=1e-9)
+    at = pd.DataFrame({"f": ["a", "b", "c", "d"]})
+    ratios = fit.median_odds_ratio(at)
+    np.testing.assert_allclose(ratios["sd"][:3], np.sqrt(np.diag(fit.effects_covariance())))
+    assert "not seen" in ratios["status"][3]
+    assert len(fit.plot.caterpillar().figure.axes) == 3
+
+
 def test_what_one_intercept_alone_has_is_refused_in_words(slopes: MixedEffectsResult) -> None:
     for name in ("sigma", "sigma_se", "random_effects_sd", "icc"):
         with pytest.raises(OptionError, match="try:"):

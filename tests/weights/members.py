@@ -44,6 +44,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
         {"kind": "marginal", "level": 0.9, "interval": "cluster"}, {"scale": "probability", "level": 0.9},
     ),
     "profile": ({"parameter": "x"}, {"parameter": "sigma", "points": 5}),
+    "random_effects_covariance": ({"label": "first"},),
     "residuals": (
         *({"kind": kind} for kind in KINDS_OF_RESIDUALS), {"kind": "quantile", "intercepts": "marginal"},
         {"kind": "pearson", "intercepts": "marginal"}, {"kind": "simulated", "intercepts": 0.5},
@@ -110,6 +111,8 @@ def _named(fit: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     def named(key: str, value: Any) -> Any:
         if key == "variables":
             return value if "x" in variables[:-1] else variables[0]
+        if key == "label":
+            return fit.data.labels[0]
         if key == "data":  # a curve of so many periods
             return curve(fit.data.design, value)
         if key in ("parameter", "contrast", "hypothesis") and "x" not in names[:-1]:

@@ -52,7 +52,7 @@ def same(*skip: str, tolerance: float = 1e-10) -> Relation:
     return lambda one, other, _: differences(one.value, other.value, skip, tolerance)
 
 
-def repeated(times: str, *skip: str) -> Relation:
+def repeated(times: str, *skip: str, tolerance: float = 1e-10) -> Relation:
     """A row for each row, or cluster, of the table; in the other fit a row for each that it stands for."""
 
     def relation(one: Called, other: Called, pair: Pair) -> list[str]:
@@ -60,7 +60,7 @@ def repeated(times: str, *skip: str) -> Relation:
             return differences(one.value, other.value)
         table, rows = (getattr(value, "data", value) for value in (one.value, other.value))
         expected = table.iloc[np.repeat(np.arange(len(table)), getattr(pair, times))]
-        return differences(*_in_order(expected, rows, times, pair), skip)
+        return differences(*_in_order(expected, rows, times, pair), skip, tolerance)
 
     return relation
 
@@ -252,6 +252,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, SAME) | {
     "plot.caterpillar": in_ascending_order,
     "plot.integration": SAME,
     "plot.qq": SAME,
+    "plot.random_effects": SAME,
     "plot.residuals": SAME,
     "pooled": within_of,
     "posterior": posterior,

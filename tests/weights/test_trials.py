@@ -325,7 +325,8 @@ EQUAL = (
     "random_effects_sd", "ratios", "response", "shape", "sigma", "sigma_se", "term_tests", "tidy", "tvalues",
     "wald_test", "zero_inflation_test", "zvalues", "bias_correction", "n_informative", "mass_points",
     "random_effects_mean",
-    "plot.caterpillar", "plot.coefficients", "plot.integration", "plot.predictions", "plot.rootogram",
+    "plot.caterpillar", "plot.coefficients", "plot.integration", "plot.predictions", "plot.random_effects",
+    "plot.rootogram",
     "random_effects", "to_marginaleffects",
 )  # fmt: skip
 RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, same()) | {

@@ -61,14 +61,34 @@ def coefficients(
 def caterpillar(
     fit: opt.Fit,
     out: Out,
+    effect: Annotated[
+        str | None, typer.Option(help="One of several random effects.", show_default="all, side by side")
+    ] = None,
     level: Level = 0.95,
     theme: Theme = "light",
     width: Width = 7.0,
     dpi: Dpi = 200.0,
     json: Json = None,
 ) -> None:
-    """Intercepts of the clusters with intervals, in order."""
-    _draw("caterpillar", [fit], out, theme, width, dpi, json, {"level": level})
+    """Intercepts or other effects of the clusters with intervals, in order."""
+    _draw("caterpillar", [fit], out, theme, width, dpi, json, given({"effect": effect}) | {"level": level})
+
+
+@group.command("random-effects", epilog=_example("random-effects"))
+def random_effects(
+    fit: opt.Fit,
+    out: Out,
+    effect: Annotated[
+        list[str] | None, typer.Option(help="One of the two effects; given twice.", show_default="the first two")
+    ] = None,
+    level: Level = 0.95,
+    theme: Theme = "light",
+    width: Width = 5.6,
+    dpi: Dpi = 200.0,
+    json: Json = None,
+) -> None:
+    """Two random effects of the clusters against each other, with ellipses."""
+    _draw("random_effects", [fit], out, theme, width, dpi, json, given({"effects": effect}) | {"level": level})
 
 
 @group.command(epilog=_example("predictions", "--variable week "))

@@ -12,6 +12,7 @@ from clusterglm.plot.estimates import coefficients
 from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.mixing import gradient
+from clusterglm.plot.random_effects import random_effects
 from clusterglm.plot.replicates import bootstrap
 from clusterglm.plot.survival import survival
 
@@ -26,6 +27,7 @@ __all__ = [
     "predictions",
     "profile",
     "qq",
+    "random_effects",
     "residuals",
     "rootogram",
     "survival",

@@ -14,6 +14,7 @@ from clusterglm.plot.estimates import coefficients
 from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.mixing import gradient
+from clusterglm.plot.random_effects import random_effects
 from clusterglm.plot.replicates import bootstrap
 from clusterglm.plot.survival import survival
 from clusterglm.results.models.base import Result
@@ -45,6 +46,7 @@ class Plots:
     predictions = _OfFit(predictions)
     profile = _OfFit(profile)
     qq = _OfFit(qq)
+    random_effects = _OfFit(random_effects)
     residuals = _OfFit(residuals)
     rootogram = _OfFit(rootogram)
     survival = _OfFit(survival)

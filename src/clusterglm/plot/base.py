@@ -127,6 +127,16 @@ def canvas(ax: Axes | None, theme: str | None, size: tuple[float, float]) -> Ite
         yield _new_axes(size) if ax is None else ax, look
 
 
+def panels(ax: Axes, number_of: int) -> list[Axes]:
+    """Axes side by side in the place of one that `canvas` made."""
+    figure, place = ax.get_figure(), ax.get_subplotspec()
+    assert figure is not None
+    assert place is not None
+    ax.remove()
+    grid = place.subgridspec(1, number_of)
+    return [figure.add_subplot(grid[0, k]) for k in range(number_of)]
+
+
 @contextmanager
 def off_screen(width: float) -> Iterator[None]:
     """New figures are so many inches wide and belong to nobody but the caller: no window shows them."""

@@ -189,9 +189,9 @@ def _chosen(fit: Result, clusters: int | Sequence[Any]) -> list[Any]:
                 )
         return list(clusters)
     number_of = whole_number("clusters", clusters, 0)
-    intercepts = fit._intercepts()
-    order = np.argsort(intercepts, kind="stable")
-    order = order[np.isfinite(intercepts[order])]
+    levels = fit._cluster_levels()
+    order = np.argsort(levels, kind="stable")
+    order = order[np.isfinite(levels[order])]
     if number_of == 0 or len(order) == 0:
         return []
     if number_of == 1:

@@ -15,9 +15,10 @@ from clusterglm.data.formulas.check import variables_of
 from clusterglm.data.tables.success import level_name
 from clusterglm.data.tables.table import read_table, to_pandas_columns
 from clusterglm.errors import OptionError, nearest
-from clusterglm.inference.diagnostics.design_changes import check_variables, recovered_frame
+from clusterglm.inference.diagnostics.design_changes import Columns, check_variables
 from clusterglm.model.arguments import number, several, shown
 from clusterglm.results.models.base import Result
+from clusterglm.results.topics.effect_rows import recovered_variables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,9 +70,9 @@ def make_grid(
     """
     import pandas as pd
 
-    design = fit.data.design
-    wanted, group = _variables(design, variable, by)
-    names = list(dict.fromkeys([*design.variables, *design.offset_columns]))
+    design, whole = fit.data.design, fit.data.whole_design
+    wanted, group = _variables(whole, variable, by)
+    names = list(dict.fromkeys([*whole.variables, *design.offset_columns]))
     for name in at:
         if name not in names:
             raise OptionError(
@@ -80,7 +81,7 @@ def make_grid(
                 f"{nearest(name, names)}at={{{names[0]!r}: ...}}",
             )
     known = _known(fit, data, at)
-    levels = {factor.column: list(factor.levels) for factor in design.factors if factor.column is not None}
+    levels = {factor.column: list(factor.levels) for factor in whole.factors if factor.column is not None}
     given = {name: _values(name, value, levels.get(name)) for name, value in at.items()}
     if wanted in given:
         x: Any = given.pop(wanted)
@@ -111,7 +112,7 @@ def make_grid(
     return Grid(wanted, tuple(groups), found, held)
 
 
-def _variables(design: Design, variable: str | Sequence[str] | None, by: str | None) -> tuple[str, str | None]:
+def _variables(design: Columns, variable: str | Sequence[str] | None, by: str | None) -> tuple[str, str | None]:
     """The variable along which, and the one whose values make groups."""
     example = "'x', or ['x', 'group'] for a curve for each group"
     words = (
@@ -181,7 +182,7 @@ def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
     design = fit.data.design
     if data is not None:
         table = read_table(data)
-        names = [*design.variables, *design.offset_columns]
+        names = [*fit.data.whole_design.variables, *design.offset_columns]
         frame: pd.DataFrame = to_pandas_columns(table, names)
         return frame.iloc[fit.data.rows.row_index]
     lost = [name for name in design.offset_columns if name not in at]
@@ -191,7 +192,7 @@ def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
             "its value, or the table",
             f"at={{{lost[0]!r}: ...}}, or data=",
         )
-    return recovered_frame(fit.data.rows)
+    return recovered_variables(fit.data.rows)
 
 
 def _middle(values: pd.Series[Any], factor: bool) -> Any:

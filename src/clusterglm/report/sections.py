@@ -26,11 +26,13 @@ from clusterglm.plot import (
     predictions,
     profile,
     qq,
+    random_effects,
     residuals,
     rootogram,
 )
 from clusterglm.report.page import Block, Part, Picture, Table, Words, alike, frame_table
 from clusterglm.results.models.base import Result
+from clusterglm.results.models.mixed import MixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.selection import DistributionSelection
@@ -168,6 +170,16 @@ def _sigma(fit: RandomEffectsResult, options: Options) -> Iterable[Block]:
         interval = fit.conf_int(method="profile").loc["sigma"]
         yield Words(f"Profile interval of sigma, 95%: {interval['low']:.4g} to {interval['high']:.4g}.")
         yield Picture("Profile likelihood of sigma: how well the data know it", profile(fit, "sigma"))
+
+
+def _random_effects(fit: MixedEffectsResult, options: Options) -> Iterable[Block]:
+    table = fit.tidy().set_index("term")
+    rows = table[table["component"] == "random_effect"]
+    columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL}
+    caption = "Standard deviations and correlations of the random effects, with Wald intervals"
+    yield frame_table(caption, rows, columns, alike(rows, columns))
+    if len(fit._cluster_effects()) > 1:
+        yield Picture("The first two random effects of each cluster, with 95% ellipses", random_effects(fit))
 
 
 def _clustering(fit: ClusteredResult, options: Options) -> Iterable[Block]:
@@ -332,6 +344,7 @@ SECTIONS: tuple[tuple[str, str, dict[str, Make]], ...] = (
         {
             "score test": _part("Test of no clustering", _score),
             "sigma": _part("sigma", _sigma),
+            "random effects": _part("Random effects", _random_effects),
             "no clustering": _part("Test of no clustering", _clustering),
             "intercepts": _part("Cluster effects", _intercepts),
             "intercepts at zero": _part("Cluster effects", _at_zero),

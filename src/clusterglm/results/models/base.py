@@ -339,6 +339,10 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
         known = self.data.rows.X @ self._beta + self.data.rows.offset
         return known if np.ndim(intercepts) == 0 and intercepts == 0.0 else known + self._per_row(intercepts)
 
+    def _cluster_levels(self) -> Array:
+        """By what clusters are ordered in a picture of their curves, shape (m,)."""
+        return self._intercepts()
+
     def _fitted_eta(self) -> Array:
         """Linear predictor of the rows in cluster order, with what is known of each cluster."""
         return self._eta(self._intercepts())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from clusterglm.data.formulas.coding import INTERCEPT
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.repeats import rows_of_clusters
 from clusterglm.errors import OptionError
@@ -217,8 +218,8 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
             notes.append(f"The log-likelihood of {name} is the maximum, not that at its corrected coefficients.")
         return notes
 
-    def _cluster_intercepts(self) -> tuple[str, pd.DataFrame]:
-        return "Intercept of the cluster", self.cluster_effects
+    def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
+        return {INTERCEPT: ("Intercept of the cluster", self.cluster_effects)}
 
     def _deletion(self) -> Deletion:
         from clusterglm.inference.diagnostics.influence import fixed_effects_deletion

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,12 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.effects import EffectTerm
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.mixed import MixedFit, fit_mixed
 from clusterglm.fit.newton import Optimization
-from clusterglm.inference.hypotheses.random_part import RandomPart
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
 from clusterglm.inference.uncertainty.mixed import marginal_scores, mixed_summit, standardised_covariance
 from clusterglm.likelihood.report import IntegrationReport
@@ -31,12 +28,12 @@ from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.mixed_clusters import MixedHypotheses, MixedSurvival, OfOneIntercept
 from clusterglm.results.topics.mixed_diagnostics import MixedDiagnostics
 from clusterglm.results.topics.mixed_effects import MixedEffects
+from clusterglm.results.topics.mixed_pieces import MixedPieces, term_in_words
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
@@ -46,7 +43,7 @@ _NEARLY_ONE = 3.5  # Fisher's z of a correlation of .998
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MixedEffectsResult(
-    MixedPredictions, MixedSurvival, MixedEffects, MixedDiagnostics, MixedHypotheses, OfOneIntercept
+    MixedPieces, MixedPredictions, MixedSurvival, MixedEffects, MixedDiagnostics, MixedHypotheses, OfOneIntercept
 ):
     """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
 
@@ -331,47 +328,6 @@ class MixedEffectsResult(
         again = fit_mixed(new, self.response, self.quadrature.requested, Control(), self.fit.beta)
         return np.append(converged(again).beta, self._covariance_of.read(again.phi)[0])
 
-    # What others ask -------------------------------------------------------------------------------------------------
-
-    @property
-    def _in_words(self) -> str:
-        return "random effects: " + "; ".join(map(_in_words, self.fit.effects.terms))
-
-    @property
-    def _intercepts_in_words(self) -> str:
-        return "gaussian"
-
-    def _candidate(self, name: str) -> Candidate:
-        terms = [(term.group, term.effects, term.structure) for term in self._covariance_of.terms]
-        return replace(
-            super()._candidate(name),
-            integration_error=self.quadrature.error,
-            integration=str(self.quadrature.requested),
-            random_part=RandomPart.of(terms, self.singular),
-        )
-
-    def _comparison_notes(self, name: str) -> list[str]:
-        notes = super()._comparison_notes(name)
-        return [f"The covariance of the random effects of {name} is singular.", *notes] if self.singular else notes
-
-    def _instead_of_error(self, row: Mapping[str, Any]) -> str:
-        return "boundary" if row["component"] == "random_effect" and not np.isfinite(row["std_error"]) else ""
-
-    def _without_random_intercepts(self) -> dict[str, NDArray[Any]]:
-        return {".fixed": self._eta(0.0)}
-
-    def _export(self) -> dict[str, Any]:
-        report = self.quadrature
-        return super()._export() | {
-            "random_effects": self.variance_components.to_dict(orient="records"),
-            "integration": {
-                "requested": str(report.requested),
-                "nodes": report.nodes,
-                "rules": [{"rule": rule, "n_clusters": count} for rule, count in report.rules],
-                "error": report.error,
-            },
-        }
-
     # Tables ----------------------------------------------------------------------------------------------------------
 
     def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
@@ -422,7 +378,7 @@ class MixedEffectsResult(
         model = (
             ("Formula", self.formula),
             *self._response_facts(),
-            ("Random effects", "; ".join(map(_in_words, terms))),
+            ("Random effects", "; ".join(map(term_in_words, terms))),
             ("Observations", f"{seen} ({self._sizes()})"),
             *self._weight_facts(),
         )
@@ -475,15 +431,3 @@ class MixedEffectsResult(
         if np.isnan(report.error):
             return f'{words}; error not estimated (quadrature="auto" does)'
         return f"{words}; estimated error of the log-likelihood {report.error:.1e}"
-
-
-def _in_words(term: EffectTerm) -> str:
-    """A term as people say it."""
-    names = ", ".join(term.design.names)
-    how = {
-        "us": "" if len(term.design.names) == 1 else ", with correlations",
-        "diag": ", uncorrelated",
-        "homdiag": ", uncorrelated and of one variance",
-        "cs": ", with one correlation",
-    }[term.structure]
-    return f"{names} of each {term.group!r}{how}, gaussian"

@@ -80,7 +80,7 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
         effects = None if data.effects is None else data.effects.taken(first)
         whole = len(first) == data.n_obs
         some = data if whole else replace(data, X=np.ascontiguousarray(data.X[first]), effects=effects)
-        return EffectRows(_recovered(some), *rest)
+        return EffectRows(recovered_variables(some), *rest)
     design, frame = data.whole_design, read_table(table)
     if data.in_memory and len(frame) > data.rows.row_index.max():
         data = data.rows
@@ -118,7 +118,7 @@ def _columns(data: ModelData) -> Array:
     return data.X if data.effects is None else np.hstack([data.X, data.effects.Z])
 
 
-def _recovered(data: ModelData) -> pd.DataFrame:
+def recovered_variables(data: ModelData) -> pd.DataFrame:
     """The variables of all parts, read off their columns; see `recovered_frame`."""
     from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_needed
 

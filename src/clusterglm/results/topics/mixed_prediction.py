@@ -34,6 +34,7 @@ class MixedPredictions(GivenClusters):
 
     _kinds = ("typical", "conditional", "posterior", "marginal")
     _drawn_kinds = ("typical", "marginal")
+    _drawn_clusters = 0
 
     if TYPE_CHECKING:
         fit: MixedFit
@@ -235,4 +236,5 @@ def _merged(where: NDArray[np.bool_], inside: LinkPrediction, outside: LinkPredi
         np.where(where, inside.extra, outside.extra),
         own=np.where(where[:, None], inside.own, own),
         cluster=np.arange(len(where)),
+        of_new=inside.of_new,
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from clusterglm.model.arrays import Array
 from clusterglm.results.topics.caveats import Caveats
 
 if TYPE_CHECKING:
@@ -13,6 +15,26 @@ if TYPE_CHECKING:
 
     from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.hypotheses.comparison import Candidate
+
+
+@dataclass(frozen=True)
+class EffectsGivenData:
+    """Several random effects of m clusters.
+
+    Parameters
+    ----------
+    names : list of str, length q
+    means : ndarray, shape (m, q)
+        Given the clusters' data.
+    covariances : ndarray, shape (m, q, q)
+    covariance : ndarray, shape (q, q)
+        Of the effects' distribution.
+    """
+
+    names: list[str]
+    means: Array
+    covariances: Array
+    covariance: Array
 
 
 class Pieces(Caveats):
@@ -97,9 +119,13 @@ class Pieces(Caveats):
         """The kind of fit whose likelihood has no integrals to look at, in words; empty where there are some."""
         return f"a {self.kind} fit"
 
-    def _cluster_intercepts(self) -> tuple[str, pd.DataFrame] | None:
-        """What they are, and the columns `label`, `estimate` and `std_error`; None where there are none."""
-        return None
+    def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
+        """Effects of clusters by name: what each is, and the columns `label`, `estimate` and `std_error`."""
+        return {}
+
+    def _effects_given_data(self) -> EffectsGivenData:
+        """What the data say of several effects of each cluster; asked where `_cluster_effects` names some."""
+        raise NotImplementedError
 
     def _clusters_by_events(self) -> EventCounts | None:
         """Observed and expected numbers of clusters by their events; None where their distribution is not known."""

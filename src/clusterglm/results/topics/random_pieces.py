@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from clusterglm.data.formulas.coding import INTERCEPT
 from clusterglm.fit.estimates import RandomEffectsFit, ShapeEstimate
 from clusterglm.inference.hypotheses.clustering import ClusteringTest
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
@@ -183,9 +184,9 @@ class RandomEffectsPieces(Pieces):
     def _without_integrals(self) -> str:
         return "" if self.sigma > 0.0 else f"{super()._without_integrals} at sigma = 0"
 
-    def _cluster_intercepts(self) -> tuple[str, pd.DataFrame]:
+    def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
         table = self.random_effects.rename(columns={"mode": "estimate", "sd": "std_error"})
-        return "Random intercept (posterior mode)", table
+        return {INTERCEPT: ("Random intercept (posterior mode)", table)}
 
     def _clusters_by_events(self) -> EventCounts:
         return self.event_counts()

@@ -255,21 +255,36 @@ class NestedUnits : NestedMotion<R> {
         for (int j = 0; j < n; ++j) parts_.add(rows_.x(child.first + first + j), &row_moments_[static_cast<std::size_t>(j) * powers], weight);
     }
 
+    // Two cells at a time share what they load.
     template <int N>
     CLUSTERGLM_INLINE void add_columns(int column, int first, int n, const double* G) {
-        for (const int k : active_)
-            for (int l = 0; l < lower_.count; ++l) {
-                const std::size_t cell = static_cast<std::size_t>(l) * packs_ + k;
-                const double *x = rows_.x(first) + column, *from = G + cell * n * kLanes;
-                double* to = &S_[(cell * P_ + column) * kLanes];
-                Pack sum[N];
-                for (int r = 0; r < N; ++r) sum[r] = load(to + r * kLanes);
-                for (int j = 0; j < n; ++j, x += P_, from += kLanes) {
-                    const Pack at = load(from);
-                    for (int r = 0; r < N; ++r) sum[r] += x[r] * at;
-                }
-                for (int r = 0; r < N; ++r) store(to + r * kLanes, sum[r]);
+        constexpr int kTogether = N <= 6 ? 2 : 1;
+        for (const int k : active_) {
+            int l = 0;
+            for (; l + kTogether <= lower_.count; l += kTogether) add_columns<N, kTogether>(column, first, n, G, l, k);
+            for (; l < lower_.count; ++l) add_columns<N, 1>(column, first, n, G, l, k);
+        }
+    }
+    template <int N, int Cells>
+    CLUSTERGLM_INLINE void add_columns(int column, int first, int n, const double* G, int l, int k) {
+        const double *x = rows_.x(first) + column, *from[Cells];
+        double* to[Cells];
+        Pack sum[Cells][N];
+        for (int i = 0; i < Cells; ++i) {
+            const std::size_t cell = static_cast<std::size_t>(l + i) * packs_ + k;
+            from[i] = G + cell * n * kLanes, to[i] = &S_[(cell * P_ + column) * kLanes];
+            for (int r = 0; r < N; ++r) sum[i][r] = load(to[i] + r * kLanes);
+        }
+        for (int j = 0; j < n; ++j, x += P_) {
+            Pack at[Cells];
+            for (int i = 0; i < Cells; ++i) at[i] = load(from[i] + j * kLanes);
+            for (int r = 0; r < N; ++r) {
+                const Pack by = all(x[r]);
+                for (int i = 0; i < Cells; ++i) sum[i][r] += by * at[i];
             }
+        }
+        for (int i = 0; i < Cells; ++i)
+            for (int r = 0; r < N; ++r) store(to[i] + r * kLanes, sum[i][r]);
     }
 
     // D2: the child's effects if the compiler is to know, or 0. A pack of the unit's points.

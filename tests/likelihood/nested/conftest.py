@@ -31,9 +31,7 @@ class NestedBlock:
     def unit(self, i):
         r = slice(self.starts[i], self.starts[i + 1])
         child = np.searchsorted(self.child_starts, np.arange(self.starts[i], self.starts[i + 1]), side="right") - 1
-        return reference.Unit(
-            self.X[r], self.Z1[r], self.Z2[r], child - child[0], self.a[r], self.b[r], self.offset[r]
-        )
+        return reference.Unit(self.X[r], self.Z1[r], self.Z2[r], child - child[0], self.a[r], self.b[r], self.offset[r])
 
     def place(self, places, i):
         """Where the points of one unit lie, out of those of all."""

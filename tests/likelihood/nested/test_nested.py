@@ -140,9 +140,7 @@ def test_without_variation_of_children_it_is_the_likelihood_of_one_level(model, 
 @EACH_RESPONSE
 def test_without_variation_of_units_children_are_clusters(model, simulate):
     block = simulate(model, UNITS, 1, 1, weighted=False)
-    children = replace(
-        block, starts=block.child_starts, cluster_weights=np.ones(len(block.child_starts) - 1)
-    )
+    children = replace(block, starts=block.child_starts, cluster_weights=np.ones(len(block.child_starts) - 1))
     theta = np.array([0.3, -0.5, 0.8, 0.9])
     want = VectorLikelihood(block.X, block.Z2, children, model).evaluate(theta, (VectorPart(hermite_points(9, 1)),))
     got = block.likelihood(model).evaluate(np.insert(theta, 3, 0.0), (hermite(9, 1, 1),))

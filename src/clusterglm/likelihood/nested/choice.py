@@ -133,8 +133,8 @@ def settled(likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64]
         means1, covariances1, means2, covariances2, across = likelihood.moments(
             theta, NestedPart(upper, lower, moving, places)
         )
-        slopes = np.swapaxes(np.linalg.solve(covariances1[of[children]], _T(across[children])), 1, 2)
-        given = covariances2[children] - slopes @ _T(across[children])
+        slopes = np.swapaxes(np.linalg.solve(covariances1[of[children]], np.swapaxes(across[children], 1, 2)), 1, 2)
+        given = covariances2[children] - slopes @ np.swapaxes(across[children], 1, 2)
         change = np.zeros(likelihood.n_units)
         factors1, change[moving] = _adjusted(
             places.factors1[moving], covariances1[moving], means1[moving] - places.centres1[moving]
@@ -153,27 +153,23 @@ def settled(likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64]
     return places
 
 
-def _T(x: Array) -> Array:
-    """Matrices transposed."""
-    return np.swapaxes(x, 1, 2)
-
-
 def _lower(factors: Array, which: NDArray[np.int64]) -> Array:
     """Some factors F replaced by the lower-triangular ones of the same F F'."""
     found = factors.copy()
-    found[which] = np.linalg.cholesky(factors[which] @ _T(factors[which]))
+    found[which] = np.linalg.cholesky(factors[which] @ np.swapaxes(factors[which], 1, 2))
     return found
 
 
 def _adjusted(factors: Array, covariances: Array, shift: Array) -> tuple[Array, Array]:
     """Factors of covariances as far as they are believable, and by how much they and the centres change."""
     inverse = np.linalg.inv(factors)
-    spread = inverse @ covariances @ _T(inverse)
-    size, axes = np.linalg.eigh(0.5 * (spread + _T(spread)))
+    spread = inverse @ covariances @ np.swapaxes(inverse, 1, 2)
+    size, axes = np.linalg.eigh(0.5 * (spread + np.swapaxes(spread, 1, 2)))
     size = np.clip(size, 0.04, 16.0)
     new = factors @ (axes * np.sqrt(size)[:, None, :])
     away = np.abs((inverse @ shift[..., None])[..., 0]).max(axis=1)
-    return np.linalg.cholesky(new @ _T(new)), np.maximum(away, np.abs(size - 1.0).max(axis=1))
+    found = np.linalg.cholesky(new @ np.swapaxes(new, 1, 2))
+    return np.asarray(found, dtype=np.float64), np.maximum(away, np.abs(size - 1.0).max(axis=1))
 
 
 def _by_lattices(
@@ -184,28 +180,32 @@ def _by_lattices(
     places = settled(likelihood, theta, units)
     away = _away(likelihood, theta, units, places)
     number = np.zeros((likelihood.n_units, 2), dtype=np.int64)
-    errors, parts = np.zeros(likelihood.n_units), []
-    while len(units) > 0:
-        going = []
-        groups = [(pair, units[(number[units] == pair).all(axis=1)]) for pair in np.unique(number[units], axis=0)]
-        for pair, some in groups:
+    errors, going = np.zeros(likelihood.n_units), units
+    while len(going) > 0:
+        unfinished = []
+        for pair, some in _alike(number, going):
             chosen = [ball[k] for ball, k in zip(balls, pair.tolist(), strict=True)]
             wrong, rounding = _seen(likelihood, theta, some, places, chosen)
             radii = np.array([radius for _, radius in chosen])
             wrong[away[some] >= radii - 1.0] = np.inf
+            errors[some] = wrong.sum(axis=1) + rounding
             limit = np.maximum(allowed[some], 2.0 * rounding) - rounding
             finer = (wrong > 0.5 * limit[:, None]) & (wrong >= 0.1 * wrong.max(axis=1)[:, None])
             finer &= pair + 1 < [len(ball) for ball in balls]
             finer[(wrong.sum(axis=1) <= limit) | ~_affordable(balls, pair + finer, likelihood.n_effects)] = False
-            done = ~finer.any(axis=1)
-            if done.any():
-                sets = _sets(chosen, likelihood.n_effects)
-                parts.append(NestedPart(*sets, some[done], places))
-                errors[some[done]] = (wrong.sum(axis=1) + rounding)[done]
             number[some] += finer
-            going.append(some[~done])
-        units = np.sort(np.concatenate(going))
+            unfinished.append(some[finer.any(axis=1)])
+        going = np.concatenate(unfinished)
+    parts = []
+    for pair, some in _alike(number, units):
+        sets = _sets([ball[k] for ball, k in zip(balls, pair.tolist(), strict=True)], likelihood.n_effects)
+        parts.append(NestedPart(*sets, some, places))
     return parts, errors
+
+
+def _alike(number: NDArray[np.int64], units: NDArray[np.int64]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of numbers, and the units that have them."""
+    return [(pair, units[(number[units] == pair).all(axis=1)]) for pair in np.unique(number[units], axis=0)]
 
 
 _Ball = tuple[float, float]

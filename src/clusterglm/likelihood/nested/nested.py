@@ -146,8 +146,9 @@ class NestedLikelihood:
     ) -> None:
         self.n_units, self.n_children = len(data.starts) - 1, len(child_starts) - 1
         self.n_effects = (Z1.shape[1], Z2.shape[1])
-        self.free = tuple(
-            unstructured(d) if free is None else free for d, free in zip(self.n_effects, (free1, free2), strict=True)
+        self.free = (
+            unstructured(Z1.shape[1]) if free1 is None else free1,
+            unstructured(Z2.shape[1]) if free2 is None else free2,
         )
         self.parameters = nested_effects(X.shape[1], *(int(free.sum()) for free in self.free))
         self.threads = threads
@@ -157,11 +158,9 @@ class NestedLikelihood:
         columns, upper = joined(X, Z1)
         columns, lower = joined(columns, Z2)
         self._problem = core_problem(columns, data, response)
-        self._levels = [
-            array
-            for effects, free in zip((upper, lower), self.free, strict=True)
-            for array in (effects, *(index.astype(np.int64) for index in np.nonzero(free)))
-        ]
+        (row1, col1), (row2, col2) = (np.nonzero(free) for free in self.free)
+        self._upper = upper, row1.astype(np.int64), col1.astype(np.int64)
+        self._lower = lower, row2.astype(np.int64), col2.astype(np.int64)
         self._memory = self._no_places()
 
     def factors(self, theta: Array) -> tuple[Array, Array]:
@@ -283,7 +282,8 @@ class NestedLikelihood:
             self.first_child,
             self.child_starts,
             len(self.parameters.split(np.arange(float(size)))[0]),
-            *self._levels,
+            *self._upper,
+            *self._lower,
             np.ascontiguousarray(theta, dtype=np.float64),
             part.upper.core,
             part.lower.core,

@@ -120,7 +120,7 @@ def mode(unit: Unit, theta: Array, model: Model) -> Place:
 def sums(unit: Unit, theta: Array, model: Model, upper: PointSet, lower: PointSet, place: Place) -> Sums:
     """The sum over points, its derivatives if these are held, and moments of the effects."""
     beta, L1, L2 = model.split(theta, unit.X.shape[1])
-    count, d1, d2, size = len(place.centres2), len(L1), len(L2), len(theta)
+    count, d2, size = len(place.centres2), len(L2), len(theta)
     children = [unit.of_child(c) for c in range(count)]
     u = place.centre1 + upper.positions @ place.factor1.T
     q = upper.log_weights - 0.5 * (u**2).sum(axis=1)

@@ -55,7 +55,7 @@ def gumbel(p: np.ndarray) -> np.ndarray:
 
 
 def gumbel_upper(q: np.ndarray) -> np.ndarray:
-    """The same from the upper tail."""
+    """Quantiles of the Gumbel distribution with median 0, from probabilities of the upper tail."""
     return np.log(np.log(2.0)) - np.log(-np.log1p(-q))
 
 

@@ -59,7 +59,7 @@ def long_clusters(options: argparse.Namespace) -> Iterable[record.Figure | recor
 
 
 def conditional(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
-    """The same by conditional likelihood, whose time grows faster than a cluster's rows."""
+    """Three clusters of a million rows by conditional likelihood, whose time grows faster than a cluster's rows."""
     name = f"{LONG} clusters of {options.rows:,} rows, conditional"
     yield from fits(name, data(LONG, options.rows, "0/1"), cg.conditional, options.threads, FORMULA)
 

@@ -19,7 +19,7 @@ import record
 
 import clusterglm as cg
 from clusterglm.errors import OptionError
-from clusterglm.inference.distribution.gradient import _deviations
+from clusterglm.inference.distribution.gradient_function import _deviations
 
 SD = 1.5
 

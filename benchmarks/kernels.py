@@ -59,7 +59,7 @@ def floor(data: ModelData, rows: slice = slice(None)) -> Callable[[], object]:
 
 
 def halves(data: ModelData) -> Callable[[], object]:
-    """The same in two threads, which shows what a second thread is worth on this machine."""
+    """X'WX and one exp per row in two threads, which shows what a second thread is worth on this machine."""
     middle, pool = data.n_obs // 2, ThreadPoolExecutor(1)
     first, second = floor(data, slice(middle)), floor(data, slice(middle, None))
 
@@ -82,7 +82,7 @@ def marginal(data: ModelData, link: str, nodes: int, threads: int = 1) -> Callab
 
 
 def pooled(data: ModelData, link: str) -> Callable[[], object]:
-    """The same without cluster effects."""
+    """An evaluation of the likelihood without cluster effects."""
     family = LINKS[link]
     problem = core_problem(data.X, data, response(family, link))
     beta = np.append(0.0, SLOPES[family] * simulate.SLOPES)

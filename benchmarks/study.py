@@ -61,7 +61,7 @@ def per_method(options: argparse.Namespace) -> Iterable[record.Figure]:
 
 
 def in_r(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
-    """The same fits in R."""
+    """The fits of the study, in R."""
     names = ("lme4 glmer, Laplace", "lme4 glmer, 8 nodes", "glm with dummies")
     if shutil.which("Rscript") is None:
         yield record.Missing("R's glmer and glm", "R is not installed")

@@ -41,8 +41,8 @@ FOUND = {
     "rules that agree by chance where much is tolerated": (17039,),
     "rounding in rows that are alike": (7973, 11009),
 }
-CRASHED = (1568, 2195)  # of seed 2: a score or Hessian that was no number
-# Of seed 1 too: integrals that ask for a long reach, and were right.
+CRASHED = (1568, 2195)  # models of seed 2: a score or Hessian that was no number
+# Models of seed 1 whose integrals ask for a long reach, and were right.
 RIGHT = (78, 174, 255, 300, 302, 320, 433, 567, 960, 1050, 1090)
 
 IMPOSSIBLE = -690.0  # log of a probability that a double hardly holds

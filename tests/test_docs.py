@@ -191,6 +191,7 @@ def test_reference_has_every_kind_of_result():
     described = {entry.name for entry in reference.entries()}
     assert {
         "RandomEffectsResult",
+        "MixedEffectsResult",
         "FixedEffectsResult",
         "ConditionalResult",
         "PooledResult",

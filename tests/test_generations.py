@@ -96,7 +96,7 @@ def test_nothing_of_a_module_is_linked_into_another(module):
 
 
 def test_the_baseline_has_no_later_instructions():
-    """Those of AVX and after have names that begin with a v, but for a few on integers."""
+    """Instructions of AVX and after have names that begin with a v, but for a few on integers."""
     if run()["generation"] == "baseline":
         pytest.skip("this machine is not an x86 with several generations")
     later = re.compile(r"\t(v[a-z]+[ps][ds]|vz\w+|vmov\w+|andn|bextr|mulx|sarx|shlx|shrx|lzcnt|movbe|rorx)\s")

@@ -96,7 +96,7 @@ class Rows:
     weight: float = 1.0
 
     def merged(self) -> Rows:
-        """The same with one row for each linear predictor."""
+        """These rows with equal linear predictors added up, one row for each."""
         eta, index = np.unique(self.eta, return_inverse=True)
         a, b = np.zeros(len(eta), dtype=Long), np.zeros(len(eta), dtype=Long)
         np.add.at(a, index, self.a)

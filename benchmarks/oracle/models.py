@@ -60,7 +60,7 @@ class Model:
 
     @property
     def family(self) -> str:
-        """Of the response."""
+        """Family of the response."""
         return "poisson" if self.link == "log" else "binomial"
 
     @property

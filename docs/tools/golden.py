@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from accuracy import frame  # noqa: E402
 
-__all__ = ["exact_fits", "frame", "read", "show", "worst_of_exact"]
+__all__ = ["exact_fits", "frame", "read", "several_effects", "show", "worst_of_exact"]
 
 
 @cache
@@ -39,6 +39,10 @@ def show(dataset: str, fit: str, file: str = "r.json") -> None:
             print(f"{term:20s}{estimate:10.4f}{found['se'][term]:10.4f}")
     if found.get("sigma") is not None:
         print(f"{'sigma':20s}{found['sigma']:10.4f}")
+    for effect, sd in found.get("sd", {}).items():
+        print(f"{f'sd({effect})':20s}{sd:10.4f}")
+    if found.get("cor") is not None:
+        print(f"{'correlation':20s}{found['cor']:10.4f}")
     if found.get("logLik") is not None:
         print(f"{'log-likelihood':20s}{found['logLik']:10.4f}")
 
@@ -58,6 +62,26 @@ def exact_fits() -> pd.DataFrame:
             difference,
         )
     return pd.DataFrame.from_dict(rows, orient="index", columns=["exact", "error", "in_se"])
+
+
+def several_effects() -> pd.DataFrame:
+    """Maxima of several_effects.json whose data are kept, and how far fits are from them; toenail to 0.1 only."""
+    rows = {}
+    for name, want in read("several_effects.json").items():
+        file = ROOT / "tests" / "golden" / "data" / f"{name.partition('_')[0]}.csv"
+        if file.exists():
+            data = pd.read_csv(file)
+            if "contraception" in name:
+                data = data.assign(age10=data["age"] / 10.0, urbanY=(data["urban"] == "Y").astype(float))
+            if "respiratory" in name:
+                data = data.assign(centre=data["centre"].astype(str))
+            rule = cg.Quadrature("auto", tolerance=0.1 if "toenail" in name else 1e-6)
+            fit = cg.random_effects(want["formula"], data, quadrature=rule)
+            names = list(fit.params.index)
+            away = np.abs(fit.params - [want["parameters"][each] for each in names])
+            in_se = float((away / [want["se"][each] for each in names]).max())
+            rows[name.replace("_", " ")] = want["logLik"], abs(fit.loglik - want["logLik"]), fit.quadrature.error, in_se
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["exact", "error", "reported", "in_se"])
 
 
 def worst_of_exact() -> dict[str, float]:

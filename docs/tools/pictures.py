@@ -279,12 +279,68 @@ def siblings(quadrature: str, sigma: float | None = None) -> Any:
     return cg.random_effects(formula, cg.datasets.load("guatemala"), cluster="mom", quadrature=quadrature, **held)
 
 
+def slopes(axes: Any, theme: dict[str, Any]) -> None:
+    """The toenail trial by accurate integrals and by Laplace: profiles of a standard deviation, and averaged means."""
+    left, right = axes
+    ways = (("auto", 5.0, "accurate integrals", "-", "o"), ("laplace", 8.0, "Laplace", (0, (6, 2)), "s"))
+    months = np.linspace(0.0, 12.0, 25)
+    for (rule, to, name, style, marker), colour in zip(ways, theme["colours"], strict=False):
+        fit = toenails(rule)
+        curve = toenail_profile(rule, to)
+        left.plot(curve.value, curve.loglik, color=colour, linestyle=style, linewidth=2.0)
+        left.plot(curve.estimate, fit.loglik, marker, color=colour, markersize=7)
+        left.annotate(
+            f"{name}: {curve.estimate:.1f}",
+            (curve.estimate, fit.loglik),
+            (-14.0, 8.0),
+            textcoords="offset points",
+            ha="left",
+            color=colour,
+        )
+        means = fit.predict({"treatment": ["itraconazole"] * len(months), "time": months}, "marginal")
+        right.plot(months, means, color=colour, linestyle=style, linewidth=2.0, label=name)
+    left.set(
+        xlabel="standard deviation of the intercepts",
+        ylabel="log-likelihood, at its best in all else",
+        xlim=(3.0, 36.0),
+        ylim=(-572.0, -478.0),
+    )
+    rows = toenail_rows()
+    seen = rows[rows["treatment"] == "itraconazole"].assign(bad=rows["outcome"] == "moderate or severe")
+    visits = seen.groupby("visit").agg(month=("time", "mean"), share=("bad", "mean"))
+    right.plot(visits["month"], visits["share"], "D", color=theme["text"], markersize=5, label="observed")
+    right.set(xlabel="months (itraconazole)", ylabel="share with a bad nail", ylim=(0.0, None))
+    right.legend()
+
+
+@cache
+def toenail_rows() -> Any:
+    import clusterglm as cg
+
+    return cg.datasets.load("toenail")
+
+
+@cache
+def toenails(rule: str) -> Any:
+    """Intercepts and slopes of the patients of the toenail trial; accurate integrals to 0.1 in the log-likelihood."""
+    import clusterglm as cg
+
+    quadrature = cg.Quadrature("auto", tolerance=0.1) if rule == "auto" else rule
+    return cg.random_effects("outcome ~ treatment * time + (time | patientID)", toenail_rows(), quadrature=quadrature)
+
+
+@cache
+def toenail_profile(rule: str, to: float) -> Any:
+    return toenails(rule).profile("sd(patientID: (Intercept))", to=to, points=17)
+
+
 PICTURES: dict[str, tuple[Callable[[Any, dict[str, Any]], None], int, tuple[float, float]]] = {
     "integrand": (integrand, 2, (8.0, 3.8)),
     "nodes": (nodes, 1, (6.4, 3.8)),
     "laplace": (laplace, 1, (6.4, 3.8)),
     "fixed-effects": (fixed, 1, (6.4, 3.8)),
     "families": (families, 2, (9.2, 3.5)),
+    "slopes": (slopes, 2, (9.2, 3.8)),
 }
 
 

@@ -33,7 +33,7 @@ class Entry:
 
     @property
     def public(self) -> str:
-        """As users write it."""
+        """The name as users write it."""
         if self.name in clusterglm.__all__:
             return f"cg.{self.name}"
         return self.path if self.group == "module" else self.name

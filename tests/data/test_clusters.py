@@ -307,7 +307,7 @@ def test_combinations_of_columns_are_what_they_are() -> None:
 
 
 def test_probabilities_within_sets_of_several_columns() -> None:
-    """The same as of one column that says as much."""
+    """Combinations of two columns give the probabilities of one column that says as much."""
     rng = np.random.default_rng(1)
     sets = np.tile(np.repeat(np.arange(10), 3), 2)
     d = pd.DataFrame({"a": np.repeat([1, 2], 30), "b": sets, "x": rng.normal(size=60)})

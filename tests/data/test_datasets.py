@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +13,8 @@ from clusterglm.data.prepare import prepare
 from clusterglm.data.request import Request
 from clusterglm.errors import OptionError
 from clusterglm.model.family import response
+
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 @pytest.mark.parametrize("name", datasets.names())
@@ -49,9 +52,20 @@ def test_published_totals_of_families() -> None:
     assert twelve["families"].tolist() == [3, 24, 104, 286, 670, 1033, 1343, 1112, 829, 478, 181, 45, 7]
 
 
+@pytest.mark.parametrize(
+    ("name", "response", "success"), [("toenail", "outcome", "moderate or severe"), ("contraception", "use", "Y")]
+)
+def test_the_facts_that_exact_maxima_were_computed_from(name: str, response: str, success: str) -> None:
+    bundled, expected = datasets.load(name), pd.read_csv(GOLDEN / "data" / f"{name}.csv")
+    assert (bundled[response] == success).astype(int).tolist() == expected["y"].tolist()
+    for column in expected.columns.drop("y"):
+        assert bundled[column].tolist() == expected[column].tolist(), column
+
+
 def test_reference_levels_come_first() -> None:
     assert datasets.load("bacteria")["trt"].cat.categories.tolist() == ["placebo", "drug", "drug+"]
     assert datasets.load("epil")["trt"].cat.categories.tolist() == ["placebo", "progabide"]
+    assert datasets.load("toenail")["outcome"].cat.categories.tolist() == ["none or mild", "moderate or severe"]
 
 
 def test_unknown_name() -> None:

@@ -58,7 +58,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "-({})": np.negative, "({})^2": np.square, "({})**3": lambda x: np.power(x, 3.0), "sin({})": np.sin,
     "round({}, 1)": lambda x: np.round(x, 1), "({}).clip(-1, 5)": lambda x: np.clip(x, -1, 5), "np.sign({})": np.sign,
 }  # fmt: skip
-# Of a whole column: what they learn must be that of all rows, also for one row alone.
+# Functions of a whole column: what they learn must be that of all rows, also for one row alone.
 WHOLE: dict[str, Callable[[Any], Any]] = {
     "mean({})": np.mean, "np.std({})": np.std, "sd({})": lambda x: np.std(x, ddof=1), "max({})": np.max,
     "np.min({})": np.min, "median({})": np.median, "center({})": lambda x: x - np.mean(x), "sum({})": np.sum,
@@ -125,7 +125,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 
 def pieces(data: pd.DataFrame, formula: str) -> np.ndarray:
-    """As files that are read block by block have it: learned from parts, applied to each."""
+    """The matrix as files that are read block by block have it: learned from parts, applied to each."""
     table = pa.Table.from_pandas(data)
     request = Request(response("binomial", None), need_cluster=False)
     parsed = parse_formula(formula, table.column_names)

@@ -55,7 +55,7 @@ def plain(name: str) -> str:
 
 
 def as_polars(data: pd.DataFrame) -> pl.DataFrame:
-    """With categories whose order means something: plain ones are sorted."""
+    """A polars frame whose ordered categories keep their order: plain ones are sorted."""
     return pl.from_pandas(data).with_columns(pl.col("o").cast(pl.Enum(["low", "mid", "high"])))
 
 

@@ -1,4 +1,4 @@
-"""The same fit on a cluster of processes, one of which dies."""
+"""Fits on a cluster of processes, one of which dies, are those in memory."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from clusterglm.errors import FormulaError, OptionError
     ],
 )  # fmt: skip
 def test_functions_of_whole_columns_learn_from_all_files(data, files, engine, formula) -> None:
-    """The same knots and centres as from the table in memory, to the last bit."""
+    """Knots and centres from files are those from the table in memory, to the last bit."""
     streamed = cg.pooled(formula, files, engine=engine)
     whole = cg.pooled(formula, pd.concat([pd.read_parquet(path) for path in sorted(Path(files).glob("*.parquet"))]))
     memory, expected = streamed.data.design.memory, whole.data.design.memory

@@ -16,7 +16,7 @@ from clusterglm.data.request import Request
 from clusterglm.errors import DataError, OptionError
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
-from clusterglm.inference.hypotheses.score import ScoreTest, score_test
+from clusterglm.inference.hypotheses.score_test import ScoreTest, score_test
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.likelihood.scalar.rules import single_rule

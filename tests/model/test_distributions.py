@@ -76,7 +76,7 @@ USERS = (
 
 
 def exact_log_density(d, t):
-    """By mpmath, for mpf t."""
+    """Log-density by mpmath, for mpf t."""
     if isinstance(d, Laplace):
         return -abs(t) - mp.log(2)
     if isinstance(d, GaussianMixture):

@@ -34,7 +34,7 @@ def frame(golden_frame: Any) -> pd.DataFrame:
 
 
 def with_digest(content: dict[str, Any]) -> dict[str, Any]:
-    """As whoever wants to harm would write it."""
+    """Content with a digest that fits it, as whoever wants to harm would write it."""
     return content | {"digest": storage._digest(content["result"])}
 
 

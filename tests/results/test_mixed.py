@@ -264,10 +264,19 @@ def test_profiles(fit: MixedEffectsResult, rows: pd.DataFrame) -> None:
     assert (ends["high"] > fit._estimates).all()
     held = cg.random_effects("y ~ x + (x | g)", rows.assign(off=ends.loc["w", "low"] * rows["w"]), offset="off")
     assert fit.loglik - held.loglik == pytest.approx(0.5 * 3.841458820694124, abs=1e-4)
-    curve = fit.profile("cor(g: (Intercept),x)", to=1.5, points=5)
+    assert ends.loc["sd(g: x)", "low"] >= 0.0
+    assert ends.loc["cor(g: (Intercept),x)"].between(-1.0, 1.0).all()
+
+
+def test_profile_of_a_correlation() -> None:
+    found = cg.random_effects("y ~ x + (x | g)", simulated(120, 8, sd=(1.2, 0.9)))
+    curve = found.profile("cor(g: (Intercept),x)", to=2.0, points=5)
     assert (np.abs(curve.value) < 1.0).all()
     assert curve.value[2] == pytest.approx(curve.estimate)
-    assert ends.loc["sd(g: x)", "low"] >= 0.0
+    np.testing.assert_allclose(curve.root, [-2.0, -1.0, 0.0, 1.0, 2.0])
+    np.testing.assert_allclose(found.loglik - curve.loglik, 0.5 * curve.root**2, atol=1e-4)
+    held = found._summit(1).peaks[-1]  # at Fisher's z, held, others are at their best
+    assert held.direction @ held.theta == pytest.approx(np.arctanh(curve.estimate))
 
 
 def test_comparisons(fit: MixedEffectsResult, rows: pd.DataFrame) -> None:

@@ -27,7 +27,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def fits(table: pd.DataFrame) -> tuple[Any, Any]:
-    """With a covariate named sigma, and the same named a."""
+    """Two fits: with a covariate named sigma, and with the same covariate named a."""
     odd = table.rename(columns={"a": "sigma"})
     return cg.random_effects("y ~ sigma + b", odd, cluster="g"), cg.random_effects("y ~ a + b", table, cluster="g")
 

@@ -49,7 +49,7 @@ def fixed(data: pd.DataFrame) -> FixedEffectsResult:
 
 
 def at(result: RandomEffectsResult, theta: np.ndarray) -> RandomEffectsResult:
-    """The same result, had its estimates been others."""
+    """A result, had its estimates been others."""
     return RandomEffectsResult(replace(result.fit, beta=theta[:-1].copy(), sigma=float(theta[-1])), result.data)
 
 

@@ -18,6 +18,6 @@ def noisy_mean(cell: Cell, rng: np.random.Generator) -> list[Row]:
 
 
 def slow_mean(cell: Cell, rng: np.random.Generator) -> list[Row]:
-    """The same, slowly enough to be killed."""
+    """`noisy_mean`, slowly enough to be killed."""
     time.sleep(0.02)
     return noisy_mean(cell, rng)

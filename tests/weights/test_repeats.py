@@ -81,7 +81,7 @@ def residuals(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def simulated(one: Called, other: Called, pair: Pair) -> list[str]:
-    """The same draws; the index says which row and which cluster each belongs to."""
+    """Equal draws; the index says which row and which cluster each belongs to."""
     order = np.argsort(pair.origin, kind="stable")
     if not np.array_equal(one.value.index.get_level_values("row"), np.sort(pair.origin)):
         return ["the rows of the index"]
@@ -98,7 +98,7 @@ def totals_stay(drawn: pd.DataFrame, pair: Pair) -> list[str]:
 
 
 def described(one: Called, other: Called, pair: Pair) -> list[str]:
-    """The same text, but for iterations and what integrals cost; and the line that names the weights and their sum."""
+    """Equal texts, but for iterations, what integrals cost, and the line that names the weights and their sum."""
     data = pair.weighted.data
     kind = "case" if (data.weights != 1.0).any() else "cluster"
     total = (data.weights if kind == "case" else data.cluster_weights).sum()
@@ -178,7 +178,7 @@ def influence(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def check(one: Called, other: Called, _: Pair) -> list[str]:
-    """The same verdicts; the words name labels."""
+    """Equal verdicts; the words name labels."""
     verdicts = [[(finding.name, finding.fine) for finding in each.value.findings] for each in (one, other)]
     words = [
         {
@@ -219,7 +219,7 @@ def in_ascending_order(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def names_of(table: str) -> Relation:
-    """Of a table by clusters, whose labels are the repeats' own in the other fit."""
+    """Names of a table by clusters, whose labels are the repeats' own in the other fit."""
     return repeated("of_clusters", "[label]")
 
 

@@ -108,7 +108,7 @@ def augment(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def residuals(one: Called, other: Called, pair: Pair) -> list[str]:
-    """By hand, from means and intercepts that are those of the trials."""
+    """Residuals by hand, from means and intercepts that are those of the trials."""
     if isinstance(one.value, cg.errors.ClusterGLMError):
         return differences(one.value, other.value)
     fit, n, s, kind = pair.grouped, pair.n, pair.s, one.arguments["kind"]
@@ -185,7 +185,7 @@ def conf_int(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def clustering(one: Called, other: Called, pair: Pair) -> list[str]:
-    """The same statistic; relative to the saturated model another one. Replicates of it are alike in distribution."""
+    """Equal statistics, or another one relative to the saturated model; replicates are alike in distribution."""
     if "Simulated" not in type(one.value).__name__:
         return differences(one.value, other.value, tolerance=1e-7)
     more = -pair.within_rows if one.arguments.get("statistic") == "loglik" else 0.0
@@ -255,7 +255,7 @@ def check(one: Called, other: Called, _: Pair) -> list[str]:
 
 
 def clusters(one: Called, other: Called, pair: Pair) -> list[str]:
-    """The same but for the number of rows: in the other fit, of trials."""
+    """Equal tables but for the number of rows, which in the other fit is that of trials."""
     trials = pair.table.groupby("id").n.sum().to_numpy()
     found = differences(other.value["n_obs"].to_numpy(), trials)
     return found + differences(one.value, other.value, ("[n_obs]",))
@@ -267,7 +267,7 @@ def informative_rows(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def glance(one: Called, other: Called, pair: Pair) -> list[str]:
-    """As the members of these names."""
+    """Each number as the member of its name."""
     row = one.value.iloc[0].to_dict()
     names = {"nobs": "nobs", "n_obs": "nobs", "logLik": "loglik", "AIC": "aic", "BIC": "bic", "df.residual": "df_resid"}
     of_rows = {"n_obs", "nobs", "loglik", "logLik", "aic", "AIC", "bic", "BIC", "deviance", "df_resid", "df.residual"}

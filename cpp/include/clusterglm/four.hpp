@@ -45,14 +45,14 @@ class FourClusters {
         n = static_cast<int>(end_[kLanes - 1] - start_[kLanes - 1]);
     }
 
-    // Where row j of each lies: zeros where it has none.
+    // Where row j of each cluster lies: zeros where it has none.
     CLUSTERGLM_INLINE FourRows rows(int j) const {
         FourRows x;
         for (int l = 0; l < kLanes; ++l) x[l] = j < common || start_[l] + j < end_[l] ? problem_.X + (start_[l] + j) * problem_.p : nothing_.data();
         return x;
     }
 
-    // Their a, b and offset, which are to be left as they are where there is no row.
+    // a, b and offset of row j of each cluster; they are left as they are where it has no row.
     CLUSTERGLM_INLINE void read(int j, Pack& a, Pack& b, Pack& offset) const {
         const auto lane = [&](int l) CLUSTERGLM_INLINE_LAMBDA {
             const std::int64_t row = start_[l] + j;

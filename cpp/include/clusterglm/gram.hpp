@@ -62,9 +62,9 @@ class ColumnSums {
 
     CLUSTERGLM_INLINE void begin() { std::fill(memory_.begin(), memory_.end(), 0.0); }
 
-    // Adds the first `packs` packs of rows with weights g, and h unless null.
+    // Adds the first `packs` packs of rows with weights g and h, unless null.
     CLUSTERGLM_INLINE void add(const Columns& x, int packs, const double* g, const double* h) {
-        in_parts(even_, [&]<int S>(int s) CLUSTERGLM_INLINE_LAMBDA { add_score<S>(x, s, packs * kLanes, g); });
+        if (g) in_parts(even_, [&]<int S>(int s) CLUSTERGLM_INLINE_LAMBDA { add_score<S>(x, s, packs * kLanes, g); });
         if (!h) return;
         for (int r = 0; r < even_; r += 2)
             in_parts(r + 2, [&]<int S>(int s) CLUSTERGLM_INLINE_LAMBDA { add_tile<S>(x, r, s, packs * kLanes, h); });

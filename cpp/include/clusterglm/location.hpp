@@ -19,7 +19,7 @@ struct LocationOf {
 };
 using Location = LocationOf<double>;
 
-// These at many nodes, as arrays; only what a node needs.
+// What a node needs of the map and its derivatives, at many nodes, as arrays.
 struct NodeLocations {
     double *m, *m1, *m2, *r, *r1, *v, *a, *a1, *a2;
 };

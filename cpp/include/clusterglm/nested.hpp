@@ -11,10 +11,10 @@
 
 #include "blocks.hpp"
 #include "gram.hpp"
-#include "nested_hessian.hpp"
 #include "nested_motion.hpp"
 #include "nested_nodes.hpp"
 #include "nested_rows.hpp"
+#include "vector_hessian.hpp"
 
 namespace clusterglm {
 
@@ -41,7 +41,8 @@ template <class R>
 class NestedUnits : NestedMotion<R> {
    public:
     NestedUnits(const Problem& problem, const NestedModel& model, const PointSet& upper, const PointSet& lower, const NestedPlaces& places, int order)
-        : NestedMotion<R>(problem, model, upper, lower), places_(places), order_(order), q_(model.parameters()), parts_(model), sums_(q_), at_points_(q_),
+        : NestedMotion<R>(problem, model, upper, lower), places_(places), order_(order), q_(model.parameters()), all_effects_(joined(model)),
+          parts_(all_effects_), sums_(q_), at_points_(q_),
           zeros_(Columns::kRows), mean_(static_cast<std::size_t>(q_)) {
         scores_.resize(static_cast<std::size_t>(lower_.count) * q_), child_mean_.resize(static_cast<std::size_t>(q_));
         M_.resize(static_cast<std::size_t>(q_) * packs_), share_.resize(Columns::kRows);
@@ -88,7 +89,7 @@ class NestedUnits : NestedMotion<R> {
             const Child& child = rows_.children[c];
             const double* shares = &shares_[keep ? c * K_ * kLanes : 0];
             place_child(c);
-            const int step = keep ? child.n : static_cast<int>(std::clamp<std::size_t>(kCells / K_, 1, child.n));
+            const int step = keep ? child.n : static_cast<int>(std::min<std::size_t>(std::max<std::size_t>(1, kCells / K_ / kLanes) * kLanes, child.n));
             const bool once = order_ > 0 && step == child.n;
             if (!keep) {
                 place_rows(c);
@@ -131,11 +132,25 @@ class NestedUnits : NestedMotion<R> {
     const int order_, q_;
     std::vector<double> G_, H_, shares_;  // of rows and children at cells, if kept, or of those at hand
     std::vector<Pack> scores_, child_mean_, M_, lower_powers_, row_moments_;  // points x q; q; q x packs: the children's sum; shares times 1, v_t, v_t v_s
-    NestedHessian parts_;
+    const VectorModel all_effects_;
+    VectorHessian parts_;
     ColumnSums sums_;
     Columns at_points_;
     std::vector<double> zeros_, share_, mean_;
     int gathered_ = 0;       // packs in at_points_
+
+    // The effects of both levels together, for the rows' part of the Hessian.
+    static VectorModel joined(const NestedModel& model) {
+        VectorModel all{model.p, 0, 0, {}, {}, {}, model.beta, {}};
+        for (const NestedLevel* level : {&model.upper, &model.lower}) {
+            all.columns.insert(all.columns.end(), level->columns.begin(), level->columns.end());
+            for (int e = 0; e < level->entries; ++e) all.row.push_back(all.d + level->row[e]), all.col.push_back(all.d + level->col[e]);
+            all.d += level->d, all.entries += level->entries;
+        }
+        return all;
+    }
+    // Of 1, e_t and e_t e_s (s <= t), e = (u, v) of d effects.
+    static int power(int t, int s, int d) { return s < 0 ? 1 + t : 1 + d + t * (t + 1) / 2 + s; }
 
     static void grow(std::vector<double>& v, std::size_t packs) {
         if (v.size() < packs * kLanes) v.resize(packs * kLanes);
@@ -249,10 +264,17 @@ class NestedUnits : NestedMotion<R> {
                 }
         });
         if (order_ < 2) return;
-        const int n = last - first, powers = parts_.powers();
+        const int n = last - first, powers = parts_.kPowers();
         row_moments_.assign(static_cast<std::size_t>(n) * powers, Pack{});
         for (const int k : active_) d2_ == 1 ? add_moments<1>(n, k, shares, H) : add_moments<0>(n, k, shares, H);
-        for (int j = 0; j < n; ++j) parts_.add(rows_.x(child.first + first + j), &row_moments_[static_cast<std::size_t>(j) * powers], weight);
+        for (int from = 0; from < n; from += VectorHessian::kRows) {
+            const int some = std::min(n - from, VectorHessian::kRows);
+            parts_.make_room(some);
+            for (int j = 0; j < some; ++j)
+                for (int m = 0; m < powers; ++m)
+                    parts_.moments()[m * VectorHessian::kRows + j] = weight * reduce(row_moments_[static_cast<std::size_t>(from + j) * powers + m]);
+            parts_.add_rows(some, [&](int r) { return rows_.column(r) + child.begin + first + from; });
+        }
     }
 
     // Two cells at a time share what they load.
@@ -291,7 +313,7 @@ class NestedUnits : NestedMotion<R> {
     template <int D2>
     void add_moments(int n, int k, const double* shares, const double* H) {
         const int d2 = D2 > 0 ? D2 : d2_, d = d1_ + d2, count = lower_.count;
-        const int powers = parts_.powers(), own = 1 + d2 + d2 * (d2 + 1) / 2;
+        const int powers = parts_.kPowers(), own = 1 + d2 + d2 * (d2 + 1) / 2;
         for (int l = 0; l < count; ++l) {
             Pack* to = &lower_powers_[static_cast<std::size_t>(l) * own];
             const Pack share = at_cell(shares, l, k);
@@ -322,12 +344,12 @@ class NestedUnits : NestedMotion<R> {
             for (int t = 0; t < d1_; ++t) {
                 const Pack ut = load(u(t) + k * kLanes);
                 to[1 + t] += ut * moments[0];
-                for (int s = 0; s <= t; ++s) to[NestedHessian::power(t, s, d)] += ut * load(u(s) + k * kLanes) * moments[0];
-                for (int s = 0; s < d2; ++s) to[NestedHessian::power(d1_ + s, t, d)] += ut * moments[lower(s, -1)];
+                for (int s = 0; s <= t; ++s) to[power(t, s, d)] += ut * load(u(s) + k * kLanes) * moments[0];
+                for (int s = 0; s < d2; ++s) to[power(d1_ + s, t, d)] += ut * moments[lower(s, -1)];
             }
             for (int t = 0; t < d2; ++t) {
                 to[1 + d1_ + t] += moments[lower(t, -1)];
-                for (int s = 0; s <= t; ++s) to[NestedHessian::power(d1_ + t, d1_ + s, d)] += moments[lower(t, s)];
+                for (int s = 0; s <= t; ++s) to[power(d1_ + t, d1_ + s, d)] += moments[lower(t, s)];
             }
         }
     }

@@ -21,7 +21,7 @@ class Psi {
     }
 
     const double* score() const { return z_.score; }  // n + 1 packs
-    // Its n + 1 rows, one after another, whole.
+    // The Hessian's n + 1 rows, one after another, whole.
     const double* hessian() const { return matrix_.data(); }
 
    private:

@@ -1,5 +1,5 @@
-// The parts of the Hessian that come from rows, sum of E[H w w'], w = (x, z_a u_b), and the squares of the clusters' mean scores. Rows of
-// many clusters are gathered first: lanes run over them.
+// The part of the Hessian that comes from rows, the sum of E[H w w'], w = (x, z_a u_b). Rows of many clusters are gathered first: lanes run
+// over them.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -16,51 +16,45 @@ class VectorHessian {
 
     explicit VectorHessian(const VectorModel& model)
         : model_(model), q_(model.parameters()), P_(static_cast<int>(model.beta.size())), powers_(1 + model.d + model.d * (model.d + 1) / 2),
-          x_(cells(P_)), moments_(cells(powers_)), by_(kRows), cells_(static_cast<std::size_t>(q_) * (q_ + 1) / 2 * kLanes), means_(q_), squares_(q_),
-          weights_(kRows), nothing_(kRows) {}
+          x_(cells(P_)), moments_(cells(powers_)), by_(kRows), cells_(static_cast<std::size_t>(q_) * (q_ + 1) / 2 * kLanes) {}
 
     // Of 1, u_t and u_t u_s (s <= t).
     int kPowers() const { return powers_; }
 
     void begin() {
         std::fill(cells_.begin(), cells_.end(), 0.0);
-        squares_.begin();
-        rows_ = clusters_ = 0;
+        rows_ = 0;
     }
 
-    // A row, and its E[H], E[H u_t], E[H u_t u_s].
-    CLUSTERGLM_INLINE void add_row(const double* x, const double* moments, double weight) {
-        for (int r = 0; r < P_; ++r) x_[r * kRows + rows_] = x[r];
-        for (int m = 0; m < powers_; ++m) moments_[m * kRows + rows_] = weight * moments[m];
-        if (++rows_ == kRows) flush_rows();
-    }
+    // Where the moments of the next rows go, E[H], E[H u_t], E[H u_t u_s] times the cluster's weight, arrays that are `kRows` apart.
+    static constexpr int kRows = Columns::kRows;
+    CLUSTERGLM_INLINE double* moments() { return &moments_[rows_]; }
 
-    // Takes the square of a cluster's mean score away.
-    CLUSTERGLM_INLINE void subtract_square(const double* mean, double weight) {
-        for (int r = 0; r < q_; ++r) means_.column(r)[clusters_] = mean[r];
-        weights_[clusters_] = -weight;
-        if (++clusters_ == kRows) flush_means();
+    // Before that: n of them at most, with padding.
+    CLUSTERGLM_INLINE void make_room(int n) {
+        if (rows_ + padded(n) > kRows) flush_rows();
+    }
+    // After that: their columns of X.
+    template <class Column>
+    CLUSTERGLM_INLINE void add_rows(int n, const Column& column) {
+        for (int r = 0; r < P_; ++r)
+            for (int i = 0; i < n; i += kLanes) store(&x_[cells(r) + rows_ + i], load(column(r) + i));
+        rows_ += n;
     }
 
     // Adds all to the lower triangle.
     void end(Sum& sum) {
-        flush_rows(), flush_means();
-        std::vector<double> unused(static_cast<std::size_t>(sum.stride));
-        squares_.end(unused.data(), sum.hessian.data(), sum.stride);
+        flush_rows();
         const double* cell = cells_.data();
         for (int r = 0; r < q_; ++r)
             for (int s = 0; s <= r; ++s, cell += kLanes) sum.hessian[static_cast<std::size_t>(r) * sum.stride + s] += reduce(load(cell));
     }
 
    private:
-    static constexpr int kRows = Columns::kRows;
     const VectorModel& model_;
     const int q_, P_, powers_;
     std::vector<double> x_, moments_, by_, cells_;
-    Columns means_;
-    ColumnSums squares_;
-    std::vector<double> weights_, nothing_;
-    int rows_ = 0, clusters_ = 0;
+    int rows_ = 0;
 
     static std::size_t cells(int columns) { return static_cast<std::size_t>(columns) * kRows; }
 
@@ -113,17 +107,6 @@ class VectorHessian {
             for (int r = 0; r < N; ++r) sum[r] += by * load(columns[r] + i);
         }
         for (int r = 0; r < N; ++r) store(cell + r * kLanes, sum[r]);
-    }
-
-    void flush_means() {
-        if (clusters_ == 0) return;
-        const int size = padded(clusters_);
-        for (int j = clusters_; j < size; ++j) {
-            for (int r = 0; r < q_; ++r) means_.column(r)[j] = 0.0;
-            weights_[j] = 0.0;
-        }
-        squares_.add(means_, size / kLanes, nothing_.data(), weights_.data());
-        clusters_ = 0;
     }
 };
 

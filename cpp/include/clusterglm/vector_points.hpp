@@ -53,9 +53,13 @@ struct PointSet {
             begins[l] = begin;
         }
         if (!tables) starts = {0, points}, begins = {0};
-        last.resize(static_cast<std::size_t>(padded(width) + kLanes), 0.0);
         const int runs = static_cast<int>(starts.size()) - 1;
-        for (int l = 0; l < runs; ++l) size += padded(starts[l + 1] - starts[l]);
+        int reached = 0;
+        for (int l = 0; l < runs; ++l) {
+            const int length = padded(starts[l + 1] - starts[l]);
+            size += length, reached = std::max(reached, begins[l] + length);
+        }
+        last.resize(static_cast<std::size_t>(padded(reached)), 0.0);
         c.assign(static_cast<std::size_t>(d) * size, 0.0), log_weight.assign(size, -1e300), kind.assign(size, -1);
         lines = padded(runs), first.assign(static_cast<std::size_t>(d) * lines, 0.0);
         int to = 0;

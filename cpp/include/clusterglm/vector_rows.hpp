@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "four.hpp"
 #include "lanes.hpp"
 #include "parallel.hpp"
 #include "problem.hpp"
@@ -24,43 +25,51 @@ struct VectorModel {
     int parameters() const { return p + entries; }
 };
 
-template <class R>
+// D: the number of effects if the compiler is to know, or 0.
+template <class R, int D>
 class VectorRows {
    public:
     static constexpr double kRange = ClusterRows::kRange;
     int n = 0, size = 0;  // rows, and with padding: empty rows
     std::vector<double> eta, a, b, lambda, G, H, I;
-    std::vector<double> A;  // d arrays of `stride`
-    Small S, C, F;          // at the mode: curvature, its Cholesky factor, and C^-T
+    Small S, C, F;  // at the mode: curvature, its Cholesky factor, and C^-T
 
-    VectorRows(const Problem& problem, const VectorModel& model) : problem_(problem), model_(model), d_(model.d) {}
+    VectorRows(const Problem& problem, const VectorModel& model)
+        : problem_(problem), model_(model), d_(model.d), nothing_(static_cast<std::size_t>(problem.p)) {}
 
-    double* effect(int t) { return &A[static_cast<std::size_t>(t) * stride_]; }
-    const double* effect(int t) const { return &A[static_cast<std::size_t>(t) * stride_]; }
+    CLUSTERGLM_INLINE int d() const { return D > 0 ? D : d_; }
+    const double* effect(int t) const { return &A_[static_cast<std::size_t>(t) * stride_]; }
+    const double* column(int r) const { return &x_[static_cast<std::size_t>(r) * stride_]; }
     const double* x(int j) const { return problem_.X + (start_ + j) * problem_.p; }
 
     void load(std::int64_t cluster) {
         start_ = problem_.starts[cluster];
         n = static_cast<int>(problem_.starts[cluster + 1] - start_), size = padded(n);
+        const int p = problem_.p;
         if (size > stride_) {
             stride_ = std::max(size, 2 * stride_);
             for (auto* v : {&eta, &a, &b, &lambda, &G, &H, &I}) v->resize(static_cast<std::size_t>(stride_));
-            A.resize(static_cast<std::size_t>(stride_) * d_);
+            A_.resize(static_cast<std::size_t>(stride_) * d()), x_.resize(static_cast<std::size_t>(stride_) * p);
         }
-        for (int j = 0; j < n; ++j) {
-            const double* row = x(j);
-            eta[j] = problem_.eta(start_ + j, model_.beta.data());
-            a[j] = problem_.a[start_ + j], b[j] = problem_.b[start_ + j];
-            for (int t = 0; t < d_; ++t) {
-                double sum = 0.0;
-                for (int s = t; s < d_; ++s) sum += row[model_.columns[s]] * model_.L[s][t];
-                effect(t)[j] = sum;
+        std::copy_n(problem_.offset + start_, n, eta.begin()), std::copy_n(problem_.a + start_, n, a.begin()), std::copy_n(problem_.b + start_, n, b.begin());
+        for (int j = n; j < size; ++j) eta[j] = a[j] = b[j] = 0.0;
+        with_known(p, [&]<int P>() CLUSTERGLM_INLINE_LAMBDA {
+            for (int i = 0; i < size; i += kLanes) {
+                FourRows row;
+                for (int l = 0; l < kLanes; ++l) row[l] = i + l < n ? x(i + l) : nothing_.data();
+                Pack sum = clusterglm::load(&eta[i]);
+                each_column<P>(row, p, [&](int r, Pack column) CLUSTERGLM_INLINE_LAMBDA {
+                    store(&x_[static_cast<std::size_t>(r) * stride_ + i], column);
+                    sum += model_.beta[r] * column;
+                });
+                store(&eta[i], sum);
+                for (int t = 0; t < d(); ++t) {
+                    Pack slope{};
+                    for (int e = t; e < d(); ++e) slope += model_.L[e][t] * clusterglm::load(column(static_cast<int>(model_.columns[e])) + i);
+                    store(&A_[static_cast<std::size_t>(t) * stride_ + i], slope);
+                }
             }
-        }
-        for (int j = n; j < size; ++j) {
-            eta[j] = a[j] = b[j] = 0.0;
-            for (int t = 0; t < d_; ++t) effect(t)[j] = 0.0;
-        }
+        });
     }
 
     // lambda at u, and whether all of them are in the fast range.
@@ -68,7 +77,7 @@ class VectorRows {
         Pack low{}, high{};
         for (int i = 0; i < size; i += kLanes) {
             Pack at = clusterglm::load(&eta[i]);
-            for (int t = 0; t < d_; ++t) at += u[t] * clusterglm::load(effect(t) + i);
+            for (int t = 0; t < d(); ++t) at += u[t] * clusterglm::load(effect(t) + i);
             store(&lambda[i], at);
             low = at < low ? at : low, high = at > high ? at : high;
         }
@@ -96,7 +105,7 @@ class VectorRows {
         for (int number = 0;; ++number) {
             checkpoint(8 * static_cast<std::int64_t>(size));
             derivatives(u);
-            for (int t = 0; t < d_; ++t) {
+            for (int t = 0; t < d(); ++t) {
                 Pack sum{};
                 for (int i = 0; i < size; i += kLanes) sum += clusterglm::load(effect(t) + i) * clusterglm::load(&G[i]);
                 g[t] = reduce(sum) - u[t];
@@ -107,20 +116,20 @@ class VectorRows {
                     S[t][s] = (t == s ? 1.0 : 0.0) - reduce(square);
                 }
             }
-            if (!cholesky(S, d_, C)) {  // rounding, or numbers without end: as if the likelihood were flat
+            if (!cholesky(S, d(), C)) {  // rounding, or numbers without end: as if the likelihood were flat
                 S = {};
-                for (int t = 0; t < d_; ++t) S[t][t] = 1.0;
-                cholesky(S, d_, C);
+                for (int t = 0; t < d(); ++t) S[t][t] = 1.0;
+                cholesky(S, d(), C);
             }
             solve(g, step);
             last = decrement, decrement = 0.0;
-            for (int t = 0; t < d_; ++t) decrement += g[t] * step[t];
+            for (int t = 0; t < d(); ++t) decrement += g[t] * step[t];
             if (!(decrement > (precise ? kTiny : kTolerance)) || number == kMost) break;
             if (precise && number > 0 && decrement < kTolerance && decrement > 0.1 * last) break;
             Pack farthest{};
             for (int i = 0; i < size; i += kLanes) {
                 Pack move{};
-                for (int t = 0; t < d_; ++t) move += step[t] * clusterglm::load(effect(t) + i);
+                for (int t = 0; t < d(); ++t) move += step[t] * clusterglm::load(effect(t) + i);
                 move = lanes::magnitude(move);
                 farthest = move > farthest ? move : farthest;
             }
@@ -128,7 +137,7 @@ class VectorRows {
             if (!lanes::every(farthest < all(1.0))) {
                 const double here = log_p(u) - 0.5 * square(u);
                 const auto gain = [&](double t) {
-                    for (int s = 0; s < d_; ++s) next[s] = u[s] + t * step[s];
+                    for (int s = 0; s < d(); ++s) next[s] = u[s] + t * step[s];
                     return log_p(next) - 0.5 * square(next) - here;
                 };
                 while (!(gain(length) >= 1e-4 * length * decrement) && length > 1e-12) length *= 0.5;
@@ -136,9 +145,9 @@ class VectorRows {
                 if (number > kPatience && length == 1.0)
                     for (double now = gain(1.0), then; (then = gain(2.0 * length)) > now && length < 1e6; now = then) length *= 2.0;
             }
-            for (int t = 0; t < d_; ++t) u[t] += length * step[t];
+            for (int t = 0; t < d(); ++t) u[t] += length * step[t];
         }
-        inverse_transposed(C, d_, F);
+        inverse_transposed(C, d(), F);
     }
 
     // G, H and I of all rows at u.
@@ -159,14 +168,14 @@ class VectorRows {
 
     CLUSTERGLM_INLINE void solve(const double* g, double* step) const {
         double half[kMostEffects];
-        for (int t = 0; t < d_; ++t) {
+        for (int t = 0; t < d(); ++t) {
             half[t] = g[t];
             for (int s = 0; s < t; ++s) half[t] -= C[t][s] * half[s];
             half[t] /= C[t][t];
         }
-        for (int t = d_ - 1; t >= 0; --t) {
+        for (int t = d() - 1; t >= 0; --t) {
             step[t] = half[t];
-            for (int s = t + 1; s < d_; ++s) step[t] -= C[s][t] * step[s];
+            for (int s = t + 1; s < d(); ++s) step[t] -= C[s][t] * step[s];
             step[t] /= C[t][t];
         }
     }
@@ -177,6 +186,7 @@ class VectorRows {
     const int d_;
     int stride_ = 0;
     std::int64_t start_ = 0;
+    std::vector<double> nothing_, A_, x_;  // d and p arrays of `stride`
 
     CLUSTERGLM_INLINE Row<Pack> row(int i) const {
         const Pack at = clusterglm::load(&lambda[i]);
@@ -189,7 +199,7 @@ class VectorRows {
     }
     double square(const double* u) const {
         double sum = 0.0;
-        for (int t = 0; t < d_; ++t) sum += u[t] * u[t];
+        for (int t = 0; t < d(); ++t) sum += u[t] * u[t];
         return sum;
     }
 };

@@ -25,7 +25,7 @@ from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, whole_weights
 from clusterglm.fit.within import WithinSums, variation_of
 from clusterglm.inference.diagnostics.overdispersion import overdispersion_over_blocks
-from clusterglm.inference.hypotheses.score import score_test_over_blocks
+from clusterglm.inference.hypotheses.score_test import score_test_over_blocks
 from clusterglm.inference.uncertainty.correction import corrected_estimates, refuse_counts
 from clusterglm.inference.uncertainty.covariance import marginal_products, pooled_products
 from clusterglm.model.bias import SplitPanel

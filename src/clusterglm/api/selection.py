@@ -172,6 +172,7 @@ def select_prepared(
     candidates : sequence of Distribution
     rule : Quadrature
     scale : {"normal", "density"}
+        Scale of integration.
     control : Control
     known : RandomEffectsResult, optional
         A fit to the same data, which comes first and is not made again.

@@ -38,7 +38,7 @@ ELSEWHERE = {word: ours for ours, words in _WORDS.items() for word in words.spli
 
 
 def explained(verb: Callable[P, R]) -> Callable[P, R]:
-    """The same function, which answers arguments that it does not have in words.
+    """A verb that answers in words to arguments that it does not have.
 
     Raises
     ------

@@ -190,13 +190,16 @@ def random_effects(
     ----------
     formula : str
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
+        Random effects are terms in lme4's grammar: `(1 | id)` an intercept, `(x | id)` an intercept and a slope with
+        any covariance, `(x || id)` or `diag(x | id)` without correlation, `(0 + x | id)` the slope alone,
+        `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one correlation.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
     cluster : str, list of str or array
-        Column of cluster labels of any type, columns whose combinations are clusters, or the labels; `(1 | id)` or
-        `(1 | a:b)` in the formula says the same. Row order never matters.
+        Column of cluster labels of any type, columns whose combinations are clusters, or the labels, for one random
+        intercept; `(1 | id)` or `(1 | a:b)` in the formula says the same. Row order never matters.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
     link : {"logit", "cloglog", "probit"} or "log", optional
@@ -205,13 +208,15 @@ def random_effects(
         Of the random intercept: "gaussian", "logistic", "cauchy", "laplace", "bridge" (a logit stays a logit when it is
         integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",
         "gaussian_mixture(0.3, 3)"; "student_t" and "gaussian_mixture", whose shape is then estimated; or an object such
-        as `StudentT(4)`, `GaussianMixture(separation=3)` or a `UserDistribution`.
+        as `StudentT(4)`, `GaussianMixture(separation=3)` or a `UserDistribution`. Several effects are gaussian.
     quadrature : "auto", "laplace", int or Quadrature
-        How the integral over a cluster's intercept is computed: as many nodes as a tolerance needs, the Laplace
-        approximation, or a number of adaptive Gauss-Hermite nodes.
+        How the integral over a cluster's random effects is computed: as many nodes as a tolerance needs, the Laplace
+        approximation, or a number of adaptive Gauss-Hermite nodes; of several effects, in each dimension. Of those the
+        cost is the number's power, and a tolerance is met by lattices where such rules do not agree.
     scale : {"normal", "density"}
-        Where the adaptive rules integrate, which has nothing to do with the scale of predictions: along a standard
-        normal variable that is mapped to the intercept, or along the intercept itself, as R's glmmML does.
+        Scale of integration of the adaptive rules, which has nothing to do with that of predictions: along a standard
+        normal variable that is mapped to the intercept, or along the intercept itself, as R's glmmML does. Of several
+        effects, "normal" alone.
     weights : str or array, optional
         Case weights, which multiply a row's log-likelihood; whole numbers are repeats, wherever rows are counted or
         drawn. A column, an expression of columns, or an array with an element per row of `data`.
@@ -232,7 +237,7 @@ def random_effects(
     start : array or mapping, optional
         Starting coefficients, in the order of the columns or by name; by default from the pooled fit.
     sigma : float, optional
-        Starting value of sigma, or its value if `fix_sigma`.
+        Starting value of the standard deviation of a single random intercept, or its value if `fix_sigma`.
     fix_sigma : bool
         Hold sigma at the value given.
     penalty : {"soft"}, optional
@@ -255,7 +260,9 @@ def random_effects(
 
     Returns
     -------
-    RandomEffectsResult
+    RandomEffectsResult or MixedEffectsResult
+        With one random intercept, and with any other random effects, whose standard deviations and correlations are
+        `variance_components` in place of `sigma`.
 
     Raises
     ------
@@ -276,6 +283,10 @@ def random_effects(
     >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
     >>> bool(fit.converged)
     True
+    >>> women = cg.datasets.load("contraception")
+    >>> slopes = cg.random_effects("use ~ urban + age + (urban | district)", women)
+    >>> slopes.variance_components["estimate"].round(1).to_list()
+    [0.6, 0.8, -0.8]
     """
     response = read_response(family, link)
     offset = one_offset(offset, exposure)

@@ -13,7 +13,7 @@ from clusterglm.cli.output import check_files, printed, write_json
 from clusterglm.data.files import write_bytes
 
 _DEFAULTS = {"model": "random_effects", "family": opt.FAMILY, "cluster_weights": None}
-"""Of options of `clusterglm fit`, which an example does not name."""
+"""Defaults of options of `clusterglm fit`, which an example does not name."""
 
 
 @app.command(epilog=example("clusterglm datasets bacteria --write bacteria.csv"))

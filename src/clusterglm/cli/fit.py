@@ -189,7 +189,7 @@ def load_table(data: Any, sep: str | None = None, decimal: str | None = None, en
 
 
 def interval_options(robust: bool, level: float | None) -> dict[str, Any]:
-    """Of `tidy`, from options of the command line."""
+    """Options of `tidy`, from those of the command line."""
     return given({"cov": "robust" if robust else None, "level": level})
 
 

@@ -231,7 +231,7 @@ def check_clusters(
 
 
 def refuse_clusters(m: int, trials: float, response: Response, name: str, sigma_known: bool = False) -> None:
-    """The same from the number of clusters and the most trials of one."""
+    """Refuse a spread of intercepts that cannot be told, from the number of clusters and the most trials of one."""
     if sigma_known:
         return
     if m < 2:

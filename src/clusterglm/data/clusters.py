@@ -411,7 +411,7 @@ def _sorted_together(array: NDArray[Any]) -> tuple[NDArray[Any], Grouping] | Non
 
 
 def _used(codes: NDArray[np.int64], labels: NDArray[Any]) -> Codes:
-    """Without the labels that no row has."""
+    """Codes and labels without the labels that no row has."""
     used = np.bincount(codes[codes >= 0], minlength=len(labels)) > 0
     if used.all():
         return Codes(codes, labels)

@@ -63,7 +63,7 @@ def _of_recurring_counts(
     starts: NDArray[np.int64],
     response: Response,
 ) -> tuple[float, float]:
-    """The same of counts few of which are different: each of them once, with the weight of all its rows."""
+    """Constants of counts few of which are different: each of them once, with the weight of all its rows."""
     alike = _constant(weights) and bool((cluster_weights == cluster_weights[0]).all())
     if alike:
         weight = np.bincount(counts) * (weights[0] * cluster_weights[0])

@@ -66,6 +66,16 @@ _DESCRIPTIONS = {
             "binomial",
         ),
         Description(
+            "contraception",
+            "Whether women in Bangladesh, 1988, used contraception, by district, urban or rural",
+            "Bangladesh Fertility Survey (Huq and Cleland 1990); as Contraception in R's package mlmRev",
+            1934,
+            60,
+            "district",
+            "use ~ urban + age + livch",
+            "binomial",
+        ),
+        Description(
             "epil",
             "Seizure counts of epileptics in four two-week periods, placebo or progabide",
             "Thall and Vail (1990), Biometrics 46; as in R's package MASS (Venables and Ripley 2002)",
@@ -108,6 +118,16 @@ _DESCRIPTIONS = {
             "binomial",
             model="conditional",
         ),
+        Description(
+            "toenail",
+            "Onycholysis at seven visits in a trial of two drugs against infections of toenails",
+            "De Backer et al. (1998), Journal of the American Academy of Dermatology 38; as in R's package HSAUR3",
+            1908,
+            294,
+            "patientID",
+            "outcome ~ treatment * time",
+            "binomial",
+        ),
     )
 }
 
@@ -147,6 +167,8 @@ def load(name: str) -> pd.DataFrame:
     frame = pd.read_csv(path(name))
     if name in ("bacteria", "epil"):
         frame["trt"] = pd.Categorical(frame["trt"], ["placebo", *sorted(set(frame["trt"]) - {"placebo"})])
+    if name == "toenail":
+        frame["outcome"] = pd.Categorical(frame["outcome"], ["none or mild", "moderate or severe"])
     if name == "cbpp":
         frame["period"] = pd.Categorical(frame["period"].astype(str))
         frame["herd"] = frame["herd"].astype(str)

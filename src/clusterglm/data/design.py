@@ -159,7 +159,7 @@ class Design:
         return found.X
 
     def rows(self, table: nw.DataFrame[Any]) -> DesignRows:
-        """The same, with what stands in the way of single rows in place of errors about levels."""
+        """Rows of the design matrix of new data, and what stands in the way of single rows: no errors about levels."""
         check_columns(table, self.variables, "covariate")
         n, p = len(table), len(self.names)
         required, through = needs([factor.node for factor in self.coding.factors], self.variables, self.cluster_means)
@@ -222,7 +222,7 @@ class Design:
         return total
 
     def without(self, columns: Sequence[int]) -> Design:
-        """The same without some columns, and the variables that only these need."""
+        """This design without some columns, and without the variables that only these need."""
         coding = self.coding.without(columns)
         used = variables_of([factor.node for factor in coding.factors], self.variables)
         means = () if self.cluster_means is None else self.cluster_means.terms

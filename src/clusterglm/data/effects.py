@@ -63,7 +63,7 @@ class Effects:
         return np.hstack([term.design.build(table) for term in self.terms])
 
     def sorted(self, order: NDArray[np.int64]) -> Effects:
-        """With rows in another order."""
+        """These effects with rows in another order."""
         return replace(self, Z=np.take(self.Z, order, axis=0))
 
 

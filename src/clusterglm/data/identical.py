@@ -60,7 +60,7 @@ class Merged:
 
 
 def merge_identical(data: ModelData, response: Response, *, always: bool = False) -> Merged:
-    """The same likelihood from fewer rows and clusters, where that pays.
+    """Merge rows and clusters that cannot be told apart, where that pays: the likelihood does not change.
 
     Parameters
     ----------

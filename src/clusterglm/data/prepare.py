@@ -170,12 +170,12 @@ class ModelData:
 
     @property
     def in_memory(self) -> bool:
-        """They are."""
+        """Whether the rows are in memory: they are."""
         return True
 
     @property
     def rows(self) -> ModelData:
-        """These."""
+        """Data with single rows, which these are themselves."""
         return self
 
 

@@ -73,7 +73,7 @@ class Recession:
         return np.array([self._end(pattern) for pattern in patterns])[which.reshape(-1)]
 
     def _end(self, cost: Array) -> float:
-        """By linear programs: a combination that no admissible direction lowers is driven upwards by all."""
+        """End of a combination, by linear programs: what no admissible direction lowers is driven upwards by all."""
         from scipy.optimize import linprog
 
         size = float(np.abs(cost).max(initial=0.0))
@@ -238,7 +238,7 @@ def _rays(walls: Array, k: int) -> Array:
 
 
 def _cleaned(basis: Array) -> Array:
-    """Without the rounding where a column has no part."""
+    """Directions without the rounding where a column has no part."""
     return np.where(np.abs(basis) <= _ZERO, 0.0, basis)
 
 

@@ -107,7 +107,7 @@ def counts_of(data: ModelData) -> Counts:
 
 
 def together(parts: Sequence[Counts], rows: int, clusters: int) -> Counts:
-    """Of all parts of some data, which have so many rows and clusters."""
+    """Counts of all parts of some data, which have so many rows and clusters."""
 
     def any_of(attribute: str) -> tuple[str, ...]:
         return tuple(name for name in ("case", "cluster") if any(name in getattr(part, attribute) for part in parts))

@@ -43,7 +43,7 @@ class WeightSum:
 
 
 def weight_sum(data: ModelData) -> WeightSum:
-    """Of rows in memory."""
+    """Sum of the weights of rows in memory."""
     n = data.n_obs
     if n == 0 or (data.weights.strides == (0,) and np.all(data.cluster_weights == 1.0)):  # nothing as long as the data
         return WeightSum(n, float(n), 1.0 if n > 0 else inf)
@@ -52,7 +52,7 @@ def weight_sum(data: ModelData) -> WeightSum:
 
 
 def weighing(parts: Sequence[WeightSum]) -> Weighing:
-    """Of all parts together, some of which may be without rows."""
+    """How large weights are in all parts together, some of which may be without rows."""
     mean = sum(part.total for part in parts) / max(1, sum(part.n for part in parts))
     if not mean > 0.0:
         return Weighing()

@@ -88,7 +88,7 @@ class Variation:
         return np.asarray(self.everywhere <= self.negligible)
 
     def rescaled(self, centre: Array, scale: Array) -> Variation:
-        """Of the columns times `scale`, plus `centre`."""
+        """How the columns times `scale`, plus `centre`, vary."""
         low, high = (bound * scale + centre for bound in (self.low, self.high))
         return Variation(self.everywhere * scale, self.inside * scale, self.triangle * scale, low, high)
 
@@ -293,6 +293,7 @@ class Sides:
     ----------
     Z : ndarray, shape (k, p)
     scale : ndarray, shape (p,)
+        Units of the columns.
     of : ndarray of int64, shape (k,)
         Clusters 0, 1, ... in order.
     undecided : ndarray of bool, shape (k,)

@@ -27,7 +27,7 @@ class Blocks(Protocol):
         """`work(block, ...)` of every block; the function must be one that can be pickled by name."""
 
     def leave(self, work: Callable[Concatenate[Block, P], T], *args: P.args, **kwargs: P.kwargs) -> list[T]:
-        """The same for work that leaves something in the blocks' memory on which later work depends."""
+        """`each` for work that leaves something in the blocks' memory on which later work depends."""
 
 
 class Scattered(Blocks, Protocol):

@@ -90,7 +90,7 @@ class Block:
         return core_problem(self.X, self.data, self.response)
 
     def rescaled(self, centre: Array, scale: Array) -> Block:
-        """The same clusters in columns less `centre`, over `scale`."""
+        """This block with its columns less `centre`, over `scale`."""
         X = self.X.copy()
         rescale(X, centre, scale)
         return Block(X, self.data, self.response, self.threads, self.memory)

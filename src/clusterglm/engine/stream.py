@@ -321,7 +321,7 @@ def _at_hand(table: pa.Table) -> Callable[[], pa.Table]:
 
 
 def _surveys(tables: Iterator[pa.Table], parsed: ParsedFormula, request: Request) -> list[Survey]:
-    """Of all tables where columns have levels, else of the first with a complete row."""
+    """Surveys of all tables where columns have levels, else up to the first with a complete row."""
     found = []
     for table in tables:
         found.append(survey(table, parsed, request))

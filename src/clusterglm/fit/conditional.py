@@ -87,7 +87,7 @@ class ConditionalFit:
 
     @property
     def by_cluster(self) -> ConditionalFit:
-        """This, which has the clusters' own."""
+        """The fit with what belongs to single clusters: this one."""
         return self
 
 
@@ -133,7 +133,7 @@ def fit_conditional(
 
 
 def conditional_estimates(within: WithinSums, start: Array | None, control: Control) -> ConditionalEstimates:
-    """The same from sums over blocks, without what belongs to single clusters."""
+    """Conditional maximum likelihood from sums over blocks, without what belongs to single clusters."""
     return _estimates(within, start, control)[0]
 
 

@@ -130,7 +130,7 @@ class RandomEffectsFit:
 
     @property
     def all_parameters(self) -> Parameters:
-        """With the shape after (beta, sigma), where it was estimated."""
+        """Parameters (beta, sigma), and after them the shape where it was estimated."""
         return self.parameters if self.shape is None else self.parameters.and_shapes(self.shape.names)
 
     @property

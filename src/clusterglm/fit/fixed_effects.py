@@ -106,7 +106,7 @@ class FixedEffectsFit:
 
     @property
     def by_cluster(self) -> FixedEffectsFit:
-        """This, which has the clusters' own."""
+        """The fit with what belongs to single clusters: this one."""
         return self
 
 
@@ -150,7 +150,7 @@ def fit_fixed_effects(
 
 
 def _penalized(within: WithinSums, start: Array | None, control: Control, penalty: str) -> FixedEffectsFit:
-    """With Jeffreys' prior of coefficients and intercepts together."""
+    """A fit with Jeffreys' prior of coefficients and intercepts together."""
     sums, penalized = within.sums, PenalizedFixed.of(within)
     maximum = within_maximum(within, within.informative(), start, control, penalized.evaluate)
     alpha = penalized.intercepts(maximum.theta)
@@ -173,7 +173,7 @@ def _penalized(within: WithinSums, start: Array | None, control: Control, penalt
 
 
 def profiled_estimates(within: WithinSums, start: Array | None, control: Control) -> ProfiledEstimates:
-    """The same from sums over blocks, without what belongs to single clusters."""
+    """A fit of fixed effects from sums over blocks, without what belongs to single clusters."""
     clusters = within.informative()
     maximum = within_maximum(within, clusters, start, control)
     L = within.sums.standard.L
@@ -189,7 +189,7 @@ def cluster_profile(data: ModelData, response: Response, beta: Array) -> Cluster
 
 
 def at_coefficients(fit: FixedEffectsFit, within: WithinSums, beta: Array, how: str) -> FixedEffectsFit:
-    """The same fit with corrected coefficients: intercepts, Hessian and covariance follow."""
+    """A fit with its coefficients replaced by corrected ones: intercepts, Hessian and covariance follow."""
     covariance, hessian = curvature_at(within, beta)
     intercepts = within.intercepts(within.sums.standard.inside(beta))
     return replace(fit, beta=beta, intercepts=intercepts, covariance=covariance, hessian=hessian, correction=how)
@@ -235,7 +235,7 @@ def effects_of_clusters(
 def effects_of_block(
     block: Block, gamma: Array, covariance: Array, centre: Array, scale: Array, whole: tuple[bool, bool]
 ) -> dict[str, NDArray[Any]]:
-    """The same of one block, whose columns are the user's less `centre`, over `scale`."""
+    """`effects_of_clusters` of one block, whose columns are the user's less `centre`, over `scale`."""
     found, data = profile_of(block).clusters(gamma), block.data
     there = replace(found, intercepts=found.intercepts - centre @ (gamma / scale), means=found.means * scale + centre)
     known = informative_clusters(data, block.response)

@@ -20,7 +20,7 @@ def loglik_without_columns(data: ModelData, response: Response, left: NDArray[np
 
 
 def loglik_given_totals(data: ModelData, response: Response) -> float:
-    """The same given each cluster's total."""
+    """Normalised log-likelihood given each cluster's total, where linear predictors are offsets."""
     within = WithinSums(sums_within(data, response, 1), conditional=True)
     return float(within.evaluate(np.zeros(0)).value + data.constant + within.constant())
 

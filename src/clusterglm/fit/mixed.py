@@ -15,11 +15,13 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, IntegrationError, OptionError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
+from clusterglm.fit.sums import chosen_clusters
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.likelihood.vector.choice import choose_points
@@ -28,13 +30,15 @@ from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, Ve
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
+from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
 from clusterglm.model.parameters import Block, Parameters, coefficients, random_effects
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _STARTS = (0.3, 1.0, 2.5)  # standard deviations of effects, on the linear predictor, that are tried first
+_NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _ROUGHLY = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
-_LOOSE = 1e-2  # tolerance of integrals with which the search goes on from there
+_LOOSE = 1e-3  # tolerance of integrals with which the search goes on from there
 _STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
@@ -170,12 +174,12 @@ class MixedTask:
 
     @classmethod
     def of_fit(cls, fit: MixedFit, threads: int = 1) -> MixedTask:
-        """That of a fit, in the user's units."""
+        """The likelihood of a fit, in the user's units."""
         return cls.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
 
     @property
     def inner(self) -> Parameters:
-        """Those of the likelihood: coefficients, and the entries of L that may be other than zero."""
+        """Parameters of the likelihood: coefficients, and the entries of L that may be other than zero."""
         return random_effects(self.likelihood.n_coefficients, int(self.covariance.pattern.sum()))
 
     def entries(self, theta: Array) -> Array:
@@ -210,7 +214,7 @@ class MixedTask:
         return found
 
     def reflect(self, theta: Array) -> Array:
-        """The same model with the customary signs."""
+        """Parameters of the model at theta with the customary signs of L."""
         beta, phi = self.parameters.split(theta)
         return np.append(beta, self.covariance.canonical(phi))
 
@@ -246,7 +250,11 @@ def fit_mixed(
     scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
     task = MixedTask.of(data, response, standard.X, scale, control.threads)
     gamma = standard.inside(pooled.beta if start is None else start)
-    begin = _start(task, gamma, effects.Z.shape[1])
+    sample = task if data.n_clusters < 2 * SAMPLE_FOR_EFFECTS else _sampled(task, data, response, standard.X, scale)
+    begin = _start(sample, gamma, effects.Z.shape[1])
+    if sample is not task:
+        few = partial(sample.evaluate, plan=_few(sample.likelihood))
+        begin = maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
     found, held = _maximum(task, begin, quadrature, control, unit)
     T, random = task.parameters.to_user(standard.L), task.parameters.place("random")
     T[random, random] = np.diag(covariance.units(1.0 / scale))
@@ -269,6 +277,15 @@ def fit_mixed(
 class _Found:
     maximum: Maximum
     chosen: Chosen
+
+
+def _sampled(task: MixedTask, data: ModelData, response: Response, X: Array, scale: Array) -> MixedTask:
+    """The likelihood of some of the clusters, evenly spaced."""
+    chosen = np.arange(0, data.n_clusters, data.n_clusters // SAMPLE_FOR_EFFECTS)
+    some, arrays = chosen_clusters(X, data, chosen)
+    Z = np.ascontiguousarray(effects_of(data).Z[rows_of(data.starts, chosen)[0]] / scale)
+    likelihood = VectorLikelihood(some, Z, arrays, response, task.covariance.pattern, task.likelihood.threads)
+    return replace(task, likelihood=likelihood)
 
 
 def _start(task: MixedTask, gamma: Array, q: int) -> Array:
@@ -339,12 +356,10 @@ def _refined(
         stories.append(maximum.optimization)
         step, theta = maximum.theta - theta, maximum.theta
         moved = max(0.0, -float(step @ maximum.evaluation.hessian @ step)) ** 0.5
-        if quadrature.kind != "auto" or not maximum.optimization.converged or remaining == 0:
+        still = moved <= _STILL * unit**0.5  # what was chosen so near has the same errors here
+        if quadrature.kind != "auto" or still or not maximum.optimization.converged or remaining == 0:
             break
         chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
-        if moved <= _STILL * unit**0.5:
-            maximum = replace(maximum, evaluation=task.evaluate(theta, chosen.plan))
-            break
     return _Found(replace(maximum, optimization=_whole(stories)), chosen)
 
 

@@ -120,7 +120,7 @@ class _Model:
     def decrement(self) -> float:
         return float(np.sqrt(np.sum(self.gradient**2 / self.curvatures))) if self.concave else np.nan
 
-    # Of a system that is nearly singular, steps that are no numbers or too long are found to be so.
+    # A system that is nearly singular may give steps that are no numbers or too long, which are found to be so.
     @np.errstate(divide="ignore", over="ignore", invalid="ignore")
     def step(self, radius: float) -> tuple[Array, float]:
         """The model's maximum within `radius`, and the increase it promises."""

@@ -154,7 +154,7 @@ def fit_npml(
 
 
 def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta: Array) -> Array:
-    """Beyond the range every response is as good as certain; inside, the grid follows the sharpest likelihood."""
+    """Places for mass points: beyond them responses are as good as certain; steps suit the sharpest likelihood."""
     eta = data.X @ beta + data.offset
     low = float(response.link_function(np.array(_OUTSIDE))) - float(eta.max())
     if response.bounded:

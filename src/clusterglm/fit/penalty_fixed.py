@@ -88,7 +88,7 @@ class PenalizedFixed:
 
     @classmethod
     def of(cls, within: WithinSums) -> PenalizedFixed:
-        """Of data in memory."""
+        """The penalised likelihood of data in memory."""
         assert isinstance(within.sums.blocks, InMemory)  # nothing else is fitted with a penalty
         block, standard = within.sums.blocks.block, within.sums.standard
         return cls(block.X, block.data, block.response, -float(np.linalg.slogdet(standard.L)[1]))

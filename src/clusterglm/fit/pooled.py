@@ -77,7 +77,7 @@ def sums_of(data: ModelData, response: Response, control: Control) -> Sums:
 
 
 def pooled_estimates(sums: Sums, control: Control) -> PooledFit:
-    """The same from sums over blocks."""
+    """A pooled fit from sums over blocks: Newton's method on the exact Hessian."""
     start, surrogate = _start(sums, control)
     maximum = maximize(sums.pooled, start, control, radius=4.0, surrogate=surrogate, unit=sums.weights.unit)
     _refuse_separation(maximum, sums, control)
@@ -87,7 +87,7 @@ def pooled_estimates(sums: Sums, control: Control) -> PooledFit:
 
 
 def penalized_estimates(sums: Sums, control: Control, penalty: str) -> PooledFit:
-    """The same with a penalty, of data in memory."""
+    """A pooled fit with Firth's penalty, of data in memory."""
     penalized = PenalizedSums.of(sums)
     maximum = maximize(penalized.evaluate, penalized.start, control, radius=4.0, unit=sums.weights.unit)
     covariance, hessian = on_user_scale(-penalized.penalty.information(maximum.theta), sums.standard.L)

@@ -37,7 +37,7 @@ class SoftPenalty:
     jeffreys : JeffreysPenalty
         Of the model without random effects.
     scale : float
-        The factor c.
+        Factor of the penalty, c.
     """
 
     jeffreys: JeffreysPenalty
@@ -45,7 +45,7 @@ class SoftPenalty:
 
     @classmethod
     def of(cls, jeffreys: JeffreysPenalty) -> SoftPenalty:
-        """With the factor that follows from the data; n counts trials, and rows of counts, as often as weights say."""
+        """The penalty with its factor from the data; n counts trials, and rows of counts, as often as weights say."""
         return cls(jeffreys, soft_factor(jeffreys.X.shape[1], float(jeffreys.size.sum())))
 
     def evaluate(self, theta: Array) -> Evaluation:

@@ -87,7 +87,7 @@ class SomeClusters:
         return _sigma_moments(self.block, gamma)
 
     def surrogate(self, integrator: AnyIntegrator, rule: UnitRule, parameters: Parameters, theta: Array) -> Surrogate:
-        """Their likelihood by one rule, in the free parameters; the others are held as in `theta`."""
+        """The sample's likelihood by one rule, in the free parameters; the others are held as in `theta`."""
         likelihood = _likelihood(self.block, integrator)
 
         def at(free: Array) -> Evaluation:
@@ -179,7 +179,7 @@ class Sums:
 
     @property
     def _n_clusters(self) -> int:
-        """Of the blocks."""
+        """Number of clusters of the blocks."""
         return self.data.n_clusters if self._sort is None else int(self._sort.max()) + 1
 
     def by_cluster(self, plan: Plan) -> Plan:

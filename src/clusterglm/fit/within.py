@@ -144,7 +144,7 @@ class WithinSums:
         return np.asarray(back.T @ inside @ back)
 
     def sample(self, threads: int) -> Likelihood | None:
-        """The same likelihood of some of the clusters, where there are very many."""
+        """The likelihood of a sample of the clusters, where there are very many; else None."""
         data = self.sums.data
         step = data.n_clusters // SAMPLE_WITHIN
         if data.n_obs < MANY_ROWS or step < 4:
@@ -414,7 +414,7 @@ def _rows(block: Block, most: int | None) -> Rows:
 
 
 def _against(block: Block, direction: Array) -> Rows:
-    """Of the clusters that most contradict a separating direction, the two rows that do; none where there are none."""
+    """The two rows of each cluster that most contradict a separating direction; none where there are none."""
     data = block.data
     u, first = block.X @ direction, data.starts[:-1]
     size = 1e-6 * max(1.0, float(np.abs(u).max()))

@@ -65,7 +65,7 @@ class Integrator(ABC, Generic[L, R]):
     distribution : Distribution
         Of the random effect.
     scale : str
-        On which its integral is computed, as the user asked.
+        Scale of integration, as the user asked.
     """
 
     distribution: Distribution

@@ -58,7 +58,7 @@ def marginal(
     theta : ndarray, shape (p + 1,)
         (beta, sigma); sigma may be negative or 0.
     scale : {"normal", "density"}
-        Variable of integration.
+        Scale of integration: what the variable is, see `location_map`.
     nodes : int
         Nodes per cluster, 1 to 200; 1 is the Laplace approximation.
 

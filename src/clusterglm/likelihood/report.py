@@ -17,7 +17,7 @@ class IntegrationReport:
     requested : Quadrature
         What the user asked for.
     scale : {"normal", "density"}
-        Scale of the adaptive rules.
+        Scale of integration, that of the adaptive rules.
     nodes : int
         Largest number of nodes of any cluster.
     rules : tuple of (str, int)

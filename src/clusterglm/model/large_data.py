@@ -18,6 +18,8 @@ SAMPLED_ONE_IN = 16
 """One cluster in so many is in that sample, ..."""
 FEWEST_SAMPLED, MOST_SAMPLED, MOST_SAMPLED_ROWS = 1_000, 60_000, 600_000
 """... but not fewer than the first (there is no sample then), nor more than the others, in clusters and in rows."""
+SAMPLE_FOR_EFFECTS = 2_000
+"""Clusters from which a fit of several random effects to twice as many, or more, starts."""
 SAMPLE_FOR_RULES = 2_000
 """Clusters on which quadrature rules are tried before one is chosen for many."""
 FEW_CLUSTERS = 2 * SAMPLE_FOR_RULES
@@ -55,7 +57,7 @@ READ_AT_A_TIME = 131_072
 NUMBERS_AT_A_TIME = 262_144
 """Numbers in a temporary of rows by nodes, or clusters by points."""
 NUMBERS_OF_COUNTS, NUMBERS_OF_MIXTURES = 2_000_000, 4_000_000
-"""The same where distributions of clusters' totals are computed, and likelihoods at mass points."""
+"""Numbers in a temporary where distributions of clusters' totals are computed, and likelihoods at mass points."""
 ROWS_MADE_UP = 1_048_576
 """Rows at a time of clusters that are made up to ask what would be."""
 MEMORY_OF_STREAMS = 512 * 2**20

@@ -74,18 +74,18 @@ class Parameters:
 
     @cached_property
     def coefficients(self) -> slice:
-        """Of the linear predictor of the mean."""
+        """Place of the coefficients of the linear predictor of the mean."""
         return self.place("mean")
 
     @cached_property
     def scale(self) -> int:
-        """Of the only random term."""
+        """Place of the scale of the only random term."""
         (scale,) = self.scales
         return scale
 
     @cached_property
     def shapes(self) -> slice:
-        """Of the intercept's distribution."""
+        """Place of the shape parameters of the intercept's distribution."""
         return self.place("shape")
 
     @cached_property
@@ -100,12 +100,12 @@ class Parameters:
 
     @cached_property
     def free(self) -> Index:
-        """Those with a standard error: neither held nor at a bound."""
+        """Places of parameters with a standard error: neither held nor at a bound."""
         return _index(self._marked([block.state == "free" for block in self.blocks]))
 
     @cached_property
     def estimated(self) -> Index:
-        """Those that are not held, at a bound or not."""
+        """Places of parameters that are not held, at a bound or not."""
         return _index(self._marked([block.state != "held" for block in self.blocks]))
 
     @cached_property
@@ -119,7 +119,7 @@ class Parameters:
         )
 
     def names_of(self, which: Index) -> tuple[str, ...]:
-        """Of some of them."""
+        """Names of some of the parameters."""
         return tuple(np.array(self.names, dtype=object)[which])
 
     # Vectors and matrices ---------------------------------------------------------------------------------------------
@@ -173,16 +173,16 @@ class Parameters:
 
     @cached_property
     def only_free(self) -> Parameters:
-        """Of the free blocks."""
+        """Parameters of the free blocks."""
         return Parameters(tuple(block for block in self.blocks if block.state == "free"))
 
     @cached_property
     def only_estimated(self) -> Parameters:
-        """Of the blocks that are not held."""
+        """Parameters of the blocks that are not held."""
         return Parameters(tuple(block for block in self.blocks if block.state != "held"))
 
     def and_shapes(self, names: Sequence[str]) -> Parameters:
-        """With shape parameters after all others."""
+        """These parameters with shape parameters after them."""
         return Parameters((*self.blocks, Block("shape", "", tuple(names))))
 
     def _marked(self, blocks: Sequence[bool]) -> NDArray[np.bool_]:
@@ -190,12 +190,12 @@ class Parameters:
 
 
 def coefficients(names: Sequence[str]) -> Parameters:
-    """Of a model whose only parameters are those of its linear predictor."""
+    """Parameters of a model that has none but those of its linear predictor."""
     return Parameters((_of_columns(names),))
 
 
 def random_effects(columns: Sequence[str] | int, covariance: Sequence[str] | int) -> Parameters:
-    """Of a model with several random effects: coefficients, and what their covariance is made of.
+    """Parameters of a model with several random effects: coefficients, and what their covariance is made of.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def nested_effects(columns: Sequence[str] | int, upper: int, lower: int) -> Para
 
 
 def random_intercept(columns: Sequence[str] | int, group: str | None = None, state: State = "free") -> Parameters:
-    """Of a model with a random intercept: the coefficients of some columns, and sigma.
+    """Parameters of a model with a random intercept: the coefficients of some columns, and sigma.
 
     Parameters
     ----------
@@ -236,12 +236,12 @@ def random_intercept(columns: Sequence[str] | int, group: str | None = None, sta
 
 
 def random_intercept_of(theta: Array) -> Parameters:
-    """That of a vector (beta, sigma)."""
+    """Parameters of a vector (beta, sigma)."""
     return random_intercept(len(theta) - 1)
 
 
 def mass_points(columns: Sequence[str] | int, points: Sequence[int], number: int) -> Parameters:
-    """Of a model whose intercept has some values of their own probabilities.
+    """Parameters of a model whose intercept has some values with a probability each.
 
     Parameters
     ----------

@@ -65,7 +65,7 @@ def predictions(
     level : float
         Coverage of the intervals, which are drawn for up to three curves, of more not those of clusters.
     scale : str, optional
-        Of `fit.predict`: "response" or "link"; "link" or "ratio" for conditional models.
+        Scale of the predictions, as of `fit.predict`: "response" or "link"; "link" or "ratio" for conditional models.
     points : int
         On a curve.
     theme : {"light", "dark"}, optional

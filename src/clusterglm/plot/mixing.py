@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.distribution.gradient import GradientTest
+from clusterglm.inference.distribution.gradient_function import GradientTest
 from clusterglm.plot.base import Plot, canvas, legend
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ class Estimate:
         return f"{self.value:.{digits}f} ± {self.error:.{digits}f}"
 
     def percent(self) -> str:
-        """As a percentage."""
+        """The value and its error as percentages."""
         return f"{100.0 * self.value:.1f} ± {100.0 * self.error:.1f}%" if np.isfinite(self.value) else "–"
 
     def beyond(self, limit: float) -> int:

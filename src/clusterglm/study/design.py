@@ -85,7 +85,7 @@ class Study:
                 self.check(cell)
 
     def with_levels(self, settings: Sequence[str]) -> Study:
-        """The same study with other levels of some factors.
+        """This study with other levels of some factors.
 
         Parameters
         ----------

@@ -29,7 +29,7 @@ from clusterglm.fit.fixed_effects import FixedEffectsFit, fit_fixed_effects
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.inference.hypotheses.bootstrap import fixed_effects_refit, simulated_test
 from clusterglm.inference.hypotheses.clustering import likelihood_ratio
-from clusterglm.inference.hypotheses.score import score_test
+from clusterglm.inference.hypotheses.score_test import score_test
 from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 from clusterglm.inference.uncertainty.correction import corrected
 from clusterglm.inference.uncertainty.replicates import ReplicateError
@@ -58,7 +58,7 @@ class Sample:
 
     @property
     def fixed(self) -> FixedEffectsFit:
-        """As `pooled`."""
+        """The fit with fixed effects, made when it is first asked for."""
         self._fixed = self._fixed or converged(fit_fixed_effects(self.within, LOGIT, None, CONTROL))
         return self._fixed
 

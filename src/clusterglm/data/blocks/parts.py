@@ -59,7 +59,7 @@ class Survey:
 
 
 def check_request(parsed: ParsedFormula, request: Request, columns: Sequence[str]) -> tuple[str, ...]:
-    """Those of the columns that a fit needs, which must all be named.
+    """Names of the columns that a fit needs, which must all be given as names.
 
     Raises
     ------

@@ -56,7 +56,7 @@ class StoredBlock:
 
     @property
     def length(self) -> int:
-        """Of the file in bytes."""
+        """Length of the file in bytes."""
         return sum(self._count(name) * kind.itemsize for name, kind in self.kinds.items())
 
     @property
@@ -163,7 +163,7 @@ def store(data: ModelData, path: Path) -> StoredBlock:
 
 
 def _narrow(values: Array) -> NDArray[Any]:
-    """The same numbers in a narrower type, if one has them all: responses and dummies in bytes, what was float32."""
+    """Numbers in a narrower type, if one has them all: responses and dummies in bytes, what was float32 as such."""
     flat = values.reshape(-1)
     for kind in (np.uint8, np.float32):
         with np.errstate(invalid="ignore", over="ignore"):

@@ -240,7 +240,7 @@ class StreamedData:
 
     @property
     def in_memory(self) -> bool:
-        """They are not."""
+        """Whether the rows are in memory: they are not."""
         return False
 
     @property
@@ -307,7 +307,7 @@ def describe(
 
 
 def _all_dropped(facts: Sequence[Facts]) -> tuple[Dropped, ...]:
-    """Of all blocks, the reasons in the order in which each block has them."""
+    """Dropped rows of all blocks by reason, in the order in which each block has the reasons."""
     counts: Counter[str] = Counter()
     order: list[str] = []
     for each in facts:

@@ -30,12 +30,12 @@ class Term:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Of the factors."""
+        """Texts of the factors."""
         return tuple(map(factor_text, self.factors))
 
     @property
     def name(self) -> str:
-        """As it is shown: `x:trt`, or `1`."""
+        """The term as it is shown: `x:trt`, or `1`."""
         return ":".join(self.texts) or "1"
 
 

@@ -127,7 +127,7 @@ class Coding:
         return found
 
     def without(self, columns: Collection[int]) -> Coding:
-        """The same without some columns of the matrix; terms and factors that have none left go."""
+        """This coding without some columns of the matrix; terms and factors that have none left go."""
         made = sum(term.columns for term in self.terms)
         kept = [j for j in range(made) if j not in self.left_out]
         gone = {kept[j] for j in columns} | set(self.left_out)

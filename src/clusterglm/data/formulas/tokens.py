@@ -85,7 +85,7 @@ def tokens_of(formula: str, columns: Collection[str]) -> list[Token]:
 
 
 def depth_after(token: Token) -> int:
-    """By how much a token changes the depth of brackets."""
+    """What a token adds to the depth of brackets: 1, -1 or 0."""
     if token.kind != "operator":
         return 0
     return 1 if token.text in _PAIRS else -1 if token.text in _PAIRS.values() else 0

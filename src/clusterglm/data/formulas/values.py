@@ -127,7 +127,7 @@ def positions(levels: Sequence[Any], wanted: Iterable[Any]) -> NDArray[np.int64]
 
 
 def recoded(value: Categories, levels: Sequence[Any]) -> Categories:
-    """The same rows by the levels of a fit; rows of others get the code -2."""
+    """Categories coded by the levels of a fit; rows of other levels get the code -2."""
     if value.levels == tuple(levels) and [*map(type, value.levels)] == [*map(type, levels)]:
         return Categories(tuple(levels), value.codes, value.contrast)
     places = np.append(positions(levels, value.levels), [UNSEEN, MISSING])  # the last ones serve the codes -2 and -1
@@ -135,7 +135,7 @@ def recoded(value: Categories, levels: Sequence[Any]) -> Categories:
 
 
 def used(value: Categories) -> Categories:
-    """Without levels that no row has."""
+    """Categories without the levels that no row has."""
     present = np.zeros(len(value.levels), dtype=bool)
     present[value.codes[value.codes >= 0]] = True
     if present.all():

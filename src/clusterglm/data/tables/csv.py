@@ -126,7 +126,7 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def _encoding(content: bytes, what: str) -> str:
-    """Of text that is not UTF-8: Latin-1, where letters with accents stand one or two by themselves."""
+    """Encoding of text that is not UTF-8: Latin-1, where letters with accents stand one or two by themselves."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     if _NO_LETTER.search(content) or _MANY_HIGH.search(content):

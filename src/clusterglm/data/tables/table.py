@@ -220,7 +220,7 @@ def array_of(table: nw.DataFrame[Any], name: str) -> NDArray[Any] | None:
 
 
 def array_behind(values: nw.Series[Any]) -> NDArray[Any] | None:
-    """The same of a column that is a Series already."""
+    """The array behind a Series of plain numbers, without a copy; None for any other Series."""
     return _plain(values.to_native(), values.implementation)
 
 

@@ -155,7 +155,7 @@ class IntegrationCurve:
     Parameters
     ----------
     scale : tuple of str, length k
-        On which the rule integrates.
+        Scale of integration of the rule.
     nodes : ndarray of int64, shape (k,)
         1: the Laplace approximation.
     difference : ndarray, shape (k,)

@@ -279,5 +279,5 @@ def _line(rows: ModelData, response: Response, X: Array) -> tuple[float, float]:
 
 
 def _squared_error(response: Response, y: Array, mean: Array, size: Array) -> float:
-    """Of single trials, or of counts: y is a row's mean of `size` of them."""
+    """Mean squared error of single trials, or of counts: y is a row's mean of `size` of them."""
     return float(size @ ((y - mean) ** 2 + response.variance_inside(y))) / float(size.sum())

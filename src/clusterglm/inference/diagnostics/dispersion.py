@@ -145,7 +145,7 @@ def against_simulations(
 
 
 def with_responses(data: ModelData, y: Array, response: Response) -> ModelData:
-    """The same rows with other responses.
+    """Data with other responses in the rows that they have.
 
     Parameters
     ----------

@@ -310,7 +310,7 @@ def positions(clusters: ArrayLike | None, labels: NDArray[Any]) -> NDArray[np.in
 
 
 def rows_as_clusters(data: ModelData) -> ModelData:
-    """The same rows, each a cluster with its weight, labelled by its position in the user's table."""
+    """Data in which every row is a cluster with the row's weight, labelled by its position in the user's table."""
     order = np.argsort(data.row_index, kind="stable")
     whole = replace(
         data,
@@ -329,7 +329,7 @@ def rows_as_clusters(data: ModelData) -> ModelData:
 
 
 def pooled_deletion(fit: PooledFit, data: ModelData, response: Response) -> Deletion:
-    """Of clusters, or of rows where there are none."""
+    """Deletion of clusters from a pooled fit, or of rows where there are none."""
     if data.cluster_name is None:
         data = rows_as_clusters(data)
     penalty = None if fit.penalty is None else jeffreys(data.X, data, response)
@@ -399,7 +399,7 @@ def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Resp
 
 
 def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Response) -> Deletion:
-    """Of clusters, given the totals of the others."""
+    """Deletion of clusters from a conditional fit, given the totals of the others."""
     kind = ProfileLikelihood if response.poisson_totals else ConditionalLikelihood
     beta = fit.beta
 
@@ -435,7 +435,7 @@ def _refuse_step(i: int, information: Array, share: float) -> Array:
 
 
 def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
-    """Of clusters; at sigma = 0 as of the pooled model."""
+    """Deletion of clusters from a random-intercept fit; at sigma = 0 as from the pooled one."""
     if fit.sigma == 0.0:
         again = pooled_deletion(fit.pooled, data, fit.response)
         return replace(again, refit=lambda new: _refit_random_effects(fit, new))
@@ -471,7 +471,7 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
 
 def _refit_random_effects(fit: RandomEffectsFit, new: ModelData) -> tuple[Array, Optimization]:
-    """The same model and shape of other data, from the estimates of all; at the boundary from the pooled fit."""
+    """A fit's model and shape, fitted to other data from its estimates; at the boundary from the pooled fit."""
     again = fit_again(replace(fit, shape=None), new, None if fit.boundary else fit.theta, _CONTROL)
     return again.theta[fit.parameters.free], again.optimization
 

@@ -36,7 +36,7 @@ class Overdispersion:
 
 
 def conditional_overdispersion(data: ModelData, response: Response, beta: Array) -> Overdispersion:
-    """Of counts given the sums of their clusters, which are multinomial.
+    """Overdispersion of counts given the sums of their clusters, which are multinomial.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def conditional_overdispersion(data: ModelData, response: Response, beta: Array)
 
 
 def overdispersion_over_blocks(sums: Sums, beta: Array) -> Overdispersion:
-    """The same over blocks."""
+    """Overdispersion of counts given the sums of their clusters, from data in blocks."""
     return _less_coefficients(sums.blocks.each(_of_block, sums.standard.inside(beta)), beta)
 
 

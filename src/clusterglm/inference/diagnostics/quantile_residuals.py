@@ -51,7 +51,7 @@ class Ends:
 
 
 def conditional_ends(response: Response, y: Array, eta: Array, trials: Array) -> Ends:
-    """Given the linear predictor.
+    """Where responses lie in their distributions given the linear predictor.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def conditional_ends(response: Response, y: Array, eta: Array, trials: Array) ->
 def marginal_ends(
     response: Response, y: Array, eta: Array, trials: Array, distribution: Distribution, sigma: float
 ) -> Ends:
-    """With the row's intercept drawn from its distribution.
+    """Where responses lie in their distributions averaged over the row's intercept.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def marginal_ends(
 
 
 def _binary_ends(response: Response, y: Array, eta: Array, distribution: Distribution, sigma: float) -> Ends:
-    """The same of single trials, for which two integrals will do."""
+    """`marginal_ends` of single trials, for which two integrals will do."""
     zero, one = np.zeros((1, 1)), np.ones((1, 1))
 
     def at(rows: NDArray[np.int64], shift: Array) -> Array:

@@ -85,7 +85,7 @@ class GradientFunction:
 
     @property
     def largest(self) -> float:
-        """Its maximum; the log-likelihood of any other distribution exceeds this one's by at most clusters times it."""
+        """Largest value; the log-likelihood of another distribution exceeds this one's by at most clusters times it."""
         return float(self.gradient.max())
 
 

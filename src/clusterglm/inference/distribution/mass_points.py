@@ -22,7 +22,7 @@ def fitted_mixture(fit: NonparametricFit) -> Mixture:
 
 
 def posterior_probabilities(data: ModelData, response: Response, fit: NonparametricFit) -> Array:
-    """Of each point given a cluster's data, shape (m, k); rows sum to one."""
+    """Probability of each point given a cluster's data, shape (m, k); rows sum to one."""
     return MixtureLikelihood(data.X, data, response).probabilities(fitted_mixture(fit))
 
 

@@ -186,7 +186,10 @@ def correlation_with_interval(
 
 
 def _of_counts(eta: float, sigma: float, response: Response, distribution: Distribution) -> ResponseCorrelation:
-    """With K_j = log E exp(j b): r = D M / (D M + w), D = exp(K_2 - 2 K_1) - 1; w = E v / M = 1 + c M (1 + D)."""
+    """Correlation of counts: r = D M / (D M + w).
+
+    K_j = log E exp(j b), D = exp(K_2 - 2 K_1) - 1, w = E v / M = 1 + c M (1 + D).
+    """
     (once, once_slope), (twice, twice_slope) = (log_moment(distribution, order, sigma) for order in (1, 2))
     if not (np.isfinite(once) and np.isfinite(twice)):
         nan = float("nan")

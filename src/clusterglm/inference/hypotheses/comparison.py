@@ -80,7 +80,7 @@ class Candidate:
 
     @property
     def effects(self) -> RandomPart | None:
-        """Its random effects beside a model with several; None where they are of another kind than these."""
+        """The random effects, as models with several have them; None where they are of another kind."""
         if self.random_part is not None or not self.random:
             return self.random_part or RandomPart()
         if self.distribution is None or not self.distribution.normal or not self.sigma_estimated:

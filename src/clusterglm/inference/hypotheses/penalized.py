@@ -52,7 +52,7 @@ def pooled_ratio(data: ModelData, response: Response, top: float, inner: Array) 
 
 
 def within_ratio(data: ModelData, response: Response, top: float, inner: Array, *, conditional: bool) -> float:
-    """As `pooled_ratio`, where clusters have intercepts: the columns are combinations within clusters."""
+    """`pooled_ratio` of models whose clusters have intercepts: the columns are combinations within clusters."""
     within = WithinSums(sums_within(data, response, 1), conditional=conditional)
     evaluate, constant = PenalizedFixed.of(within).evaluate, data.constant
     if conditional:
@@ -81,7 +81,7 @@ def _ratio(
 
 
 def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | None) -> float:
-    """As `pooled_ratio`, of random-intercept models with a soft penalty.
+    """`pooled_ratio` of random-intercept models with a soft penalty.
 
     Parameters
     ----------

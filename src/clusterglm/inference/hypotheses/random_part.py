@@ -34,7 +34,7 @@ class RandomPart:
 
     @classmethod
     def of(cls, terms: list[tuple[str, tuple[str, ...], str]], singular: bool) -> RandomPart:
-        """Of terms: grouping factor, effects, structure; uncorrelated effects are blocks of their own."""
+        """The random part of terms (grouping factor, effects, structure); an uncorrelated effect is a block."""
         blocks = set()
         for group, effects, structure in terms:
             if structure == "diag" or len(effects) == 1:

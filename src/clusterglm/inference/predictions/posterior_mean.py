@@ -183,7 +183,7 @@ def _extended_blocks(rows: _Rows, sizes: NDArray[np.int64]) -> Iterator[_Rows]:
 
 @dataclass(frozen=True)
 class _Found:
-    """Of some rows: log of the mean of the rarer outcome, which that is, its derivatives, and whether rules agree."""
+    """Some rows' log-means of the rarer outcome, which that is, their derivatives, and whether rules agree."""
 
     log_mean: Array
     success: Array
@@ -201,7 +201,7 @@ def _at_nodes(
     rows: _Rows,
     gradient: bool,
 ) -> _Found:
-    """By a rule of twice a cluster's nodes, and its derivatives by the cluster's own, which is to say the same."""
+    """Log-means by rules of twice a cluster's nodes, derivatives by the cluster's own, which is to give equal means."""
     members, which = np.unique(cluster[rows], return_inverse=True)
     response, theta, eta = posterior.response, posterior.theta, eta[rows, None]
     fine, success = np.zeros(0), np.ones((len(rows), 1))
@@ -251,7 +251,7 @@ def _log_means(response: Response, at: Array, success: Array) -> tuple[Array, Ca
 def _extended(
     posterior: Posterior, X: Array, offset: Array, cluster: NDArray[np.int64], rows: _Rows, success: Array
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """By two integrals for each row: of its cluster as it is, and with the row as one more success or failure."""
+    """Log-means by two integrals a row: of its cluster as it is, and with the row as one more success or failure."""
     data = posterior.data
     old, begin = rows_of(data.starts, cluster[rows])
     where = begin[1:]  # the rows' places, each after its cluster

@@ -237,7 +237,7 @@ def on_scale(scale: str, response: Response, link: Array) -> tuple[Array, Array]
     Parameters
     ----------
     scale : {"link", "response", "ratio", "probability"}
-        The link itself; the mean; the exponential; or the probability of which it is the logit.
+        Scale of the prediction: the link itself; the mean; the exponential; or the probability whose logit it is.
     response : Response
     link : ndarray, shape (n,)
     """

@@ -50,7 +50,7 @@ def sandwich(covariance: Array, scores: Array, repeats: Array) -> Array:
 
 
 def sandwich_of_products(covariance: Array, products: Array, m: int) -> Array:
-    """The same from the sum of the m clusters' g g', shape (q, q)."""
+    """Robust covariance from the sum over m clusters of the outer products of their scores, both of shape (q, q)."""
     _refuse_one(m)
     robust: Array = covariance @ products @ covariance * (m / (m - 1.0))
     return robust

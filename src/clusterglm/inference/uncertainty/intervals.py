@@ -96,7 +96,7 @@ def check_level(level: float) -> float:
 
 
 def with_alpha(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function of `level`, which also takes `alpha`, with level = 1 - alpha.
+    """A function of `level` that takes `alpha` as well, with level = 1 - alpha.
 
     Raises
     ------

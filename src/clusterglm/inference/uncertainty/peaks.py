@@ -54,7 +54,7 @@ def _summit(evaluate: Callable[[Array], Evaluation], theta: Array, to_user: Arra
 def pooled_summit(
     data: ModelData, response: Response, beta: Array, threads: int = 1, penalty: str | None = None
 ) -> Summit:
-    """Of a model without cluster effects."""
+    """The maximum of a model without cluster effects."""
     sums = sums_of(data, response, Control(n_threads=threads))
     evaluate = sums.pooled if penalty is None else PenalizedSums.of(sums).evaluate
     return _summit(evaluate, sums.standard.inside(beta), sums.standard.L, data.constant)
@@ -63,7 +63,7 @@ def pooled_summit(
 def within_summit(
     data: ModelData, response: Response, beta: Array, loglik: float, *, conditional: bool, threads: int = 1
 ) -> Summit:
-    """Of a model with fixed or conditioned intercepts."""
+    """The maximum of a model with fixed or conditioned intercepts."""
     standard = standardise(data.X, None, centred=True)
     exact = conditional and not response.poisson_totals
     kind = ConditionalLikelihood if exact else ProfileLikelihood
@@ -73,21 +73,21 @@ def within_summit(
 
 
 def penalized_within_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
-    """Of a conditional model with a penalty."""
+    """The maximum of a conditional model with a penalty."""
     penalized = PenalizedWithin.of(WithinSums(sums_within(data, response, threads), conditional=True))
     standard = penalized.within.sums.standard
     return _summit(penalized.evaluate, standard.inside(beta), standard.L, penalized.constant)
 
 
 def penalized_fixed_summit(data: ModelData, response: Response, beta: Array, threads: int = 1) -> Summit:
-    """Of a model with fixed intercepts and a penalty."""
+    """The maximum of a model with fixed intercepts and a penalty."""
     within = WithinSums(sums_within(data, response, threads), conditional=False)
     standard = within.sums.standard
     return _summit(PenalizedFixed.of(within).evaluate, standard.inside(beta), standard.L, data.constant)
 
 
 def marginal_summit(data: ModelData, fit: RandomEffectsFit, threads: int = 1) -> Summit:
-    """Of a model with random intercepts, in those of its parameters that were not held.
+    """The maximum of a model with random intercepts, in the parameters that were not held.
 
     Where sigma = 0 is the maximum, coefficients are profiled at sigma = 0, and sigma, from there upwards, by rules that
     are accurate where its interval may end.

@@ -18,7 +18,7 @@ from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, Ne
 from clusterglm.likelihood.vector.points import PointSet, hermite_points, lattice
 from clusterglm.model.arrays import Array
 
-_NODES = (7, 9, 13, 17, 25, 33)  # of Gauss-Hermite rules, at both levels
+_SIZES = (7, 9, 13, 17, 25, 33)  # of Gauss-Hermite rules, at both levels
 _BALLS = {  # steps and radii of lattices, by dimensions
     1: (
         (0.7, 6.0),
@@ -35,13 +35,13 @@ _BALLS = {  # steps and radii of lattices, by dimensions
     3: ((0.7, 6.0), (0.5, 7.0)),
 }
 _MOST_POINTS = 400_000  # of both levels together, in the search for points
-_SEEN = 3.0  # times what coarser sets show
+_SEEN_BY_HALVES = 3.0  # times what coarser sets show
 _AGREE = 5.0  # times the largest difference between Gauss-Hermite rules of four sizes in a row
 _IN_A_ROW = 4
-_COARSE = 1e-5  # of a unit's error: rules that leave more may agree by chance before they converge
-_SLOW_FROM = 9  # nodes from which on differences that do not fall say that they will not
-_ROUNDING = 2e-14  # relative error of a unit's log-integral that no points can better
-_SETTLED = 0.15  # change of centre and factor below which points lie well enough
+_CHANCE = 1e-5  # of a unit's error: rules that leave more may agree by chance before they converge
+_EARLY = 9  # nodes up to which differences that do not fall need not mean that they will not
+_ROUNDING_OF_SUMS = 2e-14  # relative error of a unit's log-integral that no points can better
+_WELL_PLACED = 0.15  # change of centre and factor below which points lie well enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +97,10 @@ def _by_hermite(
     def part(nodes: int, some: NDArray[np.int64]) -> NestedPart:
         return NestedPart(hermite_points(nodes, d1, True), hermite_points(nodes, d2, True), some)
 
-    for nodes in (n for n in _NODES if n ** (d1 + d2) <= _MOST_POINTS):
+    for nodes in (n for n in _SIZES if n ** (d1 + d2) <= _MOST_POINTS):
         values = likelihood.values_of(theta, part(nodes, units))
-        rounding = _ROUNDING * (1.0 + np.abs(values))
-        limit = np.maximum(np.minimum(allowed[units], _COARSE), 2.0 * rounding) - rounding
+        rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(values))
+        limit = np.maximum(np.minimum(allowed[units], _CHANCE), 2.0 * rounding) - rounding
         apart, hopeful = np.zeros(len(units)), np.ones(len(units), dtype=np.bool_)
         for fewer in range(1, _IN_A_ROW):
             there = likelihood.values_of(theta, part(nodes - fewer, units[hopeful]))
@@ -111,7 +111,7 @@ def _by_hermite(
         if hopeful.any():
             parts.append(part(nodes, units[hopeful]))
             errors[units[hopeful]] = (_AGREE * apart + rounding)[hopeful]
-        slow = ~hopeful & ~(apart < last[units]) & (nodes > _SLOW_FROM)
+        slow = ~hopeful & ~(apart < last[units]) & (nodes > _EARLY)
         last[units] = apart
         given_up.append(units[slow])
         units = units[~hopeful & ~slow]
@@ -147,7 +147,7 @@ def settled(likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64]
         places.centres1[moving], places.factors1[moving] = means1[moving], factors1
         places.centres2[children], places.slopes2[children] = means2[children], slopes
         places.factors2[children] = factors2
-        moving = moving[change[moving] > _SETTLED]
+        moving = moving[change[moving] > _WELL_PLACED]
         if len(moving) == 0:
             break
     return places
@@ -254,6 +254,6 @@ def _seen(
         return np.abs(other - values)
 
     (step1, radius1), (step2, radius2) = balls
-    wrong1 = _SEEN * compared(at((2.0 * step1, radius1), lower)) + compared(at((step1, radius1 - 1.0), lower))
-    wrong2 = _SEEN * compared(at(upper, (2.0 * step2, radius2))) + compared(at(upper, (step2, radius2 - 1.0)))
-    return np.column_stack([wrong1, wrong2]), _ROUNDING * (1.0 + np.abs(values))
+    wrong1 = _SEEN_BY_HALVES * compared(at((2.0 * step1, radius1), lower)) + compared(at((step1, radius1 - 1.0), lower))
+    wrong2 = _SEEN_BY_HALVES * compared(at(upper, (2.0 * step2, radius2))) + compared(at(upper, (step2, radius2 - 1.0)))
+    return np.column_stack([wrong1, wrong2]), _ROUNDING_OF_SUMS * (1.0 + np.abs(values))

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation, core_problem
 from clusterglm.likelihood.vector.points import PointSet, hermite_points
-from clusterglm.likelihood.vector.vector import joined, unstructured
+from clusterglm.likelihood.vector.vector import joined_columns, unstructured
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import nested_effects
 from clusterglm.model.response.base import Response
 
-_STEP = 3e-5  # of differences of the score, relative to parameters above 1
+_SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,8 +155,8 @@ class NestedLikelihood:
         self.weights = data.cluster_weights
         self.child_starts = np.ascontiguousarray(child_starts, dtype=np.int64)
         self.first_child = np.searchsorted(self.child_starts, data.starts).astype(np.int64)
-        columns, upper = joined(X, Z1)
-        columns, lower = joined(columns, Z2)
+        columns, upper = joined_columns(X, Z1)
+        columns, lower = joined_columns(columns, Z2)
         self._problem = core_problem(columns, data, response)
         (row1, col1), (row2, col2) = (np.nonzero(free) for free in self.free)
         self._upper = upper, row1.astype(np.int64), col1.astype(np.int64)
@@ -253,7 +253,7 @@ class NestedLikelihood:
         rows = []
         for k, entry in enumerate(theta.tolist()):
             move = np.zeros(len(theta))
-            move[k] = _STEP * max(1.0, abs(entry))
+            move[k] = _SCORE_STEP * max(1.0, abs(entry))
             ahead, behind = (self._call(theta + side * move, part, 1, precise=True).score for side in (1.0, -1.0))
             rows.append((ahead - behind) / (2.0 * move[k]))
         hessian = np.array(rows)

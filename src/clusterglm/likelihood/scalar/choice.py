@@ -122,7 +122,7 @@ class _Rules:
     errors: Array
 
     def plan(self, clusters: NDArray[np.int64] | None = None) -> Plan:
-        """With the clusters' own numbers (by default, those of all clusters of the data)."""
+        """The plan, with clusters under these numbers (by default, those of all clusters of the data)."""
         used = np.unique(self.numbers)
         if len(used) == 1 and clusters is None:
             return (Part(self.rules[used[0]]),)
@@ -183,7 +183,7 @@ def moving(likelihood: MarginalLikelihood, theta: Array, choice: Choice, each: f
 
 
 def _worst(errors: Array, allowed: float) -> NDArray[np.int64]:
-    """As few clusters as possible without which the errors are no more than is allowed in all, ascending."""
+    """The fewest clusters without which the errors are no more than is allowed in all, ascending."""
     ascending = np.argsort(errors, kind="stable")
     enough = int(np.searchsorted(np.cumsum(errors[ascending]), allowed, side="right"))
     return np.sort(ascending[enough:])
@@ -296,7 +296,7 @@ def _exchanged(likelihood: MarginalLikelihood, theta: Array, there: Evaluation, 
 
 
 def most_useful(distribution: Distribution, sigma: float, numbers: NDArray[np.int64]) -> Rule:
-    """Of the kind that serves most of the sample, the rule that is fine enough for nearly all of those."""
+    """The rule that is fine enough for nearly all clusters of the sample whose rules are of the commonest kind."""
     ladder = ladders(distribution, sigma)
     chosen = Counter(numbers.tolist())
     counts = {ladder.rules[number]: count for number, count in chosen.items()}

@@ -111,7 +111,7 @@ def families(distribution: Distribution, sigma: float, scale: str, unimodal: boo
     distribution : Distribution
     sigma : float
     scale : {"normal", "density"}
-        Of rules that follow a cluster; what such a rule misses can be bounded on the normal scale alone.
+        Scale of integration of rules that follow a cluster; what these miss can be bounded on the normal scale alone.
     unimodal : bool
         Whether no cluster's integrand can have two modes.
     """

@@ -37,7 +37,8 @@ def location_map(distribution: Distribution, scale: str, sigma: float = 1.0) -> 
     ----------
     distribution : Distribution
     scale : {"normal", "density", "own"}
-        "own" is the variable of the normal scale with the intercept's own density, whose mode is the intercept's.
+        Scale of integration: "own" is the variable of the normal scale with the intercept's own density, whose mode is
+        the intercept's.
     sigma : float
         At which the map is to serve, not negative; of no account for scale families.
 

@@ -61,7 +61,7 @@ class MarginalLikelihood:
     distribution : Distribution
         Of the random intercept.
     scale : {"normal", "density", "own"}
-        Scale on which adaptive rules integrate ("own": see `location_map`); fixed rules always use the normal scale.
+        Scale of integration of adaptive rules ("own": see `location_map`); fixed rules always use the normal scale.
     threads : int
         Threads of the core; results are the same bits for any number.
     memory : Memory, optional

@@ -34,7 +34,7 @@ def posterior_intercepts(
     theta : ndarray, shape (p + 1,)
         (beta, sigma) on the user's scale.
     plan, scale : Plan, str
-        Quadrature rules of the fit; they serve the moments too.
+        Quadrature rules of the fit and their scale of integration; they serve the moments too.
     threads : int
         Threads of the core.
     """

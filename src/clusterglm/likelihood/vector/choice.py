@@ -3,13 +3,16 @@
 Product Gauss-Hermite rules about the mode come first: they are for clusters on which rules of four sizes agree. What
 is left gets a lattice in a ball about its posterior mean, scaled by its posterior covariance. Its error is taken to be
 three times the largest difference between the whole lattice and its halves, and the share of the ring at its edge: the
-integrand is log-concave, so that there is no second peak that a ball about the first could miss, and beyond the ring lies
-less than within. Of more than three effects, quasi-random points tell their error by their replicates.
+integrand is log-concave, so that there is no second peak that a ball about the first could miss, and beyond the ring
+lies less than within. Of more than three effects, quasi-random points tell their error by their replicates
+(docs/explanation/likelihood.md, "Points and their errors").
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +21,20 @@ from clusterglm.likelihood.vector.points import PointSet, hermite_points, lattic
 from clusterglm.likelihood.vector.vector import ClusterSums, Places, VectorLikelihood, VectorPart, VectorPlan
 from clusterglm.model.arrays import Array
 
-_HERMITE = {1: (7, 9, 13, 17, 25, 33), 2: (7, 9, 13, 17, 25), 3: (7, 9, 13), 4: (7,)}
+_HERMITE = {1: (7, 9, 13, 17, 25, 33), 2: (7, 9, 13, 17, 25), 3: (7, 9, 13, 17), 4: (7, 9, 13), 5: (7, 9), 6: (7,)}
 _LATTICES = {
     1: ((0.5, 8.0), (0.25, 10.0), (0.12, 12.0), (0.06, 14.0), (0.03, 16.0), (0.015, 18.0)),
     2: ((0.7, 6.0), (0.5, 7.0), (0.35, 8.0), (0.25, 9.0), (0.18, 10.0), (0.125, 11.0), (0.09, 12.0), (0.06, 13.0)),
     3: ((0.7, 6.0), (0.5, 7.0), (0.35, 8.0), (0.25, 9.0), (0.18, 10.0)),
 }
 _RANDOM = (1024, 8192, 65536)  # points of each replicate
-_SEEN = 3.0  # times what coarser sets show
+_SEEN_BY_HALVES = 3.0  # times what coarser sets show
 _AGREE = 5.0  # times the largest difference between Gauss-Hermite rules of four sizes in a row
 _IN_A_ROW = 4
-_COARSE = 1e-5  # of a cluster's error: rules that leave more may agree by chance before they converge
-_FALL = 0.5  # differences that have not become so much smaller bode no convergence
-_ROUNDING = 2e-14  # relative error of a cluster's log-integral that no points can better
-_SETTLED = 0.15  # change of centre and factor below which points lie well enough
+_CHANCE = 1e-5  # of a cluster's error: rules that leave more may agree by chance before they converge
+_EARLY = 9  # nodes up to which differences that do not fall need not mean that they will not
+_ROUNDING_OF_SUMS = 2e-14  # relative error of a cluster's log-integral that no points can better
+_WELL_PLACED = 0.15  # change of centre and factor below which points lie well enough
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +89,11 @@ def _by_hermite(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np
     d, m = likelihood.n_effects, likelihood.n_clusters
     parts, errors, given_up = [], np.zeros(m), [np.zeros(0, dtype=np.int64)]
     last = np.full(m, np.inf)
-    for nodes in _HERMITE.get(d, _HERMITE[max(_HERMITE)]):
+    for nodes in _HERMITE.get(d, ()):
         points = hermite_points(nodes, d, True)
         values = likelihood.sums(theta, VectorPart(points, clusters)).values
-        rounding = _ROUNDING * (1.0 + np.abs(values))
-        limit = np.maximum(np.minimum(allowed[clusters], _COARSE), 2.0 * rounding) - rounding
+        rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(values))
+        limit = np.maximum(np.minimum(allowed[clusters], _CHANCE), 2.0 * rounding) - rounding
         apart = np.zeros(len(clusters))
         hopeful = np.ones(len(clusters), dtype=np.bool_)
         for fewer in range(1, _IN_A_ROW):
@@ -103,7 +106,7 @@ def _by_hermite(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np
         if hopeful.any():
             parts.append(VectorPart(points, clusters[hopeful]))
             errors[clusters[hopeful]] = (_AGREE * apart + rounding)[hopeful]
-        slow = ~hopeful & ~(apart < _FALL * last[clusters])
+        slow = ~hopeful & ~(apart < last[clusters]) & (nodes > _EARLY)
         last[clusters] = apart
         given_up.append(clusters[slow])
         clusters = clusters[~hopeful & ~slow]
@@ -117,7 +120,7 @@ def settled(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int
     d = likelihood.n_effects
     points = lattice(0.5, 6.0, d) if d < 4 else quasi_random(256, d, 4)
     places = likelihood.modes(theta, clusters)
-    factors = np.linalg.cholesky(places.factors @ np.swapaxes(places.factors, 1, 2))
+    factors = np.asarray(np.linalg.cholesky(places.factors @ np.swapaxes(places.factors, 1, 2)), dtype=np.float64)
     centres, moving = places.centres, np.arange(len(clusters))
     for _ in range(12):
         part = VectorPart(points, clusters[moving], Places(centres[moving], factors[moving]))
@@ -131,7 +134,7 @@ def settled(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int
         factors[moving] = np.linalg.cholesky(new @ np.swapaxes(new, 1, 2))
         centres[moving] = found.means
         change = np.maximum(np.abs(shift).max(axis=1), np.abs(size - 1.0).max(axis=1))
-        moving = moving[change > _SETTLED]
+        moving = moving[change > _WELL_PLACED]
         if len(moving) == 0:
             break
     return Places(centres, factors)
@@ -139,61 +142,62 @@ def settled(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int
 
 def seen_error(points: PointSet, sums: ClusterSums) -> tuple[Array, Array]:
     """What coarser sets show of a lattice's error, three times the largest difference, and the share of its edge."""
-    assert points.coarser is not None and points.outermost is not None
+    assert points.coarser is not None
+    assert points.outermost is not None
     with np.errstate(divide="ignore"):
         halves = np.abs(np.log(sums.shares @ points.coarser.T)).max(axis=1)
-    return _SEEN * halves, np.asarray(sums.shares[:, points.outermost].sum(axis=1))
+    return _SEEN_BY_HALVES * halves, np.asarray(sums.shares[:, points.outermost].sum(axis=1))
 
 
 def _by_lattice(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> _Found:
     """Lattices of growing fineness about the posterior mean."""
-    d = likelihood.n_effects
-    parts, errors = [], np.zeros(likelihood.n_clusters)
     places, modes = settled(likelihood, theta, clusters), likelihood.modes(theta, clusters)
     away = np.linalg.norm(np.linalg.solve(places.factors, (modes.centres - places.centres)[..., None])[..., 0], axis=1)
-    at = np.arange(len(clusters))
-    for number, (step, radius) in enumerate(_LATTICES[d]):
-        points = lattice(step, radius, d)
-        part = VectorPart(points, clusters[at], Places(places.centres[at], places.factors[at]))
-        sums = likelihood.sums(theta, part)
+
+    def error(points: PointSet, sums: ClusterSums, at: NDArray[np.int64]) -> Array:
         seen, ring = seen_error(points, sums)
-        rounding = _ROUNDING * (1.0 + np.abs(sums.values))
-        error = np.where(away[at] < radius - 1.0, seen + ring, np.inf) + rounding
-        good = error <= np.maximum(allowed[clusters[at]], 2.0 * rounding)
-        if number == len(_LATTICES[d]) - 1:
-            good[:] = True
-        if good.any():
-            assert part.places is not None
-            chosen = Places(part.places.centres[good], part.places.factors[good])
-            parts.append(VectorPart(points, clusters[at][good], chosen))
-            errors[clusters[at][good]] = error[good]
-        at = at[~good]
-        if len(at) == 0:
-            break
-    return parts, errors, clusters[:0]
+        radius = np.linalg.norm(points.positions, axis=1).max()
+        return np.where(away[at] < radius - 1.0, seen + ring, np.inf)
+
+    d = likelihood.n_effects
+    sets = [partial(lattice, step, radius, d) for step, radius in _LATTICES[d]]
+    return _by_growing(likelihood, theta, clusters, allowed, places, sets, error)
 
 
 def _by_random(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> _Found:
     """Quasi-random points: three standard errors of their mean, by the replicates."""
-    d = likelihood.n_effects
-    parts, errors = [], np.zeros(likelihood.n_clusters)
+
+    def error(points: PointSet, sums: ClusterSums, at: NDArray[np.int64]) -> Array:
+        replicates = sums.shares.shape[1]
+        return np.asarray(_SEEN_BY_HALVES * (replicates * sums.shares).std(axis=1, ddof=1) / np.sqrt(replicates))
+
     places = settled(likelihood, theta, clusters)
-    at = np.arange(len(clusters))
-    for number, count in enumerate(_RANDOM):
-        points = quasi_random(count, d)
+    sets = [partial(quasi_random, count, likelihood.n_effects) for count in _RANDOM]
+    return _by_growing(likelihood, theta, clusters, allowed, places, sets, error)
+
+
+def _by_growing(
+    likelihood: VectorLikelihood,
+    theta: Array,
+    clusters: NDArray[np.int64],
+    allowed: Array,
+    places: Places,
+    sets: list[partial[PointSet]],
+    error: Callable[[PointSet, ClusterSums, NDArray[np.int64]], Array],
+) -> _Found:
+    """Of growing point sets about given places the first that serves each cluster, or the last."""
+    parts, errors, at = [], np.zeros(likelihood.n_clusters), np.arange(len(clusters))
+    for laid in sets:
+        points = laid()
         part = VectorPart(points, clusters[at], Places(places.centres[at], places.factors[at]))
         sums = likelihood.sums(theta, part)
-        replicates = sums.shares.shape[1]
-        relative = replicates * sums.shares
-        error = 3.0 * relative.std(axis=1, ddof=1) / np.sqrt(replicates)
-        good = error <= allowed[clusters[at]]
-        if number == len(_RANDOM) - 1:
-            good[:] = True
+        rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(sums.values))
+        found = error(points, sums, at) + rounding
+        good = (found <= np.maximum(allowed[clusters[at]], 2.0 * rounding)) | (laid is sets[-1])
         if good.any():
-            assert part.places is not None
-            chosen = Places(part.places.centres[good], part.places.factors[good])
-            parts.append(VectorPart(points, clusters[at][good], chosen))
-            errors[clusters[at][good]] = error[good]
+            served = at[good]
+            parts.append(VectorPart(points, clusters[served], Places(places.centres[served], places.factors[served])))
+            errors[clusters[served]] = found[good]
         at = at[~good]
         if len(at) == 0:
             break

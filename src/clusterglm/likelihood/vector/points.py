@@ -7,7 +7,7 @@ Three kinds. *Product Gauss-Hermite rules* are exact for polynomials about a nor
 nearly normal about their mode. *Lattices cut to a ball* are trapezoid rules, whose error falls faster than any power of
 their step once they are finer than what they sum; every other of their points is a coarser lattice, free of charge, and
 the outermost tell what lies beyond. *Quasi-random points* serve many dimensions; replicates that are shifted at random
-tell their error.
+tell their error (docs/explanation/likelihood.md, "Points and their errors").
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class PointSet:
     @property
     def d(self) -> int:
         """Dimensions."""
-        return self.positions.shape[1]
+        return int(self.positions.shape[1])
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -122,10 +122,10 @@ def lattice(step: float, radius: float, d: int) -> PointSet:
 
 @lru_cache(maxsize=16)
 def quasi_random(points: int, d: int, replicates: int = 16, scale: float = 1.15) -> PointSet:
-    """A Kronecker sequence, shifted at random `replicates` times, as draws of a normal density of standard deviation `scale`.
+    """A Kronecker sequence, shifted at random `replicates` times, as draws of a normal density of sd `scale`.
 
-    Every replicate is a set by itself; the shifts are the same at each call. A little wider than the posterior, as tails
-    that are heavier than those of the draws would be seen by chance alone.
+    Every replicate is a set by itself; the shifts are the same at each call. A little wider than the posterior, as
+    tails that are heavier than those of the draws would be seen by chance alone.
     """
     ratio = 1.0
     for _ in range(60):  # the root of x^(d + 1) = x + 1

@@ -48,10 +48,8 @@ def split(theta: Array, p: int, free: NDArray[np.bool_]) -> tuple[Array, Array]:
     return beta, L
 
 
-def rows_of(
-    starts: NDArray[np.int64], X: Array, Z: Array, a: Array, b: Array, offset: Array, cluster: int
-) -> Rows:
-    """Those of one cluster."""
+def rows_of(starts: NDArray[np.int64], X: Array, Z: Array, a: Array, b: Array, offset: Array, cluster: int) -> Rows:
+    """Rows of one cluster."""
     r = slice(int(starts[cluster]), int(starts[cluster + 1]))
     return Rows(X[r], Z[r], a[r], b[r], offset[r])
 
@@ -60,7 +58,7 @@ def log_integrand(rows: Rows, theta: Array, free: NDArray[np.bool_], response: R
     """sum log P - u'u / 2 at points u (k, d)."""
     beta, L = split(theta, rows.X.shape[1], free)
     eta = rows.X @ beta + rows.offset
-    value = -0.5 * (u**2).sum(axis=1)
+    value: Array = -0.5 * (u**2).sum(axis=1)
     for first in range(0, len(u), 4096):  # not all of a large table at once
         part = slice(first, first + 4096)
         value[part] += response.value(eta + u[part] @ (rows.Z @ L).T, rows.a, rows.b).sum(axis=1)
@@ -111,19 +109,18 @@ def sums(
     eta = rows.X @ beta + rows.offset
     row, col = np.nonzero(free)
     count = p + len(row)
-    mean, second, squares = np.zeros(count), np.zeros((count, count)), np.zeros((count, count))
-    for share, at in zip(pi, u, strict=True):
-        if share < 1e-25:
-            continue
-        _, G, H, _, _ = response.derivatives(eta + rows.Z @ L @ at, rows.a, rows.b)
-        W = np.hstack([rows.X, rows.Z[:, row] * at[col]])
-        g = W.T @ G
-        mean += share * g
-        second += share * ((W.T * H) @ W)
-        squares += share * np.outer(g, g)
+    second, weighty = np.zeros((count, count)), pi > 1e-25
+    scores = np.zeros((len(pi), count))
+    for k in np.flatnonzero(weighty):
+        _, G, H, _, _ = response.derivatives(eta + rows.Z @ L @ u[k], rows.a, rows.b)
+        W = np.hstack([rows.X, rows.Z[:, row] * u[k, col]])
+        scores[k] = W.T @ G
+        second += pi[k] * ((W.T * H) @ W)
+    mean = pi @ scores
+    apart = np.where(weighty[:, None], scores - mean, 0.0)
     centre_of_mass = pi @ u
     spread = (u - centre_of_mass).T @ ((u - centre_of_mass) * pi[:, None])
-    return Sums(value, mean, second + squares - np.outer(mean, mean), centre_of_mass, spread)
+    return Sums(value, mean, second + (apart.T * pi) @ apart, centre_of_mass, spread)
 
 
 def dense(

@@ -7,6 +7,7 @@ A plan gives every cluster a point set (`points.py`). Points either follow the c
 curvature there, or stay where `Places` puts them. The value is a sum over the points; the score is the exact derivative
 of that sum, motion of the points included. The Hessian is exact for points that stay, and as exact as the sum for fine
 ones that follow; for few points that follow (Laplace's approximation among them) it is the differences of the score.
+Formulas: docs/explanation/likelihood.md, "Several effects".
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from clusterglm.likelihood.vector.points import PointSet, hermite_points
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
-_STEP = 3e-5  # of differences of the score, relative to parameters above 1
+_SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
 
 
 def unstructured(d: int) -> NDArray[np.bool_]:
@@ -146,7 +147,7 @@ class VectorLikelihood:
         self.n_parameters = self.n_coefficients + int(self.free.sum())
         self.threads = threads
         self.weights = data.cluster_weights
-        columns, self._effects = joined(X, Z)
+        columns, self._effects = joined_columns(X, Z)
         self._problem = core_problem(columns, data, response)
         row, col = np.nonzero(self.free)
         self._row, self._col = row.astype(np.int64), col.astype(np.int64)
@@ -214,7 +215,7 @@ class VectorLikelihood:
         rows = []
         for k in range(self.n_parameters):
             move = np.zeros(self.n_parameters)
-            move[k] = _STEP * max(1.0, abs(float(theta[k])))
+            move[k] = _SCORE_STEP * max(1.0, abs(float(theta[k])))
             ahead, behind = (self._call(theta + side * move, part, 1, precise=True).score for side in (1.0, -1.0))
             rows.append((ahead - behind) / (2.0 * move[k]))
         hessian = np.array(rows)
@@ -266,7 +267,7 @@ class VectorLikelihood:
         return Evaluation(value, score, hessian)
 
 
-def joined(X: Array, Z: Array) -> tuple[Array, NDArray[np.int64]]:
+def joined_columns(X: Array, Z: Array) -> tuple[Array, NDArray[np.int64]]:
     """The columns of X, and those of Z that are not among them; and where the columns of Z are."""
     columns, places = [X[:, k] for k in range(X.shape[1])], []
     for k in range(Z.shape[1]):

@@ -43,7 +43,7 @@ class Structure(ABC):
 
     @abstractmethod
     def units(self, scale: Array) -> Array:
-        """By what parameters are multiplied where the d effects are multiplied by `scale`; shape (parameters,)."""
+        """Factors of the parameters where the d effects are multiplied by `scale`; shape (parameters,)."""
 
     same_unit = False
     """Whether all effects must be multiplied by the same."""
@@ -55,6 +55,10 @@ class Structure(ABC):
     def read(self, phi: Array, d: int) -> tuple[Array, Array]:
         """Standard deviations and correlations, as many as parameters, and their derivatives in these."""
         return phi, np.eye(len(phi))
+
+    def correlations(self, followed: Array, d: int) -> Array:
+        """Correlations from what profiles follow in their place: Fisher's z."""
+        return np.tanh(followed)
 
     def pattern(self, d: int) -> NDArray[np.bool_]:
         """Entries of L that may be other than zero, shape (d, d)."""

@@ -78,6 +78,11 @@ class CompoundSymmetry(Structure):
         rho, slope, _ = self.correlation(float(phi[d]), d)
         return np.append(phi[:d], rho), np.diag(np.append(np.ones(d), slope))
 
+    def correlations(self, followed: Array, d: int) -> Array:
+        """See `Structure`: from t."""
+        with np.errstate(over="ignore"):
+            return np.array([self.correlation(t, d)[0] for t in followed.tolist()])
+
     def units(self, scale: Array) -> Array:
         """See `Structure`."""
         return scale if len(scale) == 1 else np.append(scale, 1.0)

@@ -80,7 +80,7 @@ class Correlated(Structure):
 
 
 class FisherCorrelated(Correlated):
-    """The same with Fisher's z of each correlation, its inverse hyperbolic tangent, in its place."""
+    """Any covariance, by standard deviations and Fisher's z of each correlation, its inverse hyperbolic tangent."""
 
     def factor(self, phi: Array, d: int) -> Array:
         """See `Structure`."""

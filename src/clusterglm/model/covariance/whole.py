@@ -57,7 +57,7 @@ class CovarianceTerm:
 
 @dataclass(frozen=True)
 class Covariance:
-    """Of all effects of a cluster: blocks, one term after another.
+    """Covariance of all effects of a cluster: blocks, one term after another.
 
     Parameters
     ----------
@@ -124,11 +124,30 @@ class Covariance:
         return np.concatenate([term.kind.of(covariance[where, where]) for term, _, where in self._places()])
 
     def by_reading(self) -> Covariance:
-        """The same covariances by standard deviations and functions of single correlations: Fisher's z, or t."""
+        """This covariance by standard deviations and functions of single correlations: Fisher's z, or t."""
         return Covariance(tuple(replace(term, by_reading=True) for term in self.terms))
 
+    def shown(self, followed: Array) -> Array:
+        """Standard deviations and correlations from the parameters of `by_reading`, ends at infinity included."""
+        found = np.array(followed)
+        for term, some, _ in self._places():
+            d = len(term.effects)
+            found[some][d:] = term.kind.correlations(followed[some][d:], d)
+        return found
+
+    def components(self) -> list[tuple[str, str, str]]:
+        """Of what `read` gives: grouping factor, effect, and the other effect of a correlation, else empty."""
+        found = []
+        for term in self.terms:
+            for name in term.kind.read_labels(term.effects):
+                inner = name.partition("(")[2].removesuffix(")")
+                first, _, second = inner.partition(",")
+                correlation = name.startswith("cor")
+                found.append((term.group, first or "all", (second or "all") if correlation else ""))
+        return found
+
     def units(self, scale: Array) -> Array:
-        """By what parameters are multiplied where effects are multiplied by `scale`, shape (q,)."""
+        """Factors of the parameters where effects are multiplied by `scale`, shape (q,)."""
         return np.concatenate([term.kind.units(scale[where]) for term, _, where in self._places()])
 
     def common(self, scale: Array) -> Array:

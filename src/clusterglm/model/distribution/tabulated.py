@@ -133,7 +133,7 @@ def _table_with_derivatives(distribution: Distribution) -> Table:
 
 @lru_cache(maxsize=32)
 def _sd(distribution: Tabulated) -> float:
-    """By Gauss-Legendre rules on the pieces of the table."""
+    """Standard deviation by Gauss-Legendre rules on the pieces of the table."""
     edges = normal_table(distribution)[0].edges
     x, w = np.polynomial.legendre.leggauss(20)
     half = 0.5 * np.diff(edges)[:, None]

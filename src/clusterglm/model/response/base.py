@@ -266,7 +266,7 @@ class Response(ABC):
 
     @abstractmethod
     def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
-        """Of the rows with these (a, b); see `ScoreTerms`."""
+        """What a score test needs of the rows with these (a, b); see `ScoreTerms`."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)

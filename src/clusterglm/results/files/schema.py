@@ -30,7 +30,7 @@ _KINDS = {np.float64: "f", np.int64: "iu", np.bool_: "b"}
 @cache
 def hints_of(kind: type) -> dict[str, Any]:
     """Types of a class's fields; names that only type checkers import are looked up where they are defined."""
-    from clusterglm.inference.hypotheses.score import ScoreTest
+    from clusterglm.inference.hypotheses.score_test import ScoreTest
 
     return get_type_hints(kind, localns={"ScoreTest": ScoreTest})
 

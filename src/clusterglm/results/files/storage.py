@@ -76,7 +76,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "inference.distribution.goodness": ("GoodnessOfFit",),
     "inference.distribution.event_counts": ("Discrepancy",),
     "inference.diagnostics.overdispersion": ("Overdispersion",),
-    "inference.hypotheses.score": ("ScoreTest",),
+    "inference.hypotheses.score_test": ("ScoreTest",),
     "model.quadrature": ("Quadrature",),
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.
@@ -197,7 +197,7 @@ def _modules() -> dict[str, str]:
 
 
 def _size(result: Any) -> int:
-    """As many elements as an array of the result may have."""
+    """Most elements that an array of the result may have."""
     sizes = [data.X.size + len(data.labels) for data in _model_data(result) if not isinstance(data, StreamedData)]
     return 10_000_000 + 10 * sum(sizes)
 

@@ -227,7 +227,7 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, 
         return shown(pd.DataFrame(self._covariance(kind), index=names, columns=names, copy=True))
 
     def cov_params(self) -> pd.DataFrame:
-        """The same as `cov("observed")`."""
+        """Covariance of the estimates, `cov("observed")`, by the name that it has in statsmodels."""
         return self.cov()
 
     # The fit as a whole ----------------------------------------------------------------------------------------------

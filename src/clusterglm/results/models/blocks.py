@@ -23,7 +23,7 @@ from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.table import sizes_in_words
 
 if TYPE_CHECKING:
-    from clusterglm.inference.hypotheses.score import ScoreTest
+    from clusterglm.inference.hypotheses.score_test import ScoreTest
 
 _UNCHECKED = (
     "The quadrature was not checked against a finer one, as it is where rows are in memory: "
@@ -180,7 +180,7 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
 
     @property
     def pooled(self) -> PooledResultOverBlocks:
-        """The same model without random intercepts."""
+        """The fit of this model without its random intercepts."""
         return PooledResultOverBlocks(self.fit.pooled, self.data, self.response, None)
 
 

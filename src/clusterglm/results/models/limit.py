@@ -202,7 +202,7 @@ class Limit(Result):
         return low, high
 
     def _finite_end(self, j: int, drop: float) -> float:
-        """By fits with the coefficient held; what then still separates is taken away as before."""
+        """The finite end of an interval, by fits with the coefficient held; what then still separates is taken away."""
         column = self.data.X[:, j]
         others = without_column(self.data, j)
         found = recession(others, self.response, within=self._own_intercepts)
@@ -405,7 +405,7 @@ class RandomEffectsLimit(Limit, RandomEffectsResult):
 
     @property
     def random_effects(self) -> pd.DataFrame:
-        """Of the clusters with rows that are not certain; the others say nothing of theirs."""
+        """Random effects of the clusters with rows that are not certain; the others say nothing of theirs."""
         return self.rest.random_effects
 
     def _integration_in_words(self) -> str:
@@ -440,7 +440,7 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
 
     @property
     def cluster_effects(self) -> pd.DataFrame:
-        """Of the clusters with rows that are not certain; coefficients may drive intercepts to infinity too."""
+        """Intercepts of the clusters with rows that are not certain; coefficients may drive these to infinity too."""
         table = self.rest.cluster_effects
         ends = -self.recession.ends(self._references)
         table.loc[ends != 0.0, ["estimate", "std_error"]] = np.column_stack([ends, ends * np.nan])[ends != 0.0]
@@ -481,7 +481,7 @@ class ConditionalLimit(Limit, ConditionalResult):
         return self.rest._overdispersion
 
     def _row_ends(self, rows: Rows) -> Array:
-        """Of x'beta by itself, whatever else is in the cluster."""
+        """Where x'beta ends by itself, whatever else is in the cluster."""
         return self._ends_of(rows)
 
     def _loglik_of(self, new: ModelData) -> float:

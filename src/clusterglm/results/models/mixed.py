@@ -22,7 +22,6 @@ from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
-from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
 from clusterglm.model.parameters import Index, Parameters, random_effects
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result, freeze
@@ -90,12 +89,12 @@ class MixedEffectsResult(MixedPredictions, Result):
 
     @property
     def pooled(self) -> PooledResult:
-        """The same model without random effects."""
+        """The fit of this model without its random effects."""
         return PooledResult(self.fit.pooled, replace(self.data, effects=None), self.response)
 
     @property
     def sigma(self) -> NoReturn:
-        """Of a single random intercept; several effects have `variance_components`.
+        """Refused: a single random intercept has a sigma, several effects have `variance_components`.
 
         Raises
         ------
@@ -128,11 +127,11 @@ class MixedEffectsResult(MixedPredictions, Result):
         return random_effects(self.data.names, self._covariance_of.read_labels())
 
     def _covariance(self, kind: str) -> Array:
-        """Of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
+        """Covariance of coefficients, standard deviations and correlations; nan for those that lie on the boundary."""
         return standardised_covariance(self._read[1], self._of_theta(kind), self._on_boundary)
 
     def _of_theta(self, kind: str) -> Array:
-        """Of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
+        """Covariance of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
         whole = self.fit.covariance
         free = np.flatnonzero(np.isfinite(np.diag(whole)))
         some = np.ix_(free, free)
@@ -182,7 +181,7 @@ class MixedEffectsResult(MixedPredictions, Result):
         columns = [self._read[0], split(se)[1], *(split(end)[1] for end in self._wald(0.95, "observed"))]
         rows = [
             (group, effect, other, "cor" if other else "sd", *numbers)
-            for (group, effect, other), *numbers in zip(_components(self._covariance_of), *columns, strict=True)
+            for (group, effect, other), *numbers in zip(self._covariance_of.components(), *columns, strict=True)
         ]
         names = ["group", "effect", "with", "kind", "estimate", "std_error", "conf_low", "conf_high"]
         return shown(pd.DataFrame(rows, columns=names))
@@ -265,7 +264,7 @@ class MixedEffectsResult(MixedPredictions, Result):
     # Intervals and simulation ----------------------------------------------------------------------------------------
 
     def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
-        """Of standard deviations on the log scale, of correlations on Fisher's."""
+        """Wald intervals: of standard deviations on the log scale, of correlations on Fisher's."""
         p, names = len(self.fit.beta), self._covariance_of.read_labels()
         estimates, se = self._estimates, np.sqrt(np.diag(self._covariance(cov)))
         low, high = wald_interval(estimates, se, level)
@@ -284,9 +283,9 @@ class MixedEffectsResult(MixedPredictions, Result):
         """In Fisher's z of correlations, or what stands for them; see `_as_shown`."""
         return mixed_summit(self.fit, threads)
 
-    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
-        """As of others; a correlation whose profile has not fallen where it is nearly 1 ends there."""
-        found = super()._end(peak, drop, side)
+    def _crossing(self, peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
+        """Where a profile has fallen; a correlation whose profile has not where it is nearly 1 ends there."""
+        found = super()._crossing(peak, drop, side, begin)
         _, of_covariance = self.fit.parameters.split(peak.direction)
         correlation = any(
             name.startswith("cor") for name in np.array(self._covariance_of.read_labels())[of_covariance != 0.0]
@@ -315,14 +314,8 @@ class MixedEffectsResult(MixedPredictions, Result):
 
     def _as_shown(self, values: Array) -> Array:
         """Coefficients and standard deviations as they are, correlations from what profiles follow; shape (k,)."""
-        found = np.array(values)
-        first = len(self.fit.beta)
-        for term in self._covariance_of.terms:
-            d = len(term.effects)
-            for k in range(first + d, first + term.size):
-                found[k] = np.tanh(found[k]) if term.structure == "us" else _one_correlation(found[k], d)
-            first += term.size
-        return found
+        beta, followed = self.fit.parameters.split(values)
+        return self.fit.parameters.joined(beta, self._covariance_of.shown(followed))
 
     def _fitted_eta(self) -> Array:
         u = np.repeat(self.fit.posterior.modes, np.diff(self.data.starts), axis=0)
@@ -408,10 +401,10 @@ class MixedEffectsResult(MixedPredictions, Result):
         random = table["effect"] == "ran_pars"
         names = [
             f"cor__{effect}.{other}" if other else f"sd__{effect}"
-            for _, effect, other in _components(self._covariance_of)
+            for _, effect, other in self._covariance_of.components()
         ]
         table.loc[random, "term"] = names
-        table.loc[random, "group"] = [group for group, _, _ in _components(self._covariance_of)]
+        table.loc[random, "group"] = [group for group, _, _ in self._covariance_of.components()]
         return table
 
     def _glance(self) -> dict[str, Any]:
@@ -492,13 +485,6 @@ class MixedEffectsResult(MixedPredictions, Result):
         return f"{words}; estimated error of the log-likelihood {report.error:.1e}"
 
 
-def _one_correlation(t: float, d: int) -> float:
-    """See `CompoundSymmetry`."""
-    if np.isinf(t):
-        return 1.0 if t > 0.0 else -1.0 / (d - 1)
-    return CompoundSymmetry.correlation(t, d)[0]
-
-
 def _in_words(term: EffectTerm) -> str:
     """A term as people say it."""
     names = ", ".join(term.design.names)
@@ -509,17 +495,3 @@ def _in_words(term: EffectTerm) -> str:
         "cs": ", with one correlation",
     }[term.structure]
     return f"{names} of each {term.group!r}{how}, gaussian"
-
-
-def _components(covariance: Covariance) -> list[tuple[str, str, str]]:
-    """Grouping factor, effect, and the other effect of a correlation, of what `Covariance.read` gives."""
-    found = []
-    for term in covariance.terms:
-        for name in term.kind.read_labels(term.effects):
-            inner = name.partition("(")[2].removesuffix(")")
-            if name.startswith("sd"):
-                found.append((term.group, inner or "all", ""))
-            else:
-                first, _, second = inner.partition(",")
-                found.append((term.group, first or "all", second or "all"))
-    return found

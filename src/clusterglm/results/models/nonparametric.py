@@ -230,7 +230,8 @@ class NonparametricResult(Result):
             default, by either name); or with their weights, that of the population. Or an intercept as a number, or one
             for each row. There is no "typical" cluster: no value of the intercept is the distribution's centre.
         scale : {"response", "link"}
-            The mean (of one trial, for a binomial), or its link. Offsets are included, weights are not.
+            Scale of the predictions: the mean (of one trial, for a binomial), or its link. Offsets are included,
+            weights are not.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone. Intervals given a cluster's data are to
             hold the posterior mean, not the cluster's own mean, which lies further from it the less was seen of it.

@@ -27,7 +27,7 @@ from clusterglm.results.topics.prediction import PooledPredictions
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.distribution.event_counts import EventCounts
-    from clusterglm.inference.hypotheses.score import ScoreTest
+    from clusterglm.inference.hypotheses.score_test import ScoreTest
     from clusterglm.inference.uncertainty.peaks import Summit
 
 
@@ -113,7 +113,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
         OptionError
             After a fit with a penalty.
         """
-        from clusterglm.inference.hypotheses.score import score_test
+        from clusterglm.inference.hypotheses.score_test import score_test
 
         if not self._clustered:
             raise ClusterError(

@@ -152,7 +152,7 @@ class RandomEffectsResult(
 
     @property
     def pooled(self) -> PooledResult:
-        """The same model without random intercepts."""
+        """The fit of this model without its random intercepts."""
         return PooledResult(self.fit.pooled, self.data, self.response)
 
     @property
@@ -247,7 +247,7 @@ class RandomEffectsResult(
         return marginal_summit(self.data.rows, self.fit, threads)
 
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
-        """As of others; an upper end of sigma that lies too far out for that, by fits that hold sigma."""
+        """An end of an interval; of sigma an upper end that lies too far out is found by fits that hold sigma."""
         from clusterglm.inference.uncertainty.one_sided import upper_end
 
         found = super()._end(peak, drop, side)

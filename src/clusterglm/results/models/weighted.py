@@ -56,7 +56,7 @@ class Weighted:
         return sandwich(covariance, scores, repeats if clusters is None else repeats[clusters])
 
     def _written_out(self: Self, what: str) -> Self:
-        """The same result of rows and clusters as often as their weights say, for `what` draws or counts them.
+        """This result with rows and clusters as often as their weights say, for `what` draws or counts them.
 
         Raises
         ------

@@ -88,7 +88,7 @@ class EstimateFrame(pd.DataFrame):
 
 
 def _decimals(table: pd.DataFrame) -> int:
-    """Of estimates: as many as show their standard errors, or the widths of their intervals."""
+    """Decimals of estimates: as many as show their standard errors, or the widths of their intervals."""
     for name in ("std_error", "std.error"):
         if name in table:
             return decimals_of(table[name].to_numpy(float))
@@ -129,7 +129,7 @@ def _aligned(block: list[Column], labels: int) -> list[str]:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table, which prints whole."""
+    """A table as one that prints whole."""
     made = EstimateFrame(table)
     made.attrs = dict(table.attrs)
     return made

@@ -68,12 +68,12 @@ class Summary:
 
     @property
     def first_notes(self) -> list[str]:
-        """Those without which the signs of coefficients may be misread; they stand before all else."""
+        """Notes without which the signs of coefficients may be misread; they stand before all else."""
         return [note for note in self.notes if note.startswith(SUCCESS_NOTE)]
 
     @property
     def last_notes(self) -> list[str]:
-        """The others."""
+        """Notes that follow the numbers."""
         return [note for note in self.notes if not note.startswith(SUCCESS_NOTE)]
 
     def __str__(self) -> str:

@@ -133,7 +133,7 @@ class Frames:
         )
 
     def _broom(self, table: pd.DataFrame) -> pd.DataFrame:
-        """With the columns and terms of broom.mixed."""
+        """A tidy table with the columns and terms of broom.mixed."""
         effect = table.pop("component").map(_EFFECTS) if "component" in table else "fixed"
         table = table.rename(columns=_TIDY)
         table.insert(0, "effect", effect)

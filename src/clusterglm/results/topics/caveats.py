@@ -134,7 +134,7 @@ class Caveats(Weighted):
 
 
 def without_a_say(informative: int, clusters: int) -> list[Caveat]:
-    """Of a model in which only some clusters say something of the coefficients."""
+    """Caveat of a model in which only some clusters say something of the coefficients."""
     if informative == clusters:
         return []
     words = (

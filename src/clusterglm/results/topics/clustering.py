@@ -16,7 +16,7 @@ from clusterglm.results.models.base import Result
 
 if TYPE_CHECKING:
     from clusterglm.inference.hypotheses.bootstrap import Refit, SimulatedTest
-    from clusterglm.inference.hypotheses.score import ScoreTest
+    from clusterglm.inference.hypotheses.score_test import ScoreTest
 
 
 class ClusteredResult(Result):
@@ -102,7 +102,7 @@ class ClusteredResult(Result):
         99
         """
         from clusterglm.inference.hypotheses.bootstrap import METHODS, STATISTICS, simulated_test
-        from clusterglm.inference.hypotheses.score import score_test
+        from clusterglm.inference.hypotheses.score_test import score_test
 
         check_option("method", method, (*METHODS, "score", "boundary"))
         check_option("statistic", statistic, STATISTICS)

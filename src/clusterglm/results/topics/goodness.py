@@ -16,7 +16,7 @@ from clusterglm.results.models.weighted import Weighted
 if TYPE_CHECKING:
     from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.distribution.goodness import GoodnessOfFit
-    from clusterglm.inference.distribution.gradient import GradientTest
+    from clusterglm.inference.distribution.gradient_function import GradientTest
 
 
 class RandomEffectsGoodness(Weighted):
@@ -138,7 +138,7 @@ class RandomEffectsGoodness(Weighted):
         Verbeke and Molenberghs, Biostatistics 14, 2013; Drikvandi, Verbeke and Molenberghs, Biometrics 73, 2017. The
         supremum of the function for the best of all distributions, `cg.nonparametric`, is zero.
         """
-        from clusterglm.inference.distribution.gradient import gradient_test
+        from clusterglm.inference.distribution.gradient_function import gradient_test
 
         values = None if grid is None else np.asarray(grid)
         rows = self if is_whole(n_boot) and n_boot == 0 else self._written_out("a test of the gradient function")

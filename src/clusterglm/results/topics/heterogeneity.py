@@ -106,8 +106,9 @@ class Heterogeneity:
         Parameters
         ----------
         scale : {"latent", "response"}
-            Of the continuous variables behind binary responses, free of covariates (none for counts); or of the
-            responses themselves, single trials or counts, which depends on the linear predictor.
+            Scale of the correlation: that of the continuous variables behind binary responses, free of covariates
+            (none for counts); or that of the responses themselves, single trials or counts, which depends on the
+            linear predictor.
         level : float
             Coverage of the interval, a normal one on the logit scale.
         at : float, optional

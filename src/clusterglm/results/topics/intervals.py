@@ -248,8 +248,6 @@ class Intervals(Weighted):
         OptionError
             On an unknown parameter.
         """
-        from clusterglm.inference.uncertainty.profiling import crossing
-
         names = self._interval_names
         number("to", to, 1e-3, 37.0, advice="to=3")  # further out a normal density is 0
         whole_number("points", points, 3, advice="points=13")
@@ -270,7 +268,7 @@ class Intervals(Weighted):
             at: Crossing | None = None
             for k in range(1, points // 2 + 1):
                 root = to * k / (points // 2)
-                at = crossing(peak, 0.5 * root * root, side, at)
+                at = self._crossing(peak, 0.5 * root * root, side, at)
                 if at.status == "bound":
                     rows.append((at.value, at.loglik, -float(np.sqrt(2.0 * (top - at.loglik)))))
                     break
@@ -292,11 +290,15 @@ class Intervals(Weighted):
             low[j], high[j] = wald_interval_of_scale(float(estimates[j]), float(se[j]), level)
         return low, high
 
-    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
-        """Where the profile of a parameter has fallen so far."""
+    def _crossing(self, peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
+        """Where the profile of a parameter has fallen so far; see `profiling.crossing`."""
         from clusterglm.inference.uncertainty.profiling import crossing
 
-        return crossing(peak, drop, side)
+        return crossing(peak, drop, side, begin)
+
+    def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
+        """An end of its interval."""
+        return self._crossing(peak, drop, side)
 
     def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
         drop = 0.5 * float(chdtri(1.0, 1.0 - level))

@@ -83,8 +83,8 @@ class MixedPredictions(Predictions):
             distribution of effects, that of the population; or a number, or one for each row of the answer, that is
             added to the linear predictor.
         scale : {"response", "link"}
-            The mean (of one trial, for a binomial), or the linear predictor: for "posterior" and "marginal" the link of
-            the averaged mean. Offsets are included, weights are not.
+            Scale of the predictions: the mean (of one trial, for a binomial), or the linear predictor, for "posterior"
+            and "marginal" the link of the averaged mean. Offsets are included, weights are not.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
         cov : {"observed", "robust"}

@@ -209,7 +209,8 @@ class PooledPredictions(Predictions):
             Which intercept; without cluster effects the words mean the same. A number, or one for each row, is added to
             the linear predictor.
         scale : {"response", "link"}
-            The mean (of one trial, for a binomial), or the linear predictor. Offsets are included, weights are not.
+            Scale of the predictions: the mean (of one trial, for a binomial), or the linear predictor. Offsets are
+            included, weights are not.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
         cov : {"observed", "robust"}
@@ -284,7 +285,8 @@ class FixedEffectsPredictions(Predictions):
         kind : "conditional" or array_like, optional
             The intercepts of the rows' own clusters; or a number, or one for each row of the answer.
         scale : {"response", "link"}
-            The mean (of one trial, for a binomial), or the linear predictor. Offsets are included, weights are not.
+            Scale of the predictions: the mean (of one trial, for a binomial), or the linear predictor. Offsets are
+            included, weights are not.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
         cov : {"observed", "robust"}

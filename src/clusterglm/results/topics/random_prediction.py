@@ -124,8 +124,8 @@ class RandomEffectsPredictions(Predictions):
             the mean averaged over the distribution of intercepts, that of the population; or a number, or one for each
             row of the answer.
         scale : {"response", "link"}
-            The mean (of one trial, for a binomial), or the linear predictor: for "posterior" and "marginal" the link of
-            the averaged mean. Offsets are included, weights are not.
+            Scale of the predictions: the mean (of one trial, for a binomial), or the linear predictor, for "posterior"
+            and "marginal" the link of the averaged mean. Offsets are included, weights are not.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
         cov : {"observed", "robust"}

@@ -54,9 +54,10 @@ class SetPredictions(Predictions):
             Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
             For probabilities also that of the clusters: all rows of a cluster are a set.
         scale : {"link", "ratio", "probability"}
-            The linear predictor, offsets included: differences within a cluster are log odds (or rate) ratios. Its
-            exponential. Or the probability that the row is a success (one trial of it, if it has several), given the
-            number of successes of its set; of counts, the probability that an event of the set falls to the row.
+            Scale of the predictions. The linear predictor, offsets included: differences within a cluster are log odds
+            (or rate) ratios. Its exponential. Or the probability that the row is a success (one trial of it, if it has
+            several), given the number of successes of its set; of counts, the probability that an event of the set
+            falls to the row.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
         cov : {"observed", "robust", "quasi"}

@@ -67,7 +67,7 @@ def score_test(data: ModelData, response: Response, beta: Array) -> ScoreTest:
 
 
 def score_test_over_blocks(sums: Sums, beta: Array) -> ScoreTest:
-    """The same of data in blocks: the columns' units do not matter to it."""
+    """Score test of no clustering of data in blocks; the columns' units do not matter to it."""
     return _tested(sums.blocks.each(_of_block, sums.standard.inside(beta)))
 
 

@@ -232,7 +232,7 @@ def _integrals(curves: Array, weights: Array, clusters: float) -> Array:
 
 
 def _deviations(curves: Array) -> Array:
-    """Of each curve, all treated alike."""
+    """Largest standardised deviation of each curve from the mean of all."""
     sd = curves.std(axis=0)
     far = np.abs(curves - curves.mean(axis=0)) / np.where(sd > 0.0, sd, 1.0)
     return np.asarray(far.max(axis=1))

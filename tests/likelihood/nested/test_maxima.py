@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clusterglm.fit.newton import maximize
 from clusterglm.likelihood.nested.choice import choose_points
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart
 from clusterglm.likelihood.vector.points import hermite_points
+from clusterglm.model.control import Control
 from clusterglm.model.family import response
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -65,6 +67,26 @@ def test_maxima(name):
     assert at.value + constant == pytest.approx(MODELS[name]["logLik"], abs=1e-6)
     assert np.abs(at.score * se).max() < 1e-5
     np.testing.assert_allclose(np.sqrt(np.diag(np.linalg.inv(-at.hessian))), se, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_newtons_method_finds_them(name):
+    """From no effect of any covariate, with a few points first."""
+    likelihood, constant = built(name)
+    begin = np.append(np.zeros(len(MODELS[name]["se"]) - 2), [0.5, 0.5])
+    few = (NestedPart(hermite_points(7, 1), hermite_points(7, 1)),)
+    coefficients = len(begin) - 2
+
+    def positive(theta):
+        return np.append(theta[:coefficients], np.abs(theta[coefficients:]))
+
+    theta = maximize(lambda t: likelihood.evaluate(t, few), begin, Control(), tolerance=0.02, reflect=positive).theta
+    plan = choose_points(likelihood, theta, 1e-4).plan
+    found = maximize(lambda t: likelihood.evaluate(t, plan), theta, Control(), reflect=positive)
+    assert found.optimization.converged
+    assert found.evaluation.value + constant == pytest.approx(MODELS[name]["logLik"], abs=1e-4)
+    want, se = (np.array(list(MODELS[name][key].values())) for key in ("parameters", "se"))
+    np.testing.assert_allclose((found.theta - want) / se, 0.0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -21,6 +21,7 @@ SCRIPTS = (
     "kernels",
     "random_effects",
     "distributions",
+    "random_slopes",
     "fixed_effects",
     "memory",
     "linearity",

@@ -325,6 +325,84 @@ double vector(const ProblemHandle& problem, int coefficients, Integers effects, 
     return finish(completed, sum, score, hessian);
 }
 
+// One level of a nested model, whose entries of L begin at theta[first].
+clusterglm::NestedLevel nested_level(const clusterglm::Problem& view, const Integers& effects, const Integers& rows, const Integers& columns,
+                                     const Vector& theta, std::size_t first) {
+    const auto d = static_cast<std::int64_t>(effects.size());
+    require(d >= 1 && d <= clusterglm::kMostEffects, "effects: from 1 to 8 of each level");
+    require(rows.size() == columns.size(), "rows, columns: of the free entries of the factor");
+    require(first + rows.size() <= theta.size(), "theta: the coefficients and the free entries of both factors");
+    clusterglm::NestedLevel level{static_cast<int>(d), static_cast<int>(rows.size()), {}, {}, {}, {}};
+    for (std::int64_t t = 0; t < d; ++t) {
+        require(effects.data()[t] >= 0 && effects.data()[t] < view.p, "effects: numbers of columns of X");
+        level.columns.push_back(effects.data()[t]);
+    }
+    for (std::size_t e = 0; e < rows.size(); ++e) {
+        const std::int64_t row = rows.data()[e], column = columns.data()[e];
+        require(0 <= column && column <= row && row < d, "rows, columns: of the lower triangle");
+        level.row.push_back(row), level.col.push_back(column);
+        level.L[row][column] = theta.data()[first + e];
+    }
+    return level;
+}
+
+// Children of units, and their rows.
+void require_nested(const clusterglm::Problem& view, const Integers& first_child, const Integers& child_starts) {
+    const auto m = static_cast<std::size_t>(view.clusters);
+    const std::int64_t *first = first_child.data(), *starts = child_starts.data();
+    require(first_child.size() == m + 1 && child_starts.size() >= 2, "first_child, child_starts: one more than units, and than children");
+    require(first[0] == 0 && first[m] == static_cast<std::int64_t>(child_starts.size()) - 1, "first_child: from 0 to the number of children");
+    for (std::size_t i = 0; i < m; ++i) require(first[i] < first[i + 1], "first_child: increasing");
+    for (std::size_t c = 0; c + 1 < child_starts.size(); ++c) require(starts[c] < starts[c + 1], "child_starts: increasing");
+    for (std::size_t i = 0; i <= m; ++i) require(starts[first[i]] == view.starts[i], "child_starts: units begin where their first child does");
+}
+
+double nested(const ProblemHandle& problem, Integers first_child, Integers child_starts, int coefficients, Integers upper_effects, Integers upper_rows,
+              Integers upper_columns, Integers lower_effects, Integers lower_rows, Integers lower_columns, Vector theta,
+              const clusterglm::PointSet& upper, const clusterglm::PointSet& lower, bool follow, bool precise, OutMatrix centres1, OutCube factors1,
+              OutMatrix centres2, OutCube slopes2, OutCube factors2, int order, std::optional<Integers> units, OutVector score, OutMatrix hessian,
+              std::optional<OutVector> values, std::optional<OutMatrix> scores, std::optional<OutMatrix> means1, std::optional<OutCube> covariances1,
+              std::optional<OutMatrix> means2, std::optional<OutCube> covariances2, std::optional<OutCube> across, int threads) {
+    const clusterglm::Problem& view = problem.view_of_clusters();
+    require_nested(view, first_child, child_starts);
+    require(coefficients >= 0 && coefficients <= view.p, "coefficients: of columns of X");
+    const auto p = static_cast<std::size_t>(coefficients);
+    clusterglm::NestedModel model{coefficients, {}, nested_level(view, upper_effects, upper_rows, upper_columns, theta, p),
+                                  nested_level(view, lower_effects, lower_rows, lower_columns, theta, p + upper_rows.size()), first_child.data(),
+                                  child_starts.data()};
+    const auto m = static_cast<std::size_t>(view.clusters), children = child_starts.size() - 1, q = static_cast<std::size_t>(model.parameters());
+    const std::size_t d1 = upper_effects.size(), d2 = lower_effects.size();
+    require(theta.size() == q, "theta: the coefficients and the free entries of both factors");
+    model.beta.assign(static_cast<std::size_t>(view.p), 0.0);
+    std::copy_n(theta.data(), coefficients, model.beta.begin());
+    const auto is = [](const auto& x, std::size_t first, std::size_t second, std::size_t third) {
+        return x.shape(0) == first && x.shape(1) == second && (x.ndim() < 3 || x.shape(2) == third);
+    };
+    require(upper.d == model.upper.d && lower.d == model.lower.d, "points: of as many dimensions as there are effects");
+    require(is(centres1, m, d1, 0) && is(factors1, m, d1, d1), "centres1, factors1: units by effects");
+    require(is(centres2, children, d2, 0) && is(slopes2, children, d2, d1) && is(factors2, children, d2, d2),
+            "centres2, slopes2, factors2: children by effects");
+    require_outputs(q, score, hessian);
+    require(!values || values->size() == m, "values: one per unit");
+    require(!scores || (is(*scores, m, q, 0) && order > 0), "scores: units by parameters, order at least 1");
+    require(!means1 || is(*means1, m, d1, 0), "means1: units by effects");
+    require(!covariances1 || (means1 && is(*covariances1, m, d1, d1)), "covariances1: units by effects by effects, with means1");
+    require(means2.has_value() == covariances2.has_value() && means2.has_value() == across.has_value(), "means2, covariances2, across: all or none");
+    require(!means2 || (is(*means2, children, d2, 0) && is(*covariances2, children, d2, d2) && is(*across, children, d2, d1)),
+            "means2, covariances2, across: children by effects");
+    const clusterglm::Selection selection = selected(view, units);
+    const clusterglm::NestedPlaces places{follow, precise, centres1.data(), factors1.data(), centres2.data(), slopes2.data(), factors2.data()};
+    const auto data = [](auto& x) { return x ? x->data() : nullptr; };
+    const clusterglm::NestedOutputs out{data(values), data(scores), data(means1), data(covariances1), data(means2), data(covariances2), data(across)};
+    clusterglm::Sum sum(static_cast<int>(q));
+    bool completed;
+    {
+        nb::gil_scoped_release release;
+        completed = problem.functions().nested(view, model, upper, lower, places, order, selection, out, threads, sum, interrupted);
+    }
+    return finish(completed, sum, score, hessian);
+}
+
 void side_by_side(const std::vector<std::optional<Vector>>& columns, OutMatrix X, OutMatrix ranges) {
     require(X.shape(1) == columns.size(), "X: as wide as there are columns");
     require(ranges.shape(0) == columns.size() && ranges.shape(1) == 2, "ranges: columns by 2");
@@ -390,6 +468,14 @@ NB_MODULE(_core, module) {
                nb::arg("clusters").none(), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
                nb::arg("scores").none() = nb::none(), nb::arg("means").none() = nb::none(), nb::arg("covariances").none() = nb::none(),
                nb::arg("shares").none() = nb::none(), nb::arg("threads") = 1);
+    module.def("nested", &nested, nb::arg("problem"), nb::arg("first_child"), nb::arg("child_starts"), nb::arg("coefficients"),
+               nb::arg("upper_effects"), nb::arg("upper_rows"), nb::arg("upper_columns"), nb::arg("lower_effects"), nb::arg("lower_rows"),
+               nb::arg("lower_columns"), nb::arg("theta"), nb::arg("upper"), nb::arg("lower"), nb::arg("follow"), nb::arg("precise"),
+               nb::arg("centres1"), nb::arg("factors1"), nb::arg("centres2"), nb::arg("slopes2"), nb::arg("factors2"), nb::arg("order"),
+               nb::arg("units").none(), nb::arg("score"), nb::arg("hessian"), nb::arg("values").none() = nb::none(),
+               nb::arg("scores").none() = nb::none(), nb::arg("means1").none() = nb::none(), nb::arg("covariances1").none() = nb::none(),
+               nb::arg("means2").none() = nb::none(), nb::arg("covariances2").none() = nb::none(), nb::arg("across").none() = nb::none(),
+               nb::arg("threads") = 1);
     module.def("integrands", &integrands, nb::arg("problem"), nb::arg("map"), nb::arg("theta"), nb::arg("clusters").none(), nb::arg("points"),
                nb::arg("out"), nb::arg("threads") = 1);
     module.def("pooled", &pooled, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("score"), nb::arg("hessian"),

@@ -7,6 +7,7 @@
 
 #include "clusterglm/evaluate.hpp"
 #include "clusterglm/integrand.hpp"
+#include "clusterglm/nested.hpp"
 #include "clusterglm/pooled.hpp"
 #include "clusterglm/profile.hpp"
 #include "clusterglm/vector.hpp"
@@ -22,11 +23,20 @@ struct ResponseFunctions {
                     const std::function<bool()>&);
     bool (*vector)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet&, const clusterglm::VectorPlaces&, int,
                    const clusterglm::Selection&, const clusterglm::VectorOutputs&, int, clusterglm::Sum&, const std::function<bool()>&);
+    bool (*nested)(const clusterglm::Problem&, const clusterglm::NestedModel&, const clusterglm::PointSet&, const clusterglm::PointSet&,
+                   const clusterglm::NestedPlaces&, int, const clusterglm::Selection&, const clusterglm::NestedOutputs&, int, clusterglm::Sum&,
+                   const std::function<bool()>&);
 };
 
 template <class R>
 ResponseFunctions functions_of(const char* code) {
-    return {code, &clusterglm::evaluate<R>, &clusterglm::integrands<R>, &clusterglm::pooled<R>, &clusterglm::profile<R>, &clusterglm::evaluate_vector<R>};
+    return {code,
+            &clusterglm::evaluate<R>,
+            &clusterglm::integrands<R>,
+            &clusterglm::pooled<R>,
+            &clusterglm::profile<R>,
+            &clusterglm::evaluate_vector<R>,
+            &clusterglm::evaluate_nested<R>};
 }
 
 ResponseFunctions binomial_logit();

@@ -80,6 +80,13 @@ def test_laplace_is_that_of_glmmtmb(name: str) -> None:
     assert np.isnan(found.quadrature.error)
 
 
+def test_effects_whose_names_have_commas(rows: pd.DataFrame) -> None:
+    names = ["(Intercept)", "poly(x, 2)1", "poly(x, 2)2"]
+    found = cg.random_effects("y ~ x + (poly(x, 2) | g)", rows, quadrature="laplace").variance_components
+    assert found["effect"].to_list() == [*names, names[0], names[0], names[1]]
+    assert found["with"].to_list() == ["", "", "", names[1], names[2], names[2]]
+
+
 def test_one_node_is_laplace(rows: pd.DataFrame) -> None:
     one, other = (cg.random_effects("y ~ x + (x | g)", rows, quadrature=each) for each in (1, "laplace"))
     assert one.loglik == other.loglik

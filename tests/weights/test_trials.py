@@ -219,7 +219,7 @@ def dispersion(one: Called, other: Called, pair: Pair) -> list[str]:
 
 
 def envelope(one: Called, other: Called, pair: Pair) -> list[str]:
-    """Of its own rows' residuals, which are those with that seed; the predictor is that of each trial."""
+    """Envelopes of each fit's own residuals, which are those with that seed; the predictor is that of each trial."""
     fit = pair.grouped
     order = np.argsort(fit.data.row_index, kind="stable")
     found = differences(

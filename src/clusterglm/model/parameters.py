@@ -206,6 +206,20 @@ def random_effects(columns: Sequence[str] | int, covariance: Sequence[str] | int
     return Parameters((_of_columns(columns), Block("random", "", names)))
 
 
+def nested_effects(columns: Sequence[str] | int, upper: int, lower: int) -> Parameters:
+    """Of a model with effects of clusters and of their children: coefficients, and the factors of two covariances.
+
+    Parameters
+    ----------
+    columns : sequence of str, or int
+        Names, or their number where names do not matter.
+    upper, lower : int
+        Numbers of free entries of the factors.
+    """
+    levels = (Block("random", "upper", ("",) * upper), Block("random", "lower", ("",) * lower))
+    return Parameters((_of_columns(columns), *levels))
+
+
 def random_intercept(columns: Sequence[str] | int, group: str | None = None, state: State = "free") -> Parameters:
     """Parameters of a model with a random intercept: the coefficients of some columns, and sigma.
 

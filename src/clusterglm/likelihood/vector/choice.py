@@ -185,7 +185,7 @@ def _by_growing(
     sets: list[partial[PointSet]],
     error: Callable[[PointSet, ClusterSums, NDArray[np.int64]], Array],
 ) -> _Found:
-    """Of growing point sets about given places the first that serves each cluster, or the last."""
+    """The first of growing point sets about given places that serves each cluster, or the last."""
     parts, errors, at = [], np.zeros(likelihood.n_clusters), np.arange(len(clusters))
     for laid in sets:
         points = laid()

@@ -153,7 +153,7 @@ class VectorLikelihood:
         self.n_parameters = self.n_coefficients + int(self.free.sum())
         self.threads = threads
         self.weights = data.cluster_weights
-        columns, self._effects = _joined(X, Z)
+        columns, self._effects = joined_columns(X, Z)
         self._problem = core_problem(columns, data, response)
         row, col = np.nonzero(self.free)
         self._row, self._col = row.astype(np.int64), col.astype(np.int64)
@@ -273,7 +273,7 @@ class VectorLikelihood:
         return Evaluation(value, score, hessian)
 
 
-def _joined(X: Array, Z: Array) -> tuple[Array, NDArray[np.int64]]:
+def joined_columns(X: Array, Z: Array) -> tuple[Array, NDArray[np.int64]]:
     """The columns of X, and those of Z that are not among them; and where the columns of Z are."""
     columns, places = [X[:, k] for k in range(X.shape[1])], []
     for k in range(Z.shape[1]):

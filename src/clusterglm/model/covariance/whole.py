@@ -136,14 +136,14 @@ class Covariance:
         return found
 
     def components(self) -> list[tuple[str, str, str]]:
-        """Of what `read` gives: grouping factor, effect, and the other effect of a correlation, else empty."""
+        """What each number of `read` is: grouping factor, effect, and the other effect of a correlation, else empty."""
         found = []
         for term in self.terms:
-            for name in term.kind.read_labels(term.effects):
-                inner = name.partition("(")[2].removesuffix(")")
-                first, _, second = inner.partition(",")
-                correlation = name.startswith("cor")
-                found.append((term.group, first or "all", (second or "all") if correlation else ""))
+            known = {f"sd({name})": (name, "") for name in term.effects}
+            known |= {f"cor({one},{other})": (one, other) for one in term.effects for other in term.effects}
+            for label in term.kind.read_labels(term.effects):
+                of_all = "all", "all" if label.startswith("cor") else ""
+                found.append((term.group, *known.get(label, of_all)))
         return found
 
     def units(self, scale: Array) -> Array:

@@ -134,7 +134,8 @@ def settled(likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64]
         means1, covariances1, means2, covariances2, across = likelihood.moments(
             theta, NestedPart(upper, lower, moving, places)
         )
-        least = _LEAST_SPREAD * places.factors1 @ np.swapaxes(places.factors1, 1, 2)  # where one point has all the weight
+        # Where one point has all the weight the covariance vanishes.
+        least = _LEAST_SPREAD * places.factors1 @ np.swapaxes(places.factors1, 1, 2)
         regressed = np.linalg.solve((covariances1 + least)[of[children]], np.swapaxes(across[children], 1, 2))
         slopes = np.swapaxes(regressed, 1, 2)
         given = covariances2[children] - slopes @ np.swapaxes(across[children], 1, 2)

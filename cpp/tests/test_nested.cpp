@@ -91,7 +91,8 @@ void test(const std::string& name, bool poisson, bool unit, int d1, int d2, int 
     Values theta{0.3, -0.4};
     for (int e = 0; e < d1 * (d1 + 1) / 2 + d2 * (d2 + 1) / 2; ++e) theta.push_back(0.7 - 0.2 * e);
     const PointSet upper = points(d1, across), lower = points(d2, across + 1);
-    Values centres1(m * d1, 0.2), factors1(m * d1 * d1), centres2(children * d2, -0.1), slopes2(children * d2 * d1, -0.3), factors2(children * d2 * d2);
+    Values centres1(m * d1, 0.2), factors1(m * d1 * d1);
+    Values centres2(children * d2, -0.1), slopes2(children * d2 * d1, -0.3), factors2(children * d2 * d2);
     const auto triangle = [](int r, int s) { return r == s ? 0.5 : r > s ? 0.1 : 0.0; };
     for (std::size_t i = 0; i < factors1.size(); ++i) factors1[i] = triangle(static_cast<int>(i) / d1 % d1, static_cast<int>(i) % d1);
     for (std::size_t i = 0; i < factors2.size(); ++i) factors2[i] = triangle(static_cast<int>(i) / d2 % d2, static_cast<int>(i) % d2);

@@ -54,6 +54,7 @@ class NestedUnits : NestedMotion<R> {
 
     void end(Sum& sum) {
         if (order_ < 2) return;
+        flush_squares();
         parts_.end(sum);
         std::vector<double> no_score(static_cast<std::size_t>(q_));
         sums_.end(no_score.data(), sum.hessian.data(), sum.stride);
@@ -89,7 +90,8 @@ class NestedUnits : NestedMotion<R> {
             const Child& child = rows_.children[c];
             const double* shares = &shares_[keep ? c * K_ * kLanes : 0];
             place_child(c);
-            const int step = keep ? child.n : static_cast<int>(std::min<std::size_t>(std::max<std::size_t>(1, kCells / K_ / kLanes) * kLanes, child.n));
+            const std::size_t most = std::max<std::size_t>(1, kCells / K_ / kLanes) * kLanes;
+            const int step = keep ? child.n : static_cast<int>(std::min<std::size_t>(most, child.n));
             const bool once = order_ > 0 && step == child.n;
             if (!keep) {
                 place_rows(c);
@@ -123,7 +125,8 @@ class NestedUnits : NestedMotion<R> {
    private:
     using Nodes = NestedMotion<R>;
     using Nodes::model_, Nodes::P_, Nodes::S_, Nodes::active_, Nodes::at_cell, Nodes::begin_motion, Nodes::add_motion_of, Nodes::finish_motion;
-    using Nodes::problem_, Nodes::d1_, Nodes::d2_, Nodes::upper_, Nodes::lower_, Nodes::packs_, Nodes::K_, Nodes::rows_, Nodes::at_, Nodes::q1_, Nodes::pi_;
+    using Nodes::problem_, Nodes::d1_, Nodes::d2_, Nodes::upper_, Nodes::lower_, Nodes::packs_, Nodes::K_, Nodes::rows_, Nodes::at_, Nodes::q1_;
+    using Nodes::pi_;
     using Nodes::u, Nodes::v, Nodes::vk, Nodes::vl, Nodes::place_unit, Nodes::place_child, Nodes::place_rows, Nodes::evaluate, Nodes::weigh_child;
     static constexpr std::size_t kCells = 1 << 14;  // rows by cells that are kept, of four numbers each
     static constexpr double kNegligible = 1e-22;
@@ -131,7 +134,9 @@ class NestedUnits : NestedMotion<R> {
     const NestedPlaces& places_;
     const int order_, q_;
     std::vector<double> G_, H_, shares_;  // of rows and children at cells, if kept, or of those at hand
-    std::vector<Pack> scores_, child_mean_, M_, lower_powers_, row_moments_;  // points x q; q; q x packs: the children's sum; shares times 1, v_t, v_t v_s
+    std::vector<Pack> scores_, child_mean_;          // of the child at hand, given a pack of points of the unit: points x q, and their means
+    std::vector<Pack> M_;                            // q x packs: sum of these means over children
+    std::vector<Pack> lower_powers_, row_moments_;   // shares times 1, v_t, v_t v_s; of rows, moments of H
     const VectorModel all_effects_;
     VectorHessian parts_;
     ColumnSums sums_;
@@ -244,7 +249,8 @@ class NestedUnits : NestedMotion<R> {
             for (int s = 0; s < d2_; ++s)
                 out.covariances2[(child * d2_ + t) * d2_ + s] = over_cells([&](int l, int k) { return apart(t, l, k) * apart(s, l, k); });
             for (int s = 0; s < d1_; ++s)
-                out.across[(child * d2_ + t) * d1_ + s] = over_cells([&](int l, int k) { return apart(t, l, k) * (load(u(s) + k * kLanes) - mean_u[s]); });
+                out.across[(child * d2_ + t) * d1_ + s] =
+                    over_cells([&](int l, int k) { return apart(t, l, k) * (load(u(s) + k * kLanes) - mean_u[s]); });
         }
     }
 
@@ -265,16 +271,27 @@ class NestedUnits : NestedMotion<R> {
         });
         if (order_ < 2) return;
         const int n = last - first, powers = parts_.kPowers();
-        row_moments_.assign(static_cast<std::size_t>(n) * powers, Pack{});
+        row_moments_.assign(static_cast<std::size_t>(padded(n)) * powers, Pack{});
         for (const int k : active_) d2_ == 1 ? add_moments<1>(n, k, shares, H) : add_moments<0>(n, k, shares, H);
         for (int from = 0; from < n; from += VectorHessian::kRows) {
             const int some = std::min(n - from, VectorHessian::kRows);
             parts_.make_room(some);
-            for (int j = 0; j < some; ++j)
-                for (int m = 0; m < powers; ++m)
-                    parts_.moments()[m * VectorHessian::kRows + j] = weight * reduce(row_moments_[static_cast<std::size_t>(from + j) * powers + m]);
+            for (int j = 0; j < some; j += kLanes) {
+                const Pack* moments = &row_moments_[static_cast<std::size_t>(from + j) * powers];
+                for (int m = 0; m < powers; ++m, ++moments) {
+                    const Pack sum = reduce_each(moments[0], moments[powers], moments[2 * powers], moments[3 * powers]);
+                    store(parts_.moments() + m * VectorHessian::kRows + j, weight * sum);
+                }
+            }
             parts_.add_rows(some, [&](int r) { return rows_.column(r) + child.begin + first + from; });
         }
+    }
+
+    // The sums of four packs.
+    static CLUSTERGLM_INLINE Pack reduce_each(Pack a, Pack b, Pack c, Pack d) {
+        const Pack low = __builtin_shufflevector(a, b, 0, 4, 2, 6) + __builtin_shufflevector(a, b, 1, 5, 3, 7);
+        const Pack high = __builtin_shufflevector(c, d, 0, 4, 2, 6) + __builtin_shufflevector(c, d, 1, 5, 3, 7);
+        return __builtin_shufflevector(low, high, 0, 1, 4, 5) + __builtin_shufflevector(low, high, 2, 3, 6, 7);
     }
 
     // Two cells at a time share what they load.
@@ -379,7 +396,6 @@ class NestedUnits : NestedMotion<R> {
                 if (reduce(share) > kNegligible) add_square(&scores_[static_cast<std::size_t>(l) * q_], child_mean_.data(), 1, share, weight);
             }
         }
-        flush_squares();
     }
 
     // The square of a pack of scores less their means, which are `stride` apart.
@@ -410,14 +426,14 @@ class NestedUnits : NestedMotion<R> {
         if (order_ < 2) return;
         for (int r = 0; r < q_; ++r) child_mean_[r] = all(mean_[r]);
         for (const int k : active_) add_square(&M_[k], child_mean_.data(), packs_, load(&pi_[k * kLanes]), weight);
-        flush_squares();
     }
 };
 
 // The sum over the selected units.
 template <class R>
 bool evaluate_nested(const Problem& problem, const NestedModel& model, const PointSet& upper, const PointSet& lower, const NestedPlaces& places,
-                     int order, const Selection& selection, const NestedOutputs& out, int threads, Sum& total, const std::function<bool()>& interrupted) {
+                     int order, const Selection& selection, const NestedOutputs& out, int threads, Sum& total,
+                     const std::function<bool()>& interrupted) {
     std::vector<std::unique_ptr<NestedUnits<R>>> workers(static_cast<std::size_t>(worker_count(selection.count, threads)));
     return sum_over_blocks(
         problem, selection, model.parameters(), threads,

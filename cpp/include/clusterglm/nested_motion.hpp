@@ -23,18 +23,22 @@ class NestedMotion : protected NestedNodes<R> {
     std::vector<double> S_;    // cells x P packs: sum of x G of the child at hand
     std::vector<int> active_;  // packs of the unit's points that carry weight
 
-    CLUSTERGLM_INLINE Pack at_cell(const double* of_cells, int l, int k) const { return load(of_cells + (static_cast<std::size_t>(l) * packs_ + k) * kLanes); }
+    CLUSTERGLM_INLINE Pack at_cell(const double* of_cells, int l, int k) const {
+        return load(of_cells + (static_cast<std::size_t>(l) * packs_ + k) * kLanes);
+    }
 
-    void begin_motion(int children) {
+    void begin_motion(std::size_t children) {
         std::fill(std::begin(mean1_), std::end(mean1_), 0.0), N1_ = {};
-        mean2_.assign(static_cast<std::size_t>(children) * d2_, 0.0), N2_.assign(children, {}), N21_.assign(children, {});
+        if (N2_.size() < children) mean2_.resize(children * d2_), N2_.resize(children), N21_.resize(children);
     }
 
     // A child's part of the means of h and h c'.
     void add_motion_of(int c, const double* shares) {
         const Small &D = at_.D[c], &F2 = at_.F2[c];
-        Pack mean1[kMostEffects] = {}, mean2[kMostEffects] = {};
-        Pack N1[kMostEffects][kMostEffects] = {}, N2[kMostEffects][kMostEffects] = {}, N21[kMostEffects][kMostEffects] = {};
+        Pack mean1[kMostEffects], mean2[kMostEffects];
+        Pack N1[kMostEffects][kMostEffects], N2[kMostEffects][kMostEffects], N21[kMostEffects][kMostEffects];
+        for (int t = 0; t < d1_; ++t) std::fill_n(N1[t], d1_, Pack{}), mean1[t] = Pack{};
+        for (int t = 0; t < d2_; ++t) std::fill_n(N2[t], d2_, Pack{}), std::fill_n(N21[t], d1_, Pack{}), mean2[t] = Pack{};
         for (const int k : active_)
             for (int l = 0; l < lower_.count; ++l) {
                 const double* S = &S_[(static_cast<std::size_t>(l) * packs_ + k) * P_ * kLanes];

@@ -193,7 +193,8 @@ class NestedNodes {
         if (lambda1_.size() < n * K1) lambda1_.resize(n * K1), e1_.resize(n * K1);
         if (lambda2_.size() < n * K2) lambda2_.resize(n * K2), e2_.resize(n * K2);
         checkpoint(4 * static_cast<std::int64_t>(n * (K1 + K2)));
-        const auto fill = [&](const LevelPoints& points, const double* base, const std::vector<double>& B, double* lambda, double* e, double* linear) {
+        const auto fill = [&](const LevelPoints& points, const double* base, const std::vector<double>& B, double* lambda, double* e,
+                              double* linear) {
             std::fill_n(linear, points.size, 0.0);
             for (std::size_t j = 0; j < n; ++j)
                 for (int k = 0; k < points.size; k += kLanes) {

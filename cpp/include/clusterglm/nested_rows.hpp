@@ -123,7 +123,7 @@ class NestedRows {
     int stride_ = 0;
     std::int64_t start_ = 0;
     std::vector<double> nothing_, A1_, A2_, x_;  // d1, d2 and P arrays of `stride`
-    Small C1_;
+    Small C1_, own_S_, across_;        // of the unit, its Cholesky factor; of the child at hand, -g_vv and -g_vu
     std::vector<Small> C_;             // of each child: Cholesky factor of its curvature
     std::vector<double> step_, next_;  // children x d2
 
@@ -200,11 +200,6 @@ class NestedRows {
         }
     }
 
-    CLUSTERGLM_INLINE double over(const Child& child, const double* x) const {
-        Pack sum{};
-        for (int i = child.begin; i < child.begin + child.size; i += kLanes) sum += clusterglm::load(x + i);
-        return reduce(sum);
-    }
     CLUSTERGLM_INLINE double over(const Child& child, const double* x, const double* y) const {
         Pack sum{};
         for (int i = child.begin; i < child.begin + child.size; i += kLanes) sum += clusterglm::load(x + i) * clusterglm::load(y + i);
@@ -228,7 +223,7 @@ class NestedRows {
         for (std::size_t c = 0; c < children.size(); ++c) {
             const Child& child = children[c];
             double* step = &step_[c * d2_];
-            Small own_S, across;  // -g_vv; -g_vu
+            Small &own_S = own_S_, &across = across_;
             double own_g[kMostEffects];
             for (int t = 0; t < d2_; ++t) {
                 own_g[t] = over(child, lower(t), G.data()) - v[c * d2_ + t];

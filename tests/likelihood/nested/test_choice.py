@@ -94,8 +94,6 @@ def unit(rng, link, d1, extreme):
     count = int(rng.integers(1, 21 if extreme else 7))
     most = 20 if extreme else 7
     sd1, sd2 = np.exp(rng.uniform(np.log(0.1), np.log(10.0 if extreme else 3.0), 2))
-    if link in ("log", "cloglog"):
-        sd1, sd2 = min(sd1, 4.0), min(sd2, 4.0)
     L = np.diag(np.full(d1, sd1))
     if d1 > 1:
         L[1, 0] = 0.5 * sd1

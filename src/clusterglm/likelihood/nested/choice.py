@@ -41,6 +41,7 @@ _IN_A_ROW = 4
 _CHANCE = 1e-5  # of a unit's error: rules that leave more may agree by chance before they converge
 _EARLY = 9  # nodes up to which differences that do not fall need not mean that they will not
 _ROUNDING_OF_SUMS = 2e-14  # relative error of a unit's log-integral that no points can better
+_LEAST_SPREAD = 1e-8  # of the last covariance, below which the next is not believed
 _WELL_PLACED = 0.15  # change of centre and factor below which points lie well enough
 
 
@@ -133,7 +134,10 @@ def settled(likelihood: NestedLikelihood, theta: Array, units: NDArray[np.int64]
         means1, covariances1, means2, covariances2, across = likelihood.moments(
             theta, NestedPart(upper, lower, moving, places)
         )
-        slopes = np.swapaxes(np.linalg.solve(covariances1[of[children]], np.swapaxes(across[children], 1, 2)), 1, 2)
+        # Where one point has all the weight the covariance vanishes.
+        least = _LEAST_SPREAD * places.factors1 @ np.swapaxes(places.factors1, 1, 2)
+        regressed = np.linalg.solve((covariances1 + least)[of[children]], np.swapaxes(across[children], 1, 2))
+        slopes = np.swapaxes(regressed, 1, 2)
         given = covariances2[children] - slopes @ np.swapaxes(across[children], 1, 2)
         change = np.zeros(likelihood.n_units)
         factors1, change[moving] = _adjusted(

@@ -21,6 +21,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, IntegrationError, OptionError
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
+from clusterglm.fit.random_effects import refuse_homogeneous_clusters
 from clusterglm.fit.sums import chosen_clusters
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.report import IntegrationReport
@@ -45,6 +46,7 @@ _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
 _FEW = {1: 9, 2: 7, 3: 5}  # nodes a dimension for a first look, 3 with more effects
+_BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale can tell
 _LARGEST_SD = 1e6  # standard deviation with which float64 can compute
 
 
@@ -166,6 +168,8 @@ class MixedTask:
     likelihood: VectorLikelihood
     covariance: Covariance
     parameters: Parameters
+    squares: Array
+    bounded: bool
 
     @classmethod
     def of(cls, data: ModelData, response: Response, X: Array, scale: Array, threads: int) -> MixedTask:
@@ -173,7 +177,8 @@ class MixedTask:
         covariance = effects.covariance
         Z = effects.Z if (scale == 1.0).all() else np.ascontiguousarray(effects.Z / scale)
         likelihood = VectorLikelihood(X, Z, data, response, covariance.pattern, threads)
-        return cls(likelihood, covariance, random_effects(X.shape[1], covariance.n_parameters))
+        own, squares = random_effects(X.shape[1], covariance.n_parameters), Z.T @ Z / len(Z)
+        return cls(likelihood, covariance, own, squares, response.bounded)
 
     @classmethod
     def of_fit(cls, fit: MixedFit, threads: int = 1) -> MixedTask:
@@ -248,6 +253,8 @@ def fit_mixed(
     ------
     SeparationError
         When covariates separate the responses.
+    ClusterError
+        When every cluster's responses are equal.
     DesignError
         When the information matrix is singular at the end.
     IntegrationError
@@ -255,6 +262,8 @@ def fit_mixed(
     """
     sums = sums_of(data, response, control)
     pooled = pooled_estimates(sums, control)
+    if any(term.design.intercept is not None for term in effects_of(data).terms):
+        refuse_homogeneous_clusters(data, response)
     effects, standard, unit = effects_of(data), sums.standard, sums.weights.unit
     covariance = effects.covariance
     scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
@@ -313,6 +322,7 @@ def _maximum(
     quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
     few = partial(task.evaluate, plan=_few(task.likelihood))
     near = maximize(few, begin, quick, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit)
+    _refuse_endless(task, near.theta)
     every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
     if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
         loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every)
@@ -419,10 +429,12 @@ def _report(chosen: Chosen, requested: Quadrature, n_clusters: int, unit: float)
 
 
 def _refuse_endless(task: MixedTask, theta: Array) -> None:
-    sd = float(np.abs(task.covariance.factor(task.parameters.split(theta)[1])).max())
-    if sd > _LARGEST_SD:
+    """Refuse spreads of the linear predictor with which nothing can be computed, or that stand for infinity."""
+    L = task.covariance.factor(task.parameters.split(theta)[1])
+    spread = float(np.trace(L.T @ task.squares @ L)) ** 0.5
+    if spread > (_BOUNDLESS if task.bounded else _LARGEST_SD):
         raise IntegrationError(
-            f"a standard deviation of random effects of {sd:.3g} on the linear predictor, and still growing",
+            f"random effects whose standard deviation on the linear predictor is {spread:.3g}, and still growing",
             "data in which effects of finite size explain the differences between clusters",
             "look for covariates that determine the response within clusters; or fewer random effects",
         )

@@ -142,7 +142,7 @@ def _effects(fit: Result, effect: str | None, level: float, *, alone: bool) -> d
             "a model that estimates or predicts cluster effects",
             "cg.random_effects(...) or cg.fixed_effects(...)",
         )
-    if effect is not None and effect not in known:
+    if effect is not None and (not isinstance(effect, str) or effect not in known):
         names = ", ".join(map(repr, known))
         raise OptionError(f"effect={effect!r}", f"one of {names}", f"{nearest(str(effect), known)}effect=None for all")
     chosen = [effect] if effect is not None else list(known)[:1] if alone else list(known)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
-_AT_ONE = 1.0 - 1e-6  # a correlation beyond it is 1
+_AT_ONE = 1.0 - 1e-12  # a correlation beyond it is 1 where the covariance is singular
 _NEARLY_ONE = 3.5  # Fisher's z of a correlation of .998
 
 
@@ -139,7 +139,9 @@ class MixedEffectsResult(
         values = self._read[0]
         names = self._covariance_of.read_labels()
         at_zero = np.array([name.startswith("sd") for name in names]) & (values == 0.0)
-        at_one = np.array([name.startswith("cor") for name in names]) & ~(np.abs(values) < _AT_ONE)
+        at_one = (
+            np.array([name.startswith("cor") for name in names]) & ~(np.abs(values) < _AT_ONE) & self.fit.held.any()
+        )
         return np.asarray(at_zero | at_one, dtype=bool)
 
     @property

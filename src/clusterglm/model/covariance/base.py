@@ -56,6 +56,10 @@ class Structure(ABC):
         """Standard deviations and correlations, as many as parameters, and their derivatives in these."""
         return phi, np.eye(len(phi))
 
+    def at_end(self, phi: Array, d: int) -> NDArray[np.bool_]:
+        """Which parameters have run to an end that lies at infinity, shape (parameters,)."""
+        return np.zeros(len(phi), dtype=bool)
+
     def correlations(self, followed: Array, d: int) -> Array:
         """Correlations from what profiles follow in their place: Fisher's z."""
         return np.tanh(followed)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance.base import Structure
 from clusterglm.model.covariance.cholesky import cholesky, cholesky_bend, cholesky_slope
+
+_ENDLESS = 12.0  # t from the middle beyond which the correlation is at its end
 
 
 class CompoundSymmetry(Structure):
@@ -77,6 +80,12 @@ class CompoundSymmetry(Structure):
             return phi, np.eye(1)
         rho, slope, _ = self.correlation(float(phi[d]), d)
         return np.append(phi[:d], rho), np.diag(np.append(np.ones(d), slope))
+
+    def at_end(self, phi: Array, d: int) -> NDArray[np.bool_]:
+        """See `Structure`: a correlation of 1, or of -1/(d - 1)."""
+        found = np.zeros(len(phi), dtype=bool)
+        found[d:] = np.abs(phi[d:] - np.log(max(d - 1, 1))) > _ENDLESS
+        return found
 
     def correlations(self, followed: Array, d: int) -> Array:
         """See `Structure`: from t."""

@@ -127,6 +127,10 @@ class Covariance:
         """This covariance by standard deviations and functions of single correlations: Fisher's z, or t."""
         return Covariance(tuple(replace(term, by_reading=True) for term in self.terms))
 
+    def at_end(self, phi: Array) -> NDArray[np.bool_]:
+        """Which parameters have run to an end that lies at infinity, shape (parameters,)."""
+        return np.concatenate([term.kind.at_end(phi[some], len(term.effects)) for term, some, _ in self._places()])
+
     def shown(self, followed: Array) -> Array:
         """Standard deviations and correlations from the parameters of `by_reading`, ends at infinity included."""
         found = np.array(followed)

@@ -139,10 +139,9 @@ class MixedEffectsResult(
         values = self._read[0]
         names = self._covariance_of.read_labels()
         at_zero = np.array([name.startswith("sd") for name in names]) & (values == 0.0)
-        at_one = (
-            np.array([name.startswith("cor") for name in names]) & ~(np.abs(values) < _AT_ONE) & self.fit.held.any()
-        )
-        return np.asarray(at_zero | at_one, dtype=bool)
+        correlations = np.array([name.startswith("cor") for name in names])
+        at_one = correlations & ~(np.abs(values) < _AT_ONE) & self.fit.held.any()
+        return np.asarray(at_zero | at_one | self._covariance_of.at_end(self.fit.phi), dtype=bool)
 
     @property
     def _estimates(self) -> Array:

@@ -92,6 +92,16 @@ def test_one_node_is_laplace(rows: pd.DataFrame) -> None:
     assert one.loglik == other.loglik
 
 
+def test_posterior_moments_do_not_depend_on_the_quadrature(fit: MixedEffectsResult, rows: pd.DataFrame) -> None:
+    """One point has no spread: moments at Laplace's estimates are computed with as many as they need."""
+    found = cg.random_effects("y ~ x + w + (x | g)", rows, quadrature="laplace")
+    effects = found.random_effects
+    assert (effects["sd"] > 0.05).all()
+    assert (effects["mean"] != effects["mode"]).all()
+    seven = cg.random_effects("y ~ x + w + (x | g)", rows, quadrature=9).random_effects
+    np.testing.assert_allclose(seven["sd"], fit.random_effects["sd"], rtol=1e-3)
+
+
 # Invariances ---------------------------------------------------------------------------------------------------------
 
 
@@ -361,6 +371,12 @@ def test_refused(options: dict[str, Any], named: str, rows: pd.DataFrame) -> Non
 def test_too_many_points_are_refused(rows: pd.DataFrame) -> None:
     with pytest.raises(OptionError, match="1,000,000 points"):
         cg.random_effects("y ~ x + w + (x + w | g)", rows, quadrature=100)
+
+
+def test_more_effects_than_can_be_integrated_over(rows: pd.DataFrame) -> None:
+    data = rows.assign(f=np.arange(len(rows)) % 9)
+    with pytest.raises(OptionError, match="9 random effects of each cluster"):
+        cg.random_effects("y ~ x + (0 + C(f) || g)", data)
 
 
 def test_elsewhere_is_refused_in_words(rows: pd.DataFrame, tmp_path: Path) -> None:

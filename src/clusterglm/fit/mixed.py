@@ -26,7 +26,7 @@ from clusterglm.fit.sums import chosen_clusters
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.likelihood.vector.choice import choose_points
-from clusterglm.likelihood.vector.points import hermite_points
+from clusterglm.likelihood.vector.points import MOST_EFFECTS, hermite_points
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, VectorPlan, VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -45,7 +45,10 @@ _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
-_FEW = {1: 9, 2: 7, 3: 5}  # nodes a dimension for a first look, 3 with more effects
+_FEW = {1: 9, 2: 7, 3: 5, 4: 3, 5: 3}  # nodes a dimension for a first look, 2 with more effects
+_FOR_MOMENTS = (
+    1e-4  # error of the log-likelihood by points that posterior moments are computed with, where few were asked for
+)
 _BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale can tell
 _LARGEST_SD = 1e6  # standard deviation with which float64 can compute
 
@@ -158,7 +161,7 @@ def points_within_reach(nodes: int, d: int) -> bool:
 def _few(likelihood: VectorLikelihood) -> VectorPlan:
     """Points for a first look."""
     d = likelihood.n_effects
-    return (VectorPart(hermite_points(_FEW.get(d, 3), d)),)
+    return (VectorPart(hermite_points(_FEW.get(d, 2), d)),)
 
 
 @dataclass(frozen=True)
@@ -228,10 +231,14 @@ class MixedTask:
 
 
 def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
-    """What the data of some clusters say of their effects, those of the fit or others."""
+    """What the data of some clusters say of their effects, those of the fit or others.
+
+    Moments need points whatever the fit was computed by: Laplace's approximation, a single point, has no spread.
+    """
     task = MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), 1)
-    theta = task.entries(fit.theta)
-    return task.likelihood.posterior(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
+    theta, requested = task.entries(fit.theta), fit.integration.requested
+    accurate = requested if requested.kind == "auto" else Quadrature("auto", tolerance=_FOR_MOMENTS)
+    return task.likelihood.posterior(theta, choose(task.likelihood, theta, accurate).plan)
 
 
 def fit_mixed(
@@ -251,6 +258,8 @@ def fit_mixed(
 
     Raises
     ------
+    OptionError
+        On more effects than integrals can be computed over.
     SeparationError
         When covariates separate the responses.
     ClusterError
@@ -260,11 +269,18 @@ def fit_mixed(
     IntegrationError
         When a standard deviation grows beyond what can be computed.
     """
+    effects = effects_of(data)
+    if effects.Z.shape[1] > MOST_EFFECTS:
+        raise OptionError(
+            f"{effects.Z.shape[1]} random effects of each cluster",
+            f"at most {MOST_EFFECTS}, over which integrals can be computed",
+            "fewer columns left of the bar; a numeric covariate in the place of a category of many levels",
+        )
     sums = sums_of(data, response, control)
     pooled = pooled_estimates(sums, control)
-    if any(term.design.intercept is not None for term in effects_of(data).terms):
+    if any(term.design.intercept is not None for term in effects.terms):
         refuse_homogeneous_clusters(data, response)
-    effects, standard, unit = effects_of(data), sums.standard, sums.weights.unit
+    standard, unit = sums.standard, sums.weights.unit
     covariance = effects.covariance
     scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
     task = MixedTask.of(data, response, standard.X, scale, control.threads)

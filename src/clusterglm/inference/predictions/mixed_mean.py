@@ -35,7 +35,7 @@ class LogMeans:
     value : ndarray, shape (n,)
     gradient : ndarray, shape (n, q)
     error : float
-        Largest error of a value that is known.
+        Bound of the sum of the values' errors, of the rows that were computed together.
     """
 
     value: Array
@@ -102,9 +102,8 @@ def given_clusters(
     ends = np.append(0, np.cumsum(sizes))
     first = 0
     while first < n:
-        last = int(
-            np.clip(np.searchsorted(ends, ends[first] + 50 * _CLUSTERS_AT_A_TIME, side="right") - 1, first + 1, n)
-        )
+        reach = int(np.searchsorted(ends, ends[first] + _ROWS_WITH_CLUSTERS, side="right")) - 1
+        last = min(max(reach, first + 1), n)
         rows = slice(first, last)
         with_row, without = _extended(X[rows], Z[rows], offset[rows], codes[rows], known)
         more, more_scores, more_error = cluster_integrals(with_row, fit)

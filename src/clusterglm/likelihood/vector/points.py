@@ -23,6 +23,8 @@ from clusterglm import _core
 from clusterglm.model.arrays import Array
 from clusterglm.model.quadrature import hermite
 
+MOST_EFFECTS = 8
+"""Dimensions for which the core is compiled (`kMostEffects`)."""
 _RING = 1.0  # width of the outermost part of a ball
 _HELD = 8  # Gauss-Hermite nodes a dimension from which derivatives need not know that nodes move
 

@@ -115,6 +115,26 @@ def test_clustering_test(logit: RandomEffectsResult) -> None:
     assert 0.003 < test.pvalue < 0.0035
 
 
+def test_posterior_moments_of_a_fit_by_laplace(bacteria: pd.DataFrame) -> None:
+    """One point has no spread: moments are integrals by another rule, here a sum over a dense grid."""
+    fit = cg.random_effects("yy ~ late", bacteria, cluster="ID", quadrature="laplace")
+    table = fit.random_effects.set_index("label")
+    u = np.linspace(-12, 12, 4001) * fit.sigma
+    intercept, late = fit.fit.theta[:2]
+    fixed = intercept + late * bacteria.late.to_numpy()
+    sign = 2 * bacteria.yy.to_numpy() - 1
+    for label in table.index[::7]:
+        own = bacteria.ID.eq(label).to_numpy()
+        log_density = (
+            -(np.logaddexp(0, -sign[own, None] * (fixed[own, None] + u))).sum(axis=0) - (u / fit.sigma) ** 2 / 2
+        )
+        density = np.exp(log_density - log_density.max())
+        density /= density.sum()
+        mean = density @ u
+        assert table.loc[label, "mean"] == pytest.approx(mean, abs=1e-6)
+        assert table.loc[label, "sd"] == pytest.approx(np.sqrt(density @ (u - mean) ** 2), abs=1e-6)
+
+
 def test_random_effects_follow_labels(bacteria: pd.DataFrame, logit: RandomEffectsResult) -> None:
     table = logit.random_effects
     assert list(table.columns) == ["label", "mode", "mean", "sd"]

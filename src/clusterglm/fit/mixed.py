@@ -46,9 +46,7 @@ _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
 _FEW = {1: 9, 2: 7, 3: 5, 4: 3, 5: 3}  # nodes a dimension for a first look, 2 with more effects
-_FOR_MOMENTS = (
-    1e-4  # error of the log-likelihood by points that posterior moments are computed with, where few were asked for
-)
+_FOR_MOMENTS = 1e-4  # error of the log-likelihood by the points of posterior moments, where the fit has one point
 _BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale can tell
 _LARGEST_SD = 1e6  # standard deviation with which float64 can compute
 
@@ -233,12 +231,14 @@ class MixedTask:
 def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
     """What the data of some clusters say of their effects, those of the fit or others.
 
-    Moments need points whatever the fit was computed by: Laplace's approximation, a single point, has no spread.
+    Moments have the points of the fit. A fit by Laplace's approximation has one, which has no spread: its moments
+    have as many as their integrals need.
     """
     task = MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), 1)
     theta, requested = task.entries(fit.theta), fit.integration.requested
-    accurate = requested if requested.kind == "auto" else Quadrature("auto", tolerance=_FOR_MOMENTS)
-    return task.likelihood.posterior(theta, choose(task.likelihood, theta, accurate).plan)
+    one_point = requested.kind == "laplace" or requested.nodes == 1
+    points = Quadrature("auto", tolerance=_FOR_MOMENTS) if one_point else requested
+    return task.likelihood.posterior(theta, choose(task.likelihood, theta, points).plan)
 
 
 def fit_mixed(

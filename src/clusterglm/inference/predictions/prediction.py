@@ -15,12 +15,9 @@ from scipy.special import expit
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.inference.uncertainty.intervals import wald_interval
-from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.integrator import Intercepts
 from clusterglm.likelihood.profile import ClusterProfile
-from clusterglm.likelihood.scalar.choice import choose_plan
-from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
-from clusterglm.likelihood.scalar.posterior import posterior_intercepts
+from clusterglm.likelihood.scalar.posterior import accurate_intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import ROWS_AT_A_TIME
@@ -28,7 +25,6 @@ from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
 
 _AT_CORNER = 1e-7  # a mode so close, over sigma, to a corner of the density is there
-_EACH = 1e-8  # error of the log-integral of a cluster whose posterior moments are wanted
 
 
 @dataclass(frozen=True)
@@ -184,11 +180,7 @@ def posterior_modes(
     m, p = data.n_clusters, data.X.shape[1]
     if theta[random_intercept(p).scale] == 0.0:
         return PredictedIntercepts(np.zeros(m), np.zeros((m, len(theta))), np.zeros(m))
-    found = known
-    if found is None:
-        likelihood = MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal")
-        plan = choose_plan(likelihood, theta, m * _EACH, distribution.unimodal).plan
-        found = posterior_intercepts(data, response, distribution, theta, plan, "normal")
+    found = accurate_intercepts(data, response, distribution, theta) if known is None else known
     variances = np.square(found.sds) + np.square(found.means - found.modes)
     return PredictedIntercepts(
         found.modes, _mode_derivatives(data, response, distribution, theta, found.modes), variances

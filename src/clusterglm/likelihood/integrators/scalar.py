@@ -22,7 +22,7 @@ from clusterglm.likelihood.scalar.choice import (
 )
 from clusterglm.likelihood.scalar.ladders import rough_rule
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood, Memory
-from clusterglm.likelihood.scalar.posterior import posterior_intercepts
+from clusterglm.likelihood.scalar.posterior import accurate_intercepts, posterior_intercepts
 from clusterglm.likelihood.scalar.rules import Rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
@@ -51,6 +51,8 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
         return MarginalLikelihood(core_problem(X, data, response), self.distribution, self.scale, threads, memory)
 
     def posterior(self, data: ModelData, response: Response, theta: Array, plan: Plan, threads: int = 1) -> Intercepts:
+        if any(part.rule.nodes == 1 for part in plan):  # Laplace's approximation, which has no spread
+            return accurate_intercepts(data, response, self.distribution, theta, threads)
         return posterior_intercepts(data, response, self.distribution, theta, plan, self.scale, threads)
 
     def adapted(self, plan: Plan) -> Plan:

@@ -9,11 +9,25 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.integrator import Intercepts
 from clusterglm.likelihood.plan import Plan
+from clusterglm.likelihood.scalar.choice import choose_plan
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.parameters import random_intercept
 from clusterglm.model.response.base import Response
+
+_EACH = 1e-8  # error of the log-integral of a cluster whose posterior moments are wanted
+
+
+def accurate_intercepts(
+    data: ModelData, response: Response, distribution: Distribution, theta: Array, threads: int = 1
+) -> Intercepts:
+    """The same as `posterior_intercepts`, by rules chosen for it, whatever quadrature the fit used."""
+    plan: Plan = ()
+    if theta[random_intercept(data.X.shape[1]).scale] > 0.0:
+        likelihood = MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal", threads)
+        plan = choose_plan(likelihood, theta, data.n_clusters * _EACH, distribution.unimodal).plan
+    return posterior_intercepts(data, response, distribution, theta, plan, "normal", threads)
 
 
 def posterior_intercepts(

@@ -30,6 +30,7 @@ SCRIPTS = (
     "larger_than_memory",
     "extremes",
     "coverage",
+    "coverage_slopes",
     "certified",
     "selection",
     "clustering_size",

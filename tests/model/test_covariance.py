@@ -10,11 +10,14 @@ from clusterglm.model.covariance import STRUCTURES, Covariance, CovarianceTerm
 CASES = [(name, d) for name in STRUCTURES for d in (1, 2, 3, 4)]
 
 
+ANGLES = [("angle", d) for d in (2, 3, 4)]  # where a profile follows a correlation
+
+
 def term(name: str, d: int, group: str = "id") -> CovarianceTerm:
     return CovarianceTerm(group, tuple("abcd"[:d]), name)
 
 
-@pytest.mark.parametrize(("name", "d"), CASES)
+@pytest.mark.parametrize(("name", "d"), CASES + ANGLES)
 def test_derivatives_against_differences(name: str, d: int) -> None:
     whole = Covariance((term(name, d), term("us", 2, "other")))
     rng = np.random.default_rng(d)
@@ -43,6 +46,19 @@ def test_parameters_of_a_covariance_and_back(name: str, d: int) -> None:
     assert (np.diag(turned) >= 0.0).all()
     if name != "us":  # whose rows cannot be turned one by one
         np.testing.assert_allclose(turned @ turned.T, L @ L.T, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "d"), ANGLES)
+def test_the_correlation_of_an_angle(name: str, d: int) -> None:
+    whole = Covariance((term(name, d),))
+    phi = np.random.default_rng(d).normal(size=whole.n_parameters)
+    phi[:3] = 1.3, 0.7, -0.4
+    L = whole.factor(phi)
+    S = L @ L.T
+    np.testing.assert_allclose(np.sqrt(np.diag(S))[:2], phi[:2])
+    assert S[1, 0] / (phi[0] * phi[1]) == pytest.approx(np.sin(phi[2]))
+    again = whole.factor(whole.of(S))
+    np.testing.assert_allclose(again @ again.T, S, rtol=1e-9, atol=1e-12)
 
 
 def test_signs_of_columns_are_symmetries() -> None:

@@ -190,8 +190,11 @@ def test_effects_that_move_as_one() -> None:
     assert "two effects move as one" in str(found)
     near = cg.random_effects("y ~ x + (x || g)", data)
     assert found.loglik > near.loglik
-    with pytest.raises(OptionError, match="singular"):
-        found.conf_int(method="profile")
+    ends = found.conf_int(method="profile")
+    assert np.isfinite(ends.to_numpy()).all()
+    assert (ends["low"] <= found._estimates).all()
+    assert (ends["high"] >= found._estimates - 1e-12).all()
+    assert ends.loc["cor(g: (Intercept),x)", "high"] == 1.0
 
 
 def test_an_effect_that_does_not_vary() -> None:
@@ -292,8 +295,36 @@ def test_profile_of_a_correlation() -> None:
     assert curve.value[2] == pytest.approx(curve.estimate)
     np.testing.assert_allclose(curve.root, [-2.0, -1.0, 0.0, 1.0, 2.0])
     np.testing.assert_allclose(found.loglik - curve.loglik, 0.5 * curve.root**2, atol=1e-4)
-    held = found._summit(1).peaks[-1]  # at Fisher's z, held, others are at their best
-    assert held.direction @ held.theta == pytest.approx(np.arctanh(curve.estimate))
+    peak = found._summit(1).peaks[-1]
+    assert peak.read(peak.estimate) == pytest.approx(curve.estimate)
+
+
+@pytest.mark.parametrize("case", json.loads((GOLDEN / "profiles_of_slopes.json").read_text()), ids=lambda c: c["seed"])
+def test_profile_intervals_at_the_boundary(case: dict[str, Any]) -> None:
+    """By brute force: singular maxima (no variance of the slope; correlations of 1 and -1), nearly singular and not."""
+    y = np.array(list(case["y"]), dtype=int)
+    data = pd.DataFrame({"y": y, "x": np.tile(np.linspace(-1.0, 1.0, 8), 100), "g": np.repeat(np.arange(100), 8)})
+    fit = cg.random_effects("y ~ x + (x | g)", data)
+    assert fit.singular is (case["seed"] in (4, 15, 21))
+    ends = fit.conf_int(method="profile").to_numpy()
+    np.testing.assert_allclose(ends[2:], case["intervals"], atol=2e-4)
+    estimates = fit._estimates
+    assert ((ends[:, 0] <= estimates + 1e-4) & (estimates <= ends[:, 1] + 1e-9)).all()
+
+
+def test_profiles_of_other_structures() -> None:
+    """At an end that is not a limit the maximum with the parameter held is lower by half the quantile."""
+    data = simulated(150, 8, sd=(1.2, 0.9))
+    for term in ("x || g", "homdiag(x | g)", "cs(x | g)"):
+        fit = cg.random_effects(f"y ~ x + w + {term if '(' in term else f'({term})'}", data)
+        ends = fit.conf_int(method="profile")
+        assert np.isfinite(ends.to_numpy()).all()
+        assert ((ends["low"] < fit._estimates) & (fit._estimates < ends["high"])).all()
+        off = data.assign(off=ends.loc["w", "high"] * data["w"])
+        held = cg.random_effects(f"y ~ x + {term if '(' in term else f'({term})'}", off, offset="off")
+        assert fit.loglik - held.loglik == pytest.approx(0.5 * 3.841458820694124, abs=1e-4)
+    same = cg.random_effects("y ~ x + w + (x | g)", data).conf_int(method="profile").to_numpy()
+    np.testing.assert_allclose(ends.to_numpy(), same, atol=1e-4)  # two effects: a compound symmetry is any covariance
 
 
 def test_comparisons(fit: MixedEffectsResult, rows: pd.DataFrame) -> None:

@@ -18,6 +18,7 @@ from clusterglm.model.arrays import Array
 
 _MOST_EVALUATIONS = 60  # evaluations for one crossing
 _LEVEL = 1e-6  # of the log-likelihood, to which a crossing is found
+_COLLAPSED = 1e-3  # the same where no parameter lies closer to the crossing
 _NEAR_BEST = 1e-3  # standard errors from the best of the other parameters
 _NEVER_FALLS = 60.0  # standard errors beyond which a profile is taken never to fall that low
 
@@ -29,14 +30,15 @@ class Crossing:
     Parameters
     ----------
     value : float
-        Of the parameter; -inf or inf where the profile stays above the level, nan where the search failed.
+        Of the parameter, as it is read; -inf or inf where the profile stays above the level, nan where the search
+        failed.
     theta : ndarray, shape (q,)
         All parameters there.
     loglik : float
         The objective there.
     evaluations : int
     status : {"found", "bound", "unbounded", "failed"}
-        "bound": the profile is above the level up to the least value that the parameter can have.
+        "bound": the profile is above the level up to the limit of what the parameter can be.
     """
 
     value: float
@@ -60,10 +62,12 @@ class Peak:
         There.
     direction : ndarray, shape (q,)
         The parameter is direction @ theta.
-    least : float
-        Smallest value that it can have; -inf for none.
-    value_at_least : float
-        The objective maximised over the others there; nan where `least` is not finite.
+    least, most : float
+        Between which it can lie; infinite for no limit.
+    value_at_least, value_at_most : float
+        The objective maximised over the others there; nan where there is no limit.
+    read : callable
+        The parameter -> what is said of it, which rises with it: intervals and curves are given so.
     """
 
     evaluate: Callable[[Array], Evaluation]
@@ -72,6 +76,18 @@ class Peak:
     direction: Array
     least: float = -np.inf
     value_at_least: float = np.nan
+    most: float = np.inf
+    value_at_most: float = np.nan
+    read: Callable[[float], float] = float
+
+    @property
+    def estimate(self) -> float:
+        """The parameter at the maximum."""
+        return float(self.direction @ self.theta)
+
+    def limit(self, side: int) -> tuple[float, float]:
+        """How far the parameter can go on a side, and the objective there."""
+        return (self.least, self.value_at_least) if side < 0 else (self.most, self.value_at_most)
 
 
 def crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
@@ -91,12 +107,13 @@ def crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) 
     -------
     Crossing
     """
+    top, estimate = peak.evaluation.value, peak.estimate
+    level = top - drop
+    limit, value_at_limit = peak.limit(side)
+    if np.isfinite(limit) and value_at_limit >= level:
+        return Crossing(peak.read(limit), peak.theta, value_at_limit, 0, "bound")
     basis = _basis(peak.direction)
     inverse = np.linalg.inv(basis)
-    top, estimate = peak.evaluation.value, float(peak.direction @ peak.theta)
-    level = top - drop
-    if side < 0 and np.isfinite(peak.least) and peak.value_at_least >= level:
-        return Crossing(peak.least, peak.theta, peak.value_at_least, 0, "bound")
     phi, here = inverse @ peak.theta, peak.evaluation
     summit = _Step.of(here, basis)  # further down, near sigma = 0, the profile may be convex, and has no such unit
     if summit is None or not summit.curvature < 0.0:
@@ -104,20 +121,20 @@ def crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) 
     unit = 1.0 / np.sqrt(-summit.curvature)
     if begin is not None and begin.status == "found":
         phi, here = inverse @ begin.theta, peak.evaluate(begin.theta)
-    inside, outside = estimate, (peak.least if side < 0 else side * np.inf)
+    inside, outside = estimate, limit
     evaluations = 0
     while evaluations < _MOST_EVALUATIONS:
         step = _Step.of(here, basis)
         if step is None:
             return Crossing(np.nan, basis @ phi, here.value, evaluations, "failed")
         if evaluations > 0 and abs(step.profile - level) < _LEVEL * (1.0 + drop) and step.off < _NEAR_BEST:
-            return Crossing(float(phi[0]), basis @ phi, here.value, evaluations, "found")
+            return Crossing(peak.read(float(phi[0])), basis @ phi, here.value, evaluations, "found")
         if step.profile > level:
             inside = phi[0] if side * phi[0] > side * inside else inside
         elif evaluations > 0:
             outside = phi[0] if side * phi[0] < side * outside else outside
         if abs(inside - estimate) > _NEVER_FALLS * unit:
-            return Crossing(side * np.inf, basis @ phi, here.value, evaluations, "unbounded")
+            return Crossing(peak.read(side * np.inf), basis @ phi, here.value, evaluations, "unbounded")
         target = step.toward(phi[0], level, side)
         reach = 3.0 * unit + 2.0 * abs(inside - estimate)
         if not np.isfinite(target):
@@ -139,7 +156,10 @@ def crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) 
         if not _usable(new, basis):
             break
         if abs(inside - outside) < 1e-9 * unit:
-            return Crossing(float(trial[0]), basis @ trial, new.value, evaluations, "found")
+            last = _Step.of(new, basis)  # a bracket rests on quadratic models, which may have been wrong
+            if last is None or abs(last.profile - level) > _COLLAPSED * (1.0 + drop) or last.off > _COLLAPSED:
+                return Crossing(np.nan, basis @ trial, new.value, evaluations, "failed")
+            return Crossing(peak.read(float(trial[0])), basis @ trial, new.value, evaluations, "found")
         phi, here = trial, new
     return Crossing(np.nan, basis @ phi, here.value, evaluations, "failed")
 

@@ -61,7 +61,7 @@ class Structure(ABC):
         return np.zeros(len(phi), dtype=bool)
 
     def correlations(self, followed: Array, d: int) -> Array:
-        """Correlations from what profiles follow in their place: Fisher's z."""
+        """Correlations from what stands for them by reading: Fisher's z."""
         return np.tanh(followed)
 
     def pattern(self, d: int) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
+from clusterglm.model.covariance.angle import FirstAngle
 from clusterglm.model.covariance.base import Structure
 from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
 from clusterglm.model.covariance.correlated import FisherCorrelated
@@ -22,6 +23,7 @@ STRUCTURES: dict[str, Structure] = {
     "homdiag": OneVariance(),
     "cs": CompoundSymmetry(),
 }
+_ALONG_A_PROFILE: dict[str, Structure] = {"angle": FirstAngle()}  # no formula has them
 _BY_READING: dict[str, Structure] = {"us": FisherCorrelated()}
 
 
@@ -46,7 +48,7 @@ class CovarianceTerm:
     @property
     def kind(self) -> Structure:
         """What the structure is."""
-        found = STRUCTURES[self.structure]
+        found = (STRUCTURES | _ALONG_A_PROFILE)[self.structure]
         return _BY_READING.get(self.structure, found) if self.by_reading else found
 
     @property

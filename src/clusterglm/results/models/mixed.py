@@ -14,7 +14,8 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.mixed import MixedFit, fit_mixed
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
-from clusterglm.inference.uncertainty.mixed import marginal_scores, mixed_summit, standardised_covariance
+from clusterglm.inference.uncertainty.mixed import marginal_scores, standardised_covariance
+from clusterglm.inference.uncertainty.mixed_profiles import mixed_crossing, mixed_summit
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -24,7 +25,6 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.tables.table import Summary, counted
-from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.mixed_clusters import MixedHypotheses, MixedSurvival, OfOneIntercept
 from clusterglm.results.topics.mixed_diagnostics import MixedDiagnostics
 from clusterglm.results.topics.mixed_effects import MixedEffects
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
 _AT_ONE = 1.0 - 1e-12  # a correlation beyond it is 1 where the covariance is singular
-_NEARLY_ONE = 3.5  # Fisher's z of a correlation of .998
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -270,40 +269,13 @@ class MixedEffectsResult(
         return low, high
 
     def _summit(self, threads: int) -> Summit:
-        """In Fisher's z of correlations, or what stands for them; see `_as_shown`."""
         return mixed_summit(self.fit, threads)
 
     def _crossing(self, peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
-        """Where a profile has fallen; a correlation whose profile has not where it is nearly 1 ends there."""
-        found = super()._crossing(peak, drop, side, begin)
-        _, of_covariance = self.fit.parameters.split(peak.direction)
-        correlation = any(
-            name.startswith("cor") for name in np.array(self._covariance_of.read_labels())[of_covariance != 0.0]
-        )
-        if found.status == "failed" and correlation:
-            reached = float(peak.direction @ found.theta)
-            if side * reached > _NEARLY_ONE:
-                return replace(found, value=side * np.inf, status="unbounded")
-        return found
-
-    def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
-        low, high = super()._by_profile(level, names, n_jobs)
-        return self._as_shown(low), self._as_shown(high)
-
-    def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
-        """See `RandomEffectsResult.profile`: of a coefficient, a standard deviation or a correlation."""
-        curve = super().profile(parameter, to, points, threads)
-        k = self._parameters.names.index(parameter)
-
-        def shown(values: Array) -> Array:
-            whole = np.tile(self._estimates, (len(values), 1))
-            whole[:, k] = values
-            return np.array([self._as_shown(row)[k] for row in whole])
-
-        return replace(curve, value=shown(curve.value), estimate=float(self._estimates[k]))
+        return mixed_crossing(peak, drop, side, begin)
 
     def _as_shown(self, values: Array) -> Array:
-        """Coefficients and standard deviations as they are, correlations from what profiles follow; shape (k,)."""
+        """Coefficients and standard deviations as they are, correlations from what stands for them; shape (k,)."""
         beta, followed = self.fit.parameters.split(values)
         return self.fit.parameters.joined(beta, self._covariance_of.shown(followed))
 

@@ -262,7 +262,7 @@ class Intervals(Weighted):
         summit = self._summit(Control(n_threads=threads).threads)
         peak = summit.peaks[names.index(parameter)]
         top = peak.evaluation.value
-        rows = [(float(peak.direction @ peak.theta), top, 0.0)]
+        rows = [(peak.read(peak.estimate), top, 0.0)]
         lost = 0
         for side in (-1, 1):
             at: Crossing | None = None
@@ -270,7 +270,7 @@ class Intervals(Weighted):
                 root = to * k / (points // 2)
                 at = self._crossing(peak, 0.5 * root * root, side, at)
                 if at.status == "bound":
-                    rows.append((at.value, at.loglik, -float(np.sqrt(2.0 * (top - at.loglik)))))
+                    rows.append((at.value, at.loglik, side * float(np.sqrt(max(2.0 * (top - at.loglik), 0.0)))))
                     break
                 if at.status != "found":
                     lost += at.status == "failed"

@@ -1,0 +1,329 @@
+"""Profiles of models with several random effects, each in coordinates in which its likelihood is smooth.
+
+A singular covariance is an ordinary maximum in the entries of a Cholesky factor whose vanishing pivots come last: the
+likelihood is symmetric about zero in each of them. So the profile of a standard deviation is that of the first entry
+of the factor, with its effect put first; that of a correlation is followed in an angle, of which it is the sine, with
+its two effects put first (`FirstAngle`). Where nothing of that kind helps, as where the standard deviation itself is
+zero, the likelihood is maximised again with the parameter held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clusterglm.data.effects import Effects
+from clusterglm.errors import ClusterGLMError, OptionError
+from clusterglm.fit.mixed import MixedFit, MixedTask, choose, fit_mixed
+from clusterglm.fit.newton import Maximum, maximize
+from clusterglm.inference.uncertainty.peaks import Summit
+from clusterglm.inference.uncertainty.profiling import Crossing, Peak, crossing
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.vector.vector import VectorLikelihood
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.covariance import Covariance, CovarianceTerm
+from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
+
+_ALONG_PROFILES = 1e-5  # of the log-likelihood along profiles
+_AS_GOOD_AS_ENDLESS = 12.0  # of the number that the correlation of compound symmetry follows from, about its middle
+_RIGHT_ANGLE = 0.5 * np.pi
+_NO_PIVOT = 1e-8  # of the largest pivot
+_STEPS_OUT = 40  # steps that look for the far side of a level
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A parameter of a term: which effects it is of, and where the term's effects begin."""
+
+    term: int
+    first: int
+    effects: tuple[int, ...]
+
+
+def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:
+    """The likelihood around its maximum, for each parameter in coordinates of its own.
+
+    A standard deviation has 0 as its least value, where the profile is the maximum without the effect. A correlation
+    lies between -1 and 1, where the profile is the maximum with two effects that move as one.
+
+    Raises
+    ------
+    OptionError
+        Where the maximum is singular and effects are compound symmetric.
+    """
+    structures = [term.structure for term in fit.effects.terms]
+    if fit.held.any() and "cs" in structures:
+        raise OptionError(
+            "a profile where the covariance of compound symmetric effects is singular",
+            "a maximum inside the parameter space",
+            'method="wald", or "bootstrap"; or us(x | id) in the place of cs(x | id)',
+        )
+    whole = _Coordinates.of(fit, None, threads)
+    here = whole.evaluate(whole.theta)
+    peaks = [
+        Peak(whole.evaluate, whole.theta, here, row)
+        for row in np.eye(len(whole.theta))[whole.task.parameters.coefficients]
+    ]
+    without = _Without(fit)
+    for place in _places(fit):
+        if len(place.effects) == 1:
+            peaks.append(_of_deviation(fit, place, without, whole, here, threads))
+        else:
+            peaks.append(_of_correlation(fit, place, without, whole, here, threads))
+    return Summit(tuple(peaks), fit.data.constant)
+
+
+def mixed_crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
+    """Where a profile has fallen so far, see `crossing`; by maxima with the parameter held where that fails."""
+    found = crossing(peak, drop, side, begin)
+    return found if found.status != "failed" else _by_held_maxima(peak, drop, side)
+
+
+def _places(fit: MixedFit) -> list[_Place]:
+    """What each parameter is of, in the order in which they are read; of all effects it has the first."""
+    found, first = [], 0
+    for t, term in enumerate(fit.effects.covariance.terms):
+        d = len(term.effects)
+        deviations = min(d, term.size)  # one of all effects with one variance
+        found += [_Place(t, first, (j,)) for j in range(deviations)]
+        pairs = zip(*(places.tolist() for places in np.tril_indices(d, -1)), strict=True)
+        found += [_Place(t, first, (j, i)) for i, j in list(pairs)[: term.size - deviations]]
+        first += d
+    return found
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """The likelihood with the effects of each unstructured term in some order, and the estimates so.
+
+    Parameters
+    ----------
+    task : MixedTask
+    evaluate : callable
+        theta -> Evaluation, with points chosen there.
+    theta : ndarray, shape (q,)
+    """
+
+    task: MixedTask
+    evaluate: Callable[[Array], Evaluation]
+    theta: Array
+
+    @classmethod
+    def of(cls, fit: MixedFit, ahead: _Place | None, threads: int) -> _Coordinates:
+        """Some effects of a term first, the others of each term by falling pivots; see `pivots`."""
+        order, terms, phi, first = [], [], [], 0
+        parameters = fit.effects.covariance
+        S, seen = fit.factor @ fit.factor.T, 0
+        for t, term in enumerate(parameters.terms):
+            d, size = len(term.effects), term.size
+            own = fit.phi[seen : seen + size]
+            some: Sequence[int] = range(d)
+            if term.structure == "us":
+                chosen = ahead.effects if ahead is not None and ahead.term == t else ()
+                block = S[first : first + d, first : first + d]
+                some, L = pivots(block, chosen)
+                structure = "angle" if len(chosen) > 1 else "us"
+                term = CovarianceTerm(term.group, tuple(term.effects[j] for j in some), structure)
+                own = L[np.tril_indices(d)]
+                if structure == "angle":
+                    sd = np.sqrt(np.diag(block)[list(chosen)])
+                    own[1:3] = sd[1], np.arctan2(L[1, 0], L[1, 1])
+            order += [first + j for j in some]
+            terms.append(term)
+            phi.append(own)
+            first, seen = first + d, seen + size
+        covariance = Covariance(tuple(terms))
+        whole = MixedTask.of_fit(fit, threads)
+        Z = np.ascontiguousarray(fit.effects.Z[:, order])
+        likelihood = VectorLikelihood(fit.data.X, Z, fit.data, fit.response, covariance.pattern, threads)
+        task = replace(whole, covariance=covariance, likelihood=likelihood)
+        requested = fit.integration.requested
+        if requested.kind == "auto":
+            requested = replace(requested, tolerance=max(requested.tolerance, _ALONG_PROFILES))
+
+        def evaluate(at: Array) -> Evaluation:
+            return task.evaluate(at, choose(likelihood, task.entries(at), requested).plan)
+
+        return cls(task, evaluate, fit.parameters.joined(fit.beta, np.concatenate(phi)))
+
+    def place_of(self, place: _Place, effect: int) -> int:
+        """Where in theta the term's standard deviation stands, or its angle (effect 2)."""
+        terms = self.task.covariance.terms
+        before = sum(term.size for term in terms[: place.term])
+        return int(self.task.parameters.place("random").start) + before + effect
+
+
+def pivots(covariance: Array, ahead: Sequence[int]) -> tuple[list[int], Array]:
+    """Effects in the order of a pivoted Cholesky factor, and the factor; pivots that are as good as 0 are 0.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (d, d)
+        Positive semidefinite.
+    ahead : sequence of int
+        Effects that come first, whatever their pivots.
+    """
+    d = len(covariance)
+    left, order = covariance.copy(), list(range(d))
+    L, largest = np.zeros((d, d)), float(np.diag(covariance).max(initial=0.0))
+    for k in range(d):
+        at = order.index(ahead[k]) if k < len(ahead) else k + int(np.argmax(np.diag(left)[k:]))
+        order[k], order[at] = order[at], order[k]
+        swapped = np.arange(d)
+        swapped[[k, at]] = at, k
+        left, L = left[np.ix_(swapped, swapped)], L[swapped]
+        if left[k, k] > _NO_PIVOT**2 * largest:
+            L[k, k] = np.sqrt(left[k, k])
+            L[k + 1 :, k] = left[k + 1 :, k] / L[k, k]
+            left[k + 1 :, k + 1 :] -= np.outer(L[k + 1 :, k], L[k + 1 :, k])
+    return order, L
+
+
+def _of_deviation(
+    fit: MixedFit, place: _Place, without: _Without, whole: _Coordinates, here: Evaluation, threads: int
+) -> Peak:
+    term = fit.effects.covariance.terms[place.term]
+    us = term.structure == "us"
+    at = _Coordinates.of(fit, place, threads) if us else whole
+    evaluation = at.evaluate(at.theta) if us else here
+    direction = np.eye(len(at.theta))[at.place_of(place, 0 if us else place.effects[0])]
+    gone = range(len(term.effects)) if term.size < len(term.effects) else place.effects
+    value = without(place, gone) if direction @ at.theta != 0.0 else evaluation.value
+    return Peak(at.evaluate, at.theta, evaluation, direction, least=0.0, value_at_least=value)
+
+
+def _of_correlation(
+    fit: MixedFit, place: _Place, without: _Without, whole: _Coordinates, here: Evaluation, threads: int
+) -> Peak:
+    term = fit.effects.covariance.terms[place.term]
+    if term.structure != "us":
+        return _of_common_correlation(whole, whole.place_of(place, len(term.effects)), here, len(term.effects))
+    at = _Coordinates.of(fit, place, threads)
+    where = at.place_of(place, 2)
+    two = slice(where - 2, where)
+
+    def evaluate(theta: Array) -> Evaluation:
+        """The likelihood, which knows no standard deviations below 0: these turn the correlation's sign."""
+        found = at.evaluate(theta)
+        return found if (theta[two] >= 0.0).all() else replace(found, value=np.nan)
+
+    evaluation = at.evaluate(at.theta)
+    peak = Peak(
+        evaluate, at.theta, evaluation, np.eye(len(at.theta))[where], read=_sine, least=-_RIGHT_ANGLE, most=_RIGHT_ANGLE
+    )
+    if (at.theta[two] == 0.0).any():  # one of the effects does not vary: any correlation is as good
+        return replace(peak, value_at_least=evaluation.value, value_at_most=evaluation.value)
+    least = max(without(place, (j,)) for j in place.effects)  # to be had with any correlation
+    values = [max(_value_at(peak, end), least) for end in (-_RIGHT_ANGLE, _RIGHT_ANGLE)]
+    return replace(peak, value_at_least=values[0], value_at_most=values[1])
+
+
+def _sine(angle: float) -> float:
+    return float(np.sin(np.clip(angle, -_RIGHT_ANGLE, _RIGHT_ANGLE)))
+
+
+def _of_common_correlation(whole: _Coordinates, where: int, here: Evaluation, d: int) -> Peak:
+    """The correlation of compound symmetry, in a number whose ends are as good as infinite."""
+    low, high = np.log(d - 1) - _AS_GOOD_AS_ENDLESS, np.log(d - 1) + _AS_GOOD_AS_ENDLESS
+
+    def read(t: float) -> float:
+        inner = t if low < t < high else np.copysign(np.inf, t - low)
+        return float(CompoundSymmetry.correlation(inner, d)[0])
+
+    peak = Peak(whole.evaluate, whole.theta, here, np.eye(len(whole.theta))[where], low, most=high, read=read)
+    return replace(peak, value_at_least=_value_at(peak, low), value_at_most=_value_at(peak, high))
+
+
+def _value_at(peak: Peak, end: float) -> float:
+    """The profile at a value, -inf where it cannot be found."""
+    if abs(peak.estimate - end) < 1e-9:
+        return peak.evaluation.value
+    found = _held(peak, end, peak.theta)
+    return -np.inf if found is None else found.evaluation.value
+
+
+def _held(peak: Peak, value: float, begin: Array) -> Maximum | None:
+    """The maximum over all parameters but the peak's, which has a value; None where there is none to be found."""
+    k = int(np.argmax(np.abs(peak.direction)))
+    others = np.arange(len(begin)) != k
+
+    def whole(some: Array) -> Array:
+        theta = np.full(len(begin), value)
+        theta[others] = some
+        return theta
+
+    def evaluate(some: Array) -> Evaluation:
+        found = peak.evaluate(whole(some))
+        return Evaluation(found.value, found.score[others], found.hessian[np.ix_(others, others)])
+
+    try:
+        found = maximize(evaluate, begin[others], Control())
+    except ClusterGLMError:
+        return None
+    usable = found.optimization.status in ("converged", "stalled")
+    return replace(found, theta=whole(found.theta)) if usable else None
+
+
+def _by_held_maxima(peak: Peak, drop: float, side: int) -> Crossing:
+    """A crossing by bisection of the profile itself, for coordinates in which its curvature says nothing."""
+    from scipy.optimize import brentq
+
+    level, (limit, value_at_limit) = peak.evaluation.value - drop, peak.limit(side)
+    known = {peak.estimate: drop, limit: value_at_limit - level}
+    last, count = peak.theta, 0
+
+    def above(value: float) -> float:
+        nonlocal last, count
+        if value in known:
+            return known[value]
+        found = _held(peak, value, last)
+        if found is None:
+            raise ArithmeticError
+        last, count = found.theta, count + found.optimization.evaluations
+        return found.evaluation.value - level
+
+    curvature = float(peak.direction @ peak.evaluation.hessian @ peak.direction)
+    near, step = peak.estimate, side / np.sqrt(max(abs(curvature), np.finfo(float).tiny))
+    try:
+        for _ in range(_STEPS_OUT):
+            far = limit if side * (near + step - limit) >= 0.0 else near + step
+            if not above(far) > 0.0:
+                end = float(brentq(above, near, far, xtol=1e-8, rtol=1e-8))
+                return Crossing(peak.read(end), last, level, count, "found")
+            near, step = far, 2.0 * step
+    except ArithmeticError:
+        pass
+    return Crossing(np.nan, last, np.nan, count, "failed")
+
+
+class _Without:
+    """Maxima of models that lack some effects, each computed once."""
+
+    def __init__(self, fit: MixedFit) -> None:
+        self._fit = fit
+        self._known: dict[tuple[int, ...], float] = {}
+
+    def __call__(self, place: _Place, effects: Sequence[int]) -> float:
+        """The objective without some effects of a term."""
+        gone = tuple(place.first + j for j in effects)
+        if gone not in self._known:
+            self._known[gone] = _without(self._fit, gone) - self._fit.data.constant
+        return self._known[gone]
+
+
+def _without(fit: MixedFit, gone: Sequence[int]) -> float:
+    """The log-likelihood, maximised, of the model that lacks some effects."""
+    effects, first, terms = fit.effects, 0, []
+    for term in effects.terms:
+        own = [j for j in range(len(term.design.names)) if first + j in gone]
+        if len(own) < len(term.design.names):
+            terms.append(replace(term, design=term.design.without(own)) if own else term)
+        first += len(term.design.names)
+    if not terms:
+        return fit.pooled.loglik
+    kept = [k for k in range(first) if k not in gone]
+    data = replace(fit.data, effects=Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms)))
+    return fit_mixed(data, fit.response, fit.integration.requested, Control(), fit.beta).loglik

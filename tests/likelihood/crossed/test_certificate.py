@@ -8,7 +8,7 @@ import pytest
 from clusterglm.errors import OptionError
 from clusterglm.likelihood.crossed import reference
 from clusterglm.likelihood.crossed.certificate import HeldDraws
-from clusterglm.likelihood.vector.points import hermite_points
+from clusterglm.likelihood.vector.points import hermite_points, lattice
 from clusterglm.likelihood.vector.vector import VectorPart
 from clusterglm.model.family import RESPONSES, response
 
@@ -47,7 +47,7 @@ def test_more_draws_go_on_where_fewer_ended(simulate):
     grown = HeldDraws(block.likelihood()).certify(theta, plan, covariance, 0.0, 0.0, most=64)
     at_once = HeldDraws(block.likelihood()).estimate(theta, plan, 64)
     assert not grown.enough
-    assert grown.estimate.draws == at_once.draws == 512
+    assert grown.estimate.draws == at_once.draws == 1024
     assert grown.estimate.value == pytest.approx(at_once.value, rel=1e-13)
     assert grown.estimate.standard_error == pytest.approx(at_once.standard_error, rel=1e-8)
     np.testing.assert_allclose(grown.estimate.score, at_once.score, rtol=0, atol=1e-10)
@@ -77,11 +77,10 @@ def test_no_certificate_for_joint_approximations(simulate):
 
 def truth(block, theta, inside=13):
     """The log-likelihood by product rules over v, two of them, which agree."""
-    points, found = hermite_points(inside, 1, True), []
+    points = hermite_points(inside, 1, True)
     size = block.twin().rows(theta)[2].shape[1]
-    for nodes in {1: (40, 50), 2: (24, 30), 3: (10, 13)}[size]:
-        found.append(reference.product(block.twin(), theta, points, hermite_points(nodes, size)))
-    return found
+    rules = {1: (40, 50), 2: (24, 30), 3: (10, 13)}[size]
+    return [reference.product(block.twin(), theta, points, hermite_points(nodes, size)) for nodes in rules]
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
@@ -93,3 +92,29 @@ def test_estimates_are_integrals(levels, simulate):
     found = HeldDraws(block.likelihood()).estimate(theta, hermite(13), 256)
     assert abs(found.value - value) < 3.0 * found.standard_error + 2e-6
     assert abs(found.laplace - value) > 10.0 * abs(found.value - value)
+
+
+def dense(likelihood, theta, plan):
+    """A trapezoid rule over the outside effects of the only component, up to 3 of them."""
+    mode = likelihood.mode(theta, plan)
+    (factor,) = mode.factors
+    points = lattice(*{1: (0.25, 8.0), 2: (0.4, 8.0), 3: (0.7, 7.0)}[len(factor)], len(factor))
+    v = mode.v + np.linalg.solve(np.triu(factor), points.positions.T).T
+    f = np.array([likelihood.inside.values(theta, each, plan).sum() - 0.5 * each @ each for each in v])
+    return float(np.logaddexp.reduce(f + points.log_weights)) - 0.5 * mode.log_determinant
+
+
+def test_the_error_is_what_it_says(simulate):
+    """On 200 random designs of 1 to 3 outside effects the truth lies within 3 standard errors in at least 98%."""
+    rng, within, plan = np.random.default_rng(8), [], hermite(25)
+    for number in range(230):
+        block = simulate(LOGIT, int(rng.integers(3, 9)), (int(rng.integers(1, 4)),), seed=100 + number, binary=True)
+        likelihood = block.likelihood()
+        if len(likelihood.layout.components) > 1:
+            continue
+        theta = block.theta(scale=float(rng.uniform(0.3, 2.0)), seed=number)
+        truly = dense(likelihood, theta, plan)
+        found = HeldDraws(likelihood, seed=number).estimate(theta, plan, 8, 0)
+        within.append(abs(found.value - truly) <= 3.0 * found.standard_error)
+    assert len(within) >= 200
+    assert np.mean(within) >= 0.98

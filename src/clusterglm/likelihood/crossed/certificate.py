@@ -2,9 +2,11 @@
 
 Each component's integral is the mean, over draws e of a density m, of f's exponential at v = v^ + F e over the density
 of v, with F F' the inverse of -f_vv. m is .8 of a normal density and .2 of Student's with 10 degrees of freedom, whose
-tails keep weights bounded. Draws are quasi-random in replicates that are scrambled apart, whose spread is the standard
-error, and the same at every theta: the estimate is a smooth function of theta, whose derivative is exact. With weights
-w normalised, E = sum of w f_v e', N = E'F, and Q symmetric with 1 + N_rr on and N_rs (r > s) off its diagonal,
+tails keep weights bounded; the weights that a normal integrand would have, whose mean is known, are a control: the
+estimate is the ratio of both sums (Owen and Zhou 2000), without error for a normal integrand. Draws are quasi-random,
+in replicates that are scrambled apart, and the same at every theta: the estimate is a smooth function of theta, whose
+derivative is exact. With weights w normalised, E = sum of w f_v e', N = E'F, and Q symmetric with 1 + N_rr on and N_rs
+(r > s) off its diagonal,
 
     score = sum of w f_theta + (sum of w f_v)' dv^/dtheta - 1/2 tr(F Q F' d(-f_vv)/dtheta)
 """
@@ -25,8 +27,8 @@ from clusterglm.model.arrays import Array
 
 _NORMAL = 0.8  # share of the normal density
 _DF = 10.0  # of the other
-_REPLICATES = 8
-_START, _MOST = 16, 2048  # draws of each replicate
+_REPLICATES = 16
+_FIRST_DRAWS, _MOST_DRAWS = 8, 2048  # draws of each replicate
 _MOVED = 1e-3  # of a standard error: where the maximum has been found
 _MOST_MOVES = 20
 
@@ -38,8 +40,8 @@ class Sums:
     Parameters
     ----------
     count : int
-    logs, squares : ndarray, shape (R, C)
-        Logs of the sums of weights, and of their squares, by component.
+    logs, controls, squares, products_with_controls, squares_of_controls : ndarray, shape (R, C)
+        Logs of the sums of weights, of the control's weights, and of their squares and products, by component.
     theta : ndarray, shape (R, C, q)
         Weighted means of f_theta, as the next two.
     v : ndarray, shape (R, size of v)
@@ -50,7 +52,10 @@ class Sums:
 
     count: int
     logs: Array
+    controls: Array
     squares: Array
+    products_with_controls: Array
+    squares_of_controls: Array
     theta: Array
     v: Array
     products: Array
@@ -66,6 +71,7 @@ class Estimate:
     laplace : float
         What it corrects.
     standard_error : float
+        By the replicates, or as if draws were independent, whichever is larger.
     share : float
         Effective share of the draws, the smallest of all components.
     draws : int
@@ -124,12 +130,11 @@ class HeldDraws:
 
     def __init__(self, likelihood: CrossedLikelihood, seed: int = 20113) -> None:
         self.likelihood, self.layout, self._seed = likelihood, likelihood.layout, seed
-        self._known: list[
-            tuple[Array, Array]
-        ] = []  # draws (R, k, size of v) and their log-densities (R, k, C), part by part
+        # Draws (R, k, size of v), and logs of the normal density over that of the draws (R, k, C), part by part.
+        self._known: list[tuple[Array, Array]] = []
 
     def estimate(self, theta: Array, plan: VectorPlan, count: int, order: int = 1) -> Estimate:
-        """The estimate with `count` draws of each replicate, a power of 2 from 16 up.
+        """The estimate with `count` draws of each replicate, a power of 2 from 8 up.
 
         Raises
         ------
@@ -146,7 +151,7 @@ class HeldDraws:
         covariance: Array,
         tolerance: float = 0.01,
         of_estimates: float = 0.02,
-        most: int = _MOST,
+        most: int = _MOST_DRAWS,
     ) -> Certificate:
         """Draw until the errors of value and maximum are small enough, or `most` times in each replicate.
 
@@ -162,7 +167,7 @@ class HeldDraws:
             Monte Carlo standard error of every estimate over its standard error.
         most : int
         """
-        mode, count = self._mode(theta, plan), _START
+        mode, count = self._mode(theta, plan), _FIRST_DRAWS
         sums = self._sums(theta, plan, mode, 0, count, 1)
         while True:
             found = self._concluded(theta, plan, mode, sums, 1)
@@ -216,15 +221,15 @@ class HeldDraws:
 
         while sum(e.shape[1] for e, _ in self._known) < last:
             known = sum(e.shape[1] for e, _ in self._known)
-            more = known or _START
+            more = known or _FIRST_DRAWS
             e = np.zeros((_REPLICATES, more, self.layout.size))
-            densities = np.zeros((_REPLICATES, more, len(self.layout.components)))
+            ratios = np.zeros((_REPLICATES, more, len(self.layout.components)))
             for r in range(_REPLICATES):
                 for c, own in enumerate(self.layout.components):
                     rng = np.random.default_rng([self._seed, r, c])
                     uniform = Sobol(len(own) + 1, seed=rng).random(known + more)[known:]
-                    e[r][:, own], densities[r, :, c] = _mixture(uniform)
-            self._known.append((e, densities))
+                    e[r][:, own], ratios[r, :, c] = _mixture(uniform)
+            self._known.append((e, ratios))
         found, start = [], 0
         for part in self._known:
             if first <= start < last:
@@ -233,13 +238,13 @@ class HeldDraws:
         return found
 
     def _sums(self, theta: Array, plan: VectorPlan, mode: Mode, first: int, last: int, order: int) -> Sums:
-        parts = [self._of_part(theta, plan, mode, e, densities, order) for e, densities in self._draws(first, last)]
+        parts = [self._of_part(theta, plan, mode, e, ratios, order) for e, ratios in self._draws(first, last)]
         whole = parts[0]
         for part in parts[1:]:
             whole = _merged(whole, part, self.layout.cells, self.layout.components)
         return whole
 
-    def _of_part(self, theta: Array, plan: VectorPlan, mode: Mode, e: Array, densities: Array, order: int) -> Sums:
+    def _of_part(self, theta: Array, plan: VectorPlan, mode: Mode, e: Array, ratios: Array, order: int) -> Sums:
         from scipy.linalg import solve_triangular
 
         inside, layout = self.likelihood.inside, self.layout
@@ -251,8 +256,12 @@ class HeldDraws:
         for c, (own, factor) in enumerate(zip(layout.components, mode.factors, strict=True)):
             flat = e[:, :, own].reshape(R * n, -1)
             moved[:, :, own] = solve_triangular(factor, flat.T).T.reshape(R, n, -1)
-            determinants[c] = np.log(np.diagonal(factor)).sum() + 0.5 * len(own) * np.log(2.0 * np.pi)
+            determinants[c] = np.log(np.diagonal(factor)).sum()
         moved += mode.v
+
+        def of_draws(x: Array) -> list[Array]:
+            return [x[own] for own in layout.components]
+
         for r in range(R):
             for s in range(n):
                 v = moved[r, s]
@@ -262,8 +271,8 @@ class HeldDraws:
                 else:
                     values = inside.values(theta, v, plan)
                 f = np.bincount(layout.of_units, weights=values, minlength=C).astype(np.float64)
-                f -= 0.5 * np.array([v[own] @ v[own] for own in layout.components])
-                logs[r, s] = f - determinants - densities[r, s]
+                f -= 0.5 * np.array([x @ x for x in of_draws(v)])
+                logs[r, s] = f - determinants + ratios[r, s] + 0.5 * np.array([x @ x for x in of_draws(e[r, s])])
         total = logsumexp(logs, axis=1)
         weights = np.exp(logs - total[:, None, :])
         products = np.zeros((R, int(layout.cells[-1])))
@@ -273,15 +282,23 @@ class HeldDraws:
                 weighted = weights[r, :, c, None] * of_v[r][:, own]
                 matrix[:] = weighted.T @ e[r][:, own]
                 means[r, own] = weighted.sum(axis=0)
-        return Sums(
-            n, total, logsumexp(2.0 * logs, axis=1), np.einsum("rsc,rscq->rcq", weights, of_theta), means, products
-        )
+        of_theta = np.einsum("rsc,rscq->rcq", weights, of_theta)
+        controls, crosses = logsumexp(ratios, axis=1), logsumexp(logs + ratios, axis=1)
+        squares, of_controls = logsumexp(2.0 * logs, axis=1), logsumexp(2.0 * ratios, axis=1)
+        return Sums(n, total, controls, squares, crosses, of_controls, of_theta, means, products)
 
     def _concluded(self, theta: Array, plan: VectorPlan, mode: Mode, sums: Sums, order: int) -> Estimate:
         R, n = len(sums.logs), sums.count
-        by_component = logsumexp(sums.logs, axis=0) - np.log(R * n)
+        by_component = logsumexp(sums.logs, axis=0) - logsumexp(sums.controls, axis=0)
         means = np.exp(sums.logs - np.log(n) - by_component)
-        error = float(np.sqrt(np.square(means.std(axis=0, ddof=1)).sum() / R))
+        # Of the ratio, to first order: by the replicates, and as if draws were independent, for in few dimensions rare
+        # draws that matter may be in no replicate at all.
+        apart = means - np.exp(sums.controls - np.log(n))
+        by_replicates = apart.var(axis=0, ddof=1) / R
+        second = [logsumexp(x, axis=0) for x in (sums.squares, sums.products_with_controls, sums.squares_of_controls)]
+        square = np.exp(second[0] - 2.0 * by_component) - 2.0 * np.exp(second[1] - by_component) + np.exp(second[2])
+        independent = np.maximum(square, 0.0) / (R * n) ** 2
+        error = float(np.sqrt(np.maximum(by_replicates, independent).sum()))
         share = np.exp(2.0 * logsumexp(sums.logs, axis=0) - logsumexp(sums.squares, axis=0)) / (R * n)
         score, scores = np.full(len(theta), np.nan), np.full((R, len(theta)), np.nan)
         if order > 0:
@@ -313,7 +330,7 @@ class HeldDraws:
 
 
 def _mixture(uniform: Array) -> tuple[Array, Array]:
-    """Draws of the mixture in d dimensions and the logs of its density, from numbers in (0, 1), shape (k, d + 1)."""
+    """Draws of a mixture in d dimensions from numbers in (0, 1), shape (k, d + 1); logs of normal over own density."""
     inside = np.clip(uniform, 1e-12, 1.0 - 1e-12)
     z, chosen = ndtri(inside[:, 1:]), inside[:, 0]
     heavy = chosen > _NORMAL
@@ -323,7 +340,7 @@ def _mixture(uniform: Array) -> tuple[Array, Array]:
     normal = -0.5 * square - 0.5 * d * np.log(2.0 * np.pi)
     student = gammaln(0.5 * (_DF + d)) - gammaln(0.5 * _DF) - 0.5 * d * np.log(_DF * np.pi)
     student = student - 0.5 * (_DF + d) * np.log1p(square / _DF)
-    return e, np.asarray(np.logaddexp(np.log(_NORMAL) + normal, np.log(1.0 - _NORMAL) + student))
+    return e, np.asarray(normal - np.logaddexp(np.log(_NORMAL) + normal, np.log(1.0 - _NORMAL) + student))
 
 
 def _merged(
@@ -338,4 +355,14 @@ def _merged(
         v[:, own] = first[:, c, None] * a.v[:, own] + second[:, c, None] * b.v[:, own]
         at = slice(int(cells[c]), int(cells[c + 1]))
         products[:, at] = first[:, c, None] * a.products[:, at] + second[:, c, None] * b.products[:, at]
-    return Sums(a.count + b.count, logs, np.logaddexp(a.squares, b.squares), theta, v, products)
+    return Sums(
+        a.count + b.count,
+        logs,
+        np.logaddexp(a.controls, b.controls),
+        np.logaddexp(a.squares, b.squares),
+        np.logaddexp(a.products_with_controls, b.products_with_controls),
+        np.logaddexp(a.squares_of_controls, b.squares_of_controls),
+        theta,
+        v,
+        products,
+    )

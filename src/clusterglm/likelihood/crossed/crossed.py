@@ -32,7 +32,7 @@ _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 
 _VALUE_STEP = 1e-4  # of differences of the value
 _MOST_STEPS = 200
 _FOUND = 1e-20  # Newton decrement at which v is the mode
-_NEARLY = 1e-11  # and at which it is, if it falls no more
+_ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 0.02  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
 
@@ -138,7 +138,7 @@ class CrossedLikelihood:
                 factors, fresh = self._factored(theta, v, plan), True
             step = self._solved(factors, at.v)
             decrement = float(at.v @ step)
-            if decrement <= _FOUND or (fresh and decrement < _NEARLY and decrement > 0.1 * last_fresh):
+            if decrement <= _FOUND or (fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh):
                 break
             if not fresh and decrement > _CONTRACTS * last:
                 factors, last = [], np.inf

@@ -170,11 +170,13 @@ class HeldDraws:
         mode, count = self._mode(theta, plan), _FIRST_DRAWS
         sums = self._sums(theta, plan, mode, 0, count, 1)
         while True:
-            found = self._concluded(theta, plan, mode, sums, 1)
-            errors = found.errors_of_estimates(covariance)
-            enough = bool(found.standard_error <= tolerance and np.all(errors <= of_estimates))
-            if enough or count >= most:
-                return Certificate(found, errors, enough)
+            found = self._concluded(theta, plan, mode, sums, 0)
+            if found.standard_error <= tolerance or count >= most:
+                found = self._concluded(theta, plan, mode, sums, 1)
+                errors = found.errors_of_estimates(covariance)
+                enough = bool(found.standard_error <= tolerance and np.all(errors <= of_estimates))
+                if enough or count >= most:
+                    return Certificate(found, errors, enough)
             sums = _merged(
                 sums, self._sums(theta, plan, mode, count, 2 * count, 1), self.layout.cells, self.layout.components
             )

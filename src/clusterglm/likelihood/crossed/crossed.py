@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.errors import IntegrationError
-from clusterglm.likelihood.crossed.inside import Contraction, Inside, is_summit
+from clusterglm.likelihood.crossed.inside import Contraction, Gradient, Inside, is_summit
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.vector.points import hermite_points
@@ -46,6 +46,8 @@ class Mode:
     v : ndarray
     value : float
         f there.
+    gradient : Gradient
+        First derivatives there.
     factors : list of ndarray
         C' of each component's curvature C C', upper triangular.
     log_determinant : float
@@ -53,6 +55,7 @@ class Mode:
 
     v: Array
     value: float
+    gradient: Gradient
     factors: list[Array]
     log_determinant: float
 
@@ -174,7 +177,7 @@ class CrossedLikelihood:
             factors = self._factored(theta, v, plan)
         self._v, self._factors = v, factors
         log_determinant = 2.0 * float(sum(np.log(np.diagonal(factor)).sum() for factor in factors))
-        return Mode(v, value, factors, log_determinant)
+        return Mode(v, value, at, factors, log_determinant)
 
     def value_at(self, theta: Array, mode: Mode, plan: VectorPlan) -> float:
         """The approximation, given the mode."""
@@ -194,7 +197,7 @@ class CrossedLikelihood:
     def total(self, theta: Array, mode: Mode, plan: VectorPlan, held: Contraction, pull: Array) -> Array:
         """Derivative in theta of what has derivatives `held` and, in v, `pull` more: v^ follows theta."""
         y = self._solved(mode.factors, held.v + pull)
-        return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa)
+        return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, mode.gradient.rows)
 
     def _score(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
         if any(_is_few(part) for part in plan):
@@ -205,8 +208,7 @@ class CrossedLikelihood:
                 found[k] = (ahead - behind) / (2.0 * move[k])
             return found
         held = self.inside.contract(theta, mode.v, plan, self.inverses(mode.factors))
-        first = self.inside.gradient(theta, mode.v, plan).theta
-        return first + self.total(theta, mode, plan, held, np.zeros(self.layout.size))
+        return mode.gradient.theta + self.total(theta, mode, plan, held, np.zeros(self.layout.size))
 
     def _score_alone(self, theta: Array, plan: VectorPlan) -> Array:
         return self._score(theta, self.mode(theta, plan), plan)

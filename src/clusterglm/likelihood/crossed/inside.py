@@ -211,16 +211,17 @@ class Inside:
         in_theta = self._in_theta(kappa, entries.sum(axis=0), v, direct)
         return Contraction(in_theta, self.layout.gather(slopes, pulls), kappa)
 
-    def along(self, theta: Array, v: Array, plan: VectorPlan, y: Array, kappa: Array) -> Array:
-        """y'f_v,theta; of units of which only the summit counts also what `kappa` of a contraction pulls them by."""
+    def along(self, theta: Array, v: Array, plan: VectorPlan, y: Array, kappa: Array, first: Array) -> Array:
+        """y'f_v,theta; of units of which only the summit counts also what `kappa` of a contraction pulls them by.
+
+        `first`: first derivatives of the rows, of `gradient`.
+        """
         slopes = self.move(theta, v)
         rows, entries = np.zeros(self.n_rows), self._no_entries()
-        at = Gradient(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(self.n_rows), self._no_entries())
-        self._pass(_SCORE, theta, slopes, plan, row_results=at.rows, entries=at.entries)
         direction = self.layout.spread(slopes, y)
         self._pass(_DIRECTION, theta, slopes, plan, direction=direction, kappa=kappa, row_results=rows, entries=entries)
         found = self._in_theta(rows, entries.sum(axis=0), v)
-        return found + self._in_outer(at.rows, y)
+        return found + self._in_outer(first, y)
 
     def _rows_of(self, part: VectorPart) -> NDArray[np.intp] | slice:
         if part.clusters is None:

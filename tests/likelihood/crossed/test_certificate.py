@@ -32,9 +32,9 @@ def test_score_is_that_of_the_estimate(model, design, simulate):
     block = simulate(model, 10, **design)
     theta, d = block.theta(), block.Z.shape[1]
     held, plan = HeldDraws(block.likelihood()), hermite(33 if d == 1 else 41, d)
-    found, want = held.estimate(theta, plan, 16), []
+    found, want = held.estimate(theta, plan, 8), []
     for e in 1e-4 * np.eye(len(theta)):
-        f = [held.estimate(theta + k * e, plan, 16, 0).value for k in (-2, -1, 1, 2)]
+        f = [held.estimate(theta + k * e, plan, 8, 0).value for k in (-2, -1, 1, 2)]
         want.append((f[0] - 8 * f[1] + 8 * f[2] - f[3]) / 12e-4)
     np.testing.assert_allclose(found.score, want, rtol=0, atol=1e-6 * (1 + np.abs(want).max()))
 
@@ -79,11 +79,11 @@ def truth(block, theta, inside=13):
     """The log-likelihood by product rules over v, two of them, which agree."""
     points = hermite_points(inside, 1, True)
     size = block.twin().rows(theta)[2].shape[1]
-    rules = {1: (40, 50), 2: (24, 30), 3: (10, 13)}[size]
+    rules = {1: (40, 50), 2: (16, 20)}[size]
     return [reference.product(block.twin(), theta, points, hermite_points(nodes, size)) for nodes in rules]
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("levels", [1, 2])
 def test_estimates_are_integrals(levels, simulate):
     block = simulate(LOGIT, 6, (levels,), seed=5)
     theta = block.theta()

@@ -12,7 +12,6 @@ from clusterglm.likelihood.crossed import layout, reference
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart
-from clusterglm.likelihood.vector.choice import choose_points
 from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, unstructured
 from clusterglm.model.family import RESPONSES, response
@@ -126,8 +125,7 @@ def test_points_that_stay_and_points_that_follow(simulate):
     """Points chosen unit by unit at the mode serve there; the score is that of their sum."""
     block = simulate(response("binomial", "logit"), 30, (5,), binary=True)
     likelihood, theta = block.likelihood(), block.theta(scale=3.0)
-    likelihood.evaluate(theta, hermite(25), 0)
-    choice = choose_points(likelihood.inside.given, likelihood.inside.own(theta), 1e-6)
+    choice = likelihood.choose(theta, 1e-6)
     assert choice.error <= 1e-6
     value = likelihood.evaluate(theta, choice.plan, 1)
     assert value.value == pytest.approx(likelihood.evaluate(theta, hermite(200), 0).value, abs=1e-5)

@@ -23,6 +23,7 @@ from clusterglm.errors import IntegrationError
 from clusterglm.likelihood.crossed.inside import Contraction, Gradient, Inside, is_summit
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
+from clusterglm.likelihood.vector.choice import VectorChoice, choose_points
 from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import VectorPart, VectorPlan, unstructured
 from clusterglm.model.arrays import Array
@@ -31,6 +32,7 @@ from clusterglm.model.response.base import Response
 _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
 _VALUE_STEP = 1e-4  # of differences of the value
 _MOST_STEPS = 200
+_NODES_TO_START = 9  # a dimension
 _FOUND = 1e-20  # Newton decrement at which v is the mode
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 0.02  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
@@ -105,6 +107,19 @@ class CrossedLikelihood:
     def laplace_plan(self) -> VectorPlan:
         """The plan of the joint approximation."""
         return (VectorPart(hermite_points(1, self.inside.n_effects)),)
+
+    def choose(self, theta: Array, tolerance: float) -> VectorChoice:
+        """Points for every unit at `theta` and the mode there, for errors of the units' integrals within `tolerance`.
+
+        Errors are those at the mode: elsewhere, where a certificate draws, points that stay serve a little less well.
+        """
+        theta = np.ascontiguousarray(theta, dtype=np.float64)
+        plan: VectorPlan = (VectorPart(hermite_points(_NODES_TO_START, self.inside.n_effects)),)
+        for _ in range(2):  # the second time about the mode that the first points have
+            self.inside.move(theta, self.mode(theta, plan).v)
+            choice = choose_points(self.inside.given, self.inside.own(theta), tolerance)
+            plan = choice.plan
+        return choice
 
     def evaluate(self, theta: Array, plan: VectorPlan, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants), and derivatives up to `order`, at `theta`, shape (q,).

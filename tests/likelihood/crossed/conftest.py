@@ -56,14 +56,14 @@ class CrossedBlock:
 
 @pytest.fixture(scope="session")
 def simulate():
-    def made(model, units, levels, effects=(1,), d=1, *, share=0.7, seed=1, nested=False, binary=False):
+    def made(model, units, levels, effects=(1,), d=1, *, seed=1, nested=False, binary=False):
         """`levels` and `effects` of each outside term; `nested`: units lie within the levels of the last term."""
         rng = np.random.default_rng(seed)
         unit = np.concatenate([np.full(rng.integers(2, 6), i) for i in range(units)])
         n = len(unit)
         X = np.column_stack([np.ones(n), rng.normal(size=n)])
         columns = np.column_stack([X, rng.normal(size=n)])
-        chosen = [rng.integers(0, int(np.ceil(count * share)) if share < 0 else count, n) for count in levels]
+        chosen = [rng.integers(0, count, n) for count in levels]
         if nested:
             chosen[-1] = unit * levels[-1] // units
         terms = tuple(

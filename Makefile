@@ -52,11 +52,12 @@ pytest: $(TEST) $(CORE)
 test-adapter: $(TEST) $(CORE) $(ADAPTER)
 	PYTHONPATH=$(ADAPTER) $(BIN)/pytest tests/results/test_marginaleffects.py::test_the_package_itself
 
-test-core: build/test_core build/test_within build/test_vector build/test_nested build/test_columns build/test_parallel
+test-core: build/test_core build/test_within build/test_vector build/test_nested build/test_crossed build/test_columns build/test_parallel
 	build/test_core
 	build/test_within
 	build/test_vector
 	build/test_nested
+	build/test_crossed
 	build/test_columns
 	build/test_parallel
 

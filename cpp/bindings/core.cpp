@@ -19,27 +19,15 @@
 #include "clusterglm/distribution/logistic.hpp"
 #include "clusterglm/distribution/student_t.hpp"
 #include "clusterglm/distribution/table.hpp"
-#include "kernels.hpp"
+#include "handles.hpp"
 #include "processor.hpp"
 
 namespace nb = nanobind;
 using clusterglm::LocationMap;
-using Vector = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Matrix = nb::ndarray<const double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-using Cube = nb::ndarray<const double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using Integers = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using OutVector = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using OutCube = nb::ndarray<double, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using OutMatrix = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+const Kernels* chosen = &kernels();
 
 namespace {
-
-void require(bool condition, const char* message) {
-    if (!condition) throw std::invalid_argument(message);
-}
-
-// The kernels that this processor is to run: chosen when the module is imported.
-const Kernels* chosen = &kernels();
 
 // CLUSTERGLM_BASELINE, set to anything, keeps to the kernels that every processor can run.
 const char* choose_kernels() {
@@ -52,66 +40,6 @@ const char* choose_kernels() {
 #endif
     return "baseline";
 }
-
-bool interrupted() {
-    nb::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
-}
-
-// Whether every row is (1, 0) or (0, 1). Many at a time, without a branch for each.
-bool each_is_one_trial(const double* a, const double* b, std::size_t n) {
-    constexpr std::size_t kRows = 4096;
-    for (std::size_t first = 0; first < n; first += kRows) {
-        const std::size_t last = std::min(first + kRows, n);
-        std::int64_t trials = 0;
-        for (std::size_t j = first; j < last; ++j) trials += ((a[j] == 1.0) & (b[j] == 0.0)) | ((a[j] == 0.0) & (b[j] == 1.0));
-        if (trials != static_cast<std::int64_t>(last - first)) return false;
-    }
-    return true;
-}
-
-// Keeps the arrays alive that the views of a clusterglm::Problem look at.
-class ProblemHandle {
-   public:
-    ProblemHandle(Integers starts, Matrix X, Vector a, Vector b, Vector offset, Vector cluster_weights, const std::string& response)
-        : starts_(starts), a_(a), b_(b), offset_(offset), cluster_weights_(cluster_weights), X_(X), functions_(find(response)) {
-        const std::size_t n = X.shape(0);
-        require(starts.size() >= 2, "starts: at least one cluster");
-        require(a.size() == n && b.size() == n && offset.size() == n, "a, b and offset: as long as X has rows");
-        require(cluster_weights.size() + 1 == starts.size(), "cluster_weights: one per cluster");
-        const std::int64_t* s = starts.data();
-        require(s[0] == 0 && s[starts.size() - 1] == static_cast<std::int64_t>(n), "starts: from 0 to the number of rows");
-        for (std::size_t i = 0; i + 1 < starts.size(); ++i) {
-            require(s[i] < s[i + 1], "starts: increasing");
-            most_rows_ = std::max(most_rows_, s[i + 1] - s[i]);
-        }
-        bool weighted = false;
-        for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
-        view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
-                 b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted};
-    }
-    const clusterglm::Problem& view() const { return view_; }
-    // For what counts the rows of a cluster by an int.
-    const clusterglm::Problem& view_of_clusters() const {
-        require(most_rows_ <= std::numeric_limits<int>::max() / clusterglm::kLanes, "starts: at most 536,870,911 rows a cluster");
-        return view_;
-    }
-    const ResponseFunctions& functions() const { return functions_; }
-    nb::ndarray<nb::numpy, const double, nb::ndim<1>> cluster_weights() const { return {cluster_weights_.data(), {cluster_weights_.size()}, nb::handle()}; }
-
-   private:
-    static ResponseFunctions find(const std::string& code) {
-        for (const ResponseFunctions& f : chosen->responses)
-            if (code == f.code) return f;
-        throw std::invalid_argument("response: unknown code " + code);
-    }
-    Integers starts_;
-    Vector a_, b_, offset_, cluster_weights_;
-    Matrix X_;
-    ResponseFunctions functions_;
-    clusterglm::Problem view_;
-    std::int64_t most_rows_ = 0;
-};
 
 using Map = std::shared_ptr<const LocationMap>;
 
@@ -168,13 +96,6 @@ double finish(bool completed, const clusterglm::Sum& sum, OutVector score, OutMa
 
 void require_outputs(std::size_t q, const OutVector& score, const OutMatrix& hessian) {
     require(score.size() == q && hessian.shape(0) == q && hessian.shape(1) == q, "score, hessian: one entry a parameter");
-}
-
-clusterglm::Selection selected(const clusterglm::Problem& view, const std::optional<Integers>& clusters) {
-    if (!clusters) return {nullptr, view.clusters};
-    for (std::size_t i = 0; i < clusters->size(); ++i)
-        require(clusters->data()[i] >= 0 && clusters->data()[i] < view.clusters, "clusters: numbers of clusters");
-    return {clusters->data(), static_cast<std::int64_t>(clusters->size())};
 }
 
 double marginal(const ProblemHandle& problem, const MapHandle& map, const clusterglm::Rule& rule, Vector theta, int order,
@@ -270,29 +191,6 @@ double conditional(const ProblemHandle& problem, Vector beta, int order, OutVect
         completed = chosen->conditional(view, beta.data(), order, intercepts.data(), scores ? scores->data() : nullptr, threads, sum, interrupted);
     }
     return finish(completed, sum, score, hessian);
-}
-
-clusterglm::VectorModel vector_model(const clusterglm::Problem& view, int coefficients, const Integers& effects, const Integers& rows,
-                                     const Integers& columns, const Vector& theta) {
-    const auto d = static_cast<std::int64_t>(effects.size());
-    require(d >= 1 && d <= clusterglm::kMostEffects, "effects: from 1 to 8");
-    require(coefficients >= 0 && coefficients <= view.p, "coefficients: of columns of X");
-    require(rows.size() == columns.size(), "rows, columns: of the free entries of the factor");
-    clusterglm::VectorModel model{coefficients, static_cast<int>(d), static_cast<int>(rows.size()), {}, {}, {}, {}, {}};
-    require(theta.size() == static_cast<std::size_t>(model.parameters()), "theta: the coefficients and the free entries of the factor");
-    model.beta.assign(static_cast<std::size_t>(view.p), 0.0);
-    std::copy_n(theta.data(), coefficients, model.beta.begin());
-    for (std::int64_t t = 0; t < d; ++t) {
-        require(effects.data()[t] >= 0 && effects.data()[t] < view.p, "effects: numbers of columns of X");
-        model.columns.push_back(effects.data()[t]);
-    }
-    for (std::size_t e = 0; e < rows.size(); ++e) {
-        const std::int64_t row = rows.data()[e], column = columns.data()[e];
-        require(0 <= column && column <= row && row < d, "rows, columns: of the lower triangle");
-        model.row.push_back(row), model.col.push_back(column);
-        model.L[row][column] = theta.data()[coefficients + e];
-    }
-    return model;
 }
 
 double vector(const ProblemHandle& problem, int coefficients, Integers effects, Integers rows, Integers columns, Vector theta,
@@ -485,4 +383,5 @@ NB_MODULE(_core, module) {
                nb::arg("scores").none() = nb::none(), nb::arg("threads") = 1);
     module.def("conditional", &conditional, nb::arg("problem"), nb::arg("beta"), nb::arg("order"), nb::arg("intercepts"), nb::arg("score"),
                nb::arg("hessian"), nb::arg("scores").none() = nb::none(), nb::arg("threads") = 1);
+    add_crossed(module);
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 
+#include "clusterglm/crossed.hpp"
 #include "clusterglm/evaluate.hpp"
 #include "clusterglm/integrand.hpp"
 #include "clusterglm/nested.hpp"
@@ -26,6 +27,9 @@ struct ResponseFunctions {
     bool (*nested)(const clusterglm::Problem&, const clusterglm::NestedModel&, const clusterglm::PointSet&, const clusterglm::PointSet&,
                    const clusterglm::NestedPlaces&, int, const clusterglm::Selection&, const clusterglm::NestedOutputs&, int, clusterglm::Sum&,
                    const std::function<bool()>&);
+    bool (*crossed)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet*, const clusterglm::VectorPlaces&,
+                    const clusterglm::Outside&, const clusterglm::CrossedInputs&, const clusterglm::Selection&, const clusterglm::CrossedOutputs&,
+                    double*, int, const std::function<bool()>&);
 };
 
 template <class R>
@@ -36,7 +40,8 @@ ResponseFunctions functions_of(const char* code) {
             &clusterglm::pooled<R>,
             &clusterglm::profile<R>,
             &clusterglm::evaluate_vector<R>,
-            &clusterglm::evaluate_nested<R>};
+            &clusterglm::evaluate_nested<R>,
+            &clusterglm::evaluate_crossed<R>};
 }
 
 ResponseFunctions binomial_logit();

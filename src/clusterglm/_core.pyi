@@ -27,6 +27,16 @@ class Problem:
     @property
     def cluster_weights(self) -> _Floats: ...
 
+class Outside:
+    def __init__(
+        self,
+        local: NDArray[np.int32],
+        starts: _Integers,
+        touched: NDArray[np.int32],
+        matrix: _Integers,
+        size: _Integers,
+    ) -> None: ...
+
 class LocationMap: ...
 
 class Rule:
@@ -159,3 +169,30 @@ def conditional(
     scores: _Floats | None = None,
     threads: int = 1,
 ) -> float: ...
+def crossed(
+    problem: Problem,
+    outside: Outside,
+    slopes: _Floats,
+    coefficients: int,
+    effects: _Integers,
+    rows: _Integers,
+    columns: _Integers,
+    theta: _Floats,
+    points: PointSet | None,
+    follow: bool,
+    precise: bool,
+    centres: _Floats,
+    factors: _Floats,
+    task: int,
+    units: _Integers | None,
+    matrices: _Floats | None = None,
+    direction: _Floats | None = None,
+    kappa: _Floats | None = None,
+    values: _Floats | None = None,
+    logs: _Floats | None = None,
+    row_results: _Floats | None = None,
+    pulls: _Floats | None = None,
+    entries: _Floats | None = None,
+    direct: _Floats | None = None,
+    threads: int = 1,
+) -> None: ...

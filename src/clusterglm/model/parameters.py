@@ -220,6 +220,22 @@ def nested_effects(columns: Sequence[str] | int, upper: int, lower: int) -> Para
     return Parameters((_of_columns(columns), *levels))
 
 
+def crossed_effects(columns: Sequence[str] | int, inside: int, outside: Sequence[int]) -> Parameters:
+    """Of a model whose factors cross: coefficients, and the factors of the covariances inside units and outside.
+
+    Parameters
+    ----------
+    columns : sequence of str, or int
+        Names, or their number where names do not matter.
+    inside : int
+        Number of free entries of the units' factor.
+    outside : sequence of int
+        Numbers of free entries of the factor of each term outside.
+    """
+    terms = [Block("random", f"outside {t + 1}", ("",) * count) for t, count in enumerate(outside)]
+    return Parameters((_of_columns(columns), Block("random", "inside", ("",) * inside), *terms))
+
+
 def random_intercept(columns: Sequence[str] | int, group: str | None = None, state: State = "free") -> Parameters:
     """Parameters of a model with a random intercept: the coefficients of some columns, and sigma.
 

@@ -1,0 +1,301 @@
+// Units whose own effects are integrated out over points, given effects outside: derivatives in these are posterior moments.
+//
+// With s = B'G at a point, E[s s'] - E[s]E[s]' + B'E[H]B is the second derivative in the outside effects. Its contraction with a symmetric
+// matrix P has the derivative E[W'r], r = a I + 2 H B(q - E q) + c G, with q = P s, a = diag(B P B'), T = a'H + s'q and
+// c = T - E T - 2 (s - E s)'E q (docs/explanation/likelihood.md says how nodes are laid).
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "crossed_outside.hpp"
+#include "vector.hpp"
+
+namespace clusterglm {
+
+template <class R, int D>
+class CrossedNodes : VectorNodes<R, D> {
+   public:
+    CrossedNodes(const Problem& problem, const VectorModel& model, const PointSet* points, const VectorPlaces& places, const Outside& outside,
+                 const CrossedInputs& in)
+        : VectorNodes<R, D>(problem, model, *points), model_(model), places_(places), outside_(outside), in_(in),
+          K_(static_cast<std::size_t>(points->size)), c_(K_), effects_(K_ * model.d) {}
+
+    void add(std::int64_t unit, const CrossedOutputs& out, double* block) {
+        const double weight = problem_.cluster_weights[unit];
+        start_ = problem_.starts[unit], count_ = outside_.count(unit), stride_ = padded(count_);
+        double* centre = places_.centres + unit * d();
+        double* stored = places_.factors + unit * d() * d();
+        rows_.load(unit);
+        if (places_.follow) {
+            rows_.find_mode(centre, places_.precise);
+            F_ = rows_.F;
+            for (int t = 0; t < d(); ++t) std::copy_n(F_[t], d(), stored + t * d());
+        } else {
+            for (int t = 0; t < d(); ++t) std::copy_n(stored + t * d(), d(), F_[t]);
+        }
+        place(centre);
+        const bool third = in_.task == CrossedTask::kContract, derivatives = in_.task != CrossedTask::kValue;
+        step_ = std::min(rows_.n, third ? std::max(kLanes, keep_rows() / 2) : keep_rows());
+        const bool whole = step_ == rows_.n;
+        evaluate(0, rows_.n, whole && derivatives && !third, true);
+        double value = weigh();
+        for (int t = 0; t < d(); ++t) value += std::log(std::fabs(F_[t][t]));
+        if (out.values) out.values[unit] = weight * value;
+        if (!derivatives) return;
+        if (whole && third) derive(0, rows_.n);
+
+        std::fill(effects_.begin(), effects_.end(), 0.0);
+        if (in_.task == CrossedTask::kScore) {
+            chunks(whole, [&](int first, int last) {
+                collect(first, last, weight, out.rows, [&](int j, int k) CLUSTERGLM_INLINE_LAMBDA { return load(G(j - first) + k); });
+            });
+        } else if (in_.task == CrossedTask::kCurvature) {
+            add_curvature(whole, weight, block);
+        } else if (in_.task == CrossedTask::kContract) {
+            contract(unit, whole, weight, out);
+        } else {
+            along(whole, weight, out);
+        }
+        if (out.entries && in_.task != CrossedTask::kCurvature) write_entries(out.entries + unit * model_.entries, weight);
+    }
+
+   private:
+    using Nodes = VectorNodes<R, D>;
+    using Nodes::problem_, Nodes::points_, Nodes::rows_, Nodes::F_, Nodes::pi, Nodes::H_, Nodes::G_, Nodes::active_, Nodes::actives_, Nodes::base_;
+    using Nodes::fast_, Nodes::slope;
+    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::weigh;
+
+    const VectorModel& model_;
+    const VectorPlaces& places_;
+    const Outside& outside_;
+    const CrossedInputs& in_;
+    const std::size_t K_;
+    std::int64_t start_ = 0;
+    int count_ = 0, stride_ = 0, step_ = 0;
+    std::vector<double> c_, effects_;               // over points: a weight; d arrays of sums of z r
+    std::vector<double> I_, s_, q_, across_s_, P_;  // I as G and H; touched x points; points x touched; the touched part of the matrix
+    std::vector<double> s_mean_, q_mean_, leverage_, H_mean_;
+
+    const double* G(int j) const { return &G_[j * K_]; }
+    const double* H(int j) const { return &H_[j * K_]; }
+    const std::int32_t* local(int j) const { return outside_.local + (start_ + j) * outside_.width; }
+    const double* slopes(int j) const { return outside_.slopes + (start_ + j) * outside_.width; }
+
+    // body(first, last) for chunks of rows whose derivatives are at hand.
+    template <class Body>
+    void chunks(bool whole, const Body& body) {
+        for (int first = 0; first < rows_.n; first += step_) {
+            const int last = std::min(first + step_, rows_.n);
+            if (!whole) {
+                if (in_.task == CrossedTask::kContract) derive(first, last);
+                else evaluate(first, last, 1, false);
+            }
+            checkpoint(static_cast<std::int64_t>(last - first) * static_cast<std::int64_t>(K_));
+            body(first, last);
+        }
+    }
+
+    template <class Body>
+    CLUSTERGLM_INLINE void each_pack(const Body& body) const {
+        for (int i = 0; i < actives_; ++i) body(active_[i] * kLanes);
+    }
+    template <class Term>
+    CLUSTERGLM_INLINE double mean(const Term& term) const {
+        Pack sum{};
+        each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA {
+            const Pack share = load(&pi[k]);
+            sum += share > Pack{} ? share * term(k) : Pack{};
+        });
+        return reduce(sum);
+    }
+
+    // Rows' means of r_jk = term(j, k), and effects' sums of z r.
+    template <class Term>
+    CLUSTERGLM_INLINE void collect(int first, int last, double weight, double* rows, const Term& term) {
+        for (int j = first; j < last; ++j) {
+            Pack sum{};
+            each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA {
+                const Pack share = load(&pi[k]), r = share > Pack{} ? share * term(j, k) : Pack{};
+                sum += r;
+                for (int t = 0; t < d(); ++t) {
+                    double* to = &effects_[t * K_ + k];
+                    store(to, load(to) + rows_.column(static_cast<int>(model_.columns[t]))[j] * r);
+                }
+            });
+            rows[start_ + j] = weight * reduce(sum);
+        }
+    }
+
+    void write_entries(double* entries, double weight) const {
+        for (int e = 0; e < model_.entries; ++e) {
+            Pack sum{};
+            const double *z = &effects_[model_.row[e] * K_], *effect = u(static_cast<int>(model_.col[e]));
+            each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { sum += load(z + k) * load(effect + k); });
+            entries[e] = weight * reduce(sum);
+        }
+    }
+
+    // G, H and I of rows at points that carry weight.
+    void derive(int first, int last) {
+        const std::size_t cells = static_cast<std::size_t>(last - first) * K_;
+        for (auto* v : {&G_, &H_, &I_})
+            if (v->size() < cells) v->resize(cells);
+        for (int j = first; j < last; ++j) {
+            const std::size_t row = (j - first) * K_;
+            each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA {
+                Pack lambda = all(base_[j]);
+                for (int t = 0; t < d(); ++t) lambda += slope(t)[j] * load(points_.coordinate(t) + k);
+                Pack g{}, h{}, i{};
+                if (fast_) {
+                    const auto at = R::derivatives(Row<Pack>{lambda, lanes::exp(lambda), all(rows_.a[j]), all(rows_.b[j])}, Pack{}, all(1.0));
+                    g = at.G, h = at.H, i = at.I;
+                } else {
+                    for (int l = 0; l < kLanes; ++l) {
+                        const StableTerms at = R::stable(lambda[l], rows_.a[j], rows_.b[j]);
+                        g[l] = at.G, h[l] = at.H, i[l] = at.I;
+                    }
+                }
+                store(&G_[row + k], g), store(&H_[row + k], h), store(&I_[row + k], i);
+            });
+        }
+    }
+
+    // s of all rows, 0 at points without weight; each(first, j): what else is wanted of a row.
+    template <class Each>
+    void sum_slopes(bool whole, const Each& each) {
+        s_.assign(static_cast<std::size_t>(count_) * K_, 0.0);
+        chunks(whole, [&](int first, int last) {
+            for (int j = first; j < last; ++j) {
+                for (int w = 0; w < outside_.width; ++w) {
+                    double* to = &s_[local(j)[w] * K_];
+                    const double b = slopes(j)[w];
+                    each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA {
+                        const Pack x = b * load(G(j - first) + k);
+                        store(to + k, load(to + k) + (load(&pi[k]) > Pack{} ? x : Pack{}));
+                    });
+                }
+                each(first, j);
+            }
+        });
+        s_mean_.resize(static_cast<std::size_t>(count_));
+        for (int a = 0; a < count_; ++a) s_mean_[a] = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(&s_[a * K_ + k]); });
+    }
+
+    // Turns arrays over points into arrays over touched effects.
+    void turn(const std::vector<double>& from, std::vector<double>& to) const {
+        to.assign(K_ * stride_, 0.0);
+        for (int a = 0; a < count_; ++a)
+            for (std::size_t k = 0; k < K_; ++k) to[k * stride_ + a] = from[a * K_ + k];
+    }
+
+    void add_curvature(bool whole, double weight, double* block) {
+        H_mean_.resize(static_cast<std::size_t>(rows_.n));
+        sum_slopes(whole, [&](int first, int j) {
+            H_mean_[j] = weight * mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(H(j - first) + k); });
+        });
+        for (int a = 0; a < count_; ++a)
+            each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&s_[a * K_ + k], load(&s_[a * K_ + k]) - s_mean_[a]); });
+        turn(s_, across_s_);
+        checkpoint(static_cast<std::int64_t>(K_) * count_ * count_ / 4);
+        const double* s = across_s_.data();
+        std::vector<std::int32_t>& points = at_;
+        points.clear();
+        for (int i = 0; i < actives_; ++i)
+            for (int l = 0; l < kLanes; ++l)
+                if (pi[active_[i] * kLanes + l] > 0.0) points.push_back(active_[i] * kLanes + l);
+        for (int a = 0; a < count_; ++a) {
+            by_.clear();
+            for (const std::int32_t k : points) by_.push_back(weight * pi[k] * s[k * stride_ + a]);
+            int b = 0;
+            for (; b + 2 * kLanes <= stride_ && b <= a; b += 2 * kLanes) {
+                Pack sum{}, next{};
+                for (std::size_t i = 0; i < points.size(); ++i) {
+                    const double* from = s + points[i] * stride_ + b;
+                    sum += by_[i] * load(from), next += by_[i] * load(from + kLanes);
+                }
+                store(block + static_cast<std::size_t>(a) * stride_ + b, sum), store(block + static_cast<std::size_t>(a) * stride_ + b + kLanes, next);
+            }
+            for (; b <= a; b += kLanes) {
+                Pack sum{};
+                for (std::size_t i = 0; i < points.size(); ++i) sum += by_[i] * load(s + points[i] * stride_ + b);
+                store(block + static_cast<std::size_t>(a) * stride_ + b, sum);
+            }
+        }
+        add_rows_squares(outside_, start_, rows_.n, H_mean_.data(), block, stride_);
+    }
+    std::vector<std::int32_t> at_;
+    std::vector<double> by_;
+
+    void contract(std::int64_t unit, bool whole, double weight, const CrossedOutputs& out) {
+        touched_part(outside_, unit, in_.matrices, P_);
+        leverage_.resize(static_cast<std::size_t>(rows_.n));
+        const auto P = [&](int a, int b) { return P_[static_cast<std::size_t>(a) * stride_ + b]; };
+        for (int j = 0; j < rows_.n; ++j) {
+            leverage_[j] = 0.0;
+            for (int w = 0; w < outside_.width; ++w)
+                for (int x = 0; x < outside_.width; ++x) leverage_[j] += slopes(j)[w] * slopes(j)[x] * P(local(j)[w], local(j)[x]);
+        }
+        std::fill(c_.begin(), c_.end(), 0.0);
+        sum_slopes(whole, [&](int first, int j) {
+            each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&c_[k], load(&c_[k]) + leverage_[j] * load(H(j - first) + k)); });
+        });
+        // q = P s, lanes over touched effects.
+        turn(s_, across_s_);
+        checkpoint(static_cast<std::int64_t>(K_) * count_ * count_ / 2);
+        q_.assign(static_cast<std::size_t>(count_) * K_, 0.0);
+        for (int i = 0; i < actives_; ++i)
+            for (int l = 0; l < kLanes; ++l) {
+                const int k = active_[i] * kLanes + l;
+                const double* s = &across_s_[static_cast<std::size_t>(k) * stride_];
+                for (int b = 0; b < stride_; b += kLanes) {
+                    Pack sum{};
+                    for (int a = 0; a < count_; ++a) sum += s[a] * load(&P_[static_cast<std::size_t>(a) * stride_ + b]);
+                    for (int x = 0; x < kLanes && b + x < count_; ++x) q_[(b + x) * K_ + k] = sum[x];
+                }
+            }
+        q_mean_.resize(static_cast<std::size_t>(count_));
+        for (int a = 0; a < count_; ++a) q_mean_[a] = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(&q_[a * K_ + k]); });
+        for (int a = 0; a < count_; ++a)
+            each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA {
+                const Pack s = load(&s_[a * K_ + k]);
+                store(&c_[k], load(&c_[k]) + s * load(&q_[a * K_ + k]) - 2.0 * (s - s_mean_[a]) * q_mean_[a]);
+            });
+        const double T = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(&c_[k]); });
+        each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&c_[k], load(&c_[k]) - T); });
+        chunks(whole, [&](int first, int last) {
+            collect(first, last, weight, out.rows, [&](int j, int k) CLUSTERGLM_INLINE_LAMBDA {
+                Pack b{};
+                for (int w = 0; w < outside_.width; ++w) b += slopes(j)[w] * (load(&q_[local(j)[w] * K_ + k]) - q_mean_[local(j)[w]]);
+                return 0.5 * leverage_[j] * load(&I_[(j - first) * K_ + k]) + load(H(j - first) + k) * b + 0.5 * load(&c_[k]) * load(G(j - first) + k);
+            });
+            for (int j = first; j < last; ++j) {
+                const double H_mean = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(H(j - first) + k); });
+                const double G_mean = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(G(j - first) + k); });
+                for (int w = 0; w < outside_.width; ++w) {
+                    const int a = local(j)[w];
+                    double sum = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(G(j - first) + k) * load(&q_[a * K_ + k]); }) - G_mean * q_mean_[a];
+                    for (int x = 0; x < outside_.width; ++x) sum += H_mean * slopes(j)[x] * P(a, local(j)[x]);
+                    out.direct[(start_ + j) * outside_.width + w] = weight * sum;
+                }
+            }
+        });
+    }
+
+    void along(bool whole, double weight, const CrossedOutputs& out) {
+        const double* eta = in_.direction + start_;
+        std::fill(c_.begin(), c_.end(), 0.0);
+        chunks(whole, [&](int first, int last) {
+            for (int j = first; j < last; ++j)
+                each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&c_[k], load(&c_[k]) + eta[j] * load(G(j - first) + k)); });
+        });
+        const double p = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(&c_[k]); });
+        each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&c_[k], load(&c_[k]) - p); });
+        chunks(whole, [&](int first, int last) {
+            collect(first, last, weight, out.rows,
+                    [&](int j, int k) CLUSTERGLM_INLINE_LAMBDA { return eta[j] * load(H(j - first) + k) + load(&c_[k]) * load(G(j - first) + k); });
+        });
+    }
+};
+
+}  // namespace clusterglm

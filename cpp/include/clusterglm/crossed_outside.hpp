@@ -1,0 +1,74 @@
+// Effects outside of units, which cross them: what rows and units have to do with them.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "lanes.hpp"
+
+namespace clusterglm {
+
+// Row j of a unit adds slopes[j]'v to lambda, of `width` outside effects each. A unit touches some effects, `touched`, in ascending order, whose
+// places in the matrix of its component (connected outside effects) are given; `local` says which of them each row's slopes belong to.
+struct Outside {
+    int width;
+    const std::int32_t* local;     // rows x width
+    const double* slopes;          // rows x width
+    const std::int64_t* starts;    // units + 1
+    const std::int32_t* touched;   // places within the component
+    const std::int64_t* matrix;    // units: where the component's square matrix begins
+    const std::int64_t* size;      // units: its order
+
+    int count(std::int64_t unit) const { return static_cast<int>(starts[unit + 1] - starts[unit]); }
+};
+
+// What a pass is for. Rows' results are weighted with the unit's weight.
+enum class CrossedTask {
+    kValue,      // values
+    kScore,      // rows: E[G]; entries: derivatives in those of L
+    kCurvature,  // blocks: of second derivatives in the touched effects
+    kContract,   // rows: half the derivative, in lambda, of the trace of given matrices times the second derivatives; entries; direct
+    kDirection   // rows: derivative of E[G] along a change of rows' lambda; entries
+};
+
+// Of units and rows of the problem; null where not wanted.
+struct CrossedOutputs {
+    double* values = nullptr;   // units: weighted log-integral, or the summit of the log-integrand
+    double* logs = nullptr;     // units: -1/2 of the weighted log-determinant of the curvature, where only the summit is used
+    double* rows = nullptr;     // rows
+    double* pulls = nullptr;    // rows: what pulls the outside effects, where only the summit is used
+    double* entries = nullptr;  // units x free entries of L
+    double* direct = nullptr;   // rows x width: derivatives in the outside factors, but for z
+};
+
+struct CrossedInputs {
+    CrossedTask task;
+    const double* matrices = nullptr;   // symmetric, of all components one after another (kContract)
+    const double* direction = nullptr;  // rows (kDirection)
+    const double* kappa = nullptr;      // rows of an earlier kContract, where only the summit is used (kDirection)
+};
+
+// The touched part of a component's symmetric matrix, rows `padded` apart.
+inline void touched_part(const Outside& outside, std::int64_t unit, const double* matrices, std::vector<double>& P) {
+    const int c = outside.count(unit), stride = padded(c);
+    const std::int32_t* at = outside.touched + outside.starts[unit];
+    const double* from = matrices + outside.matrix[unit];
+    P.assign(static_cast<std::size_t>(c) * stride, 0.0);
+    for (int a = 0; a < c; ++a) {
+        const double* row = from + at[a] * outside.size[unit];
+        for (int b = 0; b < c; ++b) P[static_cast<std::size_t>(a) * stride + b] = row[at[b]];
+    }
+}
+
+// block += weight B' diag(h) B of some rows, its lower triangle.
+inline void add_rows_squares(const Outside& outside, std::int64_t first, int n, const double* h, double* block, int stride) {
+    for (int j = 0; j < n; ++j) {
+        const std::int32_t* at = outside.local + (first + j) * outside.width;
+        const double* b = outside.slopes + (first + j) * outside.width;
+        for (int w = 0; w < outside.width; ++w)
+            for (int x = 0; x < outside.width; ++x)
+                if (at[w] >= at[x]) block[static_cast<std::size_t>(at[w]) * stride + at[x]] += h[j] * b[w] * b[x];
+    }
+}
+
+}  // namespace clusterglm

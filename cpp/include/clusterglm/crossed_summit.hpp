@@ -1,0 +1,174 @@
+// Units of which only the summit of the log-integrand counts: Laplace's approximation over a unit's effects u and those outside together.
+//
+// With S the curvature in u at the mode and C = -sum of H A b', the second derivative of the summit in outside effects is
+// B'diag(H)B + C'S^-1 C. The joint inverse has the blocks P, X = -S^-1 C P and S^-1 - X C'S^-1, P that of the Schur complement.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "crossed_outside.hpp"
+#include "vector.hpp"
+
+namespace clusterglm {
+
+template <class R, int D>
+class CrossedSummit {
+   public:
+    CrossedSummit(const Problem& problem, const VectorModel& model, const PointSet*, const VectorPlaces& places, const Outside& outside,
+                  const CrossedInputs& in)
+        : problem_(problem), model_(model), places_(places), outside_(outside), in_(in), rows_(problem, model) {}
+
+    void add(std::int64_t unit, const CrossedOutputs& out, double* block) {
+        const double weight = problem_.cluster_weights[unit];
+        start_ = problem_.starts[unit], count_ = outside_.count(unit), stride_ = padded(count_);
+        double* u = places_.centres + unit * d();
+        rows_.load(unit);
+        rows_.find_mode(u, places_.precise);
+        double value = 0.0, log_determinant = 0.0;
+        for (int t = 0; t < d(); ++t) {
+            std::copy_n(rows_.F[t], d(), places_.factors + (unit * d() + t) * d());
+            value -= 0.5 * u[t] * u[t], log_determinant += std::log(rows_.C[t][t]);
+        }
+        if (out.values) out.values[unit] = weight * (rows_.log_p(u) + value);
+        if (out.logs) out.logs[unit] = -weight * log_determinant;
+        if (in_.task == CrossedTask::kValue) return;
+        double* entries = out.entries ? out.entries + unit * model_.entries : nullptr;
+        if (in_.task == CrossedTask::kScore) {
+            for (int j = 0; j < rows_.n; ++j) out.rows[start_ + j] = weight * rows_.G[j];
+            for (int e = 0; e < model_.entries && entries; ++e) {
+                const double* z = effect(static_cast<int>(model_.row[e]));
+                double sum = 0.0;
+                for (int j = 0; j < rows_.n; ++j) sum += z[j] * rows_.G[j];
+                entries[e] = weight * sum * u[model_.col[e]];
+            }
+            return;
+        }
+        if (in_.task == CrossedTask::kDirection) return along(weight, u, out.rows, entries);
+        couple();
+        if (in_.task == CrossedTask::kCurvature) add_curvature(weight, block);
+        else contract(unit, weight, u, out, entries);
+    }
+
+   private:
+    const Problem& problem_;
+    const VectorModel& model_;
+    const VectorPlaces& places_;
+    const Outside& outside_;
+    const CrossedInputs& in_;
+    VectorRows<R, D> rows_;
+    std::int64_t start_ = 0;
+    int count_ = 0, stride_ = 0;
+    std::vector<double> C_, SC_, X_, P_, H_;  // d x touched each: C, S^-1 C, the joint inverse's block; P; weighted H of rows
+
+    CLUSTERGLM_INLINE int d() const { return D > 0 ? D : model_.d; }
+    const double* effect(int t) const { return rows_.column(static_cast<int>(model_.columns[t])); }
+    const std::int32_t* local(int j) const { return outside_.local + (start_ + j) * outside_.width; }
+    const double* slopes(int j) const { return outside_.slopes + (start_ + j) * outside_.width; }
+    double& at(std::vector<double>& x, int t, int a) { return x[static_cast<std::size_t>(t) * stride_ + a]; }
+
+    // C and S^-1 C.
+    void couple() {
+        C_.assign(static_cast<std::size_t>(d()) * stride_, 0.0), SC_.assign(C_.size(), 0.0);
+        for (int j = 0; j < rows_.n; ++j)
+            for (int t = 0; t < d(); ++t) {
+                const double by = -rows_.H[j] * rows_.effect(t)[j];
+                for (int w = 0; w < outside_.width; ++w) at(C_, t, local(j)[w]) += by * slopes(j)[w];
+            }
+        double g[kMostEffects], x[kMostEffects];
+        for (int a = 0; a < count_; ++a) {
+            for (int t = 0; t < d(); ++t) g[t] = at(C_, t, a);
+            rows_.solve(g, x);
+            for (int t = 0; t < d(); ++t) at(SC_, t, a) = x[t];
+        }
+    }
+
+    void add_curvature(double weight, double* block) {
+        checkpoint(static_cast<std::int64_t>(count_) * count_ / 4);
+        for (int a = 0; a < count_; ++a)
+            for (int b = 0; b <= a; b += kLanes) {
+                Pack sum{};
+                for (int t = 0; t < d(); ++t) sum += weight * at(C_, t, a) * load(&SC_[static_cast<std::size_t>(t) * stride_ + b]);
+                store(block + static_cast<std::size_t>(a) * stride_ + b, sum);
+            }
+        H_.resize(static_cast<std::size_t>(rows_.n));
+        for (int j = 0; j < rows_.n; ++j) H_[j] = weight * rows_.H[j];
+        add_rows_squares(outside_, start_, rows_.n, H_.data(), block, stride_);
+    }
+
+    void contract(std::int64_t unit, double weight, const double* u, const CrossedOutputs& out, double* entries) {
+        touched_part(outside_, unit, in_.matrices, P_);
+        checkpoint(static_cast<std::int64_t>(count_) * count_);
+        X_.assign(C_.size(), 0.0);
+        for (int t = 0; t < d(); ++t)
+            for (int a = 0; a < count_; ++a) {
+                const double by = -at(SC_, t, a);
+                for (int b = 0; b < stride_; b += kLanes) {
+                    double* to = &X_[static_cast<std::size_t>(t) * stride_ + b];
+                    store(to, load(to) + by * load(&P_[static_cast<std::size_t>(a) * stride_ + b]));
+                }
+            }
+        double inverse[kMostEffects][kMostEffects];
+        for (int t = 0; t < d(); ++t)
+            for (int s = 0; s < d(); ++s) {
+                inverse[t][s] = 0.0;
+                for (int r = 0; r < d(); ++r) inverse[t][s] += rows_.F[t][r] * rows_.F[s][r];
+                for (int a = 0; a < count_; ++a) inverse[t][s] -= at(X_, t, a) * at(SC_, s, a);
+            }
+        // Of each row: half of I times its leverage, and the joint inverse times its slopes.
+        double pull[kMostEffects] = {}, solved[kMostEffects], own[kMostEffects];
+        double sums[kMostEffects][kMostEffects] = {}, moments[kMostEffects] = {};
+        for (int j = 0; j < rows_.n; ++j) {
+            const std::int32_t* to = local(j);
+            const double* b = slopes(j);
+            double leverage = 0.0;
+            for (int t = 0; t < d(); ++t) {
+                own[t] = 0.0;
+                for (int s = 0; s < d(); ++s) own[t] += inverse[t][s] * rows_.effect(s)[j];
+                for (int w = 0; w < outside_.width; ++w) own[t] += at(X_, t, to[w]) * b[w];
+                leverage += rows_.effect(t)[j] * own[t];
+            }
+            for (int w = 0; w < outside_.width; ++w) {
+                double across = 0.0;
+                for (int t = 0; t < d(); ++t) across += at(X_, t, to[w]) * rows_.effect(t)[j];
+                for (int x = 0; x < outside_.width; ++x) across += P_[static_cast<std::size_t>(to[w]) * stride_ + to[x]] * b[x];
+                leverage += b[w] * across;
+                out.direct[(start_ + j) * outside_.width + w] = weight * rows_.H[j] * across;
+            }
+            const double kappa = 0.5 * rows_.I[j] * leverage;
+            out.rows[start_ + j] = weight * kappa;
+            for (int t = 0; t < d(); ++t) {
+                pull[t] += kappa * rows_.effect(t)[j], moments[t] += kappa * effect(t)[j];
+                for (int s = 0; s < d(); ++s) sums[t][s] += rows_.H[j] * effect(t)[j] * own[s];
+            }
+        }
+        rows_.solve(pull, solved);
+        for (int j = 0; j < rows_.n; ++j) {
+            double along = 0.0;
+            for (int t = 0; t < d(); ++t) along += rows_.effect(t)[j] * solved[t];
+            out.pulls[start_ + j] = out.rows[start_ + j] + weight * rows_.H[j] * along;
+        }
+        for (int e = 0; e < model_.entries; ++e)
+            entries[e] = weight * (moments[model_.row[e]] * u[model_.col[e]] + sums[model_.row[e]][model_.col[e]]);
+    }
+
+    // The unit's part of the solution first, and then as everywhere.
+    void along(double weight, const double* u, double* rows, double* entries) {
+        double pull[kMostEffects] = {}, move[kMostEffects];
+        const double *eta = in_.direction + start_, *kappa = in_.kappa + start_;
+        for (int j = 0; j < rows_.n; ++j)
+            for (int t = 0; t < d(); ++t) pull[t] += rows_.effect(t)[j] * ((weight > 0.0 ? kappa[j] / weight : 0.0) + rows_.H[j] * eta[j]);
+        rows_.solve(pull, move);
+        double sums[kMostEffects] = {}, slopes_of[kMostEffects] = {};
+        for (int j = 0; j < rows_.n; ++j) {
+            double change = eta[j];
+            for (int t = 0; t < d(); ++t) change += rows_.effect(t)[j] * move[t];
+            rows[start_ + j] = weight * rows_.H[j] * change;
+            for (int t = 0; t < d(); ++t) sums[t] += effect(t)[j] * rows_.H[j] * change, slopes_of[t] += effect(t)[j] * rows_.G[j];
+        }
+        for (int e = 0; e < model_.entries; ++e)
+            entries[e] = weight * (sums[model_.row[e]] * u[model_.col[e]] + slopes_of[model_.row[e]] * move[model_.col[e]]);
+    }
+};
+
+}  // namespace clusterglm

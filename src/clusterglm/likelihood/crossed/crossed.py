@@ -1,0 +1,272 @@
+"""The likelihood of a model with crossed factors: units' effects integrated out, Laplace's approximation outside.
+
+theta = (beta, free entries of the units' L row by row, those of each term outside) -> value, score, Hessian. With
+f(v) = sum of the units' log-integrals - v'v / 2 and its maximum v^ (found by Newton's method),
+
+    log L is about f(v^) - 1/2 log det(-f_vv)
+
+A plan gives every unit points, as for a single factor. One point means Laplace's approximation there too: then v^ and
+the units' modes are the joint mode, and the determinant that of the joint curvature. The score is the exact derivative
+of the approximation, but for points that follow the units and are few (2 to 7 a dimension), where it is the differences
+of the value; the Hessian is the differences of the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.errors import IntegrationError
+from clusterglm.likelihood.crossed.inside import Contraction, Gradient, Inside, is_summit
+from clusterglm.likelihood.crossed.layout import OutsideTerm
+from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
+from clusterglm.likelihood.vector.choice import VectorChoice, choose_points
+from clusterglm.likelihood.vector.points import hermite_points
+from clusterglm.likelihood.vector.vector import VectorPart, VectorPlan, unstructured
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+
+_SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
+_VALUE_STEP = 1e-4  # of differences of the value
+_MOST_STEPS = 200
+_NODES_TO_START = 9  # a dimension
+_FOUND = 1e-20  # Newton decrement at which v is the mode
+_ROUNDED = 1e-11  # and at which it is, if it falls no more
+_CONTRACTS = 0.02  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
+_PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
+
+
+@dataclass(frozen=True, eq=False)
+class Mode:
+    """The maximum of f.
+
+    Parameters
+    ----------
+    v : ndarray
+    value : float
+        f there.
+    gradient : Gradient
+        First derivatives there.
+    factors : list of ndarray
+        C' of each component's curvature C C', upper triangular.
+    log_determinant : float
+    """
+
+    v: Array
+    value: float
+    gradient: Gradient
+    factors: list[Array]
+    log_determinant: float
+
+
+class CrossedLikelihood:
+    """Laplace's approximation over outside effects of the units' log-integrals.
+
+    An instance remembers the last modes, which makes the next search short.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        Columns with coefficients.
+    Z : ndarray, shape (n, d)
+        Columns with effects of the units.
+    data : ClusterArrays
+        Everything else; its clusters are the units, the levels of the inside factor.
+    terms : sequence of OutsideTerm
+        At least one.
+    response : Response
+    free : ndarray of bool, shape (d, d), optional
+        Which entries of the units' L are parameters. By default its lower triangle.
+    threads : int
+        Threads of the core; results are the same bits for any number.
+
+    Raises
+    ------
+    ClusterError
+        More outside effects hang together than there is memory for.
+    """
+
+    def __init__(
+        self,
+        X: Array,
+        Z: Array,
+        data: ClusterArrays,
+        terms: Sequence[OutsideTerm],
+        response: Response,
+        free: NDArray[np.bool_] | None = None,
+        threads: int = 1,
+    ) -> None:
+        own = unstructured(Z.shape[1]) if free is None else free
+        self.inside = Inside(X, Z, data, response, own, terms, threads)
+        self.layout, self.parameters = self.inside.layout, self.inside.parameters
+        self._v, self._factors = np.zeros(self.layout.size), list[Array]()
+
+    def laplace_plan(self) -> VectorPlan:
+        """The plan of the joint approximation."""
+        return (VectorPart(hermite_points(1, self.inside.n_effects)),)
+
+    def choose(self, theta: Array, tolerance: float) -> VectorChoice:
+        """Points for every unit at `theta` and the mode there, for errors of the units' integrals within `tolerance`.
+
+        Errors are those at the mode: elsewhere, where a certificate draws, points that stay serve a little less well.
+        """
+        theta = np.ascontiguousarray(theta, dtype=np.float64)
+        plan: VectorPlan = (VectorPart(hermite_points(_NODES_TO_START, self.inside.n_effects)),)
+        for _ in range(2):  # the second time about the mode that the first points have
+            self.inside.move(theta, self.mode(theta, plan).v)
+            choice = choose_points(self.inside.given, self.inside.own(theta), tolerance)
+            plan = choice.plan
+        return choice
+
+    def evaluate(self, theta: Array, plan: VectorPlan, order: int = 2) -> Evaluation:
+        """Log-likelihood (without constants), and derivatives up to `order`, at `theta`, shape (q,).
+
+        Raises
+        ------
+        IntegrationError
+            f has no maximum in v that Newton's method finds.
+        """
+        theta = np.ascontiguousarray(theta, dtype=np.float64)
+        size = len(self.parameters)
+        mode = self.mode(theta, plan)
+        value = self.value_at(theta, mode, plan)
+        score, hessian = np.zeros(size), np.zeros((size, size))
+        if order > 0:
+            score = self._score(theta, mode, plan)
+        if order > 1:
+            for k in range(size):
+                move = _step(theta, k, _SCORE_STEP)
+                ahead, behind = (self._score_alone(theta + side * move, plan) for side in (1.0, -1.0))
+                hessian[k] = (ahead - behind) / (2.0 * move[k])
+            hessian = 0.5 * (hessian + hessian.T)
+            self._v, self._factors = mode.v, mode.factors
+        return Evaluation(value, score, hessian)
+
+    def mode(self, theta: Array, plan: VectorPlan) -> Mode:
+        """The maximum of f, sought from where it was last found."""
+        v, factors, fresh = self._v, self._factors, False
+        few = any(_is_few(part) for part in plan)
+        at = self.inside.gradient(theta, v, plan)
+        value, last, last_fresh = _sum(at.values, v), np.inf, np.inf
+        for _ in range(_MOST_STEPS):
+            if not factors:
+                factors, fresh = self._factored(theta, v, plan), True
+            step = self._solved(factors, at.v)
+            decrement = float(at.v @ step)
+            if decrement <= _FOUND or (fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh):
+                break
+            if not fresh and decrement > _CONTRACTS * last:
+                factors, last = [], np.inf
+                continue
+            length, rounding = 1.0, 1e-13 * (1.0 + abs(value))
+            while True:
+                there = self.inside.gradient(theta, v + length * step, plan)
+                ahead = _sum(there.values, v + length * step)
+                uphill = ahead >= value + 1e-4 * length * decrement - rounding
+                if few and not uphill:  # whose gradient, that of points held, is not quite the sum's
+                    uphill = float(there.v @ self._solved(factors, there.v)) < (1.0 - 0.5 * length) * decrement
+                if uphill or length < 1e-10:
+                    break
+                length *= 0.5
+            if length < 1e-10:
+                if fresh:
+                    break
+                factors, last = [], np.inf
+                continue
+            v, at, value = v + length * step, there, ahead
+            last_fresh = decrement if fresh else last_fresh
+            if fresh and (length < 1.0 or not self._old_ones_serve(decrement)):
+                factors, fresh, last = [], False, np.inf
+            else:
+                fresh, last = False, decrement
+        else:
+            raise IntegrationError(
+                f"the effects of crossed factors have not settled after {_MOST_STEPS} steps",
+                "a log-likelihood that has a maximum in them",
+                "start from smaller standard deviations",
+            )
+        if not fresh:
+            factors = self._factored(theta, v, plan)
+        self._v, self._factors = v, factors
+        log_determinant = 2.0 * float(sum(np.log(np.diagonal(factor)).sum() for factor in factors))
+        return Mode(v, value, at, factors, log_determinant)
+
+    def value_at(self, theta: Array, mode: Mode, plan: VectorPlan) -> float:
+        """The approximation, given the mode."""
+        logs = float(self.inside.logs(theta, mode.v, plan).sum()) if any(is_summit(part) for part in plan) else 0.0
+        return mode.value - 0.5 * mode.log_determinant + logs
+
+    def inverses(self, factors: list[Array]) -> Array:
+        """The components' covariances, whole, one after another."""
+        from scipy.linalg.lapack import dpotri
+
+        flat = np.empty(int(self.layout.cells[-1]))
+        for to, factor in zip(self.layout.matrices(flat), factors, strict=True):
+            found = np.triu(dpotri(factor, lower=0)[0])
+            to[:] = found + np.triu(found, 1).T
+        return flat
+
+    def total(self, theta: Array, mode: Mode, plan: VectorPlan, held: Contraction, pull: Array) -> Array:
+        """Derivative in theta of what has derivatives `held` and, in v, `pull` more: v^ follows theta."""
+        y = self._solved(mode.factors, held.v + pull)
+        return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, mode.gradient.rows)
+
+    def _score(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
+        if any(_is_few(part) for part in plan):
+            found = np.zeros(len(theta))
+            for k in range(len(theta)):
+                move = _step(theta, k, _VALUE_STEP)
+                ahead, behind = (self.evaluate(theta + side * move, plan, 0).value for side in (1.0, -1.0))
+                found[k] = (ahead - behind) / (2.0 * move[k])
+            return found
+        held = self.inside.contract(theta, mode.v, plan, self.inverses(mode.factors))
+        return mode.gradient.theta + self.total(theta, mode, plan, held, np.zeros(self.layout.size))
+
+    def _score_alone(self, theta: Array, plan: VectorPlan) -> Array:
+        return self._score(theta, self.mode(theta, plan), plan)
+
+    def _factored(self, theta: Array, v: Array, plan: VectorPlan) -> list[Array]:
+        from scipy.linalg.lapack import dpotrf
+
+        found = []
+        for matrix in self.layout.matrices(self.inside.curvature(theta, v, plan)):
+            factor, info = dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)
+            if info != 0:
+                raise IntegrationError(
+                    "the curvature in the effects of crossed factors is not positive definite",
+                    "an integrand that falls away from its maximum in every direction",
+                    "more points for the inside factor, or smaller standard deviations to start from",
+                )
+            found.append(factor)
+        return found
+
+    def _solved(self, factors: list[Array], g: Array) -> Array:
+        from scipy.linalg.lapack import dpotrs
+
+        step = np.zeros(len(g))
+        for own, factor in zip(self.layout.components, factors, strict=True):
+            step[own] = dpotrs(factor, g[own], lower=0)[0]
+        return step
+
+    def _old_ones_serve(self, decrement: float) -> bool:
+        """Whether the next step may use the same curvature: near the mode, or where a new one costs much."""
+        sizes = np.array([len(own) for own in self.layout.components], dtype=np.float64)
+        return decrement < 1e-8 or float((sizes**3).sum()) / 3.0 > _PASSES_A_FACTOR
+
+
+def _is_few(part: VectorPart) -> bool:
+    """Whether a part's points follow its units and are so few that their motion counts."""
+    return part.places is None and not part.points.fine and not is_summit(part)
+
+
+def _sum(values: Array, v: Array) -> float:
+    return float(values.sum()) - 0.5 * float(v @ v)
+
+
+def _step(theta: Array, k: int, size: float) -> Array:
+    move = np.zeros(len(theta))
+    move[k] = size * max(1.0, abs(float(theta[k])))
+    return move

@@ -1,0 +1,336 @@
+"""Passes over units at given effects outside: what each adds to f, its derivatives, and contractions of these.
+
+Row by row the core gives derivatives in the linear predictor; here they become derivatives in theta and in v. A row of
+B has z' L of each term in the places of its level, so that d lambda / dv = B and d lambda / dL_ab = z_a v_b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm import _core
+from clusterglm.likelihood.crossed.layout import Layout, OutsideTerm, laid_out
+from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
+from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, VectorPlan, joined_columns
+from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import crossed_effects
+from clusterglm.model.response.base import Response
+
+_VALUE, _SCORE, _CURVATURE, _CONTRACT, _DIRECTION = range(5)  # `CrossedTask` of the core
+
+
+def is_summit(part: VectorPart) -> bool:
+    """Whether a part takes Laplace's approximation for its units' own effects too."""
+    return len(part.points) == 1 and part.places is None
+
+
+@dataclass(frozen=True, eq=False)
+class Gradient:
+    """First derivatives of the units' sum.
+
+    Parameters
+    ----------
+    values : ndarray, shape (m,)
+        Units' log-integrals, weighted.
+    theta : ndarray, shape (q,)
+    v : ndarray, shape (size of v,)
+        With those of -v'v / 2.
+    rows : ndarray, shape (n,)
+        Derivatives in the rows' linear predictors.
+    entries : ndarray, shape (m, k)
+        Units' derivatives in the free entries of their factor.
+    """
+
+    values: Array
+    theta: Array
+    v: Array
+    rows: Array
+    entries: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """Minus half the derivative of tr(T (-f_vv)), T held, for symmetric T.
+
+    Parameters
+    ----------
+    theta : ndarray, shape (q,)
+        In theta, v held.
+    v : ndarray, shape (size of v,)
+        In v.
+    kappa : ndarray, shape (n,)
+        In the rows' linear predictors.
+    """
+
+    theta: Array
+    v: Array
+    kappa: Array
+
+
+class Inside:
+    """Units, and the terms outside that cross them.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n, p)
+        Columns with coefficients.
+    Z : ndarray, shape (n, d)
+        Columns with effects of the units.
+    data : ClusterArrays
+        Everything else; its clusters are the units.
+    response : Response
+    free : ndarray of bool, shape (d, d)
+        Free entries of the units' factor.
+    terms : sequence of OutsideTerm
+    threads : int
+    """
+
+    def __init__(
+        self,
+        X: Array,
+        Z: Array,
+        data: ClusterArrays,
+        response: Response,
+        free: NDArray[np.bool_],
+        terms: Sequence[OutsideTerm],
+        threads: int,
+    ) -> None:
+        self.X, self.data, self.terms, self.threads = X, data, tuple(terms), threads
+        self.n_units, self.n_rows, self.n_effects = len(data.starts) - 1, len(X), Z.shape[1]
+        self.layout: Layout = laid_out(data.starts, terms)
+        self.parameters = crossed_effects(X.shape[1], int(free.sum()), [int(term.free.sum()) for term in terms])
+        self.n_own = X.shape[1] + int(free.sum())
+        # The core and the choice of points look at this array, which holds what v adds.
+        self._moved = _Moved(data, np.array(data.offset, dtype=np.float64))
+        self.given = VectorLikelihood(X, Z, self._moved, response, free, threads)
+        columns, self._effects = joined_columns(X, Z)
+        self._problem = core_problem(columns, self._moved, response)
+        row, col = np.nonzero(free)
+        self._row, self._col = row.astype(np.int64), col.astype(np.int64)
+        m, d = self.n_units, self.n_effects
+        self._modes, self._factors = np.zeros((m, d)), np.zeros((m, d, d))
+
+    def factors(self, theta: Array) -> list[Array]:
+        """L of each term outside."""
+        found = []
+        for term, entries in zip(self.terms, self.parameters.split(theta)[2:], strict=True):
+            L = np.zeros(term.free.shape)
+            L[term.free] = entries
+            found.append(L)
+        return found
+
+    def slopes(self, theta: Array) -> Array:
+        """Rows of B, shape (n, w)."""
+        pairs = zip(self.terms, self.factors(theta), strict=True)
+        return np.ascontiguousarray(np.concatenate([term.Z @ L for term, L in pairs], axis=1))
+
+    def own(self, theta: Array) -> Array:
+        """The parameters of the units alone."""
+        return np.ascontiguousarray(theta[: self.n_own], dtype=np.float64)
+
+    def move(self, theta: Array, v: Array) -> Array:
+        """Set the rows' offsets to what they are at v; returns the rows of B."""
+        slopes = self.slopes(theta)
+        np.add(self.data.offset, self.layout.spread(slopes, v), out=self._moved.offset)
+        return slopes
+
+    def values(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
+        """Units' (weighted) log-integrals, shape (m,)."""
+        slopes, values = self.move(theta, v), np.zeros(self.n_units)
+        self._pass(_VALUE, theta, slopes, plan, values=values)
+        return values
+
+    def logs(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
+        """Half the log-determinants that Laplace's approximation over the units' own effects adds, shape (m,)."""
+        slopes, logs = self.move(theta, v), np.zeros(self.n_units)
+        summits = tuple(part for part in plan if is_summit(part))
+        self._pass(_VALUE, theta, slopes, summits, logs=logs)
+        return logs
+
+    def gradient(self, theta: Array, v: Array, plan: VectorPlan) -> Gradient:
+        """First derivatives at v."""
+        slopes = self.move(theta, v)
+        values, rows, entries = np.zeros(self.n_units), np.zeros(self.n_rows), self._no_entries()
+        self._pass(_SCORE, theta, slopes, plan, values=values, row_results=rows, entries=entries)
+        in_theta = self._in_theta(rows, entries.sum(axis=0), v)
+        return Gradient(values, in_theta, self.layout.gather(slopes, rows) - v, rows, entries)
+
+    def by_component(self, at: Gradient, v: Array) -> Array:
+        """A gradient in theta component by component, shape (C, q)."""
+        count = len(self.layout.components)
+        if count == 1:
+            return at.theta[None]
+        of_rows = np.repeat(self.layout.of_units, np.diff(self.data.starts))
+        parts = [self.X * at.rows[:, None]]
+        outside = [(term.Z[:, a] * at.rows) * v[c[:, b]] for term, c, a, b in self._outer()]
+        whole = np.column_stack([*parts, *outside]) if outside else parts[0]
+        sums = np.stack([np.bincount(of_rows, weights=column, minlength=count) for column in whole.T], axis=1)
+        own = np.zeros((count, at.entries.shape[1]))
+        np.add.at(own, self.layout.of_units, at.entries)
+        p = self.X.shape[1]
+        return np.concatenate([sums[:, :p], own, sums[:, p:]], axis=1)
+
+    def curvature(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
+        """-f_vv: the lower triangles of all components' matrices, one after another."""
+        slopes, flat = self.move(theta, v), np.zeros(int(self.layout.cells[-1]))
+        for matrix in self.layout.matrices(flat):
+            np.fill_diagonal(matrix, 1.0)
+        self._pass(_CURVATURE, theta, slopes, plan, matrices=flat)
+        return flat
+
+    def contract(self, theta: Array, v: Array, plan: VectorPlan, T: Array) -> Contraction:
+        """Minus half the derivative of tr(T (-f_vv)) (of log-determinants of units' own too, where T is the inverse).
+
+        Parameters
+        ----------
+        T : ndarray
+            Symmetric, whole matrices of all components one after another.
+        """
+        slopes = self.move(theta, v)
+        kappa, pulls, direct = np.zeros(self.n_rows), np.zeros(self.n_rows), np.zeros_like(slopes)
+        entries = self._no_entries()
+        for part in plan:
+            self._pass(
+                _CONTRACT,
+                theta,
+                slopes,
+                (part,),
+                matrices=T,
+                row_results=kappa,
+                pulls=pulls,
+                entries=entries,
+                direct=direct,
+            )
+            if not is_summit(part):
+                at = self._rows_of(part)
+                pulls[at] = kappa[at]
+        in_theta = self._in_theta(kappa, entries.sum(axis=0), v, direct)
+        return Contraction(in_theta, self.layout.gather(slopes, pulls), kappa)
+
+    def along(self, theta: Array, v: Array, plan: VectorPlan, y: Array, kappa: Array, first: Array) -> Array:
+        """y'f_v,theta; of units of which only the summit counts also what `kappa` of a contraction pulls them by.
+
+        `first`: first derivatives of the rows, of `gradient`.
+        """
+        slopes = self.move(theta, v)
+        rows, entries = np.zeros(self.n_rows), self._no_entries()
+        direction = self.layout.spread(slopes, y)
+        self._pass(_DIRECTION, theta, slopes, plan, direction=direction, kappa=kappa, row_results=rows, entries=entries)
+        found = self._in_theta(rows, entries.sum(axis=0), v)
+        return found + self._in_outer(first, y)
+
+    def _rows_of(self, part: VectorPart) -> NDArray[np.intp] | slice:
+        if part.clusters is None:
+            return slice(None)
+        chosen = np.zeros(self.n_units, dtype=np.bool_)
+        chosen[part.clusters] = True
+        return np.flatnonzero(np.repeat(chosen, np.diff(self.data.starts)))
+
+    def _no_entries(self) -> Array:
+        return np.zeros((self.n_units, len(self._row)))
+
+    def _outer(self) -> list[tuple[OutsideTerm, NDArray[np.int64], int, int]]:
+        """Of each parameter of the terms outside: its term, the term's effects of each row, its row and column."""
+        found, first = [], 0
+        for term in self.terms:
+            columns = self.layout.columns[:, first : first + term.n_effects]
+            first += term.n_effects
+            found += [(term, columns, int(a), int(b)) for a, b in zip(*np.nonzero(term.free), strict=True)]
+        return found
+
+    def _in_outer(self, rows: Array, v: Array, direct: Array | None = None) -> Array:
+        """Derivatives in the factors outside: sums of z_a (rows v_b + direct_b); those in other parameters are 0."""
+        found, first, last = [], 0, None
+        for term, columns, a, b in self._outer():
+            if term is not last:
+                first, last = first + (last.n_effects if last is not None else 0), term
+            by = rows * v[columns[:, b]]
+            if direct is not None:
+                by = by + direct[:, first + b]
+            found.append(float(term.Z[:, a] @ by))
+        return np.concatenate([np.zeros(self.n_own), found])
+
+    def _in_theta(self, rows: Array, entries: Array, v: Array, direct: Array | None = None) -> Array:
+        found = self._in_outer(rows, v, direct)
+        found[: self.n_own] = np.concatenate([self.X.T @ rows, entries])
+        return found
+
+    def _pass(
+        self,
+        task: int,
+        theta: Array,
+        slopes: Array,
+        plan: VectorPlan,
+        *,
+        matrices: Array | None = None,
+        direction: Array | None = None,
+        kappa: Array | None = None,
+        values: Array | None = None,
+        logs: Array | None = None,
+        row_results: Array | None = None,
+        pulls: Array | None = None,
+        entries: Array | None = None,
+        direct: Array | None = None,
+    ) -> None:
+        own = self.own(theta)
+        for part in plan:
+            centres, factors, follow = self._modes, self._factors, part.places is None
+            if part.places is not None:
+                at = slice(None) if part.clusters is None else part.clusters
+                centres, factors = np.zeros_like(centres), np.zeros_like(factors)
+                centres[at], factors[at] = part.places.centres, part.places.factors
+            _core.crossed(
+                self._problem,
+                self.layout.outside,
+                slopes,
+                self.X.shape[1],
+                self._effects,
+                self._row,
+                self._col,
+                own,
+                None if is_summit(part) else part.points.core,
+                follow,
+                follow and not part.points.fine,
+                centres,
+                factors,
+                task,
+                part.clusters,
+                matrices,
+                direction,
+                kappa,
+                values,
+                logs,
+                row_results,
+                pulls,
+                entries,
+                direct,
+                self.threads,
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """Data whose offsets are an array of their own."""
+
+    data: ClusterArrays
+    offset: Array
+
+    @property
+    def starts(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        return self.data.starts
+
+    @property
+    def a(self) -> Array:
+        return self.data.a
+
+    @property
+    def b(self) -> Array:
+        return self.data.b
+
+    @property
+    def cluster_weights(self) -> Array:
+        return self.data.cluster_weights

@@ -21,7 +21,7 @@ from clusterglm.fit.search import Task, maximum_from
 from clusterglm.fit.start import start_sigma
 from clusterglm.fit.sums import MarginalSums, Sums, sums_in_memory
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
+from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts, UnitLikelihood
 from clusterglm.likelihood.own import with_own
 from clusterglm.likelihood.plan import Choice, Part, Plan
 from clusterglm.likelihood.pooled import evaluate_pooled
@@ -123,7 +123,11 @@ class OwnRows:
         self.blocks, self.response, self.unit = sums.blocks, response, sums.weights.unit
         self._block, self._memory = sums.blocks.block, Memory()
         data = self._block.data
-        self._of_rows = np.repeat(data.cluster_weights, np.diff(data.starts))
+        # log_terms are proportional to the weights of rows with the same response: one row stands for all of these
+        y, place = np.unique(data.a / data.b, return_inverse=True)
+        weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
+        self._each_b = np.bincount(place, weights=weights).astype(np.float64)
+        self._each_a = y * self._each_b
 
     def at(self, psi: Array) -> tuple[Block, float]:
         """The rows that the core knows, at working values psi, and the sum of what their kernel leaves out."""
@@ -131,16 +135,16 @@ class OwnRows:
         response = own.at(np.clip(psi, own.lowest - 1.0, own.highest + 1.0))
         rows = response.kernel_rows(data.a, data.b)
         arrays = BlockArrays(data.starts, rows.a, rows.b, data.offset + rows.shift, data.cluster_weights)
-        constant = float(self._of_rows @ response.log_terms(data.a, data.b))
+        constant = float(np.sum(response.log_terms(self._each_a, self._each_b)))
         return Block(self._block.X, arrays, rows.response, self._block.threads, self._memory), constant
 
     def pooled(self, theta: Array) -> Evaluation:
         """Log-likelihood without cluster effects in (gamma, psi), with score and Hessian; normalised."""
         k = len(self.response.own)
 
-        def at(psi: Array) -> Evaluation:
+        def at(psi: Array, order: int) -> Evaluation:
             block, constant = self.at(psi)
-            found = evaluate_pooled(block.problem, theta[:-k], 2, block.threads)
+            found = evaluate_pooled(block.problem, theta[:-k], order, block.threads)
             return Evaluation(found.value + constant, found.score, found.hessian)
 
         return with_own(at, theta[-k:])
@@ -164,9 +168,9 @@ class OwnMarginal(MarginalSums):
     def evaluate(self, theta: Array, plan: Plan) -> Evaluation:
         k = len(self._rows.response.own)
 
-        def at(psi: Array) -> Evaluation:
+        def at(psi: Array, order: int) -> Evaluation:
             block, constant = self._rows.at(psi)
-            found = self._of(block).evaluate(theta[:-k], plan)
+            found = self._likelihood(block).evaluate(theta[:-k], plan, order)
             return Evaluation(found.value + constant, found.score, found.hessian)
 
         return with_own(at, theta[-k:])
@@ -179,6 +183,12 @@ class OwnMarginal(MarginalSums):
 
     def outer_products(self, theta: Array, plan: Plan, whole: tuple[bool, bool]) -> Array:
         raise NotImplementedError("scores of clusters are not known for responses with parameters of their own")
+
+    def _likelihood(self, block: Block) -> UnitLikelihood:
+        modes = block.memory.modes
+        if modes is None:
+            modes = block.memory.modes = np.zeros(block.n_clusters)
+        return self.integrator.likelihood(block.X, block.data, block.response, block.threads, modes)
 
     def _of(self, block: Block) -> MarginalSums:
         return MarginalSums(InMemory(block), self.n_clusters, self.integrator, self._unit)

@@ -21,13 +21,14 @@ _CURVATURE = ((-2, -1.0 / 12.0), (-1, 16.0 / 12.0), (1, 16.0 / 12.0), (2, -1.0 /
 _MIDDLE = -30.0 / 12.0
 
 
-def with_own(at: Callable[[Array], Evaluation], psi: Array) -> Evaluation:
+def with_own(at: Callable[[Array, int], Evaluation], psi: Array) -> Evaluation:
     """The likelihood in all parameters.
 
     Parameters
     ----------
     at : callable
-        Takes psi; gives the evaluation in the other parameters, terms that depend on psi alone included.
+        Takes psi and the highest derivative wanted; gives the evaluation in the other parameters, terms that depend on
+        psi alone included.
     psi : ndarray, shape (k,)
         Working values.
 
@@ -36,16 +37,16 @@ def with_own(at: Callable[[Array], Evaluation], psi: Array) -> Evaluation:
     Evaluation
         In the other parameters and psi, shape (q + k,).
     """
-    middle, k = at(psi), len(psi)
+    middle, k = at(psi, 2), len(psi)
     steps = np.eye(k) * _WORKING_STEP
-    around = [{j: at(psi + j * steps[i]) for j, _ in _SLOPE} for i in range(k)]
+    around = [{j: at(psi + j * steps[i], 1) for j, _ in _SLOPE} for i in range(k)]
     own_score = np.array([sum(w * near[j].value for j, w in _SLOPE) for near in around]) / _WORKING_STEP
     mixed = np.array([sum(w * near[j].score for j, w in _SLOPE) for near in around]).reshape(k, -1) / _WORKING_STEP
     own = np.empty((k, k))
     for i, near in enumerate(around):
         own[i, i] = (sum(w * near[j].value for j, w in _CURVATURE) + _MIDDLE * middle.value) / _WORKING_STEP**2
     for i, j in combinations(range(k), 2):
-        corners = sum(s * t * at(psi + s * steps[i] + t * steps[j]).value for s in (-1, 1) for t in (-1, 1))
+        corners = sum(s * t * at(psi + s * steps[i] + t * steps[j], 0).value for s in (-1, 1) for t in (-1, 1))
         own[i, j] = own[j, i] = corners / (4.0 * _WORKING_STEP**2)
     hessian = np.block([[middle.hessian, mixed.T], [mixed, own]])
     return Evaluation(middle.value, np.append(middle.score, own_score), hessian)

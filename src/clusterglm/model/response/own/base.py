@@ -92,7 +92,10 @@ class OwnParameters(Response):
 
     @abstractmethod
     def log_terms(self, a: Array, b: Array) -> Array:
-        """What the rows' weighted log-probabilities have besides those of `kernel_rows`, shape (n,)."""
+        """What the rows' weighted log-probabilities have besides those of `kernel_rows`, shape (n,).
+
+        Proportional to the weights of rows with the same response, a / b.
+        """
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OwnParameters) and type(self) is type(other) and self.values == other.values

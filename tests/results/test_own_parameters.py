@@ -307,6 +307,38 @@ def test_compare_has_no_test_but_criteria(salamanders: Any) -> None:
     assert "negative_binomial" in words
 
 
+def test_plots_draw_what_is_known_and_refuse_the_rest(salamanders: Any) -> None:
+    for name in ("coefficients", "profile", "caterpillar"):
+        assert getattr(salamanders.plot, name)() is not None
+    for name in ("calibration", "qq", "rootogram", "integration", "gradient"):
+        with pytest.raises(ClusterGLMError, match="parameters of its own"):
+            getattr(salamanders.plot, name)()
+
+
+@pytest.mark.parametrize("distribution", ["logistic", "cauchy", "student_t(4)"])
+def test_other_distributions_of_the_intercept(distribution: str) -> None:
+    """The log-likelihood is that of a dense rule over the intercept, cluster by cluster."""
+    from scipy import stats
+
+    data = drawn(0.5, 0.6, 4, m=12)
+    fit = cg.random_effects("y ~ x", data, cluster="id", family=NB, distribution=distribution)
+    alpha, sigma = float(fit.family_parameters["alpha"]), fit.sigma
+    assert sigma > 0.05
+    density = {"logistic": stats.logistic, "cauchy": stats.cauchy, "student_t(4)": stats.t(4)}[distribution]
+    u = np.linspace(-1.0, 1.0, 40_001)[1:-1]
+    b, jacobian = u / (1.0 - u**2), (1.0 + u**2) / (1.0 - u**2) ** 2
+    total = 0.0
+    for _, rows in data.groupby("id"):
+        eta = fit.params["(Intercept)"] + fit.params["x"] * rows["x"].to_numpy()
+        log_p = np.zeros_like(b)
+        for at, y in zip(eta, rows["y"].to_numpy(), strict=True):
+            scaled = np.logaddexp(0.0, at + b + np.log(alpha))
+            constant = stats.nbinom.logpmf(y, 1.0 / alpha, 1.0 / (1.0 + alpha)) + (y + 1.0 / alpha) * np.log1p(alpha)
+            log_p += y * (at + b) - (y + 1.0 / alpha) * scaled + constant
+        total += np.log(np.sum(np.exp(log_p) * density.pdf(b / sigma) / sigma * jacobian) * (u[1] - u[0]))
+    assert fit.loglik == pytest.approx(total, abs=1e-5)
+
+
 def test_report_and_command_line(salamanders: Any, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 

@@ -24,14 +24,14 @@ def refuse_beside_own(response: OwnParameters, elsewhere: bool, penalty: str | N
     OptionError
     """
     asked = [
-        (elsewhere, "data that are read block by block", "a table in memory"),
-        (penalty is not None, f"penalty={penalty!r}", "maximum likelihood, without penalty="),
-        (to_limit, 'separation="limit"', 'separation="error"'),
+        (elsewhere, "data that are read block by block", "a table in memory", "read them into a data frame"),
+        (penalty is not None, f"penalty={penalty!r}", "maximum likelihood", "leave penalty= out"),
+        (to_limit, 'separation="limit"', 'separation="error"', "leave separation= out"),
     ]
-    for given, what, needed in asked:
+    for given, what, needed, advice in asked:
         if given:
             limit = response.at_limit.family
-            raise OptionError(f"{what} with family={response.family!r}", needed, f"leave it out; or family={limit!r}")
+            raise OptionError(f"{what} with family={response.family!r}", needed, f"{advice}; or family={limit!r}")
 
 
 def own_pooled(formula: str, data: Any, request: Request, response: OwnParameters, control: Control) -> OwnPooledResult:

@@ -275,7 +275,7 @@ def fit_own_random_effects(
     assert pooled.response is not None
     psi = pooled.response.working if pooled.own_state == "free" else np.full(k, _NEAR_LIMIT * response.lowest)
     if sigma is None or sigma == 0.0:
-        sigma = max(limit.sigma, 0.5 * start_sigma(1.0, 1.0, distribution))
+        sigma = max(limit.sigma, start_sigma(0.0, 0.0, distribution))
     begin = parameters.joined(sums.standard.inside(pooled.beta if start is None else start), sigma, psi)
     found = maximum_from(task, begin)
     maximum, value = found.maximum, found.maximum.evaluation.value

@@ -41,9 +41,9 @@ _WORK = {
     "aic", "bic", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data", "deviance",
     "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response", "fit",
     "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
-    "optimization", "params", "penalized_loglik", "penalty", "pooled", "predict", "profile", "pvalues", "quadrature",
-    "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save", "shape", "sigma",
-    "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
+    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save",
+    "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _COVARIED = ("all", "coefficients")
 _PARTS = ("coefficients", "terms", "predictions")  # of a report

@@ -50,3 +50,10 @@ def with_own(at: Callable[[Array, int], Evaluation], psi: Array) -> Evaluation:
         own[i, j] = own[j, i] = corners / (4.0 * _WORKING_STEP**2)
     hessian = np.block([[middle.hessian, mixed.T], [mixed, own]])
     return Evaluation(middle.value, np.append(middle.score, own_score), hessian)
+
+
+def slopes(values: Callable[[Array], Array], psi: Array) -> Array:
+    """Derivatives of single log-likelihoods, shape (m,), in the working values, shape (k, m)."""
+    steps = np.eye(len(psi)) * _WORKING_STEP
+    found = [np.sum([w * values(psi + j * step) for j, w in _SLOPE], axis=0) / _WORKING_STEP for step in steps]
+    return np.array(found)

@@ -165,13 +165,18 @@ class OwnResult(Result):
 
     # Uncertainty -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _covariances(self) -> tuple[str, ...]:
-        return ("observed",)
+    def _free_scores(self) -> tuple[Array, Array]:
+        """Scores in the free parameters, of clusters or rows, and how many each one stands for."""
+        raise NotImplementedError
 
     def _covariance(self, kind: str) -> Array:
-        found: Array = self.fit.whole_covariance
-        return found
+        observed: Array = self.fit.whole_covariance
+        if kind == "observed":
+            return observed
+        from clusterglm.inference.uncertainty.covariance import sandwich
+
+        parameters = self._parameters
+        return parameters.nan_where_not_free(sandwich(parameters.of_free(observed), *self._free_scores()))
 
     def _delta_covariance(self, kind: str) -> Array:
         """That of the other parameters, in which predictions have their derivatives."""
@@ -183,8 +188,8 @@ class OwnResult(Result):
 
         Parameters
         ----------
-        kind : {"observed"}
-            Inverse of the observed information.
+        kind : {"observed", "robust"}
+            Inverse of the observed information, or the sandwich of per-cluster scores; see `PooledResult.cov`.
         parameters : {"all", "coefficients"}
             All of them: the coefficients, `sigma` in a random-intercept model, the response's own. nan in the rows of
             those that have no standard error.
@@ -209,18 +214,18 @@ class OwnResult(Result):
     def _with_intervals(self) -> Index:
         return self._parameters.estimated
 
-    def _own_errors(self) -> Array:
-        return np.sqrt(np.diag(self._covariance("observed"))[self._parameters.own])
+    def _own_errors(self, cov: str = "observed") -> Array:
+        return np.sqrt(np.diag(self._covariance(cov))[self._parameters.own])
 
-    def _own_intervals(self, level: float) -> list[tuple[float, float]]:
+    def _own_intervals(self, level: float, cov: str) -> list[tuple[float, float]]:
         """Wald intervals on the log scale."""
-        pairs = zip(self._values.tolist(), self._own_errors().tolist(), strict=True)
+        pairs = zip(self._values.tolist(), self._own_errors(cov).tolist(), strict=True)
         return [wald_interval_of_scale(value, se, level) for value, se in pairs]
 
     def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
         low, high = super()._wald(level, cov)
         k = len(self._family.own)
-        low[-k:], high[-k:] = np.array(self._own_intervals(level)).T
+        low[-k:], high[-k:] = np.array(self._own_intervals(level, cov)).T
         return low, high
 
     def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
@@ -262,7 +267,8 @@ class OwnResult(Result):
         table = super()._tidy(level, exponentiate, cov)
         if "component" not in table:
             table.insert(0, "component", "coefficient")
-        named = zip(self._family.own, self._values, self._own_errors(), self._own_intervals(level), strict=True)
+        errors, ends_of = self._own_errors(cov), self._own_intervals(level, cov)
+        named = zip(self._family.own, self._values, errors, ends_of, strict=True)
         rows = [["response", name, value, se, np.nan, np.nan, *ends] for name, value, se, ends in named]
         return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
 
@@ -308,6 +314,13 @@ class OwnPooledResult(OwnResult, PooledResult):
     def summary(self) -> Summary:
         return self._with_own_facts(super().summary())
 
+    def _free_scores(self) -> tuple[Array, Array]:
+        from clusterglm.inference.uncertainty.own import own_pooled_scores
+
+        repeats = self._repeats.clusters
+        repeats = repeats if self._clustered else self._repeats.rows * self._per_row(repeats)
+        return own_pooled_scores(self.data.rows, self.fit, by_row=not self._clustered), repeats
+
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.own import own_pooled_summit
 
@@ -344,6 +357,11 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
 
     def summary(self) -> Summary:
         return self._with_own_facts(super().summary())
+
+    def _free_scores(self) -> tuple[Array, Array]:
+        from clusterglm.inference.uncertainty.own import own_marginal_scores
+
+        return own_marginal_scores(self.data.rows, self.fit), self._repeats.clusters
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.own import own_marginal_summit

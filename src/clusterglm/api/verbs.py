@@ -18,6 +18,7 @@ from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
 from clusterglm.model.family import response as read_response
+from clusterglm.model.family import with_own as family_with_own
 from clusterglm.model.penalty import read_penalty
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
@@ -60,10 +61,11 @@ def pooled(
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    family : {"binomial", "poisson"}
-        Of the responses: 0/1 or shares of trials, or counts.
+    family : {"binomial", "poisson", "negative_binomial"}
+        Of the responses: 0/1 or shares of trials, counts, or counts with variance mean + alpha mean^2, whose alpha is
+        estimated: `family_parameters` of the result.
     link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial, "log" for Poisson.
+        By default "logit" for binomial, "log" for counts.
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
     weights : str or array, optional
@@ -122,7 +124,8 @@ def pooled(
     >>> fit.n_parameters, fit.n_clusters
     (4, 50)
     """
-    response = read_response(family, link)
+    own = family_with_own(family, link)
+    response = read_response(family, link) if own is None else own.reads
     offset = one_offset(offset, exposure)
     settings = read_control(control)
     chosen, to_limit = read_penalty(penalty), read_separation(separation)
@@ -138,6 +141,11 @@ def pooled(
         need_cluster=False,
         penalized=chosen is not None,
     )
+    if own is not None:
+        from clusterglm.api.own import own_pooled, refuse_beside_own
+
+        refuse_beside_own(own, is_elsewhere(data, engine), chosen, to_limit)
+        return own_pooled(formula, data, request, own, settings)
     if is_elsewhere(data, engine, chosen, to_limit):
         from clusterglm.api.blocks import pooled_over_blocks
 
@@ -200,10 +208,11 @@ def random_effects(
     cluster : str, list of str or array
         Column of cluster labels of any type, columns whose combinations are clusters, or the labels, for one random
         intercept; `(1 | id)` or `(1 | a:b)` in the formula says the same. Row order never matters.
-    family : {"binomial", "poisson"}
-        Of the responses: 0/1 or shares of trials, or counts.
+    family : {"binomial", "poisson", "negative_binomial"}
+        Of the responses: 0/1 or shares of trials, counts, or counts with variance mean + alpha mean^2, whose alpha is
+        estimated: `family_parameters` of the result.
     link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial, "log" for Poisson.
+        By default "logit" for binomial, "log" for counts.
     distribution : str or Distribution
         Of the random intercept: "gaussian", "logistic", "cauchy", "laplace", "bridge" (a logit stays a logit when it is
         integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",
@@ -288,7 +297,8 @@ def random_effects(
     >>> slopes.variance_components["estimate"].round(1).to_list()
     [0.6, 0.8, -0.8]
     """
-    response = read_response(family, link)
+    own = family_with_own(family, link)
+    response = read_response(family, link) if own is None else own.reads
     offset = one_offset(offset, exposure)
     intercept = read_distribution(distribution)
     rule = read_quadrature(quadrature)
@@ -309,6 +319,13 @@ def random_effects(
         penalized=chosen is not None,
         effects=not is_elsewhere(data, engine),
     )
+    if own is not None:
+        from clusterglm.api.own import own_random_effects, refuse_beside_own
+
+        refuse_beside_own(own, is_elsewhere(data, engine), chosen, to_limit)
+        return own_random_effects(
+            formula, data, request, own, intercept, rule, scale, start, sigma, fix_sigma, settings
+        )
     if is_elsewhere(data, engine, chosen, to_limit):
         from clusterglm.api.blocks import RandomEffectsModel, random_effects_over_blocks
 

@@ -65,7 +65,13 @@ Formula: TypeAlias = Annotated[
 ]
 Fit: TypeAlias = Annotated[Path, typer.Argument(help="A file that `clusterglm fit ... --save FILE` wrote.")]
 Cluster: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster labels.")]
-Family: TypeAlias = Annotated[str, typer.Option(help="binomial or poisson.", autocompletion=families)]
+Family: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="binomial or poisson; of fit with random effects or pooled, negative_binomial too.",
+        autocompletion=families,
+    ),
+]
 Link: TypeAlias = Annotated[
     str | None, typer.Option(help="logit, cloglog, probit; log for poisson.", autocompletion=links)
 ]

@@ -149,6 +149,17 @@ def find_maximum(task: Task, pooled: Array, start: Array | None, sigma: float | 
     return _by_rules_of_clusters(task, theta, rule, helper)
 
 
+def maximum_from(task: Task, theta: Array) -> Found:
+    """Maximise the likelihood from a point, shape (q,), without the help of a sample; as `find_maximum`."""
+    rule = task.integrator.first_rule(task.quadrature, _SMALLER * task.sigma(theta), np.inf)
+    if task.quadrature.kind == "auto":
+        return _by_rules_of_clusters(task, theta, rule, None)
+    plan: Plan = (Part(rule),)
+    maximum = _newton(task, theta, plan, None)
+    m = task.sums.data.n_clusters
+    return Found(maximum, plan, report(plan, float("nan"), task.quadrature, task.integrator.scale, m))
+
+
 def _by_rules_of_clusters(task: Task, theta: Array, rule: UnitRule, helper: _Helper | None) -> Found:
     """1. Near the maximum with few nodes; 2. rules that are accurate there; 3. the rest of the way with these.
 

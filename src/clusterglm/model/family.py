@@ -9,7 +9,9 @@ from pkgutil import iter_modules
 
 from clusterglm.errors import OptionError, check_option
 from clusterglm.model import response as folder
+from clusterglm.model.response import own as own_folder
 from clusterglm.model.response.base import Response
+from clusterglm.model.response.own.base import OwnParameters
 
 
 def _found() -> Iterator[Response]:
@@ -29,6 +31,42 @@ def registered() -> dict[str, Response]:
 
 RESPONSES = registered()
 """Every response model by its family and link; the first of a family has the family's default link."""
+
+
+_OTHER_NAMES = {"nbinom2": "negative_binomial"}
+
+
+def _with_own() -> dict[str, OwnParameters]:
+    modules = (import_module(f"{own_folder.__name__}.{file.name}") for file in iter_modules(own_folder.__path__))
+    kinds = (kind for module in modules for kind in vars(module).values() if isinstance(kind, type))
+    found = {kind() for kind in kinds if issubclass(kind, OwnParameters) and not isabstract(kind)}
+    return {f"{r.family}_{r.link}": r for r in sorted(found, key=lambda r: (r.family, not r.default, r.link))}
+
+
+WITH_OWN = _with_own()
+"""Responses with parameters of their own, likewise; these are to be estimated."""
+
+
+def own_families() -> tuple[str, ...]:
+    """Names of the families with parameters of their own."""
+    return tuple(dict.fromkeys(r.family for r in WITH_OWN.values()))
+
+
+def with_own(family: str, link: str | None = None) -> OwnParameters | None:
+    """The response model of a family with parameters of its own; None for any other family.
+
+    Raises
+    ------
+    OptionError
+        When the family has no such link.
+    """
+    if not isinstance(family, str):
+        return None
+    name = _OTHER_NAMES.get(family, family)
+    allowed = tuple(r.link for r in WITH_OWN.values() if r.family == name)
+    if not allowed:
+        return None
+    return WITH_OWN[f"{name}_{allowed[0] if link is None else check_option('link', link, allowed)}"]
 
 
 def families() -> tuple[str, ...]:
@@ -63,7 +101,13 @@ def response(family: str, link: str | None = None) -> Response:
             "a linear mixed model of another package, such as MixedLM of statsmodels; "
             "distribution='gaussian' is that of the random intercept",
         )
-    check_option("family", family, families())
+    if with_own(family) is not None:
+        raise OptionError(
+            f"family={family!r}, which has parameters of its own",
+            f"one of {', '.join(map(repr, families()))} here",
+            f"cg.pooled or cg.random_effects with family={family!r} and one intercept per cluster",
+        )
+    check_option("family", family, (*families(), *own_families()))
     allowed = links(family)
     chosen = allowed[0] if link is None else check_option("link", link, allowed)
     return RESPONSES[f"{family}_{chosen}"]

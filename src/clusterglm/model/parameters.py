@@ -185,6 +185,15 @@ class Parameters:
         """These parameters with shape parameters after them."""
         return Parameters((*self.blocks, Block("shape", "", tuple(names))))
 
+    def and_own(self, names: Sequence[str], state: State = "free") -> Parameters:
+        """These parameters with those of the response after them."""
+        return Parameters((*self.blocks, Block("response", "", tuple(names), state)))
+
+    @cached_property
+    def own(self) -> slice:
+        """Place of the parameters of the response."""
+        return self.place("response")
+
     def _marked(self, blocks: Sequence[bool]) -> NDArray[np.bool_]:
         return np.repeat(np.array(blocks, dtype=bool), [len(block.names) for block in self.blocks])
 

@@ -98,7 +98,8 @@ def _part(name: str, blocks: Callable[[Any, Options], Iterable[Block]]) -> Make:
 def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
     table = fit.tidy().set_index("term")
     columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL, "z": "z", "pvalue": "p"}
-    if fit.data.cluster_name is not None and fit.n_clusters > 1 and fit.penalty is None:
+    sandwich = "robust" in fit._covariances and fit.penalty is None
+    if sandwich and fit.data.cluster_name is not None and fit.n_clusters > 1:
         robust = np.sqrt(np.diag(fit.cov("robust").to_numpy()))
         table["robust"] = robust[: len(table)]
         columns = {"estimate": "Estimate", "std_error": "Std. error", "robust": "Robust s.e."} | columns

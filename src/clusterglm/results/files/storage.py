@@ -23,7 +23,7 @@ from clusterglm.data.files import write_bytes
 from clusterglm.data.formulas.formula import check_functions
 from clusterglm.errors import DataError, FileError, MissingFileError, StorageError
 from clusterglm.model.distribution import DISTRIBUTIONS
-from clusterglm.model.family import RESPONSES
+from clusterglm.model.family import RESPONSES, WITH_OWN
 from clusterglm.results.files import older
 from clusterglm.results.files.schema import fit_misfit, limit_misfit, misfit
 from clusterglm.results.files.values import Reader, Writer
@@ -42,6 +42,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.conditional": ("ConditionalResult",),
     "results.models.random_effects": ("RandomEffectsResult",),
     "results.models.mixed": ("MixedEffectsResult",),
+    "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
         "PooledResultOverBlocks",
@@ -56,6 +57,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.conditional": ("ConditionalFit", "ConditionalEstimates"),
     "fit.within": ("Informative",),
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
+    "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
     "fit.npml": ("NonparametricFit",),
     "fit.mixed": ("MixedFit",),
     "fit.newton": ("Optimization", "Iteration"),
@@ -81,7 +83,7 @@ STORED: dict[str, tuple[str, ...]] = {
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.
 
-Responses and distributions are known by their registries, `RESPONSES` and `DISTRIBUTIONS`."""
+Responses and distributions are known by their registries, `RESPONSES`, `WITH_OWN` and `DISTRIBUTIONS`."""
 
 _RESULTS = {name for module in STORED if module.startswith("results.") for name in STORED[module]}
 _ROWS_CHECKED = 100  # of a design that are put through its formula again
@@ -192,7 +194,10 @@ def _refuse_misfits(result: Any, source: str) -> None:
 
 def _modules() -> dict[str, str]:
     """The modules of the classes that a file may hold, by the classes' names."""
-    registered = {type(each).__name__: type(each).__module__ for each in (*RESPONSES.values(), *DISTRIBUTIONS.values())}
+    registered = {
+        type(each).__name__: type(each).__module__
+        for each in (*RESPONSES.values(), *WITH_OWN.values(), *DISTRIBUTIONS.values())
+    }
     return registered | {name: f"clusterglm.{module}" for module, names in STORED.items() for name in names}
 
 

@@ -54,6 +54,8 @@ class Caveats(Weighted):
         def n_clusters(self) -> int: ...
         @property
         def bse(self) -> pd.Series[float]: ...
+        @property
+        def _covariances(self) -> tuple[str, ...]: ...
         def cov(self, kind: str = ...) -> pd.DataFrame: ...
 
     def _caveats(self) -> list[Caveat]:
@@ -117,7 +119,7 @@ class Caveats(Weighted):
                 "and intervals that rest on many clusters are optimistic. Bootstrap intervals are safer."
             )
             return [Caveat("Few clusters", words)]
-        return self._caveats_of_robust() if self.penalty is None else []
+        return self._caveats_of_robust() if self.penalty is None and "robust" in self._covariances else []
 
     def _caveats_of_robust(self) -> list[Caveat]:
         robust = np.sqrt(np.diag(self.cov("robust").to_numpy()))[: len(self.data.names)]

@@ -42,7 +42,7 @@ _ONE_FOR_ALL = "sigma is estimated as 0: the interval knows no differences betwe
 class RandomEffectsPredictions(GivenClusters):
     """Predictions with a random intercept."""
 
-    _kinds = ("typical", "conditional", "posterior", "marginal")
+    _kinds: tuple[str, ...] = ("typical", "conditional", "posterior", "marginal")
     _drawn_kinds = ("typical", "marginal")
     _drawn_clusters = 0
 

@@ -1,0 +1,70 @@
+"""The verbs where the response has parameters of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.data.prepare import prepare
+from clusterglm.data.request import Request
+from clusterglm.errors import OptionError
+from clusterglm.fit.own import fit_own_pooled, fit_own_random_effects
+from clusterglm.model.control import Control
+from clusterglm.model.distribution import Distribution
+from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.response.own.base import OwnParameters
+from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, pooled_result
+
+
+def refuse_beside_own(response: OwnParameters, elsewhere: bool, penalty: str | None, to_limit: bool) -> None:
+    """Refuse what such responses do not have yet.
+
+    Raises
+    ------
+    OptionError
+    """
+    asked = [
+        (elsewhere, "data that are read block by block", "a table in memory", "read them into a data frame"),
+        (penalty is not None, f"penalty={penalty!r}", "maximum likelihood", "leave penalty= out"),
+        (to_limit, 'separation="limit"', 'separation="error"', "leave separation= out"),
+    ]
+    for given, what, needed, advice in asked:
+        if given:
+            limit = response.at_limit.family
+            raise OptionError(f"{what} with family={response.family!r}", needed, f"{advice}; or family={limit!r}")
+
+
+def own_pooled(formula: str, data: Any, request: Request, response: OwnParameters, control: Control) -> OwnPooledResult:
+    """Fit without cluster effects; see `cg.pooled`."""
+    model_data = prepare(formula, data, request)
+    fit = fit_own_pooled(model_data, response, control)
+    warn_unless_converged(fit.optimization)
+    return pooled_result(fit, model_data)
+
+
+def own_random_effects(
+    formula: str,
+    data: Any,
+    request: Request,
+    response: OwnParameters,
+    distribution: Distribution,
+    quadrature: Quadrature,
+    scale: str,
+    start: Any,
+    sigma: float | None,
+    fix_sigma: bool,
+    control: Control,
+) -> OwnRandomEffectsResult:
+    """Fit with one random intercept per cluster; see `cg.random_effects`."""
+    rows = prepare(formula, data, request)
+    if rows.effects is not None:
+        raise OptionError(
+            f"several random effects with family={response.family!r}",
+            "one random intercept, (1 | id)",
+            f"cluster={rows.cluster_name!r} without slopes; or family={response.at_limit.family!r}",
+        )
+    begin = read_start(start, rows)
+    fit = fit_own_random_effects(rows, response, distribution, quadrature, scale, begin, sigma, fix_sigma, control)
+    warn_unless_converged(fit.optimization)
+    warn_unless_accurate(fit.integration)
+    return OwnRandomEffectsResult(fit, rows)

@@ -1,0 +1,399 @@
+"""Results of models whose response has parameters of its own.
+
+They are of their verb's class. What has not been worked out for such responses is refused by name (`_WORK` lists what
+has), so that nothing takes an estimated parameter for known without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+
+import numpy as np
+
+from clusterglm.errors import OptionError, check_option
+from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_of
+from clusterglm.inference.hypotheses.clustering import likelihood_ratio
+from clusterglm.inference.predictions.prediction import LinkPrediction
+from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
+from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Index, Parameters, State, coefficients
+from clusterglm.model.response.base import Response
+from clusterglm.model.response.own.base import OwnParameters
+from clusterglm.results.models.base import Result
+from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.tables.table import Summary
+from clusterglm.results.topics.caveats import Caveat
+from clusterglm.results.topics.intervals import ProfileCurve
+from clusterglm.results.topics.newdata import Rows
+from clusterglm.results.topics.prediction import Wanted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.uncertainty.peaks import Summit
+
+R = TypeVar("R")
+
+_WORK = {
+    "aic", "bic", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data", "deviance",
+    "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response", "fit",
+    "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
+    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save",
+    "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
+}  # fmt: skip
+_COVARIED = ("all", "coefficients")
+_PARTS = ("coefficients", "terms", "predictions")  # of a report
+_UNTESTED = "likelihood ratios between models with parameters of the response are not tested"
+
+
+@dataclass(frozen=True)
+class DispersionTest:
+    """Likelihood-ratio test of a response without its own parameter, at the end of whose range that is.
+
+    Parameters
+    ----------
+    against : str
+        The model without the parameter, in words.
+    statistic : float
+        Twice the difference of the log-likelihoods, never negative.
+    pvalue : float
+        P(T >= statistic), where T is 0 or chi-square on one degree of freedom with probability one half each (Self and
+        Liang, JASA 82, 1987).
+    """
+
+    against: str
+    statistic: float
+    pvalue: float
+
+    def __str__(self) -> str:
+        p = "p < 2e-16" if self.pvalue < 2e-16 else f"p = {self.pvalue:.4g}"
+        return f"likelihood ratio {self.statistic:.4g}, {p} (half chi2 on 0 and half chi2 on 1 df)"
+
+
+def with_own_parameters(cls: type[R]) -> type[R]:
+    """A class of results in which all that is not known to allow for such parameters says so."""
+    for name in dir(cls):
+        if not name.startswith("_") and name not in _WORK:
+            refused = _refusing(name)
+            setattr(cls, name, refused if callable(getattr(cls, name)) else property(refused))
+    return cls
+
+
+def _refusing(name: str) -> Callable[..., Any]:
+    def refused(self: OwnResult, *_: Any, **__: Any) -> NoReturn:
+        raise OptionError(
+            f"{name} of a fit with family={self.family!r}, whose response has parameters of its own",
+            "what allows for their estimation, which this does not yet",
+            f"family={self._family.at_limit.family!r} for {name}; or fit.predict, fit.residuals, fit.simulate",
+        )
+
+    refused.__name__ = refused.__qualname__ = name
+    return refused
+
+
+class OwnResult(Result):
+    """What results share whose response has parameters of its own."""
+
+    if TYPE_CHECKING:
+        fit: Any
+
+        @property
+        def _inner(self) -> Parameters:
+            """All parameters but the response's own."""
+
+    @property
+    def _family(self) -> OwnParameters:
+        """The response, without values where the maximum lies at their lower end."""
+        found: OwnParameters = self.fit.response
+        return found
+
+    @property
+    def family(self) -> str:
+        return self._family.family
+
+    @property
+    def _own_state(self) -> State:
+        state: State = self.fit.own_state
+        return state
+
+    @property
+    def _parameters(self) -> Parameters:
+        return self._inner.and_own(self._family.own, self._own_state)
+
+    @property
+    def _values(self) -> Array:
+        """Of the response's parameters; 0 at the lower end."""
+        own = self._family
+        return np.array(own.values) if own.values else np.zeros(len(own.own))
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of estimated parameters, those of the response among them."""
+        return len(self._parameters.only_estimated)
+
+    @property
+    def family_parameters(self) -> pd.Series[float]:
+        """The response's own parameters by name; 0 where the maximum lies at the lower end of their range.
+
+        Negative binomial: `alpha`, of the variance mean + alpha mean^2.
+        """
+        import pandas as pd
+
+        return pd.Series(self._values, index=list(self._family.own), name="estimate")
+
+    @property
+    def dispersion_lr_test(self) -> DispersionTest:
+        """Likelihood-ratio test against the model without the response's own parameter (alpha = 0: Poisson)."""
+        found = likelihood_ratio(self.loglik, float(self.fit.loglik_at_limit))
+        return DispersionTest(self._family.limit, found.statistic, found.pvalue)
+
+    @property
+    def deviance(self) -> float:
+        """Twice the log-likelihood that means equal to the responses have more, at the same parameters of the family.
+
+        Where the parameters are at the lower end of their range it is the deviance of the model there.
+        """
+        own, rows = self._family, self.data.rows
+        if not own.values:
+            return super().deviance
+        each = own.saturated(rows.a, rows.b) + own.log_constants(rows.a / rows.weights, rows.trials, rows.weights)
+        return 2.0 * (float(self._per_row(rows.cluster_weights) @ each) - self.loglik)
+
+    # Uncertainty -----------------------------------------------------------------------------------------------------
+
+    def _free_scores(self) -> tuple[Array, Array]:
+        """Scores in the free parameters, of clusters or rows, and how many each one stands for."""
+        raise NotImplementedError
+
+    def _covariance(self, kind: str) -> Array:
+        observed: Array = self.fit.whole_covariance
+        if kind == "observed":
+            return observed
+        from clusterglm.inference.uncertainty.covariance import sandwich
+
+        parameters = self._parameters
+        return parameters.nan_where_not_free(sandwich(parameters.of_free(observed), *self._free_scores()))
+
+    def _delta_covariance(self, kind: str) -> Array:
+        """That of the other parameters, in which predictions have their derivatives."""
+        inner = slice(0, len(self._inner))
+        return super()._delta_covariance(kind)[inner, inner]
+
+    def cov(self, kind: str = "observed", *, parameters: str = "all") -> pd.DataFrame:
+        """Covariance matrix of the estimates.
+
+        Parameters
+        ----------
+        kind : {"observed", "robust"}
+            Inverse of the observed information, or the sandwich of per-cluster scores; see `PooledResult.cov`.
+        parameters : {"all", "coefficients"}
+            All of them: the coefficients, `sigma` in a random-intercept model, the response's own. nan in the rows of
+            those that have no standard error.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns by parameter.
+        """
+        check_option("parameters", parameters, _COVARIED)
+        whole = super().cov(kind)
+        names = list(self._parameters.names)
+        chosen = names if parameters == "all" else names[self._parameters.coefficients]
+        return whole.loc[chosen, chosen]
+
+    @property
+    def _estimates(self) -> Array:
+        inner = np.append(self._beta, self.fit.sigma) if len(self._inner) > len(self._beta) else self._beta
+        return np.append(inner, self._values)[self._parameters.estimated]
+
+    @property
+    def _with_intervals(self) -> Index:
+        return self._parameters.estimated
+
+    def _own_errors(self, cov: str = "observed") -> Array:
+        return np.sqrt(np.diag(self._covariance(cov))[self._parameters.own])
+
+    def _own_intervals(self, level: float, cov: str) -> list[tuple[float, float]]:
+        """Wald intervals on the log scale."""
+        pairs = zip(self._values.tolist(), self._own_errors(cov).tolist(), strict=True)
+        return [wald_interval_of_scale(value, se, level) for value, se in pairs]
+
+    def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
+        low, high = super()._wald(level, cov)
+        k = len(self._family.own)
+        low[-k:], high[-k:] = np.array(self._own_intervals(level, cov)).T
+        return low, high
+
+    def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
+        self._refuse_profile_at_boundary()
+        return super()._by_profile(level, names, n_jobs)
+
+    def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
+        """See `RandomEffectsResult.profile`: of a coefficient, sigma, or a parameter of the response."""
+        self._refuse_profile_at_boundary()
+        return super().profile(parameter, to, points, threads)
+
+    def _refuse_profile_at_boundary(self) -> None:
+        raise NotImplementedError
+
+    # Beside others, on pages -----------------------------------------------------------------------------------------
+
+    @property
+    def _in_words(self) -> str:
+        return f"{self.family}, {super()._in_words}"
+
+    def _report_parts(self) -> list[str]:
+        return [part for part in super()._report_parts() if part in _PARTS]
+
+    def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
+        import pandas as pd
+
+        table = super()._tidy(level, exponentiate, cov)
+        if "component" not in table:
+            table.insert(0, "component", "coefficient")
+        errors, ends_of = self._own_errors(cov), self._own_intervals(level, cov)
+        named = zip(self._family.own, self._values, errors, ends_of, strict=True)
+        rows = [["response", name, value, se, np.nan, np.nan, *ends] for name, value, se, ends in named]
+        return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
+
+    def _glance(self) -> dict[str, Any]:
+        named = dict(zip(self._family.own, self._values.tolist(), strict=True))
+        errors = {f"{name}_se": float(se) for name, se in zip(self._family.own, self._own_errors(), strict=True)}
+        return {**super()._glance(), **named, **errors}
+
+    def _response_facts(self) -> list[tuple[str, str]]:
+        return [("Family, link", f"{self.family}, {self.link} ({self._family.meaning})")]
+
+    def _with_own_facts(self, plain: Summary) -> Summary:
+        """A summary with what there is to say of the response's parameters."""
+        facts: list[tuple[str, str]] = []
+        for name, value, se in zip(self._family.own, self._values, self._own_errors(), strict=True):
+            error = f" (Std. Error {se:.4g})" if np.isfinite(se) else f" (the maximum lies at {self._family.limit})"
+            facts.append((name, f"{value:.5g}{error}"))
+        facts.append(("No dispersion", str(self.dispersion_lr_test)))
+        notes = plain.notes
+        if self._own_state == "boundary":
+            names = ", ".join(self._family.own)
+            words = (
+                f"The maximum lies at {names} = 0, {self._family.limit}: the data are not more dispersed. "
+                f"Coefficients and standard errors are its own, and {names} has no standard error on the boundary."
+            )
+            notes = (words, *notes)
+        return replace(plain, facts=(*facts, *plain.facts), notes=notes)
+
+
+@with_own_parameters
+@dataclass(frozen=True, repr=False, eq=False)
+class OwnPooledResult(OwnResult, PooledResult):
+    """A model without cluster effects whose response has parameters of its own, such as the negative binomial."""
+
+    fit: OwnPooledFit
+
+    _untested: ClassVar[str] = _UNTESTED
+
+    @property
+    def _inner(self) -> Parameters:
+        return coefficients(self.data.names)
+
+    def summary(self) -> Summary:
+        return self._with_own_facts(super().summary())
+
+    def _free_scores(self) -> tuple[Array, Array]:
+        from clusterglm.inference.uncertainty.own import own_pooled_scores
+
+        repeats = self._repeats.clusters
+        repeats = repeats if self._clustered else self._repeats.rows * self._per_row(repeats)
+        return own_pooled_scores(self.data.rows, self.fit, by_row=not self._clustered), repeats
+
+    def _summit(self, threads: int) -> Summit:
+        from clusterglm.inference.uncertainty.own import own_pooled_summit
+
+        return own_pooled_summit(self.data.rows, self.fit, threads)
+
+    def _refuse_profile_at_boundary(self) -> None:
+        if self._own_state == "boundary":
+            raise _no_profile(", ".join(self._family.own), self._family.at_limit)
+
+
+@with_own_parameters
+@dataclass(frozen=True, repr=False, eq=False)
+class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
+    """A random-intercept model whose response has parameters of its own, such as the negative binomial."""
+
+    fit: OwnRandomEffectsFit
+
+    _untested: ClassVar[str] = _UNTESTED
+    _kinds = ("typical", "conditional", "marginal")
+
+    @property
+    def _inner(self) -> Parameters:
+        return self.fit.parameters
+
+    @property
+    def response(self) -> Response:
+        own = own_of(self.fit)
+        return own if own.values else own.at_limit
+
+    @property
+    def pooled(self) -> OwnPooledResult:
+        """The fit of this model without its random intercepts."""
+        return pooled_result(self.fit.pooled, self.data)
+
+    def summary(self) -> Summary:
+        return self._with_own_facts(super().summary())
+
+    def _free_scores(self) -> tuple[Array, Array]:
+        from clusterglm.inference.uncertainty.own import own_marginal_scores
+
+        return own_marginal_scores(self.data.rows, self.fit), self._repeats.clusters
+
+    def _summit(self, threads: int) -> Summit:
+        from clusterglm.inference.uncertainty.own import own_marginal_summit
+
+        return own_marginal_summit(self.data.rows, self.fit, threads)
+
+    def _refuse_profile_at_boundary(self) -> None:
+        lost = [*(["sigma"] if self.fit.boundary else []), *(self._family.own if self._own_state == "boundary" else ())]
+        if lost or (self.fit.sigma_fixed and self.sigma == 0.0):
+            raise _no_profile(", ".join(lost) or "sigma", self._family.at_limit)
+
+    def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
+        if wanted.history is not None:
+            raise OptionError(
+                f"history= with family={self.family!r}", "clusters of the fit", "kind='conditional' without history="
+            )
+        if kind == "conditional" and wanted.level is not None:
+            raise OptionError(
+                f"an interval of a 'conditional' prediction with family={self.family!r}",
+                "predictions alone, without level=: how a mode moves with the response's parameters is not known yet",
+                "kind='typical' or 'marginal' with level=",
+            )
+        return super()._at_kind(kind, rows, wanted)
+
+    def _caveats_of_integration(self) -> list[Caveat]:
+        if self.quadrature.requested.kind == "auto" or self.sigma == 0.0:
+            return []
+        words = f'The integrals are by {self.quadrature.requested}, with an error that was not estimated; "auto" does.'
+        return [Caveat("Integrals by a fixed rule", words)]
+
+    def _kind_with_history(self, data: Any, kind: Any) -> Any:
+        return "conditional" if kind is None else kind
+
+
+def _no_profile(what: str, limit: Response) -> OptionError:
+    return OptionError(
+        f"a profile where the maximum lies at {what} = 0",
+        "a maximum inside, where no parameter is at the end of its range",
+        f"the model that it is there, such as family={limit.family!r}; or Wald intervals",
+    )
+
+
+def pooled_result(fit: OwnPooledFit, data: Any) -> OwnPooledResult:
+    """The result of a pooled fit."""
+    own = fit.response
+    assert own is not None
+    return OwnPooledResult(fit, data, own if own.values else own.at_limit)

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.effects import Effects
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
-from clusterglm.fit.mixed import MixedFit, MixedTask, choose, fit_mixed
+from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
+from clusterglm.fit.mixed_search import MixedTask, choose
 from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.inference.uncertainty.profiling import Peak
 from clusterglm.likelihood.evaluation import Evaluation
@@ -42,7 +44,7 @@ def standardised_covariance(J: Array, V: Array, nowhere: NDArray[np.bool_]) -> A
 
 def marginal_scores(fit: MixedFit) -> Array:
     """Each cluster's score in (beta, phi) at the estimate, shape (m, k)."""
-    task = MixedTask.of_fit(fit)
+    task = task_of(fit)
     theta = task.entries(fit.theta)
     scores = task.likelihood.unit_scores(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
     return scores @ task.slopes(fit.theta).T
@@ -50,7 +52,7 @@ def marginal_scores(fit: MixedFit) -> Array:
 
 def task_by_reading(fit: MixedFit, threads: int = 1) -> MixedTask:
     """The likelihood in coefficients, standard deviations and functions of the correlations."""
-    whole = MixedTask.of_fit(fit, threads)
+    whole = task_of(fit, threads)
     return replace(whole, covariance=whole.covariance.by_reading())
 
 
@@ -121,5 +123,24 @@ def _without(fit: MixedFit, parameter: int) -> float:
         first, place = first + len(names), place + size
     if not kept:
         return fit.pooled.loglik
-    data = replace(fit.data, effects=Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms)))
+    data = _with_effects(fit.data, Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms), effects.children))
     return fit_mixed(data, fit.response, fit.integration.requested, Control(), fit.beta).loglik
+
+
+def _with_effects(data: ModelData, effects: Effects) -> ModelData:
+    """Data with some of their effects; where only one of two nested factors still has some, its levels are clusters."""
+    children = effects.children
+    if children is None or 0 < effects.n_upper < effects.Z.shape[1]:
+        return replace(data, effects=effects)
+    alone = replace(effects, children=None)
+    if effects.n_upper > 0:
+        return replace(data, effects=alone)
+    weights = data.cluster_weights[data.innermost_clusters]
+    return replace(
+        data,
+        starts=children.starts,
+        labels=children.labels,
+        cluster_weights=weights,
+        cluster_name=children.group,
+        effects=alone,
+    )

@@ -58,8 +58,6 @@ def test_meant(text: str, expected: list[tuple[str, list[str], str]]) -> None:
         ("(nothing | id)", "'nothing'"),
         ("(. | id)", "'.'"),
         ("(offset(x) | id)", "more than effects"),
-        ("(x | id) + (1 | a)", "clusters of 2 kinds"),
-        ("(1 | a/b)", "clusters of 2 kinds"),
         ("x | id", "in brackets"),
         ("- (x | id)", r"- \(x \| id\)"),
         ("(exec('a') | id)", "exec"),

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from clusterglm.data.checks import check_design
 from clusterglm.data.cluster_means import ClusterMeans
+from clusterglm.data.clusters import Codes, group
 from clusterglm.data.design import Design, Factor, make_design
 from clusterglm.data.formulas.check import variables_of
 from clusterglm.data.formulas.formula import ParsedFormula, right_text
 from clusterglm.data.formulas.random import RandomTerm
+from clusterglm.data.nesting import Nesting
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.errors import DesignError
 from clusterglm.model.arrays import Array
@@ -41,18 +43,40 @@ class EffectTerm:
 
 
 @dataclass(frozen=True)
+class Children:
+    """Levels of a grouping factor that is nested in the clusters, c of them, in the order of the clusters.
+
+    Parameters
+    ----------
+    group : str
+        The factor.
+    starts : ndarray of int64, shape (c + 1,)
+        First row of each, and n; the first row of every cluster is among them.
+    labels : ndarray, shape (c,)
+    """
+
+    group: str
+    starts: NDArray[np.int64]
+    labels: NDArray[Any]
+
+
+@dataclass(frozen=True)
 class Effects:
     """The random part of a model with more than an intercept.
 
     Parameters
     ----------
     Z : ndarray, shape (n, q)
-        Columns of all terms, one term after another; rows as in the data.
+        Columns of all terms, one term after another, those of the clusters before those of what is nested in them; rows
+        as in the data.
     terms : tuple of EffectTerm
+    children : Children or None
+        What is nested in the clusters and has effects of its own.
     """
 
     Z: Array
     terms: tuple[EffectTerm, ...]
+    children: Children | None = None
 
     @property
     def covariance(self) -> Covariance:
@@ -63,9 +87,35 @@ class Effects:
         """Z of new data, shape (rows, q); see `Design.build`."""
         return np.hstack([term.design.build(table) for term in self.terms])
 
-    def taken(self, rows: NDArray[np.int64]) -> Effects:
-        """These effects for some rows, in some order."""
+    @property
+    def n_upper(self) -> int:
+        """Effects of the clusters themselves, which come first."""
+        group = None if self.children is None else self.children.group
+        return sum(len(term.design.names) for term in self.terms if term.group != group)
+
+    def moved(self, rows: NDArray[np.int64]) -> Effects:
+        """Columns of some rows, in some order, where others were; who is whose child stays."""
         return replace(self, Z=np.take(self.Z, rows, axis=0))
+
+    def taken(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Effects:
+        """These effects for some rows, in an order that keeps the rows of a child together.
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (k,)
+        starts : ndarray of int64, shape (m + 1,)
+            First of these rows of each cluster, and k: a child that is there twice is two.
+        """
+        there = self.moved(rows)
+        if self.children is None:
+            return there
+        own = np.searchsorted(self.children.starts, rows, side="right") - 1
+        new = np.ones(len(rows), dtype=bool)
+        new[1:] = own[1:] != own[:-1]
+        new[starts[:-1]] = True
+        first = np.flatnonzero(new)
+        children = Children(self.children.group, np.append(first, len(rows)), self.children.labels[own[first]])
+        return replace(there, children=children)
 
 
 @dataclass(frozen=True)
@@ -113,6 +163,7 @@ def make_effects(
     arrays: Mapping[str, NDArray[Any] | None],
     design: Design,
     times: NDArray[np.int64] | None,
+    nesting: Nesting | None = None,
 ) -> Effects:
     """The random part of a formula, of the fitted data.
 
@@ -128,6 +179,8 @@ def make_effects(
         Of the fixed part, whose memory of whole columns holds here too.
     times : ndarray of int64 or None
         How often each row is there.
+    nesting : Nesting or None
+        Of two grouping factors.
 
     Raises
     ------
@@ -139,17 +192,48 @@ def make_effects(
     if design.cluster_means is not None:
         columns |= design.cluster_means.columns(table, chosen, design.memory, parsed.functions)
     found, parts = [], []
-    for term in parsed.random:
+    for term in sorted(parsed.random, key=lambda term: nesting is not None and parsed.factor_of(term) == nesting.lower):
         alone = _alone(parsed, term)
         made, matrix = make_design(
             alone, columns, n, None, cluster_means=design.cluster_means, memory=design.memory, times=times
         )
         check_design(matrix.X, made.names, made.intercept, matrix.ranges)
-        found.append(EffectTerm(term.factor, term.structure, made))
+        found.append(EffectTerm(parsed.factor_of(term), term.structure, made))
         parts.append(matrix.X)
     Z = np.ascontiguousarray(np.hstack(parts))
-    _refuse_dependent(Z, found)
+    for factor in parsed.groupings:
+        own = [k for k, term in enumerate(found) if term.group == factor]
+        _refuse_dependent(np.hstack([parts[k] for k in own]), [found[k] for k in own])
     return Effects(Z, tuple(found))
+
+
+def sorted_twice(
+    lower: str, clusters: Codes, levels: Codes
+) -> tuple[NDArray[Any], NDArray[np.int64] | None, NDArray[np.int64], Children]:
+    """Rows by cluster and, within it, by what is nested there.
+
+    Parameters
+    ----------
+    lower : str
+        Name of the nested factor.
+    clusters, levels : Codes
+        Of n rows.
+
+    Returns
+    -------
+    labels : ndarray, shape (m,)
+        Of the clusters.
+    order : ndarray of int64, shape (n,), or None
+        None where the rows are so already.
+    starts : ndarray of int64, shape (m + 1,)
+        First row of each cluster, and n.
+    children : Children
+    """
+    pairs, place = np.unique(clusters.codes * len(levels.labels) + levels.codes, return_inverse=True)
+    both = group(place.astype(np.int64), len(pairs))
+    starts = np.zeros(len(clusters.labels) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(clusters.codes, minlength=len(clusters.labels)), out=starts[1:])
+    return clusters.labels, both.order, starts, Children(lower, both.starts, levels.labels[pairs % len(levels.labels)])
 
 
 def _alone(parsed: ParsedFormula, term: RandomTerm) -> ParsedFormula:

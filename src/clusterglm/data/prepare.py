@@ -14,7 +14,7 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.constants import totals
 from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
-from clusterglm.data.effects import Effects, WholeDesign, make_effects
+from clusterglm.data.effects import Effects, WholeDesign, make_effects, sorted_twice
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
@@ -168,6 +168,22 @@ class ModelData:
         return len(self.starts) - 1
 
     @property
+    def innermost(self) -> NDArray[np.int64]:
+        """First row of each group of rows that have all effects in common, and n: of each cluster, or of its children.
+
+        Of shape (g + 1,).
+        """
+        children = None if self.effects is None else self.effects.children
+        return self.starts if children is None else children.starts
+
+    @property
+    def innermost_clusters(self) -> NDArray[np.int64]:
+        """The cluster of each group of `innermost`, shape (g,)."""
+        if self.innermost is self.starts:
+            return np.arange(self.n_clusters)
+        return np.searchsorted(self.starts, self.innermost[:-1], side="right") - 1
+
+    @property
     def whole_design(self) -> WholeDesign:
         """How all columns are made, those whose coefficients vary too."""
         return WholeDesign(self.design, self.effects)
@@ -266,7 +282,7 @@ def assemble(
         design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name), of_rows)
         del columns
         if parsed.varies:
-            effects = make_effects(parsed, table, chosen, selection.arrays, design, of_rows.times)
+            effects = make_effects(parsed, table, chosen, selection.arrays, design, of_rows.times, selection.nesting)
     X, notes = matrix.X, []
     if whole and not request.absorb:
         check_design(X, design.names, design.intercept, matrix.ranges)
@@ -277,6 +293,13 @@ def assemble(
     index = np.arange(len(table)) if chosen is None else chosen
     if ids is None:
         labels, order, starts = np.array([0]), None, np.array([0, len(index)], dtype=np.int64)
+    elif selection.nesting is not None:
+        assert effects is not None
+        lower = selection.nesting.children
+        labels, order, starts, children = sorted_twice(
+            selection.nesting.lower, *(encode(each if chosen is None else each[chosen]) for each in (ids, lower))
+        )
+        effects = replace(effects, children=children)
     else:
         if coded is None:
             labels, grouping = gather(ids if chosen is None else ids[chosen])
@@ -286,7 +309,7 @@ def assemble(
         del coded, grouping
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
-        effects = None if effects is None else effects.taken(order)
+        effects = None if effects is None else effects.moved(order)
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:

@@ -173,6 +173,7 @@ def written_out(data: ModelData, what: str) -> ModelData:
     clusters = written_out_clusters(data)
     rows, starts = rows_of(data.starts, clusters)
     ends = np.concatenate([[0], np.cumsum(data.weights[rows].astype(np.int64))])
+    starts = ends[starts].astype(np.int64)
     rows = written_out_rows(data)
     trials = data.trials[rows] if data.trials.strides != (0,) else np.broadcast_to(data.trials[0], len(rows))
     return replace(
@@ -183,11 +184,11 @@ def written_out(data: ModelData, what: str) -> ModelData:
         offset=data.offset[rows],
         weights=np.broadcast_to(1.0, len(rows)),
         trials=trials,
-        starts=ends[starts].astype(np.int64),
+        starts=starts,
         labels=np.arange(len(clusters)),
         cluster_weights=np.ones(len(clusters)),
         row_index=data.row_index[rows],
-        effects=None if data.effects is None else data.effects.taken(rows),
+        effects=None if data.effects is None else data.effects.taken(rows, starts),
     )
 
 

@@ -18,6 +18,7 @@ from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
 from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
+from clusterglm.data.nesting import Nesting, factor_columns, nesting_of
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, refuse_success
@@ -61,6 +62,8 @@ class Selection:
     ids : narwhals Series or None
         Each row's cluster.
     cluster_name : str or None
+    nesting : Nesting or None
+        What is nested in the clusters, where something is.
     weights, cluster_weights, offset : ndarray or None, shape (rows,)
     arrays : dict of str to ndarray or None
         Covariates as `array_of` gives them.
@@ -72,6 +75,7 @@ class Selection:
     within: _Rows
     ids: nw.Series[Any] | None
     cluster_name: str | None
+    nesting: Nesting | None
     weights: Array | None
     cluster_weights: Array | None
     offset: Array | None
@@ -82,6 +86,7 @@ class Selection:
 def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request) -> Selection:
     """Leave out rows outside the subset, incomplete ones and those of weight zero, each for the first reason."""
     ids, cluster_name = _cluster_ids(table, parsed, request)
+    factors = factor_columns(table, parsed) if len(parsed.groupings) > 1 else {}
     rows = Complete(len(table))
     if request.subset is not None:
         label = _label(request.subset, "subset")
@@ -99,13 +104,21 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         _drop_incomplete(table, parsed, rows, arrays)
     if ids is not None:
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
+    for name, levels in factors.items():
+        rows.drop(f"missing cluster {name!r}", is_missing(levels))
     row_weights = _weights(table, request.weights, rows, "weights", parsed)
+    nesting = None
+    if factors:
+        rows.refuse_none()
+        counted = rows.keep if row_weights is None else rows.keep & (row_weights != 0.0)
+        nesting = nesting_of(factors, np.flatnonzero(counted if counted.any() else rows.keep))
+        ids, cluster_name = factors[nesting.upper], nesting.upper
     of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows, parsed)
     total_offset = _offset(table, parsed, request, rows)
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
-    return Selection(rows, within, ids, cluster_name, row_weights, of_cluster, total_offset, arrays, matrix)
+    return Selection(rows, within, ids, cluster_name, nesting, row_weights, of_cluster, total_offset, arrays, matrix)
 
 
 def _plain(
@@ -156,6 +169,13 @@ def read_formula(formula: str, columns: Sequence[str], request: Request) -> tupl
         As `parse_formula`.
     """
     parsed = parse_formula(formula, columns, request.functions, request.taken)
+    if len(parsed.groupings) > 1 and not request.effects:
+        names = ", ".join(map(repr, parsed.groupings))
+        raise FormulaError(
+            f"clusters of {len(parsed.groupings)} kinds: {names}",
+            "one grouping factor here",
+            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects with data in memory for nested effects",
+        )
     if parsed.varies and not request.effects:
         term = next(term for term in parsed.random if not term.is_intercept)
         raise FormulaError(
@@ -211,6 +231,15 @@ def _cluster_ids(
     table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request
 ) -> tuple[nw.Series[Any] | None, str | None]:
     cluster, name = request.cluster, parsed.cluster
+    if len(parsed.groupings) > 1:
+        if cluster is not None:
+            names = " and ".join(map(repr, parsed.groupings))
+            raise ClusterError(
+                f"random terms of {names} and cluster={_label(cluster, 'an array')!r}",
+                "one of the two",
+                "drop cluster=: the formula says which rows belong together",
+            )
+        return None, None  # until it is known which of them is nested in the other
     if isinstance(cluster, list | tuple) and cluster and set(map(str, cluster)) <= set(table.columns):
         cluster = ":".join(map(str, cluster))
     written = f"strata({name})" if parsed.strata else f"(1 | {name})"

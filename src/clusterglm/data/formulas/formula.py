@@ -68,7 +68,8 @@ class ParsedFormula:
     offsets : tuple of Expression
         Arguments of the `offset(...)` terms.
     cluster : str or None
-        Column in `( | column)` or `strata(column)`, or columns with colons in between.
+        Column in `( | column)` or `strata(column)`, or columns with colons in between; None with several grouping
+        factors, which are `groupings`.
     variables : tuple of str
         Columns that the terms use, in order of appearance.
     cluster_terms : tuple of ClusterTerm
@@ -100,7 +101,16 @@ class ParsedFormula:
     @property
     def varies(self) -> bool:
         """Whether more varies over clusters than an intercept."""
-        return any(not term.is_intercept for term in self.random)
+        return len(self.groupings) > 1 or any(not term.is_intercept for term in self.random)
+
+    @property
+    def groupings(self) -> tuple[str, ...]:
+        """The grouping factors of the random terms, each by the name that it has first."""
+        return tuple(dict.fromkeys(map(self.factor_of, self.random)))
+
+    def factor_of(self, term: RandomTerm) -> str:
+        """The name of a random term's grouping factor among `groupings`: `a:b` is `b:a`."""
+        return next(each.factor for each in self.random if frozenset(each.group) == frozenset(term.group))
 
     @property
     def has_intercept(self) -> bool:
@@ -368,7 +378,7 @@ def _cluster(strata: Sequence[Call], random: Sequence[RandomTerm], columns: Sequ
     """The column, or the columns with colons between them, whose values are the clusters."""
     shown = [text_of(node) for node in strata] + [f"({term.text})" for term in random]
     factors = list(dict.fromkeys(frozenset(term.group) for term in random))
-    if len(strata) + len(factors) > 1:
+    if strata and len(strata) + len(factors) > 1:
         raise FormulaError(
             f"clusters of {len(strata) + len(factors)} kinds: {', '.join(dict.fromkeys(shown))}",
             "one grouping factor: clusters nested or crossed within others are not available",
@@ -383,4 +393,4 @@ def _cluster(strata: Sequence[Call], random: Sequence[RandomTerm], columns: Sequ
             )
         check_expression(node.arguments[0], columns, {})
         return node.arguments[0].name
-    return random[0].factor if random else None
+    return random[0].factor if len(factors) == 1 else None

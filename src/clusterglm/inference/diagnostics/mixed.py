@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
-from clusterglm.fit.mixed import MixedFit, MixedTask, choose, effects_of, fit_mixed, points_within_reach
+from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
+from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, points_within_reach
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.diagnostics.adequacy import (
     REFERENCE_TOLERANCE,
@@ -21,7 +21,6 @@ from clusterglm.inference.diagnostics.adequacy import (
 from clusterglm.inference.diagnostics.influence import Deletion, definite
 from clusterglm.inference.uncertainty.mixed import estimates_by_reading, task_by_reading
 from clusterglm.inference.uncertainty.replicates import ReplicateError
-from clusterglm.likelihood.vector.vector import Places, VectorLikelihood, VectorPart, VectorPlan
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.parameters import random_effects
@@ -33,15 +32,14 @@ _ANOTHER_FACE = "the covariance of the random effects is singular without the cl
 
 def effects_at_modes(fit: MixedFit) -> Callable[[ModelData], Array]:
     """The linear predictor at posterior modes of the effects, which are found for every data set anew."""
-    L, covariance = fit.factor, fit.effects.covariance
-    theta = np.append(fit.beta, L[covariance.pattern])
+    L = fit.factor
 
     def predictor(data: ModelData) -> Array:
         Z = effects_of(data).Z
-        likelihood = VectorLikelihood(data.X, Z, data, fit.response, covariance.pattern)
-        b = likelihood.modes(theta, None).centres @ L.T
+        task = MixedTask.of(data, fit.response, data.X, np.ones(Z.shape[1]), 1)
+        b = task.likelihood.at_modes(task.entries(fit.theta)) @ L.T
         eta: Array = data.X @ fit.beta + data.offset
-        eta += np.einsum("ij,ij->i", Z, np.repeat(b, np.diff(data.starts), axis=0))
+        eta += np.einsum("ij,ij->i", Z, np.repeat(b, np.diff(data.innermost), axis=0))
         return eta
 
     return predictor
@@ -59,12 +57,11 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         Estimates by reading -> coefficients, standard deviations and correlations.
     """
     data, singular = fit.data, bool(fit.held.any())
-    task = MixedTask.of_fit(fit) if singular else task_by_reading(fit)
+    task = task_of(fit) if singular else task_by_reading(fit)
     theta = fit.theta if singular else estimates_by_reading(fit)
     labels = task.covariance.labels if singular else task.covariance.read_labels()
     free = np.flatnonzero(~task.all_and(fit.held))
     plan = choose(task.likelihood, task.entries(theta), fit.integration.requested).plan
-    alone = _ClusterPlans(plan, data.n_clusters)
 
     def whole(some: Array) -> Array:
         found = theta.copy()
@@ -72,7 +69,7 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         return found
 
     def of_cluster(i: int) -> Array:
-        return task.evaluate(theta, alone.of(i)).hessian[np.ix_(free, free)]
+        return task.evaluate(theta, task.likelihood.of_cluster(plan, i)).hessian[np.ix_(free, free)]
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
         again = fit_mixed(new, fit.response, fit.integration.requested, _CONTROL, fit.beta)
@@ -82,7 +79,7 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         return at[free], again.optimization
 
     def loglik(some: Array) -> float:
-        own = MixedTask.of_fit(fit) if singular else task_by_reading(fit)  # remembers modes: not for two threads
+        own = task_of(fit) if singular else task_by_reading(fit)  # remembers modes: not for two threads
         entries = own.entries(whole(some))
         return own.likelihood.evaluate(
             entries, choose(own.likelihood, entries, fit.integration.requested).plan, 0
@@ -99,28 +96,6 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         loglik,
         as_shown=np.array if singular else as_shown,
     )
-
-
-class _ClusterPlans:
-    """The points of single clusters, from those of all."""
-
-    def __init__(self, plan: VectorPlan, n_clusters: int) -> None:
-        self._plan, self._n = plan, n_clusters
-
-    @cached_property
-    def _places(self) -> list[tuple[VectorPart, int]]:
-        found: dict[int, tuple[VectorPart, int]] = {}
-        for part in self._plan:
-            clusters = range(self._n) if part.clusters is None else part.clusters.tolist()
-            found |= {i: (part, k) for k, i in enumerate(clusters)}
-        return [found[i] for i in range(self._n)]
-
-    def of(self, i: int) -> VectorPlan:
-        """Of one cluster."""
-        part, k = self._places[i]
-        at = part.places
-        places = None if at is None else Places(at.centres[k : k + 1], at.factors[k : k + 1])
-        return (VectorPart(part.points, np.array([i], dtype=np.int64), places),)
 
 
 def check_mixed_integration(fit: MixedFit, names: tuple[str, ...], shown: Array, se: Array) -> IntegrationCheck:
@@ -140,7 +115,7 @@ def check_mixed_integration(fit: MixedFit, names: tuple[str, ...], shown: Array,
     if not fit.factor.any():
         nothing, trusted = np.where(np.isnan(se), np.nan, 0.0), requested.kind == "auto"
         return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)
-    task = MixedTask.of_fit(fit)
+    task = task_of(fit)
     entries = task.entries(fit.theta)
     used = choose(task.likelihood, entries, requested).plan
     accurate = choose(task.likelihood, entries, Quadrature("auto", tolerance=REFERENCE_TOLERANCE))
@@ -176,11 +151,11 @@ def mixed_integration_curve(fit: MixedFit, nodes: Sequence[int]) -> IntegrationC
     nodes : sequence of int
         Numbers that make too many points, with so many effects, are left out.
     """
-    task = MixedTask.of_fit(fit)
+    task = task_of(fit)
     entries = task.entries(fit.theta)
     accurate = choose(task.likelihood, entries, Quadrature("auto", tolerance=REFERENCE_TOLERANCE))
     value = task.likelihood.evaluate(entries, accurate.plan, 0).value
-    possible: NDArray[np.int64] = np.array([n for n in nodes if points_within_reach(n, task.likelihood.n_effects)])
+    possible: NDArray[np.int64] = np.array([n for n in nodes if points_within_reach(n, task.likelihood.dimensions)])
     plans = [choose(task.likelihood, entries, Quadrature("fixed", int(n))).plan for n in possible]
     apart = np.array([task.likelihood.evaluate(entries, plan, 0).value - value for plan in plans])
     return IntegrationCurve(("normal",) * len(possible), possible, apart, accurate.error)

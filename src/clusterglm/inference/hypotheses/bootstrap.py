@@ -318,7 +318,7 @@ def _dealing(data: ModelData) -> Callable[[np.random.Generator], ModelData]:
         rows = rng.permutation(data.n_obs)
         X = np.take(data.X, rows, axis=0)
         moved = {name: getattr(data, name)[rows] for name in ("a", "b", "offset", "weights", "trials")}
-        effects = None if data.effects is None else data.effects.taken(rows)
+        effects = None if data.effects is None else data.effects.moved(rows)
         return replace(data, X=X, row_index=rows, constant=0.0, saturated=np.nan, effects=effects, **moved)
 
     return deal

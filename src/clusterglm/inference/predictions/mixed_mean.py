@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.mixed import MixedFit, MixedTask, choose, effects_of
-from clusterglm.likelihood.vector.vector import VectorLikelihood
+from clusterglm.fit.levels import OneLevel
+from clusterglm.fit.mixed import MixedFit
+from clusterglm.fit.mixed_search import MixedTask, choose, effects_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import ROWS_MADE_UP
 from clusterglm.model.quadrature import Quadrature
@@ -66,7 +68,7 @@ def averaged(X: Array, Z: Array, offset: Array, fit: MixedFit) -> LogMeans:
     for first in range(0, n, _CLUSTERS_AT_A_TIME):
         rows = slice(first, min(first + _CLUSTERS_AT_A_TIME, n))
         alone = _of_single_rows(fit.data, eta[rows], s[rows])
-        likelihood = VectorLikelihood(alone.X, effects_of(alone).Z, alone, fit.response)
+        likelihood = OneLevel(alone.X, effects_of(alone).Z, alone, fit.response)
         theta = np.array([0.0, 1.0])
         chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH_ROW * len(alone.a)))
         value[rows] = likelihood.cluster_values(theta, chosen.plan)
@@ -91,14 +93,14 @@ def given_clusters(
     X, Z, offset : ndarray
         As in `averaged`.
     codes : ndarray of int64, shape (n,)
-        Clusters of `known`.
+        Clusters of `known`, or their children where these have effects.
     fit : MixedFit
     known : ModelData
         With effects: the data of the fit, or others.
     """
     n = len(X)
     value, gradient, error = np.zeros(n), np.zeros((n, len(fit.theta))), 0.0
-    sizes = np.diff(known.starts)[codes] + 1
+    sizes = np.diff(known.starts)[known.innermost_clusters[codes]] + 1
     ends = np.append(0, np.cumsum(sizes))
     first = 0
     while first < n:
@@ -144,7 +146,7 @@ def log_survival(X: Array, Z: Array, offset: Array, starts: NDArray[np.int64], f
         made_up = replace(
             fit.data, X=np.ascontiguousarray(X[rows]), a=nothing, b=once, offset=np.ascontiguousarray(offset[rows]),
             starts=begin, cluster_weights=np.ones(len(block)),
-            effects=replace(fit.effects, Z=np.ascontiguousarray(Z[rows])),
+            effects=replace(fit.effects, Z=np.ascontiguousarray(Z[rows]), children=None),
         )  # fmt: skip
         value[block], gradient[block], wrong = cluster_integrals(made_up, fit)
         error = max(error, wrong)
@@ -179,11 +181,9 @@ def _extended(
     X: Array, Z: Array, offset: Array, codes: NDArray[np.int64], known: ModelData
 ) -> tuple[ModelData, ModelData]:
     """A copy of its cluster for each row, with the row added, and those without."""
-    firsts, sizes = known.starts[codes], np.diff(known.starts)[codes]
-    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    rows = np.repeat(firsts, sizes) + within
-    starts = np.append(0, np.cumsum(sizes))
-    effects = effects_of(known)
+    clusters = known.innermost_clusters[codes]
+    rows, starts = rows_of(known.starts, clusters)
+    effects = effects_of(known).taken(rows, starts)
 
     def plain(values: Array) -> Array:
         return np.ascontiguousarray(values[rows])
@@ -191,16 +191,22 @@ def _extended(
     ones = np.ones(len(codes))
     without = replace(
         known, X=plain(known.X), a=plain(known.a), b=plain(known.b), offset=plain(known.offset), starts=starts,
-        cluster_weights=ones, effects=replace(effects, Z=plain(effects.Z)),
+        cluster_weights=ones, effects=effects,
     )  # fmt: skip
-    places = starts[1:]
+    places = starts[:-1] + known.innermost[codes + 1] - known.starts[clusters]  # where each row's group ends
+
+    def moved(begin: NDArray[np.int64]) -> NDArray[np.int64]:
+        return begin + np.searchsorted(places, begin, side="right")
 
     def more(values: Array, new: Array | float) -> Array:
         return np.ascontiguousarray(np.insert(values, places, new, axis=0))
 
     with_row = replace(
         without, X=more(without.X, X), a=more(without.a, 1.0), b=more(without.b, 0.0),
-        offset=more(without.offset, offset), starts=starts + np.arange(len(starts)),
-        effects=replace(effects, Z=more(effects_of(without).Z, Z)),
+        offset=more(without.offset, offset), starts=moved(starts),
+        effects=replace(
+            effects, Z=more(effects.Z, Z),
+            children=effects.children and replace(effects.children, starts=moved(effects.children.starts)),
+        ),
     )  # fmt: skip
     return with_row, without

@@ -117,6 +117,7 @@ def only_rows(data: ModelData, rows: NDArray[np.int64]) -> ModelData:
     """Some of the rows, in cluster order, and the clusters that they make up."""
     cluster = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))[rows]
     kept, counts = np.unique(cluster, return_counts=True)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return replace(
         data,
         X=np.ascontiguousarray(data.X[rows]),
@@ -126,12 +127,12 @@ def only_rows(data: ModelData, rows: NDArray[np.int64]) -> ModelData:
         weights=data.weights[rows],
         trials=data.trials[rows],
         row_index=data.row_index[rows],
-        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        starts=starts,
         labels=data.labels[kept],
         cluster_weights=data.cluster_weights[kept],
         constant=0.0,
         saturated=float("nan"),
-        effects=None if data.effects is None else data.effects.taken(rows),
+        effects=None if data.effects is None else data.effects.taken(rows, starts),
     )
 
 

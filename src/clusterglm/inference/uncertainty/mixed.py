@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.fit.mixed import MixedFit, MixedTask, choose
+from clusterglm.fit.mixed import MixedFit, task_of
+from clusterglm.fit.mixed_search import MixedTask, choose
 from clusterglm.model.arrays import Array
 
 
@@ -33,7 +34,7 @@ def standardised_covariance(J: Array, V: Array, nowhere: NDArray[np.bool_]) -> A
 
 def marginal_scores(fit: MixedFit) -> Array:
     """Each cluster's score in (beta, phi) at the estimate, shape (m, k)."""
-    task = MixedTask.of_fit(fit)
+    task = task_of(fit)
     theta = task.entries(fit.theta)
     scores = task.likelihood.unit_scores(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
     return scores @ task.slopes(fit.theta).T
@@ -41,7 +42,7 @@ def marginal_scores(fit: MixedFit) -> Array:
 
 def task_by_reading(fit: MixedFit, threads: int = 1) -> MixedTask:
     """The likelihood in coefficients, standard deviations and functions of the correlations."""
-    whole = MixedTask.of_fit(fit, threads)
+    whole = task_of(fit, threads)
     return replace(whole, covariance=whole.covariance.by_reading())
 
 

@@ -15,13 +15,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.effects import Effects
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError, OptionError
-from clusterglm.fit.mixed import MixedFit, MixedTask, choose, fit_mixed
+from clusterglm.fit.levels import integrals
+from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
+from clusterglm.fit.mixed_search import MixedTask, choose
 from clusterglm.fit.newton import Maximum, maximize
 from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.inference.uncertainty.profiling import Crossing, Peak, crossing
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.vector.vector import VectorLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance, CovarianceTerm
@@ -136,9 +138,9 @@ class _Coordinates:
             phi.append(own)
             first, seen = first + d, seen + size
         covariance = Covariance(tuple(terms))
-        whole = MixedTask.of_fit(fit, threads)
+        whole = task_of(fit, threads)
         Z = np.ascontiguousarray(fit.effects.Z[:, order])
-        likelihood = VectorLikelihood(fit.data.X, Z, fit.data, fit.response, covariance.pattern, threads)
+        likelihood = integrals(fit.data.X, Z, fit.effects, fit.data, fit.response, threads)
         task = replace(whole, covariance=covariance, likelihood=likelihood)
         requested = fit.integration.requested
         if requested.kind == "auto":
@@ -325,5 +327,24 @@ def _without(fit: MixedFit, gone: Sequence[int]) -> float:
     if not terms:
         return fit.pooled.loglik
     kept = [k for k in range(first) if k not in gone]
-    data = replace(fit.data, effects=Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms)))
+    data = _with_effects(fit.data, Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms), effects.children))
     return fit_mixed(data, fit.response, fit.integration.requested, Control(), fit.beta).loglik
+
+
+def _with_effects(data: ModelData, effects: Effects) -> ModelData:
+    """Data with some of their effects; where only one of two nested factors still has some, its levels are clusters."""
+    children = effects.children
+    if children is None or 0 < effects.n_upper < effects.Z.shape[1]:
+        return replace(data, effects=effects)
+    alone = replace(effects, children=None)
+    if effects.n_upper > 0:
+        return replace(data, effects=alone)
+    weights = data.cluster_weights[data.innermost_clusters]
+    return replace(
+        data,
+        starts=children.starts,
+        labels=children.labels,
+        cluster_weights=weights,
+        cluster_name=children.group,
+        effects=alone,
+    )

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.blocks.streamed import StreamedData
 from clusterglm.data.design import Design
@@ -96,10 +97,10 @@ def misfit(data: ModelData | StreamedData) -> str | None:
         return f"starts of clusters that do not go from 0 to {n}"
     if n and int(data.row_index.min()) < 0:
         return "negative numbers of rows"
-    return None if data.effects is None else _effects_misfit(data.effects, n)
+    return None if data.effects is None else _effects_misfit(data.effects, starts)
 
 
-def _effects_misfit(effects: Effects, n: int) -> str | None:
+def _effects_misfit(effects: Effects, clusters: NDArray[np.int64]) -> str | None:
     """What does not fit together in the random part, in words."""
     for term in effects.terms:
         if term.structure not in STRUCTURES:
@@ -107,7 +108,16 @@ def _effects_misfit(effects: Effects, n: int) -> str | None:
         found = _design_misfit(term.design)
         if found is not None:
             return found
-    columns = sum(len(term.design.names) for term in effects.terms)
+    columns, n, children = sum(len(term.design.names) for term in effects.terms), int(clusters[-1]), effects.children
+    if children is not None:
+        firsts = children.starts
+        if len(firsts) < 2 or firsts[0] != 0 or firsts[-1] != n or bool((np.diff(firsts) <= 0).any()):
+            return f"starts of {children.group!r} that do not go from 0 to {n}"
+        if not set(clusters.tolist()) <= set(firsts.tolist()) or children.labels.shape != (len(firsts) - 1,):
+            return f"levels of {children.group!r} that are not nested in the clusters"
+        levels = [term.group == children.group for term in effects.terms]
+        if levels != sorted(levels) or not 0 < sum(levels) < len(levels):
+            return f"terms that are not those of clusters and then those of {children.group!r}"
     return None if effects.Z.shape == (n, columns) and columns else f"Z of shape {effects.Z.shape}"
 
 

@@ -73,7 +73,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "data.formulas.coding": ("Coding", "CodedTerm", "Factor"),
     "data.formulas.contrasts": ("Contrast",),
     "data.formulas.formula": ("Expression", "ClusterTerm"),
-    "data.effects": ("Effects", "EffectTerm"),
+    "data.effects": ("Effects", "EffectTerm", "Children"),
     "data.cluster_means": ("ClusterMeans",),
     "inference.distribution.goodness": ("GoodnessOfFit",),
     "inference.distribution.event_counts": ("Discrepancy",),

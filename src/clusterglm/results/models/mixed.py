@@ -187,68 +187,103 @@ class MixedEffectsResult(
         -------
         DataFrame
             Rows and columns by effect.
+
+        Raises
+        ------
+        OptionError
+            On a factor that there is not, and without one where there are two.
         """
         import pandas as pd
 
-        L = self.fit.factor
-        known = list(dict.fromkeys(term.group for term in self._covariance_of.terms))
-        if group is not None and group not in known:
+        L, (names, where) = self.fit.factor, self._effects_of(group)
+        return pd.DataFrame((L @ L.T)[where, where], index=names, columns=names)
+
+    def _effects_of(self, group: str | None) -> tuple[list[str], slice]:
+        """Names of the effects of a grouping factor, and their places."""
+        terms = self._covariance_of.terms
+        known = list(dict.fromkeys(term.group for term in terms))
+        if group not in known and (group is not None or len(known) > 1):
             raise OptionError(f"group={group!r}", f"one of {', '.join(map(repr, known))}", f"group={known[0]!r}")
-        names = [name for term in self._covariance_of.terms for name in term.effects]
-        return pd.DataFrame(L @ L.T, index=names, columns=names)
+        first = sum(len(term.effects) for term in terms if known.index(term.group) < known.index(group or known[0]))
+        names = [name for term in terms if group in (None, term.group) for name in term.effects]
+        return names, slice(first, first + len(names))
 
     @property
     def random_effects(self) -> pd.DataFrame:
-        """What the data say of each cluster's effects.
+        """What the data say of each cluster's effects, and of those of what is nested in clusters.
 
         Returns
         -------
         DataFrame
             A row for each cluster and effect: `group` (the grouping factor), `label`, `effect`, and `mode`, `mean`,
             `sd` of the effect (on the linear predictor's scale, in units of its column) given the cluster's data and
-            the estimates.
+            the estimates. Levels of a nested factor follow the clusters.
         """
         import pandas as pd
+
+        from clusterglm.inference.predictions.mixed_modes import firsts_of
 
         posterior, L = self.fit.posterior, self.fit.factor
         modes, means = posterior.modes @ L.T, posterior.means @ L.T
         variances = np.einsum("ij,mjk,ik->mi", L, posterior.covariances, L)
-        names = [(term.group, name) for term in self._covariance_of.terms for name in term.effects]
-        m, q = modes.shape
-        return pd.DataFrame(
-            {
-                "group": [group for group, _ in names] * m,
-                "label": np.repeat(self.data.labels, q),
-                "effect": [name for _, name in names] * m,
-                "mode": modes.ravel(),
-                "mean": means.ravel(),
-                "sd": np.sqrt(variances).ravel(),
-            }
-        )
+        of_groups = []
+        for group, labels in self._levels().items():
+            names, where = self._effects_of(group)
+            some = slice(None) if len(labels) == len(modes) else firsts_of(self.data.innermost_clusters)
+            of_groups.append(
+                pd.DataFrame(
+                    {
+                        "group": group,
+                        "label": np.repeat(labels, len(names)),
+                        "effect": names * len(labels),
+                        "mode": modes[some, where].ravel(),
+                        "mean": means[some, where].ravel(),
+                        "sd": np.sqrt(variances[some, where]).ravel(),
+                    }
+                )
+            )
+        return of_groups[0] if len(of_groups) == 1 else pd.concat(of_groups, ignore_index=True)
 
-    def random_effects_covariance(self, label: Any) -> pd.DataFrame:
+    def _levels(self) -> dict[str, NDArray[Any]]:
+        """Labels of the levels of each grouping factor, the clusters first."""
+        effects = self.fit.effects
+        found = {effects.terms[0].group: self.data.labels}
+        return found if effects.children is None else found | {effects.children.group: effects.children.labels}
+
+    def random_effects_covariance(self, label: Any, group: str | None = None) -> pd.DataFrame:
         """Covariance of a cluster's effects given its data and the estimates.
 
         Parameters
         ----------
         label : object
-            The cluster, as in `random_effects`.
+            The cluster, or the level of `group`, as in `random_effects`.
+        group : str, optional
+            The grouping factor; by default the clusters'.
 
         Returns
         -------
         DataFrame
             Rows and columns by effect.
+
+        Raises
+        ------
+        OptionError
+            On a factor, or a level of it, that there is not.
         """
         import pandas as pd
 
-        where = np.flatnonzero(self.data.labels == label)
-        if len(where) != 1:
+        from clusterglm.inference.predictions.mixed_modes import firsts_of
+
+        group = self.fit.effects.terms[0].group if group is None else group
+        (names, where), labels = self._effects_of(group), self._levels()[group]
+        found = np.flatnonzero(labels == label)
+        if len(found) != 1:
             raise OptionError(
-                f"label={label!r}", f"one of the {self.n_clusters} clusters", "fit.random_effects['label']"
+                f"label={label!r}", f"one of the {len(labels)} levels of {group!r}", "fit.random_effects['label']"
             )
-        L = self.fit.factor
-        names = [name for term in self._covariance_of.terms for name in term.effects]
-        return pd.DataFrame(L @ self.fit.posterior.covariances[where[0]] @ L.T, index=names, columns=names)
+        L, covariances = self.fit.factor[where, where], self.fit.posterior.covariances
+        place = found[0] if len(labels) == len(covariances) else firsts_of(self.data.innermost_clusters)[found[0]]
+        return pd.DataFrame(L @ covariances[place][where, where] @ L.T, index=names, columns=names)
 
     # Intervals and simulation ----------------------------------------------------------------------------------------
 
@@ -280,7 +315,7 @@ class MixedEffectsResult(
         return self.fit.parameters.joined(beta, self._covariance_of.shown(followed))
 
     def _fitted_eta(self) -> Array:
-        u = np.repeat(self.fit.posterior.modes, np.diff(self.data.starts), axis=0)
+        u = np.repeat(self.fit.posterior.modes, np.diff(self.data.innermost), axis=0)
         return np.asarray(self._eta(0.0) + np.einsum("ij,ij->i", self.fit.effects.Z, u @ self.fit.factor.T))
 
     def _intercepts(self) -> Array:
@@ -291,8 +326,12 @@ class MixedEffectsResult(
         )
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
-        u = rng.standard_normal((self.data.n_clusters, self._covariance_of.n_effects)) @ self.fit.factor.T
-        effects = np.einsum("ij,ij->i", self.fit.effects.Z, np.repeat(u, np.diff(self.data.starts), axis=0))
+        of, d = self.data.innermost_clusters, self.fit.effects.n_upper
+        u = rng.standard_normal((self.data.n_clusters, d))
+        if d < self._covariance_of.n_effects:
+            u = np.hstack([u[of], rng.standard_normal((len(of), self._covariance_of.n_effects - d))])
+        u = np.repeat(u @ self.fit.factor.T, np.diff(self.data.innermost), axis=0)
+        effects = np.einsum("ij,ij->i", self.fit.effects.Z, u)
         return self._draw(self._eta(0.0) + effects, rng)
 
     def _reestimate(self, new: ModelData) -> Array:
@@ -347,6 +386,8 @@ class MixedEffectsResult(
 
     def summary(self) -> Summary:
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
+        children = self.fit.effects.children
+        seen += "" if children is None else f" and {len(children.labels):,} of {children.group!r}"
         terms = self.fit.effects.terms
         model = (
             ("Formula", self.formula),

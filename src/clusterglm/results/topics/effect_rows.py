@@ -77,7 +77,7 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
     if table is None:
         data = data.rows
         first, rest = _own_rows(data, clusters)
-        effects = None if data.effects is None else data.effects.taken(first)
+        effects = None if data.effects is None else data.effects.moved(first)
         whole = len(first) == data.n_obs
         some = data if whole else replace(data, X=np.ascontiguousarray(data.X[first]), effects=effects)
         return EffectRows(recovered_variables(some), *rest)

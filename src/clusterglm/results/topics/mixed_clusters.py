@@ -90,8 +90,9 @@ class MixedHypotheses(AgainstWithin, ClusteredResult):
         from clusterglm.inference.hypotheses.hausman import mixed_estimates
 
         if not (self.fit.effects.Z.shape[1] == 1 and np.ptp(self.fit.effects.Z) == 0.0):
+            kind = "random slopes" if self.fit.effects.children is None else "nested random effects"
             raise OptionError(
-                "a Hausman test of a model with random slopes",
+                f"a Hausman test of a model with {kind}",
                 "intercepts alone that differ between clusters, as the models within clusters take them to",
                 "the means of clusters as covariates, between(x) in the formula, and wald_test() of their coefficients",
             )
@@ -182,4 +183,4 @@ class OfOneIntercept:
         ------
         OptionError
         """
-        self._of_one("the gradient function", "fit.random_effects and fit.plot.random_effects()")
+        self._of_one("the gradient function", "fit.random_effects and fit.plot.caterpillar()")

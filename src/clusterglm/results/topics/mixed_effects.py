@@ -121,6 +121,12 @@ class MixedEffects(Effects):
         from clusterglm.inference.effects.mixed_average import KnownEffects
         from clusterglm.inference.predictions.mixed_modes import mode_derivatives
 
+        if self.fit.effects.children is not None:
+            raise OptionError(
+                'kind="conditional" with nested random effects, whose posteriors depend on each other',
+                'kind="marginal" or "typical"',
+                'predict(kind="conditional"), for single rows',
+            )
         fit, L = self.fit, self.fit.factor
         spread = L @ fit.posterior.about_modes @ L.T / repeats_of(self.data.rows).clusters[:, None, None]
         derivatives = mode_derivatives(fit, fit.data, fit.posterior.modes)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.effects import EffectTerm
+from clusterglm.errors import OptionError
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.inference.hypotheses.random_part import RandomPart
 from clusterglm.likelihood.report import IntegrationReport
@@ -99,7 +100,7 @@ class MixedPieces(Pieces):
                 "on the boundary has no standard error, and the others take it as known."
             )
             return [Caveat("On the boundary", words)]
-        q = self.fit.effects.covariance.n_effects
+        q = self.fit.effects.n_upper
         if self.n_clusters < _FEW_FOR_COVARIANCE * q:
             words = (
                 f"From {self.n_clusters} clusters the covariance of {q} random effects is hardly known, and maximum "
@@ -126,12 +127,20 @@ class MixedPieces(Pieces):
 
     def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
         table = self.random_effects.rename(columns={"mode": "estimate", "sd": "std_error"})
+        if self.fit.effects.children is not None:
+            table["effect"] = table["group"] + ": " + table["effect"]
         return {
             str(name): (f"{name} (posterior mode)", own.reset_index(drop=True))
             for name, own in table.groupby("effect", sort=False)
         }
 
     def _effects_given_data(self) -> EffectsGivenData:
+        if self.fit.effects.children is not None:
+            raise OptionError(
+                "random effects of two nested factors against each other",
+                "effects of one factor",
+                "fit.plot.caterpillar(), or fit.random_effects",
+            )
         posterior, L = self.fit.posterior, self.fit.factor
         names = [name for term in self.fit.effects.covariance.terms for name in term.effects]
         return EffectsGivenData(names, posterior.means @ L.T, L @ posterior.covariances @ L.T, L @ L.T)
@@ -139,9 +148,8 @@ class MixedPieces(Pieces):
     def _cluster_levels(self) -> Array:
         """The average of z'b over the rows of each cluster."""
         data, b = self.data.rows, self.fit.posterior.modes @ self.fit.factor.T
-        sizes = np.diff(data.starts)
-        values = np.einsum("ij,ij->i", self.fit.effects.Z, np.repeat(b, sizes, axis=0))
-        return np.asarray(np.add.reduceat(values, data.starts[:-1]) / sizes)
+        values = np.einsum("ij,ij->i", self.fit.effects.Z, np.repeat(b, np.diff(data.innermost), axis=0))
+        return np.asarray(np.add.reduceat(values, data.starts[:-1]) / np.diff(data.starts))
 
     # On a page -------------------------------------------------------------------------------------------------------
 

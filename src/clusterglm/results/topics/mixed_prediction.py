@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clusterglm.data.clusters import cluster_column
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import PredictionWarning, check_option
+from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.mixed import MixedFit, posterior_of
 from clusterglm.inference.predictions.mixed_mean import LogMeans, averaged, given_clusters, on_link
 from clusterglm.inference.predictions.mixed_modes import mode_derivatives
@@ -20,7 +21,7 @@ from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.given_clusters import GivenClusters, Known
-from clusterglm.results.topics.newdata import Rows, columns_with_effects
+from clusterglm.results.topics.newdata import Rows, cluster_codes, columns_with_effects, refuse_unknown_clusters
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class MixedPredictions(GivenClusters):
         Z = columns_with_effects(self.fit.effects, rows)
         if kind == "marginal":
             return self._marginal(rows, Z, np.ones(rows.size, dtype=bool), wanted)
-        history = self._history(wanted.history)
+        history = None if self.fit.effects.children is not None else self._history(wanted.history)
         known = self._known(rows, history, wanted)
         found = (self._given if kind == "posterior" else self._at_modes)(rows, Z, known, history, wanted)
         if not known.unseen.any():
@@ -203,6 +204,28 @@ class MixedPredictions(GivenClusters):
         extra = np.einsum("ij,ijk,ik->i", scaled, second[known.codes], scaled)
         return LinkPrediction(link, np.ones(n), extra, own=own, cluster=np.arange(n))
 
+    def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> Known:
+        children = self.fit.effects.children
+        if children is None:
+            return super()._known(rows, history, wanted)
+        if wanted.history is not None:
+            raise OptionError(
+                "history= with nested random effects", "rows of levels that were fitted", 'unseen="marginal" for others'
+            )
+        if rows.frame is None:
+            codes = np.repeat(np.arange(len(children.labels)), np.diff(children.starts))
+            return Known(codes, np.zeros(rows.size, dtype=bool), np.full(rows.size, "", dtype=object))
+        codes, words = cluster_codes(children.labels, children.group, rows.frame)
+        unseen = (codes == -1) & rows.status.ok & (wanted.unseen == "marginal")
+        refuse_unknown_clusters(rows.status, np.where(unseen, 0, codes), words, children.group, "the fit")
+        codes = np.maximum(codes, 0)
+        upper = str(self.data.cluster_name)
+        if cluster_column(rows.frame, upper) is not None:
+            own, _ = cluster_codes(self.data.rows.labels, upper, rows.frame)
+            moved = ~unseen & (own != self.data.rows.innermost_clusters[codes])
+            rows.status.refuse(moved, f"another level of {upper!r} than in the fit")
+        return Known(codes, unseen, words)
+
     def _posterior_of(self, data: ModelData) -> VectorPosterior:
         fit = self.fit
         return fit.posterior if data is fit.data else posterior_of(fit, data)
@@ -221,8 +244,8 @@ class MixedPredictions(GivenClusters):
 
 def _clusters(history: ModelData | None, fitted: ModelData) -> list[tuple[int, int, ModelData]]:
     """Numbers of clusters from and to which are those of which data: the history's, then the fit's."""
-    m = 0 if history is None else history.n_clusters
-    own = (m, m + fitted.n_clusters, fitted)
+    m = 0 if history is None else len(history.innermost) - 1
+    own = (m, m + len(fitted.innermost) - 1, fitted)
     return [own] if history is None else [(0, m, history), own]
 
 

@@ -1,0 +1,281 @@
+"""The search for the maximum with several random effects, whichever way their integrals are computed (`levels.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.clusters import rows_of
+from clusterglm.data.effects import Effects
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
+from clusterglm.fit.newton import Maximum, Optimization, maximize
+from clusterglm.fit.sums import chosen_clusters
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.report import IntegrationReport
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.covariance import Covariance
+from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
+from clusterglm.model.parameters import Parameters, random_effects
+from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.response.base import Response
+
+_STARTS = (0.3, 1.0, 2.5)  # standard deviations of effects, on the linear predictor, that are tried first
+_ROUGHLY = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
+_LOOSE = 1e-3  # tolerance of integrals with which the search goes on from there
+_STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
+_ROUNDS = 12  # times that points may be chosen
+_VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
+_NO_LOSS = 1e-6  # of a log-likelihood
+_MOST = 100_000  # points of a cluster
+_BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale can tell
+_LARGEST_SD = 1e6  # standard deviation with which float64 can compute
+
+
+def effects_of(data: ModelData) -> Effects:
+    """The random part of data that have one."""
+    assert data.effects is not None, "data of a model with one intercept"
+    return data.effects
+
+
+def choose(likelihood: Integrals, theta: Array, requested: Quadrature, unit: float = 1.0) -> Chosen:
+    """Points as they were asked for, at `theta`.
+
+    Raises
+    ------
+    OptionError
+        When a number of nodes, with so many effects, makes too many points.
+    """
+    if requested.kind == "auto":
+        return likelihood.within(theta, requested.tolerance * unit)
+    nodes, d = 1 if requested.kind == "laplace" else int(requested.nodes or 1), likelihood.dimensions
+    if not points_within_reach(nodes, d):
+        raise OptionError(
+            f"{nodes} nodes for each of {d} effects: {nodes**d:,} points of every cluster",
+            f"at most {_MOST:,}",
+            f"quadrature={int(_MOST ** (1.0 / d) + 1e-9)}, 'auto', or fewer random effects",
+        )
+    return Chosen(likelihood.by_nodes(nodes), float("nan"))
+
+
+def points_within_reach(nodes: int, d: int) -> bool:
+    """Whether so many nodes for each of d effects make no more points than can be."""
+    return bool(nodes**d <= _MOST)
+
+
+@dataclass(frozen=True)
+class MixedTask:
+    """The likelihood in theta = (coefficients, phi), of columns in some units."""
+
+    likelihood: Integrals
+    covariance: Covariance
+    parameters: Parameters
+    squares: Array
+    bounded: bool
+
+    @classmethod
+    def of(cls, data: ModelData, response: Response, X: Array, scale: Array, threads: int) -> MixedTask:
+        effects = effects_of(data)
+        covariance = effects.covariance
+        Z = effects.Z if (scale == 1.0).all() else np.ascontiguousarray(effects.Z / scale)
+        likelihood = integrals(X, Z, effects, data, response, threads)
+        own, squares = random_effects(X.shape[1], covariance.n_parameters), Z.T @ Z / len(Z)
+        return cls(likelihood, covariance, own, squares, response.bounded)
+
+    @property
+    def _n_coefficients(self) -> int:
+        return len(self.parameters) - self.covariance.n_parameters
+
+    @property
+    def inner(self) -> Parameters:
+        """Parameters of the likelihood: coefficients, and the entries of L that may be other than zero."""
+        return random_effects(self._n_coefficients, int(self.covariance.pattern.sum()))
+
+    def entries(self, theta: Array) -> Array:
+        """(coefficients, entries of L row by row), as the likelihood takes them."""
+        beta, phi = self.parameters.split(theta)
+        return np.append(beta, self.covariance.factor(phi)[self.covariance.pattern])
+
+    def evaluate(self, theta: Array, plan: AnyPlan) -> Evaluation:
+        """Value and derivatives in theta, from those in the entries of L by the chain rule."""
+        there = self.likelihood.evaluate(self.entries(theta), plan)
+        J = self.slopes(theta)
+        hessian = J @ there.hessian @ J.T
+        random, pattern = self.parameters.place("random"), self.covariance.pattern
+        weights = np.zeros(pattern.shape)
+        weights[pattern] = self.inner.split(there.score)[1]
+        hessian[random, random] += self.covariance.bends(theta[random], weights)
+        return Evaluation(there.value, J @ there.score, hessian)
+
+    def slopes(self, theta: Array) -> Array:
+        """Derivatives of the likelihood's parameters in theta, shape (q, parameters of the likelihood)."""
+        own, inner = self.parameters, self.inner
+        J = np.zeros((len(own), len(inner)))
+        J[own.coefficients, inner.coefficients] = np.eye(self._n_coefficients)
+        random = own.place("random")
+        J[random, inner.place("random")] = self.covariance.slopes(theta[random])[:, self.covariance.pattern]
+        return J
+
+    def all_and(self, of_covariance: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Marks of parameters of the covariance as marks of all: none of a coefficient."""
+        found = np.zeros(len(self.parameters), dtype=bool)
+        found[self.parameters.place("random")] = of_covariance
+        return found
+
+    def reflect(self, theta: Array) -> Array:
+        """Parameters of the model at theta with the customary signs of L."""
+        beta, phi = self.parameters.split(theta)
+        return np.append(beta, self.covariance.canonical(phi))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A maximum, and the points by which it is one."""
+
+    maximum: Maximum
+    chosen: Chosen
+
+
+def sampled(task: MixedTask, data: ModelData, response: Response, X: Array, scale: Array) -> MixedTask:
+    """The likelihood of some of the clusters, evenly spaced."""
+    chosen = np.arange(0, data.n_clusters, data.n_clusters // SAMPLE_FOR_EFFECTS)
+    some, arrays = chosen_clusters(X, data, chosen)
+    effects = effects_of(data).taken(*rows_of(data.starts, chosen))
+    Z = np.ascontiguousarray(effects.Z / scale)
+    return replace(task, likelihood=integrals(some, Z, effects, arrays, response, task.likelihood.threads))
+
+
+def start_of(task: MixedTask, gamma: Array, q: int) -> Array:
+    """The best of a few covariances without correlations, by few points."""
+    few = task.likelihood.few()
+    tried = [np.append(gamma, task.covariance.of(sd**2 * np.eye(q))) for sd in _STARTS]
+    values = [task.likelihood.evaluate(task.entries(theta), few, 0).value for theta in tried]
+    return tried[int(np.nanargmax(values))]
+
+
+def maximum_of(
+    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float
+) -> tuple[Found, NDArray[np.bool_]]:
+    """The maximum, and which parameters of the covariance are zero there because it is singular."""
+    quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
+    few = partial(task.evaluate, plan=task.likelihood.few())
+    near = maximize(few, begin, quick, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit)
+    _refuse_endless(task, near.theta)
+    every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
+    if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
+        loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every)
+        theta = loose.maximum.theta
+        stories.append(loose.maximum.optimization)
+    found = _refined(task, theta, quadrature, control, unit, every)
+    vanished = _vanished(task, found.maximum.theta)
+    if vanished.any():
+        theta = np.where(task.all_and(vanished), 0.0, found.maximum.theta)
+        free = ~task.all_and(vanished)
+        again = _refined(task, theta, quadrature, control, unit, free)
+        slack = max(_NO_LOSS * unit, float(np.nan_to_num(found.chosen.error + again.chosen.error)))
+        if again.maximum.evaluation.value >= found.maximum.evaluation.value - slack:
+            stories.append(found.maximum.optimization)
+            found = again
+        else:
+            vanished = np.zeros_like(vanished)
+    story = _whole([*stories, found.maximum.optimization])
+    return Found(replace(found.maximum, optimization=story), found.chosen), vanished
+
+
+def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
+    """Parameters that are zero, or might as well be, where the covariance is singular.
+
+    They are those without which a diagonal entry of L is exactly 0 and L hardly different; and where a diagonal entry
+    is as good as 0, all that its column depends on alone: turned into the columns that follow, it adds nothing.
+    """
+    _, phi = task.parameters.split(theta)
+    L, slopes = task.covariance.factor(phi), task.covariance.slopes(phi)
+    found = np.zeros(len(phi), dtype=bool)
+    for k in range(len(phi)):
+        without = np.where(np.arange(len(phi)) == k, 0.0, phi)
+        moved = task.covariance.factor(without) - L
+        found[k] = np.abs(moved).max() < _VANISHED and bool((np.diag(L + moved) == 0.0).any())
+    for k in np.flatnonzero(np.abs(np.diag(L)) < _VANISHED).tolist():
+        in_column, elsewhere = slopes[:, :, k].any(axis=1), np.delete(slopes, k, axis=2).any(axis=(1, 2))
+        found |= in_column & ~elsewhere
+    return found
+
+
+def _refined(
+    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float, free: NDArray[np.bool_]
+) -> Found:
+    """Points chosen where the search is, and the maximum by them, until neither moves the other."""
+    theta, chosen = begin, choose(task.likelihood, task.entries(begin), quadrature, unit)
+    stories: list[Optimization] = []
+    for remaining in reversed(range(_ROUNDS)):
+        objective = partial(task.evaluate, plan=chosen.plan)
+        maximum = _maximize_free(objective, theta, control, unit, free, task.reflect)
+        _refuse_endless(task, maximum.theta)
+        stories.append(maximum.optimization)
+        step, theta = maximum.theta - theta, maximum.theta
+        moved = max(0.0, -float(step @ maximum.evaluation.hessian @ step)) ** 0.5
+        still = moved <= _STILL * unit**0.5  # what was chosen so near has the same errors here
+        if quadrature.kind != "auto" or still or not maximum.optimization.converged or remaining == 0:
+            break
+        chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
+    return Found(replace(maximum, optimization=_whole(stories)), chosen)
+
+
+def _whole(stories: list[Optimization]) -> Optimization:
+    """Searches that followed one another as one, which ended as the last did."""
+    return replace(
+        stories[-1],
+        iterations=sum(story.iterations for story in stories),
+        evaluations=sum(story.evaluations for story in stories),
+        trace=tuple(step for story in stories for step in story.trace),
+    )
+
+
+def _maximize_free(
+    objective: Callable[[Array], Evaluation],
+    begin: Array,
+    control: Control,
+    unit: float,
+    free: NDArray[np.bool_],
+    reflect: Callable[[Array], Array],
+) -> Maximum:
+    """The maximum over the free parameters; value and derivatives there are those of all."""
+    if free.all():
+        return maximize(objective, begin, control, reflect=reflect, unit=unit)
+
+    def whole(some: Array) -> Array:
+        theta = begin.copy()
+        theta[free] = some
+        return theta
+
+    def at(some: Array) -> Evaluation:
+        there = objective(whole(some))
+        return Evaluation(there.value, there.score[free], there.hessian[np.ix_(free, free)])
+
+    found = maximize(at, begin[free], control, reflect=lambda some: reflect(whole(some))[free], unit=unit)
+    theta = whole(found.theta)
+    return Maximum(theta, objective(theta), found.optimization)
+
+
+def report(task: MixedTask, chosen: Chosen, requested: Quadrature, unit: float) -> IntegrationReport:
+    """Describe how the integrals were computed."""
+    rules, most = task.likelihood.rules(chosen.plan), task.likelihood.most(chosen.plan)
+    return IntegrationReport(requested, "normal", most, rules, chosen.error, unit)
+
+
+def _refuse_endless(task: MixedTask, theta: Array) -> None:
+    """Refuse spreads of the linear predictor with which nothing can be computed, or that stand for infinity."""
+    L = task.covariance.factor(task.parameters.split(theta)[1])
+    spread = float(np.trace(L.T @ task.squares @ L)) ** 0.5
+    if spread > (_BOUNDLESS if task.bounded else _LARGEST_SD):
+        raise IntegrationError(
+            f"random effects whose standard deviation on the linear predictor is {spread:.3g}, and still growing",
+            "data in which effects of finite size explain the differences between clusters",
+            "look for covariates that determine the response within clusters; or fewer random effects",
+        )

@@ -55,7 +55,10 @@ class Integrals(Protocol):
         """Each cluster's log-likelihood, shape (m,)."""
 
     def few(self) -> AnyPlan:
-        """Points for a first look."""
+        """Points for a first look, whose second derivatives are those of points held: they show the way."""
+
+    def held(self, plan: AnyPlan) -> bool:
+        """Whether second derivatives are those of points held; otherwise they are differences, and dear."""
 
     def by_nodes(self, nodes: int) -> AnyPlan:
         """So many adaptive Gauss-Hermite nodes in each dimension."""
@@ -98,7 +101,10 @@ class OneLevel(VectorLikelihood):
         return found
 
     def few(self) -> VectorPlan:
-        return self.by_nodes(_FEW.get(self.n_effects, 2))
+        return (VectorPart(hermite_points(_FEW.get(self.n_effects, 2), self.n_effects, True)),)
+
+    def held(self, plan: VectorPlan) -> bool:
+        return all(part.points.fine or part.places is not None for part in plan)
 
     def by_nodes(self, nodes: int) -> VectorPlan:
         return (VectorPart(hermite_points(nodes, self.n_effects)),)
@@ -140,7 +146,11 @@ class TwoLevels(NestedLikelihood):
         return sum(self.n_effects)
 
     def few(self) -> NestedPlan:
-        return self.by_nodes(_FEW.get(self.dimensions, 2))
+        (d1, d2), nodes = self.n_effects, _FEW.get(self.dimensions, 2)
+        return (NestedPart(hermite_points(nodes, d1, True), hermite_points(nodes, d2, True)),)
+
+    def held(self, plan: NestedPlan) -> bool:
+        return all(part.fine or part.places is not None for part in plan)
 
     def by_nodes(self, nodes: int) -> NestedPlan:
         d1, d2 = self.n_effects

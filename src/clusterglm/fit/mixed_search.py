@@ -13,6 +13,7 @@ from clusterglm.data.clusters import rows_of
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.fit.chords import Chords
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.sums import chosen_clusters
@@ -102,9 +103,9 @@ class MixedTask:
         beta, phi = self.parameters.split(theta)
         return np.append(beta, self.covariance.factor(phi)[self.covariance.pattern])
 
-    def evaluate(self, theta: Array, plan: AnyPlan) -> Evaluation:
+    def evaluate(self, theta: Array, plan: AnyPlan, order: int = 2) -> Evaluation:
         """Value and derivatives in theta, from those in the entries of L by the chain rule."""
-        there = self.likelihood.evaluate(self.entries(theta), plan)
+        there = self.likelihood.evaluate(self.entries(theta), plan, order)
         J = self.slopes(theta)
         hessian = J @ there.hessian @ J.T
         random, pattern = self.parameters.place("random"), self.covariance.pattern
@@ -169,7 +170,7 @@ def maximum_of(
     _refuse_endless(task, near.theta)
     every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
     if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
-        loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every)
+        loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every, rounds=1)
         theta = loose.maximum.theta
         stories.append(loose.maximum.optimization)
     found = _refined(task, theta, quadrature, control, unit, every)
@@ -208,13 +209,19 @@ def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
 
 
 def _refined(
-    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float, free: NDArray[np.bool_]
+    task: MixedTask,
+    begin: Array,
+    quadrature: Quadrature,
+    control: Control,
+    unit: float,
+    free: NDArray[np.bool_],
+    rounds: int = _ROUNDS,
 ) -> Found:
     """Points chosen where the search is, and the maximum by them, until neither moves the other."""
     theta, chosen = begin, choose(task.likelihood, task.entries(begin), quadrature, unit)
     stories: list[Optimization] = []
-    for remaining in reversed(range(_ROUNDS)):
-        objective = partial(task.evaluate, plan=chosen.plan)
+    for remaining in reversed(range(rounds)):
+        objective = _objective(task, chosen.plan, unit)
         maximum = _maximize_free(objective, theta, control, unit, free, task.reflect)
         _refuse_endless(task, maximum.theta)
         stories.append(maximum.optimization)
@@ -225,6 +232,14 @@ def _refined(
             break
         chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
     return Found(replace(maximum, optimization=_whole(stories)), chosen)
+
+
+def _objective(task: MixedTask, plan: AnyPlan, unit: float) -> Callable[[Array], Evaluation]:
+    """What is maximised by these points: where second derivatives are differences, as few of them as will do."""
+    exact = partial(task.evaluate, plan=plan)
+    if task.likelihood.held(plan):
+        return exact
+    return Chords(partial(exact, order=1), exact, partial(task.evaluate, plan=task.likelihood.few()), unit)
 
 
 def _whole(stories: list[Optimization]) -> Optimization:

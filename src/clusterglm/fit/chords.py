@@ -15,10 +15,12 @@ import numpy as np
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 
-_NEAR = 3e-4  # standard errors from the maximum at which the Hessian is computed
-_SAME = 1e-3  # standard errors over which it is taken to be the same
+_NEAR_ITS_END = 3e-4  # standard errors from the maximum at which the Hessian is computed
+_SAME_HESSIAN = 1e-3  # standard errors over which it is taken to be the same
 _ROUGHLY_SAME = 0.3  # the same of the other likelihood's, which is not exact anyway
-_WORTH = 0.4  # of the way that is left, which a step must at least cover if the other's Hessian is to be used again
+_STILL_USEFUL = (
+    0.4  # of the way that is left, which a step must at least cover if the other's Hessian is to be used again
+)
 
 
 class Chords:
@@ -54,13 +56,13 @@ class Chords:
 
     def __call__(self, theta: Array) -> Evaluation:
         """Value and score at `theta`, and a Hessian."""
-        if self._known(self._exact, theta, _SAME):
+        if self._known(self._exact, theta, _SAME_HESSIAN):
             return self._with(theta, self._exact)
         if not self._known(self._rough, theta, _ROUGHLY_SAME):
             self._rough = theta.copy(), self._similar(theta).hessian
         there = self._with(theta, self._rough)
         left = self._length(there.hessian, there.score)
-        useful = _NEAR < left < _WORTH * self._left
+        useful = _NEAR_ITS_END < left < _STILL_USEFUL * self._left
         self._left = left
         if useful:
             return there

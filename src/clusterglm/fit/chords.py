@@ -18,9 +18,7 @@ from clusterglm.model.arrays import Array
 _NEAR_ITS_END = 3e-4  # standard errors from the maximum at which the Hessian is computed
 _SAME_HESSIAN = 1e-3  # standard errors over which it is taken to be the same
 _ROUGHLY_SAME = 0.3  # the same of the other likelihood's, which is not exact anyway
-_STILL_USEFUL = (
-    0.4  # of the way that is left, which a step must at least cover if the other's Hessian is to be used again
-)
+_STILL_USEFUL = 0.4  # of the way left, which a step must at least cover if the other's Hessian is to serve again
 
 
 class Chords:

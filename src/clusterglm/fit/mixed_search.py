@@ -130,8 +130,23 @@ class MixedTask:
         return found
 
     def reflect(self, theta: Array) -> Array:
-        """Parameters of the model at theta with the customary signs of L."""
+        """Parameters of the model at theta with the customary signs of L.
+
+        Raises
+        ------
+        IntegrationError
+            On spreads of the linear predictor with which nothing can be computed, or that stand for infinity: a search
+            that has come so far need not go on.
+        """
         beta, phi = self.parameters.split(theta)
+        L = self.covariance.factor(phi)
+        spread = float(np.trace(L.T @ self.squares @ L)) ** 0.5
+        if spread > (_BOUNDLESS if self.bounded else _LARGEST_SD):
+            raise IntegrationError(
+                f"random effects whose standard deviation on the linear predictor is {spread:.3g}, and still growing",
+                "data in which effects of finite size explain the differences between clusters",
+                "look for covariates that determine the response within clusters; or fewer random effects",
+            )
         return np.append(beta, self.covariance.canonical(phi))
 
 
@@ -167,7 +182,6 @@ def maximum_of(
     quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
     few = partial(task.evaluate, plan=task.likelihood.few())
     near = maximize(few, begin, quick, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit)
-    _refuse_endless(task, near.theta)
     every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
     if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
         loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every, rounds=1)
@@ -223,7 +237,6 @@ def _refined(
     for remaining in reversed(range(rounds)):
         objective = _objective(task, chosen.plan, unit)
         maximum = _maximize_free(objective, theta, control, unit, free, task.reflect)
-        _refuse_endless(task, maximum.theta)
         stories.append(maximum.optimization)
         step, theta = maximum.theta - theta, maximum.theta
         moved = max(0.0, -float(step @ maximum.evaluation.hessian @ step)) ** 0.5
@@ -282,15 +295,3 @@ def report(task: MixedTask, chosen: Chosen, requested: Quadrature, unit: float) 
     """Describe how the integrals were computed."""
     rules, most = task.likelihood.rules(chosen.plan), task.likelihood.most(chosen.plan)
     return IntegrationReport(requested, "normal", most, rules, chosen.error, unit)
-
-
-def _refuse_endless(task: MixedTask, theta: Array) -> None:
-    """Refuse spreads of the linear predictor with which nothing can be computed, or that stand for infinity."""
-    L = task.covariance.factor(task.parameters.split(theta)[1])
-    spread = float(np.trace(L.T @ task.squares @ L)) ** 0.5
-    if spread > (_BOUNDLESS if task.bounded else _LARGEST_SD):
-        raise IntegrationError(
-            f"random effects whose standard deviation on the linear predictor is {spread:.3g}, and still growing",
-            "data in which effects of finite size explain the differences between clusters",
-            "look for covariates that determine the response within clusters; or fewer random effects",
-        )

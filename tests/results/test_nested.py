@@ -405,3 +405,49 @@ def test_another_maximum_nearby_is_not_taken() -> None:
     found = cg.random_effects("y ~ x + (1 | a) + (1 | b)", frame, family="poisson")
     for group in "ab":
         assert found.loglik >= cg.random_effects(f"y ~ x + (1 | {group})", frame, family="poisson").loglik - 1e-6
+
+
+def test_a_new_class_of_a_known_school(of_small: Any, small: pd.DataFrame) -> None:
+    rows = small.iloc[[0, 17, 55, 90]].assign(**{"class": 99})
+    found = of_small.predict(rows, kind="posterior", effects=["school"])
+    expected = [by_dense_rule(of_small, small, row, new=True) for _, row in rows.iterrows()]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    without = rows.drop(columns="class")
+    np.testing.assert_allclose(of_small.predict(without, kind="posterior", effects=["school"]), found, atol=1e-9)
+    own = of_small.predict(kind="posterior", effects=["school"])
+    np.testing.assert_allclose(own.loc[rows.index], found, atol=1e-9)
+
+
+def test_effects_of_one_factor_at_the_modes(of_small: Any, small: pd.DataFrame) -> None:
+    modes = of_small.random_effects.set_index(["group", "label"])["mode"]
+    b0, b1 = of_small.fit.beta
+    line = b0 + b1 * small["x"]
+    upper = of_small.predict(small, kind="conditional", scale="link", effects=["school"])
+    np.testing.assert_allclose(upper, line + modes["school"].loc[small["school"]].to_numpy(), atol=1e-9)
+    joined = small["school"].astype(str) + ":" + small["class"].astype(str)
+    lower = of_small.predict(small, kind="conditional", scale="link", effects=["school:class"])
+    np.testing.assert_allclose(lower, line + modes["school:class"].loc[joined].to_numpy(), atol=1e-9)
+    both = of_small.predict(small, kind="conditional", scale="link", effects=["school:class", "school"])
+    np.testing.assert_allclose(both, of_small.predict(small, kind="conditional", scale="link"), atol=1e-12)
+    unknown = small.head(1).assign(school=77)
+    marginal = of_small.predict(unknown, kind="marginal")
+    for kind in ("conditional", "posterior"):
+        found = of_small.predict(unknown, kind=kind, effects=["school"], unseen="marginal")
+        np.testing.assert_allclose(found, marginal, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"kind": "posterior", "effects": ["school:class"]}, "those of the clusters"),
+        ({"kind": "conditional", "effects": ["room"]}, "'room'"),
+        ({"kind": "marginal", "effects": ["school"]}, "effects= with kind='marginal'"),
+        ({"effects": ["school"]}, "effects= with kind=None"),
+        ({"kind": "conditional", "effects": "school "}, "effects="),
+        ({"data": "frame", "kind": "posterior", "history": "frame"}, "history="),
+    ],
+)
+def test_questions_that_are_refused(of_small: Any, small: pd.DataFrame, options: dict[str, Any], named: str) -> None:
+    given = {key: small if isinstance(value, str) and value == "frame" else value for key, value in options.items()}
+    with pytest.raises(OptionError, match=named):
+        of_small.predict(**given)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from scipy.stats import chi2
 
 import clusterglm as cg
 from clusterglm.errors import ClusterError, FormulaError, OptionError
@@ -142,7 +143,7 @@ def test_children_of_a_cluster_alone_are_clusters(data: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("random", "named"),
     [
-        ("(1 | school) + (1 | class)", r"if class \d differs between levels of school|if school \d+ differs"),
+        ("(1 | school) + (1 | class)", r"if class \d differs between levels of school write \(1 \| school/class\)"),
         ("(1 | school/class/x)", "3 grouping factors"),
         ("(1 | room) + (1 | school:class)", "group the rows alike"),
         ("(x | school) + (1 | school/class)", "twice"),
@@ -451,3 +452,17 @@ def test_questions_that_are_refused(of_small: Any, small: pd.DataFrame, options:
     given = {key: small if isinstance(value, str) and value == "frame" else value for key, value in options.items()}
     with pytest.raises(OptionError, match=named):
         of_small.predict(**given)
+
+
+@pytest.mark.parametrize("group", ["school", "school:class"])
+def test_a_factor_is_tested_by_half_a_chi_square(fit: Any, data: pd.DataFrame, group: str) -> None:
+    alone = cg.random_effects(f"y ~ x + (1 | {group})", data)
+    (test,) = cg.compare(alone, fit).tests
+    statistic = 2.0 * (fit.loglik - alone.loglik)
+    assert test.statistic == pytest.approx(statistic, abs=1e-6)
+    assert test.pvalue == pytest.approx(0.5 * chi2.sf(statistic, 1), rel=1e-6)
+
+
+def test_another_factor_is_no_special_case(fit: Any, data: pd.DataFrame) -> None:
+    other = cg.random_effects("y ~ x + (1 | half)", data.assign(half=data["school"] // 2))
+    assert cg.compare(other, fit).tests[0].reason == "the clusters differ"

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit
+from scipy.stats import chi2
 
 import clusterglm as cg
 from clusterglm.errors import ClusterError, FormulaError, OptionError
@@ -142,7 +143,7 @@ def test_children_of_a_cluster_alone_are_clusters(data: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("random", "named"),
     [
-        ("(1 | school) + (1 | class)", r"if class \d differs between levels of school|if school \d+ differs"),
+        ("(1 | school) + (1 | class)", r"if class \d differs between levels of school write \(1 \| school/class\)"),
         ("(1 | school/class/x)", "3 grouping factors"),
         ("(1 | room) + (1 | school:class)", "group the rows alike"),
         ("(x | school) + (1 | school/class)", "twice"),
@@ -247,3 +248,221 @@ def test_every_public_member_answers_or_refuses(fit: Any) -> None:
     refusals = [each for each in answers if isinstance(each.value, BaseException)]
     assert all(isinstance(each.value, OptionError) for each in refusals), [str(each) for each in refusals]
     assert {each.name for each in refusals} == REFUSED
+
+
+# What follows a fit, against integrals that share no code -------------------------------------------------------------
+
+POINTS, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+@pytest.fixture(scope="module")
+def small() -> pd.DataFrame:
+    return schools(5, schools=8)
+
+
+@pytest.fixture(scope="module")
+def of_small(small: pd.DataFrame) -> Any:
+    return cg.random_effects("y ~ x + (1 | school/class)", small)
+
+
+def by_dense_rule(fit: Any, frame: pd.DataFrame, row: pd.Series, *, new: bool = False) -> float:
+    """P(y = 1) of a row given its school's data, by Gauss-Hermite rules about 0 at both levels; `new`: a new class."""
+    (b0, b1), (s1, s2) = fit.fit.beta, fit.variance_components["estimate"]
+    own = frame[frame["school"] == row["school"]]
+    u, v = s1 * POINTS[:, None], s2 * POINTS[None, :]
+    of_row = expit(b0 + b1 * row["x"] + u + v) @ WEIGHTS
+    total, with_row = WEIGHTS.copy(), WEIGHTS * (of_row if new else 1.0)
+    for label, rows in own.groupby("class"):
+        eta = (b0 + b1 * rows["x"].to_numpy())[:, None, None] + u + v
+        y = rows["y"].to_numpy()[:, None, None]
+        P = np.prod(np.where(y == 1.0, expit(eta), expit(-eta)), axis=0)
+        here = not new and label == row["class"]
+        with_row = with_row * ((P * expit(b0 + b1 * row["x"] + u + v) if here else P) @ WEIGHTS)
+        total = total * (P @ WEIGHTS)
+    return float(with_row.sum() / total.sum())
+
+
+def test_means_given_the_data(of_small: Any, small: pd.DataFrame) -> None:
+    rows = small.iloc[[0, 17, 55, 90]]
+    found = of_small.predict(rows, kind="posterior")
+    np.testing.assert_allclose(found, [by_dense_rule(of_small, small, row) for _, row in rows.iterrows()], atol=1e-6)
+    np.testing.assert_allclose(of_small.predict(kind="posterior").loc[rows.index], found, atol=1e-9)
+
+
+def test_averaged_means(of_small: Any, small: pd.DataFrame) -> None:
+    s = float(np.linalg.norm(of_small.variance_components["estimate"]))
+    b0, b1 = of_small.fit.beta
+    expected = expit((b0 + b1 * small["x"].to_numpy())[:, None] + s * POINTS) @ WEIGHTS
+    np.testing.assert_allclose(of_small.predict(small, kind="marginal"), expected, atol=1e-7)
+
+
+def test_conditional_predictions_are_at_the_modes(of_small: Any, small: pd.DataFrame) -> None:
+    modes = of_small.random_effects.set_index(["group", "label"])["mode"]
+    b0, b1 = of_small.fit.beta
+    joined = small["school"].astype(str) + ":" + small["class"].astype(str)
+    expected = b0 + b1 * small["x"]
+    expected += modes["school"].loc[small["school"]].to_numpy() + modes["school:class"].loc[joined].to_numpy()
+    found = of_small.predict(small, kind="conditional", scale="link")
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_allclose(of_small.predict(kind="conditional", scale="link").loc[small.index], found, atol=1e-9)
+
+
+def test_a_level_that_has_moved_is_refused(data: pd.DataFrame) -> None:
+    found = cg.random_effects("y ~ x + (1 | school) + (1 | room)", data)
+    moved = data.head(2).assign(room=["s1c1", "s1c9"], school=[2, 1])
+    with pytest.warns(cg.errors.PredictionWarning):
+        assert found.predict(moved, kind="conditional").isna().all()
+    status = found.predict(moved, kind="conditional", level=0.9)["status"]
+    assert list(status) == ["another level of 'school' than in the fit", "cluster 's1c9' not seen in the fit"]
+
+
+def test_shares_of_variance_by_level(of_small: Any, small: pd.DataFrame) -> None:
+    s1, s2 = of_small.variance_components["estimate"]
+    latent = np.pi**2 / 3
+    table = of_small.intraclass_correlation(small.head(2))
+    assert list(table["group"]) == ["school"] * 2 + ["school:class"] * 2
+    total = s1**2 + s2**2 + latent
+    np.testing.assert_allclose(table["estimate"], [s1**2 / total] * 2 + [(s1**2 + s2**2) / total] * 2)
+    ratios = of_small.median_odds_ratio(small.head(1))["estimate"]
+    np.testing.assert_allclose(ratios, np.exp(0.6744897501960817 * np.sqrt(2.0) * np.array([np.hypot(s1, s2), s2])))
+    V = of_small.cov().to_numpy()[2:, 2:]
+    slope = np.array([2.0 * s1 * (total - s1**2), -2.0 * s2 * s1**2]) / total**2
+    assert table["std_error"].iloc[0] == pytest.approx(float(np.sqrt(slope @ V @ slope)), rel=1e-6)
+
+
+def test_profiles_end_at_models_of_one_factor(fit: Any, data: pd.DataFrame) -> None:
+    """At a standard deviation of 0 the profile is the maximum without the effect."""
+    peaks = fit._summit(1).peaks
+    for k, group in ((2, "school:class"), (3, "school")):
+        alone = cg.random_effects(f"y ~ x + (1 | {group})", data)
+        assert peaks[k].value_at_least + fit.data.constant == pytest.approx(alone.loglik, abs=1e-5)
+
+
+def test_draws_have_the_covariance_of_both_levels(fit: Any) -> None:
+    """Mean products of two rows of one class, of two classes of one school, and of two schools."""
+    rng, sd = np.random.default_rng(2), np.array([1.5, 1.0])
+    wide = type(fit)(replace_phi(fit, sd), fit.data)
+    draws = np.array([wide._draw_new(rng) for _ in range(400)])
+    first = fit.data.effects.children.starts[:-1]
+    eta = wide._eta(0.0)
+    u, v = sd[0] * POINTS[:, None], sd[1] * POINTS[None, :]
+
+    def mean(row: int) -> np.ndarray:
+        return expit(eta[row] + u + v)
+
+    for one, other, kind in (
+        (first, first + 1, "class"),
+        (first[::3], first[1::3], "school"),
+        (first[:-3], first[3:], ""),
+    ):
+        if kind == "class":
+            expected = [WEIGHTS @ (mean(i) * mean(j)) @ WEIGHTS for i, j in zip(one, other, strict=True)]
+        elif kind == "school":
+            expected = [WEIGHTS @ ((mean(i) @ WEIGHTS) * (mean(j) @ WEIGHTS)) for i, j in zip(one, other, strict=True)]
+        else:
+            expected = [
+                (WEIGHTS @ mean(i) @ WEIGHTS) * (WEIGHTS @ mean(j) @ WEIGHTS) for i, j in zip(one, other, strict=True)
+            ]
+        each = (draws[:, one] * draws[:, other]).mean(axis=1)
+        assert abs(each.mean() - np.mean(expected)) < 4.0 * each.std() / np.sqrt(len(each)), kind
+
+
+def replace_phi(fit: Any, phi: np.ndarray) -> Any:
+    from dataclasses import replace
+
+    return replace(fit.fit, phi=phi)
+
+
+def test_robust_covariance_is_by_clusters(of_small: Any) -> None:
+    scores = of_small._scores
+    assert scores.shape == (8, 4)
+    np.testing.assert_allclose(scores.sum(axis=0), 0.0, atol=1e-4)
+    A = of_small.fit.covariance
+    sandwich = 8 / 7 * A @ scores.T @ scores @ A
+    np.testing.assert_allclose(of_small.cov("robust"), sandwich, rtol=1e-8)
+
+
+def test_each_factor_has_its_panel(fit: Any) -> None:
+    drawn = fit.plot.caterpillar()
+    assert list(drawn.data["effect"].value_counts()) == [90, 30]
+    labels = [axis.get_xlabel() + axis.get_ylabel() for axis in drawn.ax.figure.axes]
+    assert any("school:class" in label for label in labels)
+    assert fit.plot.caterpillar(effect="school: (Intercept)").data["label"].nunique() == 30
+
+
+def test_another_maximum_nearby_is_not_taken() -> None:
+    """Counts whose likelihood has a second, lower maximum, at which the search once ended."""
+    rng = np.random.default_rng(1607)
+    m = int(rng.integers(4, 25))
+    kids = rng.integers(1, 5, m)
+    sizes = rng.integers(1, 7, kids.sum())
+    upper = np.repeat(np.arange(m), kids)
+    sd = rng.choice([0, 0.3, 1, 3], 2)
+    effects = sd[0] * rng.standard_normal(m)[upper] + sd[1] * rng.standard_normal(len(upper))
+    rows = np.repeat(np.arange(len(upper)), sizes)
+    frame = pd.DataFrame({"a": upper[rows], "b": rows, "x": rng.standard_normal(len(rows))})
+    frame["y"] = rng.poisson(np.exp(np.minimum(effects[rows] + 0.5 * frame["x"], 5.0)))
+    found = cg.random_effects("y ~ x + (1 | a) + (1 | b)", frame, family="poisson")
+    for group in "ab":
+        assert found.loglik >= cg.random_effects(f"y ~ x + (1 | {group})", frame, family="poisson").loglik - 1e-6
+
+
+def test_a_new_class_of_a_known_school(of_small: Any, small: pd.DataFrame) -> None:
+    rows = small.iloc[[0, 17, 55, 90]].assign(**{"class": 99})
+    found = of_small.predict(rows, kind="posterior", effects=["school"])
+    expected = [by_dense_rule(of_small, small, row, new=True) for _, row in rows.iterrows()]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    without = rows.drop(columns="class")
+    np.testing.assert_allclose(of_small.predict(without, kind="posterior", effects=["school"]), found, atol=1e-9)
+    own = of_small.predict(kind="posterior", effects=["school"])
+    np.testing.assert_allclose(own.loc[rows.index], found, atol=1e-9)
+
+
+def test_effects_of_one_factor_at_the_modes(of_small: Any, small: pd.DataFrame) -> None:
+    modes = of_small.random_effects.set_index(["group", "label"])["mode"]
+    b0, b1 = of_small.fit.beta
+    line = b0 + b1 * small["x"]
+    upper = of_small.predict(small, kind="conditional", scale="link", effects=["school"])
+    np.testing.assert_allclose(upper, line + modes["school"].loc[small["school"]].to_numpy(), atol=1e-9)
+    joined = small["school"].astype(str) + ":" + small["class"].astype(str)
+    lower = of_small.predict(small, kind="conditional", scale="link", effects=["school:class"])
+    np.testing.assert_allclose(lower, line + modes["school:class"].loc[joined].to_numpy(), atol=1e-9)
+    both = of_small.predict(small, kind="conditional", scale="link", effects=["school:class", "school"])
+    np.testing.assert_allclose(both, of_small.predict(small, kind="conditional", scale="link"), atol=1e-12)
+    unknown = small.head(1).assign(school=77)
+    marginal = of_small.predict(unknown, kind="marginal")
+    for kind in ("conditional", "posterior"):
+        found = of_small.predict(unknown, kind=kind, effects=["school"], unseen="marginal")
+        np.testing.assert_allclose(found, marginal, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"kind": "posterior", "effects": ["school:class"]}, "those of the clusters"),
+        ({"kind": "conditional", "effects": ["room"]}, "'room'"),
+        ({"kind": "marginal", "effects": ["school"]}, "effects= with kind='marginal'"),
+        ({"effects": ["school"]}, "effects= with kind=None"),
+        ({"kind": "conditional", "effects": "school "}, "effects="),
+        ({"data": "frame", "kind": "posterior", "history": "frame"}, "history="),
+    ],
+)
+def test_questions_that_are_refused(of_small: Any, small: pd.DataFrame, options: dict[str, Any], named: str) -> None:
+    given = {key: small if isinstance(value, str) and value == "frame" else value for key, value in options.items()}
+    with pytest.raises(OptionError, match=named):
+        of_small.predict(**given)
+
+
+@pytest.mark.parametrize("group", ["school", "school:class"])
+def test_a_factor_is_tested_by_half_a_chi_square(fit: Any, data: pd.DataFrame, group: str) -> None:
+    alone = cg.random_effects(f"y ~ x + (1 | {group})", data)
+    (test,) = cg.compare(alone, fit).tests
+    statistic = 2.0 * (fit.loglik - alone.loglik)
+    assert test.statistic == pytest.approx(statistic, abs=1e-6)
+    assert test.pvalue == pytest.approx(0.5 * chi2.sf(statistic, 1), rel=1e-6)
+
+
+def test_another_factor_is_no_special_case(fit: Any, data: pd.DataFrame) -> None:
+    other = cg.random_effects("y ~ x + (1 | half)", data.assign(half=data["school"] // 2))
+    assert cg.compare(other, fit).tests[0].reason == "the clusters differ"

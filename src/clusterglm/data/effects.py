@@ -93,6 +93,12 @@ class Effects:
         group = None if self.children is None else self.children.group
         return sum(len(term.design.names) for term in self.terms if term.group != group)
 
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Effects of the clusters, and of what is nested in them."""
+        q, d = self.Z.shape[1], self.n_upper
+        return (q,) if self.children is None else (d, q - d)
+
     def moved(self, rows: NDArray[np.int64]) -> Effects:
         """Columns of some rows, in some order, where others were; who is whose child stays."""
         return replace(self, Z=np.take(self.Z, rows, axis=0))

@@ -76,7 +76,7 @@ def nesting_of(factors: Mapping[str, nw.Series[Any]], used: NDArray[np.int64]) -
         )
     upper, lower = sorted(names, key=lambda name: len(coded[name].labels))
     if not _is_nested(coded[lower], coded[upper]):
-        raise _crossed(upper, lower, coded)
+        raise _crossed(names[0], names[1], coded)
     return Nesting(upper, lower, factors[lower])
 
 
@@ -91,7 +91,7 @@ def _pairs(lower: Codes, upper: Codes) -> NDArray[np.int64]:
 
 
 def _crossed(upper: str, lower: str, coded: Mapping[str, Codes]) -> FormulaError:
-    """The error for factors of which neither is nested in the other."""
+    """The error for factors of which neither is nested in the other; the larger one is mostly written first."""
     places = _pairs(coded[lower], coded[upper]) // len(coded[upper].labels)
     repeated = coded[lower].labels.tolist()[int(np.argmax(np.bincount(places)))]
     advice = f"keep one of them, such as (1 | {upper})"

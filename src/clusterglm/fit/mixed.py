@@ -171,7 +171,7 @@ def fit_mixed(
     task = MixedTask.of(data, response, standard.X, scale, control.threads)
     gamma = standard.inside(pooled.beta if start is None else start)
     sample = task if data.n_clusters < 2 * SAMPLE_FOR_EFFECTS else sampled(task, data, response, standard.X, scale)
-    begin = start_of(sample, gamma, effects.Z.shape[1])
+    begin = start_of(sample, gamma, effects.levels)
     if sample is not task:
         few = partial(sample.evaluate, plan=sample.likelihood.few())
         begin = maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta

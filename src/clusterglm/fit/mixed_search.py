@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ _LOOSE = 1e-3  # tolerance of integrals with which the search goes on from there
 _STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
+_NEARLY_NONE = 0.01  # times the effects of a grouping factor, where it is asked whether the data want any
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
 _BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale can tell
@@ -167,10 +169,13 @@ def sampled(task: MixedTask, data: ModelData, response: Response, X: Array, scal
     return replace(task, likelihood=integrals(some, Z, effects, arrays, response, task.likelihood.threads))
 
 
-def start_of(task: MixedTask, gamma: Array, q: int) -> Array:
-    """The best of a few covariances without correlations, by few points."""
+def start_of(task: MixedTask, gamma: Array, levels: Sequence[int]) -> Array:
+    """The best of a few covariances without correlations, by few points; `levels`: effects of each grouping factor."""
     few = task.likelihood.few()
-    tried = [np.append(gamma, task.covariance.of(sd**2 * np.eye(q))) for sd in _STARTS]
+    tried = [
+        np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2)))
+        for sds in product(_STARTS, repeat=len(levels))
+    ]
     values = [task.likelihood.evaluate(task.entries(theta), few, 0).value for theta in tried]
     return tried[int(np.nanargmax(values))]
 
@@ -188,6 +193,11 @@ def maximum_of(
         theta = loose.maximum.theta
         stories.append(loose.maximum.optimization)
     found = _refined(task, theta, quadrature, control, unit, every)
+    for nearly_without in _nearly_without_a_factor(task, found.maximum.theta):
+        other = _refined(task, nearly_without, quadrature, control, unit, every)
+        if other.maximum.evaluation.value > found.maximum.evaluation.value:
+            stories.append(found.maximum.optimization)
+            found = other
     vanished = _vanished(task, found.maximum.theta)
     if vanished.any():
         theta = np.where(task.all_and(vanished), 0.0, found.maximum.theta)
@@ -201,6 +211,23 @@ def maximum_of(
             vanished = np.zeros_like(vanished)
     story = _whole([*stories, found.maximum.optimization])
     return Found(replace(found.maximum, optimization=story), found.chosen), vanished
+
+
+def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
+    """Where the likelihood is higher with next to no effects of one of several grouping factors: there is a summit."""
+    blocks, few = task.covariance.blocks_of_parameters(), task.likelihood.few()
+    groups = list(dict.fromkeys(group for group, _ in blocks))
+    found = []
+    if len(groups) > 1:
+        here = task.likelihood.evaluate(task.entries(theta), few, 0).value
+        for group in groups:
+            beta, phi = (part.copy() for part in task.parameters.split(theta))
+            for of, some in blocks:
+                phi[some] = _NEARLY_NONE * phi[some] if of == group else phi[some]
+            there = task.parameters.joined(beta, phi)
+            if task.likelihood.evaluate(task.entries(there), few, 0).value > here:
+                found.append(there)
+    return found
 
 
 def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:

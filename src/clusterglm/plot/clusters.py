@@ -66,16 +66,16 @@ def caterpillar(
     whole_number("named", named, 0)
     check_fit(fit, "cg.plot.caterpillar")
     found = _effects(fit, effect, level, alone=ax is not None)
-    longest = max(len(table) for _, table in found.values())
+    longest = max(len(table) for _, _, table in found.values())
     wide = 7.0 if len(found) == 1 else min(3.6 * len(found), 14.0)
-    cluster, interval = str(fit.data.cluster_name), f"with {100 * level:g}% interval"
+    interval = f"with {100 * level:g}% interval"
     with canvas(ax, theme, (wide, 4.2 if longest > named else max(2.2, 1.2 + 0.2 * longest))) as (axis, look):
         axes = [axis] if len(found) == 1 else panels(axis, len(found))
-        for each, (words, table) in zip(axes, found.values(), strict=True):
-            _draw(each, look, table, named, cluster, wrapped(f"{words}, {interval}", 72 if len(found) == 1 else 30))
+        for each, (words, factor, table) in zip(axes, found.values(), strict=True):
+            _draw(each, look, table, named, factor, wrapped(f"{words}, {interval}", 72 if len(found) == 1 else 30))
     if len(fit._cluster_effects()) == 1:
-        return Plot(axes[0], next(iter(found.values()))[1])
-    tables = [table.assign(effect=name) for name, (_, table) in found.items()]
+        return Plot(axes[0], next(iter(found.values()))[-1])
+    tables = [table.assign(effect=name) for name, (_, _, table) in found.items()]
     whole = pd.concat(tables, ignore_index=True)
     return Plot(axes[0], whole[["effect", *(name for name in whole if name != "effect")]])
 
@@ -131,8 +131,8 @@ def _draw(axis: Axes, look: Theme, table: pd.DataFrame, named: int, cluster: str
     legend(axis)
 
 
-def _effects(fit: Result, effect: str | None, level: float, *, alone: bool) -> dict[str, tuple[str, pd.DataFrame]]:
-    """Effects to show, each with words and a table in ascending order."""
+def _effects(fit: Result, effect: str | None, level: float, *, alone: bool) -> dict[str, tuple[str, str, pd.DataFrame]]:
+    """Effects to show, each with words, its grouping factor, and a table in ascending order."""
     import pandas as pd
 
     known = fit._cluster_effects()
@@ -146,13 +146,14 @@ def _effects(fit: Result, effect: str | None, level: float, *, alone: bool) -> d
         names = ", ".join(map(repr, known))
         raise OptionError(f"effect={effect!r}", f"one of {names}", f"{nearest(str(effect), known)}effect=None for all")
     chosen = [effect] if effect is not None else list(known)[:1] if alone else list(known)
-    found = {}
+    found: dict[str, tuple[str, str, pd.DataFrame]] = {}
     for name in chosen:
         words, values = known[name]
         estimate = values["estimate"].to_numpy()
         low, high = wald_interval(estimate, values["std_error"].to_numpy(), level)
         table = pd.DataFrame({"label": values["label"].to_numpy(), "estimate": estimate, "low": low, "high": high})
-        found[name] = (words, table.sort_values("estimate", kind="stable", ignore_index=True))
+        factor = str(values["group"].iloc[0] if "group" in values else fit.data.cluster_name)
+        found[name] = (words, factor, table.sort_values("estimate", kind="stable", ignore_index=True))
     return found
 
 

@@ -31,8 +31,8 @@ class Sizes:
     slopes: Array
 
 
-def sizes(Z: Array, fit: MixedFit, covariance: Array) -> Sizes:
-    """Standard deviations between clusters on the linear predictor.
+def sizes(Z: Array, fit: MixedFit, covariance: Array, effects: slice = slice(None)) -> Sizes:
+    """Standard deviations on the linear predictor of what some effects add to it.
 
     Parameters
     ----------
@@ -40,12 +40,15 @@ def sizes(Z: Array, fit: MixedFit, covariance: Array) -> Sizes:
     fit : MixedFit
     covariance : ndarray, shape (k, k)
         Of (beta, phi); 0 for what is held.
+    effects : slice
+        Of one grouping factor, or all.
 
     Notes
     -----
     With a = L'z, d |a| / d phi = a'(dL'z) / |a|.
     """
-    a = Z @ fit.factor
+    a = np.zeros_like(Z)
+    a[:, effects] = (Z @ fit.factor)[:, effects]
     sd = np.linalg.norm(a, axis=1)
     random = fit.parameters.place("random")
     slopes = np.einsum("ni,kij,nj->nk", Z, fit.effects.covariance.slopes(fit.phi), a)
@@ -61,6 +64,30 @@ def latent_shares(found: Sizes, latent: float, level: float) -> Estimates:
     with np.errstate(divide="ignore"):
         low, high = wald_interval(2.0 * np.log(found.sd) - np.log(latent), 2.0 * found.of_log, level)
     return Estimates(share, share * (1.0 - share) * 2.0 * found.of_log, expit(low), expit(high))
+
+
+def shares_of_upper(upper: Sizes, lower: Sizes, latent: float, covariance: Array, level: float) -> Estimates:
+    """Shares of the variance that rows of different children of a cluster have in common.
+
+    Parameters
+    ----------
+    upper, lower : Sizes
+        Of the clusters' effects, and of those of what is nested in them.
+    latent : float
+        Variance of the latent error.
+    covariance : ndarray, shape (k, k)
+        Of phi; 0 for what is held.
+    level : float
+        Coverage of the intervals, on the logit scale.
+    """
+    rest = lower.sd**2 + latent
+    share = upper.sd**2 / (upper.sd**2 + rest)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        of_logit = 2.0 * upper.slopes / upper.sd[:, None] - 2.0 * (lower.sd / rest)[:, None] * lower.slopes
+        error = np.sqrt(np.einsum("nk,kl,nl->n", of_logit, covariance, of_logit))
+        error[upper.sd == 0.0] = np.nan
+        low, high = wald_interval(2.0 * np.log(upper.sd) - np.log(rest), error, level)
+    return Estimates(share, share * (1.0 - share) * error, expit(low), expit(high))
 
 
 def median_ratios(found: Sizes, level: float) -> Estimates:

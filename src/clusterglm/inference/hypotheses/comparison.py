@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,6 +262,15 @@ def same_clusters(first: FittedData, second: FittedData) -> bool:
     return len(pairs) == first.n_clusters
 
 
+def _innermost(data: FittedData) -> FittedData:
+    """Data whose clusters are what is nested in them, where something is."""
+    if not data.in_memory or data.rows.innermost is data.rows.starts:
+        return data
+    rows = data.rows
+    inside, weights = rows.innermost, rows.cluster_weights[rows.innermost_clusters]
+    return replace(rows, starts=inside, labels=np.arange(len(inside) - 1), cluster_weights=weights)
+
+
 def incomparable(first: Candidate, second: Candidate) -> str:
     """Why two log-likelihoods of the same responses do not compare; empty when they do."""
     if first.conditional != second.conditional:
@@ -330,7 +339,8 @@ def _unlike(first: Candidate, second: Candidate) -> str:
             f"their integrals differ in accuracy ({first.integration}; {second.integration}), and so would the "
             'statistic: fit both with quadrature="auto"'
         )
-    if (first.within or both_random) and not same_clusters(first.data, second.data):
+    inside = both_random and same_clusters(_innermost(first.data), _innermost(second.data))
+    if (first.within or both_random) and not (inside or same_clusters(first.data, second.data)):
         return "the clusters differ"
     return ""
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import rows_of
-from clusterglm.data.effects import Effects
+from clusterglm.data.effects import Children, Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.levels import OneLevel
 from clusterglm.fit.mixed import MixedFit
@@ -84,7 +84,7 @@ def averaged(X: Array, Z: Array, offset: Array, fit: MixedFit) -> LogMeans:
 
 
 def given_clusters(
-    X: Array, Z: Array, offset: Array, codes: NDArray[np.int64], fit: MixedFit, known: ModelData
+    X: Array, Z: Array, offset: Array, codes: NDArray[np.int64], fit: MixedFit, known: ModelData, alone: bool = False
 ) -> LogMeans:
     """Logarithms of means given the data of each row's cluster.
 
@@ -97,6 +97,8 @@ def given_clusters(
     fit : MixedFit
     known : ModelData
         With effects: the data of the fit, or others.
+    alone : bool
+        Whether each row is one of a new child of its cluster; `codes` are then those of the cluster's last child.
     """
     n = len(X)
     value, gradient, error = np.zeros(n), np.zeros((n, len(fit.theta))), 0.0
@@ -107,7 +109,7 @@ def given_clusters(
         reach = int(np.searchsorted(ends, ends[first] + _ROWS_WITH_CLUSTERS, side="right")) - 1
         last = min(max(reach, first + 1), n)
         rows = slice(first, last)
-        with_row, without = _extended(X[rows], Z[rows], offset[rows], codes[rows], known)
+        with_row, without = _extended(X[rows], Z[rows], offset[rows], codes[rows], known, alone)
         more, more_scores, more_error = cluster_integrals(with_row, fit)
         less, less_scores, less_error = cluster_integrals(without, fit)
         value[rows], gradient[rows] = more - less, more_scores - less_scores
@@ -178,7 +180,7 @@ def _of_single_rows(data: ModelData, eta: Array, s: Array) -> ModelData:
 
 
 def _extended(
-    X: Array, Z: Array, offset: Array, codes: NDArray[np.int64], known: ModelData
+    X: Array, Z: Array, offset: Array, codes: NDArray[np.int64], known: ModelData, alone: bool
 ) -> tuple[ModelData, ModelData]:
     """A copy of its cluster for each row, with the row added, and those without."""
     clusters = known.innermost_clusters[codes]
@@ -201,12 +203,15 @@ def _extended(
     def more(values: Array, new: Array | float) -> Array:
         return np.ascontiguousarray(np.insert(values, places, new, axis=0))
 
+    children = effects.children
+    if children is not None:
+        begin = moved(children.starts)
+        if alone:
+            begin = np.sort(np.concatenate([begin, places + np.arange(len(places))]))
+        children = Children(children.group, begin, np.arange(len(begin) - 1))
     with_row = replace(
         without, X=more(without.X, X), a=more(without.a, 1.0), b=more(without.b, 0.0),
         offset=more(without.offset, offset), starts=moved(starts),
-        effects=replace(
-            effects, Z=more(effects.Z, Z),
-            children=effects.children and replace(effects.children, starts=moved(effects.children.starts)),
-        ),
+        effects=replace(effects, Z=more(effects.Z, Z), children=children),
     )  # fmt: skip
     return with_row, without

@@ -183,6 +183,10 @@ class Covariance:
         """The terms, each with the places of its effects."""
         return [(term, where) for term, _, where in self._places()]
 
+    def blocks_of_parameters(self) -> list[tuple[str, slice]]:
+        """The terms' grouping factors, each with the places of its parameters."""
+        return [(term.group, some) for term, some, _ in self._places()]
+
     def _places(self) -> list[tuple[CovarianceTerm, slice, slice]]:
         """Terms, their parameters, their effects."""
         found, first, place = [], 0, 0

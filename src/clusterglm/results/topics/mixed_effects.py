@@ -206,7 +206,8 @@ class MixedEffects(Effects):
 
         With random slopes clusters differ by z'b, whose variance z'S z depends on the row's covariates z: the
         correlation is z'S z / (z'S z + v), v the variance of the latent error: pi^2/3 (logit), 1 (probit) or pi^2/6
-        (cloglog).
+        (cloglog). With nested effects there is one for each grouping factor: of two responses of a level of it that
+        have no lower level in common.
 
         Parameters
         ----------
@@ -219,14 +220,15 @@ class MixedEffects(Effects):
         -------
         DataFrame
             Index `row`: `sd` (of z'b), `estimate`, `std_error` (delta method), `conf_low`, `conf_high`, and `status`:
-            "ok", or what is missing. No interval where z'b does not vary.
+            "ok", or what is missing. No interval where z'b does not vary. With nested effects a column `group` comes
+            first, and the rows are there once for each factor; `sd` is of the effects that the two have in common.
 
         Raises
         ------
         OptionError
             For counts, which have no latent scale.
         """
-        from clusterglm.inference.effects.mixed_heterogeneity import latent_shares
+        from clusterglm.inference.effects.mixed_heterogeneity import latent_shares, shares_of_upper, sizes
 
         latent = self.response.latent_variance
         if latent is None:
@@ -236,15 +238,25 @@ class MixedEffects(Effects):
                 "median_odds_ratio(), the median ratio of two clusters' means",
             )
         check_level(level)
-        rows, found = self._sizes_of(data)
-        return _by_row(rows, found, latent_shares(found, latent, level))
+        rows, Z = self._rows_of(data)
+        V = self._delta_covariance("observed")
+        found = sizes(Z, self.fit, V)
+        shares, children = latent_shares(found, latent, level), self.fit.effects.children
+        if children is None:
+            return _by_row(rows, found, shares)
+        d, random = self.fit.effects.n_upper, self.fit.parameters.place("random")
+        upper, lower = sizes(Z, self.fit, V, slice(0, d)), sizes(Z, self.fit, V, slice(d, None))
+        of_upper = shares_of_upper(upper, lower, latent, V[random, random], level)
+        return _by_level(rows, {str(self.data.cluster_name): (upper, of_upper), children.group: (found, shares)})
 
     @with_alpha
     def median_odds_ratio(self, data: Any = None, *, level: float = 0.95) -> pd.DataFrame:
         """Median odds ratio between two rows with the same covariates, from two clusters, higher over lower.
 
         For counts the median rate ratio, for cloglog the median hazard ratio. With random slopes it depends on the
-        row's covariates.
+        row's covariates. With nested effects there is one for each grouping factor: for rows from two levels of it,
+        which differ in all effects; and for two levels of the lower one in the same cluster, which differ in its
+        effects alone.
 
         Parameters
         ----------
@@ -265,18 +277,26 @@ class MixedEffects(Effects):
 
         Notes
         -----
-        Larsen and Merlo, American Journal of Epidemiology 161, 2005, at the standard deviation of z'b.
+        Larsen and Merlo, American Journal of Epidemiology 161, 2005, at the standard deviation of z'b. Of nested
+        effects: Rabe-Hesketh and Skrondal, Multilevel and Longitudinal Modeling Using Stata, 2012, chapter 16.
         """
-        from clusterglm.inference.effects.mixed_heterogeneity import median_ratios
+        from clusterglm.inference.effects.mixed_heterogeneity import median_ratios, sizes
         from clusterglm.inference.effects.ratios import ratio_names
 
         ratio_names(self.response)
         check_level(level)
-        rows, found = self._sizes_of(data)
-        return _by_row(rows, found, median_ratios(found, level))
+        rows, Z = self._rows_of(data)
+        V, children = self._delta_covariance("observed"), self.fit.effects.children
+        found = sizes(Z, self.fit, V)
+        ratios = median_ratios(found, level)
+        if children is None:
+            return _by_row(rows, found, ratios)
+        lower = sizes(Z, self.fit, V, slice(self.fit.effects.n_upper, None))
+        of_lower = (lower, median_ratios(lower, level))
+        return _by_level(rows, {str(self.data.cluster_name): (found, ratios), children.group: of_lower})
 
-    def _sizes_of(self, data: Any) -> tuple[Rows, Sizes]:
-        from clusterglm.inference.effects.mixed_heterogeneity import sizes
+    def _rows_of(self, data: Any) -> tuple[Rows, Array]:
+        """Rows, and the columns of their random part."""
         from clusterglm.results.topics.newdata import fitted_rows
 
         if data is None:
@@ -285,8 +305,19 @@ class MixedEffects(Effects):
             frame = read_table(data)
             n = len(frame)
             rows = Rows(np.empty((n, 0)), np.zeros(n), np.arange(n), RowStatus(n), frame)
-        Z = columns_with_effects(self.fit.effects, rows)
-        return rows, sizes(Z, self.fit, self._delta_covariance("observed"))
+        return rows, columns_with_effects(self.fit.effects, rows)
+
+
+def _by_level(rows: Rows, of_factors: dict[str, tuple[Sizes, Estimates]]) -> pd.DataFrame:
+    """A table for each grouping factor, one after another."""
+    import pandas as pd
+
+    from clusterglm.results.tables.frame import shown
+
+    tables = [_by_row(rows, found, estimates) for found, estimates in of_factors.values()]
+    for table, name in zip(tables, of_factors, strict=True):
+        table.insert(0, "group", name)
+    return shown(pd.concat(tables))
 
 
 def _by_row(rows: Rows, found: Sizes, estimates: Estimates) -> pd.DataFrame:

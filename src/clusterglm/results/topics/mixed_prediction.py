@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -14,11 +15,12 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.mixed import MixedFit, posterior_of
 from clusterglm.inference.predictions.mixed_mean import LogMeans, averaged, given_clusters, on_link
-from clusterglm.inference.predictions.mixed_modes import mode_derivatives
+from clusterglm.inference.predictions.mixed_modes import firsts_of, mode_derivatives
 from clusterglm.inference.predictions.new_cluster import normal_cluster_ends
 from clusterglm.inference.predictions.prediction import LinkPrediction, at_intercepts
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.likelihood.vector.vector import VectorPosterior
+from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.given_clusters import GivenClusters, Known
 from clusterglm.results.topics.newdata import Rows, cluster_codes, columns_with_effects, refuse_unknown_clusters
@@ -52,6 +54,7 @@ class MixedPredictions(GivenClusters):
         history: Any = ...,
         unseen: str = ...,
         interval: str = ...,
+        effects: Sequence[str] | None = ...,
     ) -> pd.Series[float]: ...
     @overload
     def predict(
@@ -65,6 +68,7 @@ class MixedPredictions(GivenClusters):
         history: Any = ...,
         unseen: str = ...,
         interval: str = ...,
+        effects: Sequence[str] | None = ...,
     ) -> pd.DataFrame: ...
 
     @with_alpha
@@ -79,6 +83,7 @@ class MixedPredictions(GivenClusters):
         history: Any = None,
         unseen: str = "refuse",
         interval: str = "mean",
+        effects: Sequence[str] | None = None,
     ) -> pd.Series[float] | pd.DataFrame:
         """Predict rows of the fitted data or of new data, at random effects of a kind.
 
@@ -109,6 +114,11 @@ class MixedPredictions(GivenClusters):
         interval : {"mean", "cluster"}
             What intervals of "marginal" predictions are to hold: the averaged mean, which is known the better the more
             clusters were seen; or the mean of one new cluster, wherever in the distribution its effects lie.
+        effects : sequence of str, optional
+            With nested effects, the grouping factors whose effects "conditional" and "posterior" take from the data; by
+            default both. Without those of the lower factor only the cluster of a row need be known: "conditional" has
+            effects of zero in their place, "posterior" averages over their distribution, as for a new class of a known
+            school.
 
         Returns
         -------
@@ -144,12 +154,39 @@ class MixedPredictions(GivenClusters):
         if history is not None:
             kind = self._kind_with_history(data, kind)
         self._check_questions(kind, level, unseen, interval)
-        return self._predicted(data, kind, scale, Wanted(level, cov, history, interval, unseen))
+        counted = self._counted(effects, kind)
+        return self._predicted(data, kind, scale, Wanted(level, cov, history, interval, unseen, effects=counted))
+
+    def _counted(self, effects: Sequence[str] | None, kind: Any) -> tuple[str, ...] | None:
+        """The grouping factors whose effects count; None means all."""
+        if effects is None:
+            return None
+        known = list(dict.fromkeys(term.group for term in self.fit.effects.terms))
+        example = f"effects=[{known[0]!r}]"
+        wanted = several("effects", effects, "names of grouping factors", example)
+        for name in wanted:
+            if name not in known:
+                raise OptionError(f"effects= with {name!r}", f"one of {', '.join(map(repr, known))}", example)
+        if not isinstance(kind, str) or kind not in ("conditional", "posterior"):
+            raise OptionError(f"effects= with kind={kind!r}", 'kind="conditional" or "posterior"', "leave effects= out")
+        if set(wanted) == set(known):
+            return None
+        if known[0] not in wanted and (kind == "posterior" or not wanted):
+            raise OptionError(
+                f"effects={list(wanted)!r} with kind={kind!r}",
+                "those of the clusters, in which the others lie",
+                f'{example}; or kind="marginal"',
+            )
+        return tuple(wanted)
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if kind == "typical":
             return at_intercepts(rows.eta(self._beta))
         Z = columns_with_effects(self.fit.effects, rows)
+        only_upper = wanted.effects is not None and wanted.effects[0] == self.data.cluster_name
+        if wanted.effects is not None and kind == "conditional":
+            d = self.fit.effects.n_upper
+            Z = np.where((np.arange(Z.shape[1]) < d) == only_upper, Z, 0.0)
         if kind == "marginal":
             return self._marginal(rows, Z, np.ones(rows.size, dtype=bool), wanted)
         history = None if self.fit.effects.children is not None else self._history(wanted.history)
@@ -158,6 +195,7 @@ class MixedPredictions(GivenClusters):
         if not known.unseen.any():
             return found
         self._say_unseen(rows, known)
+        Z = columns_with_effects(self.fit.effects, rows)
         return _merged(known.unseen, self._marginal(rows, Z, known.unseen, wanted), found)
 
     def _marginal(self, rows: Rows, Z: Array, where: NDArray[np.bool_], wanted: Wanted) -> LinkPrediction:
@@ -173,7 +211,7 @@ class MixedPredictions(GivenClusters):
             which = np.flatnonzero(inside & (known.codes >= base) & (known.codes < end))
             if len(which) > 0:
                 at = (rows.X[which], Z[which], rows.offset[which], known.codes[which] - base)
-                parts.append((which, given_clusters(*at, self.fit, data)))
+                parts.append((which, given_clusters(*at, self.fit, data, alone=wanted.effects is not None)))
         return self._link_of(rows, parts)
 
     def _link_of(self, rows: Rows, parts: list[tuple[NDArray[np.int64], LogMeans]]) -> LinkPrediction:
@@ -205,24 +243,38 @@ class MixedPredictions(GivenClusters):
         return LinkPrediction(link, np.ones(n), extra, own=own, cluster=np.arange(n))
 
     def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> Known:
-        children = self.fit.effects.children
-        if children is None:
+        if self.fit.effects.children is None:
             return super()._known(rows, history, wanted)
         if wanted.history is not None:
             raise OptionError(
                 "history= with nested random effects", "rows of levels that were fitted", 'unseen="marginal" for others'
             )
+        return self._known_levels(rows, wanted)
+
+    def _known_levels(self, rows: Rows, wanted: Wanted) -> Known:
+        """Numbers of the rows' children; where effects of clusters alone count, that of the last of each cluster."""
+        data, children, upper = self.data.rows, self.fit.effects.children, str(self.data.cluster_name)
+        assert children is not None
+        if wanted.effects is None or upper not in wanted.effects:
+            starts, labels, name, place = (
+                children.starts,
+                children.labels,
+                children.group,
+                np.arange(len(children.labels)),
+            )
+        else:
+            place = np.append(firsts_of(data.innermost_clusters)[1:], len(children.labels)) - 1
+            starts, labels, name = data.starts, data.labels, upper
         if rows.frame is None:
-            codes = np.repeat(np.arange(len(children.labels)), np.diff(children.starts))
+            codes = place[np.repeat(np.arange(len(labels)), np.diff(starts))]
             return Known(codes, np.zeros(rows.size, dtype=bool), np.full(rows.size, "", dtype=object))
-        codes, words = cluster_codes(children.labels, children.group, rows.frame)
+        codes, words = cluster_codes(labels, name, rows.frame)
         unseen = (codes == -1) & rows.status.ok & (wanted.unseen == "marginal")
-        refuse_unknown_clusters(rows.status, np.where(unseen, 0, codes), words, children.group, "the fit")
-        codes = np.maximum(codes, 0)
-        upper = str(self.data.cluster_name)
-        if cluster_column(rows.frame, upper) is not None:
-            own, _ = cluster_codes(self.data.rows.labels, upper, rows.frame)
-            moved = ~unseen & (own != self.data.rows.innermost_clusters[codes])
+        refuse_unknown_clusters(rows.status, np.where(unseen, 0, codes), words, name, "the fit")
+        codes = place[np.maximum(codes, 0)]
+        if name != upper and cluster_column(rows.frame, upper) is not None:
+            own, _ = cluster_codes(data.labels, upper, rows.frame)
+            moved = ~unseen & (own != data.innermost_clusters[codes])
             rows.status.refuse(moved, f"another level of {upper!r} than in the fit")
         return Known(codes, unseen, words)
 

@@ -57,6 +57,8 @@ class Wanted:
     interval : {"mean", "cluster"}
     unseen : {"refuse", "marginal"}
     total : int or array_like, optional
+    effects : tuple of str, optional
+        Grouping factors whose effects count; None means all.
     """
 
     level: float | None
@@ -65,6 +67,7 @@ class Wanted:
     interval: str = "mean"
     unseen: str = "refuse"
     total: Any = None
+    effects: tuple[str, ...] | None = None
 
 
 class Predictions(Weighted):

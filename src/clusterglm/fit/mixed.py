@@ -41,6 +41,7 @@ _STARTS = (0.3, 1.0, 2.5)  # standard deviations of effects, on the linear predi
 _NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _ROUGHLY = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
 _LOOSE = 1e-3  # tolerance of integrals with which the search goes on from there
+_CLOSE = 0.03  # standard errors from a maximum at which one step of Newton's gets within what does not count
 _STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
@@ -125,10 +126,27 @@ def effects_of(data: ModelData) -> Effects:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Points of each cluster, and what the log-likelihood may be wrong by; nan where nobody has looked."""
+    """Points of each cluster, and what the log-likelihood may be wrong by; nan where nobody has looked.
+
+    Parameters
+    ----------
+    plan : VectorPlan
+    error : float
+    slopes : VectorPlan
+        Points that are enough for derivatives.
+    value : float or None
+        The log-likelihood where they were chosen, if it is known.
+    """
 
     plan: VectorPlan
     error: float
+    slopes: VectorPlan
+    value: float | None = None
+
+    @property
+    def value_apart(self) -> bool:
+        """Whether values need other points than derivatives."""
+        return self.slopes is not self.plan
 
 
 def choose(likelihood: VectorLikelihood, theta: Array, requested: Quadrature, unit: float = 1.0) -> Chosen:
@@ -141,7 +159,7 @@ def choose(likelihood: VectorLikelihood, theta: Array, requested: Quadrature, un
     """
     if requested.kind == "auto":
         found = choose_points(likelihood, theta, requested.tolerance * unit)
-        return Chosen(found.plan, found.error)
+        return Chosen(found.plan, found.error, found.slopes, float(found.values.sum()))
     nodes, d = 1 if requested.kind == "laplace" else int(requested.nodes or 1), likelihood.n_effects
     if not points_within_reach(nodes, d):
         raise OptionError(
@@ -149,7 +167,8 @@ def choose(likelihood: VectorLikelihood, theta: Array, requested: Quadrature, un
             f"at most {_MOST:,}",
             f"quadrature={int(_MOST ** (1.0 / d) + 1e-9)}, 'auto', or fewer random effects",
         )
-    return Chosen((VectorPart(hermite_points(nodes, d)),), float("nan"))
+    plan = (VectorPart(hermite_points(nodes, d)),)
+    return Chosen(plan, float("nan"), plan)
 
 
 def points_within_reach(nodes: int, d: int) -> bool:
@@ -342,9 +361,9 @@ def _maximum(
     _refuse_endless(task, near.theta)
     every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
     if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
-        loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every, rounds=1)
-        theta = loose.maximum.theta
-        stories.append(loose.maximum.optimization)
+        loose = _nearer(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit)
+        theta = loose.theta
+        stories.append(loose.optimization)
     found = _refined(task, theta, quadrature, control, unit, every)
     vanished = _vanished(task, found.maximum.theta)
     if vanished.any():
@@ -380,20 +399,26 @@ def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
     return found
 
 
+def _nearer(task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float) -> Maximum:
+    """The maximum by points chosen where the search is; where it is near, one step, as what that leaves is little."""
+    objective = _objective(task, choose(task.likelihood, task.entries(begin), quadrature, unit).slopes, unit)
+    here = maximize(objective, begin, control, max_iter=0, unit=unit)
+    if here.optimization.gradient_norm <= _CLOSE * unit**0.5:
+        step = np.linalg.solve(-here.evaluation.hessian, here.evaluation.score)
+        return replace(here, theta=task.reflect(begin + step))
+    found = maximize(objective, begin, control, reflect=task.reflect, begin=here.evaluation, unit=unit)
+    _refuse_endless(task, found.theta)
+    return found
+
+
 def _refined(
-    task: MixedTask,
-    begin: Array,
-    quadrature: Quadrature,
-    control: Control,
-    unit: float,
-    free: NDArray[np.bool_],
-    rounds: int = _ROUNDS,
+    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float, free: NDArray[np.bool_]
 ) -> _Found:
     """Points chosen where the search is, and the maximum by them, until neither moves the other."""
     theta, chosen = begin, choose(task.likelihood, task.entries(begin), quadrature, unit)
     stories: list[Optimization] = []
-    for remaining in reversed(range(rounds)):
-        objective = _objective(task, chosen.plan, unit)
+    for remaining in reversed(range(_ROUNDS)):
+        objective = _objective(task, chosen.slopes, unit)
         maximum = _maximize_free(objective, theta, control, unit, free, task.reflect)
         _refuse_endless(task, maximum.theta)
         stories.append(maximum.optimization)
@@ -403,7 +428,12 @@ def _refined(
         if quadrature.kind != "auto" or still or not maximum.optimization.converged or remaining == 0:
             break
         chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
-    return _Found(replace(maximum, optimization=_whole(stories)), chosen)
+    evaluation = maximum.evaluation
+    if chosen.value_apart:
+        known = chosen.value if not step.any() else None
+        value = task.likelihood.evaluate(task.entries(theta), chosen.plan, 0).value if known is None else known
+        evaluation = replace(evaluation, value=value)
+    return _Found(Maximum(theta, evaluation, _whole(stories)), chosen)
 
 
 def _objective(task: MixedTask, plan: VectorPlan, unit: float) -> Callable[[Array], Evaluation]:

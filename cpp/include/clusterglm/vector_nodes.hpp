@@ -123,41 +123,61 @@ class VectorNodes {
 
     template <bool Unit, bool Tables, bool Kept>
     void fast(int first, int last, bool value) {
+        constexpr bool kInverse = Unit && !Kept && requires { R::inverse_factor(Pack{}); };
         const int K = points_.size, size = rows_.size, packs = value ? points_.packs() : actives_;
         const auto width = static_cast<std::size_t>(points_.last.size());
         const double bound = R::log_factor_bound(-bound_, bound_);
         const int room = !Unit ? 1 << 30 : bound > 6e-4 ? static_cast<int>(600.0 / bound) : 1000000;
         const double *base = base_.data(), *a = rows_.a.data(), *b = rows_.b.data();
-        for (int i = 0; i < packs; ++i) {
-            checkpoint(kLanes * static_cast<std::int64_t>(last - first));
-            const int pack = value ? i : active_[i], k = pack * kLanes;
-            const double* along = Tables ? along_.data() + points_.place[pack] : nullptr;
-            const double* across = Tables ? across_.data() + static_cast<std::size_t>(points_.line[pack]) * size : nullptr;
-            Pack log_p{}, product = all(1.0), c[kMostEffects];
-            for (int t = 0; t < d(); ++t) c[t] = load(points_.coordinate(t) + k);
-            double *G = G_.data() + k, *H = H_.data() + k;
+        // So many packs of points at a time: each one's product waits for the row before.
+        const auto take = [&]<int Packs>(int i) CLUSTERGLM_INLINE_LAMBDA {
+            checkpoint(Packs * kLanes * static_cast<std::int64_t>(last - first));
+            const double *along[Packs], *across[Packs];
+            double *G[Packs], *H[Packs];
+            Pack log_p[Packs] = {}, product[Packs], c[Packs][kMostEffects];
+            int k[Packs];
+            for (int m = 0; m < Packs; ++m) {
+                const int pack = value ? i + m : active_[i + m];
+                k[m] = pack * kLanes, product[m] = all(1.0);
+                along[m] = Tables ? along_.data() + points_.place[pack] : nullptr;
+                across[m] = Tables ? across_.data() + static_cast<std::size_t>(points_.line[pack]) * size : nullptr;
+                for (int t = 0; t < d(); ++t) c[m][t] = load(points_.coordinate(t) + k[m]);
+                G[m] = G_.data() + k[m], H[m] = H_.data() + k[m];
+            }
             for (int from = first; from < last; from += room) {
                 const int to = std::min(last, from > last - room ? last : from + room);
-                for (int j = from; j < to; ++j) {
-                    Pack lambda = all(base[j]);
-                    for (int t = 0; t < d(); ++t) lambda += slope(t)[j] * c[t];
-                    const Pack e = Tables ? across[j] * load(along + j * width) : lanes::exp(lambda);
-                    const NodeTerms<Pack> at = R::template node<Unit>(Row<Pack>{lambda, e, all(a[j]), all(b[j])}, Pack{}, all(1.0));
-                    log_p += at.additive;
-                    if constexpr (Unit) product *= at.factor;
-                    if constexpr (Kept) store(G, at.G), store(H, at.H), G += K, H += K;
-                }
-                if (Unit && to < last) log_p += lanes::log(product), product = all(1.0);
+                for (int j = from; j < to; ++j)
+                    for (int m = 0; m < Packs; ++m) {
+                        Pack lambda = all(base[j]);
+                        for (int t = 0; t < d(); ++t) lambda += slope(t)[j] * c[m][t];
+                        const Pack e = Tables ? across[m][j] * load(along[m] + j * width) : lanes::exp(lambda);
+                        if constexpr (kInverse) {
+                            product[m] *= R::inverse_factor(e);
+                        } else {
+                            const NodeTerms<Pack> at = R::template node<Unit>(Row<Pack>{lambda, e, all(a[j]), all(b[j])}, Pack{}, all(1.0));
+                            log_p[m] += at.additive;
+                            if constexpr (Unit) product[m] *= at.factor;
+                            if constexpr (Kept) store(G[m], at.G), store(H[m], at.H), G[m] += K, H[m] += K;
+                        }
+                    }
+                for (int m = 0; m < Packs && kInverse; ++m) product[m] = 1.0 / product[m];
                 if (to == last) break;
+                for (int m = 0; m < Packs && Unit; ++m) log_p[m] += lanes::log(product[m]), product[m] = all(1.0);
             }
-            if (!value) continue;
-            if constexpr (R::kLinear) {
-                log_p += sum_a_base_;
-                for (int t = 0; t < d(); ++t) log_p += sum_a_B_[t] * c[t];
+            if (!value) return;
+            for (int m = 0; m < Packs; ++m) {
+                if constexpr (R::kLinear) {
+                    log_p[m] += sum_a_base_;
+                    for (int t = 0; t < d(); ++t) log_p[m] += sum_a_B_[t] * c[m][t];
+                }
+                store(&q[k[m]], load(&q[k[m]]) + log_p[m]);
+                store(&factor[k[m]], product[m]);
             }
-            store(&q[k], load(&q[k]) + log_p);
-            store(&factor[k], product);
-        }
+        };
+        constexpr int kTogether = kInverse ? 4 : 1;
+        int i = 0;
+        for (; i + kTogether <= packs; i += kTogether) take.template operator()<kTogether>(i);
+        for (; i < packs; ++i) take.template operator()<1>(i);
     }
 
     // By formulas that hold for any lambda, where some are out of the fast range.

@@ -17,8 +17,9 @@ from clusterglm.model.arrays import Array
 
 _NEAR_ITS_END = 3e-4  # standard errors from the maximum at which the Hessian is computed
 _SAME_HESSIAN = 1e-3  # standard errors over which it is taken to be the same
-_ROUGHLY_SAME = 0.3  # the same of the other likelihood's, which is not exact anyway
-_STILL_USEFUL = 0.4  # of the way left, which a step must at least cover if the other's Hessian is to serve again
+_ALL_DIGITS = 1e-7  # standard errors: whoever seeks the maximum within less is to have all its digits
+_ROUGHLY_SAME = 1.0  # the same of the other likelihood's, which is not exact anyway
+_STILL_USEFUL = 0.4  # of the way before a step, above which the other's Hessian is not good enough for the next
 
 
 class Chords:
@@ -37,6 +38,8 @@ class Chords:
         theta -> Evaluation of a likelihood that is about the same, and cheap.
     unit : float
         What log-likelihoods are counted in (see `Weighing`).
+    tolerance : float
+        Standard errors within which the maximum is sought. Below 1e-7 every Hessian near it is the likelihood's own.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class Chords:
         own: Callable[[Array], Evaluation],
         similar: Callable[[Array], Evaluation],
         unit: float = 1.0,
+        tolerance: float = 1e-6,
     ) -> None:
+        self._reach = _SAME_HESSIAN if tolerance >= _ALL_DIGITS else 0.0
         self._scored, self._own, self._similar = scored, own, similar
         self._size = float(np.sqrt(unit))
         self._exact: tuple[Array, Array] | None = None
@@ -54,7 +59,7 @@ class Chords:
 
     def __call__(self, theta: Array) -> Evaluation:
         """Value and score at `theta`, and a Hessian."""
-        if self._known(self._exact, theta, _SAME_HESSIAN):
+        if self._known(self._exact, theta, self._reach):
             return self._with(theta, self._exact)
         if not self._known(self._rough, theta, _ROUGHLY_SAME):
             self._rough = theta.copy(), self._similar(theta).hessian

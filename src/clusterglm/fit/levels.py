@@ -30,10 +30,27 @@ AnyPlan: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Chosen:
-    """Points of each cluster, and what the log-likelihood may be wrong by; nan where nobody has looked."""
+    """Points of each cluster, and what the log-likelihood may be wrong by; nan where nobody has looked.
+
+    Parameters
+    ----------
+    plan : tuple
+    error : float
+    slopes : tuple
+        Points that are enough for derivatives.
+    value : float or None
+        The log-likelihood where they were chosen, if it is known.
+    """
 
     plan: AnyPlan
     error: float
+    slopes: AnyPlan
+    value: float | None = None
+
+    @property
+    def value_apart(self) -> bool:
+        """Whether values need other points than derivatives."""
+        return self.slopes is not self.plan
 
 
 class Integrals(Protocol):
@@ -111,7 +128,7 @@ class OneLevel(VectorLikelihood):
 
     def within(self, entries: Array, tolerance: float) -> Chosen:
         found = choose_points(self, entries, tolerance)
-        return Chosen(found.plan, found.error)
+        return Chosen(found.plan, found.error, found.slopes, float(found.values.sum()))
 
     def of_cluster(self, plan: VectorPlan, i: int) -> VectorPlan:
         for part in plan:
@@ -158,7 +175,7 @@ class TwoLevels(NestedLikelihood):
 
     def within(self, entries: Array, tolerance: float) -> Chosen:
         found = choose_nested(self, entries, tolerance)
-        return Chosen(found.plan, found.error)
+        return Chosen(found.plan, found.error, found.plan)
 
     def of_cluster(self, plan: NestedPlan, i: int) -> NestedPlan:
         for part in plan:

@@ -31,6 +31,7 @@ from clusterglm.model.response.base import Response
 _STARTS = (0.3, 1.0, 2.5)  # standard deviations of effects, on the linear predictor, that are tried first
 _ROUGHLY = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
 _LOOSE = 1e-3  # tolerance of integrals with which the search goes on from there
+_ONE_STEP = 0.03  # standard errors from a maximum at which one step of Newton's gets within what does not count
 _STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
@@ -64,7 +65,8 @@ def choose(likelihood: Integrals, theta: Array, requested: Quadrature, unit: flo
             f"at most {_MOST:,}",
             f"quadrature={int(_MOST ** (1.0 / d) + 1e-9)}, 'auto', or fewer random effects",
         )
-    return Chosen(likelihood.by_nodes(nodes), float("nan"))
+    plan = likelihood.by_nodes(nodes)
+    return Chosen(plan, float("nan"), plan)
 
 
 def points_within_reach(nodes: int, d: int) -> bool:
@@ -189,9 +191,9 @@ def maximum_of(
     near = maximize(few, begin, quick, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit)
     every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
     if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
-        loose = _refined(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit, every, rounds=1)
-        theta = loose.maximum.theta
-        stories.append(loose.maximum.optimization)
+        loose = _nearer(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit)
+        theta = loose.theta
+        stories.append(loose.optimization)
     found = _refined(task, theta, quadrature, control, unit, every)
     for nearly_without in _nearly_without_a_factor(task, found.maximum.theta):
         other = _refined(task, nearly_without, quadrature, control, unit, every)
@@ -249,20 +251,26 @@ def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
     return found
 
 
+def _nearer(task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float) -> Maximum:
+    """The maximum by points chosen where the search is; where it is near, one step, as what that leaves is little."""
+    objective = _objective(
+        task, choose(task.likelihood, task.entries(begin), quadrature, unit).slopes, control.tol, unit
+    )
+    here = maximize(objective, begin, control, max_iter=0, unit=unit)
+    if here.optimization.gradient_norm <= _ONE_STEP * unit**0.5:
+        step = np.linalg.solve(-here.evaluation.hessian, here.evaluation.score)
+        return replace(here, theta=task.reflect(begin + step))
+    return maximize(objective, begin, control, reflect=task.reflect, begin=here.evaluation, unit=unit)
+
+
 def _refined(
-    task: MixedTask,
-    begin: Array,
-    quadrature: Quadrature,
-    control: Control,
-    unit: float,
-    free: NDArray[np.bool_],
-    rounds: int = _ROUNDS,
+    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float, free: NDArray[np.bool_]
 ) -> Found:
     """Points chosen where the search is, and the maximum by them, until neither moves the other."""
     theta, chosen = begin, choose(task.likelihood, task.entries(begin), quadrature, unit)
     stories: list[Optimization] = []
-    for remaining in reversed(range(rounds)):
-        objective = _objective(task, chosen.plan, unit)
+    for remaining in reversed(range(_ROUNDS)):
+        objective = _objective(task, chosen.slopes, control.tol, unit)
         maximum = _maximize_free(objective, theta, control, unit, free, task.reflect)
         stories.append(maximum.optimization)
         step, theta = maximum.theta - theta, maximum.theta
@@ -271,15 +279,20 @@ def _refined(
         if quadrature.kind != "auto" or still or not maximum.optimization.converged or remaining == 0:
             break
         chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
-    return Found(replace(maximum, optimization=_whole(stories)), chosen)
+    evaluation = maximum.evaluation
+    if chosen.value_apart:
+        known = chosen.value if not step.any() else None
+        value = task.likelihood.evaluate(task.entries(theta), chosen.plan, 0).value if known is None else known
+        evaluation = replace(evaluation, value=value)
+    return Found(Maximum(theta, evaluation, _whole(stories)), chosen)
 
 
-def _objective(task: MixedTask, plan: AnyPlan, unit: float) -> Callable[[Array], Evaluation]:
+def _objective(task: MixedTask, plan: AnyPlan, tolerance: float, unit: float) -> Callable[[Array], Evaluation]:
     """What is maximised by these points: where second derivatives are differences, as few of them as will do."""
     exact = partial(task.evaluate, plan=plan)
     if task.likelihood.held(plan):
         return exact
-    return Chords(partial(exact, order=1), exact, partial(task.evaluate, plan=task.likelihood.few()), unit)
+    return Chords(partial(exact, order=1), exact, partial(task.evaluate, plan=task.likelihood.few()), unit, tolerance)
 
 
 def _whole(stories: list[Optimization]) -> Optimization:

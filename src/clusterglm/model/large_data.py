@@ -20,6 +20,8 @@ FEWEST_SAMPLED, MOST_SAMPLED, MOST_SAMPLED_ROWS = 1_000, 60_000, 600_000
 """... but not fewer than the first (there is no sample then), nor more than the others, in clusters and in rows."""
 SAMPLE_FOR_EFFECTS = 2_000
 """Clusters from which a fit of several random effects to twice as many, or more, starts."""
+SAMPLE_FOR_POINTS = 250
+"""Clusters, half as many as are many, which show the points for several effects that serve hardly any."""
 SAMPLE_FOR_RULES = 2_000
 """Clusters on which quadrature rules are tried before one is chosen for many."""
 FEW_CLUSTERS = 2 * SAMPLE_FOR_RULES

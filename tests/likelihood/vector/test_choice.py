@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_ndtr, logsumexp
 
-from clusterglm.likelihood.vector.choice import choose_points
+from clusterglm.likelihood.vector.choice import choose_points, settled
 from clusterglm.likelihood.vector.points import hermite_points, lattice, quasi_random
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart
 from clusterglm.model.family import response
@@ -140,6 +140,38 @@ def test_coarser_tolerances_take_fewer_points(simulate, parameters):
     assert fine.error <= 1e-7
     values = [likelihood.evaluate(theta, choice.plan, 0).value for choice in (rough, fine)]
     assert abs(values[0] - values[1]) <= rough.error + fine.error
+
+
+@pytest.mark.parametrize("m", [40, 700])
+def test_points_for_derivatives(simulate, parameters, m):
+    """Of each cluster once, fewer than for the value, with which they agree; of many clusters a sample chose rules."""
+    model = response("binomial", "logit")
+    block = simulate(model, tuple([6] * m), 2, weighted=False)
+    likelihood, theta = block.likelihood(model), parameters(np.tri(2, dtype=bool), 1.0)
+    choice = choose_points(likelihood, theta, 1e-7)
+    assert choice.error <= 1e-7
+    for plan in (choice.plan, choice.slopes):
+        np.testing.assert_array_equal(np.sort(np.concatenate([part.clusters for part in plan])), np.arange(m))
+
+    def points(plan):
+        return sum(len(part.points) * len(part.clusters) for part in plan)
+
+    assert points(choice.slopes) < 0.5 * points(choice.plan)
+    fine, some = (likelihood.evaluate(theta, plan) for plan in (choice.plan, choice.slopes))
+    assert fine.value == pytest.approx(choice.values.sum(), abs=1e-9)
+    assert abs(fine.value - some.value) <= 1e-4
+    se = 1.0 / np.sqrt(np.abs(np.diag(fine.hessian)))
+    assert np.abs((fine.score - some.score) * se).max() < 1e-4
+    np.testing.assert_allclose(some.hessian * np.outer(se, se), fine.hessian * np.outer(se, se), atol=1e-4)
+    exact = VectorPart(lattice(0.1, 12.0, 2), None, settled(likelihood, theta, np.arange(m)))
+    assert np.all(np.abs(likelihood.sums(theta, exact).values - choice.values) <= choice.errors + 1e-12)
+
+
+def test_coarse_tolerances_have_one_plan(simulate, parameters):
+    block = simulate(response("binomial", "logit"), (5, 5, 5), 2)
+    likelihood, theta = block.likelihood(response("binomial", "logit")), parameters(np.tri(2, dtype=bool), 1.0)
+    choice = choose_points(likelihood, theta, 1e-3)
+    assert choice.slopes is choice.plan
 
 
 def test_four_effects_by_replicates(simulate, parameters):

@@ -22,6 +22,12 @@ struct BinomialLogit {
         return {-n * lanes::log(t), V{} + 1.0, row.a * q - row.b * p, -n * p * q};
     }
 
+    // 1 / factor of a unit row: where only values are wanted, one division of the product does for all.
+    template <class V>
+    static CLUSTERGLM_INLINE V inverse_factor(V e) {
+        return 1.0 + e;
+    }
+
     template <class V>
     static CLUSTERGLM_INLINE RowDerivatives<V> derivatives(const Row<V>& row, V, V E) {
         const V w = row.e * E, q = 1.0 / (1.0 + w), p = w * q, n = row.a + row.b, v = n * p * q;

@@ -20,8 +20,16 @@ from numpy.typing import NDArray
 from clusterglm.likelihood.vector.points import PointSet, hermite_points, lattice, quasi_random
 from clusterglm.likelihood.vector.vector import ClusterSums, Places, VectorLikelihood, VectorPart, VectorPlan
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import SAMPLE_FOR_POINTS
 
-_HERMITE = {1: (7, 9, 13, 17, 25, 33), 2: (7, 9, 13, 17, 25), 3: (7, 9, 13, 17), 4: (7, 9, 13), 5: (7, 9), 6: (7,)}
+_HERMITE = {  # where many are needed multiples of four, which is how many points the core takes at once
+    1: (8, 12, 16, 24, 32),
+    2: (8, 12, 16, 20, 24, 32),
+    3: (8, 12, 16),
+    4: (7, 9, 13),
+    5: (7, 9),
+    6: (7,),
+}
 _LATTICES = {
     1: ((0.5, 8.0), (0.25, 10.0), (0.12, 12.0), (0.06, 14.0), (0.03, 16.0), (0.015, 18.0)),
     2: ((0.7, 6.0), (0.5, 7.0), (0.35, 8.0), (0.25, 9.0), (0.18, 10.0), (0.125, 11.0), (0.09, 12.0), (0.06, 13.0)),
@@ -34,6 +42,9 @@ _IN_A_ROW = 4
 _CHANCE = 1e-5  # of a cluster's error: rules that leave more may agree by chance before they converge
 _EARLY = 9  # nodes up to which differences that do not fall need not mean that they will not
 _ROUNDING_OF_SUMS = 2e-14  # relative error of a cluster's log-integral that no points can better
+_FOR_SLOPES = 1e-4  # error of a log-likelihood whose derivatives are used: no estimate moves by 1e-3 standard errors,
+_OF_ONE = 1e-7  # and that of one cluster's, for standard errors from few clusters
+_SERVES_SOME = 0.03  # of the sample, which a rule must serve to be examined on all clusters
 _WELL_PLACED = 0.15  # change of centre and factor below which points lie well enough
 
 
@@ -46,15 +57,52 @@ class VectorChoice:
     plan : VectorPlan
     errors : ndarray, shape (m,)
         What each cluster's (weighted) log-likelihood may be wrong by.
+    values : ndarray, shape (m,)
+        Each cluster's (weighted) log-likelihood.
+    slopes : VectorPlan
+        Points for derivatives, which need fewer: of those that were tried the first whose log-likelihoods are, in sum,
+        within 1e-4 of those of the plan, and each within 1e-7; the plan itself where the tolerance asks for no more.
     """
 
     plan: VectorPlan
     errors: Array
+    values: Array
+    slopes: VectorPlan
 
     @property
     def error(self) -> float:
         """What the log-likelihood may be wrong by."""
         return float(self.errors.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A rule that was tried on some clusters, and their log-integrals by it, without weights."""
+
+    part: VectorPart
+    values: Array
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What one kind of rules has found.
+
+    Parameters
+    ----------
+    parts : list of VectorPart
+    errors, values : ndarray, shape (m,)
+        Of the parts' clusters, without weights; 0 for others.
+    trials : list of _Trial
+        In growing size.
+    left : ndarray of int64
+        Clusters that no part serves.
+    """
+
+    parts: list[VectorPart]
+    errors: Array
+    values: Array
+    trials: list[_Trial]
+    left: NDArray[np.int64]
 
 
 def choose_points(likelihood: VectorLikelihood, theta: Array, tolerance: float) -> VectorChoice:
@@ -69,50 +117,112 @@ def choose_points(likelihood: VectorLikelihood, theta: Array, tolerance: float) 
     m = likelihood.n_clusters
     with np.errstate(divide="ignore"):
         allowed = tolerance / m / likelihood.weights
-    errors, parts = np.zeros(m), []
+    for_slopes = np.maximum(allowed, min(_FOR_SLOPES / m, _OF_ONE))
+    errors, values, parts, trials = np.zeros(m), np.zeros(m), [], []
     left = np.arange(m, dtype=np.int64)
     for find in (_by_hermite, _by_lattice if likelihood.n_effects <= max(_LATTICES) else _by_random):
-        found, wrong, left = find(likelihood, theta, left, allowed)
-        parts += found
-        errors += wrong
+        found = find(likelihood, theta, left, allowed, for_slopes)
+        parts += found.parts
+        trials += found.trials
+        errors += found.errors
+        values += found.values
+        left = found.left
         if len(left) == 0:
             break
-    return VectorChoice(tuple(parts), errors * likelihood.weights)
+    plan = tuple(parts)
+    slopes = plan if np.array_equal(for_slopes, allowed) else _for_slopes(trials, plan, values, for_slopes)
+    weights = likelihood.weights
+    return VectorChoice(plan, errors * weights, np.where(weights == 0.0, 0.0, values * weights), slopes)
 
 
-_Found = tuple[list[VectorPart], Array, NDArray[np.int64]]
-"""Parts, errors of their clusters (0 for others) without weights, and the clusters that are left."""
+def _for_slopes(trials: list[_Trial], plan: VectorPlan, values: Array, allowed: Array) -> VectorPlan:
+    """For each cluster the smallest rule that gives its log-integral well enough, which the plan's rule has shown."""
+    parts, left = [], np.ones(len(values), dtype=np.bool_)
+    for trial in trials:
+        clusters = trial.part.clusters
+        assert clusters is not None
+        apart = _AGREE * np.abs(trial.values - values[clusters])
+        parts.append(_some(trial.part, left[clusters] & (apart <= allowed[clusters])))
+        left[clusters] &= apart > allowed[clusters]
+    for part in plan:
+        assert part.clusters is not None
+        parts.append(_some(part, left[part.clusters]))
+    return tuple(part for part in parts if part.clusters is not None and len(part.clusters) > 0)
 
 
-def _by_hermite(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> _Found:
+def _some(part: VectorPart, which: NDArray[np.bool_]) -> VectorPart:
+    """Some of a part's clusters."""
+    assert part.clusters is not None
+    places = part.places and Places(part.places.centres[which], part.places.factors[which])
+    return VectorPart(part.points, part.clusters[which], places)
+
+
+def _by_hermite(
+    likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, for_slopes: Array
+) -> _Found:
+    """Rules of growing size; of many clusters a sample shows which sizes would serve hardly any."""
+    sizes = _HERMITE.get(likelihood.n_effects, ())
+    if len(clusters) < 2 * SAMPLE_FOR_POINTS:
+        return _by_sizes(likelihood, theta, clusters, allowed, sizes, sizes)
+    sample = clusters[:: len(clusters) // SAMPLE_FOR_POINTS]
+    seen = _by_sizes(likelihood, theta, sample, allowed, sizes, sizes)
+    examined = _of_worth(sizes, tuple(seen.parts), len(sample)) or sizes[-1:]
+    enough = _for_slopes(seen.trials, tuple(seen.parts), seen.values, for_slopes)
+    tried = tuple(n for n in sizes if n in examined or n in _of_worth(sizes, enough, len(sample)))
+    return _by_sizes(likelihood, theta, clusters, allowed, tried, examined)
+
+
+def _of_worth(sizes: tuple[int, ...], plan: VectorPlan, count: int) -> tuple[int, ...]:
+    """Sizes of Gauss-Hermite rules that serve more than a few of so many clusters."""
+    serves = {part.points: 0 if part.clusters is None else len(part.clusters) for part in plan}
+    return tuple(
+        n for n in sizes if any(serves.get(hermite_points(n, p.d, True), 0) >= _SERVES_SOME * count for p in serves)
+    )
+
+
+def _by_sizes(
+    likelihood: VectorLikelihood,
+    theta: Array,
+    clusters: NDArray[np.int64],
+    allowed: Array,
+    sizes: tuple[int, ...],
+    examined: tuple[int, ...],
+) -> _Found:
     """Rules of growing size, until four that follow one another agree: two or three may do so by chance."""
     d, m = likelihood.n_effects, likelihood.n_clusters
-    parts, errors, given_up = [], np.zeros(m), [np.zeros(0, dtype=np.int64)]
+    parts, trials, given_up = [], [], [np.zeros(0, dtype=np.int64)]
+    errors, final = np.zeros(m), np.zeros(m)
     last = np.full(m, np.inf)
-    for nodes in _HERMITE.get(d, ()):
+    for nodes in sizes:
+        if nodes > examined[-1]:
+            break
         points = hermite_points(nodes, d, True)
-        values = likelihood.sums(theta, VectorPart(points, clusters)).values
+        values = likelihood.log_integrals(theta, VectorPart(points, clusters))
+        trials.append(_Trial(VectorPart(points, clusters), values))
+        if nodes not in examined:
+            continue
         rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(values))
         limit = np.maximum(np.minimum(allowed[clusters], _CHANCE), 2.0 * rounding) - rounding
         apart = np.zeros(len(clusters))
         hopeful = np.ones(len(clusters), dtype=np.bool_)
         for fewer in range(1, _IN_A_ROW):
             part = VectorPart(hermite_points(nodes - fewer, d, True), clusters[hopeful])
-            difference = np.abs(likelihood.sums(theta, part).values - values[hopeful])
+            difference = np.abs(likelihood.log_integrals(theta, part) - values[hopeful])
             apart[hopeful] = np.maximum(apart[hopeful], difference)
             hopeful &= _AGREE * apart <= limit
             if not hopeful.any():
                 break
         if hopeful.any():
-            parts.append(VectorPart(points, clusters[hopeful]))
-            errors[clusters[hopeful]] = (_AGREE * apart + rounding)[hopeful]
+            served = clusters[hopeful]
+            parts.append(VectorPart(points, served))
+            errors[served], final[served] = (_AGREE * apart + rounding)[hopeful], values[hopeful]
         slow = ~hopeful & ~(apart < last[clusters]) & (nodes > _EARLY)
         last[clusters] = apart
         given_up.append(clusters[slow])
         clusters = clusters[~hopeful & ~slow]
         if len(clusters) == 0:
             break
-    return parts, errors, np.sort(np.concatenate([*given_up, clusters]))
+    return _Found(parts, errors, final, trials, np.sort(np.concatenate([*given_up, clusters])))
 
 
 def settled(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64]) -> Places:
@@ -149,7 +259,9 @@ def seen_error(points: PointSet, sums: ClusterSums) -> tuple[Array, Array]:
     return _SEEN_BY_HALVES * halves, np.asarray(sums.shares[:, points.outermost].sum(axis=1))
 
 
-def _by_lattice(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> _Found:
+def _by_lattice(
+    likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, _: Array
+) -> _Found:
     """Lattices of growing fineness about the posterior mean."""
     places, modes = settled(likelihood, theta, clusters), likelihood.modes(theta, clusters)
     away = np.linalg.norm(np.linalg.solve(places.factors, (modes.centres - places.centres)[..., None])[..., 0], axis=1)
@@ -164,7 +276,9 @@ def _by_lattice(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np
     return _by_growing(likelihood, theta, clusters, allowed, places, sets, error)
 
 
-def _by_random(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> _Found:
+def _by_random(
+    likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, _: Array
+) -> _Found:
     """Quasi-random points: three standard errors of their mean, by the replicates."""
 
     def error(points: PointSet, sums: ClusterSums, at: NDArray[np.int64]) -> Array:
@@ -186,19 +300,21 @@ def _by_growing(
     error: Callable[[PointSet, ClusterSums, NDArray[np.int64]], Array],
 ) -> _Found:
     """The first of growing point sets about given places that serves each cluster, or the last."""
-    parts, errors, at = [], np.zeros(likelihood.n_clusters), np.arange(len(clusters))
+    parts, trials, at = [], [], np.arange(len(clusters))
+    errors, values = np.zeros(likelihood.n_clusters), np.zeros(likelihood.n_clusters)
     for laid in sets:
         points = laid()
         part = VectorPart(points, clusters[at], Places(places.centres[at], places.factors[at]))
         sums = likelihood.sums(theta, part)
+        trials.append(_Trial(part, sums.values))
         rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(sums.values))
         found = error(points, sums, at) + rounding
         good = (found <= np.maximum(allowed[clusters[at]], 2.0 * rounding)) | (laid is sets[-1])
         if good.any():
             served = at[good]
             parts.append(VectorPart(points, clusters[served], Places(places.centres[served], places.factors[served])))
-            errors[clusters[served]] = found[good]
+            errors[clusters[served]], values[clusters[served]] = found[good], sums.values[good]
         at = at[~good]
         if len(at) == 0:
             break
-    return parts, errors, clusters[:0]
+    return _Found(parts, errors, values, trials, clusters[:0])

@@ -201,6 +201,18 @@ class VectorLikelihood:
         chosen = slice(None) if clusters is None else clusters
         return Places(self._modes[chosen].copy(), self._factors[chosen].copy())
 
+    def log_integrals(self, theta: Array, part: VectorPart) -> Array:
+        """Log-integrals of a part's clusters, without their weights, in the order of `clusters`."""
+        values = np.zeros(self.n_clusters)
+        self._call(theta, part, 0, values=values)
+        return self._unweighted(values, part)
+
+    def _unweighted(self, values: Array, part: VectorPart) -> Array:
+        at = slice(None) if part.clusters is None else part.clusters
+        values, weights = values[at], self.weights[at]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.where(weights == 0.0, 0.0, values / weights))
+
     def sums(self, theta: Array, part: VectorPart) -> ClusterSums:
         """What a part's points say of each of its clusters."""
         m, d = self.n_clusters, self.n_effects
@@ -208,10 +220,8 @@ class VectorLikelihood:
         shares = np.zeros((m, part.points.core.kinds))
         self._call(theta, part, 0, values=values, means=means, covariances=covariances, shares=shares)
         at = slice(None) if part.clusters is None else part.clusters
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.where(self.weights == 0.0, 0.0, values / self.weights)
         places = part.places or Places(self._modes[at].copy(), self._factors[at].copy())
-        return ClusterSums(values[at], means[at], covariances[at], shares[at], places)
+        return ClusterSums(self._unweighted(values, part), means[at], covariances[at], shares[at], places)
 
     def _part(self, theta: Array, part: VectorPart, order: int) -> Evaluation:
         follows = part.places is None

@@ -76,7 +76,8 @@ def several_effects() -> pd.DataFrame:
             if "respiratory" in name:
                 data = data.assign(centre=data["centre"].astype(str))
             rule = cg.Quadrature("auto", tolerance=0.1 if "toenail" in name else 1e-6)
-            fit = cg.random_effects(want["formula"], data, quadrature=rule)
+            family = "poisson" if "poisson" in name else "binomial"
+            fit = cg.random_effects(want["formula"], data, family=family, quadrature=rule)
             names = list(fit.params.index)
             away = np.abs(fit.params - [want["parameters"][each] for each in names])
             in_se = float((away / [want["se"][each] for each in names]).max())

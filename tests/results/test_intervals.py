@@ -196,3 +196,13 @@ def test_options(data: pd.DataFrame) -> None:
         fit.conf_int(method="likelihood")
     with pytest.raises(OptionError, match="level="):
         fit.conf_int(level=1.0, method="profile")
+
+
+def test_an_end_is_where_the_profile_has_fallen() -> None:
+    """A first step that lands far from the best of the other parameters must not bound where the end may be."""
+    data = cg.datasets.load("bacteria")
+    fit = cg.random_effects("y ~ trt + week", data, cluster="ID")
+    high = fit.conf_int(method="profile").loc["trtdrug+", "high"]
+    rows = data.assign(off=high * (data["trt"] == "drug+"), drug=(data["trt"] == "drug") * 1.0)
+    held = cg.random_effects("y ~ drug + week", rows, cluster="ID", offset="off")
+    assert abs(fit.loglik - held.loglik - 0.5 * 3.841458820694124) < 1e-5

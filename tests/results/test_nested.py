@@ -244,7 +244,10 @@ def test_modes_depend_on_the_estimates_as_differences_say(data: pd.DataFrame, fa
 
 def test_every_public_member_answers_or_refuses(fit: Any) -> None:
     """Values, or a refusal in one sentence; nothing else."""
+    from matplotlib import pyplot as plt
+
     answers = [each for name in members(type(fit)) for each in called(fit, name)]
+    plt.close("all")
     refusals = [each for each in answers if isinstance(each.value, BaseException)]
     assert all(isinstance(each.value, OptionError) for each in refusals), [str(each) for each in refusals]
     assert {each.name for each in refusals} == REFUSED

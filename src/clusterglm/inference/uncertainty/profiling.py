@@ -16,7 +16,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 
-_MOST_EVALUATIONS = 60  # evaluations for one crossing
+_MOST_EVALUATIONS = 100  # evaluations for one crossing
 _LEVEL = 1e-6  # of the log-likelihood, to which a crossing is found
 _COLLAPSED = 1e-3  # the same where no parameter lies closer to the crossing
 _NEAR_BEST = 1e-3  # standard errors from the best of the other parameters
@@ -157,9 +157,9 @@ def crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) 
             break
         if abs(inside - outside) < 1e-9 * unit:
             last = _Step.of(new, basis)  # a bracket rests on quadratic models, which may have been wrong
-            if last is None or abs(last.profile - level) > _COLLAPSED * (1.0 + drop) or last.off > _COLLAPSED:
-                return Crossing(np.nan, basis @ trial, new.value, evaluations, "failed")
-            return Crossing(peak.read(float(trial[0])), basis @ trial, new.value, evaluations, "found")
+            if last is not None and abs(last.profile - level) <= _COLLAPSED * (1.0 + drop) and last.off <= _COLLAPSED:
+                return Crossing(peak.read(float(trial[0])), basis @ trial, new.value, evaluations, "found")
+            inside, outside = estimate, limit
         phi, here = trial, new
     return Crossing(np.nan, basis @ phi, here.value, evaluations, "failed")
 

@@ -31,6 +31,7 @@ SCRIPTS = (
     "extremes",
     "coverage",
     "coverage_slopes",
+    "random_slopes_models",
     "certified",
     "selection",
     "clustering_size",

@@ -8,7 +8,7 @@ import pytest
 from clusterglm.errors import OptionError
 from clusterglm.likelihood.crossed import reference
 from clusterglm.likelihood.crossed.certificate import HeldDraws
-from clusterglm.likelihood.vector.points import hermite_points, lattice
+from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import VectorPart
 from clusterglm.model.family import RESPONSES, response
 
@@ -94,14 +94,31 @@ def test_estimates_are_integrals(levels, simulate):
     assert abs(found.laplace - value) > 10.0 * abs(found.value - value)
 
 
-def dense(likelihood, theta, plan):
-    """A trapezoid rule over the outside effects of the only component, up to 3 of them."""
+def dense(block, theta, likelihood, plan):
+    """The integral of a logit model over one scalar effect of each unit and up to 3 outside, by trapezoid rules.
+
+    Log-probabilities are written out. Of the likelihood only a mode and its factors are taken, as coordinates.
+    """
     mode = likelihood.mode(theta, plan)
     (factor,) = mode.factors
-    points = lattice(*{1: (0.25, 8.0), 2: (0.4, 8.0), 3: (0.7, 7.0)}[len(factor)], len(factor))
-    v = mode.v + np.linalg.solve(np.triu(factor), points.positions.T).T
-    f = np.array([likelihood.inside.values(theta, each, plan).sum() - 0.5 * each @ each for each in v])
-    return float(np.logaddexp.reduce(f + points.log_weights)) - 0.5 * mode.log_determinant
+    step, radius = {1: (0.25, 8.0), 2: (0.4, 8.0), 3: (0.7, 7.0)}[len(factor)]
+    axis = np.arange(-radius, radius + 1e-9, step)
+    e = np.array(np.meshgrid(*[axis] * len(factor))).reshape(len(factor), -1)
+    e = e[:, (e**2).sum(axis=0) <= radius**2]
+    v = mode.v[:, None] + np.linalg.solve(np.triu(factor), e)
+    u = np.arange(-8.0, 8.0 + 1e-9, 0.25)
+    (term,) = block.terms
+    beta, own, outside = theta[:2], theta[2], theta[3]
+    eta = (block.X @ beta + block.offset)[:, None] + outside * term.Z * v[term.levels]
+    f = -0.5 * (v**2).sum(axis=0)
+    for first, last in zip(block.starts[:-1], block.starts[1:], strict=True):
+        rows = slice(first, last)
+        there = eta[rows, :, None] + own * block.Z[rows, :, None] * u
+        a, b = block.a[rows, None, None], block.b[rows, None, None]
+        log_p = -(a * np.logaddexp(0.0, -there) + b * np.logaddexp(0.0, there)).sum(axis=0)
+        f += np.logaddexp.reduce(log_p - 0.5 * u**2, axis=1) + np.log(0.25 / np.sqrt(2.0 * np.pi))
+    volume = len(factor) * (np.log(step) - 0.5 * np.log(2.0 * np.pi)) - np.log(np.abs(np.diagonal(factor))).sum()
+    return float(np.logaddexp.reduce(f)) + volume
 
 
 def test_the_error_is_what_it_says(simulate):
@@ -113,7 +130,7 @@ def test_the_error_is_what_it_says(simulate):
         if len(likelihood.layout.components) > 1:
             continue
         theta = block.theta(scale=float(rng.uniform(0.3, 2.0)), seed=number)
-        truly = dense(likelihood, theta, plan)
+        truly = dense(block, theta, likelihood, plan)
         found = HeldDraws(likelihood, seed=number).estimate(theta, plan, 8, 0)
         within.append(abs(found.value - truly) <= 3.0 * found.standard_error)
     assert len(within) >= 200

@@ -368,3 +368,15 @@ def test_off_screen_figures_are_nobodys(fits: Fits) -> None:
         plot = fits["random"].plot.coefficients()
     assert plt.get_fignums() == []
     assert plot.figure.get_figwidth() == 5.0
+
+
+def test_a_profile_that_stops_at_its_limit_does_not_swing():
+    """A correlation whose profile has hardly fallen at -1 and 1: few points, and no rise away from the estimate."""
+    from clusterglm.plot.likelihood import _between
+
+    value, height = np.array([-1.0, -0.8, -0.19, 0.35, 1.0]), np.array([-0.64, -0.5, 0.0, -0.5, -0.66])
+    at = np.linspace(-1.0, 1.0, 201)
+    curve = _between(value, height, at)
+    assert (np.diff(curve[at <= -0.19]) >= 0.0).all()
+    assert (np.diff(curve[at >= -0.19]) <= 1e-12).all()
+    np.testing.assert_allclose(_between(value, height, value), height)

@@ -85,14 +85,21 @@ def profile(
 
 
 def _between(value: Array, height: Array, at: Array) -> Array:
-    """A smooth curve through the points; where it begins at sigma = 0, it begins level, being even in sigma."""
-    from scipy.interpolate import CubicSpline
+    """A smooth curve through the points; where it begins at sigma = 0, it begins level, being even in sigma.
 
+    A profile that stops at a limit before it has fallen has few points there, between which a cubic spline may swing:
+    then it is one that rises and falls as the points do.
+    """
+    from scipy.interpolate import CubicSpline, PchipInterpolator
+
+    away = np.sign(at - value[np.argmax(height)])
     if value[0] == 0.0:
         value, height = np.append(-value[:0:-1], value), np.append(height[:0:-1], height)
     if len(value) < 2:
         return np.interp(at, value, height)
-    return np.asarray(CubicSpline(value, height)(at))
+    curve = np.asarray(CubicSpline(value, height)(at))
+    swings = (np.diff(curve) * away[1:] > 0.0) & (away[1:] == away[:-1])
+    return np.asarray(PchipInterpolator(value, height)(at)) if swings.any() else curve
 
 
 def integration(fit: Result, ax: Axes | None = None, *, nodes: Sequence[int] = NODES, theme: str | None = None) -> Plot:

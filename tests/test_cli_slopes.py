@@ -111,3 +111,20 @@ def test_one_effect_of_a_caterpillar(saved: Path, tmp_path: Path) -> None:
 def test_report(saved: Path, rows: Path, tmp_path: Path) -> None:
     good("report", saved, "--out", tmp_path / "fit.html", "--data", rows, "--n-boot", "9", "--n-sim", "9")
     assert "95% ellipses" in (tmp_path / "fit.html").read_text()
+
+
+def test_effects_of_some_factors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    room = np.repeat(np.arange(60), 6)
+    eta = rng.normal(size=20)[room // 3] + rng.normal(size=60)[room]
+    table = pd.DataFrame({"y": rng.binomial(1, expit(eta)), "school": room // 3, "room": room})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    file, new = tmp_path / "fit.json", tmp_path / "new.csv"
+    good("fit", tmp_path / "rows.csv", "y ~ 1 + (1 | school) + (1 | room)", "--save", file)
+    pd.DataFrame({"school": [3, 7]}).to_csv(new, index=False)
+    found = pd.read_csv(
+        io.StringIO(good("predict", file, "--newdata", new, "--kind", "posterior", "--effects", "school"))
+    )
+    expected = cg.load(file).predict(pd.read_csv(new), kind="posterior", effects=["school"])
+    np.testing.assert_allclose(found["mean"], expected, rtol=1e-12)
+    assert "one of 'school', 'room'" in run("predict", file, "--kind", "posterior", "--effects", "scool").output

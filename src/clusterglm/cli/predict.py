@@ -79,6 +79,10 @@ def predict(
             autocompletion=opt.one_of(("mean", "cluster")),
         ),
     ] = None,
+    effects: Annotated[
+        list[str] | None,
+        typer.Option(help="With nested effects, a factor whose effects count for these kinds; may be repeated."),
+    ] = None,
     total: Annotated[
         int | None, typer.Option(help="Successes of each set, for probabilities of conditional models.")
     ] = None,
@@ -109,6 +113,7 @@ def predict(
                 "history": history,
                 "unseen": unseen,
                 "interval": interval,
+                "effects": effects or None,
                 "total": total,
             }
         )

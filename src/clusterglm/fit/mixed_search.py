@@ -16,7 +16,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntegrationError, OptionError
 from clusterglm.fit.chords import Chords
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
-from clusterglm.fit.newton import Maximum, Optimization, maximize
+from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
 from clusterglm.fit.sums import chosen_clusters
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.report import IntegrationReport
@@ -271,7 +271,7 @@ def _refined(
     stories: list[Optimization] = []
     for remaining in reversed(range(_ROUNDS)):
         objective = _objective(task, chosen.slopes, control.tol, unit)
-        maximum = _maximize_free(objective, theta, control, unit, free, task.reflect)
+        maximum = maximize_free(objective, theta, control, unit, free, task.reflect)
         stories.append(maximum.optimization)
         step, theta = maximum.theta - theta, maximum.theta
         moved = max(0.0, -float(step @ maximum.evaluation.hessian @ step)) ** 0.5
@@ -303,32 +303,6 @@ def _whole(stories: list[Optimization]) -> Optimization:
         evaluations=sum(story.evaluations for story in stories),
         trace=tuple(step for story in stories for step in story.trace),
     )
-
-
-def _maximize_free(
-    objective: Callable[[Array], Evaluation],
-    begin: Array,
-    control: Control,
-    unit: float,
-    free: NDArray[np.bool_],
-    reflect: Callable[[Array], Array],
-) -> Maximum:
-    """The maximum over the free parameters; value and derivatives there are those of all."""
-    if free.all():
-        return maximize(objective, begin, control, reflect=reflect, unit=unit)
-
-    def whole(some: Array) -> Array:
-        theta = begin.copy()
-        theta[free] = some
-        return theta
-
-    def at(some: Array) -> Evaluation:
-        there = objective(whole(some))
-        return Evaluation(there.value, there.score[free], there.hessian[np.ix_(free, free)])
-
-    found = maximize(at, begin[free], control, reflect=lambda some: reflect(whole(some))[free], unit=unit)
-    theta = whole(found.theta)
-    return Maximum(theta, objective(theta), found.optimization)
 
 
 def report(task: MixedTask, chosen: Chosen, requested: Quadrature, unit: float) -> IntegrationReport:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.errors import DataError
 from clusterglm.fit.surrogate import Surrogate
@@ -336,3 +337,29 @@ def maximize(
     message, norm = _ADVICE[status], trace[-1].gradient_norm
     status = "converged" if status == "expected" else status
     return Maximum(theta, current, Optimization(status, message, iteration, evaluations, norm, tuple(trace)))
+
+
+def maximize_free(
+    objective: Callable[[Array], Evaluation],
+    begin: Array,
+    control: Control,
+    unit: float,
+    free: NDArray[np.bool_],
+    reflect: Callable[[Array], Array],
+) -> Maximum:
+    """The maximum over the free parameters; value and derivatives there are those of all."""
+    if free.all():
+        return maximize(objective, begin, control, reflect=reflect, unit=unit)
+
+    def whole(some: Array) -> Array:
+        theta = begin.copy()
+        theta[free] = some
+        return theta
+
+    def at(some: Array) -> Evaluation:
+        there = objective(whole(some))
+        return Evaluation(there.value, there.score[free], there.hessian[np.ix_(free, free)])
+
+    found = maximize(at, begin[free], control, reflect=lambda some: reflect(whole(some))[free], unit=unit)
+    theta = whole(found.theta)
+    return Maximum(theta, objective(theta), found.optimization)

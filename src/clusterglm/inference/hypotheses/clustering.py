@@ -33,8 +33,13 @@ class ClusteringTest:
     def __str__(self) -> str:
         if self.reason:
             return f"no test: {self.reason}"
-        p = "p < 2e-16" if self.pvalue < 2e-16 else f"p = {self.pvalue:.4g}"
-        return f"likelihood ratio {self.statistic:.4g}, {p} (half chi2 on 0 and half chi2 on 1 df)"
+        return at_boundary_in_words(self.statistic, self.pvalue)
+
+
+def at_boundary_in_words(statistic: float, pvalue: float) -> str:
+    """A likelihood-ratio test of a parameter at the end of its range, as summaries print it."""
+    p = "p < 2e-16" if pvalue < 2e-16 else f"p = {pvalue:.4g}"
+    return f"likelihood ratio {statistic:.4g}, {p} (half chi2 on 0 and half chi2 on 1 df)"
 
 
 def likelihood_ratio(loglik: float, loglik_pooled: float) -> ClusteringTest:

@@ -20,17 +20,16 @@ from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.levels import integrals
 from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
 from clusterglm.fit.mixed_search import MixedTask, choose
-from clusterglm.fit.newton import Maximum, maximize
+from clusterglm.fit.newton import Maximum, maximize_free
 from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.inference.uncertainty.profiling import Crossing, Peak, crossing
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance, CovarianceTerm
-from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
+from clusterglm.model.covariance.compound_symmetry import ENDLESS, CompoundSymmetry
 
 _ALONG_PROFILES = 1e-5  # of the log-likelihood along profiles
-_AS_GOOD_AS_ENDLESS = 12.0  # of the number that the correlation of compound symmetry follows from, about its middle
 _RIGHT_ANGLE = 0.5 * np.pi
 _NO_PIVOT = 1e-8  # of the largest pivot
 _STEPS_OUT = 40  # steps that look for the far side of a level
@@ -229,7 +228,7 @@ def _sine(angle: float) -> float:
 
 def _of_common_correlation(whole: _Coordinates, where: int, here: Evaluation, d: int) -> Peak:
     """The correlation of compound symmetry, in a number whose ends are as good as infinite."""
-    low, high = np.log(d - 1) - _AS_GOOD_AS_ENDLESS, np.log(d - 1) + _AS_GOOD_AS_ENDLESS
+    low, high = np.log(d - 1) - ENDLESS, np.log(d - 1) + ENDLESS
 
     def read(t: float) -> float:
         inner = t if low < t < high else np.copysign(np.inf, t - low)
@@ -249,24 +248,14 @@ def _value_at(peak: Peak, end: float) -> float:
 
 def _held(peak: Peak, value: float, begin: Array) -> Maximum | None:
     """The maximum over all parameters but the peak's, which has a value; None where there is none to be found."""
-    k = int(np.argmax(np.abs(peak.direction)))
-    others = np.arange(len(begin)) != k
-
-    def whole(some: Array) -> Array:
-        theta = np.full(len(begin), value)
-        theta[others] = some
-        return theta
-
-    def evaluate(some: Array) -> Evaluation:
-        found = peak.evaluate(whole(some))
-        return Evaluation(found.value, found.score[others], found.hessian[np.ix_(others, others)])
-
+    others = peak.direction == 0.0
     try:
-        found = maximize(evaluate, begin[others], Control())
+        found = maximize_free(
+            peak.evaluate, np.where(others, begin, value), Control(), 1.0, others, lambda theta: theta
+        )
     except ClusterGLMError:
         return None
-    usable = found.optimization.status in ("converged", "stalled")
-    return replace(found, theta=whole(found.theta)) if usable else None
+    return found if found.optimization.status in ("converged", "stalled") else None
 
 
 def _by_held_maxima(peak: Peak, drop: float, side: int) -> Crossing:

@@ -9,7 +9,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.covariance.base import Structure
 from clusterglm.model.covariance.cholesky import cholesky, cholesky_bend, cholesky_slope
 
-_ENDLESS = 12.0  # t from the middle beyond which the correlation is at its end
+ENDLESS = 12.0  # t from the middle beyond which the correlation is at its end
 
 
 class CompoundSymmetry(Structure):
@@ -84,7 +84,7 @@ class CompoundSymmetry(Structure):
     def at_end(self, phi: Array, d: int) -> NDArray[np.bool_]:
         """See `Structure`: a correlation of 1, or of -1/(d - 1)."""
         found = np.zeros(len(phi), dtype=bool)
-        found[d:] = np.abs(phi[d:] - np.log(max(d - 1, 1))) > _ENDLESS
+        found[d:] = np.abs(phi[d:] - np.log(max(d - 1, 1))) > ENDLESS
         return found
 
     def correlations(self, followed: Array, d: int) -> Array:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -38,6 +38,7 @@ from clusterglm.results.models.conditional import ConditionalResult
 from clusterglm.results.models.fixed_effects import FixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.models.refusing import only
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
@@ -65,25 +66,15 @@ _WORK = {
 }  # fmt: skip
 
 
-def at_the_limit(cls: type[R]) -> type[R]:
-    """A class of results in which all that has no meaning for infinite coefficients says so."""
-    for name in dir(cls):
-        if not name.startswith("_") and name not in _WORK:
-            refused = _refusing(name)
-            setattr(cls, name, refused if callable(getattr(cls, name)) else property(refused))
-    return cls
+def _no_meaning(_: Any, name: str) -> tuple[str, str, str]:
+    return (
+        f"{name} of a fit with separation='limit', some of whose coefficients are infinite",
+        "finite coefficients",
+        f"fit.rest.{name}, which is that of the rows that are not certain; or a fit with a penalty",
+    )
 
 
-def _refusing(name: str) -> Callable[..., Any]:
-    def refused(self: Result, *_: Any, **__: Any) -> NoReturn:
-        raise OptionError(
-            f"{name} of a fit with separation='limit', some of whose coefficients are infinite",
-            "finite coefficients",
-            f"fit.rest.{name}, which is that of the rows that are not certain; or a fit with a penalty",
-        )
-
-    refused.__name__ = refused.__qualname__ = name
-    return refused
+at_the_limit = only(_WORK, _no_meaning)
 
 
 class Limit(Result):
@@ -276,7 +267,7 @@ class Limit(Result):
         self, data: Any, kind: str | ArrayLike | None, scale: str, wanted: Wanted
     ) -> pd.Series[float] | pd.DataFrame:
         if wanted.history is not None:
-            _refusing("predict(history=...)")(self)
+            raise OptionError(*_no_meaning(self, "predict(history=...)"))
         rows = fitted_rows(self.data) if data is None else new_rows(self.data, data)
         ends = self._row_ends(rows)
         inner = replace(rows, X=rows.X[:, self.recession.kept])

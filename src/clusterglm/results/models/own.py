@@ -6,15 +6,14 @@ has), so that nothing takes an estimated parameter for known without a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_of
-from clusterglm.inference.hypotheses.clustering import likelihood_ratio
+from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
 from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
 from clusterglm.model.arrays import Array
@@ -24,6 +23,7 @@ from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
+from clusterglm.results.models.refusing import only
 from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
@@ -70,29 +70,18 @@ class DispersionTest:
     pvalue: float
 
     def __str__(self) -> str:
-        p = "p < 2e-16" if self.pvalue < 2e-16 else f"p = {self.pvalue:.4g}"
-        return f"likelihood ratio {self.statistic:.4g}, {p} (half chi2 on 0 and half chi2 on 1 df)"
+        return at_boundary_in_words(self.statistic, self.pvalue)
 
 
-def with_own_parameters(cls: type[R]) -> type[R]:
-    """A class of results in which all that is not known to allow for such parameters says so."""
-    for name in dir(cls):
-        if not name.startswith("_") and name not in _WORK:
-            refused = _refusing(name)
-            setattr(cls, name, refused if callable(getattr(cls, name)) else property(refused))
-    return cls
+def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
+    return (
+        f"{name} of a fit with family={result.family!r}, whose response has parameters of its own",
+        "what allows for their estimation, which this does not yet",
+        f"family={result._family.at_limit.family!r} for {name}; or fit.predict, fit.residuals, fit.simulate",
+    )
 
 
-def _refusing(name: str) -> Callable[..., Any]:
-    def refused(self: OwnResult, *_: Any, **__: Any) -> NoReturn:
-        raise OptionError(
-            f"{name} of a fit with family={self.family!r}, whose response has parameters of its own",
-            "what allows for their estimation, which this does not yet",
-            f"family={self._family.at_limit.family!r} for {name}; or fit.predict, fit.residuals, fit.simulate",
-        )
-
-    refused.__name__ = refused.__qualname__ = name
-    return refused
+with_own_parameters = only(_WORK, _not_yet)
 
 
 class OwnResult(Result):

@@ -200,7 +200,8 @@ def random_effects(
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
         Random effects are terms in lme4's grammar: `(1 | id)` an intercept, `(x | id)` an intercept and a slope with
         any covariance, `(x || id)` or `diag(x | id)` without correlation, `(0 + x | id)` the slope alone,
-        `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one correlation.
+        `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one correlation; `(1 | a/b)`, or terms of two
+        factors of which one lies in the other, effects at both levels.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and

@@ -22,15 +22,15 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np
 import pandas as pd
 import record
-from oracle.two_effects import likelihood, maximum
+from oracle.two_effects import accurate, likelihood, maximum
 
 import clusterglm as cg
 from clusterglm.errors import ClusterGLMError
 
 LINKS = (("binomial", "logit"), ("binomial", "probit"), ("binomial", "cloglog"), ("poisson", "log"))
 VALUE, TOP = 1e-5, 1e-4
-COARSE, FINE = 0.25, 0.08  # steps of the lattice that is maximised, and of the one that judges
-WIDEST = 4.0  # standard deviation up to which the lattice is accurate
+STEP = 0.25  # of the lattice that is maximised
+WIDEST = 4.0  # standard deviation up to which there are hardly skewed integrands, which a lattice may cut off
 
 
 def model(seed: np.random.SeedSequence) -> tuple[str, str, pd.DataFrame]:
@@ -73,15 +73,14 @@ def verdict(seed: np.random.SeedSequence) -> str:
         return "too wide for the oracle"
     y, ones = data["y"].to_numpy(dtype=float), np.column_stack([np.ones(len(data)), data["x"]])
     starts = np.append(np.flatnonzero(np.diff(data["id"], prepend=-1)), len(data))
-    finely = likelihood(link, y, ones, ones, starts, FINE)
-    there = finely(np.append(fit.params, [L[0, 0], L[1, 0], L[1, 1]]))[0]
+    there = accurate(link, y, ones, ones, starts, np.append(fit.params, [L[0, 0], L[1, 0], L[1, 1]]))
     if abs(there - fit.loglik) > VALUE + fit.quadrature.error:
         return f"value: {fit.loglik:.8f}, by brute force {there:.8f}"
     tails = ([1.0, 0.0, 0.5], [0.3, 0.3, 0.3], [0.5, -0.5, 0.5])
-    where = maximum(likelihood(link, y, ones, ones, starts, COARSE), [np.append(fit.params, tail) for tail in tails])
-    wide = max(abs(where[-3]), np.hypot(where[-2], where[-1])) > WIDEST
-    if not wide and finely(where)[0] > fit.loglik + TOP:
-        return f"maximum: {fit.loglik:.6f}, elsewhere {finely(where)[0]:.6f} at {where.round(3).tolist()}"
+    where = maximum(likelihood(link, y, ones, ones, starts, STEP), [np.append(fit.params, tail) for tail in tails])
+    top = accurate(link, y, ones, ones, starts, where)
+    if top > fit.loglik + TOP:
+        return f"maximum: {fit.loglik:.6f}, elsewhere {top:.6f} at {where.round(3).tolist()}"
     return "singular" if fit.singular else "right"
 
 

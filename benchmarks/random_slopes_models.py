@@ -29,7 +29,9 @@ from clusterglm.errors import ClusterGLMError
 
 LINKS = (("binomial", "logit"), ("binomial", "probit"), ("binomial", "cloglog"), ("poisson", "log"))
 VALUE, TOP = 1e-5, 1e-4
-STEP = 0.25  # of the lattice that is maximised
+STEP = 0.25  # of the lattices that are maximised, and that judge first ...
+FINE = 0.05  # ... and, on the scale of the effects, of the one that judges where these and the fit differ: of skewed
+# integrands, which a lattice about the mode cuts off
 WIDEST = 4.0  # standard deviation up to which there are hardly skewed integrands, which a lattice may cut off
 
 
@@ -73,12 +75,16 @@ def verdict(seed: np.random.SeedSequence) -> str:
         return "too wide for the oracle"
     y, ones = data["y"].to_numpy(dtype=float), np.column_stack([np.ones(len(data)), data["x"]])
     starts = np.append(np.flatnonzero(np.diff(data["id"], prepend=-1)), len(data))
-    there = accurate(link, y, ones, ones, starts, np.append(fit.params, [L[0, 0], L[1, 0], L[1, 1]]))
-    if abs(there - fit.loglik) > VALUE + fit.quadrature.error:
+    here = np.append(fit.params, [L[0, 0], L[1, 0], L[1, 1]])
+    allowed = VALUE + fit.quadrature.error
+    there = accurate(link, y, ones, ones, starts, here, STEP)
+    if abs(there - fit.loglik) > allowed:
+        there = likelihood(link, y, ones, ones, starts, FINE)(here)[0]
+    if abs(there - fit.loglik) > allowed:
         return f"value: {fit.loglik:.8f}, by brute force {there:.8f}"
     tails = ([1.0, 0.0, 0.5], [0.3, 0.3, 0.3], [0.5, -0.5, 0.5])
     where = maximum(likelihood(link, y, ones, ones, starts, STEP), [np.append(fit.params, tail) for tail in tails])
-    top = accurate(link, y, ones, ones, starts, where)
+    top = accurate(link, y, ones, ones, starts, where, STEP)
     if top > fit.loglik + TOP:
         return f"maximum: {fit.loglik:.6f}, elsewhere {top:.6f} at {where.round(3).tolist()}"
     return "singular" if fit.singular else "right"

@@ -1,8 +1,9 @@
 """The log-likelihood of two normal effects of each cluster by brute force, and its maximum by SciPy.
 
-`accurate` lays a lattice about each cluster's mode, scaled by its curvature; for a search one lattice on the scale of
-standard normal effects serves all clusters, too coarse for large counts. Log-probabilities are written from their
-definitions. theta = (beta, L11, L21, L22). Shares nothing with the package.
+`accurate` lays a lattice about each cluster's mode, scaled by its curvature, which cuts off the tails of very skewed
+integrands. `likelihood` has one lattice on the scale of standard normal effects for all clusters, too coarse for large
+counts. Log-probabilities are written from their definitions. theta = (beta, L11, L21, L22). Shares nothing with the
+package.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ def log_probability(link: str, eta: Array, y: Array) -> tuple[Array, Array]:
     return np.where(y > 0.0, success, -rate), np.where(y > 0.0, slope, -rate)
 
 
-def accurate(link: str, y: Array, X: Array, Z: Array, starts: NDArray[np.int64], theta: Array) -> float:
-    """The log-likelihood at theta."""
+def accurate(link: str, y: Array, X: Array, Z: Array, starts: NDArray[np.int64], theta: Array, step: float) -> float:
+    """The log-likelihood at theta; `step` of the lattices, in standard deviations that curvature gives."""
     p = X.shape[1]
     (a, b, c), fixed, total = theta[p:], X @ theta[:p], 0.0
     slopes = np.column_stack([a * Z[:, 0] + b * Z[:, 1], c * Z[:, 1]])
-    axis = np.arange(-14.0, 14.0 + 1e-9, 0.25)
+    axis = np.arange(-14.0, 14.0 + 1e-9, step)
     lattice = np.array(np.meshgrid(axis, axis)).reshape(2, -1)
     lattice = lattice[:, (lattice**2).sum(axis=0) <= 14.0**2]
     for first, last in pairwise(starts.tolist()):
@@ -59,15 +60,15 @@ def accurate(link: str, y: Array, X: Array, Z: Array, starts: NDArray[np.int64],
 
         u = np.zeros(2)
         for _ in range(200):  # damped Newton steps: the integrand is log-concave
-            step = np.linalg.solve(curvature(u), slope(u))
-            u = u + step * min(1.0, 0.5 / max(float(np.abs(A @ step).max()), 1e-300))
-            if np.abs(step).max() < 1e-9:
+            move = np.linalg.solve(curvature(u), slope(u))
+            u = u + move * min(1.0, 0.5 / max(float(np.abs(A @ move).max()), 1e-300))
+            if np.abs(move).max() < 1e-9:
                 break
         F = np.linalg.inv(np.linalg.cholesky(curvature(u))).T
         points = u[:, None] + F @ lattice
         terms = log_probability(link, eta[:, None] + A @ points, own[:, None])[0].sum(axis=0)
         terms -= 0.5 * (points**2).sum(axis=0) + np.log(2.0 * np.pi)
-        total += float(np.logaddexp.reduce(terms)) + 2.0 * np.log(0.25) + float(np.log(np.abs(np.linalg.det(F))))
+        total += float(np.logaddexp.reduce(terms)) + 2.0 * np.log(step) + float(np.log(np.abs(np.linalg.det(F))))
     return total
 
 

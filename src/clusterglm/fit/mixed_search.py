@@ -35,7 +35,7 @@ _ONE_STEP = 0.03  # standard errors from a maximum at which one step of Newton's
 _STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
-_NEARLY_NONE = 0.01  # times the effects of a grouping factor, where it is asked whether the data want any
+_NEARLY_NONE = 0.01  # a standard deviation, or times those of a factor, where it is asked whether the data want any
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
 _BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale can tell
@@ -195,8 +195,11 @@ def maximum_of(
         theta = loose.theta
         stories.append(loose.optimization)
     found = _refined(task, theta, quadrature, control, unit, every)
-    for nearly_without in _nearly_without_a_factor(task, found.maximum.theta):
-        other = _refined(task, nearly_without, quadrature, control, unit, every)
+    elsewhere = _nearly_without_a_factor(task, found.maximum.theta)
+    if _vanished(task, found.maximum.theta).any():
+        elsewhere += _nearly_without_an_effect(task, found.maximum.theta, quick, unit)
+    for begin in elsewhere:
+        other = _refined(task, begin, quadrature, control, unit, every)
         if other.maximum.evaluation.value > found.maximum.evaluation.value:
             stories.append(found.maximum.optimization)
             found = other
@@ -229,6 +232,28 @@ def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
             there = task.parameters.joined(beta, phi)
             if task.likelihood.evaluate(task.entries(there), few, 0).value > here:
                 found.append(there)
+    return found
+
+
+def _nearly_without_an_effect(task: MixedTask, theta: Array, control: Control, unit: float) -> list[Array]:
+    """Higher maxima, by few points, that are found from next to no variance of one of the effects.
+
+    Where few clusters hardly tell effects apart a singular maximum need not be the only one.
+    """
+    few, q = task.likelihood.few(), task.covariance.n_effects
+    beta = task.parameters.split(theta)[0]
+    here = task.likelihood.evaluate(task.entries(theta), few, 0).value
+    found = []
+    for k in range(q if q > 1 else 0):
+        sds = [np.where(np.arange(q) == k, _NEARLY_NONE, sd) for sd in _STARTS]
+        tried = [task.parameters.joined(beta, task.covariance.of(np.diag(each**2))) for each in sds]
+        values = [task.likelihood.evaluate(task.entries(each), few, 0).value for each in tried]
+        begin = tried[int(np.nanargmax(values))]
+        top = maximize(
+            partial(task.evaluate, plan=few), begin, control, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit
+        )
+        if top.evaluation.value > here + _NO_LOSS * unit:
+            found.append(top.theta)
     return found
 
 

@@ -420,8 +420,8 @@ def test_elsewhere_is_refused_in_words(rows: pd.DataFrame, tmp_path: Path) -> No
 def test_another_singular_maximum_nearby_is_not_taken() -> None:
     """Nineteen pairs of responses with a second, lower maximum, at which the search once ended."""
     y = [int(each) for each in "11100110000101111011111001110011000011"]
-    x = "86 -160 -69 -84 54 -16 -75 125 -65 -88 52 -47 -53 -15 77 -142 165 3 57 -7 35 -115 57 26 -140 -85 104 234 244 16 "
-    x += "215 94 43 235 -98 -71 27 -114"
+    x = "86 -160 -69 -84 54 -16 -75 125 -65 -88 52 -47 -53 -15 77 -142 165 3 57 -7 35 -115 57 26 -140 -85 104 234 244 "
+    x += "16 215 94 43 235 -98 -71 27 -114"
     data = pd.DataFrame({"y": y, "x": [int(each) / 100.0 for each in x.split()], "g": np.repeat(np.arange(19), 2)})
     found = cg.random_effects("y ~ x + (x | g)", data, link="cloglog")
     slope = cg.random_effects("y ~ x + (0 + x | g)", data, link="cloglog")

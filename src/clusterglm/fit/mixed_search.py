@@ -236,24 +236,18 @@ def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
 
 
 def _nearly_without_an_effect(task: MixedTask, theta: Array, control: Control, unit: float) -> list[Array]:
-    """Higher maxima, by few points, that are found from next to no variance of one of the effects.
+    """A higher maximum, by few points, if one is found from next to no variance of one of the effects.
 
     Where few clusters hardly tell effects apart a singular maximum need not be the only one.
     """
-    few, q = task.likelihood.few(), task.covariance.n_effects
-    beta = task.parameters.split(theta)[0]
-    here = task.likelihood.evaluate(task.entries(theta), few, 0).value
-    found = []
-    for k in range(q if q > 1 else 0):
-        sds = [np.where(np.arange(q) == k, _NEARLY_NONE, sd) for sd in _STARTS]
-        tried = [task.parameters.joined(beta, task.covariance.of(np.diag(each**2))) for each in sds]
-        values = [task.likelihood.evaluate(task.entries(each), few, 0).value for each in tried]
-        begin = tried[int(np.nanargmax(values))]
-        top = maximize(
-            partial(task.evaluate, plan=few), begin, control, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit
-        )
-        if top.evaluation.value > here + _NO_LOSS * unit:
-            found.append(top.theta)
+    few, q = partial(task.evaluate, plan=task.likelihood.few()), task.covariance.n_effects
+    beta, best, found = task.parameters.split(theta)[0], few(theta).value + _NO_LOSS * unit, []
+    for k, sd in product(range(q if q > 1 else 0), _STARTS):
+        sds = np.where(np.arange(q) == k, _NEARLY_NONE, sd)
+        begin = task.parameters.joined(beta, task.covariance.of(np.diag(sds**2)))
+        top = maximize(few, begin, control, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit)
+        if top.evaluation.value > best:
+            best, found = top.evaluation.value, [top.theta]
     return found
 
 

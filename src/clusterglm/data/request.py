@@ -47,6 +47,9 @@ class Request:
         The level of a response of two levels that is the success.
     effects : bool
         Whether more than an intercept may vary over clusters.
+    nested : tuple of two str, optional
+        Grouping factors, the clusters' and another of whose levels it is known that each lies in one cluster; None
+        where the rows are to show it.
     """
 
     response: Response
@@ -67,6 +70,7 @@ class Request:
     penalized: bool = False
     success: Any = None
     effects: bool = False
+    nested: tuple[str, str] | None = None
 
     @property
     def absorb(self) -> bool:

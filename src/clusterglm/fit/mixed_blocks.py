@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.blocks.streamed import StreamedData, squares_of_effects
 from clusterglm.data.clusters import rows_of
-from clusterglm.data.effects import Effects
+from clusterglm.data.effects import Children, Effects
 from clusterglm.data.request import Request
 from clusterglm.data.tables.glance import step_through
 from clusterglm.engine.base import Blocks, Gathered
@@ -352,14 +352,13 @@ def _joined(parts: Sequence[tuple[Array, BlockArrays]]) -> tuple[Array, BlockArr
     def rows(name: str) -> Any:
         return np.concatenate([getattr(each, name) for each in arrays])
 
-    children = [each.children for each in effects if each.children is not None]
-    starts = _starts([each.starts for each in arrays])
-    together = replace(
-        effects[0],
-        Z=np.concatenate([each.Z for each in effects]),
-        children=replace(children[0], starts=_starts([each.starts for each in children])) if children else None,
-    )
-    X = np.concatenate([part[0] for part in parts])
+    parts_of = [each.children for each in effects if each.children is not None]
+    children = None
+    if parts_of:
+        starts = _starts([each.starts for each in parts_of])
+        children = Children(parts_of[0].group, starts, np.arange(len(starts) - 1))
+    together = replace(effects[0], Z=np.concatenate([each.Z for each in effects]), children=children)
+    X, starts = np.concatenate([part[0] for part in parts]), _starts([each.starts for each in arrays])
     return X, BlockArrays(starts, rows("a"), rows("b"), rows("offset"), rows("cluster_weights"), effects=together)
 
 

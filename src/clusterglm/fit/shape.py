@@ -31,7 +31,7 @@ class _Search:
     fits: int = 0
 
     def __call__(self, working: Array) -> tuple[float, Array]:
-        """Minus the profile log-likelihood over weights' unit; its gradient, by differences at given (beta, sigma)."""
+        """Minus the profile log-likelihood over weights' unit; its gradient, that at given (beta, sigma)."""
         working = np.clip(working, *_range(self.family))
         start, sigma = (None, None) if self.best is None else (self.best.beta, self.best.sigma or None)
         fit = self.fit_at(self.family.with_shape(working), start, sigma)
@@ -41,8 +41,7 @@ class _Search:
         unit = weighing([weight_sum(fit.data.rows)]).unit
         if fit.sigma == 0.0:
             return -fit.loglik / unit, np.zeros(len(working))
-        at = shape_likelihood(fit, self.family)
-        return -fit.loglik / unit, -_slopes(lambda shape: at(shape)[0], self.family, working) / unit
+        return -fit.loglik / unit, -_score(fit, self.family, working) / unit
 
 
 def fit_with_shape(
@@ -69,8 +68,10 @@ def fit_with_shape(
     Notes
     -----
     A bounded quasi-Newton search (L-BFGS-B) of the profile log-likelihood from each combination of the starting
-    values. The gradient in the shape is that at fixed (beta, sigma), which are at their maximum. Uncertainty is that of
-    the joint observed information: the exact Hessian in (beta, sigma), differences of the exact score across shapes.
+    values. The gradient in the shape is that at fixed (beta, sigma), which are at their maximum: posterior means of the
+    derivatives of the log-density where the distribution has these and rules follow a tolerance, differences elsewhere.
+    Uncertainty is that of the joint observed information: the exact Hessian in (beta, sigma), differences of the scores
+    across shapes.
     """
     from scipy.optimize import minimize
 
@@ -114,14 +115,37 @@ def shape_likelihood(fit: RandomEffectsFit, family: Distribution) -> Callable[[A
 
 
 def shape_scores(fit: RandomEffectsFit, shape: ShapeEstimate) -> Array:
-    """Each cluster's score in the working values at the estimates, by differences, shape (m, k)."""
-    data = fit.data.rows
+    """Each cluster's score in the working values at the estimates, shape (m, k)."""
+    data, exact = fit.data.rows, _exact_scores(fit, shape.family, shape.working)
+    if exact is not None:
+        return exact
 
     def values(working: Array) -> Array:
         integrator = replace(fit.integrator, distribution=shape.family.with_shape(working))
         return integrator.likelihood(data.X, data, fit.response).unit_values(fit.theta, integrator.adapted(fit.plan))
 
     return _slopes(values, shape.family, shape.working).T
+
+
+def _exact_scores(fit: RandomEffectsFit, family: Distribution, working: Array) -> Array | None:
+    """Clusters' scores in the working values, at the (beta, sigma) of a fit; None where they are not to be had.
+
+    Rules of a given number of nodes maximise what they give, which has other derivatives than the integral.
+    """
+    if fit.integration.requested.kind != "auto":
+        return None
+    integrator = replace(fit.integrator, distribution=family.with_shape(working))
+    plan = integrator.adapted(fit.plan)
+    return integrator.shape_scores(fit.data.rows, fit.response, fit.theta, plan, family, working)
+
+
+def _score(fit: RandomEffectsFit, family: Distribution, working: Array) -> Array:
+    """The score in the working values, shape (k,)."""
+    exact = _exact_scores(fit, family, working)
+    if exact is not None:
+        return np.asarray(exact.sum(axis=0))
+    at = shape_likelihood(fit, family)
+    return _slopes(lambda shape: at(shape)[0], family, working)
 
 
 def _slopes(of: Callable[[Array], Array | float], family: Distribution, working: Array) -> Array:
@@ -182,8 +206,12 @@ def _with_estimate(search: _Search, converged: bool) -> RandomEffectsFit:
 
 
 def _joint_hessian(fit: RandomEffectsFit, family: Distribution, working: Array) -> Array:
-    """In (beta, sigma, working values): exact in the first two, differences of value and exact score otherwise."""
+    """In (beta, sigma, working values): exact in the first two, differences of exact scores or values otherwise."""
     at, k = shape_likelihood(fit, family), len(working)
+    if _exact_scores(fit, family, working) is not None:
+        across = _slopes(lambda shape: at(shape)[1], family, working).T
+        within = _slopes(lambda shape: _score(fit, family, shape), family, working)
+        return np.block([[fit.hessian, across], [across.T, 0.5 * (within + within.T)]])
     across, within = np.empty((len(fit.parameters), k)), np.empty((k, k))
     steps = np.eye(k) * _SHAPE_STEP
     middle = at(working)[0]

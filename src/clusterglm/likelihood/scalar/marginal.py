@@ -15,7 +15,7 @@ from clusterglm import _core
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.scalar.location import location_map, reach
 from clusterglm.likelihood.scalar.outside import Summits, summits
-from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_for_moments
+from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_for_logs, rule_for_moments
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import NUMBERS_AT_A_TIME
@@ -173,7 +173,8 @@ class MarginalLikelihood:
             At sigma > 0.
         plan : Plan
         of : callable
-            Takes intercepts, shape (c, j), and gives the k functions there, shape (k, c, j).
+            Takes intercepts, shape (c, j), and gives the k functions there, shape (k, c, j), which far out grow no
+            faster than logarithms. Of rules that do not follow clusters, c = 1.
 
         Notes
         -----
@@ -182,13 +183,13 @@ class MarginalLikelihood:
         found, order = [], []
         for part in plan:
             clusters = np.arange(self.n_clusters) if part.clusters is None else part.clusters
-            rule = rule_for_moments(part.rule)
+            rule = rule_for_logs(part.rule)
             size = max(1, NUMBERS_AT_A_TIME // rule.nodes)
             for first in range(0, len(clusters), size):
                 some = clusters[first : first + size]
                 s, terms = self.terms(theta, rule, some)
                 weights = np.exp(terms - logsumexp(terms, axis=1, keepdims=True))
-                t = self.intercepts(theta, s)[0] / self.sigma(theta)
+                t = self.intercepts(theta, s if rule.adaptive else s[:1])[0] / self.sigma(theta)
                 found.append(times(weights, of(t)).sum(axis=2))
                 order.append(some)
         whole = np.empty((len(found[0]), self.n_clusters))

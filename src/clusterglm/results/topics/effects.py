@@ -90,7 +90,7 @@ class Ratios(Pieces):
         ratio, baseline = ratio_names(self.response)
         check_option("cov", cov, self._covariances)
         se = np.sqrt(np.diag(self._covariance(cov)))[self._parameters.coefficients]
-        found = exponentiated(self._beta, se, level)
+        found = exponentiated(self.response.ratio_sign * self._beta, se, level)
         kinds = [baseline if j == self.data.intercept else ratio for j in range(len(self._beta))]
         table = pd.DataFrame(
             {

@@ -334,7 +334,7 @@ def random_effects(
         functions=functions,
         sigma_known=fix_sigma,
         penalized=chosen is not None,
-        effects=not is_elsewhere(data, engine),
+        effects=True,
     )
     if own is not None:
         from clusterglm.api.own import own_random_effects, refuse_beside_own

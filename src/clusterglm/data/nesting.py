@@ -62,12 +62,7 @@ def nesting_of(factors: Mapping[str, nw.Series[Any]], used: NDArray[np.int64]) -
     coded = {name: encode(factors[name][used]) for name in names}
     for one, other in combinations(names, 2):
         if _is_nested(coded[one], coded[other]) and _is_nested(coded[other], coded[one]):
-            raise FormulaError(
-                f"grouping factors {one!r} and {other!r}, which group the rows alike: their effects cannot be told "
-                "apart",
-                "a lower factor of which a level of the upper one has several levels",
-                f"(1 | {one}) alone",
-            )
+            raise alike(one, other)
     if len(names) > 2:
         raise FormulaError(
             f"random effects of {len(names)} grouping factors: {', '.join(map(repr, names))}",
@@ -78,6 +73,15 @@ def nesting_of(factors: Mapping[str, nw.Series[Any]], used: NDArray[np.int64]) -
     if not _is_nested(coded[lower], coded[upper]):
         raise _crossed(names[0], names[1], coded)
     return Nesting(upper, lower, factors[lower])
+
+
+def alike(one: str, other: str) -> FormulaError:
+    """The error for two factors that group the rows alike."""
+    return FormulaError(
+        f"grouping factors {one!r} and {other!r}, which group the rows alike: their effects cannot be told apart",
+        "a lower factor of which a level of the upper one has several levels",
+        f"(1 | {one}) alone",
+    )
 
 
 def _is_nested(lower: Codes, upper: Codes) -> bool:

@@ -215,11 +215,14 @@ class Learned:
         (failure, success) of a response that is not 0/1.
     notes : tuple of str
         What a reader of the results should know of the design.
+    effects : Effects or None
+        What varies over clusters, where it is more than an intercept; without rows.
     """
 
     design: Design
     levels: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    effects: Effects | None = None
 
 
 def prepare(formula: str, data: object, request: Request) -> ModelData:
@@ -276,6 +279,9 @@ def assemble(
         design = learned.design
         if matrix is None or design.coding.plain is None:
             matrix = Matrix(design.build(table if chosen is None else table[chosen]))
+        if learned.effects is not None:
+            effects = learned.effects.of_rows(table if chosen is None else table[chosen])
+            check_columns(effects.Z, [name for term in effects.terms for name in term.design.names])
     else:
         columns = {} if matrix is not None else model_columns(table, parsed.variables, chosen, selection.arrays)
         of_rows = _row_repeats(selection, values.trials, chosen) if parsed.has_memory or together else _RowRepeats()
@@ -314,7 +320,7 @@ def assemble(
 
     def select(whole: Array) -> Array:
         if whole.strides == (0,):  # one value for all
-            return np.broadcast_to(whole[0], len(index))
+            return np.broadcast_to(whole[:1], len(index))
         return whole if same else whole[index]
 
     if whole and request.fixed_effects:

@@ -49,6 +49,9 @@ class Request:
         Categories of an ordered response, from the lowest to the highest.
     effects : bool
         Whether more than an intercept may vary over clusters.
+    nested : tuple of two str, optional
+        Grouping factors, the clusters' and another of whose levels it is known that each lies in one cluster; None
+        where the rows are to show it.
     """
 
     response: Response
@@ -70,6 +73,7 @@ class Request:
     success: Any = None
     levels: tuple[str, ...] | None = None
     effects: bool = False
+    nested: tuple[str, str] | None = None
 
     @property
     def absorb(self) -> bool:

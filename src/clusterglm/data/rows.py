@@ -108,7 +108,10 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         rows.drop(f"missing cluster {name!r}", is_missing(levels))
     row_weights = _weights(table, request.weights, rows, "weights", parsed)
     nesting = None
-    if factors:
+    if factors and request.nested is not None:
+        nesting = Nesting(*request.nested, factors[request.nested[1]])
+        ids, cluster_name = factors[nesting.upper], nesting.upper
+    elif factors:
         rows.refuse_none()
         counted = rows.keep if row_weights is None else rows.keep & (row_weights != 0.0)
         nesting = nesting_of(factors, np.flatnonzero(counted if counted.any() else rows.keep))
@@ -174,14 +177,14 @@ def read_formula(formula: str, columns: Sequence[str], request: Request) -> tupl
         raise FormulaError(
             f"clusters of {len(parsed.groupings)} kinds: {names}",
             "one grouping factor here",
-            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects with data in memory for nested effects",
+            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects for nested effects",
         )
     if parsed.varies and not request.effects:
         term = next(term for term in parsed.random if not term.is_intercept)
         raise FormulaError(
             f"({term.text}), of which more than an intercept varies over {term.factor!r}",
             f"(1 | {term.factor}) here",
-            f"cg.random_effects with data in memory for random slopes; or cluster={term.factor!r}",
+            f"cg.random_effects for random slopes; or cluster={term.factor!r}",
         )
     argument, given = given_in(request.offset)
     found = argument_expression(given, parsed, columns, argument) if isinstance(given, str) else None

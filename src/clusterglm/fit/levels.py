@@ -80,8 +80,12 @@ class Integrals(Protocol):
     def by_nodes(self, nodes: int) -> AnyPlan:
         """So many adaptive Gauss-Hermite nodes in each dimension."""
 
-    def within(self, entries: Array, tolerance: float) -> Chosen:
-        """Points for errors whose sum is within a tolerance."""
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        """Points for errors whose sum is within a tolerance.
+
+        Where these clusters are a part of so many, `among`, the tolerance is for all of them, and each cluster has
+        points that do not depend on the others.
+        """
 
     def of_cluster(self, plan: AnyPlan, i: int) -> AnyPlan:
         """The points of one cluster."""
@@ -91,6 +95,9 @@ class Integrals(Protocol):
 
     def most(self, plan: AnyPlan) -> int:
         """The largest number of points of a row."""
+
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        """Begin searches for modes where others have ended; and where those to come will have ended."""
 
     def at_modes(self, entries: Array) -> Array:
         """Modes of the effects of each innermost group of rows, standard normal ones, shape (g, d)."""
@@ -126,8 +133,8 @@ class OneLevel(VectorLikelihood):
     def by_nodes(self, nodes: int) -> VectorPlan:
         return (VectorPart(hermite_points(nodes, self.n_effects)),)
 
-    def within(self, entries: Array, tolerance: float) -> Chosen:
-        found = choose_points(self, entries, tolerance)
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        found = choose_points(self, entries, tolerance, among)
         return Chosen(found.plan, found.error, found.slopes, float(found.values.sum()))
 
     def of_cluster(self, plan: VectorPlan, i: int) -> VectorPlan:
@@ -144,6 +151,11 @@ class OneLevel(VectorLikelihood):
 
     def most(self, plan: VectorPlan) -> int:
         return max(len(part.points) for part in plan)
+
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        if modes is not None:
+            (self._modes,) = modes
+        return (self._modes,)
 
     def at_modes(self, entries: Array) -> Array:
         return self.modes(entries, None).centres
@@ -173,8 +185,8 @@ class TwoLevels(NestedLikelihood):
         d1, d2 = self.n_effects
         return (NestedPart(hermite_points(nodes, d1), hermite_points(nodes, d2)),)
 
-    def within(self, entries: Array, tolerance: float) -> Chosen:
-        found = choose_nested(self, entries, tolerance)
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        found = choose_nested(self, entries, tolerance, among)
         return Chosen(found.plan, found.error, found.plan)
 
     def of_cluster(self, plan: NestedPlan, i: int) -> NestedPlan:
@@ -188,6 +200,11 @@ class TwoLevels(NestedLikelihood):
 
     def most(self, plan: NestedPlan) -> int:
         return max(map(len, plan))
+
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        if modes is not None:
+            self._memory = replace(self._memory, centres1=modes[0], centres2=modes[1])
+        return self._memory.centres1, self._memory.centres2
 
     def at_modes(self, entries: Array) -> Array:
         places = self.modes(entries, None)

@@ -139,7 +139,8 @@ class _Coordinates:
         covariance = Covariance(tuple(terms))
         whole = task_of(fit, threads)
         Z = np.ascontiguousarray(fit.effects.Z[:, order])
-        likelihood = integrals(fit.data.X, Z, fit.effects, fit.data, fit.response, threads)
+        data = fit.data.rows
+        likelihood = integrals(data.X, Z, fit.effects, data, fit.response, threads)
         task = replace(whole, covariance=covariance, likelihood=likelihood)
         requested = fit.integration.requested
         if requested.kind == "auto":
@@ -316,7 +317,9 @@ def _without(fit: MixedFit, gone: Sequence[int]) -> float:
     if not terms:
         return fit.pooled.loglik
     kept = [k for k in range(first) if k not in gone]
-    data = _with_effects(fit.data, Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms), effects.children))
+    data = _with_effects(
+        fit.data.rows, Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms), effects.children)
+    )
     return fit_mixed(data, fit.response, fit.integration.requested, Control(), fit.beta).loglik
 
 

@@ -50,6 +50,7 @@ STORED: dict[str, tuple[str, ...]] = {
         "FixedEffectsResultOverBlocks",
         "ConditionalResultOverBlocks",
         "RandomEffectsResultOverBlocks",
+        "MixedEffectsResultOverBlocks",
     ),
     "results.models.nonparametric": ("NonparametricResult",),
     "results.tables.selection": ("DistributionSelection",),

@@ -23,6 +23,8 @@ MODELS = {
 """Verb, formula, cluster=."""
 
 CALLS = {
+    "adjusted_means": lambda fit, data, _: fit.adjusted_means("x", at={"x": [0, 1]}, data=data.dropna().head(200)),
+    "delta_method": lambda fit, *_: fit.delta_method("exp(x)"),
     "average_effects": lambda fit, data, _: fit.average_effects(data=data.dropna().head(200)),
     "effects_covariance": lambda fit, *_: fit.effects_covariance("id"),
     "interval_odds_ratio": lambda fit, *_: fit.interval_odds_ratio("x"),

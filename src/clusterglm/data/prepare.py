@@ -80,7 +80,7 @@ class FittedData(Protocol):
     @property
     def notes(self) -> tuple[str, ...]: ...
     @property
-    def levels(self) -> tuple[str, str] | None: ...
+    def levels(self) -> tuple[str, ...] | None: ...
 
     @property
     def in_memory(self) -> bool:
@@ -128,8 +128,8 @@ class ModelData:
     formula : str
     notes : tuple of str
         What a reader of the results should know, such as which level counts as success.
-    levels : tuple of two str, or None
-        (failure, success) of a response that was not 0/1.
+    levels : tuple of str, or None
+        (failure, success) of a response that was not 0/1; the categories of an ordered one.
     effects : Effects or None
         What varies over the clusters, where it is more than an intercept.
     """
@@ -154,7 +154,7 @@ class ModelData:
     cluster_name: str | None
     formula: str
     notes: tuple[str, ...]
-    levels: tuple[str, str] | None = None
+    levels: tuple[str, ...] | None = None
     effects: Effects | None = None
 
     @property
@@ -220,7 +220,7 @@ class Learned:
     """
 
     design: Design
-    levels: tuple[str, str] | None
+    levels: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
     effects: Effects | None = None
 
@@ -261,7 +261,7 @@ def assemble(
     selection = select_rows(table, parsed, request)
     rows, ids, cluster_name = selection.rows, selection.ids, selection.cluster_name
     whole, family_response = learned is None, request.response
-    known = None if learned is None else learned.levels
+    known = request.levels if learned is None else learned.levels
     if whole:
         rows.refuse_none()
     values = read_response(table, parsed, family_response, selection.within, known, request.success)
@@ -382,10 +382,12 @@ def told_apart(design: Design) -> tuple[str, ...]:
 
 
 def notes_of(
-    parsed: ParsedFormula, request: Request, levels: tuple[str, str] | None, offset: Array, design: Design
+    parsed: ParsedFormula, request: Request, levels: tuple[str, ...] | None, offset: Array, design: Design
 ) -> tuple[str, ...]:
     """What a reader should know: the coding of the response, odd values among some offsets, odd levels."""
-    known = () if levels is None or request.success is not None else (coding_note(levels, parsed.response_name),)
+    known: tuple[str, ...] = ()
+    if levels is not None and request.success is None and not request.response.ordered:
+        known = (coding_note(levels, parsed.response_name),)
     range_ = float(offset.min()), float(np.median(offset)), float(offset.max())
     return (*known, *offset_notes(*range_, offset_label(parsed, request)), *design.odd_levels())
 

@@ -45,6 +45,8 @@ class Request:
         Estimates are finite whatever the responses, even where they are all equal.
     success : optional
         The level of a response of two levels that is the success.
+    levels : tuple of str, optional
+        Categories of an ordered response, from the lowest to the highest.
     effects : bool
         Whether more than an intercept may vary over clusters.
     nested : tuple of two str, optional
@@ -69,6 +71,7 @@ class Request:
     alone: bool = False
     penalized: bool = False
     success: Any = None
+    levels: tuple[str, ...] | None = None
     effects: bool = False
     nested: tuple[str, str] | None = None
 

@@ -428,7 +428,7 @@ def read_response(
     parsed: ParsedFormula,
     response: Response,
     within: _Rows,
-    levels: tuple[str, str] | None = None,
+    levels: tuple[str, ...] | None = None,
     success: Any = None,
 ) -> ResponseValues:
     """The response of every row of the table, NaN where missing or outside the subset."""

@@ -299,7 +299,7 @@ def _with_levels(columns: dict[str, Any], levels: Mapping[str, list[Any]], n: in
 
 def _response_levels(
     surveys: Sequence[Survey], parsed: ParsedFormula, request: Request, orders: Mapping[str, Sequence[Any]]
-) -> tuple[str, str] | None:
+) -> tuple[str, ...] | None:
     import pandas as pd
 
     found = {value for each in surveys for value in each.response}

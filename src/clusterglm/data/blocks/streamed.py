@@ -278,7 +278,7 @@ class StreamedData:
     cluster_name: str | None
     formula: str
     notes: tuple[str, ...]
-    levels: tuple[str, str] | None
+    levels: tuple[str, ...] | None
     where: str
     totals: Totals
     counts: Counts | None = None

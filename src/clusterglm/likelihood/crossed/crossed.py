@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from clusterglm.errors import IntegrationError
 from clusterglm.likelihood.crossed.inside import Contraction, Gradient, Inside, is_summit
 from clusterglm.likelihood.crossed.layout import OutsideTerm
+from clusterglm.likelihood.crossed.posterior import CrossedPosterior, joined
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.vector.choice import VectorChoice, choose_points
 from clusterglm.likelihood.vector.points import hermite_points
@@ -193,6 +194,15 @@ class CrossedLikelihood:
         self._v, self._factors = v, factors
         log_determinant = 2.0 * float(sum(np.log(np.diagonal(factor)).sum() for factor in factors))
         return Mode(v, value, at, factors, log_determinant)
+
+    def posterior(self, theta: Array, plan: VectorPlan) -> CrossedPosterior:
+        """Modes, means and covariances of all effects given the data, at `theta`, shape (q,)."""
+        theta = np.ascontiguousarray(theta, dtype=np.float64)
+        mode, units = self.mode(theta, plan), self.inside.no_moments()
+        S = self.inverses(mode.factors)
+        held = self.inside.contract(theta, mode.v, plan, S, units)
+        modes = self.inside.given.modes(self.inside.own(theta), None).centres
+        return joined(self.layout, mode.v, S, held.v, units, modes)
 
     def value_at(self, theta: Array, mode: Mode, plan: VectorPlan) -> float:
         """The approximation, given the mode."""

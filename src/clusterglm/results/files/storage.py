@@ -42,6 +42,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.conditional": ("ConditionalResult",),
     "results.models.random_effects": ("RandomEffectsResult",),
     "results.models.mixed": ("MixedEffectsResult",),
+    "results.models.ordinal": ("OrdinalPooledResult", "OrdinalRandomEffectsResult"),
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (

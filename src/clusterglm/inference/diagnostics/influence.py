@@ -171,6 +171,9 @@ class Deletion:
         it, which the scores of clusters do not hold. With a penalty, `information` is the expected one.
     as_shown : callable
         theta -> parameters as people read them, where these are functions of theta one by one.
+    nearby : callable, optional
+        Number of a cluster -> estimates without it, and the log-likelihood of all data there, where a search that
+        begins at the estimates is sure to find them; None where it is not.
     """
 
     data: ModelData
@@ -183,6 +186,7 @@ class Deletion:
     loglik: Callable[[Array], float]
     penalty_score: Callable[[int, Array, float], Array] | None = None
     as_shown: Callable[[Array], Array] = np.array
+    nearby: Callable[[int], tuple[Array, float] | None] | None = None
 
     @cached_property
     def share(self) -> Array:
@@ -276,6 +280,10 @@ def _refitted(
 
     def without(_: np.random.Generator) -> float:
         k = next(turn)  # nothing is random: each call takes the next cluster
+        near = None if model.nearby is None else model.nearby(int(chosen[k]))
+        if near is not None:
+            deleted[k], displacement[k] = near[0], 2.0 * (top - near[1])
+            return 0.0
         theta, story = model.refit(model.without(int(chosen[k])))
         if not story.converged:
             raise ReplicateError(story.message)

@@ -16,6 +16,8 @@ from clusterglm.results.models.blocks import Absent
 VERBS = ("pooled", "random_effects", "fixed_effects", "conditional")
 
 CALLS = {
+    "adjusted_means": lambda fit, data, _: fit.adjusted_means("x", at={"x": [0, 1]}, data=data.dropna().head(200)),
+    "delta_method": lambda fit, *_: fit.delta_method("exp(x)"),
     "average_effects": lambda fit, data, _: fit.average_effects(data=data.dropna().head(200)),
     "interval_odds_ratio": lambda fit, *_: fit.interval_odds_ratio("x"),
     "predict": lambda fit, data, _: fit.predict(data.head(9)),

@@ -185,7 +185,9 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult, lacks="average_effects predict test_clustering"):
+class FixedEffectsResultOverBlocks(
+    OverBlocks, FixedEffectsResult, lacks="adjusted_means average_effects predict test_clustering"
+):
     """A model with fixed intercepts of rows that are not in memory.
 
     It lacks what belongs to single rows or clusters, intercepts too.

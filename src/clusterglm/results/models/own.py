@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _WORK = {
+    "adjusted_means", "average_effects", "delta_method",
     "aic", "bic", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data", "deviance",
     "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response", "fit",
     "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
@@ -317,6 +318,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
 
     _untested: ClassVar[str] = _UNTESTED
     _kinds = ("typical", "conditional", "marginal")
+    _mean_kinds = ("marginal", "typical")
 
     @property
     def _inner(self) -> Parameters:

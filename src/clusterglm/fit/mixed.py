@@ -3,12 +3,13 @@
 theta = (gamma, phi): coefficients of standardised columns, and parameters of the covariance of effects whose columns
 have unit mean square. The search leaves L = 0 and other singular points along directions of negative curvature, at
 which Newton's method in a trust region does not stop. Where a diagonal entry of L vanishes nevertheless the maximum is
-singular: the rest is maximised again with that column of L held at zero, and no standard error is given for it.
+singular: the rest is maximised again with that column of L held at zero, and no standard error is given for it. With
+a penalty on L (`soft.py`) no maximum is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -19,8 +20,12 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, OptionError
 from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, report, sampled, start_of
 from clusterglm.fit.newton import Optimization, maximize
-from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
+from clusterglm.fit.penalty import PenalizedSums, jeffreys
+from clusterglm.fit.pooled import PooledFit, on_user_scale, penalized_estimates, pooled_estimates, sums_of
 from clusterglm.fit.random_effects import refuse_homogeneous_clusters
+from clusterglm.fit.soft import SoftPenalty, losses_of
+from clusterglm.fit.sums import Sums
+from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.likelihood.vector.points import MOST_EFFECTS
 from clusterglm.likelihood.vector.vector import VectorPosterior
@@ -33,6 +38,7 @@ from clusterglm.model.response.base import Response
 
 _NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _FOR_MOMENTS = 1e-4  # error of the log-likelihood by the points of posterior moments, where the fit has one point
+_DEFAULT = Control()
 _MOST_NESTED = 4  # effects of two levels, of which lattices have some 50,000 points a row
 
 
@@ -49,17 +55,21 @@ class MixedFit:
     covariance : ndarray, shape (p + r, p + r)
         Inverse observed information of (beta, phi); nan in rows of parameters that are held at zero.
     hessian : ndarray, shape (p + r, p + r)
-        Of the log-likelihood at the estimate.
+        Of the log-likelihood at the estimate. With a penalty both are of the responses alone, in the logarithms of
+        scales.
     held : ndarray of bool, shape (r,)
         Parameters of the covariance that are zero because the maximum is singular.
     loglik : float
-        Full, normalised log-likelihood.
+        Full, normalised log-likelihood, without any penalty.
     optimization : Optimization
     integration : IntegrationReport
     pooled : PooledFit
         The same model without random effects.
     data : ModelData
     response : Response
+    penalty : {"soft"}, optional
+    penalized_loglik : float, optional
+        The maximum with the penalty.
     """
 
     beta: Array
@@ -73,6 +83,8 @@ class MixedFit:
     pooled: PooledFit
     data: ModelData
     response: Response
+    penalty: str | None = None
+    penalized_loglik: float | None = None
 
     @property
     def effects(self) -> Effects:
@@ -102,8 +114,13 @@ class MixedFit:
 
 
 def task_of(fit: MixedFit, threads: int = 1) -> MixedTask:
-    """The likelihood of a fit, in the user's units."""
-    return MixedTask.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
+    """What a fit maximised, in the user's units."""
+    data, units = fit.data, np.ones(fit.effects.Z.shape[1])
+    task = MixedTask.of(data, fit.response, data.X, units, threads)
+    if fit.penalty is None:
+        return task
+    prior = jeffreys(data.X, data, fit.response)
+    return replace(task, penalty=SoftPenalty.of(prior, losses_of(task.covariance, units)))
 
 
 def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
@@ -119,8 +136,18 @@ def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
     return task.likelihood.given_data(theta, choose(task.likelihood, theta, points).plan)
 
 
+def fit_again(fit: MixedFit, data: ModelData, start: Array | None = None, control: Control = _DEFAULT) -> MixedFit:
+    """Fit the model of `fit` to other data, from coefficients `start`, shape (p,)."""
+    return fit_mixed(data, fit.response, fit.integration.requested, control, start, fit.penalty)
+
+
 def fit_mixed(
-    data: ModelData, response: Response, quadrature: Quadrature, control: Control, start: Array | None = None
+    data: ModelData,
+    response: Response,
+    quadrature: Quadrature,
+    control: Control,
+    start: Array | None = None,
+    penalty: str | None = None,
 ) -> MixedFit:
     """Fit by Newton's method on the exact Hessian.
 
@@ -133,15 +160,16 @@ def fit_mixed(
     control : Control
     start : ndarray, shape (p,), optional
         Starting coefficients.
+    penalty : {"soft"}, optional
 
     Raises
     ------
     OptionError
         On more effects than integrals can be computed over.
     SeparationError
-        When covariates separate the responses.
+        When covariates separate the responses; never with a penalty.
     ClusterError
-        When every cluster's responses are equal.
+        When every cluster's responses are equal; never with a penalty.
     DesignError
         When the information matrix is singular at the end.
     IntegrationError
@@ -162,13 +190,11 @@ def fit_mixed(
             f"(1 | {effects.children.group}) for what is nested",
         )
     sums = sums_of(data, response, control)
-    pooled = pooled_estimates(sums, control)
-    if any(term.design.intercept is not None for term in effects.terms):
+    pooled = pooled_estimates(sums, control) if penalty is None else penalized_estimates(sums, control, "firth")
+    if penalty is None and any(term.design.intercept is not None for term in effects.terms):
         refuse_homogeneous_clusters(data, response)
     standard, unit = sums.standard, sums.weights.unit
-    covariance = effects.covariance
-    scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
-    task = MixedTask.of(data, response, standard.X, scale, control.threads)
+    task, scale = standard_task(data, sums, penalty, threads=control.threads)
     gamma = standard.inside(pooled.beta if start is None else start)
     sample = task if data.n_clusters < 2 * SAMPLE_FOR_EFFECTS else sampled(task, data, response, standard.X, scale)
     begin = start_of(sample, gamma, effects.levels)
@@ -177,23 +203,68 @@ def fit_mixed(
         begin = maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
     found, held = maximum_of(task, begin, quadrature, control, unit)
     T, random = task.parameters.to_user(standard.L), task.parameters.place("random")
-    T[random, random] = np.diag(covariance.units(1.0 / scale))
+    T[random, random] = np.diag(effects.covariance.units(1.0 / scale))
     beta, phi = task.parameters.split(T @ found.maximum.theta)
+    top = found.maximum.evaluation
+    plain = top if penalty is None else _without_penalty(task, found.maximum.theta, top)
     return MixedFit(
         beta,
         phi,
-        *_on_user_scale(found.maximum.evaluation.hessian, T, task.all_and(held)),
+        *_on_user_scale(plain.hessian, T, task.all_and(held), quadrature),
         held,
-        found.maximum.evaluation.value + data.constant,
+        plain.value + data.constant,
         found.maximum.optimization,
         report(task, found.chosen, quadrature, unit),
         pooled,
         data,
         response,
+        penalty,
+        None if penalty is None else top.value + data.constant,
     )
 
 
-def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[Array, Array]:
+def standard_task(
+    data: ModelData, sums: Sums, penalty: str | None, basis: Array | None = None, threads: int = 1
+) -> tuple[MixedTask, Array]:
+    """What is maximised, in standardised columns, and what the columns of the effects were divided by, shape (q,).
+
+    Parameters
+    ----------
+    data : ModelData
+    sums : Sums
+        Of these data.
+    penalty : {"soft"} or None
+    basis : ndarray, shape (p, p), optional
+        Orthonormal combinations of the standardised columns that take their place.
+    threads : int
+    """
+    effects = effects_of(data)
+    covariance = effects.covariance
+    scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
+    X = sums.standard.X if basis is None else np.ascontiguousarray(sums.standard.X @ basis)
+    task = MixedTask.of(data, sums.response, X, scale, threads)
+    if penalty is not None:
+        prior = replace(PenalizedSums.of(sums).penalty, X=X)
+        task = replace(task, penalty=SoftPenalty.of(prior, losses_of(covariance, scale)))
+    return task, scale
+
+
+def _without_penalty(task: MixedTask, theta: Array, top: Evaluation) -> Evaluation:
+    """The log-likelihood of the responses alone at the estimates, with second derivatives in logarithms of scales.
+
+    Far from a maximum curvature depends on the scale. Where these are not those of a maximum they are those of what was
+    maximised.
+    """
+    penalty = task.penalty_at(theta)
+    score, hessian = top.score - penalty.score, top.hessian - penalty.hessian
+    scales = task.all_and(task.covariance.scales)
+    hessian[scales, scales] += score[scales] / theta[scales]
+    if np.linalg.eigvalsh(hessian).max() >= 0.0:
+        hessian = top.hessian
+    return Evaluation(top.value - penalty.value, score, hessian)
+
+
+def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_], rule: Quadrature) -> tuple[Array, Array]:
     """Covariance and Hessian of T theta; nan in rows of the former that are held."""
     free = np.flatnonzero(~held)
     some = np.ix_(free, free)
@@ -201,10 +272,11 @@ def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[A
     try:
         covariance[some], _ = on_user_scale(hessian[some], T[some])
     except DesignError:
+        finer = "" if rule.kind == "auto" else 'quadrature="auto", as a likelihood by few points may have none; '
         raise DesignError(
             "the observed information matrix is not positive definite where the optimiser stopped",
             "a log-likelihood with a single, curved maximum",
-            "fewer random effects, such as (x || id) for (x | id), or fewer covariates",
+            f"{finer}fewer random effects, such as (x || id) for (x | id), or fewer covariates",
         ) from None
     inverse = np.linalg.inv(T)
     user = inverse.T @ hessian @ inverse

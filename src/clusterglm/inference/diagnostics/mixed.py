@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
-from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
+from clusterglm.fit.mixed import MixedFit, fit_again, task_of
 from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, points_within_reach
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.diagnostics.adequacy import (
@@ -68,11 +69,20 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         found[free] = some
         return found
 
+    responses = replace(task, penalty=None)
+
     def of_cluster(i: int) -> Array:
-        return task.evaluate(theta, task.likelihood.of_cluster(plan, i)).hessian[np.ix_(free, free)]
+        return responses.evaluate(theta, task.likelihood.of_cluster(plan, i)).hessian[np.ix_(free, free)]
+
+    penalty_score = None
+    if task.penalty is not None:
+        without = task.penalty.score_without(task.entries(theta), data.starts)
+
+        def penalty_score(i: int, information: Array, share: float) -> Array:
+            return (task.slopes(theta) @ without(i, information, share))[free]
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_mixed(new, fit.response, fit.integration.requested, _CONTROL, fit.beta)
+        again = fit_again(fit, new, fit.beta, _CONTROL)
         if not np.array_equal(again.held, fit.held):
             raise ReplicateError(_ANOTHER_FACE)
         at = again.theta if singular else estimates_by_reading(again)
@@ -80,10 +90,8 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
 
     def loglik(some: Array) -> float:
         own = task_of(fit) if singular else task_by_reading(fit)  # remembers modes: not for two threads
-        entries = own.entries(whole(some))
-        return own.likelihood.evaluate(
-            entries, choose(own.likelihood, entries, fit.integration.requested).plan, 0
-        ).value
+        at = whole(some)
+        return own.value(at, choose(own.likelihood, own.entries(at), fit.integration.requested).plan)
 
     return Deletion(
         data,
@@ -94,6 +102,7 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         of_cluster,
         refit,
         loglik,
+        penalty_score,
         as_shown=np.array if singular else as_shown,
     )
 

@@ -352,8 +352,8 @@ def random_effects(
     if model_data.effects is not None:
         from clusterglm.api.mixed import random_slopes, refuse_with_slopes
 
-        refuse_with_slopes(intercept, scale, sigma, fix_sigma, chosen, to_limit)
-        return random_slopes(model_data, response, rule, start, settings)
+        refuse_with_slopes(intercept, scale, sigma, fix_sigma, to_limit)
+        return random_slopes(model_data, response, rule, start, settings, chosen)
 
     def fitted(rows: ModelData) -> RandomEffectsResult:
         begin = read_start(start, rows)

@@ -24,12 +24,14 @@ from clusterglm.engine.base import Blocks, Gathered
 from clusterglm.engine.block import Block
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.mixed_search import MixedTask, effects_of
+from clusterglm.fit.pooled import PooledFit, pooled_estimates
 from clusterglm.fit.standardise import Standardisation
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, added, chosen_clusters, products_of, repeats_in
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
 from clusterglm.model.parameters import random_effects
 from clusterglm.model.response.base import Response
@@ -214,12 +216,19 @@ class MixedBlockSums:
         return cls(gathered, request, data, sums, squares_of_effects(gathered.facts), threads)
 
     @property
+    def penalty(self) -> None:
+        return None
+
+    @property
     def standard(self) -> Standardisation:
         return self.sums.standard
 
     @property
     def mean_squares(self) -> Array:
         return np.diag(self.squares)
+
+    def pooled(self, control: Control) -> PooledFit:
+        return pooled_estimates(self.sums, control)
 
     def refuse_homogeneous(self) -> None:
         refuse_homogeneous_blocks(self.gathered, self.request)

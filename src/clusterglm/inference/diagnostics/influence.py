@@ -23,7 +23,7 @@ from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import fit_again
-from clusterglm.fit.soft import soft_score_without
+from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
@@ -462,6 +462,8 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         return fit.integrator.likelihood(data.X, data, fit.response)
 
     shared = likelihood()
+    penalty = None if fit.penalty is None else SoftPenalty.of(jeffreys(data.X, data, fit.response))
+    without = None if penalty is None else penalty.score_without(fit.theta, data.starts)
 
     def hessian(i: int) -> Array:
         plan = (Part(rules[i], np.array([i], dtype=np.int64)),)
@@ -479,7 +481,7 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         hessian,
         lambda new: _refit_random_effects(fit, new),
         loglik,
-        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, parameters),
+        None if without is None else lambda *left: without(*left)[free],
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError
 from clusterglm.fit.levels import Chosen
-from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
+from clusterglm.fit.mixed import MixedFit, fit_again, task_of
 from clusterglm.fit.mixed_search import MixedTask, choose
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.diagnostics.influence import Deletion
@@ -52,11 +52,20 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         found[free] = some
         return found
 
+    responses = replace(task, penalty=None)
+
     def of_cluster(i: int) -> Array:
-        return task.evaluate(theta, task.likelihood.of_cluster(plan, i)).hessian[np.ix_(free, free)]
+        return responses.evaluate(theta, task.likelihood.of_cluster(plan, i)).hessian[np.ix_(free, free)]
+
+    penalty_score = None
+    if task.penalty is not None:
+        without = task.penalty.score_without(task.entries(theta), data.starts)
+
+        def penalty_score(i: int, information: Array, share: float) -> Array:
+            return (task.slopes(theta) @ without(i, information, share))[free]
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_mixed(new, fit.response, fit.integration.requested, _CLOSELY, fit.beta)
+        again = fit_again(fit, new, fit.beta, _CLOSELY)
         if not np.array_equal(again.held, fit.held):
             raise ReplicateError(_ANOTHER_FACE)
         at = again.theta if singular else estimates_by_reading(again)
@@ -64,10 +73,8 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
 
     def loglik(some: Array) -> float:
         own = task_of(fit) if singular else task_by_reading(fit)  # remembers modes: not for two threads
-        entries = own.entries(whole(some))
-        return own.likelihood.evaluate(
-            entries, choose(own.likelihood, entries, fit.integration.requested).plan, 0
-        ).value
+        at = whole(some)
+        return own.value(at, choose(own.likelihood, own.entries(at), fit.integration.requested).plan)
 
     found = Deletion(
         data,
@@ -78,9 +85,10 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         of_cluster,
         refit,
         loglik,
+        penalty_score,
         as_shown=np.array if singular else as_shown,
     )
-    if singular or data.n_clusters < _CLUSTERS_FOR_NEARBY:
+    if singular or fit.penalty is not None or data.n_clusters < _CLUSTERS_FOR_NEARBY:
         return found
     return replace(found, nearby=Nearby(fit, found, task, chosen))
 

@@ -29,6 +29,7 @@ from clusterglm.results.topics.set_prediction import SetPredictions
 
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.hypotheses.hausman import Estimates
 
 
@@ -158,7 +159,7 @@ class ConditionalResult(Penalized, SetPredictions, Averages, ClusterInfluence):
     def _export(self) -> dict[str, Any]:
         return super()._export() | {"n_informative": self.n_informative}
 
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         from clusterglm.inference.hypotheses.penalized import within_ratio
 
         return within_ratio(self.data.rows, self.response, top, inner, conditional=True)

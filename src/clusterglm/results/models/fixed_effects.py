@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.hypotheses.hausman import Estimates
 
 _SHORT = 20  # trials a cluster below which the bias from the intercepts is worth a sentence
@@ -207,7 +208,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
             "cluster_effects": self.cluster_effects.to_dict(orient="records"),
         }
 
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         from clusterglm.inference.hypotheses.penalized import within_ratio
 
         return within_ratio(self.data.rows, self.response, top, inner, conditional=False)

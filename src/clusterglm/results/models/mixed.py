@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import OptionError
-from clusterglm.fit.mixed import MixedFit, fit_mixed
+from clusterglm.fit.mixed import MixedFit, fit_again
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.pooled import PooledFit
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
 from clusterglm.inference.uncertainty.mixed import marginal_scores, standardised_covariance
 from clusterglm.inference.uncertainty.mixed_profiles import mixed_crossing, mixed_summit
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
-from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
 from clusterglm.model.parameters import Index, Parameters, random_effects
+from clusterglm.model.penalty import SEVERAL_IN_WORDS
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
+from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.mixed_clusters import MixedHypotheses, MixedSurvival, OfOneIntercept
@@ -34,6 +36,7 @@ from clusterglm.results.topics.mixed_prediction import MixedPredictions
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
@@ -42,7 +45,14 @@ _AT_ONE = 1.0 - 1e-12  # a correlation beyond it is 1 where the covariance is si
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MixedEffectsResult(
-    MixedPieces, MixedPredictions, MixedSurvival, MixedEffects, MixedDiagnostics, MixedHypotheses, OfOneIntercept
+    Penalized,
+    MixedPieces,
+    MixedPredictions,
+    MixedSurvival,
+    MixedEffects,
+    MixedDiagnostics,
+    MixedHypotheses,
+    OfOneIntercept,
 ):
     """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
 
@@ -120,6 +130,8 @@ class MixedEffectsResult(
 
     def _delta_covariance(self, kind: str) -> Array:
         """Covariance of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
+        if kind != "observed":
+            self._refuse_robust()
         whole = self.fit.covariance
         free = np.flatnonzero(np.isfinite(np.diag(whole)))
         some = np.ix_(free, free)
@@ -312,6 +324,20 @@ class MixedEffectsResult(
     def _crossing(self, peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
         return mixed_crossing(peak, drop, side, begin)
 
+    def _null(self) -> tuple[ModelData, PooledFit]:
+        self._refuse_test_of_no_clustering()
+        return super()._null()
+
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
+        from clusterglm.inference.hypotheses.penalized import mixed_soft_ratio
+
+        assert smaller.effects is not None  # they are compared before
+        return mixed_soft_ratio(self.fit, top, inner, smaller.effects)
+
+    @property
+    def _penalty_in_words(self) -> str:
+        return "" if self.penalty is None else SEVERAL_IN_WORDS[self.penalty]
+
     def _as_shown(self, values: Array) -> Array:
         """Coefficients and standard deviations as they are, correlations from what stands for them; shape (k,)."""
         beta, followed = self.fit.parameters.split(values)
@@ -340,7 +366,7 @@ class MixedEffectsResult(
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
-        again = fit_mixed(new, self.response, self.quadrature.requested, Control(), self.fit.beta)
+        again = fit_again(self.fit, new, self.fit.beta)
         return np.append(converged(again).beta, self._covariance_of.read(again.phi)[0])
 
     # Tables ----------------------------------------------------------------------------------------------------------
@@ -398,15 +424,17 @@ class MixedEffectsResult(
             ("Random effects", "; ".join(map(term_in_words, terms))),
             ("Observations", f"{seen} ({self._sizes()})"),
             *self._weight_facts(),
+            *self._penalty_facts(),
         )
         facts = [
             *self._component_facts(),
             *self._likelihood_facts(),
+            *self._penalized_facts(),
             ("Integration", self._integration_in_words()),
             *self._closing_facts(),
         ]
         return Summary(
-            "Random-effects model, maximum likelihood",
+            f"Random-effects model, maximum {self._penalized}likelihood",
             model,
             self._coefficients(),
             tuple(facts),

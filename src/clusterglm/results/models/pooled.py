@@ -27,6 +27,7 @@ from clusterglm.results.topics.prediction import PooledPredictions
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.distribution.event_counts import EventCounts
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.hypotheses.score_test import ScoreTest
     from clusterglm.inference.uncertainty.peaks import Summit
 
@@ -142,7 +143,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
         )
         return [*found, Caveat("Clusters are not in the model", words)]
 
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         from clusterglm.inference.hypotheses.penalized import pooled_ratio
 
         return pooled_ratio(self.data.rows, self.response, top, inner)

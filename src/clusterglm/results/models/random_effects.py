@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.hypotheses.bootstrap import Refit
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
@@ -258,10 +259,10 @@ class RandomEffectsResult(
         value = upper_end(lambda sigma: loglik_at(self.fit, sigma), top, drop, max(self.sigma, 1.0))
         return replace(found, value=value, status="failed" if np.isnan(value) else "found")
 
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         from clusterglm.inference.hypotheses.penalized import soft_ratio
 
-        return soft_ratio(self.fit, top, inner, sigma)
+        return soft_ratio(self.fit, top, inner, None if smaller.sigma_estimated else smaller.sigma)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self._draws(rng)), rng)

@@ -102,9 +102,12 @@ class MixedPieces(Pieces):
             return [Caveat("On the boundary", words)]
         q = self.fit.effects.n_upper
         if self.n_clusters < _FEW_FOR_COVARIANCE * q:
+            biased = "maximum likelihood puts standard deviations too low on average"
+            if self.fit.penalty is not None:
+                biased = "what is said of it rests in part on the penalty, and so on the effects' units and order"
             words = (
-                f"From {self.n_clusters} clusters the covariance of {q} random effects is hardly known, and maximum "
-                "likelihood puts standard deviations too low on average. Read their profile intervals."
+                f"From {self.n_clusters} clusters the covariance of {q} random effects is hardly known, and {biased}. "
+                "Read their profile intervals."
             )
             return [Caveat("A covariance from few clusters", words)]
         return []

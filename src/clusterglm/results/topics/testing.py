@@ -151,11 +151,16 @@ class Hypotheses(Pieces):
 
         check_option("cov", cov, self._covariances)
         check_level(level)
-        parameters, V = self._parameters, self._covariance(cov)
-        values = np.full(len(parameters), np.nan)
-        values[parameters.estimated] = self._estimates
+        parameters, values = self._parameters, self._estimates
+        every = np.arange(len(parameters))
+        places = every[parameters.estimated]
+        if len(values) < len(places):  # mass points are told by a table of their own
+            places = every[parameters.coefficients]
+        if len(places) == 0:
+            raise OptionError("a function of the estimates of a model without coefficients", "one", "add a covariate")
+        V, names = self._covariance(cov)[np.ix_(places, places)], parameters.names_of(places)
         known = dict(zip(self.data.design.aliases, self.data.names, strict=False))
-        found = functions_of(expressions, parameters.names, values, known)
+        found = functions_of(expressions, names, values, known)
         se = np.empty(len(found.value))
         for j, gradient in enumerate(found.gradient):
             used = np.flatnonzero(gradient)

@@ -53,6 +53,10 @@ class Penalized(Result):
         And with the `sigma` at which that one holds it, where it is not None.
         """
 
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        verb, known = super()._call()
+        return verb, known if self.penalty is None else known | {"penalty": self.penalty}
+
     def _candidate(self, name: str) -> Candidate:
         known, top = super()._candidate(name), self.penalized_loglik
         if top is None:

@@ -47,6 +47,9 @@ class Request:
         The level of a response of two levels that is the success.
     effects : bool
         Whether more than an intercept may vary over clusters.
+    groupings : bool
+        Whether grouping factors may lie in any way to each other: what varies, an intercept alone too, becomes effects
+        that know each row's level of each factor.
     """
 
     response: Response
@@ -67,6 +70,7 @@ class Request:
     penalized: bool = False
     success: Any = None
     effects: bool = False
+    groupings: bool = False
 
     @property
     def absorb(self) -> bool:

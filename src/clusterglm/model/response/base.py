@@ -104,6 +104,8 @@ class Response(ABC):
     """Whether a row is a number of trials, independent given the linear predictor; its mean is their probability."""
     bounded: ClassVar[bool] = False
     """Whether means end at 1, rather than nowhere; all end at 0."""
+    continuous: ClassVar[bool] = False
+    """Whether responses are measured: any finite numbers, which have a density."""
     zero_inflation: ClassVar[bool] = False
     """Whether more zeros than the model expects are worth a test."""
 

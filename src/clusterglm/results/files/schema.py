@@ -118,6 +118,12 @@ def _effects_misfit(effects: Effects, clusters: NDArray[np.int64]) -> str | None
         levels = [term.group == children.group for term in effects.terms]
         if levels != sorted(levels) or not 0 < sum(levels) < len(levels):
             return f"terms that are not those of clusters and then those of {children.group!r}"
+    for each in effects.groupings:
+        if each.codes.shape != (n,) or set(each.codes.tolist()) != set(range(len(each.labels))):
+            return f"levels of {each.group!r} that are not those of {n} rows"
+    known = {each.group for each in effects.groupings}
+    if known and known != {term.group for term in effects.terms}:
+        return "levels of other factors than those of the terms"
     return None if effects.Z.shape == (n, columns) and columns else f"Z of shape {effects.Z.shape}"
 
 
@@ -128,7 +134,8 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
     names = [field.name for field in fields(fit)]
     if isinstance(data, ModelData) and "phi" in names:
         r = 0 if data.effects is None else data.effects.covariance.n_parameters
-        if fit.phi.shape != (r,) or fit.held.shape != (r,) or fit.covariance.shape != (p + r, p + r):
+        every = p + r + ("residual_sd" in names)
+        if fit.phi.shape != (r,) or fit.held.shape != (r,) or fit.covariance.shape != (every, every):
             return f"phi of shape {fit.phi.shape} for {r} parameters of a covariance"
     for name in names:
         value = getattr(fit, name)

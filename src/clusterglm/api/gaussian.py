@@ -45,7 +45,7 @@ def gaussian_pooled(
         ]
     )
     rows = prepare(formula, data, request)
-    fit = fit_gaussian_pooled(rows, request.response)
+    fit = fit_gaussian_pooled(rows)
     return GaussianPooledResult(fit, rows, GaussianIdentity(fit.residual_sd))
 
 
@@ -66,6 +66,6 @@ def gaussian_random_effects(
         ]
     )
     rows = prepare(formula, data, replace(request, effects=True, groupings=True))
-    result = GaussianMixedResult(fit_gaussian(rows, request.response, reml, control), rows)
+    result = GaussianMixedResult(fit_gaussian(rows, reml, control), rows)
     warn_unless_converged(result.optimization)
     return result

@@ -1,8 +1,9 @@
 """Normal responses: least squares, and mixed models by ML or REML, without a single integral.
 
 The search is over theta, the parameters of the effects' covariance relative to the residual, with coefficients and the
-residual standard deviation at their best for each (`likelihood/gaussian`). Columns of effects have unit mean square in
-it, covariates are standardised, and responses are what least squares leave, in units of their standard deviation.
+residual standard deviation at their best for each (`likelihood/gaussian`). In it covariates are standardised, and
+columns of effects have unit mean square, and are orthogonal where any covariance is allowed; responses are what least
+squares leave, in units of its standard deviation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
 from clusterglm.model.parameters import Block, Parameters, coefficients, random_effects
-from clusterglm.model.response.base import Response
 
 RESIDUAL = "residual_sd"
 _SDS_TRIED = (0.3, 1.0, 2.5)  # standard deviations of effects over the residual one that are tried first
@@ -34,7 +34,7 @@ _AS_GOOD_AS_ZERO = 1e-4  # entry of the relative L below which it is compared wi
 _SAME_VALUE = 1e-7  # of a log-likelihood
 _HARDLY_ANY = 0.01  # times the standard deviations, where it is asked whether the data want any
 _LARGEST_RATIO = 1e6  # standard deviation of effects over the residual one with which float64 can compute
-_LEAST_LEFT = 1e-13  # of the responses' sum of squares: covariates that leave less leave nothing
+_LEAST_LEFT = 1e-24  # of the responses' sum of squares: covariates that leave less leave nothing
 _LOG_2PI = float(np.log(2.0 * np.pi))
 _CLOSED = "converged: least squares have a closed form"
 
@@ -56,7 +56,6 @@ class GaussianPooledFit:
     reml : bool
         Whether the likelihood is the restricted one.
     optimization : Optimization
-    response : Response
     """
 
     beta: Array
@@ -67,7 +66,6 @@ class GaussianPooledFit:
     rss: float
     reml: bool
     optimization: Optimization
-    response: Response
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,6 @@ class GaussianFit:
     pooled : GaussianPooledFit
         The same model without random effects.
     data : ModelData
-    response : Response
     """
 
     beta: Array
@@ -110,7 +107,6 @@ class GaussianFit:
     optimization: Optimization
     pooled: GaussianPooledFit
     data: ModelData
-    response: Response
 
     @property
     def effects(self) -> Effects:
@@ -168,21 +164,21 @@ def task_of(data: ModelData, reml: bool, beta: Array, covariance: Covariance | N
     """
     assert data.effects is not None
     left = responses(data) - data.X @ beta
-    found = _statistics(data.X, left, data, np.ones(data.effects.Z.shape[1]))
+    found = _statistics(data.X, left, data, np.eye(data.effects.Z.shape[1]))
     return Task(found, data.effects.covariance if covariance is None else covariance, reml)
 
 
-def _statistics(X: Array, y: Array, data: ModelData, scale: Array) -> Statistics:
+def _statistics(X: Array, y: Array, data: ModelData, columns: Array) -> Statistics:
     effects = data.effects
     assert effects is not None
-    Z = effects.Z if (scale == 1.0).all() else effects.Z / scale
+    Z = effects.Z if np.array_equal(columns, np.eye(len(columns))) else effects.Z @ columns
     return statistics_of(np.column_stack([X, y]), Z, factors_of(effects), data.weights, row_weights(data))
 
 
 # Least squares --------------------------------------------------------------------------------------------------------
 
 
-def fit_gaussian_pooled(data: ModelData, response: Response, reml: bool = False) -> GaussianPooledFit:
+def fit_gaussian_pooled(data: ModelData, reml: bool = False) -> GaussianPooledFit:
     """Least squares, and the residual standard deviation of maximum likelihood (or of the restricted one).
 
     Raises
@@ -192,12 +188,10 @@ def fit_gaussian_pooled(data: ModelData, response: Response, reml: bool = False)
     DesignError
         When covariates leave nothing of the responses.
     """
-    return _least_squares(data, standardise(data.X, data.intercept), response, reml)[0]
+    return _least_squares(data, standardise(data.X, data.intercept), reml)[0]
 
 
-def _least_squares(
-    data: ModelData, standard: Standardisation, response: Response, reml: bool
-) -> tuple[GaussianPooledFit, Array]:
+def _least_squares(data: ModelData, standard: Standardisation, reml: bool) -> tuple[GaussianPooledFit, Array]:
     """The fit, and the standardised coefficients."""
     y, w = responses(data), data.weights * row_weights(data)
     n, p = float(w.sum()), data.X.shape[1]
@@ -223,9 +217,7 @@ def _least_squares(
     if reml and p:
         loglik -= 0.5 * (np.linalg.slogdet(gram)[1] - 2.0 * np.linalg.slogdet(L)[1])
     story = Optimization("converged", _CLOSED, 0, 1, 0.0, ())
-    fit = GaussianPooledFit(
-        L @ gamma, float(np.sqrt(s2)), covariance, hessian, float(loglik), rss, reml, story, response
-    )
+    fit = GaussianPooledFit(L @ gamma, float(np.sqrt(s2)), covariance, hessian, float(loglik), rss, reml, story)
     return fit, gamma
 
 
@@ -246,16 +238,13 @@ def _refuse_perfect(data: ModelData, y: Array, rss: float, total: float, n: floa
 # Mixed models ---------------------------------------------------------------------------------------------------------
 
 
-def fit_gaussian(
-    data: ModelData, response: Response, reml: bool, control: Control, begin: Array | None = None
-) -> GaussianFit:
+def fit_gaussian(data: ModelData, reml: bool, control: Control, begin: Array | None = None) -> GaussianFit:
     """Fit a linear mixed model by Newton's method on the exact Hessian of the profiled likelihood.
 
     Parameters
     ----------
     data : ModelData
         With effects that have `groupings`.
-    response : Response
     reml : bool
         Maximise the restricted likelihood.
     control : Control
@@ -275,26 +264,25 @@ def fit_gaussian(
     assert effects is not None
     _check_levels(data)
     standard = standardise(data.X, data.intercept)
-    pooled, gamma = _least_squares(data, standard, response, reml)
+    pooled, gamma = _least_squares(data, standard, reml)
     covariance = effects.covariance
-    scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
+    columns, inside = _units(effects)
     unit = pooled.residual_sd
     left = (responses(data) - standard.X @ gamma) / unit
-    task = Task(_statistics(standard.X, left, data, scale), covariance, reml)
-    own = covariance.units(scale)
-    first = None if begin is None else begin[:-1] * own / begin[-1] ** task.exponents
+    task = Task(_statistics(standard.X, left, data, columns), covariance, reml)
+    first = None if begin is None else inside @ (begin[:-1] / begin[-1] ** task.exponents)
     found, held = maximum_of(task, control, first)
     moments = task.moments(found.theta)
     best = task.best(moments.S)
     sd = float(np.sqrt(best.Q / task.nu))
-    phi = found.theta * (sd * unit) ** task.exponents / own
+    phi: Array = np.linalg.inv(inside) @ (found.theta * (sd * unit) ** task.exponents)
     beta = standard.L @ (gamma + unit * best.beta)
-    inside = task.whole(best.beta, found.theta * sd**task.exponents, sd).hessian
+    hessian = task.whole(best.beta, found.theta * sd**task.exponents, sd).hessian
     places = random_effects(data.names, covariance.labels).and_own((RESIDUAL,))
     mean, random, last = places.coefficients, places.place("random"), places.own
-    T = np.zeros(inside.shape)
+    T = np.zeros(hessian.shape)
     T[mean, mean], T[last, last] = unit * standard.L, unit
-    T[random, random] = np.diag(unit**task.exponents / own)
+    T[random, random] = np.linalg.inv(inside) * unit**task.exponents
     every = np.zeros(len(places), dtype=bool)
     every[random] = held
     shift = -task.nu * np.log(unit) + (np.linalg.slogdet(standard.L)[1] if reml else 0.0)
@@ -303,14 +291,13 @@ def fit_gaussian(
         beta,
         phi,
         sd * unit,
-        *_on_user_scale(inside, T, every),
+        *_on_user_scale(hessian, T, every),
         held,
         value,
         reml,
         found.optimization,
         pooled,
         data,
-        response,
     )
 
 
@@ -407,6 +394,32 @@ def vanishing(covariance: Covariance, phi: Array, below: float = _AS_GOOD_AS_ZER
         in_column, outside = slopes[:, :, k].any(axis=1), np.delete(slopes, k, axis=2).any(axis=(1, 2))
         found |= in_column & ~outside
     return found
+
+
+def _units(effects: Effects) -> tuple[Array, Array]:
+    """Columns W, shape (q, q), such that those of Z W have unit mean square, and phi as these have it, A phi.
+
+    Where any covariance is allowed the columns of a term are made orthogonal too, last to first: Z = Z W T with T lower
+    triangular, so that L becomes T L.
+    """
+    covariance = effects.covariance
+    squares = effects.Z.T @ effects.Z / len(effects.Z)
+    scale = covariance.common(np.sqrt(np.diag(squares)))
+    W, A, first = np.diag(1.0 / scale), np.diag(covariance.units(scale)), 0
+    for term, where in covariance.blocks():
+        some, d = slice(first, first + term.size), len(term.effects)
+        first = some.stop
+        if term.structure != "us" or d == 1:
+            continue
+        gram = squares[where, where] / np.outer(scale[where], scale[where])
+        try:
+            T = np.linalg.cholesky(gram[::-1, ::-1]).T[::-1, ::-1] * scale[where]
+        except np.linalg.LinAlgError:  # as good as collinear
+            continue
+        W[where, where] = np.linalg.inv(T)
+        rows, places = np.tril_indices(d)
+        A[some, some] = T[np.ix_(rows, rows)] * (places[:, None] == places)
+    return W, A
 
 
 def _check_levels(data: ModelData) -> None:

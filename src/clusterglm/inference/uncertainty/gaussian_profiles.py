@@ -256,4 +256,4 @@ def _without(fit: GaussianFit, gone: Sequence[int]) -> float:
     groups = {term.group for term in terms}
     left = tuple(levels for levels in effects.groupings if levels.group in groups)
     smaller = Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms), groupings=left)
-    return fit_gaussian(replace(fit.data, effects=smaller), fit.response, fit.reml, Control()).loglik
+    return fit_gaussian(replace(fit.data, effects=smaller), fit.reml, Control()).loglik

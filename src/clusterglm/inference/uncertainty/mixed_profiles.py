@@ -285,7 +285,7 @@ def _by_held_maxima(peak: Peak, drop: float, side: int) -> Crossing:
                 end = float(brentq(above, near, far, xtol=1e-8, rtol=1e-8))
                 return Crossing(peak.read(end), last, level, count, "found")
             near, step = far, 2.0 * step
-    except ArithmeticError:
+    except (ArithmeticError, ValueError):  # brentq's, where neighbouring maxima do not agree
         pass
     return Crossing(np.nan, last, np.nan, count, "failed")
 

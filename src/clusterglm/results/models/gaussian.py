@@ -26,6 +26,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.parameters import Parameters, coefficients, random_effects
 from clusterglm.model.response.base import Response
+from clusterglm.model.response.continuous.gaussian import GaussianIdentity
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.mixed import MixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
@@ -35,6 +36,7 @@ from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.gaussian_effects import GaussianEffects
 from clusterglm.results.topics.gaussian_prediction import GaussianPredictions
 from clusterglm.results.topics.mixed_pieces import term_in_words
+from clusterglm.results.topics.pieces import EffectsGivenData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +82,7 @@ class GaussianResult(Result):
 
     @property
     def response(self) -> Response:
-        return self.fit.response
+        return GaussianIdentity(self.fit.residual_sd)
 
     @property
     def reml(self) -> bool:
@@ -257,7 +259,7 @@ class GaussianPooledResult(GaussianResult, PooledResult):
         return least_squares_summit(self.data.rows, self.fit)
 
     def _reestimate(self, new: ModelData) -> Array:
-        again = fit_gaussian_pooled(new, self.response, self.reml)
+        again = fit_gaussian_pooled(new, self.reml)
         return np.append(again.beta, again.residual_sd)
 
     def residuals(
@@ -302,7 +304,7 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
     @property
     def pooled(self) -> GaussianPooledResult:
         """The fit of this model without its random effects."""
-        return GaussianPooledResult(self.fit.pooled, replace(self.data, effects=None), self.fit.pooled.response)
+        return GaussianPooledResult(self.fit.pooled, replace(self.data, effects=None), self.response)
 
     @property
     def deviance(self) -> float:
@@ -352,7 +354,7 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
-        again = converged(fit_gaussian(new, self.response, self.reml, Control()))
+        again = converged(fit_gaussian(new, self.reml, Control()))
         return np.concatenate([again.beta, self._covariance_of.read(again.phi)[0], [again.residual_sd]])
 
     def _fitted_eta(self) -> Array:
@@ -455,6 +457,22 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
             str(name): (f"{name} (given the data)", own.reset_index(drop=True))
             for name, own in table.groupby("effect", sort=False)
         }
+
+    def _effects_given_data(self) -> EffectsGivenData:
+        if len(self.fit.effects.groupings) > 1:
+            raise OptionError(
+                "random effects of several factors against each other",
+                "effects of one factor",
+                "fit.plot.caterpillar(), or fit.random_effects",
+            )
+        (means,), (covariances,) = self._effects_known.means, self._effects_known.covariances
+        names = [name for term in self._covariance_of.terms for name in term.effects]
+        return EffectsGivenData(names, means, covariances, self.fit.factor @ self.fit.factor.T)
+
+    def _cluster_levels(self) -> Array:
+        """The average of z'b over the rows of each cluster."""
+        values, starts = self._fitted_eta() - self._eta(0.0), self.data.rows.starts
+        return np.asarray(np.add.reduceat(values, starts[:-1]) / np.diff(starts))
 
     @property
     def _rows_of_usual_cost(self) -> int:

@@ -14,6 +14,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
@@ -35,6 +36,7 @@ _SAME_VALUE = 1e-7  # of a log-likelihood
 _HARDLY_ANY = 0.01  # times the standard deviations, where it is asked whether the data want any
 _LARGEST_RATIO = 1e6  # standard deviation of effects over the residual one with which float64 can compute
 _LEAST_LEFT = 1e-24  # of the responses' sum of squares: covariates that leave less leave nothing
+_MANY_ROWS = 5_000  # from which least squares are not by an SVD
 _LOG_2PI = float(np.log(2.0 * np.pi))
 _CLOSED = "converged: least squares have a closed form"
 
@@ -146,8 +148,13 @@ def factors_of(effects: Effects) -> list[Factor]:
 
 def responses(data: ModelData) -> Array:
     """The responses less their offsets, shape (n,)."""
-    y = data.a if data.weights.strides == (0,) and data.weights[0] == 1.0 else data.a / data.weights
+    y = data.a if _ones(data.weights) else data.a / data.weights
     return np.asarray(y - data.offset) if data.offset.any() else np.asarray(y)
+
+
+def _ones(weights: Array) -> bool:
+    """Whether all are one, known without a look at each where one stands for all."""
+    return bool(weights[0] == 1.0) if weights.strides == (0,) else bool((weights == 1.0).all())
 
 
 def row_weights(data: ModelData) -> Array:
@@ -195,10 +202,9 @@ def _least_squares(data: ModelData, standard: Standardisation, reml: bool) -> tu
     """The fit, and the standardised coefficients."""
     y, w = responses(data), data.weights * row_weights(data)
     n, p = float(w.sum()), data.X.shape[1]
-    root = np.sqrt(w)[:, None]
-    scaled = standard.X * root
-    gram = scaled.T @ scaled
-    gamma = np.asarray(np.linalg.lstsq(scaled, y * root[:, 0], rcond=None)[0]) if p else np.zeros(0)
+    weighted = standard.X if (w == 1.0).all() else standard.X * w[:, None]
+    gram = weighted.T @ standard.X
+    gamma = _solved(gram, standard.X, weighted, y, w)
     left = y - standard.X @ gamma
     rss = float(w @ left**2)
     total = float(w @ y**2)
@@ -219,6 +225,17 @@ def _least_squares(data: ModelData, standard: Standardisation, reml: bool) -> tu
     story = Optimization("converged", _CLOSED, 0, 1, 0.0, ())
     fit = GaussianPooledFit(L @ gamma, float(np.sqrt(s2)), covariance, hessian, float(loglik), rss, reml, story)
     return fit, gamma
+
+
+def _solved(gram: Array, X: Array, weighted: Array, y: Array, w: Array) -> Array:
+    """Coefficients of least squares: of many rows by normal equations, twice refined; of few by their SVD."""
+    if len(y) < _MANY_ROWS or not X.shape[1]:
+        root = np.sqrt(w)
+        return np.asarray(np.linalg.lstsq(X * root[:, None], y * root, rcond=None)[0]) if X.shape[1] else np.zeros(0)
+    factor, gamma = cho_factor(gram), np.zeros(X.shape[1])
+    for _ in range(3):
+        gamma = gamma + cho_solve(factor, weighted.T @ (y - X @ gamma))
+    return gamma
 
 
 def _refuse_perfect(data: ModelData, y: Array, rss: float, total: float, n: float, p: int) -> None:
@@ -433,7 +450,9 @@ def _check_levels(data: ModelData) -> None:
                 "at least two levels, and better ten or more, to estimate the spread between them",
                 "the formula without its random effects",
             )
-        if np.bincount(levels.codes, data.weights).max() <= 1.0 or count >= n:
+        weighted = not _ones(data.weights)
+        most = np.bincount(levels.codes, data.weights if weighted else None).max()
+        if most <= 1.0 or count >= n:
             raise ClusterError(
                 f"{count} levels of {name!r} in {n} rows: none with two responses",
                 "levels with several responses: with one each, their spread cannot be told from the residual one",

@@ -16,10 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from clusterglm.likelihood.gaussian.small import inverse_and_logdet, product, transposed
+from clusterglm.likelihood.gaussian.small import (
+    inverse_and_logdet,
+    pairs,
+    product,
+    summed,
+    transposed,
+    weighted_sum,
+)
 from clusterglm.likelihood.gaussian.statistics import Outside, Statistics
 from clusterglm.model.arrays import Array
 
@@ -87,8 +95,6 @@ class Moments:
         (M1^-1 + Z1' Z1)^-1 of each unit.
     B : ndarray, shape (U, d, d)
         I - Z1' Z1 K.
-    T : ndarray, shape (U, d, k)
-        Z1' V^-1 U.
     parts : list of Part
     """
 
@@ -101,18 +107,29 @@ class Moments:
         self.B = np.eye(len(L)) - product(G, self.K)
         KR = product(self.K, R)
         self.logdet = float(w @ logdet)
-        S = statistics.total - _summed(R, w, KR)
+        S = statistics.total - summed(R, w, KR)
         self.parts: list[Part] = []
-        left = R.copy() if statistics.outside else R
+        self._last: tuple[Array, Array] | None = None
+        self._left = R.copy() if statistics.outside else R
         outer = [roots[k] for k in statistics.layout.outer]
         for outside in statistics.outside:
             part, logdets, explained = self._eliminated(outside, KR, outer)
             self.parts.append(part)
             self.logdet += float(outside.weights @ logdets)
             S -= explained
-            left[part.units] -= outside.spread(part.KR)
-        self.T = product(self.B, left)
+            self._left[part.units] -= outside.spread(part.KR)
         self.S = 0.5 * (S + S.T)
+
+    @cached_property
+    def alone(self) -> Array:
+        """Z1' V1^-1 Z1 of each unit, shape (U, d, d)."""
+        return product(self.B, self.statistics.squares)
+
+    def of_units(self, C: Array) -> Array:
+        """Z1' V^-1 U C of each unit, shape (U, d, c)."""
+        if self._last is None or self._last[0] is not C:
+            self._last = C, product(self.B, self._left @ C)
+        return self._last[1]
 
     def _eliminated(self, outside: Outside, KR: Array, roots: Sequence[Array]) -> tuple[Part, Array, Array]:
         """A part, its log-determinants, shape (C,), and what it takes off S."""
@@ -126,39 +143,58 @@ class Moments:
         D = np.eye(L.shape[-1]) - K @ G
         KR2 = K @ R
         part = Part(outside, units, K, D, G @ D, transposed(D) @ R, KR2)
-        return part, logdets, _summed(R, outside.weights, KR2)
+        return part, logdets, summed(R, outside.weights, KR2)
 
     # First derivatives ------------------------------------------------------------------------------------------------
 
     def within_units(self) -> Array:
         """H_aa of each unit, shape (U, d, d)."""
-        found = product(self.B, self.statistics.squares)
+        if not self.parts:
+            return self.alone
+        found = self.alone.copy()
         for part in self.parts:
-            B = self.B[part.units]
-            found[part.units] -= product(B, product(part.outside.within(part.K), transposed(B)))
+            found[part.units] -= self._explained(part)
         return found
 
-    def gradients(self) -> tuple[list[Array], list[Array]]:
-        """Sums over levels of H_aa, shape (d, d), and of T_a x T_a, shape (d, d, k, k), for each factor."""
+    def _explained(self, part: Part) -> Array:
+        """J K J' of the units of a part, shape (units, d, d)."""
+        B = self.B[part.units]
+        return product(B, product(part.outside.within(part.K), transposed(B)))
+
+    def gradients(self, C: Array) -> tuple[list[Array], list[Array]]:
+        """Sums over levels of H_aa, shape (d, d), and of T_a C x T_a C, shape (d, d, c, c), for each factor."""
         statistics, w = self.statistics, self.statistics.weights
         of_H: list[Array] = [np.zeros(0)] * len(statistics.factors)
         of_T: list[Array] = [np.zeros(0)] * len(statistics.factors)
         inner = statistics.layout.inner
-        of_H[inner] = np.einsum("u,uab->ab", w, self.within_units())
-        of_T[inner] = _outer(self.T, w)
+        of_H[inner] = weighted_sum(w, self.within_units())
+        of_T[inner] = np.swapaxes(pairs(w, *[self.of_units(C)] * 2), 1, 2)
         for place, k in enumerate(statistics.layout.outer):
             d = statistics.factors[k].n_effects
-            size = self.T.shape[-1]
-            of_H[k], of_T[k] = np.zeros((d, d)), np.zeros((d, d, size, size))
+            of_H[k], of_T[k] = np.zeros((d, d)), np.zeros((d, d, C.shape[1], C.shape[1]))
             for part in self.parts:
                 first, levels, _ = part.outside.blocks[place]
-                C = len(part.T)
-                T = part.T[:, first : first + levels * d].reshape(C * levels, d, size)
-                H = part.H[:, first : first + levels * d, first : first + levels * d].reshape(C, levels, d, levels, d)
+                some = slice(first, first + levels * d)
+                T = (part.T[:, some] @ C).reshape(-1, d, C.shape[1])
+                H = part.H[:, some, some].reshape(-1, levels, d, levels, d)
                 weights = part.outside.weights
                 of_H[k] += _diagonal(H, weights)
-                of_T[k] += _outer(T, np.repeat(weights, levels))
+                of_T[k] += np.swapaxes(pairs(np.repeat(weights, levels), T, T), 1, 2)
         return of_H, of_T
+
+    def slopes(self, directions: Sequence[Direction], C: Array) -> Array:
+        """First derivatives of S times C, shape (r, k, c); C (k, c)."""
+        found, w = np.zeros((len(directions), len(self.S), C.shape[1])), self.statistics.weights
+        t, Bt = self.of_units(C), transposed(self.B)
+        for k, direction in enumerate(directions):
+            if direction.factor == self.statistics.layout.inner:
+                moved = product(Bt, product(direction.E, t))
+                found[k] = -summed(self._left, w, moved)
+                continue
+            for part in self.parts:
+                moved = _times(part, self._place(direction), direction.E, part.T @ C)
+                found[k] -= summed(part.T, part.outside.weights, moved)
+        return found
 
     # Second derivatives -----------------------------------------------------------------------------------------------
 
@@ -183,16 +219,19 @@ class Moments:
         self, directions: Sequence[Direction], own: list[int], C: Array, of_logdet: Array, of_S: Array
     ) -> None:
         """What single units give: with H0 in the place of H."""
-        w = self.statistics.weights
-        H0 = product(self.B, self.statistics.squares)
-        T = self.T @ C
-        EH = {k: product(directions[k].E, H0) for k in own}
+        w, H0, t = self.statistics.weights, self.alone, self.of_units(C)
+        of_pairs = pairs(w, H0, H0)
+        tHt = _between(w, t, H0) if C.shape[1] == 1 else None
         for i, k in enumerate(own):
-            ET = product(directions[k].E, T)
+            E = directions[k].E
+            Et = product(E, t) if tHt is None else t
             for j in own[i:]:
-                of_logdet[k, j] -= float(np.einsum("u,uab,uba->", w, EH[k], EH[j]))
-                pairs = _summed(ET, w, product(H0, product(directions[j].E, T)))
-                of_S[k, j] += pairs + pairs.T
+                of_logdet[k, j] -= float(np.einsum("ab,bcea,ce->", E, of_pairs, directions[j].E))
+                if tHt is not None:
+                    of_S[k, j] += 2.0 * float(np.einsum("ab,abce,ce->", E, tHt, directions[j].E))
+                    continue
+                twice = summed(Et, w, product(H0, product(directions[j].E, t)))
+                of_S[k, j] += twice + twice.T
 
     # Predictions ------------------------------------------------------------------------------------------------------
 
@@ -213,9 +252,9 @@ class Moments:
     def by_level(self) -> list[Array]:
         """T_a of each level, (levels, d, k) for each factor."""
         statistics = self.statistics
-        size = self.T.shape[-1]
+        size = len(self.S)
         found: list[Array] = [np.zeros((f.levels, f.n_effects, size)) for f in statistics.factors]
-        found[statistics.layout.inner][statistics.layout.units] = self.T
+        found[statistics.layout.inner][statistics.layout.units] = self.of_units(np.eye(size))
         for part in self.parts:
             for place, k in enumerate(statistics.layout.outer):
                 first, levels, d = part.outside.blocks[place]
@@ -249,9 +288,8 @@ class Moments:
         statistics = self.statistics
         inner = statistics.layout.inner
         found: list[Array] = [np.zeros((f.levels, f.n_effects)) for f in statistics.factors]
-        H0 = product(self.B, statistics.squares)
-        t = (self.T @ v)[..., None]
-        units = np.zeros(self.T.shape[:2])
+        H0, t = self.alone, self.of_units(v[:, None])
+        units = np.zeros(t.shape[:2])
         if direction.factor == inner:
             Et = product(direction.E, t)
             units = -product(H0, Et)[..., 0]
@@ -288,8 +326,8 @@ def _bends_of_part(
 ) -> None:
     """What pairs of units of a component, and the outer levels, give."""
     outside, B, w = part.outside, moments.B[part.units], part.outside.weights
-    Bt, T1, T2 = transposed(B), moments.T[part.units] @ C, part.T @ C
-    H0 = product(B, moments.statistics.squares[part.units])
+    Bt, T1, T2 = transposed(B), moments.of_units(C)[part.units], part.T @ C
+    H0 = moments.alone[part.units]
     others = [k for k in range(len(directions)) if k not in own]
     N, Y = {}, {}
     for k in own:
@@ -297,34 +335,28 @@ def _bends_of_part(
         N[k] = outside.gram(product(Bt, product(E, B)))
         Y[k] = outside.gather(product(Bt, product(E, T1)))
     NK = {k: N[k] @ part.K for k in own}
-    explained = product(B, product(outside.within(part.K), Bt)) if own else B
-    of_units = moments.statistics.weights[part.units]
+    of_pairs = pairs(moments.statistics.weights[part.units], H0, moments._explained(part)) if own else H0
     for i, k in enumerate(own):
-        EH = product(directions[k].E, H0)
         for j in own[i:]:
-            cross = product(directions[j].E, explained)
-            twice = float(np.einsum("u,uab,uba->", of_units, EH, cross))
-            if k != j:
-                again = product(directions[k].E, explained)
-                twice = 0.5 * (twice + float(np.einsum("u,uab,uba->", of_units, product(directions[j].E, H0), again)))
-            of_logdet[k, j] += 2.0 * twice - float(w @ np.einsum("cab,cba->c", NK[k], NK[j]))
-            pairs = _summed(Y[k], w, part.K @ Y[j])
-            of_S[k, j] -= pairs + pairs.T
+            of_logdet[k, j] += 2.0 * float(np.einsum("ab,bcea,ce->", directions[k].E, of_pairs, directions[j].E))
+            of_logdet[k, j] -= float(w @ np.einsum("cab,cba->c", NK[k], NK[j]))
+            twice = summed(Y[k], w, part.K @ Y[j])
+            of_S[k, j] -= twice + twice.T
     places = {b: moments._place(directions[b]) for b in others}
     moved = {b: _times(part, places[b], directions[b].E, T2) for b in others}
     for k in own:
         DY, ND = transposed(part.D) @ Y[k], transposed(part.D) @ N[k] @ part.D
         for b in others:
             of_logdet[min(k, b), max(k, b)] -= float(w @ _trace(part, places[b], directions[b].E, ND))
-            pairs = _summed(DY, w, moved[b])
-            of_S[min(k, b), max(k, b)] += pairs + pairs.T
+            twice = summed(DY, w, moved[b])
+            of_S[min(k, b), max(k, b)] += twice + twice.T
     for i, b in enumerate(others):
         EH = _times(part, places[b], directions[b].E, part.H)
         for j in others[i:]:
             HE = _times(part, places[j], directions[j].E, part.H)
             of_logdet[b, j] -= float(w @ np.einsum("cab,cba->c", EH, HE))
-            pairs = _summed(moved[b], w, part.H @ moved[j])
-            of_S[b, j] += pairs + pairs.T
+            twice = summed(moved[b], w, part.H @ moved[j])
+            of_S[b, j] += twice + twice.T
 
 
 def _times(part: Part, place: int, E: Array, A: Array) -> Array:
@@ -365,16 +397,8 @@ def _whole(outside: Outside, roots: Sequence[Array]) -> Array:
     return L
 
 
-def _summed(left: Array, weights: Array, right: Array) -> Array:
-    """Weighted sum of left' right over stacks, (m, d, i) and (m, d, j) -> (i, j)."""
-    m, d, i = left.shape
-    scaled = left if (weights == 1.0).all() else left * weights[:, None, None]
-    return np.asarray(scaled.reshape(m * d, i).T @ right.reshape(m * d, -1))
-
-
-def _outer(T: Array, weights: Array) -> Array:
-    """Weighted sum of T_a x T_b, shape (d, d, k, k)."""
-    m, d, k = T.shape
-    flat = T.reshape(m, d * k)
-    found = (flat if (weights == 1.0).all() else flat * weights[:, None]).T @ flat
-    return np.asarray(found.reshape(d, k, d, k).transpose(0, 2, 1, 3))
+def _between(weights: Array, t: Array, H: Array) -> Array:
+    """Weighted sums of t_a H_bc t_e, shape (d, d, d, d), in the order a, b, c, e; t (m, d, 1)."""
+    d = t.shape[1]
+    squares = product(t, transposed(t))
+    return np.asarray(np.einsum("aebc->abce", pairs(weights, squares, H).reshape(d, d, d, d)))

@@ -37,7 +37,8 @@ class Jet:
     logdet : float
     S : ndarray, shape (k, k)
     logdet_1 : ndarray, shape (r,)
-    S_1 : ndarray, shape (r, k, k)
+    S_1 : ndarray, shape (r, k, c)
+        Of S C.
     logdet_2 : ndarray, shape (r, r)
     S_2 : ndarray, shape (r, r, c, c)
         Of C' S C.
@@ -124,12 +125,11 @@ class Task:
         return next(f for f, some in enumerate(self._places) if slope[some].any())
 
     def jet(self, theta: Array, moments: Moments, C: Array) -> Jet:
-        """Derivatives of log|V| and S in theta; the second ones of S are of C' S C."""
+        """Derivatives of log|V| and S in theta; those of S are of S C, and of C' S C."""
         directions = self.directions(theta)
-        of_H, of_T = moments.gradients()
+        of_H, of_T = moments.gradients(C)
         logdet_1 = np.array([float((d.E * of_H[d.factor]).sum()) for d in directions])
-        S_1 = np.array([-np.einsum("ab,abij->ij", d.E, of_T[d.factor]) for d in directions])
-        S_1 = S_1.reshape(len(directions), *moments.S.shape)
+        S_1 = moments.slopes(directions, C)
         logdet_2, S_2 = moments.bends(directions, C)
         L, slopes = self.covariance.factor(theta), self.covariance.slopes(theta)
         for k in range(len(directions)):
@@ -141,7 +141,7 @@ class Task:
                 E = slopes[k] @ slopes[j].T
                 bend = (E + E.T + self._bend(theta, k, j, L))[some]
                 if bend.any():
-                    more = float((bend * of_H[f]).sum()), -C.T @ np.einsum("ab,abij->ij", bend, of_T[f]) @ C
+                    more = float((bend * of_H[f]).sum()), -np.einsum("ab,abij->ij", bend, of_T[f])
                     logdet_2[k, j] += more[0]
                     S_2[k, j] += more[1]
                     if k != j:
@@ -205,7 +205,7 @@ class Task:
     def _squares(self, jet: Jet, best: Best, *, profiled: bool = True) -> tuple[Array, Array]:
         """Derivatives of Q = v' S v, at the best beta wherever theta is, or (not `profiled`) at this one."""
         v, p = best.v, self.p
-        moved = jet.S_1 @ v
+        moved = jet.S_1[..., 0] if jet.S_1.shape[-1] == 1 else jet.S_1 @ v
         Q_1 = moved @ v
         Q_2 = jet.S_2[:, :, 0, 0] if jet.S_2.shape[-1] == 1 else np.einsum("i,klij,j->kl", v, jet.S_2, v)
         if profiled and p:
@@ -257,7 +257,7 @@ class Task:
             score[random] -= 0.5 * first
             H[random, random] -= 0.5 * second
         else:
-            cross = (jet.S_1 @ v)[:, :p] / s2
+            cross = jet.S_1[:, :p, 0] / s2
             H[mean, random], H[random, mean] = cross.T, cross
             H[mean, last] = H[last, mean] = -2.0 * Sv[:p] / s2
         return Evaluation(float(value), *self._in_own_units(score, H, phi, sd))

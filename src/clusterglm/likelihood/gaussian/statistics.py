@@ -220,12 +220,16 @@ def _ones(weights: Array) -> bool:
 
 
 def _products(left: Array, right: Array, starts: _Integers) -> Array:
-    """Sums over runs of rows of left' right, shape (runs, i, j)."""
-    found = np.empty((len(starts), left.shape[1], right.shape[1]))
-    for a in range(left.shape[1]):
-        column = left[:, a, None]
-        found[:, a] = np.add.reduceat(right if (column == 1.0).all() else column * right, starts, axis=0)
-    return found
+    """Sums over runs of rows of left' right, shape (runs, i, j): rows of a run by the effects i."""
+    (n, i), j = left.shape, right.shape[1]
+    found = np.empty((i, len(starts), j))
+    columns = np.ascontiguousarray(right.T)
+    for a in range(i):
+        column = np.ascontiguousarray(left[:, a])
+        ones = n > 0 and bool(column[0] == 1.0) and bool((column == 1.0).all())
+        for b in range(j):
+            found[a, :, b] = np.add.reduceat(columns[b] if ones else column * columns[b], starts)
+    return np.moveaxis(found, 0, 1)
 
 
 def _refuse_large(layout: Layout, factors: Sequence[Factor]) -> None:

@@ -18,6 +18,7 @@ from clusterglm.data.formulas.check import variables_of
 from clusterglm.data.formulas.formula import ParsedFormula, right_text
 from clusterglm.data.formulas.random import RandomTerm
 from clusterglm.data.formulas.tree import Node
+from clusterglm.data.groupings import Levels
 from clusterglm.data.nesting import Nesting
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.plain import Matrix
@@ -78,11 +79,14 @@ class Effects:
     terms : tuple of EffectTerm
     children : Children or None
         What is nested in the clusters and has effects of its own.
+    groupings : tuple of Levels
+        Each row's level of each grouping factor, where they were asked for.
     """
 
     Z: Array
     terms: tuple[EffectTerm, ...]
     children: Children | None = None
+    groupings: tuple[Levels, ...] = ()
 
     @property
     def covariance(self) -> Covariance:
@@ -124,7 +128,8 @@ class Effects:
 
     def moved(self, rows: NDArray[np.int64]) -> Effects:
         """Columns of some rows, in some order, where others were; who is whose child stays."""
-        return replace(self, Z=np.take(self.Z, rows, axis=0))
+        groupings = tuple(each.moved(rows) for each in self.groupings)
+        return replace(self, Z=np.take(self.Z, rows, axis=0), groupings=groupings)
 
     def taken(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Effects:
         """These effects for some rows, in an order that keeps the rows of a child together.
@@ -136,6 +141,8 @@ class Effects:
             First of these rows of each cluster, and k: a child that is there twice is two.
         """
         there = self.moved(rows)
+        if self.groupings:
+            return replace(there, groupings=tuple(each.within(starts) for each in there.groupings))
         if self.children is None:
             return there
         own = np.searchsorted(self.children.starts, rows, side="right") - 1

@@ -17,6 +17,7 @@ from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
 from clusterglm.data.effects import Effects, WholeDesign, make_effects, sorted_twice
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
+from clusterglm.data.groupings import levels_of, with_intercept
 from clusterglm.data.offsets import offset_notes
 from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
@@ -287,8 +288,9 @@ def assemble(
         of_rows = _row_repeats(selection, values.trials, chosen) if parsed.has_memory or together else _RowRepeats()
         design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name), of_rows)
         del columns
-        if parsed.varies:
-            effects = make_effects(parsed, table, chosen, selection.arrays, design, of_rows.times, selection.nesting)
+        if parsed.varies or request.groupings:
+            varying = with_intercept(parsed, str(cluster_name)) if request.groupings else parsed
+            effects = make_effects(varying, table, chosen, selection.arrays, design, of_rows.times, selection.nesting)
     X, notes = matrix.X, []
     if whole and not request.absorb:
         check_design(X, design.names, design.intercept, matrix.ranges)
@@ -316,6 +318,8 @@ def assemble(
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
         effects = None if effects is None else effects.moved(order)
+    if effects is not None and request.groupings:
+        effects = replace(effects, groupings=levels_of(selection.factors, str(cluster_name), index, starts, labels))
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:

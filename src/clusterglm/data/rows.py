@@ -18,6 +18,7 @@ from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
 from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
+from clusterglm.data.groupings import clusters_among
 from clusterglm.data.nesting import Nesting, factor_columns, nesting_of
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.request import Request
@@ -64,6 +65,8 @@ class Selection:
     cluster_name : str or None
     nesting : Nesting or None
         What is nested in the clusters, where something is.
+    factors : mapping of str to narwhals Series
+        Each row's level of several grouping factors, where they may lie in any way to each other.
     weights, cluster_weights, offset : ndarray or None, shape (rows,)
     arrays : dict of str to ndarray or None
         Covariates as `array_of` gives them.
@@ -76,6 +79,7 @@ class Selection:
     ids: nw.Series[Any] | None
     cluster_name: str | None
     nesting: Nesting | None
+    factors: Mapping[str, nw.Series[Any]]
     weights: Array | None
     cluster_weights: Array | None
     offset: Array | None
@@ -114,14 +118,22 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
     elif factors:
         rows.refuse_none()
         counted = rows.keep if row_weights is None else rows.keep & (row_weights != 0.0)
-        nesting = nesting_of(factors, np.flatnonzero(counted if counted.any() else rows.keep))
-        ids, cluster_name = factors[nesting.upper], nesting.upper
+        used = np.flatnonzero(counted if counted.any() else rows.keep)
+        if request.groupings:
+            cluster_name = clusters_among(factors, used)
+        else:
+            nesting = nesting_of(factors, used)
+            cluster_name = nesting.upper
+        ids = factors[cluster_name]
     of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows, parsed)
     total_offset = _offset(table, parsed, request, rows)
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
-    return Selection(rows, within, ids, cluster_name, nesting, row_weights, of_cluster, total_offset, arrays, matrix)
+    given = factors if request.groupings else {}
+    return Selection(
+        rows, within, ids, cluster_name, nesting, given, row_weights, of_cluster, total_offset, arrays, matrix
+    )
 
 
 def _plain(

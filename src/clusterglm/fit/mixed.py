@@ -9,7 +9,7 @@ singular: the rest is maximised again with that column of L held at zero, and no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, OptionError
 from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, report, sampled, start_of
-from clusterglm.fit.newton import Optimization, maximize
+from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
 from clusterglm.fit.random_effects import refuse_homogeneous_clusters
 from clusterglm.likelihood.report import IntegrationReport
@@ -26,12 +26,10 @@ from clusterglm.likelihood.vector.points import MOST_EFFECTS
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
 from clusterglm.model.parameters import Block, Parameters, coefficients
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
-_NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _FOR_MOMENTS = 1e-4  # error of the log-likelihood by the points of posterior moments, where the fit has one point
 _MOST_NESTED = 4  # effects of two levels, of which lattices have some 50,000 points a row
 
@@ -170,12 +168,9 @@ def fit_mixed(
     scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
     task = MixedTask.of(data, response, standard.X, scale, control.threads)
     gamma = standard.inside(pooled.beta if start is None else start)
-    sample = task if data.n_clusters < 2 * SAMPLE_FOR_EFFECTS else sampled(task, data, response, standard.X, scale)
-    begin = start_of(sample, gamma, effects.levels)
-    if sample is not task:
-        few = partial(sample.evaluate, plan=sample.likelihood.few())
-        begin = maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
-    found, held = maximum_of(task, begin, quadrature, control, unit)
+    sample = sampled(task, data, response, standard.X, scale)
+    begin = start_of(task, sample, gamma, effects.levels, quadrature, unit)
+    found, held = maximum_of(task, sample, begin, quadrature, control, unit)
     T, random = task.parameters.to_user(standard.L), task.parameters.place("random")
     T[random, random] = np.diag(covariance.units(1.0 / scale))
     beta, phi = task.parameters.split(T @ found.maximum.theta)

@@ -44,7 +44,7 @@ def test_a_sample_leads_to_the_same_maximum(family: str, term: str, rule: Any, m
 
 
 def test_effects_that_separate_within_clusters_are_refused_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The likelihood rises with their standard deviations without end; points are chosen twice or so to confirm it."""
+    """The likelihood rises with their standard deviations without end; points are chosen twice, to confirm it."""
     rng = np.random.default_rng(5)
     g, x = np.repeat(np.arange(60), 6), rng.normal(size=360)
     side = np.sign(rng.normal(size=60))
@@ -63,5 +63,5 @@ def test_effects_that_separate_within_clusters_are_refused_quickly(monkeypatch: 
     monkeypatch.setattr(mixed_search.MixedTask, "evaluate", counted)
     with pytest.raises(IntegrationError, match="still growing"):
         cg.random_effects("y ~ x + (x | id)", data)
-    assert len(chosen) <= 2
-    assert len(evaluations) <= 3  # with derivatives, by lattices
+    assert len(chosen) == 2
+    assert not evaluations  # with derivatives, by lattices

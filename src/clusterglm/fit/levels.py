@@ -25,8 +25,8 @@ from clusterglm.model.response.base import Response
 
 _FEW = {1: 9, 2: 7, 3: 5, 4: 3, 5: 3}  # nodes a dimension for a first look, 2 with more effects
 _AT_MANY = {1: 8, 2: 8, 3: 4}  # the same at many clusters, as many as the core takes at once, ...
-_MORE = {1: 16, 2: 12, 3: 8}  # ... and for a second look
-_WIDE, _LATTICES_UP_TO = (0.35, 8.0), 3  # step and radius; dimensions
+_MORE = {1: 16, 2: 12, 3: 12}  # ... and for a second look
+_WIDE_LATTICE, _LATTICES_UP_TO = (0.35, 8.0), 3  # step and radius; dimensions
 
 AnyPlan: TypeAlias = tuple[Any, ...]
 """Points of each cluster, as one kind of integrals has them."""
@@ -150,7 +150,7 @@ class OneLevel(VectorLikelihood):
         if self.n_effects > _LATTICES_UP_TO:
             return None
         every = np.arange(self.n_clusters, dtype=np.int64)
-        return (VectorPart(lattice(*_WIDE, self.n_effects), every, settled(self, entries, every)),)
+        return (VectorPart(lattice(*_WIDE_LATTICE, self.n_effects), every, settled(self, entries, every)),)
 
     def held(self, plan: VectorPlan) -> bool:
         return all(part.second_derivatives for part in plan)

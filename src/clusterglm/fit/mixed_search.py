@@ -43,6 +43,7 @@ _NEARLY_NONE = 0.01  # a standard deviation, or times those of a factor, where i
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
 _LARGE = 15.0  # a standard deviation on the linear predictor from which coarse lattices say more than few points
+_CONFIRMED = 0.3  # of a rise of the log-likelihood, with which each of the integrals that confirm it may be wrong
 _BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale can tell
 _LARGEST_SD = 1e6  # standard deviation with which float64 can compute
 
@@ -230,7 +231,7 @@ def maximum_of(
         better, like = partial(task.evaluate, plan=more), _surrogate(task, sample, quadrature)
         near = maximize(better, theta, quick, tolerance=_CLOSELY, reflect=task.reflect, surrogate=like, unit=unit)
     elif quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
-        theta = _farther(task, theta)
+        theta = _farther(task, theta, unit)
         near = _nearer(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit)
     if near.theta is not theta:
         theta = near.theta
@@ -259,30 +260,45 @@ def maximum_of(
     return Found(replace(found.maximum, optimization=story), found.chosen), vanished
 
 
-def _farther(task: MixedTask, theta: Array) -> Array:
+def _farther(task: MixedTask, theta: Array, unit: float) -> Array:
     """As far out as doubling all parameters raises the log-likelihood by coarse lattices, where effects are large.
 
-    If they grow without end, as where covariates determine the response within clusters, the search need not creep:
-    it goes on from there, and comes back if there is a maximum.
+    From there the search goes on, and comes back if there is a maximum. If they grow without end, as where covariates
+    determine the response within clusters, it need not creep: it ends here if accurate integrals confirm the rise.
+
+    Raises
+    ------
+    IntegrationError
+        See `MixedTask.reflect`.
     """
 
     def roughly(there: Array) -> float:
         plan = task.likelihood.wide(task.entries(there))
         return np.nan if plan is None else task.evaluate(there, plan, 0).value
 
+    def times(factor: float, of: Array) -> Array:
+        beta, phi = task.parameters.split(of)
+        L = factor * task.covariance.factor(phi)
+        return task.parameters.joined(factor * beta, task.covariance.of(L @ L.T))
+
     spread = task.spread(theta)
     if not (task.bounded and spread > _LARGE):
         return theta
-    value = roughly(theta)
-    while 2.0 * spread < _BOUNDLESS:
-        beta, phi = task.parameters.split(theta)
-        L = 2.0 * task.covariance.factor(phi)
-        farther = task.parameters.joined(2.0 * beta, task.covariance.of(L @ L.T))
+    first, begin, last = roughly(theta), theta, theta
+    if not roughly(times(0.5, theta)) < first:
+        return theta
+    value = first
+    while spread < _BOUNDLESS:
+        farther = times(2.0, theta)
         there = roughly(farther)
         if not there > value:
-            break
-        theta, value, spread = farther, there, 2.0 * spread
-    return theta
+            return theta
+        last, theta, value, spread = theta, farther, there, 2.0 * spread
+    enough = Quadrature("auto", tolerance=max(_LOOSE, _CONFIRMED * (value - first) / unit))
+    here, out = (choose(task.likelihood, task.entries(each), enough, unit) for each in (begin, theta))
+    if here.value is not None and out.value is not None and out.value - here.value > here.error + out.error:
+        task.reflect(theta)
+    return last
 
 
 def _far(theta: Array) -> float:

@@ -25,7 +25,7 @@ from clusterglm.model.arrays import Array
 SIZES = {
     1: (8, 12, 16, 24, 32),
     2: (8, 12, 16, 20, 24, 32, 40),
-    3: (8, 12, 16),
+    3: (8, 12, 16, 20, 24, 32),
     4: (4, 8, 12),
 }
 """Sizes of rules, by the number of effects."""

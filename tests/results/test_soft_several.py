@@ -53,7 +53,7 @@ def test_results_name_the_penalty(fit: Any, tmp_path: Path) -> None:
     assert (row.penalty, row.penalized_loglik) == ("soft", fit.penalized_loglik)
     exported = as_dict(fit)
     assert (exported["penalty"], exported["penalized_loglik"]) == ("soft", fit.penalized_loglik)
-    assert "penalty soft" in cg.table([fit]).to_text()
+    assert "penalty soft" in str(cg.table([fit]))
     fit.save(tmp_path / "fit.json")
     assert str(cg.load(tmp_path / "fit.json")) == str(fit)
     page = fit.report(tmp_path / "fit.html").read_text()

@@ -37,7 +37,7 @@ _ONE_STEP = 0.03  # standard errors from a maximum at which one step of Newton's
 _STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
-_SMALL = 0.1  # the same with a penalty, which keeps it from 0, and where a lower maximum may lie
+_LITTLE = 0.1  # the same with a penalty, which keeps it from 0, and where a lower maximum may lie
 _NEARLY_NONE = 0.01  # a standard deviation, or times those of a factor, where it is asked whether the data want any
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
@@ -233,7 +233,7 @@ def maximum_of(
     found = refined(task, theta, quadrature, control, unit, every)
     elsewhere = _nearly_without_a_factor(task, found.maximum.theta)
     vanished = _vanished(task, found.maximum.theta)
-    if vanished.any() if task.penalty is None else _small(task, found.maximum.theta):
+    if vanished.any() if task.penalty is None else _has_little(task, found.maximum.theta):
         elsewhere += _nearly_without_an_effect(task, found.maximum.theta, quick, unit)
     for begin in elsewhere:
         other = refined(task, begin, quadrature, control, unit, every)
@@ -288,10 +288,10 @@ def _nearly_without_an_effect(task: MixedTask, theta: Array, control: Control, u
     return found
 
 
-def _small(task: MixedTask, theta: Array) -> bool:
+def _has_little(task: MixedTask, theta: Array) -> bool:
     """Whether a diagonal entry of L is small."""
     L = task.covariance.factor(task.parameters.split(theta)[1])
-    return bool(np.abs(np.diag(L)).min() < _SMALL)
+    return bool(np.abs(np.diag(L)).min() < _LITTLE)
 
 
 def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:

@@ -99,15 +99,15 @@ def _penalized_summit(fit: MixedFit, threads: int) -> Summit:
 
     here = evaluate(theta)
     whole = _Coordinates(task, evaluate, theta)
-    p, terms = len(fit.beta), fit.effects.covariance.terms
-    peaks = [Peak(evaluate, theta, here, row) for row in np.eye(len(theta))[:p]]
-    for k, place in enumerate(_places(fit), start=p):
+    terms, directions, random = fit.effects.covariance.terms, np.eye(len(theta)), task.parameters.place("random")
+    peaks = [Peak(evaluate, theta, here, row) for row in directions[task.parameters.coefficients]]
+    for place, row in zip(_places(fit), directions[random], strict=True):
         if len(place.effects) == 1:
-            peaks.append(Peak(evaluate, theta, here, np.eye(len(theta))[k], least=0.0, value_at_least=-np.inf))
+            peaks.append(Peak(evaluate, theta, here, row, least=0.0, value_at_least=-np.inf))
         elif terms[place.term].structure == "us":
-            peaks.append(_of_fisher_z(Peak(evaluate, theta, here, np.eye(len(theta))[k], read=_tanh)))
+            peaks.append(_of_fisher_z(Peak(evaluate, theta, here, row, read=_tanh)))
         else:
-            peaks.append(_of_common_correlation(whole, k, here, len(terms[place.term].effects)))
+            peaks.append(_of_common_correlation(whole, int(np.argmax(row)), here, len(terms[place.term].effects)))
     return Summit(tuple(peaks), fit.data.constant)
 
 

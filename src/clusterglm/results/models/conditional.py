@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -141,6 +141,9 @@ class ConditionalResult(Penalized, SetPredictions, Averages, ClusterInfluence):
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draws(rng)
+
+    def _fitted_to(self, new: ModelData) -> ConditionalResult:
+        return replace(self, fit=fit_conditional(new, self.response, None, Control(), self.penalty), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
         return converged(fit_conditional(new, self.response, self.fit.beta, Control(), self.penalty)).beta

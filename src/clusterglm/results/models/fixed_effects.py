@@ -240,6 +240,19 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self.fit.by_cluster.intercepts), rng)
 
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        if self.fit.correction:
+            raise OptionError(
+                f"an update of a fit whose bias was corrected ({self.fit.correction})",
+                "one without",
+                "cg.fixed_effects(..., bias_correction=...) with the new formula",
+            )
+        return super()._call()
+
+    def _fitted_to(self, new: ModelData) -> FixedEffectsResult:
+        """Without a correction of the bias, which the likelihood knows nothing of."""
+        return replace(self, fit=fit_fixed_effects(new, self.response, None, Control(), self.penalty), data=new)
+
     def _reestimate(self, new: ModelData) -> Array:
         control = Control()
         again = converged(fit_fixed_effects(new, self.response, self.fit.uncorrected, control, self.penalty))

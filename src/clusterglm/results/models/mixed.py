@@ -32,6 +32,7 @@ from clusterglm.results.topics.mixed_diagnostics import MixedDiagnostics
 from clusterglm.results.topics.mixed_effects import MixedEffects
 from clusterglm.results.topics.mixed_pieces import MixedPieces, term_in_words
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
+from clusterglm.results.topics.r_squared import ExplainedVariance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,7 @@ class MixedEffectsResult(
     MixedEffects,
     MixedDiagnostics,
     MixedHypotheses,
+    ExplainedVariance,
     OfOneIntercept,
 ):
     """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
@@ -362,6 +364,24 @@ class MixedEffectsResult(
         u = np.repeat(u @ self.fit.factor.T, np.diff(self.data.rows.innermost), axis=0)
         effects = np.einsum("ij,ij->i", self.fit.effects.Z, u)
         return self._draw(self._eta(0.0) + effects, rng)
+
+    def _fitted_to(self, new: ModelData) -> MixedEffectsResult:
+        return replace(self, fit=fit_again(self.fit, new), data=new)
+
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        verb, known = super()._call()
+        return verb, known | {"quadrature": self.quadrature.requested}
+
+    def _effects_variances(self) -> dict[str, Array]:
+        scaled, found, first = self.fit.effects.Z, dict[str, Array](), 0
+        covariance = self.fit.factor @ self.fit.factor.T
+        for term in self.fit.effects.terms:
+            last = first + len(term.design.names)
+            some = slice(first, last)
+            each = np.einsum("ij,jk,ik->i", scaled[:, some], covariance[some, some], scaled[:, some])
+            found[term.group] = found.get(term.group, 0.0) + each
+            first = last
+        return found
 
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged

@@ -53,6 +53,10 @@ class Penalized(Result):
         And with what else that one holds: sigma, or correlations at 0.
         """
 
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        verb, known = super()._call()
+        return verb, known if self.penalty is None else known | {"penalty": self.penalty}
+
     def _candidate(self, name: str) -> Candidate:
         known, top = super()._candidate(name), self.penalized_loglik
         if top is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -93,6 +93,9 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(0.0), rng)
+
+    def _fitted_to(self, new: ModelData) -> PooledResult:
+        return replace(self, fit=fit_pooled(new, self.response, Control(), self.penalty), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged

@@ -493,12 +493,3 @@ class MixedEffectsResult(
                     "no standard error on the boundary, and the others are those of a model in which it is known."
                 )
         return notes
-
-    def _integration_in_words(self) -> str:
-        report = self.quadrature
-        words = ", ".join(f"{rule} for {counted(count, 'cluster')}" for rule, count in report.rules)
-        if report.requested.kind == "auto":
-            words += f", chosen for a tolerance of {report.requested.tolerance:g}"
-        if np.isnan(report.error):
-            return f'{words}; error not estimated (quadrature="auto" does)'
-        return f"{words}; estimated error of the log-likelihood {report.error:.1e}"

@@ -16,6 +16,7 @@ from clusterglm.fit.mixed import MixedFit
 from clusterglm.inference.hypotheses.random_part import RandomPart
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
+from clusterglm.results.tables.table import counted
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.pieces import EffectsGivenData, Pieces
 
@@ -117,6 +118,15 @@ class MixedPieces(Pieces):
             warnings.simplefilter("ignore")  # what it warns of is written here
             check = self.integration_check()
         return [] if check.adequate else [Caveat("Integrals not accurate", str(check), serious=True)]
+
+    def _integration_in_words(self) -> str:
+        report = self.quadrature
+        words = ", ".join(f"{rule} for {counted(count, 'cluster')}" for rule, count in report.rules)
+        if report.requested.kind == "auto":
+            words += f", chosen for a tolerance of {report.requested.tolerance:g}"
+        if np.isnan(report.error):
+            return f'{words}; error not estimated (quadrature="auto" does)'
+        return f"{words}; estimated error of the log-likelihood {report.error:.1e}"
 
     # In pictures -----------------------------------------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ class Hypotheses(Pieces):
         >>> bacteria = cg.datasets.load("bacteria")
         >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
         >>> fit.delta_method({"half": "-log(2) / week"})["estimate"].round(2).to_list()
-        [4.64]
+        [4.76]
         """
         import pandas as pd
 

@@ -31,6 +31,7 @@ SCRIPTS = (
     "extremes",
     "coverage",
     "coverage_slopes",
+    "coverage_contrasts",
     "random_slopes_models",
     "certified",
     "selection",

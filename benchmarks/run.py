@@ -22,6 +22,7 @@ SCRIPTS = (
     "random_effects",
     "distributions",
     "random_slopes",
+    "gaussian",
     "fixed_effects",
     "memory",
     "linearity",

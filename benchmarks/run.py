@@ -22,6 +22,7 @@ SCRIPTS = (
     "random_effects",
     "distributions",
     "random_slopes",
+    "crossed",
     "fixed_effects",
     "memory",
     "linearity",

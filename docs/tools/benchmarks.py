@@ -27,6 +27,7 @@ TITLES = {
     "random_effects": "Random effects beside other programs",
     "distributions": "Distributions of the intercept",
     "random_slopes": "Random slopes",
+    "crossed": "Crossed factors beside other programs",
     "fixed_effects": "Fixed effects and conditional likelihood beside other programs",
     "kernels": "One evaluation of the likelihood",
     "linearity": "From 10,000 to 10 million rows",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clusterglm.errors import OptionError
-from clusterglm.likelihood.crossed import reference
+from clusterglm.errors import ClusterError, OptionError
+from clusterglm.likelihood.crossed import certificate, reference
 from clusterglm.likelihood.crossed.certificate import HeldDraws
 from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import VectorPart
@@ -55,6 +55,8 @@ def test_more_draws_go_on_where_fewer_ended(simulate):
     assert values.value == pytest.approx(at_once.value, rel=1e-13)
     assert np.all(np.isnan(values.score))
     assert grown.estimate(theta, plan, 16).value == HeldDraws(block.likelihood()).estimate(theta, plan, 16).value
+    later = grown.estimate(theta, plan, 128, 0)  # some of whose draws have derivatives
+    assert later.value == pytest.approx(HeldDraws(block.likelihood()).estimate(theta, plan, 128, 0).value, rel=1e-13)
 
 
 def test_draws_are_placed_better_where_they_are_not_enough(simulate):
@@ -94,6 +96,12 @@ def test_no_certificate_for_joint_approximations(simulate):
     likelihood = block.likelihood()
     with pytest.raises(OptionError, match="one point for some units"):
         HeldDraws(likelihood).estimate(block.theta(), likelihood.laplace_plan(), 16)
+
+
+def test_too_many_effects_are_refused_in_gibibytes(simulate, monkeypatch):
+    monkeypatch.setattr(certificate, "_MOST_GIBIBYTES", 1e-6)
+    with pytest.raises(ClusterError, match=r"covariances would fill .* GiB"):
+        HeldDraws(simulate(LOGIT, 30, (12,)).likelihood())
 
 
 def truth(block, theta, inside=13):

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, gammaln, logsumexp, ndtri
 
-from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.errors import ClusterError, IntegrationError, OptionError
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood, Mode
 from clusterglm.likelihood.crossed.inside import is_summit
 from clusterglm.likelihood.evaluation import Evaluation
@@ -38,9 +38,12 @@ _DF = 10.0  # of the other, where there are no more effects
 _REPLICATES = 16
 _FIRST_DRAWS, _MOST_DRAWS = 8, 2048  # draws of each replicate, those with the other sign among them
 _SIGNS = 4  # draws of signs, and as many with the other sign, that place the draws better
+_MATRICES, _MOST_GIBIBYTES = 6, 4.0  # that there are at a time beside a derivative in each parameter; together
+_NUMBERS = 10_000_000  # of draws that are looked at together
 _AT_ONCE = 4096  # dimensions of one quasi-random sequence
 _SKEWED = 19.0 / 18.0  # (2 z^2 + 1) / (6 z), z = 3: by how much skewness over the root of n widens 3 standard errors
 _MOVED = 1e-3  # of a standard error: where the maximum has been found
+_NEAR = 0.01  # and where it takes all draws
 _MOST_MOVES = 20
 _STEP = 1e-4  # of differences of the mode and the curvature there, relative to parameters above 1
 
@@ -64,11 +67,6 @@ class Drawn:
     def first(self, n: int) -> Drawn:
         """The first n pairs of each replicate."""
         return Drawn(self.logs[:, :n], self.controls[:, :n], self.scores[:, :n])
-
-    def and_then(self, more: Drawn) -> Drawn:
-        """These draws and others."""
-        pairs = zip(vars(self).values(), vars(more).values(), strict=True)
-        return Drawn(*(np.concatenate(pair, axis=1) for pair in pairs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,13 +160,20 @@ class HeldDraws:
     ----------
     likelihood : CrossedLikelihood
     seed : int
+
+    Raises
+    ------
+    ClusterError
+        So many effects hang together that there is no memory for the derivatives of their covariances.
     """
 
     def __init__(self, likelihood: CrossedLikelihood, seed: int = 20113) -> None:
         self.likelihood, self.layout, self._seed = likelihood, likelihood.layout, seed
+        _check_memory(int(self.layout.cells[-1]), len(likelihood.parameters))
         # Draws (R, n, size of v) without those of the other sign, and their controls (R, n, C), part by part.
         self._known: list[tuple[Array, Array]] = []
         self._last: tuple[Array, VectorPlan, Drawn] | None = None
+        self._shared: tuple[Array, VectorPlan, _Sensitivity] | None = None
         self._placed: list[tuple[Array, Array]] | None = None  # a and R of each component
         self._of_effects = np.full(self.layout.size, len(self.layout.components))  # those without rows are in none
         for c, own in enumerate(self.layout.components):
@@ -231,11 +236,15 @@ class HeldDraws:
             The steps do not settle.
         """
         size = np.sqrt(np.diagonal(covariance))
+        some, near = min(count, 2 * _FIRST_DRAWS), _NEAR if count > 2 * _FIRST_DRAWS else _MOVED
         for _ in range(_MOST_MOVES):
-            found = self.estimate(theta, plan, count)
+            found = self.estimate(theta, plan, some)
             step = covariance @ found.score
-            if np.abs(step / size).max() < _MOVED:
-                return theta, found
+            if np.all(np.abs(step) <= near * size):
+                if some == count:
+                    return theta, found
+                some, near = count, _MOVED  # a few of the draws have shown most of the way
+                continue
             theta = theta + step
         raise IntegrationError(
             f"the maximum has not settled after {_MOST_MOVES} steps of the corrected likelihood",
@@ -286,19 +295,25 @@ class HeldDraws:
             if order == 0 or kept.scores.shape[-1] > 0:
                 found, known = kept, kept.logs.shape[1]
         if known < n:
-            shared = self._sensitivity(theta, plan, mode) if order > 0 else None
+            scored = order > 0 or (found is not None and found.scores.shape[-1] > 0)
+            shared = self._sensitivity(theta, plan, mode) if scored else None
             start = 0
             for e, controls in self._draws(n):
                 start += e.shape[1]
                 if known < start <= n:
-                    part = self._of_part(theta, plan, mode, shared, e, controls)
-                    found = part if found is None else found.and_then(part)
+                    step = max(1, _NUMBERS // e[0].size)
+                    parts = [slice(r, r + step) for r in range(0, _REPLICATES, step)]
+                    part = _joined([self._of_part(theta, plan, mode, shared, e[r], controls[r]) for r in parts], 0)
+                    found = part if found is None else _joined([found, part], 1)
             assert found is not None
             self._last = theta.copy(), plan, found
         assert found is not None
         return found.first(n)
 
     def _sensitivity(self, theta: Array, plan: VectorPlan, mode: Mode) -> _Sensitivity:
+        if self._shared is not None and self._shared[1] is plan and np.array_equal(self._shared[0], theta):
+            return self._shared[2]
+        self._shared = None  # before others take as much memory
         likelihood, v, factors, sizes = self.likelihood, [], [], []
         for k, entry in enumerate(theta.tolist()):
             move = np.zeros(len(theta))
@@ -310,7 +325,9 @@ class HeldDraws:
             sizes.append(
                 [-np.log(np.diagonal(one) / np.diagonal(other)).sum() / (2.0 * move[k]) for one, other in pairs]
             )
-        return _Sensitivity(np.array(v), factors, np.array(sizes))
+        found = _Sensitivity(np.array(v), factors, np.array(sizes))
+        self._shared = theta.copy(), plan, found
+        return found
 
     def _better_places(self, theta: Array, plan: VectorPlan, mode: Mode) -> list[tuple[Array, Array]]:
         from scipy.linalg import solve_triangular
@@ -402,6 +419,22 @@ class HeldDraws:
             scores = (of_replicates / totals[:, :, None]).sum(axis=1)
         laplace = self.likelihood.value_at(mode)
         return Estimate(float(by_component.sum()), laplace, error, float(share.min()), 2 * R * n, score, scores)
+
+
+def _joined(parts: list[Drawn], axis: int) -> Drawn:
+    return Drawn(
+        *(np.concatenate(arrays, axis=axis) for arrays in zip(*(vars(p).values() for p in parts), strict=True))
+    )
+
+
+def _check_memory(cells: int, parameters: int) -> None:
+    gibibytes = (parameters + _MATRICES) * 8.0 * cells / 2.0**30
+    if gibibytes > _MOST_GIBIBYTES:
+        raise ClusterError(
+            f"importance sampling of effects of crossed factors whose covariances would fill {gibibytes:,.1f} GiB",
+            f"at most {_MOST_GIBIBYTES:g} GiB",
+            "Laplace's approximation alone (quadrature='laplace'), or leave out a random term",
+        )
 
 
 def _mixture(uniform: Array) -> tuple[Array, Array]:

@@ -34,6 +34,7 @@ from clusterglm.model.response.base import Response
 _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1, where it is differences itself
 _STEP_AHEAD = 1e-7  # of one-sided ones
 _VALUE_STEP = 1e-4  # of differences of the value
+_FAR = 1.0  # motion of the mode beyond which it is not foreseen
 _MOST_STEPS = 200
 _NODES_TO_START = 9  # a dimension
 _FOUND = 1e-20  # Newton decrement from which one more step leads to the mode
@@ -119,6 +120,7 @@ class CrossedLikelihood:
         self.layout, self.parameters = self.inside.layout, self.inside.parameters
         self._v, self._factors = np.zeros(self.layout.size), list[Array]()
         self._last: _Visited | None = None
+        self._follows: tuple[VectorPlan, Array] | None = None  # dv^/dtheta, where it is known, for modes to come
         self._joint: VectorPlan = (VectorPart(hermite_points(1, self.inside.n_effects)),)
 
     def laplace_plan(self) -> VectorPlan:
@@ -162,14 +164,15 @@ class CrossedLikelihood:
         mode = self.mode(theta, plan)
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         rows = mode.gradient.rows
-        found = self.inside.information(theta, mode.v, plan, rows, lambda g: self.solved(mode.factors, g))
+        found, follows = self.inside.information(theta, mode.v, plan, rows, lambda g: self.solved(mode.factors, g))
+        self._follows = plan, follows
         return replace(there, hessian=-found)
 
     def mode(self, theta: Array, plan: VectorPlan) -> Mode:
         """The maximum of f, sought from where it was last found."""
         if self._last is not None and self._last.plan is plan and np.array_equal(self._last.theta, theta):
             return self._last.mode
-        v, factors, fresh = self._v, self._factors, False
+        v, factors, fresh = self._v + self._ahead(theta, plan), self._factors, False
         few = any(_is_few(part) for part in plan)
         at = self.inside.gradient(theta, v, plan)
         value, last, last_fresh = _sum(at.values, v), np.inf, np.inf
@@ -264,6 +267,14 @@ class CrossedLikelihood:
         """
         y = self.solved(mode.factors, held.v + pull + mode.gradient.v)
         return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, mode.gradient.rows)
+
+    def _ahead(self, theta: Array, plan: VectorPlan) -> Array:
+        """Where the mode is expected, less where it was last."""
+        known, last = self._follows, self._last
+        if known is None or last is None or known[0] is not plan or last.plan is not plan or self._v is not last.mode.v:
+            return np.zeros(self.layout.size)
+        found = known[1] @ (theta - last.theta)
+        return np.asarray(found if np.abs(found).max() < _FAR else np.zeros_like(found))
 
     def _score(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
         if any(_is_few(part) for part in plan):

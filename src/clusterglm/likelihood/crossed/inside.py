@@ -191,7 +191,7 @@ class Inside:
         Parameters
         ----------
         T : ndarray
-            Symmetric, whole matrices of all components one after another.
+            Symmetric, matrices of all components one after another, of which lower triangles are looked at.
         moments : UnitMoments, optional
             Is filled.
         """
@@ -231,7 +231,7 @@ class Inside:
 
     def information(
         self, theta: Array, v: Array, plan: VectorPlan, rows: Array, solve: Callable[[Array], Array]
-    ) -> Array:
+    ) -> tuple[Array, Array]:
         """Average information: what observed and expected information of a linear mixed model have in common.
 
         With the weights of the rows that there are at v, derivatives x of the predictor in a coefficient, and working
@@ -247,7 +247,9 @@ class Inside:
 
         Returns
         -------
-        ndarray, shape (q, q)
+        information : ndarray, shape (q, q)
+        follows : ndarray, shape (size of v, q)
+            dv^/dtheta where v is the mode v^, exact but for the units' own factor where these have points.
         """
         slopes, columns, p = self.move(theta, v), self._working(theta, v, plan, rows), self.X.shape[1]
         along, seen, kappa = np.zeros_like(columns), np.zeros((self.layout.size, len(columns))), np.zeros(self.n_rows)
@@ -261,7 +263,10 @@ class Inside:
         found = -(columns @ along.T + seen.T @ solved)
         found[p:] *= 2.0
         found[:p, p:] *= 2.0
-        return np.asarray(0.5 * (found + found.T))
+        solved[:, p:] *= 2.0
+        for k, (term, places, a, b) in enumerate(self._outer()):
+            solved[:, self.n_own + k] += np.bincount(places[:, b], term.Z[:, a] * rows, self.layout.size)
+        return 0.5 * (found + found.T), solved
 
     def _working(self, theta: Array, v: Array, plan: VectorPlan, rows: Array) -> Array:
         """Columns of X, and the working variates, shape (q, n)."""

@@ -49,13 +49,13 @@ struct CrossedOutputs {
 
 struct CrossedInputs {
     CrossedTask task;
-    const double* matrices = nullptr;   // symmetric, of all components one after another (kContract)
+    const double* matrices = nullptr;   // symmetric, of all components one after another; lower triangles are enough (kContract)
     const double* direction = nullptr;  // rows (kDirection)
     const double* kappa = nullptr;      // rows of an earlier kContract, where only the summit is used (kDirection)
 };
 
-// The touched parts of the components' symmetric matrices, rows `padded` apart. Units that touch the same effects as the one before, as all
-// do where the factors cross completely, find theirs ready.
+// The touched parts of the components' symmetric matrices, rows `padded` apart; of the matrices lower triangles are looked at. Units that
+// touch the same effects as the one before, as all do where the factors cross completely, find theirs ready.
 class TouchedPart {
    public:
     const std::vector<double>& of(const Outside& outside, std::int64_t unit, const double* matrices) {
@@ -70,7 +70,8 @@ class TouchedPart {
         for (int a = 0; a < c; ++a) {
             const double* row = from + at[a] * outside.size[unit];
             double* to = &P_[static_cast<std::size_t>(a) * stride];
-            for (int b = 0; b < c; ++b) to[b] = row[at[b]];
+            for (int b = 0; b < a; ++b) to[b] = P_[static_cast<std::size_t>(b) * stride + a] = row[at[b]];
+            to[a] = row[at[a]];
             for (int b = c; b < stride; ++b) to[b] = 0.0;
         }
         return P_;

@@ -251,13 +251,12 @@ class CrossedLikelihood:
         return step
 
     def inverses(self, factors: list[Array]) -> Array:
-        """The components' covariances, whole, one after another."""
+        """The components' covariances, their lower triangles, one after another."""
         from scipy.linalg.lapack import dpotri
 
         flat = np.empty(int(self.layout.cells[-1]))
         for to, factor in zip(self.layout.matrices(flat), factors, strict=True):
-            found = np.triu(dpotri(factor, lower=0)[0])
-            to[:] = found + np.triu(found, 1).T
+            to[:] = dpotri(factor, lower=0)[0].T
         return flat
 
     def total(self, theta: Array, mode: Mode, plan: VectorPlan, held: Contraction, pull: Array) -> Array:

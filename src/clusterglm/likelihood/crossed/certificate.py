@@ -38,14 +38,17 @@ _DF = 10.0  # of the other, where there are no more effects
 _REPLICATES = 16
 _FIRST_DRAWS, _MOST_DRAWS = 8, 2048  # draws of each replicate, those with the other sign among them
 _SIGNS = 4  # draws of signs, and as many with the other sign, that place the draws better
-_MATRICES, _MOST_GIBIBYTES = 6, 4.0  # that there are at a time beside a derivative in each parameter; together
-_NUMBERS = 10_000_000  # of draws that are looked at together
-_AT_ONCE = 4096  # dimensions of one quasi-random sequence
+_MATRICES_FOR_DRAWS, _MOST_GIBIBYTES = (
+    6,
+    4.0,
+)  # at a time, beside a derivative in each parameter; of all
+_NUMBERS_OF_DRAWS = 10_000_000  # of draws that are looked at together
+_DIMENSIONS_AT_ONCE = 4096  # of one quasi-random sequence
 _SKEWED = 19.0 / 18.0  # (2 z^2 + 1) / (6 z), z = 3: by how much skewness over the root of n widens 3 standard errors
 _MOVED = 1e-3  # of a standard error: where the maximum has been found
-_NEAR = 0.01  # and where it takes all draws
+_TAKES_ALL_DRAWS = 0.01  # and where it takes all draws
 _MOST_MOVES = 20
-_STEP = 1e-4  # of differences of the mode and the curvature there, relative to parameters above 1
+_STEP_OF_MODES = 1e-4  # of differences of the mode and the curvature there, relative to parameters above 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +239,7 @@ class HeldDraws:
             The steps do not settle.
         """
         size = np.sqrt(np.diagonal(covariance))
-        some, near = min(count, 2 * _FIRST_DRAWS), _NEAR if count > 2 * _FIRST_DRAWS else _MOVED
+        some, near = min(count, 2 * _FIRST_DRAWS), _TAKES_ALL_DRAWS if count > 2 * _FIRST_DRAWS else _MOVED
         for _ in range(_MOST_MOVES):
             found = self.estimate(theta, plan, some)
             step = covariance @ found.score
@@ -271,7 +274,7 @@ class HeldDraws:
         from scipy.stats.qmc import Sobol
 
         components = self.layout.components
-        groups = np.cumsum([len(own) + 1 for own in components]) // _AT_ONCE
+        groups = np.cumsum([len(own) + 1 for own in components]) // _DIMENSIONS_AT_ONCE
         while (known := sum(e.shape[1] for e, _ in self._known)) < last:
             more = known or _FIRST_DRAWS // 2
             e = np.zeros((_REPLICATES, more, self.layout.size))
@@ -292,16 +295,16 @@ class HeldDraws:
         n, found, known = count // 2, None, 0
         if self._last is not None and self._last[1] is plan and np.array_equal(self._last[0], theta):
             kept = self._last[2]
-            if order == 0 or kept.scores.shape[-1] > 0:
+            if order == 0 or kept.scores.size > 0:
                 found, known = kept, kept.logs.shape[1]
         if known < n:
-            scored = order > 0 or (found is not None and found.scores.shape[-1] > 0)
+            scored = order > 0 or (found is not None and found.scores.size > 0)
             shared = self._sensitivity(theta, plan, mode) if scored else None
             start = 0
             for e, controls in self._draws(n):
                 start += e.shape[1]
                 if known < start <= n:
-                    step = max(1, _NUMBERS // e[0].size)
+                    step = max(1, _NUMBERS_OF_DRAWS // e[0].size)
                     parts = [slice(r, r + step) for r in range(0, _REPLICATES, step)]
                     part = _joined([self._of_part(theta, plan, mode, shared, e[r], controls[r]) for r in parts], 0)
                     found = part if found is None else _joined([found, part], 1)
@@ -317,7 +320,7 @@ class HeldDraws:
         likelihood, v, factors, sizes = self.likelihood, [], [], []
         for k, entry in enumerate(theta.tolist()):
             move = np.zeros(len(theta))
-            move[k] = _STEP * max(1.0, abs(entry))
+            move[k] = _STEP_OF_MODES * max(1.0, abs(entry))
             ahead, behind = (likelihood.near(theta + side * move, mode, plan) for side in (1.0, -1.0))
             v.append((ahead.v - behind.v) / (2.0 * move[k]))
             pairs = list(zip(ahead.factors, behind.factors, strict=True))
@@ -428,7 +431,7 @@ def _joined(parts: list[Drawn], axis: int) -> Drawn:
 
 
 def _check_memory(cells: int, parameters: int) -> None:
-    gibibytes = (parameters + _MATRICES) * 8.0 * cells / 2.0**30
+    gibibytes = (parameters + _MATRICES_FOR_DRAWS) * 8.0 * cells / 2.0**30
     if gibibytes > _MOST_GIBIBYTES:
         raise ClusterError(
             f"importance sampling of effects of crossed factors whose covariances would fill {gibibytes:,.1f} GiB",

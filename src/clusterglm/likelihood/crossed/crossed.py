@@ -34,11 +34,11 @@ from clusterglm.model.response.base import Response
 _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1, where it is differences itself
 _STEP_AHEAD = 1e-7  # of one-sided ones
 _VALUE_STEP = 1e-4  # of differences of the value
-_FAR = 1.0  # motion of the mode beyond which it is not foreseen
+_NOT_FORESEEN = 1.0  # motion of the mode beyond which it is not foreseen
 _MOST_STEPS = 200
 _NODES_TO_START = 9  # a dimension
 _FOUND = 1e-20  # Newton decrement from which one more step leads to the mode
-_NOTHING = 1e-24  # and at which there is no step left
+_NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 0.02  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
@@ -214,7 +214,7 @@ class CrossedLikelihood:
                 "a log-likelihood that has a maximum in them",
                 "start from smaller standard deviations",
             )
-        if decrement > _NOTHING:  # the last step needs no first derivatives
+        if decrement > _NO_STEP_LEFT:  # the last step needs no first derivatives
             v, value = v + step, value + 0.5 * decrement
         mode = self._about(theta, v, plan, value, at)
         self._v, self._factors = mode.v, mode.factors
@@ -273,7 +273,7 @@ class CrossedLikelihood:
         if known is None or last is None or known[0] is not plan or last.plan is not plan or self._v is not last.mode.v:
             return np.zeros(self.layout.size)
         found = known[1] @ (theta - last.theta)
-        return np.asarray(found if np.abs(found).max() < _FAR else np.zeros_like(found))
+        return np.asarray(found if np.abs(found).max() < _NOT_FORESEEN else np.zeros_like(found))
 
     def _score(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
         if any(_is_few(part) for part in plan):

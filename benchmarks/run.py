@@ -23,6 +23,7 @@ SCRIPTS = (
     "distributions",
     "random_slopes",
     "gaussian",
+    "crossed",
     "fixed_effects",
     "memory",
     "linearity",

@@ -28,6 +28,7 @@ TITLES = {
     "distributions": "Distributions of the intercept",
     "random_slopes": "Random slopes",
     "gaussian": "Linear mixed models",
+    "crossed": "Crossed factors beside other programs",
     "fixed_effects": "Fixed effects and conditional likelihood beside other programs",
     "kernels": "One evaluation of the likelihood",
     "linearity": "From 10,000 to 10 million rows",

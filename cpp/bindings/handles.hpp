@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "kernels.hpp"
 
@@ -73,6 +74,10 @@ class ProblemHandle {
         for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
         view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
                  b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted, own, groups ? groups->data() : nullptr};
+        if (!functions_.vector && !groups) {  // a kernel with parameters of its own, which no row has here
+            none_.assign(n, -1);
+            view_.groups = none_.data();
+        }
     }
     const clusterglm::Problem& view() const { return view_; }
     // For what counts the rows of a cluster by an int.
@@ -93,6 +98,7 @@ class ProblemHandle {
     Vector a_, b_, offset_, cluster_weights_;
     Matrix X_;
     std::optional<Integers> groups_;
+    std::vector<std::int64_t> none_;
     ResponseFunctions functions_;
     clusterglm::Problem view_;
     std::int64_t most_rows_ = 0;

@@ -16,6 +16,9 @@ from clusterglm.likelihood.scalar.rules import Rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution import Cauchy, Gaussian, Logistic
 from clusterglm.model.family import with_own
+from clusterglm.model.response.base import Response
+from clusterglm.model.response.binomial_logit import BinomialLogit
+from clusterglm.model.response.binomial_probit import BinomialProbit
 from clusterglm.model.response.own.base import OwnParameters
 
 FAMILIES = [("negative_binomial", None), ("ordinal", "probit")]
@@ -132,3 +135,31 @@ def test_interval_of_a_normal_variable(a: float, b: float, x: float) -> None:
     else:
         exact = [0.0, 0.0, 0.0]
     assert np.array(own) == pytest.approx(exact, rel=1e-8, abs=1e-10 * float(scale.max()) / min(b or 1.0, 1.0))
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 1, 4), (300, 2, 40)])
+def test_without_parameters_of_their_own_they_are_kernels_like_any_other(sizes: tuple[int, ...]) -> None:
+    """What rules are chosen by; a probit row without an end is one of the binary model."""
+    rng = np.random.default_rng(2)
+    n = sum(sizes)
+    X, y, b = rng.normal(size=(n, 2)), rng.integers(0, 4, n).astype(float), rng.uniform(0.5, 2.0, n)
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    integrator, theta, plan = integrator_for(Gaussian(), "normal"), np.array([0.4, -0.3, 0.7]), (Part(Rule(9)),)
+
+    def evaluation(a: Array, b: Array, response: Response) -> Evaluation:
+        arrays = OwnArrays(starts, a, b, np.zeros(n), np.ones(len(sizes)))
+        return integrator.likelihood(X, arrays, response, 1).evaluate(theta, plan)
+
+    binary = (y > 1.0).astype(float)
+    for family, link, a, other, plain in (
+        ("negative_binomial", None, y, b, BinomialLogit()),
+        ("ordinal", "probit", binary, 1.0 - binary, BinomialProbit()),
+    ):
+        found = with_own(family, link)
+        assert found is not None
+        at = found.of_levels(("a", "b", "c")).at(np.array([0.0, 1.0])[: 2 if family == "ordinal" else 1])
+        response = at.kernel_rows(np.zeros(3), np.ones(3)).response
+        one, expected = evaluation(a, other, response), evaluation(a, other, plain)
+        assert one.value == pytest.approx(expected.value, rel=1e-12)
+        assert one.score == pytest.approx(expected.score, rel=1e-10, abs=1e-10)
+        assert one.hessian == pytest.approx(expected.hessian, rel=1e-9, abs=1e-9)

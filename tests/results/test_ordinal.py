@@ -181,6 +181,29 @@ def test_two_categories_with_the_cloglog_are_its_binary_model_of_the_lower() -> 
     assert fit.tidy(exponentiate=True)["estimate"][0] == ratio["estimate"]
 
 
+def test_two_categories_with_the_probit_in_large_clusters() -> None:
+    """Of which no row has a threshold on either side."""
+    data = drawn(0.8, 3, "probit", m=12, n=90, cuts=(0.3,)).assign(b=lambda d: (d["y"] == "fair").astype(int))
+    fit = cg.random_effects("y ~ x", data, cluster="id", family="ordinal", link="probit")
+    binary = cg.random_effects("b ~ x", data, cluster="id", link="probit")
+    assert fit.loglik == pytest.approx(binary.loglik, rel=1e-10)
+    assert [-fit.thresholds.iloc[0], fit.params["x"]] == pytest.approx([*binary.params], rel=1e-5)
+
+
+@EACH_LINK
+def test_large_clusters_and_far_columns(link: str) -> None:
+    """A column in other units, far from zero, changes nothing but its coefficient and the thresholds."""
+    data = drawn(0.7, 6, link, m=10, n=80).assign(far=lambda d: 1000.0 + 0.001 * d["x"])
+    fit = cg.random_effects("y ~ x", data, cluster="id", family="ordinal", link=link)
+    far = cg.random_effects("y ~ far", data, cluster="id", family="ordinal", link=link)
+    assert far.converged
+    assert far.loglik == pytest.approx(fit.loglik, rel=1e-9)
+    assert 0.001 * far.params["far"] == pytest.approx(fit.params["x"], rel=1e-5)
+    moved = far.thresholds - 1000.0 * far.params["far"]
+    assert moved.to_numpy() == pytest.approx(fit.thresholds.to_numpy(), abs=1e-4)
+    assert far.bse["far"] == pytest.approx(1000.0 * fit.bse["x"], rel=1e-5)
+
+
 def test_turned_round_coefficients_change_sign_with_the_logit() -> None:
     data = drawn(0.7, 5)
     fit = cg.random_effects("y ~ x", data, cluster="id", family="ordinal")
@@ -400,62 +423,6 @@ def test_bootstrap_of_all_parameters() -> None:
     few = pd.DataFrame({"y": pd.Categorical(["bad", "fair", "good", "fine"] * 2, dtype=kind), "x": np.arange(8.0) % 3})
     lost = cg.pooled("y ~ x", few, family="ordinal").bootstrap(20, seed=1)
     assert any("no response in" in reason for reason, _ in lost.failures)
-
-
-@pytest.mark.parametrize("verb", ["pooled", "random_effects"])
-def test_parallel_effects_by_differences_of_the_wider_model(verb: str) -> None:
-    """Score and information of the model with a slope for each threshold, by a Gauss-Hermite rule of its own."""
-    data = drawn(0.7, 3, m=60).assign(z=lambda d: 10.0 + np.sin(5.0 * d["x"]))
-    fit = getattr(cg, verb)("y ~ x + z", data, cluster="id", family="ordinal")
-    found, random = fit.parallel_test(), verb == "random_effects"
-    u, w = np.polynomial.hermite_e.hermegauss(40)
-    codes, X = data["y"].cat.codes.to_numpy(), data[["x", "z"]].to_numpy()
-    at = np.array([*fit.params, *([fit.sigma] if random else []), *fit.thresholds, 0.0, 0.0, 0.0, 0.0])
-
-    def loglik(theta: np.ndarray) -> float:
-        slopes = np.vstack([np.zeros((1, 2)), theta[-4:].reshape(2, 2)])  # at each threshold, beside beta
-        b = theta[2] * u if random else np.zeros(40)
-        cuts = theta[-7:-4] - X @ slopes.T
-        eta = (X @ theta[:2])[:, None] + b
-        below = BETWEEN["logit"](cuts[:, :, None] - eta[:, None, :])
-        p = np.diff(below, axis=1, prepend=0.0, append=1.0)[np.arange(len(codes)), codes]
-        whole = np.add.reduceat(np.log(p), np.arange(0, len(data), 5), axis=0)
-        return float(np.log(np.exp(whole) @ w / w.sum()).sum())
-
-    steps = np.diag(np.r_[1e-3, 1e-4, np.full(len(at) - 2, 1e-3)] * np.r_[np.ones(len(at) - 4), 1.0, 0.1, 1.0, 0.1])
-    score = np.array([(loglik(at + e) - loglik(at - e)) / (2.0 * e.sum()) for e in steps])
-
-    def twice(e: np.ndarray, f: np.ndarray) -> float:
-        corners = loglik(at + e + f) - loglik(at + e - f) - loglik(at - e + f) + loglik(at - e - f)
-        return corners / (4.0 * e.sum() * f.sum())
-
-    H = np.array([[twice(e, f) for f in steps] for e in steps])
-    assert found.terms == ("all", "x", "z")
-    assert found.df.tolist() == [4, 2, 2]
-    assert found.statistic[0] == pytest.approx(score @ np.linalg.solve(-H, score), rel=1e-3)
-    some = np.r_[np.arange(len(at) - 4), len(at) - 4, len(at) - 2]
-    expected = score[some] @ np.linalg.solve(-H[np.ix_(some, some)], score[some])
-    assert found.statistic[1] == pytest.approx(expected, rel=1e-3)
-
-
-def test_parallel_effects_where_there_are_none() -> None:
-    rng = np.random.default_rng(7)
-    x = rng.normal(size=3000)
-    below = BETWEEN["logit"](np.array([-1.0, 0.5]) - np.outer(x, [1.5, 0.2]))
-    below[:, 1] = np.maximum(below[:, 1], below[:, 0])
-    y = (rng.random(3000)[:, None] > below).sum(axis=1)
-    data = pd.DataFrame({"y": y, "x": x, "z": rng.normal(size=3000)})
-    found = cg.pooled("y ~ x + z", data, family="ordinal").parallel_test()
-    assert found.pvalue[1] < 1e-10
-    assert found.pvalue[2] > 0.01
-    assert "chi2" in str(found)
-    for fit in (
-        cg.pooled("y ~ x", data, family="ordinal", link="cloglog"),
-        cg.pooled("y ~ 1", data, family="ordinal"),
-        cg.pooled("y ~ x", data[data["y"] > 0], family="ordinal"),
-    ):
-        with pytest.raises(ClusterGLMError, match="parallel effects"):
-            fit.parallel_test()
 
 
 def test_several_beside_each_other(fitted: Any) -> None:

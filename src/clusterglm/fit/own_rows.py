@@ -13,6 +13,7 @@ from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.base import InMemory
 from clusterglm.engine.block import Block, Memory
+from clusterglm.fit.standardise import standardise
 from clusterglm.fit.start import sigma_moments
 from clusterglm.fit.sums import MarginalSums, Sums, sums_in_memory
 from clusterglm.likelihood.evaluation import Evaluation, OwnArrays
@@ -76,7 +77,11 @@ class OwnRows:
         weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
         self._each_b = np.bincount(place, weights=weights).astype(np.float64)
         self._each_a = y * self._each_b
-        self._centre = self._block.X.mean(axis=0) if response.location else np.zeros(sums.p)
+        self._columns, self._centre = self._block.X, np.zeros(sums.p)
+        if response.location:  # thresholds make up for what is taken off the columns
+            standard = standardise(np.ascontiguousarray(self._columns / np.diag(self._L)), None, centred=True)
+            self._columns, self._L = standard.X, standard.L
+            self._centre = standard.centre @ standard.L
         self._X: Array | None = None  # of kernel rows, which stays as it is
         self._stays = self._kernel_block(response.kernel_rows(data.a, data.b)) if response.by_shifts else None
 
@@ -84,7 +89,7 @@ class OwnRows:
         """Kernel rows, with columns whose coefficients are the first of `coordinates`."""
         data = self._block.data
         if self._X is None:
-            X = self._block.X if not self.response.location else self._block.X - self._centre
+            X = self._columns
             X = X if rows.sign == 1.0 and rows.of is None else _of(rows, rows.sign * X)
             self._X = X if rows.columns is None else np.ascontiguousarray(np.hstack([X, rows.columns]))
         offset = _of(rows, rows.sign * data.offset) + (rows.shift if rows.columns is None else 0.0)

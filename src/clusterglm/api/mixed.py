@@ -12,6 +12,7 @@ from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
+from clusterglm.results.models.crossed import CrossedEffectsResult
 from clusterglm.results.models.mixed import MixedEffectsResult
 
 
@@ -20,7 +21,7 @@ def random_slopes(
 ) -> MixedEffectsResult:
     """Fit data that have effects; see `cg.random_effects`."""
     fit = fit_mixed(data, response, quadrature, control, read_start(start, data))
-    result = MixedEffectsResult(fit, data)
+    result = (CrossedEffectsResult if fit.effects.outside else MixedEffectsResult)(fit, data)
     warn_unless_converged(result.optimization)
     warn_unless_accurate(fit.integration)
     return result

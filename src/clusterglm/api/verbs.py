@@ -172,6 +172,7 @@ def random_effects(
     data: Any,
     *,
     cluster: Any = None,
+    inside: str | None = None,
     family: str = "binomial",
     link: str | None = None,
     distribution: str | Distribution = "gaussian",
@@ -201,7 +202,7 @@ def random_effects(
         Random effects are terms in lme4's grammar: `(1 | id)` an intercept, `(x | id)` an intercept and a slope with
         any covariance, `(x || id)` or `diag(x | id)` without correlation, `(0 + x | id)` the slope alone,
         `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one correlation; `(1 | a/b)`, or terms of two
-        factors of which one lies in the other, effects at both levels.
+        factors of which one lies in the other, effects at both levels; `(1 | a) + (1 | b)` of any factors that cross.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
@@ -209,6 +210,10 @@ def random_effects(
     cluster : str, list of str or array
         Column of cluster labels of any type, columns whose combinations are clusters, or the labels, for one random
         intercept; `(1 | id)` or `(1 | a:b)` in the formula says the same. Row order never matters.
+    inside : str, optional
+        Of factors that cross, the one whose effects are integrated out level by level, given those of the others; by
+        default that with the most levels. The others' are integrated out by Laplace's approximation, which importance
+        sampling corrects (with `quadrature="auto"`). Of two nested factors it asks for the same.
     family : {"binomial", "poisson", "negative_binomial"}
         Of the responses: 0/1 or shares of trials, counts, or counts with variance mean + alpha mean^2, whose alpha is
         estimated: `family_parameters` of the result.
@@ -270,9 +275,9 @@ def random_effects(
 
     Returns
     -------
-    RandomEffectsResult or MixedEffectsResult
-        With one random intercept, and with any other random effects, whose standard deviations and correlations are
-        `variance_components` in place of `sigma`.
+    RandomEffectsResult, MixedEffectsResult or CrossedEffectsResult
+        With one random intercept; with any other random effects, whose standard deviations and correlations are
+        `variance_components` in place of `sigma`; and with those of factors that cross.
 
     Raises
     ------
@@ -319,6 +324,7 @@ def random_effects(
         sigma_known=fix_sigma,
         penalized=chosen is not None,
         effects=not is_elsewhere(data, engine),
+        inside=inside,
     )
     if own is not None:
         from clusterglm.api.own import own_random_effects, refuse_beside_own

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from clusterglm.data.checks import check_design
 from clusterglm.data.cluster_means import ClusterMeans
-from clusterglm.data.clusters import Codes, group
+from clusterglm.data.clusters import Codes, encode, group
 from clusterglm.data.design import Design, Factor, make_design
 from clusterglm.data.formulas.check import variables_of
 from clusterglm.data.formulas.formula import ParsedFormula, right_text
 from clusterglm.data.formulas.random import RandomTerm
-from clusterglm.data.nesting import Nesting
+from clusterglm.data.nesting import Arrangement
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.errors import DesignError
 from clusterglm.model.arrays import Array
@@ -61,22 +61,44 @@ class Children:
 
 
 @dataclass(frozen=True)
+class Outside:
+    """A grouping factor beside that of the clusters, which may cross it.
+
+    Parameters
+    ----------
+    group : str
+        The factor.
+    codes : ndarray of int64, shape (n,)
+        Number of each row's level.
+    labels : ndarray, shape (c,)
+        Of the levels.
+    """
+
+    group: str
+    codes: NDArray[np.int64]
+    labels: NDArray[Any]
+
+
+@dataclass(frozen=True)
 class Effects:
     """The random part of a model with more than an intercept.
 
     Parameters
     ----------
     Z : ndarray, shape (n, q)
-        Columns of all terms, one term after another, those of the clusters before those of what is nested in them; rows
-        as in the data.
+        Columns of all terms, one term after another, those of the clusters before those of what is nested in them or
+        crosses them; rows as in the data.
     terms : tuple of EffectTerm
     children : Children or None
         What is nested in the clusters and has effects of its own.
+    outside : tuple of Outside
+        Other factors that have effects, in the order of their terms.
     """
 
     Z: Array
     terms: tuple[EffectTerm, ...]
     children: Children | None = None
+    outside: tuple[Outside, ...] = ()
 
     @property
     def covariance(self) -> Covariance:
@@ -90,18 +112,30 @@ class Effects:
     @property
     def n_upper(self) -> int:
         """Effects of the clusters themselves, which come first."""
-        group = None if self.children is None else self.children.group
-        return sum(len(term.design.names) for term in self.terms if term.group != group)
+        others = {each.group for each in self.outside} | ({self.children.group} if self.children else set())
+        return sum(len(term.design.names) for term in self.terms if term.group not in others)
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Effects of the clusters, and of what is nested in them."""
+        """Effects of the clusters, and of what is nested in them or crosses them."""
         q, d = self.Z.shape[1], self.n_upper
-        return (q,) if self.children is None else (d, q - d)
+        return (q,) if self.children is None and not self.outside else (d, q - d)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The grouping factors, that of the clusters first."""
+        return tuple(dict.fromkeys(term.group for term in self.terms))
+
+    def places_of(self, group: str) -> slice:
+        """Places of a factor's effects among the columns of Z."""
+        counts = [(term.group == group, len(term.design.names)) for term in self.terms]
+        first = sum(count for _, count in counts[: [own for own, _ in counts].index(True)])
+        return slice(first, first + sum(count for own, count in counts if own))
 
     def moved(self, rows: NDArray[np.int64]) -> Effects:
         """Columns of some rows, in some order, where others were; who is whose child stays."""
-        return replace(self, Z=np.take(self.Z, rows, axis=0))
+        outside = tuple(replace(each, codes=each.codes[rows]) for each in self.outside)
+        return replace(self, Z=np.take(self.Z, rows, axis=0), outside=outside)
 
     def taken(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Effects:
         """These effects for some rows, in an order that keeps the rows of a child together.
@@ -169,7 +203,7 @@ def make_effects(
     arrays: Mapping[str, NDArray[Any] | None],
     design: Design,
     times: NDArray[np.int64] | None,
-    nesting: Nesting | None = None,
+    arrangement: Arrangement | None = None,
 ) -> Effects:
     """The random part of a formula, of the fitted data.
 
@@ -185,8 +219,8 @@ def make_effects(
         Of the fixed part, whose memory of whole columns holds here too.
     times : ndarray of int64 or None
         How often each row is there.
-    nesting : Nesting or None
-        Of two grouping factors.
+    arrangement : Arrangement or None
+        Of several grouping factors.
 
     Raises
     ------
@@ -198,7 +232,8 @@ def make_effects(
     if design.cluster_means is not None:
         columns |= design.cluster_means.columns(table, chosen, design.memory, parsed.functions)
     found, parts = [], []
-    for term in sorted(parsed.random, key=lambda term: nesting is not None and parsed.factor_of(term) == nesting.lower):
+    order = parsed.groupings if arrangement is None else arrangement.names
+    for term in sorted(parsed.random, key=lambda term: order.index(parsed.factor_of(term))):
         alone = _alone(parsed, term)
         made, matrix = make_design(
             alone, columns, n, None, cluster_means=design.cluster_means, memory=design.memory, times=times
@@ -211,6 +246,15 @@ def make_effects(
         own = [k for k, term in enumerate(found) if term.group == factor]
         _refuse_dependent(np.hstack([parts[k] for k in own]), [found[k] for k in own])
     return Effects(Z, tuple(found))
+
+
+def outside_of(arrangement: Arrangement, chosen: NDArray[np.int64] | None) -> tuple[Outside, ...]:
+    """The factors after the first, of the rows in use."""
+    found = []
+    for name, column in zip(arrangement.names[1:], arrangement.columns, strict=True):
+        coded = encode(column if chosen is None else column[chosen])
+        found.append(Outside(name, coded.codes, coded.labels))
+    return tuple(found)
 
 
 def sorted_twice(

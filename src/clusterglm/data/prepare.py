@@ -14,7 +14,7 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.constants import totals
 from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
-from clusterglm.data.effects import Effects, WholeDesign, make_effects, sorted_twice
+from clusterglm.data.effects import Effects, WholeDesign, make_effects, outside_of, sorted_twice
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.offsets import offset_notes
@@ -171,8 +171,10 @@ class ModelData:
     def innermost(self) -> NDArray[np.int64]:
         """First row of each group of rows that have all effects in common, and n: of each cluster, or of its children.
 
-        Of shape (g + 1,).
+        Of shape (g + 1,). Where factors cross, each row is a group.
         """
+        if self.effects is not None and self.effects.outside:
+            return np.arange(self.n_obs + 1)
         children = None if self.effects is None else self.effects.children
         return self.starts if children is None else children.starts
 
@@ -282,8 +284,11 @@ def assemble(
         design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name), of_rows)
         del columns
         if parsed.varies:
-            effects = make_effects(parsed, table, chosen, selection.arrays, design, of_rows.times, selection.nesting)
-    X, notes = matrix.X, []
+            effects = make_effects(
+                parsed, table, chosen, selection.arrays, design, of_rows.times, selection.arrangement
+            )
+    X = matrix.X
+    notes: list[str] = []
     if whole and not request.absorb:
         check_design(X, design.names, design.intercept, matrix.ranges)
     else:
@@ -293,12 +298,10 @@ def assemble(
     index = np.arange(len(table)) if chosen is None else chosen
     if ids is None:
         labels, order, starts = np.array([0]), None, np.array([0, len(index)], dtype=np.int64)
-    elif selection.nesting is not None:
+    elif (arrangement := selection.arrangement) is not None and arrangement.nested:
         assert effects is not None
-        lower = selection.nesting.children
-        labels, order, starts, children = sorted_twice(
-            selection.nesting.lower, *(encode(each if chosen is None else each[chosen]) for each in (ids, lower))
-        )
+        pair = (encode(each if chosen is None else each[chosen]) for each in (ids, *arrangement.columns))
+        labels, order, starts, children = sorted_twice(arrangement.names[1], *pair)
         effects = replace(effects, children=children)
     else:
         if coded is None:
@@ -307,6 +310,9 @@ def assemble(
             labels, grouping = coded.labels, group(coded.codes, len(coded.labels))
         order, starts = grouping.order, grouping.starts
         del coded, grouping
+        if effects is not None and selection.arrangement is not None:
+            effects = replace(effects, outside=outside_of(selection.arrangement, chosen))
+            notes += selection.arrangement.notes
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
         effects = None if effects is None else effects.moved(order)

@@ -47,6 +47,8 @@ class Request:
         The level of a response of two levels that is the success.
     effects : bool
         Whether more than an intercept may vary over clusters.
+    inside : str, optional
+        Of several grouping factors, the one whose levels are the clusters.
     """
 
     response: Response
@@ -67,6 +69,7 @@ class Request:
     penalized: bool = False
     success: Any = None
     effects: bool = False
+    inside: str | None = None
 
     @property
     def absorb(self) -> bool:

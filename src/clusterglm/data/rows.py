@@ -18,7 +18,7 @@ from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
 from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
-from clusterglm.data.nesting import Nesting, factor_columns, nesting_of
+from clusterglm.data.nesting import Arrangement, arrangement_of, factor_columns
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, refuse_success
@@ -62,8 +62,8 @@ class Selection:
     ids : narwhals Series or None
         Each row's cluster.
     cluster_name : str or None
-    nesting : Nesting or None
-        What is nested in the clusters, where something is.
+    arrangement : Arrangement or None
+        What is nested in the clusters or crosses them, where something does.
     weights, cluster_weights, offset : ndarray or None, shape (rows,)
     arrays : dict of str to ndarray or None
         Covariates as `array_of` gives them.
@@ -75,7 +75,7 @@ class Selection:
     within: _Rows
     ids: nw.Series[Any] | None
     cluster_name: str | None
-    nesting: Nesting | None
+    arrangement: Arrangement | None
     weights: Array | None
     cluster_weights: Array | None
     offset: Array | None
@@ -107,18 +107,22 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
     for name, levels in factors.items():
         rows.drop(f"missing cluster {name!r}", is_missing(levels))
     row_weights = _weights(table, request.weights, rows, "weights", parsed)
-    nesting = None
+    arrangement = None
     if factors:
         rows.refuse_none()
         counted = rows.keep if row_weights is None else rows.keep & (row_weights != 0.0)
-        nesting = nesting_of(factors, np.flatnonzero(counted if counted.any() else rows.keep))
-        ids, cluster_name = factors[nesting.upper], nesting.upper
+        used = np.flatnonzero(counted if counted.any() else rows.keep)
+        arrangement = arrangement_of(factors, used, request.inside)
+        cluster_name = arrangement.names[0]
+        ids = factors[cluster_name]
     of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows, parsed)
     total_offset = _offset(table, parsed, request, rows)
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
-    return Selection(rows, within, ids, cluster_name, nesting, row_weights, of_cluster, total_offset, arrays, matrix)
+    return Selection(
+        rows, within, ids, cluster_name, arrangement, row_weights, of_cluster, total_offset, arrays, matrix
+    )
 
 
 def _plain(
@@ -174,7 +178,14 @@ def read_formula(formula: str, columns: Sequence[str], request: Request) -> tupl
         raise FormulaError(
             f"clusters of {len(parsed.groupings)} kinds: {names}",
             "one grouping factor here",
-            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects with data in memory for nested effects",
+            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects with data in memory for several",
+        )
+    if request.inside is not None and (len(parsed.groupings) < 2 or request.inside not in parsed.groupings):
+        raise FormulaError(
+            f"inside={request.inside!r}",
+            "one of several grouping factors of the formula"
+            + (f": {', '.join(map(repr, parsed.groupings))}" if len(parsed.groupings) > 1 else ""),
+            "leave inside= out: the factor with the most levels is taken",
         )
     if parsed.varies and not request.effects:
         term = next(term for term in parsed.random if not term.is_intercept)

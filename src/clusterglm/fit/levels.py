@@ -1,7 +1,7 @@
-"""Integrals over random effects of one grouping factor, or of two that are nested, as a search for the maximum asks.
+"""Integrals over random effects of one grouping factor, of two that are nested, or of factors that cross.
 
-`entries` are coefficients and the free entries of L row by row: of one L for all effects, those of clusters and of
-their children, which stand in blocks of their own.
+`entries` are coefficients and the free entries of L row by row: of one L for all effects, those of clusters, and of
+their children or of other factors, which stand in blocks of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.effects import Effects
+from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
+from clusterglm.likelihood.crossed.layout import OutsideTerm
+from clusterglm.likelihood.crossed.posterior import CrossedPosterior, joint_modes, posterior_of
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.nested.choice import choose_points as choose_nested
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlan
@@ -51,6 +55,9 @@ class Chosen:
     def value_apart(self) -> bool:
         """Whether values need other points than derivatives."""
         return self.slopes is not self.plan
+
+
+GivenData: TypeAlias = VectorPosterior | CrossedPosterior
 
 
 class Integrals(Protocol):
@@ -95,13 +102,15 @@ class Integrals(Protocol):
     def at_modes(self, entries: Array) -> Array:
         """Modes of the effects of each innermost group of rows, standard normal ones, shape (g, d)."""
 
-    def given_data(self, entries: Array, plan: AnyPlan) -> VectorPosterior:
+    def given_data(self, entries: Array, plan: AnyPlan) -> GivenData:
         """What the data say of the effects of each innermost group of rows."""
 
 
 def integrals(X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int) -> Integrals:
     """Integrals of the columns X and Z, whatever units they have, over what `effects` says is random."""
     pattern = effects.covariance.pattern
+    if effects.outside:
+        return CrossedFactors(X, Z, effects, data, response, threads)
     if effects.children is None:
         return OneLevel(X, Z, data, response, pattern, threads)
     d, starts = effects.n_upper, effects.children.starts
@@ -207,6 +216,88 @@ class TwoLevels(NestedLikelihood):
                 axis=1,
             ),
         )
+
+
+class CrossedFactors(CrossedLikelihood):
+    """Integrals over the effects of clusters, and Laplace's approximation over those of factors that cross them.
+
+    An innermost group is a row: its effects are those of its cluster, and then of its levels of the other factors.
+    """
+
+    def __init__(
+        self, X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int
+    ) -> None:
+        pattern, d, terms = effects.covariance.pattern, effects.n_upper, []
+        for factor in effects.outside:
+            where = effects.places_of(factor.group)
+            terms.append(OutsideTerm(np.ascontiguousarray(Z[:, where]), factor.codes, pattern[where, where]))
+        own = np.ascontiguousarray(Z[:, :d])
+        super().__init__(X, own, data, terms, response, np.ascontiguousarray(pattern[:d, :d]), threads)
+        self.threads, self._own, self._response = threads, own, response
+
+    @property
+    def dimensions(self) -> int:
+        found: int = self.inside.n_effects
+        return found
+
+    def evaluate(self, theta: Array, plan: VectorPlan, order: int = 2) -> Evaluation:
+        """As `CrossedLikelihood`, but no number where the effects have no most likely value: a search steps back."""
+        try:
+            return super().evaluate(theta, plan, order)
+        except IntegrationError:
+            self.forget()
+            q = len(theta)
+            return Evaluation(np.nan, np.full(q, np.nan), np.full((q, q), np.nan))
+
+    def forget(self) -> None:
+        """Begin the next search for modes at 0."""
+        self._v, self._factors = np.zeros(self.layout.size), []
+
+    def few(self) -> VectorPlan:
+        return self.laplace_plan()
+
+    def held(self, plan: VectorPlan) -> bool:
+        return False
+
+    def by_nodes(self, nodes: int) -> VectorPlan:
+        return (VectorPart(hermite_points(nodes, self.inside.n_effects)),)
+
+    def within(self, entries: Array, tolerance: float) -> Chosen:
+        found = self.choose(entries, tolerance)
+        return Chosen(found.plan, found.error, found.plan)
+
+    def rules(self, plan: VectorPlan) -> tuple[tuple[str, int], ...]:
+        return tuple((str(part.points), _count(part.clusters, self.inside.n_units)) for part in plan)
+
+    def most(self, plan: VectorPlan) -> int:
+        return max(len(part.points) for part in plan)
+
+    def at_modes(self, entries: Array) -> Array:
+        v, u = joint_modes(self, entries)
+        return np.hstack([np.repeat(u, np.diff(self.inside.data.starts), axis=0), v[self.layout.columns]])
+
+    def given_data(self, entries: Array, plan: VectorPlan) -> CrossedPosterior:
+        return posterior_of(self, self._own, self._response, entries, plan)
+
+    def unit_scores(self, entries: Array, plan: VectorPlan) -> Array:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("scores")
+
+    def cluster_values(self, entries: Array, plan: VectorPlan) -> Array:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("log-likelihoods")
+
+    def of_cluster(self, plan: VectorPlan, i: int) -> VectorPlan:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("points")
+
+
+def _of_single_clusters(what: str) -> OptionError:
+    return OptionError(
+        f"{what} of single clusters in a model with crossed random effects, whose clusters are not independent",
+        "one grouping factor, or two of which one is nested in the other",
+        "what all data together tell",
+    )
 
 
 def _in_words(part: NestedPart) -> str:

@@ -8,7 +8,7 @@ singular: the rest is maximised again with that column of L held at zero, and no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DesignError, OptionError
+from clusterglm.fit.corrected import corrected
+from clusterglm.fit.levels import GivenData
 from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, report, sampled, start_of
 from clusterglm.fit.newton import Optimization, maximize
 from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
 from clusterglm.fit.random_effects import refuse_homogeneous_clusters
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.likelihood.vector.points import MOST_EFFECTS
-from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
@@ -96,7 +97,7 @@ class MixedFit:
         return self.parameters.joined(self.beta, self.phi)
 
     @cached_property
-    def posterior(self) -> VectorPosterior:
+    def posterior(self) -> GivenData:
         """What the data say of the effects of each cluster, or of each of its children where these have some too."""
         return posterior_of(self, self.data)
 
@@ -106,17 +107,21 @@ def task_of(fit: MixedFit, threads: int = 1) -> MixedTask:
     return MixedTask.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
 
 
-def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
+def posterior_of(fit: MixedFit, data: ModelData) -> GivenData:
     """What the data of some clusters say of their effects, those of the fit or others.
 
     Moments have the points of the fit. A fit by Laplace's approximation has one, which has no spread: its moments
     have as many as their integrals need.
     """
     task = MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), 1)
-    theta, requested = task.entries(fit.theta), fit.integration.requested
-    one_point = requested.kind == "laplace" or requested.nodes == 1
-    points = Quadrature("auto", tolerance=_FOR_MOMENTS) if one_point else requested
+    theta, points = task.entries(fit.theta), points_for_moments(fit.integration.requested)
     return task.likelihood.given_data(theta, choose(task.likelihood, theta, points).plan)
+
+
+def points_for_moments(requested: Quadrature) -> Quadrature:
+    """The points of a fit, or others where it has but one."""
+    one_point = requested.kind == "laplace" or requested.nodes == 1
+    return Quadrature("auto", tolerance=_FOR_MOMENTS) if one_point else requested
 
 
 def fit_mixed(
@@ -148,19 +153,7 @@ def fit_mixed(
         When a standard deviation grows beyond what can be computed.
     """
     effects = effects_of(data)
-    if effects.Z.shape[1] > MOST_EFFECTS:
-        raise OptionError(
-            f"{effects.Z.shape[1]} random effects of each cluster",
-            f"at most {MOST_EFFECTS}, over which integrals can be computed",
-            "fewer columns left of the bar; a numeric covariate in the place of a category of many levels",
-        )
-    if effects.children is not None and effects.Z.shape[1] > _MOST_NESTED:
-        raise OptionError(
-            f"{effects.Z.shape[1]} random effects of two nested factors, whose integrals take more than 500,000 points "
-            "of every row",
-            f"at most {_MOST_NESTED} of both together",
-            f"(1 | {effects.children.group}) for what is nested",
-        )
+    _refuse_too_many(effects)
     sums = sums_of(data, response, control)
     pooled = pooled_estimates(sums, control)
     if any(term.design.intercept is not None for term in effects.terms):
@@ -176,6 +169,10 @@ def fit_mixed(
         few = partial(sample.evaluate, plan=sample.likelihood.few())
         begin = maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
     found, held = maximum_of(task, begin, quadrature, control, unit)
+    integration = report(task, found.chosen, quadrature, unit)
+    if effects.outside and quadrature.kind == "auto":
+        found, outside = corrected(task, found, held, quadrature, unit)
+        integration = replace(integration, outside=outside)
     T, random = task.parameters.to_user(standard.L), task.parameters.place("random")
     T[random, random] = np.diag(covariance.units(1.0 / scale))
     beta, phi = task.parameters.split(T @ found.maximum.theta)
@@ -186,11 +183,30 @@ def fit_mixed(
         held,
         found.maximum.evaluation.value + data.constant,
         found.maximum.optimization,
-        report(task, found.chosen, quadrature, unit),
+        integration,
         pooled,
         data,
         response,
     )
+
+
+def _refuse_too_many(effects: Effects) -> None:
+    """Refuse more effects than integrals can be computed over; those outside are not integrated over so."""
+    inside = effects.n_upper if effects.outside else effects.Z.shape[1]
+    if inside > MOST_EFFECTS:
+        raise OptionError(
+            f"{inside} random effects of each cluster",
+            f"at most {MOST_EFFECTS}, over which integrals can be computed",
+            "fewer columns left of the bar; a numeric covariate in the place of a category of many levels",
+        )
+    if effects.children is not None and inside > _MOST_NESTED:
+        raise OptionError(
+            f"{inside} random effects of two nested factors, whose integrals take more than 500,000 points "
+            "of every row",
+            f"at most {_MOST_NESTED} of both together",
+            f"(1 | {effects.children.group}) for what is nested; or inside={effects.children.group!r}, with Laplace's "
+            "approximation over the others",
+        )
 
 
 def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[Array, Array]:

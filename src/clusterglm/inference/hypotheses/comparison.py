@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,13 +262,28 @@ def same_clusters(first: FittedData, second: FittedData) -> bool:
     return len(pairs) == first.n_clusters
 
 
-def _innermost(data: FittedData) -> FittedData:
-    """Data whose clusters are what is nested in them, where something is."""
-    if not data.in_memory or data.rows.innermost is data.rows.starts:
-        return data
-    rows = data.rows
-    inside, weights = rows.innermost, rows.cluster_weights[rows.innermost_clusters]
-    return replace(rows, starts=inside, labels=np.arange(len(inside) - 1), cluster_weights=weights)
+def _same_factors(first: FittedData, second: FittedData) -> bool:
+    """Whether the grouping factors of one of two fits to the same rows are all among those of the other."""
+    if _streamed(first, second):
+        return same_clusters(first, second)
+    one, two = _factors(first.rows), _factors(second.rows)
+    smaller, larger = sorted((one, two), key=len)
+    return all(any(_alike(each, other) for other in larger) for each in smaller)
+
+
+def _factors(data: ModelData) -> list[NDArray[np.int64]]:
+    """Levels of each grouping factor, by number, of the rows in a common order."""
+    order, effects = _row_order(data), data.effects
+    found = [_cluster_of(data)[order]]
+    if effects is not None and effects.children is not None:
+        found.append((np.searchsorted(effects.children.starts, np.arange(data.n_obs), side="right") - 1)[order])
+    return found + [each.codes[order] for each in (effects.outside if effects is not None else ())]
+
+
+def _alike(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
+    """Whether two factors group the rows alike."""
+    pairs = np.unique(one * np.int64(two.max() + 1) + two)
+    return len(pairs) == len(np.unique(one)) == len(np.unique(two))
 
 
 def incomparable(first: Candidate, second: Candidate) -> str:
@@ -339,8 +354,8 @@ def _unlike(first: Candidate, second: Candidate) -> str:
             f"their integrals differ in accuracy ({first.integration}; {second.integration}), and so would the "
             'statistic: fit both with quadrature="auto"'
         )
-    inside = both_random and same_clusters(_innermost(first.data), _innermost(second.data))
-    if (first.within or both_random) and not (inside or same_clusters(first.data, second.data)):
+    alike = _same_factors if both_random else same_clusters
+    if (first.within or both_random) and not alike(first.data, second.data):
         return "the clusters differ"
     return ""
 

@@ -148,7 +148,7 @@ def log_survival(X: Array, Z: Array, offset: Array, starts: NDArray[np.int64], f
         made_up = replace(
             fit.data, X=np.ascontiguousarray(X[rows]), a=nothing, b=once, offset=np.ascontiguousarray(offset[rows]),
             starts=begin, cluster_weights=np.ones(len(block)),
-            effects=replace(fit.effects, Z=np.ascontiguousarray(Z[rows]), children=None),
+            effects=replace(fit.effects, Z=np.ascontiguousarray(Z[rows]), children=None, outside=()),
         )  # fmt: skip
         value[block], gradient[block], wrong = cluster_integrals(made_up, fit)
         error = max(error, wrong)

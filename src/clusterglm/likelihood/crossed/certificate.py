@@ -95,10 +95,14 @@ class Estimate:
         return self.value - self.laplace
 
     def errors_of_estimates(self, covariance: Array) -> Array:
-        """Monte Carlo standard errors of the maximum near by, in units of the standard errors, shape (q,)."""
+        """Monte Carlo standard errors of the maximum near by, in units of the standard errors, shape (q,).
+
+        Those of parameters that are held, whose rows of the covariance are 0, are 0.
+        """
         moves = self.scores @ covariance
         size = np.sqrt(np.diagonal(covariance))
-        return np.asarray(moves.std(axis=0, ddof=1) / np.sqrt(len(moves)) / size)
+        errors = moves.std(axis=0, ddof=1) / np.sqrt(len(moves))
+        return np.asarray(np.divide(errors, size, out=np.zeros_like(errors), where=size > 0.0))
 
 
 @dataclass(frozen=True, eq=False)

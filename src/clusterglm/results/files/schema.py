@@ -118,6 +118,15 @@ def _effects_misfit(effects: Effects, clusters: NDArray[np.int64]) -> str | None
         levels = [term.group == children.group for term in effects.terms]
         if levels != sorted(levels) or not 0 < sum(levels) < len(levels):
             return f"terms that are not those of clusters and then those of {children.group!r}"
+    for each in effects.outside:
+        codes, count = each.codes, len(each.labels)
+        if codes.shape != (n,) or each.labels.ndim != 1 or int(codes.min()) < 0 or int(codes.max()) >= count:
+            return f"levels of {each.group!r} that are not those of {n} rows"
+    if effects.outside:
+        order = [term.group for term in effects.terms]
+        others = [each.group for each in effects.outside]
+        if children is not None or list(dict.fromkeys(order))[1:] != others or sorted(order, key=order.index) != order:
+            return "terms in another order than their factors"
     return None if effects.Z.shape == (n, columns) and columns else f"Z of shape {effects.Z.shape}"
 
 

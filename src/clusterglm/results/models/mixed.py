@@ -385,15 +385,12 @@ class MixedEffectsResult(
     # Printing --------------------------------------------------------------------------------------------------------
 
     def summary(self) -> Summary:
-        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
-        children = self.fit.effects.children
-        seen += "" if children is None else f" and {len(children.labels):,} of {children.group!r}"
         terms = self.fit.effects.terms
         model = (
             ("Formula", self.formula),
             *self._response_facts(),
             ("Random effects", "; ".join(map(term_in_words, terms))),
-            ("Observations", f"{seen} ({self._sizes()})"),
+            ("Observations", f"{self._seen()} ({self._sizes()})"),
             *self._weight_facts(),
         )
         facts = [
@@ -409,6 +406,12 @@ class MixedEffectsResult(
             tuple(facts),
             (*self._boundary_notes(), *self.data.notes),
         )
+
+    def _seen(self) -> str:
+        """How many rows and levels there are."""
+        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
+        children = self.fit.effects.children
+        return seen + ("" if children is None else f" and {len(children.labels):,} of {children.group!r}")
 
     def _component_facts(self) -> list[tuple[str, str]]:
         _, se = self.fit.parameters.split(np.sqrt(np.diag(self._covariance("observed"))))

@@ -39,6 +39,7 @@ class OutsideHandle {
         return {static_cast<int>(local_.shape(1)), local_.data(), slopes.data(), starts_.data(), touched_.data(), matrix_.data(), size_.data()};
     }
     std::int64_t cells() const { return cells_; }
+    std::size_t touched() const { return touched_.size(); }
 
    private:
     SlotMatrix local_;
@@ -52,7 +53,8 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
              Vector theta, const clusterglm::PointSet* points, bool follow, bool precise, OutMatrix centres, OutCube factors, int task,
              std::optional<Integers> units, std::optional<OutVector> matrices, std::optional<Vector> direction, std::optional<Vector> kappa,
              std::optional<OutVector> values, std::optional<OutVector> logs, std::optional<OutVector> row_results, std::optional<OutVector> pulls,
-             std::optional<OutMatrix> entries, std::optional<OutMatrix> direct, int threads) {
+             std::optional<OutMatrix> entries, std::optional<OutMatrix> direct, std::optional<OutMatrix> means, std::optional<OutCube> covariances,
+             std::optional<OutCube> spreads, std::optional<OutMatrix> follows, std::optional<OutMatrix> bends, int threads) {
     using clusterglm::CrossedTask;
     const clusterglm::Problem& view = problem.view_of_clusters();
     const clusterglm::VectorModel model = vector_model(view, coefficients, effects, rows, columns, theta);
@@ -75,11 +77,20 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
     require(wanted != CrossedTask::kContract || points || (pulls && pulls->size() == n), "pulls: one per row");
     require(wanted != CrossedTask::kDirection || (direction && direction->size() == n && (points || (kappa && kappa->size() == n))),
             "direction, kappa: one per row");
+    const bool posterior = means || covariances || spreads || follows || bends;
+    require(!posterior || (means && covariances && spreads && follows && bends && wanted == CrossedTask::kContract), "means, covariances, spreads, follows, bends: together, of task 3");
+    if (posterior) {
+        require(means->shape(0) == m && means->shape(1) == d && bends->shape(0) == m && bends->shape(1) == d, "means, bends: units by effects");
+        require(covariances->shape(0) == m && covariances->shape(1) == d && covariances->shape(2) == d, "covariances: units by effects by effects");
+        require(spreads->shape(0) == m && spreads->shape(1) == d && spreads->shape(2) == d, "spreads: units by effects by effects");
+        require(follows->shape(0) == outside.touched() && follows->shape(1) == d, "follows: touched effects by effects");
+    }
     const auto data = [](auto& x) { return x ? x->data() : nullptr; };
     const clusterglm::Selection selection = selected(view, units);
     const clusterglm::VectorPlaces places{follow, precise, centres.data(), factors.data()};
     const clusterglm::CrossedInputs in{wanted, data(matrices), data(direction), data(kappa)};
-    const clusterglm::CrossedOutputs out{data(values), data(logs), data(row_results), data(pulls), data(entries), data(direct)};
+    const clusterglm::CrossedOutputs out{data(values), data(logs), data(row_results), data(pulls), data(entries), data(direct),
+                                          data(means), data(covariances), data(spreads), data(follows), data(bends)};
     bool completed;
     {
         nb::gil_scoped_release release;
@@ -99,5 +110,7 @@ void add_crossed(nb::module_& module) {
                nb::arg("centres"), nb::arg("factors"), nb::arg("task"), nb::arg("units").none(), nb::arg("matrices").none() = nb::none(),
                nb::arg("direction").none() = nb::none(), nb::arg("kappa").none() = nb::none(), nb::arg("values").none() = nb::none(),
                nb::arg("logs").none() = nb::none(), nb::arg("row_results").none() = nb::none(), nb::arg("pulls").none() = nb::none(),
-               nb::arg("entries").none() = nb::none(), nb::arg("direct").none() = nb::none(), nb::arg("threads") = 1);
+               nb::arg("entries").none() = nb::none(), nb::arg("direct").none() = nb::none(), nb::arg("means").none() = nb::none(),
+               nb::arg("covariances").none() = nb::none(), nb::arg("spreads").none() = nb::none(), nb::arg("follows").none() = nb::none(), nb::arg("bends").none() = nb::none(),
+               nb::arg("threads") = 1);
 }

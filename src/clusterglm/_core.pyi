@@ -194,5 +194,10 @@ def crossed(
     pulls: _Floats | None = None,
     entries: _Floats | None = None,
     direct: _Floats | None = None,
+    means: _Floats | None = None,
+    covariances: _Floats | None = None,
+    spreads: _Floats | None = None,
+    follows: _Floats | None = None,
+    bends: _Floats | None = None,
     threads: int = 1,
 ) -> None: ...

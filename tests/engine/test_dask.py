@@ -153,3 +153,52 @@ def test_a_column_of_another_type_in_one_partition(data, client) -> None:
     mixed = dd.from_delayed([dask.delayed(part) for part in parts], meta=parts[0].head(0), verify_meta=False)
     with pytest.raises(DataError, match="partitions whose columns have different types"):
         cg.pooled("y ~ x", mixed, cluster="id", engine=cg.engine.Dask(client))
+
+
+@pytest.fixture(scope="module")
+def nested() -> pd.DataFrame:
+    rng = np.random.default_rng(8)
+    n = 100 * 4 * 5
+    data = pd.DataFrame({"school": np.arange(n) // 20, "room": np.arange(n) // 5 % 4, "own": np.arange(n) // 5})
+    data["x"] = rng.normal(size=n)
+    eta = 0.5 * data.x - 0.2 + rng.normal(size=100)[data.school] + 0.7 * rng.normal(size=400)[data.own]
+    data["y"] = (rng.random(n) < 1.0 / (1.0 + np.exp(-eta))).astype(int)
+    data.loc[::91, "x"] = np.nan
+    return data.sample(frac=1.0, random_state=1).reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    "formula", ["y ~ x + (x | school)", "y ~ x + (1 | school/room)", "y ~ x + (1|own) + (1|school)"]
+)
+def test_several_random_effects(nested, client, words, formula) -> None:
+    lines: list[str] = []
+    engine = cg.engine.Dask(client, progress=lines.append)
+    whole = cg.random_effects(formula, nested)
+    fit = cg.random_effects(formula, spread(nested), engine=engine)
+    np.testing.assert_allclose(fit.params, whole.params, rtol=1e-9)
+    np.testing.assert_allclose(fit.cov("robust"), whole.cov("robust"), rtol=1e-6)
+    assert fit.loglik == pytest.approx(whole.loglik, rel=1e-12)
+    assert words(fit) == words(whole)
+    assert ("which of 'own' and 'school'" in lines[0]) == ("own" in formula)
+    with pytest.raises(OptionError, match="on the workers"):
+        fit.augment()
+
+
+def test_several_random_effects_in_any_number_of_blocks(nested, cluster, client) -> None:
+    """More blocks than there are clusters for, and a worker that is lost on the way, with the points of its blocks."""
+    formula, lines, some = "y ~ x + (x | school)", list[str](), nested[nested.school < 25]
+    one = cg.random_effects(formula, spread(some), engine=cg.engine.Dask(client, blocks=1))
+    engine = cg.engine.Dask(client, blocks=40, progress=lines.append)
+    steps = []
+
+    def kill(step) -> None:
+        steps.append(step)
+        if len(steps) == 2:
+            next(iter(cluster.workers.values())).process.process.kill()
+
+    many = cg.random_effects(formula, spread(some), engine=engine, control=cg.Control(progress=kill))
+    assert any("is lost" in line for line in lines)
+    np.testing.assert_allclose(many._estimates, one._estimates, rtol=1e-9)
+    np.testing.assert_allclose(many.cov("robust"), one.cov("robust"), rtol=1e-6)
+    assert many.loglik == pytest.approx(one.loglik, rel=1e-12)
+    assert many.quadrature.rules == one.quadrature.rules

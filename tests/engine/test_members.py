@@ -12,12 +12,24 @@ import clusterglm as cg
 from clusterglm.errors import AbsentError, OptionError
 from clusterglm.fit.within import WithoutClusters
 from clusterglm.results.models.blocks import Absent
+from clusterglm.results.models.mixed import MixedEffectsResult
 
 VERBS = ("pooled", "random_effects", "fixed_effects", "conditional")
+MODELS = {
+    **{verb: (verb, "y ~ x", "id") for verb in VERBS},
+    "slopes": ("random_effects", "y ~ x + (x | id)", None),
+    "nested": ("random_effects", "y ~ x + (1 | id/keep)", None),
+}
+"""Verb, formula, cluster=."""
 
 CALLS = {
+    "adjusted_means": lambda fit, data, _: fit.adjusted_means("x", at={"x": [0, 1]}, data=data.dropna().head(200)),
+    "delta_method": lambda fit, *_: fit.delta_method("exp(x)"),
     "average_effects": lambda fit, data, _: fit.average_effects(data=data.dropna().head(200)),
+    "effects_covariance": lambda fit, *_: fit.effects_covariance("id"),
     "interval_odds_ratio": lambda fit, *_: fit.interval_odds_ratio("x"),
+    "intraclass_correlation": lambda fit, data, _: fit.intraclass_correlation(*_rows_of(fit, data)),
+    "median_odds_ratio": lambda fit, data, _: fit.median_odds_ratio(*_rows_of(fit, data)),
     "predict": lambda fit, data, _: fit.predict(data.head(9)),
     "save": lambda fit, _, path: fit.save(path / "fit.json"),
     "survival": lambda fit, data, _: fit.survival(data.dropna().head(9), "t"),
@@ -26,19 +38,30 @@ CALLS = {
 }
 """How those are called that need something; all others are read, and called without arguments."""
 
+OF_ONE = ("icc", "interval_odds_ratio", "random_effects_sd", "sigma", "sigma_se", "test_clustering")
+"""What several random effects do not have, wherever the rows are, and say so; the last where the rows are elsewhere."""
+
+
+def _several(fit) -> bool:
+    return isinstance(fit, MixedEffectsResult)
+
+
+def _rows_of(fit, data) -> tuple:
+    return (data.head(9),) if _several(fit) else ()
+
 
 @pytest.fixture(scope="module")
 def fits(files):
-    return {verb: getattr(cg, verb)("y ~ x", files, cluster="id") for verb in VERBS}
+    return {name: getattr(cg, verb)(formula, files, cluster=by) for name, (verb, formula, by) in MODELS.items()}
 
 
 def _public(kind: type) -> list[str]:
     return [name for name in dir(kind) if not name.startswith("_")]
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_public_name_works_or_is_not_there(fits, data, tmp_path, verb) -> None:
-    fit, gone = fits[verb], []
+@pytest.mark.parametrize("model", MODELS)
+def test_every_public_name_works_or_is_not_there(fits, data, tmp_path, model) -> None:
+    fit, gone = fits[model], []
     for name in _public(type(fit)):
         if isinstance(getattr(type(fit), name), Absent):
             gone.append(name)
@@ -48,6 +71,10 @@ def test_every_public_name_works_or_is_not_there(fits, data, tmp_path, verb) -> 
                 getattr(fit, name)
             continue
         assert name in dir(fit)
+        if _several(fit) and name in OF_ONE:
+            with pytest.raises(OptionError, match=r"(?s)several random effects.*needed:.*try:"):
+                CALLS.get(name, lambda fit, *_, name=name: getattr(fit, name))(fit, data, tmp_path)
+            continue
         value = getattr(fit, name)
         if name in CALLS:
             CALLS[name](fit, data, tmp_path)
@@ -56,13 +83,14 @@ def test_every_public_name_works_or_is_not_there(fits, data, tmp_path, verb) -> 
     assert {"augment", "bootstrap", "influence", "profile", "report", "simulate"} <= set(gone)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_what_is_not_there_is_there_in_memory(data, fits, verb) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_not_there_is_there_in_memory(data, fits, model) -> None:
     """Nothing is said to be absent for want of rows that this kind of model never has."""
-    whole = getattr(cg, verb)("y ~ x", data, cluster="id")
-    gone = {name for name in _public(type(fits[verb])) if isinstance(getattr(type(fits[verb]), name), Absent)}
+    verb, formula, by = MODELS[model]
+    whole = getattr(cg, verb)(formula, data, cluster=by)
+    gone = {name for name in _public(type(fits[model])) if isinstance(getattr(type(fits[model]), name), Absent)}
     assert gone <= set(dir(whole))
-    assert set(dir(whole)) - gone <= set(dir(fits[verb]))
+    assert set(dir(whole)) - gone <= set(dir(fits[model]))
 
 
 def test_what_is_not_there_is_no_attribute(fits) -> None:
@@ -76,10 +104,10 @@ def test_what_is_not_there_is_no_attribute(fits) -> None:
     assert "absent: a bootstrap, which draws new responses" in pydoc.render_doc(type(fit), renderer=pydoc.plaintext)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_rows_are_asked_for_by_name(fits, verb) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_rows_are_asked_for_by_name(fits, model) -> None:
     """Data and estimates have no attribute of what they lack, and whoever asks for the whole is told so."""
-    fit = fits[verb]
+    fit = fits[model]
     for name in ("X", "a", "labels", "row_index", "starts"):
         assert not hasattr(fit.data, name)
     assert not fit.data.in_memory
@@ -114,6 +142,8 @@ def test_a_covariate_with_the_name_of_a_parameter(data, tmp_path, verb) -> None:
 
 
 @pytest.mark.parametrize("name", ["gradient", "qq", "residuals", "calibration", "caterpillar", "rootogram"])
-def test_plots_of_what_is_not_there_say_so(fits, name) -> None:
-    with pytest.raises(OptionError, match="not in memory"):
-        getattr(fits["random_effects"].plot, name)()
+@pytest.mark.parametrize("model", ["random_effects", "slopes", "nested"])
+def test_plots_of_what_is_not_there_say_so(fits, name, model) -> None:
+    without = _several(fits[model]) and name == "rootogram"  # which several effects do not have anywhere
+    with pytest.raises(OptionError, match="numbers of events" if without else "not in memory"):
+        getattr(fits[model].plot, name)()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -127,3 +128,49 @@ def test_shape_without_clustering(heavy):
     if fit.sigma == 0.0:
         assert np.isnan(fit.shape.std_errors).all()
     assert fit.converged
+
+
+@pytest.mark.parametrize("working", [1e-9, 1e-4, 0.019, 0.021, 0.3, 1.0, 2.0])
+def test_slopes_of_the_t_density_are_those_of_mpmath(working):
+    mp = pytest.importorskip("mpmath")
+    mp.mp.dps = 60
+    t = np.array([0.0, 1e-3, 0.7, 5.0, 300.0, -2.0])
+    found = cg.StudentT().by_shape(np.array([working]), t)[0]
+
+    def log_density(inverse, at):
+        df = 1 / inverse
+        constant = mp.loggamma((df + 1) / 2) - mp.loggamma(df / 2) - mp.log(df * mp.pi) / 2
+        return constant - (df + 1) / 2 * mp.log(1 + at**2 * inverse)
+
+    step = working * mp.mpf(1e-15)
+    for at, slope in zip(t.tolist(), found.tolist(), strict=True):
+        exact = (log_density(working + step, at) - log_density(working - step, at)) / (2 * step)
+        assert slope == pytest.approx(float(exact), rel=2e-11, abs=2e-11)
+
+
+@pytest.mark.parametrize("given", [{}, {"weight": 0.3}, {"separation": 2.5}])
+def test_slopes_of_the_mixture_are_differences_of_its_log_density(given):
+    family = cg.GaussianMixture(**given)
+    working = np.array([-0.8, 2.2] if not given else [2.2] if "weight" in given else [-0.8])
+    t = np.linspace(-4.0, 4.0, 17)
+    found = family.by_shape(working, t)
+    assert found.shape == (len(working), 17)
+    for j, step in enumerate(np.eye(len(working)) * 1e-5):
+        up, down = family.with_shape(working + step), family.with_shape(working - step)
+        differences = (up.log_density(t)[0] - down.log_density(t)[0]) / 2e-5
+        assert found[j] == pytest.approx(differences, rel=1e-7, abs=1e-8)
+
+
+@pytest.mark.parametrize("distribution", ["student_t", "gaussian_mixture"])
+def test_scores_of_the_shape_are_differences_of_clusters_likelihoods(heavy, distribution):
+    fit = cg.random_effects("y ~ x", heavy, cluster="id", family="poisson", distribution=distribution)
+    family, working = fit.shape.family, fit.shape.working
+    found = shape_scores(fit.fit, fit.shape)
+    data = fit.fit.data.rows
+    for j, step in enumerate(np.eye(len(working)) * 1e-4):
+        values = []
+        for at in (working + step, working - step):
+            integrator = replace(fit.fit.integrator, distribution=family.with_shape(at))
+            likelihood = integrator.likelihood(data.X, data, fit.fit.response)
+            values.append(likelihood.unit_values(fit.fit.theta, integrator.adapted(fit.fit.plan)))
+        assert found[:, j] == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-5, abs=1e-6)

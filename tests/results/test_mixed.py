@@ -12,7 +12,7 @@ import pytest
 from scipy.special import expit, logsumexp
 
 import clusterglm as cg
-from clusterglm.errors import FormulaError, OptionError
+from clusterglm.errors import OptionError
 from clusterglm.results.models.mixed import MixedEffectsResult
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -410,11 +410,18 @@ def test_more_effects_than_can_be_integrated_over(rows: pd.DataFrame) -> None:
         cg.random_effects("y ~ x + (0 + C(f) || g)", data)
 
 
-def test_elsewhere_is_refused_in_words(rows: pd.DataFrame, tmp_path: Path) -> None:
-    rows.head(180).to_parquet(tmp_path / "a.parquet")
-    rows.tail(180).to_parquet(tmp_path / "b.parquet")
-    with pytest.raises(FormulaError, match="data in memory"):
-        cg.random_effects("y ~ x + (x | g)", str(tmp_path / "*.parquet"))
+def test_few_patterns_of_covariates_in_many_rows() -> None:
+    """Rows that are one to a fit without random effects are several here; the same in other units."""
+    rng = np.random.default_rng(0)
+    ids = np.repeat(np.arange(300), 20)
+    g = rng.integers(0, 2, len(ids))
+    eta = 0.2 + 0.5 * g + rng.normal(size=300)[ids]
+    data = pd.DataFrame({"y": (rng.random(len(ids)) < 1.0 / (1.0 + np.exp(-eta))).astype(int), "g": g, "id": ids})
+    fit = cg.random_effects("y ~ g + (g || id)", data, quadrature=5)
+    other = cg.random_effects("y ~ h + (h || id)", data.assign(h=100.0 * g), quadrature=5)
+    assert other.loglik == pytest.approx(fit.loglik, abs=1e-8)
+    some = data.assign(g=g + 1e-9 * rng.normal(size=len(ids)))  # no two rows are alike
+    assert cg.random_effects("y ~ g + (g || id)", some, quadrature=5).loglik == pytest.approx(fit.loglik, abs=1e-6)
 
 
 def test_another_singular_maximum_nearby_is_not_taken() -> None:

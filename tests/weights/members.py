@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -27,12 +28,18 @@ TO_FILES = ("save", "report")  # tables call these themselves
 # What methods are called with, one call each; with a seed and few replicates where they take these. A method that is
 # not here is called without arguments.
 CALLS: dict[str, tuple[dict[str, Any], ...]] = {
+    "adjusted_means": (
+        {"variables": "x", "at": {"x": [0, 1]}}, {"variables": "x", "at": {"x": [0, 1]}, "kind": "conditional"},
+        {"variables": "x", "at": {"x": [0, 1]}, "kind": "typical", "scale": "link", "cov": "robust"},
+        {"variables": "x", "at": {"x": [0, 1]}, "over": "balanced"},
+    ),
     "augment": ({}, {"names": "broom"}),
     "average_effects": (
         {}, {"kind": "typical"}, {"kind": "conditional"}, {"cov": "robust"}, {"clusters": "informative"},
     ),
     "conf_int": ({}, {"cov": "robust"}, {"method": "profile"}, {"method": "bootstrap"}),
     "cov": ({}, {"kind": "robust"}, {"kind": "quasi"}),
+    "delta_method": ({"expressions": "exp(x)"}, {"expressions": "x / 2", "cov": "robust"}),
     "gradient_function": ({}, {"n_boot": 0}, {"statistic": "supremum"}),
     "glance": ({}, {"names": "broom"}),
     "hausman": ({}, {"cov": "difference"}),
@@ -111,12 +118,15 @@ def _named(fit: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
     def named(key: str, value: Any) -> Any:
         if key == "variables":
             return value if "x" in variables[:-1] else variables[0]
+        if key == "at":  # without a variable x, all values of the first one
+            return value if "x" in variables[:-1] else {}
         if key == "label":
             return fit.data.labels[0]
         if key == "data":  # a curve of so many periods
             return curve(fit.data.design, value)
-        if key in ("parameter", "contrast", "hypothesis") and "x" not in names[:-1]:
-            return value.replace("x", f"`{names[0]}`" if key == "hypothesis" else names[0])
+        if key in ("parameter", "contrast", "hypothesis", "expressions") and "x" not in names[:-1]:
+            quoted = key in ("hypothesis", "expressions")
+            return re.sub(r"\bx\b", f"`{names[0]}`" if quoted else names[0], value)
         return [names[0]] if key == "parameters" and "x" not in names[:-1] else value
 
     return {key: named(key, value) for key, value in arguments.items()}

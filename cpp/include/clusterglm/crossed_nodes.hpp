@@ -64,7 +64,7 @@ class CrossedNodes : VectorNodes<R, D> {
     using Nodes = VectorNodes<R, D>;
     using Nodes::problem_, Nodes::points_, Nodes::rows_, Nodes::F_, Nodes::pi, Nodes::H_, Nodes::G_, Nodes::active_, Nodes::actives_, Nodes::base_;
     using Nodes::fast_, Nodes::slope;
-    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::weigh;
+    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::weigh, Nodes::write_posterior;
 
     const VectorModel& model_;
     const VectorPlaces& places_;
@@ -263,6 +263,7 @@ class CrossedNodes : VectorNodes<R, D> {
             });
         const double T = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(&c_[k]); });
         each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&c_[k], load(&c_[k]) - T); });
+        if (out.means) write_posterior_of(unit, out);
         chunks(whole, [&](int first, int last) {
             collect(first, last, weight, out.rows, [&](int j, int k) CLUSTERGLM_INLINE_LAMBDA {
                 Pack b{};
@@ -280,6 +281,26 @@ class CrossedNodes : VectorNodes<R, D> {
                 }
             }
         });
+    }
+
+    // Second derivatives of the mean are Cov(u, (s - E s)(s - E s)' + B'diag(H)B), whose trace with P is the covariance with c.
+    void write_posterior_of(std::int64_t unit, const CrossedOutputs& out) const {
+        write_posterior(unit, VectorOutputs{.means = out.means, .covariances = out.covariances});
+        for (int t = 0; t < d(); ++t) {
+            const double* own = u(t);
+            for (int a = 0; a < count_; ++a)
+                out.follows[(outside_.starts[unit] + a) * d() + t] =
+                    mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(own + k) * (load(&s_[a * K_ + k]) - s_mean_[a]); });
+            out.bends[unit * d() + t] = 0.5 * mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(own + k) * load(&c_[k]); });
+        }
+        const double* J = out.follows + outside_.starts[unit] * d();
+        for (int t = 0; t < d(); ++t)
+            for (int s = 0; s < d(); ++s) {
+                double sum = 0.0;
+                for (int a = 0; a < count_; ++a)
+                    for (int b = 0; b < count_; ++b) sum += J[a * d() + t] * P_[static_cast<std::size_t>(a) * stride_ + b] * J[b * d() + s];
+                out.spreads[(unit * d() + t) * d() + s] = sum;
+            }
     }
 
     void along(bool whole, double weight, const CrossedOutputs& out) {

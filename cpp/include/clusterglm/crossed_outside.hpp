@@ -39,6 +39,12 @@ struct CrossedOutputs {
     double* pulls = nullptr;    // rows: what pulls the outside effects, where only the summit is used
     double* entries = nullptr;  // units x free entries of L
     double* direct = nullptr;   // rows x width: derivatives in the outside factors, but for z
+    // Of kContract where asked for, without weights: what the data say of the unit's own effects at given ones outside.
+    double* means = nullptr;        // units x d: means, or modes where only the summit is used
+    double* covariances = nullptr;  // units x d x d
+    double* spreads = nullptr;      // units x d x d: what the given matrices, as covariances of the effects outside, add to these
+    double* follows = nullptr;      // touched effects x d: derivatives of the means
+    double* bends = nullptr;        // units x d: half the trace of the given matrices times the second derivatives of the means
 };
 
 struct CrossedInputs {

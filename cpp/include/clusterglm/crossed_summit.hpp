@@ -150,6 +150,16 @@ class CrossedSummit {
         }
         for (int e = 0; e < model_.entries; ++e)
             entries[e] = weight * (moments[model_.row[e]] * u[model_.col[e]] + sums[model_.row[e]][model_.col[e]]);
+        for (int t = 0; t < d() && out.means; ++t) {
+            out.means[unit * d() + t] = u[t], out.bends[unit * d() + t] = solved[t];
+            for (int s = 0; s < d(); ++s) {
+                double& own = out.covariances[(unit * d() + t) * d() + s];
+                own = 0.0;
+                for (int r = 0; r < d(); ++r) own += rows_.F[t][r] * rows_.F[s][r];
+                out.spreads[(unit * d() + t) * d() + s] = inverse[t][s] - own;
+            }
+            for (int a = 0; a < count_; ++a) out.follows[(outside_.starts[unit] + a) * d() + t] = -at(SC_, t, a);
+        }
     }
 
     // The unit's part of the solution first, and then as everywhere.

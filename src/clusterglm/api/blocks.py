@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.api.mixed import refuse_with_slopes
 from clusterglm.data.blocks.streamed import StreamedData
 from clusterglm.data.formulas.tree import Node
 from clusterglm.data.request import Request
@@ -19,6 +20,8 @@ from clusterglm.engine.stream import DiskBlocks, Stream
 from clusterglm.errors import ClusterGLMError, DesignError, EngineError, OptionError
 from clusterglm.fit.conditional import conditional_estimates
 from clusterglm.fit.fixed_effects import effects_of_block, profiled_estimates
+from clusterglm.fit.mixed import fit_mixed_sums
+from clusterglm.fit.mixed_blocks import MixedBlockSums
 from clusterglm.fit.pooled import pooled_estimates
 from clusterglm.fit.random_effects import fit_sums
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
@@ -28,6 +31,7 @@ from clusterglm.inference.diagnostics.overdispersion import overdispersion_over_
 from clusterglm.inference.hypotheses.score_test import score_test_over_blocks
 from clusterglm.inference.uncertainty.correction import corrected_estimates, refuse_counts
 from clusterglm.inference.uncertainty.covariance import marginal_products, pooled_products
+from clusterglm.inference.uncertainty.mixed import mixed_products
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
@@ -35,6 +39,7 @@ from clusterglm.model.quadrature import Quadrature
 from clusterglm.results.models.blocks import (
     ConditionalResultOverBlocks,
     FixedEffectsResultOverBlocks,
+    MixedEffectsResultOverBlocks,
     PooledResultOverBlocks,
     RandomEffectsResultOverBlocks,
 )
@@ -53,6 +58,10 @@ class RandomEffectsModel:
     sigma: float | None
     fix_sigma: bool
 
+    def refuse_with_slopes(self) -> None:
+        """See `refuse_with_slopes`; penalties and limits are refused before."""
+        refuse_with_slopes(self.distribution, self.scale, self.sigma, self.fix_sigma, None, False)
+
 
 def pooled_over_blocks(
     formula: str, data: Any, engine: Any, request: Request, control: Control
@@ -70,16 +79,30 @@ def pooled_over_blocks(
 
 def random_effects_over_blocks(
     formula: str, data: Any, engine: Any, request: Request, model: RandomEffectsModel, control: Control
-) -> RandomEffectsResultOverBlocks:
+) -> RandomEffectsResultOverBlocks | MixedEffectsResultOverBlocks:
     """See `cg.random_effects`."""
     _refuse_free_shape(model.distribution)
     with _gathered(formula, data, engine, request, control) as gathered:
+        if gathered.parsed.varies:
+            model.refuse_with_slopes()
+            return _mixed_effects(gathered, request, model, control)
         described, sums = sums_of_blocks(gathered, request)
         if not model.fix_sigma:
             refuse_homogeneous_blocks(gathered, request)
         found = _random_effects(sums, described, model, control)
     warn_unless_converged(found.optimization, 5)
     warn_unless_accurate(found.fit.integration, 5)
+    return found
+
+
+def _mixed_effects(
+    gathered: Gathered, request: Request, model: RandomEffectsModel, control: Control
+) -> MixedEffectsResultOverBlocks:
+    given = MixedBlockSums.of(gathered, request, control.threads)
+    fit = fit_mixed_sums(given, request.response, model.quadrature, control, read_start(model.start, given.data))
+    found = MixedEffectsResultOverBlocks(fit, given.data, mixed_products(given, fit))
+    warn_unless_converged(found.optimization, 6)
+    warn_unless_accurate(found.fit.integration, 6)
     return found
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
-from clusterglm.data.prepare import prepare
+from clusterglm.data.ordered import refuse_empty
+from clusterglm.data.prepare import ModelData, prepare
+from clusterglm.data.recession import without_column
 from clusterglm.data.request import Request
-from clusterglm.errors import OptionError
+from clusterglm.errors import FormulaError, OptionError
 from clusterglm.fit.own import fit_own_pooled, fit_own_random_effects
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.own.base import OwnParameters
+from clusterglm.results.models.ordinal import OrdinalRandomEffectsResult, ordinal_pooled
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, pooled_result
 
 
@@ -23,6 +26,7 @@ def refuse_beside_own(response: OwnParameters, elsewhere: bool, penalty: str | N
     ------
     OptionError
     """
+    limit = response.at_limit
     asked = [
         (elsewhere, "data that are read block by block", "a table in memory", "read them into a data frame"),
         (penalty is not None, f"penalty={penalty!r}", "maximum likelihood", "leave penalty= out"),
@@ -30,16 +34,16 @@ def refuse_beside_own(response: OwnParameters, elsewhere: bool, penalty: str | N
     ]
     for given, what, needed, advice in asked:
         if given:
-            limit = response.at_limit.family
-            raise OptionError(f"{what} with family={response.family!r}", needed, f"{advice}; or family={limit!r}")
+            instead = "" if limit is None else f"; or family={limit.family!r}"
+            raise OptionError(f"{what} with family={response.family!r}", needed, f"{advice}{instead}")
 
 
 def own_pooled(formula: str, data: Any, request: Request, response: OwnParameters, control: Control) -> OwnPooledResult:
     """Fit without cluster effects; see `cg.pooled`."""
-    model_data = prepare(formula, data, request)
+    model_data, response = _read(formula, data, request, response)
     fit = fit_own_pooled(model_data, response, control)
     warn_unless_converged(fit.optimization)
-    return pooled_result(fit, model_data)
+    return ordinal_pooled(fit, model_data) if response.ordered else pooled_result(fit, model_data)
 
 
 def own_random_effects(
@@ -56,15 +60,33 @@ def own_random_effects(
     control: Control,
 ) -> OwnRandomEffectsResult:
     """Fit with one random intercept per cluster; see `cg.random_effects`."""
-    rows = prepare(formula, data, request)
+    rows, response = _read(formula, data, request, response)
     if rows.effects is not None:
+        instead = "" if response.at_limit is None else f"; or family={response.at_limit.family!r}"
         raise OptionError(
             f"several random effects with family={response.family!r}",
             "one random intercept, (1 | id)",
-            f"cluster={rows.cluster_name!r} without slopes; or family={response.at_limit.family!r}",
+            f"cluster={rows.cluster_name!r} without slopes{instead}",
         )
     begin = read_start(start, rows)
     fit = fit_own_random_effects(rows, response, distribution, quadrature, scale, begin, sigma, fix_sigma, control)
     warn_unless_converged(fit.optimization)
     warn_unless_accurate(fit.integration)
-    return OwnRandomEffectsResult(fit, rows)
+    return (OrdinalRandomEffectsResult if response.ordered else OwnRandomEffectsResult)(fit, rows)
+
+
+def _read(formula: str, data: Any, request: Request, response: OwnParameters) -> tuple[ModelData, OwnParameters]:
+    """The data, and the response for them; where its parameters stand for the intercept, without that column."""
+    rows = prepare(formula, data, request)
+    if not response.location:
+        return rows, response
+    if rows.intercept is None:
+        raise FormulaError(
+            f"{formula!r} without an intercept, with family={response.family!r}",
+            "a formula with its intercept, whose place the thresholds take",
+            "leave 0 + or - 1 out of the formula",
+        )
+    response = response.of_levels(rows.levels)
+    assert rows.levels is not None
+    refuse_empty(response.empty(rows.a, rows.b), rows.levels, rows.response_name)
+    return without_column(rows, rows.intercept), response

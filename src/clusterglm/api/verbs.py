@@ -10,6 +10,7 @@ from clusterglm.api.arguments import read_control, read_start, warn_unless_accur
 from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
+from clusterglm.data.ordered import read_levels
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.request import Request
 from clusterglm.fit.pooled import fit_pooled, with_intercept
@@ -45,6 +46,7 @@ def pooled(
     exposure: Any = None,
     subset: Any = None,
     success: Any = None,
+    levels: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     penalty: str | None = None,
     separation: str = "error",
@@ -56,16 +58,19 @@ def pooled(
     Parameters
     ----------
     formula : str
-        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
+        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, counts,
+        or ordered categories.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    family : {"binomial", "poisson", "negative_binomial"}
-        Of the responses: 0/1 or shares of trials, counts, or counts with variance mean + alpha mean^2, whose alpha is
-        estimated: `family_parameters` of the result.
+    family : {"binomial", "poisson", "negative_binomial", "ordinal"}
+        Of the responses: 0/1 or shares of trials, counts, counts with variance mean + alpha mean^2, whose alpha is
+        estimated (`family_parameters` of the result), or ordered categories, with `thresholds` in place of the
+        intercept: P(Y <= c) = F(threshold_c - linear predictor), so that a positive coefficient means higher
+        categories.
     link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial, "log" for counts.
+        By default "logit" for binomial and ordinal, "log" for counts.
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
     weights : str or array, optional
@@ -83,6 +88,9 @@ def pooled(
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
+    levels : list, optional
+        The categories of an ordinal response from the lowest to the highest; by default those of an ordered
+        categorical, or whole numbers as they are.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     penalty : {"firth"}, optional
@@ -137,6 +145,7 @@ def pooled(
         offset=offset,
         subset=subset,
         success=success,
+        levels=read_levels(levels, response.ordered, family),
         functions=functions,
         need_cluster=False,
         penalized=chosen is not None,
@@ -184,6 +193,7 @@ def random_effects(
     exposure: Any = None,
     subset: Any = None,
     success: Any = None,
+    levels: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     start: Any = None,
     sigma: float | None = None,
@@ -198,11 +208,12 @@ def random_effects(
     Parameters
     ----------
     formula : str
-        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
-        Random effects are terms in lme4's grammar: `(1 | id)` an intercept, `(x | id)` an intercept and a slope with
-        any covariance, `(x || id)` or `diag(x | id)` without correlation, `(0 + x | id)` the slope alone,
-        `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one correlation; `(1 | a/b)`, or terms of two
-        factors of which one lies in the other, effects at both levels; `(1 | a) + (1 | b)` of any factors that cross.
+        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, counts,
+        or ordered categories. Random effects are terms in lme4's grammar: `(1 | id)` an intercept, `(x | id)` an
+        intercept and a slope with any covariance, `(x || id)` or `diag(x | id)` without correlation, `(0 + x | id)` the
+        slope alone, `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one correlation; `(1 | a/b)`, or
+        terms of two factors of which one lies in the other, effects at both levels; `(1 | a) + (1 | b)` of any factors
+        that cross.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
@@ -214,11 +225,13 @@ def random_effects(
         Of factors that cross, the one whose effects are integrated out level by level, given those of the others; by
         default that with the most levels. The others' are integrated out by Laplace's approximation, which importance
         sampling corrects (with `quadrature="auto"`). Of two nested factors it asks for the same.
-    family : {"binomial", "poisson", "negative_binomial"}
-        Of the responses: 0/1 or shares of trials, counts, or counts with variance mean + alpha mean^2, whose alpha is
-        estimated: `family_parameters` of the result.
+    family : {"binomial", "poisson", "negative_binomial", "ordinal"}
+        Of the responses: 0/1 or shares of trials, counts, counts with variance mean + alpha mean^2, whose alpha is
+        estimated (`family_parameters` of the result), or ordered categories, with `thresholds` in place of the
+        intercept: P(Y <= c) = F(threshold_c - linear predictor), so that a positive coefficient means higher
+        categories.
     link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial, "log" for counts.
+        By default "logit" for binomial and ordinal, "log" for counts.
     distribution : str or Distribution
         Of the random intercept: "gaussian", "logistic", "cauchy", "laplace", "bridge" (a logit stays a logit when it is
         integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",
@@ -247,6 +260,9 @@ def random_effects(
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
+    levels : list, optional
+        The categories of an ordinal response from the lowest to the highest; by default those of an ordered
+        categorical, or whole numbers as they are.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
@@ -320,10 +336,11 @@ def random_effects(
         offset=offset,
         subset=subset,
         success=success,
+        levels=read_levels(levels, response.ordered, family),
         functions=functions,
         sigma_known=fix_sigma,
         penalized=chosen is not None,
-        effects=not is_elsewhere(data, engine),
+        effects=True,
         inside=inside,
     )
     if own is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,10 @@ from clusterglm.data.design import Design, Factor, make_design
 from clusterglm.data.formulas.check import variables_of
 from clusterglm.data.formulas.formula import ParsedFormula, right_text
 from clusterglm.data.formulas.random import RandomTerm
+from clusterglm.data.formulas.tree import Node
 from clusterglm.data.nesting import Arrangement
 from clusterglm.data.tables.columns import model_columns
+from clusterglm.data.tables.plain import Matrix
 from clusterglm.errors import DesignError
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance import Covariance, CovarianceTerm
@@ -58,6 +60,10 @@ class Children:
     group: str
     starts: NDArray[np.int64]
     labels: NDArray[Any]
+
+    def without_rows(self) -> Children:
+        """The name alone."""
+        return Children(self.group, np.zeros(1, dtype=np.int64), self.labels[:0])
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,15 @@ class Effects:
         """Z of new data, shape (rows, q); see `Design.build`."""
         return np.hstack([term.design.build(table) for term in self.terms])
 
+    def of_rows(self, table: nw.DataFrame[Any]) -> Effects:
+        """The same of other rows, of which it is not known yet whose children they are."""
+        return Effects(np.ascontiguousarray(self.rows(table)), self.terms)
+
+    def without_rows(self) -> Effects:
+        """What varies and how, of data whose rows are elsewhere."""
+        children = None if self.children is None else self.children.without_rows()
+        return Effects(np.empty((0, self.Z.shape[1])), self.terms, children)
+
     @property
     def n_upper(self) -> int:
         """Effects of the clusters themselves, which come first."""
@@ -131,6 +146,14 @@ class Effects:
         counts = [(term.group == group, len(term.design.names)) for term in self.terms]
         first = sum(count for _, count in counts[: [own for own, _ in counts].index(True)])
         return slice(first, first + sum(count for own, count in counts if own))
+
+    def by_factor(self) -> list[tuple[list[EffectTerm], NDArray[np.int64]]]:
+        """The terms of each grouping factor, and the places of their columns."""
+        factors = np.array([term.group for term in self.terms for _ in term.design.names], dtype=object)
+        return [
+            ([term for term in self.terms if term.group == factor], np.flatnonzero(factors == factor))
+            for factor in dict.fromkeys(factors.tolist())
+        ]
 
     def moved(self, rows: NDArray[np.int64]) -> Effects:
         """Columns of some rows, in some order, where others were; who is whose child stays."""
@@ -233,19 +256,69 @@ def make_effects(
         columns |= design.cluster_means.columns(table, chosen, design.memory, parsed.functions)
     found, parts = [], []
     order = parsed.groupings if arrangement is None else arrangement.names
-    for term in sorted(parsed.random, key=lambda term: order.index(parsed.factor_of(term))):
-        alone = _alone(parsed, term)
-        made, matrix = make_design(
-            alone, columns, n, None, cluster_means=design.cluster_means, memory=design.memory, times=times
-        )
-        check_design(matrix.X, made.names, made.intercept, matrix.ranges)
-        found.append(EffectTerm(parsed.factor_of(term), term.structure, made))
+    for term, matrix in _terms(parsed, columns, n, design, order, times=times):
+        check_design(matrix.X, term.design.names, term.design.intercept, matrix.ranges)
+        found.append(term)
         parts.append(matrix.X)
     Z = np.ascontiguousarray(np.hstack(parts))
-    for factor in parsed.groupings:
-        own = [k for k, term in enumerate(found) if term.group == factor]
-        _refuse_dependent(np.hstack([parts[k] for k in own]), [found[k] for k in own])
-    return Effects(Z, tuple(found))
+    effects = Effects(Z, tuple(found))
+    for own, where in effects.by_factor():
+        refuse_dependent(Z[:, where], own)
+    return effects
+
+
+def learn_effects(
+    parsed: ParsedFormula,
+    columns: Mapping[str, Any],
+    n: int,
+    design: Design,
+    lower: str | None,
+    levels: Mapping[Node, tuple[Any, ...]],
+) -> Effects:
+    """The random part of a formula without rows, from some that show all levels.
+
+    Parameters
+    ----------
+    parsed : ParsedFormula
+    columns : mapping of str to ndarray or Categories
+        Of n rows.
+    n : int
+    design : Design
+        See `make_effects`.
+    lower : str or None
+        The factor that lies in the other, of two.
+    levels : mapping of Node to tuple
+        See `make_design`.
+    """
+    order = sorted(parsed.groupings, key=lambda name: name == lower)
+    terms = tuple(term for term, _ in _terms(parsed, columns, n, design, order, levels=levels))
+    children = None if lower is None else Children(lower, np.zeros(1, dtype=np.int64), np.empty(0, dtype=object))
+    return Effects(np.empty((0, sum(len(term.design.names) for term in terms))), terms, children)
+
+
+def _terms(
+    parsed: ParsedFormula,
+    columns: Mapping[str, Any],
+    n: int,
+    design: Design,
+    order: Sequence[str],
+    *,
+    times: NDArray[np.int64] | None = None,
+    levels: Mapping[Node, tuple[Any, ...]] | None = None,
+) -> Iterator[tuple[EffectTerm, Matrix]]:
+    """The terms with their columns, by grouping factors in some order."""
+    for term in sorted(parsed.random, key=lambda term: order.index(parsed.factor_of(term))):
+        made, matrix = make_design(
+            _alone(parsed, term),
+            columns,
+            n,
+            None,
+            cluster_means=design.cluster_means,
+            memory=design.memory,
+            levels=levels,
+            times=times,
+        )
+        yield EffectTerm(parsed.factor_of(term), term.structure, made), matrix
 
 
 def outside_of(arrangement: Arrangement, chosen: NDArray[np.int64] | None) -> tuple[Outside, ...]:
@@ -304,8 +377,8 @@ def _alone(parsed: ParsedFormula, term: RandomTerm) -> ParsedFormula:
     )
 
 
-def _refuse_dependent(Z: Array, terms: list[EffectTerm]) -> None:
-    """Effects of several terms that are combinations of each other, where a term may have any covariance."""
+def refuse_dependent(Z: Array, terms: Sequence[EffectTerm]) -> None:
+    """Refuse effects of several terms that are combinations of each other, where a term may have any covariance."""
     if len(terms) == 1 or all(term.structure == "diag" or len(term.design.names) == 1 for term in terms):
         return
     scale = np.linalg.norm(Z, axis=0)

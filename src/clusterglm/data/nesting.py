@@ -74,12 +74,7 @@ def arrangement_of(
     coded = {name: encode(factors[name][used]) for name in names}
     for one, other in combinations(names, 2):
         if _is_nested(coded[one], coded[other]) and _is_nested(coded[other], coded[one]):
-            raise FormulaError(
-                f"grouping factors {one!r} and {other!r}, which group the rows alike: their effects cannot be told "
-                "apart",
-                "a lower factor of which a level of the upper one has several levels",
-                f"(1 | {one}) alone",
-            )
+            raise alike(one, other)
     by_levels = sorted(names, key=lambda name: -len(coded[name].labels))
     if inside is None and len(names) == 2 and _is_nested(coded[by_levels[0]], coded[by_levels[1]]):
         lower, upper = by_levels
@@ -88,6 +83,15 @@ def arrangement_of(
     others = [name for name in names if name != first]
     notes = [note for one, other in combinations(names, 2) if (note := _perhaps_nested(one, other, coded))]
     return Arrangement((first, *others), tuple(factors[name] for name in others), False, tuple(notes))
+
+
+def alike(one: str, other: str) -> FormulaError:
+    """The error for two factors that group the rows alike."""
+    return FormulaError(
+        f"grouping factors {one!r} and {other!r}, which group the rows alike: their effects cannot be told apart",
+        "a lower factor of which a level of the upper one has several levels",
+        f"(1 | {one}) alone",
+    )
 
 
 def _is_nested(lower: Codes, upper: Codes) -> bool:

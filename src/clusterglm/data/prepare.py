@@ -80,7 +80,7 @@ class FittedData(Protocol):
     @property
     def notes(self) -> tuple[str, ...]: ...
     @property
-    def levels(self) -> tuple[str, str] | None: ...
+    def levels(self) -> tuple[str, ...] | None: ...
 
     @property
     def in_memory(self) -> bool:
@@ -128,8 +128,8 @@ class ModelData:
     formula : str
     notes : tuple of str
         What a reader of the results should know, such as which level counts as success.
-    levels : tuple of two str, or None
-        (failure, success) of a response that was not 0/1.
+    levels : tuple of str, or None
+        (failure, success) of a response that was not 0/1; the categories of an ordered one.
     effects : Effects or None
         What varies over the clusters, where it is more than an intercept.
     """
@@ -154,7 +154,7 @@ class ModelData:
     cluster_name: str | None
     formula: str
     notes: tuple[str, ...]
-    levels: tuple[str, str] | None = None
+    levels: tuple[str, ...] | None = None
     effects: Effects | None = None
 
     @property
@@ -217,11 +217,14 @@ class Learned:
         (failure, success) of a response that is not 0/1.
     notes : tuple of str
         What a reader of the results should know of the design.
+    effects : Effects or None
+        What varies over clusters, where it is more than an intercept; without rows.
     """
 
     design: Design
-    levels: tuple[str, str] | None
+    levels: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    effects: Effects | None = None
 
 
 def prepare(formula: str, data: object, request: Request) -> ModelData:
@@ -260,7 +263,7 @@ def assemble(
     selection = select_rows(table, parsed, request)
     rows, ids, cluster_name = selection.rows, selection.ids, selection.cluster_name
     whole, family_response = learned is None, request.response
-    known = None if learned is None else learned.levels
+    known = request.levels if learned is None else learned.levels
     if whole:
         rows.refuse_none()
     values = read_response(table, parsed, family_response, selection.within, known, request.success)
@@ -278,6 +281,9 @@ def assemble(
         design = learned.design
         if matrix is None or design.coding.plain is None:
             matrix = Matrix(design.build(table if chosen is None else table[chosen]))
+        if learned.effects is not None:
+            effects = learned.effects.of_rows(table if chosen is None else table[chosen])
+            check_columns(effects.Z, [name for term in effects.terms for name in term.design.names])
     else:
         columns = {} if matrix is not None else model_columns(table, parsed.variables, chosen, selection.arrays)
         of_rows = _row_repeats(selection, values.trials, chosen) if parsed.has_memory or together else _RowRepeats()
@@ -320,7 +326,7 @@ def assemble(
 
     def select(whole: Array) -> Array:
         if whole.strides == (0,):  # one value for all
-            return np.broadcast_to(whole[0], len(index))
+            return np.broadcast_to(whole[:1], len(index))
         return whole if same else whole[index]
 
     if whole and request.fixed_effects:
@@ -382,10 +388,12 @@ def told_apart(design: Design) -> tuple[str, ...]:
 
 
 def notes_of(
-    parsed: ParsedFormula, request: Request, levels: tuple[str, str] | None, offset: Array, design: Design
+    parsed: ParsedFormula, request: Request, levels: tuple[str, ...] | None, offset: Array, design: Design
 ) -> tuple[str, ...]:
     """What a reader should know: the coding of the response, odd values among some offsets, odd levels."""
-    known = () if levels is None or request.success is not None else (coding_note(levels, parsed.response_name),)
+    known: tuple[str, ...] = ()
+    if levels is not None and request.success is None and not request.response.ordered:
+        known = (coding_note(levels, parsed.response_name),)
     range_ = float(offset.min()), float(np.median(offset)), float(offset.max())
     return (*known, *offset_notes(*range_, offset_label(parsed, request)), *design.odd_levels())
 

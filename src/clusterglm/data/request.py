@@ -45,10 +45,15 @@ class Request:
         Estimates are finite whatever the responses, even where they are all equal.
     success : optional
         The level of a response of two levels that is the success.
+    levels : tuple of str, optional
+        Categories of an ordered response, from the lowest to the highest.
     effects : bool
         Whether more than an intercept may vary over clusters.
     inside : str, optional
         Of several grouping factors, the one whose levels are the clusters.
+    nested : tuple of two str, optional
+        Grouping factors, the clusters' and another of whose levels it is known that each lies in one cluster; None
+        where the rows are to show it.
     """
 
     response: Response
@@ -68,8 +73,10 @@ class Request:
     alone: bool = False
     penalized: bool = False
     success: Any = None
+    levels: tuple[str, ...] | None = None
     effects: bool = False
     inside: str | None = None
+    nested: tuple[str, str] | None = None
 
     @property
     def absorb(self) -> bool:

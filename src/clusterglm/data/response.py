@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
+from clusterglm.data.ordered import ordered_codes
 from clusterglm.data.tables.success import level_name, ordered
 from clusterglm.data.tables.table import as_series, numeric
 from clusterglm.errors import OptionError, ResponseError
@@ -35,12 +36,13 @@ class ResponseValues:
     trials : ndarray, shape (n,)
         Binomial: number of trials, 1 for a single column; Poisson: 1. NaN where a part of cbind is missing.
     levels : tuple of str, or None
-        For a column of two levels: (failure, success).
+        For a column of two levels: (failure, success); of ordered categories, from the lowest to the highest, of which
+        `successes` are numbers from 0 on.
     """
 
     successes: Array
     trials: Array
-    levels: tuple[str, str] | None
+    levels: tuple[str, ...] | None
 
 
 def parse_response(
@@ -48,7 +50,7 @@ def parse_response(
     response: Response,
     name: str,
     rows: NDArray[np.int64] | None = None,
-    levels: tuple[str, str] | None = None,
+    levels: tuple[str, ...] | None = None,
     success: Any = None,
 ) -> ResponseValues:
     """Read a response of one column.
@@ -63,8 +65,8 @@ def parse_response(
         What errors call it.
     rows : ndarray of int64, shape (n,), optional
         Where each value stands in the user's table, for errors; its own position by default.
-    levels : tuple of two str, optional
-        (failure, success), where they are known already: then a column may show only one of them.
+    levels : tuple of str, optional
+        (failure, success), or the categories, where they are known already: then a column may show only some of them.
     success : optional
         The level that is the success, of text, of bools or of any two numbers.
 
@@ -76,6 +78,10 @@ def parse_response(
         When a value does not fit the family; it names the value and its row, counted from 0.
     """
     series = as_series(values, f"the response {name!r}", ResponseError)
+    if response.ordered:
+        refuse_success(success, f"family={response.family!r}")
+        codes, names = ordered_codes(series, name, levels, rows)
+        return ResponseValues(codes, _ones(len(codes)), names)
     numbers = numeric(series)
     if not response.two_levels:
         refuse_success(success, f"family={response.family!r}")
@@ -183,7 +189,7 @@ def _is_text(series: nw.Series[Any]) -> bool:
     return bool(pd.api.types.infer_dtype(series.to_list(), skipna=True) in ("string", "empty"))
 
 
-def _text_alone(levels: tuple[str, str]) -> bool:
+def _text_alone(levels: tuple[str, ...]) -> bool:
     """Whether they are no names of numbers or bools, for which 0 and 1 may then stand."""
     return not any(level in ("True", "False") or _is_number(level) for level in levels)
 
@@ -211,7 +217,7 @@ def _named(series: nw.Series[Any], numbers: Array) -> nw.Series[Any]:
 def _of_levels(
     series: nw.Series[Any],
     name: str,
-    levels: tuple[str, str] | None,
+    levels: tuple[str, ...] | None,
     success: Any,
     where: NDArray[np.int64] | None,
 ) -> ResponseValues:
@@ -244,7 +250,7 @@ def _two_levels(series: nw.Series[Any], name: str, success: Any, where: NDArray[
 
 
 def _known_levels(
-    series: nw.Series[Any], name: str, levels: tuple[str, str], where: NDArray[np.int64] | None
+    series: nw.Series[Any], name: str, levels: tuple[str, ...], where: NDArray[np.int64] | None
 ) -> ResponseValues:
     found = encode(series)
     number = np.array(

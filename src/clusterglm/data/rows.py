@@ -108,7 +108,11 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         rows.drop(f"missing cluster {name!r}", is_missing(levels))
     row_weights = _weights(table, request.weights, rows, "weights", parsed)
     arrangement = None
-    if factors:
+    if factors and request.nested is not None:
+        arrangement = Arrangement(request.nested, (factors[request.nested[1]],), nested=True)
+        cluster_name = arrangement.names[0]
+        ids = factors[cluster_name]
+    elif factors:
         rows.refuse_none()
         counted = rows.keep if row_weights is None else rows.keep & (row_weights != 0.0)
         used = np.flatnonzero(counted if counted.any() else rows.keep)
@@ -178,7 +182,7 @@ def read_formula(formula: str, columns: Sequence[str], request: Request) -> tupl
         raise FormulaError(
             f"clusters of {len(parsed.groupings)} kinds: {names}",
             "one grouping factor here",
-            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects with data in memory for several",
+            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects for several",
         )
     if request.inside is not None and (len(parsed.groupings) < 2 or request.inside not in parsed.groupings):
         raise FormulaError(
@@ -192,7 +196,7 @@ def read_formula(formula: str, columns: Sequence[str], request: Request) -> tupl
         raise FormulaError(
             f"({term.text}), of which more than an intercept varies over {term.factor!r}",
             f"(1 | {term.factor}) here",
-            f"cg.random_effects with data in memory for random slopes; or cluster={term.factor!r}",
+            f"cg.random_effects for random slopes; or cluster={term.factor!r}",
         )
     argument, given = given_in(request.offset)
     found = argument_expression(given, parsed, columns, argument) if isinstance(given, str) else None
@@ -436,7 +440,7 @@ def read_response(
     parsed: ParsedFormula,
     response: Response,
     within: _Rows,
-    levels: tuple[str, str] | None = None,
+    levels: tuple[str, ...] | None = None,
     success: Any = None,
 ) -> ResponseValues:
     """The response of every row of the table, NaN where missing or outside the subset."""

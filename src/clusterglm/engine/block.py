@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from clusterglm import _core
+from clusterglm.data.effects import Effects
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.plan import Plan
 from clusterglm.model.arrays import Array
@@ -19,7 +21,7 @@ _NUMBERS = 8192  # that NumPy works on at a time
 
 @dataclass
 class Memory:
-    """What one visit to a block leaves for the next, each None before the first; it outlives a block whose rows go.
+    """What one visit to a block leaves for the next, nothing before the first; it outlives a block whose rows go.
 
     Parameters
     ----------
@@ -29,12 +31,18 @@ class Memory:
         Their intercepts at their best, and those from which conditional likelihoods go on.
     plan : Plan, optional
         The rules that were chosen last for the clusters.
+    joint_modes : tuple of ndarray, optional
+        Of the clusters' several effects; see `Integrals.remember`.
+    points : dict
+        Points of several effects that were chosen last, by what they were chosen for.
     """
 
     modes: Array | None = None
     profiled: Array | None = None
     conditioned: Array | None = None
     plan: Plan | None = None
+    joint_modes: tuple[Array, ...] | None = None
+    points: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def chosen(self) -> Plan:
@@ -83,6 +91,13 @@ class Block:
     def n_clusters(self) -> int:
         """Clusters."""
         return len(self.data.starts) - 1
+
+    @property
+    def effects(self) -> Effects:
+        """What varies over the clusters, of a block that has more than intercepts."""
+        found: Effects | None = getattr(self.data, "effects", None)
+        assert found is not None  # of a model that has them
+        return found
 
     @cached_property
     def problem(self) -> _core.Problem:

@@ -6,18 +6,21 @@ in the order of the blocks, so that results are the same bits for any number of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from clusterglm.data.blocks.nested import cluster_of, pairs_of, with_nesting
 from clusterglm.data.blocks.parquet import damaged, open_files, plain
 from clusterglm.data.blocks.parts import Survey, check_request, learn, survey
 from clusterglm.data.blocks.regroup import hashed
 from clusterglm.data.blocks.streamed import Facts, facts_of
+from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.prepare import Learned, assemble
 from clusterglm.data.request import Request
 from clusterglm.data.rows import read_formula
@@ -29,10 +32,14 @@ from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import SAMPLE_OF_ROWS
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
 _BLOCKS_A_WORKER = 4  # blocks to a worker, so that those of a lost one can be shared out
+_PARTS_AT_A_TIME = 64  # partitions of which combinations of labels are held
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ class Dask:
         parsed, request = read_formula(formula, empty.columns, request)
         names = check_request(parsed, request, empty.columns)
         check_columns(empty, names, "argument")
-        cluster = request.cluster or parsed.cluster
+        request = with_nesting(parsed, request, empty.columns, partial(self._pairs, parts, parsed))
+        cluster = cluster_of(parsed, request)
         n = self.blocks or _BLOCKS_A_WORKER * len(workers)
         split = [delayed(_split, nout=n, pure=True)(part, list(names), cluster, n) for part in parts]
         tables = [delayed(_joined, pure=True)([pieces[k] for pieces in split]) for k in range(n)]
@@ -99,6 +107,16 @@ class Dask:
             blocks.close()
             raise
         return Gathered(blocks, facts, learned, parsed, "they are on the workers of a Dask cluster")
+
+    def _pairs(self, parts: list[Any], parsed: ParsedFormula, asked: Request) -> Iterator[pd.DataFrame]:
+        """See `pairs_of`; a few partitions at a time."""
+        from dask.delayed import delayed
+
+        self._say(f"all rows are read once: which of {' and '.join(map(repr, parsed.groupings))} lies in the other")
+        for first in range(0, len(parts), _PARTS_AT_A_TIME):
+            some = parts[first : first + _PARTS_AT_A_TIME]
+            tasks = [delayed(pairs_of, pure=True)(part, parsed, asked) for part in some]
+            yield from self.client.gather(self.client.compute(tasks))
 
     def results(self, work: Callable[[int], T], n: int, share: int | None = None) -> Generator[tuple[int, T]]:
         """`work(k)` for k = 0, ..., n - 1 on the workers, in the order in which they are done; see `tasks.results`."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from clusterglm.data.blocks.cluster_file import write_labels, write_table
+from clusterglm.data.blocks.nested import cluster_of, pairs_of, with_nesting
 from clusterglm.data.blocks.order import apart, in_order, read_spans, whole_clusters
 from clusterglm.data.blocks.parquet import ParquetFiles, Span, open_files
 from clusterglm.data.blocks.parts import Survey, check_request, learn, survey, whole_columns
@@ -34,6 +35,7 @@ from clusterglm.model.large_data import MEMORY_OF_STREAMS, SAMPLE_OF_ROWS
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 T = TypeVar("T")
@@ -106,6 +108,7 @@ class Stream:
         parsed, request = read_formula(formula, files.columns, request)
         names = check_request(parsed, request, files.columns)
         _refuse_missing(files, names)
+        request = self._with_nesting(files, names, parsed, request)
         self._refuse_whole_columns(files, whole_columns(parsed))
         try:
             folder = Path(tempfile.mkdtemp(prefix="clusterglm-", dir=None if self.folder is None else str(self.folder)))
@@ -123,6 +126,21 @@ class Stream:
             raise
         return Gathered(blocks, facts, learned, parsed, f"they were read block by block from {str(data)!r}")
 
+    def _with_nesting(
+        self, files: ParquetFiles, names: tuple[str, ...], parsed: ParsedFormula, request: Request
+    ) -> Request:
+        """See `with_nesting`."""
+
+        def pairs(asked: Request) -> Iterator[pd.DataFrame]:
+            self._say(f"all rows are read once: which of {' and '.join(map(repr, parsed.groupings))} lies in the other")
+            return (pairs_of(table, parsed, asked) for table in files.tables(names, self._few(names)))
+
+        return with_nesting(parsed, request, files.columns, pairs)
+
+    def _few(self, names: tuple[str, ...]) -> int:
+        """Rows of a table that is soon forgotten."""
+        return max(1000, self.memory // _BLOCKS_IN_MEMORY // (8 * (len(names) + 4)))
+
     def _fill(
         self,
         blocks: DiskBlocks,
@@ -132,10 +150,11 @@ class Stream:
         request: Request,
         threads: int,
     ) -> tuple[list[Facts], Learned]:
-        few = max(1000, self.memory // _BLOCKS_IN_MEMORY // (8 * (len(names) + 4)))
-        surveys = _surveys(files.tables(names, few), parsed, request)
+        surveys = _surveys(files.tables(names, self._few(names)), parsed, request)
         learned = learn(surveys, parsed, request, files.orders(names))
-        plan = _plan(files, names, request.cluster or parsed.cluster, 8 * (len(learned.design.names) + 3), self.memory)
+        effects = 0 if learned.effects is None else learned.effects.Z.shape[1]
+        wide = 8 * (len(learned.design.names) + effects + 3)
+        plan = _plan(files, names, cluster_of(parsed, request), wide, self.memory)
         self._refuse_small_disk(plan, blocks.folder)
 
         def fill(_: int, task: _Task) -> tuple[Facts, StoredBlock | None]:

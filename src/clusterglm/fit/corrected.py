@@ -26,9 +26,9 @@ from clusterglm.model.quadrature import Quadrature
 SEED = 20113
 MOST_OF_ESTIMATES = 0.02  # of a standard error: the Monte Carlo error of an estimate
 _TOO_NOISY = 0.2  # the same, above which estimates are better left where they are
-_MOST_DRAWS = 2048  # of each replicate
-_MOVED = 1e-3  # of a standard error: where the maximum has been found
-_MOST_STEPS = 20
+_MOST_OF_A_REPLICATE = 2048  # of each replicate
+_WHERE_IT_IS = 1e-3  # of a standard error: where the maximum has been found
+_MOST_CORRECTIONS = 20
 
 
 def corrected(
@@ -61,12 +61,14 @@ def corrected(
         return found, None
     draws, tolerance = HeldDraws(task.likelihood, SEED), quadrature.tolerance_outside * unit
     J = task.slopes(theta)
-    first = draws.certify(task.entries(theta), plan, J.T @ V @ J, tolerance, MOST_OF_ESTIMATES, _MOST_DRAWS).estimate
+    first = draws.certify(
+        task.entries(theta), plan, J.T @ V @ J, tolerance, MOST_OF_ESTIMATES, _MOST_OF_A_REPLICATE
+    ).estimate
     noise = _of_estimates(first, J.T @ V @ J)
     if not (np.isfinite(first.value) and noise <= _TOO_NOISY):
         return found, _report(first, noise, 0.0, tolerance, applied=False)
     count, at, evaluations = first.draws // len(first.scores), theta, 0
-    quick = Control(max_iter=_MOST_STEPS, tol=_MOVED)
+    quick = Control(max_iter=_MOST_CORRECTIONS, tol=_WHERE_IT_IS)
     while True:
         objective = partial(_objective, task, draws, plan, count, hessian=found.maximum.evaluation.hessian)
         top = maximize_free(objective, at, quick, unit, free, task.reflect)
@@ -74,7 +76,7 @@ def corrected(
         at, J = top.theta, task.slopes(top.theta)
         last = draws.estimate(task.entries(at), plan, count)
         few = last.standard_error > tolerance or _of_estimates(last, J.T @ V @ J) > MOST_OF_ESTIMATES
-        if not few or count >= _MOST_DRAWS:
+        if not few or count >= _MOST_OF_A_REPLICATE:
             break
         count *= 2  # enough at the maximum of the approximation, but not here
     hessian = task.evaluate(at, plan, 2).hessian

@@ -16,7 +16,6 @@ from clusterglm.data.effects import Effects
 from clusterglm.errors import IntegrationError, OptionError
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
 from clusterglm.likelihood.crossed.layout import OutsideTerm
-from clusterglm.likelihood.crossed.posterior import CrossedPosterior, joint_modes, posterior_of
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.nested.choice import choose_points as choose_nested
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlan
@@ -57,9 +56,6 @@ class Chosen:
         return self.slopes is not self.plan
 
 
-GivenData: TypeAlias = VectorPosterior | CrossedPosterior
-
-
 class Integrals(Protocol):
     """Sums of clusters' log-integrals over their random effects."""
 
@@ -87,8 +83,12 @@ class Integrals(Protocol):
     def by_nodes(self, nodes: int) -> AnyPlan:
         """So many adaptive Gauss-Hermite nodes in each dimension."""
 
-    def within(self, entries: Array, tolerance: float) -> Chosen:
-        """Points for errors whose sum is within a tolerance."""
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        """Points for errors whose sum is within a tolerance.
+
+        Where these clusters are a part of so many, `among`, the tolerance is for all of them, and each cluster has
+        points that do not depend on the others.
+        """
 
     def of_cluster(self, plan: AnyPlan, i: int) -> AnyPlan:
         """The points of one cluster."""
@@ -99,10 +99,13 @@ class Integrals(Protocol):
     def most(self, plan: AnyPlan) -> int:
         """The largest number of points of a row."""
 
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        """Begin searches for modes where others have ended; and where those to come will have ended."""
+
     def at_modes(self, entries: Array) -> Array:
         """Modes of the effects of each innermost group of rows, standard normal ones, shape (g, d)."""
 
-    def given_data(self, entries: Array, plan: AnyPlan) -> GivenData:
+    def given_data(self, entries: Array, plan: AnyPlan) -> VectorPosterior:
         """What the data say of the effects of each innermost group of rows."""
 
 
@@ -135,8 +138,8 @@ class OneLevel(VectorLikelihood):
     def by_nodes(self, nodes: int) -> VectorPlan:
         return (VectorPart(hermite_points(nodes, self.n_effects)),)
 
-    def within(self, entries: Array, tolerance: float) -> Chosen:
-        found = choose_points(self, entries, tolerance)
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        found = choose_points(self, entries, tolerance, among)
         return Chosen(found.plan, found.error, found.slopes, float(found.values.sum()))
 
     def of_cluster(self, plan: VectorPlan, i: int) -> VectorPlan:
@@ -153,6 +156,11 @@ class OneLevel(VectorLikelihood):
 
     def most(self, plan: VectorPlan) -> int:
         return max(len(part.points) for part in plan)
+
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        if modes is not None:
+            (self._modes,) = modes
+        return (self._modes,)
 
     def at_modes(self, entries: Array) -> Array:
         return self.modes(entries, None).centres
@@ -182,8 +190,8 @@ class TwoLevels(NestedLikelihood):
         d1, d2 = self.n_effects
         return (NestedPart(hermite_points(nodes, d1), hermite_points(nodes, d2)),)
 
-    def within(self, entries: Array, tolerance: float) -> Chosen:
-        found = choose_nested(self, entries, tolerance)
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        found = choose_nested(self, entries, tolerance, among)
         return Chosen(found.plan, found.error, found.plan)
 
     def of_cluster(self, plan: NestedPlan, i: int) -> NestedPlan:
@@ -197,6 +205,11 @@ class TwoLevels(NestedLikelihood):
 
     def most(self, plan: NestedPlan) -> int:
         return max(map(len, plan))
+
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        if modes is not None:
+            self._memory = replace(self._memory, centres1=modes[0], centres2=modes[1])
+        return self._memory.centres1, self._memory.centres2
 
     def at_modes(self, entries: Array) -> Array:
         places = self.modes(entries, None)
@@ -233,7 +246,7 @@ class CrossedFactors(CrossedLikelihood):
             terms.append(OutsideTerm(np.ascontiguousarray(Z[:, where]), factor.codes, pattern[where, where]))
         own = np.ascontiguousarray(Z[:, :d])
         super().__init__(X, own, data, terms, response, np.ascontiguousarray(pattern[:d, :d]), threads)
-        self.threads, self._own, self._response = threads, own, response
+        self.threads = threads
 
     @property
     def dimensions(self) -> int:
@@ -253,6 +266,11 @@ class CrossedFactors(CrossedLikelihood):
         """Begin the next search for modes at 0."""
         self._v, self._factors = np.zeros(self.layout.size), []
 
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        if modes is not None:
+            self._v, self._factors = modes[0], []
+        return (self._v,)
+
     def few(self) -> VectorPlan:
         return self.laplace_plan()
 
@@ -262,7 +280,8 @@ class CrossedFactors(CrossedLikelihood):
     def by_nodes(self, nodes: int) -> VectorPlan:
         return (VectorPart(hermite_points(nodes, self.inside.n_effects)),)
 
-    def within(self, entries: Array, tolerance: float) -> Chosen:
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        assert among is None, "crossed factors of data in blocks"
         found = self.choose(entries, tolerance)
         return Chosen(found.plan, found.error, found.plan)
 
@@ -273,11 +292,18 @@ class CrossedFactors(CrossedLikelihood):
         return max(len(part.points) for part in plan)
 
     def at_modes(self, entries: Array) -> Array:
-        v, u = joint_modes(self, entries)
+        v, u = self.joint_modes(entries)
         return np.hstack([np.repeat(u, np.diff(self.inside.data.starts), axis=0), v[self.layout.columns]])
 
-    def given_data(self, entries: Array, plan: VectorPlan) -> CrossedPosterior:
-        return posterior_of(self, self._own, self._response, entries, plan)
+    def joint_modes(self, entries: Array) -> tuple[Array, Array]:
+        """The effects outside, and those of the clusters, shape (m, d), that are most likely jointly."""
+        v = self.mode(entries, self.laplace_plan()).v
+        self.inside.move(entries, v)
+        return v, self.inside.given.modes(self.inside.own(entries), None).centres
+
+    def given_data(self, entries: Array, plan: VectorPlan) -> VectorPosterior:
+        """Not of single rows: see `posterior`, which has all effects."""
+        raise _of_single_clusters("posteriors")
 
     def unit_scores(self, entries: Array, plan: VectorPlan) -> Array:
         """There are none: all clusters have effects in common."""

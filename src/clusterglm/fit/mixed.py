@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.effects import Effects
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import DesignError, OptionError
 from clusterglm.fit.corrected import corrected
-from clusterglm.fit.levels import GivenData
-from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, report, sampled, start_of
+from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, report, start_of
+from clusterglm.fit.mixed_sums import InMemorySums, MixedSums
 from clusterglm.fit.newton import Optimization, maximize
-from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates, sums_of
-from clusterglm.fit.random_effects import refuse_homogeneous_clusters
+from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates
+from clusterglm.fit.standardise import Standardisation
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.likelihood.vector.points import MOST_EFFECTS
+from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
 from clusterglm.model.parameters import Block, Parameters, coefficients
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
@@ -59,7 +59,7 @@ class MixedFit:
     integration : IntegrationReport
     pooled : PooledFit
         The same model without random effects.
-    data : ModelData
+    data : FittedData
     response : Response
     """
 
@@ -72,7 +72,7 @@ class MixedFit:
     optimization: Optimization
     integration: IntegrationReport
     pooled: PooledFit
-    data: ModelData
+    data: FittedData
     response: Response
 
     @property
@@ -97,17 +97,18 @@ class MixedFit:
         return self.parameters.joined(self.beta, self.phi)
 
     @cached_property
-    def posterior(self) -> GivenData:
+    def posterior(self) -> VectorPosterior:
         """What the data say of the effects of each cluster, or of each of its children where these have some too."""
-        return posterior_of(self, self.data)
+        return posterior_of(self, self.data.rows)
 
 
 def task_of(fit: MixedFit, threads: int = 1) -> MixedTask:
     """The likelihood of a fit, in the user's units."""
-    return MixedTask.of(fit.data, fit.response, fit.data.X, np.ones(fit.effects.Z.shape[1]), threads)
+    data = fit.data.rows
+    return MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), threads)
 
 
-def posterior_of(fit: MixedFit, data: ModelData) -> GivenData:
+def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
     """What the data of some clusters say of their effects, those of the fit or others.
 
     Moments have the points of the fit. A fit by Laplace's approximation has one, which has no spread: its moments
@@ -152,18 +153,22 @@ def fit_mixed(
     IntegrationError
         When a standard deviation grows beyond what can be computed.
     """
-    effects = effects_of(data)
+    return fit_mixed_sums(InMemorySums(data, response, control), response, quadrature, control, start)
+
+
+def fit_mixed_sums(
+    given: MixedSums, response: Response, quadrature: Quadrature, control: Control, start: Array | None = None
+) -> MixedFit:
+    """`fit_mixed` of data wherever they are."""
+    data, effects = given.data, effects_of(given.data)
     _refuse_too_many(effects)
-    sums = sums_of(data, response, control)
-    pooled = pooled_estimates(sums, control)
+    pooled = pooled_estimates(given.sums, control)
     if any(term.design.intercept is not None for term in effects.terms):
-        refuse_homogeneous_clusters(data, response)
-    standard, unit = sums.standard, sums.weights.unit
-    covariance = effects.covariance
-    scale = covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
-    task = MixedTask.of(data, response, standard.X, scale, control.threads)
-    gamma = standard.inside(pooled.beta if start is None else start)
-    sample = task if data.n_clusters < 2 * SAMPLE_FOR_EFFECTS else sampled(task, data, response, standard.X, scale)
+        given.refuse_homogeneous()
+    unit, scale = given.sums.weights.unit, scale_of(given)
+    task = given.task(scale)
+    gamma = given.standard.inside(pooled.beta if start is None else start)
+    sample = given.sample(task, scale)
     begin = start_of(sample, gamma, effects.levels)
     if sample is not task:
         few = partial(sample.evaluate, plan=sample.likelihood.few())
@@ -173,8 +178,7 @@ def fit_mixed(
     if effects.outside and quadrature.kind == "auto":
         found, outside = corrected(task, found, held, quadrature, unit)
         integration = replace(integration, outside=outside)
-    T, random = task.parameters.to_user(standard.L), task.parameters.place("random")
-    T[random, random] = np.diag(covariance.units(1.0 / scale))
+    T = to_user(task, given.standard, scale)
     beta, phi = task.parameters.split(T @ found.maximum.theta)
     return MixedFit(
         beta,
@@ -207,6 +211,18 @@ def _refuse_too_many(effects: Effects) -> None:
             f"(1 | {effects.children.group}) for what is nested; or inside={effects.children.group!r}, with Laplace's "
             "approximation over the others",
         )
+
+
+def scale_of(given: MixedSums) -> Array:
+    """What the columns of effects are divided by, so that they have unit mean square; shape (q,)."""
+    return effects_of(given.data).covariance.common(np.sqrt(given.mean_squares))
+
+
+def to_user(task: MixedTask, standard: Standardisation, scale: Array) -> Array:
+    """The matrix that takes the optimiser's parameters to the user's scale, shape (q, q)."""
+    T, random = task.parameters.to_user(standard.L), task.parameters.place("random")
+    T[random, random] = np.diag(task.covariance.units(1.0 / scale))
+    return T
 
 
 def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[Array, Array]:

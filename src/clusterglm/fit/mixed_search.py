@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from clusterglm.fit.chords import Chords
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
 from clusterglm.fit.sums import chosen_clusters
-from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -42,7 +43,18 @@ _BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale
 _LARGEST_SD = 1e6  # standard deviation with which float64 can compute
 
 
-def effects_of(data: ModelData) -> Effects:
+class WithEffects(Protocol):
+    """Data of which it is known what varies over clusters."""
+
+    @property
+    def effects(self) -> Effects | None: ...
+
+
+class EffectArrays(ClusterArrays, WithEffects, Protocol):
+    """The arrays of clusters, and what varies over these."""
+
+
+def effects_of(data: WithEffects) -> Effects:
     """The random part of data that have one."""
     assert data.effects is not None, "data of a model with one intercept"
     return data.effects
@@ -85,7 +97,7 @@ class MixedTask:
     bounded: bool
 
     @classmethod
-    def of(cls, data: ModelData, response: Response, X: Array, scale: Array, threads: int) -> MixedTask:
+    def of(cls, data: EffectArrays, response: Response, X: Array, scale: Array, threads: int) -> MixedTask:
         effects = effects_of(data)
         covariance = effects.covariance
         Z = effects.Z if (scale == 1.0).all() else np.ascontiguousarray(effects.Z / scale)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,14 +113,16 @@ class _Model:
         curvatures, vectors = np.linalg.eigh(-evaluation.hessian)
         return cls(curvatures, vectors, vectors.T @ evaluation.score)
 
-    @property
+    @cached_property
     def concave(self) -> bool:
         return bool(self.curvatures[0] > 1e-13 * max(self.curvatures[-1], 1e-300))
 
-    @property
-    @np.errstate(over="ignore")  # of a likelihood as good as flat
+    @cached_property
     def decrement(self) -> float:
-        return float(np.sqrt(np.sum(self.gradient**2 / self.curvatures))) if self.concave else np.nan
+        if not self.concave:
+            return np.nan
+        with np.errstate(over="ignore"):  # of a likelihood as good as flat
+            return float(np.sqrt(np.sum(self.gradient**2 / self.curvatures)))
 
     # A system that is nearly singular may give steps that are no numbers or too long, which are found to be so.
     @np.errstate(divide="ignore", over="ignore", invalid="ignore")

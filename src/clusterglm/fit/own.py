@@ -8,23 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from clusterglm.data.blocks.store import BlockArrays
+from clusterglm.data.checks import find_separation, listed
 from clusterglm.data.prepare import ModelData
-from clusterglm.engine.base import InMemory
-from clusterglm.engine.block import Block, Memory
-from clusterglm.errors import OptionError, ResponseError
+from clusterglm.errors import OptionError, ResponseError, SeparationError
 from clusterglm.fit.estimates import RandomEffectsFit
-from clusterglm.fit.newton import maximize
+from clusterglm.fit.newton import Maximum, maximize
+from clusterglm.fit.own_rows import OwnMarginal, OwnRows, kernel_data, standardised
 from clusterglm.fit.pooled import PooledFit, fit_pooled, on_user_scale
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
 from clusterglm.fit.search import Task, maximum_from
-from clusterglm.fit.start import start_sigma
-from clusterglm.fit.sums import MarginalSums, Sums, sums_in_memory
-from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts, UnitLikelihood
-from clusterglm.likelihood.own import with_own
-from clusterglm.likelihood.plan import Choice, Part, Plan
-from clusterglm.likelihood.pooled import evaluate_pooled
+from clusterglm.fit.start import start_coefficients, start_sigma
+from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
+from clusterglm.likelihood.plan import Part
 from clusterglm.likelihood.registry import integrator_for
 from clusterglm.likelihood.report import report
 from clusterglm.model.arrays import Array
@@ -37,6 +32,7 @@ from clusterglm.model.response.own.base import OwnParameters
 _DEFAULT = Control()
 _SIGMA_NEAR_ZERO = 1e-3  # sigma below this is compared with sigma = 0
 _NEAR_LIMIT = 0.25  # of the least working value: where a search begins that moments do not tell
+_PROBABLE = 12.0  # linear predictors of binary rows up to which no data are separated
 _NOISE_OF_LOGLIK = 1e-9  # relative difference of log-likelihoods that says nothing
 
 
@@ -51,7 +47,7 @@ class OwnPooledFit(PooledFit):
     whole_covariance : ndarray, shape (p + k, p + k)
         Of (beta, the response's parameters); nan in the rows of those at the end of their range.
     loglik_at_limit : float
-        Of the model without these parameters.
+        Of the model without these parameters; nan where there is none.
     """
 
     response: OwnParameters | None = None
@@ -75,7 +71,7 @@ class OwnRandomEffectsFit(RandomEffectsFit):
     whole_covariance : ndarray, shape (p + 1 + k, p + 1 + k)
         Of (beta, sigma, the response's parameters).
     loglik_at_limit : float
-        Of the model with the intercepts, without these parameters.
+        Of the model with the intercepts, without these parameters; nan where there is none.
     """
 
     pooled: OwnPooledFit
@@ -95,11 +91,11 @@ class OwnRandomEffectsFit(RandomEffectsFit):
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
         response, data = own_of(self), self.data.rows
-        if not response.values:
+        if not response.values and response.at_limit is not None:
             return self.integrator.posterior(data, response.at_limit, self.theta, self.plan)
         rows = response.kernel_rows(data.a, data.b)
-        moved = replace(data, a=rows.a, b=rows.b, offset=data.offset + rows.shift)
-        return self.integrator.posterior(moved, rows.response, self.theta, self.plan)
+        found = self.integrator.posterior(kernel_data(data, rows), rows.response, self.theta, self.plan)
+        return found if rows.sign > 0.0 else Intercepts(-found.modes, -found.means, found.sds)
 
 
 def own_of(fit: OwnRandomEffectsFit) -> OwnParameters:
@@ -108,127 +104,43 @@ def own_of(fit: OwnRandomEffectsFit) -> OwnParameters:
     return fit.response
 
 
-class OwnRows:
-    """The rows of a response with parameters of its own, of data in memory.
-
-    Parameters
-    ----------
-    sums : Sums
-        The data in the optimiser's columns, nothing merged.
-    response : OwnParameters
-    """
-
-    def __init__(self, sums: Sums, response: OwnParameters) -> None:
-        assert isinstance(sums.blocks, InMemory)
-        self.blocks, self.response, self.unit = sums.blocks, response, sums.weights.unit
-        self._block, self._memory = sums.blocks.block, Memory()
-        data = self._block.data
-        # log_terms are proportional to the weights of rows with the same response: one row stands for all of these
-        y, place = np.unique(data.a / data.b, return_inverse=True)
-        weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
-        self._each_b = np.bincount(place, weights=weights).astype(np.float64)
-        self._each_a = y * self._each_b
-
-    def at(self, psi: Array) -> tuple[Block, float]:
-        """The rows that the core knows, at working values psi, and the sum of what their kernel leaves out."""
-        data, own = self._block.data, self.response
-        response = own.at(np.clip(psi, own.lowest - 1.0, own.highest + 1.0))
-        rows = response.kernel_rows(data.a, data.b)
-        arrays = BlockArrays(data.starts, rows.a, rows.b, data.offset + rows.shift, data.cluster_weights)
-        constant = float(np.sum(response.log_terms(self._each_a, self._each_b)))
-        return Block(self._block.X, arrays, rows.response, self._block.threads, self._memory), constant
-
-    def pooled(self, theta: Array) -> Evaluation:
-        """Log-likelihood without cluster effects in (gamma, psi), with score and Hessian; normalised."""
-        k = len(self.response.own)
-
-        def at(psi: Array, order: int) -> Evaluation:
-            block, constant = self.at(psi)
-            found = evaluate_pooled(block.problem, theta[:-k], order, block.threads)
-            return Evaluation(found.value + constant, found.score, found.hessian)
-
-        return with_own(at, theta[-k:])
-
-
-class OwnMarginal(MarginalSums):
-    """The marginal likelihood of such rows in (gamma, sigma, psi), normalised.
-
-    Parameters
-    ----------
-    rows : OwnRows
-    integrator : Integrator
-    """
-
-    sampled = False
-
-    def __init__(self, rows: OwnRows, integrator: AnyIntegrator) -> None:
-        super().__init__(rows.blocks, rows.blocks.block.n_clusters, integrator, rows.unit)
-        self._rows = rows
-
-    def evaluate(self, theta: Array, plan: Plan) -> Evaluation:
-        k = len(self._rows.response.own)
-
-        def at(psi: Array, order: int) -> Evaluation:
-            block, constant = self._rows.at(psi)
-            found = self._likelihood(block).evaluate(theta[:-k], plan, order)
-            return Evaluation(found.value + constant, found.score, found.hessian)
-
-        return with_own(at, theta[-k:])
-
-    def choose(self, theta: Array, tolerance: float, moving: bool = False) -> Choice:
-        """Rules for the rows as they are at psi; see `MarginalSums.choose`."""
-        k = len(self._rows.response.own)
-        found = self._of(self._rows.at(theta[-k:])[0]).choose(theta[:-k], tolerance, moving)
-        return replace(found, there=None)
-
-    def outer_products(self, theta: Array, plan: Plan, whole: tuple[bool, bool]) -> Array:
-        raise NotImplementedError("scores of clusters are not known for responses with parameters of their own")
-
-    def _likelihood(self, block: Block) -> UnitLikelihood:
-        modes = block.memory.modes
-        if modes is None:
-            modes = block.memory.modes = np.zeros(block.n_clusters)
-        return self.integrator.likelihood(block.X, block.data, block.response, block.threads, modes)
-
-    def _of(self, block: Block) -> MarginalSums:
-        return MarginalSums(InMemory(block), self.n_clusters, self.integrator, self._unit)
-
-
 def fit_own_pooled(data: ModelData, response: OwnParameters, control: Control = _DEFAULT) -> OwnPooledFit:
     """Fit without cluster effects: from the model at the limit, and moments.
 
     Raises
     ------
     SeparationError, DesignError
-        As `fit_pooled`, of the model at the limit.
+        As `fit_pooled`.
     """
-    limit = fit_pooled(data, response.at_limit, control)
-    sums = standardised(data, response, control)
-    mean = response.at_limit.mean(data.X @ limit.beta + data.offset)
-    likelihood, k = OwnRows(sums, response), len(response.own)
-    start = np.append(sums.standard.inside(limit.beta), response.start(mean, data.a, data.b))
-    maximum = maximize(likelihood.pooled, start, control, radius=4.0, unit=sums.weights.unit)
+    limit = None if response.at_limit is None else fit_pooled(data, response.at_limit, control)
+    rows, k, p = OwnRows(standardised(data, response, control), response), len(response.own), data.X.shape[1]
+    beta, mean = np.zeros(p), np.zeros(data.n_obs)
+    if limit is not None and response.at_limit is not None:
+        beta, mean = limit.beta, response.at_limit.mean(data.X @ limit.beta + data.offset)
+    start = rows.inside(beta, (), response.start(mean, data.a, data.b))
+    maximum = maximize(rows.pooled, start, control, radius=4.0, unit=rows.unit)
     psi, value = maximum.theta[-k:], maximum.evaluation.value
-    if _at_end(response, psi, value, limit.loglik):
+    if limit is not None and _at_end(response, psi, value, limit.loglik):
         held = coefficients(data.names).and_own(response.own, "boundary")
         whole = held.nan_where_not_free(limit.covariance)
         return OwnPooledFit(
             limit.beta, limit.covariance, limit.hessian, limit.loglik, limit.optimization,
             response=response, whole_covariance=whole, loglik_at_limit=limit.loglik,
         )  # fmt: skip
+    _refuse_separated(rows, maximum, data)
     refuse_boundless(response, psi)
-    there = response.at(psi)
-    covariance, hessian = _on_user_scale(maximum.evaluation.hessian, sums.standard.L, response.slopes(psi))
+    user = rows.to_user(0) @ maximum.theta
+    covariance, hessian = on_user_scale(maximum.evaluation.hessian, rows.to_values(maximum.theta))
     of_beta = coefficients(data.names).and_own(response.own).coefficients
     return OwnPooledFit(
-        sums.standard.L @ maximum.theta[:-k],
+        user[:-k],
         covariance[of_beta, of_beta],
         hessian[of_beta, of_beta],
         value,
         maximum.optimization,
-        response=there,
+        response=response.at(user[-k:]),
         whole_covariance=covariance,
-        loglik_at_limit=limit.loglik,
+        loglik_at_limit=np.nan if limit is None else limit.loglik,
     )
 
 
@@ -245,54 +157,57 @@ def fit_own_random_effects(
 ) -> OwnRandomEffectsFit:
     """Fit with one random intercept per cluster; see `fit_random_effects`.
 
-    Three boundaries are compared with what is found inside: sigma = 0, the limit of the response's parameters, both.
+    The boundaries that there are, are compared with what is found inside: sigma = 0, the limit of the response's
+    parameters, both.
 
     Raises
     ------
     OptionError
-        Where the distribution has a shape to be estimated.
+        Where the distribution has a shape to be estimated, or does not suit the response.
     ResponseError
         Where a parameter of the response has no finite maximum.
     """
     check_sigma(sigma, fix_sigma)
-    if distribution.free:
-        raise OptionError(
-            f"family={response.family!r} with the shape of {distribution.name} to be estimated",
-            "a distribution of given shape",
-            'distribution="gaussian", or a shape such as "student_t(4)"',
-        )
+    refuse_distribution(response, distribution)
     quiet = replace(control, progress=None)
     pooled = fit_own_pooled(data, response, quiet)
-    limit = fit_random_effects(
-        data, response.at_limit, distribution, quadrature, scale, start, sigma, fix_sigma, control=quiet
-    )
+    limit = None
+    if response.at_limit is not None:
+        limit = fit_random_effects(
+            data, response.at_limit, distribution, quadrature, scale, start, sigma, fix_sigma, control=quiet
+        )
     state: State = "held" if fix_sigma else "free"
     parameters = random_intercept(data.names, data.cluster_name, state).and_own(response.own)
-    if limit.sigma == 0.0 and (pooled.own_state == "boundary" or fix_sigma):
-        return _without_intercepts(limit, pooled, response)
-    sums, integrator, k = standardised(data, response, control), integrator_for(distribution, scale), len(response.own)
-    task = Task(sums, OwnMarginal(OwnRows(sums, response), integrator), quadrature, parameters, control)
-    assert pooled.response is not None
-    psi = pooled.response.working if pooled.own_state == "free" else np.full(k, _NEAR_LIMIT * response.lowest)
-    if sigma is None or sigma == 0.0:
-        sigma = max(limit.sigma, start_sigma(0.0, 0.0, distribution))
-    begin = parameters.joined(sums.standard.inside(pooled.beta if start is None else start), sigma, psi)
-    found = maximum_from(task, begin)
+    integrator, k = integrator_for(distribution, scale), len(response.own)
+    rows = OwnRows(standardised(data, response, control), response)
+
+    def without_intercepts() -> OwnRandomEffectsFit:
+        if limit is not None and pooled.own_state == "boundary":
+            return _at_limit(limit, pooled, response)
+        asked = quadrature, scale, rows.unit
+        return _without_intercepts(data, pooled, distribution, integrator, asked, fix_sigma, limit)
+
+    if fix_sigma and sigma == 0.0 and limit is None:
+        return without_intercepts()
+    if limit is not None and limit.sigma == 0.0 and (pooled.own_state == "boundary" or fix_sigma):
+        return without_intercepts()
+    task = Task(rows.sums, OwnMarginal(rows, integrator), quadrature, parameters, control)
+    found = maximum_from(task, _begin(rows, pooled, distribution, limit, start, sigma))
     maximum, value = found.maximum, found.maximum.evaluation.value
     psi, reached = maximum.theta[-k:], task.sigma(maximum.theta)
-    if _at_end(response, psi, value, limit.loglik) and (fix_sigma or limit.loglik >= pooled.loglik):
+    ended = limit is not None and _at_end(response, psi, value, limit.loglik)
+    if limit is not None and ended and (fix_sigma or limit.loglik >= pooled.loglik):
         return _at_limit(limit, pooled, response)
-    noise = _NOISE_OF_LOGLIK * (sums.weights.unit + abs(value)) if reached < _SIGMA_NEAR_ZERO else 0.0
+    noise = _NOISE_OF_LOGLIK * (rows.unit + abs(value)) if reached < _SIGMA_NEAR_ZERO else 0.0
     if not fix_sigma and value <= pooled.loglik + noise:
-        return _without_intercepts(limit, pooled, response)
+        return without_intercepts()
     refuse_boundless(response, psi)
     free = parameters.of_free(maximum.evaluation.hessian)
-    L = parameters.of_free(parameters.to_user(sums.standard.L))
-    covariance, hessian = _on_user_scale(free, L[:-k, :-k], response.slopes(psi))
-    whole = parameters.nan_where_not_free(covariance)
+    covariance, hessian = on_user_scale(free, parameters.of_free(rows.to_values(maximum.theta)))
+    whole, user = parameters.nan_where_not_free(covariance), rows.to_user(1) @ maximum.theta
     inner = slice(0, len(parameters) - k)
     return OwnRandomEffectsFit(
-        beta=sums.standard.L @ maximum.theta[parameters.coefficients],
+        beta=user[parameters.coefficients],
         sigma=reached,
         covariance=whole[inner, inner].copy(),
         hessian=parameters.nan_where_not_free(hessian)[inner, inner].copy(),
@@ -304,11 +219,38 @@ def fit_own_random_effects(
         sigma_fixed=fix_sigma,
         data=data,
         distribution=distribution,
-        response=response.at(psi),
+        response=response.at(user[-k:]),
         plan=found.plan,
         whole_covariance=whole,
-        loglik_at_limit=limit.loglik,
+        loglik_at_limit=np.nan if limit is None else limit.loglik,
     )
+
+
+def _begin(
+    rows: OwnRows,
+    pooled: OwnPooledFit,
+    distribution: Distribution,
+    limit: RandomEffectsFit | None,
+    start: Array | None,
+    sigma: float | None,
+) -> Array:
+    """Where the search begins, in (gamma, sigma, psi)."""
+    response = pooled.response
+    assert response is not None
+    given = sigma is not None and sigma != 0.0
+    if limit is not None:
+        k = len(response.own)
+        psi = response.working if pooled.own_state == "free" else np.full(k, _NEAR_LIMIT * response.lowest)
+        if not given:
+            sigma = max(limit.sigma, start_sigma(0.0, 0.0, distribution))
+        return rows.inside(pooled.beta if start is None else start, (float(sigma or 0.0),), psi)
+    inside = rows.inside(pooled.beta if start is None else start, (), response.working)
+    if not given:
+        sigma = start_sigma(*rows.sigma_moments(inside), distribution)
+    assert sigma is not None
+    wider = start_coefficients(inside, sigma, distribution, response, None)
+    p = len(pooled.beta)
+    return np.concatenate([wider[:p], [sigma], wider[p:]])
 
 
 def _at_limit(limit: RandomEffectsFit, pooled: OwnPooledFit, response: OwnParameters) -> OwnRandomEffectsFit:
@@ -324,36 +266,42 @@ def _at_limit(limit: RandomEffectsFit, pooled: OwnPooledFit, response: OwnParame
     )
 
 
-def _without_intercepts(limit: RandomEffectsFit, pooled: OwnPooledFit, response: OwnParameters) -> OwnRandomEffectsFit:
-    """Where sigma = 0 is the maximum, or was asked for; or the limit with intercepts, where that is as likely."""
-    if pooled.own_state == "boundary":
-        return _at_limit(limit, pooled, response)
+def _without_intercepts(
+    data: ModelData,
+    pooled: OwnPooledFit,
+    distribution: Distribution,
+    integrator: AnyIntegrator,
+    asked: tuple[Quadrature, str, float],
+    sigma_fixed: bool,
+    limit: RandomEffectsFit | None,
+) -> OwnRandomEffectsFit:
+    """Where sigma = 0 is the maximum, or was asked for."""
     assert pooled.response is not None
     assert pooled.whole_covariance is not None
-    state: State = "held" if limit.sigma_fixed else "boundary"
+    state: State = "held" if sigma_fixed else "boundary"
     inner_parameters = random_intercept(len(pooled.beta), state=state)
-    parameters = inner_parameters.and_own(response.own)
+    parameters = inner_parameters.and_own(pooled.response.own)
     whole = parameters.nan_where_not_free(pooled.whole_covariance)
-    inner = slice(0, len(limit.parameters))
-    plan = (Part(limit.integrator.no_rule()),)
-    asked = limit.integration
+    inner = slice(0, len(inner_parameters))
+    plan = (Part(integrator.no_rule()),)
+    quadrature, scale, unit = asked
     return OwnRandomEffectsFit(
-        **{
-            **_fields_of(limit),
-            "beta": pooled.beta,
-            "sigma": 0.0,
-            "covariance": whole[inner, inner].copy(),
-            "hessian": inner_parameters.nan_where_not_free(pooled.hessian),
-            "loglik": pooled.loglik,
-            "optimization": pooled.optimization,
-            "integration": report(plan, 0.0, asked.requested, asked.scale, limit.data.n_clusters, asked.unit),
-            "boundary": not limit.sigma_fixed,
-            "response": pooled.response,
-            "pooled": pooled,
-            "plan": plan,
-        },
+        beta=pooled.beta,
+        sigma=0.0,
+        covariance=whole[inner, inner].copy(),
+        hessian=inner_parameters.nan_where_not_free(pooled.hessian),
+        loglik=pooled.loglik,
+        optimization=pooled.optimization,
+        integration=report(plan, 0.0, quadrature, scale, data.n_clusters, unit),
+        boundary=not sigma_fixed,
+        sigma_fixed=sigma_fixed,
+        data=data,
+        distribution=distribution,
+        response=pooled.response,
+        pooled=pooled,
+        plan=plan,
         whole_covariance=whole,
-        loglik_at_limit=limit.loglik,
+        loglik_at_limit=np.nan if limit is None else limit.loglik,
     )
 
 
@@ -362,31 +310,53 @@ def _fields_of(fit: RandomEffectsFit) -> dict[str, Any]:
     return {field.name: getattr(fit, field.name) for field in fields(RandomEffectsFit)}
 
 
-def standardised(data: ModelData, response: OwnParameters, control: Control) -> Sums:
-    """The data in the optimiser's columns; rows are no sums of others, so that none are merged, and none sampled."""
-    return sums_in_memory(data, response, control.threads, data.n_obs + 1)
-
-
 def _at_end(response: OwnParameters, psi: Array, value: float, at_limit: float) -> bool:
     """Whether the model without these parameters is as likely."""
     return value <= at_limit + _NOISE_OF_LOGLIK * (1.0 + abs(at_limit)) or bool(np.any(psi <= response.lowest))
+
+
+def refuse_distribution(response: OwnParameters, distribution: Distribution) -> None:
+    """Raise `OptionError` for distributions of the intercept that such a response cannot have."""
+    if distribution.free:
+        raise OptionError(
+            f"family={response.family!r} with the shape of {distribution.name} to be estimated",
+            "a distribution of given shape",
+            'distribution="gaussian", or a shape such as "student_t(4)"',
+        )
+    if response.reversed and not distribution.symmetric:
+        raise OptionError(
+            f"family={response.family!r} with link={response.link!r} and distribution={distribution.name!r}",
+            "a symmetric distribution: this link's rows have the intercept with its sign turned",
+            'distribution="gaussian", or another link',
+        )
+
+
+def _refuse_separated(rows: OwnRows, maximum: Maximum, data: ModelData) -> None:
+    """Raise `SeparationError` where covariates tell ordered categories apart: kernel rows are then separated too."""
+    if not rows.response.location:
+        return  # the fit at the limit has looked
+    block, theta = rows.for_core(maximum.theta)
+    if maximum.optimization.converged and np.abs(block.X @ theta + block.data.offset).max() < _PROBABLE:
+        return
+    names = (*data.names, *(f"threshold {j}" for j in range(block.X.shape[1] - len(data.names))))
+    found = find_separation(block.X, block.data.a, block.data.b, names, block.response)
+    columns = () if found is None else [name for name in found.columns if name in data.names]
+    if columns:
+        raise SeparationError(
+            f"{listed(columns)} separate{'s' * (len(columns) == 1)} {rows.response.words.separated}: the maximum lies "
+            "at infinity",
+            "no combination of covariates that tells some categories from the others perfectly",
+            f"drop {listed(columns)}, merge levels whose responses all lie at one end, or merge categories",
+        )
 
 
 def refuse_boundless(response: OwnParameters, psi: Array) -> None:
     """Raise `ResponseError` where a search has come to the upper end of the parameters' range."""
     if np.any(psi >= response.highest):
         names = ", ".join(response.own)
+        advice = "" if response.at_limit is None else f"; or family={response.at_limit.family!r}"
         raise ResponseError(
             f"{names} grew to {np.exp(response.highest):.0e} while the log-likelihood still rose",
             "responses that a finite value fits best",
-            f"look at the largest responses; or family={response.at_limit.family!r}",
+            f"look at the largest responses{advice}",
         )
-
-
-def _on_user_scale(hessian: Array, L: Array, slopes: Array) -> tuple[Array, Array]:
-    """Covariance and Hessian of (beta, ..., the values) from the Hessian in (gamma, ..., psi), all of them free."""
-    k, q = len(slopes), len(hessian)
-    whole = np.eye(q)
-    whole[: q - k, : q - k] = L
-    whole[q - k :, q - k :] = np.diag(slopes)
-    return on_user_scale(hessian, whole)

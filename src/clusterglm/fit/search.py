@@ -77,7 +77,7 @@ class Task:
     @property
     def all_free(self) -> bool:
         """Whether nothing is held."""
-        return len(self.parameters.only_free) == len(self.parameters)
+        return self.parameters.all_free
 
     def sigma(self, theta: Array) -> float:
         """The scale of the intercept at `theta`."""

@@ -309,6 +309,8 @@ def sums_in_memory(data: ModelData, response: Response, threads: int, sample: in
 
 def in_free(full: Evaluation, parameters: Parameters) -> Evaluation:
     """The derivatives in the free parameters alone."""
+    if parameters.all_free:
+        return full
     return Evaluation(full.value, full.score[parameters.free], parameters.of_free(full.hessian))
 
 

@@ -102,6 +102,26 @@ class Integrator(ABC, Generic[L, R]):
     def adapted(self, plan: Plan) -> Plan:
         """The plan of a fit whose distribution had another shape, for this one."""
 
+    def shape_scores(
+        self, data: ModelData, response: Response, theta: Array, plan: Plan, family: Distribution, working: Array
+    ) -> Array | None:
+        """Each unit's score in the working values of a family's free shape parameters, shape (m, k).
+
+        None where they are not known exactly: differences of the likelihood then serve.
+
+        Parameters
+        ----------
+        data, response : ModelData, Response
+        theta : ndarray
+            On the user's scale.
+        plan : Plan
+            Rules that serve the units' integrals to a tolerance.
+        family : Distribution
+            Of which this integrator's distribution is the member with these values.
+        working : ndarray, shape (k,)
+        """
+        return None
+
     # The choice of rules ----------------------------------------------------------------------------------------------
 
     @abstractmethod

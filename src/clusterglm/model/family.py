@@ -33,7 +33,7 @@ RESPONSES = registered()
 """Every response model by its family and link; the first of a family has the family's default link."""
 
 
-_OTHER_NAMES = {"nbinom2": "negative_binomial"}
+_OTHER_NAMES = {"nbinom2": "negative_binomial", "cumulative": "ordinal"}
 
 
 def _with_own() -> dict[str, OwnParameters]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -59,6 +59,10 @@ class Parameters:
     blocks: tuple[Block, ...]
 
     def __len__(self) -> int:
+        return self._size
+
+    @cached_property
+    def _size(self) -> int:
         return sum(len(block.names) for block in self.blocks)
 
     # Where what is ----------------------------------------------------------------------------------------------------
@@ -104,6 +108,11 @@ class Parameters:
         return _index(self._marked([block.state == "free" for block in self.blocks]))
 
     @cached_property
+    def all_free(self) -> bool:
+        """Whether every parameter has a standard error."""
+        return all(block.state == "free" for block in self.blocks)
+
+    @cached_property
     def estimated(self) -> Index:
         """Places of parameters that are not held, at a bound or not."""
         return _index(self._marked([block.state != "held" for block in self.blocks]))
@@ -134,13 +143,17 @@ class Parameters:
 
     def filled(self, free: Array, theta: Array) -> Array:
         """`theta` with other values of the free parameters."""
+        if self.all_free:
+            return free
         whole = theta.copy()
         whole[self.free] = free
         return whole
 
     def reflected(self, theta: Array) -> Array:
         """The vector among those of equal likelihood whose scales are not negative."""
-        whole, scales = theta.copy(), list(self.scales)
+        if not np.signbit(theta[self.are_scales]).any():
+            return theta
+        whole, scales = theta.copy(), self.are_scales
         whole[scales] = np.abs(whole[scales])
         return whole
 
@@ -150,6 +163,8 @@ class Parameters:
 
     def nan_where_not_free(self, matrix: Array) -> Array:
         """A matrix of the free parameters as one of all: nan in the rows and columns of the others."""
+        if self.all_free:
+            return matrix
         whole = np.full((len(self), len(self)), np.nan)
         free = np.arange(len(self))[self.free]
         whole[np.ix_(free, free)] = matrix
@@ -257,7 +272,16 @@ def random_intercept(columns: Sequence[str] | int, group: str | None = None, sta
     state : {"free", "held", "boundary"}
         Of sigma.
     """
-    return Parameters((_of_columns(columns), Block("random", group or "", ("sigma",), state, scale=True)))
+    if isinstance(columns, int):  # asked for over and over, and its places need not be found anew
+        return _unnamed_intercept(columns, group or "", state)
+    return _with_intercept(columns, group or "", state)
+
+
+def _with_intercept(columns: Sequence[str] | int, group: str, state: State) -> Parameters:
+    return Parameters((_of_columns(columns), Block("random", group, ("sigma",), state, scale=True)))
+
+
+_unnamed_intercept = lru_cache(maxsize=64)(_with_intercept)
 
 
 def random_intercept_of(theta: Array) -> Parameters:

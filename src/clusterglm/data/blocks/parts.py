@@ -9,8 +9,10 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import numpy as np
 
+from clusterglm.data.blocks.nested import refuse_several
 from clusterglm.data.clusters import encode
 from clusterglm.data.design import make_design
+from clusterglm.data.effects import learn_effects
 from clusterglm.data.formulas.algebra import Term
 from clusterglm.data.formulas.check import FACTORS, has_memory, variables_of
 from clusterglm.data.formulas.columnwise import State
@@ -27,7 +29,7 @@ from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.success import level_name
 from clusterglm.data.tables.table import read_table, to_pandas_columns
 from clusterglm.data.within import absorbed
-from clusterglm.errors import ClusterError, DataError, FormulaError, OptionError
+from clusterglm.errors import DataError, FormulaError, OptionError
 from clusterglm.model.large_data import ROWS_FOR_FORMULAS
 
 _MOST_LEVELS = 10_000
@@ -69,14 +71,10 @@ def check_request(parsed: ParsedFormula, request: Request, columns: Sequence[str
         When the formula takes means of clusters.
     """
     names = [name for part in (*parsed.response, *parsed.offsets) for name in part.variables]
-    names += [*parsed.variables, *([parsed.cluster] if parsed.cluster else [])]
+    names += [*_variables(parsed), *([parsed.cluster] if parsed.cluster else [])]
+    names += [name for term in parsed.random for name in term.group]
     for given in (parsed.cluster, request.cluster):
-        if isinstance(given, str) and given not in columns and set(given.split(":")) <= set(columns):
-            raise ClusterError(
-                f"clusters by several columns, {given}, with data that are not in memory",
-                "one column of labels",
-                "write one into the data, and pass its name as cluster=",
-            )
+        refuse_several(given, columns)
     for argument in ("cluster", "weights", "cluster_weights", "offset", "subset"):
         value = getattr(request, argument)
         if argument == "offset":
@@ -101,9 +99,9 @@ def check_request(parsed: ParsedFormula, request: Request, columns: Sequence[str
 
 def has_levels(table: nw.DataFrame[Any], parsed: ParsedFormula, success: Any = None) -> tuple[list[str], bool]:
     """Variables of which all levels must be known, and whether the response is one of them."""
-    made = [part for node in parsed.factors for part in walk(node) if isinstance(part, Call)]
-    coded = set(variables_of([part for part in made if part.function in FACTORS], parsed.variables))
-    names = [name for name in parsed.variables if name in coded or not _plain(table[name].dtype)]
+    made = [part for node in _factors(parsed) for part in walk(node) if isinstance(part, Call)]
+    coded = set(variables_of([part for part in made if part.function in FACTORS], _variables(parsed)))
+    names = [name for name in _variables(parsed) if name in coded or not _plain(table[name].dtype)]
     response = parsed.response[0]
     named = response.is_column and (success is not None or not _plain(table[response.variables[0]].dtype))
     return names, len(parsed.response) == 1 and named
@@ -111,7 +109,17 @@ def has_levels(table: nw.DataFrame[Any], parsed: ParsedFormula, success: Any = N
 
 def whole_columns(parsed: ParsedFormula) -> tuple[str, ...]:
     """Variables of which functions of whole columns are taken."""
-    return variables_of([node for node in parsed.factors if has_memory(node)], parsed.variables)
+    return variables_of([node for node in _factors(parsed) if has_memory(node)], _variables(parsed))
+
+
+def _factors(parsed: ParsedFormula) -> tuple[Node, ...]:
+    """Factors of the formula's terms, those that vary over clusters included."""
+    return tuple(dict.fromkeys((*parsed.factors, *parsed.random_factors)))
+
+
+def _variables(parsed: ParsedFormula) -> tuple[str, ...]:
+    """Columns that these use."""
+    return tuple(dict.fromkeys((*parsed.variables, *parsed.random_variables)))
 
 
 def survey(native: Any, parsed: ParsedFormula, request: Request) -> Survey:
@@ -156,9 +164,9 @@ def _computed_levels(table: nw.DataFrame[Any], parsed: ParsedFormula, request: R
 
 def _made(table: nw.DataFrame[Any], keep: Any, parsed: ParsedFormula) -> dict[Node, tuple[Any, ...]]:
     """Levels of categories that are computed from the rows of one part."""
-    nodes = [node for node in parsed.factors if not isinstance(node, Name) and not has_memory(node)]
+    nodes = [node for node in _factors(parsed) if not isinstance(node, Name) and not has_memory(node)]
     evaluator = Evaluator(
-        model_columns(table, variables_of(nodes, parsed.variables), keep), len(keep), {}, parsed.functions
+        model_columns(table, variables_of(nodes, _variables(parsed)), keep), len(keep), {}, parsed.functions
     )
     values = {node: evaluator.column(node) for node in nodes}
     return {node: used(value).levels for node, value in values.items() if isinstance(value, Categories)}
@@ -197,7 +205,7 @@ def learn(
         name: _ordered({value for each in surveys for value in each.levels.get(name, ())}, orders.get(name))
         for name in surveys[0].levels
     }
-    columns = model_columns(table, parsed.variables, None)
+    columns = model_columns(table, _variables(parsed), None)
     n = _with_levels(columns, levels, len(table))
     memory, made = _memory(surveys, parsed)
     for node in dict.fromkeys(node for each in surveys for node in each.made):
@@ -217,7 +225,9 @@ def learn(
     if request.left_out:
         design = design.without([design.names.index(name) for name in request.left_out])
         notes = (absorbed(request.left_out),)
-    return Learned(design, _response_levels(surveys, parsed, request, orders), notes)
+    lower = request.nested[1] if request.nested else None
+    effects = learn_effects(parsed, columns, n, design, lower, made) if parsed.varies else None
+    return Learned(design, _response_levels(surveys, parsed, request, orders), notes, effects)
 
 
 def _memory(surveys: Sequence[Survey], parsed: ParsedFormula) -> tuple[dict[str, State], dict[Node, tuple[Any, ...]]]:
@@ -228,7 +238,7 @@ def _memory(surveys: Sequence[Survey], parsed: ParsedFormula) -> tuple[dict[str,
     if columns:
         n = max(len(each.codes) if isinstance(each, Categories) else len(each) for each in columns.values())
         evaluator = Evaluator(columns, n, memory, parsed.functions, learning=True)
-        for node in parsed.factors:
+        for node in _factors(parsed):
             if has_memory(node):
                 value = evaluator.column(node)
                 if isinstance(value, Categories):
@@ -289,7 +299,7 @@ def _with_levels(columns: dict[str, Any], levels: Mapping[str, list[Any]], n: in
 
 def _response_levels(
     surveys: Sequence[Survey], parsed: ParsedFormula, request: Request, orders: Mapping[str, Sequence[Any]]
-) -> tuple[str, str] | None:
+) -> tuple[str, ...] | None:
     import pandas as pd
 
     found = {value for each in surveys for value in each.response}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import RawIOBase
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import DataError
 from clusterglm.model.arrays import Array
@@ -24,7 +25,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class BlockArrays:
-    """What a likelihood needs of one block besides X; see `ModelData`. None stands for case weights of one."""
+    """What a likelihood needs of one block besides X; see `ModelData`. None stands for case weights of one.
+
+    Of children there are no labels.
+    """
 
     starts: NDArray[np.int64]
     a: Array
@@ -32,6 +36,7 @@ class BlockArrays:
     offset: Array
     cluster_weights: Array
     weights: Array | None = None
+    effects: Effects | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class StoredBlock:
     kinds : dict of str to dtype
         Arrays in the file, in its order, and their types there. Offsets are left out where all are 0, weights
         where all are 1.
+    effects : Effects or None
+        What varies over clusters, without rows.
+    children : int
+        Levels of what is nested in clusters.
     """
 
     path: Path
@@ -53,6 +62,8 @@ class StoredBlock:
     m: int
     p: int
     kinds: dict[str, np.dtype[Any]]
+    effects: Effects | None = None
+    children: int = 0
 
     @property
     def length(self) -> int:
@@ -103,10 +114,28 @@ class StoredBlock:
             arrays["offset"] if "offset" in arrays else _all(0.0, self.n),
             arrays["weights"] if "weights" in arrays else _all(1.0, self.m),
             arrays.get("case_weights"),
+            self._effects(arrays),
         )
 
+    def _effects(self, arrays: dict[str, Array]) -> Effects | None:
+        effects = self.effects
+        if effects is None:
+            return None
+        children = effects.children
+        if children is not None:
+            children = replace(children, starts=arrays["children"].view(np.int64))
+        return replace(effects, Z=arrays["Z"].reshape(self.n, -1), children=children)
+
     def _count(self, name: str) -> int:
-        return {"X": self.n * self.p, "weights": self.m, "starts": self.m + 1}.get(name, self.n)
+        effects = 0 if self.effects is None else self.effects.Z.shape[1]
+        counts = {
+            "X": self.n * self.p,
+            "Z": self.n * effects,
+            "weights": self.m,
+            "starts": self.m + 1,
+            "children": self.children + 1,
+        }
+        return counts.get(name, self.n)
 
 
 class Space:
@@ -154,12 +183,25 @@ def store(data: ModelData, path: Path) -> StoredBlock:
     if data.weights.strides != (0,) and np.any(data.weights != 1.0):
         arrays["case_weights"] = _narrow(data.weights)
     arrays["starts"] = data.starts
+    children = None
+    if data.effects is not None:
+        arrays["Z"], children = _narrow(data.effects.Z), data.effects.children
+    if children is not None:
+        arrays["children"] = children.starts
     ordered = sorted(arrays.items(), key=lambda each: -each[1].itemsize)  # so that all are aligned
     with space_needed(path.parent), path.open("r+b" if path.exists() else "wb", buffering=0) as file:
         for _, array in ordered:
             write_whole(file, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         file.truncate()
-    return StoredBlock(path, data.n_obs, data.n_clusters, data.X.shape[1], {name: a.dtype for name, a in ordered})
+    return StoredBlock(
+        path,
+        data.n_obs,
+        data.n_clusters,
+        data.X.shape[1],
+        {name: a.dtype for name, a in ordered},
+        None if data.effects is None else data.effects.without_rows(),
+        0 if children is None else len(children.labels),
+    )
 
 
 def _narrow(values: Array) -> NDArray[Any]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from clusterglm.data.checks import check_design, check_response, refuse_clusters
 from clusterglm.data.design import Design
-from clusterglm.data.effects import WholeDesign
+from clusterglm.data.effects import Effects, WholeDesign, refuse_dependent
 from clusterglm.data.formulas.formula import ParsedFormula
+from clusterglm.data.nesting import alike
 from clusterglm.data.prepare import Learned, ModelData, notes_of, told_apart
 from clusterglm.data.repeats import Counts, counts_of, repeats_of, sizes_of_clusters, together
 from clusterglm.data.request import Request
@@ -64,6 +65,35 @@ def _together(parts: Sequence[Totals]) -> Totals:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Columns of a block in numbers that can be put together with those of others.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    mean : ndarray, shape (p,)
+    products : ndarray, shape (p, p)
+        Sums of products about the means.
+    shown : ndarray, shape (k, p)
+        Some rows; and those in which a column is least or largest that is constant in the others.
+    """
+
+    n: int
+    mean: Array
+    products: Array
+    shown: Array
+
+
+@dataclass(frozen=True)
+class EffectFacts:
+    """The random part of a block: its columns, and the number of levels of what is nested in clusters."""
+
+    columns: Columns
+    children: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """One block in numbers that can be put together with those of others.
 
@@ -96,6 +126,8 @@ class Facts:
     counts : Counts
     offsets : ndarray
         Those of some rows, the least and the largest.
+    effects : EffectFacts or None
+        Of what varies over clusters.
     """
 
     n: int
@@ -119,6 +151,7 @@ class Facts:
     weights: WeightSum
     counts: Counts
     offsets: Array
+    effects: EffectFacts | None = None
 
 
 def expected_at_zero(data: ModelData, response: Response) -> float:
@@ -135,18 +168,12 @@ def facts_of(data: ModelData, response: Response, sample: int) -> Facts:
         rows = np.empty((0, p)), np.empty(0), np.empty(0), np.empty(0)
         nothing = 0.0, 0.0, 0.0, 0.0, False, rows, rows[0], totals_of(data), weight_sum(data), _NO_COUNTS, np.empty(0)
         return Facts(0, 0, {}, {}, 0.0, 0.0, data.dropped, data.cluster_name, none, np.zeros((p, p)), *nothing)
-    mean = np.ones(n) @ X / n
-    products = np.zeros((X.shape[1], X.shape[1]))
-    for first in range(0, n, 8192):
-        about = X[first : first + 8192] - mean
-        products += about.T @ about
+    mean, products = _moments_of(X)
     first_rows, trials = data.starts[:-1], data.trials
     a, b = np.add.reduceat(data.a, first_rows), np.add.reduceat(data.b, first_rows)
     sizes, counts = np.unique(np.diff(data.starts), return_counts=True)
     same = trials.strides == (0,)  # in each row
     chosen = slice(None, None, max(1, n // max(1, sample)))
-    flat = np.flatnonzero(np.ptp(X[chosen], axis=0) == 0.0)  # as far as these rows show
-    extreme = [f(X[:, j]) for j in flat.tolist() for f in (np.argmin, np.argmax)]
     return Facts(
         n=n,
         m=data.n_clusters,
@@ -164,12 +191,38 @@ def facts_of(data: ModelData, response: Response, sample: int) -> Facts:
         trials=float(trials[0] * sizes[-1] if same else np.add.reduceat(trials, first_rows).max()),
         mixed=bool(np.any(response.rises_towards(a, b) == 0.0)),
         rows=(X[chosen].copy(), data.a[chosen].copy(), data.b[chosen].copy(), data.offset[chosen].copy()),
-        extremes=X[np.unique(np.array(extreme, dtype=int))],
+        extremes=_extremes(X, chosen),
         totals=totals_of(data),
         weights=weight_sum(data),
         counts=counts_of(data),
         offsets=np.append(data.offset[chosen], [data.offset.min(), data.offset.max()]),
+        effects=None if data.effects is None else _effect_facts(data.effects, chosen),
     )
+
+
+def _effect_facts(effects: Effects, chosen: slice) -> EffectFacts:
+    Z = effects.Z
+    shown = np.concatenate([Z[chosen], _extremes(Z, chosen)])
+    children = 0 if effects.children is None else len(effects.children.labels)
+    return EffectFacts(Columns(len(Z), *_moments_of(Z), shown), children)
+
+
+def _moments_of(X: Array) -> tuple[Array, Array]:
+    """Means of columns, and sums of products about them."""
+    n, p = X.shape
+    mean, products = np.ones(n) @ X / n, np.zeros((p, p))
+    for first in range(0, n, 8192):
+        about = X[first : first + 8192] - mean
+        products += about.T @ about
+    return mean, products
+
+
+def _extremes(X: Array, chosen: slice) -> Array:
+    """Rows in which a column is least or largest that is constant as far as some rows show."""
+    flat = np.flatnonzero(np.ptp(X[chosen], axis=0) == 0.0)
+    extreme = [f(X[:, j]) for j in flat.tolist() for f in (np.argmin, np.argmax)]
+    found: Array = X[np.unique(np.array(extreme, dtype=int))]
+    return found
 
 
 @dataclass(frozen=True)
@@ -181,7 +234,7 @@ class Moments:
     products: Array
 
 
-def moments(facts: Sequence[Facts]) -> Moments:
+def moments(facts: Sequence[Facts | Columns]) -> Moments:
     """Put together blocks' moments (Chan, Golub and LeVeque, The American Statistician 37, 1983)."""
     n, mean, products = 0, np.zeros_like(facts[0].mean), np.zeros_like(facts[0].products)
     for each in facts:
@@ -206,6 +259,10 @@ class StreamedData:
     totals : Totals
     counts : Counts, optional
         What weights add up to; None in files that are older.
+    effects : Effects, optional
+        What varies over clusters, where it is more than an intercept; without rows.
+    n_children : int
+        Levels of what is nested in the clusters.
     """
 
     names: tuple[str, ...]
@@ -221,19 +278,17 @@ class StreamedData:
     cluster_name: str | None
     formula: str
     notes: tuple[str, ...]
-    levels: tuple[str, str] | None
+    levels: tuple[str, ...] | None
     where: str
     totals: Totals
     counts: Counts | None = None
-
-    @property
-    def effects(self) -> None:
-        """There are none."""
+    effects: Effects | None = None
+    n_children: int = 0
 
     @property
     def whole_design(self) -> WholeDesign:
-        """How the columns are made."""
-        return WholeDesign(self.design, None)
+        """How the columns are made, those whose coefficients vary too."""
+        return WholeDesign(self.design, self.effects)
 
     @property
     def has_intercept(self) -> bool:
@@ -290,8 +345,14 @@ def describe(
         trials = max(each.trials for each in facts)
         refuse_clusters(m, trials, request.response, str(cluster_name), request.sigma_known)
     if not request.absorb:
-        _check_columns(facts, design)
-    levels = learned.levels
+        shown = np.concatenate([each.rows[0] for each in facts] + [each.extremes for each in facts])
+        _check_columns(moments(facts), shown, design)
+    levels, n_children = learned.levels, 0
+    if learned.effects is not None:
+        n_children = sum(each.effects.children for each in facts if each.effects is not None)
+        _check_effects(learned.effects, [each.effects.columns for each in facts if each.effects is not None])
+        if learned.effects.children is not None and n_children == m:
+            raise alike(str(cluster_name), learned.effects.children.group)
     return StreamedData(
         names=told_apart(design),
         intercept=design.intercept,
@@ -313,6 +374,8 @@ def describe(
         where=where,
         totals=_together([each.totals for each in facts]),
         counts=replace(counts, clusters=1, sum_clusters=1.0) if cluster_name is None else counts,
+        effects=learned.effects,
+        n_children=n_children,
     )
 
 
@@ -335,15 +398,39 @@ def _sums(facts: Sequence[Facts]) -> tuple[Array, Array]:
     return np.array([each.a for each in facts]), np.array([each.b for each in facts])
 
 
-def _check_columns(facts: Sequence[Facts], design: Design) -> None:
+def _check_effects(effects: Effects, parts: Sequence[Columns]) -> None:
+    """Refuse what `make_effects` refuses once it has seen all rows."""
+    total, shown = moments(parts), np.concatenate([each.shown for each in parts])
+    first = 0
+    for term in effects.terms:
+        own = slice(first, first + len(term.design.names))
+        _check_columns(Moments(total.n, total.mean[own], total.products[own, own]), shown[:, own], term.design)
+        first = own.stop
+    squares = _squares(total)
+    size = np.sqrt(np.diag(squares))
+    for terms, where in effects.by_factor():
+        some = np.ix_(where, where)
+        if np.linalg.eigvalsh(squares[some] / np.outer(size[where], size[where]))[0] <= _CLEAR:
+            refuse_dependent(shown[:, where], terms)
+
+
+def _squares(total: Moments) -> Array:
+    """Sums of products of columns."""
+    return np.asarray(total.products + total.n * np.outer(total.mean, total.mean))
+
+
+def squares_of_effects(facts: Sequence[Facts]) -> Array:
+    """Mean products of the columns of what varies over clusters, shape (q, q)."""
+    total = moments([each.effects.columns for each in facts if each.effects is not None])
+    return _squares(total) / total.n
+
+
+def _check_columns(total: Moments, shown: Array, design: Design) -> None:
     """Refuse columns that are constant or combinations of others: what all rows leave in doubt, some rows decide."""
-    total, p = moments(facts), len(design.names)
+    p = len(design.names)
     others = [j for j in range(p) if j != design.intercept]
-    shown = np.concatenate([each.rows[0] for each in facts] + [each.extremes for each in facts])
     low, high = shown.min(axis=0), shown.max(axis=0)
-    products = total.products
-    if design.intercept is None:
-        products = products + total.n * np.outer(total.mean, total.mean)
+    products = total.products if design.intercept is not None else _squares(total)
     size = np.sqrt(np.diag(products))[others]
     varies = (high - low)[others] > 1e-6 * np.maximum(np.abs(low), np.abs(high))[others]
     if total.n >= p and (design.intercept is None or varies.all()) and np.all(size > 0.0):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
 from clusterglm.data.formulas.values import Categories
-from clusterglm.data.tables.table import array_of, check_columns, float_array, to_pandas_columns
+from clusterglm.data.tables.table import array_of, check_columns, float_array, pandas_categories, to_pandas_columns
 from clusterglm.errors import DataError
 
 if TYPE_CHECKING:
@@ -85,6 +85,9 @@ def _column(values: nw.Series[Any], name: str) -> Any:
         return float_array(values)
     if isinstance(dtype, nw.Boolean) or dtype.is_numeric():
         return _numbers(values)
+    known = pandas_categories(values)
+    if known is not None:
+        return _categories(known)
     series = to_pandas_columns(values.to_frame(), [values.name])[values.name]
     return _other(series, name, sort=isinstance(dtype, nw.Categorical) and values.implementation.is_polars())
 

@@ -51,7 +51,7 @@ def ordered(levels: tuple[str, str], success: Any, name: str) -> tuple[str, str]
     return levels if chosen == levels[1] else (levels[1], levels[0])
 
 
-def coding_note(levels: tuple[str, str], name: str) -> str:
+def coding_note(levels: tuple[str, ...], name: str) -> str:
     """What counts as success where nobody said so, and how to say it."""
     failure, success = levels
     words = f"{NOTE}{name} = {success!r}, failure {failure!r}, "

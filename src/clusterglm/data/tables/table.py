@@ -198,6 +198,9 @@ def is_missing(values: nw.Series[Any]) -> NDArray[np.bool_]:
     plain = array_behind(values)
     if plain is not None:
         return is_nan(plain)
+    known = pandas_categories(values)
+    if known is not None:
+        return np.asarray(known.cat.codes.to_numpy() < 0)
     missing = values.is_null()
     if values.dtype.is_float():
         missing = missing | values.is_nan().fill_null(True)
@@ -222,6 +225,16 @@ def array_of(table: nw.DataFrame[Any], name: str) -> NDArray[Any] | None:
 def array_behind(values: nw.Series[Any]) -> NDArray[Any] | None:
     """The array behind a Series of plain numbers, without a copy; None for any other Series."""
     return _plain(values.to_native(), values.implementation)
+
+
+def pandas_categories(values: nw.Series[Any]) -> pd.Series[Any] | None:
+    """The Series behind categories of pandas' own, whose codes need no detour by narwhals either; None for others."""
+    if not values.implementation.is_pandas():
+        return None
+    import pandas as pd
+
+    native: pd.Series[Any] = values.to_native()
+    return native if isinstance(native.dtype, pd.CategoricalDtype) else None
 
 
 def _plain(native: Any, library: nw.Implementation) -> NDArray[Any] | None:

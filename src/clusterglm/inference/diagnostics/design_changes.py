@@ -47,7 +47,7 @@ class Columns(Protocol):
 
 @dataclass(frozen=True)
 class DesignChange:
-    """A change of one variable, over n rows.
+    """What is averaged over n rows: a change of one variable, or a mean.
 
     Parameters
     ----------
@@ -56,18 +56,28 @@ class DesignChange:
     contrast : str
         "derivative", or the difference that is taken, such as "drug - placebo".
     high : ndarray, shape (n, p)
-        Design with the variable at its higher value; for a derivative the design as it is.
+        Design with the variable at its higher value; for a derivative or a mean the design as it is.
     low : ndarray, shape (n, p), or None
-        Design with the variable at its lower value; None for a derivative.
-    slope : ndarray, shape (n, p)
-        For a derivative, that of the design; otherwise empty.
+        Design with the variable at its lower value; None for a derivative or a mean.
+    slope : ndarray, shape (n, p), or None
+        For a derivative, that of the design; None for a mean; otherwise empty.
+    rows : ndarray of int64, shape (n,), or None
+        Which of the rows that are averaged over it is of; None: all of them. Their weights then sum to one.
     """
 
     variable: str
     contrast: str
     high: Array
     low: Array | None
-    slope: Array
+    slope: Array | None
+    rows: NDArray[np.int64] | None = None
+
+    def of_rows(self, weights: Array) -> tuple[slice | NDArray[np.int64], Array]:
+        """Where its rows are among all, and their weights."""
+        if self.rows is None:
+            return slice(None), weights
+        own = weights[self.rows]
+        return self.rows, own / own.sum()
 
 
 def design_changes(design: Columns, frame: pd.DataFrame, variables: Sequence[str]) -> list[DesignChange]:
@@ -103,8 +113,8 @@ def design_changes(design: Columns, frame: pd.DataFrame, variables: Sequence[str
     return found
 
 
-def check_variables(design: Columns, variables: str | Sequence[str] | None) -> list[str]:
-    """The variables asked for, all of the design by default.
+def check_variables(design: Columns, variables: str | Sequence[str] | None, argument: str = "variables") -> list[str]:
+    """The variables asked for by an argument, all of the design by default.
 
     Raises
     ------
@@ -114,13 +124,13 @@ def check_variables(design: Columns, variables: str | Sequence[str] | None) -> l
     known = list(design.variables)
     if not known:
         raise OptionError("effects of a model without covariates", "a variable that can change", "add a covariate")
-    example = f"variables={known[0]!r}"
+    example = f"{argument}={known[0]!r}"
     words = [variables] if isinstance(variables, str) else variables
-    wanted = known if words is None else several("variables", words, "names of variables", example)
+    wanted = known if words is None else several(argument, words, "names of variables", example)
     for name in wanted:
         if name not in known:
             raise OptionError(
-                f"variables= with {name!r}",
+                f"{argument}= with {name!r}",
                 f"columns of the data that the formula uses: {', '.join(map(repr, known))}",
                 f"{nearest(str(name), known)}name variables, not terms: x for x, I(x**2) and bs(x) together",
             )

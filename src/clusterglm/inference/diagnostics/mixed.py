@@ -56,7 +56,7 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
     as_shown : callable
         Estimates by reading -> coefficients, standard deviations and correlations.
     """
-    data, singular = fit.data, bool(fit.held.any())
+    data, singular = fit.data.rows, bool(fit.held.any())
     task = task_of(fit) if singular else task_by_reading(fit)
     theta = fit.theta if singular else estimates_by_reading(fit)
     labels = task.covariance.labels if singular else task.covariance.read_labels()
@@ -111,7 +111,7 @@ def check_mixed_integration(fit: MixedFit, names: tuple[str, ...], shown: Array,
     se : ndarray, shape (q,)
         Their standard errors; nan on the boundary.
     """
-    data, requested, q = fit.data, fit.integration.requested, len(fit.theta)
+    data, requested, q = fit.data.rows, fit.integration.requested, len(fit.theta)
     if not fit.factor.any():
         nothing, trusted = np.where(np.isnan(se), np.nan, 0.0), requested.kind == "auto"
         return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)

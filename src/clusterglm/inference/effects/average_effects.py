@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ class AverageEffects:
     Parameters
     ----------
     terms, contrasts : tuple of str, length k
-        The variable, and "derivative" or a difference such as "drug - placebo".
+        The variable, and "derivative" or a difference such as "drug - placebo"; of a mean, where it is.
     estimate, std_error : ndarray, shape (k,)
     covariance : ndarray, shape (k, k)
     gradient : ndarray, shape (k, q)
@@ -104,7 +104,7 @@ def bias_corrected(
 
 
 def average_effects(
-    changes: Sequence[DesignChange],
+    changes: Collection[DesignChange],
     beta: Array,
     known: Array,
     weights: Array,
@@ -113,12 +113,12 @@ def average_effects(
     intercepts: ClusterIntercepts | None = None,
     times: Array | None = None,
 ) -> AverageEffects:
-    """Average the effects of changes of the design.
+    """Average the effects of changes of the design, or means.
 
     Parameters
     ----------
-    changes : sequence of DesignChange
-        Of n rows.
+    changes : collection of DesignChange
+        Of n rows, or of some of them; gone through once, so that they may be made one by one.
     beta : ndarray, shape (p,)
     known : ndarray, shape (n,)
         What the linear predictor has besides X beta: offset and intercept.
@@ -137,9 +137,10 @@ def average_effects(
     -----
     The effect of a numeric variable x is F'(eta) d eta/dx, that of a level F(eta at the level) - F(eta at the base),
     averaged as R's margins and marginaleffects do. Its gradient in beta is F'' (d eta/dx) X + F' dX/dx, or
-    F'(eta_1) X_1 - F'(eta_0) X_0; where F is an average over intercepts, it moves with sigma as well. Intercepts of
-    clusters that were estimated move with the parameters, and have noise of their own, e_i of variance v_i: with S_i
-    the weighted sum over the cluster of the effect's derivative in the intercept, they add sum S_i^2 v_i.
+    F'(eta_1) X_1 - F'(eta_0) X_0; that of a mean F(eta) is F'(eta) X. Where F is an average over intercepts, it moves
+    with sigma as well. Intercepts of clusters that were estimated move with the parameters, and have noise of their
+    own, e_i of variance v_i: with S_i the weighted sum over the cluster of the effect's derivative in the intercept,
+    they add sum S_i^2 v_i.
     The average is that of the rows at hand: how it would vary over other samples of covariates is not included.
     """
     k, q, parameters = len(changes), len(covariance), random_intercept(len(beta))
@@ -148,35 +149,42 @@ def average_effects(
     m = 0 if intercepts is None else len(intercepts.at.values)
     noise = np.zeros((k, m))
     poor = np.zeros(len(known), dtype=bool)
-    terms, contrasts = (tuple(getattr(change, name) for change in changes) for name in ("variable", "contrast"))
+    names, exists = [], True
     for j, change in enumerate(changes):
-        high = jet(change.high @ beta + known)
+        names.append((change.variable, change.contrast))
+        where, own = change.of_rows(weights)
+        high = jet(change.high @ beta + known[where])
         if not high.exists:
-            nothing = np.full((k, max(k, q)), np.nan)
-            return AverageEffects(
-                terms, contrasts, nothing[:, 0], nothing[:, 0], nothing[:, :k], nothing[:, :q], 0, False
-            )
+            exists = False
+            continue
         if change.low is not None:
-            low = jet(change.low @ beta + known)
+            low = jet(change.low @ beta + known[where])
             effect, first, second = high.mean - low.mean, high.first - low.first, high.second - low.second
-            gradient[j, of_beta] = (weights * high.first) @ change.high - (weights * low.first) @ change.low
+            gradient[j, of_beta] = (own * high.first) @ change.high - (own * low.first) @ change.low
             by_sigma = high.by_sigma - low.by_sigma
-            poor |= ~low.resolved
-        else:
+            poor[where] |= ~low.resolved
+        elif change.slope is not None:
             slope = change.slope @ beta
             effect, first = high.first * slope, high.second * slope
             second = np.zeros_like(first) if high.third is None else high.third * slope
-            gradient[j, of_beta] = (weights * first) @ change.high + (weights * high.first) @ change.slope
+            gradient[j, of_beta] = (own * first) @ change.high + (own * high.first) @ change.slope
             by_sigma = high.first_by_sigma * slope
+        else:
+            effect, first, second, by_sigma = high.mean, high.first, high.second, high.by_sigma
+            gradient[j, of_beta] = (own * first) @ change.high
         if q == len(parameters):
-            gradient[j, of_sigma] = weights @ by_sigma
-        poor |= ~high.resolved
-        estimate[j] = weights @ effect
+            gradient[j, of_sigma] = own @ by_sigma
+        poor[where] |= ~high.resolved
+        estimate[j] = own @ effect
         if intercepts is not None:
-            noise[j] = np.bincount(intercepts.cluster, weights * first, m)
+            noise[j] = np.bincount(intercepts.cluster[where], own * first, m)
             gradient[j] += noise[j] @ intercepts.at.derivatives
-            bends = np.bincount(intercepts.cluster, weights * second, m)
+            bends = np.bincount(intercepts.cluster[where], own * second, m)
             estimate[j] -= noise[j] @ intercepts.shift + bends @ intercepts.curvature
+    terms, contrasts = (tuple(name[side] for name in names) for side in (0, 1))
+    if not exists:
+        nothing = np.full((k, max(k, q)), np.nan)
+        return AverageEffects(terms, contrasts, nothing[:, 0], nothing[:, 0], nothing[:, :k], nothing[:, :q], 0, False)
     total = gradient @ covariance @ gradient.T
     if intercepts is not None:
         with np.errstate(invalid="ignore"):  # 0 * inf: a heavy-tailed posterior in a cluster that does not matter

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import chdtrc
 
 from clusterglm.errors import ClusterError, OptionError, nearest
+from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 
@@ -67,6 +68,10 @@ class LinearTest:
         R V R'.
     cov : {"observed", "robust"}
         Which V.
+    level : float
+        Coverage of the intervals of single combinations.
+    ratio : str
+        What exponentials of coefficients are, such as "odds ratio"; empty where they mean nothing.
     """
 
     hypotheses: tuple[str, ...]
@@ -77,14 +82,32 @@ class LinearTest:
     std_error: Array
     covariance: Array = field(repr=False)
     cov: str = "observed"
+    level: float = 0.95
+    ratio: str = ""
 
     def to_frame(self) -> pd.DataFrame:
-        """A row per hypothesis: `hypothesis`, `estimate` (left side less right side) and `std_error`."""
+        """Each combination by itself.
+
+        Returns
+        -------
+        DataFrame
+            A row per hypothesis: `hypothesis`, `estimate` (left side less right side), `std_error`, `z`, `pvalue`,
+            `conf_low`, `conf_high`; and, where exponentials of coefficients are ratios, that of the estimate with its
+            interval, `ratio`, `ratio_low`, `ratio_high`.
+        """
         import pandas as pd
 
-        return pd.DataFrame(
-            {"hypothesis": list(self.hypotheses), "estimate": self.estimate, "std_error": self.std_error}
-        )
+        from clusterglm.inference.effects.ratios import exponentiated
+
+        z, (low, high) = self.estimate / self.std_error, wald_interval(self.estimate, self.std_error, self.level)
+        columns: dict[str, Any] = {
+            "hypothesis": list(self.hypotheses), "estimate": self.estimate, "std_error": self.std_error,
+            "z": z, "pvalue": wald_p_values(z), "conf_low": low, "conf_high": high,
+        }  # fmt: skip
+        if self.ratio:
+            found = exponentiated(self.estimate, self.std_error, self.level)
+            columns |= {"ratio": found.estimate, "ratio_low": found.low, "ratio_high": found.high}
+        return pd.DataFrame(columns)
 
     def __str__(self) -> str:
         shown = ", ".join(self.hypotheses[:_SPELLED_OUT])
@@ -92,7 +115,13 @@ class LinearTest:
             shown += f" and {self.df - _SPELLED_OUT} more"
         difference = ""
         if self.df == 1:
-            difference = f"; left less right side {self.estimate[0]:.4g}, standard error {self.std_error[0]:.4g}"
+            (row,) = self.to_frame().to_dict("records")
+            level, ends = f"{100.0 * self.level:g}%", f"from {row['conf_low']:.4g} to {row['conf_high']:.4g}"
+            difference = f"; left less right side {row['estimate']:.4g}, standard error {row['std_error']:.4g}"
+            difference += f", {level} {ends}"
+            if self.ratio:
+                ends = f"from {row['ratio_low']:.4g} to {row['ratio_high']:.4g}"
+                difference += f"; as {self.ratio} {row['ratio']:.4g}, {level} {ends}"
         return (
             f"Wald test of {shown}: chi2 = {self.statistic:.4g} on {self.df} df, {p_in_words(self.pvalue)} "
             f"({self.cov} covariance{difference})"

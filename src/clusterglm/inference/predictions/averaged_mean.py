@@ -64,6 +64,29 @@ def mean_jet(eta: Array, response: Response) -> MeanJet:
     return MeanJet(*response.mean_derivatives(eta), zero, zero, settled)
 
 
+def link_jet(eta: Array) -> MeanJet:
+    """Linear predictors at known intercepts in the place of means.
+
+    Parameters
+    ----------
+    eta : ndarray, shape (n,)
+    """
+    zero = np.zeros(len(eta))
+    return MeanJet(eta, np.ones(len(eta)), zero, zero, zero, zero, np.ones(len(eta), dtype=bool))
+
+
+def averaged_link_jet(eta: Array, sigma: float, response: Response, distribution: Distribution) -> MeanJet:
+    """Links of means averaged over intercepts sigma Z in the place of means; their second derivatives are nan.
+
+    Parameters
+    ----------
+    eta, sigma, response, distribution
+        As in `averaged_jet`.
+    """
+    at, unknown = marginal_link(eta, sigma, response, distribution), np.full(len(eta), np.nan)
+    return MeanJet(at.link, at.by_eta, unknown, None, at.by_sigma, unknown, at.resolved, at.exists)
+
+
 def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Distribution) -> MeanJet:
     """The mean averaged over intercepts sigma Z.
 

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.effects import Effects
-from clusterglm.fit.levels import CrossedFactors, GivenData
+from clusterglm.fit.levels import AnyPlan, CrossedFactors
 from clusterglm.fit.mixed import MixedFit, points_for_moments, task_of
-from clusterglm.fit.mixed_search import choose
+from clusterglm.fit.mixed_search import MixedTask, choose
 from clusterglm.inference.predictions.normal_mean import normal_jet
 from clusterglm.likelihood.crossed.posterior import CrossedPosterior
 from clusterglm.model.arrays import Array
 
-_STEP = 1e-3  # of differences in the estimates, in standard errors
+_STEP_OF_ESTIMATES = 1e-3  # of differences in the estimates, in standard errors
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,53 @@ def places_outside(effects: Effects, group: str, codes: NDArray[np.int64]) -> ND
     raise KeyError(group)
 
 
-def link_given_data(
-    X: Array,
-    Z: Array,
-    offset: Array,
-    levels: Levels,
-    at_modes: NDArray[np.bool_],
-    fit: MixedFit,
-    posterior: GivenData,
-) -> tuple[Array, Array]:
-    """Links of the rows' means, and the variance of linear predictors at modes, shape (n,) each.
+@dataclass(frozen=True)
+class CrossedGivenData:
+    """What the data say of the effects of crossed factors, at the parameters of a fit.
+
+    Parameters
+    ----------
+    fit : MixedFit
+    posterior : CrossedPosterior
+    modes : tuple of two ndarray
+        Of effects outside and of units, standard normal ones, that are most likely jointly.
+    """
+
+    fit: MixedFit
+    posterior: CrossedPosterior
+    modes: tuple[Array, Array]
+
+    @classmethod
+    def of(cls, fit: MixedFit) -> CrossedGivenData:
+        """At the estimates."""
+        found, _ = _crossed_factors(fit)
+        return cls._at(fit, *found)
+
+    @classmethod
+    def _at(cls, fit: MixedFit, likelihood: CrossedFactors, entries: Array, plan: AnyPlan) -> CrossedGivenData:
+        return cls(fit, likelihood.posterior(entries, plan), likelihood.joint_modes(entries))
+
+    def link(self, rows: CrossedRows) -> tuple[Array, Array]:
+        """Links of rows' means, and the mean squares of linear predictors about modes, shape (n,) each."""
+        fit, d, (v, u) = self.fit, self.fit.effects.n_upper, self.modes
+        units, columns, scaled = rows.levels.units, rows.levels.columns, rows.Z @ fit.factor
+        own, others = scaled[:, :d], scaled[:, d:]
+        means, variances = self.posterior.moments(units, own, columns, others)
+        eta = rows.X @ fit.beta + rows.offset
+        at_modes = np.where(units[:, None] >= 0, own * u[units], 0.0).sum(axis=1)
+        at_modes += np.where(columns >= 0, others * v[columns], 0.0).sum(axis=1)
+        link, extra = eta + at_modes, variances + (means - at_modes) ** 2
+        some = np.flatnonzero(~rows.at_modes)
+        if len(some) > 0:
+            spread = np.sqrt(np.maximum(variances[some], 0.0))
+            mean = normal_jet(eta[some] + means[some], spread, fit.response).mean
+            link[some], extra[some] = fit.response.link_function(mean), 0.0
+        return link, extra
+
+
+@dataclass(frozen=True)
+class CrossedRows:
+    """Rows to predict given the data.
 
     Parameters
     ----------
@@ -92,53 +129,42 @@ def link_given_data(
     levels : Levels
     at_modes : ndarray of bool, shape (n,)
         Rows predicted at the modes of the effects; the others are averaged over what is not known of these.
-    fit : MixedFit
-    posterior : CrossedPosterior
-        At the parameters of `fit`.
     """
-    assert isinstance(posterior, CrossedPosterior)
-    known, scaled = posterior.of(levels.units, levels.columns), Z @ fit.factor
-    eta = X @ fit.beta + offset
-    link = eta + np.einsum("ij,ij->i", scaled, known.modes)
-    extra = np.einsum("ij,ijk,ik->i", scaled, known.about_modes, scaled)
-    some = np.flatnonzero(~at_modes)
-    if len(some) > 0:
-        centre = eta[some] + np.einsum("ij,ij->i", scaled[some], known.means[some])
-        spread = np.einsum("ij,ijk,ik->i", scaled[some], known.covariances[some], scaled[some])
-        mean = normal_jet(centre, np.sqrt(np.maximum(spread, 0.0)), fit.response).mean
-        link[some], extra[some] = fit.response.link_function(mean), 0.0
-    return link, extra
+
+    X: Array
+    Z: Array
+    offset: Array
+    levels: Levels
+    at_modes: NDArray[np.bool_]
 
 
-def differences(
-    X: Array,
-    Z: Array,
-    offset: Array,
-    levels: Levels,
-    at_modes: NDArray[np.bool_],
-    fit: MixedFit,
-    variances: Array,
-) -> Array:
-    """Derivatives of the links in the estimates, shape (n, k), by differences of all that depends on these.
+def differences(rows: CrossedRows, fit: MixedFit, variances: Array) -> Array:
+    """Derivatives of the rows' links in the estimates, shape (n, k), by differences of all that depends on these.
 
     Parameters
     ----------
-    X, Z, offset, levels, at_modes, fit
-        As in `link_given_data`.
+    rows : CrossedRows
+    fit : MixedFit
     variances : ndarray, shape (k,)
         Of the estimates; where they are 0 so are the derivatives, which do not count.
     """
-    task = task_of(fit)
-    assert isinstance(task.likelihood, CrossedFactors)
-    plan = choose(task.likelihood, task.entries(fit.theta), points_for_moments(fit.integration.requested)).plan
-    found = np.zeros((len(X), len(fit.theta)))
+    (likelihood, _, plan), task = _crossed_factors(fit)
+    found = np.zeros((len(rows.X), len(fit.theta)))
     for k in np.flatnonzero(variances > 0.0):
-        ends, step = [], _STEP * float(np.sqrt(variances[k]))
+        ends, step = [], _STEP_OF_ESTIMATES * float(np.sqrt(variances[k]))
         for side in (step, -step):
             theta = fit.theta + side * np.eye(len(fit.theta))[k]
             beta, phi = fit.parameters.split(theta)
-            given = task.likelihood.given_data(task.entries(theta), plan)
             there = replace(fit, beta=beta, phi=phi)
-            ends.append(link_given_data(X, Z, offset, levels, at_modes, there, given)[0])
+            ends.append(CrossedGivenData._at(there, likelihood, task.entries(theta), plan).link(rows)[0])
         found[:, k] = (ends[0] - ends[1]) / (2.0 * step)
     return found
+
+
+def _crossed_factors(fit: MixedFit) -> tuple[tuple[CrossedFactors, Array, AnyPlan], MixedTask]:
+    """The likelihood of a fit, its parameters, and points for moments."""
+    task = task_of(fit)
+    assert isinstance(task.likelihood, CrossedFactors)
+    entries = task.entries(fit.theta)
+    chosen = choose(task.likelihood, entries, points_for_moments(fit.integration.requested))
+    return (task.likelihood, entries, chosen.plan), task

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.clusters import rows_of
-from clusterglm.data.effects import Children, Effects
+from clusterglm.data.effects import Children
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.levels import OneLevel
 from clusterglm.fit.mixed import MixedFit
-from clusterglm.fit.mixed_search import MixedTask, choose, effects_of
+from clusterglm.fit.mixed_search import EffectArrays, MixedTask, choose, effects_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import ROWS_MADE_UP
 from clusterglm.model.quadrature import Quadrature
@@ -67,10 +68,9 @@ def averaged(X: Array, Z: Array, offset: Array, fit: MixedFit) -> LogMeans:
     error = 0.0
     for first in range(0, n, _CLUSTERS_AT_A_TIME):
         rows = slice(first, min(first + _CLUSTERS_AT_A_TIME, n))
-        alone = _of_single_rows(fit.data, eta[rows], s[rows])
-        likelihood = OneLevel(alone.X, effects_of(alone).Z, alone, fit.response)
+        likelihood = _of_single_rows(eta[rows], s[rows], fit.response)
         theta = np.array([0.0, 1.0])
-        chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH_ROW * len(alone.a)))
+        chosen = choose(likelihood, theta, Quadrature("auto", tolerance=_EACH_ROW * likelihood.n_clusters))
         value[rows] = likelihood.cluster_values(theta, chosen.plan)
         scores = likelihood.unit_scores(theta, chosen.plan)
         by_eta[rows], by_size[rows] = scores[:, 0], scores[:, 1]
@@ -110,8 +110,8 @@ def given_clusters(
         last = min(max(reach, first + 1), n)
         rows = slice(first, last)
         with_row, without = _extended(X[rows], Z[rows], offset[rows], codes[rows], known, alone)
-        more, more_scores, more_error = cluster_integrals(with_row, fit)
-        less, less_scores, less_error = cluster_integrals(without, fit)
+        more, more_scores, more_error = cluster_integrals(with_row.X, with_row, fit)
+        less, less_scores, less_error = cluster_integrals(without.X, without, fit)
         value[rows], gradient[rows] = more - less, more_scores - less_scores
         error, first = max(error, more_error + less_error), last
     return LogMeans(value, gradient, error)
@@ -145,38 +145,30 @@ def log_survival(X: Array, Z: Array, offset: Array, starts: NDArray[np.int64], f
         begin = np.concatenate([[0], np.cumsum(lengths[block])])
         rows = np.arange(begin[-1]) - np.repeat(begin[:-1] - first[block], lengths[block])
         nothing, once = np.zeros(len(rows)), np.ones(len(rows))
-        made_up = replace(
-            fit.data, X=np.ascontiguousarray(X[rows]), a=nothing, b=once, offset=np.ascontiguousarray(offset[rows]),
-            starts=begin, cluster_weights=np.ones(len(block)),
-            effects=replace(fit.effects, Z=np.ascontiguousarray(Z[rows]), children=None, outside=()),
-        )  # fmt: skip
-        value[block], gradient[block], wrong = cluster_integrals(made_up, fit)
+        effects = replace(fit.effects, Z=np.ascontiguousarray(Z[rows]), children=None, outside=())
+        made_up = BlockArrays(
+            begin, nothing, once, np.ascontiguousarray(offset[rows]), np.ones(len(block)), effects=effects
+        )
+        value[block], gradient[block], wrong = cluster_integrals(np.ascontiguousarray(X[rows]), made_up, fit)
         error = max(error, wrong)
     return LogMeans(value, gradient, error)
 
 
-def cluster_integrals(data: ModelData, fit: MixedFit) -> tuple[Array, Array, float]:
+def cluster_integrals(X: Array, data: EffectArrays, fit: MixedFit) -> tuple[Array, Array, float]:
     """Log-likelihoods of single clusters, their scores in (beta, phi), and what the former may be wrong by."""
-    task = MixedTask.of(data, fit.response, data.X, np.ones(effects_of(data).Z.shape[1]), 1)
+    task = MixedTask.of(data, fit.response, X, np.ones(effects_of(data).Z.shape[1]), 1)
     theta = task.entries(fit.theta)
-    chosen = choose(task.likelihood, theta, Quadrature("auto", tolerance=_EACH_ROW * data.n_clusters))
+    chosen = choose(task.likelihood, theta, Quadrature("auto", tolerance=_EACH_ROW * (len(data.starts) - 1)))
     scores = task.likelihood.unit_scores(theta, chosen.plan) @ task.slopes(fit.theta).T
     return task.likelihood.cluster_values(theta, chosen.plan), scores, chosen.error
 
 
-def _of_single_rows(data: ModelData, eta: Array, s: Array) -> ModelData:
+def _of_single_rows(eta: Array, s: Array, response: Response) -> OneLevel:
     """A cluster for each row, with a = 1, b = 0 and the effect s u."""
     n = len(eta)
-    return replace(
-        data,
-        X=np.ones((n, 1)),
-        a=np.ones(n),
-        b=np.zeros(n),
-        offset=np.ascontiguousarray(eta),
-        starts=np.arange(n + 1),
-        cluster_weights=np.ones(n),
-        effects=Effects(np.ascontiguousarray(s[:, None]), ()),
-    )
+    ones = np.ones(n)
+    arrays = BlockArrays(np.arange(n + 1), ones, np.zeros(n), np.ascontiguousarray(eta), ones)
+    return OneLevel(np.ones((n, 1)), np.ascontiguousarray(s[:, None]), arrays, response)
 
 
 def _extended(

@@ -38,6 +38,17 @@ class NormalJet:
     fourth: Array
     unresolved: int = 0
 
+    def on_link(self, response: Response) -> NormalJet:
+        """Links of the averaged means, and as `first` and `second` what these add to them: their derivatives over F'.
+
+        With F the mean as a function of the linear predictor, a link g = F^-1(m) moves as dm / F'(g) does, whatever
+        moves m; higher derivatives are nan.
+        """
+        link = response.link_function(self.mean)
+        slope = response.mean_derivative(link)
+        unknown = np.full_like(link, np.nan)
+        return NormalJet(link, self.first / slope, self.second / slope, unknown, unknown, self.unresolved)
+
 
 def normal_jet(eta: Array, size: Array, response: Response) -> NormalJet:
     """Average the mean over a normal part of the linear predictor.

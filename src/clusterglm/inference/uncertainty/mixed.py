@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.fit.mixed import MixedFit, task_of
+from clusterglm.fit.mixed import MixedFit, scale_of, task_of, to_user
+from clusterglm.fit.mixed_blocks import MixedBlockSums
 from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.sums import whole_weights
 from clusterglm.model.arrays import Array
 
 
@@ -38,6 +40,19 @@ def marginal_scores(fit: MixedFit) -> Array:
     theta = task.entries(fit.theta)
     scores = task.likelihood.unit_scores(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
     return scores @ task.slopes(fit.theta).T
+
+
+def mixed_products(given: MixedBlockSums, fit: MixedFit) -> Array:
+    """Sum of the outer products of `marginal_scores`, shape (k, k), over blocks."""
+    scale = scale_of(given)
+    task = given.task(scale)
+    T = to_user(task, given.standard, scale)
+    theta = np.asarray(np.linalg.solve(T, fit.theta), dtype=np.float64)
+    likelihood, entries = given.integrals(scale), task.entries(theta)
+    plan = choose(likelihood, entries, fit.integration.requested).plan
+    inside = likelihood.outer_products(entries, plan, task.slopes(theta), whole_weights(given.sums))
+    back = np.linalg.inv(T)
+    return np.asarray(back.T @ inside @ back)
 
 
 def task_by_reading(fit: MixedFit, threads: int = 1) -> MixedTask:

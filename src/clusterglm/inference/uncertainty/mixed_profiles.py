@@ -138,7 +138,8 @@ class _Coordinates:
         covariance = Covariance(tuple(terms))
         whole = task_of(fit, threads)
         Z = np.ascontiguousarray(fit.effects.Z[:, order])
-        likelihood = integrals(fit.data.X, Z, fit.effects, fit.data, fit.response, threads)
+        data = fit.data.rows
+        likelihood = integrals(data.X, Z, fit.effects, data, fit.response, threads)
         task = replace(whole, covariance=covariance, likelihood=likelihood)
         requested = fit.integration.requested
         if requested.kind == "auto":
@@ -335,5 +336,5 @@ def _without(fit: MixedFit, gone: Sequence[int]) -> float:
     kept = [k for k in range(fit.effects.Z.shape[1]) if k not in gone]
     if not kept:
         return fit.pooled.loglik
-    data = with_effects(fit.data, kept)
+    data = with_effects(fit.data.rows, kept)
     return fit_mixed(data, fit.response, fit.integration.requested, Control(), fit.beta).loglik

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from clusterglm.errors import IntegrationError
 from clusterglm.likelihood.crossed.inside import Contraction, Gradient, Inside, is_summit
 from clusterglm.likelihood.crossed.layout import OutsideTerm
+from clusterglm.likelihood.crossed.posterior import CrossedPosterior, joined
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.vector.choice import VectorChoice, choose_points
 from clusterglm.likelihood.vector.points import hermite_points
@@ -148,7 +149,8 @@ class CrossedLikelihood:
     def mode(self, theta: Array, plan: VectorPlan) -> Mode:
         """The maximum of f, sought from where it was last found."""
         v, factors, fresh = self._v, self._factors, False
-        few = any(_is_few(part) for part in plan)
+        # Points that follow the units have the gradient of points held, which is not quite that of their sum.
+        follow = any(part.places is None and not is_summit(part) for part in plan)
         at = self.inside.gradient(theta, v, plan)
         value, last, last_fresh = _sum(at.values, v), np.inf, np.inf
         for _ in range(_MOST_STEPS):
@@ -166,7 +168,7 @@ class CrossedLikelihood:
                 there = self.inside.gradient(theta, v + length * step, plan)
                 ahead = _sum(there.values, v + length * step)
                 uphill = ahead >= value + 1e-4 * length * decrement - rounding
-                if few and not uphill:  # whose gradient, that of points held, is not quite the sum's
+                if follow and not uphill:
                     uphill = float(there.v @ self._solved(factors, there.v)) < (1.0 - 0.5 * length) * decrement
                 if uphill or length < 1e-10:
                     break
@@ -193,6 +195,15 @@ class CrossedLikelihood:
         self._v, self._factors = v, factors
         log_determinant = 2.0 * float(sum(np.log(np.diagonal(factor)).sum() for factor in factors))
         return Mode(v, value, at, factors, log_determinant)
+
+    def posterior(self, theta: Array, plan: VectorPlan) -> CrossedPosterior:
+        """Modes, means and covariances of all effects given the data, at `theta`, shape (q,)."""
+        theta = np.ascontiguousarray(theta, dtype=np.float64)
+        mode, units = self.mode(theta, plan), self.inside.no_moments()
+        S = self.inverses(mode.factors)
+        held = self.inside.contract(theta, mode.v, plan, S, units)
+        modes = self.inside.given.modes(self.inside.own(theta), None).centres
+        return joined(self.layout, mode.v, S, held.v, units, modes)
 
     def value_at(self, theta: Array, mode: Mode, plan: VectorPlan) -> float:
         """The approximation, given the mode."""

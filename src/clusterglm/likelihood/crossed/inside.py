@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from clusterglm import _core
 from clusterglm.likelihood.crossed.layout import Layout, OutsideTerm, laid_out
+from clusterglm.likelihood.crossed.posterior import UnitMoments
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, VectorPlan, joined_columns
 from clusterglm.model.arrays import Array
@@ -182,13 +183,17 @@ class Inside:
         self._pass(_CURVATURE, theta, slopes, plan, matrices=flat)
         return flat
 
-    def contract(self, theta: Array, v: Array, plan: VectorPlan, T: Array) -> Contraction:
+    def contract(
+        self, theta: Array, v: Array, plan: VectorPlan, T: Array, moments: UnitMoments | None = None
+    ) -> Contraction:
         """Minus half the derivative of tr(T (-f_vv)) (of log-determinants of units' own too, where T is the inverse).
 
         Parameters
         ----------
         T : ndarray
             Symmetric, whole matrices of all components one after another.
+        moments : UnitMoments, optional
+            Is filled.
         """
         slopes = self.move(theta, v)
         kappa, pulls, direct = np.zeros(self.n_rows), np.zeros(self.n_rows), np.zeros_like(slopes)
@@ -204,6 +209,7 @@ class Inside:
                 pulls=pulls,
                 entries=entries,
                 direct=direct,
+                moments=moments,
             )
             if not is_summit(part):
                 at = self._rows_of(part)
@@ -229,6 +235,11 @@ class Inside:
         chosen = np.zeros(self.n_units, dtype=np.bool_)
         chosen[part.clusters] = True
         return np.flatnonzero(np.repeat(chosen, np.diff(self.data.starts)))
+
+    def no_moments(self) -> UnitMoments:
+        """Of no unit yet."""
+        m, d, touched = self.n_units, self.n_effects, len(self.layout.touched)
+        return UnitMoments(*(np.zeros(s) for s in ((m, d), (m, d, d), (m, d, d), (touched, d), (m, d))))
 
     def _no_entries(self) -> Array:
         return np.zeros((self.n_units, len(self._row)))
@@ -275,6 +286,7 @@ class Inside:
         pulls: Array | None = None,
         entries: Array | None = None,
         direct: Array | None = None,
+        moments: UnitMoments | None = None,
     ) -> None:
         own = self.own(theta)
         for part in plan:
@@ -308,7 +320,8 @@ class Inside:
                 pulls,
                 entries,
                 direct,
-                self.threads,
+                **({} if moments is None else vars(moments)),
+                threads=self.threads,
             )
 
 

@@ -59,6 +59,10 @@ class Layout:
         Each unit's component.
     cells : ndarray of int64, shape (C + 1,)
         Where the components' square matrices begin in an array of all of them, and its length.
+    touched_starts : ndarray of int64, shape (m + 1,)
+        Where the effects that each unit touches begin in the next, and their number.
+    touched : ndarray of int64, shape (number of them,)
+        Their places in v, ascending.
     outside : _core.Outside
         The core's form of it.
     size : int
@@ -69,6 +73,8 @@ class Layout:
     components: tuple[NDArray[np.int64], ...]
     of_units: NDArray[np.int64]
     cells: NDArray[np.int64]
+    touched_starts: NDArray[np.int64]
+    touched: NDArray[np.int64]
     outside: _core.Outside
     size: int
 
@@ -128,14 +134,17 @@ def laid_out(starts: NDArray[np.int64], terms: Sequence[OutsideTerm]) -> Layout:
     of_keys = keys // size
     touched_starts = np.searchsorted(of_keys, np.arange(m + 1)).astype(np.int64)
     local = (inverse - touched_starts[rows]).reshape(n, width)
+    within = np.ascontiguousarray(keys % size, dtype=np.int32)
+    firsts = np.cumsum(np.append(0, counts))[of_units[of_keys]]
     core = _core.Outside(
         np.ascontiguousarray(local, dtype=np.int32),
         touched_starts,
-        np.ascontiguousarray(keys % size, dtype=np.int32),
+        within,
         np.ascontiguousarray(cells[of_units]),
         np.ascontiguousarray(counts[of_units].astype(np.int64)),
     )
-    return Layout(all_columns, components, of_units.astype(np.int64), cells, core, size)
+    touched = np.concatenate(components)[firsts + within]
+    return Layout(all_columns, components, of_units.astype(np.int64), cells, touched_starts, touched, core, size)
 
 
 def _check_memory(counts: NDArray[np.int64]) -> None:

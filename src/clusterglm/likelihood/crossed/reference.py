@@ -101,9 +101,7 @@ def at(model: Model, theta: Array, v: Array, points: PointSet) -> Second:
         )
         total = float(logsumexp(logs))
         pi = np.exp(logs - total)
-        G, H = np.zeros_like(lam), np.zeros_like(lam)
-        for k in range(len(pi)):
-            _, G[k], H[k], _, _ = model.response.derivatives(lam[k], model.a[r], model.b[r])
+        _, G, H, _, _ = model.response.derivatives(lam, model.a[r], model.b[r])
         mean = pi @ G
         inner = ((G - mean).T * pi) @ (G - mean) + np.diag(pi @ H)
         value += model.weights[i] * (total + float(np.linalg.slogdet(F)[1]))

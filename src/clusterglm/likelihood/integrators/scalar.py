@@ -62,6 +62,21 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
             replace(part, rule=replace(part.rule, own=self.distribution if part.rule.own else None)) for part in plan
         )
 
+    def shape_scores(
+        self, data: ModelData, response: Response, theta: Array, plan: Plan, family: Distribution, working: Array
+    ) -> Array | None:
+        nothing = np.zeros((1, 0))
+        if self.scale != "normal" or family.by_shape(working, nothing) is None:
+            return None
+        likelihood = MarginalLikelihood(core_problem(data.X, data, response), self.distribution, self.scale)
+
+        def slopes(t: Array) -> Array:
+            found = family.by_shape(working, t)
+            assert found is not None
+            return found
+
+        return (likelihood.weights * likelihood.means(theta, plan, slopes)).T
+
     def first_rule(self, quadrature: Quadrature, least: float, size: float) -> Rule:
         if quadrature.kind == "auto":
             return rough_rule(self.distribution, _ROUGH_NODES, least, size)

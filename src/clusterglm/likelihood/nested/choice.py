@@ -65,7 +65,9 @@ class NestedChoice:
         return float(self.errors.sum())
 
 
-def choose_points(likelihood: NestedLikelihood, theta: Array, tolerance: float) -> NestedChoice:
+def choose_points(
+    likelihood: NestedLikelihood, theta: Array, tolerance: float, among: int | None = None
+) -> NestedChoice:
     """Choose points at `theta` for errors whose sum is within `tolerance`, as far as there are points for it.
 
     Parameters
@@ -73,9 +75,11 @@ def choose_points(likelihood: NestedLikelihood, theta: Array, tolerance: float) 
     likelihood : NestedLikelihood
     theta : ndarray, shape (q,)
     tolerance : float
+    among : int, optional
+        Number of units for which the tolerance is, where these are some of them.
     """
     with np.errstate(divide="ignore"):
-        allowed = tolerance / likelihood.n_units / likelihood.weights
+        allowed = tolerance / (among or likelihood.n_units) / likelihood.weights
     parts, errors, left = _by_hermite(likelihood, theta, allowed)
     if len(left) > 0:
         found, wrong = _by_lattices(likelihood, theta, left, allowed)

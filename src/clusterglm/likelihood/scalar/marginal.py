@@ -5,16 +5,20 @@ Formulas: docs/explanation/likelihood.md, "The marginal likelihood" to "Moving n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.scalar.location import location_map, reach
 from clusterglm.likelihood.scalar.outside import Summits, summits
-from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_for_moments
-from clusterglm.model.arrays import Array
+from clusterglm.likelihood.scalar.rules import Plan, Rule, rule_for_logs, rule_for_moments
+from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.large_data import NUMBERS_AT_A_TIME
 from clusterglm.model.parameters import random_intercept
 from clusterglm.model.special import log_normal_density
 
@@ -159,6 +163,38 @@ class MarginalLikelihood:
             s, log_weights = self.memory.modes[clusters, None] + unit * nodes, log_weights + np.log(unit)
         found = self.log_integrands(theta, clusters, s) + log_weights
         return s, np.where(np.isnan(found), -np.inf, found)
+
+    def means(self, theta: Array, plan: Plan, of: Callable[[Array], Array]) -> Array:
+        """Posterior means of functions of each cluster's intercept over sigma, shape (k, m).
+
+        Parameters
+        ----------
+        theta : ndarray, shape (p + 1,)
+            At sigma > 0.
+        plan : Plan
+        of : callable
+            Takes intercepts, shape (c, j), and gives the k functions there, shape (k, c, j), which far out grow no
+            faster than logarithms. Of rules that do not follow clusters, c = 1.
+
+        Notes
+        -----
+        Of an instance whose scale is the normal one.
+        """
+        found, order = [], []
+        for part in plan:
+            clusters = np.arange(self.n_clusters) if part.clusters is None else part.clusters
+            rule = rule_for_logs(part.rule)
+            size = max(1, NUMBERS_AT_A_TIME // rule.nodes)
+            for first in range(0, len(clusters), size):
+                some = clusters[first : first + size]
+                s, terms = self.terms(theta, rule, some)
+                weights = np.exp(terms - logsumexp(terms, axis=1, keepdims=True))
+                t = self.intercepts(theta, s if rule.adaptive else s[:1])[0] / self.sigma(theta)
+                found.append(times(weights, of(t)).sum(axis=2))
+                order.append(some)
+        whole = np.empty((len(found[0]), self.n_clusters))
+        whole[:, np.concatenate(order)] = np.hstack(found)
+        return whole
 
     def intercepts(self, theta: Array, s: Array) -> tuple[Array, Array]:
         """Intercepts at points of the normal scale and their derivatives in sigma, as integrands have them."""

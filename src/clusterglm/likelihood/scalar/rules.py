@@ -166,6 +166,13 @@ def rule_for_moments(rule: Rule) -> Rule:
     return heavy_rule(rule.own, rule.step, half_width)
 
 
+def rule_for_logs(rule: Rule) -> Rule:
+    """The same for means of what grows no faster than logarithms of intercepts."""
+    if rule.own is None or not rule.heavy:
+        return rule
+    return heavy_rule(rule.own, rule.step, max(_TAIL_MASS / rule.own.tail, rule.half_width or 0.0))
+
+
 def averaging_rule(distribution: Distribution, nodes: int, half_width: float) -> tuple[Array, Array]:
     """Nodes on the normal scale and weights, with its density, for averages over the distribution."""
     s, log_weights = fixed_rule(distribution, nodes, half_width).points

@@ -105,7 +105,9 @@ class _Found:
     left: NDArray[np.int64]
 
 
-def choose_points(likelihood: VectorLikelihood, theta: Array, tolerance: float) -> VectorChoice:
+def choose_points(
+    likelihood: VectorLikelihood, theta: Array, tolerance: float, among: int | None = None
+) -> VectorChoice:
     """Choose points at `theta` for errors whose sum is within `tolerance`, as far as there are points for it.
 
     Parameters
@@ -113,14 +115,18 @@ def choose_points(likelihood: VectorLikelihood, theta: Array, tolerance: float) 
     likelihood : VectorLikelihood
     theta : ndarray, shape (q,)
     tolerance : float
+    among : int, optional
+        Number of clusters for which the tolerance is, where these are some of them. Each cluster then has the points
+        that it has among any others.
     """
-    m = likelihood.n_clusters
+    m, whole = likelihood.n_clusters, among or likelihood.n_clusters
     with np.errstate(divide="ignore"):
-        allowed = tolerance / m / likelihood.weights
-    for_slopes = np.maximum(allowed, min(_FOR_SLOPES / m, _OF_ONE))
+        allowed = tolerance / whole / likelihood.weights
+    for_slopes = np.maximum(allowed, min(_FOR_SLOPES / whole, _OF_ONE))
     errors, values, parts, trials = np.zeros(m), np.zeros(m), [], []
     left = np.arange(m, dtype=np.int64)
-    for find in (_by_hermite, _by_lattice if likelihood.n_effects <= max(_LATTICES) else _by_random):
+    by_hermite = _by_hermite if among is None else _by_all_sizes
+    for find in (by_hermite, _by_lattice if likelihood.n_effects <= max(_LATTICES) else _by_random):
         found = find(likelihood, theta, left, allowed, for_slopes)
         parts += found.parts
         trials += found.trials
@@ -161,15 +167,23 @@ def _by_hermite(
     likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, for_slopes: Array
 ) -> _Found:
     """Rules of growing size; of many clusters a sample shows which sizes would serve hardly any."""
-    sizes = _HERMITE.get(likelihood.n_effects, ())
     if len(clusters) < 2 * SAMPLE_FOR_POINTS:
-        return _by_sizes(likelihood, theta, clusters, allowed, sizes, sizes)
+        return _by_all_sizes(likelihood, theta, clusters, allowed, for_slopes)
+    sizes = _HERMITE.get(likelihood.n_effects, ())
     sample = clusters[:: len(clusters) // SAMPLE_FOR_POINTS]
     seen = _by_sizes(likelihood, theta, sample, allowed, sizes, sizes)
     examined = _of_worth(sizes, tuple(seen.parts), len(sample)) or sizes[-1:]
     enough = _for_slopes(seen.trials, tuple(seen.parts), seen.values, for_slopes)
     tried = tuple(n for n in sizes if n in examined or n in _of_worth(sizes, enough, len(sample)))
     return _by_sizes(likelihood, theta, clusters, allowed, tried, examined)
+
+
+def _by_all_sizes(
+    likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, _: Array
+) -> _Found:
+    """Rules of growing size, whatever sizes serve others."""
+    sizes = _HERMITE.get(likelihood.n_effects, ())
+    return _by_sizes(likelihood, theta, clusters, allowed, sizes, sizes)
 
 
 def _of_worth(sizes: tuple[int, ...], plan: VectorPlan, count: int) -> tuple[int, ...]:

@@ -91,6 +91,13 @@ class Distribution(ABC):
         """The free shape parameters on the scale people know, and their derivatives in the working values."""
         return working, np.ones(len(working))
 
+    def by_shape(self, working: Array, t: Array) -> Array | None:
+        """Derivatives of the standard member's log-density at `t` in the working values, shape (k, *t.shape).
+
+        Where a distribution does not have them, None, and fits take differences.
+        """
+        return None
+
     @property
     def moment_order(self) -> float:
         """Absolute moments of every order below it exist."""

@@ -104,6 +104,27 @@ class GaussianMixture(Distribution):
             slopes[0] = values[0] * (1.0 - values[0])
         return values, slopes
 
+    def by_shape(self, working: Array, t: Array) -> Array:
+        member = self.with_shape(working)
+        w, _, part = member._parts()
+        d, both = member.separation or 0.0, w * (1.0 - w)
+        logs, z = member._log_parts(t)
+        lower, upper = np.exp(logs - np.logaddexp(logs[0], logs[1]))
+        t = np.asarray(t, dtype=np.float64)
+        found = []
+        if self.weight is None:  # in the logit of the weight; 1 / part^2 = 1 + w (1 - w) d^2, z = t / part - middle
+            by_variance = both * (1.0 - 2.0 * w) * d * d
+            stretch = 0.5 * by_variance * part * t + both * d
+            found.append(
+                upper * (1.0 - w) - lower * w - (lower * z[0] + upper * z[1]) * stretch + 0.5 * by_variance * part**2
+            )
+        if self.separation is None:
+            by_variance = 2.0 * both * d
+            stretch = 0.5 * by_variance * part * t
+            moved = lower * z[0] * (stretch + w) + upper * z[1] * (stretch - (1.0 - w))
+            found.append(0.5 * by_variance * part**2 - moved)
+        return np.array(found)
+
     def _parts(self) -> tuple[float, Array, float]:
         """Weight of the upper part, both means, and the standard deviation of each part, for variance 1 in all."""
         if self.weight is None or self.separation is None:

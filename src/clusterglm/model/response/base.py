@@ -91,6 +91,8 @@ class Response(ABC):
     words: ClassVar[Words]
     ratio: ClassVar[tuple[str, str] | None] = None
     """What the exponential of a coefficient is called, and that of the intercept; None where it is no ratio."""
+    ratio_sign: ClassVar[float] = 1.0
+    """Sign of the coefficient whose exponential the ratio is."""
     no_ratio: ClassVar[str] = ""
     """Why there is no ratio, as the end of a sentence."""
 
@@ -104,6 +106,8 @@ class Response(ABC):
     """Whether a row is a number of trials, independent given the linear predictor; its mean is their probability."""
     bounded: ClassVar[bool] = False
     """Whether means end at 1, rather than nowhere; all end at 0."""
+    ordered: ClassVar[bool] = False
+    """Whether a column of ordered categories is the response."""
     zero_inflation: ClassVar[bool] = False
     """Whether more zeros than the model expects are worth a test."""
 

@@ -80,7 +80,7 @@ def misfit(data: ModelData | StreamedData) -> str | None:
     if data.intercept != design.intercept or not (data.intercept is None or 0 <= data.intercept < p):
         return f"intercept {data.intercept} of {p} columns"
     if isinstance(data, StreamedData):
-        return None
+        return None if data.effects is None else _terms_misfit(data.effects)
     n, m = len(data.a), len(data.starts) - 1
     if data.X.shape != (n, p):
         return f"X of shape {data.X.shape} for {n} rows and {p} names"
@@ -100,24 +100,35 @@ def misfit(data: ModelData | StreamedData) -> str | None:
     return None if data.effects is None else _effects_misfit(data.effects, starts)
 
 
-def _effects_misfit(effects: Effects, clusters: NDArray[np.int64]) -> str | None:
-    """What does not fit together in the random part, in words."""
+def _terms_misfit(effects: Effects) -> str | None:
+    """What does not fit together in the terms of the random part, in words."""
+    children = effects.children
+    if children is not None:
+        levels = [term.group == children.group for term in effects.terms]
+        if levels != sorted(levels) or not 0 < sum(levels) < len(levels):
+            return f"terms that are not those of clusters and then those of {children.group!r}"
     for term in effects.terms:
         if term.structure not in STRUCTURES:
             return f"a covariance that is {term.structure!r}"
         found = _design_misfit(term.design)
         if found is not None:
             return found
-    columns, n, children = sum(len(term.design.names) for term in effects.terms), int(clusters[-1]), effects.children
+    columns = sum(len(term.design.names) for term in effects.terms)
+    return None if effects.Z.shape[1:] == (columns,) and columns else f"Z of shape {effects.Z.shape}"
+
+
+def _effects_misfit(effects: Effects, clusters: NDArray[np.int64]) -> str | None:
+    """What does not fit together in the random part, in words."""
+    found = _terms_misfit(effects)
+    if found is not None:
+        return found
+    n, children = int(clusters[-1]), effects.children
     if children is not None:
         firsts = children.starts
         if len(firsts) < 2 or firsts[0] != 0 or firsts[-1] != n or bool((np.diff(firsts) <= 0).any()):
             return f"starts of {children.group!r} that do not go from 0 to {n}"
         if not set(clusters.tolist()) <= set(firsts.tolist()) or children.labels.shape != (len(firsts) - 1,):
             return f"levels of {children.group!r} that are not nested in the clusters"
-        levels = [term.group == children.group for term in effects.terms]
-        if levels != sorted(levels) or not 0 < sum(levels) < len(levels):
-            return f"terms that are not those of clusters and then those of {children.group!r}"
     for each in effects.outside:
         codes, count = each.codes, len(each.labels)
         if codes.shape != (n,) or each.labels.ndim != 1 or int(codes.min()) < 0 or int(codes.max()) >= count:
@@ -127,7 +138,7 @@ def _effects_misfit(effects: Effects, clusters: NDArray[np.int64]) -> str | None
         others = [each.group for each in effects.outside]
         if children is not None or list(dict.fromkeys(order))[1:] != others or sorted(order, key=order.index) != order:
             return "terms in another order than their factors"
-    return None if effects.Z.shape == (n, columns) and columns else f"Z of shape {effects.Z.shape}"
+    return None if len(effects.Z) == n else f"Z of shape {effects.Z.shape}"
 
 
 def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
@@ -135,7 +146,7 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
     p, m = len(data.names), None if isinstance(data, StreamedData) else len(data.labels)
     lengths = {"beta": p, "uncorrected": p, **({} if m is None else {"intercepts": m, "informative": m})}
     names = [field.name for field in fields(fit)]
-    if isinstance(data, ModelData) and "phi" in names:
+    if "phi" in names:
         r = 0 if data.effects is None else data.effects.covariance.n_parameters
         if fit.phi.shape != (r,) or fit.held.shape != (r,) or fit.covariance.shape != (p + r, p + r):
             return f"phi of shape {fit.phi.shape} for {r} parameters of a covariance"

@@ -43,6 +43,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.random_effects": ("RandomEffectsResult",),
     "results.models.mixed": ("MixedEffectsResult",),
     "results.models.crossed": ("CrossedEffectsResult",),
+    "results.models.ordinal": ("OrdinalPooledResult", "OrdinalRandomEffectsResult"),
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
@@ -50,6 +51,7 @@ STORED: dict[str, tuple[str, ...]] = {
         "FixedEffectsResultOverBlocks",
         "ConditionalResultOverBlocks",
         "RandomEffectsResultOverBlocks",
+        "MixedEffectsResultOverBlocks",
     ),
     "results.models.nonparametric": ("NonparametricResult",),
     "results.tables.selection": ("DistributionSelection",),

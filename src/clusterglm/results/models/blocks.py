@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.blocks.streamed import INSTEAD, StreamedData
 from clusterglm.data.repeats import Counts
@@ -18,6 +21,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.conditional import ConditionalResult
 from clusterglm.results.models.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.mixed import MixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.table import sizes_in_words
@@ -185,7 +189,41 @@ class RandomEffectsResultOverBlocks(OverBlocks, RandomEffectsResult):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class FixedEffectsResultOverBlocks(OverBlocks, FixedEffectsResult, lacks="average_effects predict test_clustering"):
+class MixedEffectsResultOverBlocks(OverBlocks, MixedEffectsResult, lacks="random_effects_covariance"):
+    """A model with several random effects of rows that are not in memory.
+
+    It lacks what belongs to single rows or clusters; predictions take new data.
+
+    Parameters
+    ----------
+    products : ndarray, shape (k, k)
+        Sum of the outer products of the clusters' scores in coefficients and parameters of the effects' covariance.
+    """
+
+    data: StreamedData
+    products: Array
+
+    def _robust(self, covariance: Array, free: NDArray[np.int64]) -> Array:
+        return sandwich_of_products(covariance, self.products[np.ix_(free, free)], self.n_clusters)
+
+    def _null(self) -> NoReturn:
+        what = "a test of no clustering by simulation or score"
+        self.data.refuse(what, f'test_clustering("boundary"), where one variance is; {_SAMPLE}')
+
+    @property
+    def _n_children(self) -> int:
+        return self.data.n_children
+
+    @property
+    def pooled(self) -> PooledResultOverBlocks:
+        """The fit of this model without its random effects."""
+        return PooledResultOverBlocks(self.fit.pooled, replace(self.data, effects=None), self.response, None)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FixedEffectsResultOverBlocks(
+    OverBlocks, FixedEffectsResult, lacks="adjusted_means average_effects predict test_clustering"
+):
     """A model with fixed intercepts of rows that are not in memory.
 
     It lacks what belongs to single rows or clusters, intercepts too.

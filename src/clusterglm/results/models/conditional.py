@@ -22,6 +22,7 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
 from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.tables.table import Summary, counted
+from clusterglm.results.topics.adjusted_means import Averages
 from clusterglm.results.topics.caveats import Caveat, without_a_say
 from clusterglm.results.topics.diagnostics import ClusterInfluence
 from clusterglm.results.topics.set_prediction import SetPredictions
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
+class ConditionalResult(Penalized, SetPredictions, Averages, ClusterInfluence):
     """Coefficients from the likelihood given each cluster's total, in which intercepts have no part.
 
     Parameters
@@ -53,6 +54,8 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
     _own_intercepts: ClassVar[bool] = True
     _given_totals: ClassVar[bool] = True
     _untested: ClassVar[str] = ""
+    _mean_kinds = ("typical",)
+    _mean_scales = ("link",)
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -144,6 +147,10 @@ class ConditionalResult(Penalized, SetPredictions, ClusterInfluence):
     @property
     def _intercepts_in_words(self) -> str:
         return "conditioned out"
+
+    @property
+    def _said_of_means(self) -> list[str]:
+        return ["without the clusters' intercepts: only differences mean something"]
 
     def _caveats(self) -> list[Caveat]:
         return [*super()._caveats(), *without_a_say(self.n_informative, self.n_clusters)]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.predictions.crossed_mean import places_outside
-from clusterglm.likelihood.crossed.posterior import CrossedPosterior
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.mixed import MixedEffectsResult
@@ -81,26 +80,20 @@ class CrossedEffectsResult(CrossedPredictions, CrossedEffects, MixedEffectsResul
     # Each factor's levels --------------------------------------------------------------------------------------------
 
     def _levels(self) -> dict[str, NDArray[Any]]:
-        return {str(self.data.cluster_name): self.data.labels} | {
+        return {str(self.data.cluster_name): self.data.rows.labels} | {
             each.group: each.labels for each in self.fit.effects.outside
         }
 
-    @property
-    def _posterior(self) -> CrossedPosterior:
-        found = self.fit.posterior
-        assert isinstance(found, CrossedPosterior)
-        return found
-
-    def _given_data(self, group: str) -> tuple[VectorPosterior, Array]:
+    def _of_levels(self, group: str) -> tuple[VectorPosterior, Array]:
         """What the data say of the standard normal effects of a factor's levels, and the factor of their covariance."""
-        effects, posterior, where = self.fit.effects, self._posterior, self.fit.effects.places_of(group)
+        effects, (posterior, (v, u)) = self.fit.effects, (self._given_data.posterior, self._given_data.modes)
+        where = effects.places_of(group)
         L = self.fit.factor[where, where]
         if group == self.data.cluster_name:
-            whole = VectorPosterior(posterior.unit_modes, posterior.unit_means, posterior.unit_covariances)
-            return whole, L
-        codes, d = np.arange(len(self._levels()[group])), posterior.unit_modes.shape[1]
-        found = posterior.of(np.full(len(codes), -1), places_outside(effects, group, codes))
-        return VectorPosterior(found.modes[:, d:], found.means[:, d:], found.covariances[:, d:, d:]), L
+            return VectorPosterior(u, posterior.means_u, posterior.covariances_u), L
+        places = places_outside(effects, group, np.arange(len(self._levels()[group])))
+        covariances = np.array([posterior.covariance_v(own) for own in places])
+        return VectorPosterior(v[places], posterior.means_v[places], covariances), L
 
     @property
     def random_effects(self) -> pd.DataFrame:
@@ -119,7 +112,7 @@ class CrossedEffectsResult(CrossedPredictions, CrossedEffects, MixedEffectsResul
 
         of_groups = []
         for group, labels in self._levels().items():
-            (found, L), (names, _) = self._given_data(group), self._effects_of(group)
+            (found, L), (names, _) = self._of_levels(group), self._effects_of(group)
             variances = np.einsum("ij,mjk,ik->mi", L, found.covariances, L)
             of_groups.append(
                 pd.DataFrame(
@@ -164,7 +157,7 @@ class CrossedEffectsResult(CrossedPredictions, CrossedEffects, MixedEffectsResul
             raise OptionError(
                 f"label={label!r}", f"one of the {len(labels)} levels of {group!r}", "fit.random_effects['label']"
             )
-        found, L = self._given_data(group)
+        found, L = self._of_levels(group)
         return pd.DataFrame(L @ found.covariances[at[0]] @ L.T, index=names, columns=names)
 
     def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
@@ -182,9 +175,23 @@ class CrossedEffectsResult(CrossedPredictions, CrossedEffects, MixedEffectsResul
             "fit.plot.caterpillar(), or fit.random_effects",
         )
 
+    def _at_joint_modes(self) -> Array:
+        """What the effects add to each row's linear predictor at their joint modes."""
+        data, effects, (v, u) = self.data.rows, self.fit.effects, self._given_data.modes
+        columns = [v[places_outside(effects, each.group, each.codes)] for each in effects.outside]
+        standard = np.hstack([u[data.innermost_clusters], *columns])
+        return np.asarray(np.einsum("ij,ij->i", effects.Z, standard @ self.fit.factor.T))
+
+    def _fitted_eta(self) -> Array:
+        return np.asarray(self._eta(0.0) + self._at_joint_modes())
+
+    def _cluster_levels(self) -> Array:
+        starts = self.data.rows.starts
+        return np.asarray(np.add.reduceat(self._at_joint_modes(), starts[:-1]) / np.diff(starts))
+
     def _draw_new(self, rng: np.random.Generator) -> Array:
-        effects, L = self.fit.effects, self.fit.factor
-        levels = [(str(self.data.cluster_name), self.data.innermost_clusters, self.data.n_clusters)]
+        effects, L, data = self.fit.effects, self.fit.factor, self.data.rows
+        levels = [(str(data.cluster_name), data.innermost_clusters, data.n_clusters)]
         levels += [(each.group, each.codes, int(each.codes.max()) + 1) for each in effects.outside]
         line = self._eta(0.0)
         for group, codes, count in levels:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.mixed import MixedFit, fit_mixed
 from clusterglm.fit.newton import Optimization
@@ -50,12 +50,12 @@ class MixedEffectsResult(
     ----------
     fit : MixedFit
         The estimates.
-    data : ModelData
+    data : FittedData
         What was fitted.
     """
 
     fit: MixedFit
-    data: ModelData
+    data: FittedData
 
     kind: ClassVar[str] = "random_effects"
     _named_predictors = ("typical", "conditional")
@@ -92,7 +92,7 @@ class MixedEffectsResult(
     @property
     def pooled(self) -> PooledResult:
         """The fit of this model without its random effects."""
-        return PooledResult(self.fit.pooled, replace(self.data, effects=None), self.response)
+        return PooledResult(self.fit.pooled, replace(self.data.rows, effects=None), self.response)
 
     @property
     def _covariance_of(self) -> Covariance:
@@ -123,10 +123,13 @@ class MixedEffectsResult(
         whole = self.fit.covariance
         free = np.flatnonzero(np.isfinite(np.diag(whole)))
         some = np.ix_(free, free)
-        V = whole[some] if kind == "observed" else self._sandwich(whole[some], self._scores[:, free])
         found = np.zeros_like(whole)
-        found[some] = V
+        found[some] = whole[some] if kind == "observed" else self._robust(whole[some], free)
         return found
+
+    def _robust(self, covariance: Array, free: NDArray[np.int64]) -> Array:
+        """The sandwich about the covariance of those parameters that are not held."""
+        return self._sandwich(covariance, self._scores[:, free])
 
     @cached_property
     def _scores(self) -> Array:
@@ -229,7 +232,7 @@ class MixedEffectsResult(
         of_groups = []
         for group, labels in self._levels().items():
             names, where = self._effects_of(group)
-            some = slice(None) if len(labels) == len(modes) else firsts_of(self.data.innermost_clusters)
+            some = slice(None) if len(labels) == len(modes) else firsts_of(self.data.rows.innermost_clusters)
             of_groups.append(
                 pd.DataFrame(
                     {
@@ -247,7 +250,7 @@ class MixedEffectsResult(
     def _levels(self) -> dict[str, NDArray[Any]]:
         """Labels of the levels of each grouping factor, the clusters first."""
         effects = self.fit.effects
-        found = {effects.terms[0].group: self.data.labels}
+        found = {effects.terms[0].group: self.data.rows.labels}
         return found if effects.children is None else found | {effects.children.group: effects.children.labels}
 
     def random_effects_covariance(self, label: Any, group: str | None = None) -> pd.DataFrame:
@@ -282,7 +285,7 @@ class MixedEffectsResult(
                 f"label={label!r}", f"one of the {len(labels)} levels of {group!r}", "fit.random_effects['label']"
             )
         L, covariances = self.fit.factor[where, where], self.fit.posterior.covariances
-        place = found[0] if len(labels) == len(covariances) else firsts_of(self.data.innermost_clusters)[found[0]]
+        place = found[0] if len(labels) == len(covariances) else firsts_of(self.data.rows.innermost_clusters)[found[0]]
         return pd.DataFrame(L @ covariances[place][where, where] @ L.T, index=names, columns=names)
 
     # Intervals and simulation ----------------------------------------------------------------------------------------
@@ -315,7 +318,7 @@ class MixedEffectsResult(
         return self.fit.parameters.joined(beta, self._covariance_of.shown(followed))
 
     def _fitted_eta(self) -> Array:
-        u = np.repeat(self.fit.posterior.modes, np.diff(self.data.innermost), axis=0)
+        u = np.repeat(self.fit.posterior.modes, np.diff(self.data.rows.innermost), axis=0)
         return np.asarray(self._eta(0.0) + np.einsum("ij,ij->i", self.fit.effects.Z, u @ self.fit.factor.T))
 
     def _intercepts(self) -> Array:
@@ -326,11 +329,11 @@ class MixedEffectsResult(
         )
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
-        of, d = self.data.innermost_clusters, self.fit.effects.n_upper
+        of, d = self.data.rows.innermost_clusters, self.fit.effects.n_upper
         u = rng.standard_normal((self.data.n_clusters, d))
         if d < self._covariance_of.n_effects:
             u = np.hstack([u[of], rng.standard_normal((len(of), self._covariance_of.n_effects - d))])
-        u = np.repeat(u @ self.fit.factor.T, np.diff(self.data.innermost), axis=0)
+        u = np.repeat(u @ self.fit.factor.T, np.diff(self.data.rows.innermost), axis=0)
         effects = np.einsum("ij,ij->i", self.fit.effects.Z, u)
         return self._draw(self._eta(0.0) + effects, rng)
 
@@ -411,7 +414,13 @@ class MixedEffectsResult(
         """How many rows and levels there are."""
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
         children = self.fit.effects.children
-        return seen + ("" if children is None else f" and {len(children.labels):,} of {children.group!r}")
+        return seen + ("" if children is None else f" and {self._n_children:,} of {children.group!r}")
+
+    @property
+    def _n_children(self) -> int:
+        """Levels of what is nested in the clusters."""
+        children = self.fit.effects.children
+        return 0 if children is None else len(children.labels)
 
     def _component_facts(self) -> list[tuple[str, str]]:
         _, se = self.fit.parameters.split(np.sqrt(np.diag(self._covariance("observed"))))

@@ -15,7 +15,7 @@ from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_of
 from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
 from clusterglm.inference.predictions.prediction import LinkPrediction
-from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
+from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Index, Parameters, State, coefficients
 from clusterglm.model.response.base import Response
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _WORK = {
+    "adjusted_means", "average_effects", "delta_method",
     "aic", "bic", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data", "deviance",
     "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response", "fit",
     "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
@@ -77,8 +78,13 @@ def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with family={result.family!r}, whose response has parameters of its own",
         "what allows for their estimation, which this does not yet",
-        f"family={result._family.at_limit.family!r} for {name}; or fit.predict, fit.residuals, fit.simulate",
+        f"{_instead(result, name)}fit.predict, fit.residuals, fit.simulate",
     )
+
+
+def _instead(result: Any, name: str) -> str:
+    limit = result._family.at_limit
+    return "" if limit is None else f"family={limit.family!r} for {name}; or "
 
 
 with_own_parameters = only(_WORK, _not_yet)
@@ -207,7 +213,9 @@ class OwnResult(Result):
         return np.sqrt(np.diag(self._covariance(cov))[self._parameters.own])
 
     def _own_intervals(self, level: float, cov: str) -> list[tuple[float, float]]:
-        """Wald intervals on the log scale."""
+        """Wald intervals; of parameters that are scales on the log scale."""
+        if not self._family.scales:
+            return list(zip(*wald_interval(self._values, self._own_errors(cov), level), strict=True))
         pairs = zip(self._values.tolist(), self._own_errors(cov).tolist(), strict=True)
         return [wald_interval_of_scale(value, se, level) for value, se in pairs]
 
@@ -231,6 +239,9 @@ class OwnResult(Result):
 
     # Beside others, on pages -----------------------------------------------------------------------------------------
 
+    _component: ClassVar[str] = "response"
+    """What `tidy` calls the response's parameters."""
+
     @property
     def _in_words(self) -> str:
         return f"{self.family}, {super()._in_words}"
@@ -246,7 +257,7 @@ class OwnResult(Result):
             table.insert(0, "component", "coefficient")
         errors, ends_of = self._own_errors(cov), self._own_intervals(level, cov)
         named = zip(self._family.own, self._values, errors, ends_of, strict=True)
-        rows = [["response", name, value, se, np.nan, np.nan, *ends] for name, value, se, ends in named]
+        rows = [[self._component, name, value, se, np.nan, np.nan, *ends] for name, value, se, ends in named]
         return pd.concat([table, pd.DataFrame(rows, columns=table.columns)], ignore_index=True)
 
     def _glance(self) -> dict[str, Any]:
@@ -257,14 +268,17 @@ class OwnResult(Result):
     def _response_facts(self) -> list[tuple[str, str]]:
         return [("Family, link", f"{self.family}, {self.link} ({self._family.meaning})")]
 
-    def _with_own_facts(self, plain: Summary) -> Summary:
-        """A summary with what there is to say of the response's parameters."""
+    def _own_facts(self) -> list[tuple[str, str]]:
+        """The response's parameters, and tests of them."""
         facts: list[tuple[str, str]] = []
         for name, value, se in zip(self._family.own, self._values, self._own_errors(), strict=True):
             error = f" (Std. Error {se:.4g})" if np.isfinite(se) else f" (the maximum lies at {self._family.limit})"
             facts.append((name, f"{value:.5g}{error}"))
-        facts.append(("No dispersion", str(self.dispersion_lr_test)))
-        notes = plain.notes
+        return [*facts, ("No dispersion", str(self.dispersion_lr_test))]
+
+    def _with_own_facts(self, plain: Summary) -> Summary:
+        """A summary with what there is to say of the response's parameters."""
+        facts, notes = self._own_facts(), plain.notes
         if self._own_state == "boundary":
             names = ", ".join(self._family.own)
             words = (
@@ -317,6 +331,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
 
     _untested: ClassVar[str] = _UNTESTED
     _kinds = ("typical", "conditional", "marginal")
+    _mean_kinds = ("marginal", "typical")
 
     @property
     def _inner(self) -> Parameters:
@@ -325,7 +340,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
     @property
     def response(self) -> Response:
         own = own_of(self.fit)
-        return own if own.values else own.at_limit
+        return own.at_limit if own.at_limit is not None and not own.values else own
 
     @property
     def pooled(self) -> OwnPooledResult:
@@ -373,11 +388,11 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         return "conditional" if kind is None else kind
 
 
-def _no_profile(what: str, limit: Response) -> OptionError:
+def _no_profile(what: str, limit: Response | None) -> OptionError:
     return OptionError(
         f"a profile where the maximum lies at {what} = 0",
         "a maximum inside, where no parameter is at the end of its range",
-        f"the model that it is there, such as family={limit.family!r}; or Wald intervals",
+        f"the model that it is there{'' if limit is None else f', such as family={limit.family!r}'}; or Wald intervals",
     )
 
 
@@ -385,4 +400,4 @@ def pooled_result(fit: OwnPooledFit, data: Any) -> OwnPooledResult:
     """The result of a pooled fit."""
     own = fit.response
     assert own is not None
-    return OwnPooledResult(fit, data, own if own.values else own.at_limit)
+    return OwnPooledResult(fit, data, own.at_limit if own.at_limit is not None and not own.values else own)

@@ -118,7 +118,7 @@ class Frames:
         low, high = wald_interval(beta, se, level)
         estimate = beta
         if exponentiate:
-            ratios = exponentiated(beta, se, level)
+            ratios = exponentiated(self.response.ratio_sign * beta, se, level)
             estimate, se, low, high = ratios.estimate, ratios.std_error, ratios.low, ratios.high
         return pd.DataFrame(
             {

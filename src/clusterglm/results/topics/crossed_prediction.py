@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.errors import OptionError
-from clusterglm.inference.predictions.crossed_mean import Levels, differences, link_given_data
+from clusterglm.inference.predictions.crossed_mean import CrossedGivenData, CrossedRows, Levels, differences
 from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.model.arguments import several
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
@@ -19,6 +20,11 @@ from clusterglm.results.topics.prediction import Wanted
 
 class CrossedPredictions(MixedPredictions):
     """Predictions with crossed random effects."""
+
+    @cached_property
+    def _given_data(self) -> CrossedGivenData:
+        """What the data say of all effects."""
+        return CrossedGivenData.of(self.fit)
 
     def _counted(self, effects: Sequence[str] | None, kind: Any) -> tuple[str, ...] | None:
         if effects is None:
@@ -50,13 +56,13 @@ class CrossedPredictions(MixedPredictions):
                 Z[:, self.fit.effects.places_of(group)] = 0.0
         at_modes = ~levels.new if kind == "conditional" else np.zeros(rows.size, dtype=bool)
         ok = np.flatnonzero(rows.status.ok)
-        given = rows.X[ok], Z[ok], rows.offset[ok], levels.of(ok), at_modes[ok]
+        given = CrossedRows(rows.X[ok], Z[ok], rows.offset[ok], levels.of(ok), at_modes[ok])
         link, extra = np.full(rows.size, np.nan), np.zeros(rows.size)
-        link[ok], extra[ok] = link_given_data(*given, self.fit, self.fit.posterior)
+        link[ok], extra[ok] = self._given_data.link(given)
         if wanted.level is None:
             return LinkPrediction(link, np.zeros(rows.size), extra)
         own = np.zeros((rows.size, len(self.fit.theta)))
-        own[ok] = differences(*given, self.fit, np.diag(self._delta_covariance(wanted.cov)))
+        own[ok] = differences(given, self.fit, np.diag(self._delta_covariance(wanted.cov)))
         return LinkPrediction(link, np.zeros(rows.size), extra, own=own, cluster=np.arange(rows.size))
 
     def _levels_of(self, rows: Rows, kind: str, wanted: Wanted) -> Levels:

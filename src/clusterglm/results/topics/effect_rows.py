@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,24 +155,44 @@ def _own_rows(
     return first, (data.offset[first], np.asarray(np.bincount(place, weights), np.float64), own[first], times)
 
 
-def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFrame:
-    """Average effects as a table; `note` and what else is to be said in a column of its own, if anything is."""
+def effects_table(
+    found: AverageEffects,
+    level: float,
+    note: str,
+    labels: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    exponentiate: bool = False,
+) -> pd.DataFrame:
+    """Average effects as a table; `note` and what else is to be said in a column of its own, if anything is.
+
+    Parameters
+    ----------
+    found : AverageEffects
+    level : float
+    note : str
+    labels : mapping of str to sequence, optional
+        Further columns.
+    exponentiate : bool
+        Whether the effects are logarithms of what is shown.
+    """
     import pandas as pd
 
+    from clusterglm.inference.effects.ratios import exponentiated
     from clusterglm.results.tables.frame import shown
 
     estimate, se = found.estimate, found.std_error
-    if not found.exists:
-        note = NO_MEAN
-    elif found.unresolved > 0:
-        note = "; ".join(filter(None, [note, f"{found.unresolved} rows' averaged mean is not known accurately"]))
+    note = said_of(found, note)
     with np.errstate(invalid="ignore", divide="ignore"):
         z = estimate / se
         low, high = wald_interval(estimate, se, level)
+        if exponentiate:
+            ratio = exponentiated(estimate, se, level)
+            estimate, se, low, high = ratio.estimate, ratio.std_error, ratio.low, ratio.high
     table = pd.DataFrame(
         {
             "term": list(found.terms),
             "contrast": list(found.contrasts),
+            **(labels or {}),
             "estimate": estimate,
             "std_error": se,
             "z": z,
@@ -182,3 +202,12 @@ def effects_table(found: AverageEffects, level: float, note: str) -> pd.DataFram
         }
     )
     return shown(table.assign(note=note) if note else table)
+
+
+def said_of(found: AverageEffects, note: str) -> str:
+    """A note with what is to be said of the averages themselves."""
+    if not found.exists:
+        return NO_MEAN
+    if found.unresolved > 0:
+        return "; ".join(filter(None, [note, f"{found.unresolved} rows' averaged mean is not known accurately"]))
+    return note

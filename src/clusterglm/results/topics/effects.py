@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +18,7 @@ from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
+from clusterglm.results.topics.adjusted_means import Averages
 from clusterglm.results.topics.heterogeneity import Heterogeneity
 from clusterglm.results.topics.pieces import Pieces
 
@@ -25,12 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.fit.fixed_effects import FixedEffectsFit, ProfiledEstimates
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
     from clusterglm.inference.effects.average_effects import AverageEffects, ClusterIntercepts
-    from clusterglm.inference.predictions.averaged_mean import MeanJet
     from clusterglm.inference.predictions.prediction import PredictedIntercepts
     from clusterglm.results.topics.effect_rows import EffectRows
-
-_KINDS = ("marginal", "typical", "conditional")
 
 
 class Ratios(Pieces):
@@ -90,7 +89,7 @@ class Ratios(Pieces):
         ratio, baseline = ratio_names(self.response)
         check_option("cov", cov, self._covariances)
         se = np.sqrt(np.diag(self._covariance(cov)))[self._parameters.coefficients]
-        found = exponentiated(self._beta, se, level)
+        found = exponentiated(self.response.ratio_sign * self._beta, se, level)
         kinds = [baseline if j == self.data.intercept else ratio for j in range(len(self._beta))]
         table = pd.DataFrame(
             {
@@ -105,8 +104,8 @@ class Ratios(Pieces):
         return shown(table)
 
 
-class Effects(Ratios):
-    """Average effects where clusters have no effect: all kinds mean the same."""
+class Effects(Averages, Ratios):
+    """Average effects on the mean."""
 
     _averaged_over: ClassVar[str] = ""
     """What average effects are averages over besides the rows, or where they are taken, in words."""
@@ -120,6 +119,8 @@ class Effects(Ratios):
         variables: str | Sequence[str] | None = None,
         kind: str = "marginal",
         *,
+        by: str | Sequence[str] | None = None,
+        comparison: str = "difference",
         level: float = 0.95,
         data: Any = None,
         cov: str = "observed",
@@ -127,70 +128,92 @@ class Effects(Ratios):
         """Average changes of the mean when a variable of the data changes, over the rows that were used.
 
         For numeric variables the derivative of the mean; for 0/1 variables and levels of categorical ones differences,
-        for a binomial model risk differences. A variable changes wherever the formula uses it: in squares, splines and
-        interactions too (not in offsets).
+        for a binomial model risk differences. A variable changes wherever the formula uses it: in squares, splines,
+        interactions and random slopes too (not in offsets).
 
         Parameters
         ----------
         variables : str or sequence of str, optional
             Columns of the data; by default all that the formula uses.
         kind : {"marginal", "typical", "conditional"}
-            Which intercept; without cluster effects the words mean the same.
+            Of the mean averaged over the distribution of the random effects, that of the population; at random effects
+            of zero, those of a typical cluster; or at the posterior mode of each row's cluster. Without cluster effects
+            the words mean the same.
+        by : str or sequence of str, optional
+            Columns of the formula: averages over the rows of each of their levels, or combinations of levels.
+        comparison : {"difference", "ratio", "lnor"}
+            Of the two averaged means: their difference; their ratio, for a binomial model a risk ratio; or the
+            logarithm of their odds ratio. The latter two are of variables with two values or levels alone.
         level : float
             Coverage of the intervals.
         data : table, optional
             The table that was fitted, needed where the design does not tell a variable's values (a spline or a
-            logarithm without the variable itself); or another one, over whose complete rows to average, each with
-            weight one. Where the rows of the fit are not in memory any table is another one.
+            logarithm without the variable itself, or a variable of the random part alone); or another one, over whose
+            complete rows to average, each with weight one. Where the rows of the fit are not in memory any table is
+            another one.
         cov : {"observed", "robust"}
             Covariance of the estimates.
 
         Returns
         -------
         DataFrame
-            One row per effect: `term`, `contrast` ("derivative", or "drug - placebo"), `estimate`, `std_error`, `z`,
-            `pvalue`, `conf_low`, `conf_high`; with `note` where something is to be said.
+            One row per effect: `term`, `contrast` ("derivative", or "drug - placebo"), the columns of `by`, `estimate`,
+            `std_error`, `z`, `pvalue`, `conf_low`, `conf_high`; with `note` where something is to be said.
 
         Raises
         ------
         OptionError
-            On another kind, or a variable that the formula does not use.
+            On another kind or comparison, or a variable that the formula does not use.
         DataError
             Where `data` is needed, or does not do.
 
         Notes
         -----
-        Averages count trials, and weights of rows and clusters. Standard errors by the delta method, covariates held
-        fixed; intervals are normal.
+        Averages count trials, and weights of rows and clusters. Standard errors by the delta method in all estimates,
+        those of the random effects' distribution included, covariates held fixed; for "conditional" with the posterior
+        variance of the effects (Booth and Hobert, Journal of the American Statistical Association 93, 1998). A row's
+        mean is averaged over a normal variable of standard deviation |L'z| where several effects vary, L L' their
+        covariance and z the row's columns, which move with the variable. Intervals are normal, those of ratios that of
+        the logarithm transformed; z is that of the logarithm.
         """
-        from clusterglm.inference.diagnostics.design_changes import check_variables
-        from clusterglm.inference.predictions.averaged_mean import mean_jet
-        from clusterglm.results.topics.effect_rows import effect_rows, effects_table
-
-        check_option("kind", kind, _KINDS)
+        check_option("kind", kind, self._mean_kinds)
         check_option("cov", cov, self._covariances)
         check_level(level)
-        check_variables(self.data.design, variables)
-        rows = effect_rows(self.data, data, clusters=False)
-        found = self._averages(variables, cov, rows, partial(mean_jet, response=self.response), rows.offset, None)
-        return effects_table(found, level, "")
+        return self._effects_over(
+            variables, kind, by, comparison, level, cov, lambda: (self._mean_rows(data, kind), "")
+        )
 
-    def _averages(
+    def _effects_over(
         self,
         variables: str | Sequence[str] | None,
+        kind: str,
+        by: str | Sequence[str] | None,
+        comparison: str,
+        level: float,
         cov: str,
-        rows: EffectRows,
-        jet: Callable[[Array], MeanJet],
-        known: Array,
-        intercepts: ClusterIntercepts | None,
-    ) -> AverageEffects:
+        read: Callable[[], tuple[EffectRows, str]],
+    ) -> pd.DataFrame:
+        """Effects over rows, which are read once the variables are known, with what is to be said of them."""
         from clusterglm.inference.diagnostics.design_changes import check_variables, design_changes
-        from clusterglm.inference.effects.average_effects import average_effects
+        from clusterglm.inference.effects.adjusted_means import by_groups, compared_effects, groups_of
+        from clusterglm.inference.effects.contrasts import check_comparison
+        from clusterglm.results.topics.effect_rows import effects_table
 
-        design = self.data.design
-        changes = design_changes(design, rows.frame, check_variables(design, variables))
-        covariance = self._delta_covariance(cov)
-        return average_effects(changes, self._beta, known, rows.weights, covariance, jet, intercepts, rows.times)
+        check_comparison(comparison, self.response)
+        design = self.data.whole_design
+        wanted, names = check_variables(design, variables), [] if by is None else check_variables(design, by, "by")
+        rows, words = read()
+        changes, groups = design_changes(design, rows.frame, wanted), groups_of(design, rows.frame, names)
+        labels, note = groups.repeated(len(changes)), "; ".join(filter(None, [self._mean_note(kind), words]))
+        if comparison == "difference":
+            found = self._averaged(by_groups(changes, groups), rows, kind, cov)
+            return effects_table(found, level, note, labels)
+
+        def means(ends: Collection[DesignChange]) -> AverageEffects:
+            return self._averaged(ends, rows, kind, cov)
+
+        compared = compared_effects(changes, groups, means, comparison)
+        return effects_table(compared, level, note, labels, exponentiate=comparison == "ratio")
 
     def to_marginaleffects(self, data: Any = None) -> Any:
         """The result as a model of the package marginaleffects, for its `slopes`, `comparisons`, `predictions`.
@@ -229,6 +252,8 @@ def _plain_mean(response: Response, theta: Array, X: Array, offset: Array) -> Ar
 class FixedEffectsEffects(Effects):
     """Average effects at estimated intercepts."""
 
+    _marginal_differs = True
+    _mean_kinds = ("conditional",)
     _averaged_over: ClassVar[str] = ", at the clusters' intercepts"
 
     if TYPE_CHECKING:
@@ -240,6 +265,8 @@ class FixedEffectsEffects(Effects):
         variables: str | Sequence[str] | None = None,
         kind: str = "conditional",
         *,
+        by: str | Sequence[str] | None = None,
+        comparison: str = "difference",
         level: float = 0.95,
         data: Any = None,
         cov: str = "observed",
@@ -257,6 +284,10 @@ class FixedEffectsEffects(Effects):
             Columns of the data; by default all that the formula uses.
         kind : "conditional"
             At each row's own intercept, the only kind that fixed intercepts have.
+        by : str or sequence of str, optional
+            Columns of the formula: averages over the rows of each of their levels, or combinations of levels.
+        comparison : {"difference", "ratio", "lnor"}
+            As in a model with random effects; the latter two over rows in clusters with finite intercepts.
         level : float
             Coverage of the intervals.
         data : table, optional
@@ -266,13 +297,13 @@ class FixedEffectsEffects(Effects):
             Covariance of the coefficients.
         clusters : {"all", "informative"}
             Average over all rows, to which clusters with infinite intercepts contribute effects of 0; or only over
-            rows in clusters with finite ones.
+            rows in clusters with finite ones, which groups and other comparisons than differences ask for.
 
         Returns
         -------
         DataFrame
-            One row per effect: `term`, `contrast`, `estimate`, `std_error`, `z`, `pvalue`, `conf_low`, `conf_high`;
-            with `note` where something is to be said.
+            One row per effect: `term`, `contrast`, the columns of `by`, `estimate`, `std_error`, `z`, `pvalue`,
+            `conf_low`, `conf_high`; with `note` where something is to be said.
 
         Raises
         ------
@@ -286,15 +317,28 @@ class FixedEffectsEffects(Effects):
         Standard errors by the delta method on the joint inverse of the expected information of coefficients and
         intercepts, covariates held fixed. Weights count as repeated trials and clusters.
         """
-        from clusterglm.inference.diagnostics.design_changes import check_variables
-        from clusterglm.inference.predictions.averaged_mean import mean_jet
-        from clusterglm.results.topics.effect_rows import EffectRows, effect_rows, effects_table
-
-        check_option("kind", kind, ("conditional",))
+        check_option("kind", kind, self._mean_kinds)
         check_option("clusters", clusters, ("all", "informative"))
         check_option("cov", cov, self._covariances)
         check_level(level)
-        check_variables(self.data.design, variables)
+        zeros = clusters == "all" and by is None and comparison == "difference"
+
+        def read() -> tuple[EffectRows, str]:
+            rows, left = self._finite_rows(data, whole=zeros)
+            if left == 0.0 or clusters == "informative":
+                return rows, ""
+            words = f"rows in clusters with infinite intercepts, {100.0 * left:.3g}% of the weight, "
+            return rows, words + ("count with effects of 0" if zeros else "are left out")
+
+        return self._effects_over(variables, kind, by, comparison, level, cov, read)
+
+    def _finite_rows(self, data: Any, *, whole: bool) -> tuple[EffectRows, float]:
+        """Rows of clusters with a finite intercept, and the share of the weight that the others have.
+
+        Their weights sum to one, or, if the `whole` counts, to what the others leave.
+        """
+        from clusterglm.results.topics.effect_rows import EffectRows, effect_rows
+
         rows = effect_rows(self.data, data, clusters=True)
         finite = self.fit.by_cluster.informative
         inside = finite[rows.codes]
@@ -302,17 +346,29 @@ class FixedEffectsEffects(Effects):
             raise DataError(
                 "rows of which none is in a cluster with a finite intercept", "rows whose mean can move", "other data="
             )
-        total = 1.0 if clusters == "all" else float(rows.weights[inside].sum())
+        total = 1.0 if whole else float(rows.weights[inside].sum())
         codes = (np.cumsum(finite) - 1)[rows.codes[inside]]
         used = EffectRows(
             rows.frame[inside], rows.offset[inside], rows.weights[inside] / total, codes, rows.times[inside]
         )
-        intercepts = self._effect_intercepts(codes)
-        known = used.offset + intercepts.at.values[codes]
-        found = self._averages(variables, cov, used, partial(mean_jet, response=self.response), known, intercepts)
-        left = float(rows.weights[~inside].sum())
-        note = f"rows in clusters with infinite intercepts, {100.0 * left:.3g}% of the weight, count with effects of 0"
-        return effects_table(found, level, note if left > 0.0 and clusters == "all" else "")
+        return used, float(rows.weights[~inside].sum())
+
+    @property
+    def _said_of_means(self) -> list[str]:
+        lost = not self.fit.by_cluster.informative.all()
+        return ["rows in clusters with infinite intercepts are left out"] if lost else []
+
+    def _mean_rows(self, table: Any, kind: str) -> EffectRows:
+        return self._finite_rows(table, whole=False)[0]
+
+    def _averaged(
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+    ) -> AverageEffects:
+        from clusterglm.inference.predictions.averaged_mean import link_jet, mean_jet
+
+        intercepts = self._effect_intercepts(rows.codes)
+        jet = link_jet if link else partial(mean_jet, response=self.response)
+        return self._averages(changes, rows, cov, jet, rows.offset + intercepts.at.values[rows.codes], intercepts)
 
     def _effect_intercepts(self, codes: NDArray[np.int64]) -> ClusterIntercepts:
         from clusterglm.inference.effects.average_effects import (
@@ -351,6 +407,7 @@ class FixedEffectsEffects(Effects):
 class RandomEffectsEffects(Heterogeneity, Effects):
     """Effects with a random intercept."""
 
+    _marginal_differs = True
     _averaged_over: ClassVar[str] = " and over the distribution of intercepts"
 
     if TYPE_CHECKING:
@@ -359,78 +416,27 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         @property
         def _posterior(self) -> PredictedIntercepts: ...
 
-    @with_alpha
-    def average_effects(
-        self,
-        variables: str | Sequence[str] | None = None,
-        kind: str = "marginal",
-        *,
-        level: float = 0.95,
-        data: Any = None,
-        cov: str = "observed",
-    ) -> pd.DataFrame:
-        """Average changes of the mean when a variable of the data changes, over the rows that were used.
-
-        For numeric variables the derivative of the mean; for 0/1 variables and levels of categorical ones differences,
-        for a binomial model risk differences. A variable changes wherever the formula uses it: in squares, splines and
-        interactions too (not in offsets).
-
-        Parameters
-        ----------
-        variables : str or sequence of str, optional
-            Columns of the data; by default all that the formula uses.
-        kind : {"marginal", "typical", "conditional"}
-            Of the mean averaged over the distribution of intercepts, that of the population; at an intercept of zero,
-            that of a typical cluster; or at the posterior mode of each row's cluster.
-        level : float
-            Coverage of the intervals.
-        data : table, optional
-            The table that was fitted, needed where the design does not tell a variable's values (a spline or a
-            logarithm without the variable itself); or another one, over whose complete rows to average, each with
-            weight one. Where the rows of the fit are not in memory any table is another one.
-        cov : {"observed", "robust"}
-            Covariance of the estimates.
-
-        Returns
-        -------
-        DataFrame
-            One row per effect: `term`, `contrast` ("derivative", or "drug - placebo"), `estimate`, `std_error`, `z`,
-            `pvalue`, `conf_low`, `conf_high`; with `note` where something is to be said.
-
-        Raises
-        ------
-        OptionError
-            On another kind, or a variable that the formula does not use.
-        DataError
-            Where `data` is needed, or does not do.
-
-        Notes
-        -----
-        Averages count trials, and weights of rows and clusters. Standard errors by the delta method in coefficients
-        and sigma, covariates held fixed; for "conditional" with the posterior variance of the intercepts (Booth and
-        Hobert, Journal of the American Statistical Association 93, 1998). Intervals are normal.
-        """
-        from clusterglm.inference.diagnostics.design_changes import check_variables
-        from clusterglm.inference.effects.average_effects import uncorrected
+    def _mean_note(self, kind: str) -> str:
         from clusterglm.inference.effects.heterogeneity import sigma_note
-        from clusterglm.inference.predictions.averaged_mean import averaged_jet, mean_jet
-        from clusterglm.results.topics.effect_rows import effect_rows, effects_table
 
-        check_option("kind", kind, _KINDS)
-        check_option("cov", cov, self._covariances)
-        check_level(level)
-        check_variables(self.data.design, variables)
-        fit = self.fit
-        rows = effect_rows(self.data, data, clusters=kind == "conditional")
-        jet, known, intercepts = partial(mean_jet, response=fit.response), rows.offset, None
+        return sigma_note(self.fit.sigma, 0.0, self.fit.sigma_fixed)[0]
+
+    def _averaged(
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+    ) -> AverageEffects:
+        from clusterglm.inference.effects.average_effects import uncorrected
+        from clusterglm.inference.predictions.averaged_mean import averaged_jet, averaged_link_jet, link_jet, mean_jet
+
+        fit, response = self.fit, self.response
+        jet, known, intercepts = link_jet if link else partial(mean_jet, response=response), rows.offset, None
         if kind == "marginal":
-            jet = partial(averaged_jet, sigma=fit.sigma, response=fit.response, distribution=fit.distribution)
+            averaged = averaged_link_jet if link else averaged_jet
+            jet = partial(averaged, sigma=fit.sigma, response=response, distribution=fit.distribution)
         elif kind == "conditional":
             each = self._posterior.variances / repeats_of(self.data.rows).clusters  # repeats have noise of their own
             intercepts = uncorrected(replace(self._posterior, variances=each), rows.codes)
             known = rows.offset + self._posterior.values[rows.codes]
-        note, _ = sigma_note(fit.sigma, 0.0, fit.sigma_fixed)
-        return effects_table(self._averages(variables, cov, rows, jet, known, intercepts), level, note)
+        return self._averages(changes, rows, cov, jet, known, intercepts)
 
     def to_marginaleffects(self, data: Any = None, kind: str = "marginal") -> Any:
         """The result as a model of the package marginaleffects, for its `slopes`, `comparisons`, `predictions`.

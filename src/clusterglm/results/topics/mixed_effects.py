@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.repeats import repeats_of
 from clusterglm.data.tables.table import read_table
-from clusterglm.errors import OptionError, check_option
+from clusterglm.errors import OptionError
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arrays import Array
@@ -22,17 +22,20 @@ from clusterglm.results.topics.newdata import Rows, RowStatus, columns_with_effe
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
+    from clusterglm.inference.effects.average_effects import AverageEffects
     from clusterglm.inference.effects.mixed_average import KnownEffects
     from clusterglm.inference.effects.mixed_heterogeneity import Sizes
     from clusterglm.inference.effects.ratios import Estimates
+    from clusterglm.results.topics.effect_rows import EffectRows
 
-_KINDS = ("marginal", "typical", "conditional")
 _SINGULAR = "what lies on the boundary of the random effects' covariance is taken as known"
 
 
 class MixedEffects(Effects):
     """Effects with several random effects of each cluster."""
 
+    _marginal_differs = True
     _averaged_over: ClassVar[str] = " and over the distribution of the random effects"
 
     if TYPE_CHECKING:
@@ -41,77 +44,19 @@ class MixedEffects(Effects):
         @property
         def singular(self) -> bool: ...
 
-    @with_alpha
-    def average_effects(
-        self,
-        variables: str | Sequence[str] | None = None,
-        kind: str = "marginal",
-        *,
-        level: float = 0.95,
-        data: Any = None,
-        cov: str = "observed",
-    ) -> pd.DataFrame:
-        """Average changes of the mean when a variable of the data changes, over the rows that were used.
+    def _mean_note(self, kind: str) -> str:
+        return self._covariance_note
 
-        For numeric variables the derivative of the mean; for 0/1 variables and levels of categorical ones differences,
-        for a binomial model risk differences. A variable changes wherever the formula uses it: in squares, splines,
-        interactions and random slopes too (not in offsets).
-
-        Parameters
-        ----------
-        variables : str or sequence of str, optional
-            Columns of the data; by default all that the formula uses.
-        kind : {"marginal", "typical", "conditional"}
-            Of the mean averaged over the distribution of the random effects, that of the population; at random effects
-            of zero, those of a typical cluster; or at the posterior mode of each row's cluster.
-        level : float
-            Coverage of the intervals.
-        data : table, optional
-            The table that was fitted, needed where the design does not tell a variable's values (a spline or a
-            logarithm without the variable itself, or a variable of the random part alone); or another one, over whose
-            complete rows to average, each with weight one.
-        cov : {"observed", "robust"}
-            Covariance of the estimates.
-
-        Returns
-        -------
-        DataFrame
-            One row per effect: `term`, `contrast` ("derivative", or "drug - placebo"), `estimate`, `std_error`, `z`,
-            `pvalue`, `conf_low`, `conf_high`; with `note` where something is to be said.
-
-        Raises
-        ------
-        OptionError
-            On another kind, or a variable that the formula does not use.
-        DataError
-            Where `data` is needed, or does not do.
-
-        Notes
-        -----
-        Averages count trials, and weights of rows and clusters. A row's mean is averaged over a normal variable of
-        standard deviation |L'z|, L L' the covariance of the effects and z the row's columns, which move with the
-        variable. Standard errors by the delta method in coefficients and covariance, covariates held fixed; for
-        "conditional" with the posterior covariance of the effects (Booth and Hobert, Journal of the American
-        Statistical Association 93, 1998). Intervals are normal.
-        """
-        from clusterglm.inference.diagnostics.design_changes import check_variables, design_changes
+    def _averaged(
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+    ) -> AverageEffects:
         from clusterglm.inference.effects.mixed_average import effects_in_clusters, effects_over_clusters
-        from clusterglm.results.topics.effect_rows import effect_rows, effects_table
 
-        check_option("kind", kind, _KINDS)
-        check_option("cov", cov, self._covariances)
-        check_level(level)
-        design = self.data.whole_design
-        wanted = check_variables(design, variables)
-        rows = effect_rows(self.data, data, clusters=kind == "conditional")
-        given = (design_changes(design, rows.frame, wanted), self.fit, rows.offset, rows.weights)
-        V = self._delta_covariance(cov)
+        given = (changes, self.fit, rows.offset, rows.weights, self._delta_covariance(cov))
         if kind == "marginal":
-            found = effects_over_clusters(*given, V)
-        else:
-            known = self._known_effects(rows.codes) if kind == "conditional" else None
-            found = effects_in_clusters(*given, V, known)
-        return effects_table(found, level, self._covariance_note)
+            return effects_over_clusters(*given, link=link)
+        known = self._known_effects(rows.codes) if kind == "conditional" else None
+        return effects_in_clusters(*given, known, link=link)
 
     @property
     def _covariance_note(self) -> str:
@@ -130,7 +75,7 @@ class MixedEffects(Effects):
             )
         fit, L = self.fit, self.fit.factor
         spread = L @ fit.posterior.about_modes @ L.T / repeats_of(self.data.rows).clusters[:, None, None]
-        derivatives = mode_derivatives(fit, fit.data, fit.posterior.modes)
+        derivatives = mode_derivatives(fit, fit.data.rows, fit.posterior.modes)
         return KnownEffects(fit.posterior.modes @ L.T, derivatives, spread, codes)
 
     @with_alpha

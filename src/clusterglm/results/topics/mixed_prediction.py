@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from clusterglm.data.clusters import cluster_column
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
-from clusterglm.fit.levels import GivenData
 from clusterglm.fit.mixed import MixedFit, posterior_of
 from clusterglm.inference.predictions.mixed_mean import LogMeans, averaged, given_clusters, on_link
 from clusterglm.inference.predictions.mixed_modes import firsts_of, mode_derivatives
 from clusterglm.inference.predictions.new_cluster import normal_cluster_ends
 from clusterglm.inference.predictions.prediction import LinkPrediction, at_intercepts
 from clusterglm.inference.uncertainty.intervals import with_alpha
+from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.given_clusters import GivenClusters, Known
@@ -278,7 +278,7 @@ class MixedPredictions(GivenClusters):
             rows.status.refuse(moved, f"another level of {upper!r} than in the fit")
         return Known(codes, unseen, words)
 
-    def _posterior_of(self, data: ModelData) -> GivenData:
+    def _posterior_of(self, data: ModelData) -> VectorPosterior:
         fit = self.fit
         return fit.posterior if data is fit.data else posterior_of(fit, data)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import FittedData
 from clusterglm.errors import DesignError, OptionError, check_option
+from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters
 from clusterglm.model.response.base import Response
@@ -34,12 +37,20 @@ class Hypotheses(Pieces):
         def _beta(self) -> Array: ...
         @property
         def _parameters(self) -> Parameters: ...
+        @property
+        def _estimates(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
 
+    @with_alpha
     def wald_test(
-        self, hypothesis: str | list[str] | ArrayLike, cov: str = "observed", r: ArrayLike | None = None
+        self,
+        hypothesis: str | list[str] | ArrayLike,
+        cov: str = "observed",
+        r: ArrayLike | None = None,
+        *,
+        level: float = 0.95,
     ) -> LinearTest:
-        """Wald test of linear hypotheses on the coefficients.
+        """Wald test of linear hypotheses on the coefficients, and what they are about with intervals.
 
         Parameters
         ----------
@@ -52,12 +63,15 @@ class Hypotheses(Pieces):
             Covariance of the coefficients; see `cov`.
         r : array_like, shape (k,), optional
             Right-hand side for a matrix; by default zero.
+        level : float
+            Coverage of the intervals of single combinations.
 
         Returns
         -------
         LinearTest
-            `statistic`, `df`, `pvalue`; `estimate` and `std_error` of each combination. Prints as a sentence. The
-            reference is chi-square, also for a robust covariance, which no F distribution makes exact.
+            `statistic`, `df`, `pvalue`; `estimate` and `std_error` of each combination; `to_frame()` with intervals,
+            and as ratios where exponentials of coefficients are such. Prints as a sentence. The reference is
+            chi-square, also for a robust covariance, which no F distribution makes exact.
 
         Raises
         ------
@@ -83,7 +97,76 @@ class Hypotheses(Pieces):
             )
         terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
         symbols = symbols_of(self.data.names, self.data.design.aliases, terms)
-        return self._test(read_hypotheses(hypothesis, r, self.data.names, symbols), cov)
+        check_level(level)
+        found = self._test(read_hypotheses(hypothesis, r, self.data.names, symbols), cov)
+        ratio = self.response.ratio
+        return replace(found, level=level, ratio="" if ratio is None else ratio[0])
+
+    @with_alpha
+    def delta_method(
+        self, expressions: str | Sequence[str] | Mapping[str, str], *, level: float = 0.95, cov: str = "observed"
+    ) -> pd.DataFrame:
+        """Functions of the estimates, with standard errors by the delta method.
+
+        Parameters
+        ----------
+        expressions : str, sequence of str, or mapping of str to str
+            Such as `"exp(a) / b"`, of coefficients and other parameters by the names that `cov()` has, those that are
+            not plain words in backquotes: "exp(`(Intercept)`)". Arithmetic and the functions of formulas that have a
+            derivative: `exp`, `log`, `sqrt`, `plogis`, `qlogis`, `pnorm` and the like. A mapping names them.
+        level : float
+            Coverage of the intervals.
+        cov : {"observed", "robust", "quasi"}
+            Covariance of the estimates.
+
+        Returns
+        -------
+        DataFrame
+            A row per expression: `term`, `estimate`, `std_error`, `z`, `pvalue`, `conf_low`, `conf_high`; nan where a
+            parameter has no standard error, as sigma has none at 0.
+
+        Raises
+        ------
+        OptionError
+            On a name that is no estimate; the nearest is given.
+        FormulaError
+            On what cannot be read, or has no derivative.
+
+        Notes
+        -----
+        Intervals are normal on the scale of the expression: of a ratio take that of its logarithm, log(a) - log(b).
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.delta_method({"half": "-log(2) / week"})["estimate"].round(2).to_list()
+        [4.64]
+        """
+        import pandas as pd
+
+        from clusterglm.inference.effects.delta_method import functions_of
+        from clusterglm.results.tables.frame import shown
+
+        check_option("cov", cov, self._covariances)
+        check_level(level)
+        parameters, V = self._parameters, self._covariance(cov)
+        values = np.full(len(parameters), np.nan)
+        values[parameters.estimated] = self._estimates
+        known = dict(zip(self.data.design.aliases, self.data.names, strict=False))
+        found = functions_of(expressions, parameters.names, values, known)
+        se = np.empty(len(found.value))
+        for j, gradient in enumerate(found.gradient):
+            used = np.flatnonzero(gradient)
+            se[j] = np.sqrt(gradient[used] @ V[np.ix_(used, used)] @ gradient[used])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z, (low, high) = found.value / se, wald_interval(found.value, se, level)
+        table = {
+            "term": list(found.names), "estimate": found.value, "std_error": se, "z": z, "pvalue": wald_p_values(z),
+            "conf_low": low, "conf_high": high,
+        }  # fmt: skip
+        return shown(pd.DataFrame(table))
 
     def term_tests(self, cov: str = "observed") -> pd.DataFrame:
         """Wald test of each term of the formula, all its columns jointly, next to all others (type III).

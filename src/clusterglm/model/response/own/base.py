@@ -11,6 +11,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -19,20 +22,64 @@ from clusterglm.model.response.base import Response
 class KernelRows:
     """Rows of a response without parameters, which have the same likelihood but for a constant.
 
+    Row r is one of observation `of[r]`, at the linear predictor `sign * eta + shift[r]`.
+
     Parameters
     ----------
     response : Response
         What they are rows of.
-    a, b : ndarray, shape (n,)
+    a, b : ndarray, shape (r,)
         Its two numbers.
-    shift : float
-        Added to the linear predictor.
+    shift : float or ndarray, shape (r,)
+    sign : {1.0, -1.0}
+    of : ndarray of int64, shape (r,), optional
+        Ascending; None: each observation is one row.
+    columns : ndarray, shape (r, m), optional
+        Where the parameters enter by shifts alone: `shift` is `columns @ coordinates(psi).value`.
     """
 
     response: Response
     a: Array
     b: Array
-    shift: float
+    shift: float | Array
+    sign: float = 1.0
+    of: NDArray[np.int64] | None = None
+    columns: Array | None = None
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """What kernel rows depend on in place of k working values, and its derivatives in these.
+
+    Parameters
+    ----------
+    value : ndarray, shape (m,)
+    first : ndarray, shape (m, k)
+    second : ndarray, shape (m, k, k)
+    """
+
+    value: Array
+    first: Array
+    second: Array
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What log-probabilities have besides those of kernel rows, and its derivatives in k working values.
+
+    Parameters
+    ----------
+    value : float
+        The sum over observations.
+    first : ndarray, shape (n, k)
+        Of each of them.
+    second : ndarray, shape (k, k)
+        Of the sum.
+    """
+
+    value: float
+    first: Array
+    second: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,24 +97,39 @@ class OwnParameters(Response):
     own: ClassVar[tuple[str, ...]]
     """Names of the parameters."""
     meaning: ClassVar[str]
-    """What a larger value means, in words."""
-    limit: ClassVar[str]
-    """What the response is at the lower end of the parameters' range, in words."""
-    lowest: ClassVar[float]
+    """What they mean, in words; empty where nothing needs to be said."""
+    scales: ClassVar[bool] = True
+    """Whether they are positive, with intervals on the log scale."""
+    by_shifts: ClassVar[bool] = False
+    """Whether kernel rows depend on them by shifts of the linear predictor alone: see `coordinates`."""
+    location: ClassVar[bool] = False
+    """Whether they take the place of the intercept, so that the design has none."""
+    reversed: ClassVar[bool] = False
+    """Whether kernel rows have the linear predictor, and with it the cluster's intercept, with its sign turned."""
+    limit: ClassVar[str] = ""
+    """What the response is at the lower end of the parameters' range, in words; empty without one."""
+    lowest: ClassVar[float] = -np.inf
     """Least working value with which the rows' kernel keeps its digits: what is likelier there is the limit."""
-
-    highest: ClassVar[float]
+    highest: ClassVar[float] = np.inf
     """Largest working value that is searched."""
 
     @property
     @abstractmethod
     def reads(self) -> Response:
-        """The response that reads the data: `at_limit`, by this family's name."""
+        """The response that reads the data."""
 
     @property
-    @abstractmethod
-    def at_limit(self) -> Response:
-        """The response without parameters that this one is at the lower end of their range."""
+    def at_limit(self) -> Response | None:
+        """The response without parameters that this one is at the lower end of their range; None without one."""
+        return None
+
+    def of_levels(self, levels: tuple[str, ...] | None) -> Self:
+        """The response for data with these levels."""
+        return self
+
+    def empty(self, a: Array, b: Array) -> tuple[str, ...]:
+        """Levels that no row with these numbers has."""
+        return ()
 
     @property
     @abstractmethod
@@ -80,15 +142,31 @@ class OwnParameters(Response):
 
     @abstractmethod
     def slopes(self, psi: Array) -> Array:
-        """Derivatives of the values in the working ones, shape (k,)."""
+        """Derivatives of the values in the working ones, each in its own, shape (k,)."""
 
     @abstractmethod
     def start(self, mean: Array, a: Array, b: Array) -> Array:
-        """Working values by moments, from fitted means and the numbers of `rows`, shape (k,)."""
+        """Working values by moments, shape (k,).
+
+        Parameters
+        ----------
+        mean : ndarray, shape (n,)
+            Fitted by the model at the limit; without one, zeros.
+        a, b : ndarray, shape (n,)
+            The numbers of `rows`.
+        """
 
     @abstractmethod
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:
         """The rows whose numbers in `rows` are a and b, as rows that the core knows."""
+
+    def coordinates(self, psi: Array) -> Coordinates:
+        """What the shifts of kernel rows are sums of, where they are all that depends on psi (`by_shifts`)."""
+        raise NotImplementedError
+
+    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+        """`log_terms` at psi with their derivatives, likewise; their sum is -inf outside the range of psi."""
+        raise NotImplementedError
 
     @abstractmethod
     def log_terms(self, a: Array, b: Array) -> Array:

@@ -57,7 +57,7 @@ class NegativeBinomial(OwnParameters, Count):
         return _Counts()
 
     @property
-    def at_limit(self) -> Response:
+    def at_limit(self) -> PoissonLog:
         return PoissonLog()
 
     @property

@@ -1,0 +1,83 @@
+"""The data of a fit of several random effects, wherever they are; in blocks elsewhere: `mixed_blocks.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from clusterglm.data.prepare import FittedData, ModelData
+from clusterglm.fit.mixed_search import MixedTask, effects_of, sampled
+from clusterglm.fit.pooled import sums_of
+from clusterglm.fit.random_effects import refuse_homogeneous_clusters
+from clusterglm.fit.standardise import Standardisation, standardise
+from clusterglm.fit.sums import Sums
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
+from clusterglm.model.response.base import Response
+
+
+class MixedSums(Protocol):
+    """What a fit of several random effects asks of its data."""
+
+    @property
+    def data(self) -> FittedData:
+        """What results keep of them."""
+
+    @property
+    def sums(self) -> Sums:
+        """What a fit without random effects asks of them."""
+
+    @property
+    def standard(self) -> Standardisation:
+        """The units of the optimiser's columns."""
+
+    @property
+    def mean_squares(self) -> Array:
+        """Of the columns whose coefficients vary, shape (q,)."""
+
+    def refuse_homogeneous(self) -> None:
+        """Raise `ClusterError` where every cluster's responses are equal."""
+
+    def task(self, scale: Array) -> MixedTask:
+        """The likelihood, with those columns over `scale`."""
+
+    def sample(self, task: MixedTask, scale: Array) -> MixedTask:
+        """The likelihood of some of the clusters where they are many, otherwise `task`."""
+
+
+@dataclass(frozen=True)
+class InMemorySums:
+    """A table in memory; see `MixedSums`."""
+
+    data: ModelData
+    response: Response
+    control: Control
+
+    @cached_property
+    def sums(self) -> Sums:
+        return sums_of(self.data, self.response, self.control)
+
+    @cached_property
+    def standard(self) -> Standardisation:
+        """That of every row, where `sums` are of fewer because some became one."""
+        found = self.sums.standard
+        return found if len(found.X) == self.data.n_obs else standardise(self.data.X, self.data.intercept)
+
+    @property
+    def mean_squares(self) -> Array:
+        return np.asarray(np.mean(effects_of(self.data).Z ** 2, axis=0))
+
+    def refuse_homogeneous(self) -> None:
+        refuse_homogeneous_clusters(self.data, self.response)
+
+    def task(self, scale: Array) -> MixedTask:
+        return MixedTask.of(self.data, self.response, self.standard.X, scale, self.control.threads)
+
+    def sample(self, task: MixedTask, scale: Array) -> MixedTask:
+        if self.data.n_clusters < 2 * SAMPLE_FOR_EFFECTS:
+            return task
+        return sampled(task, self.data, self.response, self.standard.X, scale)

@@ -1,0 +1,338 @@
+"""Results of models of ordered categories: thresholds, and probabilities in place of a mean.
+
+What asks for a mean of the response is refused by name (`_WORK` lists what works).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clusterglm.errors import OptionError, PredictionWarning, check_option
+from clusterglm.fit.own import OwnPooledFit
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.own.cumulative import Cumulative
+from clusterglm.results.models.base import Seed
+from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
+from clusterglm.results.models.refusing import only
+from clusterglm.results.topics.diagnostics import Diagnostics
+from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_per_row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.inference.predictions.categories import CumulativeProbabilities
+
+_WORK = {
+    "aic", "bic", "bse", "categories", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data",
+    "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit", "formula",
+    "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization",
+    "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues", "quadrature",
+    "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save", "shape", "sigma",
+    "sigma_se", "simulate", "summary", "term_tests", "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
+}  # fmt: skip
+_SCALES = ("probability", "cumulative", "link")
+_DRAWN = ("quantile", "simulated")
+_UNRESOLVED = "the average over the intercept is not known accurately"
+_PARTS = ("coefficients", "terms")
+
+
+def _no_mean(result: Any, name: str) -> tuple[str, str, str]:
+    return (
+        f"{name} of a fit with family={result.family!r}",
+        "a response with a mean, or what this does for ordered categories, which is not worked out yet",
+        "fit.predict for the probability of each category, fit.ratios, fit.residuals, fit.simulate",
+    )
+
+
+class OrdinalResult(OwnResult, Diagnostics):
+    """What results of ordered categories share."""
+
+    _component: ClassVar[str] = "threshold"
+    _where: ClassVar[tuple[str, ...]] = ("typical", "conditional", "marginal")
+
+    @property
+    def _cumulative(self) -> Cumulative:
+        found = self._family
+        assert isinstance(found, Cumulative)
+        return found
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the categories, from the lowest to the highest."""
+        return self._cumulative.levels
+
+    @property
+    def thresholds(self) -> pd.Series[float]:
+        """The thresholds, by the categories on their two sides: P(Y <= c) = F(threshold - linear predictor)."""
+        return self.family_parameters
+
+    # Predictions -----------------------------------------------------------------------------------------------------
+
+    @with_alpha
+    def predict(
+        self,
+        data: Any = None,
+        kind: str | ArrayLike | None = None,
+        *,
+        scale: str = "probability",
+        level: float | None = None,
+        cov: str = "observed",
+    ) -> pd.Series[float] | pd.DataFrame:
+        """Probabilities of the categories, of rows of the fitted data or of new data.
+
+        Parameters
+        ----------
+        data : table, optional
+            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
+        kind : {"typical", "conditional", "marginal"} or array_like, optional
+            At an intercept of zero, that of a typical cluster (the default); at the posterior mode of the row's own
+            cluster; averaged over the distribution of intercepts; or a number, or one for each row of the answer. In a
+            pooled model the words mean the same.
+        scale : {"probability", "cumulative", "link"}
+            Of each category; of being at most in each category but the last; or the linear predictor, thresholds left
+            out, offsets included.
+        level : float, optional
+            Coverage of intervals, such as 0.95. Without it, predictions alone.
+        cov : {"observed", "robust"}
+            Covariance of the estimates, for the intervals.
+
+        Returns
+        -------
+        DataFrame or Series
+            Index `row`: position in the table; a column for each category. With `level`, a row for each row and
+            category, with `estimate`, `std_error` (delta method), `low`, `high` (an interval of log odds, transformed)
+            and `status`: "ok", or what is missing. A Series for the linear predictor.
+
+        Raises
+        ------
+        OptionError
+            On another kind, scale, level or covariance; on intervals of "conditional" predictions.
+        DataError
+            When a column is missing altogether.
+
+        Warns
+        -----
+        PredictionWarning
+            Without `level`, when rows cannot be predicted: they are nan.
+        """
+        import pandas as pd
+
+        from clusterglm.inference.predictions.categories import of_categories
+
+        check_option("scale", scale, _SCALES)
+        check_option("cov", cov, self._covariances)
+        rows = fitted_rows(self.data.rows) if data is None else new_rows(self.data, data)
+        eta, averaged = self._eta_of(rows, kind, level)
+        order = np.argsort(rows.index, kind="stable")
+        index = pd.Index(rows.index[order], name="row")
+        if scale == "link":
+            if averaged or level is not None:
+                raise OptionError(
+                    f"scale='link' with {'kind=' + repr(kind) if averaged else f'level={level!r}'}",
+                    "a linear predictor at an intercept, without an interval",
+                    "scale='cumulative' or 'probability'",
+                )
+            self._warn_of_refused(rows)
+            return pd.Series(eta[order], index=index, name="linear_predictor")
+        found, known = self._cumulative_at(eta, averaged)
+        rows.status.note(_at(known, ~found.resolved, rows.size), _UNRESOLVED)
+        names = list(self.categories if scale == "probability" else self.categories[:-1])
+        if level is not None:
+            return self._with_levels(found, known, rows, scale, check_level(level), cov)
+        self._warn_of_refused(rows)
+        values = found.value
+        if scale == "probability":
+            values = of_categories(values) if averaged else self._cumulative.probabilities(eta[known])
+        whole = np.full((rows.size, len(names)), np.nan)
+        whole[known] = values
+        return pd.DataFrame(whole[order], index=index, columns=pd.Index(names, name=self.data.response_name))
+
+    def _warn_of_refused(self, rows: Rows) -> None:
+        refused = int(np.count_nonzero(~rows.status.ok))
+        if refused > 0:
+            warnings.warn(
+                f"{refused} of {rows.size} rows cannot be predicted ({rows.status})", PredictionWarning, stacklevel=4
+            )
+
+    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, bool]:
+        """Linear predictors, and whether an average over intercepts is to be taken."""
+        eta = rows.eta(self._beta)
+        kind = "typical" if kind is None else kind
+        if not isinstance(kind, str):
+            return eta + rows.given(one_per_row(kind, rows.size, list(self._where), "kind")), False
+        check_option("kind", kind, self._where)
+        return self._at_words(eta, kind, rows, level)
+
+    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        return eta, False
+
+    def _cumulative_at(self, eta: Array, averaged: bool) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
+        """Cumulative probabilities of the rows that can be predicted, and which these are."""
+        from clusterglm.inference.predictions.categories import cumulative_probabilities
+
+        known = np.flatnonzero(~np.isnan(eta))
+        sigma, distribution = self._spread_of_intercepts if averaged else (0.0, None)
+        return cumulative_probabilities(self._cumulative, eta[known], sigma, distribution), known
+
+    @property
+    def _spread_of_intercepts(self) -> tuple[float, Any]:
+        return 0.0, None
+
+    def _with_levels(
+        self, found: CumulativeProbabilities, known: NDArray[np.int64], rows: Rows, scale: str, level: float, cov: str
+    ) -> pd.DataFrame:
+        import pandas as pd
+
+        from clusterglm.inference.predictions.categories import (
+            gradients,
+            gradients_of_categories,
+            of_categories,
+            with_intervals,
+        )
+        from clusterglm.results.tables.frame import shown
+
+        random = len(self._inner) > len(self._beta)
+        gradient, estimate = gradients(found, rows.X[known], random), found.value
+        names = self.categories[:-1]
+        if scale == "probability":
+            gradient, estimate, names = gradients_of_categories(gradient), of_categories(estimate), self.categories
+        covariance = self._parameters.zero_where_not_free(self._covariance(cov))
+        at = with_intervals(estimate, gradient, covariance, level)
+        order, c = np.argsort(rows.index, kind="stable"), len(names)
+
+        def listed(values: Array) -> Array:
+            whole = np.full((rows.size, c), np.nan)
+            whole[known] = values
+            return whole[order].ravel()
+
+        index = pd.MultiIndex.from_product([rows.index[order], list(names)], names=["row", "category"])
+        columns = {"estimate": at.estimate, "std_error": at.std_error, "low": at.low, "high": at.high}
+        table = pd.DataFrame({name: listed(values) for name, values in columns.items()}, index=index)
+        table["status"] = np.repeat(rows.status.text[order], c)
+        return shown(table)
+
+    # Draws and residuals ---------------------------------------------------------------------------------------------
+
+    def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
+        return self._cumulative.draw(rng, eta)
+
+    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
+        """Draw new responses for the rows that were used; see `PooledResult.simulate`.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, columns 0 to n - 1: ordered categoricals.
+        """
+        import pandas as pd
+
+        drawn = super().simulate(n, seed)
+        kind = pd.CategoricalDtype(list(self.categories), ordered=True)
+        made = {j: pd.Categorical.from_codes(drawn[j].astype(int), dtype=kind) for j in drawn.columns}
+        return pd.DataFrame(made, index=drawn.index)
+
+    def residuals(
+        self,
+        kind: str = "quantile",
+        intercepts: str | ArrayLike | None = None,
+        seed: Seed = None,
+        n_sim: int = 250,
+    ) -> pd.Series[float]:
+        """Residuals of the rows that were used: see `PooledResult.residuals`.
+
+        Parameters
+        ----------
+        kind : {"quantile", "simulated"}
+            Randomised quantile residuals, standard normal if the model holds, or ranks among simulated responses.
+        intercepts, seed, n_sim
+            As there.
+
+        Raises
+        ------
+        OptionError
+            On another kind: a category less its mean is not defined.
+        """
+        check_option("kind", kind, _DRAWN)
+        return super().residuals(kind, intercepts, seed, n_sim)
+
+    # Tables ----------------------------------------------------------------------------------------------------------
+
+    def _candidate(self, name: str) -> Candidate:
+        return replace(super()._candidate(name), response=replace(self._cumulative, values=()))
+
+    def _glance(self) -> dict[str, Any]:
+        own = {name for each in self._family.own for name in (each, f"{each}_se")}
+        return {name: value for name, value in super()._glance().items() if name not in own}
+
+    def _own_facts(self) -> list[tuple[str, str]]:
+        named = zip(self._family.own, self._values, self._own_errors(), strict=True)
+        return [
+            (f"Threshold {name}", f"{value:.5g}" + (f" (Std. Error {se:.4g})" if np.isfinite(se) else ""))
+            for name, value, se in named
+        ]
+
+    def _response_facts(self) -> list[tuple[str, str]]:
+        return [
+            ("Family, link", f"{self.family}, {self.link} (a positive coefficient means higher categories)"),
+            ("Categories", " < ".join(self.categories)),
+        ]
+
+    def _report_parts(self) -> list[str]:
+        return [part for part in super()._report_parts() if part in _PARTS]
+
+
+def _at(known: NDArray[np.int64], which: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
+    """Marks of some rows as marks of all."""
+    whole = np.zeros(n, dtype=bool)
+    whole[known] = which
+    return whole
+
+
+@only(_WORK, _no_mean)
+@dataclass(frozen=True, repr=False, eq=False)
+class OrdinalPooledResult(OrdinalResult, OwnPooledResult):  # type: ignore[misc]
+    """A model of ordered categories without cluster effects."""
+
+    _untested: ClassVar[str] = ""
+
+
+@only(_WORK, _no_mean)
+@dataclass(frozen=True, repr=False, eq=False)
+class OrdinalRandomEffectsResult(OrdinalResult, OwnRandomEffectsResult):  # type: ignore[misc]
+    """A model of ordered categories with a random intercept for each cluster."""
+
+    _untested: ClassVar[str] = ""
+
+    @property
+    def pooled(self) -> OrdinalPooledResult:
+        """The fit of this model without its random intercepts."""
+        return ordinal_pooled(self.fit.pooled, self.data)
+
+    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        if kind == "conditional":
+            if level is not None:
+                raise OptionError(
+                    f"an interval of a 'conditional' prediction with family={self.family!r}",
+                    "predictions alone, without level=: how a mode moves with thresholds is not known yet",
+                    "kind='typical' or 'marginal' with level=",
+                )
+            codes = self._codes(rows)
+            return np.where(rows.status.ok, eta + self.fit.modes[codes], np.nan), False
+        return eta, kind == "marginal"
+
+    @property
+    def _spread_of_intercepts(self) -> tuple[float, Any]:
+        return self.sigma, self.distribution
+
+
+def ordinal_pooled(fit: OwnPooledFit, data: Any) -> OrdinalPooledResult:
+    """The result of a pooled fit."""
+    assert fit.response is not None
+    return OrdinalPooledResult(fit, data, fit.response)

@@ -1,0 +1,235 @@
+"""Adjusted means of groups: what other software calls estimated marginal means, least-squares means or margins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from clusterglm.data.prepare import FittedData
+from clusterglm.errors import OptionError, check_option
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
+from clusterglm.model.arguments import mapping
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
+from clusterglm.results.topics.pieces import Pieces
+
+if TYPE_CHECKING:
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
+    from clusterglm.inference.effects.average_effects import AverageEffects, ClusterIntercepts
+    from clusterglm.inference.predictions.averaged_mean import MeanJet
+    from clusterglm.results.tables.adjusted_means import AdjustedMeans
+    from clusterglm.results.topics.effect_rows import EffectRows
+
+_OVER = ("observed", "balanced")
+
+
+class Averages(Pieces):
+    """Averages of means over rows, where clusters have no effect: all kinds mean the same."""
+
+    _mean_kinds: ClassVar[tuple[str, ...]] = ("marginal", "typical", "conditional")
+    """At which random effects means are taken, the default first."""
+    _mean_scales: ClassVar[tuple[str, ...]] = ("response", "link")
+    """The default first."""
+
+    if TYPE_CHECKING:
+        data: FittedData
+
+        @property
+        def response(self) -> Response: ...
+        @property
+        def _covariances(self) -> tuple[str, ...]: ...
+        @property
+        def _beta(self) -> Array: ...
+        def _delta_covariance(self, kind: str) -> Array: ...
+
+    @with_alpha
+    def adjusted_means(
+        self,
+        variables: str | Sequence[str],
+        *,
+        by: str | Sequence[str] | None = None,
+        at: Mapping[str, Any] | None = None,
+        slope: str | None = None,
+        kind: str | None = None,
+        scale: str | None = None,
+        over: str = "observed",
+        level: float = 0.95,
+        data: Any = None,
+        cov: str = "observed",
+    ) -> AdjustedMeans:
+        """Means with some variables set to each of their values, averaged over the other covariates.
+
+        Parameters
+        ----------
+        variables : str or sequence of str
+            Columns of the formula, whose combinations of values make the means: all levels of a categorical one, the
+            values that there are of a numeric one, if they are at most 12.
+        by : str or sequence of str, optional
+            Further such columns, within whose values contrasts are taken.
+        at : mapping of str to value or sequence of values, optional
+            Values in the place of all; other variables are held at the value given.
+        slope : str, optional
+            Slopes along this variable in the place of means (of a variable that is 0 or 1: the difference).
+        kind : {"marginal", "typical", "conditional"}, optional
+            Of the mean averaged over the distribution of the random effects, that of the population (the default); at
+            random effects of zero, those of a typical cluster; or at what is known of each row's cluster, the only kind
+            of fixed effects.
+        scale : {"response", "link"}, optional
+            Averages of means, or of linear predictors (for "marginal" the links of averaged means): `on_response()` of
+            the answer puts these through the inverse link, as R's emmeans does.
+        over : {"observed", "balanced"}
+            Over the other covariates as they are in the rows that were used, weights and trials counted; or over all
+            combinations of their levels alike, numeric ones and the offset at their mean.
+        level : float
+            Coverage of the intervals.
+        data : table, optional
+            The table that was fitted, needed where the design does not tell a variable's values; or another one, over
+            whose complete rows to average, each with weight one.
+        cov : {"observed", "robust"}
+            Covariance of the estimates.
+
+        Returns
+        -------
+        AdjustedMeans
+            A table (`to_frame()`) with the joint covariance of the means, and `contrasts(...)` of them.
+
+        Raises
+        ------
+        OptionError
+            On a variable that the formula does not use, a level that there is not, or another kind or scale.
+        DataError
+            Where `data` is needed, or does not do.
+
+        Notes
+        -----
+        Searle, Speed and Milliken (American Statistician 34, 1980) for balanced ones; Lane and Nelder (Biometrics 38,
+        1982) for observed ones, as Stata's margins has them. Standard errors by the delta method in all estimates,
+        covariates held fixed; see `average_effects`.
+
+        Examples
+        --------
+        >>> import clusterglm as cg
+        >>> bacteria = cg.datasets.load("bacteria")
+        >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
+        >>> fit.adjusted_means("trt").to_frame()["estimate"].round(3).to_list()
+        [0.887, 0.739, 0.79]
+        """
+        from clusterglm.inference.diagnostics.design_changes import check_variables
+        from clusterglm.inference.effects.adjusted_means import Cells, balanced, cell_values, set_to
+        from clusterglm.results.tables.adjusted_means import AdjustedMeans
+        from clusterglm.results.topics.effect_rows import said_of
+
+        kind = check_option("kind", self._mean_kinds[0] if kind is None else kind, self._mean_kinds)
+        scale = check_option("scale", self._mean_scales[0] if scale is None else scale, self._mean_scales)
+        check_option("over", over, _OVER)
+        check_option("cov", cov, self._covariances)
+        check_level(level)
+        design, held_at = self.data.whole_design, mapping("at", at)
+        wanted = check_variables(design, variables)
+        within = [] if by is None else check_variables(design, by, "by")
+        check_variables(design, list(held_at), "at")
+        self._check_means(wanted, within, slope, kind, scale, over)
+        rows = self._mean_rows(data, kind)
+        values, held = cell_values(design, rows.frame, [*wanted, *within], held_at)
+        if over == "balanced":
+            frame = balanced(design, rows.frame, rows.weights, {*values, *held, *([] if slope is None else [slope])})
+            n = len(frame)
+            offset = np.full(n, float(rows.weights @ rows.offset))
+            rows = replace(rows, frame=frame, offset=offset, weights=np.full(n, 1.0 / n), times=np.ones(n))
+        cells = Cells(design, set_to(design, rows.frame, held), values, slope)
+        found = self._averaged(cells, rows, kind, cov, link=scale == "link")
+        columns = dict(zip(values, zip(*cells.combinations, strict=True), strict=True))
+        what = self._means_in_words(kind, scale, over, slope)
+        said = [self._mean_note(kind), *self._said_of_means]
+        if np.isinf(found.std_error).any():
+            said.append(
+                "what the data say of some clusters' effects has no variance, so that there is no standard error"
+            )
+        note = said_of(found, "; ".join(filter(None, said)))
+        return AdjustedMeans(
+            columns, tuple(within), found.estimate, found.std_error, found.covariance, scale, kind, level, what,
+            self.response, note, slope is not None,
+        )  # fmt: skip
+
+    @property
+    def _said_of_means(self) -> list[str]:
+        """What is to be said of adjusted means of this kind of result, besides what holds for other averages."""
+        return []
+
+    def _check_means(
+        self, wanted: list[str], within: list[str], slope: str | None, kind: str, scale: str, over: str
+    ) -> None:
+        from clusterglm.inference.diagnostics.design_changes import check_variables
+
+        twice = [name for name in wanted if name in within]
+        if not wanted or twice:
+            what = f"{twice[0]!r} in variables= and by=" if twice else "adjusted means of no variable"
+            raise OptionError(what, "variables, each once", f"adjusted_means({self.data.whole_design.variables[0]!r})")
+        if slope is not None:
+            (along,) = check_variables(self.data.whole_design, slope, "slope")
+            if along in (*wanted, *within):
+                raise OptionError(
+                    f"slopes along {along!r} at values of {along!r}", "another variable", "at=, to hold it"
+                )
+            if scale == "link" and kind == "marginal" and self._marginal_differs:
+                raise OptionError(
+                    'slopes of the link of averaged means (kind="marginal", scale="link")',
+                    "slopes of linear predictors, or of means",
+                    'kind="typical"; or scale="response"',
+                )
+        if over == "balanced" and kind == "conditional" and self._marginal_differs:
+            raise OptionError(
+                'over="balanced" with kind="conditional", where each row has its own cluster\'s effects',
+                "rows that were observed",
+                'over="observed"; or another kind=',
+            )
+
+    _marginal_differs: ClassVar[bool] = False
+    """Whether kinds differ, as they do with effects of clusters."""
+
+    def _means_in_words(self, kind: str, scale: str, over: str, slope: str | None) -> str:
+        words = self.response.words.expectation.lower() if scale == "response" else "linear predictor"
+        what = f"Adjusted means: {words}" if slope is None else f"Slopes of the {words} along {slope}"
+        kinds = f", {kind}" if self._marginal_differs else ""
+        return (
+            f"{what}{kinds}, averaged over the other covariates {'as observed' if over == 'observed' else 'balanced'}"
+        )
+
+    # What averages are made of ---------------------------------------------------------------------------------------
+
+    def _mean_rows(self, table: Any, kind: str) -> EffectRows:
+        """Rows to average over, with their clusters where these count."""
+        from clusterglm.results.topics.effect_rows import effect_rows
+
+        return effect_rows(self.data, table, clusters=kind == "conditional" and self._marginal_differs)
+
+    def _mean_note(self, kind: str) -> str:
+        """What is to be said of averages of a kind."""
+        return ""
+
+    def _averaged(
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+    ) -> AverageEffects:
+        """Averages of changes of the mean, or of means, over rows; of linear predictors if `link`."""
+        from clusterglm.inference.predictions.averaged_mean import link_jet, mean_jet
+
+        jet = link_jet if link else partial(mean_jet, response=self.response)
+        return self._averages(changes, rows, cov, jet, rows.offset, None)
+
+    def _averages(
+        self,
+        changes: Collection[DesignChange],
+        rows: EffectRows,
+        cov: str,
+        jet: Callable[[Array], MeanJet],
+        known: Array,
+        intercepts: ClusterIntercepts | None,
+    ) -> AverageEffects:
+        from clusterglm.inference.effects.average_effects import average_effects
+
+        covariance = self._delta_covariance(cov)
+        return average_effects(changes, self._beta, known, rows.weights, covariance, jet, intercepts, rows.times)

@@ -167,7 +167,8 @@ PLOTS = {
 
 def test_every_plot_has_a_command() -> None:
     of_several_effects = {"random_effects"}  # see test_cli_slopes.py
-    assert set(PLOTS) == set(cg.plot.__all__) - {"Plot"} - of_several_effects
+    of_means = {"adjusted_means", "contrasts"}  # `clusterglm adjusted-means --plot`
+    assert set(PLOTS) == set(cg.plot.__all__) - {"Plot"} - of_several_effects - of_means
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -183,6 +184,25 @@ def test_plots(saved: Path, tmp_path: Path, name: str) -> None:
     assert picture[..., :3].std() > 0.01
     assert json.loads(data.read_text())["data"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, data.name])
+
+
+def test_adjusted_means(saved: Path, fit: Any, tmp_path: Path) -> None:
+    means = fit.adjusted_means("trt", by="week", at={"week": [0, 11]})
+    options = ("trt", "--by", "week", "--at", "week=0,11")
+    assert good("adjusted-means", saved, *options) == f"{means}\n"
+    compared = means.contrasts("reference", comparison="ratio", adjust="mvt", reference="drug")
+    more = ("--contrasts", "reference", "--reference", "drug", "--comparison", "ratio", "--adjust", "mvt")
+    drawn = tmp_path / "contrasts.png"
+    content = json.loads(good("adjusted-means", saved, *options, *more, "--json", "-", "--plot", drawn))
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert [row["estimate"] for row in content["rows"]] == compared.to_frame()["estimate"].tolist()
+    np.testing.assert_array_equal(content["covariance"], compared.covariance)
+    good("adjusted-means", saved, "trt", "--out", tmp_path / "means.csv", "--plot", tmp_path / "means.svg")
+    table = pd.read_csv(tmp_path / "means.csv")
+    np.testing.assert_allclose(table["estimate"], fit.adjusted_means("trt").estimate)
+    ran = run("adjusted-means", saved, "trt", "--at", "week")
+    assert ran.exit_code == 2
+    assert "--at week=0,11" in " ".join(ran.output.split())
 
 
 def test_predictions_by_groups(saved: Path, fit: Any, tmp_path: Path) -> None:

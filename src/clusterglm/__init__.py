@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from clusterglm import engine, errors, plot
     from clusterglm.api.selection import select_distribution
+    from clusterglm.api.steps import anova, common_rows, update
     from clusterglm.api.verbs import nonparametric, pooled, random_effects
     from clusterglm.api.within import conditional, fixed_effects
     from clusterglm.data import datasets
@@ -42,6 +43,8 @@ __all__ = [
     "StudentT",
     "UserDistribution",
     "__version__",
+    "anova",
+    "common_rows",
     "compare",
     "conditional",
     "datasets",
@@ -55,6 +58,7 @@ __all__ = [
     "random_effects",
     "select_distribution",
     "table",
+    "update",
 ]
 
 _OBJECTS = {
@@ -67,6 +71,8 @@ _OBJECTS = {
     "SplitPanel": "clusterglm.model.bias",
     "StudentT": "clusterglm.model.distribution.student_t",
     "UserDistribution": "clusterglm.model.distribution.user",
+    "anova": "clusterglm.api.steps",
+    "common_rows": "clusterglm.api.steps",
     "compare": "clusterglm.results.tables.comparison",
     "conditional": "clusterglm.api.within",
     "fixed_effects": "clusterglm.api.within",
@@ -76,6 +82,7 @@ _OBJECTS = {
     "random_effects": "clusterglm.api.verbs",
     "select_distribution": "clusterglm.api.selection",
     "table": "clusterglm.results.tables.publication",
+    "update": "clusterglm.api.steps",
 }
 _MODULES = {
     "datasets": "clusterglm.data.datasets",

@@ -126,11 +126,12 @@ def test_the_same_numbers_however_the_data_are_cut(data, tmp_path) -> None:
         _alike(fits[0], fit)
 
 
-def test_many_clusters_start_from_some(tmp_path, engine) -> None:
-    data = _table(5, clusters=4200, children=1, size=3)
+@pytest.mark.parametrize("formula", ["y ~ x + (x || school)", "y ~ x + (1 | school/room)"])
+def test_many_clusters_start_from_some(tmp_path, engine, formula) -> None:
+    data = _table(5, clusters=4200, children=2, size=2)
     path = _written(data, tmp_path / "many")
-    whole = cg.random_effects("y ~ x + (x || school)", data, quadrature=4)
-    blocks = cg.random_effects("y ~ x + (x || school)", path, engine=engine, quadrature=4)
+    whole = cg.random_effects(formula, data, quadrature=4)
+    blocks = cg.random_effects(formula, path, engine=engine, quadrature=4)
     assert blocks.loglik == pytest.approx(whole.loglik, rel=1e-12)
     np.testing.assert_allclose(blocks._estimates, whole._estimates, rtol=1e-7)
 

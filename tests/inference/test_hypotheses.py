@@ -206,7 +206,14 @@ def test_prints_as_a_sentence(fit: Any) -> None:
     assert "on 2 df, p = " in str(fit.wald_test("trt"))
     one = fit.wald_test("trtdrug = trtdrug+")
     assert f"left less right side {one.estimate[0]:.4g}, standard error {one.std_error[0]:.4g}" in str(one)
-    assert list(one.to_frame().columns) == ["hypothesis", "estimate", "std_error"]
+    table = one.to_frame()
+    assert list(table.columns[:3]) == ["hypothesis", "estimate", "std_error"]
+    ends = one.estimate[0] + np.array([-1.0, 1.0]) * 1.959963984540054 * one.std_error[0]
+    np.testing.assert_allclose(table[["conf_low", "conf_high"]].iloc[0], ends)
+    np.testing.assert_allclose(table[["ratio", "ratio_low", "ratio_high"]].iloc[0], np.exp([one.estimate[0], *ends]))
+    assert f"95% from {ends[0]:.4g} to {ends[1]:.4g}; as odds ratio {np.exp(one.estimate[0]):.4g}" in str(one)
+    narrow = fit.wald_test("trtdrug = trtdrug+", level=0.5).to_frame()
+    assert narrow["conf_high"][0] - narrow["conf_low"][0] == pytest.approx(2.0 * 0.6744897501960817 * one.std_error[0])
 
 
 def test_term_tests(bacteria: pd.DataFrame, fit: Any) -> None:

@@ -265,7 +265,7 @@ def test_labels_that_repeat_are_said(nested_data: pd.DataFrame, fit: Any) -> Non
         (FORMULA, {"inside": "persons"}, FormulaError, "'person', 'item'"),
         (FORMULA, {"cluster": "person"}, ClusterError, "cluster='person'"),
         (FORMULA, {"distribution": "logistic"}, OptionError, "several random effects"),
-        (FORMULA, {"penalty": "soft"}, OptionError, "several random effects"),
+        (FORMULA, {"penalty": "soft"}, OptionError, "penalty='soft' with crossed"),
         (FORMULA, {"family": "negative_binomial"}, OptionError, "negative"),
     ],
 )

@@ -21,10 +21,10 @@ from members import called, members
 from test_crossed import FORMULA, answers
 
 REFUSED = {  # in some call
-    "average_effects", "chi_squared", "conf_int", "cov", "dispersion_test", "effects_covariance", "event_counts",
-    "gradient_function", "hausman", "icc", "influence", "plot.gradient", "plot.random_effects", "plot.rootogram",
-    "predict", "profile", "random_effects_sd", "sigma", "sigma_se", "term_tests", "test_clustering", "tidy",
-    "to_marginaleffects", "wald_test", "zero_inflation_test",
+    "adjusted_means", "average_effects", "chi_squared", "conf_int", "cov", "delta_method", "dispersion_test",
+    "effects_covariance", "event_counts", "gradient_function", "hausman", "icc", "influence", "plot.adjusted_means",
+    "plot.gradient", "plot.random_effects", "plot.rootogram", "predict", "profile", "random_effects_sd", "sigma",
+    "sigma_se", "term_tests", "test_clustering", "tidy", "to_marginaleffects", "wald_test", "zero_inflation_test",
 }  # fmt: skip
 
 

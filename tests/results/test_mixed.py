@@ -390,7 +390,7 @@ def test_a_covariate_with_the_name_of_a_parameter(rows: pd.DataFrame) -> None:
         ({"distribution": "cauchy"}, "cauchy"),
         ({"scale": "density"}, "scale"),
         ({"sigma": 1.0, "fix_sigma": True}, "sigma"),
-        ({"penalty": "soft"}, "soft"),
+        ({"penalty": "firth"}, "penalty='soft'"),
         ({"separation": "limit"}, "limit"),
     ],
 )

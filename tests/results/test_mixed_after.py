@@ -11,6 +11,7 @@ from scipy.special import expit
 
 import clusterglm as cg
 from clusterglm.errors import AccuracyWarning, DataError, OptionError
+from clusterglm.inference.diagnostics.mixed_influence import Nearby
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.mixed import MixedEffectsResult
 
@@ -123,6 +124,45 @@ def test_one_step_is_near_what_deletion_does(slopes: MixedEffectsResult) -> None
         np.testing.assert_allclose(exact.deleted[k], without._estimates, atol=2e-4)
         assert exact.displacement[k] > 0.0
     np.testing.assert_allclose(one.dfbetas, exact.dfbetas, atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [
+        ("y ~ x + (x | g)", {}),
+        ("y ~ x + (x || g)", {"quadrature": "laplace", "cluster_weights": "times"}),
+        ("y ~ x + (1 | g/part)", {"quadrature": 9}),
+    ],
+)
+def test_maxima_near_the_estimates_are_those_of_whole_searches(formula: str, options: dict[str, Any]) -> None:
+    """Clusters that weigh much, and one that weighs little; with weights, one of several that a cluster stands for."""
+    rng = np.random.default_rng(21)
+    g, part = np.repeat(np.arange(60), 12), np.tile(np.repeat(np.arange(3), 4), 60)
+    data = pd.DataFrame({"g": g, "part": part, "x": rng.normal(size=720), "times": 1 + g % 3})
+    u = rng.normal(size=(60, 2))
+    eta = 0.4 * data.x + u[g, 0] + 0.8 * u[g, 1] * data.x + rng.normal(size=(60, 3))[g, part]
+    data["y"] = (rng.random(720) < 1.0 / (1.0 + np.exp(-eta))).astype(int)
+    fit = cg.random_effects(formula, data, **options)
+    deletion = fit._deletion()
+    assert deletion.nearby is not None
+    order = fit.influence().order
+    se = np.sqrt(np.diag(np.linalg.inv(deletion.information)))
+    for i in (*order[:2].tolist(), int(order[-1])):
+        near = deletion.nearby(i)
+        assert near is not None
+        whole, _ = deletion.refit(deletion.without(i))
+        np.testing.assert_allclose(near[0] / se, whole / se, atol=2e-5)
+        assert near[1] == pytest.approx(deletion.loglik(near[0]), abs=1e-5)
+
+
+def test_a_maximum_that_may_be_elsewhere_is_sought_all_over(logit: MixedEffectsResult) -> None:
+    """That of few clusters, and one at which a standard deviation has lost most of what it was."""
+    deletion = logit._deletion()
+    near = deletion.nearby
+    assert isinstance(near, Nearby)
+    assert near._like_before(deletion.theta)
+    assert not near._like_before(deletion.theta * np.where(["sd" in name for name in deletion.parameters], 0.1, 1.0))
+    assert cg.random_effects("y ~ x + w + (x | g)", simulated(m=40))._deletion().nearby is None
 
 
 def test_influence_where_the_covariance_is_singular() -> None:

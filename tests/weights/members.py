@@ -50,6 +50,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
         {"kind": "marginal", "level": 0.9, "cov": "robust"}, {"kind": 0.5}, {"kind": "posterior", "level": 0.9},
         {"kind": "marginal", "level": 0.9, "interval": "cluster"}, {"scale": "probability", "level": 0.9},
     ),
+    "r2": ({}, {"method": "delta"}),
     "profile": ({"parameter": "x"}, {"parameter": "sigma", "points": 5}),
     "random_effects_covariance": ({"label": "first"},),
     "residuals": (

@@ -225,9 +225,10 @@ def names_of(table: str) -> Relation:
 
 SAME = same()
 EQUAL = (
-    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "calibration", "chi_squared", "clustering_test",
-    "conf_int", "converged", "cov", "cov_params", "deviance", "df_resid", "dispersion", "dispersion_test",
-    "delta_method", "distribution", "survival", "plot.survival",
+    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "calibration",
+    "chi_squared", "clustering_test", "conf_int", "converged", "cov",
+    "cov_params", "deviance", "df_resid", "dispersion", "dispersion_test",
+    "delta_method", "distribution", "drop_one", "r2", "survival", "plot.survival",
     "event_counts", "family", "family_response", "formula", "gradient_function", "hausman", "icc",
     "interval_odds_ratio", "intraclass_correlation", "kind", "link", "llf", "loglik", "marginal_coefficients",
     "median_odds_ratio", "n_clusters", "n_obs", "n_parameters", "nobs", "params", "penalty", "pvalues",

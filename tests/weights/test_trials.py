@@ -318,7 +318,8 @@ def to_files(one: Called, other: Called, pair: Pair) -> list[str]:
 
 FOLDER: list[Path] = []
 EQUAL = (
-    "adjusted_means", "average_effects", "delta_method", "bse", "clustering_test", "converged", "cov", "cov_params", "dispersion", "distribution",
+    "adjusted_means", "average_effects", "delta_method", "bse", "clustering_test", "converged", "cov",
+    "cov_params", "dispersion", "distribution",
     "event_counts", "family", "family_response", "hausman", "icc", "interval_odds_ratio",
     "intraclass_correlation", "kind", "link", "plot.survival", "survival",
     "marginal_coefficients", "median_odds_ratio", "n_clusters", "n_parameters", "params", "penalty", "pvalues",

@@ -60,7 +60,7 @@ class RandomEffectsModel:
 
     def refuse_with_slopes(self) -> None:
         """See `refuse_with_slopes`; penalties and limits are refused before."""
-        refuse_with_slopes(self.distribution, self.scale, self.sigma, self.fix_sigma, None, False)
+        refuse_with_slopes(self.distribution, self.scale, self.sigma, self.fix_sigma, False)
 
 
 def pooled_over_blocks(

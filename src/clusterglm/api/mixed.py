@@ -17,10 +17,16 @@ from clusterglm.results.models.mixed import MixedEffectsResult
 
 
 def random_slopes(
-    data: ModelData, response: Response, quadrature: Quadrature, start: Any, control: Control
+    data: ModelData, response: Response, quadrature: Quadrature, start: Any, control: Control, penalty: str | None
 ) -> MixedEffectsResult:
     """Fit data that have effects; see `cg.random_effects`."""
-    fit = fit_mixed(data, response, quadrature, control, read_start(start, data))
+    if penalty is not None and data.effects is not None and data.effects.outside:
+        raise OptionError(
+            f"penalty={penalty!r} with crossed random effects",
+            "one grouping factor, or two of which one is nested in the other",
+            "maximum likelihood, in which a standard deviation may be 0",
+        )
+    fit = fit_mixed(data, response, quadrature, control, read_start(start, data), penalty)
     result = (CrossedEffectsResult if fit.effects.outside else MixedEffectsResult)(fit, data)
     warn_unless_converged(result.optimization)
     warn_unless_accurate(fit.integration)
@@ -28,7 +34,7 @@ def random_slopes(
 
 
 def refuse_with_slopes(
-    distribution: Distribution, scale: str, sigma: float | None, fix_sigma: bool, penalty: str | None, to_limit: bool
+    distribution: Distribution, scale: str, sigma: float | None, fix_sigma: bool, to_limit: bool
 ) -> None:
     """Refuse what is known of one random intercept alone.
 
@@ -40,8 +46,7 @@ def refuse_with_slopes(
         (not distribution.normal, f"distribution={distribution.name!r}", 'distribution="gaussian"'),
         (scale != "normal", f"scale={scale!r}", 'scale="normal"'),
         (sigma is not None or fix_sigma, "sigma= or fix_sigma=", "covariances that are estimated"),
-        (penalty is not None, f"penalty={penalty!r}", "maximum likelihood"),
-        (to_limit, 'separation="limit"', 'separation="error"'),
+        (to_limit, 'separation="limit"', 'separation="error", or penalty="soft", whose estimates are finite'),
     ]
     for given, what, needed in asked:
         if given:

@@ -277,6 +277,8 @@ def random_effects(
         33, 2023, 53): estimates are finite and sigma is not 0, whatever the responses, and with many rows they are
         those of maximum likelihood. n counts trials. Standard errors are from the observed information of the
         responses alone; `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s tests with it.
+        With several effects the losses are those of the entries of the Cholesky factor of their covariance, on its
+        diagonal of their logarithms, so that this is never singular.
     separation : {"error", "limit"}
         Where covariates separate the responses, so that the likelihood has no maximum: an error that names them, or the
         limit of the fit, in which some coefficients are infinite and some rows certain. Its log-likelihood serves
@@ -359,8 +361,8 @@ def random_effects(
     if model_data.effects is not None:
         from clusterglm.api.mixed import random_slopes, refuse_with_slopes
 
-        refuse_with_slopes(intercept, scale, sigma, fix_sigma, chosen, to_limit)
-        return random_slopes(model_data, response, rule, start, settings)
+        refuse_with_slopes(intercept, scale, sigma, fix_sigma, to_limit)
+        return random_slopes(model_data, response, rule, start, settings, chosen)
 
     def fitted(rows: ModelData) -> RandomEffectsResult:
         begin = read_start(start, rows)

@@ -8,11 +8,24 @@ from typing import Annotated
 
 import typer
 
-from clusterglm.cli import clustering, compare, datasets, fit, plot, predict, show, simulate, study, table
+from clusterglm.cli import (
+    adjusted_means,
+    clustering,
+    compare,
+    datasets,
+    fit,
+    plot,
+    predict,
+    show,
+    simulate,
+    study,
+    table,
+)
 from clusterglm.cli.common import STOPPED, app
 from clusterglm.cli.words import command
 
 __all__ = [
+    "adjusted_means",
     "app",
     "clustering",
     "compare",

@@ -3,7 +3,8 @@
 theta = (gamma, phi): coefficients of standardised columns, and parameters of the covariance of effects whose columns
 have unit mean square. The search leaves L = 0 and other singular points along directions of negative curvature, at
 which Newton's method in a trust region does not stop. Where a diagonal entry of L vanishes nevertheless the maximum is
-singular: the rest is maximised again with that column of L held at zero, and no standard error is given for it.
+singular: the rest is maximised again with that column of L held at zero, and no standard error is given for it. With
+a penalty on L (`soft.py`) no maximum is.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from clusterglm.fit.corrected import corrected
 from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, report, start_of
 from clusterglm.fit.mixed_sums import InMemorySums, MixedSums
 from clusterglm.fit.newton import Optimization, maximize
-from clusterglm.fit.pooled import PooledFit, on_user_scale, pooled_estimates
+from clusterglm.fit.penalty import jeffreys
+from clusterglm.fit.pooled import PooledFit, on_user_scale
+from clusterglm.fit.soft import SoftPenalty, losses_of
 from clusterglm.fit.standardise import Standardisation
+from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.likelihood.vector.points import MOST_EFFECTS
 from clusterglm.likelihood.vector.vector import VectorPosterior
@@ -34,6 +38,7 @@ from clusterglm.model.response.base import Response
 
 _NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _FOR_MOMENTS = 1e-4  # error of the log-likelihood by the points of posterior moments, where the fit has one point
+_DEFAULT = Control()
 _MOST_NESTED = 4  # effects of two levels, of which lattices have some 50,000 points a row
 
 
@@ -50,17 +55,21 @@ class MixedFit:
     covariance : ndarray, shape (p + r, p + r)
         Inverse observed information of (beta, phi); nan in rows of parameters that are held at zero.
     hessian : ndarray, shape (p + r, p + r)
-        Of the log-likelihood at the estimate.
+        Of the log-likelihood at the estimate. With a penalty both are of the responses alone, in the logarithms of
+        scales.
     held : ndarray of bool, shape (r,)
         Parameters of the covariance that are zero because the maximum is singular.
     loglik : float
-        Full, normalised log-likelihood.
+        Full, normalised log-likelihood, without any penalty.
     optimization : Optimization
     integration : IntegrationReport
     pooled : PooledFit
         The same model without random effects.
     data : FittedData
     response : Response
+    penalty : {"soft"}, optional
+    penalized_loglik : float, optional
+        The maximum with the penalty.
     """
 
     beta: Array
@@ -74,6 +83,8 @@ class MixedFit:
     pooled: PooledFit
     data: FittedData
     response: Response
+    penalty: str | None = None
+    penalized_loglik: float | None = None
 
     @property
     def effects(self) -> Effects:
@@ -103,9 +114,13 @@ class MixedFit:
 
 
 def task_of(fit: MixedFit, threads: int = 1) -> MixedTask:
-    """The likelihood of a fit, in the user's units."""
-    data = fit.data.rows
-    return MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), threads)
+    """What a fit maximised, in the user's units."""
+    data, units = fit.data.rows, np.ones(fit.effects.Z.shape[1])
+    task = MixedTask.of(data, fit.response, data.X, units, threads)
+    if fit.penalty is None:
+        return task
+    prior = jeffreys(data.X, data, fit.response)
+    return replace(task, penalty=SoftPenalty.of(prior, losses_of(task.covariance, units)))
 
 
 def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
@@ -125,8 +140,18 @@ def points_for_moments(requested: Quadrature) -> Quadrature:
     return Quadrature("auto", tolerance=_FOR_MOMENTS) if one_point else requested
 
 
+def fit_again(fit: MixedFit, data: ModelData, start: Array | None = None, control: Control = _DEFAULT) -> MixedFit:
+    """Fit the model of `fit` to other data, from coefficients `start`, shape (p,)."""
+    return fit_mixed(data, fit.response, fit.integration.requested, control, start, fit.penalty)
+
+
 def fit_mixed(
-    data: ModelData, response: Response, quadrature: Quadrature, control: Control, start: Array | None = None
+    data: ModelData,
+    response: Response,
+    quadrature: Quadrature,
+    control: Control,
+    start: Array | None = None,
+    penalty: str | None = None,
 ) -> MixedFit:
     """Fit by Newton's method on the exact Hessian.
 
@@ -139,21 +164,22 @@ def fit_mixed(
     control : Control
     start : ndarray, shape (p,), optional
         Starting coefficients.
+    penalty : {"soft"}, optional
 
     Raises
     ------
     OptionError
         On more effects than integrals can be computed over.
     SeparationError
-        When covariates separate the responses.
+        When covariates separate the responses; never with a penalty.
     ClusterError
-        When every cluster's responses are equal.
+        When every cluster's responses are equal; never with a penalty.
     DesignError
         When the information matrix is singular at the end.
     IntegrationError
         When a standard deviation grows beyond what can be computed.
     """
-    return fit_mixed_sums(InMemorySums(data, response, control), response, quadrature, control, start)
+    return fit_mixed_sums(InMemorySums(data, response, control, penalty), response, quadrature, control, start)
 
 
 def fit_mixed_sums(
@@ -162,8 +188,8 @@ def fit_mixed_sums(
     """`fit_mixed` of data wherever they are."""
     data, effects = given.data, effects_of(given.data)
     _refuse_too_many(effects)
-    pooled = pooled_estimates(given.sums, control)
-    if any(term.design.intercept is not None for term in effects.terms):
+    pooled = given.pooled(control)
+    if given.penalty is None and any(term.design.intercept is not None for term in effects.terms):
         given.refuse_homogeneous()
     unit, scale = given.sums.weights.unit, scale_of(given)
     task = given.task(scale)
@@ -180,17 +206,21 @@ def fit_mixed_sums(
         integration = replace(integration, outside=outside)
     T = to_user(task, given.standard, scale)
     beta, phi = task.parameters.split(T @ found.maximum.theta)
+    top = found.maximum.evaluation
+    plain = top if given.penalty is None else _without_penalty(task, found.maximum.theta, top)
     return MixedFit(
         beta,
         phi,
-        *_on_user_scale(found.maximum.evaluation.hessian, T, task.all_and(held)),
+        *_on_user_scale(plain.hessian, T, task.all_and(held), quadrature),
         held,
-        found.maximum.evaluation.value + data.constant,
+        plain.value + data.constant,
         found.maximum.optimization,
         integration,
         pooled,
         data,
         response,
+        given.penalty,
+        None if given.penalty is None else top.value + data.constant,
     )
 
 
@@ -225,7 +255,22 @@ def to_user(task: MixedTask, standard: Standardisation, scale: Array) -> Array:
     return T
 
 
-def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[Array, Array]:
+def _without_penalty(task: MixedTask, theta: Array, top: Evaluation) -> Evaluation:
+    """The log-likelihood of the responses alone at the estimates, with second derivatives in logarithms of scales.
+
+    Far from a maximum curvature depends on the scale. Where these are not those of a maximum they are those of what was
+    maximised.
+    """
+    penalty = task.penalty_at(theta)
+    score, hessian = top.score - penalty.score, top.hessian - penalty.hessian
+    scales = task.all_and(task.covariance.scales)
+    hessian[scales, scales] += score[scales] / theta[scales]
+    if np.linalg.eigvalsh(hessian).max() >= 0.0:
+        hessian = top.hessian
+    return Evaluation(top.value - penalty.value, score, hessian)
+
+
+def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_], rule: Quadrature) -> tuple[Array, Array]:
     """Covariance and Hessian of T theta; nan in rows of the former that are held."""
     free = np.flatnonzero(~held)
     some = np.ix_(free, free)
@@ -233,10 +278,11 @@ def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[A
     try:
         covariance[some], _ = on_user_scale(hessian[some], T[some])
     except DesignError:
+        finer = "" if rule.kind == "auto" else 'quadrature="auto", as a likelihood by few points may have none; '
         raise DesignError(
             "the observed information matrix is not positive definite where the optimiser stopped",
             "a log-likelihood with a single, curved maximum",
-            "fewer random effects, such as (x || id) for (x | id), or fewer covariates",
+            f"{finer}fewer random effects, such as (x || id) for (x | id), or fewer covariates",
         ) from None
     inverse = np.linalg.inv(T)
     user = inverse.T @ hessian @ inverse

@@ -17,19 +17,21 @@ from numpy.typing import NDArray
 from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.blocks.streamed import StreamedData, squares_of_effects
 from clusterglm.data.clusters import rows_of
-from clusterglm.data.effects import Effects
+from clusterglm.data.effects import Children, Effects
 from clusterglm.data.request import Request
 from clusterglm.data.tables.glance import step_through
 from clusterglm.engine.base import Blocks, Gathered
 from clusterglm.engine.block import Block
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.mixed_search import MixedTask, effects_of
+from clusterglm.fit.pooled import PooledFit, pooled_estimates
 from clusterglm.fit.standardise import Standardisation
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, added, chosen_clusters, products_of, repeats_in
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
 from clusterglm.model.parameters import random_effects
 from clusterglm.model.response.base import Response
@@ -214,12 +216,19 @@ class MixedBlockSums:
         return cls(gathered, request, data, sums, squares_of_effects(gathered.facts), threads)
 
     @property
+    def penalty(self) -> None:
+        return None
+
+    @property
     def standard(self) -> Standardisation:
         return self.sums.standard
 
     @property
     def mean_squares(self) -> Array:
         return np.diag(self.squares)
+
+    def pooled(self, control: Control) -> PooledFit:
+        return pooled_estimates(self.sums, control)
 
     def refuse_homogeneous(self) -> None:
         refuse_homogeneous_blocks(self.gathered, self.request)
@@ -352,14 +361,13 @@ def _joined(parts: Sequence[tuple[Array, BlockArrays]]) -> tuple[Array, BlockArr
     def rows(name: str) -> Any:
         return np.concatenate([getattr(each, name) for each in arrays])
 
-    children = [each.children for each in effects if each.children is not None]
-    starts = _starts([each.starts for each in arrays])
-    together = replace(
-        effects[0],
-        Z=np.concatenate([each.Z for each in effects]),
-        children=replace(children[0], starts=_starts([each.starts for each in children])) if children else None,
-    )
-    X = np.concatenate([part[0] for part in parts])
+    parts_of = [each.children for each in effects if each.children is not None]
+    children = None
+    if parts_of:
+        starts = _starts([each.starts for each in parts_of])
+        children = Children(parts_of[0].group, starts, np.arange(len(starts) - 1))
+    together = replace(effects[0], Z=np.concatenate([each.Z for each in effects]), children=children)
+    X, starts = np.concatenate([part[0] for part in parts]), _starts([each.starts for each in arrays])
     return X, BlockArrays(starts, rows("a"), rows("b"), rows("offset"), rows("cluster_weights"), effects=together)
 
 

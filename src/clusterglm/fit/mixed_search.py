@@ -18,7 +18,8 @@ from clusterglm.errors import IntegrationError, OptionError
 from clusterglm.fit.chords import Chords
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
-from clusterglm.fit.sums import chosen_clusters
+from clusterglm.fit.soft import SoftPenalty
+from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
@@ -36,6 +37,7 @@ _ONE_STEP = 0.03  # standard errors from a maximum at which one step of Newton's
 _STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
+_LITTLE = 0.1  # the same with a penalty, which keeps it from 0, and where a lower maximum may lie
 _NEARLY_NONE = 0.01  # a standard deviation, or times those of a factor, where it is asked whether the data want any
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
@@ -88,13 +90,14 @@ def points_within_reach(nodes: int, d: int) -> bool:
 
 @dataclass(frozen=True)
 class MixedTask:
-    """The likelihood in theta = (coefficients, phi), of columns in some units."""
+    """The likelihood in theta = (coefficients, phi), of columns in some units, with a penalty where there is one."""
 
     likelihood: Integrals
     covariance: Covariance
     parameters: Parameters
     squares: Array
     bounded: bool
+    penalty: SoftPenalty | None = None
 
     @classmethod
     def of(cls, data: EffectArrays, response: Response, X: Array, scale: Array, threads: int) -> MixedTask:
@@ -122,6 +125,23 @@ class MixedTask:
     def evaluate(self, theta: Array, plan: AnyPlan, order: int = 2) -> Evaluation:
         """Value and derivatives in theta, from those in the entries of L by the chain rule."""
         there = self.likelihood.evaluate(self.entries(theta), plan, order)
+        if self.penalty is not None:
+            there = added([there, self.penalty.evaluate(self.entries(theta))])
+        return self._in_theta(there, theta)
+
+    def value(self, theta: Array, plan: AnyPlan) -> float:
+        """The value alone."""
+        return self.likelihood.evaluate(self.entries(theta), plan, 0).value + self.penalty_at(theta).value
+
+    def penalty_at(self, theta: Array) -> Evaluation:
+        """The penalty's part of the value and the derivatives; 0 where there is none."""
+        q = len(self.parameters)
+        if self.penalty is None:
+            return Evaluation(0.0, np.zeros(q), np.zeros((q, q)))
+        return self._in_theta(self.penalty.evaluate(self.entries(theta)), theta)
+
+    def _in_theta(self, there: Evaluation, theta: Array) -> Evaluation:
+        """Derivatives in theta from those in the entries of L."""
         J = self.slopes(theta)
         hessian = J @ there.hessian @ J.T
         random, pattern = self.parameters.place("random"), self.covariance.pattern
@@ -157,11 +177,12 @@ class MixedTask:
         beta, phi = self.parameters.split(theta)
         L = self.covariance.factor(phi)
         spread = float(np.trace(L.T @ self.squares @ L)) ** 0.5
-        if spread > (_BOUNDLESS if self.bounded else _LARGEST_SD):
+        if spread > (_BOUNDLESS if self.bounded and self.penalty is None else _LARGEST_SD):
             raise IntegrationError(
                 f"random effects whose standard deviation on the linear predictor is {spread:.3g}, and still growing",
                 "data in which effects of finite size explain the differences between clusters",
-                "look for covariates that determine the response within clusters; or fewer random effects",
+                "look for covariates that determine the response within clusters; penalty='soft', whose estimates are "
+                "finite; or fewer random effects",
             )
         return np.append(beta, self.covariance.canonical(phi))
 
@@ -190,14 +211,17 @@ def start_of(task: MixedTask, gamma: Array, levels: Sequence[int]) -> Array:
         np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2)))
         for sds in product(_STARTS, repeat=len(levels))
     ]
-    values = [task.likelihood.evaluate(task.entries(theta), few, 0).value for theta in tried]
+    values = [task.value(theta, few) for theta in tried]
     return tried[int(np.nanargmax(values))]
 
 
 def maximum_of(
     task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float
 ) -> tuple[Found, NDArray[np.bool_]]:
-    """The maximum, and which parameters of the covariance are zero there because it is singular."""
+    """The maximum, and which parameters of the covariance are zero there because it is singular.
+
+    With a penalty it never is; it may have more than one maximum where it is nearly so.
+    """
     quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
     few = partial(task.evaluate, plan=task.likelihood.few())
     near = maximize(few, begin, quick, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit)
@@ -206,20 +230,21 @@ def maximum_of(
         loose = _nearer(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit)
         theta = loose.theta
         stories.append(loose.optimization)
-    found = _refined(task, theta, quadrature, control, unit, every)
+    found = refined(task, theta, quadrature, control, unit, every)
     elsewhere = _nearly_without_a_factor(task, found.maximum.theta)
-    if _vanished(task, found.maximum.theta).any():
+    vanished = _vanished(task, found.maximum.theta)
+    if vanished.any() if task.penalty is None else _has_little(task, found.maximum.theta):
         elsewhere += _nearly_without_an_effect(task, found.maximum.theta, quick, unit)
     for begin in elsewhere:
-        other = _refined(task, begin, quadrature, control, unit, every)
+        other = refined(task, begin, quadrature, control, unit, every)
         if other.maximum.evaluation.value > found.maximum.evaluation.value:
             stories.append(found.maximum.optimization)
             found = other
-    vanished = _vanished(task, found.maximum.theta)
+    vanished = _vanished(task, found.maximum.theta) if task.penalty is None else np.zeros_like(vanished)
     if vanished.any():
         theta = np.where(task.all_and(vanished), 0.0, found.maximum.theta)
         free = ~task.all_and(vanished)
-        again = _refined(task, theta, quadrature, control, unit, free)
+        again = refined(task, theta, quadrature, control, unit, free)
         slack = max(_NO_LOSS * unit, float(np.nan_to_num(found.chosen.error + again.chosen.error)))
         if again.maximum.evaluation.value >= found.maximum.evaluation.value - slack:
             stories.append(found.maximum.optimization)
@@ -236,13 +261,13 @@ def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
     groups = list(dict.fromkeys(group for group, _ in blocks))
     found = []
     if len(groups) > 1:
-        here = task.likelihood.evaluate(task.entries(theta), few, 0).value
+        here = task.value(theta, few)
         for group in groups:
             beta, phi = (part.copy() for part in task.parameters.split(theta))
             for of, some in blocks:
                 phi[some] = _NEARLY_NONE * phi[some] if of == group else phi[some]
             there = task.parameters.joined(beta, phi)
-            if task.likelihood.evaluate(task.entries(there), few, 0).value > here:
+            if task.value(there, few) > here:
                 found.append(there)
     return found
 
@@ -261,6 +286,12 @@ def _nearly_without_an_effect(task: MixedTask, theta: Array, control: Control, u
         if top.evaluation.value > best:
             best, found = top.evaluation.value, [top.theta]
     return found
+
+
+def _has_little(task: MixedTask, theta: Array) -> bool:
+    """Whether a diagonal entry of L is small."""
+    L = task.covariance.factor(task.parameters.split(theta)[1])
+    return bool(np.abs(np.diag(L)).min() < _LITTLE)
 
 
 def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
@@ -294,10 +325,13 @@ def _nearer(task: MixedTask, begin: Array, quadrature: Quadrature, control: Cont
     return maximize(objective, begin, control, reflect=task.reflect, begin=here.evaluation, unit=unit)
 
 
-def _refined(
+def refined(
     task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float, free: NDArray[np.bool_]
 ) -> Found:
-    """Points chosen where the search is, and the maximum by them, until neither moves the other."""
+    """Points chosen where the search is, and the maximum by them, until neither moves the other.
+
+    Parameters that are not `free` stay as they are in `begin`.
+    """
     theta, chosen = begin, choose(task.likelihood, task.entries(begin), quadrature, unit)
     stories: list[Optimization] = []
     for remaining in reversed(range(_ROUNDS)):
@@ -312,8 +346,10 @@ def _refined(
         chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
     evaluation = maximum.evaluation
     if chosen.value_apart:
-        known = chosen.value if not step.any() else None
-        value = task.likelihood.evaluate(task.entries(theta), chosen.plan, 0).value if known is None else known
+        if chosen.value is None or step.any():
+            value = task.value(theta, chosen.plan)
+        else:
+            value = chosen.value + task.penalty_at(theta).value
         evaluation = replace(evaluation, value=value)
     return Found(Maximum(theta, evaluation, _whole(stories)), chosen)
 

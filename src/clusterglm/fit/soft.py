@@ -1,8 +1,10 @@
-"""Softly penalised likelihood of random-intercept models: estimates are finite, and sigma is not 0.
+"""Softly penalised likelihood of models with random effects: estimates are finite, and their covariance not singular.
 
 To the log-likelihood is added c {log det(X'WX) / 2 + h(log sigma)}, with X'WX the expected information of the model
 without random effects (Jeffreys' prior), h the negative Huber loss, -t^2/2 up to |t| = 1 and 1/2 - |t| beyond, and
-c = 2 root(p/n), so soft that the estimates have the asymptotics of maximum likelihood.
+c = 2 root(p/n), so soft that the estimates have the asymptotics of maximum likelihood. With several effects of
+covariance L L', L lower triangular, the sum of h(log |l_tt|) and of h(l_st), s > t, takes the place of h(log sigma).
+Entries of L that are always equal count once.
 
 References
 ----------
@@ -15,22 +17,48 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from clusterglm.data.prepare import ModelData
 from clusterglm.engine.base import InMemory
-from clusterglm.fit.penalty import JeffreysPenalty, PenalizedSums, jeffreys
+from clusterglm.fit.penalty import JeffreysPenalty, PenalizedSums
 from clusterglm.fit.sums import MarginalSums, Sums, added
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.integrator import AnyIntegrator
 from clusterglm.likelihood.plan import Choice, Plan
 from clusterglm.model.arrays import Array
-from clusterglm.model.parameters import Parameters, random_intercept
-from clusterglm.model.response.base import Response
+from clusterglm.model.covariance import Covariance
+from clusterglm.model.parameters import random_effects
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The negative Huber loss of an entry of L, or of the logarithm of one on the diagonal, such as sigma.
+
+    Parameters
+    ----------
+    diagonal : bool
+    unit : float
+        What the entry must be multiplied by for the units of the user's columns.
+    times : float
+        How often it counts.
+    """
+
+    diagonal: bool = True
+    unit: float = 1.0
+    times: float = 1.0
+
+    def evaluate(self, entry: float) -> tuple[float, float, float]:
+        """The loss, and its first two derivatives in the entry; -inf at a diagonal entry of 0."""
+        if self.diagonal and entry == 0.0:
+            return -np.inf, 0.0, 0.0
+        inner = self.unit * entry
+        value, slope, curvature = huber(inner) if self.diagonal else negative_huber(inner)
+        return self.times * value, self.times * slope * self.unit, self.times * curvature * self.unit**2
 
 
 @dataclass(frozen=True)
 class SoftPenalty:
-    """The penalty as a function of the coefficients in the optimiser's columns, and sigma.
+    """The penalty as a function of the coefficients in the optimiser's columns, and of sigma or of entries of L.
 
     Parameters
     ----------
@@ -38,27 +66,66 @@ class SoftPenalty:
         Of the model without random effects.
     scale : float
         Factor of the penalty, c.
+    losses : tuple of Loss
+        Of each entry, row by row.
     """
 
     jeffreys: JeffreysPenalty
     scale: float
+    losses: tuple[Loss, ...] = (Loss(),)
 
     @classmethod
-    def of(cls, jeffreys: JeffreysPenalty) -> SoftPenalty:
+    def of(cls, jeffreys: JeffreysPenalty, losses: tuple[Loss, ...] = (Loss(),)) -> SoftPenalty:
         """The penalty with its factor from the data; n counts trials, and rows of counts, as often as weights say."""
-        return cls(jeffreys, soft_factor(jeffreys.X.shape[1], float(jeffreys.size.sum())))
+        return cls(jeffreys, soft_factor(jeffreys.X.shape[1], float(jeffreys.size.sum())), losses)
 
     def evaluate(self, theta: Array) -> Evaluation:
-        """Value, score and Hessian at (gamma, sigma); -inf at sigma = 0."""
-        parameters, q = random_intercept(self.jeffreys.X.shape[1]), len(theta)
-        of_beta, of_sigma = parameters.coefficients, parameters.scale
-        found, sigma = self.jeffreys.evaluate(theta[of_beta]), float(theta[of_sigma])
-        score, hessian = np.zeros(q), np.zeros((q, q))
-        score[of_beta], hessian[of_beta, of_beta] = found.score, found.hessian
-        if sigma == 0.0:
-            return Evaluation(-np.inf, score, hessian)
-        value, score[of_sigma], hessian[of_sigma, of_sigma] = huber(sigma)
-        return Evaluation(self.scale * (found.value + value), self.scale * score, self.scale * hessian)
+        """Value, score and Hessian at (gamma, entries); -inf where a diagonal entry is 0."""
+        found, (losses, score, hessian) = self.jeffreys.evaluate(theta[self._of_beta]), self._of_entries(theta)
+        score[self._of_beta], hessian[self._of_beta, self._of_beta] = found.score, found.hessian
+        return Evaluation(self.scale * (found.value + losses), self.scale * score, self.scale * hessian)
+
+    def score_without(self, theta: Array, starts: NDArray[np.int64]) -> Callable[[int, Array, float], Array]:
+        """The penalty's score without a share of a cluster.
+
+        A function of the cluster's number, of the information that is left, which has no part here, and of the share.
+        """
+        beta, penalty = theta[self._of_beta], self.jeffreys
+        whole, without = penalty.information(beta), penalty.score_without(beta)
+        weights, total = penalty.weights(beta)[0], float(penalty.size.sum())
+        found = self._of_entries(theta)[1]
+
+        def score(i: int, _: Array, share: float) -> Array:
+            rows = slice(int(starts[i]), int(starts[i + 1]))
+            X = penalty.X[rows]
+            others = found.copy()
+            others[self._of_beta] = without(rows, whole - share * (X * weights[rows, None]).T @ X, share)
+            return np.asarray(soft_factor(len(beta), total - share * float(penalty.size[rows].sum())) * others)
+
+        return score
+
+    @property
+    def _of_beta(self) -> slice:
+        return random_effects(self.jeffreys.X.shape[1], len(self.losses)).coefficients
+
+    def _of_entries(self, theta: Array) -> tuple[float, Array, Array]:
+        """Sum of the losses, score and Hessian, of all parameters; 0 for coefficients."""
+        places = np.arange(len(theta))[random_effects(self.jeffreys.X.shape[1], len(self.losses)).place("random")]
+        total, score, hessian = 0.0, np.zeros(len(theta)), np.zeros((len(theta), len(theta)))
+        for k, loss in zip(places.tolist(), self.losses, strict=True):
+            value, score[k], hessian[k, k] = loss.evaluate(float(theta[k]))
+            total += value
+        return total, score, hessian
+
+
+def losses_of(covariance: Covariance, scale: Array) -> tuple[Loss, ...]:
+    """The losses of the entries of L, of effects whose columns were divided by `scale`, shape (q,)."""
+    rows, columns = np.nonzero(covariance.pattern)
+    times = covariance.counts
+    return tuple(
+        Loss(i == j, float(1.0 / scale[i]), float(times[i, j]))
+        for i, j in zip(rows.tolist(), columns.tolist(), strict=True)
+    )
 
 
 def soft_factor(p: int, n: float) -> float:
@@ -66,33 +133,15 @@ def soft_factor(p: int, n: float) -> float:
     return 2.0 * float(np.sqrt(p / n))
 
 
+def negative_huber(t: float) -> tuple[float, float, float]:
+    """The negative Huber loss, and its first two derivatives."""
+    return (-0.5 * t * t, -t, -1.0) if abs(t) <= 1.0 else (0.5 - abs(t), -float(np.sign(t)), 0.0)
+
+
 def huber(sigma: float) -> tuple[float, float, float]:
     """The negative Huber loss of log sigma, and its first two derivatives in sigma."""
-    t = float(np.log(abs(sigma)))
-    value, slope, curvature = (-0.5 * t * t, -t, -1.0) if abs(t) <= 1.0 else (0.5 - abs(t), -float(np.sign(t)), 0.0)
+    value, slope, curvature = negative_huber(float(np.log(abs(sigma))))
     return value, slope / sigma, (curvature - slope) / sigma**2
-
-
-def soft_score_without(
-    data: ModelData, response: Response, theta: Array, parameters: Parameters
-) -> Callable[[int, Array, float], Array]:
-    """The penalty's score without a share of a cluster, in those of (beta, sigma) that are free.
-
-    A function of the cluster's number, of the information that is left, which has no part here, and of the share.
-    """
-    beta, sigma = theta[parameters.coefficients], float(theta[parameters.scale])
-    penalty = jeffreys(data.X, data, response)
-    whole, without = penalty.information(beta), penalty.score_without(beta)
-    weights, total = penalty.weights(beta)[0], float(penalty.size.sum())
-
-    def score(i: int, _: Array, share: float) -> Array:
-        rows = slice(int(data.starts[i]), int(data.starts[i + 1]))
-        X = data.X[rows]
-        others = without(rows, whole - share * (X * weights[rows, None]).T @ X, share)
-        factor = soft_factor(len(beta), total - share * float(penalty.size[rows].sum()))
-        return np.asarray(factor * parameters.joined(others, huber(sigma)[1])[parameters.free])
-
-    return score
 
 
 class SoftMarginal(MarginalSums):

@@ -12,6 +12,12 @@ IN_WORDS = {
 }
 """What a summary says of each."""
 
+SEVERAL_IN_WORDS = {
+    "soft": "soft: 2 root(p/n) times Firth's of the model without random effects and Huber losses of the Cholesky "
+    "factor of their covariance, its diagonal in logarithms",
+}
+"""The same, of models with several random effects."""
+
 
 def read_penalty(value: object, known: str = "firth") -> str | None:
     """Read the argument `penalty=`.

@@ -11,6 +11,7 @@ from clusterglm.plot.curves import predictions
 from clusterglm.plot.estimates import coefficients
 from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
+from clusterglm.plot.means import adjusted_means, contrasts
 from clusterglm.plot.mixing import gradient
 from clusterglm.plot.random_effects import random_effects
 from clusterglm.plot.replicates import bootstrap
@@ -18,10 +19,12 @@ from clusterglm.plot.survival import survival
 
 __all__ = [
     "Plot",
+    "adjusted_means",
     "bootstrap",
     "calibration",
     "caterpillar",
     "coefficients",
+    "contrasts",
     "gradient",
     "integration",
     "predictions",

@@ -13,6 +13,7 @@ from clusterglm.plot.curves import predictions
 from clusterglm.plot.estimates import coefficients
 from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
+from clusterglm.plot.means import adjusted_means
 from clusterglm.plot.mixing import gradient
 from clusterglm.plot.random_effects import random_effects
 from clusterglm.plot.replicates import bootstrap
@@ -37,6 +38,7 @@ class Plots:
     def __init__(self, fit: Result) -> None:
         self._fit = fit
 
+    adjusted_means = _OfFit(adjusted_means)
     bootstrap = _OfFit(bootstrap)
     calibration = _OfFit(calibration)
     caterpillar = _OfFit(caterpillar)

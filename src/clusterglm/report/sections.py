@@ -36,6 +36,7 @@ from clusterglm.results.models.mixed import MixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.selection import DistributionSelection
+from clusterglm.results.topics.adjusted_means import Averages
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.diagnostics import ClusterInfluence, Diagnostics
 from clusterglm.results.topics.effects import Effects
@@ -44,6 +45,7 @@ _LABELLED = 30  # clusters that a caterpillar plot shows by name
 _TELLING = 200  # simulations that quick checks need to raise an alarm
 _WORST = 5  # clusters in the table of influence
 _LITTLE_MOVED = 0.5  # standard errors that a coefficient may move before the choice of a distribution matters
+_LEVELS_SHOWN, _FACTORS_SHOWN = 6, 3  # of a factor whose means are compared, and how many of these
 _INTERVAL = {"conf_low": "95% from", "conf_high": "to"}
 
 
@@ -153,6 +155,31 @@ def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:
     yield Words(f'Averaged over {over}; "derivative" is the change for one unit of the variable.')
     for note in dict.fromkeys(found.get("note", ())):
         yield Words(note, "note")
+
+
+def _adjusted_means(fit: Averages, options: Options) -> Iterable[Block]:
+    """Of each categorical variable with few levels."""
+    if fit.data.rows.X.size > MOST_ELEMENTS_AVERAGED:
+        yield Words("Adjusted means take a while with as many rows, and were left out: fit.adjusted_means(...).")
+        return
+    few = [f.column for f in fit.data.design.factors if f.column is not None and len(f.levels) <= _LEVELS_SHOWN]
+    for name in few[:_FACTORS_SHOWN]:
+        try:
+            means = fit.adjusted_means(name, data=options.data)
+        except DataError as problem:
+            yield Words(f"No adjusted means of {name}: {problem.got} (needed: {problem.needed}).", "note")
+            continue
+        table = means.to_frame().set_index(name)
+        table.index = table.index.map(str)
+        columns = {"estimate": "Mean", "std_error": "Std. error", **_INTERVAL}
+        yield frame_table(f"{means.what}, of {name}", table, columns, alike(table, list(columns)))
+        for note in dict.fromkeys(table.get("note", ())):
+            yield Words(note, "note")
+        found = means.contrasts()
+        rows = found.to_frame().set_index("contrast")
+        columns = {"estimate": "Difference", "std_error": "Std. error", **_INTERVAL, "pvalue": "p"}
+        caption = f"Contrasts of {name}: p-values adjusted by Holm, intervals by Bonferroni"
+        yield frame_table(caption, rows, columns, alike(rows, ["estimate", "std_error", *_INTERVAL]))
 
 
 def _score(fit: PooledResult, options: Options) -> Iterable[Block]:
@@ -337,6 +364,7 @@ SECTIONS: tuple[tuple[str, str, dict[str, Make]], ...] = (
             "coefficients": _part("Coefficients", _coefficients),
             "terms": _part("Tests of terms", _terms),
             "average effects": _part("Average effects", _average_effects),
+            "adjusted means": _part("Adjusted means", _adjusted_means),
         },
     ),
     (

@@ -27,7 +27,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class BlockArrays:
     """What a likelihood needs of one block besides X; see `ModelData`. None stands for case weights of one.
 
-    Of children there are no labels.
+    Children have numbers for labels.
     """
 
     starts: NDArray[np.int64]
@@ -123,7 +123,7 @@ class StoredBlock:
             return None
         children = effects.children
         if children is not None:
-            children = replace(children, starts=arrays["children"].view(np.int64))
+            children = replace(children, starts=arrays["children"].view(np.int64), labels=np.arange(self.children))
         return replace(effects, Z=arrays["Z"].reshape(self.n, -1), children=children)
 
     def _count(self, name: str) -> int:

@@ -169,7 +169,7 @@ def parse_formula(
     response = _response(Parser(left, known, names, formula).whole(), columns, own)
     of_response = {name for part in response for name in part.variables}
     signed = []
-    for sign, some in _signed(right, formula):
+    for sign, some in signed_terms(right, formula):
         node = Parser(some, known, names, formula).whole()
         if isinstance(node, Binary) and node.operator in ("|", "||") and not _is_bracketed(some):
             raise FormulaError(
@@ -221,6 +221,33 @@ def _columns_of(nodes: Iterable[Node], made: Mapping[str, ClusterTerm], names: C
     for name in variables_of(nodes, names):
         found |= dict.fromkeys(made[name].expression.variables if name in made else (name,))
     return tuple(found)
+
+
+def updated_formula(old: str, change: str) -> str:
+    """A formula in which `.` stands for a side of another one, or the terms that are joined to it: R's `update`.
+
+    Raises
+    ------
+    FormulaError
+        Where `.` is no term of its own, or is taken away.
+    """
+    if not isinstance(change, str):
+        raise FormulaError(f"a formula of type {type(change).__name__}", "a string", '"~ . - x"')
+    tokens = tokens_of(change, ())
+    at = next((k for k, token in enumerate(tokens) if token.is_("~")), None)
+    if at is None or at + 1 == len(tokens):
+        raise FormulaError(f"the change {shortened(change)}", 'a formula such as "~ . - x"', '"~ . + z"')
+    old_left, _, old_right = old.partition("~")
+    left = change[: tokens[at].start].strip()
+    parts: list[str] = []
+    for sign, some in signed_terms(tokens[at + 1 :], change):
+        text = change[some[0].start : some[-1].start + len(some[-1].text)]
+        if any(token.is_(".") for token in some):
+            if text != "." or sign == "-":
+                raise FormulaError(f"{sign} {text} in the change {shortened(change)}", "'.' as a term", '"~ . - x"')
+            text = old_right.strip()
+        parts.append(f"{sign or '+'} {text}" if parts or sign == "-" else text)
+    return f"{old_left.strip() if left in ('', '.') else left} ~ {' '.join(parts)}"
 
 
 def parse_expression(
@@ -287,7 +314,7 @@ def _sides(tokens: list[Token], formula: str) -> tuple[list[Token], list[Token]]
     return left, right
 
 
-def _signed(tokens: list[Token], formula: str) -> list[tuple[str, list[Token]]]:
+def signed_terms(tokens: list[Token], formula: str) -> list[tuple[str, list[Token]]]:
     """The right-hand side cut at its outermost + and -: (sign, tokens); the sign of a first term may be empty."""
     terms: list[tuple[str, list[Token]]] = [("", [])]
     depth = 0

@@ -23,7 +23,7 @@ from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.penalty_within import PenalizedWithin
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import fit_again
-from clusterglm.fit.soft import soft_score_without
+from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
@@ -171,6 +171,9 @@ class Deletion:
         it, which the scores of clusters do not hold. With a penalty, `information` is the expected one.
     as_shown : callable
         theta -> parameters as people read them, where these are functions of theta one by one.
+    nearby : callable, optional
+        Number of a cluster -> estimates without it, and the log-likelihood of all data there, where a search that
+        begins at the estimates is sure to find them; None where it is not.
     """
 
     data: ModelData
@@ -183,6 +186,7 @@ class Deletion:
     loglik: Callable[[Array], float]
     penalty_score: Callable[[int, Array, float], Array] | None = None
     as_shown: Callable[[Array], Array] = np.array
+    nearby: Callable[[int], tuple[Array, float] | None] | None = None
 
     @cached_property
     def share(self) -> Array:
@@ -276,6 +280,10 @@ def _refitted(
 
     def without(_: np.random.Generator) -> float:
         k = next(turn)  # nothing is random: each call takes the next cluster
+        near = None if model.nearby is None else model.nearby(int(chosen[k]))
+        if near is not None:
+            deleted[k], displacement[k] = near[0], 2.0 * (top - near[1])
+            return 0.0
         theta, story = model.refit(model.without(int(chosen[k])))
         if not story.converged:
             raise ReplicateError(story.message)
@@ -454,6 +462,8 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         return fit.integrator.likelihood(data.X, data, fit.response)
 
     shared = likelihood()
+    penalty = None if fit.penalty is None else SoftPenalty.of(jeffreys(data.X, data, fit.response))
+    without = None if penalty is None else penalty.score_without(fit.theta, data.starts)
 
     def hessian(i: int) -> Array:
         plan = (Part(rules[i], np.array([i], dtype=np.int64)),)
@@ -471,7 +481,7 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
         hessian,
         lambda new: _refit_random_effects(fit, new),
         loglik,
-        None if fit.penalty is None else soft_score_without(data, fit.response, fit.theta, parameters),
+        None if without is None else lambda *left: without(*left)[free],
     )
 
 

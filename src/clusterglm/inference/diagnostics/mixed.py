@@ -1,4 +1,4 @@
-"""Diagnostics of models with several random effects: modes, deletion of clusters, accuracy of the integrals."""
+"""Diagnostics of models with several random effects: modes, and how accurate the integrals are."""
 
 from __future__ import annotations
 
@@ -9,25 +9,17 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
-from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
+from clusterglm.fit.mixed import MixedFit, task_of
 from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, points_within_reach
-from clusterglm.fit.newton import Optimization
 from clusterglm.inference.diagnostics.adequacy import (
     REFERENCE_TOLERANCE,
     IntegrationCheck,
     IntegrationCurve,
     is_bearable,
 )
-from clusterglm.inference.diagnostics.influence import Deletion, definite
-from clusterglm.inference.uncertainty.mixed import estimates_by_reading, task_by_reading
-from clusterglm.inference.uncertainty.replicates import ReplicateError
+from clusterglm.inference.diagnostics.influence import definite
 from clusterglm.model.arrays import Array
-from clusterglm.model.control import Control
-from clusterglm.model.parameters import random_effects
 from clusterglm.model.quadrature import Quadrature
-
-_CONTROL = Control(tol=1e-7)
-_ANOTHER_FACE = "the covariance of the random effects is singular without the cluster, or no longer so"
 
 
 def effects_at_modes(fit: MixedFit) -> Callable[[ModelData], Array]:
@@ -43,59 +35,6 @@ def effects_at_modes(fit: MixedFit) -> Callable[[ModelData], Array]:
         return eta
 
     return predictor
-
-
-def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletion:
-    """Of clusters, in coefficients, standard deviations and functions of the correlations.
-
-    Where the covariance is singular, these are not free to move: then in the parameters of its factor that are.
-
-    Parameters
-    ----------
-    fit : MixedFit
-    as_shown : callable
-        Estimates by reading -> coefficients, standard deviations and correlations.
-    """
-    data, singular = fit.data.rows, bool(fit.held.any())
-    task = task_of(fit) if singular else task_by_reading(fit)
-    theta = fit.theta if singular else estimates_by_reading(fit)
-    labels = task.covariance.labels if singular else task.covariance.read_labels()
-    free = np.flatnonzero(~task.all_and(fit.held))
-    plan = choose(task.likelihood, task.entries(theta), fit.integration.requested).plan
-
-    def whole(some: Array) -> Array:
-        found = theta.copy()
-        found[free] = some
-        return found
-
-    def of_cluster(i: int) -> Array:
-        return task.evaluate(theta, task.likelihood.of_cluster(plan, i)).hessian[np.ix_(free, free)]
-
-    def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_mixed(new, fit.response, fit.integration.requested, _CONTROL, fit.beta)
-        if not np.array_equal(again.held, fit.held):
-            raise ReplicateError(_ANOTHER_FACE)
-        at = again.theta if singular else estimates_by_reading(again)
-        return at[free], again.optimization
-
-    def loglik(some: Array) -> float:
-        own = task_of(fit) if singular else task_by_reading(fit)  # remembers modes: not for two threads
-        entries = own.entries(whole(some))
-        return own.likelihood.evaluate(
-            entries, choose(own.likelihood, entries, fit.integration.requested).plan, 0
-        ).value
-
-    return Deletion(
-        data,
-        random_effects(data.names, labels).names_of(free),
-        theta[free],
-        -task.evaluate(theta, plan).hessian[np.ix_(free, free)],
-        (task.likelihood.unit_scores(task.entries(theta), plan) @ task.slopes(theta).T)[:, free],
-        of_cluster,
-        refit,
-        loglik,
-        as_shown=np.array if singular else as_shown,
-    )
 
 
 def check_mixed_integration(fit: MixedFit, names: tuple[str, ...], shown: Array, se: Array) -> IntegrationCheck:

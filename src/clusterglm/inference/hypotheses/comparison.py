@@ -23,6 +23,7 @@ from clusterglm.model.response.base import Response
 
 _FLAT = 1e-13  # of a column's largest value: variation that is rounding
 _VISIBLE = 1e-3  # error of a likelihood ratio that its p-value does not show
+_OUT_OF_REACH = "with the penalty the variances that the larger model has more cannot be 0, as in the smaller one"
 _ROUNDING = 1e-8  # of a log-likelihood: how far below its special case's a maximum may end
 
 
@@ -58,7 +59,7 @@ class Candidate:
     random_part : RandomPart or None
         Random effects, where there are several.
     penalized_ratio : callable or None
-        Columns of a smaller model, and its sigma where that is held -> the likelihood ratio with the penalty.
+        Columns of a smaller model, and the model -> the likelihood ratio with the penalty.
     """
 
     name: str
@@ -75,7 +76,7 @@ class Candidate:
     integration: str = ""
     penalty: str | None = None
     penalized_loglik: float | None = None
-    penalized_ratio: Callable[[Array, float | None], float] | None = None
+    penalized_ratio: Callable[[Array, Candidate], float] | None = None
     random_part: RandomPart | None = None
 
     @property
@@ -159,13 +160,15 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
     if not outward and not inward:
         return _no_test(first, second, "neither is a special case of the other")
     smaller, larger = (first, second) if outward else (second, first)
-    extra, with_sigma = _extra(smaller, larger), larger.sigma_estimated and not smaller.sigma_estimated
+    extra = _extra(smaller, larger)
     df = len(larger.data.names) - len(smaller.data.names) + extra.df
     boundary = extra.boundary
     if extra.unknown:
         return _no_test(smaller, larger, extra.unknown)
     if larger.penalized_loglik is not None:
-        return _penalized_test(smaller, larger, df, with_sigma)
+        if boundary:
+            return _no_test(smaller, larger, _OUT_OF_REACH)
+        return _penalized_test(smaller, larger, df)
     difference = larger.loglik - smaller.loglik
     slack = _ROUNDING * (1.0 + abs(smaller.loglik))
     if difference < -slack:
@@ -177,13 +180,13 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
     )
 
 
-def _penalized_test(smaller: Candidate, larger: Candidate, df: int, with_sigma: bool) -> LikelihoodRatio:
+def _penalized_test(smaller: Candidate, larger: Candidate, df: int) -> LikelihoodRatio:
     X, data = smaller.data.rows.X, larger.data.rows
     rows = _matching_rows(smaller.data.rows, data)
     assert larger.penalized_loglik is not None
     assert larger.penalized_ratio is not None
     top = larger.penalized_loglik
-    statistic = larger.penalized_ratio(X if rows is None else X[rows], smaller.sigma if with_sigma else None)
+    statistic = larger.penalized_ratio(X if rows is None else X[rows], smaller)
     if not statistic > -2.0 * _ROUNDING * (1.0 + abs(top)):  # nan included
         return _no_test(smaller, larger, "the maximum of the penalised likelihood was not found for both of them")
     statistic = max(0.0, statistic)

@@ -178,6 +178,8 @@ def random_estimates(fit: RandomEffectsFit, data: ModelData) -> Estimates:
 
 def mixed_estimates(fit: MixedFit) -> Estimates:
     """Coefficients of a model whose only random effects are intercepts, in the form of several effects."""
+    if fit.penalty is not None:
+        _refuse_penalty("a fit with random effects", fit.penalty, "cg.random_effects")
     free, of_beta = np.isfinite(np.diag(fit.covariance)), fit.parameters.coefficients
     covariance = np.where(free[:, None] & free, fit.covariance, 0.0)
     influence = (marginal_scores(fit) @ covariance)[:, of_beta]

@@ -8,6 +8,9 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.mixed import MixedFit, scale_of
+from clusterglm.fit.mixed_search import refined
+from clusterglm.fit.mixed_sums import InMemorySums
 from clusterglm.fit.newton import maximize
 from clusterglm.fit.penalty import PenalizedSums
 from clusterglm.fit.penalty_fixed import PenalizedFixed
@@ -16,6 +19,7 @@ from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.soft import marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.fit.within import WithinSums, sums_within
+from clusterglm.inference.hypotheses.random_part import RandomPart
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -90,7 +94,7 @@ def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | N
     top, inner
         As in `pooled_ratio`.
     sigma : float or None
-        What the smaller model holds sigma at; None where both estimate it, or hold it at the same value.
+        What the smaller model holds sigma at; None where it estimates it.
     """
     data = fit.data.rows
     sums = sums_of(data, fit.response, Control())
@@ -114,6 +118,39 @@ def soft_ratio(fit: RandomEffectsFit, top: float, inner: Array, sigma: float | N
         return 2.0 * (top - data.constant - held(start).value)
     maximum = maximize(held, start, Control(), radius=1.0, reflect=smaller.only_free.reflected)
     value = maximum.evaluation.value if maximum.optimization.converged else np.nan
+    return 2.0 * (top - data.constant - value)
+
+
+def mixed_soft_ratio(fit: MixedFit, top: float, inner: Array, effects: RandomPart) -> float:
+    """`pooled_ratio` of models with several random effects and a soft penalty.
+
+    Parameters
+    ----------
+    fit : MixedFit
+        The larger model.
+    top, inner
+        As in `pooled_ratio`.
+    effects : RandomPart
+        Of the smaller model, which may lack correlations.
+    """
+    data, control = fit.data.rows, Control()
+    given = InMemorySums(data, fit.response, control, fit.penalty)
+    combinations = np.asarray(np.linalg.lstsq(data.X, inner, rcond=None)[0], dtype=np.float64)
+    basis: Array = np.linalg.qr(given.standard.inside(combinations), mode="complete")[0]
+    scale = scale_of(given)
+    task = given.task(scale, basis)
+    covariance, kept = task.covariance, np.arange(len(basis)) < combinations.shape[1]
+    free = task.all_and(np.ones(covariance.n_parameters, dtype=bool))
+    free[task.parameters.coefficients] = kept
+    of_covariance = np.ones(covariance.n_parameters, dtype=bool)
+    for term, (_, some) in zip(covariance.terms, covariance.blocks_of_parameters(), strict=True):
+        if not RandomPart.of([(term.group, term.effects, term.structure)], False).blocks <= effects.blocks:
+            of_covariance[some] = covariance.scales[some]
+    free[task.parameters.place("random")] = of_covariance
+    phi = covariance.units(scale) * fit.phi
+    begin = np.where(free, task.parameters.joined(basis.T @ given.standard.inside(fit.beta), phi), 0.0)
+    found = refined(task, begin, fit.integration.requested, control, given.sums.weights.unit, free).maximum
+    value = found.evaluation.value if found.optimization.converged else np.nan
     return 2.0 * (top - data.constant - value)
 
 

@@ -20,6 +20,7 @@ from clusterglm.fit.levels import integrals
 from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
 from clusterglm.fit.mixed_search import MixedTask, choose
 from clusterglm.fit.newton import Maximum, maximize_free
+from clusterglm.inference.uncertainty.mixed import estimates_by_reading, task_by_reading
 from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.inference.uncertainty.profiling import Crossing, Peak, crossing
 from clusterglm.likelihood.evaluation import Evaluation
@@ -27,9 +28,11 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance, CovarianceTerm
 from clusterglm.model.covariance.compound_symmetry import ENDLESS, CompoundSymmetry
+from clusterglm.model.quadrature import Quadrature
 
 _ALONG_PROFILES = 1e-5  # of the log-likelihood along profiles
 _RIGHT_ANGLE = 0.5 * np.pi
+_ENDLESS_Z = 9.0  # Fisher's z of a correlation that cannot be told from 1
 _NO_PIVOT = 1e-8  # of the largest pivot
 _STEPS_OUT = 40  # steps that look for the far side of a level
 
@@ -54,6 +57,8 @@ def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:
     OptionError
         Where the maximum is singular and effects are compound symmetric.
     """
+    if fit.penalty is not None:
+        return _penalized_summit(fit, threads)
     structures = [term.structure for term in fit.effects.terms]
     if fit.held.any() and "cs" in structures:
         raise OptionError(
@@ -74,6 +79,52 @@ def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:
         else:
             peaks.append(_of_correlation(fit, place, without, whole, here, threads))
     return Summit(tuple(peaks), fit.data.constant)
+
+
+def _penalized_summit(fit: MixedFit, threads: int) -> Summit:
+    """The penalised likelihood, which depends on the order of the effects, in what is read: it has no singular maxima.
+
+    It falls without end towards a standard deviation of 0 and a correlation of 1.
+    """
+    task, theta = task_by_reading(fit, threads), estimates_by_reading(fit)
+    scales, requested = task.all_and(task.covariance.scales), _along_profiles(fit)
+
+    def evaluate(at: Array) -> Evaluation:
+        """nan for standard deviations below 0, which turn the signs of correlations, and what is no covariance."""
+        entries = task.entries(at)
+        if not np.isfinite(entries).all() or not (at[scales] > 0.0).all():
+            return Evaluation(np.nan, np.zeros(len(at)), np.zeros((len(at), len(at))))
+        return task.evaluate(at, choose(task.likelihood, entries, requested).plan)
+
+    here = evaluate(theta)
+    whole = _Coordinates(task, evaluate, theta)
+    terms, directions, random = fit.effects.covariance.terms, np.eye(len(theta)), task.parameters.place("random")
+    peaks = [Peak(evaluate, theta, here, row) for row in directions[task.parameters.coefficients]]
+    for place, row in zip(_places(fit), directions[random], strict=True):
+        if len(place.effects) == 1:
+            peaks.append(Peak(evaluate, theta, here, row, least=0.0, value_at_least=-np.inf))
+        elif terms[place.term].structure == "us":
+            peaks.append(_of_fisher_z(Peak(evaluate, theta, here, row, read=_tanh)))
+        else:
+            peaks.append(_of_common_correlation(whole, int(np.argmax(row)), here, len(terms[place.term].effects)))
+    return Summit(tuple(peaks), fit.data.constant)
+
+
+def _along_profiles(fit: MixedFit) -> Quadrature:
+    requested = fit.integration.requested
+    if requested.kind != "auto":
+        return requested
+    return replace(requested, tolerance=max(requested.tolerance, _ALONG_PROFILES))
+
+
+def _of_fisher_z(peak: Peak) -> Peak:
+    """With ends that are as good as infinite."""
+    low, high = (_value_at(peak, end) for end in (-_ENDLESS_Z, _ENDLESS_Z))
+    return replace(peak, least=-_ENDLESS_Z, value_at_least=low, most=_ENDLESS_Z, value_at_most=high)
+
+
+def _tanh(z: float) -> float:
+    return float(np.tanh(z) if abs(z) < _ENDLESS_Z else np.sign(z))
 
 
 def mixed_crossing(peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
@@ -141,9 +192,7 @@ class _Coordinates:
         data = fit.data.rows
         likelihood = integrals(data.X, Z, fit.effects, data, fit.response, threads)
         task = replace(whole, covariance=covariance, likelihood=likelihood)
-        requested = fit.integration.requested
-        if requested.kind == "auto":
-            requested = replace(requested, tolerance=max(requested.tolerance, _ALONG_PROFILES))
+        requested = _along_profiles(fit)
 
         def evaluate(at: Array) -> Evaluation:
             return task.evaluate(at, choose(likelihood, task.entries(at), requested).plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance.unstructured import Unstructured
@@ -52,6 +53,12 @@ class FirstAngle(Unstructured):
         phi, sd = super().of(covariance), np.sqrt(np.diag(covariance)[:2])
         phi[:3] = sd[0], sd[1], np.arcsin(np.clip(covariance[1, 0] / (sd[0] * sd[1]), -1.0, 1.0))
         return phi
+
+    def scales(self, d: int) -> NDArray[np.bool_]:
+        """See `Structure`."""
+        found = super().scales(d)
+        found[1:3] = True, False
+        return found
 
     def units(self, scale: Array) -> Array:
         """See `Structure`."""

@@ -45,6 +45,16 @@ class Structure(ABC):
     def units(self, scale: Array) -> Array:
         """Factors of the parameters where the d effects are multiplied by `scale`; shape (parameters,)."""
 
+    def scales(self, d: int) -> NDArray[np.bool_]:
+        """Which parameters are scales: of either sign, and standard errors hold for their logarithms; shape (size,)."""
+        found = np.zeros(self.size(d), dtype=bool)
+        found[:d] = True
+        return found
+
+    def counts(self, d: int) -> Array:
+        """How often a sum over the entries of L counts each, so that equal ones count once; shape (d, d)."""
+        return np.ones((d, d))
+
     same_unit = False
     """Whether all effects must be multiplied by the same."""
 

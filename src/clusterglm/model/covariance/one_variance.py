@@ -35,4 +35,8 @@ class OneVariance(Diagonal):
         """See `Structure`."""
         return scale[:1]
 
+    def counts(self, d: int) -> Array:
+        """See `Structure`: all entries are one and the same."""
+        return np.full((d, d), 1.0 / d)
+
     same_unit = True

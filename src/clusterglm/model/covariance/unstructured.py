@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance.base import Structure
@@ -41,6 +42,11 @@ class Unstructured(Structure):
     def of(self, covariance: Array) -> Array:
         """See `Structure`."""
         return np.asarray(np.linalg.cholesky(covariance)[np.tril_indices(len(covariance))])
+
+    def scales(self, d: int) -> NDArray[np.bool_]:
+        """See `Structure`: entries of the diagonal."""
+        rows, columns = np.tril_indices(d)
+        return np.asarray(rows == columns)
 
     def read_labels(self, effects: tuple[str, ...]) -> tuple[str, ...]:
         """See `Structure`."""

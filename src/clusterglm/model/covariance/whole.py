@@ -91,6 +91,19 @@ class Covariance:
             found[where, where] = term.kind.pattern(len(term.effects))
         return found
 
+    @cached_property
+    def counts(self) -> Array:
+        """How often a sum over the entries of L counts each, so that equal ones count once; shape (q, q)."""
+        found = np.zeros((self.n_effects, self.n_effects))
+        for term, _, where in self._places():
+            found[where, where] = term.kind.counts(len(term.effects))
+        return found
+
+    @cached_property
+    def scales(self) -> NDArray[np.bool_]:
+        """Which parameters are scales, shape (parameters,)."""
+        return np.concatenate([term.kind.scales(len(term.effects)) for term, _, _ in self._places()])
+
     def factor(self, phi: Array) -> Array:
         """L, shape (q, q)."""
         L = np.zeros((self.n_effects, self.n_effects))

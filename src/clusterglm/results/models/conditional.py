@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +29,7 @@ from clusterglm.results.topics.set_prediction import SetPredictions
 
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.hypotheses.hausman import Estimates
 
 
@@ -141,6 +142,9 @@ class ConditionalResult(Penalized, SetPredictions, Averages, ClusterInfluence):
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draws(rng)
 
+    def _fitted_to(self, new: ModelData) -> ConditionalResult:
+        return replace(self, fit=fit_conditional(new, self.response, None, Control(), self.penalty), data=new)
+
     def _reestimate(self, new: ModelData) -> Array:
         return converged(fit_conditional(new, self.response, self.fit.beta, Control(), self.penalty)).beta
 
@@ -158,7 +162,7 @@ class ConditionalResult(Penalized, SetPredictions, Averages, ClusterInfluence):
     def _export(self) -> dict[str, Any]:
         return super()._export() | {"n_informative": self.n_informative}
 
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         from clusterglm.inference.hypotheses.penalized import within_ratio
 
         return within_ratio(self.data.rows, self.response, top, inner, conditional=True)

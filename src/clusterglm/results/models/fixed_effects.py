@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.hypotheses.hausman import Estimates
 
 _SHORT = 20  # trials a cluster below which the bias from the intercepts is worth a sentence
@@ -207,7 +208,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
             "cluster_effects": self.cluster_effects.to_dict(orient="records"),
         }
 
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         from clusterglm.inference.hypotheses.penalized import within_ratio
 
         return within_ratio(self.data.rows, self.response, top, inner, conditional=False)
@@ -238,6 +239,19 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self.fit.by_cluster.intercepts), rng)
+
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        if self.fit.correction:
+            raise OptionError(
+                f"an update of a fit whose bias was corrected ({self.fit.correction})",
+                "one without",
+                "cg.fixed_effects(..., bias_correction=...) with the new formula",
+            )
+        return super()._call()
+
+    def _fitted_to(self, new: ModelData) -> FixedEffectsResult:
+        """Without a correction of the bias, which the likelihood knows nothing of."""
+        return replace(self, fit=fit_fixed_effects(new, self.response, None, Control(), self.penalty), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
         control = Control()

@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import OptionError
-from clusterglm.fit.mixed import MixedFit, fit_mixed
+from clusterglm.fit.mixed import MixedFit, fit_again
 from clusterglm.fit.newton import Optimization
+from clusterglm.fit.pooled import PooledFit
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
 from clusterglm.inference.uncertainty.mixed import marginal_scores, standardised_covariance
 from clusterglm.inference.uncertainty.mixed_profiles import mixed_crossing, mixed_summit
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
-from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
 from clusterglm.model.parameters import Index, Parameters, random_effects
+from clusterglm.model.penalty import SEVERAL_IN_WORDS
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
+from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.mixed_clusters import MixedHypotheses, MixedSurvival, OfOneIntercept
@@ -30,10 +32,12 @@ from clusterglm.results.topics.mixed_diagnostics import MixedDiagnostics
 from clusterglm.results.topics.mixed_effects import MixedEffects
 from clusterglm.results.topics.mixed_pieces import MixedPieces, term_in_words
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
+from clusterglm.results.topics.r_squared import ExplainedVariance
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
@@ -42,7 +46,15 @@ _AT_ONE = 1.0 - 1e-12  # a correlation beyond it is 1 where the covariance is si
 
 @dataclass(frozen=True, repr=False, eq=False)
 class MixedEffectsResult(
-    MixedPieces, MixedPredictions, MixedSurvival, MixedEffects, MixedDiagnostics, MixedHypotheses, OfOneIntercept
+    Penalized,
+    MixedPieces,
+    MixedPredictions,
+    MixedSurvival,
+    MixedEffects,
+    MixedDiagnostics,
+    MixedHypotheses,
+    ExplainedVariance,
+    OfOneIntercept,
 ):
     """A generalised linear model with several random effects of each cluster, such as intercepts and slopes.
 
@@ -120,6 +132,8 @@ class MixedEffectsResult(
 
     def _delta_covariance(self, kind: str) -> Array:
         """Covariance of (beta, phi), in which predictions have their derivatives; 0 for what is held at zero."""
+        if kind != "observed":
+            self._refuse_robust()
         whole = self.fit.covariance
         free = np.flatnonzero(np.isfinite(np.diag(whole)))
         some = np.ix_(free, free)
@@ -312,6 +326,20 @@ class MixedEffectsResult(
     def _crossing(self, peak: Peak, drop: float, side: int, begin: Crossing | None = None) -> Crossing:
         return mixed_crossing(peak, drop, side, begin)
 
+    def _null(self) -> tuple[ModelData, PooledFit]:
+        self._refuse_test_of_no_clustering()
+        return super()._null()
+
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
+        from clusterglm.inference.hypotheses.penalized import mixed_soft_ratio
+
+        assert smaller.effects is not None  # they are compared before
+        return mixed_soft_ratio(self.fit, top, inner, smaller.effects)
+
+    @property
+    def _penalty_in_words(self) -> str:
+        return "" if self.penalty is None else SEVERAL_IN_WORDS[self.penalty]
+
     def _as_shown(self, values: Array) -> Array:
         """Coefficients and standard deviations as they are, correlations from what stands for them; shape (k,)."""
         beta, followed = self.fit.parameters.split(values)
@@ -337,10 +365,28 @@ class MixedEffectsResult(
         effects = np.einsum("ij,ij->i", self.fit.effects.Z, u)
         return self._draw(self._eta(0.0) + effects, rng)
 
+    def _fitted_to(self, new: ModelData) -> MixedEffectsResult:
+        return replace(self, fit=fit_again(self.fit, new), data=new)
+
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        verb, known = super()._call()
+        return verb, known | {"quadrature": self.quadrature.requested}
+
+    def _effects_variances(self) -> dict[str, Array]:
+        scaled, found, first = self.fit.effects.Z, dict[str, Array](), 0
+        covariance = self.fit.factor @ self.fit.factor.T
+        for term in self.fit.effects.terms:
+            last = first + len(term.design.names)
+            some = slice(first, last)
+            each = np.einsum("ij,jk,ik->i", scaled[:, some], covariance[some, some], scaled[:, some])
+            found[term.group] = found.get(term.group, 0.0) + each
+            first = last
+        return found
+
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
-        again = fit_mixed(new, self.response, self.quadrature.requested, Control(), self.fit.beta)
+        again = fit_again(self.fit, new, self.fit.beta)
         return np.append(converged(again).beta, self._covariance_of.read(again.phi)[0])
 
     # Tables ----------------------------------------------------------------------------------------------------------
@@ -395,15 +441,17 @@ class MixedEffectsResult(
             ("Random effects", "; ".join(map(term_in_words, terms))),
             ("Observations", f"{self._seen()} ({self._sizes()})"),
             *self._weight_facts(),
+            *self._penalty_facts(),
         )
         facts = [
             *self._component_facts(),
             *self._likelihood_facts(),
+            *self._penalized_facts(),
             ("Integration", self._integration_in_words()),
             *self._closing_facts(),
         ]
         return Summary(
-            "Random-effects model, maximum likelihood",
+            f"Random-effects model, maximum {self._penalized}likelihood",
             model,
             self._coefficients(),
             tuple(facts),
@@ -431,29 +479,3 @@ class MixedEffectsResult(
             )
             for name, value, error in zip(self._covariance_of.read_labels(), self._read[0], se, strict=True)
         ]
-
-    def _boundary_notes(self) -> list[str]:
-        names, values = self._covariance_of.read_labels(), self._read[0]
-        notes = []
-        for name, value, there in zip(names, values, self._on_boundary, strict=True):
-            if there and name.startswith("sd"):
-                notes.append(
-                    f"{name} is 0: the data show no more variation of this effect than chance explains. It has no "
-                    "standard error on the boundary; the model without it has the same log-likelihood."
-                )
-            elif there and np.isfinite(value):
-                pair = name.partition(": ")[2].rstrip(")").replace(",", " and ") or "any two effects"
-                notes.append(
-                    f"{name} is {'1' if value > 0.0 else '-1'}: two effects move as one ({pair}). The correlation has "
-                    "no standard error on the boundary, and the others are those of a model in which it is known."
-                )
-        return notes
-
-    def _integration_in_words(self) -> str:
-        report = self.quadrature
-        words = ", ".join(f"{rule} for {counted(count, 'cluster')}" for rule, count in report.rules)
-        if report.requested.kind == "auto":
-            words += f", chosen for a tolerance of {report.requested.tolerance:g}"
-        if np.isnan(report.error):
-            return f'{words}; error not estimated (quadrature="auto" does)'
-        return f"{words}; estimated error of the log-likelihood {report.error:.1e}"

@@ -47,11 +47,15 @@ class Penalized(Result):
         return self.fit.penalized_loglik
 
     @abstractmethod
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         """Twice what the penalised likelihood, whose maximum is `top`, loses with the columns of a smaller model.
 
-        And with the `sigma` at which that one holds it, where it is not None.
+        And with what else that one holds: sigma, or correlations at 0.
         """
+
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        verb, known = super()._call()
+        return verb, known if self.penalty is None else known | {"penalty": self.penalty}
 
     def _candidate(self, name: str) -> Candidate:
         known, top = super()._candidate(name), self.penalized_loglik
@@ -73,7 +77,7 @@ class Penalized(Result):
             raise OptionError(
                 f"a test of no clustering after a fit with penalty={self.penalty!r}",
                 "estimates at the maximum of the likelihood alone",
-                "a fit without penalty=, perhaps with separation='limit'",
+                "a fit without the penalty where there is one",
             )
 
     def _refuse_robust(self) -> None:
@@ -91,7 +95,11 @@ class Penalized(Result):
         return "" if self.penalty is None else "penalised "
 
     def _penalty_facts(self) -> list[tuple[str, str]]:
-        return [] if self.penalty is None else [("Penalty", IN_WORDS[self.penalty])]
+        return [] if self.penalty is None else [("Penalty", self._penalty_in_words)]
+
+    @property
+    def _penalty_in_words(self) -> str:
+        return "" if self.penalty is None else IN_WORDS[self.penalty]
 
     def _penalized_facts(self) -> list[tuple[str, str]]:
         if self.penalized_loglik is None:

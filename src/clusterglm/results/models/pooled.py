@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from clusterglm.results.topics.prediction import PooledPredictions
 if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.distribution.event_counts import EventCounts
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.hypotheses.score_test import ScoreTest
     from clusterglm.inference.uncertainty.peaks import Summit
 
@@ -93,6 +94,9 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(0.0), rng)
 
+    def _fitted_to(self, new: ModelData) -> PooledResult:
+        return replace(self, fit=fit_pooled(new, self.response, Control(), self.penalty), data=new)
+
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
@@ -142,7 +146,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
         )
         return [*found, Caveat("Clusters are not in the model", words)]
 
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         from clusterglm.inference.hypotheses.penalized import pooled_ratio
 
         return pooled_ratio(self.data.rows, self.response, top, inner)

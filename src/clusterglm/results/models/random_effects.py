@@ -33,6 +33,7 @@ from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.effects import RandomEffectsEffects
 from clusterglm.results.topics.goodness import RandomEffectsGoodness
 from clusterglm.results.topics.hausman import RandomEffectsHypotheses
+from clusterglm.results.topics.r_squared import ExplainedVariance
 from clusterglm.results.topics.random_diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.topics.random_pieces import RandomEffectsPieces
 from clusterglm.results.topics.random_prediction import RandomEffectsPredictions
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.hypotheses.bootstrap import Refit
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
@@ -65,6 +67,7 @@ class RandomEffectsResult(
     RandomEffectsEffects,
     RandomEffectsDiagnostics,
     RandomEffectsGoodness,
+    ExplainedVariance,
     ClusteredResult,
 ):
     """A generalised linear model with a random intercept for each cluster.
@@ -258,13 +261,25 @@ class RandomEffectsResult(
         value = upper_end(lambda sigma: loglik_at(self.fit, sigma), top, drop, max(self.sigma, 1.0))
         return replace(found, value=value, status="failed" if np.isnan(value) else "found")
 
-    def _penalized_ratio(self, top: float, inner: Array, sigma: float | None) -> float:
+    def _penalized_ratio(self, top: float, inner: Array, smaller: Candidate) -> float:
         from clusterglm.inference.hypotheses.penalized import soft_ratio
 
-        return soft_ratio(self.fit, top, inner, sigma)
+        return soft_ratio(self.fit, top, inner, None if smaller.sigma_estimated else smaller.sigma)
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._eta(self._draws(rng)), rng)
+
+    def _fitted_to(self, new: ModelData) -> RandomEffectsResult:
+        return replace(self, fit=fit_again(self.fit, new), data=new)
+
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        verb, known = super()._call()
+        asked, sigma = self.fit.integration, {"sigma": self.sigma, "fix_sigma": True} if self.fit.sigma_fixed else {}
+        own = {"distribution": self.fit.free_distribution, "quadrature": asked.requested, "scale": asked.scale}
+        return verb, known | own | sigma
+
+    def _effects_variances(self) -> dict[str, Array]:
+        return {str(self.data.cluster_name): np.full(self.data.n_obs, self.random_effects_sd**2)}
 
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged

@@ -111,7 +111,8 @@ class Effects(Averages, Ratios):
     """What average effects are averages over besides the rows, or where they are taken, in words."""
 
     def _report_parts(self) -> list[str]:
-        return [*super()._report_parts(), *(["average effects"] if self.data.design.variables else [])]
+        means = ["adjusted means"] if self.data.design.factors else []
+        return [*super()._report_parts(), *(["average effects"] if self.data.design.variables else []), *means]
 
     @with_alpha
     def average_effects(

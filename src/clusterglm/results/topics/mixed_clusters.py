@@ -64,13 +64,15 @@ class MixedHypotheses(AgainstWithin, ClusteredResult):
 
         With several effects it says why there is none.
         """
+        if self.fit.penalty is not None:
+            return no_test("the penalty keeps the covariance of the random effects from 0")
         if self.fit.effects.covariance.n_parameters > 1:
             return no_test(_SEVERAL)
         return likelihood_ratio(self.loglik, float(self.fit.pooled.loglik))
 
     def _boundary_test(self) -> ClusteringTest:
         found = self.clustering_test
-        if found.reason:
+        if found.reason and self.fit.penalty is None:
             raise OptionError(
                 'method="boundary" with several random effects',
                 f"a covariance of one parameter: {_SEVERAL}",

@@ -45,7 +45,7 @@ class MixedDiagnostics(AveragedDiagnostics):
         return np.asarray(np.linalg.norm(self.fit.effects.Z @ self.fit.factor, axis=1))
 
     def _deletion(self) -> Deletion:
-        from clusterglm.inference.diagnostics.mixed import mixed_deletion
+        from clusterglm.inference.diagnostics.mixed_influence import mixed_deletion
 
         return mixed_deletion(self.fit, self._as_shown)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from clusterglm.data.prepare import FittedData
-from clusterglm.errors import DesignError, OptionError, check_option
+from clusterglm.data.prepare import FittedData, ModelData
+from clusterglm.errors import DataError, DesignError, OptionError, check_option
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters
@@ -33,6 +33,10 @@ class Hypotheses(Pieces):
         def response(self) -> Response: ...
         @property
         def _covariances(self) -> tuple[str, ...]: ...
+        @property
+        def loglik(self) -> float: ...
+        @property
+        def aic(self) -> float: ...
         @property
         def _beta(self) -> Array: ...
         @property
@@ -151,11 +155,16 @@ class Hypotheses(Pieces):
 
         check_option("cov", cov, self._covariances)
         check_level(level)
-        parameters, V = self._parameters, self._covariance(cov)
-        values = np.full(len(parameters), np.nan)
-        values[parameters.estimated] = self._estimates
+        parameters, values = self._parameters, self._estimates
+        every = np.arange(len(parameters))
+        places = every[parameters.estimated]
+        if len(values) < len(places):  # mass points are told by a table of their own
+            places = every[parameters.coefficients]
+        if len(places) == 0:
+            raise OptionError("a function of the estimates of a model without coefficients", "one", "add a covariate")
+        V, names = self._covariance(cov)[np.ix_(places, places)], parameters.names_of(places)
         known = dict(zip(self.data.design.aliases, self.data.names, strict=False))
-        found = functions_of(expressions, parameters.names, values, known)
+        found = functions_of(expressions, names, values, known)
         se = np.empty(len(found.value))
         for j, gradient in enumerate(found.gradient):
             used = np.flatnonzero(gradient)
@@ -200,6 +209,95 @@ class Hypotheses(Pieces):
             test = self._test(Constraints(unit[list(columns)], np.zeros(len(columns)), words), cov)
             rows.append((term, test.statistic, test.df, test.pvalue))
         return shown(pd.DataFrame(rows, columns=["term", "statistic", "df", "pvalue"]))
+
+    # Terms, by fits without them --------------------------------------------------------------------------------------
+
+    def drop_one(self) -> pd.DataFrame:
+        """Fits without each term that is in no other, by likelihood ratios and AIC (R's drop1).
+
+        Returns
+        -------
+        DataFrame
+            A row for the fit as it is ("") and one for each term that could go: `term`, `df` (coefficients less),
+            `loglik`, `aic`, `delta` (AIC less that of the fit), `lr_statistic`, `lr_pvalue`, and `reason` where there
+            is no fit or no test.
+
+        Raises
+        ------
+        OptionError
+            For models that cannot be fitted again without a term.
+        """
+        import pandas as pd
+
+        from clusterglm.data.fewer import coded_anew
+        from clusterglm.results.tables.frame import shown
+
+        terms, absorbed = formula_terms(self.data), self._own_intercepts
+        alone = [t for t in terms if t != "1" and not coded_anew(self.data.rows, [t], absorbed=absorbed)]
+        whole = {"term": "", "df": 0, "loglik": self.loglik, "aic": self.aic, "delta": 0.0}
+        rows = [whole | {"lr_statistic": np.nan, "lr_pvalue": np.nan, "reason": ""}]
+        rows += [self._without(term, terms[term]) for term in alone]
+        table = pd.DataFrame(rows)
+        table["delta"] = table["aic"] - self.aic
+        return shown(table.drop(columns=[] if table["reason"].any() else "reason"))
+
+    def _tests_by_refitting(self) -> pd.DataFrame:
+        """Likelihood-ratio tests of all terms, next to all others."""
+        import pandas as pd
+
+        from clusterglm.results.tables.frame import shown
+
+        found = [self._without(term, places) for term, places in formula_terms(self.data).items()
+                 if places != (self.data.intercept,)]  # fmt: skip
+        names = {"term": "term", "lr_statistic": "statistic", "df": "df", "lr_pvalue": "pvalue", "reason": "reason"}
+        table = pd.DataFrame(found, columns=list(names)).rename(columns=names)
+        return shown(table.drop(columns=[] if table["reason"].any() else "reason"))
+
+    def _without(self, term: str, places: tuple[int, ...]) -> dict[str, Any]:
+        """A row of `drop_one`."""
+        from clusterglm.data.fewer import without_terms
+        from clusterglm.inference.hypotheses.comparison import likelihood_ratio_test
+
+        nothing = {"loglik": np.nan, "aic": np.nan, "lr_statistic": np.nan, "lr_pvalue": np.nan}
+        row = {"term": term, "df": len(places), "delta": np.nan}
+        try:
+            smaller = self._fitted_to(without_terms(self.data.rows, [term]))
+        except DataError as problem:
+            return row | nothing | {"reason": f"no fit without it: {problem.got}"}
+        test = likelihood_ratio_test(smaller._candidate("the fit without it"), self._candidate("the fit"))
+        return row | {
+            "loglik": smaller.loglik, "aic": smaller.aic, "lr_statistic": test.statistic, "lr_pvalue": test.pvalue,
+            "reason": test.reason,
+        }  # fmt: skip
+
+    def _without_terms(self, change: str) -> Any:
+        """The fit without the terms that a formula takes away, "~ . - x"."""
+        from clusterglm.data.fewer import coded_anew, taken_away, without_terms
+        from clusterglm.data.formulas.formula import updated_formula
+
+        text, rows = updated_formula(self.data.formula, change), self.data.rows
+        lost = taken_away(change, rows)
+        why = "more than terms to take away" if lost is None else coded_anew(rows, lost, absorbed=self._own_intercepts)
+        if lost is None or why:
+            raise OptionError(
+                f"update(..., {change!r}) without data: {why}",
+                f"terms to take away, of {', '.join(repr(term) for term in formula_terms(self.data) if term != '1')}",
+                "data=the same table",
+            )
+        return self._fitted_to(without_terms(rows, lost, text))
+
+    def _fitted_to(self, new: ModelData) -> Any:
+        """The result of the same model fitted to other data."""
+        raise OptionError(
+            f"a {self.kind} fit to other columns of the same rows", "another kind of model", f"cg.{self.kind}(...)"
+        )
+
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        """The verb that made the result, and arguments of it that are not those of rows."""
+        functions = self.data.design.functions
+        known = {"family": self.response.family, "link": self.response.link, "functions": dict(functions) or None}
+        levels = self.data.levels
+        return self.kind, known | ({} if levels is None else {"success": levels[1]})
 
     def _report_parts(self) -> list[str]:
         return [*super()._report_parts(), *(["terms"] if len(self.data.names) > 1 else [])]

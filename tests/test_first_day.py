@@ -215,12 +215,13 @@ def test_levels_of_a_response_that_differ_in_capitals(bacteria: pd.DataFrame) ->
         assert cg.pooled("y ~ week", made).loglik == cg.pooled("y ~ week", bacteria).loglik
 
 
-def test_normal_is_gaussian_and_no_family(bacteria: pd.DataFrame) -> None:
+def test_normal_is_gaussian_as_a_distribution_and_as_a_family(bacteria: pd.DataFrame) -> None:
     assert cg.random_effects("y ~ week", bacteria, cluster="ID", distribution="normal").distribution.name == "gaussian"
     for family in ("normal", "gaussian"):
+        assert cg.random_effects("week ~ trt", bacteria, cluster="ID", family=family).family == "gaussian"
         with pytest.raises(OptionError, match="'binomial', 'poisson'") as refusal:
-            cg.random_effects("week ~ trt", bacteria, cluster="ID", family=family)
-        assert "MixedLM" in refusal.value.advice
+            cg.conditional("week ~ trt", bacteria, cluster="ID", family=family)
+        assert "cg.random_effects" in refusal.value.advice
         assert "distribution='gaussian'" in refusal.value.advice
 
 

@@ -22,7 +22,7 @@ import clusterglm as cg
 from clusterglm.errors import StorageError
 from clusterglm.model.distribution import DISTRIBUTIONS
 from clusterglm.model.distribution.base import Distribution
-from clusterglm.model.family import RESPONSES, WITH_OWN
+from clusterglm.model.family import CONTINUOUS, RESPONSES, WITH_OWN
 from clusterglm.results.files import storage
 from clusterglm.results.files.values import Reader, Writer
 from clusterglm.results.models import base
@@ -278,7 +278,8 @@ def test_every_result_and_distribution_is_registered() -> None:
         ours = {kind for kind in ours if kind.__module__ in sys.modules}  # those that tests made and took away again
         assert {(kind.__module__, kind.__name__) for kind in ours} - NOT_STORED <= known | registered
     stored = sum(map(len, storage.STORED.values()))
-    assert len(storage._modules()) == stored + len(RESPONSES) + len(WITH_OWN) + len(DISTRIBUTIONS)  # no name twice
+    registries = len(RESPONSES) + len(WITH_OWN) + len(CONTINUOUS) + len(DISTRIBUTIONS)
+    assert len(storage._modules()) == stored + registries  # no name twice
     for module, name in known:
         assert getattr(import_module(module), name).__module__ == module
 

@@ -13,11 +13,14 @@ from clusterglm.data.offsets import one_offset
 from clusterglm.data.ordered import read_levels
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.request import Request
+from clusterglm.errors import OptionError
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
+from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
+from clusterglm.model.family import continuous as family_continuous
 from clusterglm.model.family import response as read_response
 from clusterglm.model.family import with_own as family_with_own
 from clusterglm.model.penalty import read_penalty
@@ -64,13 +67,13 @@ def pooled(
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    family : {"binomial", "poisson", "negative_binomial", "ordinal"}
-        Of the responses: 0/1 or shares of trials, counts, counts with variance mean + alpha mean^2, whose alpha is
-        estimated (`family_parameters` of the result), or ordered categories, with `thresholds` in place of the
-        intercept: P(Y <= c) = F(threshold_c - linear predictor), so that a positive coefficient means higher
-        categories.
-    link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial and ordinal, "log" for counts.
+    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian"}
+        Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
+        with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
+        coefficient means higher categories; or measured values. Alpha, thresholds and the residual standard deviation
+        of measured values are estimated: `family_parameters` of the result.
+    link : {"logit", "cloglog", "probit"}, "log" or "identity", optional
+        By default "logit" for binomial and ordinal, "log" for counts, "identity" for gaussian.
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
     weights : str or array, optional
@@ -132,8 +135,8 @@ def pooled(
     >>> fit.n_parameters, fit.n_clusters
     (4, 50)
     """
-    own = family_with_own(family, link)
-    response = read_response(family, link) if own is None else own.reads
+    own, measured = family_with_own(family, link), family_continuous(family, link)
+    response = measured or (read_response(family, link) if own is None else own.reads)
     offset = one_offset(offset, exposure)
     settings = read_control(control)
     chosen, to_limit = read_penalty(penalty), read_separation(separation)
@@ -150,6 +153,10 @@ def pooled(
         need_cluster=False,
         penalized=chosen is not None,
     )
+    if measured is not None:
+        from clusterglm.api.gaussian import gaussian_pooled
+
+        return gaussian_pooled(formula, data, request, is_elsewhere(data, engine), chosen, to_limit)
     if own is not None:
         from clusterglm.api.own import own_pooled, refuse_beside_own
 
@@ -198,6 +205,7 @@ def random_effects(
     start: Any = None,
     sigma: float | None = None,
     fix_sigma: bool = False,
+    reml: bool = False,
     penalty: str | None = None,
     separation: str = "error",
     control: Control | None = None,
@@ -209,11 +217,11 @@ def random_effects(
     ----------
     formula : str
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, counts,
-        or ordered categories. Random effects are terms in lme4's grammar: `(1 | id)` an intercept, `(x | id)` an
-        intercept and a slope with any covariance, `(x || id)` or `diag(x | id)` without correlation, `(0 + x | id)` the
-        slope alone, `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one correlation; `(1 | a/b)`, or
-        terms of two factors of which one lies in the other, effects at both levels; `(1 | a) + (1 | b)` of any factors
-        that cross.
+        ordered categories or measured values. Random effects are terms in lme4's grammar: `(1 | id)` an intercept,
+        `(x | id)` an intercept and a slope with any covariance, `(x || id)` or `diag(x | id)` without correlation,
+        `(0 + x | id)` the slope alone, `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one
+        correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other, effects at both levels;
+        `(1 | person) + (1 | item)` of any number of factors, nested, crossed or both.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
@@ -222,16 +230,15 @@ def random_effects(
         Column of cluster labels of any type, columns whose combinations are clusters, or the labels, for one random
         intercept; `(1 | id)` or `(1 | a:b)` in the formula says the same. Row order never matters.
     inside : str, optional
-        Of factors that cross, the one whose effects are integrated out level by level, given those of the others; by
-        default that with the most levels. The others' are integrated out by Laplace's approximation, which importance
-        sampling corrects (with `quadrature="auto"`). Of two nested factors it asks for the same.
-    family : {"binomial", "poisson", "negative_binomial", "ordinal"}
-        Of the responses: 0/1 or shares of trials, counts, counts with variance mean + alpha mean^2, whose alpha is
-        estimated (`family_parameters` of the result), or ordered categories, with `thresholds` in place of the
-        intercept: P(Y <= c) = F(threshold_c - linear predictor), so that a positive coefficient means higher
-        categories.
-    link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial and ordinal, "log" for counts.
+        Of factors that cross, the one that is integrated out exactly, given the others, for which Laplace's
+        approximation is corrected; by default that with the most levels. Of two nested factors it asks for the same.
+    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian"}
+        Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
+        with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
+        coefficient means higher categories; or measured values. Alpha, thresholds and the residual standard deviation
+        of measured values are estimated: `family_parameters` of the result.
+    link : {"logit", "cloglog", "probit"}, "log" or "identity", optional
+        By default "logit" for binomial and ordinal, "log" for counts, "identity" for gaussian.
     distribution : str or Distribution
         Of the random intercept: "gaussian", "logistic", "cauchy", "laplace", "bridge" (a logit stays a logit when it is
         integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",
@@ -271,6 +278,8 @@ def random_effects(
         Starting value of the standard deviation of a single random intercept, or its value if `fix_sigma`.
     fix_sigma : bool
         Hold sigma at the value given.
+    reml : bool
+        Of normal responses: restricted maximum likelihood, whose variances allow for the coefficients.
     penalty : {"soft"}, optional
         Maximise the log-likelihood and 2 root(p/n) times half the log-determinant of the expected information of the
         model without random effects and a Huber loss of log sigma (Sterzinger and Kosmidis, Statistics and Computing
@@ -295,7 +304,8 @@ def random_effects(
     -------
     RandomEffectsResult, MixedEffectsResult or CrossedEffectsResult
         With one random intercept; with any other random effects, whose standard deviations and correlations are
-        `variance_components` in place of `sigma`; and with those of factors that cross.
+        `variance_components` in place of `sigma`; and with those of factors that cross. Of normal responses
+        GaussianMixedResult, a MixedEffectsResult.
 
     Raises
     ------
@@ -321,8 +331,8 @@ def random_effects(
     >>> slopes.variance_components["estimate"].round(1).to_list()
     [0.6, 0.8, -0.8]
     """
-    own = family_with_own(family, link)
-    response = read_response(family, link) if own is None else own.reads
+    own, measured = family_with_own(family, link), family_continuous(family, link)
+    response = measured or (read_response(family, link) if own is None else own.reads)
     offset = one_offset(offset, exposure)
     intercept = read_distribution(distribution)
     rule = read_quadrature(quadrature)
@@ -345,6 +355,22 @@ def random_effects(
         effects=True,
         inside=inside,
     )
+    restricted = yes_or_no("reml", reml)
+    if measured is not None:
+        from clusterglm.api.gaussian import gaussian_random_effects
+
+        asked = [
+            (is_elsewhere(data, engine), "data that are read block by block", "a table in memory"),
+            (rule.kind != "auto", f"quadrature={quadrature!r}", 'quadrature="auto": there are no integrals to compute'),
+            (scale != "normal", f"scale={scale!r}", 'scale="normal"'),
+            (start is not None, "start=", "start=None: coefficients are least squares at each covariance"),
+            (sigma is not None or fix_sigma, "sigma= or fix_sigma=", "covariances that are estimated"),
+            (chosen is not None, f"penalty={chosen!r}", "maximum likelihood, or reml=True"),
+            (to_limit, 'separation="limit"', 'separation="error": measured responses are not separated'),
+        ]
+        return gaussian_random_effects(formula, data, request, restricted, intercept, asked, settings)
+    if restricted:
+        raise OptionError(f"reml=True with family={family!r}", "family='gaussian'", "maximum likelihood, reml=False")
     if own is not None:
         from clusterglm.api.own import own_random_effects, refuse_beside_own
 

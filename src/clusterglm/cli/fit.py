@@ -76,6 +76,9 @@ def fit(
     subset: opt.Subset = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
+    reml: Annotated[
+        bool, typer.Option("--reml", help="Restricted maximum likelihood, of random effects with --family gaussian.")
+    ] = False,
     threads: opt.Threads = 1,
     tol: Annotated[float, typer.Option(help="Gradient at which to stop, in standard errors.")] = 1e-6,
     max_iter: Annotated[int, typer.Option(help="Most iterations.")] = 100,
@@ -114,6 +117,7 @@ def fit(
             "scale": scale,
             "sigma": sigma,
             "fix_sigma": fix_sigma or None,
+            "reml": reml or None,
             "bias_correction": bias_correction,
             "points": points,
             "penalty": penalty,

@@ -33,9 +33,9 @@ def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
 
 def families(incomplete: str) -> list[str]:
     """Names of families."""
-    from clusterglm.model.family import families
+    from clusterglm.model.family import continuous_families, families
 
-    return one_of(families())(incomplete)
+    return one_of((*families(), *continuous_families()))(incomplete)
 
 
 def links(incomplete: str) -> list[str]:
@@ -68,7 +68,7 @@ Cluster: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster 
 Family: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="binomial or poisson; of fit with random effects or pooled, negative_binomial too.",
+        help="binomial or poisson; of fit with random effects or pooled, negative_binomial and gaussian too.",
         autocompletion=families,
     ),
 ]

@@ -48,6 +48,8 @@ def totals(
     response : Response
     """
     y, n = values.successes, values.trials
+    if response.continuous:  # a density, whose scale is a parameter
+        return 0.0, 0.0
     if len(y) == 0 or (_constant(n) and response.is_binary(n)):
         return 0.0, 0.0  # perfect prediction of a single trial has probability one
     if not response.trials and y.max() < _RECURRING * len(y):

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from clusterglm.data.checks import check_design
 from clusterglm.data.cluster_means import ClusterMeans
-from clusterglm.data.clusters import Codes, encode, group
+from clusterglm.data.clusters import Codes, group
 from clusterglm.data.design import Design, Factor, make_design
 from clusterglm.data.formulas.check import variables_of
 from clusterglm.data.formulas.formula import ParsedFormula, right_text
 from clusterglm.data.formulas.random import RandomTerm
 from clusterglm.data.formulas.tree import Node
+from clusterglm.data.groupings import Levels
 from clusterglm.data.nesting import Arrangement
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.plain import Matrix
@@ -67,25 +68,6 @@ class Children:
 
 
 @dataclass(frozen=True)
-class Outside:
-    """A grouping factor beside that of the clusters, which may cross it.
-
-    Parameters
-    ----------
-    group : str
-        The factor.
-    codes : ndarray of int64, shape (n,)
-        Number of each row's level.
-    labels : ndarray, shape (c,)
-        Of the levels.
-    """
-
-    group: str
-    codes: NDArray[np.int64]
-    labels: NDArray[Any]
-
-
-@dataclass(frozen=True)
 class Effects:
     """The random part of a model with more than an intercept.
 
@@ -97,14 +79,17 @@ class Effects:
     terms : tuple of EffectTerm
     children : Children or None
         What is nested in the clusters and has effects of its own.
-    outside : tuple of Outside
-        Other factors that have effects, in the order of their terms.
+    groupings : tuple of Levels
+        Each row's level of each grouping factor, where they were asked for.
+    outside : tuple of Levels
+        Those of factors beside the clusters' that cross it, in the order of their terms.
     """
 
     Z: Array
     terms: tuple[EffectTerm, ...]
     children: Children | None = None
-    outside: tuple[Outside, ...] = ()
+    groupings: tuple[Levels, ...] = ()
+    outside: tuple[Levels, ...] = ()
 
     @property
     def covariance(self) -> Covariance:
@@ -157,8 +142,8 @@ class Effects:
 
     def moved(self, rows: NDArray[np.int64]) -> Effects:
         """Columns of some rows, in some order, where others were; who is whose child stays."""
-        outside = tuple(replace(each, codes=each.codes[rows]) for each in self.outside)
-        return replace(self, Z=np.take(self.Z, rows, axis=0), outside=outside)
+        groupings, outside = (tuple(each.moved(rows) for each in some) for some in (self.groupings, self.outside))
+        return replace(self, Z=np.take(self.Z, rows, axis=0), groupings=groupings, outside=outside)
 
     def taken(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Effects:
         """These effects for some rows, in an order that keeps the rows of a child together.
@@ -170,6 +155,11 @@ class Effects:
             First of these rows of each cluster, and k: a child that is there twice is two.
         """
         there = self.moved(rows)
+        if self.groupings or self.outside:
+            groupings, outside = (
+                tuple(each.within(starts) for each in some) for some in (there.groupings, there.outside)
+            )
+            return replace(there, groupings=groupings, outside=outside)
         if self.children is None:
             return there
         own = np.searchsorted(self.children.starts, rows, side="right") - 1
@@ -319,15 +309,6 @@ def _terms(
             times=times,
         )
         yield EffectTerm(parsed.factor_of(term), term.structure, made), matrix
-
-
-def outside_of(arrangement: Arrangement, chosen: NDArray[np.int64] | None) -> tuple[Outside, ...]:
-    """The factors after the first, of the rows in use."""
-    found = []
-    for name, column in zip(arrangement.names[1:], arrangement.columns, strict=True):
-        coded = encode(column if chosen is None else column[chosen])
-        found.append(Outside(name, coded.codes, coded.labels))
-    return tuple(found)
 
 
 def sorted_twice(

@@ -25,8 +25,6 @@ class Arrangement:
     ----------
     names : tuple of str
         The factors: that of the clusters; and the one that is nested in it, or those that cross it.
-    columns : tuple of narwhals Series
-        Each row's levels of the factors after the first.
     nested : bool
         Whether there are two factors, of which each level of the second lies in one of the first.
     notes : tuple of str
@@ -34,7 +32,6 @@ class Arrangement:
     """
 
     names: tuple[str, ...]
-    columns: tuple[nw.Series[Any], ...]
     nested: bool
     notes: tuple[str, ...] = ()
 
@@ -78,11 +75,11 @@ def arrangement_of(
     by_levels = sorted(names, key=lambda name: -len(coded[name].labels))
     if inside is None and len(names) == 2 and _is_nested(coded[by_levels[0]], coded[by_levels[1]]):
         lower, upper = by_levels
-        return Arrangement((upper, lower), (factors[lower],), nested=True)
+        return Arrangement((upper, lower), nested=True)
     first = by_levels[0] if inside is None else inside
     others = [name for name in names if name != first]
     notes = [note for one, other in combinations(names, 2) if (note := _perhaps_nested(one, other, coded))]
-    return Arrangement((first, *others), tuple(factors[name] for name in others), False, tuple(notes))
+    return Arrangement((first, *others), nested=False, notes=tuple(notes))
 
 
 def alike(one: str, other: str) -> FormulaError:

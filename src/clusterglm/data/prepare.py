@@ -14,9 +14,10 @@ from clusterglm.data.cluster_means import cluster_means
 from clusterglm.data.clusters import Codes, encode, gather, group
 from clusterglm.data.constants import totals
 from clusterglm.data.design import INTERCEPT, Design, listed_design, make_design
-from clusterglm.data.effects import Effects, WholeDesign, make_effects, outside_of, sorted_twice
+from clusterglm.data.effects import Effects, WholeDesign, make_effects, sorted_twice
 from clusterglm.data.formulas.columnwise import State
 from clusterglm.data.formulas.formula import ParsedFormula
+from clusterglm.data.groupings import levels_of, with_intercept
 from clusterglm.data.offsets import offset_notes
 from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
@@ -289,10 +290,10 @@ def assemble(
         of_rows = _row_repeats(selection, values.trials, chosen) if parsed.has_memory or together else _RowRepeats()
         design, matrix = _designed(table, parsed, chosen, request, columns, matrix, coded, str(cluster_name), of_rows)
         del columns
-        if parsed.varies:
-            effects = make_effects(
-                parsed, table, chosen, selection.arrays, design, of_rows.times, selection.arrangement
-            )
+        if parsed.varies or request.groupings:
+            varying = with_intercept(parsed, str(cluster_name)) if request.groupings else parsed
+            of_table = table, chosen, selection.arrays
+            effects = make_effects(varying, *of_table, design, of_rows.times, selection.arrangement)
     X = matrix.X
     notes: list[str] = []
     if whole and not request.absorb:
@@ -306,7 +307,8 @@ def assemble(
         labels, order, starts = np.array([0]), None, np.array([0, len(index)], dtype=np.int64)
     elif (arrangement := selection.arrangement) is not None and arrangement.nested:
         assert effects is not None
-        pair = (encode(each if chosen is None else each[chosen]) for each in (ids, *arrangement.columns))
+        lower = selection.factors[arrangement.names[1]]
+        pair = (encode(each if chosen is None else each[chosen]) for each in (ids, lower))
         labels, order, starts, children = sorted_twice(arrangement.names[1], *pair)
         effects = replace(effects, children=children)
     else:
@@ -316,12 +318,16 @@ def assemble(
             labels, grouping = coded.labels, group(coded.codes, len(coded.labels))
         order, starts = grouping.order, grouping.starts
         del coded, grouping
-        if effects is not None and selection.arrangement is not None:
-            effects = replace(effects, outside=outside_of(selection.arrangement, chosen))
-            notes += selection.arrangement.notes
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
         effects = None if effects is None else effects.moved(order)
+    if effects is not None and (request.groupings or selection.crossed):
+        of_factors = levels_of(selection.factors, str(cluster_name), index, starts, labels)
+        if request.groupings:
+            effects = replace(effects, groupings=of_factors)
+        else:
+            effects = replace(effects, outside=tuple(each for each in of_factors if each.group != cluster_name))
+    notes += () if selection.arrangement is None else selection.arrangement.notes
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:

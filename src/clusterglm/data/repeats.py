@@ -18,6 +18,8 @@ from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import MOST_REPEATS
 
+_OF_A_QUOTIENT = 1e-12  # relative error
+
 
 @dataclass(frozen=True)
 class Repeats:
@@ -179,8 +181,8 @@ def written_out(data: ModelData, what: str) -> ModelData:
     return replace(
         data,
         X=np.ascontiguousarray(data.X[rows]),
-        a=np.rint(data.a[rows] / data.weights[rows]),
-        b=np.rint(data.b[rows] / data.weights[rows]),
+        a=_single(data.a[rows] / data.weights[rows]),
+        b=_single(data.b[rows] / data.weights[rows]),
         offset=data.offset[rows],
         weights=np.broadcast_to(1.0, len(rows)),
         trials=trials,
@@ -201,6 +203,12 @@ def written_out_rows(data: ModelData) -> NDArray[np.int64]:
     """For each row of `written_out` the number of the one that it repeats."""
     rows, _ = rows_of(data.starts, written_out_clusters(data))
     return np.repeat(rows, data.weights[rows].astype(np.int64))
+
+
+def _single(values: Array) -> Array:
+    """Counts without what a division has left them off by; measured values as they are."""
+    near = np.rint(values)
+    return near if bool((np.abs(values - near) <= _OF_A_QUOTIENT * np.maximum(1.0, np.abs(near))).all()) else values
 
 
 def _are_whole(weights: Array) -> bool:

@@ -54,6 +54,9 @@ class Request:
     nested : tuple of two str, optional
         Grouping factors, the clusters' and another of whose levels it is known that each lies in one cluster; None
         where the rows are to show it.
+    groupings : bool
+        Whether grouping factors may lie in any way to each other: what varies, an intercept alone too, becomes effects
+        that know each row's level of each factor.
     """
 
     response: Response
@@ -77,6 +80,7 @@ class Request:
     effects: bool = False
     inside: str | None = None
     nested: tuple[str, str] | None = None
+    groupings: bool = False
 
     @property
     def absorb(self) -> bool:

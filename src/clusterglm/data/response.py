@@ -21,6 +21,7 @@ from clusterglm.model.response.base import Response
 
 _CBIND = "cbind(successes, failures) ~ ... for grouped data"
 _LARGEST_TOTAL = 1e9  # beyond, a row pins its intercept so closely that rounding drowns the likelihood
+_LARGEST_MEASURE = 1e100  # whose squares float64 still holds
 _ROUNDING = 1e-8  # of a count that was computed
 _SHOWN = 5  # levels that an error names
 
@@ -85,6 +86,8 @@ def parse_response(
     numbers = numeric(series)
     if not response.two_levels:
         refuse_success(success, f"family={response.family!r}")
+        if response.continuous:
+            return ResponseValues(_measured(series, numbers, name, rows), _ones(len(series)), None)
         if numbers is None:
             raise _wrong_type(series, name, "counts", _count_advice(series), rows)
         _check_counts(numbers, name, f"whole numbers from 0 on for family={response.family!r}", rows)
@@ -97,6 +100,18 @@ def parse_response(
         return _of_levels(_named(series, numbers), name, levels, success, rows)
     _check_zero_one(numbers, name, response.family, rows)
     return ResponseValues(numbers, _ones(len(numbers)), None)
+
+
+def _measured(series: nw.Series[Any], numbers: Array | None, name: str, rows: NDArray[np.int64] | None) -> Array:
+    """Finite numbers, or NaN where there is none."""
+    if numbers is None:
+        advice = "family='binomial' for two levels, or convert the column to numbers"
+        raise _wrong_type(series, name, "numbers", advice, rows)
+    bad = np.abs(numbers) > _LARGEST_MEASURE
+    if bad.any():
+        advice = "correct these rows, or make them missing to have them dropped"
+        raise _wrong_value(numbers, bad, name, f"finite numbers, up to {_LARGEST_MEASURE:.0e} in size", advice, rows)
+    return numbers
 
 
 def refuse_success(success: Any, what: str) -> None:

@@ -18,6 +18,7 @@ from clusterglm.data.formulas.evaluate import Evaluator
 from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_expression, parse_formula
 from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
+from clusterglm.data.groupings import clusters_among
 from clusterglm.data.nesting import Arrangement, arrangement_of, factor_columns
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.request import Request
@@ -64,6 +65,8 @@ class Selection:
     cluster_name : str or None
     arrangement : Arrangement or None
         What is nested in the clusters or crosses them, where something does.
+    factors : mapping of str to narwhals Series
+        Each row's level of several grouping factors.
     weights, cluster_weights, offset : ndarray or None, shape (rows,)
     arrays : dict of str to ndarray or None
         Covariates as `array_of` gives them.
@@ -76,11 +79,17 @@ class Selection:
     ids: nw.Series[Any] | None
     cluster_name: str | None
     arrangement: Arrangement | None
+    factors: Mapping[str, nw.Series[Any]]
     weights: Array | None
     cluster_weights: Array | None
     offset: Array | None
     arrays: dict[str, NDArray[Any] | None]
     matrix: Matrix | None
+
+    @property
+    def crossed(self) -> bool:
+        """Whether factors cross, or are to be taken as if they did."""
+        return self.arrangement is not None and not self.arrangement.nested
 
 
 def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request) -> Selection:
@@ -109,24 +118,26 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
     row_weights = _weights(table, request.weights, rows, "weights", parsed)
     arrangement = None
     if factors and request.nested is not None:
-        arrangement = Arrangement(request.nested, (factors[request.nested[1]],), nested=True)
+        arrangement = Arrangement(request.nested, nested=True)
         cluster_name = arrangement.names[0]
         ids = factors[cluster_name]
     elif factors:
         rows.refuse_none()
         counted = rows.keep if row_weights is None else rows.keep & (row_weights != 0.0)
         used = np.flatnonzero(counted if counted.any() else rows.keep)
-        arrangement = arrangement_of(factors, used, request.inside)
-        cluster_name = arrangement.names[0]
+        if request.groupings:
+            cluster_name = clusters_among(factors, used)
+        else:
+            arrangement = arrangement_of(factors, used, request.inside)
+            cluster_name = arrangement.names[0]
         ids = factors[cluster_name]
     of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows, parsed)
     total_offset = _offset(table, parsed, request, rows)
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
-    return Selection(
-        rows, within, ids, cluster_name, arrangement, row_weights, of_cluster, total_offset, arrays, matrix
-    )
+    weights = row_weights, of_cluster
+    return Selection(rows, within, ids, cluster_name, arrangement, factors, *weights, total_offset, arrays, matrix)
 
 
 def _plain(

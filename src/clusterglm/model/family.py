@@ -9,6 +9,7 @@ from pkgutil import iter_modules
 
 from clusterglm.errors import OptionError, check_option
 from clusterglm.model import response as folder
+from clusterglm.model.response import continuous as continuous_folder
 from clusterglm.model.response import own as own_folder
 from clusterglm.model.response.base import Response
 from clusterglm.model.response.own.base import OwnParameters
@@ -33,7 +34,41 @@ RESPONSES = registered()
 """Every response model by its family and link; the first of a family has the family's default link."""
 
 
-_OTHER_NAMES = {"nbinom2": "negative_binomial", "cumulative": "ordinal"}
+_OTHER_NAMES = {"nbinom2": "negative_binomial", "cumulative": "ordinal", "normal": "gaussian"}
+
+
+def _continuous() -> dict[str, Response]:
+    files = iter_modules(continuous_folder.__path__)
+    modules = [import_module(f"{continuous_folder.__name__}.{file.name}") for file in files]
+    kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    found = [kind() for kind in kinds if issubclass(kind, Response) and not isabstract(kind)]
+    return {f"{r.family}_{r.link}": r for r in sorted(found, key=lambda r: (r.family, not r.default, r.link))}
+
+
+CONTINUOUS = _continuous()
+"""Responses with a density, likewise."""
+
+
+def continuous_families() -> tuple[str, ...]:
+    """Names of the families whose responses have a density."""
+    return tuple(dict.fromkeys(r.family for r in CONTINUOUS.values()))
+
+
+def continuous(family: str, link: str | None = None) -> Response | None:
+    """The response model of a family whose responses have a density; None for any other family.
+
+    Raises
+    ------
+    OptionError
+        When the family has no such link.
+    """
+    if not isinstance(family, str):
+        return None
+    name = _OTHER_NAMES.get(family, family)
+    allowed = tuple(r.link for r in CONTINUOUS.values() if r.family == name)
+    if not allowed:
+        return None
+    return CONTINUOUS[f"{name}_{allowed[0] if link is None else check_option('link', link, allowed)}"]
 
 
 def _with_own() -> dict[str, OwnParameters]:
@@ -94,12 +129,12 @@ def response(family: str, link: str | None = None) -> Response:
     OptionError
         When a name is not among the allowed ones; it lists them.
     """
-    if isinstance(family, str) and family in ("gaussian", "normal"):
+    if continuous(family) is not None:
         raise OptionError(
             f"family={family!r}, of responses measured on a continuous scale",
-            f"one of {', '.join(map(repr, families()))}: yes-or-no, grouped and count responses",
-            "a linear mixed model of another package, such as MixedLM of statsmodels; "
-            "distribution='gaussian' is that of the random intercept",
+            f"one of {', '.join(map(repr, families()))} here",
+            f"cg.random_effects or cg.pooled with family={family!r}; distribution='gaussian' is that of the random "
+            "intercept",
         )
     if with_own(family) is not None:
         raise OptionError(
@@ -107,7 +142,7 @@ def response(family: str, link: str | None = None) -> Response:
             f"one of {', '.join(map(repr, families()))} here",
             f"cg.pooled or cg.random_effects with family={family!r} and one intercept per cluster",
         )
-    check_option("family", family, (*families(), *own_families()))
+    check_option("family", family, (*families(), *own_families(), *continuous_families()))
     allowed = links(family)
     chosen = allowed[0] if link is None else check_option("link", link, allowed)
     return RESPONSES[f"{family}_{chosen}"]

@@ -13,6 +13,7 @@ from clusterglm.data.blocks.streamed import StreamedData, totals_of
 from clusterglm.data.checks import RANK_TOLERANCE
 from clusterglm.data.design import INTERCEPT
 from clusterglm.data.prepare import FittedData, ModelData
+from clusterglm.inference.hypotheses.alike import row_order, same_columns, same_factors, same_levels
 from clusterglm.inference.hypotheses.random_part import Extra, RandomPart, extra_effects
 from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.model.arrays import Array
@@ -58,6 +59,8 @@ class Candidate:
         The maximum with the penalty.
     random_part : RandomPart or None
         Random effects, where there are several.
+    restricted : bool
+        Whether the log-likelihood is a restricted one (REML).
     penalized_ratio : callable or None
         Columns of a smaller model, and the model -> the likelihood ratio with the penalty.
     """
@@ -78,6 +81,7 @@ class Candidate:
     penalized_loglik: float | None = None
     penalized_ratio: Callable[[Array, Candidate], float] | None = None
     random_part: RandomPart | None = None
+    restricted: bool = False
 
     @property
     def effects(self) -> RandomPart | None:
@@ -231,7 +235,7 @@ def data_difference(first: FittedData, second: FittedData, names: tuple[str, str
                     + (f" ({why})" if why else "")
                 )
         return f"{a} uses {first.n_obs} rows, {b} {second.n_obs}: {'; '.join(words)}"
-    i, j = _row_order(first), _row_order(second)
+    i, j = row_order(first), row_order(second)
     y, z = _successes(first)[i], _successes(second)[j]
     differ = ~np.isclose(y, z, rtol=1e-9, atol=0.0)
     differ |= first.trials[i] != second.trials[j]
@@ -250,7 +254,7 @@ def same_weights(first: FittedData, second: FittedData) -> bool:
         return _same_sums(first, second, "weights")
     first, second = first.rows, second.rows
     one, two = (data.weights * np.repeat(data.cluster_weights, np.diff(data.starts)) for data in (first, second))
-    return bool(np.allclose(one[_row_order(first)], two[_row_order(second)], rtol=1e-12, atol=0.0))
+    return bool(np.allclose(one[row_order(first)], two[row_order(second)], rtol=1e-12, atol=0.0))
 
 
 def same_clusters(first: FittedData, second: FittedData) -> bool:
@@ -260,33 +264,14 @@ def same_clusters(first: FittedData, second: FittedData) -> bool:
     if _streamed(first, second):
         return first.cluster_name == second.cluster_name and _sizes(first) == _sizes(second)
     first, second = first.rows, second.rows
-    one, two = _cluster_of(first)[_row_order(first)], _cluster_of(second)[_row_order(second)]
+    one, two = _cluster_of(first)[row_order(first)], _cluster_of(second)[row_order(second)]
     pairs = np.unique(one * np.int64(second.n_clusters) + two)
     return len(pairs) == first.n_clusters
 
 
 def _same_factors(first: FittedData, second: FittedData) -> bool:
     """Whether the grouping factors of one of two fits to the same rows are all among those of the other."""
-    if _streamed(first, second):
-        return same_clusters(first, second)
-    one, two = _factors(first.rows), _factors(second.rows)
-    smaller, larger = sorted((one, two), key=len)
-    return all(any(_alike(each, other) for other in larger) for each in smaller)
-
-
-def _factors(data: ModelData) -> list[NDArray[np.int64]]:
-    """Levels of each grouping factor, by number, of the rows in a common order."""
-    order, effects = _row_order(data), data.effects
-    found = [_cluster_of(data)[order]]
-    if effects is not None and effects.children is not None:
-        found.append((np.searchsorted(effects.children.starts, np.arange(data.n_obs), side="right") - 1)[order])
-    return found + [each.codes[order] for each in (effects.outside if effects is not None else ())]
-
-
-def _alike(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
-    """Whether two factors group the rows alike."""
-    pairs = np.unique(one * np.int64(two.max() + 1) + two)
-    return len(pairs) == len(np.unique(one)) == len(np.unique(two))
+    return same_clusters(first, second) if _streamed(first, second) else same_factors(first.rows, second.rows)
 
 
 def incomparable(first: Candidate, second: Candidate) -> str:
@@ -295,6 +280,12 @@ def incomparable(first: Candidate, second: Candidate) -> str:
         return "a likelihood given each cluster's total does not compare with a full one"
     if first.conditional and not same_clusters(first.data, second.data):
         return "likelihoods given the totals of other clusters do not compare"
+    if first.response.continuous != second.response.continuous:
+        return "a log-density does not compare with the logarithm of a probability"
+    if first.restricted != second.restricted:
+        return "a restricted log-likelihood (REML) does not compare with a full one"
+    if first.restricted and not same_columns(first.data, second.data):
+        return "restricted log-likelihoods (REML) of other fixed effects do not compare: fit both with reml=False"
     if not same_weights(first.data, second.data):
         return "the weights differ, so that log-likelihoods do not compare"
     return ""
@@ -357,6 +348,9 @@ def _unlike(first: Candidate, second: Candidate) -> str:
             f"their integrals differ in accuracy ({first.integration}; {second.integration}), and so would the "
             'statistic: fit both with quadrature="auto"'
         )
+    levels = same_levels(first.data, second.data) if both_random else None
+    if levels is not None:
+        return "" if levels else "the levels of grouping factors differ"
     alike = _same_factors if both_random else same_clusters
     if (first.within or both_random) and not alike(first.data, second.data):
         return "the clusters differ"
@@ -409,7 +403,7 @@ def _same_offsets(first: FittedData, second: FittedData) -> bool:
     if _streamed(first, second):
         return _same_sums(first, second, "offset")
     first, second = first.rows, second.rows
-    return np.array_equal(first.offset[_row_order(first)], second.offset[_row_order(second)])
+    return np.array_equal(first.offset[row_order(first)], second.offset[row_order(second)])
 
 
 def _streamed(first: FittedData, second: FittedData) -> bool:
@@ -429,10 +423,6 @@ def _sizes(data: FittedData) -> dict[int, int]:
     return dict(zip(sizes.tolist(), counts.tolist(), strict=True))
 
 
-def _row_order(data: ModelData) -> NDArray[np.int64]:
-    return np.argsort(data.row_index, kind="stable")
-
-
 def _successes(data: ModelData) -> Array:
     """Successes or counts without their weights, shape (n,)."""
     return np.asarray(data.a / data.weights)
@@ -447,7 +437,7 @@ def _matching_rows(inner: ModelData, outer: ModelData) -> NDArray[np.int64] | No
     if np.array_equal(inner.row_index, outer.row_index):
         return None
     rows = np.empty(outer.n_obs, dtype=np.int64)
-    rows[_row_order(outer)] = _row_order(inner)
+    rows[row_order(outer)] = row_order(inner)
     return rows
 
 

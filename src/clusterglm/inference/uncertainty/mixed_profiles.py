@@ -119,7 +119,7 @@ def _along_profiles(fit: MixedFit) -> Quadrature:
 
 def _of_fisher_z(peak: Peak) -> Peak:
     """With ends that are as good as infinite."""
-    low, high = (_value_at(peak, end) for end in (-_ENDLESS_Z, _ENDLESS_Z))
+    low, high = (value_at(peak, end) for end in (-_ENDLESS_Z, _ENDLESS_Z))
     return replace(peak, least=-_ENDLESS_Z, value_at_least=low, most=_ENDLESS_Z, value_at_most=high)
 
 
@@ -293,7 +293,7 @@ def _of_correlation(
     if (at.theta[two] == 0.0).any():  # one of the effects does not vary: any correlation is as good
         return replace(peak, value_at_least=evaluation.value, value_at_most=evaluation.value)
     least = max(without(place, (j,)) for j in place.effects)  # to be had with any correlation
-    values = [max(_value_at(peak, end), least) for end in (-_RIGHT_ANGLE, _RIGHT_ANGLE)]
+    values = [max(value_at(peak, end), least) for end in (-_RIGHT_ANGLE, _RIGHT_ANGLE)]
     return replace(peak, value_at_least=values[0], value_at_most=values[1])
 
 
@@ -310,10 +310,10 @@ def _of_common_correlation(whole: _Coordinates, where: int, here: Evaluation, d:
         return float(CompoundSymmetry.correlation(inner, d)[0])
 
     peak = Peak(whole.evaluate, whole.theta, here, np.eye(len(whole.theta))[where], low, most=high, read=read)
-    return replace(peak, value_at_least=_value_at(peak, low), value_at_most=_value_at(peak, high))
+    return replace(peak, value_at_least=value_at(peak, low), value_at_most=value_at(peak, high))
 
 
-def _value_at(peak: Peak, end: float) -> float:
+def value_at(peak: Peak, end: float) -> float:
     """The profile at a value, -inf where it cannot be found."""
     if abs(peak.estimate - end) < 1e-9:
         return peak.evaluation.value
@@ -360,7 +360,7 @@ def _by_held_maxima(peak: Peak, drop: float, side: int) -> Crossing:
                 end = float(brentq(above, near, far, xtol=1e-8, rtol=1e-8))
                 return Crossing(peak.read(end), last, level, count, "found")
             near, step = far, 2.0 * step
-    except ArithmeticError:
+    except (ArithmeticError, ValueError):  # brentq's, where neighbouring maxima do not agree
         pass
     return Crossing(np.nan, last, np.nan, count, "failed")
 

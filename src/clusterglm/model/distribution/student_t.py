@@ -19,10 +19,10 @@ from clusterglm.model.distribution.table import Table, build
 from clusterglm.model.distribution.tabulated import normal_table
 
 _HEAVIEST, _LIGHTEST = 0.01, 1e12  # df of tails whose quantiles float64 still holds, and of none to speak of
-_SMALL, _OF_X = 0.03, [(-1.0) ** n * (n - 1.0) / n for n in range(2, 12)]  # log(1 + x) - x / (1 + x) over x^2
+_SERIES_BELOW, _OF_X = 0.03, [(-1.0) ** n * (n - 1.0) / n for n in range(2, 12)]  # log(1 + x) - x / (1 + x) over x^2
 _FEW_INVERSE = 0.02  # below it the series in its square (Abramowitz and Stegun 6.3.18) is good to the last digits
 _OF_SQUARE = [1.0 / 4.0, -1.0 / 8.0, 1.0 / 4.0, -17.0 / 16.0, 31.0 / 4.0]
-_FARTHEST = 1e150  # whose square is a number
+_FARTHEST_SQUARED = 1e150  # whose square is a number
 _LEAST_INVERSE = 1e-8  # 1 / df of a t distribution that float64 can tell from the Gaussian
 
 
@@ -84,9 +84,9 @@ class StudentT(Distribution):
             return 1.0 / working, -1.0 / np.square(working)
 
     def by_shape(self, working: Array, t: Array) -> Array:
-        inverse, square = float(working[0]), np.square(np.clip(t, -_FARTHEST, _FARTHEST))
+        inverse, square = float(working[0]), np.square(np.clip(t, -_FARTHEST_SQUARED, _FARTHEST_SQUARED))
         x = inverse * square
-        near, rest = x < _SMALL, np.empty_like(x)
+        near, rest = x < _SERIES_BELOW, np.empty_like(x)
         rest[near] = np.square(square[near]) * np.polynomial.polynomial.polyval(x[near], _OF_X)
         rest[~near] = (np.log1p(x[~near]) - x[~near] / (1.0 + x[~near])) / inverse**2
         found: Array = 0.5 * (rest - square / (1.0 + x)) + _constant_by_inverse(inverse)

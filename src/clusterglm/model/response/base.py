@@ -108,6 +108,8 @@ class Response(ABC):
     """Whether means end at 1, rather than nowhere; all end at 0."""
     ordered: ClassVar[bool] = False
     """Whether a column of ordered categories is the response."""
+    continuous: ClassVar[bool] = False
+    """Whether responses are measured: any finite numbers, which have a density."""
     zero_inflation: ClassVar[bool] = False
     """Whether more zeros than the model expects are worth a test."""
 

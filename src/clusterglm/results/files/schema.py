@@ -129,13 +129,14 @@ def _effects_misfit(effects: Effects, clusters: NDArray[np.int64]) -> str | None
             return f"starts of {children.group!r} that do not go from 0 to {n}"
         if not set(clusters.tolist()) <= set(firsts.tolist()) or children.labels.shape != (len(firsts) - 1,):
             return f"levels of {children.group!r} that are not nested in the clusters"
-    for each in effects.outside:
-        codes, count = each.codes, len(each.labels)
-        if codes.shape != (n,) or each.labels.ndim != 1 or int(codes.min()) < 0 or int(codes.max()) >= count:
+    for each in (*effects.groupings, *effects.outside):
+        if each.codes.shape != (n,) or set(each.codes.tolist()) != set(range(len(each.labels))):
             return f"levels of {each.group!r} that are not those of {n} rows"
+    known = {each.group for each in effects.groupings}
+    if known and known != {term.group for term in effects.terms}:
+        return "levels of other factors than those of the terms"
     if effects.outside:
-        order = [term.group for term in effects.terms]
-        others = [each.group for each in effects.outside]
+        order, others = [term.group for term in effects.terms], [each.group for each in effects.outside]
         if children is not None or list(dict.fromkeys(order))[1:] != others or sorted(order, key=order.index) != order:
             return "terms in another order than their factors"
     return None if len(effects.Z) == n else f"Z of shape {effects.Z.shape}"
@@ -148,7 +149,8 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
     names = [field.name for field in fields(fit)]
     if "phi" in names:
         r = 0 if data.effects is None else data.effects.covariance.n_parameters
-        if fit.phi.shape != (r,) or fit.held.shape != (r,) or fit.covariance.shape != (p + r, p + r):
+        every = p + r + ("residual_sd" in names)
+        if fit.phi.shape != (r,) or fit.held.shape != (r,) or fit.covariance.shape != (every, every):
             return f"phi of shape {fit.phi.shape} for {r} parameters of a covariance"
     for name in names:
         value = getattr(fit, name)

@@ -23,7 +23,7 @@ from clusterglm.data.files import write_bytes
 from clusterglm.data.formulas.formula import check_functions
 from clusterglm.errors import DataError, FileError, MissingFileError, StorageError
 from clusterglm.model.distribution import DISTRIBUTIONS
-from clusterglm.model.family import RESPONSES, WITH_OWN
+from clusterglm.model.family import CONTINUOUS, RESPONSES, WITH_OWN
 from clusterglm.results.files import older
 from clusterglm.results.files.schema import fit_misfit, limit_misfit, misfit
 from clusterglm.results.files.values import Reader, Writer
@@ -44,6 +44,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.mixed": ("MixedEffectsResult",),
     "results.models.crossed": ("CrossedEffectsResult",),
     "results.models.ordinal": ("OrdinalPooledResult", "OrdinalRandomEffectsResult"),
+    "results.models.gaussian": ("GaussianPooledResult", "GaussianMixedResult"),
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
@@ -61,6 +62,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.within": ("Informative",),
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
+    "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
     "fit.npml": ("NonparametricFit",),
     "fit.mixed": ("MixedFit",),
     "fit.newton": ("Optimization", "Iteration"),
@@ -76,7 +78,8 @@ STORED: dict[str, tuple[str, ...]] = {
     "data.formulas.coding": ("Coding", "CodedTerm", "Factor"),
     "data.formulas.contrasts": ("Contrast",),
     "data.formulas.formula": ("Expression", "ClusterTerm"),
-    "data.effects": ("Effects", "EffectTerm", "Children", "Outside"),
+    "data.groupings": ("Levels",),
+    "data.effects": ("Effects", "EffectTerm", "Children"),
     "data.cluster_means": ("ClusterMeans",),
     "inference.distribution.goodness": ("GoodnessOfFit",),
     "inference.distribution.event_counts": ("Discrepancy",),
@@ -86,7 +89,7 @@ STORED: dict[str, tuple[str, ...]] = {
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.
 
-Responses and distributions are known by their registries, `RESPONSES`, `WITH_OWN` and `DISTRIBUTIONS`."""
+Responses and distributions are known by their registries, `RESPONSES`, `WITH_OWN`, `CONTINUOUS` and `DISTRIBUTIONS`."""
 
 _RESULTS = {name for module in STORED if module.startswith("results.") for name in STORED[module]}
 _ROWS_CHECKED = 100  # of a design that are put through its formula again
@@ -199,7 +202,7 @@ def _modules() -> dict[str, str]:
     """The modules of the classes that a file may hold, by the classes' names."""
     registered = {
         type(each).__name__: type(each).__module__
-        for each in (*RESPONSES.values(), *WITH_OWN.values(), *DISTRIBUTIONS.values())
+        for each in (*RESPONSES.values(), *WITH_OWN.values(), *CONTINUOUS.values(), *DISTRIBUTIONS.values())
     }
     return registered | {name: f"clusterglm.{module}" for module, names in STORED.items() for name in names}
 

@@ -1,0 +1,135 @@
+"""The random part of normal responses: its scale where there is one, and the effects of each level given the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from clusterglm.errors import OptionError
+from clusterglm.fit.gaussian import GaussianFit
+from clusterglm.inference.predictions.gaussian import Known
+from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters
+from clusterglm.results.topics.mixed_clusters import OfOneIntercept
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class GaussianEffects(OfOneIntercept):
+    """Effects of the levels of any grouping factors."""
+
+    if TYPE_CHECKING:
+        fit: GaussianFit
+
+        @property
+        def _read(self) -> tuple[Array, Array]: ...
+        @property
+        def _parameters(self) -> Parameters: ...
+        @property
+        def _effects_known(self) -> Known: ...
+        def _covariance(self, kind: str) -> Array: ...
+        def _effects_of(self, group: str | None) -> tuple[list[str], slice]: ...
+
+    @property
+    def _scalar(self) -> bool:
+        """Whether there is one random intercept, or one slope, and nothing else."""
+        return len(self.fit.phi) == 1 and self.fit.effects.Z.shape[1] == 1
+
+    @property
+    def sigma(self) -> float:  # type: ignore[override]
+        """Standard deviation of a single random effect; several effects have `variance_components`.
+
+        Raises
+        ------
+        OptionError
+        """
+        return float(self._read[0][0]) if self._scalar else super().sigma
+
+    @property
+    def sigma_se(self) -> float:  # type: ignore[override]
+        """Standard error of `sigma`; nan on the boundary.
+
+        Raises
+        ------
+        OptionError
+        """
+        return (
+            float(np.sqrt(np.diag(self._covariance("observed"))[self._parameters.place("random")][0]))
+            if self._scalar
+            else super().sigma_se
+        )
+
+    @property
+    def random_effects_sd(self) -> float:  # type: ignore[override]
+        """The same as `sigma`.
+
+        Raises
+        ------
+        OptionError
+        """
+        return self.sigma if self._scalar else super().random_effects_sd
+
+    @property
+    def icc(self) -> float:  # type: ignore[override]
+        """Share of the variance that a single random intercept has; with several effects `intraclass_correlation`.
+
+        Raises
+        ------
+        OptionError
+        """
+        if not self._scalar or float(np.ptp(self.fit.effects.Z)) > 0.0:
+            return super().icc
+        return float(self.sigma**2 / (self.sigma**2 + self.fit.residual_sd**2))
+
+    @property
+    def random_effects(self) -> pd.DataFrame:
+        """What the data say of the effects of each level.
+
+        Returns
+        -------
+        DataFrame
+            A row for each level and effect: `group` (the grouping factor), `label`, `effect`, and `mode`, `mean` (which
+            is the same), `sd` of the effect given the data and the estimates. Of a single random intercept without
+            `group` and `effect`.
+        """
+        import pandas as pd
+
+        known, parts = self._effects_known, []
+        for k, levels in enumerate(self.fit.effects.groupings):
+            names, _ = self._effects_of(levels.group)
+            means, variances = known.means[k], np.diagonal(known.covariances[k], axis1=1, axis2=2)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "group": levels.group,
+                        "label": np.repeat(levels.labels, len(names)),
+                        "effect": names * len(levels.labels),
+                        "mode": means.ravel(),
+                        "mean": means.ravel(),
+                        "sd": np.sqrt(np.maximum(variances, 0.0)).ravel(),
+                    }
+                )
+            )
+        whole = parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+        return whole[["label", "mode", "mean", "sd"]] if self._scalar else whole
+
+    def random_effects_covariance(self, label: Any, group: str | None = None) -> pd.DataFrame:
+        """Covariance of a level's effects given the data and the estimates; see `MixedEffectsResult`."""
+        import pandas as pd
+
+        groupings = self.fit.effects.groupings
+        known = [levels.group for levels in groupings]
+        if group not in known and (group is not None or len(known) > 1):
+            raise OptionError(f"group={group!r}", f"one of {', '.join(map(repr, known))}", f"group={known[0]!r}")
+        k = known.index(known[0] if group is None else group)
+        found = np.flatnonzero(groupings[k].labels == label)
+        if len(found) != 1:
+            raise OptionError(
+                f"label={label!r}",
+                f"one of the {len(groupings[k].labels)} levels of {known[k]!r}",
+                "fit.random_effects['label']",
+            )
+        names, _ = self._effects_of(known[k])
+        return pd.DataFrame(self._effects_known.covariances[k][found[0]], index=names, columns=names)

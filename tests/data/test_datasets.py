@@ -73,3 +73,7 @@ def test_reference_levels_come_first() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(OptionError, match="did you mean 'bacteria'"):
         datasets.load("bacterium")
+
+
+def test_the_answers_are_those_of_the_golden_file() -> None:
+    pd.testing.assert_frame_equal(datasets.load("verbagg"), pd.read_csv(GOLDEN / "data" / "verbagg100.csv"))

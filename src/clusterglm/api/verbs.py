@@ -188,6 +188,7 @@ def random_effects(
     data: Any,
     *,
     cluster: Any = None,
+    inside: str | None = None,
     family: str = "binomial",
     link: str | None = None,
     distribution: str | Distribution = "gaussian",
@@ -219,8 +220,8 @@ def random_effects(
         ordered categories or measured values. Random effects are terms in lme4's grammar: `(1 | id)` an intercept,
         `(x | id)` an intercept and a slope with any covariance, `(x || id)` or `diag(x | id)` without correlation,
         `(0 + x | id)` the slope alone, `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one
-        correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other, effects at both levels. Normal
-        responses may have any number of factors, nested, crossed or both: `(1 | person) + (1 | item)`.
+        correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other, effects at both levels;
+        `(1 | person) + (1 | item)` of any number of factors, nested, crossed or both.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
@@ -228,6 +229,9 @@ def random_effects(
     cluster : str, list of str or array
         Column of cluster labels of any type, columns whose combinations are clusters, or the labels, for one random
         intercept; `(1 | id)` or `(1 | a:b)` in the formula says the same. Row order never matters.
+    inside : str, optional
+        Of factors that cross, the one that is integrated out exactly, given the others, for which Laplace's
+        approximation is corrected; by default that with the most levels. Of two nested factors it asks for the same.
     family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian"}
         Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
         with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
@@ -298,9 +302,10 @@ def random_effects(
 
     Returns
     -------
-    RandomEffectsResult or MixedEffectsResult
-        With one random intercept, and with any other random effects, whose standard deviations and correlations are
-        `variance_components` in place of `sigma`. Of normal responses GaussianMixedResult, a MixedEffectsResult.
+    RandomEffectsResult, MixedEffectsResult or CrossedEffectsResult
+        With one random intercept; with any other random effects, whose standard deviations and correlations are
+        `variance_components` in place of `sigma`; and with those of factors that cross. Of normal responses
+        GaussianMixedResult, a MixedEffectsResult.
 
     Raises
     ------
@@ -348,6 +353,7 @@ def random_effects(
         sigma_known=fix_sigma,
         penalized=chosen is not None,
         effects=True,
+        inside=inside,
     )
     restricted = yes_or_no("reml", reml)
     if measured is not None:

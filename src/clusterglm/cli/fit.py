@@ -34,6 +34,12 @@ def fit(
     link: opt.Link = None,
     distribution: opt.Distribution = None,
     quadrature: opt.Quadrature = None,
+    inside: Annotated[
+        str | None,
+        typer.Option(
+            help="Of grouping factors that cross, the one integrated out exactly.", show_default="the largest"
+        ),
+    ] = None,
     scale: Annotated[
         str | None, typer.Option(help="Of integration, not of predictions: normal or density.", show_default="normal")
     ] = None,
@@ -109,6 +115,7 @@ def fit(
         special: dict[str, Any] = {
             "distribution": distribution,
             "quadrature": quadrature,
+            "inside": inside,
             "scale": scale,
             "sigma": sigma,
             "fix_sigma": fix_sigma or None,

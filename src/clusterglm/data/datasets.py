@@ -138,6 +138,16 @@ _DESCRIPTIONS = {
             "rating ~ temp + contact",
             "ordinal",
         ),
+        Description(
+            "verbagg",
+            "Whether 100 persons would curse, scold or shout in 24 situations: verbal aggression, person by item",
+            "Vansteelandt (2000), De Boeck and Wilson (2004); the first 100 persons of VerbAgg in R's package lme4",
+            2400,
+            100,
+            "id",
+            "y ~ btype + situ + mode",
+            "binomial",
+        ),
     )
 }
 

@@ -1,7 +1,7 @@
-"""Integrals over random effects of one grouping factor, or of two that are nested, as a search for the maximum asks.
+"""Integrals over random effects of one grouping factor, of two that are nested, or of factors that cross.
 
-`entries` are coefficients and the free entries of L row by row: of one L for all effects, those of clusters and of
-their children, which stand in blocks of their own.
+`entries` are coefficients and the free entries of L row by row: of one L for all effects, those of clusters, and of
+their children or of other factors, which stand in blocks of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.effects import Effects
+from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
+from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.nested.choice import choose_points as choose_nested
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlan
@@ -85,6 +88,9 @@ class Integrals(Protocol):
         `many`: whether clusters are many; by default if these are.
         """
 
+    def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
+        """A likelihood about that of `plan` whose second derivatives, where those are dear, show the way cheaply."""
+
     def more(self) -> AnyPlan | None:
         """Points for a second look, if there are some for many clusters."""
 
@@ -126,6 +132,8 @@ class Integrals(Protocol):
 def integrals(X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int) -> Integrals:
     """Integrals of the columns X and Z, whatever units they have, over what `effects` says is random."""
     pattern = effects.covariance.pattern
+    if effects.outside:
+        return CrossedFactors(X, Z, effects, data, response, threads)
     if effects.children is None:
         return OneLevel(X, Z, data, response, pattern, threads)
     d, starts = effects.n_upper, effects.children.starts
@@ -151,6 +159,9 @@ class OneLevel(VectorLikelihood):
         if self.n_clusters >= MANY_FOR_POINTS if many is None else many:
             nodes = _AT_MANY.get(self.n_effects, nodes)
         return (VectorPart(hermite_points(nodes, self.n_effects, True)),)
+
+    def similar(self, entries: Array, plan: VectorPlan) -> Evaluation:
+        return self.evaluate(entries, self.few())
 
     def more(self) -> VectorPlan | None:
         nodes = _MORE.get(self.n_effects)
@@ -213,6 +224,9 @@ class TwoLevels(NestedLikelihood):
         (d1, d2), nodes = self.n_effects, _FEW.get(self.dimensions, 2)
         return (NestedPart(hermite_points(nodes, d1, True), hermite_points(nodes, d2, True)),)
 
+    def similar(self, entries: Array, plan: NestedPlan) -> Evaluation:
+        return self.evaluate(entries, self.few())
+
     def more(self) -> None:
         return None
 
@@ -265,6 +279,116 @@ class TwoLevels(NestedLikelihood):
                 axis=1,
             ),
         )
+
+
+class CrossedFactors(CrossedLikelihood):
+    """Integrals over the effects of clusters, and Laplace's approximation over those of factors that cross them.
+
+    An innermost group is a row: its effects are those of its cluster, and then of its levels of the other factors.
+    """
+
+    def __init__(
+        self, X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int
+    ) -> None:
+        pattern, d, terms = effects.covariance.pattern, effects.n_upper, []
+        for factor in effects.outside:
+            where = effects.places_of(factor.group)
+            terms.append(OutsideTerm(np.ascontiguousarray(Z[:, where]), factor.codes, pattern[where, where]))
+        own = np.ascontiguousarray(Z[:, :d])
+        super().__init__(X, own, data, terms, response, np.ascontiguousarray(pattern[:d, :d]), threads)
+        self.threads = threads
+
+    @property
+    def dimensions(self) -> int:
+        found: int = self.inside.n_effects
+        return found
+
+    @property
+    def n_units(self) -> int:
+        """One, however many clusters there are: they have effects in common."""
+        return 1
+
+    def evaluate(self, theta: Array, plan: VectorPlan, order: int = 2) -> Evaluation:
+        """As `CrossedLikelihood`, but no number where the effects have no most likely value: a search steps back."""
+        try:
+            return super().evaluate(theta, plan, order)
+        except IntegrationError:
+            self.forget()
+            q = len(theta)
+            return Evaluation(np.nan, np.full(q, np.nan), np.full((q, q), np.nan))
+
+    def forget(self) -> None:
+        """Begin the next search for modes at 0."""
+        self._v, self._factors = np.zeros(self.layout.size), []
+
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        if modes is not None:
+            self._v, self._factors = modes[0], []
+        return (self._v,)
+
+    def few(self, many: bool | None = None) -> VectorPlan:
+        return self.laplace_plan()
+
+    def similar(self, entries: Array, plan: VectorPlan) -> Evaluation:
+        """With the average information; see `CrossedLikelihood.roughly`."""
+        return self.roughly(entries, plan)
+
+    def more(self) -> None:
+        return None
+
+    def wide(self, entries: Array) -> None:
+        return None
+
+    def held(self, plan: VectorPlan) -> bool:
+        return False
+
+    def by_nodes(self, nodes: int) -> VectorPlan:
+        return (VectorPart(hermite_points(nodes, self.inside.n_effects)),)
+
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        assert among is None, "crossed factors of data in blocks"
+        found = self.choose(entries, tolerance)
+        return Chosen(found.plan, found.error, found.plan)
+
+    def rules(self, plan: VectorPlan) -> tuple[tuple[str, int], ...]:
+        return tuple((str(part.points), _count(part.clusters, self.inside.n_units)) for part in plan)
+
+    def most(self, plan: VectorPlan) -> int:
+        return max(len(part.points) for part in plan)
+
+    def at_modes(self, entries: Array) -> Array:
+        v, u = self.joint_modes(entries)
+        return np.hstack([np.repeat(u, np.diff(self.inside.data.starts), axis=0), v[self.layout.columns]])
+
+    def joint_modes(self, entries: Array) -> tuple[Array, Array]:
+        """The effects outside, and those of the clusters, shape (m, d), that are most likely jointly."""
+        v = self.mode(entries, self.laplace_plan()).v
+        self.inside.move(entries, v)
+        return v, self.inside.given.modes(self.inside.own(entries), None).centres
+
+    def given_data(self, entries: Array, plan: VectorPlan) -> VectorPosterior:
+        """Not of single rows: see `posterior`, which has all effects."""
+        raise _of_single_clusters("posteriors")
+
+    def unit_scores(self, entries: Array, plan: VectorPlan) -> Array:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("scores")
+
+    def cluster_values(self, entries: Array, plan: VectorPlan) -> Array:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("log-likelihoods")
+
+    def of_cluster(self, plan: VectorPlan, i: int) -> VectorPlan:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("points")
+
+
+def _of_single_clusters(what: str) -> OptionError:
+    return OptionError(
+        f"{what} of single clusters in a model with crossed random effects, whose clusters are not independent",
+        "one grouping factor, or two of which one is nested in the other",
+        "what all data together tell",
+    )
 
 
 def _in_words(part: NestedPart) -> str:

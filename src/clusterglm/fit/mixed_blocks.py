@@ -145,6 +145,9 @@ class BlockIntegrals:
     def few(self, many: bool | None = None) -> AnyPlan:
         return (Asked(None, many=self._many if many is None else many),)
 
+    def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
+        return self.evaluate(entries, self.few())
+
     def more(self) -> AnyPlan | None:
         return None if self._one.more() is None else (Asked(None, second=True),)
 

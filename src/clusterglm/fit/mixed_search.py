@@ -135,6 +135,13 @@ class MixedTask:
             there = added([there, self.penalty.evaluate(self.entries(theta))])
         return self._in_theta(there, theta)
 
+    def similar(self, theta: Array, plan: AnyPlan) -> Evaluation:
+        """See `Integrals.similar`."""
+        there = self.likelihood.similar(self.entries(theta), plan)
+        if self.penalty is not None:
+            there = added([there, self.penalty.evaluate(self.entries(theta))])
+        return self._in_theta(there, theta)
+
     def value(self, theta: Array, plan: AnyPlan) -> float:
         """The value alone."""
         return self.likelihood.evaluate(self.entries(theta), plan, 0).value + self.penalty_at(theta).value
@@ -472,7 +479,7 @@ def _objective(task: MixedTask, plan: AnyPlan, tolerance: float, unit: float) ->
     exact = partial(task.evaluate, plan=plan)
     if task.likelihood.held(plan):
         return exact
-    return Chords(partial(exact, order=1), exact, partial(task.evaluate, plan=task.likelihood.few()), unit, tolerance)
+    return Chords(partial(exact, order=1), exact, partial(task.similar, plan=plan), unit, tolerance)
 
 
 def _whole(stories: list[Optimization]) -> Optimization:

@@ -173,7 +173,8 @@ class CrossedLikelihood:
         if self._last is not None and self._last.plan is plan and np.array_equal(self._last.theta, theta):
             return self._last.mode
         v, factors, fresh = self._v + self._ahead(theta, plan), self._factors, False
-        few = any(_is_few(part) for part in plan)
+        # Points that follow the units have the gradient of points held, which is not quite that of their sum.
+        follow = any(part.places is None and not is_summit(part) for part in plan)
         at = self.inside.gradient(theta, v, plan)
         value, last, last_fresh = _sum(at.values, v), np.inf, np.inf
         for _ in range(_MOST_STEPS):
@@ -191,7 +192,7 @@ class CrossedLikelihood:
                 there = self.inside.gradient(theta, v + length * step, plan)
                 ahead = _sum(there.values, v + length * step)
                 uphill = ahead >= value + 1e-4 * length * decrement - rounding
-                if few and not uphill:  # whose gradient, that of points held, is not quite the sum's
+                if follow and not uphill:
                     uphill = float(there.v @ self.solved(factors, there.v)) < (1.0 - 0.5 * length) * decrement
                 if uphill or length < 1e-10:
                     break

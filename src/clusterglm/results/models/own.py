@@ -32,7 +32,6 @@ from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
-
     import pandas as pd
 
     from clusterglm.inference.hypotheses.comparison import Candidate

@@ -85,6 +85,12 @@ def test_what_cannot_be_fitted_is_said(change: Any, given: Any, words: str) -> N
         cg.random_effects(data=data, **arguments)
 
 
+def test_sigma_needs_clusters_of_several_rows() -> None:
+    data = patients().assign(id=range(200), y=lambda d: d["y"].cat.codes > 1)
+    with pytest.raises(ClusterGLMError, match="none with more than one response of two categories"):
+        cg.random_effects("y ~ x", data, cluster="id", family="ordinal")
+
+
 @pytest.mark.parametrize("verb", ["fixed_effects", "conditional", "nonparametric"])
 def test_other_verbs_refuse(verb: str) -> None:
     with pytest.raises(ClusterGLMError, match="which has parameters of its own"):

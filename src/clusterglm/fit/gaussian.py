@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import ClusterError, DesignError, ResponseError
-from clusterglm.fit.newton import Maximum, Optimization, maximize_free
+from clusterglm.errors import ClusterError, ClusterGLMError, DesignError, ResponseError
+from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.likelihood.gaussian.layout import Factor
 from clusterglm.likelihood.gaussian.objective import Task, factors_in
@@ -27,6 +28,7 @@ from clusterglm.likelihood.gaussian.statistics import Statistics, statistics_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
+from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
 from clusterglm.model.parameters import Block, Parameters, coefficients, random_effects
 
 RESIDUAL = "residual_sd"
@@ -38,6 +40,11 @@ _LARGEST_RATIO = 1e6  # standard deviation of effects over the residual one with
 _LEAST_LEFT = 1e-24  # of the responses' sum of squares: covariates that leave less leave nothing
 _MANY_ROWS = 5_000  # from which least squares are not by an SVD
 _LOG_2PI = float(np.log(2.0 * np.pi))
+_FEW_STEPS = 12  # of a search by a sample, ...
+_BY_A_SAMPLE = 0.5  # ... and its standard errors from the sample's maximum at which it ends
+_MANY_STEPS = 30  # of a search elsewhere, ...
+_LOOKED = 0.01  # ... and the standard errors from a maximum at which it ends
+_APART = 1.5  # by which correlations of their own are moved, as numbers on the real line
 _CLOSED = "converged: least squares have a closed form"
 
 
@@ -152,6 +159,13 @@ def responses(data: ModelData) -> Array:
     return np.asarray(y - data.offset) if data.offset.any() else np.asarray(y)
 
 
+def side_by_side(X: Array, y: Array) -> Array:
+    """[X y], each column of which lies together in memory."""
+    found = np.empty((X.shape[1] + 1, len(y)))
+    found[:-1], found[-1] = X.T, y
+    return found.T
+
+
 def _ones(weights: Array) -> bool:
     """Whether all are one, known without a look at each where one stands for all."""
     return bool(weights[0] == 1.0) if weights.strides == (0,) else bool((weights == 1.0).all())
@@ -179,7 +193,7 @@ def _statistics(X: Array, y: Array, data: ModelData, columns: Array) -> Statisti
     effects = data.effects
     assert effects is not None
     Z = effects.Z if np.array_equal(columns, np.eye(len(columns))) else effects.Z @ columns
-    return statistics_of(np.column_stack([X, y]), Z, factors_of(effects), data.weights, row_weights(data))
+    return statistics_of(side_by_side(X, y), Z, factors_of(effects), data.weights, row_weights(data))
 
 
 # Least squares --------------------------------------------------------------------------------------------------------
@@ -228,12 +242,12 @@ def _least_squares(data: ModelData, standard: Standardisation, reml: bool) -> tu
 
 
 def _solved(gram: Array, X: Array, weighted: Array, y: Array, w: Array) -> Array:
-    """Coefficients of least squares: of many rows by normal equations, twice refined; of few by their SVD."""
+    """Coefficients of least squares: of many rows by normal equations, refined once; of few by their SVD."""
     if len(y) < _MANY_ROWS or not X.shape[1]:
         root = np.sqrt(w)
         return np.asarray(np.linalg.lstsq(X * root[:, None], y * root, rcond=None)[0]) if X.shape[1] else np.zeros(0)
     factor, gamma = cho_factor(gram), np.zeros(X.shape[1])
-    for _ in range(3):
+    for _ in range(2):
         gamma = gamma + cho_solve(factor, weighted.T @ (y - X @ gamma))
     return gamma
 
@@ -288,6 +302,8 @@ def fit_gaussian(data: ModelData, reml: bool, control: Control, begin: Array | N
     left = (responses(data) - standard.X @ gamma) / unit
     task = Task(_statistics(standard.X, left, data, columns), covariance, reml)
     first = None if begin is None else inside @ (begin[:-1] / begin[-1] ** task.exponents)
+    if first is None and _may_be_sampled(data):
+        first = _of_a_sample(data, standard.X, left, columns, reml)
     found, held = maximum_of(task, control, first)
     moments = task.moments(found.theta)
     best = task.best(moments.S)
@@ -318,6 +334,33 @@ def fit_gaussian(data: ModelData, reml: bool, control: Control, begin: Array | N
     )
 
 
+def _may_be_sampled(data: ModelData) -> bool:
+    """Whether there are many clusters, in which all levels lie."""
+    effects = data.effects
+    assert effects is not None
+    return data.n_clusters >= 2 * SAMPLE_FOR_EFFECTS and all(levels.nested for levels in effects.groupings)
+
+
+def _of_a_sample(data: ModelData, X: Array, y: Array, columns: Array, reml: bool) -> Array | None:
+    """The maximum by some of the clusters, from which to search; None where it is singular."""
+    effects, step = data.effects, data.n_clusters // SAMPLE_FOR_EFFECTS
+    assert effects is not None
+    rows, starts = rows_of(data.starts, np.arange(0, data.n_clusters, step))
+    some = effects.taken(rows, starts)
+    weights = np.repeat(data.cluster_weights[::step], np.diff(starts))
+    found = statistics_of(
+        side_by_side(X[rows], y[rows]), some.Z @ columns, factors_of(some), data.weights[rows], weights
+    )
+    task = Task(found, some.covariance, reml)
+    start = max(_starts(task), key=task.value)
+    try:
+        theta = maximize(task.evaluate, start, Control(max_iter=_FEW_STEPS), tolerance=_BY_A_SAMPLE).theta
+    except ClusterGLMError:
+        return None
+    theta = task.covariance.canonical(theta)
+    return None if vanishing(task.covariance, theta, _HARDLY_ANY).any() else theta
+
+
 def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tuple[Maximum, NDArray[np.bool_]]:
     """The maximum of the profiled likelihood, and which parameters are zero there because it is singular."""
     covariance = task.covariance
@@ -335,25 +378,31 @@ def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tupl
         some = np.ones(len(theta), dtype=bool) if free is None else free
         if not some.any():  # nothing varies: least squares
             return Maximum(theta, task.evaluate(theta), Optimization("converged", _CLOSED, 0, 1, 0.0, ()))
-        return maximize_free(task.evaluate, theta, control, 1.0, some, reflect)
+        there = maximize_free(task.evaluate, theta, control, 1.0, some, reflect)
+        below, ended = _below_zero(covariance, there.theta) & some, covariance.at_end(there.theta) & some
+        if not (below | ended).any():
+            return there
+        return search(np.where(below, 0.0, there.theta), some & ~(below | ended))
 
     tried = _starts(task) if begin is None else [begin]
     values = [task.value(theta) for theta in tried]
-    order = np.argsort(values)[::-1]
+    order = np.argsort(np.nan_to_num(values, nan=-np.inf))[::-1]
     found = search(tried[int(order[0])])
     stories = [found.optimization]
     elsewhere = [start for start in _nearly_without(task, found.theta) if task.value(start) > found.evaluation.value]
-    vanished = vanishing(covariance, found.theta)
-    if vanished.any() and len(tried) > 1:
-        elsewhere += [tried[int(k)] for k in order[1:]]
+    several = bool((task.exponents == 0.0).any())  # correlations of their own, which have maxima at both ends
+    if several or vanishing(covariance, found.theta).any():
+        elsewhere += [tried[int(k)] for k in order[1:]] if begin is None else _starts(task)
     for start in elsewhere:
-        other = search(start)
-        stories.append(other.optimization)
-        if other.evaluation.value > found.evaluation.value + _SAME_VALUE:
-            found = other
-    vanished = vanishing(covariance, found.theta)
+        roughly = maximize(task.evaluate, start, Control(max_iter=_MANY_STEPS), tolerance=_LOOKED, reflect=reflect)
+        stories.append(roughly.optimization)
+        if roughly.evaluation.value > found.evaluation.value + _SAME_VALUE:
+            other = search(roughly.theta)
+            stories.append(other.optimization)
+            found = other if other.evaluation.value > found.evaluation.value else found
+    vanished, ended = vanishing(covariance, found.theta), covariance.at_end(found.theta)
     if vanished.any():
-        again = search(np.where(vanished, 0.0, found.theta), ~vanished)
+        again = search(np.where(vanished, 0.0, found.theta), ~(vanished | ended))
         stories.append(again.optimization)
         if again.evaluation.value >= found.evaluation.value - _SAME_VALUE:
             found = again
@@ -365,7 +414,7 @@ def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tupl
         evaluations=sum(each.evaluations for each in stories) + len(tried),
         trace=tuple(step for each in stories for step in each.trace),
     )
-    return replace(found, optimization=story), vanished
+    return replace(found, optimization=story), vanished | ended
 
 
 def _starts(task: Task) -> list[Array]:
@@ -378,7 +427,15 @@ def _starts(task: Task) -> list[Array]:
         if len(task.statistics.factors) < 4
         else ((sd,) * len(task.statistics.factors) for sd in _SDS_TRIED)
     )
-    return [task.covariance.of(np.diag(np.array(sds)[sizes] ** 2)) for sds in each]
+    found = [task.covariance.of(np.diag(np.array(sds)[sizes] ** 2)) for sds in each]
+    apart = np.where(task.exponents == 0.0, _APART, 0.0)
+    return [theta + side * apart for theta in found for side in ((-1.0, 0.0, 1.0) if apart.any() else (0.0,))]
+
+
+def _below_zero(covariance: Covariance, theta: Array) -> NDArray[np.bool_]:
+    """Standard deviations of which some but not all have been turned, which no covariance of the structure has."""
+    values, labels = covariance.read(theta)[0], covariance.read_labels()
+    return np.array([label.startswith("sd") for label in labels]) & (values < 0.0)
 
 
 def _nearly_without(task: Task, theta: Array) -> list[Array]:

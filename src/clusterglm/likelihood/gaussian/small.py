@@ -10,7 +10,7 @@ import numpy as np
 from clusterglm.model.arrays import Array
 
 _UNROLLED = 4  # order up to which sums are written out
-_WIDE = 4  # columns from which rows are kept together
+_KEPT_TOGETHER = 4  # columns from which rows are kept together
 _ENTRIES = 64  # of a product that are computed one after the other
 
 
@@ -18,9 +18,9 @@ def product(A: Array, B: Array) -> Array:
     """A @ B for stacks of matrices, either of which may be a single one."""
     (i, j), k = A.shape[-2:], B.shape[-1]
     m = max(A.shape[0] if A.ndim == 3 else 1, B.shape[0] if B.ndim == 3 else 1)
-    if j == 0 or j > _UNROLLED or i * min(k, _WIDE) > _ENTRIES:
+    if j == 0 or j > _UNROLLED or i * min(k, _KEPT_TOGETHER) > _ENTRIES:
         return np.asarray(np.matmul(A, B))
-    if k >= _WIDE:
+    if k >= _KEPT_TOGETHER:
         rows = np.empty((i, m, k))
         for a in range(i):
             np.multiply(A[..., a, 0, None], B[..., 0, :], out=rows[a])

@@ -33,9 +33,9 @@ def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
 
 def families(incomplete: str) -> list[str]:
     """Names of families."""
-    from clusterglm.model.family import continuous_families, families
+    from clusterglm.model.family import families
 
-    return one_of((*families(), *continuous_families()))(incomplete)
+    return one_of(families())(incomplete)
 
 
 def links(incomplete: str) -> list[str]:

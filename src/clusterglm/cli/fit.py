@@ -73,6 +73,7 @@ def fit(
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
     success: opt.Success = None,
+    levels: opt.Levels = None,
     subset: opt.Subset = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
@@ -108,6 +109,7 @@ def fit(
             "offset": offset,
             "exposure": exposure,
             "success": success,
+            "levels": None if levels is None else [each.strip() for each in levels.split(",")],
             "subset": subset,
         }
         special: dict[str, Any] = {

@@ -10,7 +10,7 @@ a penalty on L (`soft.py`) no maximum is.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from clusterglm.errors import DesignError, OptionError
 from clusterglm.fit.corrected import corrected
 from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, report, start_of
 from clusterglm.fit.mixed_sums import InMemorySums, MixedSums
-from clusterglm.fit.newton import Optimization, maximize
+from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.pooled import PooledFit, on_user_scale
 from clusterglm.fit.soft import SoftPenalty, losses_of
@@ -36,7 +36,6 @@ from clusterglm.model.parameters import Block, Parameters, coefficients
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
-_NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _FOR_MOMENTS = 1e-4  # error of the log-likelihood by the points of posterior moments, where the fit has one point
 _DEFAULT = Control()
 _MOST_NESTED = 4  # effects of two levels, of which lattices have some 50,000 points a row
@@ -195,11 +194,9 @@ def fit_mixed_sums(
     task = given.task(scale)
     gamma = given.standard.inside(pooled.beta if start is None else start)
     sample = given.sample(task, scale)
-    begin = start_of(sample, gamma, effects.levels)
-    if sample is not task:
-        few = partial(sample.evaluate, plan=sample.likelihood.few())
-        begin = maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
-    found, held = maximum_of(task, begin, quadrature, control, unit)
+    begin = start_of(task, sample, gamma, effects.levels, quadrature, unit)
+    stands_in = None if effects.outside else sample  # no clusters stand for others that they share effects with
+    found, held = maximum_of(task, stands_in, begin, quadrature, control, unit)
     integration = report(task, found.chosen, quadrature, unit)
     if effects.outside and quadrature.kind == "auto":
         found, outside = corrected(task, found, held, quadrature, unit)

@@ -114,6 +114,11 @@ def links(family: str) -> tuple[str, ...]:
     return tuple(r.link for r in RESPONSES.values() if r.family == family)
 
 
+def default_link(family: str) -> str:
+    """The link that a family has where none is named, with parameters of its own or without."""
+    return next(r.link for r in (*RESPONSES.values(), *WITH_OWN.values()) if r.family == family)
+
+
 def response(family: str, link: str | None = None) -> Response:
     """The response model of a family and link.
 

@@ -117,6 +117,8 @@ def _by_labels(factors: Sequence[str], parts: Iterable[pd.DataFrame]) -> tuple[s
 
     found: pd.DataFrame | None = None
     for part in parts:
+        if len(part) == 0:
+            continue
         whole = part if found is None else pd.concat([found, part], ignore_index=True)
         found = whole.drop_duplicates(ignore_index=True)
         if len(found) > MOST_PAIRS:
@@ -126,7 +128,7 @@ def _by_labels(factors: Sequence[str], parts: Iterable[pd.DataFrame]) -> tuple[s
                 "a formula that says it",
                 f"(1 | {factors[0]}/{factors[1]}), where {factors[1]!r} is nested in {factors[0]!r}",
             )
-    if found is None or len(found) == 0:
+    if found is None:
         raise DataError(
             "no complete row with positive weight",
             "rows in which nothing is missing",

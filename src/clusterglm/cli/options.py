@@ -33,9 +33,9 @@ def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
 
 def families(incomplete: str) -> list[str]:
     """Names of families."""
-    from clusterglm.model.family import families
+    from clusterglm.model.family import all_families
 
-    return one_of(families())(incomplete)
+    return one_of(all_families())(incomplete)
 
 
 def links(incomplete: str) -> list[str]:

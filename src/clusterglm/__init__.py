@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clusterglm.results.files.storage import load
     from clusterglm.results.tables.comparison import compare
     from clusterglm.results.tables.publication import table
+    from clusterglm.sample.prior import Prior
 
     __version__: str
 
@@ -38,6 +39,7 @@ __all__ = [
     "GaussianMixture",
     "Laplace",
     "LogGamma",
+    "Prior",
     "Quadrature",
     "SplitPanel",
     "StudentT",
@@ -67,6 +69,7 @@ _OBJECTS = {
     "GaussianMixture": "clusterglm.model.distribution.gaussian_mixture",
     "Laplace": "clusterglm.model.distribution.laplace",
     "LogGamma": "clusterglm.model.distribution.log_gamma",
+    "Prior": "clusterglm.sample.prior",
     "Quadrature": "clusterglm.model.quadrature",
     "SplitPanel": "clusterglm.model.bias",
     "StudentT": "clusterglm.model.distribution.student_t",

@@ -106,7 +106,9 @@ class Integrals(Protocol):
         """What the data say of the effects of each innermost group of rows."""
 
 
-def integrals(X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int) -> Integrals:
+def integrals(
+    X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int
+) -> OneLevel | TwoLevels:
     """Integrals of the columns X and Z, whatever units they have, over what `effects` says is random."""
     pattern = effects.covariance.pattern
     if effects.children is None:

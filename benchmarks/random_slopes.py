@@ -1,9 +1,10 @@
-"""Random slopes: one evaluation beside a floor, and fits beside the random intercept's of the same data.
+"""Random slopes and nested factors: one evaluation beside a floor, fits beside the random intercept's and a peer's.
 
     python benchmarks/random_slopes.py [--clusters 20000] [--few 2000] [--turns 3]
 
 Binary data, clusters of 10; intercept and slope have standard deviations 1 and 0.7 and a correlation of 0.4. The floor
-is what NumPy takes for X'WX and one exp per row. On one thread; ratios are what counts.
+is what NumPy takes for X'WX and one exp per row. Nested: 200 schools of 10 classes of 10. The peer is glmm, which has
+Laplace's approximation for both. On one thread; ratios are what counts.
 """
 
 from __future__ import annotations
@@ -53,6 +54,28 @@ def floor(data: ModelData) -> Callable[[], object]:
     return run
 
 
+def nested(schools: int = 200, seed: int = 1) -> pd.DataFrame:
+    """Responses of pupils in classes in schools, ten of each in the next."""
+    rng = np.random.default_rng(seed)
+    pupil = np.arange(100 * schools)
+    school, group = pupil // 100, pupil // 10
+    x, z = rng.normal(size=len(pupil)), rng.normal(size=10 * schools)[group]
+    eta = -0.3 + 0.7 * x + 0.3 * z + 0.8 * rng.normal(size=schools)[school] + 0.6 * rng.normal(size=10 * schools)[group]
+    y = (rng.random(len(pupil)) < 1.0 / (1.0 + np.exp(-eta))).astype(np.int64)
+    return pd.DataFrame({"y": y, "x": x, "z": z, "school": school, "group": group})
+
+
+def several(effects: int, clusters: int = 2_000, seed: int = 1) -> pd.DataFrame:
+    """As `simulated`, with independent effects of the intercept and of the first columns."""
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(clusters), 10)
+    X = rng.normal(size=(len(g), len(SLOPES)))
+    b = rng.normal(size=(clusters, effects)) * np.array([1.0, 0.7, 0.5, 0.5, 0.4])[:effects]
+    eta = -0.5 + X @ SLOPES + b[g, 0] + (b[g, 1:] * X[:, : effects - 1]).sum(axis=1)
+    data = pd.DataFrame(X, columns=[f"x{k + 1}" for k in range(len(SLOPES))])
+    return data.assign(y=(rng.random(len(g)) < 1.0 / (1.0 + np.exp(-eta))).astype(np.int64), id=g)
+
+
 def evaluation(options: argparse.Namespace) -> Iterable[record.Figure]:
     logit = response("binomial", "logit")
     data = prepare(f"{FORMULA} + (x1 | id)", simulated(options.clusters), Request(logit, effects=True))
@@ -67,14 +90,10 @@ def evaluation(options: argparse.Namespace) -> Iterable[record.Figure]:
 
 
 def fits(options: argparse.Namespace) -> Iterable[record.Figure]:
-    control = cg.Control(n_threads=1)
     for clusters in (options.few, options.clusters):
         data = simulated(clusters)
-
-        def fit(term: str, rule: str | int, data: pd.DataFrame = data) -> Callable[[], object]:
-            return lambda: cg.random_effects(f"{FORMULA} + {term}", data, quadrature=rule, control=control).bse
-
-        runs = {"intercept": fit("(1 | id)", "auto"), **{name: fit("(x1 | id)", RULES[name]) for name in RULES}}
+        runs = {name: _fit(f"{FORMULA} + (x1 | id)", data, RULES[name]) for name in RULES}
+        runs["intercept"] = _fit(f"{FORMULA} + (1 | id)", data, "auto")
         seconds = record.in_turns(runs, options.turns)
         for name in RULES:
             words = f"{clusters:,} clusters of 10, slopes, {name} / random intercept"
@@ -83,6 +102,51 @@ def fits(options: argparse.Namespace) -> Iterable[record.Figure]:
             )
 
 
+def peers(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
+    """Ours over the Laplace approximation of glmm: exact integrals, and the same approximation."""
+    version = record.installed("glmm")
+    if version is None:
+        yield record.Missing("glmm", "not installed")
+        return
+    slopes = f"{FORMULA} + (x1 | id)", f"{FORMULA} + (x1|id)"
+    schools = "y ~ x + z + (1 | school/group)", "y ~ x + z + (1|school) + (1|group)"
+    workloads = {
+        f"{options.few:,} clusters of 10, slopes": (simulated(options.few), slopes, 0.6),
+        f"{options.clusters:,} clusters of 10, slopes": (simulated(options.clusters), slopes, 1.0 / 3.0),
+        "200 schools of 10 classes of 10": (nested(), schools, 1.0 / 8.0),
+    }
+    for words, (data, (ours, theirs), most) in workloads.items():
+        runs = {rule: _fit(ours, data, RULES[rule]) for rule in ("auto", "Laplace")}
+        seconds = record.in_turns({**runs, "glmm": _of_glmm(theirs, data)}, options.turns)
+        for rule, limit in (("auto", most), ("Laplace", 0.1)):
+            claim = f"{words}: {rule} / glmm's Laplace"
+            yield record.ratio(claim, claim, seconds[rule], seconds["glmm"], against=f"glmm {version}", at_most=limit)
+
+
+def many_effects(options: argparse.Namespace) -> Iterable[record.Figure]:
+    """Seconds with three and with five effects."""
+    for effects, most in ((3, 2.0), (5, 60.0)):
+        columns = " + ".join(f"x{k}" for k in range(1, effects))
+        fit = _fit(f"{FORMULA} + ({columns} | id)", several(effects), "auto")
+        seconds = record.in_turns({"ours": fit}, min(options.turns, 2))["ours"]
+        words = f"2,000 clusters of 10, {effects} correlated effects, auto"
+        yield record.timed(f"{effects} effects", words, seconds, at_most=most)
+
+
+def _fit(formula: str, data: pd.DataFrame, rule: str | int) -> Callable[[], object]:
+    control = cg.Control(n_threads=1)
+    return lambda: cg.random_effects(formula, data, quadrature=rule, control=control).bse
+
+
+def _of_glmm(formula: str, data: pd.DataFrame) -> Callable[[], object]:
+    import glmm
+
+    groups = {"id", "school", "group"} & set(data.columns)
+    columns = {name: data[name].to_numpy(float) for name in data.columns if name not in groups}
+    columns |= {name: data[name].astype(str).to_numpy() for name in groups}
+    return lambda: glmm.fit(columns, formula, family="binomial", nagq=1)
+
+
 if __name__ == "__main__":
-    parts = {"evaluation": evaluation, "fits": fits}
+    parts = {"evaluation": evaluation, "fits": fits, "peers": peers, "many_effects": many_effects}
     record.run("random_slopes", __doc__, parts, clusters=20_000, few=2_000, turns=3)

@@ -108,6 +108,41 @@ def test_the_same_numbers_as_the_verb(bacteria: pd.DataFrame) -> None:
     np.testing.assert_array_equal(pooled.result_.cov("robust"), same.cov("robust"))
 
 
+def test_slopes_are_those_of_the_verb(bacteria: pd.DataFrame) -> None:
+    X, y = bacteria[X_COLUMNS], bacteria.y
+    model = RandomEffectsClassifier(random="week", quadrature=5).fit(X, y, groups=bacteria.ID)
+    fit = cg.random_effects("y ~ drug + plus + week + (week | ID)", bacteria, quadrature=5)
+    assert model.result_.loglik == fit.loglik
+    np.testing.assert_array_equal(model.coef_[0], fit.params[1:])
+    np.testing.assert_array_equal(model.predict_proba(X)[:, 1], fit.predict(bacteria, "marginal"))
+    for kind in ("conditional", "posterior"):
+        found = clone(model).set_params(kind=kind).fit(X, y, groups=bacteria.ID)
+        groups = np.where(bacteria.ID.iloc[0] == bacteria.ID, "nobody", bacteria.ID)
+        p, seen = found.predict_proba(X, groups=groups)[:, 1], groups != "nobody"
+        np.testing.assert_allclose(p[seen], fit.predict(bacteria, kind)[seen], rtol=1e-10)
+        np.testing.assert_array_equal(p[~seen], fit.predict(bacteria, "marginal")[~seen])
+    with pytest.raises(OptionError, match="variance_components"):
+        _ = model.sigma_
+    alone = RandomEffectsClassifier(random="0 + x2", quadrature=5).fit(X.to_numpy(), y, groups=bacteria.ID)
+    one = cg.random_effects("y ~ drug + plus + week + (0 + week | ID)", bacteria, quadrature=5)
+    assert alone.result_.loglik == one.loglik
+    for wrong in (1, "", "1 | ID"):
+        with pytest.raises(cg.errors.ClusterGLMError):
+            RandomEffectsClassifier(random=wrong).fit(X, y, groups=bacteria.ID)
+    with pytest.raises(OptionError, match="several random effects"):
+        RandomEffectsClassifier(random="week", distribution="logistic").fit(X, y, groups=bacteria.ID)
+
+
+def test_slopes_of_counts_in_cross_validation(epil: pd.DataFrame, routing: None) -> None:
+    X, y, groups = epil[["lage", "V4"]].astype(float), epil.y, epil.subject
+    model = RandomEffectsPoissonRegressor(random="V4", quadrature=3).set_fit_request(groups=True)
+    model.set_score_request(groups=False)
+    scores = cross_val_score(model, X, y, cv=GroupKFold(2), params={"groups": groups})
+    intercepts = clone(model).set_params(random="1")
+    assert np.isfinite(scores).all()
+    assert (scores != cross_val_score(intercepts, X, y, cv=GroupKFold(2), params={"groups": groups})).all()
+
+
 @pytest.mark.parametrize(("kind", "rtol"), [("conditional", 1e-14), ("posterior", 1e-11)])
 def test_predictions_for_groups_that_were_seen(bacteria: pd.DataFrame, kind: str, rtol: float) -> None:
     X, ids = bacteria[X_COLUMNS], bacteria.ID.to_numpy()

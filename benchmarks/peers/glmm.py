@@ -27,6 +27,20 @@ def with_nodes(nodes: int) -> Callable[[pd.DataFrame], Callable[[], Answer]]:
     return prepare
 
 
+def crossed(data: pd.DataFrame) -> Callable[[], Answer]:
+    """An intercept of each of two factors `p` and `i` that cross, by Laplace's joint approximation."""
+    import glmm
+
+    columns = {name: data[name].to_numpy(float) for name in ("y", "x")}
+    columns |= {name: data[name].astype(str).to_numpy() for name in ("p", "i")}
+
+    def fit() -> Answer:
+        found = glmm.fit(columns, "y ~ x + (1|p) + (1|i)", family="binomial")
+        return Answer(np.array(found.beta), np.array(found.se))
+
+    return fit
+
+
 LAPLACE = Peer(
     "glmm, Laplace", "glmm", with_nodes(1), ("random_effects", {"quadrature": "laplace"}), reads_formulas=True
 )

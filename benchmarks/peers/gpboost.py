@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from peers.base import Answer, Peer, design
@@ -20,6 +21,22 @@ def laplace(data: pd.DataFrame) -> Callable[[], Answer]:
         model.fit(y=y, X=X)
         estimates, se = model.get_coef(std_err=True, format_pandas=False)
         return Answer(estimates, se, float(model.get_cov_pars(std_err=False, format_pandas=False).ravel()[0]) ** 0.5)
+
+    return fit
+
+
+def crossed(data: pd.DataFrame) -> Callable[[], Answer]:
+    """An intercept of each of two factors `p` and `i` that cross, by Laplace's joint approximation."""
+    import gpboost as gpb
+
+    X, y = np.column_stack([np.ones(len(data)), data["x"]]), data["y"].to_numpy()
+    groups = data[["p", "i"]].to_numpy()
+
+    def fit() -> Answer:
+        model = gpb.GPModel(group_data=groups, likelihood="bernoulli_logit", num_parallel_threads=1)
+        model.fit(y=y, X=X)
+        estimates, se = model.get_coef(std_err=True, format_pandas=False)
+        return Answer(estimates, se)
 
     return fit
 

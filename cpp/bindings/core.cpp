@@ -104,8 +104,8 @@ double marginal(const ProblemHandle& problem, const MapHandle& map, const cluste
                 int threads) {
     const clusterglm::Problem& view = problem.view_of_clusters();
     const auto m = static_cast<std::size_t>(view.clusters);
-    const std::size_t q = static_cast<std::size_t>(view.p) + 1;
-    require(theta.size() == q, "theta: the columns of X and sigma");
+    const std::size_t q = static_cast<std::size_t>(view.p) + 1 + view.own;
+    require(theta.size() == static_cast<std::size_t>(view.p) + 1, "theta: the columns of X and sigma");
     require(modes.size() == m, "modes: one per cluster");
     require_outputs(q, score, hessian);
     require(!values || values->size() == m, "values: one per cluster");
@@ -210,6 +210,7 @@ double vector(const ProblemHandle& problem, int coefficients, Integers effects, 
     require(!covariances || (covariances->shape(0) == m && covariances->shape(1) == d && covariances->shape(2) == d),
             "covariances: clusters by effects by effects");
     require(!shares || (shares->shape(0) == m && shares->shape(1) == static_cast<std::size_t>(points.kinds)), "shares: clusters by kinds of points");
+    require(problem.functions().vector, "response: one with the likelihood of several effects");
     const clusterglm::Selection selection = selected(view, clusters);
     const clusterglm::VectorPlaces places{follow, precise, centres.data(), factors.data()};
     const clusterglm::VectorOutputs out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, means ? means->data() : nullptr,
@@ -263,6 +264,7 @@ double nested(const ProblemHandle& problem, Integers first_child, Integers child
               std::optional<OutMatrix> means2, std::optional<OutCube> covariances2, std::optional<OutCube> across, int threads) {
     const clusterglm::Problem& view = problem.view_of_clusters();
     require_nested(view, first_child, child_starts);
+    require(problem.functions().nested, "response: one with the likelihood of nested effects");
     require(coefficients >= 0 && coefficients <= view.p, "coefficients: of columns of X");
     const auto p = static_cast<std::size_t>(coefficients);
     clusterglm::NestedModel model{coefficients, {}, nested_level(view, upper_effects, upper_rows, upper_columns, theta, p),
@@ -320,9 +322,11 @@ NB_MODULE(_core, module) {
     module.attr("generation") = choose_kernels();
     module.doc() = "The numeric core of clusterglm: sums over clusters of likelihoods and their exact derivatives.";
     nb::class_<ProblemHandle>(module, "Problem")
-        .def(nb::init<Integers, Matrix, Vector, Vector, Vector, Vector, const std::string&>(), nb::arg("starts"), nb::arg("X"), nb::arg("a"),
-             nb::arg("b"), nb::arg("offset"), nb::arg("cluster_weights"), nb::arg("response"))
+        .def(nb::init<Integers, Matrix, Vector, Vector, Vector, Vector, const std::string&, int, std::optional<Integers>>(), nb::arg("starts"),
+             nb::arg("X"), nb::arg("a"), nb::arg("b"), nb::arg("offset"), nb::arg("cluster_weights"), nb::arg("response"), nb::arg("own") = 0,
+             nb::arg("groups").none() = nb::none())
         .def_prop_ro("n_clusters", [](const ProblemHandle& problem) { return problem.view().clusters; })
+        .def_prop_ro("n_own", [](const ProblemHandle& problem) { return problem.view().own; })
         .def_prop_ro("n_coefficients", [](const ProblemHandle& problem) { return problem.view().p; })
         .def_prop_ro("cluster_weights", &ProblemHandle::cluster_weights, nb::rv_policy::reference_internal);
     nb::class_<MapHandle>(module, "LocationMap");

@@ -62,6 +62,7 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
     const clusterglm::Outside crossing = outside.view(view, slopes);
     const auto cells = static_cast<std::size_t>(outside.cells());
     require(task >= 0 && task <= 4, "task: from 0 to 4");
+    require(problem.functions().crossed, "response: one with the likelihood of crossed effects");
     const auto wanted = static_cast<CrossedTask>(task);
     require(points || follow, "points: at the summit, if there are none");
     require(!points || points->d == model.d, "points: of as many dimensions as there are effects");

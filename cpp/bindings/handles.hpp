@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "kernels.hpp"
 
@@ -52,8 +53,9 @@ inline bool each_is_one_trial(const double* a, const double* b, std::size_t n) {
 // Keeps the arrays alive that the views of a clusterglm::Problem look at.
 class ProblemHandle {
    public:
-    ProblemHandle(Integers starts, Matrix X, Vector a, Vector b, Vector offset, Vector cluster_weights, const std::string& response)
-        : starts_(starts), a_(a), b_(b), offset_(offset), cluster_weights_(cluster_weights), X_(X), functions_(find(response)) {
+    ProblemHandle(Integers starts, Matrix X, Vector a, Vector b, Vector offset, Vector cluster_weights, const std::string& response,
+                  int own, std::optional<Integers> groups)
+        : starts_(starts), a_(a), b_(b), offset_(offset), cluster_weights_(cluster_weights), X_(X), groups_(groups), functions_(find(response)) {
         const std::size_t n = X.shape(0);
         require(starts.size() >= 2, "starts: at least one cluster");
         require(a.size() == n && b.size() == n && offset.size() == n, "a, b and offset: as long as X has rows");
@@ -64,10 +66,18 @@ class ProblemHandle {
             require(s[i] < s[i + 1], "starts: increasing");
             most_rows_ = std::max(most_rows_, s[i + 1] - s[i]);
         }
+        require(own >= 0 && (own == 0) == !groups && (!groups || groups->size() == n), "groups: one of the response's own parameters, or -1, per row");
+        require(own == 0 || !functions_.vector, "own: of kernels that have parameters of their own");
+        for (std::size_t j = 0; groups && j < n; ++j)
+            require(groups->data()[j] >= -1 && groups->data()[j] < own, "groups: numbers of the response's own parameters");
         bool weighted = false;
         for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
         view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
-                 b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted};
+                 b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted, own, groups ? groups->data() : nullptr};
+        if (!functions_.vector && !groups) {  // a kernel with parameters of its own, which no row has here
+            none_.assign(n, -1);
+            view_.groups = none_.data();
+        }
     }
     const clusterglm::Problem& view() const { return view_; }
     // For what counts the rows of a cluster by an int.
@@ -87,6 +97,8 @@ class ProblemHandle {
     Integers starts_;
     Vector a_, b_, offset_, cluster_weights_;
     Matrix X_;
+    std::optional<Integers> groups_;
+    std::vector<std::int64_t> none_;
     ResponseFunctions functions_;
     clusterglm::Problem view_;
     std::int64_t most_rows_ = 0;

@@ -44,13 +44,21 @@ ResponseFunctions functions_of(const char* code) {
             &clusterglm::evaluate_crossed<R>};
 }
 
+// The same of a kernel with parameters of its own, whose derivatives a random intercept alone has. B: the kernel at given parameters.
+template <class R, class B>
+ResponseFunctions functions_with_own(const char* code) {
+    return {code, &clusterglm::evaluate<R>, &clusterglm::integrands<B>, &clusterglm::pooled<B>, &clusterglm::profile<B>, nullptr, nullptr, nullptr};
+}
+
 ResponseFunctions binomial_logit();
 ResponseFunctions binomial_cloglog();
 ResponseFunctions binomial_probit();
 ResponseFunctions poisson_log();
+ResponseFunctions negative_binomial();
+ResponseFunctions probit_interval();
 
 struct Kernels {
-    std::array<ResponseFunctions, 4> responses;
+    std::array<ResponseFunctions, 6> responses;
     bool (*conditional)(const clusterglm::Problem&, const double*, int, double*, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
 };

@@ -59,7 +59,7 @@ struct Data {
 };
 
 struct Pass {
-    Values values, logs, rows, pulls, entries, direct, matrices;
+    Values values, logs, rows, pulls, entries, direct, matrices, means, covariances, spreads, follows, bends;
 };
 
 template <class R>
@@ -88,9 +88,11 @@ void test(const std::string& name, bool poisson, bool summit, const std::vector<
         VectorModel model{2, 1, 1, {0}, {0}, {0}, {theta[0], theta[1]}, {}};
         model.L[0][0] = theta[2];
         const Outside outside{2, data.local.data(), data.slopes.data(), data.touched_starts.data(), data.touched.data(), data.matrix.data(), data.size.data()};
-        Pass out{Values(m), Values(m), Values(n), Values(n), Values(m), Values(2 * n), Values(q * q)};
+        Pass out{Values(m), Values(m), Values(n), Values(n), Values(m), Values(2 * n), Values(q * q), Values(m), Values(m), Values(m),
+                 Values(data.touched.size()), Values(m)};
         const CrossedInputs in{task, T.data(), direction.data(), none.data()};
-        const CrossedOutputs to{out.values.data(), out.logs.data(), out.rows.data(), out.pulls.data(), out.entries.data(), out.direct.data()};
+        const CrossedOutputs to{out.values.data(), out.logs.data(), out.rows.data(), out.pulls.data(), out.entries.data(), out.direct.data(),
+                                out.means.data(), out.covariances.data(), out.spreads.data(), out.follows.data(), out.bends.data()};
         const VectorPlaces places{summit, true, centres.data(), factors.data()};
         evaluate_crossed<R>(problem, model, summit ? nullptr : &points, places, outside, in, {nullptr, m}, to, out.matrices.data(), threads, [] { return false; });
         return out;
@@ -128,9 +130,21 @@ void test(const std::string& name, bool poisson, bool summit, const std::vector<
         for (std::size_t s = 0; s < q; ++s)
             check_close(second.matrices[std::max(e, s) * q + std::min(e, s)], -(g[s] - k[s]) / (2 * h), 1e-7, name + " curvature");
         if (!summit) check_close(contracted[e], 0.5 * (trace(up, theta) - trace(down, theta)) / (2 * h), 1e-6, name + " contraction");
+        const Pass above = pass(CrossedTask::kContract, theta, up, 1), below = pass(CrossedTask::kContract, theta, down, 1);
+        for (std::int64_t i = 0; i < m; ++i)
+            for (std::int64_t k = data.touched_starts[i]; k < data.touched_starts[i + 1]; ++k)
+                if (data.touched[k] == static_cast<std::int32_t>(e))
+                    check_close(third.follows[k], (above.means[i] - below.means[i]) / (2 * h), 1e-7, name + " means that follow");
         slope += y[e] * (sum(ahead.entries) - sum(behind.entries)) / (2 * h);
     }
     check_close(sum(along.entries), slope, 1e-6, name + " direction");
+    for (std::int64_t i = 0; i < m; ++i) {
+        double spread = 0.0;
+        for (std::int64_t k = data.touched_starts[i]; k < data.touched_starts[i + 1]; ++k)
+            for (std::int64_t l = data.touched_starts[i]; l < data.touched_starts[i + 1]; ++l)
+                spread += third.follows[k] * T[static_cast<std::size_t>(data.touched[k]) * q + static_cast<std::size_t>(data.touched[l])] * third.follows[l];
+        check_close(third.spreads[i], spread, 1e-11, name + " spreads");
+    }
     Values up = theta, down = theta;
     up[2] += h, down[2] -= h;
     const double entry = (sum(pass(CrossedTask::kValue, up, v, 1).values) - sum(pass(CrossedTask::kValue, down, v, 1).values)) / (2 * h);
@@ -138,7 +152,7 @@ void test(const std::string& name, bool poisson, bool summit, const std::vector<
     if (!summit) check_close(sum(third.entries), 0.5 * (trace(v, up) - trace(v, down)) / (2 * h), 1e-6, name + " contracted entries");
     for (const auto task : {CrossedTask::kScore, CrossedTask::kCurvature, CrossedTask::kContract, CrossedTask::kDirection}) {
         const Pass one = pass(task, theta, v, 1), three = pass(task, theta, v, 3);
-        check_close(one.values == three.values && one.rows == three.rows && one.matrices == three.matrices && one.direct == three.direct, 1.0, 0.0, name + " threads");
+        check_close(one.values == three.values && one.rows == three.rows && one.matrices == three.matrices && one.direct == three.direct && one.bends == three.bends, 1.0, 0.0, name + " threads");
     }
 }
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterglm import engine, errors, plot
+    from clusterglm.api.nonparametric import nonparametric
     from clusterglm.api.selection import select_distribution
     from clusterglm.api.steps import anova, common_rows, update
-    from clusterglm.api.verbs import nonparametric, pooled, random_effects
+    from clusterglm.api.verbs import pooled, random_effects
     from clusterglm.api.within import conditional, fixed_effects
     from clusterglm.data import datasets
     from clusterglm.model.bias import SplitPanel
@@ -80,7 +81,7 @@ _OBJECTS = {
     "conditional": "clusterglm.api.within",
     "fixed_effects": "clusterglm.api.within",
     "load": "clusterglm.results.files.storage",
-    "nonparametric": "clusterglm.api.verbs",
+    "nonparametric": "clusterglm.api.nonparametric",
     "pooled": "clusterglm.api.verbs",
     "random_effects": "clusterglm.api.verbs",
     "select_distribution": "clusterglm.api.selection",

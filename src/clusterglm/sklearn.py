@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.api.arguments import warn_unless_accurate, warn_unless_converged
+from clusterglm.api.mixed import refuse_with_slopes
 from clusterglm.data.constants import log_constants
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.errors import GroupsWarning, OptionError, ResponseError, check_option
+from clusterglm.fit.mixed import fit_mixed
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.model.arrays import Array
@@ -36,6 +38,7 @@ from clusterglm.model.distribution import Distribution, distribution
 from clusterglm.model.family import response
 from clusterglm.model.quadrature import Quadrature, check_scale, quadrature
 from clusterglm.model.response.base import Response
+from clusterglm.results.models.mixed import MixedEffectsResult
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
 
@@ -59,7 +62,7 @@ _RESPONSE, _GROUP = "(response)", "(group)"
 class _GLM(BaseEstimator):
     """Pooled models: what all estimators share."""
 
-    result_: PooledResult | RandomEffectsResult
+    result_: PooledResult | RandomEffectsResult | MixedEffectsResult
 
     def _response(self) -> Response:
         raise NotImplementedError
@@ -68,14 +71,17 @@ class _GLM(BaseEstimator):
         """Fit to features, weights and responses that have been validated: 0/1, or not negative."""
         labels = None if groups is None else _labels(groups, len(y))
         table = self._table(X, labels) | {_RESPONSE: np.ceil(y)}
+        varies = "" if labels is None else self._varies()
+        terms = [f"`{name}`" for name in self._names()] + ([f"({varies} | `{_GROUP}`)"] if varies else [])
         data = prepare(
-            f"`{_RESPONSE}` ~ " + " + ".join(f"`{name}`" for name in self._names()),
+            f"`{_RESPONSE}` ~ " + " + ".join(terms),
             table,
             Request(
                 self._response(),
-                cluster=None if labels is None else _GROUP,
+                cluster=None if labels is None or varies else _GROUP,
                 weights=sample_weight,
                 need_cluster=False,
+                effects=True,
             ),
         )
         if (y % 1.0).any():
@@ -83,7 +89,11 @@ class _GLM(BaseEstimator):
         self.result_ = self._fitted(data)
         self.n_iter_ = max(1, self.result_.optimization.iterations)
 
-    def _fitted(self, data: ModelData) -> PooledResult | RandomEffectsResult:
+    def _varies(self) -> str:
+        """What varies over groups besides an intercept, or more than that; nothing in a pooled model."""
+        return ""
+
+    def _fitted(self, data: ModelData) -> PooledResult | RandomEffectsResult | MixedEffectsResult:
         fit = fit_pooled(data, self._response(), self._control())
         warn_unless_converged(fit.optimization, 3)
         return PooledResult(fit, data, self._response())
@@ -113,11 +123,18 @@ class _GLM(BaseEstimator):
 
 
 class _RandomEffects(_GLM):
-    """A random intercept for each group."""
+    """Random effects of each group."""
 
-    result_: RandomEffectsResult | PooledResult
+    result_: RandomEffectsResult | MixedEffectsResult | PooledResult
 
-    def _fitted(self, data: ModelData) -> PooledResult | RandomEffectsResult:
+    def _varies(self) -> str:
+        if not isinstance(self.random, str) or not self.random.strip():
+            raise OptionError(
+                f"random={self.random!r}", "what varies over groups, as a formula has it", "'1', 'x0' or '0 + x0'"
+            )
+        return "" if self.random.strip() == "1" else self.random
+
+    def _fitted(self, data: ModelData) -> PooledResult | RandomEffectsResult | MixedEffectsResult:
         check_option("kind", self.kind, KINDS)
         check_scale(self.scale)
         intercept, rule = distribution(self.distribution), quadrature(self.quadrature)
@@ -130,6 +147,12 @@ class _RandomEffects(_GLM):
                 stacklevel=4,
             )
             return super()._fitted(data)
+        if data.effects is not None:
+            refuse_with_slopes(intercept, self.scale, None, False, False)
+            mixed = fit_mixed(data, self._response(), rule, self._control())
+            warn_unless_converged(mixed.optimization, 3)
+            warn_unless_accurate(mixed.integration, 3)
+            return MixedEffectsResult(mixed, data)
         fit = fit_random_effects(data, self._response(), intercept, rule, self.scale, control=self._control())
         warn_unless_converged(fit.optimization, 3)
         warn_unless_accurate(fit.integration, 3)
@@ -147,7 +170,7 @@ class _RandomEffects(_GLM):
         if groups is None:
             raise OptionError(
                 f"kind={kind!r} without groups",
-                "the group of each row, to find its intercept",
+                "the group of each row, to find its effects",
                 "predict(X, groups=...), with set_predict_request(groups=True) where metadata are routed",
             )
         labels = _labels(groups, len(X))
@@ -159,7 +182,7 @@ class _RandomEffects(_GLM):
 
     @property
     def sigma_(self) -> float:
-        """Scale of the random intercept; 0 without groups."""
+        """Scale of the random intercept; 0 without groups. Several effects have `result_.variance_components`."""
         check_is_fitted(self)
         return getattr(self.result_, "sigma", 0.0)
 
@@ -349,23 +372,26 @@ class PooledPoissonRegressor(_PoissonRegressor):
 
 
 class RandomEffectsClassifier(_RandomEffects, _Classifier):
-    """A binary regression with a random intercept for each group.
+    """A binary regression with random effects of each group.
 
     Parameters
     ----------
     link : {"logit", "probit", "cloglog"}
+    random : str
+        What varies over groups, in the words of a formula and the names of the features (x0, x1, ... of an array):
+        "1", an intercept; "x0", an intercept and a slope; "0 + x0", the slope alone. Several effects are gaussian.
     distribution, quadrature, scale
         As in `clusterglm.random_effects`.
     kind : {"marginal", "posterior", "conditional", "typical"}
-        What predictions are: averaged over the intercepts of all groups; averaged over what is known of the group's
-        intercept, or at its posterior mode, where `fit` has seen the group, and over all where it has not; or at
-        intercept zero.
+        What predictions are: averaged over the effects of all groups; averaged over what is known of the group's
+        effects, or at their posterior mode, where `fit` has seen the group, and over all where it has not; or at
+        effects of zero.
     max_iter, tol, n_threads
         As in `clusterglm.Control`.
 
     Attributes
     ----------
-    result_ : RandomEffectsResult
+    result_ : RandomEffectsResult, or MixedEffectsResult with several effects
     sigma_ : float
     coef_, intercept_, classes_, n_features_in_, feature_names_in_, n_iter_
     """
@@ -374,6 +400,7 @@ class RandomEffectsClassifier(_RandomEffects, _Classifier):
         self,
         link: str = "logit",
         *,
+        random: str = "1",
         distribution: str | Distribution = "gaussian",
         quadrature: str | int | Quadrature = "auto",
         scale: str = "normal",
@@ -383,6 +410,7 @@ class RandomEffectsClassifier(_RandomEffects, _Classifier):
         n_threads: int = 1,
     ) -> None:
         self.link = link
+        self.random = random
         self.distribution = distribution
         self.quadrature = quadrature
         self.scale = scale
@@ -393,10 +421,13 @@ class RandomEffectsClassifier(_RandomEffects, _Classifier):
 
 
 class RandomEffectsPoissonRegressor(_RandomEffects, _PoissonRegressor):
-    """A Poisson regression with a random intercept for each group.
+    """A Poisson regression with random effects of each group.
 
     Parameters
     ----------
+    random : str
+        What varies over groups, in the words of a formula and the names of the features (x0, x1, ... of an array):
+        "1", an intercept; "x0", an intercept and a slope; "0 + x0", the slope alone. Several effects are gaussian.
     distribution, quadrature, scale
         As in `clusterglm.random_effects`.
     kind : {"marginal", "conditional", "typical"}
@@ -406,7 +437,7 @@ class RandomEffectsPoissonRegressor(_RandomEffects, _PoissonRegressor):
 
     Attributes
     ----------
-    result_ : RandomEffectsResult
+    result_ : RandomEffectsResult, or MixedEffectsResult with several effects
     sigma_ : float
     coef_, intercept_, n_features_in_, feature_names_in_, n_iter_
     """
@@ -414,6 +445,7 @@ class RandomEffectsPoissonRegressor(_RandomEffects, _PoissonRegressor):
     def __init__(
         self,
         *,
+        random: str = "1",
         distribution: str | Distribution = "gaussian",
         quadrature: str | int | Quadrature = "auto",
         scale: str = "normal",
@@ -422,6 +454,7 @@ class RandomEffectsPoissonRegressor(_RandomEffects, _PoissonRegressor):
         tol: float = 1e-6,
         n_threads: int = 1,
     ) -> None:
+        self.random = random
         self.distribution = distribution
         self.quadrature = quadrature
         self.scale = scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from clusterglm.data.blocks import nested
 from clusterglm.engine.block import Block
 from clusterglm.errors import (
     ClusterError,
+    DataError,
     DesignError,
     FormulaError,
     OptionError,
@@ -24,6 +26,7 @@ from clusterglm.errors import (
 from clusterglm.fit import mixed_blocks
 from clusterglm.fit.mixed import task_of
 from clusterglm.likelihood.vector.choice import choose_points
+from clusterglm.results.files.schema import fit_misfit, misfit
 
 
 def _table(seed: int = 0, clusters: int = 90, children: int = 4, size: int = 5) -> pd.DataFrame:
@@ -225,6 +228,21 @@ def test_what_takes_more_than_two_columns_is_refused(files, engine) -> None:
         cg.random_effects("y ~ x + (1 | school:room) + (1 | school:room:class)", files, engine=engine)
 
 
+def test_parts_without_a_row_in_use(data, tmp_path, engine) -> None:
+    """Of files whose rows are all left out nothing is learned; where that is so of all, it is said."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    data.assign(used=False).head(50).to_parquet(parts / "a.parquet")
+    data.assign(used=True).to_parquet(parts / "b.parquet")
+    options = {"subset": "used", "quadrature": 3}
+    whole = cg.random_effects("y ~ x + (1 | class) + (1 | school)", data.assign(used=True), **options)
+    blocks = cg.random_effects("y ~ x + (1 | class) + (1 | school)", parts, engine=engine, **options)
+    assert blocks.loglik == pytest.approx(whole.loglik, rel=1e-12)
+    (parts / "b.parquet").unlink()
+    with pytest.raises(DataError, match="no complete row"):
+        cg.random_effects("y ~ x + (1 | class) + (1 | school)", parts, engine=engine, **options)
+
+
 def test_more_labels_than_can_be_compared(files, engine, monkeypatch) -> None:
     monkeypatch.setattr(nested, "MOST_PAIRS", 100)
     with pytest.raises(FormulaError, match=r"more than 100 combinations(?s:.*)\(1 \| class/school\)"):
@@ -346,3 +364,16 @@ def test_progress_is_told_and_an_interrupt_leaves_nothing(files, engine) -> None
 
     with pytest.raises((KeyboardInterrupt, cg.errors.ClusterGLMError)):
         cg.random_effects("y ~ x + (x | school)", files, engine=engine, control=cg.Control(progress=stop))
+
+
+def test_a_file_whose_parts_do_not_fit_together(files, engine) -> None:
+    fit = cg.random_effects("y ~ x + (1 | school/room)", files, quadrature=3, engine=engine)
+    data, effects = fit.data, fit.data.effects
+    assert misfit(data) is None
+    assert fit_misfit(fit.fit, data) is None
+    assert "terms that are not those of clusters" in (
+        misfit(replace(data, effects=replace(effects, terms=effects.terms[::-1]))) or ""
+    )
+    other = replace(effects, terms=tuple(replace(term, structure="other") for term in effects.terms))
+    assert "a covariance that is 'other'" in (misfit(replace(data, effects=other)) or "")
+    assert "phi of shape" in (fit_misfit(replace(fit.fit, phi=fit.fit.phi[:1]), data) or "")

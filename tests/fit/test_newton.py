@@ -47,3 +47,24 @@ def test_a_nearly_singular_model_warns_of_nothing(tiny: float) -> None:
     step, promise = _Model(np.array([tiny, 10.0 * tiny]), np.eye(2), np.array([1.0, 0.5])).step(2.0)
     assert np.linalg.norm(step) == pytest.approx(2.0, rel=2e-3)
     assert promise > 0.0
+
+
+@pytest.mark.parametrize("begin", [1e-4, 0.5])
+def test_a_step_that_leaves_nothing_is_not_evaluated(begin: float) -> None:
+    """By a bound of third derivatives: the value and the gradient after it are those that were promised."""
+    seen: list[float] = []
+
+    def objective(theta: Array) -> Evaluation:
+        x = float(theta[0])
+        seen.append(x)
+        return Evaluation(-0.5 * x**2 + 0.1 * x**3, np.array([-x + 0.3 * x**2]), np.array([[-1.0 + 0.6 * x]]))
+
+    plain = maximize(objective, np.array([begin]), Control(), radius=2.0)
+    count = len(seen)
+    seen.clear()
+    found = maximize(objective, np.array([begin]), Control(), radius=2.0, bend=1.0)
+    assert len(seen) == found.optimization.evaluations < count
+    assert found.optimization.converged
+    assert found.optimization.gradient_norm <= 1e-6
+    assert abs(found.theta[0]) <= found.optimization.gradient_norm
+    assert found.evaluation.value == pytest.approx(plain.evaluation.value, abs=1e-11)

@@ -21,9 +21,10 @@ from members import called, members
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REFUSED = {  # in some call
-    "average_effects", "chi_squared", "cov", "dispersion_test", "effects_covariance", "event_counts",
-    "gradient_function", "hausman", "icc", "plot.gradient", "plot.random_effects", "plot.rootogram", "predict",
-    "profile", "random_effects_sd", "sigma", "sigma_se", "test_clustering", "to_marginaleffects", "zero_inflation_test",
+    "adjusted_means", "average_effects", "chi_squared", "cov", "dispersion_test", "effects_covariance",
+    "event_counts", "gradient_function", "hausman", "icc", "plot.adjusted_means", "plot.gradient",
+    "plot.random_effects", "plot.rootogram", "predict", "profile", "random_effects_sd", "sigma", "sigma_se",
+    "test_clustering", "to_marginaleffects", "zero_inflation_test",
 }  # fmt: skip
 NAMES = ("guimmun", "arabidopsis")
 FAMILIES = {"guimmun": "binomial", "arabidopsis": "poisson"}
@@ -143,8 +144,6 @@ def test_children_of_a_cluster_alone_are_clusters(data: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("random", "named"),
     [
-        ("(1 | school) + (1 | class)", r"if class \d differs between levels of school write \(1 \| school/class\)"),
-        ("(1 | school/class/x)", "3 grouping factors"),
         ("(1 | room) + (1 | school:class)", "group the rows alike"),
         ("(x | school) + (1 | school/class)", "twice"),
     ],
@@ -161,7 +160,7 @@ def test_refused_elsewhere(data: pd.DataFrame) -> None:
     for verb in (cg.conditional, cg.fixed_effects, cg.pooled, cg.nonparametric):
         with pytest.raises(FormulaError, match="one grouping factor"):
             verb(nested, data)
-    with pytest.raises(OptionError, match="at most 4"):
+    with pytest.raises(OptionError, match=r"(?s)at most 4.*inside='room'"):
         cg.random_effects("y ~ x + (x + I(x^2) | school) + (x | room)", data)
     same = data.assign(y=(data["school"] % 2).astype(float))
     with pytest.raises(ClusterError, match="none of the 30 clusters"):

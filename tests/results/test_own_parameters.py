@@ -274,7 +274,7 @@ def test_every_other_member_says_why_not(salamanders: Any) -> None:
             with pytest.raises(ClusterGLMError, match="parameters of its own"):
                 getattr(fit, name)()
     for ask in (
-        lambda: salamanders.conf_int(method="bootstrap"),
+        lambda: salamanders.average_effects(kind="conditional"),
         lambda: salamanders.predict(kind="posterior"),
         lambda: salamanders.predict(kind="conditional", level=0.9),
         lambda: salamanders.predict(kind="conditional", history=table("salamanders_nbinom2_int")),
@@ -338,12 +338,56 @@ def test_a_parameter_without_a_maximum_is_refused() -> None:
         refuse_boundless(response, np.array([20.0]))
 
 
+def test_nested_models_are_tested_by_the_likelihood_ratio(salamanders: Any) -> None:
+    smaller = cg.random_effects("count ~ mined", table("salamanders_nbinom2_int"), cluster="site", family=NB)
+    first, second = cg.compare(smaller, salamanders, salamanders.pooled).tests
+    assert first.statistic == pytest.approx(2.0 * (salamanders.loglik - smaller.loglik))
+    assert (first.df, first.boundary) == (6, False)
+    assert (second.df, second.boundary) == (1, True)
+    poisson = drawn(0.0, 0.5, 0)
+    fits = [cg.random_effects(f"y ~ {terms}", poisson, cluster="id", family=NB) for terms in ("1", "x")]
+    assert "end of its range" in str(cg.compare(*fits))
+
+
+@pytest.mark.parametrize("verb", ["pooled", "random_effects"])
+def test_bootstrap_of_all_parameters(verb: str) -> None:
+    fit = getattr(cg, verb)("y ~ x", drawn(0.6, 0.6, 5), cluster="id", family=NB)
+    found = fit.bootstrap(12, seed=3)
+    names = ["(Intercept)", "x", *(["sigma"] if verb == "random_effects" else []), "alpha"]
+    assert list(found.names) == names
+    assert found.failures == ()
+    assert np.abs(found.bias / np.sqrt(np.diag(fit.cov()))).max() < 1.5
+    assert found.std_error == pytest.approx(np.sqrt(np.diag(fit.cov())), rel=0.8)
+    assert np.array_equal(fit.bootstrap(12, seed=3, n_jobs=2).replicates, found.replicates)
+    # without dispersion about half the replicates have alpha = 0, by log-likelihoods with all constants
+    poisson = getattr(cg, verb)("y ~ x", drawn(0.0, 0.5 * (verb != "pooled"), 0), cluster="id", family=NB)
+    zero = poisson.bootstrap(12, seed=3).replicates[:, -1] == 0.0
+    assert 2 <= zero.sum() <= 11
+
+
+def test_average_effects_are_of_the_mean(salamanders: Any) -> None:
+    """The mean is that of a Poisson model with these coefficients: only their covariance is another."""
+    data = drawn(0.6, 0.6, 5)
+    fit = cg.random_effects("y ~ x", data, cluster="id", family=NB)
+    eta, beta, sigma = fit.predict(scale="link").to_numpy(), fit.params["x"], fit.sigma
+    for kind, factor in (("typical", 1.0), ("marginal", np.exp(0.5 * sigma**2))):
+        found = fit.average_effects(kind=kind).iloc[0]
+        assert found["estimate"] == pytest.approx(beta * np.exp(eta).mean() * factor, rel=1e-9)
+        x, mean = data["x"].to_numpy(), np.exp(eta) * factor
+        gradient = [beta * mean.mean(), mean.mean() + beta * (x * mean).mean()]
+        gradient += [0.0 if kind == "typical" else sigma * found["estimate"]]
+        V = fit.cov().iloc[:3, :3].to_numpy()
+        assert found["std_error"] == pytest.approx(np.sqrt(gradient @ V @ gradient), rel=1e-7)
+    pooled = cg.pooled("y ~ x", data, family=NB)
+    assert pooled.average_effects().iloc[0]["estimate"] == pytest.approx(pooled.params["x"] * pooled.predict().mean())
+
+
 def test_compare_has_no_test_but_criteria(salamanders: Any) -> None:
     poisson = cg.random_effects(
         "count ~ mined + spp", table("salamanders_nbinom2_int"), cluster="site", family="poisson"
     )
     words = " ".join(str(cg.compare(salamanders, poisson)).split())
-    assert "no test, likelihood ratios between models with parameters of the response are not tested" in words
+    assert "no test, family or link differ" in words
     assert "negative_binomial" in words
 
 

@@ -67,6 +67,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "tidy": ({}, {"cov": "robust"}),
     "wald_test": ({"hypothesis": "x"}, {"hypothesis": "x = 0.1", "cov": "robust"}),
+    "plot.adjusted_means": ({"variables": "x", "at": {"x": [0, 1]}},),
     "plot.integration": ({"nodes": (1, 3)},),
     "plot.predictions": ({"variables": "x"},),
     "plot.profile": ({"parameters": ["x"]},),

@@ -326,8 +326,8 @@ EQUAL = (
     "random_effects_sd", "ratios", "response", "shape", "sigma", "sigma_se", "term_tests", "tidy", "tvalues",
     "wald_test", "zero_inflation_test", "zvalues", "bias_correction", "n_informative", "mass_points",
     "random_effects_mean",
-    "plot.caterpillar", "plot.coefficients", "plot.integration", "plot.predictions", "plot.random_effects",
-    "plot.rootogram",
+    "plot.adjusted_means", "plot.caterpillar", "plot.coefficients", "plot.integration", "plot.predictions",
+    "plot.random_effects", "plot.rootogram",
     "random_effects", "to_marginaleffects",
 )  # fmt: skip
 RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, same()) | {
@@ -342,6 +342,8 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, same()) | {
     "conf_int": conf_int,
     "data": data,
     "deviance": shifted(deviance_more),
+    "drop_one": same("[loglik]", "[aic]", tolerance=1e-6),
+    "r2": same(tolerance=1e-6),
     "df_resid": shifted(rows_more),
     "dispersion_test": dispersion,
     "fit": fit,

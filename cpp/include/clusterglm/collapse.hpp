@@ -17,7 +17,7 @@ template <class R, class Map>
 class CollapsedClusters {
    public:
     CollapsedClusters(const Problem& problem, const LocationMap&, const Map& map, const Rule& rule, const double* theta, int order)
-        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, problem.unit), four_(problem), rows_(p_), means_(p_),
+        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, problem), four_(problem), rows_(p_), means_(p_),
           row_sums_(p_), mean_sums_(p_) {
         psi_.integral.rows.resize(1);
     }

@@ -74,7 +74,8 @@ class CrossedNodes : VectorNodes<R, D> {
     std::int64_t start_ = 0;
     int count_ = 0, stride_ = 0, step_ = 0;
     std::vector<double> c_, effects_;               // over points: a weight; d arrays of sums of z r
-    std::vector<double> I_, s_, q_, across_s_, P_;  // I as G and H; touched x points; points x touched; the touched part of the matrix
+    std::vector<double> I_, s_, q_, across_s_, shared_s_;  // I as G and H; touched x points; points x touched, and times the points' shares
+    TouchedPart touched_;
     std::vector<double> s_mean_, q_mean_, leverage_, H_mean_;
 
     const double* G(int j) const { return &G_[j * K_]; }
@@ -182,11 +183,29 @@ class CrossedNodes : VectorNodes<R, D> {
         for (int a = 0; a < count_; ++a) s_mean_[a] = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(&s_[a * K_ + k]); });
     }
 
-    // Turns arrays over points into arrays over touched effects.
-    void turn(const std::vector<double>& from, std::vector<double>& to) const {
-        to.assign(K_ * stride_, 0.0);
-        for (int a = 0; a < count_; ++a)
-            for (std::size_t k = 0; k < K_; ++k) to[k * stride_ + a] = from[a * K_ + k];
+    // q = P s at points that carry weight: so many rows by so many packs of points at a time.
+    void multiply(const std::vector<double>& P) {
+        q_.resize(static_cast<std::size_t>(count_) * K_);
+        const auto some = [&]<int Rows, int Packs>(int b, int i) CLUSTERGLM_INLINE_LAMBDA {
+            Pack sums[Rows][Packs] = {};
+            for (int a = 0; a < count_; ++a) {
+                Pack s[Packs];
+                for (int m = 0; m < Packs; ++m) s[m] = load(&s_[a * K_ + active_[i + m] * kLanes]);
+                for (int r = 0; r < Rows; ++r) {
+                    const double by = P[static_cast<std::size_t>(b + r) * stride_ + a];
+                    for (int m = 0; m < Packs; ++m) sums[r][m] += by * s[m];
+                }
+            }
+            for (int r = 0; r < Rows; ++r)
+                for (int m = 0; m < Packs; ++m) store(&q_[(b + r) * K_ + active_[i + m] * kLanes], sums[r][m]);
+        };
+        for (int b = 0; b < count_;) {
+            const int rows = count_ - b >= 4 ? 4 : 1;
+            int i = 0;
+            for (; i + 2 <= actives_; i += 2) rows == 4 ? some.template operator()<4, 2>(b, i) : some.template operator()<1, 2>(b, i);
+            if (i < actives_) rows == 4 ? some.template operator()<4, 1>(b, i) : some.template operator()<1, 1>(b, i);
+            b += rows;
+        }
     }
 
     void add_curvature(bool whole, double weight, double* block) {
@@ -196,41 +215,43 @@ class CrossedNodes : VectorNodes<R, D> {
         });
         for (int a = 0; a < count_; ++a)
             each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&s_[a * K_ + k], load(&s_[a * K_ + k]) - s_mean_[a]); });
-        turn(s_, across_s_);
-        checkpoint(static_cast<std::int64_t>(K_) * count_ * count_ / 4);
-        const double* s = across_s_.data();
-        std::vector<std::int32_t>& points = at_;
-        points.clear();
+        checkpoint(static_cast<std::int64_t>(K_) * count_ * count_ / 8);
+        at_.clear();
         for (int i = 0; i < actives_; ++i)
             for (int l = 0; l < kLanes; ++l)
-                if (pi[active_[i] * kLanes + l] > 0.0) points.push_back(active_[i] * kLanes + l);
-        for (int a = 0; a < count_; ++a) {
-            by_.clear();
-            for (const std::int32_t k : points) by_.push_back(weight * pi[k] * s[k * stride_ + a]);
+                if (pi[active_[i] * kLanes + l] > 0.0) at_.push_back(active_[i] * kLanes + l);
+        across_s_.assign(at_.size() * stride_, 0.0), shared_s_.assign(across_s_.size(), 0.0);
+        for (int a = 0; a < count_; ++a)
+            for (std::size_t i = 0; i < at_.size(); ++i) {
+                const double s = s_[a * K_ + at_[i]];
+                across_s_[i * stride_ + a] = s, shared_s_[i * stride_ + a] = weight * pi[at_[i]] * s;
+            }
+        // So many rows of the block by so many packs at a time.
+        const auto some = [&]<int Rows, int Packs>(int a, int b) CLUSTERGLM_INLINE_LAMBDA {
+            Pack sums[Rows][Packs] = {};
+            for (std::size_t i = 0; i < at_.size(); ++i) {
+                const double *s = &across_s_[i * stride_ + b], *by = &shared_s_[i * stride_ + a];
+                for (int r = 0; r < Rows; ++r)
+                    for (int m = 0; m < Packs; ++m) sums[r][m] += by[r] * load(s + m * kLanes);
+            }
+            for (int r = 0; r < Rows; ++r)
+                for (int m = 0; m < Packs; ++m) store(block + static_cast<std::size_t>(a + r) * stride_ + b + m * kLanes, sums[r][m]);
+        };
+        for (int a = 0; a < count_;) {
+            const int rows = count_ - a >= kLanes ? kLanes : 1, last = a + rows;
             int b = 0;
-            for (; b + 2 * kLanes <= stride_ && b <= a; b += 2 * kLanes) {
-                Pack sum{}, next{};
-                for (std::size_t i = 0; i < points.size(); ++i) {
-                    const double* from = s + points[i] * stride_ + b;
-                    sum += by_[i] * load(from), next += by_[i] * load(from + kLanes);
-                }
-                store(block + static_cast<std::size_t>(a) * stride_ + b, sum), store(block + static_cast<std::size_t>(a) * stride_ + b + kLanes, next);
-            }
-            for (; b <= a; b += kLanes) {
-                Pack sum{};
-                for (std::size_t i = 0; i < points.size(); ++i) sum += by_[i] * load(s + points[i] * stride_ + b);
-                store(block + static_cast<std::size_t>(a) * stride_ + b, sum);
-            }
+            for (; b + 2 * kLanes <= stride_ && b < last; b += 2 * kLanes) rows > 1 ? some.template operator()<kLanes, 2>(a, b) : some.template operator()<1, 2>(a, b);
+            if (b < last) rows > 1 ? some.template operator()<kLanes, 1>(a, b) : some.template operator()<1, 1>(a, b);
+            a = last;
         }
         add_rows_squares(outside_, start_, rows_.n, H_mean_.data(), block, stride_);
     }
-    std::vector<std::int32_t> at_;
-    std::vector<double> by_;
+    std::vector<std::int32_t> at_;  // points that carry weight
 
     void contract(std::int64_t unit, bool whole, double weight, const CrossedOutputs& out) {
-        touched_part(outside_, unit, in_.matrices, P_);
+        const std::vector<double>& part = touched_.of(outside_, unit, in_.matrices);
         leverage_.resize(static_cast<std::size_t>(rows_.n));
-        const auto P = [&](int a, int b) { return P_[static_cast<std::size_t>(a) * stride_ + b]; };
+        const auto P = [&](int a, int b) { return part[static_cast<std::size_t>(a) * stride_ + b]; };
         for (int j = 0; j < rows_.n; ++j) {
             leverage_[j] = 0.0;
             for (int w = 0; w < outside_.width; ++w)
@@ -240,20 +261,8 @@ class CrossedNodes : VectorNodes<R, D> {
         sum_slopes(whole, [&](int first, int j) {
             each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&c_[k], load(&c_[k]) + leverage_[j] * load(H(j - first) + k)); });
         });
-        // q = P s, lanes over touched effects.
-        turn(s_, across_s_);
-        checkpoint(static_cast<std::int64_t>(K_) * count_ * count_ / 2);
-        q_.assign(static_cast<std::size_t>(count_) * K_, 0.0);
-        for (int i = 0; i < actives_; ++i)
-            for (int l = 0; l < kLanes; ++l) {
-                const int k = active_[i] * kLanes + l;
-                const double* s = &across_s_[static_cast<std::size_t>(k) * stride_];
-                for (int b = 0; b < stride_; b += kLanes) {
-                    Pack sum{};
-                    for (int a = 0; a < count_; ++a) sum += s[a] * load(&P_[static_cast<std::size_t>(a) * stride_ + b]);
-                    for (int x = 0; x < kLanes && b + x < count_; ++x) q_[(b + x) * K_ + k] = sum[x];
-                }
-            }
+        checkpoint(static_cast<std::int64_t>(K_) * count_ * count_ / 4);
+        multiply(part);
         q_mean_.resize(static_cast<std::size_t>(count_));
         for (int a = 0; a < count_; ++a) q_mean_[a] = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(&q_[a * K_ + k]); });
         for (int a = 0; a < count_; ++a)
@@ -263,7 +272,7 @@ class CrossedNodes : VectorNodes<R, D> {
             });
         const double T = mean([&](int k) CLUSTERGLM_INLINE_LAMBDA { return load(&c_[k]); });
         each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { store(&c_[k], load(&c_[k]) - T); });
-        if (out.means) write_posterior_of(unit, out);
+        if (out.means) write_posterior_of(unit, part, out);
         chunks(whole, [&](int first, int last) {
             collect(first, last, weight, out.rows, [&](int j, int k) CLUSTERGLM_INLINE_LAMBDA {
                 Pack b{};
@@ -284,7 +293,7 @@ class CrossedNodes : VectorNodes<R, D> {
     }
 
     // Second derivatives of the mean are Cov(u, (s - E s)(s - E s)' + B'diag(H)B), whose trace with P is the covariance with c.
-    void write_posterior_of(std::int64_t unit, const CrossedOutputs& out) const {
+    void write_posterior_of(std::int64_t unit, const std::vector<double>& P, const CrossedOutputs& out) const {
         write_posterior(unit, VectorOutputs{.means = out.means, .covariances = out.covariances});
         for (int t = 0; t < d(); ++t) {
             const double* own = u(t);
@@ -298,7 +307,7 @@ class CrossedNodes : VectorNodes<R, D> {
             for (int s = 0; s < d(); ++s) {
                 double sum = 0.0;
                 for (int a = 0; a < count_; ++a)
-                    for (int b = 0; b < count_; ++b) sum += J[a * d() + t] * P_[static_cast<std::size_t>(a) * stride_ + b] * J[b * d() + s];
+                    for (int b = 0; b < count_; ++b) sum += J[a * d() + t] * P[static_cast<std::size_t>(a) * stride_ + b] * J[b * d() + s];
                 out.spreads[(unit * d() + t) * d() + s] = sum;
             }
     }

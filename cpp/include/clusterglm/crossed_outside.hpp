@@ -49,22 +49,38 @@ struct CrossedOutputs {
 
 struct CrossedInputs {
     CrossedTask task;
-    const double* matrices = nullptr;   // symmetric, of all components one after another (kContract)
+    const double* matrices = nullptr;   // symmetric, of all components one after another; lower triangles are enough (kContract)
     const double* direction = nullptr;  // rows (kDirection)
     const double* kappa = nullptr;      // rows of an earlier kContract, where only the summit is used (kDirection)
 };
 
-// The touched part of a component's symmetric matrix, rows `padded` apart.
-inline void touched_part(const Outside& outside, std::int64_t unit, const double* matrices, std::vector<double>& P) {
-    const int c = outside.count(unit), stride = padded(c);
-    const std::int32_t* at = outside.touched + outside.starts[unit];
-    const double* from = matrices + outside.matrix[unit];
-    P.assign(static_cast<std::size_t>(c) * stride, 0.0);
-    for (int a = 0; a < c; ++a) {
-        const double* row = from + at[a] * outside.size[unit];
-        for (int b = 0; b < c; ++b) P[static_cast<std::size_t>(a) * stride + b] = row[at[b]];
+// The touched parts of the components' symmetric matrices, rows `padded` apart; of the matrices lower triangles are looked at. Units that
+// touch the same effects as the one before, as all do where the factors cross completely, find theirs ready.
+class TouchedPart {
+   public:
+    const std::vector<double>& of(const Outside& outside, std::int64_t unit, const double* matrices) {
+        const int c = outside.count(unit), stride = padded(c);
+        const std::int32_t* at = outside.touched + outside.starts[unit];
+        const bool same = last_ >= 0 && outside.count(last_) == c && outside.matrix[last_] == outside.matrix[unit] &&
+                          std::equal(at, at + c, outside.touched + outside.starts[last_]);
+        last_ = unit;
+        if (same) return P_;
+        const double* from = matrices + outside.matrix[unit];
+        if (P_.size() < static_cast<std::size_t>(c) * stride) P_.resize(static_cast<std::size_t>(c) * stride);
+        for (int a = 0; a < c; ++a) {
+            const double* row = from + at[a] * outside.size[unit];
+            double* to = &P_[static_cast<std::size_t>(a) * stride];
+            for (int b = 0; b < a; ++b) to[b] = P_[static_cast<std::size_t>(b) * stride + a] = row[at[b]];
+            to[a] = row[at[a]];
+            for (int b = c; b < stride; ++b) to[b] = 0.0;
+        }
+        return P_;
     }
-}
+
+   private:
+    std::int64_t last_ = -1;
+    std::vector<double> P_;
+};
 
 // block += weight B' diag(h) B of some rows, its lower triangle.
 inline void add_rows_squares(const Outside& outside, std::int64_t first, int n, const double* h, double* block, int stride) {

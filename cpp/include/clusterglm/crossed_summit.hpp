@@ -59,7 +59,8 @@ class CrossedSummit {
     VectorRows<R, D> rows_;
     std::int64_t start_ = 0;
     int count_ = 0, stride_ = 0;
-    std::vector<double> C_, SC_, X_, P_, H_;  // d x touched each: C, S^-1 C, the joint inverse's block; P; weighted H of rows
+    std::vector<double> C_, SC_, X_, H_;  // d x touched each: C, S^-1 C, the joint inverse's block; weighted H of rows
+    TouchedPart touched_;
 
     CLUSTERGLM_INLINE int d() const { return D > 0 ? D : model_.d; }
     const double* effect(int t) const { return rows_.column(static_cast<int>(model_.columns[t])); }
@@ -97,17 +98,17 @@ class CrossedSummit {
     }
 
     void contract(std::int64_t unit, double weight, const double* u, const CrossedOutputs& out, double* entries) {
-        touched_part(outside_, unit, in_.matrices, P_);
-        checkpoint(static_cast<std::int64_t>(count_) * count_);
+        const double* P = touched_.of(outside_, unit, in_.matrices).data();
+        checkpoint(static_cast<std::int64_t>(count_) * count_ / 4);
         X_.assign(C_.size(), 0.0);
-        for (int t = 0; t < d(); ++t)
-            for (int a = 0; a < count_; ++a) {
-                const double by = -at(SC_, t, a);
-                for (int b = 0; b < stride_; b += kLanes) {
-                    double* to = &X_[static_cast<std::size_t>(t) * stride_ + b];
-                    store(to, load(to) + by * load(&P_[static_cast<std::size_t>(a) * stride_ + b]));
-                }
+        for (int t = 0; t < d(); ++t) {
+            const double* by = &SC_[static_cast<std::size_t>(t) * stride_];
+            for (int b = 0; b < stride_; b += kLanes) {
+                Pack sums[2] = {};
+                for (int a = 0; a < count_; ++a) sums[a % 2] -= by[a] * load(P + static_cast<std::size_t>(a) * stride_ + b);
+                store(&X_[static_cast<std::size_t>(t) * stride_ + b], sums[0] + sums[1]);
             }
+        }
         double inverse[kMostEffects][kMostEffects];
         for (int t = 0; t < d(); ++t)
             for (int s = 0; s < d(); ++s) {
@@ -131,7 +132,7 @@ class CrossedSummit {
             for (int w = 0; w < outside_.width; ++w) {
                 double across = 0.0;
                 for (int t = 0; t < d(); ++t) across += at(X_, t, to[w]) * rows_.effect(t)[j];
-                for (int x = 0; x < outside_.width; ++x) across += P_[static_cast<std::size_t>(to[w]) * stride_ + to[x]] * b[x];
+                for (int x = 0; x < outside_.width; ++x) across += P[static_cast<std::size_t>(to[w]) * stride_ + to[x]] * b[x];
                 leverage += b[w] * across;
                 out.direct[(start_ + j) * outside_.width + w] = weight * rows_.H[j] * across;
             }

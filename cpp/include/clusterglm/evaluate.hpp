@@ -63,7 +63,7 @@ bool evaluate(const Problem& problem, const LocationMap& location, const Rule& r
     const auto with = [&]<class Map>(const Map& map) {
         std::vector<std::unique_ptr<Evaluator<R, Map>>> evaluators(static_cast<std::size_t>(worker_count(selection.count, threads)));
         return sum_over_blocks(
-            problem, selection, problem.p + 1, threads,
+            problem, selection, problem.p + 1 + (kHasOwn<R> ? problem.own : 0), threads,
             [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {
                 auto& evaluator = evaluators[worker];
                 if (!evaluator) evaluator = std::make_unique<Evaluator<R, Map>>(problem, location, map, rule, theta, order);

@@ -6,6 +6,7 @@
 
 #include "blocks.hpp"
 #include "marginal.hpp"
+#include "own.hpp"
 
 namespace clusterglm {
 
@@ -13,14 +14,15 @@ template <class R>
 class LongClusters {
    public:
     LongClusters(const Problem& problem, const AnyMap& map, const Rule& rule, const double* theta, int order)
-        : problem_(problem), beta_(theta), order_(order), p_(problem.p), q_(p_ + 1), stride_(padded(q_)),
-          integral_(map, rule, problem.unit) {
+        : problem_(problem), beta_(theta), order_(order), p_(problem.p), both_(p_ + (kHasOwn<R> ? problem.own : 0)), q_(both_ + 1),
+          stride_(padded(q_)), integral_(map, rule, problem.unit), own_(both_ - p_) {
         z_.resize(q_);
     }
 
     CLUSTERGLM_INLINE void add(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
         load_cluster(integral_.rows, problem_, i, beta_);
         integral_.rows.finish();
+        if constexpr (kHasOwn<R>) load_groups(i);
         if (integral_.moves) run<true>(i, modes, sum, out);
         else run<false>(i, modes, sum, out);
     }
@@ -28,14 +30,26 @@ class LongClusters {
    private:
     const Problem& problem_;
     const double* beta_;
-    int order_, p_, q_, stride_;
+    int order_, p_, both_, q_, stride_;  // coefficients; with the response's own; and sigma
     Integral<R, AnyMap, double> integral_;
+    OwnRows<R, double> own_;
     Vectors z_;
     std::vector<double> node_gradients_, pi_G_;
 
     static constexpr int kChunk = 256;  // rows worked on at a time
 
     const double* x(std::int64_t row) const { return problem_.X + row * p_; }
+
+    CLUSTERGLM_INLINE void load_groups(std::int64_t i) {
+        const std::int64_t start = problem_.starts[i];
+        own_.resize(integral_.rows.n);
+        for (int j = 0; j < integral_.rows.n; ++j)
+            for (int c = 0; c < own_.count; ++c) *own_.has(j, c) = problem_.groups[start + j] == c ? 1.0 : 0.0;
+    }
+    // The row's parameter of the response's own; -1 for none.
+    int group(std::int64_t row) const { return kHasOwn<R> ? static_cast<int>(problem_.groups[row]) : -1; }
+    // A section of own derivatives at nodes, of `rows` rows: g, Gg and gg.
+    const double* section(int which, int rows) const { return integral_.H.data() + static_cast<std::size_t>(which) * rows * integral_.nodes.size; }
 
     template <bool Moves>
     CLUSTERGLM_INLINE void run(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
@@ -44,7 +58,7 @@ class LongClusters {
         if (order_ == 0) {
             integral_.template add_rows<0>(0, n);
         } else {
-            node_gradients_.assign(static_cast<std::size_t>(p_) * integral_.nodes.size, 0.0);
+            node_gradients_.assign(static_cast<std::size_t>(both_) * integral_.nodes.size, 0.0);
             for (int first = 0; first < n; first += kChunk) {
                 const int last = std::min(first + kChunk, n);
                 integral_.template add_rows<2>(first, last);
@@ -59,7 +73,7 @@ class LongClusters {
         if (order_ > 0) derivatives<Moves>(i, weight, sum, out.scores ? out.scores + i * q_ : nullptr);
     }
 
-    // Gradient of the log-integrand in beta at every node, p rows of `size` nodes.
+    // Gradient of the log-integrand in beta and the response's own parameters at every node, a row of `size` nodes for each.
     CLUSTERGLM_INLINE void add_node_gradients(std::int64_t i, int first, int last) {
         const int size = integral_.nodes.size;
         for (int j = first; j < last; ++j) {
@@ -67,6 +81,13 @@ class LongClusters {
             for (int r = 0; r < p_; ++r) {
                 double* to = &node_gradients_[static_cast<std::size_t>(r) * size];
                 for (int k = 0; k < size; k += kLanes) store(to + k, load(to + k) + xj[r] * load(G + k));
+            }
+            if constexpr (kHasOwn<R>) {
+                const int c = group(problem_.starts[i] + j);
+                if (c < 0) continue;
+                const double* g = section(1, last - first) + static_cast<std::size_t>(j - first) * size;
+                double* to = &node_gradients_[static_cast<std::size_t>(p_ + c) * size];
+                for (int k = 0; k < size; k += kLanes) store(to + k, load(to + k) + load(g + k));
             }
         }
     }
@@ -76,6 +97,29 @@ class LongClusters {
         all_nodes<R, 2>(
             integral_.rows, first, end, integral_.unit, integral_.nodes, integral_.G.data(), integral_.H.data(), [](int) CLUSTERGLM_INLINE_LAMBDA { return NodeSums{}; },
             [](int, const NodeSums&) CLUSTERGLM_INLINE_LAMBDA {});
+    }
+
+    // What row j adds that has parameter c of the response's own; `at` is where it lies among the chunk's `rows` rows.
+    template <bool Moves>
+    CLUSTERGLM_INLINE void add_own(int j, int rows, std::size_t at, const double* xj, int c, double weight,
+                                   const ModeCoefficients<AnyMap, double>& mc, double* hessian) {
+        const Nodes& nodes = integral_.nodes;
+        const int r = p_ + c;
+        const auto rm = row_moments<Moves, false, double>(nodes, integral_.map, section(1, rows) + at, section(2, rows) + at, pi_G_.data());
+        double square = row_mean<double>(nodes, section(3, rows) + at), cross = rm.diagonal, sigma = rm.sigma;
+        z_.mean[r] += rm.mean;
+        if constexpr (Moves) {
+            const OwnAtMode<double> d = own_.of_row(j);
+            z_.s_t[r] += mc.s_t_H * d.Gg, z_.g_sst[r] += mc.sst_H * d.Gg + mc.sst_I * d.Hg;
+            z_.g_ssst[r] += mc.ssst_H * d.Gg + mc.ssst_I * d.Hg + mc.ssst_K * d.Ig;
+            z_.P0[r] += rm.P0, z_.P1[r] += rm.P1;
+            square += mc.diagonal_I * d.Ggg + mc.diagonal_K * d.Hgg, cross += mc.diagonal_I * d.Hg + mc.diagonal_K * d.Ig;
+            sigma += mc.sigma_H * d.Gg + mc.sigma_I * d.Hg + mc.sigma_K * d.Ig;
+        }
+        if (order_ < 2) return;
+        hessian[r * stride_ + r] += weight * square;
+        hessian[both_ * stride_ + r] += weight * sigma;
+        for (int s = 0; s < p_; ++s) hessian[r * stride_ + s] += weight * cross * xj[s];
     }
 
     template <bool Moves>
@@ -88,7 +132,8 @@ class LongClusters {
         const std::int64_t start = problem_.starts[i];
         std::fill(z_.memory.begin(), z_.memory.end(), 0.0);
         pi_G_.resize(size);
-        double *hessian = sum.hessian.data(), *last = hessian + p_ * stride_;
+        double *hessian = sum.hessian.data(), *last = hessian + both_ * stride_;
+        if constexpr (kHasOwn<R> && Moves) own_.find(rows, integral_.mode.at.m);
         for (int first = 0; first < n; first += kChunk) {
             const int end = std::min(first + kChunk, n);
             if (n > kChunk) recompute_chunk(first, end);  // node sums are complete; this only brings back the chunk's own terms
@@ -108,6 +153,8 @@ class LongClusters {
                     }
                 }
                 for (int r = 0; r < p_; ++r) z_.mean[r] += rm.mean * xj[r];
+                if constexpr (kHasOwn<R>)
+                    if (group(start + j) >= 0) add_own<Moves>(j, end - first, at, xj, group(start + j), weight, mc, hessian);
                 if (order_ < 2) continue;
                 for (int r = 0; r < p_; ++r) {
                     const double xr = weight * diagonal * xj[r];
@@ -116,9 +163,9 @@ class LongClusters {
                 }
             }
         }
-        z_.mean[p_] = nm.mean_sigma;
+        z_.mean[both_] = nm.mean_sigma;
         if constexpr (Moves) {
-            z_.s_t[p_] = mc.s_t, z_.g_sst[p_] = mc.g_sst, z_.g_ssst[p_] = mc.g_ssst, z_.P0[p_] = nm.P0_sigma, z_.P1[p_] = nm.P1_sigma;
+            z_.s_t[both_] = mc.s_t, z_.g_sst[both_] = mc.g_sst, z_.g_ssst[both_] = mc.g_ssst, z_.P0[both_] = nm.P0_sigma, z_.P1[both_] = nm.P1_sigma;
             combine(z_, integral_.mode, nm);
         } else {
             for (int r = 0; r < q_; ++r) z_.score[r] = z_.P0[r] = z_.mean[r];
@@ -128,12 +175,12 @@ class LongClusters {
             if (score_out) score_out[r] = weight * z_.score[r];
         }
         if (order_ < 2) return;
-        const auto gradient = [&](int r) { return r < p_ ? &node_gradients_[static_cast<std::size_t>(r) * size] : nodes.rS1; };
+        const auto gradient = [&](int r) { return r < both_ ? &node_gradients_[static_cast<std::size_t>(r) * size] : nodes.rS1; };
         for (int r = 0; r < q_; ++r) {
             const double* gr = gradient(r);
             for (int s = 0; s <= r; ++s) {
                 double total = 0.0;
-                if (s < p_) {  // the entry of sigma with itself is in outer_sigma
+                if (s < both_) {  // the entry of sigma with itself is in outer_sigma
                     const double* gs = gradient(s);
                     Pack dot{};
                     nodes.each_weighty([&](int k) CLUSTERGLM_INLINE_LAMBDA { dot += load(nodes.pi + k) * load(gr + k) * load(gs + k); });

@@ -212,10 +212,11 @@ struct Integral {
     Mode<Map, V> mode{};
     NodeMoments<V> moments{};
     V omega{};                 // of nodes that follow the cluster, whether derivatives see them move or not
-    std::vector<double> G, H;  // a row's at every node
+    std::vector<double> G, H;  // a row's at every node; in G room for parameters of the response's own
+    int own = 0;               // of which there are so many
 
     Integral(const Map& map_, const Rule& rule, bool unit_)
-        : map(map_), follows(rule.follows), moves(rule.moves), unit(unit_ && !R::kCollapses), nodes(rule, kWidth<V>) {
+        : map(map_), follows(rule.follows), moves(rule.moves), unit(unit_ && !R::kCollapses && !kHasOwn<R>), nodes(rule, kWidth<V>) {
         if constexpr (!Map::kLinear)
             if (follows && !map.log_concave()) scan.emplace(map);
         if (!follows) {
@@ -255,7 +256,9 @@ struct Integral {
     template <int Order>
     CLUSTERGLM_INLINE void add_rows(int first, int last) {
         const std::size_t cells = Order > 0 && !R::kCollapses ? static_cast<std::size_t>(last - first) * nodes.size : 0;
-        if (G.size() < cells) G.resize(cells), H.resize(cells);
+        const std::size_t own_cells = static_cast<std::size_t>(own) * nodes.size;
+        if (G.size() < cells + own_cells) G.resize(cells + own_cells);
+        if (H.size() < (kHasOwn<R> ? 4 * cells : cells)) H.resize(kHasOwn<R> ? 4 * cells : cells);
         const auto begin = [&](int k) CLUSTERGLM_INLINE_LAMBDA {
             if (first == 0) return NodeSums{load(nodes.log_weight + k) + map.log_density(nodes, k)};
             return NodeSums{load(nodes.q + k) + lanes::log(load(nodes.factor + k)), load(nodes.S1 + k), load(nodes.S2 + k)};

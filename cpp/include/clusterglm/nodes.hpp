@@ -102,6 +102,11 @@ struct AddedApart {
     CLUSTERGLM_INLINE void next(Pack& part) { sum += part, part = Pack{}; }
 };
 
+// Derivatives in the response's own parameters lie behind those in lambda, a section of all rows and nodes each.
+CLUSTERGLM_INLINE void keep_own(const OwnTerms<Pack>& own, double* H, int section) {
+    store(H + section, own.g), store(H + 2 * section, own.Gg), store(H + 3 * section, own.gg);
+}
+
 // How the rows of a cluster are taken at a node.
 enum class Take {
     kWeighted,  // a logarithm each
@@ -124,7 +129,7 @@ CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int fir
         const int stop = std::min(run + kRun, end);
         for (int j = run; j < stop; ++j, at_row += stride) {
             const Row<Pack> row = rows.row(j);
-            NodeTerms<Pack> t = R::template node<kUnit>(row, at, exp_at);
+            auto t = R::template node<kUnit>(row, at, exp_at);
             if (T == Take::kUnit && kWidth<V> > 1 && j >= rows.common) {  // an empty row is neither a 0 nor a 1
                 const auto there = row.a + row.b > Pack{};
                 t.factor = there ? t.factor : one, t.H = there ? t.H : Pack{};
@@ -132,6 +137,7 @@ CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int fir
             sums.log_p += t.additive, sums.S1 += t.G, sums.S2 += t.H;
             if constexpr (!R::kCollapses && Order > 0) store(G + at_row, t.G);
             if constexpr (!R::kCollapses && Order > 1) store(H + at_row, t.H);
+            if constexpr (kHasOwn<R> && Order > 0) keep_own(t.own, H + at_row, (last - first) * stride);
             if constexpr (kUnit) sums.factor *= t.factor;
             if constexpr (T == Take::kUnit)
                 if (--left <= 0) sums.log_p += lanes::log(sums.factor), sums.factor = one, left = room;
@@ -149,10 +155,14 @@ inline void node_pack_stable(NodeSums& sums, const Rows<V>& rows, int first, int
     for (int j = first; j < last; ++j, G += stride, H += stride) {
         for (int l = 0; l < kLanes; ++l) {
             const int cell = j * kWidth<V> + l % kWidth<V>;
-            const StableTerms t = R::stable(rows.eta[cell] + m[l], rows.a[cell], rows.b[cell]);
+            const auto t = R::stable(rows.eta[cell] + m[l], rows.a[cell], rows.b[cell]);
             sums.log_p[l] += t.value, sums.S1[l] += t.G, sums.S2[l] += t.H;
             if constexpr (!R::kCollapses && Order > 0) G[l] = t.G;
             if constexpr (!R::kCollapses && Order > 1) H[l] = t.H;
+            if constexpr (kHasOwn<R> && Order > 0) {
+                const int section = (last - first) * stride;
+                H[section + l] = t.own.g, H[2 * section + l] = t.own.Gg, H[3 * section + l] = t.own.gg;
+            }
         }
         if ((j - first + 1) % kRun == 0) total.next(sums.log_p);
     }

@@ -13,6 +13,8 @@ struct Problem {
     const double* cluster_weights;  // clusters
     bool unit;                      // every row has (a, b) = (1, 0) or (0, 1)
     bool weighted = true;           // some cluster's weight may differ from 1
+    int own = 0;                    // parameters of the response's own
+    const std::int64_t* groups = nullptr;  // rows: which of these each has, -1 for none
 
     double eta(std::int64_t row, const double* beta) const {
         const double* x = X + row * p;

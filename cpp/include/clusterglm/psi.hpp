@@ -4,15 +4,20 @@
 #include <vector>
 
 #include "marginal.hpp"
+#include "own.hpp"
 
 namespace clusterglm {
 
 template <class R, class Map>
 class Psi {
    public:
-    Psi(const Map& map, const Rule& rule, bool unit) : integral(map, rule, unit) {}
+    Psi(const Map& map, const Rule& rule, const Problem& problem)
+        : integral(map, rule, problem.unit), own(kHasOwn<R> ? problem.own : 0), count_(own.count) {
+        integral.own = count_;
+    }
 
     Integral<R, Map, Pack> integral;  // its rows are the caller's to fill
+    OwnRows<R, Pack> own;             // and which of them have which parameters of the response's own
 
     // A value alone costs little less than a score, and has no code of its own.
     CLUSTERGLM_INLINE void evaluate(Pack start, int order) {
@@ -20,13 +25,44 @@ class Psi {
         else evaluate<1>(start);
     }
 
-    const double* score() const { return z_.score; }  // n + 1 packs
-    // The Hessian's n + 1 rows, one after another, whole.
+    // Of the rows, the response's own parameters, and sigma.
+    const double* score() const { return z_.score; }
+    // The Hessian's rows, one after another, whole.
     const double* hessian() const { return matrix_.data(); }
 
    private:
+    const int count_;  // parameters of the response's own
     Vectors z_;
     std::vector<double> pi_G_, matrix_;
+    std::vector<double> own_Gg_, own_gg_;  // at nodes, summed over rows
+
+    int own_count() const {
+        if constexpr (kHasOwn<R>) return count_;
+        else return 0;
+    }
+    // A section of the rows' own derivatives at nodes: g, Gg and gg.
+    const double* section(int which) const { return integral.H.data() + static_cast<std::size_t>(which) * integral.rows.n * integral.nodes.size; }
+
+    // Sums over rows of their own derivatives at nodes; those of g lie behind the rows' G.
+    template <int Order>
+    CLUSTERGLM_INLINE void sum_own() {
+        const int n = integral.rows.n, size = integral.nodes.size;
+        const std::size_t cells = static_cast<std::size_t>(count_) * size;
+        if (own_Gg_.size() < cells) own_Gg_.resize(cells), own_gg_.resize(cells);
+        double* G = integral.G.data() + static_cast<std::size_t>(n) * size;
+        for (int c = 0; c < count_; ++c)
+            for (int k = 0; k < size; k += kLanes) {
+                Pack g{}, Gg{}, gg{};
+                for (int j = 0; j < n; ++j) {
+                    const Pack w = own.weight(j, c);
+                    const int at = j * size + k;
+                    g += w * load(section(1) + at);
+                    if constexpr (Order > 1) Gg += w * load(section(2) + at), gg += w * load(section(3) + at);
+                }
+                store(G + c * size + k, g);
+                if constexpr (Order > 1) store(&own_Gg_[c * size + k], Gg), store(&own_gg_[c * size + k], gg);
+            }
+    }
 
     template <int Order>
     CLUSTERGLM_INLINE void evaluate(Pack start) {
@@ -39,6 +75,10 @@ class Psi {
         integral.template place_nodes<Moves ? Order : 0>(start);
         integral.template add_rows<Order>(0, integral.rows.n);
         integral.template finish<Moves, Order>();
+        if constexpr (kHasOwn<R>) {
+            sum_own<Order>();
+            if constexpr (Moves) own.find(integral.rows, integral.mode.at.m);
+        }
         if constexpr (Order == 1) only_score<Moves>();
         if constexpr (Order == 2) derivatives<Moves>();
     }
@@ -48,17 +88,22 @@ class Psi {
         const Nodes& nodes = integral.nodes;
         const Rows<Pack>& rows = integral.rows;
         const NodeMoments<Pack>& nm = integral.moments;
-        const int n = rows.n, at_sigma = n * kLanes;
+        const int n = rows.n, both = n + own_count(), at_sigma = both * kLanes;
         z_.resize(at_sigma + kLanes);
         double* mean = Moves ? z_.mean : z_.score;
-        for (int j = 0; j < n; ++j) store(mean + j * kLanes, row_mean<Pack>(nodes, integral.rows_G() + j * nodes.size));
+        for (int j = 0; j < both; ++j) store(mean + j * kLanes, row_mean<Pack>(nodes, integral.rows_G() + j * nodes.size));
         store(mean + at_sigma, nm.mean_sigma);
         if constexpr (Moves) {
             const ModeCoefficients<Map, Pack> mc(integral.mode, nm);
-            for (int at = 0; at < at_sigma; at += kLanes) {
+            for (int at = 0; at < n * kLanes; at += kLanes) {
                 const Pack h = load(&rows.H[at]);
                 store(z_.s_t + at, mc.s_t_H * h);
                 store(z_.g_sst + at, mc.sst_H * h + mc.sst_I * load(&rows.I[at]));
+            }
+            for (int j = n; j < both; ++j) {
+                const OwnAtMode<Pack> d = own.summed(n, j - n);
+                store(z_.s_t + j * kLanes, mc.s_t_H * d.Gg);
+                store(z_.g_sst + j * kLanes, mc.sst_H * d.Gg + mc.sst_I * d.Hg);
             }
             store(z_.s_t + at_sigma, mc.s_t), store(z_.g_sst + at_sigma, mc.g_sst);
             combine_score(z_, integral.mode, nm);
@@ -85,17 +130,52 @@ class Psi {
         store(row + j * kLanes, load(row + j * kLanes) + diagonal);
     }
 
+    // What row j of the coordinates has, one of the response's own, before products of derivatives.
+    template <bool Moves>
+    CLUSTERGLM_INLINE void own_derivatives(int j, const ModeCoefficients<Map, Pack>& mc, double* pi_G, double* row, double* last) {
+        const Nodes& nodes = integral.nodes;
+        const int n = integral.rows.n, c = j - n, at = j * kLanes, size = nodes.size;
+        const auto rm = row_moments<Moves, true, Pack>(nodes, integral.map, integral.rows_G() + j * size, &own_Gg_[c * size], pi_G);
+        Pack diagonal = row_mean<Pack>(nodes, &own_gg_[c * size]), cross = rm.sigma;
+        if constexpr (Moves) {
+            const OwnAtMode<Pack> d = own.summed(n, c);
+            store(z_.s_t + at, mc.s_t_H * d.Gg);
+            store(z_.g_sst + at, mc.sst_H * d.Gg + mc.sst_I * d.Hg);
+            store(z_.g_ssst + at, mc.ssst_H * d.Gg + mc.ssst_I * d.Hg + mc.ssst_K * d.Ig);
+            store(z_.P0 + at, rm.P0), store(z_.P1 + at, rm.P1);
+            diagonal += mc.diagonal_I * d.Ggg + mc.diagonal_K * d.Hgg;
+            cross += mc.sigma_H * d.Gg + mc.sigma_I * d.Hg + mc.sigma_K * d.Ig;
+        }
+        store(z_.mean + at, rm.mean);
+        store(row + at, diagonal);
+        store(last + at, cross);
+    }
+
+    // Second derivatives in parameter c and each linear predictor, added to the Hessian's row.
+    template <bool Moves>
+    CLUSTERGLM_INLINE void add_crosses(int c, const ModeCoefficients<Map, Pack>& mc, double* row) const {
+        const int n = integral.rows.n, size = integral.nodes.size;
+        for (int j = 0; j < n; ++j) {
+            Pack cross = row_mean<Pack>(integral.nodes, section(2) + j * size);
+            if constexpr (Moves) {
+                const OwnAtMode<Pack> d = own.of_row(j);
+                cross += mc.diagonal_I * d.Hg + mc.diagonal_K * d.Ig;
+            }
+            store(row + j * kLanes, load(row + j * kLanes) + own.weight(j, c) * cross);
+        }
+    }
+
     template <bool Moves>
     CLUSTERGLM_INLINE void derivatives() {
         const Nodes& nodes = integral.nodes;
         const Rows<Pack>& rows = integral.rows;
         const NodeMoments<Pack>& nm = integral.moments;
-        const int n = rows.n, N = n + 1, size = nodes.size, width = N * kLanes;
+        const int n = rows.n, both = n + own_count(), N = both + 1, size = nodes.size, width = N * kLanes;
         z_.resize(width);
-        if (pi_G_.size() < static_cast<std::size_t>(n) * size) pi_G_.resize(static_cast<std::size_t>(n) * size);
+        if (pi_G_.size() < static_cast<std::size_t>(both) * size) pi_G_.resize(static_cast<std::size_t>(both) * size);
         if (matrix_.size() < static_cast<std::size_t>(N) * width) matrix_.resize(static_cast<std::size_t>(N) * width);
         const double *G = integral.rows_G(), *H = integral.rows_H();
-        double *M = matrix_.data(), *pi_G = pi_G_.data(), *last = M + n * width;
+        double *M = matrix_.data(), *pi_G = pi_G_.data(), *last = M + both * width;
         const Vectors& z = z_;
 
         const ModeCoefficients<Map, Pack> mc(integral.mode, nm);
@@ -116,7 +196,8 @@ class Psi {
             store(M + j * width + at, diagonal);
             store(last + at, cross);
         }
-        const int at = n * kLanes;
+        for (int j = n; j < both; ++j) own_derivatives<Moves>(j, mc, pi_G + j * size, M + j * width, last);
+        const int at = both * kLanes;
         store(z.mean + at, nm.mean_sigma);
         store(last + at, nm.outer_sigma);
         if constexpr (Moves) {
@@ -132,7 +213,8 @@ class Psi {
             double* row = M + j * width;
             const int J = j * kLanes;
             const Pack s_j = load(z.s_t + J), x1_j = load(z.x1 + J), D_j = load(z.D + J), x2_j = load(z.x2 + J), dq_j = load(z.P0 + J);
-            if (j < n) add_node_products(row, pi_G + j * size, G, j);
+            if (j < both) add_node_products(row, pi_G + j * size, G, j);
+            if (j >= n && j < both) add_crosses<Moves>(j - n, mc, row);
             for (int L = 0; L <= J; L += kLanes) {
                 Pack sum = load(row + L) - dq_j * load(z.P0 + L);
                 if constexpr (Moves) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);

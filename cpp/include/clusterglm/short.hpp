@@ -16,9 +16,9 @@ class ShortClusters {
     static constexpr int kMostRows = 64;
 
     ShortClusters(const Problem& problem, const Map& map, const Rule& rule, const double* theta, int order)
-        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, problem.unit),
-          four_(problem), score_(static_cast<std::size_t>(p_ + 1) * kLanes),
-          theta_(score_.size()), hessian_(score_.size() * (p_ + 1)) {}
+        : problem_(problem), beta_(theta), order_(order), p_(problem.p), psi_(map, rule, problem), q_(p_ + psi_.own.count + 1),
+          four_(problem), score_(static_cast<std::size_t>(q_) * kLanes),
+          theta_(score_.size()), hessian_(score_.size() * q_) {}
 
     CLUSTERGLM_INLINE void begin() {
         value_ = Pack{};
@@ -38,15 +38,15 @@ class ShortClusters {
         if (order_ == 0) return;
         with_known(four_.n, [&]<int N>() CLUSTERGLM_INLINE_LAMBDA { add_products<N>(four_.weight); });
         if (out.scores)
-            for (int r = 0; r <= p_; ++r)
-                for (int l = 0; l < count; ++l) out.scores[clusters[l] * (p_ + 1) + r] = theta_[r * kLanes + l];
+            for (int r = 0; r < q_; ++r)
+                for (int l = 0; l < count; ++l) out.scores[clusters[l] * q_ + r] = theta_[r * kLanes + l];
     }
 
     CLUSTERGLM_INLINE void end(Sum& sum) const {
         sum.value += reduce(value_);
-        for (int s = 0; s <= p_; ++s) {
+        for (int s = 0; s < q_; ++s) {
             sum.score[s] += reduce(clusterglm::load(&score_[s * kLanes]));
-            for (int r = s; r <= p_; ++r) sum.hessian[r * sum.stride + s] += reduce(clusterglm::load(&hessian_[(s * (p_ + 1) + r) * kLanes]));
+            for (int r = s; r < q_; ++r) sum.hessian[r * sum.stride + s] += reduce(clusterglm::load(&hessian_[(s * q_ + r) * kLanes]));
         }
     }
 
@@ -55,6 +55,7 @@ class ShortClusters {
     const double* beta_;
     int order_, p_;
     Psi<R, Map> psi_;
+    const int q_;  // parameters: coefficients, the response's own, sigma
     FourClusters four_;
     Pack value_{};
     // Packs: the block's score, the clusters' own, the block's Hessian by columns from the diagonal on, and the columns of X.
@@ -83,13 +84,27 @@ class ShortClusters {
             store(&rows.eta[j * kLanes], eta), store(&rows.a[j * kLanes], a), store(&rows.b[j * kLanes], b);
         }
         rows.finish();
+        if constexpr (kHasOwn<R>) load_groups(n);
+    }
+
+    // Which rows have which of the response's own parameters.
+    CLUSTERGLM_INLINE void load_groups(int n) {
+        OwnRows<R, Pack>& own = psi_.own;
+        own.resize(n);
+        for (int j = 0; j < n; ++j)
+            for (int c = 0; c < own.count; ++c)
+                for (int l = 0; l < kLanes; ++l) {
+                    const std::int64_t row = problem_.starts[four_.cluster[l]] + j;
+                    own.has(j, c)[l] = row < problem_.starts[four_.cluster[l] + 1] && problem_.groups[row] == c ? 1.0 : 0.0;
+                }
     }
 
     // X' score and X' M X, M the Hessian in psi, column by column. N: rows if the compiler is to know, or 0.
     template <int N>
     CLUSTERGLM_INLINE void add_products(Pack weight) {
-        const int n = N > 0 ? N : psi_.integral.rows.n, width = n * kLanes, q = p_ + 1;
-        const double *x = x_.data(), *M = psi_.hessian(), *last = M + n * (width + kLanes);
+        const int n = N > 0 ? N : psi_.integral.rows.n, width = n * kLanes, own = own_count(), q = p_ + own + 1;
+        const int stride = width + (own + 1) * kLanes;  // of M
+        const double *x = x_.data(), *M = psi_.hessian(), *last = M + (n + own) * stride;
         const auto dot = [n](const Pack* left, const double* right) {
             Pack sum{};
             for (int j = 0; j < n; ++j) sum += left[j] * clusterglm::load(right + j * kLanes);
@@ -106,12 +121,23 @@ class ShortClusters {
             add_theta(s, weight * dot(column, psi_.score()));
             if (order_ < 2) continue;
             double* to = &hessian_[(s * q + s) * kLanes];
-            for (int j = 0; j < n; ++j) M_column[j] = weight * dot(column, M + j * (width + kLanes));
+            for (int j = 0; j < n; ++j) M_column[j] = weight * dot(column, M + j * stride);
             for (int r = s; r < p_; ++r, to += kLanes) add(to, dot(M_column, x + r * width));
+            for (int c = 0; c < own; ++c, to += kLanes) add(to, weight * dot(column, M + (n + c) * stride));
             add(to, weight * dot(column, last));
         }
-        add_theta(p_, weight * clusterglm::load(psi_.score() + width));
-        if (order_ > 1) add(&hessian_[(p_ * q + p_) * kLanes], weight * clusterglm::load(last + width));
+        for (int c = 0; c <= own; ++c) {  // the response's own, and sigma
+            const int s = p_ + c;
+            add_theta(s, weight * clusterglm::load(psi_.score() + width + c * kLanes));
+            if (order_ < 2) continue;
+            for (int r = c; r <= own; ++r)
+                add(&hessian_[(s * q + p_ + r) * kLanes], weight * clusterglm::load(M + (n + r) * stride + width + c * kLanes));
+        }
+    }
+
+    int own_count() const {
+        if constexpr (kHasOwn<R>) return psi_.own.count;
+        else return 0;
     }
 };
 

@@ -12,6 +12,7 @@
 #include "blocks.hpp"
 #include "gram.hpp"
 #include "vector_hessian.hpp"
+#include "vector_laplace.hpp"
 #include "vector_nodes.hpp"
 #include "vector_points.hpp"
 #include "vector_rows.hpp"
@@ -307,6 +308,30 @@ class VectorClusters : VectorNodes<R, D> {
 template <class R>
 bool evaluate_vector(const Problem& problem, const VectorModel& model, const PointSet& points, const VectorPlaces& places, int order,
                      const Selection& selection, const VectorOutputs& out, int threads, Sum& total, const std::function<bool()>& interrupted) {
+    // One point about the mode is Laplace's approximation.
+    const bool laplace = points.count == 1 && places.follow && !out.means && !out.covariances && !out.shares;
+    const auto by_fours = [&]<int D>() {
+        struct Worker {
+            VectorLaplace<R, D> fours;
+            std::vector<std::int64_t> clusters;
+        };
+        std::vector<std::unique_ptr<Worker>> workers(static_cast<std::size_t>(worker_count(selection.count, threads)));
+        return sum_over_blocks(
+            problem, selection, model.parameters(), threads,
+            [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {
+                auto& own = workers[worker];
+                if (!own) own.reset(new Worker{{problem, model, places.centres, places.factors, order}, {}});
+                auto& clusters = own->clusters;
+                clusters.clear();
+                for (std::int64_t i = first; i < last; ++i) clusters.push_back(selection[i]);
+                sort_by_size(problem, clusters);
+                own->fours.begin();
+                for (std::size_t i = 0; i < clusters.size(); i += kLanes)
+                    own->fours.add(&clusters[i], static_cast<int>(std::min<std::size_t>(kLanes, clusters.size() - i)), sum, out);
+                own->fours.end(sum);
+            },
+            total, interrupted);
+    };
     const auto with = [&]<int D>() {
         std::vector<std::unique_ptr<VectorClusters<R, D>>> workers(static_cast<std::size_t>(worker_count(selection.count, threads)));
         return sum_over_blocks(
@@ -320,6 +345,7 @@ bool evaluate_vector(const Problem& problem, const VectorModel& model, const Poi
             },
             total, interrupted);
     };
+    if (laplace) return model.d == 2 ? by_fours.template operator()<2>() : by_fours.template operator()<0>();
     return model.d == 2 ? with.template operator()<2>() : with.template operator()<0>();
 }
 

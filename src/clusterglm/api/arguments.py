@@ -71,3 +71,5 @@ def warn_unless_accurate(report: IntegrationReport, level: int = 4) -> None:
             AccuracyWarning,
             stacklevel=level,
         )
+    if report.outside is not None and not report.outside.enough:
+        warnings.warn(report.outside.advice, AccuracyWarning, stacklevel=level)

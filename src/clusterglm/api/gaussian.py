@@ -62,6 +62,7 @@ def gaussian_random_effects(
     refuse_beside_gaussian(
         [
             *refused,
+            (request.inside is not None, f"inside={request.inside!r}", "no choice: all effects are integrated out"),
             (not distribution.normal, f"distribution={distribution.name!r}", 'distribution="gaussian" of the effects'),
         ]
     )

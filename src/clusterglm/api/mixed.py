@@ -12,6 +12,7 @@ from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
+from clusterglm.results.models.crossed import CrossedEffectsResult
 from clusterglm.results.models.mixed import MixedEffectsResult
 
 
@@ -19,8 +20,14 @@ def random_slopes(
     data: ModelData, response: Response, quadrature: Quadrature, start: Any, control: Control, penalty: str | None
 ) -> MixedEffectsResult:
     """Fit data that have effects; see `cg.random_effects`."""
+    if penalty is not None and data.effects is not None and data.effects.outside:
+        raise OptionError(
+            f"penalty={penalty!r} with crossed random effects",
+            "one grouping factor, or two of which one is nested in the other",
+            "maximum likelihood, in which a standard deviation may be 0",
+        )
     fit = fit_mixed(data, response, quadrature, control, read_start(start, data), penalty)
-    result = MixedEffectsResult(fit, data)
+    result = (CrossedEffectsResult if fit.effects.outside else MixedEffectsResult)(fit, data)
     warn_unless_converged(result.optimization)
     warn_unless_accurate(fit.integration)
     return result

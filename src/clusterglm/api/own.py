@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.data.ordered import refuse_empty
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.recession import without_column
 from clusterglm.data.request import Request
-from clusterglm.errors import FormulaError, OptionError
+from clusterglm.errors import ClusterError, FormulaError, OptionError
 from clusterglm.fit.own import fit_own_pooled, fit_own_random_effects
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
@@ -67,6 +69,12 @@ def own_random_effects(
             f"several random effects with family={response.family!r}",
             "one random intercept, (1 | id)",
             f"cluster={rows.cluster_name!r} without slopes{instead}",
+        )
+    if response.location and len(response.own) == 1 and not fix_sigma and int(np.diff(rows.starts).max()) < 2:
+        raise ClusterError(
+            f"{rows.n_clusters} clusters in {rows.cluster_name!r}, none with more than one response of two categories",
+            "clusters with several responses: otherwise sigma is not identified",
+            "cg.pooled; or check that cluster= names the group and not the row",
         )
     begin = read_start(start, rows)
     fit = fit_own_random_effects(rows, response, distribution, quadrature, scale, begin, sigma, fix_sigma, control)

@@ -10,8 +10,8 @@ import numpy as np
 
 from clusterglm.api.arguments import read_control, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
+from clusterglm.api.nonparametric import nonparametric_fit
 from clusterglm.api.unknown import explained
-from clusterglm.api.verbs import nonparametric_fit
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.repeats import counts_of

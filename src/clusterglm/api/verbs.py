@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
-from clusterglm.api.elsewhere import is_elsewhere, refuse_elsewhere
+from clusterglm.api.elsewhere import is_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.ordered import read_levels
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.request import Request
 from clusterglm.errors import OptionError
-from clusterglm.fit.pooled import fit_pooled, with_intercept
+from clusterglm.fit.pooled import fit_pooled
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
 from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.control import Control
@@ -32,7 +31,6 @@ from clusterglm.results.models.random_effects import RandomEffectsResult
 
 if TYPE_CHECKING:
     from clusterglm.results.models.mixed import MixedEffectsResult
-    from clusterglm.results.models.nonparametric import NonparametricResult
 
 
 @explained
@@ -188,6 +186,7 @@ def random_effects(
     data: Any,
     *,
     cluster: Any = None,
+    inside: str | None = None,
     family: str = "binomial",
     link: str | None = None,
     distribution: str | Distribution = "gaussian",
@@ -219,8 +218,8 @@ def random_effects(
         ordered categories or measured values. Random effects are terms in lme4's grammar: `(1 | id)` an intercept,
         `(x | id)` an intercept and a slope with any covariance, `(x || id)` or `diag(x | id)` without correlation,
         `(0 + x | id)` the slope alone, `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one
-        correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other, effects at both levels. Normal
-        responses may have any number of factors, nested, crossed or both: `(1 | person) + (1 | item)`.
+        correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other, effects at both levels;
+        `(1 | person) + (1 | item)` of any number of factors, nested, crossed or both.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
@@ -228,6 +227,9 @@ def random_effects(
     cluster : str, list of str or array
         Column of cluster labels of any type, columns whose combinations are clusters, or the labels, for one random
         intercept; `(1 | id)` or `(1 | a:b)` in the formula says the same. Row order never matters.
+    inside : str, optional
+        Of factors that cross, the one that is integrated out exactly, given the others, for which Laplace's
+        approximation is corrected; by default that with the most levels. Of two nested factors it asks for the same.
     family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian"}
         Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
         with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
@@ -298,9 +300,10 @@ def random_effects(
 
     Returns
     -------
-    RandomEffectsResult or MixedEffectsResult
-        With one random intercept, and with any other random effects, whose standard deviations and correlations are
-        `variance_components` in place of `sigma`. Of normal responses GaussianMixedResult, a MixedEffectsResult.
+    RandomEffectsResult, MixedEffectsResult or CrossedEffectsResult
+        With one random intercept; with any other random effects, whose standard deviations and correlations are
+        `variance_components` in place of `sigma`; and with those of factors that cross. Of normal responses
+        GaussianMixedResult, a MixedEffectsResult.
 
     Raises
     ------
@@ -348,6 +351,7 @@ def random_effects(
         sigma_known=fix_sigma,
         penalized=chosen is not None,
         effects=True,
+        inside=inside,
     )
     restricted = yes_or_no("reml", reml)
     if measured is not None:
@@ -399,120 +403,3 @@ def random_effects(
     warn_unless_converged(result.optimization)
     warn_unless_accurate(result.fit.integration)
     return result
-
-
-@explained
-def nonparametric(
-    formula: str,
-    data: Any,
-    *,
-    cluster: Any = None,
-    family: str = "binomial",
-    link: str | None = None,
-    points: int | None = None,
-    weights: Any = None,
-    cluster_weights: Any = None,
-    offset: Any = None,
-    exposure: Any = None,
-    subset: Any = None,
-    success: Any = None,
-    functions: Mapping[str, Callable[..., Any]] | None = None,
-    control: Control | None = None,
-) -> NonparametricResult:
-    """Fit a random-intercept model without a word on the intercept's distribution, by nonparametric maximum likelihood.
-
-    The most likely distribution has a few mass points (Laird 1978; Lindsay 1983); it shows what the data say of the
-    intercepts, and its log-likelihood is the highest that any distribution can reach.
-
-    Parameters
-    ----------
-    formula : str
-        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
-        The mass points take the place of an intercept; covariates may be constant within clusters.
-    data : table
-        Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
-        or Parquet file.
-    cluster : str or array
-        Column of cluster labels of any type, or the labels. Row order never matters.
-    family : {"binomial", "poisson"}
-        Of the responses: 0/1 or shares of trials, or counts.
-    link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial, "log" for Poisson.
-    points : int, optional
-        A fixed number of mass points (Aitkin, Biometrics 55, 1999), which grow one by one; by default as many as the
-        likelihood wants.
-    weights : str or array, optional
-        Case weights, which multiply a row's log-likelihood; whole numbers are repeats, wherever rows are counted or
-        drawn. A column, an expression of columns, or an array with an element per row of `data`.
-    cluster_weights : str or array, optional
-        Of clusters, the same in all rows of one, or a dict of them by label: they multiply its log-likelihood, and
-        whole numbers are repeats of it.
-    offset : str or array, optional
-        Added to the linear predictor: a column, an expression of columns such as "log(years)", or an array.
-    exposure : str or array, optional
-        Positive numbers, given likewise, whose logarithm is the offset.
-    subset : str or array, optional
-        Rows to use: a column or an array of truth values, or a condition such as "week > 2".
-    success : str, number or bool, optional
-        The level of a two-level response that is the success; by default the second in the order of its levels, which
-        for text is that of the alphabet: "survived", not "died".
-    functions : dict of str to callable, optional
-        Functions of your own that the formula calls: of arrays, each row's value from that row alone.
-    control : Control, optional
-        Settings of the optimiser; an iteration is a round in which points come and go.
-
-    Returns
-    -------
-    NonparametricResult
-
-    Raises
-    ------
-    ClusterGLMError
-        A subclass says which argument or which part of the data cannot be used, and what to try.
-
-    Warns
-    -----
-    ConvergenceWarning
-        When the optimiser ended before it reached its tolerance.
-
-    Examples
-    --------
-    >>> import clusterglm as cg
-    >>> bacteria = cg.datasets.load("bacteria")
-    >>> fit = cg.nonparametric("y ~ trt + I(week > 2)", bacteria, cluster="ID")
-    >>> len(fit.mass_points)
-    2
-    """
-    from clusterglm.fit.npml import check_points
-
-    refuse_elsewhere(data, "nonparametric")
-    check_points(points)
-    response = read_response(family, link)
-    offset = one_offset(offset, exposure)
-    settings = read_control(control)
-    request = Request(
-        response,
-        cluster=cluster,
-        weights=weights,
-        cluster_weights=cluster_weights,
-        offset=offset,
-        subset=subset,
-        success=success,
-        functions=functions,
-    )
-    return nonparametric_fit(formula, data, request, settings, points)
-
-
-def nonparametric_fit(
-    formula: str, data: Any, request: Request, control: Control, points: int | None = None
-) -> NonparametricResult:
-    """What `nonparametric` makes of a request that says nothing of mass points yet."""
-    from clusterglm.fit.npml import check_mixture, fit_npml
-    from clusterglm.results.models.nonparametric import NonparametricResult
-
-    response, model_data = request.response, prepare(formula, data, replace(request, mass_points=True))
-    check_mixture(model_data, response, points)
-    start = fit_pooled(with_intercept(model_data), response, Control()).beta[1:]
-    fit = fit_npml(model_data, response, start, control, points)
-    warn_unless_converged(fit.optimization, 5)
-    return NonparametricResult(fit, model_data, response)

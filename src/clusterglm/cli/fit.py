@@ -34,6 +34,12 @@ def fit(
     link: opt.Link = None,
     distribution: opt.Distribution = None,
     quadrature: opt.Quadrature = None,
+    inside: Annotated[
+        str | None,
+        typer.Option(
+            help="Of grouping factors that cross, the one integrated out exactly.", show_default="the largest"
+        ),
+    ] = None,
     scale: Annotated[
         str | None, typer.Option(help="Of integration, not of predictions: normal or density.", show_default="normal")
     ] = None,
@@ -67,6 +73,7 @@ def fit(
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
     success: opt.Success = None,
+    levels: opt.Levels = None,
     subset: opt.Subset = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
@@ -102,11 +109,13 @@ def fit(
             "offset": offset,
             "exposure": exposure,
             "success": success,
+            "levels": None if levels is None else [each.strip() for each in levels.split(",")],
             "subset": subset,
         }
         special: dict[str, Any] = {
             "distribution": distribution,
             "quadrature": quadrature,
+            "inside": inside,
             "scale": scale,
             "sigma": sigma,
             "fix_sigma": fix_sigma or None,

@@ -33,9 +33,9 @@ def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
 
 def families(incomplete: str) -> list[str]:
     """Names of families."""
-    from clusterglm.model.family import continuous_families, families
+    from clusterglm.model.family import all_families
 
-    return one_of((*families(), *continuous_families()))(incomplete)
+    return one_of(all_families())(incomplete)
 
 
 def links(incomplete: str) -> list[str]:
@@ -68,7 +68,7 @@ Cluster: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster 
 Family: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="binomial or poisson; of fit with random effects or pooled, negative_binomial and gaussian too.",
+        help="binomial or poisson; of fit with random effects or pooled, negative_binomial, ordinal and gaussian too.",
         autocompletion=families,
     ),
 ]
@@ -97,6 +97,13 @@ Exposure: TypeAlias = Annotated[str | None, typer.Option(help="Column whose loga
 Success: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Level of a two-level response that is the success.", show_default="the second in their order"),
+]
+Levels: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Categories of an ordinal response from the lowest to the highest, with commas between.",
+        show_default="whole numbers as they are",
+    ),
 ]
 Subset: TypeAlias = Annotated[
     str | None, typer.Option(help='Rows to use: a column of truth values, or a condition such as "week > 2".')

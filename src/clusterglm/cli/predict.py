@@ -98,7 +98,8 @@ def predict(
     """Predict rows of the fitted data or of new data from a saved fit.
 
     The answer has a row for each row to predict: its position in the table, counted from 0, and the mean; or, with
-    --level, the estimate, its standard error, the interval, and whether the row could be predicted.
+    --level, the estimate, its standard error, the interval, and whether the row could be predicted. Of an ordinal fit
+    it has the probability of each category, a column each; with --level, a row each.
     """
     with readable_errors():
         check_table(out)
@@ -123,7 +124,7 @@ def predict(
             named["history"] = load_table(named["history"], sep, decimal, encoding)
         with heard_warnings():
             found = result.predict(table, **named)
-        rows: pd.DataFrame = found.to_frame() if level is None else found
+        rows: pd.DataFrame = found.to_frame() if found.ndim == 1 else found
         if with_data:
             rows = _beside(rows, table)
         rows = rows.reset_index()
@@ -167,6 +168,10 @@ def _beside(rows: pd.DataFrame, table: Any) -> pd.DataFrame:
         raise OptionError("--with-data without --newdata", "the table to put them beside", "--newdata FILE")
     frame = read_table(table)
     given_columns = to_pandas_columns(frame, frame.columns).reset_index(drop=True)
+    if len(rows) != len(given_columns):
+        raise OptionError(
+            "--with-data with several predictions of each row", "one row for each of the table", "leave --level out"
+        )
     clash = [name for name in rows.columns if name in given_columns.columns]
     predicted = rows.rename(columns={name: f"predicted_{name}" for name in clash}).reset_index(drop=True)
     return pd.concat([given_columns, predicted], axis=1).rename_axis(index="row")

@@ -32,7 +32,8 @@ def simulate(
         result = open_fit(fit)
         seed = _fresh() if seed is None else seed
         drawn = result.simulate(n, seed)
-        if (drawn % 1.0 == 0.0).all(axis=None):
+        counts = drawn.select_dtypes("number")  # categories have none
+        if counts.shape == drawn.shape and (counts % 1.0 == 0.0).all(axis=None):
             drawn = drawn.astype("int64")
         drawn.columns = [f"draw{k + 1}" for k in range(n)]
         if json is not None:

@@ -128,6 +128,26 @@ _DESCRIPTIONS = {
             "outcome ~ treatment * time",
             "binomial",
         ),
+        Description(
+            "wine",
+            "Bitterness of wines from 1 to 5 by nine judges; grapes pressed cold or warm, with or without skins",
+            "Randall (1989), Biometrics 45; as in R's package ordinal",
+            72,
+            9,
+            "judge",
+            "rating ~ temp + contact",
+            "ordinal",
+        ),
+        Description(
+            "verbagg",
+            "Whether 100 persons would curse, scold or shout in 24 situations: verbal aggression, person by item",
+            "Vansteelandt (2000), De Boeck and Wilson (2004); the first 100 persons of VerbAgg in R's package lme4",
+            2400,
+            100,
+            "id",
+            "y ~ btype + situ + mode",
+            "binomial",
+        ),
     )
 }
 
@@ -169,6 +189,8 @@ def load(name: str) -> pd.DataFrame:
         frame["trt"] = pd.Categorical(frame["trt"], ["placebo", *sorted(set(frame["trt"]) - {"placebo"})])
     if name == "toenail":
         frame["outcome"] = pd.Categorical(frame["outcome"], ["none or mild", "moderate or severe"])
+    if name == "wine":
+        frame["rating"] = pd.Categorical(frame["rating"], ordered=True)
     if name == "cbpp":
         frame["period"] = pd.Categorical(frame["period"].astype(str))
         frame["herd"] = frame["herd"].astype(str)

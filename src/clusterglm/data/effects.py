@@ -19,7 +19,7 @@ from clusterglm.data.formulas.formula import ParsedFormula, right_text
 from clusterglm.data.formulas.random import RandomTerm
 from clusterglm.data.formulas.tree import Node
 from clusterglm.data.groupings import Levels
-from clusterglm.data.nesting import Nesting
+from clusterglm.data.nesting import Arrangement
 from clusterglm.data.tables.columns import model_columns
 from clusterglm.data.tables.plain import Matrix
 from clusterglm.errors import DesignError
@@ -74,19 +74,22 @@ class Effects:
     Parameters
     ----------
     Z : ndarray, shape (n, q)
-        Columns of all terms, one term after another, those of the clusters before those of what is nested in them; rows
-        as in the data.
+        Columns of all terms, one term after another, those of the clusters before those of what is nested in them or
+        crosses them; rows as in the data.
     terms : tuple of EffectTerm
     children : Children or None
         What is nested in the clusters and has effects of its own.
     groupings : tuple of Levels
         Each row's level of each grouping factor, where they were asked for.
+    outside : tuple of Levels
+        Those of factors beside the clusters' that cross it, in the order of their terms.
     """
 
     Z: Array
     terms: tuple[EffectTerm, ...]
     children: Children | None = None
     groupings: tuple[Levels, ...] = ()
+    outside: tuple[Levels, ...] = ()
 
     @property
     def covariance(self) -> Covariance:
@@ -109,14 +112,25 @@ class Effects:
     @property
     def n_upper(self) -> int:
         """Effects of the clusters themselves, which come first."""
-        group = None if self.children is None else self.children.group
-        return sum(len(term.design.names) for term in self.terms if term.group != group)
+        others = {each.group for each in self.outside} | ({self.children.group} if self.children else set())
+        return sum(len(term.design.names) for term in self.terms if term.group not in others)
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """Effects of the clusters, and of what is nested in them."""
+        """Effects of the clusters, and of what is nested in them or crosses them."""
         q, d = self.Z.shape[1], self.n_upper
-        return (q,) if self.children is None else (d, q - d)
+        return (q,) if self.children is None and not self.outside else (d, q - d)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The grouping factors, that of the clusters first."""
+        return tuple(dict.fromkeys(term.group for term in self.terms))
+
+    def places_of(self, group: str) -> slice:
+        """Places of a factor's effects among the columns of Z."""
+        counts = [(term.group == group, len(term.design.names)) for term in self.terms]
+        first = sum(count for _, count in counts[: [own for own, _ in counts].index(True)])
+        return slice(first, first + sum(count for own, count in counts if own))
 
     def by_factor(self) -> list[tuple[list[EffectTerm], NDArray[np.int64]]]:
         """The terms of each grouping factor, and the places of their columns."""
@@ -128,8 +142,8 @@ class Effects:
 
     def moved(self, rows: NDArray[np.int64]) -> Effects:
         """Columns of some rows, in some order, where others were; who is whose child stays."""
-        groupings = tuple(each.moved(rows) for each in self.groupings)
-        return replace(self, Z=np.take(self.Z, rows, axis=0), groupings=groupings)
+        groupings, outside = (tuple(each.moved(rows) for each in some) for some in (self.groupings, self.outside))
+        return replace(self, Z=np.take(self.Z, rows, axis=0), groupings=groupings, outside=outside)
 
     def taken(self, rows: NDArray[np.int64], starts: NDArray[np.int64]) -> Effects:
         """These effects for some rows, in an order that keeps the rows of a child together.
@@ -141,8 +155,11 @@ class Effects:
             First of these rows of each cluster, and k: a child that is there twice is two.
         """
         there = self.moved(rows)
-        if self.groupings:
-            return replace(there, groupings=tuple(each.within(starts) for each in there.groupings))
+        if self.groupings or self.outside:
+            groupings, outside = (
+                tuple(each.within(starts) for each in some) for some in (there.groupings, there.outside)
+            )
+            return replace(there, groupings=groupings, outside=outside)
         if self.children is None:
             return there
         own = np.searchsorted(self.children.starts, rows, side="right") - 1
@@ -199,7 +216,7 @@ def make_effects(
     arrays: Mapping[str, NDArray[Any] | None],
     design: Design,
     times: NDArray[np.int64] | None,
-    nesting: Nesting | None = None,
+    arrangement: Arrangement | None = None,
 ) -> Effects:
     """The random part of a formula, of the fitted data.
 
@@ -215,8 +232,8 @@ def make_effects(
         Of the fixed part, whose memory of whole columns holds here too.
     times : ndarray of int64 or None
         How often each row is there.
-    nesting : Nesting or None
-        Of two grouping factors.
+    arrangement : Arrangement or None
+        Of several grouping factors.
 
     Raises
     ------
@@ -228,7 +245,8 @@ def make_effects(
     if design.cluster_means is not None:
         columns |= design.cluster_means.columns(table, chosen, design.memory, parsed.functions)
     found, parts = [], []
-    for term, matrix in _terms(parsed, columns, n, design, None if nesting is None else nesting.lower, times=times):
+    order = parsed.groupings if arrangement is None else arrangement.names
+    for term, matrix in _terms(parsed, columns, n, design, order, times=times):
         check_design(matrix.X, term.design.names, term.design.intercept, matrix.ranges)
         found.append(term)
         parts.append(matrix.X)
@@ -262,7 +280,8 @@ def learn_effects(
     levels : mapping of Node to tuple
         See `make_design`.
     """
-    terms = tuple(term for term, _ in _terms(parsed, columns, n, design, lower, levels=levels))
+    order = sorted(parsed.groupings, key=lambda name: name == lower)
+    terms = tuple(term for term, _ in _terms(parsed, columns, n, design, order, levels=levels))
     children = None if lower is None else Children(lower, np.zeros(1, dtype=np.int64), np.empty(0, dtype=object))
     return Effects(np.empty((0, sum(len(term.design.names) for term in terms))), terms, children)
 
@@ -272,13 +291,13 @@ def _terms(
     columns: Mapping[str, Any],
     n: int,
     design: Design,
-    lower: str | None,
+    order: Sequence[str],
     *,
     times: NDArray[np.int64] | None = None,
     levels: Mapping[Node, tuple[Any, ...]] | None = None,
 ) -> Iterator[tuple[EffectTerm, Matrix]]:
-    """The terms with their columns, those of the factor that lies in the other last."""
-    for term in sorted(parsed.random, key=lambda term: lower is not None and parsed.factor_of(term) == lower):
+    """The terms with their columns, by grouping factors in some order."""
+    for term in sorted(parsed.random, key=lambda term: order.index(parsed.factor_of(term))):
         made, matrix = make_design(
             _alone(parsed, term),
             columns,

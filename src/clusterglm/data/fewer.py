@@ -15,9 +15,12 @@ from clusterglm.data.formulas.parse import Parser
 from clusterglm.data.formulas.tokens import tokens_of
 from clusterglm.data.formulas.tree import Name, text_of
 from clusterglm.data.prepare import ModelData
+from clusterglm.errors import DesignError
 
 
-def without_terms(data: ModelData, terms: Sequence[str], formula: str | None = None) -> ModelData:
+def without_terms(
+    data: ModelData, terms: Sequence[str], formula: str | None = None, *, absorbed: bool = False
+) -> ModelData:
     """The data without the columns of terms, as `Design.terms` names them.
 
     Parameters
@@ -26,9 +29,20 @@ def without_terms(data: ModelData, terms: Sequence[str], formula: str | None = N
     terms : sequence of str
     formula : str, optional
         Of the smaller model; by default the larger one's with the terms taken away at its end.
+    absorbed : bool
+        Whether clusters have intercepts of their own, beside which no coefficient is needed.
+
+    Raises
+    ------
+    DesignError
+        Where no coefficient is left.
     """
     named = data.design.terms()
     columns = [j for term in terms for j in named[term]]
+    if len(columns) == len(data.names) and not absorbed:
+        raise DesignError(
+            f"a model without {' and '.join(terms)}, which has no coefficient", "one coefficient or more", "'y ~ 1'"
+        )
     design = data.design.without(columns)
     kept = [j for j in range(len(data.names)) if j not in columns]
     if formula is None:

@@ -11,7 +11,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.clusters import Codes, encode
+from clusterglm.data.clusters import encode
 from clusterglm.data.formulas.algebra import INTERCEPT
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.formulas.random import RandomTerm
@@ -83,7 +83,7 @@ def clusters_among(factors: Mapping[str, nw.Series[Any]], used: _Integers) -> st
     """
     coded = {name: encode(series[used]) for name, series in factors.items()}
     for one, other in combinations(coded, 2):
-        if _lies_in(coded[one], coded[other]) and _lies_in(coded[other], coded[one]):
+        if lies_in(coded[one].codes, coded[other].codes) and lies_in(coded[other].codes, coded[one].codes):
             raise FormulaError(
                 f"grouping factors {one!r} and {other!r}, which group the rows alike: their effects cannot be told "
                 "apart",
@@ -92,7 +92,7 @@ def clusters_among(factors: Mapping[str, nw.Series[Any]], used: _Integers) -> st
             )
     by_levels = sorted(coded, key=lambda name: len(coded[name].labels))
     top = by_levels[0]
-    return top if all(_lies_in(codes, coded[top]) for codes in coded.values()) else by_levels[-1]
+    return top if all(lies_in(each.codes, coded[top].codes) for each in coded.values()) else by_levels[-1]
 
 
 def levels_of(
@@ -118,11 +118,12 @@ def levels_of(
             found.append(Levels(name, own, labels, nested=True))
             continue
         codes = encode(factors[name][index])
-        found.append(Levels(name, codes.codes, codes.labels, _lies_in(codes, Codes(own, labels))))
+        found.append(Levels(name, codes.codes, codes.labels, lies_in(codes.codes, own)))
     return tuple(found)
 
 
-def _lies_in(lower: Codes, upper: Codes) -> bool:
-    """Whether every level of one factor lies in one level of another."""
-    pairs = np.unique(lower.codes * np.int64(len(upper.labels)) + upper.codes)
-    return len(pairs) == len(lower.labels)
+def lies_in(lower: _Integers, upper: _Integers) -> bool:
+    """Whether every level of one factor lies in one level of another, each row's levels being given."""
+    of_level = np.zeros(int(lower.max(initial=0)) + 1, dtype=np.int64)
+    of_level[lower] = upper
+    return bool((of_level[lower] == upper).all())

@@ -1,4 +1,4 @@
-"""Grouping factors of a formula of which one is nested in the other: found from their labels, not from the spelling."""
+"""How the grouping factors of a formula lie to each other: found from their labels, not from the spelling."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from clusterglm.errors import FormulaError
 
 
 @dataclass(frozen=True)
-class Nesting:
-    """Two grouping factors, each of whose levels of the lower one lies in one of the upper.
+class Arrangement:
+    """How several grouping factors lie to each other.
 
     Parameters
     ----------
-    upper, lower : str
-        Their names.
-    children : narwhals Series
-        Each row's level of the lower one.
+    names : tuple of str
+        The factors: that of the clusters; and the one that is nested in it, or those that cross it.
+    nested : bool
+        Whether there are two factors, of which each level of the second lies in one of the first.
+    notes : tuple of str
+        What a reader of the results should know.
     """
 
-    upper: str
-    lower: str
-    children: nw.Series[Any]
+    names: tuple[str, ...]
+    nested: bool
+    notes: tuple[str, ...] = ()
 
 
 def factor_columns(table: nw.DataFrame[Any], parsed: ParsedFormula) -> dict[str, nw.Series[Any]]:
@@ -43,8 +45,13 @@ def factor_columns(table: nw.DataFrame[Any], parsed: ParsedFormula) -> dict[str,
     return found
 
 
-def nesting_of(factors: Mapping[str, nw.Series[Any]], used: NDArray[np.int64]) -> Nesting:
-    """Which of two factors is nested in the other.
+def arrangement_of(
+    factors: Mapping[str, nw.Series[Any]], used: NDArray[np.int64], inside: str | None = None
+) -> Arrangement:
+    """Which factor the clusters are of, and how the others lie to it.
+
+    Of two nested factors it is the upper one. Of others it is that with the most levels, or `inside`: its effects are
+    integrated out one level at a time, given those of all others, whether they cross it, contain it or lie in it.
 
     Parameters
     ----------
@@ -52,27 +59,27 @@ def nesting_of(factors: Mapping[str, nw.Series[Any]], used: NDArray[np.int64]) -
         Two or more.
     used : ndarray of int64
         Rows in use, whose levels are not missing.
+    inside : str, optional
+        One of the factors; two that are nested are then taken as if they crossed.
 
     Raises
     ------
     FormulaError
-        On more than two factors, two that group the rows alike, and two that are crossed.
+        On two factors that group the rows alike.
     """
     names = list(factors)
     coded = {name: encode(factors[name][used]) for name in names}
     for one, other in combinations(names, 2):
         if _is_nested(coded[one], coded[other]) and _is_nested(coded[other], coded[one]):
             raise alike(one, other)
-    if len(names) > 2:
-        raise FormulaError(
-            f"random effects of {len(names)} grouping factors: {', '.join(map(repr, names))}",
-            "one factor, or two of which one is nested in the other: further levels are not available",
-            f"keep two of them, such as {names[0]!r} and {names[-1]!r}",
-        )
-    upper, lower = sorted(names, key=lambda name: len(coded[name].labels))
-    if not _is_nested(coded[lower], coded[upper]):
-        raise _crossed(names[0], names[1], coded)
-    return Nesting(upper, lower, factors[lower])
+    by_levels = sorted(names, key=lambda name: -len(coded[name].labels))
+    if inside is None and len(names) == 2 and _is_nested(coded[by_levels[0]], coded[by_levels[1]]):
+        lower, upper = by_levels
+        return Arrangement((upper, lower), nested=True)
+    first = by_levels[0] if inside is None else inside
+    others = [name for name in names if name != first]
+    notes = [note for one, other in combinations(names, 2) if (note := _perhaps_nested(one, other, coded))]
+    return Arrangement((first, *others), nested=False, notes=tuple(notes))
 
 
 def alike(one: str, other: str) -> FormulaError:
@@ -94,16 +101,18 @@ def _pairs(lower: Codes, upper: Codes) -> NDArray[np.int64]:
     return np.unique(lower.codes * len(upper.labels) + upper.codes)
 
 
-def _crossed(upper: str, lower: str, coded: Mapping[str, Codes]) -> FormulaError:
-    """The error for factors of which neither is nested in the other; the larger one is mostly written first."""
-    places = _pairs(coded[lower], coded[upper]) // len(coded[upper].labels)
-    repeated = coded[lower].labels.tolist()[int(np.argmax(np.bincount(places)))]
-    advice = f"keep one of them, such as (1 | {upper})"
-    if ":" not in upper + lower:
-        advice = f"if {lower} {repeated} differs between levels of {upper} write (1 | {upper}/{lower}); or {advice}"
-    return FormulaError(
-        f"grouping factors {upper!r} and {lower!r} that are crossed: {lower} {repeated} occurs in several levels of "
-        f"{upper}",
-        "factors of which one is nested in the other: crossed ones are not available",
-        advice,
+def _perhaps_nested(upper: str, lower: str, coded: Mapping[str, Codes]) -> str | None:
+    """A word on labels that look as if they were numbered within each level of a factor that is written before.
+
+    They occur in every level of it, and mostly stand for several rows there: a person who answers each item once has
+    no such labels.
+    """
+    own, pairs = coded[lower], len(_pairs(coded[lower], coded[upper]))
+    everywhere = pairs == len(own.labels) * len(coded[upper].labels)
+    if ":" in upper + lower or not everywhere or 2 * pairs > len(own.codes):
+        return None
+    label = own.labels.tolist()[0]
+    return (
+        f"{upper} and {lower} are crossed: {lower} {label} is the same in every {upper}. "
+        f"If {lower} {label} differs between levels of {upper} write (1 | {upper}/{lower})."
     )

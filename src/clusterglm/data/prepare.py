@@ -172,8 +172,10 @@ class ModelData:
     def innermost(self) -> NDArray[np.int64]:
         """First row of each group of rows that have all effects in common, and n: of each cluster, or of its children.
 
-        Of shape (g + 1,).
+        Of shape (g + 1,). Where factors cross, each row is a group.
         """
+        if self.effects is not None and self.effects.outside:
+            return np.arange(self.n_obs + 1)
         children = None if self.effects is None else self.effects.children
         return self.starts if children is None else children.starts
 
@@ -290,8 +292,10 @@ def assemble(
         del columns
         if parsed.varies or request.groupings:
             varying = with_intercept(parsed, str(cluster_name)) if request.groupings else parsed
-            effects = make_effects(varying, table, chosen, selection.arrays, design, of_rows.times, selection.nesting)
-    X, notes = matrix.X, []
+            of_table = table, chosen, selection.arrays
+            effects = make_effects(varying, *of_table, design, of_rows.times, selection.arrangement)
+    X = matrix.X
+    notes: list[str] = []
     if whole and not request.absorb:
         check_design(X, design.names, design.intercept, matrix.ranges)
     else:
@@ -301,12 +305,11 @@ def assemble(
     index = np.arange(len(table)) if chosen is None else chosen
     if ids is None:
         labels, order, starts = np.array([0]), None, np.array([0, len(index)], dtype=np.int64)
-    elif selection.nesting is not None:
+    elif (arrangement := selection.arrangement) is not None and arrangement.nested:
         assert effects is not None
-        lower = selection.nesting.children
-        labels, order, starts, children = sorted_twice(
-            selection.nesting.lower, *(encode(each if chosen is None else each[chosen]) for each in (ids, lower))
-        )
+        lower = selection.factors[arrangement.names[1]]
+        pair = (encode(each if chosen is None else each[chosen]) for each in (ids, lower))
+        labels, order, starts, children = sorted_twice(arrangement.names[1], *pair)
         effects = replace(effects, children=children)
     else:
         if coded is None:
@@ -318,8 +321,13 @@ def assemble(
     if order is not None:
         index, X = order if chosen is None else index[order], np.take(X, order, axis=0)
         effects = None if effects is None else effects.moved(order)
-    if effects is not None and request.groupings:
-        effects = replace(effects, groupings=levels_of(selection.factors, str(cluster_name), index, starts, labels))
+    if effects is not None and (request.groupings or selection.crossed):
+        of_factors = levels_of(selection.factors, str(cluster_name), index, starts, labels)
+        if request.groupings:
+            effects = replace(effects, groupings=of_factors)
+        else:
+            effects = replace(effects, outside=tuple(each for each in of_factors if each.group != cluster_name))
+    notes += () if selection.arrangement is None else selection.arrangement.notes
     same = chosen is None and order is None  # nothing to select: no copies
 
     def select(whole: Array) -> Array:

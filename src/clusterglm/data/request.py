@@ -49,6 +49,8 @@ class Request:
         Categories of an ordered response, from the lowest to the highest.
     effects : bool
         Whether more than an intercept may vary over clusters.
+    inside : str, optional
+        Of several grouping factors, the one whose levels are the clusters.
     nested : tuple of two str, optional
         Grouping factors, the clusters' and another of whose levels it is known that each lies in one cluster; None
         where the rows are to show it.
@@ -76,6 +78,7 @@ class Request:
     success: Any = None
     levels: tuple[str, ...] | None = None
     effects: bool = False
+    inside: str | None = None
     nested: tuple[str, str] | None = None
     groupings: bool = False
 

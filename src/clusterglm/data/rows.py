@@ -19,7 +19,7 @@ from clusterglm.data.formulas.formula import Expression, ParsedFormula, parse_ex
 from clusterglm.data.formulas.tree import Call, Name, text_of
 from clusterglm.data.formulas.values import Basis, Categories, any_missing, missing
 from clusterglm.data.groupings import clusters_among
-from clusterglm.data.nesting import Nesting, factor_columns, nesting_of
+from clusterglm.data.nesting import Arrangement, arrangement_of, factor_columns
 from clusterglm.data.offsets import Exposure, described, given_in, log_exposure, refuse_bad_exposure, refuse_bad_offset
 from clusterglm.data.request import Request
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, refuse_success
@@ -63,10 +63,10 @@ class Selection:
     ids : narwhals Series or None
         Each row's cluster.
     cluster_name : str or None
-    nesting : Nesting or None
-        What is nested in the clusters, where something is.
+    arrangement : Arrangement or None
+        What is nested in the clusters or crosses them, where something does.
     factors : mapping of str to narwhals Series
-        Each row's level of several grouping factors, where they may lie in any way to each other.
+        Each row's level of several grouping factors.
     weights, cluster_weights, offset : ndarray or None, shape (rows,)
     arrays : dict of str to ndarray or None
         Covariates as `array_of` gives them.
@@ -78,13 +78,18 @@ class Selection:
     within: _Rows
     ids: nw.Series[Any] | None
     cluster_name: str | None
-    nesting: Nesting | None
+    arrangement: Arrangement | None
     factors: Mapping[str, nw.Series[Any]]
     weights: Array | None
     cluster_weights: Array | None
     offset: Array | None
     arrays: dict[str, NDArray[Any] | None]
     matrix: Matrix | None
+
+    @property
+    def crossed(self) -> bool:
+        """Whether factors cross, or are to be taken as if they did."""
+        return self.arrangement is not None and not self.arrangement.nested
 
 
 def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Request) -> Selection:
@@ -111,10 +116,11 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
     for name, levels in factors.items():
         rows.drop(f"missing cluster {name!r}", is_missing(levels))
     row_weights = _weights(table, request.weights, rows, "weights", parsed)
-    nesting = None
+    arrangement = None
     if factors and request.nested is not None:
-        nesting = Nesting(*request.nested, factors[request.nested[1]])
-        ids, cluster_name = factors[nesting.upper], nesting.upper
+        arrangement = Arrangement(request.nested, nested=True)
+        cluster_name = arrangement.names[0]
+        ids = factors[cluster_name]
     elif factors:
         rows.refuse_none()
         counted = rows.keep if row_weights is None else rows.keep & (row_weights != 0.0)
@@ -122,18 +128,16 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         if request.groupings:
             cluster_name = clusters_among(factors, used)
         else:
-            nesting = nesting_of(factors, used)
-            cluster_name = nesting.upper
+            arrangement = arrangement_of(factors, used, request.inside)
+            cluster_name = arrangement.names[0]
         ids = factors[cluster_name]
     of_cluster = _cluster_weights(table, request.cluster_weights, ids, rows, parsed)
     total_offset = _offset(table, parsed, request, rows)
     for each in (row_weights, of_cluster):
         if each is not None:
             rows.drop("zero weight", each == 0.0)
-    given = factors if request.groupings else {}
-    return Selection(
-        rows, within, ids, cluster_name, nesting, given, row_weights, of_cluster, total_offset, arrays, matrix
-    )
+    weights = row_weights, of_cluster
+    return Selection(rows, within, ids, cluster_name, arrangement, factors, *weights, total_offset, arrays, matrix)
 
 
 def _plain(
@@ -189,7 +193,14 @@ def read_formula(formula: str, columns: Sequence[str], request: Request) -> tupl
         raise FormulaError(
             f"clusters of {len(parsed.groupings)} kinds: {names}",
             "one grouping factor here",
-            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects for nested effects",
+            f"(1 | {parsed.groupings[0]}) alone; or cg.random_effects for several",
+        )
+    if request.inside is not None and (len(parsed.groupings) < 2 or request.inside not in parsed.groupings):
+        raise FormulaError(
+            f"inside={request.inside!r}",
+            "one of several grouping factors of the formula"
+            + (f": {', '.join(map(repr, parsed.groupings))}" if len(parsed.groupings) > 1 else ""),
+            "leave inside= out: the factor with the most levels is taken",
         )
     if parsed.varies and not request.effects:
         term = next(term for term in parsed.random if not term.is_intercept)

@@ -8,19 +8,21 @@ squares leave, in units of its standard deviation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from clusterglm.data.clusters import rows_of
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import ClusterError, DesignError, ResponseError
-from clusterglm.fit.newton import Maximum, Optimization, maximize_free
+from clusterglm.errors import ClusterError, ClusterGLMError, DesignError, ResponseError
+from clusterglm.fit.gaussian_search import CLOSED, maximum_of, starts_of, vanishing
+from clusterglm.fit.mixed_search import one_in
+from clusterglm.fit.newton import Optimization, maximize
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.likelihood.gaussian.layout import Factor
 from clusterglm.likelihood.gaussian.objective import Task, factors_in
@@ -31,15 +33,12 @@ from clusterglm.model.covariance import Covariance
 from clusterglm.model.parameters import Block, Parameters, coefficients, random_effects
 
 RESIDUAL = "residual_sd"
-_SDS_TRIED = (0.3, 1.0, 2.5)  # standard deviations of effects over the residual one that are tried first
-_AS_GOOD_AS_ZERO = 1e-4  # entry of the relative L below which it is compared with 0
-_SAME_VALUE = 1e-7  # of a log-likelihood
 _HARDLY_ANY = 0.01  # times the standard deviations, where it is asked whether the data want any
-_LARGEST_RATIO = 1e6  # standard deviation of effects over the residual one with which float64 can compute
 _LEAST_LEFT = 1e-24  # of the responses' sum of squares: covariates that leave less leave nothing
 _MANY_ROWS = 5_000  # from which least squares are not by an SVD
 _LOG_2PI = float(np.log(2.0 * np.pi))
-_CLOSED = "converged: least squares have a closed form"
+_FEW_STEPS = 12  # of a search by a sample, ...
+_BY_A_SAMPLE = 0.5  # ... and its standard errors from the sample's maximum at which it ends
 
 
 @dataclass(frozen=True)
@@ -159,6 +158,11 @@ def responses(data: ModelData) -> Array:
     return np.asarray(y - data.offset) if data.offset.any() else np.asarray(y)
 
 
+def side_by_side(X: Array, y: Array) -> Array:
+    """[X y], each column of which lies together in memory."""
+    return np.concatenate([X.T, y[None]]).T
+
+
 def _ones(weights: Array) -> bool:
     """Whether all are one, known without a look at each where one stands for all."""
     return bool(weights[0] == 1.0) if weights.strides == (0,) else bool((weights == 1.0).all())
@@ -186,7 +190,7 @@ def _statistics(X: Array, y: Array, data: ModelData, columns: Array) -> Statisti
     effects = data.effects
     assert effects is not None
     Z = effects.Z if np.array_equal(columns, np.eye(len(columns))) else effects.Z @ columns
-    return statistics_of(np.column_stack([X, y]), Z, factors_of(effects), data.weights, row_weights(data))
+    return statistics_of(side_by_side(X, y), Z, factors_of(effects), data.weights, row_weights(data))
 
 
 # Least squares --------------------------------------------------------------------------------------------------------
@@ -229,18 +233,18 @@ def _least_squares(data: ModelData, standard: Standardisation, reml: bool) -> tu
     loglik = -0.5 * nu * (_LOG_2PI + np.log(s2) + 1.0)
     if reml and p:
         loglik -= 0.5 * (np.linalg.slogdet(gram)[1] - 2.0 * np.linalg.slogdet(L)[1])
-    story = Optimization("converged", _CLOSED, 0, 1, 0.0, ())
+    story = Optimization("converged", CLOSED, 0, 1, 0.0, ())
     fit = GaussianPooledFit(L @ gamma, float(np.sqrt(s2)), covariance, hessian, float(loglik), rss, reml, story)
     return fit, gamma
 
 
 def _solved(gram: Array, X: Array, weighted: Array, y: Array, w: Array) -> Array:
-    """Coefficients of least squares: of many rows by normal equations, twice refined; of few by their SVD."""
+    """Coefficients of least squares: of many rows by normal equations, refined once; of few by their SVD."""
     if len(y) < _MANY_ROWS or not X.shape[1]:
         root = np.sqrt(w)
         return np.asarray(np.linalg.lstsq(X * root[:, None], y * root, rcond=None)[0]) if X.shape[1] else np.zeros(0)
     factor, gamma = cho_factor(gram), np.zeros(X.shape[1])
-    for _ in range(3):
+    for _ in range(2):
         gamma = gamma + cho_solve(factor, weighted.T @ (y - X @ gamma))
     return gamma
 
@@ -295,6 +299,9 @@ def fit_gaussian(data: ModelData, reml: bool, control: Control, begin: Array | N
     left = (responses(data) - standard.X @ gamma) / unit
     task = Task(_statistics(standard.X, left, data, columns), covariance, reml)
     first = None if begin is None else inside @ (begin[:-1] / begin[-1] ** task.exponents)
+    one_of = one_in(data.n_clusters) if _independent(data) else None
+    if first is None and one_of is not None:
+        first = _of_a_sample(data, one_of, standard.X, left, columns, reml)
     found, held = maximum_of(task, control, first)
     moments = task.moments(found.theta)
     best = task.best(moments.S)
@@ -325,99 +332,31 @@ def fit_gaussian(data: ModelData, reml: bool, control: Control, begin: Array | N
     )
 
 
-def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tuple[Maximum, NDArray[np.bool_]]:
-    """The maximum of the profiled likelihood, and which parameters are zero there because it is singular."""
-    covariance = task.covariance
+def _independent(data: ModelData) -> bool:
+    """Whether all levels lie in clusters."""
+    effects = data.effects
+    assert effects is not None
+    return all(levels.nested for levels in effects.groupings)
 
-    def reflect(theta: Array) -> Array:
-        if not float(np.abs(covariance.factor(theta)).max()) < _LARGEST_RATIO:
-            raise DesignError(
-                "random effects whose standard deviation over the residual one passes a million",
-                "responses of a level that differ from each other by more than rounding",
-                "fewer random effects; or check that the response is not constant within levels",
-            )
-        return covariance.canonical(theta)
 
-    def search(theta: Array, free: NDArray[np.bool_] | None = None) -> Maximum:
-        some = np.ones(len(theta), dtype=bool) if free is None else free
-        if not some.any():  # nothing varies: least squares
-            return Maximum(theta, task.evaluate(theta), Optimization("converged", _CLOSED, 0, 1, 0.0, ()))
-        return maximize_free(task.evaluate, theta, control, 1.0, some, reflect)
-
-    tried = _starts(task) if begin is None else [begin]
-    values = [task.value(theta) for theta in tried]
-    order = np.argsort(values)[::-1]
-    found = search(tried[int(order[0])])
-    stories = [found.optimization]
-    elsewhere = [start for start in _nearly_without(task, found.theta) if task.value(start) > found.evaluation.value]
-    vanished = vanishing(covariance, found.theta)
-    if vanished.any() and len(tried) > 1:
-        elsewhere += [tried[int(k)] for k in order[1:]]
-    for start in elsewhere:
-        other = search(start)
-        stories.append(other.optimization)
-        if other.evaluation.value > found.evaluation.value + _SAME_VALUE:
-            found = other
-    vanished = vanishing(covariance, found.theta)
-    if vanished.any():
-        again = search(np.where(vanished, 0.0, found.theta), ~vanished)
-        stories.append(again.optimization)
-        if again.evaluation.value >= found.evaluation.value - _SAME_VALUE:
-            found = again
-        else:
-            vanished = np.zeros_like(vanished)
-    story = replace(
-        found.optimization,
-        iterations=sum(each.iterations for each in stories),
-        evaluations=sum(each.evaluations for each in stories) + len(tried),
-        trace=tuple(step for each in stories for step in each.trace),
+def _of_a_sample(data: ModelData, every: int, X: Array, y: Array, columns: Array, reml: bool) -> Array | None:
+    """The maximum by one cluster in so many, from which to search; None where it is singular."""
+    effects = data.effects
+    assert effects is not None
+    rows, starts = rows_of(data.starts, np.arange(0, data.n_clusters, every))
+    some = effects.taken(rows, starts)
+    weights = np.repeat(data.cluster_weights[::every], np.diff(starts))
+    found = statistics_of(
+        side_by_side(X[rows], y[rows]), some.Z @ columns, factors_of(some), data.weights[rows], weights
     )
-    return replace(found, optimization=story), vanished
-
-
-def _starts(task: Task) -> list[Array]:
-    """Covariances without correlations, the same for all effects of a factor."""
-    sizes = np.zeros(task.covariance.n_effects, dtype=np.int64)
-    for k, factor in enumerate(task.statistics.factors):
-        sizes[factor.columns] = k
-    each = (
-        product(_SDS_TRIED, repeat=len(task.statistics.factors))
-        if len(task.statistics.factors) < 4
-        else ((sd,) * len(task.statistics.factors) for sd in _SDS_TRIED)
-    )
-    return [task.covariance.of(np.diag(np.array(sds)[sizes] ** 2)) for sds in each]
-
-
-def _nearly_without(task: Task, theta: Array) -> list[Array]:
-    """Next to no effects of one of several factors."""
-    if len(task.statistics.factors) < 2:
-        return []
-    blocks = task.covariance.blocks_of_parameters()
-    found = []
-    for group in dict.fromkeys(group for group, _ in blocks):
-        there = theta.copy()
-        for of, some in blocks:
-            if of == group:
-                there[some] *= _HARDLY_ANY ** task.exponents[some]
-        found.append(there)
-    return found
-
-
-def vanishing(covariance: Covariance, phi: Array, below: float = _AS_GOOD_AS_ZERO) -> NDArray[np.bool_]:
-    """Parameters that are zero, or might as well be, where the covariance is singular.
-
-    They are those without which a diagonal entry of L is exactly 0 and L hardly different; and where a diagonal entry
-    is as good as 0, all that its column depends on alone.
-    """
-    L, slopes = covariance.factor(phi), covariance.slopes(phi)
-    found = np.zeros(len(phi), dtype=bool)
-    for k in range(len(phi)):
-        moved = covariance.factor(np.where(np.arange(len(phi)) == k, 0.0, phi)) - L
-        found[k] = np.abs(moved).max() < below and bool((np.diag(L + moved) == 0.0).any())
-    for k in np.flatnonzero(np.abs(np.diag(L)) < below).tolist():
-        in_column, outside = slopes[:, :, k].any(axis=1), np.delete(slopes, k, axis=2).any(axis=(1, 2))
-        found |= in_column & ~outside
-    return found
+    task = Task(found, some.covariance, reml)
+    start = max(starts_of(task), key=task.value)
+    try:
+        theta = maximize(task.evaluate, start, Control(max_iter=_FEW_STEPS), tolerance=_BY_A_SAMPLE).theta
+    except ClusterGLMError:
+        return None
+    theta = task.covariance.canonical(theta)
+    return None if vanishing(task.covariance, theta, _HARDLY_ANY).any() else theta
 
 
 def _units(effects: Effects) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
-"""Integrals over random effects of one grouping factor, or of two that are nested, as a search for the maximum asks.
+"""Integrals over random effects of one grouping factor, of two that are nested, or of factors that cross.
 
-`entries` are coefficients and the free entries of L row by row: of one L for all effects, those of clusters and of
-their children, which stand in blocks of their own.
+`entries` are coefficients and the free entries of L row by row: of one L for all effects, those of clusters, and of
+their children or of other factors, which stand in blocks of their own.
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.effects import Effects
+from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
+from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.nested.choice import choose_points as choose_nested
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlan
-from clusterglm.likelihood.vector.choice import choose_points
-from clusterglm.likelihood.vector.points import hermite_points
+from clusterglm.likelihood.vector.choice import choose_points, settled
+from clusterglm.likelihood.vector.points import hermite_points, lattice
 from clusterglm.likelihood.vector.vector import Places, VectorLikelihood, VectorPart, VectorPlan, VectorPosterior
 from clusterglm.model.arrays import Array
+from clusterglm.model.large_data import MANY_FOR_POINTS
 from clusterglm.model.response.base import Response
 
 _FEW = {1: 9, 2: 7, 3: 5, 4: 3, 5: 3}  # nodes a dimension for a first look, 2 with more effects
+_AT_MANY = {1: 8, 2: 8, 3: 4}  # the same at many clusters, as many as the core takes at once, ...
+_MORE = {1: 16, 2: 12, 3: 12}  # ... and for a second look
+_WIDE_LATTICE, _LATTICES_UP_TO = (0.35, 8.0), 3  # step and radius; dimensions
 
 AnyPlan: TypeAlias = tuple[Any, ...]
 """Points of each cluster, as one kind of integrals has them."""
@@ -62,6 +69,10 @@ class Integrals(Protocol):
     def dimensions(self) -> int:
         """Effects over which a cluster's integrals go, those of one child counted."""
 
+    @property
+    def n_units(self) -> int:
+        """Independent terms of the log-likelihood."""
+
     def evaluate(self, entries: Array, plan: AnyPlan, order: int = 2) -> Evaluation:
         """Log-likelihood without constants, and derivatives up to `order`."""
 
@@ -71,11 +82,23 @@ class Integrals(Protocol):
     def cluster_values(self, entries: Array, plan: AnyPlan) -> Array:
         """Each cluster's log-likelihood, shape (m,)."""
 
-    def few(self) -> AnyPlan:
-        """Points for a first look, whose second derivatives are those of points held: they show the way."""
+    def few(self, many: bool | None = None) -> AnyPlan:
+        """Points for a first look, whose second derivatives are those of points held: they show the way.
+
+        `many`: whether clusters are many; by default if these are.
+        """
+
+    def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
+        """A likelihood about that of `plan` whose second derivatives, where those are dear, show the way cheaply."""
+
+    def more(self) -> AnyPlan | None:
+        """Points for a second look, if there are some for many clusters."""
+
+    def wide(self, entries: Array) -> AnyPlan | None:
+        """Points for a first look where effects are very large, if there are some."""
 
     def held(self, plan: AnyPlan) -> bool:
-        """Whether second derivatives are those of points held; otherwise they are differences, and dear."""
+        """Whether there are formulas for second derivatives; otherwise they are differences, and dear."""
 
     def by_nodes(self, nodes: int) -> AnyPlan:
         """So many adaptive Gauss-Hermite nodes in each dimension."""
@@ -111,6 +134,8 @@ def integrals(
 ) -> OneLevel | TwoLevels:
     """Integrals of the columns X and Z, whatever units they have, over what `effects` says is random."""
     pattern = effects.covariance.pattern
+    if effects.outside:
+        return CrossedFactors(X, Z, effects, data, response, threads)
     if effects.children is None:
         return OneLevel(X, Z, data, response, pattern, threads)
     d, starts = effects.n_upper, effects.children.starts
@@ -126,11 +151,32 @@ class OneLevel(VectorLikelihood):
         found: int = self.n_effects
         return found
 
-    def few(self) -> VectorPlan:
-        return (VectorPart(hermite_points(_FEW.get(self.n_effects, 2), self.n_effects, True)),)
+    @property
+    def n_units(self) -> int:
+        found: int = self.n_clusters
+        return found
+
+    def few(self, many: bool | None = None) -> VectorPlan:
+        nodes = _FEW.get(self.n_effects, 2)
+        if self.n_clusters >= MANY_FOR_POINTS if many is None else many:
+            nodes = _AT_MANY.get(self.n_effects, nodes)
+        return (VectorPart(hermite_points(nodes, self.n_effects, True)),)
+
+    def similar(self, entries: Array, plan: VectorPlan) -> Evaluation:
+        return self.evaluate(entries, self.few())
+
+    def more(self) -> VectorPlan | None:
+        nodes = _MORE.get(self.n_effects)
+        return None if nodes is None else (VectorPart(hermite_points(nodes, self.n_effects, True)),)
+
+    def wide(self, entries: Array) -> VectorPlan | None:
+        if self.n_effects > _LATTICES_UP_TO:
+            return None
+        every = np.arange(self.n_clusters, dtype=np.int64)
+        return (VectorPart(lattice(*_WIDE_LATTICE, self.n_effects), every, settled(self, entries, every)),)
 
     def held(self, plan: VectorPlan) -> bool:
-        return all(part.points.fine or part.places is not None for part in plan)
+        return all(part.second_derivatives for part in plan)
 
     def by_nodes(self, nodes: int) -> VectorPlan:
         return (VectorPart(hermite_points(nodes, self.n_effects)),)
@@ -176,9 +222,18 @@ class TwoLevels(NestedLikelihood):
     def dimensions(self) -> int:
         return sum(self.n_effects)
 
-    def few(self) -> NestedPlan:
+    def few(self, many: bool | None = None) -> NestedPlan:
         (d1, d2), nodes = self.n_effects, _FEW.get(self.dimensions, 2)
         return (NestedPart(hermite_points(nodes, d1, True), hermite_points(nodes, d2, True)),)
+
+    def similar(self, entries: Array, plan: NestedPlan) -> Evaluation:
+        return self.evaluate(entries, self.few())
+
+    def more(self) -> None:
+        return None
+
+    def wide(self, entries: Array) -> None:
+        return None
 
     def held(self, plan: NestedPlan) -> bool:
         return all(part.fine or part.places is not None for part in plan)
@@ -226,6 +281,116 @@ class TwoLevels(NestedLikelihood):
                 axis=1,
             ),
         )
+
+
+class CrossedFactors(CrossedLikelihood):
+    """Integrals over the effects of clusters, and Laplace's approximation over those of factors that cross them.
+
+    An innermost group is a row: its effects are those of its cluster, and then of its levels of the other factors.
+    """
+
+    def __init__(
+        self, X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int
+    ) -> None:
+        pattern, d, terms = effects.covariance.pattern, effects.n_upper, []
+        for factor in effects.outside:
+            where = effects.places_of(factor.group)
+            terms.append(OutsideTerm(np.ascontiguousarray(Z[:, where]), factor.codes, pattern[where, where]))
+        own = np.ascontiguousarray(Z[:, :d])
+        super().__init__(X, own, data, terms, response, np.ascontiguousarray(pattern[:d, :d]), threads)
+        self.threads = threads
+
+    @property
+    def dimensions(self) -> int:
+        found: int = self.inside.n_effects
+        return found
+
+    @property
+    def n_units(self) -> int:
+        """One, however many clusters there are: they have effects in common."""
+        return 1
+
+    def evaluate(self, theta: Array, plan: VectorPlan, order: int = 2) -> Evaluation:
+        """As `CrossedLikelihood`, but no number where the effects have no most likely value: a search steps back."""
+        try:
+            return super().evaluate(theta, plan, order)
+        except IntegrationError:
+            self.forget()
+            q = len(theta)
+            return Evaluation(np.nan, np.full(q, np.nan), np.full((q, q), np.nan))
+
+    def forget(self) -> None:
+        """Begin the next search for modes at 0."""
+        self._v, self._factors = np.zeros(self.layout.size), []
+
+    def remember(self, modes: tuple[Array, ...] | None) -> tuple[Array, ...]:
+        if modes is not None:
+            self._v, self._factors = modes[0], []
+        return (self._v,)
+
+    def few(self, many: bool | None = None) -> VectorPlan:
+        return self.laplace_plan()
+
+    def similar(self, entries: Array, plan: VectorPlan) -> Evaluation:
+        """With the average information; see `CrossedLikelihood.roughly`."""
+        return self.roughly(entries, plan)
+
+    def more(self) -> None:
+        return None
+
+    def wide(self, entries: Array) -> None:
+        return None
+
+    def held(self, plan: VectorPlan) -> bool:
+        return False
+
+    def by_nodes(self, nodes: int) -> VectorPlan:
+        return (VectorPart(hermite_points(nodes, self.inside.n_effects)),)
+
+    def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
+        assert among is None, "crossed factors of data in blocks"
+        found = self.choose(entries, tolerance)
+        return Chosen(found.plan, found.error, found.plan)
+
+    def rules(self, plan: VectorPlan) -> tuple[tuple[str, int], ...]:
+        return tuple((str(part.points), _count(part.clusters, self.inside.n_units)) for part in plan)
+
+    def most(self, plan: VectorPlan) -> int:
+        return max(len(part.points) for part in plan)
+
+    def at_modes(self, entries: Array) -> Array:
+        v, u = self.joint_modes(entries)
+        return np.hstack([np.repeat(u, np.diff(self.inside.data.starts), axis=0), v[self.layout.columns]])
+
+    def joint_modes(self, entries: Array) -> tuple[Array, Array]:
+        """The effects outside, and those of the clusters, shape (m, d), that are most likely jointly."""
+        v = self.mode(entries, self.laplace_plan()).v
+        self.inside.move(entries, v)
+        return v, self.inside.given.modes(self.inside.own(entries), None).centres
+
+    def given_data(self, entries: Array, plan: VectorPlan) -> VectorPosterior:
+        """Not of single rows: see `posterior`, which has all effects."""
+        raise _of_single_clusters("posteriors")
+
+    def unit_scores(self, entries: Array, plan: VectorPlan) -> Array:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("scores")
+
+    def cluster_values(self, entries: Array, plan: VectorPlan) -> Array:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("log-likelihoods")
+
+    def of_cluster(self, plan: VectorPlan, i: int) -> VectorPlan:
+        """There are none: all clusters have effects in common."""
+        raise _of_single_clusters("points")
+
+
+def _of_single_clusters(what: str) -> OptionError:
+    return OptionError(
+        f"{what} of single clusters in a model with crossed random effects, whose clusters are not independent",
+        "one grouping factor, or two of which one is nested in the other",
+        "what all data together tell",
+    )
 
 
 def _in_words(part: NestedPart) -> str:

@@ -10,7 +10,7 @@ a penalty on L (`soft.py`) no maximum is.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import DesignError, OptionError
+from clusterglm.fit.corrected import corrected
 from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, report, start_of
 from clusterglm.fit.mixed_sums import InMemorySums, MixedSums
-from clusterglm.fit.newton import Optimization, maximize
+from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.pooled import PooledFit, on_user_scale
 from clusterglm.fit.soft import SoftPenalty, losses_of
@@ -35,7 +36,6 @@ from clusterglm.model.parameters import Block, Parameters, coefficients
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
-_NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _FOR_MOMENTS = 1e-4  # error of the log-likelihood by the points of posterior moments, where the fit has one point
 _DEFAULT = Control()
 _MOST_NESTED = 4  # effects of two levels, of which lattices have some 50,000 points a row
@@ -129,10 +129,14 @@ def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
     have as many as their integrals need.
     """
     task = MixedTask.of(data, fit.response, data.X, np.ones(fit.effects.Z.shape[1]), 1)
-    theta, requested = task.entries(fit.theta), fit.integration.requested
-    one_point = requested.kind == "laplace" or requested.nodes == 1
-    points = Quadrature("auto", tolerance=_FOR_MOMENTS) if one_point else requested
+    theta, points = task.entries(fit.theta), points_for_moments(fit.integration.requested)
     return task.likelihood.given_data(theta, choose(task.likelihood, theta, points).plan)
+
+
+def points_for_moments(requested: Quadrature) -> Quadrature:
+    """The points of a fit, or others where it has but one."""
+    one_point = requested.kind == "laplace" or requested.nodes == 1
+    return Quadrature("auto", tolerance=_FOR_MOMENTS) if one_point else requested
 
 
 def fit_again(fit: MixedFit, data: ModelData, start: Array | None = None, control: Control = _DEFAULT) -> MixedFit:
@@ -182,19 +186,7 @@ def fit_mixed_sums(
 ) -> MixedFit:
     """`fit_mixed` of data wherever they are."""
     data, effects = given.data, effects_of(given.data)
-    if effects.Z.shape[1] > MOST_EFFECTS:
-        raise OptionError(
-            f"{effects.Z.shape[1]} random effects of each cluster",
-            f"at most {MOST_EFFECTS}, over which integrals can be computed",
-            "fewer columns left of the bar; a numeric covariate in the place of a category of many levels",
-        )
-    if effects.children is not None and effects.Z.shape[1] > _MOST_NESTED:
-        raise OptionError(
-            f"{effects.Z.shape[1]} random effects of two nested factors, whose integrals take more than 500,000 points "
-            "of every row",
-            f"at most {_MOST_NESTED} of both together",
-            f"(1 | {effects.children.group}) for what is nested",
-        )
+    _refuse_too_many(effects)
     pooled = given.pooled(control)
     if given.penalty is None and any(term.design.intercept is not None for term in effects.terms):
         given.refuse_homogeneous()
@@ -202,11 +194,13 @@ def fit_mixed_sums(
     task = given.task(scale)
     gamma = given.standard.inside(pooled.beta if start is None else start)
     sample = given.sample(task, scale)
-    begin = start_of(sample, gamma, effects.levels)
-    if sample is not task:
-        few = partial(sample.evaluate, plan=sample.likelihood.few())
-        begin = maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
-    found, held = maximum_of(task, begin, quadrature, control, unit)
+    begin = start_of(task, sample, gamma, effects.levels, quadrature, unit)
+    stands_in = None if effects.outside else sample  # no clusters stand for others that they share effects with
+    found, held = maximum_of(task, stands_in, begin, quadrature, control, unit)
+    integration = report(task, found.chosen, quadrature, unit)
+    if effects.outside and quadrature.kind == "auto":
+        found, outside = corrected(task, found, held, quadrature, unit)
+        integration = replace(integration, outside=outside)
     T = to_user(task, given.standard, scale)
     beta, phi = task.parameters.split(T @ found.maximum.theta)
     top = found.maximum.evaluation
@@ -218,13 +212,32 @@ def fit_mixed_sums(
         held,
         plain.value + data.constant,
         found.maximum.optimization,
-        report(task, found.chosen, quadrature, unit),
+        integration,
         pooled,
         data,
         response,
         given.penalty,
         None if given.penalty is None else top.value + data.constant,
     )
+
+
+def _refuse_too_many(effects: Effects) -> None:
+    """Refuse more effects than integrals can be computed over; those outside are not integrated over so."""
+    inside = effects.n_upper if effects.outside else effects.Z.shape[1]
+    if inside > MOST_EFFECTS:
+        raise OptionError(
+            f"{inside} random effects of each cluster",
+            f"at most {MOST_EFFECTS}, over which integrals can be computed",
+            "fewer columns left of the bar; a numeric covariate in the place of a category of many levels",
+        )
+    if effects.children is not None and inside > _MOST_NESTED:
+        raise OptionError(
+            f"{inside} random effects of two nested factors, whose integrals take more than 500,000 points "
+            "of every row",
+            f"at most {_MOST_NESTED} of both together",
+            f"(1 | {effects.children.group}) for what is nested; or inside={effects.children.group!r}, with Laplace's "
+            "approximation over the others",
+        )
 
 
 def scale_of(given: MixedSums) -> Array:

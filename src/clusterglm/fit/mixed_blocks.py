@@ -19,11 +19,10 @@ from clusterglm.data.blocks.streamed import StreamedData, squares_of_effects
 from clusterglm.data.clusters import rows_of
 from clusterglm.data.effects import Children, Effects
 from clusterglm.data.request import Request
-from clusterglm.data.tables.glance import step_through
 from clusterglm.engine.base import Blocks, Gathered
 from clusterglm.engine.block import Block
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
-from clusterglm.fit.mixed_search import MixedTask, effects_of
+from clusterglm.fit.mixed_search import MixedTask, effects_of, one_in
 from clusterglm.fit.pooled import PooledFit, pooled_estimates
 from clusterglm.fit.standardise import Standardisation
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
@@ -32,7 +31,7 @@ from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
+from clusterglm.model.large_data import MANY_FOR_POINTS
 from clusterglm.model.parameters import random_effects
 from clusterglm.model.response.base import Response
 
@@ -41,9 +40,21 @@ _CHOICES_KEPT = 2  # choices of points that a block keeps
 
 @dataclass(frozen=True)
 class Asked:
-    """Points that any block knows: so many nodes a dimension, or for a first look."""
+    """Points that any block knows.
+
+    Parameters
+    ----------
+    nodes : int or None
+        So many a dimension; None: for a look.
+    second : bool
+        For a second look, not a first one.
+    many : bool
+        Whether clusters are many, in all blocks.
+    """
 
     nodes: int | None
+    second: bool = False
+    many: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +131,29 @@ class BlockIntegrals:
     def dimensions(self) -> int:
         return self._one.dimensions
 
+    @property
+    def n_units(self) -> int:
+        return self.n_clusters
+
+    @property
+    def _many(self) -> bool:
+        return self.n_clusters >= MANY_FOR_POINTS
+
     def evaluate(self, entries: Array, plan: AnyPlan, order: int = 2) -> Evaluation:
         return added(self._blocks.each(_evaluated, self._scale, self.n_clusters, entries, plan, order))
 
-    def few(self) -> AnyPlan:
-        return (Asked(None),)
+    def few(self, many: bool | None = None) -> AnyPlan:
+        return (Asked(None, many=self._many if many is None else many),)
+
+    def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
+        return self.evaluate(entries, self.few())
+
+    def more(self) -> AnyPlan | None:
+        return None if self._one.more() is None else (Asked(None, second=True),)
+
+    def wide(self, entries: Array) -> None:
+        """Nothing: where they lie depends on single clusters."""
+        return
 
     def by_nodes(self, nodes: int) -> AnyPlan:
         return (Asked(nodes),)
@@ -242,10 +271,10 @@ class MixedBlockSums:
         own, squares = random_effects(self.sums.p, covariance.n_parameters), self.squares / np.outer(scale, scale)
         return MixedTask(self.integrals(scale), covariance, own, squares, response.bounded)
 
-    def sample(self, task: MixedTask, scale: Array) -> MixedTask:
-        if self.data.n_clusters < 2 * SAMPLE_FOR_EFFECTS:
-            return task
-        every = step_through(self.data.n_clusters, SAMPLE_FOR_EFFECTS)
+    def sample(self, task: MixedTask, scale: Array) -> MixedTask | None:
+        every = one_in(self.data.n_clusters)
+        if every is None:
+            return None
         X, arrays = _joined(self.gathered.blocks.each(_shown, every))
         effects = effects_of(arrays)
         Z = np.ascontiguousarray(effects.Z / scale)
@@ -262,7 +291,10 @@ def _made_up(effects: Effects, p: int, response: Response) -> Integrals:
 
 
 def _known(likelihood: Integrals, asked: Asked) -> AnyPlan:
-    return likelihood.few() if asked.nodes is None else likelihood.by_nodes(asked.nodes)
+    more = likelihood.more() if asked.second else None
+    if more is not None:
+        return more
+    return likelihood.few(asked.many) if asked.nodes is None else likelihood.by_nodes(asked.nodes)
 
 
 def _together(parts: Sequence[Sequence[_Rule]]) -> tuple[tuple[tuple[str, int], ...], int]:

@@ -20,20 +20,24 @@ from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
 from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.sums import added, chosen_clusters
+from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
-from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
+from clusterglm.model.large_data import SAMPLES_FOR_EFFECTS
 from clusterglm.model.parameters import Parameters, random_effects
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _STARTS = (0.3, 1.0, 2.5)  # standard deviations of effects, on the linear predictor, that are tried first
+_NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _ROUGHLY = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
+_FOR_MORE, _CLOSELY = 1.0, 3e-3  # the same where a sample stands in for the rest, and with more points from there
 _LOOSE = 1e-3  # tolerance of integrals with which the search goes on from there
 _ONE_STEP = 0.03  # standard errors from a maximum at which one step of Newton's gets within what does not count
+_BEND = 10.0  # times the square of Newton's step, in standard errors, is what it leaves at most: of many clusters
 _STILL = 1e-3  # standard errors that a step may be long after which points are not chosen again
 _ROUNDS = 12  # times that points may be chosen
 _VANISHED = 3e-4  # diagonal entry of L, on the linear predictor, below which it is compared with 0
@@ -41,6 +45,8 @@ _LITTLE = 0.1  # the same with a penalty, which keeps it from 0, and where a low
 _NEARLY_NONE = 0.01  # a standard deviation, or times those of a factor, where it is asked whether the data want any
 _NO_LOSS = 1e-6  # of a log-likelihood
 _MOST = 100_000  # points of a cluster
+_LARGE = 15.0  # a standard deviation on the linear predictor from which coarse lattices say more than few points
+_CONFIRMED = 0.3  # of a rise of the log-likelihood, with which each of the integrals that confirm it may be wrong
 _BOUNDLESS = 200.0  # a standard deviation of which no data set on a logit scale can tell
 _LARGEST_SD = 1e6  # standard deviation with which float64 can compute
 
@@ -129,6 +135,13 @@ class MixedTask:
             there = added([there, self.penalty.evaluate(self.entries(theta))])
         return self._in_theta(there, theta)
 
+    def similar(self, theta: Array, plan: AnyPlan) -> Evaluation:
+        """See `Integrals.similar`."""
+        there = self.likelihood.similar(self.entries(theta), plan)
+        if self.penalty is not None:
+            there = added([there, self.penalty.evaluate(self.entries(theta))])
+        return self._in_theta(there, theta)
+
     def value(self, theta: Array, plan: AnyPlan) -> float:
         """The value alone."""
         return self.likelihood.evaluate(self.entries(theta), plan, 0).value + self.penalty_at(theta).value
@@ -165,6 +178,11 @@ class MixedTask:
         found[self.parameters.place("random")] = of_covariance
         return found
 
+    def spread(self, theta: Array) -> float:
+        """Standard deviation of the random part of the linear predictor."""
+        L = self.covariance.factor(theta[self.parameters.place("random")])
+        return float(np.sqrt(np.trace(L.T @ self.squares @ L)))
+
     def reflect(self, theta: Array) -> Array:
         """Parameters of the model at theta with the customary signs of L.
 
@@ -175,8 +193,7 @@ class MixedTask:
             that has come so far need not go on.
         """
         beta, phi = self.parameters.split(theta)
-        L = self.covariance.factor(phi)
-        spread = float(np.trace(L.T @ self.squares @ L)) ** 0.5
+        spread = self.spread(theta)
         if spread > (_BOUNDLESS if self.bounded and self.penalty is None else _LARGEST_SD):
             raise IntegrationError(
                 f"random effects whose standard deviation on the linear predictor is {spread:.3g}, and still growing",
@@ -195,42 +212,78 @@ class Found:
     chosen: Chosen
 
 
-def sampled(task: MixedTask, data: ModelData, response: Response, X: Array, scale: Array) -> MixedTask:
-    """The likelihood of some of the clusters, evenly spaced."""
-    chosen = np.arange(0, data.n_clusters, data.n_clusters // SAMPLE_FOR_EFFECTS)
+def one_in(n_clusters: int) -> int | None:
+    """One cluster in how many is a sample that tells enough of them; None of few clusters, of which there is none."""
+    fewest, most = SAMPLES_FOR_EFFECTS
+    count = int(np.clip(n_clusters // 20, fewest, most))
+    return None if n_clusters < 4 * count else n_clusters // count
+
+
+def sampled(task: MixedTask, data: ModelData, response: Response, X: Array, scale: Array) -> MixedTask | None:
+    """The likelihood of some of many clusters, evenly spaced."""
+    every = one_in(data.n_clusters)
+    if every is None:
+        return None
+    chosen = np.arange(0, data.n_clusters, every)
     some, arrays = chosen_clusters(X, data, chosen)
     effects = effects_of(data).taken(*rows_of(data.starts, chosen))
     Z = np.ascontiguousarray(effects.Z / scale)
     return replace(task, likelihood=integrals(some, Z, effects, arrays, response, task.likelihood.threads))
 
 
-def start_of(task: MixedTask, gamma: Array, levels: Sequence[int]) -> Array:
-    """The best of a few covariances without correlations, by few points; `levels`: effects of each grouping factor."""
-    few = task.likelihood.few()
+def start_of(
+    task: MixedTask, sample: MixedTask | None, gamma: Array, levels: Sequence[int], quadrature: Quadrature, unit: float
+) -> Array:
+    """The best of a few covariances without correlations, by few points; of many clusters what a sample leads to.
+
+    `levels`: effects of each grouping factor.
+    """
+    few = _first_look(task if sample is None else sample, sample is not None, quadrature)
     tried = [
         np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2)))
         for sds in product(_STARTS, repeat=len(levels))
     ]
-    values = [task.value(theta, few) for theta in tried]
-    return tried[int(np.nanargmax(values))]
+    values = [few(theta, order=0).value for theta in tried]
+    begin = tried[int(np.nanargmax(values))]
+    if sample is None:
+        return begin
+    return maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
+
+
+def _first_look(task: MixedTask, many: bool, quadrature: Quadrature) -> Callable[..., Evaluation]:
+    """The likelihood by few points, or of many clusters by one, if that is asked for and has second derivatives."""
+    plan = task.likelihood.few()
+    if many and (quadrature.kind == "laplace" or quadrature.nodes == 1):
+        one = task.likelihood.by_nodes(1)
+        plan = one if task.likelihood.held(one) else plan
+    return partial(task.evaluate, plan=plan)
 
 
 def maximum_of(
-    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float
+    task: MixedTask, sample: MixedTask | None, begin: Array, quadrature: Quadrature, control: Control, unit: float
 ) -> tuple[Found, NDArray[np.bool_]]:
     """The maximum, and which parameters of the covariance are zero there because it is singular.
 
-    With a penalty it never is; it may have more than one maximum where it is nearly so.
+    With a penalty it never is; it may have more than one maximum where it is nearly so. `sample`: the likelihood of
+    some of many clusters, which stands in for the rest between evaluations of all.
     """
     quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
-    few = partial(task.evaluate, plan=task.likelihood.few())
-    near = maximize(few, begin, quick, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit)
+    few = _first_look(task, sample is not None, quadrature)
+    like = _surrogate(task, sample, quadrature)
+    more = None if sample is None or quadrature.kind != "auto" else task.likelihood.more()
+    within = _ROUGHLY if more is None else _FOR_MORE
+    near = maximize(few, begin, quick, tolerance=within, reflect=task.reflect, surrogate=like, unit=unit)
     every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
-    if quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
-        loose = _nearer(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit)
-        theta = loose.theta
-        stories.append(loose.optimization)
-    found = refined(task, theta, quadrature, control, unit, every)
+    if more is not None:
+        better, like = partial(task.evaluate, plan=more), _surrogate(task, sample, quadrature)
+        near = maximize(better, theta, quick, tolerance=_CLOSELY, reflect=task.reflect, surrogate=like, unit=unit)
+    elif quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
+        theta = _farther(task, theta, unit)
+        near = _nearer(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit)
+    if near.theta is not theta:
+        theta = near.theta
+        stories.append(near.optimization)
+    found = refined(task, theta, quadrature, control, unit, every, sample is not None)
     elsewhere = _nearly_without_a_factor(task, found.maximum.theta)
     vanished = _vanished(task, found.maximum.theta)
     if vanished.any() if task.penalty is None else _has_little(task, found.maximum.theta):
@@ -253,6 +306,60 @@ def maximum_of(
             vanished = np.zeros_like(vanished)
     story = _whole([*stories, found.maximum.optimization])
     return Found(replace(found.maximum, optimization=story), found.chosen), vanished
+
+
+def _farther(task: MixedTask, theta: Array, unit: float) -> Array:
+    """As far out as doubling all parameters raises the log-likelihood by coarse lattices, where effects are large.
+
+    From there the search goes on, and comes back if there is a maximum. If they grow without end, as where covariates
+    determine the response within clusters, it need not creep: it ends here if accurate integrals confirm the rise.
+
+    Raises
+    ------
+    IntegrationError
+        See `MixedTask.reflect`.
+    """
+
+    def roughly(there: Array) -> float:
+        plan = task.likelihood.wide(task.entries(there))
+        return np.nan if plan is None else task.evaluate(there, plan, 0).value
+
+    def times(factor: float, of: Array) -> Array:
+        beta, phi = task.parameters.split(of)
+        L = factor * task.covariance.factor(phi)
+        return task.parameters.joined(factor * beta, task.covariance.of(L @ L.T))
+
+    spread = task.spread(theta)
+    if task.penalty is not None or not (task.bounded and spread > _LARGE):
+        return theta
+    first, begin, last = roughly(theta), theta, theta
+    if not roughly(times(0.5, theta)) < first:
+        return theta
+    value = first
+    while spread < _BOUNDLESS:
+        farther = times(2.0, theta)
+        there = roughly(farther)
+        if not there > value:
+            return theta
+        last, theta, value, spread = theta, farther, there, 2.0 * spread
+    enough = Quadrature("auto", tolerance=max(_LOOSE, _CONFIRMED * (value - first) / unit))
+    here, out = (choose(task.likelihood, task.entries(each), enough, unit) for each in (begin, theta))
+    if here.value is not None and out.value is not None and out.value - here.value > here.error + out.error:
+        task.reflect(theta)
+    return last
+
+
+def _far(theta: Array) -> float:
+    """A first step that is not small beside large parameters."""
+    return max(2.0, 0.2 * float(np.linalg.norm(theta)))
+
+
+def _surrogate(task: MixedTask, sample: MixedTask | None, quadrature: Quadrature) -> Surrogate | None:
+    """The likelihood of a sample by few points, in the place of that of all."""
+    if sample is None:
+        return None
+    size = sample.likelihood.n_units
+    return Surrogate(_first_look(sample, True, quadrature), task.likelihood.n_units / size, size)
 
 
 def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
@@ -322,21 +429,32 @@ def _nearer(task: MixedTask, begin: Array, quadrature: Quadrature, control: Cont
     if here.optimization.gradient_norm <= _ONE_STEP * unit**0.5:
         step = np.linalg.solve(-here.evaluation.hessian, here.evaluation.score)
         return replace(here, theta=task.reflect(begin + step))
-    return maximize(objective, begin, control, reflect=task.reflect, begin=here.evaluation, unit=unit)
+    return maximize(
+        objective, begin, control, reflect=task.reflect, begin=here.evaluation, radius=_far(begin), unit=unit
+    )
 
 
 def refined(
-    task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float, free: NDArray[np.bool_]
+    task: MixedTask,
+    begin: Array,
+    quadrature: Quadrature,
+    control: Control,
+    unit: float,
+    free: NDArray[np.bool_],
+    many: bool = False,
 ) -> Found:
     """Points chosen where the search is, and the maximum by them, until neither moves the other.
 
-    Parameters that are not `free` stay as they are in `begin`.
+    Parameters that are not `free` stay as they are in `begin`. `many`: clusters of which a sample was enough to begin
+    with, so that the log-likelihood is nearly quadratic: where Newton's step leaves less than the tolerance it is not
+    evaluated there again.
     """
     theta, chosen = begin, choose(task.likelihood, task.entries(begin), quadrature, unit)
     stories: list[Optimization] = []
     for remaining in reversed(range(_ROUNDS)):
         objective = _objective(task, chosen.slopes, control.tol, unit)
-        maximum = maximize_free(objective, theta, control, unit, free, task.reflect)
+        bend = _BEND if many else None
+        maximum = maximize_free(objective, theta, control, unit, free, task.reflect, bend)
         stories.append(maximum.optimization)
         step, theta = maximum.theta - theta, maximum.theta
         moved = max(0.0, -float(step @ maximum.evaluation.hessian @ step)) ** 0.5
@@ -346,10 +464,12 @@ def refined(
         chosen = choose(task.likelihood, task.entries(theta), quadrature, unit)
     evaluation = maximum.evaluation
     if chosen.value_apart:
-        if chosen.value is None or step.any():
-            value = task.value(theta, chosen.plan)
+        if chosen.value is not None and (still if many else not step.any()):
+            # By derivatives alone: over so short a way their errors have no weight.
+            moved_by = evaluation.value - maximum.optimization.trace[0].loglik
+            value = chosen.value + task.penalty_at(theta).value + moved_by
         else:
-            value = chosen.value + task.penalty_at(theta).value
+            value = task.value(theta, chosen.plan)
         evaluation = replace(evaluation, value=value)
     return Found(Maximum(theta, evaluation, _whole(stories)), chosen)
 
@@ -359,7 +479,7 @@ def _objective(task: MixedTask, plan: AnyPlan, tolerance: float, unit: float) ->
     exact = partial(task.evaluate, plan=plan)
     if task.likelihood.held(plan):
         return exact
-    return Chords(partial(exact, order=1), exact, partial(task.evaluate, plan=task.likelihood.few()), unit, tolerance)
+    return Chords(partial(exact, order=1), exact, partial(task.similar, plan=plan), unit, tolerance)
 
 
 def _whole(stories: list[Optimization]) -> Optimization:

@@ -18,7 +18,6 @@ from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.fit.sums import Sums
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.large_data import SAMPLE_FOR_EFFECTS
 from clusterglm.model.response.base import Response
 
 
@@ -54,8 +53,8 @@ class MixedSums(Protocol):
     def task(self, scale: Array) -> MixedTask:
         """The likelihood, and the penalty, with those columns over `scale`."""
 
-    def sample(self, task: MixedTask, scale: Array) -> MixedTask:
-        """The likelihood of some of the clusters where they are many, otherwise `task`."""
+    def sample(self, task: MixedTask, scale: Array) -> MixedTask | None:
+        """The likelihood of some of the clusters where they are many."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class InMemorySums:
         prior = jeffreys(X, self.data, self.response, -units)
         return replace(task, penalty=SoftPenalty.of(prior, losses_of(task.covariance, scale)))
 
-    def sample(self, task: MixedTask, scale: Array) -> MixedTask:
-        if self.data.n_clusters < 2 * SAMPLE_FOR_EFFECTS:
-            return task
+    def sample(self, task: MixedTask, scale: Array) -> MixedTask | None:
+        if self.penalty is not None:  # it weighs as much as it does for all clusters
+            return None
         return sampled(task, self.data, self.response, self.standard.X, scale)

@@ -25,6 +25,8 @@ _ADVICE = {
     "converged": "converged: the gradient is zero to the tolerance and the Hessian negative definite",
     "expected": "converged: a sample of the data shows the gradient to be zero to the tolerance after the last step; "
     "the Hessian is negative definite",
+    "nearly": "converged: Newton's last step is so short that it leaves a gradient of zero to the tolerance; "
+    "the Hessian is negative definite",
     "max_iter": "stopped at the iteration limit before converging: raise Control(max_iter=), or give start values",
     "stalled": "stopped where no step raises the log-likelihood but the gradient is above the tolerance: look "
     "for covariates that nearly determine the response, or loosen Control(tol=)",
@@ -213,6 +215,13 @@ def _propose(model: _Model, radius: float, theta: Array, current: Evaluation, su
     return _Proposal(step + more, ahead.value - current.value, correction, ahead)
 
 
+def _quadratic(model: _Model, radius: float, current: Evaluation) -> _Proposal:
+    """Newton's step, and what it leads to if third derivatives have no weight."""
+    step, promise = model.step(radius)
+    ahead = Evaluation(current.value + promise, current.score + current.hessian @ step, current.hessian)
+    return _Proposal(step, promise, 0.0, ahead)
+
+
 def maximize(
     objective: Callable[[Array], Evaluation],
     start: Array,
@@ -225,6 +234,7 @@ def maximize(
     begin: Evaluation | None = None,
     surrogate: Surrogate | None = None,
     unit: float = 1.0,
+    bend: float | None = None,
 ) -> Maximum:
     """Maximise a log-likelihood.
 
@@ -250,6 +260,9 @@ def maximize(
         The likelihood of a sample, with which steps are improved, and the last of them expected.
     unit : float
         What log-likelihoods are counted in (see `Weighing`): tolerances are for a likelihood over it.
+    bend : float, optional
+        A bound of what Newton's step leaves over the square of the step, in standard errors: near a maximum third
+        derivatives. If that is below the tolerance the step is the last, and not evaluated.
 
     Returns
     -------
@@ -293,10 +306,12 @@ def maximize(
         if iteration >= most:
             break
         proposal = _propose(model, radius, theta, current, surrogate)
-        step, promise = proposal.step, proposal.promise
-        trial_theta = theta + step
         rest = np.inf if surrogate is None else max(0.1, _DISTRUST * surrogate.error) * proposal.correction
         last = proposal.ahead is not None and rest <= min(limit, max(relative, _DIGITS) * model.decrement)
+        if bend is not None and not last and model.interior(radius) and bend * model.decrement**2 <= limit * unit**0.5:
+            last, rest, proposal = True, bend * model.decrement**2 / unit**0.5, _quadratic(model, radius, current)
+        step, promise = proposal.step, proposal.promise
+        trial_theta = theta + step
         trial = proposal.ahead if last and proposal.ahead is not None else objective(trial_theta)
         evaluations += not last
         rise = trial.value - current.value
@@ -332,13 +347,13 @@ def maximize(
             status = "interrupted"
             break
         if last:
-            status = "expected"
+            status = "expected" if surrogate is not None else "nearly"
             break
         if drowned and model.concave and model.decrement >= 0.5 * previous and model.decrement <= 1e-5 * unit**0.5:
             status = "converged"  # as far as the arithmetic goes
             break
     message, norm = _ADVICE[status], trace[-1].gradient_norm
-    status = "converged" if status == "expected" else status
+    status = "converged" if status in ("expected", "nearly") else status
     return Maximum(theta, current, Optimization(status, message, iteration, evaluations, norm, tuple(trace)))
 
 
@@ -349,10 +364,11 @@ def maximize_free(
     unit: float,
     free: NDArray[np.bool_],
     reflect: Callable[[Array], Array],
+    bend: float | None = None,
 ) -> Maximum:
     """The maximum over the free parameters; value and derivatives there are those of all."""
     if free.all():
-        return maximize(objective, begin, control, reflect=reflect, unit=unit)
+        return maximize(objective, begin, control, reflect=reflect, unit=unit, bend=bend)
 
     def whole(some: Array) -> Array:
         theta = begin.copy()

@@ -226,6 +226,45 @@ def fit_own_random_effects(
     )
 
 
+def own_again(fit: OwnRandomEffectsFit, data: ModelData) -> OwnRandomEffectsFit:
+    """Fit the model of `fit` to other responses; a sigma that was held stays.
+
+    Raises
+    ------
+    ResponseError
+        Where a level has no responses.
+    """
+    response, asked = _anew(own_of(fit), data), fit.integration
+    sigma = fit.sigma if fit.sigma_fixed else None
+    return fit_own_random_effects(
+        _with_constant(data, response), response, fit.distribution, asked.requested, asked.scale, None, sigma,
+        fit.sigma_fixed,
+    )  # fmt: skip
+
+
+def own_pooled_again(fit: OwnPooledFit, data: ModelData) -> OwnPooledFit:
+    """The same without cluster effects."""
+    assert fit.response is not None
+    response = _anew(fit.response, data)
+    return fit_own_pooled(_with_constant(data, response), response)
+
+
+def _anew(response: OwnParameters, data: ModelData) -> OwnParameters:
+    """The response with its parameters to be estimated."""
+    empty = response.empty(data.a, data.b)
+    if empty:
+        raise ResponseError(f"no response in {listed(empty)}", "responses at every level", "fewer levels, or more rows")
+    return replace(response, values=())
+
+
+def _with_constant(data: ModelData, response: OwnParameters) -> ModelData:
+    """Data whose log-likelihoods at the limit are normalised, as those of the response are."""
+    if response.at_limit is None:
+        return data
+    each = response.at_limit.log_constants(np.rint(data.a / data.weights), data.trials, data.weights)
+    return replace(data, constant=float(np.repeat(data.cluster_weights, np.diff(data.starts)) @ each))
+
+
 def _begin(
     rows: OwnRows,
     pooled: OwnPooledFit,

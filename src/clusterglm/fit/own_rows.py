@@ -13,19 +13,20 @@ from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.base import InMemory
 from clusterglm.engine.block import Block, Memory
+from clusterglm.fit.standardise import standardise
 from clusterglm.fit.start import sigma_moments
 from clusterglm.fit.sums import MarginalSums, Sums, sums_in_memory
-from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.evaluation import Evaluation, OwnArrays
 from clusterglm.likelihood.integrator import AnyIntegrator, UnitLikelihood
-from clusterglm.likelihood.own import through_coordinates, with_own
+from clusterglm.likelihood.own import through_coordinates
 from clusterglm.likelihood.plan import Choice, Plan
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.own.base import KernelRows, OwnParameters
 
-OnBlock = Callable[[Block, Array, int], Evaluation]
-"""A likelihood of a block, at its parameters, with derivatives up to an order."""
+OnBlock = Callable[[Block, Array], Evaluation]
+"""A likelihood of a block at its parameters, with derivatives in its kernel's own ones too."""
 
 
 def standardised(data: ModelData, response: OwnParameters, control: Control) -> Sums:
@@ -76,19 +77,26 @@ class OwnRows:
         weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
         self._each_b = np.bincount(place, weights=weights).astype(np.float64)
         self._each_a = y * self._each_b
-        self._centre = np.zeros(sums.p)
-        if response.by_shifts:
-            self._centre = self._block.X.mean(axis=0)
-            self._shifted = self._with_columns(response.kernel_rows(data.a, data.b))
+        self._columns, self._centre = self._block.X, np.zeros(sums.p)
+        if response.location:  # thresholds make up for what is taken off the columns
+            standard = standardise(np.ascontiguousarray(self._columns / np.diag(self._L)), None, centred=True)
+            self._columns, self._L = standard.X, standard.L
+            self._centre = standard.centre @ standard.L
+        self._X: Array | None = None  # of kernel rows, which stays as it is
+        self._stays = self._kernel_block(response.kernel_rows(data.a, data.b)) if response.by_shifts else None
 
-    def _with_columns(self, rows: KernelRows) -> Block:
-        """Kernel rows with columns whose coefficients are `coordinates`."""
-        data, columns = self._block.data, rows.columns
-        assert columns is not None
-        X = np.ascontiguousarray(np.hstack([_of(rows, rows.sign * (self._block.X - self._centre)), columns]))
-        starts, offset = kernel_starts(data.starts, rows), _of(rows, rows.sign * data.offset)
-        arrays = BlockArrays(starts, rows.a, rows.b, np.ascontiguousarray(offset), data.cluster_weights)
-        return Block(X, arrays, rows.response, self._block.threads, self._memory)
+    def _kernel_block(self, rows: KernelRows) -> Block:
+        """Kernel rows, with columns whose coefficients are the first of `coordinates`."""
+        data = self._block.data
+        if self._X is None:
+            X = self._columns
+            X = X if rows.sign == 1.0 and rows.of is None else _of(rows, rows.sign * X)
+            self._X = X if rows.columns is None else np.ascontiguousarray(np.hstack([X, rows.columns]))
+        offset = _of(rows, rows.sign * data.offset) + (rows.shift if rows.columns is None else 0.0)
+        arrays = OwnArrays(
+            kernel_starts(data.starts, rows), rows.a, rows.b, offset, data.cluster_weights, rows.own, rows.groups
+        )
+        return Block(self._X, arrays, rows.response, self._block.threads, self._memory)
 
     # From the user's parameters and back -----------------------------------------------------------------------------
 
@@ -115,45 +123,44 @@ class OwnRows:
 
     # The likelihood --------------------------------------------------------------------------------------------------
 
-    def at(self, psi: Array) -> tuple[Block, float]:
-        """The rows that the core knows, at working values psi, and the sum of what their kernel leaves out."""
-        data, own = self._block.data, self.response
-        response = own.at(np.clip(psi, own.lowest - 1.0, own.highest + 1.0))
-        rows = response.kernel_rows(data.a, data.b)
-        arrays = BlockArrays(data.starts, rows.a, rows.b, data.offset + rows.shift, data.cluster_weights)
-        constant = float(np.sum(response.log_terms(self._each_a, self._each_b)))
-        return Block(self._block.X, arrays, rows.response, self._block.threads, self._memory), constant
+    def _psi(self, theta: Array) -> Array:
+        """Working values, no further out than their kernel keeps its digits."""
+        return np.clip(theta[-len(self.response.own) :], self.response.lowest - 1.0, self.response.highest + 1.0)
 
     def for_core(self, theta: Array) -> tuple[Block, Array]:
         """A block and its parameters that have the likelihood at (gamma, others, psi), but for a constant."""
-        k, p = len(self.response.own), len(self._L)
-        inner, psi = theta[:-k], theta[-k:]
-        if not self.response.by_shifts:
-            return self.at(psi)[0], inner
-        return self._shifted, np.concatenate([inner[:p], self.response.coordinates(psi).value, inner[p:]])
+        own, p = self.response, len(self._L)
+        inner, psi = theta[: -len(own.own)], self._psi(theta)
+        block = self._stays
+        if block is None:
+            block = self._kernel_block(own.at(psi).kernel_rows(self._block.data.a, self._block.data.b))
+        shifts = own.coordinates(psi).value[: block.X.shape[1] - p]
+        return block, np.concatenate([inner[:p], shifts, inner[p:]])
 
     def whole(self, evaluate: OnBlock, theta: Array) -> Evaluation:
         """A likelihood of kernel rows as one in (gamma, others, psi), normalised."""
         own, p = self.response, len(self._L)
-        k = len(own.own)
-        if own.by_shifts:
-            terms = own.terms(theta[-k:], self._each_a, self._each_b)
-            if not np.isfinite(terms.value):
-                return Evaluation(-np.inf, np.zeros(len(theta)), np.zeros((len(theta), len(theta))))
-            return through_coordinates(evaluate(*self.for_core(theta), 2), p, own.coordinates(theta[-k:]), terms)
-
-        def at(psi: Array, order: int) -> Evaluation:
-            block, constant = self.at(psi)
-            found = evaluate(block, theta[:-k], order)
-            return Evaluation(found.value + constant, found.score, found.hessian)
-
-        return with_own(at, theta[-k:])
+        psi = self._psi(theta)
+        terms = own.terms(psi, self._each_a, self._each_b)
+        if not np.isfinite(terms.value):
+            return Evaluation(-np.inf, np.zeros(len(theta)), np.zeros((len(theta), len(theta))))
+        return through_coordinates(evaluate(*self.for_core(theta)), p, own.coordinates(psi), terms)
 
     def pooled(self, theta: Array) -> Evaluation:
         """Log-likelihood without cluster effects in (gamma, psi), with score and Hessian; normalised."""
-        return self.whole(
-            lambda block, inner, order: evaluate_pooled(block.problem, inner, order, block.threads), theta
-        )
+
+        def evaluate(block: Block, inner: Array) -> Evaluation:
+            found = evaluate_pooled(block.problem, inner, 2, block.threads)
+            data = block.data
+            assert isinstance(data, OwnArrays)
+            if data.groups is None:
+                return found
+            response = self.response.at(self._psi(theta))
+            g, Gg, gg = response.own_derivatives(block.X @ inner + data.offset, data.a, data.b)
+            weights = np.repeat(data.cluster_weights, np.diff(data.starts))
+            return _bordered(found, block.X, data.own, data.groups, weights, (g, Gg, gg))
+
+        return self.whole(evaluate, theta)
 
     def sigma_moments(self, theta: Array) -> tuple[float, float]:
         """See `start.sigma_moments`, at (gamma, psi)."""
@@ -178,11 +185,14 @@ class OwnMarginal(MarginalSums):
         self._rows = rows
 
     def evaluate(self, theta: Array, plan: Plan) -> Evaluation:
-        return self._rows.whole(lambda block, inner, order: self._likelihood(block).evaluate(inner, plan, order), theta)
+        return self._rows.whole(lambda block, inner: self._likelihood(block).evaluate(inner, plan), theta)
 
     def choose(self, theta: Array, tolerance: float, moving: bool = False) -> Choice:
         """Rules for the rows as they are at psi; see `MarginalSums.choose`."""
         block, inner = self._rows.for_core(theta)
+        data = block.data
+        plain = BlockArrays(data.starts, data.a, data.b, data.offset, data.cluster_weights)
+        block = Block(block.X, plain, block.response, block.threads, block.memory)
         return replace(self._of(block).choose(inner, tolerance, moving), there=None)
 
     def outer_products(self, theta: Array, plan: Plan, whole: tuple[bool, bool]) -> Array:
@@ -196,3 +206,20 @@ class OwnMarginal(MarginalSums):
 
     def _of(self, block: Block) -> MarginalSums:
         return MarginalSums(InMemory(block), self.n_clusters, self.integrator, self._unit)
+
+
+def _bordered(
+    found: Evaluation,
+    X: Array,
+    own: int,
+    groups: NDArray[np.int64],
+    weights: Array,
+    derivatives: tuple[Array, Array, Array],
+) -> Evaluation:
+    """A pooled likelihood with derivatives in the kernel's own parameters behind those in the coefficients."""
+    of_each = [weights * np.where(groups == c, derivatives, 0.0) for c in range(own)]
+    # not as matrix products, which would wake the threads of a BLAS
+    cross = np.array([np.einsum("rp,r->p", X, Gg) for _, Gg, _ in of_each]).reshape(own, X.shape[1])
+    score, squares = np.array([[g.sum(), gg.sum()] for g, _, gg in of_each]).reshape(own, 2).T
+    hessian = np.block([[found.hessian, cross.T], [cross, np.diag(squares)]])
+    return Evaluation(found.value, np.append(found.score, score), hessian)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm import _core
 from clusterglm.model.arrays import Array
@@ -55,6 +56,28 @@ class ClusterArrays(Protocol):
         """Factor of each cluster's log-likelihood, shape (m,)."""
 
 
+@dataclass(frozen=True)
+class OwnArrays:
+    """Arrays of a block whose kernel has parameters of its own; see `ClusterArrays`.
+
+    Parameters
+    ----------
+    starts, a, b, offset, cluster_weights : ndarray
+    own : int
+        How many parameters.
+    groups : ndarray of int64, shape (n,), optional
+        Which of them each row has, -1 for none; None without any.
+    """
+
+    starts: NDArray[np.int64]
+    a: Array
+    b: Array
+    offset: Array
+    cluster_weights: Array
+    own: int = 0
+    groups: NDArray[np.int64] | None = None
+
+
 def core_problem(X: Array, data: ClusterArrays, response: Response) -> _core.Problem:
     """The core's view of the data; it keeps references, no copies, of contiguous float64 arrays.
 
@@ -67,4 +90,5 @@ def core_problem(X: Array, data: ClusterArrays, response: Response) -> _core.Pro
     response : Response
         Family and link.
     """
-    return _core.Problem(data.starts, X, data.a, data.b, data.offset, data.cluster_weights, response.code)
+    known = data.starts, X, data.a, data.b, data.offset, data.cluster_weights, response.code
+    return _core.Problem(*known, data.own, data.groups) if isinstance(data, OwnArrays) else _core.Problem(*known)

@@ -109,9 +109,19 @@ def families() -> tuple[str, ...]:
     return tuple(dict.fromkeys(r.family for r in RESPONSES.values()))
 
 
+def all_families() -> tuple[str, ...]:
+    """Those, and the families with parameters of their own and with a density."""
+    return (*families(), *own_families(), *continuous_families())
+
+
 def links(family: str) -> tuple[str, ...]:
     """Names of a family's links, the default first."""
     return tuple(r.link for r in RESPONSES.values() if r.family == family)
+
+
+def default_link(family: str) -> str:
+    """The link that a family has where none is named, with parameters of its own or without."""
+    return next(r.link for r in (*RESPONSES.values(), *WITH_OWN.values()) if r.family == family)
 
 
 def response(family: str, link: str | None = None) -> Response:
@@ -142,7 +152,7 @@ def response(family: str, link: str | None = None) -> Response:
             f"one of {', '.join(map(repr, families()))} here",
             f"cg.pooled or cg.random_effects with family={family!r} and one intercept per cluster",
         )
-    check_option("family", family, (*families(), *own_families(), *continuous_families()))
+    check_option("family", family, all_families())
     allowed = links(family)
     chosen = allowed[0] if link is None else check_option("link", link, allowed)
     return RESPONSES[f"{family}_{chosen}"]

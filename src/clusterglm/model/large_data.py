@@ -18,10 +18,10 @@ SAMPLED_ONE_IN = 16
 """One cluster in so many is in that sample, ..."""
 FEWEST_SAMPLED, MOST_SAMPLED, MOST_SAMPLED_ROWS = 1_000, 60_000, 600_000
 """... but not fewer than the first (there is no sample then), nor more than the others, in clusters and in rows."""
-SAMPLE_FOR_EFFECTS = 2_000
-"""Clusters from which a fit of several random effects to twice as many, or more, starts."""
-SAMPLE_FOR_POINTS = 250
-"""Clusters, half as many as are many, which show the points for several effects that serve hardly any."""
+SAMPLES_FOR_EFFECTS = (500, 2_000)
+"""Fewest and most clusters, one in twenty, from which a fit of several random effects to four times as many starts."""
+MANY_FOR_POINTS = 500
+"""Clusters from which the errors of integrals over several effects are judged together."""
 SAMPLE_FOR_RULES = 2_000
 """Clusters on which quadrature rules are tried before one is chosen for many."""
 FEW_CLUSTERS = 2 * SAMPLE_FOR_RULES

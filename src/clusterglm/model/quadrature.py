@@ -29,6 +29,9 @@ class Quadrature:
         With "fixed": nodes per cluster, 1 to 100. One node is the Laplace approximation.
     tolerance : float
         With "auto": largest change of the total log-likelihood that more nodes may still make.
+    tolerance_outside : float
+        With "auto" and crossed factors: standard error of the log-likelihood by importance sampling over the effects
+        for which Laplace's approximation is taken first.
 
     Raises
     ------
@@ -48,6 +51,7 @@ class Quadrature:
     kind: str
     nodes: int | None = None
     tolerance: float = 1e-6
+    tolerance_outside: float = 0.01
 
     def __post_init__(self) -> None:
         check_option("kind", self.kind, KINDS)
@@ -63,9 +67,10 @@ class Quadrature:
                 'nodes only with kind "fixed"',
                 f"Quadrature({self.kind!r}) or Quadrature('fixed', nodes={self.nodes!r})",
             )
-        tolerance = self.tolerance
-        if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0.0 < float(tolerance) < np.inf:
-            raise OptionError(f"tolerance={tolerance!r}", "a positive number", "the default, 1e-6")
+        for name, default in (("tolerance", "1e-6"), ("tolerance_outside", "0.01")):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < np.inf:
+                raise OptionError(f"{name}={value!r}", "a positive number", f"the default, {default}")
 
     def __str__(self) -> str:
         if self.kind == "fixed":

@@ -212,6 +212,6 @@ def _refuse_nothing(table: pd.DataFrame) -> None:
 
 def _scale_words(fit: Result, scale: str) -> str:
     if scale == "response":
-        success = "" if fit.data.levels is None else f" of {fit.data.levels[1]!r}"
+        success = "" if fit._success is None else f" of {fit._success!r}"
         return f"{fit.response.words.expectation}{success}"
     return "Ratio to a linear predictor of 0" if scale == "ratio" else "Linear predictor"

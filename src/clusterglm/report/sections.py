@@ -206,7 +206,7 @@ def _random_effects(fit: MixedEffectsResult, options: Options) -> Iterable[Block
     columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL}
     caption = "Standard deviations and correlations of the random effects, with Wald intervals"
     yield frame_table(caption, rows, columns, alike(rows, columns))
-    if len(fit._cluster_effects()) > 1 and len({term.group for term in fit.fit.effects.terms}) == 1:
+    if len(fit._cluster_effects()) > 1 and len(fit.fit.effects.groups) == 1:
         yield Picture("The first two random effects of each cluster, with 95% ellipses", random_effects(fit))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -107,6 +108,38 @@ def test_hessian_is_the_differences_of_the_score(simulate):
     scores = [[likelihood.evaluate(theta + k * e, plan, 1).score for k in (-1, 1)] for e in step]
     np.testing.assert_allclose(hessian, [(up - down) / 2e-4 for down, up in scores], rtol=0, atol=1e-5)
     np.testing.assert_array_equal(hessian, hessian.T)
+
+
+@EACH_RESPONSE
+@EACH_DESIGN
+def test_modes_are_foreseen(model, design, simulate):
+    """dv^/dtheta of the joint approximation, by differences of modes."""
+    block = simulate(model, 12, **design)
+    likelihood, theta = block.likelihood(), block.theta()
+    plan = likelihood.laplace_plan()
+    mode, inside = likelihood.mode(theta, plan), likelihood.inside
+    solve = partial(likelihood.solved, mode.factors)
+    _, follows = inside.information(theta, mode.v, plan, mode.gradient.rows, solve)
+    for k, e in enumerate(1e-4 * np.eye(len(theta))):
+        ahead, behind = (block.likelihood().mode(theta + side * e, plan).v for side in (1, -1))
+        np.testing.assert_allclose(follows[:, k], (ahead - behind) / 2e-4, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("trials", "most"), [(1, 0.5), (8, 0.2)])
+def test_average_information_is_nearly_the_hessian(trials, most, simulate):
+    """What a step of Newton's method with it leaves of the way, of units with points too; few trials tell little."""
+    block = simulate(response("binomial", "logit"), 400, (40,), binary=True)
+    rng, (term,) = np.random.default_rng(5), block.terms
+    units = np.repeat(rng.normal(size=400), np.diff(block.starts))
+    eta = block.X @ [0.2, -0.4] + block.offset + units + 0.8 * rng.normal(size=40)[term.levels]
+    a = rng.binomial(trials, 1.0 / (1.0 + np.exp(-eta))).astype(float)
+    likelihood, theta = replace(block, a=a, b=trials - a).likelihood(), np.array([0.2, -0.4, 1.0, 0.8])
+    for plan in (hermite(1), hermite(15)):
+        exact, rough = likelihood.evaluate(theta, plan), likelihood.roughly(theta, plan)
+        assert rough.value == exact.value
+        np.testing.assert_array_equal(rough.score, exact.score)
+        left = np.linalg.eigvals(np.eye(4) - np.linalg.solve(rough.hessian, exact.hessian))
+        assert np.abs(left).max() < most
 
 
 @pytest.mark.parametrize("nodes", [3, 5])

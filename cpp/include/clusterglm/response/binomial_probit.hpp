@@ -45,23 +45,6 @@ struct BinomialProbit {
         return {(a > 0 ? a * up : 0.0) + (b > 0 ? b * down : 0.0), d.G, d.H, d.I, d.K};
     }
 
-   private:
-    // Phi(lambda) and Phi(-lambda), whichever is the smaller times exp(lambda^2/2), and phi over each.
-    template <class V>
-    struct Sides {
-        V up, down, r_up, r_down;
-    };
-
-    template <class V>
-    static CLUSTERGLM_INLINE Sides<V> sides(V lambda) {
-        constexpr double kRootHalf = 0.70710678118654752440, kOneOverRootTwoPi = 0.39894228040143267794;
-        const V zero{}, z = lambda < zero ? -lambda : lambda, far = 0.5 * scaled_erfc(z * kRootHalf);
-        const V density = lanes::exp(-0.5 * z * z), near = 1.0 - density * far;  // exp clamps where the density no longer counts
-        const V r_near = kOneOverRootTwoPi * density / near, r_far = kOneOverRootTwoPi / far;
-        const auto negative = lambda < zero;
-        return {negative ? far : near, negative ? near : far, negative ? r_far : r_near, negative ? r_near : r_far};
-    }
-
     // exp(x^2) erfc(x), x >= 0, to 5e-16: (1 + 2x) times it is a polynomial in (x - k)/(x + k), k = 3.75
     // (form of Shepherd and Laframboise, Math. Comp. 36, 1981; coefficients: our own Chebyshev fit in 60 digits).
     template <class V>
@@ -93,6 +76,23 @@ struct BinomialProbit {
         p = p * t - 1.40240598585546966e-01;
         p = p * t + 1.23751263083782748e+00;
         return p / (1.0 + 2.0 * x);
+    }
+
+   private:
+    // Phi(lambda) and Phi(-lambda), whichever is the smaller times exp(lambda^2/2), and phi over each.
+    template <class V>
+    struct Sides {
+        V up, down, r_up, r_down;
+    };
+
+    template <class V>
+    static CLUSTERGLM_INLINE Sides<V> sides(V lambda) {
+        constexpr double kRootHalf = 0.70710678118654752440, kOneOverRootTwoPi = 0.39894228040143267794;
+        const V zero{}, z = lambda < zero ? -lambda : lambda, far = 0.5 * scaled_erfc(z * kRootHalf);
+        const V density = lanes::exp(-0.5 * z * z), near = 1.0 - density * far;  // exp clamps where the density no longer counts
+        const V r_near = kOneOverRootTwoPi * density / near, r_far = kOneOverRootTwoPi / far;
+        const auto negative = lambda < zero;
+        return {negative ? far : near, negative ? near : far, negative ? r_far : r_near, negative ? r_near : r_far};
     }
 
     // Derivatives of log Phi(z): r, -r(z + r), and so on by the product rule.

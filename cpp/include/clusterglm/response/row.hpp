@@ -30,4 +30,27 @@ struct StableTerms {
     double value, G, H, I, K;
 };
 
+// Kernels with parameters of their own (`kOwn`): log P depends on a number w besides lambda. Derivatives in w, in lambda and w, and
+// twice in w, at a node ...
+template <class V>
+struct OwnTerms {
+    V g, Gg, gg;
+};
+template <class V>
+struct NodeTermsWithOwn : NodeTerms<V> {
+    OwnTerms<V> own;
+};
+struct StableTermsWithOwn : StableTerms {
+    OwnTerms<double> own;
+};
+
+// ... and at the mode: of dl/dw once, twice and three times in lambda, of d2l/dw2 once and twice.
+template <class V>
+struct OwnAtMode {
+    V Gg, Hg, Ig, Ggg, Hgg;
+};
+
+template <class R>
+inline constexpr bool kHasOwn = requires { R::kOwn; };
+
 }  // namespace clusterglm

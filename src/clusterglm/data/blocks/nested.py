@@ -15,7 +15,7 @@ import numpy as np
 
 from clusterglm.data.clusters import encode
 from clusterglm.data.formulas.formula import ParsedFormula
-from clusterglm.data.nesting import factor_columns, nesting_of
+from clusterglm.data.nesting import arrangement_of, factor_columns
 from clusterglm.data.request import Request
 from clusterglm.data.rows import select_rows
 from clusterglm.data.tables.table import read_table
@@ -55,6 +55,12 @@ def with_nesting(
     factors = parsed.groupings
     if len(factors) < 2:
         return request
+    if request.inside is not None:
+        raise FormulaError(
+            f"inside={request.inside!r} with data that are not in memory",
+            "factors of which one is nested in the other",
+            "leave inside= out, or read the data into memory",
+        )
     if len(factors) > 2:
         raise FormulaError(
             f"random effects of {len(factors)} grouping factors with data that are not in memory",
@@ -111,6 +117,8 @@ def _by_labels(factors: Sequence[str], parts: Iterable[pd.DataFrame]) -> tuple[s
 
     found: pd.DataFrame | None = None
     for part in parts:
+        if len(part) == 0:
+            continue
         whole = part if found is None else pd.concat([found, part], ignore_index=True)
         found = whole.drop_duplicates(ignore_index=True)
         if len(found) > MOST_PAIRS:
@@ -120,12 +128,19 @@ def _by_labels(factors: Sequence[str], parts: Iterable[pd.DataFrame]) -> tuple[s
                 "a formula that says it",
                 f"(1 | {factors[0]}/{factors[1]}), where {factors[1]!r} is nested in {factors[0]!r}",
             )
-    if found is None or len(found) == 0:
+    if found is None:
         raise DataError(
             "no complete row with positive weight",
             "rows in which nothing is missing",
             "look at the columns of the formula; check subset=",
         )
     series = {name: nw.from_native(found[name], series_only=True) for name in factors}
-    nesting = nesting_of(series, np.arange(len(found)))
-    return nesting.upper, nesting.lower
+    arrangement = arrangement_of(series, np.arange(len(found)))
+    if not arrangement.nested:
+        raise FormulaError(
+            f"grouping factors {factors[0]!r} and {factors[1]!r} that are crossed, with data that are not in memory",
+            "factors of which one is nested in the other",
+            f"(1 | {factors[0]}/{factors[1]}), where {factors[1]!r} is numbered within each {factors[0]!r}; or data in "
+            "memory",
+        )
+    return arrangement.names[0], arrangement.names[1]

@@ -56,7 +56,7 @@ class IntegrationCheck:
     worst : float
         Difference of the cluster that is furthest off.
     worst_cluster : object
-        Its label.
+        Its label; None where clusters have no likelihoods of their own.
     parameters : tuple of str
         The coefficients and sigma.
     shift : ndarray, shape (p + 1,)
@@ -81,7 +81,7 @@ class IntegrationCheck:
                 "" if self.adequate else ' A fixed rule can be too coarse to see sigma; fit with quadrature="auto".'
             )
         words = f"With {self.rule}, the log-likelihood is off by {self.difference:.2g}"
-        if self.difference != 0.0:
+        if self.difference != 0.0 and self.worst_cluster is not None:
             words += f" (cluster {self.worst_cluster} alone by {self.worst:.2g})"
         known = np.where(np.isnan(self.shift), -1.0, np.abs(self.shift))
         if known.max(initial=-1.0) >= 0.0:

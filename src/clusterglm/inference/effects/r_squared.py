@@ -116,7 +116,7 @@ def explained(fixed: Array, weights: Array, rows: int, groups: dict[str, float],
         x'beta of the rows, without offset.
     weights : ndarray, shape (n,)
     rows : int
-        How many these stand for: their variance has this less one as divisor.
+        How many single responses these stand for: their variance has this less one as divisor.
     groups : dict of str to float
         Mean variance of z'b over the rows, by grouping factor (Johnson, Methods in Ecology and Evolution 5, 2014).
     residual : float

@@ -11,7 +11,7 @@ from clusterglm.errors import OptionError
 from clusterglm.inference.predictions.marginal_mean import MarginalLink
 from clusterglm.inference.uncertainty.intervals import wald_interval
 from clusterglm.model.arrays import Array
-from clusterglm.model.family import RESPONSES, links
+from clusterglm.model.family import RESPONSES, default_link
 from clusterglm.model.response.base import Response
 
 
@@ -60,7 +60,7 @@ def ratio_names(response: Response) -> tuple[str, str]:
         raise OptionError(
             f"ratios with link {response.link!r}",
             f"a link whose coefficients are logarithms of ratios: {', '.join(known)} or {last}{response.no_ratio}",
-            f'average_effects() for differences of probabilities; or a fit with link="{links(response.family)[0]}"',
+            f'average_effects() for differences of probabilities; or a fit with link="{default_link(response.family)}"',
         )
     return response.ratio
 

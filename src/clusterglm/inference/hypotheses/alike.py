@@ -34,6 +34,21 @@ def same_levels(first: FittedData, second: FittedData) -> bool | None:
     return all(_alike(one[name], two[name]) for name in one.keys() & two.keys())
 
 
+def same_factors(first: ModelData, second: ModelData) -> bool:
+    """Whether the grouping factors of one of two fits to the same rows are all among those of the other."""
+    smaller, larger = sorted((_factors(first), _factors(second)), key=len)
+    return all(any(_alike(each, other) for other in larger) for each in smaller)
+
+
+def _factors(data: ModelData) -> list[NDArray[np.int64]]:
+    """Levels of each grouping factor, by number, of the rows in a common order."""
+    order, effects, own = row_order(data), data.effects, np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
+    found = [own[order]]
+    if effects is not None and effects.children is not None:
+        found.append((np.searchsorted(effects.children.starts, np.arange(data.n_obs), side="right") - 1)[order])
+    return found + [each.codes[order] for each in (effects.outside if effects is not None else ())]
+
+
 def _alike(one: NDArray[np.int64], two: NDArray[np.int64]) -> bool:
     """Whether two numberings put the same rows together."""
     pairs = len(np.unique(one * (two.max() + 1) + two))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from clusterglm.data.blocks.streamed import StreamedData, totals_of
 from clusterglm.data.checks import RANK_TOLERANCE
 from clusterglm.data.design import INTERCEPT
 from clusterglm.data.prepare import FittedData, ModelData
-from clusterglm.inference.hypotheses.alike import row_order, same_columns, same_levels
+from clusterglm.inference.hypotheses.alike import row_order, same_columns, same_factors, same_levels
 from clusterglm.inference.hypotheses.random_part import Extra, RandomPart, extra_effects
 from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.model.arrays import Array
@@ -269,13 +269,9 @@ def same_clusters(first: FittedData, second: FittedData) -> bool:
     return len(pairs) == first.n_clusters
 
 
-def _innermost(data: FittedData) -> FittedData:
-    """Data whose clusters are what is nested in them, where something is."""
-    if not data.in_memory or data.rows.innermost is data.rows.starts:
-        return data
-    rows = data.rows
-    inside, weights = rows.innermost, rows.cluster_weights[rows.innermost_clusters]
-    return replace(rows, starts=inside, labels=np.arange(len(inside) - 1), cluster_weights=weights)
+def _same_factors(first: FittedData, second: FittedData) -> bool:
+    """Whether the grouping factors of one of two fits to the same rows are all among those of the other."""
+    return same_clusters(first, second) if _streamed(first, second) else same_factors(first.rows, second.rows)
 
 
 def incomparable(first: Candidate, second: Candidate) -> str:
@@ -355,8 +351,8 @@ def _unlike(first: Candidate, second: Candidate) -> str:
     levels = same_levels(first.data, second.data) if both_random else None
     if levels is not None:
         return "" if levels else "the levels of grouping factors differ"
-    inside = both_random and same_clusters(_innermost(first.data), _innermost(second.data))
-    if (first.within or both_random) and not (inside or same_clusters(first.data, second.data)):
+    alike = _same_factors if both_random else same_clusters
+    if (first.within or both_random) and not alike(first.data, second.data):
         return "the clusters differ"
     return ""
 

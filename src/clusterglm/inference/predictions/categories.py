@@ -68,7 +68,8 @@ def cumulative_probabilities(
         if sigma != 0.0 and distribution is not None:
             found = marginal_link(link, sigma, response.binary, distribution)
             link, by_eta, resolved = found.link, found.by_eta, resolved & found.resolved
-        slope = response.binary.mean_derivative(sign * link)
+        finite = np.isfinite(link)
+        slope = np.where(finite, response.binary.mean_derivative(np.where(finite, sign * link, 0.0)), 0.0)
         value[:, c], by_threshold[:, c] = response.binary.mean(sign * link), slope * by_eta
         if sigma != 0.0 and distribution is not None:
             by_sigma[:, c] = sign * slope * found.by_sigma

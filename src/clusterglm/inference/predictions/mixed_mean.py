@@ -145,7 +145,7 @@ def log_survival(X: Array, Z: Array, offset: Array, starts: NDArray[np.int64], f
         begin = np.concatenate([[0], np.cumsum(lengths[block])])
         rows = np.arange(begin[-1]) - np.repeat(begin[:-1] - first[block], lengths[block])
         nothing, once = np.zeros(len(rows)), np.ones(len(rows))
-        effects = replace(fit.effects, Z=np.ascontiguousarray(Z[rows]), children=None)
+        effects = replace(fit.effects, Z=np.ascontiguousarray(Z[rows]), children=None, outside=())
         made_up = BlockArrays(
             begin, nothing, once, np.ascontiguousarray(offset[rows]), np.ones(len(block)), effects=effects
         )

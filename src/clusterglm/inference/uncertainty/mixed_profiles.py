@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clusterglm.data.effects import Effects
-from clusterglm.data.prepare import ModelData
+from clusterglm.data.kept import with_effects
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.levels import integrals
 from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
@@ -198,13 +197,39 @@ class _Coordinates:
         def evaluate(at: Array) -> Evaluation:
             return task.evaluate(at, choose(likelihood, task.entries(at), requested).plan)
 
-        return cls(task, evaluate, fit.parameters.joined(fit.beta, np.concatenate(phi)))
+        theta = fit.parameters.joined(fit.beta, np.concatenate(phi))
+        outside = fit.integration.outside
+        if outside is not None and outside.applied:
+            return cls(task, _corrected(evaluate, theta, fit.loglik - fit.data.constant), theta)
+        return cls(task, evaluate, theta)
 
     def place_of(self, place: _Place, effect: int) -> int:
         """Where in theta the term's standard deviation stands, or its angle (effect 2)."""
         terms = self.task.covariance.terms
         before = sum(term.size for term in terms[: place.term])
         return int(self.task.parameters.place("random").start) + before + effect
+
+
+def _corrected(evaluate: Callable[[Array], Evaluation], theta: Array, value: float) -> Callable[[Array], Evaluation]:
+    """A likelihood and its correction, which is known where it is highest: its value there, and its slope.
+
+    Parameters
+    ----------
+    evaluate : callable
+        The likelihood without the correction.
+    theta : ndarray, shape (q,)
+        The maximum with it.
+    value : float
+        There.
+    """
+    there = evaluate(theta)
+
+    def at(other: Array) -> Evaluation:
+        found = evaluate(other)
+        higher = value - there.value - float(there.score @ (other - theta))
+        return replace(found, value=found.value + higher, score=found.score - there.score)
+
+    return at
 
 
 def pivots(covariance: Array, ahead: Sequence[int]) -> tuple[list[int], Array]:
@@ -357,35 +382,8 @@ class _Without:
 
 def _without(fit: MixedFit, gone: Sequence[int]) -> float:
     """The log-likelihood, maximised, of the model that lacks some effects."""
-    effects, first, terms = fit.effects, 0, []
-    for term in effects.terms:
-        own = [j for j in range(len(term.design.names)) if first + j in gone]
-        if len(own) < len(term.design.names):
-            terms.append(replace(term, design=term.design.without(own)) if own else term)
-        first += len(term.design.names)
-    if not terms:
+    kept = [k for k in range(fit.effects.Z.shape[1]) if k not in gone]
+    if not kept:
         return fit.pooled.loglik
-    kept = [k for k in range(first) if k not in gone]
-    data = _with_effects(
-        fit.data.rows, Effects(np.ascontiguousarray(effects.Z[:, kept]), tuple(terms), effects.children)
-    )
+    data = with_effects(fit.data.rows, kept)
     return fit_mixed(data, fit.response, fit.integration.requested, Control(), fit.beta).loglik
-
-
-def _with_effects(data: ModelData, effects: Effects) -> ModelData:
-    """Data with some of their effects; where only one of two nested factors still has some, its levels are clusters."""
-    children = effects.children
-    if children is None or 0 < effects.n_upper < effects.Z.shape[1]:
-        return replace(data, effects=effects)
-    alone = replace(effects, children=None)
-    if effects.n_upper > 0:
-        return replace(data, effects=alone)
-    weights = data.cluster_weights[data.innermost_clusters]
-    return replace(
-        data,
-        starts=children.starts,
-        labels=children.labels,
-        cluster_weights=weights,
-        cluster_name=children.group,
-        effects=alone,
-    )

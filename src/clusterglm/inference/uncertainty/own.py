@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -15,12 +14,11 @@ from clusterglm.fit.sums import in_free
 from clusterglm.inference.uncertainty.covariance import pooled_scores
 from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.inference.uncertainty.profiling import Peak
-from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.integrator import UnitLikelihood
-from clusterglm.likelihood.own import chain_of, slopes
+from clusterglm.likelihood.evaluation import Evaluation, OwnArrays
+from clusterglm.likelihood.own import chain_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.response.own.base import OwnParameters
+from clusterglm.model.response.own.base import KernelRows, OwnParameters
 
 
 def own_pooled_summit(data: ModelData, fit: OwnPooledFit, threads: int = 1) -> Summit:
@@ -63,26 +61,20 @@ def own_pooled_scores(data: ModelData, fit: OwnPooledFit, *, by_row: bool) -> Ar
     assert response is not None
     if not response.values and response.at_limit is not None:
         return pooled_scores(data, response.at_limit, fit.beta, by_row=by_row)
-    rows, eta = response.kernel_rows(data.a, data.b), data.X @ fit.beta + data.offset
-    moved = kernel_data(data, rows)
-    weights, starts = np.repeat(data.cluster_weights, np.diff(data.starts)), data.starts[:-1]
-    if rows.columns is not None:
-        p, moved = len(fit.beta), with_columns(moved, rows.columns, rows.shift)
-        at = np.append(fit.beta, response.coordinates(response.working).value)
-        found = pooled_scores(moved, rows.response, at, by_row=by_row)
-        if by_row and rows.of is not None:
-            found = np.add.reduceat(found, np.searchsorted(rows.of, np.arange(data.n_obs)), axis=0)
-        each = weights[:, None] * response.terms(response.working, data.a, data.b).first
-        return _chained(found, each if by_row else np.add.reduceat(each, starts), p, response)
-
-    def values(psi: Array) -> Array:
-        at = response.at(psi)
-        each = at.value(eta, data.a, data.b) + at.log_constants(data.a / data.weights, data.trials, data.weights)
-        return weights * each if by_row else np.add.reduceat(weights * each, starts)
-
-    return np.column_stack(
-        [pooled_scores(moved, rows.response, fit.beta, by_row=by_row), _own_scores(values, response)]
-    )
+    rows, moved, beta = _kernel(data, response, fit.beta)
+    found = pooled_scores(moved, rows.response, beta, by_row=by_row)
+    starts = np.arange(data.n_obs) if by_row else data.starts[:-1]
+    weights = np.repeat(data.cluster_weights, np.diff(data.starts))
+    firsts = starts if rows.of is None else np.searchsorted(rows.of, starts)
+    if by_row and rows.of is not None:
+        found = np.add.reduceat(found, firsts, axis=0)
+    if rows.groups is not None:
+        g = response.own_derivatives(moved.X @ beta + moved.offset, rows.a, rows.b)[0]
+        of_own = np.where(rows.groups[:, None] == np.arange(rows.own), g[:, None], 0.0)
+        of_own *= (weights if rows.of is None else weights[rows.of])[:, None]
+        found = np.column_stack([found, np.add.reduceat(of_own, firsts, axis=0)])
+    each = weights[:, None] * response.terms(response.working, data.a, data.b).first
+    return _chained(found, np.add.reduceat(each, starts, axis=0), len(fit.beta), response)
 
 
 def own_marginal_scores(data: ModelData, fit: OwnRandomEffectsFit) -> Array:
@@ -93,50 +85,33 @@ def own_marginal_scores(data: ModelData, fit: OwnRandomEffectsFit) -> Array:
     if not response.values and response.at_limit is not None:
         at_limit = fit.integrator.likelihood(data.X, data, response.at_limit)
         return at_limit.unit_scores(fit.theta, fit.plan)[:, free]
-    if response.by_shifts:
-        return _scores_by_shifts(data, fit, response)
-
-    def likelihood(at: OwnParameters) -> UnitLikelihood:
-        rows = at.kernel_rows(data.a, data.b)
-        return fit.integrator.likelihood(data.X, kernel_data(data, rows), rows.response)
-
-    def values(psi: Array) -> Array:
-        at = response.at(psi)
-        constants = np.add.reduceat(at.log_terms(data.a, data.b), data.starts[:-1])
-        return likelihood(at).unit_values(fit.theta, fit.plan) + data.cluster_weights * constants
-
-    inner = likelihood(response).unit_scores(fit.theta, fit.plan)[:, free]
-    return np.column_stack([inner, _own_scores(values, response)])
+    rows, moved, beta = _kernel(data, response, fit.beta)
+    arrays = OwnArrays(moved.starts, moved.a, moved.b, moved.offset, moved.cluster_weights, rows.own, rows.groups)
+    likelihood = fit.integrator.likelihood(moved.X, arrays, rows.response)
+    found = likelihood.unit_scores(np.append(beta, fit.sigma), fit.plan)
+    each = np.add.reduceat(response.terms(response.working, data.a, data.b).first, data.starts[:-1], axis=0)
+    terms = data.cluster_weights[:, None] * each
+    return _chained(found, terms, len(fit.beta), response)[:, fit.all_parameters.free]
 
 
-def _scores_by_shifts(data: ModelData, fit: OwnRandomEffectsFit, response: OwnParameters) -> Array:
-    """The same where the parameters enter by shifts: exactly, by the chain rule."""
-    rows, p = response.kernel_rows(data.a, data.b), len(fit.beta)
-    assert rows.columns is not None
-    moved = with_columns(kernel_data(data, rows), rows.columns, rows.shift)
-    at = np.concatenate([fit.beta, response.coordinates(response.working).value, [fit.sigma]])
-    found = fit.integrator.likelihood(moved.X, moved, rows.response).unit_scores(at, fit.plan)
-    each = data.cluster_weights[:, None] * np.add.reduceat(
-        response.terms(response.working, data.a, data.b).first, data.starts[:-1]
-    )
-    return _chained(found, each, p, response)[:, fit.all_parameters.free]
-
-
-def with_columns(data: ModelData, columns: Array, shift: float | Array) -> ModelData:
-    """Kernel rows whose shift is again the coefficients of columns."""
-    return replace(data, X=np.ascontiguousarray(np.hstack([data.X, columns])), offset=data.offset - shift)
+def _kernel(data: ModelData, response: OwnParameters, beta: Array) -> tuple[KernelRows, ModelData, Array]:
+    """Kernel rows, as data with the columns that parameters are coefficients of, and all coefficients."""
+    rows = response.kernel_rows(data.a, data.b)
+    moved = kernel_data(data, rows)
+    if rows.columns is None:
+        return rows, moved, beta
+    shifts = response.coordinates(response.working).value[: rows.columns.shape[1]]
+    X = np.ascontiguousarray(np.hstack([moved.X, rows.columns]))
+    return rows, replace(moved, X=X, offset=moved.offset - rows.shift), np.append(beta, shifts)
 
 
 def _chained(scores: Array, terms: Array, p: int, response: OwnParameters) -> Array:
-    """Scores in (beta, others, psi) from those in (beta, coordinates, others), and what terms of psi add."""
-    chained = scores @ chain_of(response.coordinates(response.working).first, p, scores.shape[1])
-    return chained + np.pad(terms, ((0, 0), (chained.shape[1] - terms.shape[1], 0)))
-
-
-def _own_scores(values: Callable[[Array], Array], response: OwnParameters) -> Array:
-    """Derivatives of log-likelihoods in the response's parameters, shape (m, k), from their values at psi."""
+    """Scores in (beta, others, values) from those in (beta, coordinates, others), and what terms of psi add."""
     psi = response.working
-    return slopes(values, psi).T / response.slopes(psi)
+    chained = scores @ chain_of(response.coordinates(psi).first, p, scores.shape[1])
+    own = slice(chained.shape[1] - len(psi), chained.shape[1])
+    chained[:, own] = (chained[:, own] + terms) / response.slopes(psi)
+    return chained
 
 
 def _to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[Peak]:

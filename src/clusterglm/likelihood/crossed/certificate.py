@@ -1,14 +1,22 @@
 """What Laplace's approximation over outside effects is wrong by: importance sampling about the mode, draws held.
 
 Each component's integral is the mean, over draws e of a density m, of f's exponential at v = v^ + F e over the density
-of v, with F F' the inverse of -f_vv. m is .8 of a normal density and .2 of Student's with 10 degrees of freedom, whose
-tails keep weights bounded; the weights that a normal integrand would have, whose mean is known, are a control: the
-estimate is the ratio of both sums (Owen and Zhou 2000), without error for a normal integrand. Draws are quasi-random,
-in replicates that are scrambled apart, and the same at every theta: the estimate is a smooth function of theta, whose
-derivative is exact. With weights w normalised, E = sum of w f_v e', N = E'F, and Q symmetric with 1 + N_rr on and N_rs
-(r > s) off its diagonal,
+of v, with F F' the inverse of -f_vv. m is .8 of a normal density and .2 of Student's, whose tails keep weights bounded,
+with 10 degrees of freedom or as many as there are effects, beyond which all of its draws would lie where the integrand
+is next to nothing; the weights that a normal integrand would have, whose mean is known, are a control: the estimate is
+the ratio of both sums (Owen and Zhou 2000), without error for a normal integrand. With every draw e goes -e, whose
+weight is wrong the other way about as far as f is lopsided, which is most of it where effects are many. Draws are
+quasi-random, in replicates that are scrambled apart, and the same at every theta: the estimate is a smooth function of
+theta. Its derivative is that of each draw's log-weight,
 
-    score = sum of w f_theta + (sum of w f_v)' dv^/dtheta - 1/2 tr(F Q F' d(-f_vv)/dtheta)
+    f_theta + f_v' dv/dtheta + d log|F| / dtheta,    dv/dtheta = dv^/dtheta - F (dC'/dtheta) F e,    F = C'^-1
+
+where v^ and the Cholesky factor C of -f_vv, which all draws share, are differentiated by differences.
+
+Where that takes too many draws, e becomes a + R e, the normal density that is nearest to the integrand: under it the
+mean of f's slopes is 0, and that of its curvatures the inverse of its covariance (Opper and Archambeau 2009). Both
+means are those over draws of signs, whose squares are what they are in the mean: of f's third and fourth derivatives
+those that belong to one effect count without error. a and R stay as they are found first.
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, gammaln, logsumexp, ndtri
 
-from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.errors import ClusterError, IntegrationError, OptionError
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood, Mode
 from clusterglm.likelihood.crossed.inside import is_summit
 from clusterglm.likelihood.evaluation import Evaluation
@@ -26,39 +34,61 @@ from clusterglm.likelihood.vector.vector import VectorPlan
 from clusterglm.model.arrays import Array
 
 _NORMAL = 0.8  # share of the normal density
-_DF = 10.0  # of the other
+_DF = 10.0  # of the other, where there are no more effects
 _REPLICATES = 16
-_FIRST_DRAWS, _MOST_DRAWS = 8, 2048  # draws of each replicate
+_FIRST_DRAWS, _MOST_DRAWS = 8, 2048  # draws of each replicate, those with the other sign among them
+_SIGNS = 4  # draws of signs, and as many with the other sign, that place the draws better
+_MATRICES_FOR_DRAWS, _MOST_GIBIBYTES = (
+    6,
+    4.0,
+)  # at a time, beside a derivative in each parameter; of all
+_NUMBERS_OF_DRAWS = 10_000_000  # of draws that are looked at together
+_DIMENSIONS_AT_ONCE = 4096  # of one quasi-random sequence
+_SKEWED = 19.0 / 18.0  # (2 z^2 + 1) / (6 z), z = 3: by how much skewness over the root of n widens 3 standard errors
 _MOVED = 1e-3  # of a standard error: where the maximum has been found
+_TAKES_ALL_DRAWS = 0.01  # and where it takes all draws
 _MOST_MOVES = 20
+_STEP_OF_MODES = 1e-4  # of differences of the mode and the curvature there, relative to parameters above 1
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
-    """Weighted sums over `count` draws of each of R replicates.
+class Drawn:
+    """Log-weights and their derivatives at n pairs of draws of each of R replicates, in C components.
 
     Parameters
     ----------
-    count : int
-    logs, controls, squares, products_with_controls, squares_of_controls : ndarray, shape (R, C)
-        Logs of the sums of weights, of the control's weights, and of their squares and products, by component.
-    theta : ndarray, shape (R, C, q)
-        Weighted means of f_theta, as the next two.
-    v : ndarray, shape (R, size of v)
-        Of f_v.
-    products : ndarray, shape (R, cells)
-        Of f_v e', components one after another.
+    logs, controls : ndarray, shape (R, n, 2, C)
+        Log-weights, and those of a normal integrand.
+    scores : ndarray, shape (R, n, 2, C, q)
+        Derivatives of `logs`; of no parameters where they were not asked for.
     """
 
-    count: int
     logs: Array
     controls: Array
-    squares: Array
-    products_with_controls: Array
-    squares_of_controls: Array
-    theta: Array
+    scores: Array
+
+    def first(self, n: int) -> Drawn:
+        """The first n pairs of each replicate."""
+        return Drawn(self.logs[:, :n], self.controls[:, :n], self.scores[:, :n])
+
+
+@dataclass(frozen=True, eq=False)
+class _Sensitivity:
+    """Derivatives in theta of what all draws share.
+
+    Parameters
+    ----------
+    v : ndarray, shape (q, size of v)
+        Of the mode.
+    factors : list of list of ndarray
+        Of each parameter and component: of C'.
+    log_sizes : ndarray, shape (q, C)
+        Of log|F|.
+    """
+
     v: Array
-    products: Array
+    factors: list[list[Array]]
+    log_sizes: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +125,14 @@ class Estimate:
         return self.value - self.laplace
 
     def errors_of_estimates(self, covariance: Array) -> Array:
-        """Monte Carlo standard errors of the maximum near by, in units of the standard errors, shape (q,)."""
+        """Monte Carlo standard errors of the maximum near by, in units of the standard errors, shape (q,).
+
+        Those of parameters that are held, whose rows of the covariance are 0, are 0.
+        """
         moves = self.scores @ covariance
         size = np.sqrt(np.diagonal(covariance))
-        return np.asarray(moves.std(axis=0, ddof=1) / np.sqrt(len(moves)) / size)
+        errors = moves.std(axis=0, ddof=1) / np.sqrt(len(moves))
+        return np.asarray(np.divide(errors, size, out=np.zeros_like(errors), where=size > 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,16 +156,31 @@ class Certificate:
 class HeldDraws:
     """Importance sampling with the same draws at every theta.
 
+    An instance remembers the draws at the last theta, of which an estimate may need no more; and where `certify` has
+    put them once, they stay.
+
     Parameters
     ----------
     likelihood : CrossedLikelihood
     seed : int
+
+    Raises
+    ------
+    ClusterError
+        So many effects hang together that there is no memory for the derivatives of their covariances.
     """
 
     def __init__(self, likelihood: CrossedLikelihood, seed: int = 20113) -> None:
         self.likelihood, self.layout, self._seed = likelihood, likelihood.layout, seed
-        # Draws (R, k, size of v), and logs of the normal density over that of the draws (R, k, C), part by part.
+        _check_memory(int(self.layout.cells[-1]), len(likelihood.parameters))
+        # Draws (R, n, size of v) without those of the other sign, and their controls (R, n, C), part by part.
         self._known: list[tuple[Array, Array]] = []
+        self._last: tuple[Array, VectorPlan, Drawn] | None = None
+        self._shared: tuple[Array, VectorPlan, _Sensitivity] | None = None
+        self._placed: list[tuple[Array, Array]] | None = None  # a and R of each component
+        self._of_effects = np.full(self.layout.size, len(self.layout.components))  # those without rows are in none
+        for c, own in enumerate(self.layout.components):
+            self._of_effects[own] = c
 
     def estimate(self, theta: Array, plan: VectorPlan, count: int, order: int = 1) -> Estimate:
         """The estimate with `count` draws of each replicate, a power of 2 from 8 up.
@@ -141,8 +190,9 @@ class HeldDraws:
         OptionError
             The plan takes Laplace's approximation for some units, of which there is no integral given v.
         """
+        theta = np.ascontiguousarray(theta, dtype=np.float64)
         mode = self._mode(theta, plan)
-        return self._concluded(theta, plan, mode, self._sums(theta, plan, mode, 0, count, order), order)
+        return self._concluded(mode, self._drawn(theta, plan, mode, count, order), order)
 
     def certify(
         self,
@@ -167,20 +217,18 @@ class HeldDraws:
             Monte Carlo standard error of every estimate over its standard error.
         most : int
         """
+        theta = np.ascontiguousarray(theta, dtype=np.float64)
         mode, count = self._mode(theta, plan), _FIRST_DRAWS
-        sums = self._sums(theta, plan, mode, 0, count, 1)
         while True:
-            found = self._concluded(theta, plan, mode, sums, 0)
-            if found.standard_error <= tolerance or count >= most:
-                found = self._concluded(theta, plan, mode, sums, 1)
-                errors = found.errors_of_estimates(covariance)
-                enough = bool(found.standard_error <= tolerance and np.all(errors <= of_estimates))
-                if enough or count >= most:
-                    return Certificate(found, errors, enough)
-            sums = _merged(
-                sums, self._sums(theta, plan, mode, count, 2 * count, 1), self.layout.cells, self.layout.components
-            )
-            count *= 2
+            found = self._concluded(mode, self._drawn(theta, plan, mode, count, 1), 1)
+            errors = found.errors_of_estimates(covariance)
+            enough = bool(found.standard_error <= tolerance and np.all(errors <= of_estimates))
+            if enough or count >= most:
+                return Certificate(found, errors, enough)
+            if self._placed is None:
+                self._placed, self._last = self._better_places(theta, plan, mode), None
+            else:
+                count *= 2
 
     def moved(self, theta: Array, plan: VectorPlan, covariance: Array, count: int) -> tuple[Array, Estimate]:
         """The maximum of the estimate, from that of Laplace's approximation, by steps with its covariance.
@@ -191,11 +239,15 @@ class HeldDraws:
             The steps do not settle.
         """
         size = np.sqrt(np.diagonal(covariance))
+        some, near = min(count, 2 * _FIRST_DRAWS), _TAKES_ALL_DRAWS if count > 2 * _FIRST_DRAWS else _MOVED
         for _ in range(_MOST_MOVES):
-            found = self.estimate(theta, plan, count)
+            found = self.estimate(theta, plan, some)
             step = covariance @ found.score
-            if np.abs(step / size).max() < _MOVED:
-                return theta, found
+            if np.all(np.abs(step) <= near * size):
+                if some == count:
+                    return theta, found
+                some, near = count, _MOVED  # a few of the draws have shown most of the way
+                continue
             theta = theta + step
         raise IntegrationError(
             f"the maximum has not settled after {_MOST_MOVES} steps of the corrected likelihood",
@@ -217,154 +269,187 @@ class HeldDraws:
             )
         return self.likelihood.mode(theta, plan)
 
-    def _draws(self, first: int, last: int) -> list[tuple[Array, Array]]:
-        """Draws first..last of each replicate, in parts that double."""
+    def _draws(self, last: int) -> list[tuple[Array, Array]]:
+        """At least `last` draws of each replicate, in parts that double."""
         from scipy.stats.qmc import Sobol
 
-        while sum(e.shape[1] for e, _ in self._known) < last:
-            known = sum(e.shape[1] for e, _ in self._known)
-            more = known or _FIRST_DRAWS
+        components = self.layout.components
+        groups = np.cumsum([len(own) + 1 for own in components]) // _DIMENSIONS_AT_ONCE
+        while (known := sum(e.shape[1] for e, _ in self._known)) < last:
+            more = known or _FIRST_DRAWS // 2
             e = np.zeros((_REPLICATES, more, self.layout.size))
-            ratios = np.zeros((_REPLICATES, more, len(self.layout.components)))
+            controls = np.zeros((_REPLICATES, more, len(components)))
             for r in range(_REPLICATES):
-                for c, own in enumerate(self.layout.components):
-                    rng = np.random.default_rng([self._seed, r, c])
-                    uniform = Sobol(len(own) + 1, seed=rng).random(known + more)[known:]
-                    e[r][:, own], ratios[r, :, c] = _mixture(uniform)
-            self._known.append((e, ratios))
-        found, start = [], 0
-        for part in self._known:
-            if first <= start < last:
-                found.append(part)
-            start += part[0].shape[1]
+                for number, group in enumerate(np.unique(groups)):
+                    chosen = np.flatnonzero(groups == group)
+                    ends = np.cumsum([len(components[c]) + 1 for c in chosen])
+                    sequence = Sobol(int(ends[-1]), seed=np.random.default_rng([self._seed, r, number]))
+                    uniform = np.split(sequence.random(known + more)[known:], ends[:-1], axis=1)
+                    for c, numbers in zip(chosen, uniform, strict=True):
+                        e[r][:, components[c]], controls[r, :, c] = _mixture(numbers)
+            self._known.append((e, controls))
+        return self._known
+
+    def _drawn(self, theta: Array, plan: VectorPlan, mode: Mode, count: int, order: int) -> Drawn:
+        """Weights of `count` draws of each replicate, of which some may be known."""
+        n, found, known = count // 2, None, 0
+        if self._last is not None and self._last[1] is plan and np.array_equal(self._last[0], theta):
+            kept = self._last[2]
+            if order == 0 or kept.scores.size > 0:
+                found, known = kept, kept.logs.shape[1]
+        if known < n:
+            scored = order > 0 or (found is not None and found.scores.size > 0)
+            shared = self._sensitivity(theta, plan, mode) if scored else None
+            start = 0
+            for e, controls in self._draws(n):
+                start += e.shape[1]
+                if known < start <= n:
+                    step = max(1, _NUMBERS_OF_DRAWS // e[0].size)
+                    parts = [slice(r, r + step) for r in range(0, _REPLICATES, step)]
+                    part = _joined([self._of_part(theta, plan, mode, shared, e[r], controls[r]) for r in parts], 0)
+                    found = part if found is None else _joined([found, part], 1)
+            assert found is not None
+            self._last = theta.copy(), plan, found
+        assert found is not None
+        return found.first(n)
+
+    def _sensitivity(self, theta: Array, plan: VectorPlan, mode: Mode) -> _Sensitivity:
+        if self._shared is not None and self._shared[1] is plan and np.array_equal(self._shared[0], theta):
+            return self._shared[2]
+        self._shared = None  # before others take as much memory
+        likelihood, v, factors, sizes = self.likelihood, [], [], []
+        for k, entry in enumerate(theta.tolist()):
+            move = np.zeros(len(theta))
+            move[k] = _STEP_OF_MODES * max(1.0, abs(entry))
+            ahead, behind = (likelihood.near(theta + side * move, mode, plan) for side in (1.0, -1.0))
+            v.append((ahead.v - behind.v) / (2.0 * move[k]))
+            pairs = list(zip(ahead.factors, behind.factors, strict=True))
+            factors.append([(one - other) / (2.0 * move[k]) for one, other in pairs])
+            sizes.append(
+                [-np.log(np.diagonal(one) / np.diagonal(other)).sum() / (2.0 * move[k]) for one, other in pairs]
+            )
+        found = _Sensitivity(np.array(v), factors, np.array(sizes))
+        self._shared = theta.copy(), plan, found
         return found
 
-    def _sums(self, theta: Array, plan: VectorPlan, mode: Mode, first: int, last: int, order: int) -> Sums:
-        parts = [self._of_part(theta, plan, mode, e, ratios, order) for e, ratios in self._draws(first, last)]
-        whole = parts[0]
-        for part in parts[1:]:
-            whole = _merged(whole, part, self.layout.cells, self.layout.components)
-        return whole
+    def _better_places(self, theta: Array, plan: VectorPlan, mode: Mode) -> list[tuple[Array, Array]]:
+        from scipy.linalg import solve_triangular
+        from scipy.linalg.lapack import dpotrf, dtrtri
 
-    def _of_part(self, theta: Array, plan: VectorPlan, mode: Mode, e: Array, ratios: Array, order: int) -> Sums:
+        inside, layout, rng = self.likelihood.inside, self.layout, np.random.default_rng([self._seed, _REPLICATES])
+        slopes, curvatures = np.zeros(layout.size), np.zeros(int(layout.cells[-1]))
+        for signs in rng.choice([-1.0, 1.0], (_SIGNS, layout.size)):
+            move = np.zeros(layout.size)
+            for own, factor in zip(layout.components, mode.factors, strict=True):
+                move[own] = solve_triangular(factor, signs[own])
+            for side in (1.0, -1.0):
+                slopes += inside.gradient(theta, mode.v + side * move, plan).v / (2 * _SIGNS)
+                curvatures += inside.curvature(theta, mode.v + side * move, plan)[0] / (2 * _SIGNS)
+        found = []
+        for own, factor, matrix in zip(layout.components, mode.factors, layout.matrices(curvatures), strict=True):
+            whole = np.tril(matrix) + np.tril(matrix, -1).T
+            half = solve_triangular(factor, whole, trans=1)
+            scaled = solve_triangular(factor, half.T, trans=1)
+            R = np.triu(dtrtri(np.triu(dpotrf(scaled, lower=0)[0]), lower=0)[0])
+            found.append((R @ (R.T @ solve_triangular(factor, slopes[own], trans=1)), R))
+        return found
+
+    def _of_part(
+        self, theta: Array, plan: VectorPlan, mode: Mode, shared: _Sensitivity | None, e: Array, controls: Array
+    ) -> Drawn:
         from scipy.linalg import solve_triangular
 
         inside, layout = self.likelihood.inside, self.layout
-        R, n, _ = e.shape
-        C, q = len(layout.components), len(theta)
-        logs, of_theta, of_v = np.zeros((R, n, C)), np.zeros((R, n, C, q)), np.zeros((R, n, layout.size))
-        moved = np.zeros_like(e)
+        R, n, size = e.shape
+        C, q = len(layout.components), len(theta) if shared else 0
+        logs, scores = np.zeros((R, n, 2, C)), np.zeros((R, n, 2, C, q))
+        centres, moved, squares = np.zeros(size), np.zeros_like(e), np.zeros((R, n, C))
         determinants = np.zeros(C)
+        pulls = np.zeros((R, n, 2, size if shared else 0))
         for c, (own, factor) in enumerate(zip(layout.components, mode.factors, strict=True)):
             flat = e[:, :, own].reshape(R * n, -1)
-            moved[:, :, own] = solve_triangular(factor, flat.T).T.reshape(R, n, -1)
+            squares[:, :, c] = (flat**2).sum(axis=1).reshape(R, n)
             determinants[c] = np.log(np.diagonal(factor)).sum()
-        moved += mode.v
+            if self._placed is not None:
+                shift, scale = self._placed[c]
+                centres[own] = solve_triangular(factor, shift)
+                flat = flat @ scale.T
+                determinants[c] -= np.log(np.diagonal(scale)).sum()
+            moved[:, :, own] = solve_triangular(factor, flat.T).T.reshape(R, n, -1)
+        for r, s, side in np.ndindex(R, n, 2):
+            v = mode.v + centres + (1.0 - 2.0 * side) * moved[r, s]
+            if shared:
+                at = inside.gradient(theta, v, plan)
+                values, scores[r, s, side], pulls[r, s, side] = at.values, inside.by_component(at, v), at.v
+            else:
+                values = inside.values(theta, v, plan)
+            f = np.bincount(layout.of_units, weights=values, minlength=C)
+            logs[r, s, side] = f - 0.5 * np.bincount(self._of_effects, weights=v**2, minlength=C + 1)[:C]
+        logs += (controls + 0.5 * squares - determinants)[:, :, None]
+        if shared:
+            scores += shared.log_sizes.T
+            sides = np.array([1.0, -1.0])
+            for c, (own, factor) in enumerate(zip(layout.components, mode.factors, strict=True)):
+                there, pull = moved[:, :, own].reshape(R * n, -1), pulls[..., own]
+                for k, changes in enumerate(shared.factors):
+                    change = solve_triangular(factor, changes[c] @ there.T).T.reshape(R, n, -1)
+                    along = np.einsum("rnsv,rnv->rns", pull, change) * sides
+                    of_all = shared.v[k, own] - solve_triangular(factor, changes[c] @ centres[own])
+                    scores[..., c, k] += pull @ of_all - along
+        return Drawn(logs, np.broadcast_to(controls[:, :, None], logs.shape), scores)
 
-        def of_draws(x: Array) -> list[Array]:
-            return [x[own] for own in layout.components]
-
-        for r in range(R):
-            for s in range(n):
-                v = moved[r, s]
-                if order > 0:
-                    at = inside.gradient(theta, v, plan)
-                    values, of_theta[r, s], of_v[r, s] = at.values, inside.by_component(at, v), at.v
-                else:
-                    values = inside.values(theta, v, plan)
-                f = np.bincount(layout.of_units, weights=values, minlength=C).astype(np.float64)
-                f -= 0.5 * np.array([x @ x for x in of_draws(v)])
-                logs[r, s] = f - determinants + ratios[r, s] + 0.5 * np.array([x @ x for x in of_draws(e[r, s])])
-        total = logsumexp(logs, axis=1)
-        weights = np.exp(logs - total[:, None, :])
-        products = np.zeros((R, int(layout.cells[-1])))
-        means = np.zeros((R, layout.size))
-        for r in range(R):
-            for c, (own, matrix) in enumerate(zip(layout.components, layout.matrices(products[r]), strict=True)):
-                weighted = weights[r, :, c, None] * of_v[r][:, own]
-                matrix[:] = weighted.T @ e[r][:, own]
-                means[r, own] = weighted.sum(axis=0)
-        of_theta = np.einsum("rsc,rscq->rcq", weights, of_theta)
-        controls, crosses = logsumexp(ratios, axis=1), logsumexp(logs + ratios, axis=1)
-        squares, of_controls = logsumexp(2.0 * logs, axis=1), logsumexp(2.0 * ratios, axis=1)
-        return Sums(n, total, controls, squares, crosses, of_controls, of_theta, means, products)
-
-    def _concluded(self, theta: Array, plan: VectorPlan, mode: Mode, sums: Sums, order: int) -> Estimate:
-        R, n = len(sums.logs), sums.count
-        by_component = logsumexp(sums.logs, axis=0) - logsumexp(sums.controls, axis=0)
-        means = np.exp(sums.logs - np.log(n) - by_component)
-        # Of the ratio, to first order: by the replicates, and as if draws were independent, for in few dimensions rare
-        # draws that matter may be in no replicate at all.
-        apart = means - np.exp(sums.controls - np.log(n))
-        by_replicates = apart.var(axis=0, ddof=1) / R
-        second = [logsumexp(x, axis=0) for x in (sums.squares, sums.products_with_controls, sums.squares_of_controls)]
-        square = np.exp(second[0] - 2.0 * by_component) - 2.0 * np.exp(second[1] - by_component) + np.exp(second[2])
-        independent = np.maximum(square, 0.0) / (R * n) ** 2
-        error = float(np.sqrt(np.maximum(by_replicates, independent).sum()))
-        share = np.exp(2.0 * logsumexp(sums.logs, axis=0) - logsumexp(sums.squares, axis=0)) / (R * n)
-        score, scores = np.full(len(theta), np.nan), np.full((R, len(theta)), np.nan)
+    def _concluded(self, mode: Mode, drawn: Drawn, order: int) -> Estimate:
+        R, n, _, _ = drawn.logs.shape
+        q = len(self.likelihood.parameters)
+        by_component = logsumexp(drawn.logs, axis=(0, 1, 2)) - logsumexp(drawn.controls, axis=(0, 1, 2))
+        weights = np.exp(drawn.logs - by_component)
+        # Of the ratio, to first order: by the replicates, and as if pairs were independent, for in few dimensions rare
+        # draws that matter may be in no replicate at all. Weights are skewed: where the mean is too low, so is their
+        # variance (Hall 1992).
+        apart = (weights - np.exp(drawn.controls)).mean(axis=2)
+        by_replicates = apart.mean(axis=1).var(axis=0, ddof=1) / R
+        independent = (apart**2).sum(axis=(0, 1)) / (R * n) ** 2
+        skew = np.maximum((apart**3).mean(axis=(0, 1)), 0.0) / np.maximum((apart**2).mean(axis=(0, 1)), 1e-300) ** 1.5
+        error = float(
+            np.sqrt((np.maximum(by_replicates, independent) * (1.0 + _SKEWED * skew / np.sqrt(R * n)) ** 2).sum())
+        )
+        share = weights.sum(axis=(0, 1, 2)) ** 2 / (weights**2).sum(axis=(0, 1, 2)) / (2 * R * n)
+        score, scores = np.full(q, np.nan), np.full((R, q), np.nan)
         if order > 0:
-            of_replicates = means / means.sum(axis=0)  # each component's shares of its whole
-            score = self._score(theta, plan, mode, sums, of_replicates)
-            scores = np.array(
-                [self._score(theta, plan, mode, sums, one) for one in np.eye(R)[:, :, None] * np.ones_like(means)]
-            )
-        laplace = self.likelihood.value_at(theta, mode, plan)
-        return Estimate(float(by_component.sum()), laplace, error, float(share.min()), R * n, score, scores)
+            of_replicates = np.einsum("rnsc,rnscq->rcq", weights, drawn.scores)
+            totals = weights.sum(axis=(1, 2))
+            score = (of_replicates.sum(axis=0) / totals.sum(axis=0)[:, None]).sum(axis=0)
+            scores = (of_replicates / totals[:, :, None]).sum(axis=1)
+        laplace = self.likelihood.value_at(mode)
+        return Estimate(float(by_component.sum()), laplace, error, float(share.min()), 2 * R * n, score, scores)
 
-    def _score(self, theta: Array, plan: VectorPlan, mode: Mode, sums: Sums, of_replicates: Array) -> Array:
-        """Derivative of the estimate whose replicates have shares (R, C) of each component."""
-        from scipy.linalg.lapack import dtrtri
 
-        layout, pull = self.layout, np.zeros(self.layout.size)
-        T = np.empty(int(layout.cells[-1]))
-        for c, (own, to, factor) in enumerate(zip(layout.components, layout.matrices(T), mode.factors, strict=True)):
-            share = of_replicates[:, c]
-            pull[own] = share @ sums.v[:, own]
-            E = (share @ sums.products[:, layout.cells[c] : layout.cells[c + 1]]).reshape(to.shape)
-            F = np.triu(dtrtri(factor, lower=0)[0])
-            N = np.tril(E.T @ F)
-            Q = N + np.tril(N, -1).T + np.eye(len(own))
-            to[:] = F @ Q @ F.T
-        held = self.likelihood.inside.contract(theta, mode.v, plan, T)
-        direct = np.einsum("rc,rcq->q", of_replicates, sums.theta)
-        return np.asarray(direct + self.likelihood.total(theta, mode, plan, held, pull))
+def _joined(parts: list[Drawn], axis: int) -> Drawn:
+    return Drawn(
+        *(np.concatenate(arrays, axis=axis) for arrays in zip(*(vars(p).values() for p in parts), strict=True))
+    )
+
+
+def _check_memory(cells: int, parameters: int) -> None:
+    gibibytes = (parameters + _MATRICES_FOR_DRAWS) * 8.0 * cells / 2.0**30
+    if gibibytes > _MOST_GIBIBYTES:
+        raise ClusterError(
+            f"importance sampling of effects of crossed factors whose covariances would fill {gibibytes:,.1f} GiB",
+            f"at most {_MOST_GIBIBYTES:g} GiB",
+            "Laplace's approximation alone (quadrature='laplace'), or leave out a random term",
+        )
 
 
 def _mixture(uniform: Array) -> tuple[Array, Array]:
     """Draws of a mixture in d dimensions from numbers in (0, 1), shape (k, d + 1); logs of normal over own density."""
     inside = np.clip(uniform, 1e-12, 1.0 - 1e-12)
     z, chosen = ndtri(inside[:, 1:]), inside[:, 0]
-    heavy = chosen > _NORMAL
-    chi2 = chdtri(_DF, np.clip((chosen - _NORMAL) / (1.0 - _NORMAL), 1e-12, 1.0))
-    e = np.where(heavy[:, None], z * np.sqrt(_DF / np.maximum(chi2, 1e-12))[:, None], z)
-    d, square = e.shape[1], (e**2).sum(axis=1)
+    d = z.shape[1]
+    df, heavy = max(_DF, float(d)), chosen > _NORMAL
+    chi2 = chdtri(df, np.clip((chosen - _NORMAL) / (1.0 - _NORMAL), 1e-12, 1.0))
+    e = np.where(heavy[:, None], z * np.sqrt(df / np.maximum(chi2, 1e-12))[:, None], z)
+    square = (e**2).sum(axis=1)
     normal = -0.5 * square - 0.5 * d * np.log(2.0 * np.pi)
-    student = gammaln(0.5 * (_DF + d)) - gammaln(0.5 * _DF) - 0.5 * d * np.log(_DF * np.pi)
-    student = student - 0.5 * (_DF + d) * np.log1p(square / _DF)
+    student = gammaln(0.5 * (df + d)) - gammaln(0.5 * df) - 0.5 * d * np.log(df * np.pi)
+    student = student - 0.5 * (df + d) * np.log1p(square / df)
     return e, np.asarray(normal - np.logaddexp(np.log(_NORMAL) + normal, np.log(1.0 - _NORMAL) + student))
-
-
-def _merged(
-    a: Sums, b: Sums, cells: np.ndarray[tuple[int], np.dtype[np.int64]], components: tuple[np.ndarray, ...]
-) -> Sums:
-    """Sums over the draws of both."""
-    logs = np.logaddexp(a.logs, b.logs)
-    first, second = np.exp(a.logs - logs), np.exp(b.logs - logs)
-    theta = first[:, :, None] * a.theta + second[:, :, None] * b.theta
-    v, products = np.zeros_like(a.v), np.zeros_like(a.products)
-    for c, own in enumerate(components):
-        v[:, own] = first[:, c, None] * a.v[:, own] + second[:, c, None] * b.v[:, own]
-        at = slice(int(cells[c]), int(cells[c + 1]))
-        products[:, at] = first[:, c, None] * a.products[:, at] + second[:, c, None] * b.products[:, at]
-    return Sums(
-        a.count + b.count,
-        logs,
-        np.logaddexp(a.controls, b.controls),
-        np.logaddexp(a.squares, b.squares),
-        np.logaddexp(a.products_with_controls, b.products_with_controls),
-        np.logaddexp(a.squares_of_controls, b.squares_of_controls),
-        theta,
-        v,
-        products,
-    )

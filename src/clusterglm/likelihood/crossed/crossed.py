@@ -8,13 +8,14 @@ f(v) = sum of the units' log-integrals - v'v / 2 and its maximum v^ (found by Ne
 A plan gives every unit points, as for a single factor. One point means Laplace's approximation there too: then v^ and
 the units' modes are the joint mode, and the determinant that of the joint curvature. The score is the exact derivative
 of the approximation, but for points that follow the units and are few (2 to 7 a dimension), where it is the differences
-of the value; the Hessian is the differences of the score.
+of the value; the Hessian is the differences of the score. `roughly` has the average information instead, which costs
+less than a score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,14 @@ from clusterglm.likelihood.vector.vector import VectorPart, VectorPlan, unstruct
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
-_SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
+_SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1, where it is differences itself
+_STEP_AHEAD = 1e-7  # of one-sided ones
 _VALUE_STEP = 1e-4  # of differences of the value
+_NOT_FORESEEN = 1.0  # motion of the mode beyond which it is not foreseen
 _MOST_STEPS = 200
 _NODES_TO_START = 9  # a dimension
-_FOUND = 1e-20  # Newton decrement at which v is the mode
+_FOUND = 1e-20  # Newton decrement from which one more step leads to the mode
+_NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 0.02  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
@@ -50,10 +54,11 @@ class Mode:
     value : float
         f there.
     gradient : Gradient
-        First derivatives there.
+        First derivatives next to it, from where v is one step of Newton's method.
     factors : list of ndarray
         C' of each component's curvature C C', upper triangular.
     log_determinant : float
+        Of all curvatures, those of units of which only the summit counts among them.
     """
 
     v: Array
@@ -61,6 +66,16 @@ class Mode:
     gradient: Gradient
     factors: list[Array]
     log_determinant: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Visited:
+    """What was computed last."""
+
+    theta: Array
+    plan: VectorPlan
+    mode: Mode
+    score: Array | None = None
 
 
 class CrossedLikelihood:
@@ -104,10 +119,13 @@ class CrossedLikelihood:
         self.inside = Inside(X, Z, data, response, own, terms, threads)
         self.layout, self.parameters = self.inside.layout, self.inside.parameters
         self._v, self._factors = np.zeros(self.layout.size), list[Array]()
+        self._last: _Visited | None = None
+        self._follows: tuple[VectorPlan, Array] | None = None  # dv^/dtheta, where it is known, for modes to come
+        self._joint: VectorPlan = (VectorPart(hermite_points(1, self.inside.n_effects)),)
 
     def laplace_plan(self) -> VectorPlan:
         """The plan of the joint approximation."""
-        return (VectorPart(hermite_points(1, self.inside.n_effects)),)
+        return self._joint
 
     def choose(self, theta: Array, tolerance: float) -> VectorChoice:
         """Points for every unit at `theta` and the mode there, for errors of the units' integrals within `tolerance`.
@@ -133,29 +151,36 @@ class CrossedLikelihood:
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         size = len(self.parameters)
         mode = self.mode(theta, plan)
-        value = self.value_at(theta, mode, plan)
         score, hessian = np.zeros(size), np.zeros((size, size))
         if order > 0:
-            score = self._score(theta, mode, plan)
+            score = self._score_there(theta, mode, plan)
         if order > 1:
-            for k in range(size):
-                move = _step(theta, k, _SCORE_STEP)
-                ahead, behind = (self._score_alone(theta + side * move, plan) for side in (1.0, -1.0))
-                hessian[k] = (ahead - behind) / (2.0 * move[k])
-            hessian = 0.5 * (hessian + hessian.T)
-            self._v, self._factors = mode.v, mode.factors
-        return Evaluation(value, score, hessian)
+            hessian = self._hessian(theta, mode, plan, score)
+        return Evaluation(self.value_at(mode), score, hessian)
+
+    def roughly(self, theta: Array, plan: VectorPlan) -> Evaluation:
+        """Value and score, and minus the average information as the Hessian: good enough for steps."""
+        there = self.evaluate(theta, plan, 1)
+        mode = self.mode(theta, plan)
+        theta = np.ascontiguousarray(theta, dtype=np.float64)
+        rows = mode.gradient.rows
+        found, follows = self.inside.information(theta, mode.v, plan, rows, lambda g: self.solved(mode.factors, g))
+        self._follows = plan, follows
+        return replace(there, hessian=-found)
 
     def mode(self, theta: Array, plan: VectorPlan) -> Mode:
         """The maximum of f, sought from where it was last found."""
-        v, factors, fresh = self._v, self._factors, False
-        few = any(_is_few(part) for part in plan)
+        if self._last is not None and self._last.plan is plan and np.array_equal(self._last.theta, theta):
+            return self._last.mode
+        v, factors, fresh = self._v + self._ahead(theta, plan), self._factors, False
+        # Points that follow the units have the gradient of points held, which is not quite that of their sum.
+        follow = any(part.places is None and not is_summit(part) for part in plan)
         at = self.inside.gradient(theta, v, plan)
         value, last, last_fresh = _sum(at.values, v), np.inf, np.inf
         for _ in range(_MOST_STEPS):
             if not factors:
                 factors, fresh = self._factored(theta, v, plan), True
-            step = self._solved(factors, at.v)
+            step = self.solved(factors, at.v)
             decrement = float(at.v @ step)
             if decrement <= _FOUND or (fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh):
                 break
@@ -167,13 +192,14 @@ class CrossedLikelihood:
                 there = self.inside.gradient(theta, v + length * step, plan)
                 ahead = _sum(there.values, v + length * step)
                 uphill = ahead >= value + 1e-4 * length * decrement - rounding
-                if few and not uphill:  # whose gradient, that of points held, is not quite the sum's
-                    uphill = float(there.v @ self._solved(factors, there.v)) < (1.0 - 0.5 * length) * decrement
+                if follow and not uphill:
+                    uphill = float(there.v @ self.solved(factors, there.v)) < (1.0 - 0.5 * length) * decrement
                 if uphill or length < 1e-10:
                     break
                 length *= 0.5
             if length < 1e-10:
                 if fresh:
+                    decrement = 0.0
                     break
                 factors, last = [], np.inf
                 continue
@@ -189,11 +215,12 @@ class CrossedLikelihood:
                 "a log-likelihood that has a maximum in them",
                 "start from smaller standard deviations",
             )
-        if not fresh:
-            factors = self._factored(theta, v, plan)
-        self._v, self._factors = v, factors
-        log_determinant = 2.0 * float(sum(np.log(np.diagonal(factor)).sum() for factor in factors))
-        return Mode(v, value, at, factors, log_determinant)
+        if decrement > _NO_STEP_LEFT:  # the last step needs no first derivatives
+            v, value = v + step, value + 0.5 * decrement
+        mode = self._about(theta, v, plan, value, at)
+        self._v, self._factors = mode.v, mode.factors
+        self._last = _Visited(theta.copy(), plan, mode)
+        return mode
 
     def posterior(self, theta: Array, plan: VectorPlan) -> CrossedPosterior:
         """Modes, means and covariances of all effects given the data, at `theta`, shape (q,)."""
@@ -204,25 +231,50 @@ class CrossedLikelihood:
         modes = self.inside.given.modes(self.inside.own(theta), None).centres
         return joined(self.layout, mode.v, S, held.v, units, modes)
 
-    def value_at(self, theta: Array, mode: Mode, plan: VectorPlan) -> float:
+    def near(self, theta: Array, mode: Mode, plan: VectorPlan) -> Mode:
+        """The mode at a theta so near to that of another that two steps with its curvature lead there."""
+        v = mode.v + self.solved(mode.factors, self.inside.gradient(theta, mode.v, plan).v)
+        at = self.inside.gradient(theta, v, plan)
+        step = self.solved(mode.factors, at.v)
+        return self._about(theta, v + step, plan, _sum(at.values, v) + 0.5 * float(at.v @ step), at)
+
+    def value_at(self, mode: Mode) -> float:
         """The approximation, given the mode."""
-        logs = float(self.inside.logs(theta, mode.v, plan).sum()) if any(is_summit(part) for part in plan) else 0.0
-        return mode.value - 0.5 * mode.log_determinant + logs
+        return mode.value - 0.5 * mode.log_determinant
+
+    def solved(self, factors: list[Array], g: Array) -> Array:
+        """(-f_vv)^-1 g."""
+        from scipy.linalg.lapack import dpotrs
+
+        step = np.zeros(len(g))
+        for own, factor in zip(self.layout.components, factors, strict=True):
+            step[own] = dpotrs(factor, g[own], lower=0)[0]
+        return step
 
     def inverses(self, factors: list[Array]) -> Array:
-        """The components' covariances, whole, one after another."""
+        """The components' covariances, their lower triangles, one after another."""
         from scipy.linalg.lapack import dpotri
 
         flat = np.empty(int(self.layout.cells[-1]))
         for to, factor in zip(self.layout.matrices(flat), factors, strict=True):
-            found = np.triu(dpotri(factor, lower=0)[0])
-            to[:] = found + np.triu(found, 1).T
+            to[:] = dpotri(factor, lower=0)[0].T
         return flat
 
     def total(self, theta: Array, mode: Mode, plan: VectorPlan, held: Contraction, pull: Array) -> Array:
-        """Derivative in theta of what has derivatives `held` and, in v, `pull` more: v^ follows theta."""
-        y = self._solved(mode.factors, held.v + pull)
+        """Derivative in theta of what has derivatives `held` and, in v, `pull` more: v^ follows theta.
+
+        What is left of f_v is one Newton step that f_theta has not felt.
+        """
+        y = self.solved(mode.factors, held.v + pull + mode.gradient.v)
         return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, mode.gradient.rows)
+
+    def _ahead(self, theta: Array, plan: VectorPlan) -> Array:
+        """Where the mode is expected, less where it was last."""
+        known, last = self._follows, self._last
+        if known is None or last is None or known[0] is not plan or last.plan is not plan or self._v is not last.mode.v:
+            return np.zeros(self.layout.size)
+        found = known[1] @ (theta - last.theta)
+        return np.asarray(found if np.abs(found).max() < _NOT_FORESEEN else np.zeros_like(found))
 
     def _score(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
         if any(_is_few(part) for part in plan):
@@ -235,14 +287,47 @@ class CrossedLikelihood:
         held = self.inside.contract(theta, mode.v, plan, self.inverses(mode.factors))
         return mode.gradient.theta + self.total(theta, mode, plan, held, np.zeros(self.layout.size))
 
-    def _score_alone(self, theta: Array, plan: VectorPlan) -> Array:
-        return self._score(theta, self.mode(theta, plan), plan)
+    def _score_there(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
+        """The score, which may have been computed before."""
+        last = self._last
+        if last is None or last.mode is not mode:
+            return self._score(theta, mode, plan)
+        if last.score is None:
+            last = replace(last, score=self._score(theta, mode, plan))
+        self._last = last
+        assert last.score is not None
+        return last.score.copy()
+
+    def _hessian(self, theta: Array, mode: Mode, plan: VectorPlan, score: Array) -> Array:
+        """Differences of the score, one-sided, as f_v is far more accurate than what steps leave out."""
+        found, few, last = np.zeros((len(theta), len(theta))), any(_is_few(part) for part in plan), self._last
+        for k in range(len(theta)):
+            if few:
+                move = _step(theta, k, _SCORE_STEP)
+                ahead, behind = (self.evaluate(theta + side * move, plan, 1).score for side in (1.0, -1.0))
+                found[k] = (ahead - behind) / (2.0 * move[k])
+            else:
+                move = _step(theta, k, _STEP_AHEAD)
+                there = self.near(theta + move, mode, plan)
+                found[k] = (self._score(theta + move, there, plan) - score) / move[k]
+        self._v, self._factors, self._last = mode.v, mode.factors, last
+        return 0.5 * (found + found.T)
+
+    def _about(self, theta: Array, v: Array, plan: VectorPlan, value: float, at: Gradient) -> Mode:
+        """The mode v, with the curvature there."""
+        matrices, logs = self.inside.curvature(theta, v, plan)
+        factors = self._factors_of(matrices)
+        of_outside = sum(float(np.log(np.diagonal(factor)).sum()) for factor in factors)
+        return Mode(v, value, at, factors, 2.0 * (of_outside - float(logs.sum())))
 
     def _factored(self, theta: Array, v: Array, plan: VectorPlan) -> list[Array]:
+        return self._factors_of(self.inside.curvature(theta, v, plan)[0])
+
+    def _factors_of(self, matrices: Array) -> list[Array]:
         from scipy.linalg.lapack import dpotrf
 
         found = []
-        for matrix in self.layout.matrices(self.inside.curvature(theta, v, plan)):
+        for matrix in self.layout.matrices(matrices):
             factor, info = dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)
             if info != 0:
                 raise IntegrationError(
@@ -252,14 +337,6 @@ class CrossedLikelihood:
                 )
             found.append(factor)
         return found
-
-    def _solved(self, factors: list[Array], g: Array) -> Array:
-        from scipy.linalg.lapack import dpotrs
-
-        step = np.zeros(len(g))
-        for own, factor in zip(self.layout.components, factors, strict=True):
-            step[own] = dpotrs(factor, g[own], lower=0)[0]
-        return step
 
     def _old_ones_serve(self, decrement: float) -> bool:
         """Whether the next step may use the same curvature: near the mode, or where a new one costs much."""

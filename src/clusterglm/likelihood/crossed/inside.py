@@ -6,7 +6,7 @@ B has z' L of each term in the places of its level, so that d lambda / dv = B an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +100,7 @@ class Inside:
         terms: Sequence[OutsideTerm],
         threads: int,
     ) -> None:
-        self.X, self.data, self.terms, self.threads = X, data, tuple(terms), threads
+        self.X, self.Z, self.data, self.terms, self.threads = X, Z, data, tuple(terms), threads
         self.n_units, self.n_rows, self.n_effects = len(data.starts) - 1, len(X), Z.shape[1]
         self.layout: Layout = laid_out(data.starts, terms)
         self.parameters = crossed_effects(X.shape[1], int(free.sum()), [int(term.free.sum()) for term in terms])
@@ -114,6 +114,7 @@ class Inside:
         self._row, self._col = row.astype(np.int64), col.astype(np.int64)
         m, d = self.n_units, self.n_effects
         self._modes, self._factors = np.zeros((m, d)), np.zeros((m, d, d))
+        self._slopes: tuple[Array, Array] | None = None
 
     def factors(self, theta: Array) -> list[Array]:
         """L of each term outside."""
@@ -125,9 +126,12 @@ class Inside:
         return found
 
     def slopes(self, theta: Array) -> Array:
-        """Rows of B, shape (n, w)."""
-        pairs = zip(self.terms, self.factors(theta), strict=True)
-        return np.ascontiguousarray(np.concatenate([term.Z @ L for term, L in pairs], axis=1))
+        """Rows of B, shape (n, w), which many passes at one theta share."""
+        if self._slopes is None or not np.array_equal(self._slopes[0], theta):
+            pairs = zip(self.terms, self.factors(theta), strict=True)
+            found = np.ascontiguousarray(np.concatenate([term.Z @ L for term, L in pairs], axis=1))
+            self._slopes = theta.copy(), found
+        return self._slopes[1]
 
     def own(self, theta: Array) -> Array:
         """The parameters of the units alone."""
@@ -144,13 +148,6 @@ class Inside:
         slopes, values = self.move(theta, v), np.zeros(self.n_units)
         self._pass(_VALUE, theta, slopes, plan, values=values)
         return values
-
-    def logs(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
-        """Half the log-determinants that Laplace's approximation over the units' own effects adds, shape (m,)."""
-        slopes, logs = self.move(theta, v), np.zeros(self.n_units)
-        summits = tuple(part for part in plan if is_summit(part))
-        self._pass(_VALUE, theta, slopes, summits, logs=logs)
-        return logs
 
     def gradient(self, theta: Array, v: Array, plan: VectorPlan) -> Gradient:
         """First derivatives at v."""
@@ -175,13 +172,16 @@ class Inside:
         p = self.X.shape[1]
         return np.concatenate([sums[:, :p], own, sums[:, p:]], axis=1)
 
-    def curvature(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
-        """-f_vv: the lower triangles of all components' matrices, one after another."""
-        slopes, flat = self.move(theta, v), np.zeros(int(self.layout.cells[-1]))
+    def curvature(self, theta: Array, v: Array, plan: VectorPlan) -> tuple[Array, Array]:
+        """-f_vv, the lower triangles of all components' matrices, one after another; logs of the units' integrals.
+
+        The latter, shape (m,), are what Laplace's approximation over their own effects takes from their log-integrals.
+        """
+        slopes, flat, logs = self.move(theta, v), np.zeros(int(self.layout.cells[-1])), np.zeros(self.n_units)
         for matrix in self.layout.matrices(flat):
             np.fill_diagonal(matrix, 1.0)
-        self._pass(_CURVATURE, theta, slopes, plan, matrices=flat)
-        return flat
+        self._pass(_CURVATURE, theta, slopes, plan, matrices=flat, logs=logs)
+        return flat, logs
 
     def contract(
         self, theta: Array, v: Array, plan: VectorPlan, T: Array, moments: UnitMoments | None = None
@@ -191,7 +191,7 @@ class Inside:
         Parameters
         ----------
         T : ndarray
-            Symmetric, whole matrices of all components one after another.
+            Symmetric, matrices of all components one after another, of which lower triangles are looked at.
         moments : UnitMoments, optional
             Is filled.
         """
@@ -228,6 +228,69 @@ class Inside:
         self._pass(_DIRECTION, theta, slopes, plan, direction=direction, kappa=kappa, row_results=rows, entries=entries)
         found = self._in_theta(rows, entries.sum(axis=0), v)
         return found + self._in_outer(first, y)
+
+    def information(
+        self, theta: Array, v: Array, plan: VectorPlan, rows: Array, solve: Callable[[Array], Array]
+    ) -> tuple[Array, Array]:
+        """Average information: what observed and expected information of a linear mixed model have in common.
+
+        With the weights of the rows that there are at v, derivatives x of the predictor in a coefficient, and working
+        variates q, half the derivative of the covariance of all rows times their scores, in an entry of a factor, it is
+        made of x'Px, 2 x'Pq and 2 q'Pq, P the inverse of that covariance (Gilmour, Thompson and Cullis 1995).
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n,)
+            First derivatives of the rows, of `gradient`.
+        solve : callable
+            g -> (-f_vv)^-1 g.
+
+        Returns
+        -------
+        information : ndarray, shape (q, q)
+        follows : ndarray, shape (size of v, q)
+            dv^/dtheta where v is the mode v^, exact but for the units' own factor where these have points.
+        """
+        slopes, columns, p = self.move(theta, v), self._working(theta, v, plan, rows), self.X.shape[1]
+        along, seen, kappa = np.zeros_like(columns), np.zeros((self.layout.size, len(columns))), np.zeros(self.n_rows)
+        for k, column in enumerate(columns):
+            entries = self._no_entries()
+            self._pass(
+                _DIRECTION, theta, slopes, plan, direction=column, kappa=kappa, row_results=along[k], entries=entries
+            )
+            seen[:, k] = self.layout.gather(slopes, along[k])
+        solved = np.stack([solve(column) for column in seen.T], axis=1)
+        found = -(columns @ along.T + seen.T @ solved)
+        found[p:] *= 2.0
+        found[:p, p:] *= 2.0
+        solved[:, p:] *= 2.0
+        for k, (term, places, a, b) in enumerate(self._outer()):
+            solved[:, self.n_own + k] += np.bincount(places[:, b], term.Z[:, a] * rows, self.layout.size)
+        return 0.5 * (found + found.T), solved
+
+    def _working(self, theta: Array, v: Array, plan: VectorPlan, rows: Array) -> Array:
+        """Columns of X, and the working variates, shape (q, n)."""
+        starts, L = self.data.starts, self.given.factor(self.own(theta))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = np.where(rows == 0.0, 0.0, rows / np.repeat(self.data.cluster_weights, np.diff(starts)))
+        u, found = np.repeat(self._centres(plan), np.diff(starts), axis=0), [*self.X.T]
+        slopes = self.Z @ L
+        for row, col in zip(self._row, self._col, strict=True):
+            pulls = np.repeat(np.add.reduceat(self.Z[:, row] * own, starts[:-1]), np.diff(starts))
+            found.append(0.5 * (self.Z[:, row] * u[:, col] + slopes[:, col] * pulls))
+        factors = dict(zip(self.terms, self.factors(theta), strict=True))
+        for term, columns, a, b in self._outer():
+            pulls = np.bincount(term.levels, weights=term.Z[:, a] * rows)[term.levels]
+            found.append(0.5 * (term.Z[:, a] * v[columns[:, b]] + (term.Z @ factors[term])[:, b] * pulls))
+        return np.ascontiguousarray(found)
+
+    def _centres(self, plan: VectorPlan) -> Array:
+        """About where each unit's effects are, shape (m, d)."""
+        found = self._modes.copy()
+        for part in plan:
+            if part.places is not None:
+                found[slice(None) if part.clusters is None else part.clusters] = part.places.centres
+        return found
 
     def _rows_of(self, part: VectorPart) -> NDArray[np.intp] | slice:
         if part.clusters is None:

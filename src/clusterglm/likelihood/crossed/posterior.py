@@ -136,7 +136,7 @@ def joined(layout: Layout, v: Array, S: Array, pull: Array, units: UnitMoments, 
     v : ndarray, shape (size of v,)
         The mode.
     S : ndarray
-        Covariances of all components one after another.
+        Covariances of all components one after another, of which lower triangles are looked at; becomes symmetric.
     pull : ndarray, shape (size of v,)
         Half of t.
     units : UnitMoments
@@ -146,6 +146,7 @@ def joined(layout: Layout, v: Array, S: Array, pull: Array, units: UnitMoments, 
     covariances = layout.matrices(S)
     means = v.copy()
     for own, matrix in zip(layout.components, covariances, strict=True):
+        matrix[:] = np.tril(matrix) + np.tril(matrix, -1).T
         means[own] += matrix @ pull[own]
     # The rows of J: a unit's effects follow those that it touches.
     counts = np.diff(layout.touched_starts)

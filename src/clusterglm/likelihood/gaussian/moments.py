@@ -110,6 +110,7 @@ class Moments:
         S = statistics.total - summed(R, w, KR)
         self.parts: list[Part] = []
         self._last: tuple[Array, Array] | None = None
+        self._known: dict[int, Array] = {}
         self._left = R.copy() if statistics.outside else R
         outer = [roots[k] for k in statistics.layout.outer]
         for outside in statistics.outside:
@@ -158,8 +159,11 @@ class Moments:
 
     def _explained(self, part: Part) -> Array:
         """J K J' of the units of a part, shape (units, d, d)."""
-        B = self.B[part.units]
-        return product(B, product(part.outside.within(part.K), transposed(B)))
+        first = part.units.start
+        if first not in self._known:
+            B = self.B[part.units]
+            self._known[first] = product(B, product(part.outside.within(part.K), transposed(B)))
+        return self._known[first]
 
     def gradients(self, C: Array) -> tuple[list[Array], list[Array]]:
         """Sums over levels of H_aa, shape (d, d), and of T_a C x T_a C, shape (d, d, c, c), for each factor."""

@@ -102,7 +102,7 @@ class Task:
     def roots(self, theta: Array) -> list[Array]:
         """L_f of each factor."""
         L = self.covariance.factor(theta)
-        return [L[np.ix_(some, some)] for some in self._places]
+        return [L] if len(self._places) == 1 else [L[np.ix_(some, some)] for some in self._places]
 
     def moments(self, theta: Array) -> Moments:
         """log|V| and S."""
@@ -110,28 +110,34 @@ class Task:
 
     def directions(self, theta: Array) -> list[Direction]:
         """Changes of M with each parameter."""
-        L, slopes = self.covariance.factor(theta), self.covariance.slopes(theta)
+        return self._directions(self.covariance.factor(theta), self.covariance.slopes(theta))
+
+    def _directions(self, L: Array, slopes: Array) -> list[Direction]:
         found = []
-        for slope in slopes:
+        for slope, factor in zip(slopes, self._factors, strict=True):
             E = slope @ L.T
             E = E + E.T
-            factor = self._factor_of(slope)
             some = self._places[factor]
             found.append(Direction(factor, E[np.ix_(some, some)]))
         return found
 
-    def _factor_of(self, slope: Array) -> int:
-        """The factor whose effects a derivative of L moves."""
-        return next(f for f, some in enumerate(self._places) if slope[some].any())
+    @cached_property
+    def _factors(self) -> list[int]:
+        """The factor of each parameter."""
+        found = []
+        for term, where in self.covariance.blocks():
+            factor = next(f for f, some in enumerate(self._places) if where.start in some)
+            found += [factor] * term.size
+        return found
 
     def jet(self, theta: Array, moments: Moments, C: Array) -> Jet:
         """Derivatives of log|V| and S in theta; those of S are of S C, and of C' S C."""
-        directions = self.directions(theta)
+        L, slopes = self.covariance.factor(theta), self.covariance.slopes(theta)
+        directions = self._directions(L, slopes)
         of_H, of_T = moments.gradients(C)
         logdet_1 = np.array([float((d.E * of_H[d.factor]).sum()) for d in directions])
         S_1 = moments.slopes(directions, C)
         logdet_2, S_2 = moments.bends(directions, C)
-        L, slopes = self.covariance.factor(theta), self.covariance.slopes(theta)
         for k in range(len(directions)):
             for j in range(k, len(directions)):
                 if directions[k].factor != directions[j].factor:
@@ -175,9 +181,19 @@ class Task:
     # The profiled likelihood ------------------------------------------------------------------------------------------
 
     def value(self, theta: Array) -> float:
-        """The log-likelihood maximised over coefficients and the residual standard deviation."""
-        moments = self.moments(theta)
-        return self._value(moments.logdet, moments.S, self.best(moments.S).Q)
+        """The log-likelihood maximised over coefficients and the residual standard deviation; nan outside of these."""
+        moments = self._moments_or_none(theta)
+        return np.nan if moments is None else self._value(moments.logdet, moments.S, self.best(moments.S).Q)
+
+    def _moments_or_none(self, theta: Array) -> Moments | None:
+        """log|V| and S where float64 has them."""
+        try:
+            with np.errstate(all="ignore"):
+                moments = self.moments(theta)
+            np.linalg.cholesky(moments.S)
+        except np.linalg.LinAlgError:
+            return None
+        return moments if np.isfinite(moments.logdet) and np.isfinite(moments.S).all() else None
 
     def _value(self, logdet: float, S: Array, Q: float) -> float:
         nu = self.nu
@@ -190,7 +206,9 @@ class Task:
 
     def evaluate(self, theta: Array) -> Evaluation:
         """The same with its derivatives in theta."""
-        moments = self.moments(theta)
+        moments = self._moments_or_none(theta)
+        if moments is None:
+            return Evaluation(np.nan, np.full(len(theta), np.nan), np.full((len(theta),) * 2, np.nan))
         best = self.best(moments.S)
         jet = self.jet(theta, moments, np.eye(self.p + 1) if self.reml else best.v[:, None])
         nu, Q = self.nu, best.Q

@@ -10,7 +10,7 @@ import numpy as np
 from clusterglm.model.arrays import Array
 
 _UNROLLED = 4  # order up to which sums are written out
-_MANY_COLUMNS = 4  # columns from which rows are kept together
+_KEPT_TOGETHER = 4  # columns from which rows are kept together
 _ENTRIES = 64  # of a product that are computed one after the other
 
 
@@ -18,27 +18,27 @@ def product(A: Array, B: Array) -> Array:
     """A @ B for stacks of matrices, either of which may be a single one."""
     (i, j), k = A.shape[-2:], B.shape[-1]
     m = max(A.shape[0] if A.ndim == 3 else 1, B.shape[0] if B.ndim == 3 else 1)
-    if j == 0 or j > _UNROLLED or i * min(k, _MANY_COLUMNS) > _ENTRIES:
+    if j == 0 or j > _UNROLLED or i * min(k, _KEPT_TOGETHER) > _ENTRIES:
         return np.asarray(np.matmul(A, B))
-    if k >= _MANY_COLUMNS:
+    if k >= _KEPT_TOGETHER:
         rows = np.empty((i, m, k))
         for a in range(i):
             np.multiply(A[..., a, 0, None], B[..., 0, :], out=rows[a])
             for b in range(1, j):
                 rows[a] += A[..., a, b, None] * B[..., b, :]
-        return np.moveaxis(rows, 0, 1)
+        return rows.transpose(1, 0, 2)
     found = np.empty((i, k, m))
     for a in range(i):
         for c in range(k):
             np.multiply(A[..., a, 0], B[..., 0, c], out=found[a, c])
             for b in range(1, j):
                 found[a, c] += A[..., a, b] * B[..., b, c]
-    return np.moveaxis(found, 2, 0)
+    return found.transpose(2, 0, 1)
 
 
 def transposed(A: Array) -> Array:
     """A' of each."""
-    return np.swapaxes(A, -1, -2)
+    return A.swapaxes(-1, -2)
 
 
 def summed(left: Array, weights: Array, right: Array) -> Array:
@@ -57,7 +57,7 @@ def weighted_sum(weights: Array, A: Array) -> Array:
 
 def pairs(weights: Array, A: Array, B: Array) -> Array:
     """Weighted sums of products of entries, (m, i, j) and (m, k, l) -> (i, j, k, l)."""
-    one, other = (np.moveaxis(each, 0, 2).reshape(-1, len(weights)) for each in (A, B))
+    one, other = (each.transpose(1, 2, 0).reshape(-1, len(weights)) for each in (A, B))
     scaled = one if (weights == 1.0).all() else one * weights
     return np.asarray(scaled @ other.T).reshape(*A.shape[1:], *B.shape[1:])
 
@@ -75,7 +75,7 @@ def inverse_and_logdet(A: Array) -> tuple[Array, Array]:
         np.divide(a, det, out=found[1, 1])
         np.divide(-b, det, out=found[0, 1])
         found[1, 0] = found[0, 1]
-        return np.moveaxis(found, 2, 0), np.log(det)
+        return found.transpose(2, 0, 1), np.log(det)
     if d == 0 or len(A) == 0:
         return A, np.zeros(len(A))
     C = np.linalg.cholesky(A)

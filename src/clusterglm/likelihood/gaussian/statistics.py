@@ -203,7 +203,7 @@ def statistics_of(
     starts = np.searchsorted(unit, np.arange(inner.levels))
     even, alike = _ones(weights), _ones(cluster_weights)
     weighted = columns if even else columns * weights[:, None]
-    total = (weighted if alike else weighted * cluster_weights[:, None]).T @ columns
+    total = np.asarray((weighted if alike else weighted * cluster_weights[:, None]).T @ columns)
     Z1 = Z[:, inner.columns]
     squares = _products(Z1 if even else Z1 * weights[:, None], Z1, starts)
     products = _products(Z1, weighted, starts)
@@ -229,7 +229,7 @@ def _products(left: Array, right: Array, starts: _Integers) -> Array:
         ones = n > 0 and bool(column[0] == 1.0) and bool((column == 1.0).all())
         for b in range(j):
             found[a, :, b] = np.add.reduceat(columns[b] if ones else column * columns[b], starts)
-    return np.moveaxis(found, 0, 1)
+    return found.transpose(1, 0, 2)
 
 
 def _refuse_large(layout: Layout, factors: Sequence[Factor]) -> None:

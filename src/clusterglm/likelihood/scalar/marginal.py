@@ -82,7 +82,9 @@ class MarginalLikelihood:
     ) -> None:
         self.n_clusters = problem.n_clusters
         self.parameters = random_intercept(problem.n_coefficients)
-        self.n_parameters = len(self.parameters)
+        # derivatives are in the kernel's own parameters too, which stand behind the coefficients
+        self._derived = random_intercept(problem.n_coefficients + problem.n_own)
+        self.n_parameters = len(self._derived)
         self.weights = problem.cluster_weights
         self.threads = threads
         self.distribution, self.scale = distribution, scale
@@ -93,7 +95,10 @@ class MarginalLikelihood:
         self._maps(self.memory.sigma)
 
     def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
-        """Log-likelihood (without constants) at `theta`, shape (p + 1,), of (beta, sigma)."""
+        """Log-likelihood (without constants) at `theta`, shape (p + 1,), of (beta, sigma).
+
+        The derivatives are in (beta, sigma), or (beta, the kernel's own parameters, sigma) where the problem has some.
+        """
         value, score = 0.0, np.zeros(self.n_parameters)
         hessian = np.zeros((self.n_parameters, self.n_parameters))
         for part in plan:
@@ -298,7 +303,7 @@ class MarginalLikelihood:
             self.threads,
         )
         if mirrored:
-            of_beta, of_sigma = self.parameters.coefficients, self.parameters.scale
+            of_beta, of_sigma = self._derived.coefficients, self._derived.scale
             score[of_sigma] *= -1.0
             hessian[of_sigma, of_beta] *= -1.0
             hessian[of_beta, of_sigma] *= -1.0

@@ -1,11 +1,11 @@
 """Points for each cluster that are accurate enough at a theta, and how accurate they are.
 
-Product Gauss-Hermite rules about the mode come first: they are for clusters on which rules of four sizes agree. What
-is left gets a lattice in a ball about its posterior mean, scaled by its posterior covariance. Its error is taken to be
-three times the largest difference between the whole lattice and its halves, and the share of the ring at its edge: the
-integrand is log-concave, so that there is no second peak that a ball about the first could miss, and beyond the ring
-lies less than within. Of more than three effects, quasi-random points tell their error by their replicates
-(docs/explanation/likelihood.md, "Points and their errors").
+Product Gauss-Hermite rules about the mode come first: they are for clusters on which rules of four sizes agree; errors
+of many clusters are judged together (`pooled.py`). What is left gets a lattice in a ball about its posterior mean,
+scaled by its posterior covariance. Its error is taken to be three times the largest difference between the whole
+lattice and its halves, and the share of the ring at its edge: the integrand is log-concave, so that there is no second
+peak that a ball about the first could miss, and beyond the ring lies less than within. Of more than three effects,
+quasi-random points tell their error by their replicates (docs/explanation/likelihood.md, "Points and their errors").
 """
 
 from __future__ import annotations
@@ -18,9 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.likelihood.vector.points import PointSet, hermite_points, lattice, quasi_random
+from clusterglm.likelihood.vector.pooled import (
+    CHANCE,
+    ROUNDING_OF_SUMS,
+    SIZES,
+    Rules,
+    Trial,
+    pooled_rules,
+    pooled_slopes,
+    some,
+)
 from clusterglm.likelihood.vector.vector import ClusterSums, Places, VectorLikelihood, VectorPart, VectorPlan
 from clusterglm.model.arrays import Array
-from clusterglm.model.large_data import SAMPLE_FOR_POINTS
+from clusterglm.model.large_data import MANY_FOR_POINTS
 
 _HERMITE = {  # where many are needed multiples of four, which is how many points the core takes at once
     1: (8, 12, 16, 24, 32),
@@ -39,12 +49,9 @@ _RANDOM = (1024, 8192, 65536)  # points of each replicate
 _SEEN_BY_HALVES = 3.0  # times what coarser sets show
 _AGREE = 5.0  # times the largest difference between Gauss-Hermite rules of four sizes in a row
 _IN_A_ROW = 4
-_CHANCE = 1e-5  # of a cluster's error: rules that leave more may agree by chance before they converge
 _EARLY = 9  # nodes up to which differences that do not fall need not mean that they will not
-_ROUNDING_OF_SUMS = 2e-14  # relative error of a cluster's log-integral that no points can better
 _FOR_SLOPES = 1e-4  # error of a log-likelihood whose derivatives are used: no estimate moves by 1e-3 standard errors,
 _OF_ONE = 1e-7  # and that of one cluster's, for standard errors from few clusters
-_SERVES_SOME = 0.03  # of the sample, which a rule must serve to be examined on all clusters
 _WELL_PLACED = 0.15  # change of centre and factor below which points lie well enough
 
 
@@ -62,6 +69,7 @@ class VectorChoice:
     slopes : VectorPlan
         Points for derivatives, which need fewer: of those that were tried the first whose log-likelihoods are, in sum,
         within 1e-4 of those of the plan, and each within 1e-7; the plan itself where the tolerance asks for no more.
+        Of many clusters, see `pooled_slopes`.
     """
 
     plan: VectorPlan
@@ -73,36 +81,6 @@ class VectorChoice:
     def error(self) -> float:
         """What the log-likelihood may be wrong by."""
         return float(self.errors.sum())
-
-
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """A rule that was tried on some clusters, and their log-integrals by it, without weights."""
-
-    part: VectorPart
-    values: Array
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What one kind of rules has found.
-
-    Parameters
-    ----------
-    parts : list of VectorPart
-    errors, values : ndarray, shape (m,)
-        Of the parts' clusters, without weights; 0 for others.
-    trials : list of _Trial
-        In growing size.
-    left : ndarray of int64
-        Clusters that no part serves.
-    """
-
-    parts: list[VectorPart]
-    errors: Array
-    values: Array
-    trials: list[_Trial]
-    left: NDArray[np.int64]
 
 
 def choose_points(
@@ -119,104 +97,64 @@ def choose_points(
         Number of clusters for which the tolerance is, where these are some of them. Each cluster then has the points
         that it has among any others.
     """
-    m, whole = likelihood.n_clusters, among or likelihood.n_clusters
+    m, whole, weights = likelihood.n_clusters, among or likelihood.n_clusters, likelihood.weights
     with np.errstate(divide="ignore"):
-        allowed = tolerance / whole / likelihood.weights
-    for_slopes = np.maximum(allowed, min(_FOR_SLOPES / whole, _OF_ONE))
-    errors, values, parts, trials = np.zeros(m), np.zeros(m), [], []
-    left = np.arange(m, dtype=np.int64)
-    by_hermite = _by_hermite if among is None else _by_all_sizes
-    for find in (by_hermite, _by_lattice if likelihood.n_effects <= max(_LATTICES) else _by_random):
-        found = find(likelihood, theta, left, allowed, for_slopes)
-        parts += found.parts
-        trials += found.trials
-        errors += found.errors
-        values += found.values
-        left = found.left
-        if len(left) == 0:
-            break
+        allowed = tolerance / whole / weights
+    many = among is None and m >= MANY_FOR_POINTS and likelihood.n_effects in SIZES
+    found = (pooled_rules if many else _by_all_hermite)(likelihood, theta, allowed)
+    errors, values, parts, trials = found.errors, found.values, found.parts, found.trials
+    if len(found.left) > 0:
+        if many:  # what others have not used
+            allowed[found.left] *= (m - float(np.sum(errors / allowed))) / len(found.left)
+        more = _by_lattice if likelihood.n_effects <= max(_LATTICES) else _by_random
+        rest = more(likelihood, theta, found.left, allowed)
+        errors, values = errors + rest.errors, values + rest.values
+        parts, trials = parts + rest.parts, trials + rest.trials
     plan = tuple(parts)
-    slopes = plan if np.array_equal(for_slopes, allowed) else _for_slopes(trials, plan, values, for_slopes)
-    weights = likelihood.weights
+    for_slopes = np.maximum(allowed, min(_FOR_SLOPES / whole, _OF_ONE))
+    if many:
+        slopes = pooled_slopes(trials, plan, values, weights)
+    else:
+        slopes = plan if np.array_equal(for_slopes, allowed) else _for_slopes(trials, plan, values, for_slopes)
     return VectorChoice(plan, errors * weights, np.where(weights == 0.0, 0.0, values * weights), slopes)
 
 
-def _for_slopes(trials: list[_Trial], plan: VectorPlan, values: Array, allowed: Array) -> VectorPlan:
+def _by_all_hermite(likelihood: VectorLikelihood, theta: Array, allowed: Array) -> Rules:
+    return _by_hermite(likelihood, theta, np.arange(likelihood.n_clusters, dtype=np.int64), allowed)
+
+
+def _for_slopes(trials: list[Trial], plan: VectorPlan, values: Array, allowed: Array) -> VectorPlan:
     """For each cluster the smallest rule that gives its log-integral well enough, which the plan's rule has shown."""
     parts, left = [], np.ones(len(values), dtype=np.bool_)
     for trial in trials:
         clusters = trial.part.clusters
         assert clusters is not None
         apart = _AGREE * np.abs(trial.values - values[clusters])
-        parts.append(_some(trial.part, left[clusters] & (apart <= allowed[clusters])))
+        parts.append(some(trial.part, left[clusters] & (apart <= allowed[clusters])))
         left[clusters] &= apart > allowed[clusters]
     for part in plan:
         assert part.clusters is not None
-        parts.append(_some(part, left[part.clusters]))
+        parts.append(some(part, left[part.clusters]))
     return tuple(part for part in parts if part.clusters is not None and len(part.clusters) > 0)
 
 
-def _some(part: VectorPart, which: NDArray[np.bool_]) -> VectorPart:
-    """Some of a part's clusters."""
-    assert part.clusters is not None
-    places = part.places and Places(part.places.centres[which], part.places.factors[which])
-    return VectorPart(part.points, part.clusters[which], places)
-
-
 def _by_hermite(
-    likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, for_slopes: Array
-) -> _Found:
-    """Rules of growing size; of many clusters a sample shows which sizes would serve hardly any."""
-    if len(clusters) < 2 * SAMPLE_FOR_POINTS:
-        return _by_all_sizes(likelihood, theta, clusters, allowed, for_slopes)
-    sizes = _HERMITE.get(likelihood.n_effects, ())
-    sample = clusters[:: len(clusters) // SAMPLE_FOR_POINTS]
-    seen = _by_sizes(likelihood, theta, sample, allowed, sizes, sizes)
-    examined = _of_worth(sizes, tuple(seen.parts), len(sample)) or sizes[-1:]
-    enough = _for_slopes(seen.trials, tuple(seen.parts), seen.values, for_slopes)
-    tried = tuple(n for n in sizes if n in examined or n in _of_worth(sizes, enough, len(sample)))
-    return _by_sizes(likelihood, theta, clusters, allowed, tried, examined)
-
-
-def _by_all_sizes(
-    likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, _: Array
-) -> _Found:
-    """Rules of growing size, whatever sizes serve others."""
-    sizes = _HERMITE.get(likelihood.n_effects, ())
-    return _by_sizes(likelihood, theta, clusters, allowed, sizes, sizes)
-
-
-def _of_worth(sizes: tuple[int, ...], plan: VectorPlan, count: int) -> tuple[int, ...]:
-    """Sizes of Gauss-Hermite rules that serve more than a few of so many clusters."""
-    serves = {part.points: 0 if part.clusters is None else len(part.clusters) for part in plan}
-    return tuple(
-        n for n in sizes if any(serves.get(hermite_points(n, p.d, True), 0) >= _SERVES_SOME * count for p in serves)
-    )
-
-
-def _by_sizes(
     likelihood: VectorLikelihood,
     theta: Array,
     clusters: NDArray[np.int64],
     allowed: Array,
-    sizes: tuple[int, ...],
-    examined: tuple[int, ...],
-) -> _Found:
+) -> Rules:
     """Rules of growing size, until four that follow one another agree: two or three may do so by chance."""
     d, m = likelihood.n_effects, likelihood.n_clusters
     parts, trials, given_up = [], [], [np.zeros(0, dtype=np.int64)]
     errors, final = np.zeros(m), np.zeros(m)
     last = np.full(m, np.inf)
-    for nodes in sizes:
-        if nodes > examined[-1]:
-            break
+    for nodes in _HERMITE.get(d, ()):
         points = hermite_points(nodes, d, True)
         values = likelihood.log_integrals(theta, VectorPart(points, clusters))
-        trials.append(_Trial(VectorPart(points, clusters), values))
-        if nodes not in examined:
-            continue
-        rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(values))
-        limit = np.maximum(np.minimum(allowed[clusters], _CHANCE), 2.0 * rounding) - rounding
+        trials.append(Trial(VectorPart(points, clusters), values))
+        rounding = ROUNDING_OF_SUMS * (1.0 + np.abs(values))
+        limit = np.maximum(np.minimum(allowed[clusters], CHANCE), 2.0 * rounding) - rounding
         apart = np.zeros(len(clusters))
         hopeful = np.ones(len(clusters), dtype=np.bool_)
         for fewer in range(1, _IN_A_ROW):
@@ -236,7 +174,7 @@ def _by_sizes(
         clusters = clusters[~hopeful & ~slow]
         if len(clusters) == 0:
             break
-    return _Found(parts, errors, final, trials, np.sort(np.concatenate([*given_up, clusters])))
+    return Rules(parts, errors, final, trials, np.sort(np.concatenate([*given_up, clusters])))
 
 
 def settled(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64]) -> Places:
@@ -273,9 +211,7 @@ def seen_error(points: PointSet, sums: ClusterSums) -> tuple[Array, Array]:
     return _SEEN_BY_HALVES * halves, np.asarray(sums.shares[:, points.outermost].sum(axis=1))
 
 
-def _by_lattice(
-    likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, _: Array
-) -> _Found:
+def _by_lattice(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> Rules:
     """Lattices of growing fineness about the posterior mean."""
     places, modes = settled(likelihood, theta, clusters), likelihood.modes(theta, clusters)
     away = np.linalg.norm(np.linalg.solve(places.factors, (modes.centres - places.centres)[..., None])[..., 0], axis=1)
@@ -290,9 +226,7 @@ def _by_lattice(
     return _by_growing(likelihood, theta, clusters, allowed, places, sets, error)
 
 
-def _by_random(
-    likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array, _: Array
-) -> _Found:
+def _by_random(likelihood: VectorLikelihood, theta: Array, clusters: NDArray[np.int64], allowed: Array) -> Rules:
     """Quasi-random points: three standard errors of their mean, by the replicates."""
 
     def error(points: PointSet, sums: ClusterSums, at: NDArray[np.int64]) -> Array:
@@ -312,7 +246,7 @@ def _by_growing(
     places: Places,
     sets: list[partial[PointSet]],
     error: Callable[[PointSet, ClusterSums, NDArray[np.int64]], Array],
-) -> _Found:
+) -> Rules:
     """The first of growing point sets about given places that serves each cluster, or the last."""
     parts, trials, at = [], [], np.arange(len(clusters))
     errors, values = np.zeros(likelihood.n_clusters), np.zeros(likelihood.n_clusters)
@@ -320,8 +254,8 @@ def _by_growing(
         points = laid()
         part = VectorPart(points, clusters[at], Places(places.centres[at], places.factors[at]))
         sums = likelihood.sums(theta, part)
-        trials.append(_Trial(part, sums.values))
-        rounding = _ROUNDING_OF_SUMS * (1.0 + np.abs(sums.values))
+        trials.append(Trial(part, sums.values))
+        rounding = ROUNDING_OF_SUMS * (1.0 + np.abs(sums.values))
         found = error(points, sums, at) + rounding
         good = (found <= np.maximum(allowed[clusters[at]], 2.0 * rounding)) | (laid is sets[-1])
         if good.any():
@@ -331,4 +265,4 @@ def _by_growing(
         at = at[~good]
         if len(at) == 0:
             break
-    return _Found(parts, errors, values, trials, clusters[:0])
+    return Rules(parts, errors, values, trials, clusters[:0])

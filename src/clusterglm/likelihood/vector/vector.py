@@ -5,8 +5,9 @@ x_j'beta + offset_j + z_j'L u, u standard normal (d,).
 
 A plan gives every cluster a point set (`points.py`). Points either follow the cluster, laid about its mode by the
 curvature there, or stay where `Places` puts them. The value is a sum over the points; the score is the exact derivative
-of that sum, motion of the points included. The Hessian is exact for points that stay, and as exact as the sum for fine
-ones that follow; for few points that follow (Laplace's approximation among them) it is the differences of the score.
+of that sum, motion of the points included. The Hessian is exact for points that stay and for a single one, which is
+Laplace's approximation, and as exact as the sum for fine ones that follow; for few that follow it is the differences of
+the score.
 Formulas: docs/explanation/likelihood.md, "Several effects".
 """
 
@@ -67,6 +68,11 @@ class VectorPart:
     points: PointSet
     clusters: NDArray[np.int64] | None = None
     places: Places | None = None
+
+    @property
+    def second_derivatives(self) -> bool:
+        """Whether there are formulas for them: points that stay or might as well, or Laplace's approximation."""
+        return self.points.fine or self.places is not None or len(self.points) == 1
 
 
 VectorPlan = tuple[VectorPart, ...]
@@ -225,7 +231,7 @@ class VectorLikelihood:
 
     def _part(self, theta: Array, part: VectorPart, order: int) -> Evaluation:
         follows = part.places is None
-        if order < 2 or part.points.fine or not follows:
+        if order < 2 or part.second_derivatives:
             return self._call(theta, part, order, precise=follows and not part.points.fine)
         at = self._call(theta, part, 1, precise=True)
         rows = []

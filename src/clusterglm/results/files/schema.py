@@ -129,12 +129,16 @@ def _effects_misfit(effects: Effects, clusters: NDArray[np.int64]) -> str | None
             return f"starts of {children.group!r} that do not go from 0 to {n}"
         if not set(clusters.tolist()) <= set(firsts.tolist()) or children.labels.shape != (len(firsts) - 1,):
             return f"levels of {children.group!r} that are not nested in the clusters"
-    for each in effects.groupings:
+    for each in (*effects.groupings, *effects.outside):
         if each.codes.shape != (n,) or set(each.codes.tolist()) != set(range(len(each.labels))):
             return f"levels of {each.group!r} that are not those of {n} rows"
     known = {each.group for each in effects.groupings}
     if known and known != {term.group for term in effects.terms}:
         return "levels of other factors than those of the terms"
+    if effects.outside:
+        order, others = [term.group for term in effects.terms], [each.group for each in effects.outside]
+        if children is not None or list(dict.fromkeys(order))[1:] != others or sorted(order, key=order.index) != order:
+            return "terms in another order than their factors"
     return None if len(effects.Z) == n else f"Z of shape {effects.Z.shape}"
 
 

@@ -293,6 +293,12 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
         """Name of the link."""
         return self.response.link
 
+    @property
+    def _success(self) -> str | None:
+        """The level that is the success, of a response of two levels that is not 0/1."""
+        levels = self.data.levels
+        return None if levels is None or self.response.ordered else levels[1]
+
     # Tables ----------------------------------------------------------------------------------------------------------
 
     def _glance(self) -> dict[str, Any]:

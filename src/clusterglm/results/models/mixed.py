@@ -438,15 +438,12 @@ class MixedEffectsResult(
     # Printing --------------------------------------------------------------------------------------------------------
 
     def summary(self) -> Summary:
-        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
-        children = self.fit.effects.children
-        seen += "" if children is None else f" and {self._n_children:,} of {children.group!r}"
         terms = self.fit.effects.terms
         model = (
             ("Formula", self.formula),
             *self._response_facts(),
             ("Random effects", "; ".join(map(term_in_words, terms))),
-            ("Observations", f"{seen} ({self._sizes()})"),
+            ("Observations", f"{self._seen()} ({self._sizes()})"),
             *self._weight_facts(),
             *self._penalty_facts(),
         )
@@ -465,6 +462,12 @@ class MixedEffectsResult(
             (*self._boundary_notes(), *self.data.notes),
         )
 
+    def _seen(self) -> str:
+        """How many rows and levels there are."""
+        seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
+        children = self.fit.effects.children
+        return seen + ("" if children is None else f" and {self._n_children:,} of {children.group!r}")
+
     @property
     def _n_children(self) -> int:
         """Levels of what is nested in the clusters."""
@@ -480,29 +483,3 @@ class MixedEffectsResult(
             )
             for name, value, error in zip(self._covariance_of.read_labels(), self._read[0], se, strict=True)
         ]
-
-    def _boundary_notes(self) -> list[str]:
-        names, values = self._covariance_of.read_labels(), self._read[0]
-        notes = []
-        for name, value, there in zip(names, values, self._on_boundary, strict=True):
-            if there and name.startswith("sd"):
-                notes.append(
-                    f"{name} is 0: the data show no more variation of this effect than chance explains. It has no "
-                    "standard error on the boundary; the model without it has the same log-likelihood."
-                )
-            elif there and np.isfinite(value):
-                pair = name.partition(": ")[2].rstrip(")").replace(",", " and ") or "any two effects"
-                notes.append(
-                    f"{name} is {'1' if value > 0.0 else '-1'}: two effects move as one ({pair}). The correlation has "
-                    "no standard error on the boundary, and the others are those of a model in which it is known."
-                )
-        return notes
-
-    def _integration_in_words(self) -> str:
-        report = self.quadrature
-        words = ", ".join(f"{rule} for {counted(count, 'cluster')}" for rule, count in report.rules)
-        if report.requested.kind == "auto":
-            words += f", chosen for a tolerance of {report.requested.tolerance:g}"
-        if np.isnan(report.error):
-            return f'{words}; error not estimated (quadrature="auto" does)'
-        return f"{words}; estimated error of the log-likelihood {report.error:.1e}"

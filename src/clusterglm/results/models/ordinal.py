@@ -6,12 +6,13 @@ What asks for a mean of the response is refused by name (`_WORK` lists what work
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.own import OwnPooledFit
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
@@ -22,20 +23,23 @@ from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResul
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_per_row
+from clusterglm.results.topics.testing import formula_terms
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.inference.hypotheses.parallel import ParallelTest
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
+    from clusterglm.likelihood.evaluation import Evaluation
+    from clusterglm.model.response.base import Response
 
 _WORK = {
-    "aic", "bic", "bse", "categories", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data",
-    "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit", "formula",
+    "aic", "bic", "bootstrap", "bse", "categories", "clustering_test", "conf_int", "converged", "cov", "cov_params",
+    "data", "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit", "formula",
     "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization",
-    "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues", "quadrature",
-    "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save", "shape", "sigma",
-    "sigma_se", "simulate", "summary", "term_tests", "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
+    "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save", "shape",
+    "sigma", "sigma_se", "simulate", "summary", "term_tests", "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SCALES = ("probability", "cumulative", "link")
 _DRAWN = ("quantile", "simulated")
@@ -218,6 +222,50 @@ class OrdinalResult(OwnResult, Diagnostics):
         table["status"] = np.repeat(rows.status.text[order], c)
         return shown(table)
 
+    # Proportional odds -----------------------------------------------------------------------------------------------
+
+    def parallel_test(self) -> ParallelTest:
+        """Score tests that covariates' effects are the same at all thresholds, as proportional odds assume.
+
+        Returns
+        -------
+        ParallelTest
+            Of all terms of the formula together, and of each; the wider model is not fitted.
+
+        Raises
+        ------
+        OptionError
+            With another link than the logit, without covariates, or with two categories.
+        """
+        from clusterglm.inference.hypotheses.parallel import parallel_test
+
+        if not self._cumulative.by_shifts or self._cumulative.reversed:
+            raise OptionError(
+                f"a test of parallel effects with link={self.link!r}",
+                "link='logit', whose score in effects at each threshold is known",
+                "the same model with link='logit'",
+            )
+        terms = formula_terms(self.data)
+        if not terms or len(self.categories) < 3:
+            raise OptionError(
+                "a test of parallel effects with two categories" if terms else "a test of parallel effects of nothing",
+                "covariates, and at least three categories",
+                "a formula with covariates",
+            )
+        return parallel_test(self.data.rows, self._cumulative, self._beta, self._wider, terms)
+
+    def _wider(self, data: ModelData, beta: Array) -> Evaluation:
+        """The log-likelihood of kernel rows with more columns, in their coefficients and what else was estimated."""
+        from clusterglm.likelihood.evaluation import core_problem
+        from clusterglm.likelihood.pooled import evaluate_pooled
+
+        return evaluate_pooled(core_problem(data.X, data, self._kernel), beta)
+
+    @property
+    def _kernel(self) -> Response:
+        rows = self.data.rows
+        return self._cumulative.kernel_rows(rows.a[:1], rows.b[:1]).response
+
     # Draws and residuals ---------------------------------------------------------------------------------------------
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
@@ -264,9 +312,6 @@ class OrdinalResult(OwnResult, Diagnostics):
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
-    def _candidate(self, name: str) -> Candidate:
-        return replace(super()._candidate(name), response=replace(self._cumulative, values=()))
-
     def _glance(self) -> dict[str, Any]:
         own = {name for each in self._family.own for name in (each, f"{each}_se")}
         return {name: value for name, value in super()._glance().items() if name not in own}
@@ -300,15 +345,11 @@ def _at(known: NDArray[np.int64], which: NDArray[np.bool_], n: int) -> NDArray[n
 class OrdinalPooledResult(OrdinalResult, OwnPooledResult):  # type: ignore[misc]
     """A model of ordered categories without cluster effects."""
 
-    _untested: ClassVar[str] = ""
-
 
 @only(_WORK, _no_mean)
 @dataclass(frozen=True, repr=False, eq=False)
 class OrdinalRandomEffectsResult(OrdinalResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of ordered categories with a random intercept for each cluster."""
-
-    _untested: ClassVar[str] = ""
 
     @property
     def pooled(self) -> OrdinalPooledResult:
@@ -330,6 +371,16 @@ class OrdinalRandomEffectsResult(OrdinalResult, OwnRandomEffectsResult):  # type
     @property
     def _spread_of_intercepts(self) -> tuple[float, Any]:
         return self.sigma, self.distribution
+
+    def _wider(self, data: ModelData, beta: Array) -> Evaluation:
+        from clusterglm.fit.sums import in_free
+        from clusterglm.model.parameters import random_intercept
+
+        if self.sigma == 0.0:
+            return super()._wider(data, beta)
+        likelihood = self.fit.integrator.likelihood(data.X, data, self._kernel)
+        found = likelihood.evaluate(np.append(beta, self.sigma), self.fit.plan)
+        return in_free(found, random_intercept(len(beta), state=self.fit.sigma_state))
 
 
 def ordinal_pooled(fit: OwnPooledFit, data: Any) -> OrdinalPooledResult:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
-from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_of
+from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_again, own_of, own_pooled_again
 from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
 from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
@@ -33,22 +34,24 @@ from clusterglm.results.topics.prediction import Wanted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
 
 R = TypeVar("R")
 
 _WORK = {
-    "adjusted_means", "average_effects", "delta_method",
-    "aic", "bic", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data", "deviance",
-    "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response", "fit",
-    "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
-    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
-    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save",
-    "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
+    "adjusted_means", "delta_method",
+    "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov",
+    "cov_params", "data", "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters",
+    "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
+    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
+    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
+    "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues",
+    "wald_test", "zvalues",
 }  # fmt: skip
 _COVARIED = ("all", "coefficients")
 _PARTS = ("coefficients", "terms", "predictions")  # of a report
-_UNTESTED = "likelihood ratios between models with parameters of the response are not tested"
+_AT_BOUND = "a parameter of the response lies at the end of its range, where the reference is not known"
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,19 @@ class OwnResult(Result):
     def _refuse_profile_at_boundary(self) -> None:
         raise NotImplementedError
 
+    def _candidate(self, name: str) -> Candidate:
+        """With the response whatever its parameters, which each fit estimates."""
+        untested = _AT_BOUND if self._own_state == "boundary" else ""
+        return replace(super()._candidate(name), response=replace(self._family, values=()), untested=untested)
+
+    def _found_again(self, fit: OwnPooledFit | OwnRandomEffectsFit, inner: Array) -> Array:
+        """Estimates from other responses, in the order of `_estimates`."""
+        from clusterglm.inference.uncertainty.bootstrap_intervals import converged
+
+        own = converged(fit).response
+        assert isinstance(own, OwnParameters)
+        return np.append(inner, own.values or np.zeros(len(own.own)))[self._parameters.estimated]
+
     # Beside others, on pages -----------------------------------------------------------------------------------------
 
     _component: ClassVar[str] = "response"
@@ -296,11 +312,13 @@ class OwnPooledResult(OwnResult, PooledResult):
 
     fit: OwnPooledFit
 
-    _untested: ClassVar[str] = _UNTESTED
-
     @property
     def _inner(self) -> Parameters:
         return coefficients(self.data.names)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        again = own_pooled_again(self.fit, new)
+        return self._found_again(again, again.beta)
 
     def summary(self) -> Summary:
         return self._with_own_facts(super().summary())
@@ -328,14 +346,16 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
     """A random-intercept model whose response has parameters of its own, such as the negative binomial."""
 
     fit: OwnRandomEffectsFit
-
-    _untested: ClassVar[str] = _UNTESTED
     _kinds = ("typical", "conditional", "marginal")
     _mean_kinds = ("marginal", "typical")
 
     @property
     def _inner(self) -> Parameters:
         return self.fit.parameters
+
+    def _reestimate(self, new: ModelData) -> Array:
+        again = own_again(self.fit, new)
+        return self._found_again(again, again.theta)
 
     @property
     def response(self) -> Response:

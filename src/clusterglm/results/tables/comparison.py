@@ -155,7 +155,7 @@ class Comparison:
 
     def _title(self) -> str:
         fit = next(iter(self.fits.values()))
-        success = "" if fit.data.levels is None else f" (success {fit.data.levels[1]!r})"
+        success = "" if fit._success is None else f" (success {fit._success!r})"
         return f"Comparison of {len(self.fits)} fits to {fit.n_obs} rows, response {fit.data.response_name}{success}"
 
     def __str__(self) -> str:

@@ -36,7 +36,7 @@ def as_dict(result: Result) -> dict[str, Any]:
             "formula": result.formula,
             "family": result.family,
             "link": result.link,
-            "success": None if result.data.levels is None else result.data.levels[1],
+            "success": result._success,
             "cluster": result.data.cluster_name,
         },
         "coefficients": rows,

@@ -381,7 +381,7 @@ def _notes(named: dict[str, Result], exponentiate: bool, spread: str, level: flo
             notes.append(f"{name}: penalty {fit.penalty}; the log-likelihood is without it.")
         if not fit.converged:
             notes.append(f"{name}: not converged.")
-    coded = {fit.data.response_name: fit.data.levels[1] for fit in named.values() if fit.data.levels is not None}
+    coded = {fit.data.response_name: fit._success for fit in named.values() if fit._success is not None}
     return [*notes, *(f"Success: {name} = {level!r}." for name, level in coded.items())]
 
 

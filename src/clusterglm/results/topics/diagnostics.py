@@ -411,17 +411,12 @@ class Diagnostics(ClusterInfluence):
             Prints as a short report. Tests are read at a p-value of 0.01, for there are several; fewer than 200
             simulations cannot reach it.
         """
-        from clusterglm.inference.diagnostics.adequacy import Diagnosis, Finding, of_influence, of_zeros
+        from clusterglm.inference.diagnostics.adequacy import Diagnosis, Finding, of_zeros
 
         given = seed_sequence(seed).entropy
         assert isinstance(given, int)  # of a whole number, or of None
         findings = self._own_findings()
-        alone = self.n_clusters < 2 and self.data.cluster_name is not None
-        if not self._one_step:
-            words = 'no single step is possible with a penalty: influence("exact") fits again without each cluster'
-            influence = Finding("Influence", None, words)
-        else:
-            influence = of_influence(None if alone else self.influence())
+        influence = self._influence_finding()
         if not self._counts.whole:
             words = "not tested: weights that are not whole numbers do not say how many rows to draw"
             return Diagnosis((*findings, influence, Finding("Others", None, words)), given)
@@ -438,6 +433,15 @@ class Diagnostics(ClusterInfluence):
     def _one_step(self) -> bool:
         """Whether the likelihood is a sum over clusters, so that one step goes without a cluster."""
         return True
+
+    def _influence_finding(self) -> Finding:
+        from clusterglm.inference.diagnostics.adequacy import Finding, of_influence
+
+        if not self._one_step:
+            words = 'no single step is possible with a penalty: influence("exact") fits again without each cluster'
+            return Finding("Influence", None, words)
+        alone = self.n_clusters < 2 and self.data.cluster_name is not None
+        return of_influence(None if alone else self.influence())
 
     def _own_findings(self) -> list[Finding]:
         return []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clusterglm.data.groupings import lies_in
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.gaussian import GaussianFit, responses
 from clusterglm.inference.predictions.gaussian import Known as KnownEffects
@@ -220,13 +221,6 @@ class GaussianPredictions(MixedPredictions):
         groups = np.repeat([term.group for term in terms], [len(term.design.names) for term in terms])
         found = {}
         for one in groupings:
-            around = [other.group for other in groupings if _lies_in(one.codes, other.codes)]
+            around = [other.group for other in groupings if lies_in(one.codes, other.codes)]
             found[one.group] = np.isin(groups, around)
         return found
-
-
-def _lies_in(lower: _Integers, upper: _Integers) -> bool:
-    """Whether every level of one factor lies in one of another, or is the same."""
-    first = np.zeros(int(lower.max()) + 1, dtype=np.int64)
-    first[lower] = upper
-    return bool((first[lower] == upper).all())

@@ -92,7 +92,8 @@ class MixedHypotheses(AgainstWithin, ClusteredResult):
         from clusterglm.inference.hypotheses.hausman import mixed_estimates
 
         if not (self.fit.effects.Z.shape[1] == 1 and np.ptp(self.fit.effects.Z) == 0.0):
-            kind = "random slopes" if self.fit.effects.children is None else "nested random effects"
+            several = len(self.fit.effects.groups) > 1
+            kind = "random effects of several factors" if several else "random slopes"
             raise OptionError(
                 f"a Hausman test of a model with {kind}",
                 "intercepts alone that differ between clusters, as the models within clusters take them to",

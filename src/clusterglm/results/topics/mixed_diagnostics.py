@@ -95,15 +95,18 @@ class MixedDiagnostics(AveragedDiagnostics):
         OptionError
             Where no effect varies, so that there is nothing to integrate, and on other numbers of nodes.
         """
-        from clusterglm.inference.diagnostics.mixed import mixed_integration_curve
-
         for n in (chosen := several("nodes", nodes, "numbers of nodes", "nodes=(1, 5, 25)", least=1)):
             whole_number("nodes", n, 1, MAX_NODES)
         if not self.fit.factor.any():
             raise OptionError(
                 "integration errors where all standard deviations are 0", "an effect that varies", "integration_check()"
             )
-        return mixed_integration_curve(self.fit, chosen)
+        return self._integration_curve(chosen)
+
+    def _integration_curve(self, nodes: list[int]) -> IntegrationCurve:
+        from clusterglm.inference.diagnostics.mixed import mixed_integration_curve
+
+        return mixed_integration_curve(self.fit, nodes)
 
     def _own_findings(self) -> list[Finding]:
         from clusterglm.inference.diagnostics.adequacy import Finding

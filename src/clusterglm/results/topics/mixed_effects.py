@@ -14,6 +14,7 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 from clusterglm.results.topics.effects import Effects
 from clusterglm.results.topics.heterogeneity import row_weights
 from clusterglm.results.topics.newdata import Rows, RowStatus, columns_with_effects
@@ -175,13 +176,7 @@ class MixedEffects(Effects):
         """
         from clusterglm.inference.effects.mixed_heterogeneity import latent_shares, shares_of_upper, sizes
 
-        latent = self.response.latent_variance
-        if latent is None:
-            raise OptionError(
-                f"an intraclass correlation of {self.response.family} responses",
-                "responses with a latent scale",
-                "median_odds_ratio(), the median ratio of two clusters' means",
-            )
+        latent = latent_variance(self.response)
         check_level(level)
         rows, Z = self._rows_of(data)
         V = self._delta_covariance("observed")
@@ -192,7 +187,7 @@ class MixedEffects(Effects):
         d, random = self.fit.effects.n_upper, self.fit.parameters.place("random")
         upper, lower = sizes(Z, self.fit, V, slice(0, d)), sizes(Z, self.fit, V, slice(d, None))
         of_upper = shares_of_upper(upper, lower, latent, V[random, random], level)
-        return _by_level(rows, {str(self.data.cluster_name): (upper, of_upper), children.group: (found, shares)})
+        return by_level(rows, {str(self.data.cluster_name): (upper, of_upper), children.group: (found, shares)})
 
     @with_alpha
     def median_odds_ratio(self, data: Any = None, *, level: float = 0.95) -> pd.DataFrame:
@@ -238,7 +233,7 @@ class MixedEffects(Effects):
             return _by_row(rows, found, ratios)
         lower = sizes(Z, self.fit, V, slice(self.fit.effects.n_upper, None))
         of_lower = (lower, median_ratios(lower, level))
-        return _by_level(rows, {str(self.data.cluster_name): (found, ratios), children.group: of_lower})
+        return by_level(rows, {str(self.data.cluster_name): (found, ratios), children.group: of_lower})
 
     def _rows_of(self, data: Any) -> tuple[Rows, Array]:
         """Rows, and the columns of their random part."""
@@ -253,7 +248,25 @@ class MixedEffects(Effects):
         return rows, columns_with_effects(self.fit.effects, rows)
 
 
-def _by_level(rows: Rows, of_factors: dict[str, tuple[Sizes, Estimates]]) -> pd.DataFrame:
+def latent_variance(response: Response) -> float:
+    """Variance of the latent error of responses.
+
+    Raises
+    ------
+    OptionError
+        Where responses have no latent scale.
+    """
+    found = response.latent_variance
+    if found is None:
+        raise OptionError(
+            f"an intraclass correlation of {response.family} responses",
+            "responses with a latent scale",
+            "median_odds_ratio(), the median ratio of two clusters' means",
+        )
+    return found
+
+
+def by_level(rows: Rows, of_factors: dict[str, tuple[Sizes, Estimates]]) -> pd.DataFrame:
     """A table for each grouping factor, one after another."""
     import pandas as pd
 

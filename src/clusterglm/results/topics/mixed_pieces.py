@@ -16,6 +16,8 @@ from clusterglm.fit.mixed import MixedFit
 from clusterglm.inference.hypotheses.random_part import RandomPart
 from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
+from clusterglm.model.covariance import Covariance
+from clusterglm.results.tables.table import counted
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.pieces import EffectsGivenData, Pieces
 
@@ -42,6 +44,12 @@ class MixedPieces(Pieces):
         @property
         def singular(self) -> bool: ...
         @property
+        def _read(self) -> tuple[Array, Array]: ...
+        @property
+        def _covariance_of(self) -> Covariance: ...
+        @property
+        def _on_boundary(self) -> NDArray[np.bool_]: ...
+        @property
         def random_effects(self) -> pd.DataFrame: ...
         @property
         def variance_components(self) -> pd.DataFrame: ...
@@ -53,6 +61,32 @@ class MixedPieces(Pieces):
     @property
     def _in_words(self) -> str:
         return "random effects: " + "; ".join(map(term_in_words, self.fit.effects.terms))
+
+    def _boundary_notes(self) -> list[str]:
+        names, values = self._covariance_of.read_labels(), self._read[0]
+        notes = []
+        for name, value, there in zip(names, values, self._on_boundary, strict=True):
+            if there and name.startswith("sd"):
+                notes.append(
+                    f"{name} is 0: the data show no more variation of this effect than chance explains. It has no "
+                    "standard error on the boundary; the model without it has the same log-likelihood."
+                )
+            elif there and np.isfinite(value):
+                pair = name.partition(": ")[2].rstrip(")").replace(",", " and ") or "any two effects"
+                notes.append(
+                    f"{name} is {'1' if value > 0.0 else '-1'}: two effects move as one ({pair}). The correlation has "
+                    "no standard error on the boundary, and the others are those of a model in which it is known."
+                )
+        return notes
+
+    def _integration_in_words(self) -> str:
+        report = self.quadrature
+        words = ", ".join(f"{rule} for {counted(count, 'cluster')}" for rule, count in report.rules)
+        if report.requested.kind == "auto":
+            words += f", chosen for a tolerance of {report.requested.tolerance:g}"
+        if np.isnan(report.error):
+            return f'{words}; error not estimated (quadrature="auto" does)'
+        return f"{words}; estimated error of the log-likelihood {report.error:.1e}"
 
     @property
     def _intercepts_in_words(self) -> str:

@@ -118,7 +118,7 @@ class MixedPredictions(GivenClusters):
             With nested effects, the grouping factors whose effects "conditional" and "posterior" take from the data; by
             default both. Without those of the lower factor only the cluster of a row need be known: "conditional" has
             effects of zero in their place, "posterior" averages over their distribution, as for a new class of a known
-            school.
+            school. With crossed effects any of the factors, each of which is known or new by itself.
 
         Returns
         -------
@@ -145,6 +145,10 @@ class MixedPredictions(GivenClusters):
         boundary. Those of "conditional" add the variance of the effects about their mode given the data, so that these
         intervals are to hold the mean of the row's own cluster (Booth and Hobert, Journal of the American Statistical
         Association 93, 1998). Those of "posterior" are to hold the posterior mean.
+
+        With crossed effects "posterior" takes a row's linear predictor given the data as normal; derivatives in the
+        estimates are differences; `unseen="marginal"` averages over the distribution of the effects of new levels, and
+        over what is not known of the others.
 
         With interval="cluster" the ends are quantiles of x'beta + z'b + e, where b are a new cluster's effects and e
         the error of the estimates, normal with their covariance (that of the standard deviation of z'b on the log

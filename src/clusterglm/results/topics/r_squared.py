@@ -57,16 +57,17 @@ class ExplainedVariance:
         Notes
         -----
         Nakagawa, Johnson and Schielzeth (J. R. Soc. Interface 14, 2017); with random slopes Johnson (Methods in Ecology
-        and Evolution 5, 2014). The offset is left out, as in R's MuMIn. MuMIn and performance approximate the null
-        model's mean of binary responses for "delta"; here it is the exact integral.
+        and Evolution 5, 2014). The offset is left out, as in R's MuMIn. Rows count with their trials and weights, so
+        that grouped responses have the R^2 of their trials (MuMIn counts each row once). MuMIn and performance
+        approximate the null model's mean of binary responses for "delta"; here it is the exact integral.
         """
         from clusterglm.inference.effects.r_squared import explained, methods_for, residual_variance
 
         known = methods_for(self.response)
         method = check_option("method", known[0] if method is None else method, known)
         data = self.data.rows
-        weights = data.weights * np.repeat(data.cluster_weights, np.diff(data.starts))
-        share = weights / weights.sum()
+        weights = data.weights * data.trials * np.repeat(data.cluster_weights, np.diff(data.starts))
+        share, whole = weights / weights.sum(), bool((np.rint(weights) == weights).all())
         groups = {name: float(share @ each) for name, each in self._effects_variances().items()}
         if not np.isfinite(list(groups.values())).all():
             raise OptionError(
@@ -76,7 +77,8 @@ class ExplainedVariance:
             )
         mean = 0.0 if method == "theoretical" else self._null_mean(share)
         residual = residual_variance(method, mean, self.response)
-        return explained(data.X @ self._beta, weights, self.n_obs, groups, residual, method)
+        count = int(weights.sum()) if whole else self.n_obs
+        return explained(data.X @ self._beta, weights, count, groups, residual, method)
 
     def _null_mean(self, share: Array) -> float:
         """Mean of the null model averaged over its random effects and over the rows."""

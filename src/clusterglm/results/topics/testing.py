@@ -146,7 +146,7 @@ class Hypotheses(Pieces):
         >>> bacteria = cg.datasets.load("bacteria")
         >>> fit = cg.random_effects("y ~ trt + week", bacteria, cluster="ID")
         >>> fit.delta_method({"half": "-log(2) / week"})["estimate"].round(2).to_list()
-        [4.64]
+        [4.76]
         """
         import pandas as pd
 
@@ -261,7 +261,7 @@ class Hypotheses(Pieces):
         nothing = {"loglik": np.nan, "aic": np.nan, "lr_statistic": np.nan, "lr_pvalue": np.nan}
         row = {"term": term, "df": len(places), "delta": np.nan}
         try:
-            smaller = self._fitted_to(without_terms(self.data.rows, [term]))
+            smaller = self._fitted_to(without_terms(self.data.rows, [term], absorbed=self._kept_without_columns))
         except DataError as problem:
             return row | nothing | {"reason": f"no fit without it: {problem.got}"}
         test = likelihood_ratio_test(smaller._candidate("the fit without it"), self._candidate("the fit"))
@@ -284,7 +284,12 @@ class Hypotheses(Pieces):
                 f"terms to take away, of {', '.join(repr(term) for term in formula_terms(self.data) if term != '1')}",
                 "data=the same table",
             )
-        return self._fitted_to(without_terms(rows, lost, text))
+        return self._fitted_to(without_terms(rows, lost, text, absorbed=self._kept_without_columns))
+
+    @property
+    def _kept_without_columns(self) -> bool:
+        """Whether a model of intercepts alone can be fitted: where they are not conditioned out."""
+        return self._own_intercepts and not self._given_totals
 
     def _fitted_to(self, new: ModelData) -> Any:
         """The result of the same model fitted to other data."""

@@ -35,7 +35,11 @@ class KernelRows:
     of : ndarray of int64, shape (r,), optional
         Ascending; None: each observation is one row.
     columns : ndarray, shape (r, m), optional
-        Where the parameters enter by shifts alone: `shift` is `columns @ coordinates(psi).value`.
+        Where parameters enter by shifts: `shift` is the product with the first m of `coordinates(psi).value`.
+    own : int
+        Parameters that the kernel itself knows, the last of the coordinates.
+    groups : ndarray of int64, shape (r,), optional
+        Which of these each row has, -1 for none.
     """
 
     response: Response
@@ -45,11 +49,15 @@ class KernelRows:
     sign: float = 1.0
     of: NDArray[np.int64] | None = None
     columns: Array | None = None
+    own: int = 0
+    groups: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
 class Coordinates:
     """What kernel rows depend on in place of k working values, and its derivatives in these.
+
+    First the coefficients of `KernelRows.columns`, then the kernel's own parameters.
 
     Parameters
     ----------
@@ -101,7 +109,7 @@ class OwnParameters(Response):
     scales: ClassVar[bool] = True
     """Whether they are positive, with intervals on the log scale."""
     by_shifts: ClassVar[bool] = False
-    """Whether kernel rows depend on them by shifts of the linear predictor alone: see `coordinates`."""
+    """Whether kernel rows depend on them by shifts of the linear predictor alone, so that their numbers stay."""
     location: ClassVar[bool] = False
     """Whether they take the place of the intercept, so that the design has none."""
     reversed: ClassVar[bool] = False
@@ -160,13 +168,24 @@ class OwnParameters(Response):
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:
         """The rows whose numbers in `rows` are a and b, as rows that the core knows."""
 
+    @abstractmethod
     def coordinates(self, psi: Array) -> Coordinates:
-        """What the shifts of kernel rows are sums of, where they are all that depends on psi (`by_shifts`)."""
-        raise NotImplementedError
+        """What kernel rows depend on at psi."""
 
+    @abstractmethod
     def terms(self, psi: Array, a: Array, b: Array) -> Terms:
-        """`log_terms` at psi with their derivatives, likewise; their sum is -inf outside the range of psi."""
-        raise NotImplementedError
+        """`log_terms` at psi with their derivatives; the sum is -inf outside the range of psi."""
+
+    def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
+        """Derivatives of kernel rows in the kernel's own parameter, in it and in x, and twice in it, shape (r,) each.
+
+        Parameters
+        ----------
+        x : ndarray, shape (r,)
+            The rows' linear predictors, shifts included.
+        a, b : ndarray, shape (r,)
+        """
+        raise NotImplementedError(f"kernel rows of {type(self).__name__} have no parameters of their own")
 
     @abstractmethod
     def log_terms(self, a: Array, b: Array) -> Array:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.special import betainc, gammaln
+from scipy.special import betainc, expit, gammaln, psi, zeta
 
 from clusterglm.model.arrays import Array, Jet, times
 from clusterglm.model.response.base import Response, ScoreTerms
 from clusterglm.model.response.binomial_logit import BinomialLogit
 from clusterglm.model.response.count import Count
-from clusterglm.model.response.own.base import KernelRows, OwnParameters
+from clusterglm.model.response.own.base import Coordinates, KernelRows, OwnParameters, Terms
 from clusterglm.model.response.poisson_log import PoissonLog
 
 _COUNTS_IN_TABLE = 100_000  # largest count up to which logarithms are added up
@@ -25,6 +25,12 @@ class _Counts(PoissonLog):
     """The Poisson model's reading of counts, under this family's name."""
 
     family = "negative_binomial"
+
+
+class _Rows(BinomialLogit):
+    """Successes and failures, by the kernel that knows their derivatives in log(alpha) too."""
+
+    code = "negative_binomial"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,11 +82,27 @@ class NegativeBinomial(OwnParameters, Count):
 
     def start(self, mean: Array, a: Array, b: Array) -> Array:
         y = a / b
-        excess = float(b @ ((y - mean) ** 2 - y)) / float(b @ (mean * mean))
+        excess = float(np.sum(b * ((y - mean) ** 2 - y)) / np.sum(b * mean * mean))
         return np.asarray(np.log(np.clip([excess], _LEAST_ALPHA, _MOST_ALPHA)))
 
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:
-        return KernelRows(BinomialLogit(), a, b / self.alpha, float(np.log(self.alpha)))
+        groups = np.zeros(len(a), dtype=np.int64)
+        return KernelRows(_Rows(), a, b / self.alpha, float(np.log(self.alpha)), own=1, groups=groups)
+
+    def coordinates(self, psi: Array) -> Coordinates:
+        return Coordinates(np.array(psi), np.eye(1), np.zeros((1, 1, 1)))
+
+    def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
+        # log(alpha) moves x by itself and b by -b
+        p, q, log_ratio = expit(x), expit(-x), np.logaddexp(0.0, x)
+        G, H = a * q - b * p, -(a + b) * p * q
+        return G + b * log_ratio, H + b * p, H + b * (2.0 * p - log_ratio)
+
+    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+        at, y = self.at(psi), np.rint(a / b)
+        first, second = at._rising_slopes(y)
+        value = float(np.sum(at.log_terms(a, b)))
+        return Terms(value, (b * first - a)[:, None], np.array([[float(b @ second)]]))
 
     def log_terms(self, a: Array, b: Array) -> Array:
         y = np.rint(a / b)
@@ -100,6 +122,18 @@ class NegativeBinomial(OwnParameters, Count):
             return np.asarray(1.0 / (12.0 * x) - 1.0 / (360.0 * x**3) + 1.0 / (1260.0 * x**5))
 
         return np.asarray((y + r - 0.5) * np.log1p(y / r) - y + rest(y + r) - rest(np.array(r)))
+
+    def _rising_slopes(self, y: Array) -> tuple[Array, Array]:
+        """First and second derivative of `_rising` in log(alpha)."""
+        if y.size > 0 and y.max() <= _COUNTS_IN_TABLE:
+            share = self.alpha * np.arange(y.max())
+            share /= 1.0 + share
+            steps = (share, share * (1.0 - share))
+            first, second = (np.concatenate([[0.0], np.cumsum(step)])[y.astype(np.int64)] for step in steps)
+            return first, second
+        r = 1.0 / self.alpha
+        slope = r * (psi(y + r) - psi(r))
+        return y - slope, slope + r * r * (zeta(2.0, y + r) - zeta(2.0, r))
 
     # Moments and probabilities, at a given alpha
 

@@ -1,0 +1,134 @@
+"""The maximum of a model with crossed factors, moved by what importance sampling says of Laplace's approximation.
+
+The estimate by draws that are held is a smooth function of the parameters, near the approximation that it corrects:
+Newton's method with the Hessian of the latter finds its maximum in a few steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.errors import IntegrationError
+from clusterglm.fit.levels import AnyPlan, CrossedFactors
+from clusterglm.fit.mixed_search import Found, MixedTask
+from clusterglm.fit.newton import Maximum, maximize_free
+from clusterglm.likelihood.crossed.certificate import Estimate, HeldDraws
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.report import OutsideReport
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.quadrature import Quadrature
+
+SEED = 20113
+MOST_OF_ESTIMATES = 0.02  # of a standard error: the Monte Carlo error of an estimate
+_TOO_NOISY = 0.2  # the same, above which estimates are better left where they are
+_MOST_OF_A_REPLICATE = 2048  # of each replicate
+_WHERE_IT_IS = 1e-3  # of a standard error: where the maximum has been found
+_MOST_CORRECTIONS = 20
+
+
+def corrected(
+    task: MixedTask, found: Found, held: NDArray[np.bool_], quadrature: Quadrature, unit: float
+) -> tuple[Found, OutsideReport | None]:
+    """The maximum of the corrected likelihood, and what is known of it.
+
+    Parameters
+    ----------
+    task : MixedTask
+        Of crossed factors.
+    found : Found
+        The maximum of Laplace's approximation.
+    held : ndarray of bool
+        Parameters of the covariance that are zero there.
+    quadrature : Quadrature
+    unit : float
+
+    Returns
+    -------
+    Found
+        With the Hessian of the approximation at the new place.
+    OutsideReport or None
+        None where there is no curvature to go by.
+    """
+    assert isinstance(task.likelihood, CrossedFactors)
+    free, plan, theta = ~task.all_and(held), found.chosen.plan, found.maximum.theta
+    V = _covariance(found.maximum.evaluation.hessian, free)
+    if V is None:
+        return found, None
+    draws, tolerance = HeldDraws(task.likelihood, SEED), quadrature.tolerance_outside * unit
+    J = task.slopes(theta)
+    first = draws.certify(
+        task.entries(theta), plan, J.T @ V @ J, tolerance, MOST_OF_ESTIMATES, _MOST_OF_A_REPLICATE
+    ).estimate
+    noise = _of_estimates(first, J.T @ V @ J)
+    if not (np.isfinite(first.value) and noise <= _TOO_NOISY):
+        return found, _report(first, noise, 0.0, tolerance, applied=False)
+    count, at, evaluations = first.draws // len(first.scores), theta, 0
+    quick = Control(max_iter=_MOST_CORRECTIONS, tol=_WHERE_IT_IS)
+    while True:
+        objective = partial(_objective, task, draws, plan, count, hessian=found.maximum.evaluation.hessian)
+        top = maximize_free(objective, at, quick, unit, free, task.reflect)
+        evaluations += top.optimization.evaluations
+        at, J = top.theta, task.slopes(top.theta)
+        last = draws.estimate(task.entries(at), plan, count)
+        few = last.standard_error > tolerance or _of_estimates(last, J.T @ V @ J) > MOST_OF_ESTIMATES
+        if not few or count >= _MOST_OF_A_REPLICATE:
+            break
+        count *= 2  # enough at the maximum of the approximation, but not here
+    hessian = task.evaluate(at, plan, 2).hessian
+    there = _covariance(hessian, free)
+    V = V if there is None else there
+    size = np.sqrt(np.diag(V)[free])
+    moved = float((np.abs(at - theta)[free] / size).max(initial=0.0))
+    story = found.maximum.optimization
+    story = replace(story, evaluations=story.evaluations + evaluations)
+    if not top.optimization.converged:
+        story = replace(story, status=top.optimization.status, message=top.optimization.message)
+    evaluation = Evaluation(last.value, J @ last.score, hessian)
+    report = _report(last, _of_estimates(last, J.T @ V @ J), moved, tolerance, applied=True)
+    return replace(found, maximum=Maximum(at, evaluation, story)), report
+
+
+def _objective(
+    task: MixedTask, draws: HeldDraws, plan: AnyPlan, count: int, theta: Array, hessian: Array
+) -> Evaluation:
+    """The estimate by so many draws, with a Hessian that is known."""
+    try:
+        there = draws.estimate(task.entries(theta), plan, count)
+    except IntegrationError:
+        return Evaluation(np.nan, np.full(len(theta), np.nan), hessian)
+    return Evaluation(there.value, task.slopes(theta) @ there.score, hessian)
+
+
+def _covariance(hessian: Array, free: NDArray[np.bool_]) -> Array | None:
+    """Inverse of the information of the free parameters, 0 elsewhere; None where it is not positive definite."""
+    some = np.ix_(free, free)
+    if not np.isfinite(hessian).all() or np.linalg.eigvalsh(-hessian[some]).min() <= 0.0:
+        return None
+    found = np.zeros_like(hessian)
+    found[some] = np.linalg.inv(-hessian[some])
+    return found
+
+
+def _of_estimates(estimate: Estimate, covariance: Array) -> float:
+    """The largest Monte Carlo error of an estimate in standard errors."""
+    return float(np.nan_to_num(estimate.errors_of_estimates(covariance)).max())
+
+
+def _report(estimate: Estimate, noise: float, moved: float, tolerance: float, *, applied: bool) -> OutsideReport:
+    return OutsideReport(
+        estimate.laplace,
+        estimate.correction,
+        estimate.standard_error,
+        noise,
+        moved,
+        estimate.share,
+        estimate.draws,
+        tolerance,
+        MOST_OF_ESTIMATES,
+        applied,
+    )

@@ -1,0 +1,73 @@
+"""Whole-number weights are repeats where the response has parameters of its own: every member that works."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import clusterglm as cg
+
+sys.path.insert(0, str(Path(__file__).parent))
+from members import TIGHT, Called, called, differences, members
+from test_repeats import EXPANDED, RELATIONS, SAME, Pair, Relation, patients, repeated
+
+from clusterglm.results.models import ordinal, own
+
+FORMULAS = {"negative_binomial": "k ~ x + g", "ordinal": "o ~ x + g"}
+
+
+def _fit(one: Any, other: Any, _: Pair) -> list[str]:
+    names = ("beta", "whole_covariance", "loglik")
+    return [each for name in names for each in differences(getattr(one.value, name), getattr(other.value, name))]
+
+
+def _predicted(one: Called, other: Called, pair: Pair) -> list[str]:
+    """Predictions row by row, those with an interval category by category."""
+    relation, value = repeated("of_rows"), one.value
+    if not isinstance(getattr(value, "index", None), pd.MultiIndex):
+        return relation(one, other, pair)
+    found = []
+    for category in value.index.unique("category"):
+        parts = [Called(each.name, each.arguments, each.value.xs(category, level="category")) for each in (one, other)]
+        found += relation(parts[0], parts[1], pair)
+    return found
+
+
+OWN: dict[str, Relation] = {
+    **RELATIONS,
+    "categories": SAME,
+    "dispersion_lr_test": SAME,
+    "family_parameters": SAME,
+    "fit": _fit,
+    "parallel_test": SAME,
+    "predict": _predicted,
+    "thresholds": SAME,
+}
+
+
+def pair_of(family: str, verb: str, kind: str, folder: Path) -> Pair:
+    column, expanded = EXPANDED[kind]
+    table = patients().assign(o=lambda d: d["k"].clip(0, 2))
+    rows = expanded(table)
+    options: dict[str, Any] = {"family": family, "control": TIGHT, "cluster": "id"}
+    fit = getattr(cg, verb)
+    one = fit(FORMULAS[family], table, **{kind: column}, **options)
+    return Pair(one, fit(FORMULAS[family], rows, **options), rows.row.to_numpy(), folder)
+
+
+@pytest.mark.parametrize("kind", ["weights", "cluster_weights"])
+@pytest.mark.parametrize("verb", ["random_effects", "pooled"])
+@pytest.mark.parametrize("family", FORMULAS)
+def test_weights_are_rows(family: str, verb: str, kind: str, tmp_path: Path) -> None:
+    pair, found = pair_of(family, verb, kind, tmp_path), []
+    work = ordinal._WORK if family == "ordinal" else own._WORK
+    names = [name for name in members(type(pair.weighted)) if name in work]
+    assert len(names) > 30
+    for name in names:
+        for one, other in zip(called(pair.weighted, name), called(pair.rows, name), strict=True):
+            found += [f"{one}: {each}" for each in OWN[name](one, other, pair)]
+    assert found == []

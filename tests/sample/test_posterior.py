@@ -230,3 +230,33 @@ def test_predictions(fit, posterior) -> None:
     marginal = posterior.predict(pd.DataFrame({"x": [2.0]}), kind="marginal", draws=100)["mean"].iloc[0]
     assert marginal == pytest.approx(fit.predict(pd.DataFrame({"x": [2.0]}), kind="marginal").iloc[0], abs=0.03)
     assert posterior.simulate(3).shape == (150, 3)
+
+
+def test_factors_that_cross_refuse() -> None:
+    fit = cg.random_effects("y ~ x + (1 | id) + (1 | w)", clustered(12, 6), quadrature="laplace")
+    with pytest.raises(OptionError, match="crossed random effects"):
+        fit.sample(20)
+
+
+def test_pictures(posterior) -> None:
+    trace = cg.plot.trace(posterior, "x")
+    assert trace.data["value"].mean() == pytest.approx(posterior.table().loc["x", "mean"])
+    with pytest.raises(OptionError, match="one of"):
+        cg.plot.trace(posterior, "z")
+    check = cg.plot.predictive_check(posterior, n=60)
+    seen = check.data[check.data["set"] == -1].set_index("statistic")
+    data = clustered()
+    assert seen["value"].iloc[0] == pytest.approx(data["y"].mean())
+    assert seen["value"].iloc[1] == pytest.approx(data.groupby("id")["y"].mean().std(ddof=0))
+    assert (seen["share"] > 0.01).all()
+    assert (seen["share"] < 0.99).all()
+    from matplotlib.pyplot import close
+
+    close("all")
+
+
+def test_arviz_reads_the_draws(posterior) -> None:
+    pytest.importorskip("arviz")
+    found = posterior.to_arviz(log_likelihood=True)
+    assert found.posterior["x"].shape == (2, 1000)
+    assert found.log_likelihood["cluster"].shape == (2, 1000, 30)

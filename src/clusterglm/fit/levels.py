@@ -129,9 +129,7 @@ class Integrals(Protocol):
         """What the data say of the effects of each innermost group of rows."""
 
 
-def integrals(
-    X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int
-) -> OneLevel | TwoLevels:
+def integrals(X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int) -> Integrals:
     """Integrals of the columns X and Z, whatever units they have, over what `effects` says is random."""
     pattern = effects.covariance.pattern
     if effects.outside:

@@ -24,18 +24,18 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.estimates import RandomEffectsFit
-from clusterglm.fit.levels import OneLevel, TwoLevels, integrals
 from clusterglm.likelihood.evaluation import core_problem
-from clusterglm.likelihood.nested.nested import NestedPlaces
+from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPlaces
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
+from clusterglm.likelihood.vector.vector import VectorLikelihood
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import random_intercept
 from clusterglm.sample.likelihoods import EffectsLikelihood, InterceptLikelihood
 
-_GRID_POINTS = 129
+_EACH_GRID = 129
 _GRID_REACH = 9.0  # on the standard normal scale of an effect, beyond which it has no probability
 _GRID_WIDTHS = 10.0  # of the mode's curvature, that a grid covers on either side
-_GRID_STEP = 0.2  # distance of the points about the mode, in such widths
+_CLOSE_BY = 0.2  # distance of the points about the mode, in such widths
 _FRESH = 16  # proposals of a round
 _RESAMPLED = {False: 2, True: 6}  # without, and with children
 _TAIL_DF = 8.0
@@ -75,8 +75,8 @@ class InterceptDraws:
 def _grid(widths: Array, reach: Array) -> Array:
     """Distances from the mode, shape (m, knots): close by as fine as it asks for, and far enough."""
     far = np.maximum(reach, _GRID_WIDTHS * widths)
-    t = np.linspace(-1.0, 1.0, _GRID_POINTS)
-    steep = np.maximum(far * (t[1] - t[0]) / (_GRID_STEP * widths), 1.0 + 1e-6)  # sinh(a) / a
+    t = np.linspace(-1.0, 1.0, _EACH_GRID)
+    steep = np.maximum(far * (t[1] - t[0]) / (_CLOSE_BY * widths), 1.0 + 1e-6)  # sinh(a) / a
     a = np.sqrt(6.0 * (steep - 1.0))
     for _ in range(12):  # Newton's for log(sinh(a) / a) = log(steep), from above
         a = np.maximum(a - (np.log(np.sinh(a) / a) - np.log(steep)) / (1.0 / np.tanh(a) - 1.0 / a), 1e-3)
@@ -109,10 +109,15 @@ class SeveralDraws:
     of: EffectsLikelihood
 
     @cached_property
-    def _integrals(self) -> OneLevel | TwoLevels:
+    def _integrals(self) -> VectorLikelihood | NestedLikelihood:
+        """Which finds the modes."""
         fit = self.of.fit
-        data, effects = fit.data.rows, fit.effects
-        return integrals(data.X, effects.Z, effects, data, fit.response, 1)
+        data, effects, pattern, d = fit.data.rows, fit.effects, fit.effects.covariance.pattern, fit.effects.n_upper
+        if effects.children is None:
+            return VectorLikelihood(data.X, effects.Z, data, fit.response, pattern)
+        upper, lower = (np.ascontiguousarray(part) for part in (effects.Z[:, :d], effects.Z[:, d:]))
+        free = pattern[:d, :d], pattern[d:, d:]
+        return NestedLikelihood(data.X, upper, lower, data, effects.children.starts, fit.response, *free)
 
     def draw(self, theta: Array, rng: np.random.Generator) -> tuple[Array, float]:
         """See `EffectDraws`."""

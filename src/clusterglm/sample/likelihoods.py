@@ -72,7 +72,7 @@ class SampledLikelihood(Protocol):
         """The fit with theta in the place of its estimates, as predictions and simulations take it."""
 
 
-_LEAST_SD = 0.05  # standard deviation from which a search for the mode may begin
+_LEAST_TRIED = 0.05  # standard deviation from which a search for the mode may begin
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class InterceptLikelihood:
         """See `SampledLikelihood`."""
         if self.fit.sigma_fixed:
             return self.fit.beta.copy()
-        return np.append(self.fit.beta, np.log(max(self.fit.sigma, _LEAST_SD)))
+        return np.append(self.fit.beta, np.log(max(self.fit.sigma, _LEAST_TRIED)))
 
     @cached_property
     def _likelihood(self) -> UnitLikelihood:
@@ -184,10 +184,10 @@ class EffectsLikelihood:
     def start(self) -> Array:
         """See `SampledLikelihood`: a covariance near the estimated one that is not singular."""
         L = self.fit.factor
-        sds = np.sqrt(np.maximum((L**2).sum(axis=1), _LEAST_SD**2))
+        sds = np.sqrt(np.maximum((L**2).sum(axis=1), _LEAST_TRIED**2))
         near = 0.9 * L @ L.T + 0.1 * np.diag(sds**2)
         theta = np.append(self.fit.beta, self.task.covariance.of(near))
-        return np.where(self.coordinates.logs, np.log(np.maximum(theta, _LEAST_SD)), theta)
+        return np.where(self.coordinates.logs, np.log(np.maximum(theta, _LEAST_TRIED)), theta)
 
     def fresh(self) -> EffectsLikelihood:
         """See `SampledLikelihood`."""
@@ -278,8 +278,8 @@ class NoLikelihood:
 
 
 def _weights(data: ModelData) -> Array:
-    """How much each row counts."""
-    return np.asarray(data.weights * np.repeat(data.cluster_weights, np.diff(data.starts)))
+    """How much each row counts: as the trials and repeats that it stands for, so that priors do not depend on its form."""
+    return np.asarray(data.weights * data.trials * np.repeat(data.cluster_weights, np.diff(data.starts)))
 
 
 def _over(values: Array, weights: Array) -> Array:

@@ -355,6 +355,32 @@ class Posterior:
         found: pd.DataFrame = pd.concat(columns, axis=1, keys=range(len(columns)))
         return found
 
+    def predictive_statistics(self, n: int = 100) -> tuple[Array, Array]:
+        """What sets drawn by `simulate`, and the data that were seen, are like.
+
+        Parameters
+        ----------
+        n : int
+            Data sets.
+
+        Returns
+        -------
+        seen : ndarray, shape (2,)
+            Mean of all responses (of one trial), and standard deviation of the clusters' means.
+        drawn : ndarray, shape (n, 2)
+            The same of each set.
+        """
+        sets = self.simulate(n).to_numpy(dtype=np.float64).T
+        data = self.result._written_out("sets drawn from a posterior").data.rows
+        back = np.argsort(np.argsort(data.row_index, kind="stable"), kind="stable")
+
+        def of(y: Array) -> tuple[float, float]:
+            means = np.add.reduceat(y, data.starts[:-1]) / np.add.reduceat(data.trials, data.starts[:-1])
+            return float(y.sum() / data.trials.sum()), float(np.std(means))
+
+        single = data.a / data.weights
+        return np.array(of(single)), np.array([of(y[back]) for y in sets])
+
     # Predictive accuracy ----------------------------------------------------------------------------------------------
 
     def cluster_logliks(self, draws: int = 1000) -> Array:

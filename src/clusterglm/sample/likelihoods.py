@@ -278,7 +278,7 @@ class NoLikelihood:
 
 
 def _weights(data: ModelData) -> Array:
-    """How much each row counts: as the trials and repeats that it stands for, so that priors do not depend on its form."""
+    """How much each row counts: as many trials and repeats as it stands for, whatever form the data have."""
     return np.asarray(data.weights * data.trials * np.repeat(data.cluster_weights, np.diff(data.starts)))
 
 

@@ -96,6 +96,7 @@ def test_without_data_the_prior_comes_back() -> None:
             for level in (0.1, 0.5, 0.9):
                 share = (x <= np.quantile(exact[:, k], level)).mean()
                 assert share == pytest.approx(level, abs=4 * np.sqrt(level * (1 - level) / worth(x).ess_tail) + 0.005)
+    assert drawn.sampler.log_evidence == pytest.approx(0.0, abs=0.3)  # a prior has the integral 1
     with pytest.raises(OptionError, match="draws of the prior alone"):
         drawn.loo()
 

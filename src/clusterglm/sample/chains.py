@@ -27,7 +27,7 @@ Progress: TypeAlias = bool | Callable[[int, int], object] | None
 _LEAST_WORTH = 0.1  # of a draw, that independence draws are to have
 _JUDGED = 50  # draws of a chain
 _OFTEN = 0.2  # seconds between reports
-_WARMUP = {"independence": 100, "hamiltonian": 400}
+_WARMUP = {"independence": 50, "hamiltonian": 400}
 _SAMPLERS = {"independence": independence.chain, "hamiltonian": hamiltonian.chain}
 
 
@@ -129,7 +129,7 @@ def run(
     check_option("method", method, METHODS)
     workers = min(_workers(n_jobs), chains)
     weights = pilot(target.fresh(), mode, np.random.default_rng(seed.spawn(1)[0]))
-    fit, spent = fitness(weights, mode), mode.evaluations + len(weights)
+    fit, spent = fitness(weights), mode.evaluations + len(weights)
     ways = (["independence"] if fit.enough else []) + ["hamiltonian"] if method == "auto" else [method]
     for way in ways:
         before = _WARMUP[way] if warmup is None else warmup
@@ -139,7 +139,7 @@ def run(
         states = [chain.state for chain in each if chain.state is not None]
         spent += sum(state.evaluations for state in states)
         if way == "independence":
-            fit = fitness(np.concatenate([weights, *(state.log_weights for state in states)]), mode)
+            fit = fitness(np.concatenate([weights, *(state.log_weights for state in states)]))
         if interrupted or (fit.enough and _moving(each)):
             break
     have = min(chain.done for chain in each)

@@ -38,7 +38,7 @@ _GRID_WIDTHS = 10.0  # of the mode's curvature, that a grid covers on either sid
 _CLOSE_BY = 0.2  # distance of the points about the mode, in such widths
 _FRESH = 16  # proposals of a round
 _RESAMPLED = {False: 2, True: 6}  # without, and with children
-_TAIL_DF = 8.0
+_EFFECTS_DF = 8.0
 
 
 class EffectDraws(Protocol):
@@ -163,14 +163,14 @@ class _Blocks:
     def fresh(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """Proposals, shape (g, k, d), and logs of their densities, shape (g, k)."""
         g, d = self.centres.shape
-        z = rng.standard_normal((g, _FRESH, d)) / np.sqrt(rng.chisquare(_TAIL_DF, (g, _FRESH, 1)) / _TAIL_DF)
+        z = rng.standard_normal((g, _FRESH, d)) / np.sqrt(rng.chisquare(_EFFECTS_DF, (g, _FRESH, 1)) / _EFFECTS_DF)
         u = self.centres[:, None] + np.einsum("gij,gkj->gki", self.factors, z)
-        return u, -0.5 * (_TAIL_DF + d) * np.log1p((z**2).sum(axis=2) / _TAIL_DF)
+        return u, -0.5 * (_EFFECTS_DF + d) * np.log1p((z**2).sum(axis=2) / _EFFECTS_DF)
 
     def log_density(self, u: Array) -> Array:
         """Of proposals, shape (g,), at one u each, shape (g, d)."""
         z = np.linalg.solve(self.factors, (u - self.centres)[:, :, None])[:, :, 0]
-        return np.asarray(-0.5 * (_TAIL_DF + u.shape[1]) * np.log1p((z**2).sum(axis=1) / _TAIL_DF))
+        return np.asarray(-0.5 * (_EFFECTS_DF + u.shape[1]) * np.log1p((z**2).sum(axis=1) / _EFFECTS_DF))
 
     def change(self, u: Array) -> Array:
         """Of the rows' linear predictors, shape (n, k), at u, shape (g, k, d)."""

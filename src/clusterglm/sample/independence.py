@@ -1,20 +1,22 @@
 """Metropolis's algorithm with proposals that do not depend on where a chain is.
 
-They are draws of a multivariate t about the posterior's mode, scaled by the inverse of its negative Hessian there and
-stretched on either side along each axis as the posterior is (Geweke, Econometrica 57, 1989). A draw costs one value of
-the likelihood, without derivatives, and where the posterior is much like its mode's shape most are accepted: such draws
-are hardly dependent. Tails of a t are heavier than those of any posterior that has a normal prior's, so that the ratio
-of posterior to proposal is bounded and the chain converges geometrically (Mengersen and Tweedie, Annals of Statistics
-24, 1996). How much alike the two are is seen from the proposals' weights, of which there are as many as values of the
-likelihood: their effective share, and the shape k of their tail (Pareto). A few hundred are looked at before any chain
-starts; all of them at the end, as a posterior may have a far part, such as a large standard deviation with coefficients
-that grow with it, in which few proposals come to lie and chains stay for long.
+They are draws of a multivariate t about the posterior's mode (of two: one nearly normal, and now and then one with
+heavy tails), scaled by the inverse of its negative Hessian there and stretched on either side along each axis as the
+posterior is (Geweke, Econometrica 57, 1989). A draw costs one value of the likelihood, without derivatives, and where
+the posterior is much like its mode's shape most are accepted: such draws are hardly dependent. Tails of a t are heavier
+than those of any posterior that has a normal prior's, so that the ratio of posterior to proposal is bounded and the
+chain converges geometrically (Mengersen and Tweedie, Annals of Statistics 24, 1996). How much alike the two are is seen
+from the proposals' weights, of which there are as many as values of the likelihood: their effective share, and the
+shape k of their tail (Pareto). A few hundred are looked at before any chain starts; all of them at the end, as a
+posterior may have a far part, such as a large standard deviation with coefficients that grow with it, in which few
+proposals come to lie and chains stay for long.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy.special import gammaln, logsumexp
@@ -28,30 +30,36 @@ LEAST_SHARE = (
     0.2  # of effective proposals, below which a Hamiltonian draw, of about ten evaluations, is the cheaper one
 )
 WORST_TAIL = 0.7  # Pareto k, above which weights have no mean that so few could tell
-_TAIL_DF = 8.0  # not much is lost where a posterior is normal
+_CORE_DF, _TAIL_DF = 30.0, 5.0  # of most proposals, which lose little where a posterior is normal, and of those far out
+_TAIL_SHARE = 0.15
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A multivariate t about a mode, in q dimensions, as wide on either side as the posterior is."""
+    """A mixture of two multivariate t about a mode, in q dimensions, as wide on either side as the posterior is."""
 
     mode: Mode
 
     def draw(self, rng: np.random.Generator) -> tuple[Array, float]:
-        """A point, and its log-density without constants."""
+        """A point, and its log-density."""
         q = len(self.mode.x)
-        z = rng.standard_normal(q) / np.sqrt(rng.chisquare(_TAIL_DF) / _TAIL_DF)
+        df = _TAIL_DF if rng.random() < _TAIL_SHARE else _CORE_DF
+        z = rng.standard_normal(q) / np.sqrt(rng.chisquare(df) / df)
         wide = self.mode.stretches[(z > 0.0).astype(int), np.arange(q)]
-        log_density = -0.5 * (_TAIL_DF + q) * np.log1p(z @ z / _TAIL_DF) - np.log(wide).sum()
-        return self.mode.x + self.mode.root @ (wide * z), float(log_density)
+        square = float(z @ z)
+        core, tail = _log_t(square, q, _CORE_DF), _log_t(square, q, _TAIL_DF)
+        mixed = np.logaddexp(np.log1p(-_TAIL_SHARE) + core, np.log(_TAIL_SHARE) + tail)
+        return self.mode.x + self.mode.root @ (wide * z), float(mixed - np.log(wide).sum() - self._log_volume)
 
-    def log_constant(self) -> float:
-        """What `draw` leaves out."""
-        q = len(self.mode.x)
-        root = np.linalg.slogdet(self.mode.root)[1]
-        return float(
-            gammaln(0.5 * (_TAIL_DF + q)) - gammaln(0.5 * _TAIL_DF) - 0.5 * q * np.log(_TAIL_DF * np.pi) - root
-        )
+    @cached_property
+    def _log_volume(self) -> float:
+        return float(np.linalg.slogdet(self.mode.root)[1])
+
+
+def _log_t(square: float, q: int, df: float) -> float:
+    """Log-density of a standard t in q dimensions where z'z is `square`."""
+    constant = gammaln(0.5 * (df + q)) - gammaln(0.5 * df) - 0.5 * q * np.log(df * np.pi)
+    return float(constant - 0.5 * (df + q) * np.log1p(square / df))
 
 
 @dataclass(frozen=True)
@@ -87,12 +95,11 @@ def pilot(target: Target, mode: Mode, rng: np.random.Generator) -> Array:
     return log_weights
 
 
-def fitness(log_weights: Array, mode: Mode) -> Fitness:
+def fitness(log_weights: Array) -> Fitness:
     """Judge proposals by their weights."""
     total, number = logsumexp(log_weights), len(log_weights)
     share = float(np.exp(2.0 * total - logsumexp(2.0 * log_weights)) / number)
-    evidence = float(total - np.log(number) - Proposal(mode).log_constant())
-    return Fitness(share, smoothed(log_weights)[1], evidence)
+    return Fitness(share, smoothed(log_weights)[1], float(total - np.log(number)))
 
 
 @dataclass

@@ -56,7 +56,7 @@ class Sampled(Result):
             first and of all at the end, are worth a fifth of as many draws at least, and the tail of the weights has a
             Pareto k of at most .7.
         warmup : int, optional
-            Draws of each chain that are left out; by default 100, and 400 of the Hamiltonian method.
+            Draws of each chain that are left out; by default 50, and 400 of the Hamiltonian method.
         prior_only : bool
             Leave out the data: draws of the prior.
         n_jobs : int

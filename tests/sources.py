@@ -23,7 +23,7 @@ LAYERS = (
     ("likelihood",),
     ("engine",),
     ("fit",),
-    ("inference",),
+    ("inference", "sample"),
     ("results",),
     ("api",),
     ("study", "plot"),

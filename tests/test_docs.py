@@ -172,8 +172,8 @@ def test_every_plot_of_a_result_is_a_function_of_the_reference():
     from clusterglm.plot.accessor import Plots
 
     methods = {name for name in vars(Plots) if not name.startswith("_")}
-    of_contrasts = {"contrasts"}  # takes what `contrasts()` of adjusted means gave
-    assert methods == set(reference.members(cg.plot)) - {"Plot"} - of_contrasts
+    of_others = {"contrasts", "predictive_check", "trace"}  # of adjusted means, and of posteriors
+    assert methods == set(reference.members(cg.plot)) - {"Plot"} - of_others
 
 
 def test_the_reference_is_free_of_what_passes_between_rooms():

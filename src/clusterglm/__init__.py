@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clusterglm.results.files.storage import load
     from clusterglm.results.tables.comparison import compare
     from clusterglm.results.tables.publication import table
+    from clusterglm.sample.prior import Prior
 
     __version__: str
 
@@ -39,6 +40,7 @@ __all__ = [
     "GaussianMixture",
     "Laplace",
     "LogGamma",
+    "Prior",
     "Quadrature",
     "SplitPanel",
     "StudentT",
@@ -68,6 +70,7 @@ _OBJECTS = {
     "GaussianMixture": "clusterglm.model.distribution.gaussian_mixture",
     "Laplace": "clusterglm.model.distribution.laplace",
     "LogGamma": "clusterglm.model.distribution.log_gamma",
+    "Prior": "clusterglm.sample.prior",
     "Quadrature": "clusterglm.model.quadrature",
     "SplitPanel": "clusterglm.model.bias",
     "StudentT": "clusterglm.model.distribution.student_t",

@@ -116,6 +116,14 @@ class PredictionWarning(ClusterGLMWarning):
     """Some rows could not be predicted; the text counts the reasons."""
 
 
+class PriorWarning(ClusterGLMWarning):
+    """A prior is no distribution, so that the posterior may be none."""
+
+
+class SamplingWarning(ClusterGLMWarning):
+    """Draws that are fewer, or worth less, than was asked for; the text says what to do."""
+
+
 class GroupsWarning(ClusterGLMWarning):
     """A model with group effects was fitted without groups."""
 

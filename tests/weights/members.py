@@ -57,6 +57,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
         *({"kind": kind} for kind in KINDS_OF_RESIDUALS), {"kind": "quantile", "intercepts": "marginal"},
         {"kind": "pearson", "intercepts": "marginal"}, {"kind": "simulated", "intercepts": 0.5},
     ),
+    "sample": ({"draws": 20, "chains": 1, "warmup": 5, "method": "independence"},),
     "simulate": ({"n": 3},),
     "survival": ({"data": 3, "time": "t"}, {"data": 2, "time": "t", "kind": "typical"}),
     "term_tests": ({}, {"cov": "robust"}),

@@ -223,6 +223,12 @@ def names_of(table: str) -> Relation:
     return repeated("of_clusters", "[label]")
 
 
+def sampled(one: Called, other: Called, _: Pair) -> list[str]:
+    """Draws by one seed, which rest on where the posterior has its mode."""
+    values = [getattr(each.value, "values", each.value) for each in (one, other)]
+    return differences(*values, tolerance=1e-7)
+
+
 SAME = same()
 EQUAL = (
     "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "calibration",
@@ -266,6 +272,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, SAME) | {
     "report": report,
     "residual_envelope": SAME,
     "residuals": residuals,
+    "sample": sampled,
     "save": stored,
     "simulate": simulated,
     "summary": described,

@@ -375,6 +375,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, same()) | {
     "report": to_files,
     "residual_envelope": envelope,
     "residuals": residuals,
+    "sample": lambda one, other, pair: differences(one.value.values, other.value.values, tolerance=1e-7),
     "save": to_files,
     "simulate": simulated,
     "summary": described,

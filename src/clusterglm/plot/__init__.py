@@ -13,6 +13,7 @@ from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.means import adjusted_means, contrasts
 from clusterglm.plot.mixing import gradient
+from clusterglm.plot.posterior import predictive_check, trace
 from clusterglm.plot.random_effects import random_effects
 from clusterglm.plot.replicates import bootstrap
 from clusterglm.plot.survival import survival
@@ -28,10 +29,12 @@ __all__ = [
     "gradient",
     "integration",
     "predictions",
+    "predictive_check",
     "profile",
     "qq",
     "random_effects",
     "residuals",
     "rootogram",
     "survival",
+    "trace",
 ]

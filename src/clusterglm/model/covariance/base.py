@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
+
+
+class BetaShare(NamedTuple):
+    """What an LKJ prior says of a parameter x: that logistic(slope x + shift) has a beta distribution.
+
+    Parameters
+    ----------
+    slope, shift : float
+    a, b : tuple of float
+        Its shapes are a[0] + a[1] eta and b[0] + b[1] eta for LKJ(eta).
+    """
+
+    slope: float
+    shift: float
+    a: tuple[float, float]
+    b: tuple[float, float]
 
 
 class Structure(ABC):
@@ -73,6 +90,10 @@ class Structure(ABC):
     def correlations(self, followed: Array, d: int) -> Array:
         """Correlations from what stands for them by reading: Fisher's z."""
         return np.tanh(followed)
+
+    def lkj(self, d: int) -> tuple[BetaShare, ...]:
+        """What an LKJ prior of the correlations is to the parameters after the scales, independent of one another."""
+        return ()
 
     def pattern(self, d: int) -> NDArray[np.bool_]:
         """Entries of L that may be other than zero, shape (d, d)."""

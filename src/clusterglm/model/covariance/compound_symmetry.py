@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
-from clusterglm.model.covariance.base import Structure
+from clusterglm.model.covariance.base import BetaShare, Structure
 from clusterglm.model.covariance.cholesky import cholesky, cholesky_bend, cholesky_slope
 
 ENDLESS = 12.0  # t from the middle beyond which the correlation is at its end
@@ -91,6 +91,10 @@ class CompoundSymmetry(Structure):
         """See `Structure`: from t."""
         with np.errstate(over="ignore"):
             return np.array([self.correlation(t, d)[0] for t in followed.tolist()])
+
+    def lkj(self, d: int) -> tuple[BetaShare, ...]:
+        """See `Structure`: det R = (1 - rho)^(d-1) (1 + (d-1) rho) is a product of powers of a share and of 1 - it."""
+        return (BetaShare(1.0, -float(np.log(d - 1)), (0.0, 1.0), (2.0 - d, d - 1.0)),) if d > 1 else ()
 
     def units(self, scale: Array) -> Array:
         """See `Structure`."""

@@ -15,6 +15,7 @@ from clusterglm.model.covariance.compound_symmetry import CompoundSymmetry
 from clusterglm.model.covariance.correlated import FisherCorrelated
 from clusterglm.model.covariance.diagonal import Diagonal
 from clusterglm.model.covariance.one_variance import OneVariance
+from clusterglm.model.covariance.partial import PartialCorrelated
 from clusterglm.model.covariance.unstructured import Unstructured
 
 STRUCTURES: dict[str, Structure] = {
@@ -23,7 +24,8 @@ STRUCTURES: dict[str, Structure] = {
     "homdiag": OneVariance(),
     "cs": CompoundSymmetry(),
 }
-_ALONG_A_PROFILE: dict[str, Structure] = {"angle": FirstAngle()}  # no formula has them
+_ALONG_A_PROFILE: dict[str, Structure] = {"angle": FirstAngle(), "partial": PartialCorrelated()}  # no formula has them
+_UNCONSTRAINED = {"us": "partial"}  # structures whose parameters but the scales may be any numbers, for those that not
 _BY_READING: dict[str, Structure] = {"us": FisherCorrelated()}
 
 
@@ -141,6 +143,11 @@ class Covariance:
     def by_reading(self) -> Covariance:
         """This covariance by standard deviations and functions of single correlations: Fisher's z, or t."""
         return Covariance(tuple(replace(term, by_reading=True) for term in self.terms))
+
+    def unconstrained(self) -> Covariance:
+        """This covariance by standard deviations and parameters that may be any numbers."""
+        kinds = [_UNCONSTRAINED.get(term.structure, term.structure) for term in self.terms]
+        return Covariance(tuple(replace(term, structure=k) for term, k in zip(self.terms, kinds, strict=True)))
 
     def at_end(self, phi: Array) -> NDArray[np.bool_]:
         """Which parameters have run to an end that lies at infinity, shape (parameters,)."""

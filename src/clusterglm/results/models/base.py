@@ -26,6 +26,7 @@ from clusterglm.results.topics.intervals import Intervals
 from clusterglm.results.topics.newdata import one_per_row
 from clusterglm.results.topics.pieces import Pieces
 from clusterglm.results.topics.prediction import Predictions
+from clusterglm.results.topics.sampling import Sampling
 from clusterglm.results.topics.shown import Shown
 from clusterglm.results.topics.testing import Hypotheses
 
@@ -68,7 +69,7 @@ def _unpickled(version: str, kind: type[Result]) -> Result:
     return kind.__new__(kind)
 
 
-class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Shown, Pieces, ABC):
+class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown, Pieces, ABC):
     """An immutable result: the regression coefficients and all that follows from them.
 
     Attributes

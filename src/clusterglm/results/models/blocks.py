@@ -37,7 +37,7 @@ _SAMPLE = "or fit a sample of whole clusters that memory holds"
 _OF_ROWS = (
     "augment bootstrap calibration check chi_squared cluster_effects dispersion_test drop_one event_counts "
     "gradient_function hausman influence integration_check integration_curve marginal_coefficients profile r2 "
-    "random_effects report residual_envelope residuals simulate to_marginaleffects zero_inflation_test"
+    "random_effects report residual_envelope residuals sample simulate to_marginaleffects zero_inflation_test"
 )
 """What takes single rows or clusters."""
 _WORDS = {

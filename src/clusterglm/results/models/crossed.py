@@ -69,6 +69,13 @@ class CrossedEffectsResult(CrossedPredictions, CrossedEffects, MixedEffectsResul
         """
         return super().cov(kind) if kind != "robust" else self._scores
 
+    def _sampled(self) -> NoReturn:
+        raise OptionError(
+            "a posterior of a model with crossed random effects",
+            "effects of one grouping factor, or of nested ones, whose likelihood is known exactly",
+            "bootstrap(), which draws all effects anew",
+        )
+
     @property
     def _scores(self) -> NoReturn:
         raise OptionError(

@@ -26,6 +26,7 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
 from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.sampled import Sampled
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.mixed_clusters import MixedHypotheses, MixedSurvival, OfOneIntercept
 from clusterglm.results.topics.mixed_diagnostics import MixedDiagnostics
@@ -33,6 +34,7 @@ from clusterglm.results.topics.mixed_effects import MixedEffects
 from clusterglm.results.topics.mixed_pieces import MixedPieces, term_in_words
 from clusterglm.results.topics.mixed_prediction import MixedPredictions
 from clusterglm.results.topics.r_squared import ExplainedVariance
+from clusterglm.results.topics.sampling import SeveralSampling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,8 @@ class MixedEffectsResult(
     Penalized,
     MixedPieces,
     MixedPredictions,
+    SeveralSampling,
+    Sampled,
     MixedSurvival,
     MixedEffects,
     MixedDiagnostics,

@@ -28,6 +28,7 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import freeze
 from clusterglm.results.models.penalized import Penalized
 from clusterglm.results.models.pooled import PooledResult
+from clusterglm.results.models.sampled import Sampled
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.effects import RandomEffectsEffects
@@ -37,6 +38,7 @@ from clusterglm.results.topics.r_squared import ExplainedVariance
 from clusterglm.results.topics.random_diagnostics import RandomEffectsDiagnostics
 from clusterglm.results.topics.random_pieces import RandomEffectsPieces
 from clusterglm.results.topics.random_prediction import RandomEffectsPredictions
+from clusterglm.results.topics.sampling import InterceptSampling
 from clusterglm.results.topics.survival import RandomEffectsSurvival
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class RandomEffectsResult(
     Penalized,
     RandomEffectsPieces,
     RandomEffectsPredictions,
+    InterceptSampling,
+    Sampled,
     RandomEffectsSurvival,
     RandomEffectsHypotheses,
     RandomEffectsEffects,

@@ -1,0 +1,175 @@
+"""What a posterior asks of a result: its likelihood, draws of effects, rows to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
+
+import numpy as np
+
+from clusterglm.errors import OptionError
+from clusterglm.model.arrays import Array
+from clusterglm.results.topics.newdata import Rows, columns_with_effects, fitted_rows, new_rows
+from clusterglm.results.topics.prediction import Wanted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from clusterglm.data.prepare import FittedData, ModelData
+    from clusterglm.fit.estimates import RandomEffectsFit
+    from clusterglm.fit.mixed import MixedFit
+    from clusterglm.results.topics.given_clusters import Known
+    from clusterglm.sample.effects import EffectDraws
+    from clusterglm.sample.likelihoods import SampledLikelihood
+
+
+_PLAIN = Wanted(None, "observed")
+
+Links: TypeAlias = Callable[[Any, Any], Array]
+EffectPlace: TypeAlias = "tuple[str, NDArray[Any], list[str], tuple[Any, Any]]"
+
+
+class Sampling:
+    """What a posterior asks of the result that it was sampled from; of most there is none."""
+
+    if TYPE_CHECKING:
+        kind: ClassVar[str]
+
+    def sample(self, *_: Any, **__: Any) -> Any:
+        """Draw from a posterior; this kind of result has none, and says so.
+
+        Raises
+        ------
+        OptionError
+        """
+        self._refuse_sampling()
+
+    def _refuse_sampling(self) -> NoReturn:
+        raise OptionError(
+            f"a posterior of a {self.kind} fit",
+            "a marginal likelihood over random effects: nothing else is sampled from",
+            "cg.random_effects(...).sample()",
+        )
+
+    def _sampled(self) -> SampledLikelihood:
+        """The likelihood in the parameters that are sampled."""
+        self._refuse_sampling()
+
+    def _effect_draws(self, likelihood: Any) -> EffectDraws:
+        """How effects are drawn given these parameters."""
+        self._refuse_sampling()
+
+    def _effect_places(self) -> list[EffectPlace]:
+        """Grouping factors, their labels, names of effects, and where these are among draws."""
+        self._refuse_sampling()
+
+    def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
+        """Rows to predict, and their linear predictors from a fit with other estimates and effects of clusters."""
+        self._refuse_sampling()
+
+
+class InterceptSampling(Sampling):
+    """With one random intercept."""
+
+    if TYPE_CHECKING:
+        fit: RandomEffectsFit
+        data: FittedData
+
+        def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> Known: ...
+
+    def _sampled(self) -> SampledLikelihood:
+        from clusterglm.sample.likelihoods import InterceptLikelihood
+
+        fit = self.fit
+        if fit.shape is not None:
+            raise OptionError(
+                f"a posterior where the shape of the intercept's distribution was estimated ({fit.shape})",
+                "a distribution of given shape",
+                f'a fit with distribution="{fit.distribution.name}" and a shape of its own',
+            )
+        if fit.sigma_fixed and fit.sigma == 0.0:
+            raise OptionError(
+                "a posterior with sigma held at 0", "a random intercept that varies", "fit without sigma=0"
+            )
+        return InterceptLikelihood(fit)
+
+    def _effect_draws(self, likelihood: Any) -> EffectDraws:
+        from clusterglm.sample.effects import InterceptDraws
+
+        return InterceptDraws(likelihood)
+
+    def _effect_places(self) -> list[EffectPlace]:
+        return [(str(self.data.cluster_name), self.data.rows.labels, ["(Intercept)"], (slice(None), slice(None)))]
+
+    def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
+        from clusterglm.inference.predictions.marginal_mean import marginal_link
+
+        rows = _rows(self.data, data)
+        if kind == "conditional":
+            codes = self._known(rows, None, _PLAIN).codes
+            return rows, lambda fit, u: rows.eta(fit.beta) + u[codes, 0]
+        if kind == "typical":
+            return rows, lambda fit, u: rows.eta(fit.beta)
+
+        def averaged_over(fit: RandomEffectsFit, u: Any) -> Array:
+            eta = rows.eta(fit.beta)
+            known = np.flatnonzero(rows.status.ok)
+            eta[known] = marginal_link(eta[known], fit.sigma, fit.response, fit.distribution).link
+            return eta
+
+        return rows, averaged_over
+
+
+class SeveralSampling(Sampling):
+    """With several random effects."""
+
+    if TYPE_CHECKING:
+        fit: MixedFit
+        data: FittedData
+
+        def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> Known: ...
+        def _levels(self) -> dict[str, NDArray[Any]]: ...
+        def _effects_of(self, group: str | None) -> tuple[list[str], slice]: ...
+
+    def _sampled(self) -> SampledLikelihood:
+        from clusterglm.sample.likelihoods import EffectsLikelihood
+
+        return EffectsLikelihood(self.fit)
+
+    def _effect_draws(self, likelihood: Any) -> EffectDraws:
+        from clusterglm.sample.effects import SeveralDraws
+
+        return SeveralDraws(likelihood)
+
+    def _effect_places(self) -> list[EffectPlace]:
+        from clusterglm.inference.predictions.mixed_modes import firsts_of
+
+        found: list[EffectPlace] = []
+        rows = self.data.rows
+        for group, labels in self._levels().items():
+            names, where = self._effects_of(group)
+            every = len(labels) == len(rows.innermost) - 1
+            found.append((group, labels, names, (slice(None) if every else firsts_of(rows.innermost_clusters), where)))
+        return found
+
+    def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
+        from clusterglm.inference.predictions.mixed_mean import averaged, on_link
+
+        rows = _rows(self.data, data)
+        if kind == "typical":
+            return rows, lambda fit, u: rows.eta(fit.beta)
+        Z = columns_with_effects(self.fit.effects, rows)
+        if kind == "conditional":
+            codes, z = self._known(rows, None, _PLAIN).codes, np.nan_to_num(Z)
+            return rows, lambda fit, u: rows.eta(fit.beta) + np.einsum("ij,ij->i", z, u[codes])
+
+        def averaged_over(fit: MixedFit, u: Any) -> Array:
+            eta, known = rows.eta(fit.beta), np.flatnonzero(rows.status.ok)
+            eta[known] = on_link(averaged(rows.X[known], Z[known], rows.offset[known], fit), fit.response)[0]
+            return eta
+
+        return rows, averaged_over
+
+
+def _rows(fitted: FittedData, data: Any) -> Rows:
+    return fitted_rows(fitted.rows) if data is None else new_rows(fitted, data)

@@ -208,9 +208,14 @@ def test_nesting_is_found_from_the_labels(data, files, engine) -> None:
     assert not any("read once" in line for line in lines)
 
 
-@pytest.mark.parametrize(
-    "formula", ["y ~ x + (1 | school) + (1 | room)", "y ~ x + (1 | school) + (x | twin)", "y ~ x + (1 | school/only)"]
-)
+@pytest.mark.parametrize("terms", ["(1 | school) + (1 | room)", "(1 | school) + (x | site)"])
+def test_crossed_factors_are_refused(data, tmp_path, engine, terms) -> None:
+    path = _written(data.assign(site=np.arange(len(data)) % 7), tmp_path / "more")
+    with pytest.raises(FormulaError, match="are crossed, with data that are not in memory"):
+        cg.random_effects(f"y ~ x + {terms}", path, engine=engine)
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | school) + (x | twin)", "y ~ x + (1 | school/only)"])
 def test_factors_that_are_not_nested_are_refused_as_in_memory(data, tmp_path, engine, formula) -> None:
     more = data.assign(twin=data.school.str[1:], only=1)
     path = _written(more, tmp_path / "more")

@@ -20,7 +20,8 @@ from clusterglm.data.clusters import rows_of
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, ClusterGLMError, DesignError, ResponseError
-from clusterglm.fit.gaussian_search import CLOSED, maximum_of, starts_of, vanishing
+from clusterglm.fit.boundary import vanishing
+from clusterglm.fit.gaussian_search import CLOSED, maximum_of, starts_of
 from clusterglm.fit.mixed_search import one_in
 from clusterglm.fit.newton import Optimization, maximize
 from clusterglm.fit.standardise import Standardisation, standardise

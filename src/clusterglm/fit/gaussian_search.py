@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.errors import DesignError
+from clusterglm.fit.boundary import below_zero, vanishing
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
 from clusterglm.likelihood.gaussian.objective import Task
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.covariance import Covariance
 
 CLOSED = "converged: least squares have a closed form"
 _SDS_TRIED = (0.3, 1.0, 2.5)  # standard deviations of effects over the residual one that are tried first
-_AS_GOOD_AS_ZERO = 1e-4  # entry of the relative L below which it is compared with 0
+AS_GOOD_AS_ZERO = 1e-4  # entry of the relative L below which it is compared with 0
 _SAME_VALUE = 1e-7  # of a log-likelihood
 _HARDLY_ANY = 0.01  # times the standard deviations, where it is asked whether the data want any
 _LARGEST_RATIO = 1e6  # standard deviation of effects over the residual one with which float64 can compute
@@ -44,7 +44,7 @@ def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tupl
         if not some.any():  # nothing varies: least squares
             return Maximum(theta, task.evaluate(theta), Optimization("converged", CLOSED, 0, 1, 0.0, ()))
         there = maximize_free(task.evaluate, theta, control, 1.0, some, reflect)
-        below, ended = _below_zero(covariance, there.theta) & some, covariance.at_end(there.theta) & some
+        below, ended = below_zero(covariance, there.theta) & some, covariance.at_end(there.theta) & some
         if not (below | ended).any():
             return there
         return search(np.where(below, 0.0, there.theta), some & ~(below | ended))
@@ -56,7 +56,7 @@ def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tupl
     stories = [found.optimization]
     elsewhere = [start for start in _nearly_without(task, found.theta) if task.value(start) > found.evaluation.value]
     several = bool((task.exponents == 0.0).any())  # correlations of their own, which have maxima at both ends
-    if several or vanishing(covariance, found.theta).any():
+    if several or vanishing(covariance, found.theta, AS_GOOD_AS_ZERO).any():
         elsewhere += [tried[int(k)] for k in order[1:]] if begin is None else starts_of(task)
     for start in elsewhere:
         roughly = maximize(task.evaluate, start, Control(max_iter=_MANY_STEPS), tolerance=_LOOKED, reflect=reflect)
@@ -65,7 +65,7 @@ def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tupl
             other = search(roughly.theta)
             stories.append(other.optimization)
             found = other if other.evaluation.value > found.evaluation.value else found
-    vanished, ended = vanishing(covariance, found.theta), covariance.at_end(found.theta)
+    vanished, ended = vanishing(covariance, found.theta, AS_GOOD_AS_ZERO), covariance.at_end(found.theta)
     if vanished.any():
         again = search(np.where(vanished, 0.0, found.theta), ~(vanished | ended))
         stories.append(again.optimization)
@@ -97,12 +97,6 @@ def starts_of(task: Task) -> list[Array]:
     return [theta + side * apart for theta in found for side in ((-1.0, 0.0, 1.0) if apart.any() else (0.0,))]
 
 
-def _below_zero(covariance: Covariance, theta: Array) -> NDArray[np.bool_]:
-    """Standard deviations of which some but not all have been turned, which no covariance of the structure has."""
-    values, labels = covariance.read(theta)[0], covariance.read_labels()
-    return np.array([label.startswith("sd") for label in labels]) & (values < 0.0)
-
-
 def _nearly_without(task: Task, theta: Array) -> list[Array]:
     """Next to no effects of one of several factors."""
     if len(task.statistics.factors) < 2:
@@ -115,21 +109,4 @@ def _nearly_without(task: Task, theta: Array) -> list[Array]:
             if of == group:
                 there[some] *= _HARDLY_ANY ** task.exponents[some]
         found.append(there)
-    return found
-
-
-def vanishing(covariance: Covariance, phi: Array, below: float = _AS_GOOD_AS_ZERO) -> NDArray[np.bool_]:
-    """Parameters that are zero, or might as well be, where the covariance is singular.
-
-    They are those without which a diagonal entry of L is exactly 0 and L hardly different; and where a diagonal entry
-    is as good as 0, all that its column depends on alone.
-    """
-    L, slopes = covariance.factor(phi), covariance.slopes(phi)
-    found = np.zeros(len(phi), dtype=bool)
-    for k in range(len(phi)):
-        moved = covariance.factor(np.where(np.arange(len(phi)) == k, 0.0, phi)) - L
-        found[k] = np.abs(moved).max() < below and bool((np.diag(L + moved) == 0.0).any())
-    for k in np.flatnonzero(np.abs(np.diag(L)) < below).tolist():
-        in_column, outside = slopes[:, :, k].any(axis=1), np.delete(slopes, k, axis=2).any(axis=(1, 2))
-        found |= in_column & ~outside
     return found

@@ -15,6 +15,7 @@ from clusterglm.data.clusters import rows_of
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.fit.boundary import below_zero, beside, has_little, vanishing
 from clusterglm.fit.chords import Chords
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
@@ -284,14 +285,21 @@ def maximum_of(
     if near.theta is not theta:
         theta = near.theta
         stories.append(near.optimization)
-    found = refined(task, theta, quadrature, control, unit, every, sample is not None)
-    elsewhere = _nearly_without_a_factor(task, found.maximum.theta)
+    inside = partial(_within_structure, task, quadrature=quadrature, control=control, unit=unit)
+    found = inside(refined(task, theta, quadrature, control, unit, every, sample is not None))
+    beta, phi = task.parameters.split(found.maximum.theta)
+    elsewhere = [
+        maximize(few, np.append(beta, there), quick, tolerance=_ROUGHLY, reflect=task.reflect, unit=unit).theta
+        for there in beside(task.covariance, phi)
+    ]
+    elsewhere += _nearly_without_a_factor(task, found.maximum.theta)
     vanished = _vanished(task, found.maximum.theta)
-    if vanished.any() if task.penalty is None else _has_little(task, found.maximum.theta):
+    if vanished.any() if task.penalty is None else has_little(task.covariance, phi, _LITTLE):
         elsewhere += _nearly_without_an_effect(task, found.maximum.theta, quick, unit)
     for begin in elsewhere:
-        other = refined(task, begin, quadrature, control, unit, every)
-        if other.maximum.evaluation.value > found.maximum.evaluation.value:
+        other = inside(refined(task, begin, quadrature, control, unit, every))
+        ended = other.maximum.optimization.converged or not found.maximum.optimization.converged
+        if ended and other.maximum.evaluation.value > found.maximum.evaluation.value:
             stories.append(found.maximum.optimization)
             found = other
     vanished = _vanished(task, found.maximum.theta) if task.penalty is None else np.zeros_like(vanished)
@@ -396,29 +404,21 @@ def _nearly_without_an_effect(task: MixedTask, theta: Array, control: Control, u
     return found
 
 
-def _has_little(task: MixedTask, theta: Array) -> bool:
-    """Whether a diagonal entry of L is small."""
-    L = task.covariance.factor(task.parameters.split(theta)[1])
-    return bool(np.abs(np.diag(L)).min() < _LITTLE)
+def _within_structure(task: MixedTask, found: Found, quadrature: Quadrature, control: Control, unit: float) -> Found:
+    """The maximum without effects whose standard deviations were turned; correlations at their ends stay there."""
+    held = np.zeros(task.covariance.n_parameters, dtype=bool)
+    while True:
+        phi = task.parameters.split(found.maximum.theta)[1]
+        below, ended = below_zero(task.covariance, phi), task.covariance.at_end(phi) & ~held
+        if not below.any() and (found.maximum.optimization.converged or not ended.any()):
+            return found
+        held |= below | ended
+        theta = np.where(task.all_and(below), 0.0, found.maximum.theta)
+        found = refined(task, theta, quadrature, control, unit, ~task.all_and(held))
 
 
 def _vanished(task: MixedTask, theta: Array) -> NDArray[np.bool_]:
-    """Parameters that are zero, or might as well be, where the covariance is singular.
-
-    They are those without which a diagonal entry of L is exactly 0 and L hardly different; and where a diagonal entry
-    is as good as 0, all that its column depends on alone: turned into the columns that follow, it adds nothing.
-    """
-    _, phi = task.parameters.split(theta)
-    L, slopes = task.covariance.factor(phi), task.covariance.slopes(phi)
-    found = np.zeros(len(phi), dtype=bool)
-    for k in range(len(phi)):
-        without = np.where(np.arange(len(phi)) == k, 0.0, phi)
-        moved = task.covariance.factor(without) - L
-        found[k] = np.abs(moved).max() < _VANISHED and bool((np.diag(L + moved) == 0.0).any())
-    for k in np.flatnonzero(np.abs(np.diag(L)) < _VANISHED).tolist():
-        in_column, elsewhere = slopes[:, :, k].any(axis=1), np.delete(slopes, k, axis=2).any(axis=(1, 2))
-        found |= in_column & ~elsewhere
-    return found
+    return vanishing(task.covariance, task.parameters.split(theta)[1], _VANISHED)
 
 
 def _nearer(task: MixedTask, begin: Array, quadrature: Quadrature, control: Control, unit: float) -> Maximum:

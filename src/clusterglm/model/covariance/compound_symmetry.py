@@ -57,7 +57,9 @@ class CompoundSymmetry(Structure):
         return found
 
     def canonical(self, phi: Array, d: int) -> Array:
-        """Standard deviations are not negative, where all can be turned at once."""
+        """Standard deviations are not negative, where all can be turned at once; of two, one with the correlation."""
+        if d == 2 and phi[0] * phi[1] < 0.0:
+            return np.append(np.abs(phi[:2]), -phi[2:])
         return np.concatenate([-phi[:d], phi[d:]]) if (phi[:d] <= 0.0).all() else phi
 
     def of(self, covariance: Array) -> Array:

@@ -34,6 +34,8 @@ SCRIPTS = (
     "coverage",
     "coverage_slopes",
     "coverage_contrasts",
+    "certified_slopes",
+    "posterior",
     "random_slopes_models",
     "certified",
     "selection",

@@ -193,7 +193,7 @@ def complete(text: str, shell: str = "bash") -> subprocess.CompletedProcess[str]
         ("clusterglm test", ["test-clustering"]),
         ("clusterglm fit bac", ["bacteria"]),
         ("clusterglm fit bacteria y --fam", ["--family"]),
-        ("clusterglm fit bacteria y --family ", ["binomial", "poisson"]),
+        ("clusterglm fit bacteria y --family po", ["poisson"]),
         ("clusterglm compare bacteria y --distribution log", ["logistic", "log_gamma"]),
         ("clusterglm plot ca", ["caterpillar", "calibration"]),
     ],

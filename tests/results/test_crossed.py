@@ -68,7 +68,7 @@ def test_maxima_by_importance_sampling(name: str) -> None:
     assert apart < 3.0 * np.hypot(known["logLik_mc_error"], outside.standard_error)
     assert np.abs((found._estimates - known["estimate"]) / known["se"]).max() < within
     se = np.sqrt(np.diag(found.cov())) / known["se"]
-    assert np.abs(se - 1.0).max() < 0.05
+    assert np.abs(se - 1.0).max() < {"salamander1": 0.03, "verbagg100": 0.005}[name]
     assert outside.laplace + found.data.constant == pytest.approx(found.loglik - outside.correction, abs=1e-9)
 
 

@@ -1,11 +1,13 @@
 """The maximum of a model with crossed factors, moved by what importance sampling says of Laplace's approximation.
 
 The estimate by draws that are held is a smooth function of the parameters, near the approximation that it corrects:
-Newton's method with the Hessian of the latter finds its maximum in a few steps.
+Newton's method with the Hessian of the latter finds its maximum in a few steps. Its own Hessian there, from which
+standard errors are, is the differences of its score.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -29,6 +31,8 @@ _TOO_NOISY = 0.2  # the same, above which estimates are better left where they a
 _MOST_OF_A_REPLICATE = 2048  # of each replicate
 _WHERE_IT_IS = 1e-3  # of a standard error: where the maximum has been found
 _MOST_CORRECTIONS = 20
+_FOR_HESSIAN = 32  # draws of each replicate for second derivatives
+_STEP = 1e-3  # of a standard error, of their differences
 
 
 def corrected(
@@ -50,7 +54,7 @@ def corrected(
     Returns
     -------
     Found
-        With the Hessian of the approximation at the new place.
+        With the Hessian of the corrected likelihood, or where it is no maximum's that of the approximation.
     OutsideReport or None
         None where there is no curvature to go by.
     """
@@ -79,8 +83,11 @@ def corrected(
         if not few or count >= _MOST_OF_A_REPLICATE:
             break
         count *= 2  # enough at the maximum of the approximation, but not here
-    hessian = task.evaluate(at, plan, 2).hessian
+    hessian = _hessian(partial(_objective, task, draws, plan, min(count, _FOR_HESSIAN), hessian=V), at, free, V)
     there = _covariance(hessian, free)
+    if there is None:
+        hessian = task.evaluate(at, plan, 2).hessian
+        there = _covariance(hessian, free)
     V = V if there is None else there
     size = np.sqrt(np.diag(V)[free])
     moved = float((np.abs(at - theta)[free] / size).max(initial=0.0))
@@ -102,6 +109,16 @@ def _objective(
     except IntegrationError:
         return Evaluation(np.nan, np.full(len(theta), np.nan), hessian)
     return Evaluation(there.value, task.slopes(theta) @ there.score, hessian)
+
+
+def _hessian(scored: Callable[[Array], Evaluation], theta: Array, free: NDArray[np.bool_], V: Array) -> Array:
+    """Differences of the score over a small part of the standard errors, 0 for parameters that are held."""
+    found, score = np.zeros_like(V), scored(theta).score
+    for k in np.flatnonzero(free).tolist():
+        step = _STEP * float(np.sqrt(V[k, k]))
+        found[k] = (scored(theta + step * np.eye(len(theta))[k]).score - score) / step
+    found[:, ~free] = 0.0
+    return 0.5 * (found + found.T)
 
 
 def _covariance(hessian: Array, free: NDArray[np.bool_]) -> Array | None:

@@ -238,25 +238,26 @@ def start_of(
 
     `levels`: effects of each grouping factor.
     """
-    few = _first_look(task if sample is None else sample, sample is not None, quadrature)
-    tried = [
-        np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2)))
-        for sds in product(_STARTS, repeat=len(levels))
-    ]
+    of = task if sample is None else sample
+    plan = _first_points(of, sample is not None, quadrature)
+    few, dear = partial(of.evaluate, plan=plan), not of.likelihood.held(plan)
+    each = ((sd,) * len(levels) for sd in _STARTS) if dear else product(_STARTS, repeat=len(levels))
+    tried = [np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2))) for sds in each]
     values = [few(theta, order=0).value for theta in tried]
     begin = tried[int(np.nanargmax(values))]
     if sample is None:
         return begin
-    return maximize(few, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
+    objective = _objective(of, plan, _NEARBY, unit)
+    return maximize(objective, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
 
 
-def _first_look(task: MixedTask, many: bool, quadrature: Quadrature) -> Callable[..., Evaluation]:
-    """The likelihood by few points, or of many clusters by one, if that is asked for and has second derivatives."""
+def _first_points(task: MixedTask, many: bool, quadrature: Quadrature) -> AnyPlan:
+    """Few points, or of many clusters one, if that is asked for and has second derivatives."""
     plan = task.likelihood.few()
     if many and (quadrature.kind == "laplace" or quadrature.nodes == 1):
         one = task.likelihood.by_nodes(1)
         plan = one if task.likelihood.held(one) else plan
-    return partial(task.evaluate, plan=plan)
+    return plan
 
 
 def maximum_of(
@@ -268,10 +269,10 @@ def maximum_of(
     some of many clusters, which stands in for the rest between evaluations of all.
     """
     quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
-    few = _first_look(task, sample is not None, quadrature)
     like = _surrogate(task, sample, quadrature)
     more = None if sample is None or quadrature.kind != "auto" else task.likelihood.more()
     within = _ROUGHLY if more is None else _FOR_MORE
+    few = _objective(task, _first_points(task, sample is not None, quadrature), within, unit)
     near = maximize(few, begin, quick, tolerance=within, reflect=task.reflect, surrogate=like, unit=unit)
     every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
     if more is not None:
@@ -358,8 +359,8 @@ def _surrogate(task: MixedTask, sample: MixedTask | None, quadrature: Quadrature
     """The likelihood of a sample by few points, in the place of that of all."""
     if sample is None:
         return None
-    size = sample.likelihood.n_units
-    return Surrogate(_first_look(sample, True, quadrature), task.likelihood.n_units / size, size)
+    size, plan = sample.likelihood.n_units, _first_points(sample, True, quadrature)
+    return Surrogate(partial(sample.evaluate, plan=plan), task.likelihood.n_units / size, size)
 
 
 def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:

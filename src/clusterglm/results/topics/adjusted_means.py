@@ -12,7 +12,7 @@ import numpy as np
 from clusterglm.data.prepare import FittedData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
-from clusterglm.model.arguments import mapping
+from clusterglm.model.arguments import mapping, shown
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 from clusterglm.results.topics.pieces import Pieces
@@ -170,6 +170,8 @@ class Averages(Pieces):
             what = f"{twice[0]!r} in variables= and by=" if twice else "adjusted means of no variable"
             raise OptionError(what, "variables, each once", f"adjusted_means({self.data.whole_design.variables[0]!r})")
         if slope is not None:
+            if not isinstance(slope, str):
+                raise OptionError(f"slope={shown(slope)}", "the name of one numeric variable", "slope='x'")
             (along,) = check_variables(self.data.whole_design, slope, "slope")
             if along in (*wanted, *within):
                 raise OptionError(

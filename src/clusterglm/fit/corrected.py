@@ -32,7 +32,7 @@ _MOST_OF_A_REPLICATE = 2048  # of each replicate
 _WHERE_IT_IS = 1e-3  # of a standard error: where the maximum has been found
 _MOST_CORRECTIONS = 20
 _FOR_HESSIAN = 32  # draws of each replicate for second derivatives
-_STEP = 1e-3  # of a standard error, of their differences
+_STEP_OF_ERRORS = 1e-3  # of a standard error, of their differences
 
 
 def corrected(
@@ -115,7 +115,7 @@ def _hessian(scored: Callable[[Array], Evaluation], theta: Array, free: NDArray[
     """Differences of the score over a small part of the standard errors, 0 for parameters that are held."""
     found, score = np.zeros_like(V), scored(theta).score
     for k in np.flatnonzero(free).tolist():
-        step = _STEP * float(np.sqrt(V[k, k]))
+        step = _STEP_OF_ERRORS * float(np.sqrt(V[k, k]))
         found[k] = (scored(theta + step * np.eye(len(theta))[k]).score - score) / step
     found[:, ~free] = 0.0
     return 0.5 * (found + found.T)

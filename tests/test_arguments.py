@@ -155,7 +155,7 @@ def test_plots(fits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_rest(fits: dict[str, Any], table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pair = [fits["pooled binomial"], fits["random_effects binomial"]]
-    comparison = cg.compare(*pair)
+    comparison, posterior = cg.compare(*pair), pair[1].sample(20, chains=1, seed=1, method="independence")
     selection = cg.select_distribution("y ~ x", table, cluster="g", distributions=["gaussian", "logistic"])
     calls: list[tuple[str, Callable[..., Any], dict[str, Any]]] = [
         ("table", cg.table, {"fits": pair}),
@@ -164,6 +164,16 @@ def test_the_rest(fits: dict[str, Any], table: pd.DataFrame, tmp_path: Path, mon
         ("best", selection.best, {}),
         ("influence", pair[1].influence().table, {}),
         ("Control", cg.Control, {}),
+        ("Prior", cg.Prior, {}),
+        ("posterior.table", posterior.table, {}),
+        ("posterior.effects", posterior.effects, {"draws": 2}),
+        ("posterior.predict", posterior.predict, {"draws": 2}),
+        ("posterior.simulate", posterior.simulate, {}),
+        ("posterior.loo", posterior.loo, {}),
+        ("posterior.waic", posterior.waic, {}),
+        ("posterior.compare", lambda others: posterior.compare(others), {}),
+        ("trace", cg.plot.trace, {"posterior": posterior}),
+        ("predictive_check", cg.plot.predictive_check, {"posterior": posterior}),
         ("Quadrature", cg.Quadrature, {"kind": "auto"}),
         ("StudentT", cg.StudentT, {}),
         ("GaussianMixture", cg.GaussianMixture, {}),

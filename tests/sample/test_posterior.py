@@ -231,6 +231,9 @@ def test_predictions(fit, posterior) -> None:
     marginal = posterior.predict(pd.DataFrame({"x": [2.0]}), kind="marginal", draws=100)["mean"].iloc[0]
     assert marginal == pytest.approx(fit.predict(pd.DataFrame({"x": [2.0]}), kind="marginal").iloc[0], abs=0.03)
     assert posterior.simulate(3).shape == (150, 3)
+    few = fit.sample(20, chains=1, seed=1, method="independence")
+    assert few.simulate(30).shape == (150, 30)
+    assert len(few.effect_draws(30)[0]) == 20
 
 
 def test_factors_that_cross_refuse() -> None:

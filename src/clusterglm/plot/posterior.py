@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from clusterglm.errors import OptionError, nearest
-from clusterglm.model.arguments import whole_number
+from clusterglm.model.arguments import several, shown, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.plot.base import Plot, canvas, legend, panels
 
@@ -52,11 +52,12 @@ def trace(
     """
     import pandas as pd
 
+    _check(posterior)
     names = list(posterior.names)
     name = names[-1] if parameter is None else parameter
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         advice = f"{nearest(str(name), names)}parameter={names[0]!r}"
-        raise OptionError(f"parameter={name!r}", f"one of {', '.join(map(repr, names))}", advice)
+        raise OptionError(f"parameter={shown(name)}", f"one of {', '.join(map(repr, names))}", advice)
     values = posterior.values[:, :, names.index(name)]
     chains, number = values.shape
     with canvas(ax, theme, (7.2, 3.2)) as (axis, look):
@@ -110,11 +111,12 @@ def predictive_check(
     """
     import pandas as pd
 
+    _check(posterior)
     whole_number("n", n, 20, 100_000, advice="n=100")
-    for name in statistics:
-        if name not in _STATISTICS:
+    for name in several("statistics", statistics, "names of statistics", f"statistics=[{_STATISTICS[0]!r}]", least=1):
+        if not isinstance(name, str) or name not in _STATISTICS:
             raise OptionError(
-                f"statistics= with {name!r}", f"among {_STATISTICS[0]!r} and {_STATISTICS[1]!r}", "leave out"
+                f"statistics= with {shown(name)}", f"among {_STATISTICS[0]!r} and {_STATISTICS[1]!r}", "leave out"
             )
     seen, drawn = posterior.predictive_statistics(n)
     parts = []
@@ -130,6 +132,13 @@ def predictive_check(
             columns = {"set": np.arange(-1, n), "value": np.append(seen[k], drawn[:, k]), "share": share}
             parts.append(pd.DataFrame({"statistic": name} | columns))
     return Plot(own, pd.concat(parts, ignore_index=True))
+
+
+def _check(posterior: object) -> None:
+    if not hasattr(type(posterior), "predictive_statistics"):
+        raise OptionError(
+            f"a picture of the posterior of {shown(posterior)}", "what fit.sample() gives", "fit.sample()"
+        )
 
 
 def density_of(draws: Array, at: Array) -> Array:

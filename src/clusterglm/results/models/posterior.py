@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import FittedData
 from clusterglm.errors import MissingPackageError, OptionError, check_option
 from clusterglm.inference.uncertainty.intervals import check_level
-from clusterglm.model.arguments import whole_number
+from clusterglm.model.arguments import shown, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.base import Result
 from clusterglm.results.tables.posterior import PosteriorSummary, PredictiveAccuracy, compared
@@ -170,8 +171,6 @@ class Posterior:
     __str__ = __repr__
 
     def _prior_lines(self) -> list[tuple[str, str]]:
-        import warnings
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said when it was sampled
             return self.prior.of(self._coordinates).lines()
@@ -217,12 +216,12 @@ class Posterior:
 
     # Given the draws --------------------------------------------------------------------------------------------------
 
-    def _some(self, number: int) -> Iterator[Array]:
-        """So many draws of theta, evenly spaced over all chains."""
-        whole_number("draws", number, 1)
+    def _some(self, number: int, argument: str = "draws") -> Iterator[Array]:
+        """So many draws of theta, evenly spaced; no more than there are, but of "n" sets some at the same."""
+        whole_number(argument, number, 1)
         flat = self.unconstrained.reshape(-1, self.unconstrained.shape[2])
-        places = np.unique(np.linspace(0, len(flat) - 1, min(number, len(flat))).astype(int))
-        return (self._coordinates.theta(flat[k]) for k in places)
+        count = number if argument == "n" else min(number, len(flat))
+        return (self._coordinates.theta(flat[k]) for k in np.linspace(0, len(flat) - 1, count).astype(int))
 
     def _generator(self, stream: int) -> np.random.Generator:
         """Random numbers for one purpose, the same whenever they are asked for."""
@@ -349,7 +348,7 @@ class Posterior:
         import pandas as pd
 
         rng, columns = self._generator(1), []
-        for theta in self._some(n):
+        for theta in self._some(n, "n"):
             at: Any = replace(self.result, fit=self._likelihood.fit_at(theta))  # type: ignore[type-var]
             columns.append(at.simulate(1, seed=rng).iloc[:, 0])
         found: pd.DataFrame = pd.concat(columns, axis=1, keys=range(len(columns)))
@@ -437,6 +436,10 @@ class Posterior:
         each = (self, *others)
         first = self.data.rows
         for other in others:
+            if not hasattr(type(other), "cluster_logliks"):
+                raise OptionError(
+                    f"a comparison with {shown(other)}", "posteriors", "posterior.compare(other.sample())"
+                )
             data = other.data.rows
             same = np.array_equal(first.labels, data.labels) and first.n_obs == data.n_obs
             if not same or not (np.array_equal(first.a, data.a) and np.array_equal(first.b, data.b)):

@@ -30,7 +30,7 @@ DATA = Path(__file__).parent.parent / "tests" / "golden" / "data"
 QUICK = {"n_boot": 19}
 LEFT_OUT = {
     "plot", "report", "save", "fit", "data", "progress", "to_marginaleffects", "stat_labels",
-    "influence",  # many fits; its numbers are those of fits
+    "influence", "sample",  # many fits, or draws; their numbers are those of fits
 }  # fmt: skip
 _DEEP = 6
 

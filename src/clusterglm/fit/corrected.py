@@ -1,8 +1,8 @@
 """The maximum of a model with crossed factors, moved by what importance sampling says of Laplace's approximation.
 
 The estimate by draws that are held is a smooth function of the parameters, near the approximation that it corrects:
-Newton's method with the Hessian of the latter finds its maximum in a few steps. Its own Hessian there, from which
-standard errors are, is the differences of its score.
+Newton's method with the Hessian of the latter finds its maximum in a few steps. Where that has moved by a hundredth of
+a standard error, these are from its own Hessian, the differences of its score; elsewhere both are alike to a hundredth.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _TOO_NOISY = 0.2  # the same, above which estimates are better left where they a
 _MOST_OF_A_REPLICATE = 2048  # of each replicate
 _WHERE_IT_IS = 1e-3  # of a standard error: where the maximum has been found
 _MOST_CORRECTIONS = 20
+_OWN_HESSIAN = 0.01  # standard errors that the maximum has moved, from which its Hessian is its own
 _FOR_HESSIAN = 32  # draws of each replicate for second derivatives
 _STEP_OF_ERRORS = 1e-3  # of a standard error, of their differences
 
@@ -54,7 +55,8 @@ def corrected(
     Returns
     -------
     Found
-        With the Hessian of the corrected likelihood, or where it is no maximum's that of the approximation.
+        With the Hessian of the corrected likelihood, or of the approximation, where they are alike or the former is no
+        maximum's.
     OutsideReport or None
         None where there is no curvature to go by.
     """
@@ -83,14 +85,14 @@ def corrected(
         if not few or count >= _MOST_OF_A_REPLICATE:
             break
         count *= 2  # enough at the maximum of the approximation, but not here
-    hessian = _hessian(partial(_objective, task, draws, plan, min(count, _FOR_HESSIAN), hessian=V), at, free, V)
+    hessian = task.evaluate(at, plan, 2).hessian
+    moved = _distance(at - theta, V, free)
+    if moved > _OWN_HESSIAN:
+        own = _hessian(partial(_objective, task, draws, plan, min(count, _FOR_HESSIAN), hessian=V), at, free, V)
+        hessian = hessian if _covariance(own, free) is None else own
     there = _covariance(hessian, free)
-    if there is None:
-        hessian = task.evaluate(at, plan, 2).hessian
-        there = _covariance(hessian, free)
     V = V if there is None else there
-    size = np.sqrt(np.diag(V)[free])
-    moved = float((np.abs(at - theta)[free] / size).max(initial=0.0))
+    moved = _distance(at - theta, V, free)
     story = found.maximum.optimization
     story = replace(story, evaluations=story.evaluations + evaluations)
     if not top.optimization.converged:
@@ -109,6 +111,11 @@ def _objective(
     except IntegrationError:
         return Evaluation(np.nan, np.full(len(theta), np.nan), hessian)
     return Evaluation(there.value, task.slopes(theta) @ there.score, hessian)
+
+
+def _distance(step: Array, V: Array, free: NDArray[np.bool_]) -> float:
+    """The largest entry of a step in standard errors."""
+    return float((np.abs(step)[free] / np.sqrt(np.diag(V)[free])).max(initial=0.0))
 
 
 def _hessian(scored: Callable[[Array], Evaluation], theta: Array, free: NDArray[np.bool_], V: Array) -> Array:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import FittedData
 from clusterglm.errors import MissingPackageError, OptionError, check_option
-from clusterglm.inference.uncertainty.intervals import check_level
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arguments import shown, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.base import Result
@@ -131,7 +131,8 @@ class Posterior:
         frame.insert(1, "draw", np.tile(np.arange(number), chains))
         return frame
 
-    def table(self, level: float = 0.95) -> pd.DataFrame:
+    @with_alpha
+    def table(self, *, level: float = 0.95) -> pd.DataFrame:
         """What the draws say of each parameter.
 
         Parameters
@@ -155,25 +156,25 @@ class Posterior:
             low, median, high = np.quantile(one, [0.5 * (1.0 - level), 0.5, 0.5 * (1.0 + level)])
             known = worth(one)
             sd = np.std(one, ddof=1) if one.size > 1 else np.nan
-            rows.append(
-                [one.mean(), median, sd, low, high, known.rhat, known.ess_bulk, known.ess_tail, known.mcse_mean]
-            )
+            worths = known.rhat, known.ess_bulk, known.ess_tail, known.mcse_mean
+            rows.append([one.mean(), median, sd, low, high, *worths])
         names = ["mean", "median", "sd", "low", "high", "rhat", "ess_bulk", "ess_tail", "mcse_mean"]
         return shown(pd.DataFrame(rows, columns=names, index=pd.Index(self.names, name="parameter")))
 
-    def summary(self, level: float = 0.95) -> PosteriorSummary:
+    @with_alpha
+    def summary(self, *, level: float = 0.95) -> PosteriorSummary:
         """The table with how it came about and what to know of it, as text."""
-        return PosteriorSummary(self.table(level), self._facts(), tuple(self._prior_lines()), tuple(self._doubts()))
+        return PosteriorSummary(self.table(level=level), self._facts(), self._prior_lines(), tuple(self._doubts()))
 
     def __repr__(self) -> str:
         return str(self.summary())
 
     __str__ = __repr__
 
-    def _prior_lines(self) -> list[tuple[str, str]]:
+    def _prior_lines(self) -> tuple[tuple[str, str], ...]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said when it was sampled
-            return self.prior.of(self._coordinates).lines()
+            return tuple(self.prior.of(self._coordinates).lines())
 
     def _facts(self) -> tuple[tuple[str, str], ...]:
         chains, number, _ = self.values.shape
@@ -253,7 +254,8 @@ class Posterior:
         found = [made.draw(theta, rng) for theta in self._some(draws)]
         return np.array([effects for effects, _ in found]), float(np.mean([error for _, error in found]))
 
-    def effects(self, level: float = 0.95, draws: int = 400) -> pd.DataFrame:
+    @with_alpha
+    def effects(self, *, level: float = 0.95, draws: int = 400) -> pd.DataFrame:
         """What the posterior says of each cluster's effects, the uncertainty of the parameters included.
 
         Parameters
@@ -282,6 +284,7 @@ class Posterior:
             parts.append(pd.DataFrame(where | columns))
         return pd.concat(parts, ignore_index=True)
 
+    @with_alpha
     def predict(
         self,
         data: Any = None,
@@ -410,8 +413,7 @@ class Posterior:
 
     def _accuracy(self, kind: str, pointwise: Any, worst: float) -> PredictiveAccuracy:
         self.result._written_out("prediction of clusters left out")
-        data = self.data.rows
-        repeats = self.result._repeats.clusters
+        data, repeats = self.data.rows, self.result._repeats.clusters
         return PredictiveAccuracy(kind, data.labels, repeats, pointwise, float(data.constant), worst)
 
     def compare(self, *others: Posterior, draws: int = 1000) -> pd.DataFrame:
@@ -433,13 +435,10 @@ class Posterior:
         OptionError
             On other data.
         """
-        each = (self, *others)
-        first = self.data.rows
+        each, first = (self, *others), self.data.rows
         for other in others:
             if not hasattr(type(other), "cluster_logliks"):
-                raise OptionError(
-                    f"a comparison with {shown(other)}", "posteriors", "posterior.compare(other.sample())"
-                )
+                raise OptionError(f"a comparison with {shown(other)}", "posteriors", "posterior.compare(fit.sample())")
             data = other.data.rows
             same = np.array_equal(first.labels, data.labels) and first.n_obs == data.n_obs
             if not same or not (np.array_equal(first.a, data.a) and np.array_equal(first.b, data.b)):

@@ -264,3 +264,14 @@ def test_arviz_reads_the_draws(posterior) -> None:
     found = posterior.to_arviz(log_likelihood=True)
     assert found.posterior["x"].shape == (2, 1000)
     assert found.log_likelihood["cluster"].shape == (2, 1000, 30)
+
+
+def test_seeds_of_several_numbers(fit, tmp_path) -> None:
+    """Their draws of effects are those of the file again; `int(str([1, 2]))` once failed."""
+    given = np.random.SeedSequence([1, 2])
+    one, other = (fit.sample(20, chains=1, seed=given, method="independence") for _ in range(2))
+    one.save(tmp_path / "posterior.json")
+    loaded = cg.load(tmp_path / "posterior.json")
+    for again in (other, loaded):
+        np.testing.assert_array_equal(one.unconstrained, again.unconstrained)
+        np.testing.assert_array_equal(one.effect_draws(3)[0], again.effect_draws(3)[0])

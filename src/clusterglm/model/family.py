@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import import_module
 from inspect import isabstract
 from pkgutil import iter_modules
+from types import ModuleType
+from typing import TypeVar
 
 from clusterglm.errors import OptionError, check_option
 from clusterglm.model import response as folder
@@ -14,20 +16,35 @@ from clusterglm.model.response import own as own_folder
 from clusterglm.model.response.base import Response
 from clusterglm.model.response.own.base import OwnParameters
 
+R = TypeVar("R", bound=Response)
 
-def _found() -> Iterator[Response]:
-    for file in iter_modules(folder.__path__):
-        module = import_module(f"{folder.__name__}.{file.name}")
+
+def _in_folder(package: ModuleType, base: type[R]) -> dict[str, R]:
+    """Every response that a file of a folder has, by family and link; the first of a family is its default."""
+    found = []
+    for file in iter_modules(package.__path__):
+        module = import_module(f"{package.__name__}.{file.name}")
         for kind in vars(module).values():
             own = isinstance(kind, type) and kind.__module__ == module.__name__
-            if own and issubclass(kind, Response) and not isabstract(kind):
-                yield kind()
+            if own and issubclass(kind, base) and not isabstract(kind):
+                found.append(kind())
+    return {f"{r.family}_{r.link}": r for r in sorted(found, key=lambda r: (r.family, not r.default, r.link))}
+
+
+def _chosen(known: Mapping[str, R], family: object, link: str | None) -> R | None:
+    """That of a family and link; None for a family that is not among them."""
+    if not isinstance(family, str):
+        return None
+    name = _OTHER_NAMES.get(family, family)
+    allowed = tuple(r.link for r in known.values() if r.family == name)
+    if not allowed:
+        return None
+    return known[f"{name}_{allowed[0] if link is None else check_option('link', link, allowed)}"]
 
 
 def registered() -> dict[str, Response]:
     """Every response in the folder, by family and link."""
-    found = sorted(_found(), key=lambda r: (r.family, not r.default, r.link))
-    return {f"{r.family}_{r.link}": r for r in found}
+    return _in_folder(folder, Response)  # type: ignore[type-abstract]
 
 
 RESPONSES = registered()
@@ -37,15 +54,7 @@ RESPONSES = registered()
 _OTHER_NAMES = {"nbinom2": "negative_binomial", "cumulative": "ordinal", "normal": "gaussian"}
 
 
-def _continuous() -> dict[str, Response]:
-    files = iter_modules(continuous_folder.__path__)
-    modules = [import_module(f"{continuous_folder.__name__}.{file.name}") for file in files]
-    kinds = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
-    found = [kind() for kind in kinds if issubclass(kind, Response) and not isabstract(kind)]
-    return {f"{r.family}_{r.link}": r for r in sorted(found, key=lambda r: (r.family, not r.default, r.link))}
-
-
-CONTINUOUS = _continuous()
+CONTINUOUS = _in_folder(continuous_folder, Response)  # type: ignore[type-abstract]
 """Responses with a density, likewise."""
 
 
@@ -62,23 +71,10 @@ def continuous(family: str, link: str | None = None) -> Response | None:
     OptionError
         When the family has no such link.
     """
-    if not isinstance(family, str):
-        return None
-    name = _OTHER_NAMES.get(family, family)
-    allowed = tuple(r.link for r in CONTINUOUS.values() if r.family == name)
-    if not allowed:
-        return None
-    return CONTINUOUS[f"{name}_{allowed[0] if link is None else check_option('link', link, allowed)}"]
+    return _chosen(CONTINUOUS, family, link)
 
 
-def _with_own() -> dict[str, OwnParameters]:
-    modules = (import_module(f"{own_folder.__name__}.{file.name}") for file in iter_modules(own_folder.__path__))
-    kinds = (kind for module in modules for kind in vars(module).values() if isinstance(kind, type))
-    found = {kind() for kind in kinds if issubclass(kind, OwnParameters) and not isabstract(kind)}
-    return {f"{r.family}_{r.link}": r for r in sorted(found, key=lambda r: (r.family, not r.default, r.link))}
-
-
-WITH_OWN = _with_own()
+WITH_OWN = _in_folder(own_folder, OwnParameters)  # type: ignore[type-abstract]
 """Responses with parameters of their own, likewise; these are to be estimated."""
 
 
@@ -95,13 +91,7 @@ def with_own(family: str, link: str | None = None) -> OwnParameters | None:
     OptionError
         When the family has no such link.
     """
-    if not isinstance(family, str):
-        return None
-    name = _OTHER_NAMES.get(family, family)
-    allowed = tuple(r.link for r in WITH_OWN.values() if r.family == name)
-    if not allowed:
-        return None
-    return WITH_OWN[f"{name}_{allowed[0] if link is None else check_option('link', link, allowed)}"]
+    return _chosen(WITH_OWN, family, link)
 
 
 def families() -> tuple[str, ...]:

@@ -134,7 +134,7 @@ class Sampled(Result):
             unconstrained=drawn.x,
             log_density=drawn.log_density,
             sampler=drawn.sampler,
-            entropy=int(str(root.entropy)),
+            entropy=_as_one_number(root),
             spawn_key=tuple(root.spawn_key),
             prior_only=prior_only,
             integration_difference=largest_difference(target, drawn.x, _CHECKED),
@@ -149,3 +149,10 @@ class Sampled(Result):
         for words in found._doubts():
             warnings.warn(words, SamplingWarning, stacklevel=2)
         return found
+
+
+def _as_one_number(root: SeedSequence) -> int:
+    """The entropy of a seed; of one made from several numbers a number that they lead to."""
+    if isinstance(root.entropy, int):
+        return root.entropy
+    return int.from_bytes(root.generate_state(4).tobytes(), "little")

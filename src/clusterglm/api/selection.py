@@ -20,7 +20,6 @@ from clusterglm.data.tables.table import read_table
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.inference.distribution.event_counts import totals_known
-from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.model.arguments import several
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
@@ -29,6 +28,7 @@ from clusterglm.model.family import response as read_response
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.model.response.base import Response
+from clusterglm.model.workers import Progress
 from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.selection import REFERENCE, DistributionSelection
 

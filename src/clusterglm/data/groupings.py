@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -15,7 +14,7 @@ from clusterglm.data.clusters import encode
 from clusterglm.data.formulas.algebra import INTERCEPT
 from clusterglm.data.formulas.formula import ParsedFormula
 from clusterglm.data.formulas.random import RandomTerm
-from clusterglm.errors import FormulaError
+from clusterglm.data.nesting import lies_in, refuse_alike
 
 _Integers = NDArray[np.int64]
 
@@ -82,14 +81,7 @@ def clusters_among(factors: Mapping[str, nw.Series[Any]], used: _Integers) -> st
         On factors that group the rows alike.
     """
     coded = {name: encode(series[used]) for name, series in factors.items()}
-    for one, other in combinations(coded, 2):
-        if lies_in(coded[one].codes, coded[other].codes) and lies_in(coded[other].codes, coded[one].codes):
-            raise FormulaError(
-                f"grouping factors {one!r} and {other!r}, which group the rows alike: their effects cannot be told "
-                "apart",
-                "factors that group the rows differently",
-                f"(1 | {one}) alone",
-            )
+    refuse_alike(coded)
     by_levels = sorted(coded, key=lambda name: len(coded[name].labels))
     top = by_levels[0]
     return top if all(lies_in(each.codes, coded[top].codes) for each in coded.values()) else by_levels[-1]
@@ -120,10 +112,3 @@ def levels_of(
         codes = encode(factors[name][index])
         found.append(Levels(name, codes.codes, codes.labels, lies_in(codes.codes, own)))
     return tuple(found)
-
-
-def lies_in(lower: _Integers, upper: _Integers) -> bool:
-    """Whether every level of one factor lies in one level of another, each row's levels being given."""
-    of_level = np.zeros(int(lower.max(initial=0)) + 1, dtype=np.int64)
-    of_level[lower] = upper
-    return bool((of_level[lower] == upper).all())

@@ -69,11 +69,9 @@ def arrangement_of(
     """
     names = list(factors)
     coded = {name: encode(factors[name][used]) for name in names}
-    for one, other in combinations(names, 2):
-        if _is_nested(coded[one], coded[other]) and _is_nested(coded[other], coded[one]):
-            raise alike(one, other)
+    refuse_alike(coded)
     by_levels = sorted(names, key=lambda name: -len(coded[name].labels))
-    if inside is None and len(names) == 2 and _is_nested(coded[by_levels[0]], coded[by_levels[1]]):
+    if inside is None and len(names) == 2 and lies_in(coded[by_levels[0]].codes, coded[by_levels[1]].codes):
         lower, upper = by_levels
         return Arrangement((upper, lower), nested=True)
     first = by_levels[0] if inside is None else inside
@@ -91,9 +89,18 @@ def alike(one: str, other: str) -> FormulaError:
     )
 
 
-def _is_nested(lower: Codes, upper: Codes) -> bool:
-    """Whether every level of `lower` lies in one level of `upper`."""
-    return len(_pairs(lower, upper)) == len(lower.labels)
+def lies_in(lower: NDArray[np.int64], upper: NDArray[np.int64]) -> bool:
+    """Whether every level of one factor lies in one level of another, each row's levels being given."""
+    of_level = np.zeros(int(lower.max(initial=0)) + 1, dtype=np.int64)
+    of_level[lower] = upper
+    return bool((of_level[lower] == upper).all())
+
+
+def refuse_alike(coded: Mapping[str, Codes]) -> None:
+    """Raise `FormulaError` on two factors that group the rows alike."""
+    for one, other in combinations(coded, 2):
+        if lies_in(coded[one].codes, coded[other].codes) and lies_in(coded[other].codes, coded[one].codes):
+            raise alike(one, other)
 
 
 def _pairs(lower: Codes, upper: Codes) -> NDArray[np.int64]:

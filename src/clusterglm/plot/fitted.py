@@ -10,8 +10,8 @@ from clusterglm.errors import OptionError
 from clusterglm.inference.diagnostics.calibration import Calibration
 from clusterglm.inference.diagnostics.envelopes import ResidualEnvelope
 from clusterglm.inference.uncertainty.intervals import with_alpha
-from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.model.large_data import POINTS_DRAWN
+from clusterglm.model.workers import Progress
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import check_fit

@@ -12,9 +12,9 @@ from clusterglm.inference.distribution.goodness import GoodnessOfFit
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
 from clusterglm.inference.uncertainty.bootstrap_intervals import BootstrapEstimates
 from clusterglm.inference.uncertainty.intervals import with_alpha
-from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array
+from clusterglm.model.workers import Progress
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import is_result

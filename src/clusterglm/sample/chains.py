@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
-from clusterglm.errors import OptionError, check_option
-from clusterglm.model.arguments import MOST_THREADS, is_whole, shown
+from clusterglm.errors import check_option
 from clusterglm.model.arrays import Array
+from clusterglm.model.workers import Progress, reporting, worker_count
 from clusterglm.sample import hamiltonian, independence
 from clusterglm.sample.diagnostics import effective_size, split
 from clusterglm.sample.independence import Fitness, State, fitness, pilot
 from clusterglm.sample.target import Mode, Target
 
 METHODS = ("auto", "independence", "hamiltonian")
-Progress: TypeAlias = bool | Callable[[int, int], object] | None
-"""True for a bar on the terminal, or a function of the draws done and wanted."""
-
 _LEAST_WORTH = 0.1  # of a draw, that independence draws are to have
 _JUDGED = 50  # draws of a chain
 _OFTEN = 0.2  # seconds between reports
@@ -127,7 +121,7 @@ def run(
         On Ctrl-C before every chain has a draw; later, the draws that all chains have are returned.
     """
     check_option("method", method, METHODS)
-    workers = min(_workers(n_jobs), chains)
+    workers = min(worker_count(n_jobs), chains)
     weights = pilot(target.fresh(), mode, np.random.default_rng(seed.spawn(1)[0]))
     fit, spent = fitness(weights), mode.evaluations + len(weights)
     ways = (["independence"] if fit.enough else []) + ["hamiltonian"] if method == "auto" else [method]
@@ -186,7 +180,7 @@ def _advance(each: list[_Chain], draws: int, workers: int, progress: Progress) -
                 chain.advance()
             report()
 
-    with _reporting(progress, draws * len(each)) as show:
+    with reporting(progress, draws * len(each), "draws") as show:
 
         def report() -> None:
             show(sum(chain.done for chain in each))
@@ -208,32 +202,3 @@ def _advance(each: list[_Chain], draws: int, workers: int, progress: Progress) -
         except KeyboardInterrupt:
             return True
     return False
-
-
-def _workers(n_jobs: int) -> int:
-    if not is_whole(n_jobs) or not (1 <= n_jobs <= MOST_THREADS or n_jobs == -1):
-        needed = f"a number of threads up to {MOST_THREADS}, or -1 for all processors"
-        raise OptionError(f"n_jobs={shown(n_jobs)}", needed, "n_jobs=1")
-    return int(n_jobs) if n_jobs > 0 else os.cpu_count() or 1
-
-
-@contextmanager
-def _reporting(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
-    if progress is None or progress is False:
-        yield lambda done: None
-    elif progress is True:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        with Bar(TextColumn("draws"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as bar:
-            row = bar.add_task("draws", total=total)
-            yield lambda done: bar.update(row, completed=done)
-    elif callable(progress):
-        function = progress
-        yield lambda done: _call(function, done, total)
-    else:
-        raise OptionError(f"progress={shown(progress)}", "True, False or a function of two numbers", "progress=True")
-
-
-def _call(function: Callable[[int, int], object], done: int, total: int) -> None:
-    function(done, total)

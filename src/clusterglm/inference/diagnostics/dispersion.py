@@ -12,12 +12,13 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.fixed_effects import cluster_profile
 from clusterglm.inference.diagnostics.residuals import residuals
-from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
+from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.scalar.posterior import posterior_modes_of
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
+from clusterglm.model.workers import Progress
 
 _LARGEST_COUNT = 1e15  # count that float64 still tells from its neighbours
 _ALIKE = 1e-9  # relative difference of statistics that counts as a tie

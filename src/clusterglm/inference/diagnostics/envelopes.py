@@ -12,10 +12,11 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.diagnostics.quantile_residuals import conditional_ends, randomised
 from clusterglm.inference.uncertainty.intervals import check_level
-from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
+from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
 from clusterglm.model.arguments import seed_sequence, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
+from clusterglm.model.workers import Progress
 
 _KEPT = 500  # order statistics that are kept of many rows
 

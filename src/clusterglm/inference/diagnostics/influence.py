@@ -27,7 +27,7 @@ from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.within import WithinSums, sums_within
 from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
-from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
+from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.integrator import UnitLikelihood
@@ -39,6 +39,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
+from clusterglm.model.workers import Progress
 
 if TYPE_CHECKING:
     import pandas as pd

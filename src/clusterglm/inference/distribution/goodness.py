@@ -12,12 +12,13 @@ from clusterglm.fit.random_effects import fit_again
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.distribution.event_counts import Discrepancy, EventCounts, discrepancy, event_counts
 from clusterglm.inference.uncertainty.bootstrap_intervals import converged
-from clusterglm.inference.uncertainty.replicates import Progress, run_replicates
+from clusterglm.inference.uncertainty.replicates import run_replicates
 from clusterglm.likelihood.mixture import MixtureLikelihood, gradient_values
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
+from clusterglm.model.workers import Progress
 
 
 @printed

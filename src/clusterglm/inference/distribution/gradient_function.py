@@ -17,11 +17,12 @@ from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.distribution.goodness import gradient_function, simulated_fit
 from clusterglm.inference.uncertainty.intervals import check_level
-from clusterglm.inference.uncertainty.replicates import Progress, run_replicates
+from clusterglm.inference.uncertainty.replicates import run_replicates
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.printing import printed
+from clusterglm.model.workers import Progress
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from clusterglm.fit.pooled import PooledFit, with_intercept
 from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.standardise import standardise
 from clusterglm.inference.diagnostics.dispersion import with_responses
-from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
+from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.pooled import evaluate_pooled
 from clusterglm.likelihood.profile import ProfileLikelihood
@@ -28,6 +28,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
+from clusterglm.model.workers import Progress
 
 METHODS = ("bootstrap", "permutation")
 STATISTICS = ("lr", "loglik")

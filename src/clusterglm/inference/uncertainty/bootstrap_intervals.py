@@ -12,10 +12,11 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.diagnostics.dispersion import with_responses
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
-from clusterglm.inference.uncertainty.replicates import Progress, ReplicateError, run_replicates
+from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 from clusterglm.model.response.base import Response
+from clusterglm.model.workers import Progress
 
 
 @printed

@@ -15,7 +15,8 @@ from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
 from clusterglm.fit.gaussian import RESIDUAL, GaussianFit, GaussianPooledFit, fit_gaussian, row_weights, task_of
-from clusterglm.inference.uncertainty.mixed_profiles import pivots, value_at
+from clusterglm.inference.uncertainty.correlation_peaks import peak_of_angle, peak_of_common_correlation
+from clusterglm.inference.uncertainty.mixed_profiles import pivots
 from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.inference.uncertainty.profiling import Peak
 from clusterglm.likelihood.evaluation import Evaluation
@@ -23,11 +24,9 @@ from clusterglm.likelihood.gaussian.objective import Task
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance, CovarianceTerm
-from clusterglm.model.covariance.compound_symmetry import ENDLESS, CompoundSymmetry
 from clusterglm.model.parameters import Parameters, coefficients
 
 _LOG_2PI = float(np.log(2.0 * np.pi))
-_RIGHT_ANGLE = 0.5 * np.pi
 
 
 def least_squares_summit(data: ModelData, fit: GaussianPooledFit) -> Summit:
@@ -190,42 +189,11 @@ def _of_deviation(fit: GaussianFit, place: _Place, without: _Without, whole: _Co
 def _of_correlation(fit: GaussianFit, place: _Place, without: _Without, whole: _Coordinates) -> Peak:
     term = fit.effects.covariance.terms[place.term]
     if term.structure != "us":
-        return _of_common_correlation(whole, whole.place_of(place, len(term.effects)), len(term.effects))
+        d, here = len(term.effects), whole.evaluate(whole.theta)
+        return peak_of_common_correlation(whole.evaluate, whole.theta, here, whole.place_of(place, d), d)
     at = _Coordinates.of(fit, place)
     where = at.place_of(place, 2)
-    two = slice(where - 2, where)
-
-    def evaluate(theta: Array) -> Evaluation:
-        """The likelihood, which knows no standard deviations below 0: these turn the correlation's sign."""
-        found = at.evaluate(theta)
-        return found if (theta[two] >= 0.0).all() else replace(found, value=np.nan)
-
-    evaluation = at.evaluate(at.theta)
-    peak = Peak(
-        evaluate, at.theta, evaluation, np.eye(len(at.theta))[where], read=_sine, least=-_RIGHT_ANGLE, most=_RIGHT_ANGLE
-    )
-    if (at.theta[two] == 0.0).any():  # one of the effects does not vary: any correlation is as good
-        return replace(peak, value_at_least=evaluation.value, value_at_most=evaluation.value)
-    least = max(without(place, (j,)) for j in place.effects)  # to be had with any correlation
-    values = [max(value_at(peak, end), least) for end in (-_RIGHT_ANGLE, _RIGHT_ANGLE)]
-    return replace(peak, value_at_least=values[0], value_at_most=values[1])
-
-
-def _sine(angle: float) -> float:
-    return float(np.sin(np.clip(angle, -_RIGHT_ANGLE, _RIGHT_ANGLE)))
-
-
-def _of_common_correlation(whole: _Coordinates, where: int, d: int) -> Peak:
-    """The correlation of compound symmetry, in a number whose ends are as good as infinite."""
-    low, high = np.log(d - 1) - ENDLESS, np.log(d - 1) + ENDLESS
-
-    def read(t: float) -> float:
-        inner = t if low < t < high else np.copysign(np.inf, t - low)
-        return float(CompoundSymmetry.correlation(inner, d)[0])
-
-    here = whole.evaluate(whole.theta)
-    peak = Peak(whole.evaluate, whole.theta, here, np.eye(len(whole.theta))[where], low, most=high, read=read)
-    return replace(peak, value_at_least=value_at(peak, low), value_at_most=value_at(peak, high))
+    return peak_of_angle(at.evaluate, at.theta, where, lambda: max(without(place, (j,)) for j in place.effects))
 
 
 class _Without:

@@ -15,11 +15,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clusterglm.data.kept import with_effects
-from clusterglm.errors import ClusterGLMError, OptionError
+from clusterglm.errors import OptionError
 from clusterglm.fit.levels import integrals
 from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
 from clusterglm.fit.mixed_search import MixedTask, choose
-from clusterglm.fit.newton import Maximum, maximize_free
+from clusterglm.inference.uncertainty.correlation_peaks import (
+    held_at,
+    peak_of_angle,
+    peak_of_common_correlation,
+    value_at,
+)
 from clusterglm.inference.uncertainty.mixed import estimates_by_reading, task_by_reading
 from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.inference.uncertainty.profiling import Crossing, Peak, crossing
@@ -27,11 +32,9 @@ from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance, CovarianceTerm
-from clusterglm.model.covariance.compound_symmetry import ENDLESS, CompoundSymmetry
 from clusterglm.model.quadrature import Quadrature
 
 _ALONG_PROFILES = 1e-5  # of the log-likelihood along profiles
-_RIGHT_ANGLE = 0.5 * np.pi
 _ENDLESS_Z = 9.0  # Fisher's z of a correlation that cannot be told from 1
 _NO_PIVOT = 1e-8  # of the largest pivot
 _STEPS_OUT = 40  # steps that look for the far side of a level
@@ -97,7 +100,6 @@ def _penalized_summit(fit: MixedFit, threads: int) -> Summit:
         return task.evaluate(at, choose(task.likelihood, entries, requested).plan)
 
     here = evaluate(theta)
-    whole = _Coordinates(task, evaluate, theta)
     terms, directions, random = fit.effects.covariance.terms, np.eye(len(theta)), task.parameters.place("random")
     peaks = [Peak(evaluate, theta, here, row) for row in directions[task.parameters.coefficients]]
     for place, row in zip(_places(fit), directions[random], strict=True):
@@ -106,7 +108,8 @@ def _penalized_summit(fit: MixedFit, threads: int) -> Summit:
         elif terms[place.term].structure == "us":
             peaks.append(_of_fisher_z(Peak(evaluate, theta, here, row, read=_tanh)))
         else:
-            peaks.append(_of_common_correlation(whole, int(np.argmax(row)), here, len(terms[place.term].effects)))
+            d = len(terms[place.term].effects)
+            peaks.append(peak_of_common_correlation(evaluate, theta, here, int(np.argmax(row)), d))
     return Summit(tuple(peaks), fit.data.constant)
 
 
@@ -276,61 +279,11 @@ def _of_correlation(
 ) -> Peak:
     term = fit.effects.covariance.terms[place.term]
     if term.structure != "us":
-        return _of_common_correlation(whole, whole.place_of(place, len(term.effects)), here, len(term.effects))
+        d = len(term.effects)
+        return peak_of_common_correlation(whole.evaluate, whole.theta, here, whole.place_of(place, d), d)
     at = _Coordinates.of(fit, place, threads)
     where = at.place_of(place, 2)
-    two = slice(where - 2, where)
-
-    def evaluate(theta: Array) -> Evaluation:
-        """The likelihood, which knows no standard deviations below 0: these turn the correlation's sign."""
-        found = at.evaluate(theta)
-        return found if (theta[two] >= 0.0).all() else replace(found, value=np.nan)
-
-    evaluation = at.evaluate(at.theta)
-    peak = Peak(
-        evaluate, at.theta, evaluation, np.eye(len(at.theta))[where], read=_sine, least=-_RIGHT_ANGLE, most=_RIGHT_ANGLE
-    )
-    if (at.theta[two] == 0.0).any():  # one of the effects does not vary: any correlation is as good
-        return replace(peak, value_at_least=evaluation.value, value_at_most=evaluation.value)
-    least = max(without(place, (j,)) for j in place.effects)  # to be had with any correlation
-    values = [max(value_at(peak, end), least) for end in (-_RIGHT_ANGLE, _RIGHT_ANGLE)]
-    return replace(peak, value_at_least=values[0], value_at_most=values[1])
-
-
-def _sine(angle: float) -> float:
-    return float(np.sin(np.clip(angle, -_RIGHT_ANGLE, _RIGHT_ANGLE)))
-
-
-def _of_common_correlation(whole: _Coordinates, where: int, here: Evaluation, d: int) -> Peak:
-    """The correlation of compound symmetry, in a number whose ends are as good as infinite."""
-    low, high = np.log(d - 1) - ENDLESS, np.log(d - 1) + ENDLESS
-
-    def read(t: float) -> float:
-        inner = t if low < t < high else np.copysign(np.inf, t - low)
-        return float(CompoundSymmetry.correlation(inner, d)[0])
-
-    peak = Peak(whole.evaluate, whole.theta, here, np.eye(len(whole.theta))[where], low, most=high, read=read)
-    return replace(peak, value_at_least=value_at(peak, low), value_at_most=value_at(peak, high))
-
-
-def value_at(peak: Peak, end: float) -> float:
-    """The profile at a value, -inf where it cannot be found."""
-    if abs(peak.estimate - end) < 1e-9:
-        return peak.evaluation.value
-    found = _held(peak, end, peak.theta)
-    return -np.inf if found is None else found.evaluation.value
-
-
-def _held(peak: Peak, value: float, begin: Array) -> Maximum | None:
-    """The maximum over all parameters but the peak's, which has a value; None where there is none to be found."""
-    others = peak.direction == 0.0
-    try:
-        found = maximize_free(
-            peak.evaluate, np.where(others, begin, value), Control(), 1.0, others, lambda theta: theta
-        )
-    except ClusterGLMError:
-        return None
-    return found if found.optimization.status in ("converged", "stalled") else None
+    return peak_of_angle(at.evaluate, at.theta, where, lambda: max(without(place, (j,)) for j in place.effects))
 
 
 def _by_held_maxima(peak: Peak, drop: float, side: int) -> Crossing:
@@ -345,7 +298,7 @@ def _by_held_maxima(peak: Peak, drop: float, side: int) -> Crossing:
         nonlocal last, count
         if value in known:
             return known[value]
-        found = _held(peak, value, last)
+        found = held_at(peak, value, last)
         if found is None:
             raise ArithmeticError
         last, count = found.theta, count + found.optimization.evaluations

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from clusterglm.errors import ClusterGLMError, OptionError
-from clusterglm.model.arguments import MOST, MOST_THREADS, is_whole, seed_sequence, shown
+from clusterglm.model.arguments import MOST, is_whole, seed_sequence, shown
 from clusterglm.model.arrays import Array
-
-Progress: TypeAlias = bool | Callable[[int, int], object] | None
-"""True for a bar on the terminal, or a function of the replicates done and wanted."""
+from clusterglm.model.workers import Progress, reporting, worker_count
 
 
 class ReplicateError(Exception):
@@ -88,7 +85,7 @@ def run_replicates(
         raise OptionError(
             f"engine={engine!r} for replicates", "an engine with workers, or None", "engine=cg.engine.Dask(client)"
         )
-    workers = _workers(n_jobs)
+    workers = worker_count(n_jobs)
     if not is_whole(n) or not 1 <= n <= MOST:
         raise OptionError(
             f"{shown(n)} replicates",
@@ -107,7 +104,7 @@ def run_replicates(
             values[k] = found[1]
 
     interrupted = False
-    with _reporting(progress, int(n)) as report:
+    with reporting(progress, int(n), "replicates") as report:
         try:
             if engine is not None:
                 with closing(engine.results(outcome, int(n))) as arriving:
@@ -141,7 +138,7 @@ def _outcome(
         return error.got if isinstance(error, ClusterGLMError) else str(error), np.nan
 
 
-def _in_threads(one: Callable[[int], None], n: int, workers: int, report: Callable[[int], None]) -> None:
+def _in_threads(one: Callable[[int], None], n: int, workers: int, report: Callable[[int], object]) -> None:
     executor = ThreadPoolExecutor(workers)
     waiting: set[Future[None]] = set()
     done, ahead = 0, iter(range(n))
@@ -160,38 +157,3 @@ def _in_threads(one: Callable[[int], None], n: int, workers: int, report: Callab
             report(done)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _workers(n_jobs: int) -> int:
-    if not is_whole(n_jobs) or not (1 <= n_jobs <= MOST_THREADS or n_jobs == -1):
-        needed = f"a number of threads up to {MOST_THREADS}, or -1 for all processors"
-        raise OptionError(f"n_jobs={shown(n_jobs)}", needed, "n_jobs=1")
-    return int(n_jobs) if n_jobs > 0 else os.cpu_count() or 1
-
-
-@contextmanager
-def _reporting(progress: Progress, total: int) -> Iterator[Callable[[int], None]]:
-    if progress is None or isinstance(progress, bool):
-        function: Callable[[int, int], object] = _silent
-    elif callable(progress):
-        function = progress
-    else:
-        raise OptionError(f"progress={shown(progress)}", "True, False or a function of two numbers", "progress=True")
-    if progress is not True:
-        yield lambda done: _call(function, done, total)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (TextColumn("replicates"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, transient=True) as bar:
-        row = bar.add_task("replicates", total=total)
-        yield lambda done: bar.update(row, completed=done)
-
-
-def _silent(done: int, total: int) -> None:
-    """No progress is shown."""
-
-
-def _call(function: Callable[[int, int], object], done: int, total: int) -> None:
-    function(done, total)

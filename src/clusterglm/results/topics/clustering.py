@@ -11,7 +11,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.inference.hypotheses.clustering import ClusteringTest
-from clusterglm.inference.uncertainty.replicates import Progress
+from clusterglm.model.workers import Progress
 from clusterglm.results.models.base import Result
 
 if TYPE_CHECKING:

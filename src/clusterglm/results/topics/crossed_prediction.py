@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from clusterglm.errors import OptionError
 from clusterglm.inference.predictions.crossed_mean import CrossedGivenData, CrossedRows, Levels, differences
 from clusterglm.inference.predictions.prediction import LinkPrediction
-from clusterglm.model.arguments import several
-from clusterglm.results.topics.mixed_prediction import MixedPredictions
+from clusterglm.results.topics.mixed_prediction import MixedPredictions, named_factors
 from clusterglm.results.topics.newdata import Rows, cluster_codes, columns_with_effects, refuse_unknown_clusters
 from clusterglm.results.topics.prediction import Wanted
 
@@ -30,14 +29,7 @@ class CrossedPredictions(MixedPredictions):
         if effects is None:
             return None
         known = self.fit.effects.groups
-        example = f"effects=[{known[-1]!r}]"
-        wanted = several("effects", effects, "names of grouping factors", example)
-        for name in wanted:
-            if name not in known:
-                raise OptionError(f"effects= with {name!r}", f"one of {', '.join(map(repr, known))}", example)
-        if not isinstance(kind, str) or kind not in ("conditional", "posterior"):
-            raise OptionError(f"effects= with kind={kind!r}", 'kind="conditional" or "posterior"', "leave effects= out")
-        return tuple(wanted)
+        return named_factors(effects, kind, known, f"effects=[{known[-1]!r}]")
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if kind in ("typical", "marginal"):

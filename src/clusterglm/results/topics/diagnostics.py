@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.dispersion import SimulationTest
     from clusterglm.inference.diagnostics.envelopes import ResidualEnvelope
     from clusterglm.inference.diagnostics.influence import Deletion, Influence
-    from clusterglm.inference.uncertainty.replicates import Progress
+    from clusterglm.model.workers import Progress
 
 RESIDUALS = (*OF_MEANS, "quantile", "simulated")
 

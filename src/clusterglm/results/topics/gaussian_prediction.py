@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.groupings import lies_in
+from clusterglm.data.nesting import lies_in
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.gaussian import GaussianFit, responses
 from clusterglm.inference.predictions.gaussian import Known as KnownEffects
@@ -16,7 +16,7 @@ from clusterglm.inference.predictions.gaussian import slopes_of_effects, varianc
 from clusterglm.inference.predictions.prediction import LinkPrediction, at_intercepts
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
-from clusterglm.results.topics.mixed_prediction import MixedPredictions
+from clusterglm.results.topics.mixed_prediction import MixedPredictions, named_factors
 from clusterglm.results.topics.newdata import Rows, cluster_codes, columns_with_effects
 from clusterglm.results.topics.prediction import Wanted
 
@@ -43,17 +43,8 @@ class GaussianPredictions(MixedPredictions):
         """The grouping factors whose effects count; None means all."""
         if effects is None:
             return None
-        from clusterglm.model.arguments import several
-
         known = [levels.group for levels in self.fit.effects.groupings]
-        example = f"effects=[{known[0]!r}]"
-        wanted = several("effects", effects, "names of grouping factors", example)
-        for name in wanted:
-            if name not in known:
-                raise OptionError(f"effects= with {name!r}", f"one of {', '.join(map(repr, known))}", example)
-        if not isinstance(kind, str) or kind not in ("conditional", "posterior"):
-            raise OptionError(f"effects= with kind={kind!r}", 'kind="conditional" or "posterior"', "leave effects= out")
-        return tuple(wanted)
+        return named_factors(effects, kind, known, f"effects=[{known[0]!r}]")
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if wanted.history is not None:

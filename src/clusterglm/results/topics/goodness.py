@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.inference.uncertainty.intervals import with_alpha
-from clusterglm.inference.uncertainty.replicates import Progress
 from clusterglm.model.arguments import is_whole
+from clusterglm.model.workers import Progress
 from clusterglm.results.models.weighted import Weighted
 
 if TYPE_CHECKING:

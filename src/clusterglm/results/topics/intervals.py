@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.bootstrap_intervals import BootstrapEstimates
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
-    from clusterglm.inference.uncertainty.replicates import Progress
+    from clusterglm.model.workers import Progress
 
 METHODS = ("wald", "profile", "bootstrap")
 

@@ -167,12 +167,7 @@ class MixedPredictions(GivenClusters):
             return None
         known = list(dict.fromkeys(term.group for term in self.fit.effects.terms))
         example = f"effects=[{known[0]!r}]"
-        wanted = several("effects", effects, "names of grouping factors", example)
-        for name in wanted:
-            if name not in known:
-                raise OptionError(f"effects= with {name!r}", f"one of {', '.join(map(repr, known))}", example)
-        if not isinstance(kind, str) or kind not in ("conditional", "posterior"):
-            raise OptionError(f"effects= with kind={kind!r}", 'kind="conditional" or "posterior"', "leave effects= out")
+        wanted = named_factors(effects, kind, known, example)
         if set(wanted) == set(known):
             return None
         if known[0] not in wanted and (kind == "posterior" or not wanted):
@@ -317,3 +312,14 @@ def _merged(where: NDArray[np.bool_], inside: LinkPrediction, outside: LinkPredi
         cluster=np.arange(len(where)),
         of_new=inside.of_new,
     )
+
+
+def named_factors(effects: Sequence[str], kind: Any, known: Sequence[str], example: str) -> tuple[str, ...]:
+    """Grouping factors whose effects are to count, in a prediction of a kind in which they may."""
+    wanted = several("effects", effects, "names of grouping factors", example)
+    for name in wanted:
+        if name not in known:
+            raise OptionError(f"effects= with {name!r}", f"one of {', '.join(map(repr, known))}", example)
+    if not isinstance(kind, str) or kind not in ("conditional", "posterior"):
+        raise OptionError(f"effects= with kind={kind!r}", 'kind="conditional" or "posterior"', "leave effects= out")
+    return tuple(wanted)

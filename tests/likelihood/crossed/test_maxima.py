@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clusterglm.likelihood.crossed.certificate import HeldDraws
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.vector.points import hermite_points
@@ -91,20 +90,3 @@ def test_joint_approximation_is_that_of_glmmtmb(fit, d):
     at = likelihood.evaluate(theta, likelihood.laplace_plan(), 1)
     assert at.value == pytest.approx(known["logLik"], abs=1e-5)
     assert np.abs(at.score).max() < 0.05
-
-
-@pytest.mark.parametrize("name", ["salamander1", "verbagg100"])
-def test_corrected_maxima(name):
-    """By importance sampling, within Monte Carlo errors of what other draws by other code say."""
-    known, likelihood = KNOWN["exact"][name], built(name)
-    theta = np.array(known["inside_exact_maximum"]["estimate"])
-    theta[-1] = abs(theta[-1])
-    covariance = np.linalg.inv(-likelihood.evaluate(theta, EXACT).hessian)
-    held = HeldDraws(likelihood)
-    moved, estimate = held.moved(theta, EXACT, covariance, 64)
-    sure = 3.0 * (known["logLik_mc_error"] + estimate.standard_error)
-    assert abs(estimate.value - known["logLik"]) < sure
-    errors = estimate.errors_of_estimates(covariance)
-    apart = np.abs(moved - np.array(known["estimate"])) / np.sqrt(np.diagonal(covariance))
-    assert np.all(apart < (0.06 if name == "salamander1" else 0.03) + 3.0 * errors)
-    assert estimate.share > 0.5

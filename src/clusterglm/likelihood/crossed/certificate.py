@@ -26,10 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, gammaln, logsumexp, ndtri
 
-from clusterglm.errors import ClusterError, IntegrationError, OptionError
+from clusterglm.errors import ClusterError, OptionError
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood, Mode
 from clusterglm.likelihood.crossed.inside import is_summit
-from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.vector.vector import VectorPlan
 from clusterglm.model.arrays import Array
 
@@ -45,9 +44,6 @@ _MATRICES_FOR_DRAWS, _MOST_GIBIBYTES = (
 _NUMBERS_OF_DRAWS = 10_000_000  # of draws that are looked at together
 _DIMENSIONS_AT_ONCE = 4096  # of one quasi-random sequence
 _SKEWED = 19.0 / 18.0  # (2 z^2 + 1) / (6 z), z = 3: by how much skewness over the root of n widens 3 standard errors
-_MOVED = 1e-3  # of a standard error: where the maximum has been found
-_TAKES_ALL_DRAWS = 0.01  # and where it takes all draws
-_MOST_MOVES = 20
 _STEP_OF_MODES = 1e-4  # of differences of the mode and the curvature there, relative to parameters above 1
 
 
@@ -229,36 +225,6 @@ class HeldDraws:
                 self._placed, self._last = self._better_places(theta, plan, mode), None
             else:
                 count *= 2
-
-    def moved(self, theta: Array, plan: VectorPlan, covariance: Array, count: int) -> tuple[Array, Estimate]:
-        """The maximum of the estimate, from that of Laplace's approximation, by steps with its covariance.
-
-        Raises
-        ------
-        IntegrationError
-            The steps do not settle.
-        """
-        size = np.sqrt(np.diagonal(covariance))
-        some, near = min(count, 2 * _FIRST_DRAWS), _TAKES_ALL_DRAWS if count > 2 * _FIRST_DRAWS else _MOVED
-        for _ in range(_MOST_MOVES):
-            found = self.estimate(theta, plan, some)
-            step = covariance @ found.score
-            if np.all(np.abs(step) <= near * size):
-                if some == count:
-                    return theta, found
-                some, near = count, _MOVED  # a few of the draws have shown most of the way
-                continue
-            theta = theta + step
-        raise IntegrationError(
-            f"the maximum has not settled after {_MOST_MOVES} steps of the corrected likelihood",
-            "a likelihood that is near its approximation",
-            "more draws",
-        )
-
-    def evaluation(self, theta: Array, plan: VectorPlan, count: int) -> Evaluation:
-        """Value and score of the estimate, and the Hessian of Laplace's approximation."""
-        found = self.estimate(theta, plan, count)
-        return Evaluation(found.value, found.score, self.likelihood.evaluate(theta, plan, 2).hessian)
 
     def _mode(self, theta: Array, plan: VectorPlan) -> Mode:
         if any(is_summit(part) for part in plan):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,10 +12,40 @@ from clusterglm.fit.gaussian import GaussianFit
 from clusterglm.inference.predictions.gaussian import Known
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters
+from clusterglm.results.topics.adjusted_means import Averages
 from clusterglm.results.topics.mixed_clusters import OfOneIntercept
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
+    from clusterglm.inference.effects.average_effects import AverageEffects
+    from clusterglm.results.topics.effect_rows import EffectRows
+
+
+class LinearAverages(Averages):
+    """Averages where the mean is the linear predictor, whatever effects of clusters it is averaged over."""
+
+    _mean_kinds = ("marginal", "typical")
+    _marginal_differs = False
+    _averaged_over: ClassVar[str] = ""
+
+    if TYPE_CHECKING:
+
+        def cov(self, kind: str = "observed", *, parameters: str = "all") -> pd.DataFrame: ...
+
+    def _averaged(
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+    ) -> AverageEffects:
+        from clusterglm.inference.effects.average_effects import average_effects
+        from clusterglm.inference.predictions.averaged_mean import link_jet
+
+        beta, p = self._beta, len(self._beta)
+        columns = p if self.data.effects is None else p + self.data.effects.Z.shape[1]
+        whole, V = np.zeros(columns), np.zeros((columns, columns))
+        # columns of random effects, whose mean is 0, stand behind those with coefficients
+        whole[:p], V[:p, :p] = beta, self.cov(cov, parameters="coefficients").to_numpy()
+        return average_effects(changes, whole, rows.offset, rows.weights, V, link_jet, None, rows.times)
 
 
 class GaussianEffects(OfOneIntercept):

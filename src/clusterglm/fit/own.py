@@ -226,7 +226,7 @@ def fit_own_random_effects(
     )
 
 
-def own_again(fit: OwnRandomEffectsFit, data: ModelData) -> OwnRandomEffectsFit:
+def own_again(fit: OwnRandomEffectsFit, data: ModelData, control: Control = _DEFAULT) -> OwnRandomEffectsFit:
     """Fit the model of `fit` to other responses; a sigma that was held stays.
 
     Raises
@@ -238,15 +238,15 @@ def own_again(fit: OwnRandomEffectsFit, data: ModelData) -> OwnRandomEffectsFit:
     sigma = fit.sigma if fit.sigma_fixed else None
     return fit_own_random_effects(
         _with_constant(data, response), response, fit.distribution, asked.requested, asked.scale, None, sigma,
-        fit.sigma_fixed,
+        fit.sigma_fixed, control,
     )  # fmt: skip
 
 
-def own_pooled_again(fit: OwnPooledFit, data: ModelData) -> OwnPooledFit:
+def own_pooled_again(fit: OwnPooledFit, data: ModelData, control: Control = _DEFAULT) -> OwnPooledFit:
     """The same without cluster effects."""
     assert fit.response is not None
     response = _anew(fit.response, data)
-    return fit_own_pooled(_with_constant(data, response), response)
+    return fit_own_pooled(_with_constant(data, response), response, control)
 
 
 def _anew(response: OwnParameters, data: ModelData) -> OwnParameters:

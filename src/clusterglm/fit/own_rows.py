@@ -158,7 +158,7 @@ class OwnRows:
             response = self.response.at(self._psi(theta))
             g, Gg, gg = response.own_derivatives(block.X @ inner + data.offset, data.a, data.b)
             weights = np.repeat(data.cluster_weights, np.diff(data.starts))
-            return _bordered(found, block.X, data.own, data.groups, weights, (g, Gg, gg))
+            return bordered(found, block.X, data.own, data.groups, weights, (g, Gg, gg))
 
         return self.whole(evaluate, theta)
 
@@ -208,7 +208,7 @@ class OwnMarginal(MarginalSums):
         return MarginalSums(InMemory(block), self.n_clusters, self.integrator, self._unit)
 
 
-def _bordered(
+def bordered(
     found: Evaluation,
     X: Array,
     own: int,

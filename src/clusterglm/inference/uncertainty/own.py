@@ -61,7 +61,7 @@ def own_pooled_scores(data: ModelData, fit: OwnPooledFit, *, by_row: bool) -> Ar
     assert response is not None
     if not response.values and response.at_limit is not None:
         return pooled_scores(data, response.at_limit, fit.beta, by_row=by_row)
-    rows, moved, beta = _kernel(data, response, fit.beta)
+    rows, moved, beta = with_shifts(data, response, fit.beta)
     found = pooled_scores(moved, rows.response, beta, by_row=by_row)
     starts = np.arange(data.n_obs) if by_row else data.starts[:-1]
     weights = np.repeat(data.cluster_weights, np.diff(data.starts))
@@ -85,7 +85,7 @@ def own_marginal_scores(data: ModelData, fit: OwnRandomEffectsFit) -> Array:
     if not response.values and response.at_limit is not None:
         at_limit = fit.integrator.likelihood(data.X, data, response.at_limit)
         return at_limit.unit_scores(fit.theta, fit.plan)[:, free]
-    rows, moved, beta = _kernel(data, response, fit.beta)
+    rows, moved, beta = with_shifts(data, response, fit.beta)
     arrays = OwnArrays(moved.starts, moved.a, moved.b, moved.offset, moved.cluster_weights, rows.own, rows.groups)
     likelihood = fit.integrator.likelihood(moved.X, arrays, rows.response)
     found = likelihood.unit_scores(np.append(beta, fit.sigma), fit.plan)
@@ -94,7 +94,7 @@ def own_marginal_scores(data: ModelData, fit: OwnRandomEffectsFit) -> Array:
     return _chained(found, terms, len(fit.beta), response)[:, fit.all_parameters.free]
 
 
-def _kernel(data: ModelData, response: OwnParameters, beta: Array) -> tuple[KernelRows, ModelData, Array]:
+def with_shifts(data: ModelData, response: OwnParameters, beta: Array) -> tuple[KernelRows, ModelData, Array]:
     """Kernel rows, as data with the columns that parameters are coefficients of, and all coefficients."""
     rows = response.kernel_rows(data.a, data.b)
     moved = kernel_data(data, rows)

@@ -257,6 +257,10 @@ class Response(ABC):
     def simulate(self, rng: np.random.Generator, mu: Array, trials: Array | None = None) -> Array:
         """Draw successes out of `trials` (default 1), or counts, with mean `mu` per trial; floats, shaped like `mu`."""
 
+    def draw(self, rng: np.random.Generator, eta: Array, trials: Array | None = None) -> Array:
+        """The same at linear predictors `eta`."""
+        return self.simulate(rng, self.mean(eta), trials)
+
     # Information
 
     @abstractmethod

@@ -6,6 +6,7 @@ has), so that nothing takes an estimated parameter for known without a word.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -34,20 +35,22 @@ from clusterglm.results.topics.prediction import Wanted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.bootstrap import Refit
     from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
 
 R = TypeVar("R")
 
 _WORK = {
-    "adjusted_means", "delta_method",
-    "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov",
-    "cov_params", "data", "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters",
-    "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
-    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
-    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
-    "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues",
-    "wald_test", "zvalues",
+    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int",
+    "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "dispersion_lr_test",
+    "dispersion_test", "distribution", "family", "family_parameters", "family_response", "fit", "formula", "glance",
+    "icc", "influence", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
+    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save",
+    "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "tidy", "tvalues",
+    "wald_test", "zero_inflation_test", "zvalues",
 }  # fmt: skip
 _COVARIED = ("all", "coefficients")
 _PARTS = ("coefficients", "terms", "predictions")  # of a report
@@ -330,6 +333,19 @@ class OwnPooledResult(OwnResult, PooledResult):
         repeats = repeats if self._clustered else self._repeats.rows * self._per_row(repeats)
         return own_pooled_scores(self.data.rows, self.fit, by_row=not self._clustered), repeats
 
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.own import own_pooled_deletion
+
+        return own_pooled_deletion(self.fit, self.data.rows)
+
+    def test_clustering(self) -> Any:
+        """There is none: the score test takes the response's parameters for known."""
+        raise OptionError(
+            f"a score test of no clustering with family={self.family!r}",
+            "a response without parameters of its own",
+            "cg.random_effects, whose summary has the likelihood-ratio test, and test_clustering() a bootstrap",
+        )
+
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.own import own_pooled_summit
 
@@ -374,6 +390,34 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         from clusterglm.inference.uncertainty.own import own_marginal_scores
 
         return own_marginal_scores(self.data.rows, self.fit), self._repeats.clusters
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.own import own_marginal_deletion
+
+        return own_marginal_deletion(self.fit, self.data.rows)
+
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        from clusterglm.inference.diagnostics.own import own_at_modes
+
+        return own_at_modes(self.fit)
+
+    def _refit(self, pooled: Any) -> Refit:
+        from clusterglm.inference.hypotheses.bootstrap import own_refit
+
+        return own_refit(self.fit)
+
+    @property
+    def _null_response(self) -> Response:
+        return self.pooled.response
+
+    def _refuse_clustering_test(self, method: str, statistic: str) -> None:
+        if method == "score" or statistic == "loglik":
+            what = "method='score'" if method == "score" else "statistic='loglik'"
+            raise OptionError(
+                f"test_clustering with {what} and family={self.family!r}",
+                "a response without parameters of its own",
+                'method="bootstrap" or "boundary", with statistic="lr"',
+            )
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.own import own_marginal_summit

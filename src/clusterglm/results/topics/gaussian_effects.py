@@ -40,12 +40,11 @@ class LinearAverages(Averages):
         from clusterglm.inference.effects.average_effects import average_effects
         from clusterglm.inference.predictions.averaged_mean import link_jet
 
-        beta, p = self._beta, len(self._beta)
-        columns = p if self.data.effects is None else p + self.data.effects.Z.shape[1]
-        whole, V = np.zeros(columns), np.zeros((columns, columns))
         # columns of random effects, whose mean is 0, stand behind those with coefficients
-        whole[:p], V[:p, :p] = beta, self.cov(cov, parameters="coefficients").to_numpy()
-        return average_effects(changes, whole, rows.offset, rows.weights, V, link_jet, None, rows.times)
+        more = 0 if self.data.effects is None else self.data.effects.Z.shape[1]
+        beta = np.append(self._beta, np.zeros(more))
+        V = np.pad(self.cov(cov, parameters="coefficients").to_numpy(), (0, more))
+        return average_effects(changes, beta, rows.offset, rows.weights, V, link_jet, None, rows.times)
 
 
 class GaussianEffects(OfOneIntercept):

@@ -47,8 +47,7 @@ if TYPE_CHECKING:
 KINDS = ("one_step", "exact")
 
 _SHOWN = 5  # clusters that are printed
-CLOSE = Control(tol=1e-7)
-"""How closely maxima without a cluster are found."""
+CLOSE = Control(tol=1e-7)  # how closely maxima without a cluster are found
 _NOT_DEFINITE = "without the cluster, the information is not positive definite: it alone identifies a coefficient"
 
 

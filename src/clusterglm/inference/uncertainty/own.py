@@ -52,7 +52,8 @@ def own_marginal_summit(data: ModelData, fit: OwnRandomEffectsFit, threads: int 
     for scale in parameters.only_free.scales:
         peaks[scale] = replace(peaks[scale], least=0.0, value_at_least=fit.pooled.loglik)
     k = len(response.own)
-    return Summit((*peaks[:-k], *_to_limit(peaks[-k:], response, fit.loglik_at_limit)), 0.0)
+    inner = len(peaks) - k
+    return Summit((*peaks[:inner], *_to_limit(peaks[inner:], response, fit.loglik_at_limit)), 0.0)
 
 
 def own_pooled_scores(data: ModelData, fit: OwnPooledFit, *, by_row: bool) -> Array:
@@ -116,15 +117,11 @@ def _chained(scores: Array, terms: Array, p: int, response: OwnParameters) -> Ar
 
 def _to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[Peak]:
     """Profiles of working values, which are read as values: 0 at the lower end, where there is one."""
-    if response.at_limit is None:
-        return peaks
 
     def read(k: int, working: float) -> float:
         psi = response.working
         psi[k] = working
         return 0.0 if working <= response.lowest else response.at(psi).values[k]
 
-    return [
-        replace(peak, least=response.lowest, value_at_least=loglik, read=partial(read, k))
-        for k, peak in enumerate(peaks)
-    ]
+    least, at_least = (-np.inf, np.nan) if response.at_limit is None else (response.lowest, loglik)
+    return [replace(peak, least=least, value_at_least=at_least, read=partial(read, k)) for k, peak in enumerate(peaks)]

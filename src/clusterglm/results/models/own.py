@@ -148,7 +148,19 @@ class OwnResult(Result):
 
     @property
     def dispersion_lr_test(self) -> DispersionTest:
-        """Likelihood-ratio test against the model without the response's own parameter (alpha = 0: Poisson)."""
+        """Likelihood-ratio test against the model without the response's own parameter (alpha = 0: Poisson).
+
+        Raises
+        ------
+        OptionError
+            Where no such model is a limit of this one.
+        """
+        if self._family.at_limit is None:
+            raise OptionError(
+                f"a test of the dispersion with family={self.family!r}",
+                "a response that is a simpler one without its own parameter",
+                "fit.conf_int(method='profile') for the parameter; cg.compare with a fit of another family",
+            )
         found = likelihood_ratio(self.loglik, float(self.fit.loglik_at_limit))
         return DispersionTest(self._family.limit, found.statistic, found.pvalue)
 
@@ -159,7 +171,7 @@ class OwnResult(Result):
         Where the parameters are at the lower end of their range it is the deviance of the model there.
         """
         own, rows = self._family, self.data.rows
-        if not own.values:
+        if own.at_end:
             return super().deviance
         each = own.saturated(rows.a, rows.b) + own.log_constants(rows.a / rows.weights, rows.trials, rows.weights)
         return 2.0 * (float(self._per_row(rows.cluster_weights) @ each) - self.loglik)
@@ -227,8 +239,9 @@ class OwnResult(Result):
 
     def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
         low, high = super()._wald(level, cov)
-        k = len(self._family.own)
-        low[-k:], high[-k:] = np.array(self._own_intervals(level, cov)).T
+        if self._family.own:
+            k = len(self._family.own)
+            low[-k:], high[-k:] = np.array(self._own_intervals(level, cov)).T
         return low, high
 
     def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
@@ -293,7 +306,7 @@ class OwnResult(Result):
         for name, value, se in zip(self._family.own, self._values, self._own_errors(), strict=True):
             error = f" (Std. Error {se:.4g})" if np.isfinite(se) else f" (the maximum lies at {self._family.limit})"
             facts.append((name, f"{value:.5g}{error}"))
-        return [*facts, ("No dispersion", str(self.dispersion_lr_test))]
+        return facts if self._family.at_limit is None else [*facts, ("No dispersion", str(self.dispersion_lr_test))]
 
     def _with_own_facts(self, plain: Summary) -> Summary:
         """A summary with what there is to say of the response's parameters."""

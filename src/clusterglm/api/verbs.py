@@ -25,6 +25,7 @@ from clusterglm.model.family import with_own as family_with_own
 from clusterglm.model.penalty import read_penalty
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
+from clusterglm.model.quasi import read_quasi
 from clusterglm.model.separation import read_separation
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
@@ -246,10 +247,12 @@ def random_effects(
         integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",
         "gaussian_mixture(0.3, 3)"; "student_t" and "gaussian_mixture", whose shape is then estimated; or an object such
         as `StudentT(4)`, `GaussianMixture(separation=3)` or a `UserDistribution`. Several effects are gaussian.
-    quadrature : "auto", "laplace", int or Quadrature
+    quadrature : "auto", "laplace", int, Quadrature, "pql" or "pql-ml"
         How the integral over a cluster's random effects is computed: as many nodes as a tolerance needs, the Laplace
         approximation, or a number of adaptive Gauss-Hermite nodes; of several effects, in each dimension. Of those the
-        cost is the number's power, and a tolerance is met by lattices where such rules do not agree.
+        cost is the number's power, and a tolerance is met by lattices where such rules do not agree. Or no integral:
+        penalised quasi-likelihood, by REML with dispersion 1 ("pql"), or by maximum likelihood with a dispersion that
+        is estimated ("pql-ml", as R's glmmPQL), for comparison with these; it is biased and has no likelihood.
     scale : {"normal", "density"}
         Scale of integration of the adaptive rules, which has nothing to do with that of predictions: along a standard
         normal variable that is mapped to the intercept, or along the intercept itself, as R's glmmML does. Of several
@@ -337,7 +340,8 @@ def random_effects(
     response = measured or (read_response(family, link) if own is None else own.reads)
     offset = one_offset(offset, exposure)
     intercept = read_distribution(distribution)
-    rule = read_quadrature(quadrature)
+    quasi = read_quasi(quadrature)
+    rule = read_quadrature("auto" if quasi is not None else quadrature)
     check_scale(scale)
     check_sigma(sigma, fix_sigma)
     settings, to_limit = read_control(control), read_separation(separation)
@@ -358,6 +362,21 @@ def random_effects(
         inside=inside,
     )
     restricted = yes_or_no("reml", reml)
+    if quasi is not None:
+        from clusterglm.api.pql import quasi_random_effects
+
+        beside = [
+            (own is not None or measured is not None, f"family={family!r}", "'binomial' or 'poisson'"),
+            (restricted, "reml=True", '"pql", whose working models are fitted by REML, or "pql-ml"'),
+            (is_elsewhere(data, engine), "data that are read block by block", "a table in memory"),
+            (inside is not None, f"inside={inside!r}", "no choice: nothing is integrated out"),
+            (not intercept.normal, f"distribution={intercept.name!r}", 'distribution="gaussian"'),
+            (scale != "normal", f"scale={scale!r}", 'scale="normal"'),
+            (sigma is not None or fix_sigma, "sigma= or fix_sigma=", "covariances that are estimated"),
+            (chosen is not None, f"penalty={chosen!r}", "no penalty"),
+            (to_limit, 'separation="limit"', 'separation="error"'),
+        ]
+        return quasi_random_effects(formula, data, request, quasi, start, settings, beside)
     if measured is not None:
         from clusterglm.api.gaussian import gaussian_random_effects
 

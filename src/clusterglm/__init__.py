@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from clusterglm import engine, errors, plot
     from clusterglm.api.nonparametric import nonparametric
     from clusterglm.api.selection import select_distribution
+    from clusterglm.api.simulation import simulate
     from clusterglm.api.steps import anova, common_rows, update
     from clusterglm.api.verbs import pooled, random_effects
     from clusterglm.api.within import conditional, fixed_effects
     from clusterglm.data import datasets
+    from clusterglm.data.planned import design
     from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
     from clusterglm.model.distribution.bridge import Bridge
@@ -51,6 +53,7 @@ __all__ = [
     "compare",
     "conditional",
     "datasets",
+    "design",
     "engine",
     "errors",
     "fixed_effects",
@@ -60,6 +63,7 @@ __all__ = [
     "pooled",
     "random_effects",
     "select_distribution",
+    "simulate",
     "table",
     "update",
 ]
@@ -79,12 +83,14 @@ _OBJECTS = {
     "common_rows": "clusterglm.api.steps",
     "compare": "clusterglm.results.tables.comparison",
     "conditional": "clusterglm.api.within",
+    "design": "clusterglm.data.planned",
     "fixed_effects": "clusterglm.api.within",
     "load": "clusterglm.results.files.storage",
     "nonparametric": "clusterglm.api.nonparametric",
     "pooled": "clusterglm.api.verbs",
     "random_effects": "clusterglm.api.verbs",
     "select_distribution": "clusterglm.api.selection",
+    "simulate": "clusterglm.api.simulation",
     "table": "clusterglm.results.tables.publication",
     "update": "clusterglm.api.steps",
 }

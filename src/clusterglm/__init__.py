@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from clusterglm.results.tables.comparison import compare
     from clusterglm.results.tables.publication import table
     from clusterglm.sample.prior import Prior
+    from clusterglm.study.power import power
 
     __version__: str
 
@@ -61,6 +62,7 @@ __all__ = [
     "nonparametric",
     "plot",
     "pooled",
+    "power",
     "random_effects",
     "select_distribution",
     "simulate",
@@ -88,6 +90,7 @@ _OBJECTS = {
     "load": "clusterglm.results.files.storage",
     "nonparametric": "clusterglm.api.nonparametric",
     "pooled": "clusterglm.api.verbs",
+    "power": "clusterglm.study.power",
     "random_effects": "clusterglm.api.verbs",
     "select_distribution": "clusterglm.api.selection",
     "simulate": "clusterglm.api.simulation",

@@ -250,6 +250,10 @@ class GaussianPooledResult(GaussianResult, PooledResult):
 
         return least_squares_summit(self.data.rows, self.fit)
 
+    def _fitted_to(self, new: ModelData) -> GaussianPooledResult:
+        fit = fit_gaussian_pooled(new, self.reml)
+        return replace(self, fit=fit, data=new, family_response=GaussianIdentity(fit.residual_sd))
+
     def _reestimate(self, new: ModelData) -> Array:
         again = fit_gaussian_pooled(new, self.reml)
         return np.append(again.beta, again.residual_sd)
@@ -342,6 +346,9 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
         from clusterglm.inference.uncertainty.mixed_profiles import mixed_crossing
 
         return mixed_crossing(peak, drop, side, begin)
+
+    def _fitted_to(self, new: ModelData) -> GaussianMixedResult:
+        return replace(self, fit=fit_gaussian(new, self.reml, Control()), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged

@@ -260,7 +260,8 @@ class GaussianPooledResult(GaussianResult, PooledResult):
         return least_squares_summit(self.data.rows, self.fit)
 
     def _fitted_to(self, new: ModelData) -> GaussianPooledResult:
-        return replace(self, fit=fit_gaussian_pooled(new, self.reml), data=new)
+        fit = fit_gaussian_pooled(new, self.reml)
+        return replace(self, fit=fit, data=new, family_response=GaussianIdentity(fit.residual_sd))
 
     def _reestimate(self, new: ModelData) -> Array:
         again = fit_gaussian_pooled(new, self.reml)

@@ -332,6 +332,13 @@ class OwnPooledResult(OwnResult, PooledResult):
     def _inner(self) -> Parameters:
         return coefficients(self.data.names)
 
+    def _fitted_to(self, new: ModelData) -> OwnPooledResult:
+        again = own_pooled_again(self.fit, new)
+        own = again.response
+        assert own is not None
+        response = own.at_limit if own.at_limit is not None and not own.values else own
+        return replace(self, fit=again, data=new, family_response=response)
+
     def _reestimate(self, new: ModelData) -> Array:
         again = own_pooled_again(self.fit, new)
         return self._found_again(again, again.beta)
@@ -381,6 +388,9 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
     @property
     def _inner(self) -> Parameters:
         return self.fit.parameters
+
+    def _fitted_to(self, new: ModelData) -> OwnRandomEffectsResult:
+        return replace(self, fit=own_again(self.fit, new), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
         again = own_again(self.fit, new)

@@ -36,7 +36,7 @@ def data() -> pd.DataFrame:
 def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Levels of the second factor as columns, by Cholesky's method, by conjugate gradients."""
     if request.param != "columns":
-        monkeypatch.setattr(fit_module, "_COLUMNS", 0)
+        monkeypatch.setattr(fit_module, "_FEW_COLUMNS", 0)
     if request.param == "gradients":
         monkeypatch.setattr(algebra, "DENSE", 0)
     return str(request.param)

@@ -25,12 +25,12 @@ _Integers = NDArray[np.int64]
 
 DENSE = 500
 """Levels of the second factor up to which S is a matrix in memory."""
-_WHOLE = 3_000  # levels up to which it is for a joint covariance
+MOST_JOINT = 3_000  # levels up to which it is for a joint covariance
 _DENSE_CELLS = 8_000_000  # pairs of levels up to which C is
 _SPARSE_COST = 50.0  # what a pair of rows costs, in units of a product and sum of dense matrices
-_PRECISE, _ROUGH = 1e-12, 1e-9  # of right-hand sides is what conjugate gradients leave
-_MOST_STEPS, _ROUGH_STEPS = 20_000, 500
-_LEAST_WEIGHT = 1e-13  # of the largest: below, a row's information is rounding
+_PRECISE, _FOR_A_STEP = 1e-12, 1e-9  # of right-hand sides is what conjugate gradients leave
+_GRADIENT_STEPS, _GRADIENT_STEPS_NEWTON = 20_000, 500
+_LEAST_INFORMATION = 1e-13  # of the largest: below, a row's information is rounding
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Intercepts:
 
     def __init__(self, crossing: Crossing, weights: Array) -> None:
         self.crossing = crossing
-        self.weights = np.maximum(weights, _LEAST_WEIGHT * float(weights.max(initial=0.0)))
+        self.weights = np.maximum(weights, _LEAST_INFORMATION * float(weights.max(initial=0.0)))
         self.first = crossing.over_first(self.weights)
         self.second = crossing.over_second(self.weights)
         shape = crossing.m, crossing.q
@@ -133,9 +133,9 @@ class Intercepts:
             When it has more than a few thousand rows.
         """
         q, pinned = self.crossing.q, self.crossing.references
-        if q > _WHOLE:
+        if q > MOST_JOINT:
             raise DesignError(
-                f"a joint covariance of {q} effects", f"at most {_WHOLE:,}", "coefficients, which need none"
+                f"a joint covariance of {q} effects", f"at most {MOST_JOINT:,}", "coefficients, which need none"
             )
         sizes = np.diff(self.crossing.starts).astype(np.float64)
         cells = float(self.crossing.m) * q
@@ -206,8 +206,8 @@ class Intercepts:
         v, left = np.zeros_like(right), self._consistent(right)
         z = left / diagonal
         direction, size = z.copy(), np.sum(left * z, axis=0)
-        target = (_ROUGH if rough else _PRECISE) ** 2 * np.maximum(size, 1e-300)
-        for _ in range(_ROUGH_STEPS if rough else _MOST_STEPS):
+        target = (_FOR_A_STEP if rough else _PRECISE) ** 2 * np.maximum(size, 1e-300)
+        for _ in range(_GRADIENT_STEPS_NEWTON if rough else _GRADIENT_STEPS):
             if (size <= target).all():
                 return v
             moved = self.second[:, None] * direction - back @ ((pairs @ direction) / D)
@@ -221,8 +221,8 @@ class Intercepts:
         if rough:
             return v
         raise DesignError(
-            f"effects of two factors that hang together so loosely that {_MOST_STEPS:,} steps of conjugate gradients "
-            "do not tell them apart",
+            f"effects of two factors that hang together so loosely that {_GRADIENT_STEPS:,} steps of conjugate "
+            "gradients do not tell them apart",
             "levels of both that meet more often",
             "leave out levels with few rows, or fit parts of the data",
         )

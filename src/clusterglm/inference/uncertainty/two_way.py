@@ -21,7 +21,7 @@ from clusterglm.model.response.base import Response
 
 _Integers = NDArray[np.int64]
 
-ROWS_AT_A_TIME = 4_096
+_PREDICTIONS_AT_A_TIME = 4_096
 
 
 class Joint:
@@ -66,9 +66,9 @@ class Joint:
         first, second = self.projection
         inverse, D, C = self._inverse, self.system.first, self.system.pairs
         own = np.empty(self.crossing.m)
-        for start in range(0, self.crossing.m, ROWS_AT_A_TIME):
-            part = C[start : start + ROWS_AT_A_TIME]
-            own[start : start + ROWS_AT_A_TIME] = np.asarray(part.multiply(part @ inverse).sum(axis=1)).ravel()
+        for start in range(0, self.crossing.m, _PREDICTIONS_AT_A_TIME):
+            part = C[start : start + _PREDICTIONS_AT_A_TIME]
+            own[start : start + _PREDICTIONS_AT_A_TIME] = np.asarray(part.multiply(part @ inverse).sum(axis=1)).ravel()
         of_first = 1.0 / D + own / D**2 + np.einsum("ij,jk,ik->i", first, covariance, first)
         return of_first, np.diag(inverse) + np.einsum("ij,jk,ik->i", second, covariance, second)
 
@@ -86,8 +86,8 @@ class Joint:
         by_first, by_second = self.projection
         inverse, D, C = self._inverse, self.system.first, self.system.pairs
         found = np.empty(len(X))
-        for start in range(0, len(X), ROWS_AT_A_TIME):
-            some = slice(start, start + ROWS_AT_A_TIME)
+        for start in range(0, len(X), _PREDICTIONS_AT_A_TIME):
+            some = slice(start, start + _PREDICTIONS_AT_A_TIME)
             i, j = first[some], second[some]
             share = -C[i].toarray() / D[i][:, None]
             share[np.arange(len(i)), j] += 1.0

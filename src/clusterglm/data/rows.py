@@ -116,6 +116,8 @@ def select_rows(table: nw.DataFrame[Any], parsed: ParsedFormula, request: Reques
         rows.drop(f"missing cluster {cluster_name!r}", is_missing(ids))
     for name, levels in factors.items():
         rows.drop(f"missing cluster {name!r}", is_missing(levels))
+    for name in request.beside:
+        rows.drop(f"missing cluster {name!r}", missing_in(table, name))
     row_weights = _weights(table, request.weights, rows, "weights", parsed)
     arrangement = None
     if factors and request.nested is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from scipy.special import ndtr
 
 from clusterglm.errors import OptionError
@@ -60,6 +59,8 @@ def power(
     chosen, table = found._along(along), found.to_frame(level)
     if target is not None:
         number("target", target, 0.05, 0.999, advice="target=0.8")
+    import pandas as pd
+
     plain = pd.DataFrame(table)
     others = [name for name in found.factors if name != chosen and plain[name].nunique() > 1]
     series = [*others, *(["test"] if plain["test"].nunique() > 1 else [])]

@@ -39,6 +39,7 @@ FORMAT_VERSION = 2
 STORED: dict[str, tuple[str, ...]] = {
     "results.models.pooled": ("PooledResult",),
     "results.models.fixed_effects": ("FixedEffectsResult",),
+    "results.models.two_way": ("TwoWayResult",),
     "results.models.conditional": ("ConditionalResult",),
     "results.models.random_effects": ("RandomEffectsResult",),
     "results.models.mixed": ("MixedEffectsResult",),
@@ -61,6 +62,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.tables.selection": ("DistributionSelection",),
     "fit.pooled": ("PooledFit",),
     "fit.fixed_effects": ("FixedEffectsFit", "ProfiledEstimates"),
+    "fit.two_way": ("TwoWayFit",),
     "fit.conditional": ("ConditionalFit", "ConditionalEstimates"),
     "fit.within": ("Informative",),
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),

@@ -94,6 +94,7 @@ def _read(formula: str, data: Any, request: Request, response: OwnParameters) ->
     rows = prepare(formula, data, request)
     if response.durations:
         refuse_boundless_times(rows.a / rows.b, rows.response_name, shape=bool(response.own))
+    response.refuse(rows.a, rows.b, rows.weights)
     if not response.location:
         return rows, response
     if rows.intercept is None:

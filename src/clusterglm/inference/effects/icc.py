@@ -135,6 +135,11 @@ def response_correlation(
         return ResponseCorrelation(0.0, 0.0, 0.0)
     if response.exponential_mean:
         return _of_counts(eta, sigma, response, distribution)
+    if not response.trials:
+        reason = (
+            f"no formula is known for counts of family {response.family}, whose variance is no function of the mean"
+        )
+        return ResponseCorrelation(nan, nan, nan, reason)
     jet = averaged_jet(np.array([eta]), sigma, response, distribution)
     mean, first, by_sigma = float(jet.mean[0]), float(jet.first[0]), float(jet.by_sigma[0])
     coarse, variance = (
@@ -188,8 +193,8 @@ def correlation_with_interval(
 def _of_counts(eta: float, sigma: float, response: Response, distribution: Distribution) -> ResponseCorrelation:
     """Correlation of counts: r = D M / (D M + w).
 
-    K_j = log E exp(j b), D = exp(K_2 - 2 K_1) - 1, w = E v / M = s + c M (1 + D),
-    s the slope of the variance in the mean, 1 for counts.
+    K_j = log E exp(j b), D = exp(K_2 - 2 K_1) - 1, w = E v / M = s + c M (1 + D), s the slope of the variance in the
+    mean.
     """
     (once, once_slope), (twice, twice_slope) = (log_moment(distribution, order, sigma) for order in (1, 2))
     if not (np.isfinite(once) and np.isfinite(twice)):

@@ -29,7 +29,7 @@ def own_pooled_summit(data: ModelData, fit: OwnPooledFit, threads: int = 1) -> S
     theta, p = rows.inside(fit.beta, (), response.working), len(fit.beta)
     here = rows.pooled(theta)
     peaks = [Peak(rows.pooled, theta, here, row) for row in rows.to_user(0)]
-    return Summit((*peaks[:p], *_to_limit(peaks[p:], response, fit.loglik_at_limit)), 0.0)
+    return Summit((*peaks[:p], *to_limit(peaks[p:], response, fit.loglik_at_limit)), 0.0)
 
 
 def own_marginal_summit(data: ModelData, fit: OwnRandomEffectsFit, threads: int = 1) -> Summit:
@@ -52,7 +52,7 @@ def own_marginal_summit(data: ModelData, fit: OwnRandomEffectsFit, threads: int 
     for scale in parameters.only_free.scales:
         peaks[scale] = replace(peaks[scale], least=0.0, value_at_least=fit.pooled.loglik)
     k = len(response.own)
-    return Summit((*peaks[:-k], *_to_limit(peaks[-k:], response, fit.loglik_at_limit)), 0.0)
+    return Summit((*peaks[:-k], *to_limit(peaks[-k:], response, fit.loglik_at_limit)), 0.0)
 
 
 def own_pooled_scores(data: ModelData, fit: OwnPooledFit, *, by_row: bool) -> Array:
@@ -114,7 +114,7 @@ def _chained(scores: Array, terms: Array, p: int, response: OwnParameters) -> Ar
     return chained
 
 
-def _to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[Peak]:
+def to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[Peak]:
     """Profiles of working values, which are read as values: 0 at the lower end, where there is one."""
     if response.at_limit is None:
         return peaks

@@ -46,6 +46,8 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.ordinal": ("OrdinalPooledResult", "OrdinalRandomEffectsResult"),
     "results.models.gaussian": ("GaussianPooledResult", "GaussianMixedResult"),
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
+    "results.models.own_mixed": ("OwnMixedResult", "OwnCrossedResult"),
+    "results.models.ordinal_mixed": ("OrdinalMixedResult", "OrdinalCrossedResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
         "PooledResultOverBlocks",
@@ -63,6 +65,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.within": ("Informative",),
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
+    "fit.own_mixed": ("OwnMixedFit",),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
     "fit.npml": ("NonparametricFit",),
     "fit.mixed": ("MixedFit",),

@@ -1,6 +1,6 @@
 """Results of models whose response has parameters of its own.
 
-They are of their verb's class. What has not been worked out for such responses is refused by name (`_WORK` lists what
+They are of their verb's class. What has not been worked out for such responses is refused by name (`WORK` lists what
 has), so that nothing takes an estimated parameter for known without a word.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_again, own_of, own_pooled_again
+from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
 from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_WORK = {
+WORK = {
     "adjusted_means", "delta_method",
     "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov",
     "cov_params", "data", "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters",
@@ -49,6 +50,7 @@ _WORK = {
     "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues",
     "wald_test", "zvalues",
 }  # fmt: skip
+"""Members that work."""
 _COVARIED = ("all", "coefficients")
 _PARTS = ("coefficients", "terms", "predictions")  # of a report
 _AT_BOUND = "a parameter of the response lies at the end of its range, where the reference is not known"
@@ -77,7 +79,7 @@ class DispersionTest:
         return at_boundary_in_words(self.statistic, self.pvalue)
 
 
-def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
+def not_yet(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with family={result.family!r}, whose response has parameters of its own",
         "what allows for their estimation, which this does not yet",
@@ -90,7 +92,7 @@ def _instead(result: Any, name: str) -> str:
     return "" if limit is None else f"family={limit.family!r} for {name}; or "
 
 
-with_own_parameters = only(_WORK, _not_yet)
+with_own_parameters = only(WORK, not_yet)
 
 
 class OwnResult(Result):
@@ -245,7 +247,7 @@ class OwnResult(Result):
         untested = _AT_BOUND if self._own_state == "boundary" else ""
         return replace(super()._candidate(name), response=replace(self._family, values=()), untested=untested)
 
-    def _found_again(self, fit: OwnPooledFit | OwnRandomEffectsFit, inner: Array) -> Array:
+    def _found_again(self, fit: OwnPooledFit | OwnRandomEffectsFit | OwnMixedFit, inner: Array) -> Array:
         """Estimates from other responses, in the order of `_estimates`."""
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
@@ -337,7 +339,7 @@ class OwnPooledResult(OwnResult, PooledResult):
 
     def _refuse_profile_at_boundary(self) -> None:
         if self._own_state == "boundary":
-            raise _no_profile(", ".join(self._family.own), self._family.at_limit)
+            raise no_profile(", ".join(self._family.own), self._family.at_limit)
 
 
 @with_own_parameters
@@ -383,7 +385,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
     def _refuse_profile_at_boundary(self) -> None:
         lost = [*(["sigma"] if self.fit.boundary else []), *(self._family.own if self._own_state == "boundary" else ())]
         if lost or (self.fit.sigma_fixed and self.sigma == 0.0):
-            raise _no_profile(", ".join(lost) or "sigma", self._family.at_limit)
+            raise no_profile(", ".join(lost) or "sigma", self._family.at_limit)
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if wanted.history is not None:
@@ -408,7 +410,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         return "conditional" if kind is None else kind
 
 
-def _no_profile(what: str, limit: Response | None) -> OptionError:
+def no_profile(what: str, limit: Response | None) -> OptionError:
     return OptionError(
         f"a profile where the maximum lies at {what} = 0",
         "a maximum inside, where no parameter is at the end of its range",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.errors import ClusterGLMError
+from clusterglm.fit.own_mixed import fit_own_mixed
+from clusterglm.model.response.own.base import Coordinates, Terms
+from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 EXACT: dict[str, Any] = json.loads((GOLDEN / "own_several.json").read_text())
@@ -132,14 +136,60 @@ def test_where_alpha_is_zero_it_is_the_poisson_fit(form: str) -> None:
         fit.profile("x")
 
 
-def test_one_intercept_written_with_a_bar_is_the_fit_of_one() -> None:
-    """A slope of which there is none leaves the random-intercept model, by other code."""
-    data = drawn(NB, "slopes")
-    one = cg.random_effects("y ~ x", data, cluster="a", family=NB)
-    nested = cg.random_effects("y ~ x + (1 | a/b)", data, family=NB)
-    assert nested.loglik >= one.loglik - 1e-7
-    if nested.singular:
-        assert nested.loglik == pytest.approx(one.loglik, abs=1e-5)
+def test_without_effects_of_what_is_nested_it_is_the_fit_of_one_intercept() -> None:
+    """By other code, in the core too."""
+    data = drawn("ordinal", "nested", seed=4)
+    nested = cg.random_effects(FORMS["nested"], data, family="ordinal")
+    one = cg.random_effects("y ~ x", data, cluster="a", family="ordinal")
+    assert nested.variance_components["estimate"].to_list() == pytest.approx([one.sigma, 0.0], abs=1e-6)
+    assert nested.loglik == pytest.approx(one.loglik, abs=1e-7)
+    assert nested.params["x"] == pytest.approx(one.params["x"], abs=1e-6)
+    assert nested.thresholds.to_numpy() == pytest.approx(one.thresholds.to_numpy(), abs=1e-6)
+    shared = ["x", "p|q", "q|r", "r|s"]
+    ours, theirs = nested.cov().loc[shared, shared], one.cov().loc[shared, shared]
+    assert ours.to_numpy() == pytest.approx(theirs.to_numpy(), rel=1e-4)
+    for kind in ("conditional", "marginal"):
+        assert nested.predict(kind=kind).to_numpy() == pytest.approx(one.predict(kind=kind).to_numpy(), abs=1e-5)
+    assert nested.parallel_test().statistic == pytest.approx(one.parallel_test().statistic, rel=1e-4)
+
+
+class BySize(NegativeBinomial):
+    """A response that no file of the package knows: the same in log(r), r = 1 / alpha, with no model at its end."""
+
+    own = ("size",)
+    lowest, highest = -20.0, 20.0
+
+    @property
+    def alpha(self) -> float:
+        return 1.0 / self.values[0]
+
+    @property
+    def at_limit(self) -> None:  # type: ignore[override]
+        return None
+
+    def start(self, mean: Any, a: Any, b: Any) -> Any:
+        return np.zeros(1)
+
+    def coordinates(self, psi: Any) -> Coordinates:
+        return Coordinates(-psi, -np.eye(1), np.zeros((1, 1, 1)))
+
+    def terms(self, psi: Any, a: Any, b: Any) -> Terms:
+        found = super().terms(psi, a, b)
+        return Terms(found.value, -found.first, found.second)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_new_response_has_every_structure_by_itself(form: str) -> None:
+    data = drawn(NB, form)
+    known = cg.random_effects(FORMS[form], data, family=NB)
+    found = fit_own_mixed(known.data, BySize(), known.quadrature.requested)
+    assert found.loglik == pytest.approx(known.loglik, abs=1e-7 if form != "crossed" else 1e-5)
+    assert found.beta == pytest.approx(known.params.to_numpy(), abs=1e-4)
+    (size,), alpha = found.response.values, known.family_parameters["alpha"]  # type: ignore[attr-defined]
+    assert size == pytest.approx(1.0 / alpha, rel=1e-4)
+    assert found.whole_covariance is not None
+    error = np.sqrt(found.whole_covariance[-1, -1]) / size
+    assert error == pytest.approx(np.sqrt(known.cov().loc["alpha", "alpha"]) / alpha, rel=1e-3)
 
 
 @pytest.fixture(scope="module", params=[(NB, form) for form in FORMS] + [("ordinal", form) for form in FORMS])
@@ -267,12 +317,72 @@ def test_every_other_member_says_why_not(fitted: Any) -> None:
             _ = getattr(fitted, name)()
 
 
-def test_more_effects_are_tested_by_the_likelihood_ratio() -> None:
+def test_nested_models_are_tested_by_the_likelihood_ratio() -> None:
     data = drawn(NB, "slopes")
-    slopes = cg.random_effects("y ~ x + (x | a)", data, family=NB)
-    intercepts = cg.random_effects("y ~ x + (x || a)", data, family=NB)
-    found = cg.compare(intercepts, slopes)
-    assert "likelihood ratio" in str(found).lower() or found is not None
+    fits = [
+        cg.random_effects(formula, data, family=NB)
+        for formula in ("y ~ 1 + (x || a)", "y ~ x + (x || a)", "y ~ x + (x | a)")
+    ]
+    first, second = cg.compare(*fits).tests
+    assert first.statistic == pytest.approx(2.0 * (fits[1].loglik - fits[0].loglik))
+    assert (first.df, first.boundary) == (1, False)
+    assert second.statistic == pytest.approx(2.0 * (fits[2].loglik - fits[1].loglik))
+    assert second.df == 1
+
+
+@pytest.mark.parametrize(("family", "form"), [(NB, "slopes"), ("ordinal", "nested"), (NB, "crossed")])
+def test_bootstrap_of_all_parameters(family: str, form: str) -> None:
+    fit = cg.random_effects(FORMS[form], drawn(family, form), family=family, quadrature="laplace")
+    found = fit.bootstrap(20, seed=1)
+    assert len(found.names) == fit.n_parameters
+    low, high = found.interval(level=0.9)
+    assert (low < high).all()
+    assert (low < fit._estimates + 1.0).all()
+
+
+def test_average_effects_are_of_the_mean(fitted: Any) -> None:
+    """Of one unit of x, from marginal predictions."""
+    if fitted.family == "ordinal":
+        with pytest.raises(ClusterGLMError, match="average_effects of a fit with family='ordinal'"):
+            fitted.average_effects("x")
+        return
+    data = drawn(NB, next(form for form, formula in FORMS.items() if formula == fitted.formula))
+    h = 1e-4
+    ends = [fitted.predict(data.assign(x=data["x"] + side * h), kind="marginal").mean() for side in (1.0, -1.0)]
+    found = fitted.average_effects("x", kind="marginal")
+    assert found["estimate"].iloc[0] == pytest.approx((ends[0] - ends[1]) / (2.0 * h), rel=1e-5)
+    with pytest.raises(ClusterGLMError, match="conditional"):
+        fitted.average_effects("x", kind="conditional")
+
+
+def test_command_line(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from clusterglm.cli import app
+
+    rows, saved = tmp_path / "rows.csv", tmp_path / "fit.json"
+    data = drawn(NB, "slopes")
+    data.to_csv(rows, index=False)
+
+    def good(*arguments: str) -> str:
+        found = CliRunner().invoke(app, list(arguments))
+        assert found.exit_code == 0, found.output
+        return found.stdout
+
+    shown = good("fit", str(rows), FORMS["slopes"], "--family", NB, "--save", str(saved))
+    assert "alpha:" in shown
+    assert "cor(a: (Intercept),x)" in shown
+    assert good("show", str(saved)).rstrip() == str(cg.load(saved))
+    table = pd.read_csv(io.StringIO(good("predict", str(saved), "--kind", "marginal")))
+    fit = cg.random_effects(FORMS["slopes"], pd.read_csv(rows), family=NB)
+    assert table.iloc[:, -1].to_numpy() == pytest.approx(fit.predict(kind="marginal").to_numpy(), rel=1e-6)
+
+
+def test_report_and_pictures(fitted: Any, tmp_path: Path) -> None:
+    path = tmp_path / "fit.html"
+    fitted.report(path)
+    assert "sd(a: (Intercept))" in path.read_text()
+    assert len(fitted.plot.caterpillar().data) >= 15
 
 
 def test_weights_are_repeats() -> None:

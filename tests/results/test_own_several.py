@@ -18,7 +18,8 @@ from clusterglm.model.response.own.base import Coordinates, Terms
 from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-EXACT: dict[str, Any] = json.loads((GOLDEN / "own_several.json").read_text())
+KNOWN: dict[str, Any] = json.loads((GOLDEN / "own_several.json").read_text())
+EXACT = KNOWN["exact"]
 NB = "negative_binomial"
 FORMS = {"slopes": "y ~ x + (x | a)", "nested": "y ~ x + (1 | a/b)", "crossed": "y ~ x + (1 | a) + (1 | item)"}
 ORDER = list("pqrs")
@@ -93,6 +94,25 @@ def test_laplace_is_the_value_of_other_code_near_its_maximum(name: str) -> None:
     fit, known = cg.random_effects(formula, data, quadrature="laplace", **given), EXACT[name]["laplace"]
     assert fit.loglik >= known["value_there"] - 1e-8
     assert fit.loglik == pytest.approx(known["value_there"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", KNOWN["laplace"])
+def test_laplace_is_what_glmmtmb_and_clmm_find(name: str) -> None:
+    """clmm stops a little early."""
+    known = KNOWN["laplace"][name]
+    data = pd.read_csv(GOLDEN / "data" / known["csv"])
+    given: dict[str, Any] = {"family": NB}
+    if "clmm" in known["call"]:
+        given = {"family": "ordinal", "link": "probit" if "probit" in known["call"] else "logit"}
+        if "resp" in data:
+            data["mode"] = pd.Categorical(data["mode"], ["do", "want"])
+            given["levels"] = ["no", "perhaps", "yes"]
+    formula = known["call"].partition("(")[2].partition(", data")[0]
+    fit = cg.random_effects(formula, data, quadrature="laplace", **given)
+    assert -1e-7 < fit.loglik - known["logLik"] < 2e-5
+    for coefficient, value in known["coef"].items():
+        if coefficient in fit.params:
+            assert abs(fit.params[coefficient] - value) < 2e-3 * fit.bse[coefficient]
 
 
 @pytest.mark.parametrize("form", FORMS)

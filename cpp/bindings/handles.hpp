@@ -67,14 +67,14 @@ class ProblemHandle {
             most_rows_ = std::max(most_rows_, s[i + 1] - s[i]);
         }
         require(own >= 0 && (own == 0) == !groups && (!groups || groups->size() == n), "groups: one of the response's own parameters, or -1, per row");
-        require(own == 0 || !functions_.vector, "own: of kernels that have parameters of their own");
+        require(own == 0 || functions_.own, "own: of kernels that have parameters of their own");
         for (std::size_t j = 0; groups && j < n; ++j)
             require(groups->data()[j] >= -1 && groups->data()[j] < own, "groups: numbers of the response's own parameters");
         bool weighted = false;
         for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
         view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
                  b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted, own, groups ? groups->data() : nullptr};
-        if (!functions_.vector && !groups) {  // a kernel with parameters of its own, which no row has here
+        if (functions_.own && !groups) {  // a kernel with parameters of its own, which no row has here
             none_.assign(n, -1);
             view_.groups = none_.data();
         }

@@ -30,6 +30,7 @@ struct ResponseFunctions {
     bool (*crossed)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet*, const clusterglm::VectorPlaces&,
                     const clusterglm::Outside&, const clusterglm::CrossedInputs&, const clusterglm::Selection&, const clusterglm::CrossedOutputs&,
                     double*, int, const std::function<bool()>&);
+    bool own = false;  // whether the kernel has parameters of its own
 };
 
 template <class R>
@@ -41,13 +42,17 @@ ResponseFunctions functions_of(const char* code) {
             &clusterglm::profile<R>,
             &clusterglm::evaluate_vector<R>,
             &clusterglm::evaluate_nested<R>,
-            &clusterglm::evaluate_crossed<R>};
+            &clusterglm::evaluate_crossed<R>,
+            false};
 }
 
-// The same of a kernel with parameters of its own, whose derivatives a random intercept alone has. B: the kernel at given parameters.
+// The same of a kernel with parameters of its own, whose derivatives a random intercept alone has. B: the kernel at given parameters,
+// which serves all else.
 template <class R, class B>
 ResponseFunctions functions_with_own(const char* code) {
-    return {code, &clusterglm::evaluate<R>, &clusterglm::integrands<B>, &clusterglm::pooled<B>, &clusterglm::profile<B>, nullptr, nullptr, nullptr};
+    ResponseFunctions given = functions_of<B>(code);
+    given.marginal = &clusterglm::evaluate<R>, given.own = true;
+    return given;
 }
 
 ResponseFunctions binomial_logit();

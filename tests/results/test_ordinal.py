@@ -438,11 +438,11 @@ def test_several_beside_each_other(fitted: Any) -> None:
 
 
 def test_every_other_member_says_why_not(fitted: Any) -> None:
-    from clusterglm.results.models.ordinal import _WORK
+    from clusterglm.results.models.ordinal import WORK
 
     for fit in (fitted, fitted.pooled):
         for name in dir(fit):
-            if name.startswith("_") or name in _WORK:
+            if name.startswith("_") or name in WORK:
                 continue
             with pytest.raises(ClusterGLMError, match="family='ordinal'"):
                 getattr(fit, name)()

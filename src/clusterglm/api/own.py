@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.api.mixed import refuse_with_slopes
 from clusterglm.data.durations import refuse_boundless_times
 from clusterglm.data.ordered import refuse_empty
 from clusterglm.data.prepare import ModelData, prepare
@@ -14,13 +15,17 @@ from clusterglm.data.recession import without_column
 from clusterglm.data.request import Request
 from clusterglm.errors import ClusterError, FormulaError, OptionError
 from clusterglm.fit.own import fit_own_pooled, fit_own_random_effects
+from clusterglm.fit.own_mixed import fit_own_mixed
+from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.results.models.durations import DurationsRandomEffectsResult, durations_pooled
 from clusterglm.results.models.ordinal import OrdinalRandomEffectsResult, ordinal_pooled
+from clusterglm.results.models.ordinal_mixed import OrdinalCrossedResult, OrdinalMixedResult
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, pooled_result
+from clusterglm.results.models.own_mixed import OwnCrossedResult, OwnMixedResult, OwnSeveral
 
 
 def refuse_beside_own(response: OwnParameters, elsewhere: bool, penalty: str | None, to_limit: bool) -> None:
@@ -64,16 +69,12 @@ def own_random_effects(
     sigma: float | None,
     fix_sigma: bool,
     control: Control,
-) -> OwnRandomEffectsResult:
-    """Fit with one random intercept per cluster; see `cg.random_effects`."""
+) -> OwnRandomEffectsResult | OwnSeveral:
+    """Fit with a random intercept for each cluster, or several random effects; see `cg.random_effects`."""
     rows, response = _read(formula, data, request, response)
     if rows.effects is not None:
-        instead = "" if response.at_limit is None else f"; or family={response.at_limit.family!r}"
-        raise OptionError(
-            f"several random effects with family={response.family!r}",
-            "one random intercept, (1 | id)",
-            f"cluster={rows.cluster_name!r} without slopes{instead}",
-        )
+        refuse_with_slopes(distribution, scale, sigma, fix_sigma, False)
+        return _several(rows, response, quadrature, read_start(start, rows), control)
     if response.location and len(response.own) == 1 and not fix_sigma and int(np.diff(rows.starts).max()) < 2:
         raise ClusterError(
             f"{rows.n_clusters} clusters in {rows.cluster_name!r}, none with more than one response of two categories",
@@ -87,6 +88,24 @@ def own_random_effects(
     if response.durations:
         return DurationsRandomEffectsResult(fit, rows)
     return (OrdinalRandomEffectsResult if response.ordered else OwnRandomEffectsResult)(fit, rows)
+
+
+def _several(
+    rows: ModelData, response: OwnParameters, quadrature: Quadrature, start: Array | None, control: Control
+) -> OwnSeveral:
+    """Fit data that have effects."""
+    if response.durations:
+        raise OptionError(
+            f"several random effects with family={response.family!r}",
+            "one shared frailty, (1 | id): means and survival over several effects are not worked out",
+            f"cluster={rows.cluster_name!r} without slopes; or a row for each interval, with link='cloglog'",
+        )
+    fit = fit_own_mixed(rows, response, quadrature, control, start)
+    warn_unless_converged(fit.optimization)
+    warn_unless_accurate(fit.integration)
+    if fit.effects.outside:
+        return (OrdinalCrossedResult if response.ordered else OwnCrossedResult)(fit, rows)
+    return (OrdinalMixedResult if response.ordered else OwnMixedResult)(fit, rows)
 
 
 def _read(formula: str, data: Any, request: Request, response: OwnParameters) -> tuple[ModelData, OwnParameters]:

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.errors import IntegrationError
-from clusterglm.fit.levels import AnyPlan, CrossedFactors
+from clusterglm.fit.levels import AnyPlan, CrossedFactors, Integrals
 from clusterglm.fit.mixed_search import Found, MixedTask
 from clusterglm.fit.newton import Maximum, maximize_free
+from clusterglm.fit.own_corrected import OwnDraws
+from clusterglm.fit.own_levels import OwnIntegrals
 from clusterglm.likelihood.crossed.certificate import Estimate, HeldDraws
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.report import OutsideReport
@@ -60,12 +62,11 @@ def corrected(
     OutsideReport or None
         None where there is no curvature to go by.
     """
-    assert isinstance(task.likelihood, CrossedFactors)
     free, plan, theta = ~task.all_and(held), found.chosen.plan, found.maximum.theta
     V = _covariance(found.maximum.evaluation.hessian, free)
     if V is None:
         return found, None
-    draws, tolerance = HeldDraws(task.likelihood, SEED), quadrature.tolerance_outside * unit
+    draws, tolerance = draws_of(task.likelihood, SEED), quadrature.tolerance_outside * unit
     J = task.slopes(theta)
     first = draws.certify(
         task.entries(theta), plan, J.T @ V @ J, tolerance, MOST_OF_ESTIMATES, _MOST_OF_A_REPLICATE
@@ -102,8 +103,16 @@ def corrected(
     return replace(found, maximum=Maximum(at, evaluation, story)), report
 
 
+def draws_of(likelihood: Integrals, seed: int) -> HeldDraws | OwnDraws:
+    """Importance sampling for a likelihood of crossed factors."""
+    if isinstance(likelihood, OwnIntegrals):
+        return OwnDraws(likelihood, seed)
+    assert isinstance(likelihood, CrossedFactors)
+    return HeldDraws(likelihood, seed)
+
+
 def _objective(
-    task: MixedTask, draws: HeldDraws, plan: AnyPlan, count: int, theta: Array, hessian: Array
+    task: MixedTask, draws: HeldDraws | OwnDraws, plan: AnyPlan, count: int, theta: Array, hessian: Array
 ) -> Evaluation:
     """The estimate by so many draws, with a Hessian that is known."""
     try:

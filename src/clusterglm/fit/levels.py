@@ -6,7 +6,7 @@ their children or of other factors, which stand in blocks of their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -18,7 +18,7 @@ from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.nested.choice import choose_points as choose_nested
-from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlan
+from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlaces, NestedPlan
 from clusterglm.likelihood.vector.choice import choose_points, settled
 from clusterglm.likelihood.vector.points import hermite_points, lattice
 from clusterglm.likelihood.vector.vector import Places, VectorLikelihood, VectorPart, VectorPlan, VectorPosterior
@@ -129,7 +129,16 @@ class Integrals(Protocol):
         """What the data say of the effects of each innermost group of rows."""
 
 
-def integrals(X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int) -> Integrals:
+class PlacedIntegrals(Integrals, Protocol):
+    """Integrals that know where points were last laid."""
+
+    def held_places(self, plan: AnyPlan) -> AnyPlan:
+        """The same points, of which those that follow effects and might as well stay are held where they were last."""
+
+
+def integrals(
+    X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int
+) -> PlacedIntegrals:
     """Integrals of the columns X and Z, whatever units they have, over what `effects` says is random."""
     pattern = effects.covariance.pattern
     if effects.outside:
@@ -175,6 +184,9 @@ class OneLevel(VectorLikelihood):
 
     def held(self, plan: VectorPlan) -> bool:
         return all(part.second_derivatives for part in plan)
+
+    def held_places(self, plan: VectorPlan) -> VectorPlan:
+        return _held(plan, self._modes, self._factors)
 
     def by_nodes(self, nodes: int) -> VectorPlan:
         return (VectorPart(hermite_points(nodes, self.n_effects)),)
@@ -235,6 +247,10 @@ class TwoLevels(NestedLikelihood):
 
     def held(self, plan: NestedPlan) -> bool:
         return all(part.fine or part.places is not None for part in plan)
+
+    def held_places(self, plan: NestedPlan) -> NestedPlan:
+        there = NestedPlaces(*(getattr(self._memory, field.name).copy() for field in fields(NestedPlaces)))
+        return tuple(replace(part, places=there) if part.fine and part.places is None else part for part in plan)
 
     def by_nodes(self, nodes: int) -> NestedPlan:
         d1, d2 = self.n_effects
@@ -342,6 +358,9 @@ class CrossedFactors(CrossedLikelihood):
     def held(self, plan: VectorPlan) -> bool:
         return False
 
+    def held_places(self, plan: VectorPlan) -> VectorPlan:
+        return _held(plan, *self.inside.last_places)
+
     def by_nodes(self, nodes: int) -> VectorPlan:
         return (VectorPart(hermite_points(nodes, self.inside.n_effects)),)
 
@@ -389,6 +408,17 @@ def _of_single_clusters(what: str) -> OptionError:
         "one grouping factor, or two of which one is nested in the other",
         "what all data together tell",
     )
+
+
+def _held(plan: VectorPlan, modes: Array, factors: Array) -> VectorPlan:
+    """Points that follow clusters and might as well stay, where those are that the core has left."""
+    found = []
+    for part in plan:
+        if part.points.fine and part.places is None:
+            at = slice(None) if part.clusters is None else part.clusters
+            part = replace(part, places=Places(modes[at].copy(), factors[at].copy()))
+        found.append(part)
+    return tuple(found)
 
 
 def _in_words(part: NestedPart) -> str:

@@ -106,6 +106,32 @@ class MixedFit:
         """(beta, phi)."""
         return self.parameters.joined(self.beta, self.phi)
 
+    @property
+    def searched(self) -> Array:
+        """What stands for coefficients in the search, and phi: (beta, phi), as `task` takes them."""
+        return self.theta
+
+    @property
+    def constant(self) -> float:
+        """What the log-likelihood has that `task` leaves out."""
+        return self.data.constant
+
+    def task(self, Z: Array | None = None, threads: int = 1) -> MixedTask:
+        """What was maximised, in the user's units, without any penalty; of other columns of effects if they are given.
+
+        Parameters
+        ----------
+        Z : ndarray, shape (n, q), optional
+        threads : int
+        """
+        data = self.data.rows
+        moved = data if Z is None else replace(data, effects=replace(self.effects, Z=Z))
+        return MixedTask.of(moved, self.response, data.X, np.ones(self.effects.Z.shape[1]), threads)
+
+    def again(self, data: ModelData) -> MixedFit:
+        """The same model of other data, or with fewer effects, by maximum likelihood from these coefficients."""
+        return fit_mixed(data, self.response, self.integration.requested, _DEFAULT, self.beta)
+
     @cached_property
     def posterior(self) -> VectorPosterior:
         """What the data say of the effects of each cluster, or of each of its children where these have some too."""
@@ -114,10 +140,10 @@ class MixedFit:
 
 def task_of(fit: MixedFit, threads: int = 1) -> MixedTask:
     """What a fit maximised, in the user's units."""
-    data, units = fit.data.rows, np.ones(fit.effects.Z.shape[1])
-    task = MixedTask.of(data, fit.response, data.X, units, threads)
+    task = fit.task(threads=threads)
     if fit.penalty is None:
         return task
+    data, units = fit.data.rows, np.ones(fit.effects.Z.shape[1])
     prior = jeffreys(data.X, data, fit.response)
     return replace(task, penalty=SoftPenalty.of(prior, losses_of(task.covariance, units)))
 
@@ -186,7 +212,7 @@ def fit_mixed_sums(
 ) -> MixedFit:
     """`fit_mixed` of data wherever they are."""
     data, effects = given.data, effects_of(given.data)
-    _refuse_too_many(effects)
+    refuse_too_many(effects)
     pooled = given.pooled(control)
     if given.penalty is None and any(term.design.intercept is not None for term in effects.terms):
         given.refuse_homogeneous()
@@ -208,7 +234,7 @@ def fit_mixed_sums(
     return MixedFit(
         beta,
         phi,
-        *_on_user_scale(plain.hessian, T, task.all_and(held), quadrature),
+        *where_free(plain.hessian, T, task.all_and(held), quadrature),
         held,
         plain.value + data.constant,
         found.maximum.optimization,
@@ -221,7 +247,7 @@ def fit_mixed_sums(
     )
 
 
-def _refuse_too_many(effects: Effects) -> None:
+def refuse_too_many(effects: Effects) -> None:
     """Refuse more effects than integrals can be computed over; those outside are not integrated over so."""
     inside = effects.n_upper if effects.outside else effects.Z.shape[1]
     if inside > MOST_EFFECTS:
@@ -267,7 +293,7 @@ def _without_penalty(task: MixedTask, theta: Array, top: Evaluation) -> Evaluati
     return Evaluation(top.value - penalty.value, score, hessian)
 
 
-def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_], rule: Quadrature) -> tuple[Array, Array]:
+def where_free(hessian: Array, T: Array, held: NDArray[np.bool_], rule: Quadrature) -> tuple[Array, Array]:
     """Covariance and Hessian of T theta; nan in rows of the former that are held."""
     free = np.flatnonzero(~held)
     some = np.ix_(free, free)

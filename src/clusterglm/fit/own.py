@@ -123,7 +123,7 @@ def fit_own_pooled(data: ModelData, response: OwnParameters, control: Control = 
     start = rows.inside(beta, (), response.start(mean, data.a, data.b))
     maximum = maximize(rows.pooled, start, control, radius=4.0, unit=rows.unit)
     psi, value = maximum.theta[len(maximum.theta) - k :], maximum.evaluation.value
-    if limit is not None and _at_end(response, psi, value, limit.loglik):
+    if limit is not None and at_end(response, psi, value, limit.loglik):
         held = coefficients(data.names).and_own(response.own, "boundary")
         whole = held.nan_where_not_free(limit.covariance)
         return OwnPooledFit(
@@ -198,7 +198,7 @@ def fit_own_random_effects(
     found = maximum_from(task, _begin(rows, pooled, distribution, limit, start, sigma))
     maximum, value = found.maximum, found.maximum.evaluation.value
     psi, reached = maximum.theta[len(maximum.theta) - k :], task.sigma(maximum.theta)
-    ended = limit is not None and _at_end(response, psi, value, limit.loglik)
+    ended = limit is not None and at_end(response, psi, value, limit.loglik)
     if limit is not None and ended and (fix_sigma or limit.loglik >= pooled.loglik):
         return _at_limit(limit, pooled, response)
     noise = _NOISE_OF_LOGLIK * (rows.unit + abs(value)) if reached < _SIGMA_NEAR_ZERO else 0.0
@@ -237,10 +237,10 @@ def own_again(fit: OwnRandomEffectsFit, data: ModelData, control: Control = _DEF
     ResponseError
         Where a level has no responses.
     """
-    response, asked = _anew(own_of(fit), data), fit.integration
+    response, asked = anew(own_of(fit), data), fit.integration
     sigma = fit.sigma if fit.sigma_fixed else None
     return fit_own_random_effects(
-        _with_constant(data, response), response, fit.distribution, asked.requested, asked.scale, None, sigma,
+        with_constant(data, response), response, fit.distribution, asked.requested, asked.scale, None, sigma,
         fit.sigma_fixed, control,
     )  # fmt: skip
 
@@ -248,11 +248,11 @@ def own_again(fit: OwnRandomEffectsFit, data: ModelData, control: Control = _DEF
 def own_pooled_again(fit: OwnPooledFit, data: ModelData, control: Control = _DEFAULT) -> OwnPooledFit:
     """The same without cluster effects."""
     assert fit.response is not None
-    response = _anew(fit.response, data)
-    return fit_own_pooled(_with_constant(data, response), response, control)
+    response = anew(fit.response, data)
+    return fit_own_pooled(with_constant(data, response), response, control)
 
 
-def _anew(response: OwnParameters, data: ModelData) -> OwnParameters:
+def anew(response: OwnParameters, data: ModelData) -> OwnParameters:
     """The response with its parameters to be estimated."""
     empty = response.empty(data.a, data.b)
     if empty:
@@ -260,7 +260,7 @@ def _anew(response: OwnParameters, data: ModelData) -> OwnParameters:
     return replace(response, values=())
 
 
-def _with_constant(data: ModelData, response: OwnParameters) -> ModelData:
+def with_constant(data: ModelData, response: OwnParameters) -> ModelData:
     """Data whose log-likelihoods at the limit are normalised, as those of the response are."""
     if response.at_limit is None:
         return data
@@ -352,7 +352,7 @@ def _fields_of(fit: RandomEffectsFit) -> dict[str, Any]:
     return {field.name: getattr(fit, field.name) for field in fields(RandomEffectsFit)}
 
 
-def _at_end(response: OwnParameters, psi: Array, value: float, at_limit: float) -> bool:
+def at_end(response: OwnParameters, psi: Array, value: float, at_limit: float) -> bool:
     """Whether the model without these parameters is as likely."""
     return value <= at_limit + _NOISE_OF_LOGLIK * (1.0 + abs(at_limit)) or bool(np.any(psi <= response.lowest))
 

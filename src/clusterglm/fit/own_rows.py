@@ -23,7 +23,7 @@ from clusterglm.likelihood.plan import Choice, Plan
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.response.own.base import KernelRows, OwnParameters
+from clusterglm.model.response.own.base import KernelRows, OwnParameters, Terms
 
 OnBlock = Callable[[Block, Array], Evaluation]
 """A likelihood of a block at its parameters, with derivatives in its kernel's own ones too."""
@@ -72,9 +72,7 @@ class OwnRows:
         self.sums, self.blocks, self.response, self.unit = sums, sums.blocks, response, sums.weights.unit
         self._block, self._memory, self._L = sums.blocks.block, Memory(), sums.standard.L
         data = self._block.data
-        # one row stands for all with the same response
-        weights = np.repeat(data.cluster_weights, np.diff(data.starts))
-        self._alike = _alike(data, weights) if response.alike_by_ratio else _equal(data, weights)
+        self._alike = alike(response, data)
         self._columns, self._centre = self._block.X, np.zeros(sums.p)
         if response.location:  # thresholds make up for what is taken off the columns
             standard = standardise(np.ascontiguousarray(self._columns / np.diag(self._L)), None, centred=True)
@@ -166,6 +164,19 @@ class OwnRows:
         block, inner = self.for_core(theta)
         S1, S2 = cluster_sums(block.problem, inner, block.n_clusters, block.threads)
         return sigma_moments(S1, S2, block.data.cluster_weights)
+
+
+def alike(response: OwnParameters, data: ClusterArrays) -> tuple[Array, ...]:
+    """Fewer rows that have the same terms in sum, as `OwnParameters.terms` takes them: one for each response."""
+    weights = np.repeat(data.cluster_weights, np.diff(data.starts))
+    return _alike(data, weights) if response.alike_by_ratio else _equal(data, weights)
+
+
+def weighted_terms(response: OwnParameters, psi: Array, a: Array, b: Array, weights: Array) -> Terms:
+    """`OwnParameters.terms` of rows that count as often as `weights` says, shape (n,)."""
+    if response.alike_by_ratio:
+        return response.terms(psi, a * weights, b * weights)
+    return response.terms(psi, a, b, weights)
 
 
 def _alike(data: ClusterArrays, weights: Array) -> tuple[Array, Array]:

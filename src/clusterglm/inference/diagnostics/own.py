@@ -10,7 +10,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_again, own_of, own_pooled_again
-from clusterglm.fit.own_rows import bordered, kernel_data
+from clusterglm.fit.own_rows import bordered, kernel_data, weighted_terms
 from clusterglm.inference.diagnostics.influence import (
     CLOSE,
     Deletion,
@@ -38,7 +38,7 @@ def own_at_modes(fit: OwnRandomEffectsFit) -> Callable[[ModelData], Array]:
         if fit.sigma == 0.0:
             return known
         at, rows, sign = response.at_limit, data, 1.0
-        if response.values or at is None:
+        if not response.at_end or at is None:
             kernel = response.kernel_rows(data.a, data.b)
             at, rows, sign = kernel.response, kernel_data(data, kernel), kernel.sign
         modes = posterior_modes_of(core_problem(rows.X, rows, at), fit.distribution, fit.theta)
@@ -54,7 +54,7 @@ def own_pooled_deletion(fit: OwnPooledFit, data: ModelData) -> Deletion:
     """
     response = fit.response
     assert response is not None
-    if not response.values and response.at_limit is not None:
+    if response.at_end and response.at_limit is not None:
         return pooled_deletion(fit, data, response.at_limit)
     if data.cluster_name is None:
         data = rows_as_clusters(data)
@@ -91,7 +91,7 @@ def own_marginal_deletion(fit: OwnRandomEffectsFit, data: ModelData) -> Deletion
     if fit.sigma == 0.0:
         again = own_pooled_deletion(fit.pooled, data)
         return replace(again, refit=lambda new: _refitted(fit, new))
-    if not response.values and response.at_limit is not None:
+    if response.at_end and response.at_limit is not None:
         return random_effects_deletion(replace(fit, response=response.at_limit), data)
     parameters, p = fit.all_parameters, len(fit.beta)
     theta, free = np.concatenate([fit.beta, [fit.sigma], response.working]), parameters.free
@@ -112,8 +112,8 @@ def own_marginal_deletion(fit: OwnRandomEffectsFit, data: ModelData) -> Deletion
     def hessian(i: int) -> Array:
         core = shared.evaluate(np.append(wider, fit.sigma), (Part(rules[i], np.array([i], dtype=np.int64)),))
         rows = slice(int(data.starts[i]), int(data.starts[i + 1]))
-        weight = data.cluster_weights[i]
-        terms = response.terms(response.working, data.a[rows] * weight, data.b[rows] * weight)
+        weights = np.full(rows.stop - rows.start, data.cluster_weights[i])
+        terms = weighted_terms(response, response.working, data.a[rows], data.b[rows], weights)
         whole = through_coordinates(core, p, response.coordinates(response.working), terms)
         return parameters.of_free(whole.hessian)
 
@@ -122,7 +122,7 @@ def own_marginal_deletion(fit: OwnRandomEffectsFit, data: ModelData) -> Deletion
         own, weights = response.at(whole[parameters.own]), np.repeat(data.cluster_weights, np.diff(data.starts))
         there, beta = likelihood(own, whole[parameters.coefficients])
         value = there.evaluate(np.append(beta, whole[parameters.scale]), fit.plan, 0).value
-        return value + float(np.sum(own.log_terms(data.a * weights, data.b * weights)))
+        return value + float(weights @ own.log_terms(data.a, data.b))
 
     scores = _in_working(own_marginal_scores(data, fit), response)
     return Deletion(
@@ -155,25 +155,23 @@ def _refitted(fit: OwnRandomEffectsFit, new: ModelData) -> tuple[Array, Optimiza
 def _theta_of(inner: Array, response: OwnParameters | None) -> Array:
     """Estimates in working values; at the end of their range the least of these."""
     assert response is not None
-    own = response.working if response.values else np.full(len(response.own), response.lowest)
+    own = np.full(len(response.own), response.lowest) if response.at_end else response.working
     return np.append(inner, own)
 
 
 def _as_values(theta: Array, response: OwnParameters) -> Array:
-    """Working values, the last of theta, as people know them; 0 at the lower end, where there is one."""
-    shown, k = np.array(theta), len(response.own)
-    psi = shown[-k:]
+    """Working values, the last of theta, as people know them; those of the model at the lower end there."""
+    inner, psi = np.split(theta, [len(theta) - len(response.own)])
     if response.at_limit is not None and (psi <= response.lowest).any():
-        shown[-k:] = 0.0
+        psi = np.full(len(psi), response.at_lower)
     elif np.isfinite(psi).all():
-        shown[-k:] = response.at(psi).values
-    return shown
+        psi = np.array(response.at(psi).values)
+    return np.append(inner, psi)
 
 
 def _in_working(scores: Array, response: OwnParameters) -> Array:
     """Scores in working values from those in values, the last columns."""
-    k = len(response.own)
-    scores[:, -k:] *= response.slopes(response.working)
+    scores[:, scores.shape[1] - len(response.own) :] *= response.slopes(response.working)
     return scores
 
 
@@ -181,15 +179,17 @@ def _pooled_rows(data: ModelData, own: OwnParameters, beta: Array, some: slice) 
     """The log-likelihood of some rows without cluster effects, in (beta, working values)."""
     weights = np.repeat(data.cluster_weights, np.diff(data.starts))[some]
     few = replace(
-        data, X=data.X[some], a=data.a[some] * weights, b=data.b[some] * weights, offset=data.offset[some],
+        data, X=data.X[some], a=data.a[some], b=data.b[some], offset=data.offset[some],
         starts=np.array([0, len(weights)], dtype=np.int64), cluster_weights=np.ones(1),
     )  # fmt: skip
     kernel, moved, wider = with_shifts(few, own, beta)
+    each = weights if kernel.of is None else weights[kernel.of]
     at = moved.X @ wider + moved.offset
     value, G, H, *_ = kernel.response.derivatives(at, kernel.a, kernel.b)
-    found = Evaluation(float(np.sum(value)), moved.X.T @ G, (moved.X.T * H) @ moved.X)
+    found = Evaluation(float(each @ value), moved.X.T @ (each * G), (moved.X.T * (each * H)) @ moved.X)
     if kernel.groups is not None:
         parts = own.own_derivatives(at, kernel.a, kernel.b)
-        found = bordered(found, moved.X, kernel.own, kernel.groups, np.ones(len(at)), parts)
+        found = bordered(found, moved.X, kernel.own, kernel.groups, each, parts)
     psi = own.working
-    return through_coordinates(found, len(beta), own.coordinates(psi), own.terms(psi, few.a, few.b))
+    terms = weighted_terms(own, psi, few.a, few.b, weights)
+    return through_coordinates(found, len(beta), own.coordinates(psi), terms)

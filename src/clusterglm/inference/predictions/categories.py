@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
 from clusterglm.inference.predictions.marginal_mean import marginal_link
+from clusterglm.inference.predictions.normal_mean import normal_jet
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.response.own.cumulative import Cumulative
@@ -76,18 +77,41 @@ def cumulative_probabilities(
     return CumulativeProbabilities(value, by_threshold, by_sigma, resolved)
 
 
+def over_normal(response: Cumulative, eta: Array, size: Array) -> CumulativeProbabilities:
+    """P(Y <= c) averaged over a normal part of the linear predictor whose size differs between rows.
+
+    Parameters
+    ----------
+    response : Cumulative
+    eta : ndarray, shape (n,)
+        Finite.
+    size : ndarray, shape (n,)
+        Standard deviations; `by_sigma` are derivatives in them, over them: in half their squares.
+    """
+    found = [normal_jet(threshold - eta, size, response.binary) for threshold in response.thresholds]
+    resolved = np.full(len(eta), not any(at.unresolved for at in found))
+    values, first, second = ([getattr(at, name) for at in found] for name in ("mean", "first", "second"))
+    return CumulativeProbabilities(np.column_stack(values), np.column_stack(first), np.column_stack(second), resolved)
+
+
 def of_categories(cumulative: Array) -> Array:
     """Probabilities of all categories, or their derivatives, from those of being at most in each but the last."""
     n = len(cumulative)
     return np.diff(np.column_stack([np.zeros(n), cumulative, np.ones(n)]), axis=1)
 
 
-def gradients(found: CumulativeProbabilities, X: Array, random: bool) -> Array:
-    """Derivatives of P(Y <= c) in (coefficients, sigma where there is one, thresholds), shape (n, k, q)."""
+def gradients(found: CumulativeProbabilities, X: Array, random: Array) -> Array:
+    """Derivatives of P(Y <= c) in (coefficients, what effects have, thresholds), shape (n, k, q).
+
+    Parameters
+    ----------
+    found : CumulativeProbabilities
+    X : ndarray, shape (n, p)
+    random : ndarray, shape (n, r)
+        Derivatives of that in which `by_sigma` is in the r parameters of the effects' distribution.
+    """
     k = found.value.shape[1]
-    parts = [-found.by_threshold[:, :, None] * X[:, None, :]]
-    if random:
-        parts.append(found.by_sigma[:, :, None])
+    parts = [-found.by_threshold[:, :, None] * X[:, None, :], found.by_sigma[:, :, None] * random[:, None, :]]
     parts.append(found.by_threshold[:, :, None] * np.eye(k))
     return np.concatenate(parts, axis=2)
 

@@ -35,11 +35,11 @@ def standardised_covariance(J: Array, V: Array, nowhere: NDArray[np.bool_]) -> A
 
 
 def marginal_scores(fit: MixedFit) -> Array:
-    """Each cluster's score in (beta, phi) at the estimate, shape (m, k)."""
-    task = task_of(fit)
-    theta = task.entries(fit.theta)
-    scores = task.likelihood.unit_scores(theta, choose(task.likelihood, theta, fit.integration.requested).plan)
-    return scores @ task.slopes(fit.theta).T
+    """Each cluster's score in what was searched, (beta, phi), at the estimate, shape (m, k)."""
+    task, theta = task_of(fit), fit.searched
+    entries = task.entries(theta)
+    scores = task.likelihood.unit_scores(entries, choose(task.likelihood, entries, fit.integration.requested).plan)
+    return scores @ task.slopes(theta).T
 
 
 def mixed_products(given: MixedBlockSums, fit: MixedFit) -> Array:

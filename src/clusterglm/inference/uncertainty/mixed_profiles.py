@@ -16,8 +16,7 @@ import numpy as np
 
 from clusterglm.data.kept import with_effects
 from clusterglm.errors import OptionError
-from clusterglm.fit.levels import integrals
-from clusterglm.fit.mixed import MixedFit, fit_mixed, task_of
+from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.mixed_search import MixedTask, choose
 from clusterglm.inference.uncertainty.correlation_peaks import (
     held_at,
@@ -30,7 +29,6 @@ from clusterglm.inference.uncertainty.peaks import Summit
 from clusterglm.inference.uncertainty.profiling import Crossing, Peak, crossing
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
-from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance, CovarianceTerm
 from clusterglm.model.quadrature import Quadrature
 
@@ -81,7 +79,7 @@ def mixed_summit(fit: MixedFit, threads: int = 1) -> Summit:
             peaks.append(_of_deviation(fit, place, without, whole, here, threads))
         else:
             peaks.append(_of_correlation(fit, place, without, whole, here, threads))
-    return Summit(tuple(peaks), fit.data.constant)
+    return Summit(tuple(peaks), fit.constant)
 
 
 def _penalized_summit(fit: MixedFit, threads: int) -> Summit:
@@ -110,7 +108,7 @@ def _penalized_summit(fit: MixedFit, threads: int) -> Summit:
         else:
             d = len(terms[place.term].effects)
             peaks.append(peak_of_common_correlation(evaluate, theta, here, int(np.argmax(row)), d))
-    return Summit(tuple(peaks), fit.data.constant)
+    return Summit(tuple(peaks), fit.constant)
 
 
 def _along_profiles(fit: MixedFit) -> Quadrature:
@@ -190,20 +188,16 @@ class _Coordinates:
             phi.append(own)
             first, seen = first + d, seen + size
         covariance = Covariance(tuple(terms))
-        whole = task_of(fit, threads)
-        Z = np.ascontiguousarray(fit.effects.Z[:, order])
-        data = fit.data.rows
-        likelihood = integrals(data.X, Z, fit.effects, data, fit.response, threads)
-        task = replace(whole, covariance=covariance, likelihood=likelihood)
-        requested = _along_profiles(fit)
+        whole = fit.task(np.ascontiguousarray(fit.effects.Z[:, order]), threads)
+        task, requested = replace(whole, covariance=covariance), _along_profiles(fit)
 
         def evaluate(at: Array) -> Evaluation:
-            return task.evaluate(at, choose(likelihood, task.entries(at), requested).plan)
+            return task.evaluate(at, choose(task.likelihood, task.entries(at), requested).plan)
 
-        theta = fit.parameters.joined(fit.beta, np.concatenate(phi))
+        theta = task.parameters.joined(task.parameters.split(fit.searched)[0], np.concatenate(phi))
         outside = fit.integration.outside
         if outside is not None and outside.applied:
-            return cls(task, _corrected(evaluate, theta, fit.loglik - fit.data.constant), theta)
+            return cls(task, _corrected(evaluate, theta, fit.loglik - fit.constant), theta)
         return cls(task, evaluate, theta)
 
     def place_of(self, place: _Place, effect: int) -> int:
@@ -329,7 +323,7 @@ class _Without:
         """The objective without some effects of a term."""
         gone = tuple(place.first + j for j in effects)
         if gone not in self._known:
-            self._known[gone] = _without(self._fit, gone) - self._fit.data.constant
+            self._known[gone] = _without(self._fit, gone) - self._fit.constant
         return self._known[gone]
 
 
@@ -338,5 +332,4 @@ def _without(fit: MixedFit, gone: Sequence[int]) -> float:
     kept = [k for k in range(fit.effects.Z.shape[1]) if k not in gone]
     if not kept:
         return fit.pooled.loglik
-    data = with_effects(fit.data.rows, kept)
-    return fit_mixed(data, fit.response, fit.integration.requested, Control(), fit.beta).loglik
+    return fit.again(with_effects(fit.data.rows, kept)).loglik

@@ -29,7 +29,7 @@ def own_pooled_summit(data: ModelData, fit: OwnPooledFit, threads: int = 1) -> S
     theta, p = rows.inside(fit.beta, (), response.working), len(fit.beta)
     here = rows.pooled(theta)
     peaks = [Peak(rows.pooled, theta, here, row) for row in rows.to_user(0)]
-    return Summit((*peaks[:p], *_to_limit(peaks[p:], response, fit.loglik_at_limit)), 0.0)
+    return Summit((*peaks[:p], *to_limit(peaks[p:], response, fit.loglik_at_limit)), 0.0)
 
 
 def own_marginal_summit(data: ModelData, fit: OwnRandomEffectsFit, threads: int = 1) -> Summit:
@@ -53,14 +53,14 @@ def own_marginal_summit(data: ModelData, fit: OwnRandomEffectsFit, threads: int 
         peaks[scale] = replace(peaks[scale], least=0.0, value_at_least=fit.pooled.loglik)
     k = len(response.own)
     inner = len(peaks) - k
-    return Summit((*peaks[:inner], *_to_limit(peaks[inner:], response, fit.loglik_at_limit)), 0.0)
+    return Summit((*peaks[:inner], *to_limit(peaks[inner:], response, fit.loglik_at_limit)), 0.0)
 
 
 def own_pooled_scores(data: ModelData, fit: OwnPooledFit, *, by_row: bool) -> Array:
     """Scores of clusters, or rows, in the free ones of (beta, the response's parameters), without cluster effects."""
     response = fit.response
     assert response is not None
-    if not response.values and response.at_limit is not None:
+    if response.at_end and response.at_limit is not None:
         return pooled_scores(data, response.at_limit, fit.beta, by_row=by_row)
     rows, moved, beta = with_shifts(data, response, fit.beta)
     found = pooled_scores(moved, rows.response, beta, by_row=by_row)
@@ -83,7 +83,7 @@ def own_marginal_scores(data: ModelData, fit: OwnRandomEffectsFit) -> Array:
     response, free = own_of(fit), fit.parameters.free
     if fit.sigma == 0.0:
         return own_pooled_scores(data, fit.pooled, by_row=False)
-    if not response.values and response.at_limit is not None:
+    if response.at_end and response.at_limit is not None:
         at_limit = fit.integrator.likelihood(data.X, data, response.at_limit)
         return at_limit.unit_scores(fit.theta, fit.plan)[:, free]
     rows, moved, beta = with_shifts(data, response, fit.beta)
@@ -115,7 +115,7 @@ def _chained(scores: Array, terms: Array, p: int, response: OwnParameters) -> Ar
     return chained
 
 
-def _to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[Peak]:
+def to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[Peak]:
     """Profiles of working values, which are read as values, up to that at the lower end, where there is one."""
 
     def read(k: int, working: float) -> float:

@@ -105,6 +105,8 @@ class Estimate:
         Derivative of `value`; nan where it was not asked for.
     scores : ndarray, shape (R, q)
         Of each replicate.
+    values : ndarray, shape (R,)
+        What each replicate says of the log-likelihood, but for a constant.
     """
 
     value: float
@@ -114,6 +116,7 @@ class Estimate:
     draws: int
     score: Array
     scores: Array
+    values: Array
 
     @property
     def correction(self) -> float:
@@ -177,6 +180,12 @@ class HeldDraws:
         self._of_effects = np.full(self.layout.size, len(self.layout.components))  # those without rows are in none
         for c, own in enumerate(self.layout.components):
             self._of_effects[own] = c
+
+    def of(self, likelihood: CrossedLikelihood) -> HeldDraws:
+        """The same draws for another likelihood with the same effects."""
+        other = HeldDraws(likelihood, self._seed)
+        other._known, other._placed = self._known, self._placed
+        return other
 
     def estimate(self, theta: Array, plan: VectorPlan, count: int, order: int = 1) -> Estimate:
         """The estimate with `count` draws of each replicate, a power of 2 from 8 up.
@@ -387,7 +396,8 @@ class HeldDraws:
             score = (of_replicates.sum(axis=0) / totals.sum(axis=0)[:, None]).sum(axis=0)
             scores = (of_replicates / totals[:, :, None]).sum(axis=1)
         laplace = self.likelihood.value_at(mode)
-        return Estimate(float(by_component.sum()), laplace, error, float(share.min()), 2 * R * n, score, scores)
+        values = logsumexp(drawn.logs, axis=(1, 2)).sum(axis=1)
+        return Estimate(float(by_component.sum()), laplace, error, float(share.min()), 2 * R * n, score, scores, values)
 
 
 def _joined(parts: list[Drawn], axis: int) -> Drawn:

@@ -116,6 +116,11 @@ class Inside:
         self._modes, self._factors = np.zeros((m, d)), np.zeros((m, d, d))
         self._slopes: tuple[Array, Array] | None = None
 
+    @property
+    def last_places(self) -> tuple[Array, Array]:
+        """Where points that follow the units were last laid: modes, shape (m, d), and factors, shape (m, d, d)."""
+        return self._modes, self._factors
+
     def factors(self, theta: Array) -> list[Array]:
         """L of each term outside."""
         found = []

@@ -49,6 +49,8 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.gaussian": ("GaussianPooledResult", "GaussianMixedResult"),
     "results.models.pql": ("QuasiResult",),
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
+    "results.models.own_mixed": ("OwnMixedResult", "OwnCrossedResult"),
+    "results.models.ordinal_mixed": ("OrdinalMixedResult", "OrdinalCrossedResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
         "PooledResultOverBlocks",
@@ -67,6 +69,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.within": ("Informative",),
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
+    "fit.own_mixed": ("OwnMixedFit",),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
     "fit.pql": ("PqlFit",),
     "fit.npml": ("NonparametricFit",),

@@ -118,7 +118,7 @@ class MixedEffectsResult(
     def _read(self) -> tuple[Array, Array]:
         """Standard deviations and correlations, and the derivatives of all parameters as shown in theta."""
         values, slopes = self._covariance_of.read(self.fit.phi)
-        J, random = np.eye(self.n_parameters), self.fit.parameters.place("random")
+        J, random = np.eye(len(self.fit.theta)), self.fit.parameters.place("random")
         J[random, random] = slopes
         return values, J
 
@@ -187,8 +187,8 @@ class MixedEffectsResult(
 
         from clusterglm.results.tables.frame import shown
 
-        split, se = self.fit.parameters.split, np.sqrt(np.diag(self._covariance("observed")))
-        columns = [self._read[0], split(se)[1], *(split(end)[1] for end in self._wald(0.95, "observed"))]
+        random, se = self._parameters.place("random"), np.sqrt(np.diag(self._covariance("observed")))
+        columns = [self._read[0], se[random], *(end[random] for end in self._wald(0.95, "observed"))]
         rows = [
             (group, effect, other, "cor" if other else "sd", *numbers)
             for (group, effect, other), *numbers in zip(self._covariance_of.components(), *columns, strict=True)
@@ -475,7 +475,7 @@ class MixedEffectsResult(
         return 0 if children is None else len(children.labels)
 
     def _component_facts(self) -> list[tuple[str, str]]:
-        _, se = self.fit.parameters.split(np.sqrt(np.diag(self._covariance("observed"))))
+        se = np.sqrt(np.diag(self._covariance("observed")))[self._parameters.place("random")]
         return [
             (
                 name,

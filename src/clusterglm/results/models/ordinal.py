@@ -1,6 +1,6 @@
 """Results of models of ordered categories: thresholds, and probabilities in place of a mean.
 
-What asks for a mean of the response is refused by name (`_WORK` lists what works).
+What asks for a mean of the response is refused by name (`WORK` lists what works).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clusterglm.likelihood.evaluation import Evaluation
     from clusterglm.model.response.base import Response
 
-_WORK = {
+WORK = {
     "aic", "bic", "bootstrap", "bse", "categories", "clustering_test", "conf_int", "converged", "cov", "cov_params",
     "data", "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit",
     "formula", "glance", "icc", "influence", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters",
@@ -42,13 +42,14 @@ _WORK = {
     "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering",
     "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
+"""Members that work."""
 _SCALES = ("probability", "cumulative", "link")
 _DRAWN = ("quantile", "simulated")
 _UNRESOLVED = "the average over the intercept is not known accurately"
 _PARTS = ("coefficients", "terms")
 
 
-def _no_mean(result: Any, name: str) -> tuple[str, str, str]:
+def no_mean(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with family={result.family!r}",
         "a response with a mean, or what this does for ordered categories, which is not worked out yet",
@@ -146,7 +147,7 @@ class OrdinalResult(OwnResult, Diagnostics):
                 )
             self._warn_of_refused(rows)
             return pd.Series(eta[order], index=index, name="linear_predictor")
-        found, known = self._cumulative_at(eta, averaged)
+        found, known = self._cumulative_at(eta, averaged, rows)
         rows.status.note(_at(known, ~found.resolved, rows.size), _UNRESOLVED)
         names = list(self.categories if scale == "probability" else self.categories[:-1])
         if level is not None:
@@ -178,7 +179,9 @@ class OrdinalResult(OwnResult, Diagnostics):
     def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
         return eta, False
 
-    def _cumulative_at(self, eta: Array, averaged: bool) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
+    def _cumulative_at(
+        self, eta: Array, averaged: bool, rows: Rows
+    ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
         """Cumulative probabilities of the rows that can be predicted, and which these are."""
         from clusterglm.inference.predictions.categories import cumulative_probabilities
 
@@ -203,13 +206,11 @@ class OrdinalResult(OwnResult, Diagnostics):
         )
         from clusterglm.results.tables.frame import shown
 
-        random = len(self._inner) > len(self._beta)
-        gradient, estimate = gradients(found, rows.X[known], random), found.value
+        gradient, estimate = gradients(found, rows.X[known], self._of_effects(rows, known)), found.value
         names = self.categories[:-1]
         if scale == "probability":
             gradient, estimate, names = gradients_of_categories(gradient), of_categories(estimate), self.categories
-        covariance = self._parameters.zero_where_not_free(self._covariance(cov))
-        at = with_intervals(estimate, gradient, covariance, level)
+        at = with_intervals(estimate, gradient, self._covariance_of_predictions(cov), level)
         order, c = np.argsort(rows.index, kind="stable"), len(names)
 
         def listed(values: Array) -> Array:
@@ -222,6 +223,14 @@ class OrdinalResult(OwnResult, Diagnostics):
         table = pd.DataFrame({name: listed(values) for name, values in columns.items()}, index=index)
         table["status"] = np.repeat(rows.status.text[order], c)
         return shown(table)
+
+    def _of_effects(self, rows: Rows, known: NDArray[np.int64]) -> Array:
+        """Of some rows, derivatives of what probabilities are averaged over in the parameters of its distribution."""
+        return np.ones((len(known), len(self._inner) - len(self._beta)))
+
+    def _covariance_of_predictions(self, cov: str) -> Array:
+        """Of (coefficients, parameters of the effects' distribution, thresholds); 0 for what is taken as known."""
+        return self._parameters.zero_where_not_free(self._covariance(cov))
 
     # Proportional odds -----------------------------------------------------------------------------------------------
 
@@ -338,13 +347,13 @@ def _at(known: NDArray[np.int64], which: NDArray[np.bool_], n: int) -> NDArray[n
     return whole
 
 
-@only(_WORK, _no_mean)
+@only(WORK, no_mean)
 @dataclass(frozen=True, repr=False, eq=False)
 class OrdinalPooledResult(OrdinalResult, OwnPooledResult):  # type: ignore[misc]
     """A model of ordered categories without cluster effects."""
 
 
-@only(_WORK, _no_mean)
+@only(WORK, no_mean)
 @dataclass(frozen=True, repr=False, eq=False)
 class OrdinalRandomEffectsResult(OrdinalResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of ordered categories with a random intercept for each cluster."""

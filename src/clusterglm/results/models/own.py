@@ -1,6 +1,6 @@
 """Results of models whose response has parameters of its own.
 
-They are of their verb's class. What has not been worked out for such responses is refused by name (`_WORK` lists what
+They are of their verb's class. What has not been worked out for such responses is refused by name (`WORK` lists what
 has), so that nothing takes an estimated parameter for known without a word.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_again, own_of, own_pooled_again
+from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
 from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_WORK = {
+WORK = {
     "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int",
     "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "dispersion_lr_test",
     "dispersion_test", "distribution", "family", "family_parameters", "family_response", "fit", "formula", "glance",
@@ -52,6 +53,7 @@ _WORK = {
     "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "tidy", "tvalues",
     "wald_test", "zero_inflation_test", "zvalues",
 }  # fmt: skip
+"""Members that work."""
 _COVARIED = ("all", "coefficients")
 _PARTS = ("coefficients", "terms", "predictions")  # of a report
 _AT_BOUND = "a parameter of the response lies at the end of its range, where the reference is not known"
@@ -80,7 +82,7 @@ class DispersionTest:
         return at_boundary_in_words(self.statistic, self.pvalue)
 
 
-def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
+def not_yet(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with family={result.family!r}, whose response has parameters of its own",
         "what allows for their estimation, which this does not yet",
@@ -93,7 +95,7 @@ def _instead(result: Any, name: str) -> str:
     return "" if limit is None else f"family={limit.family!r} for {name}; or "
 
 
-with_own_parameters = only(_WORK, _not_yet)
+with_own_parameters = only(WORK, not_yet)
 
 
 class OwnResult(Result):
@@ -262,7 +264,7 @@ class OwnResult(Result):
         untested = _AT_BOUND if self._own_state == "boundary" else ""
         return replace(super()._candidate(name), response=replace(self._family, values=()), untested=untested)
 
-    def _found_again(self, fit: OwnPooledFit | OwnRandomEffectsFit, inner: Array) -> Array:
+    def _found_again(self, fit: OwnPooledFit | OwnRandomEffectsFit | OwnMixedFit, inner: Array) -> Array:
         """Estimates from other responses, in the order of `_estimates`."""
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
@@ -338,7 +340,7 @@ class OwnPooledResult(OwnResult, PooledResult):
         again = own_pooled_again(self.fit, new)
         own = again.response
         assert own is not None
-        response = own.at_limit if own.at_limit is not None and not own.values else own
+        response = own.at_limit if own.at_limit is not None and own.at_end else own
         return replace(self, fit=again, data=new, family_response=response)
 
     def _reestimate(self, new: ModelData) -> Array:
@@ -375,7 +377,7 @@ class OwnPooledResult(OwnResult, PooledResult):
 
     def _refuse_profile_at_boundary(self) -> None:
         if self._own_state == "boundary":
-            raise _no_profile(f"{', '.join(self._family.own)} = {self._family.at_lower:g}", self._family.at_limit)
+            raise no_profile(f"{', '.join(self._family.own)} = {self._family.at_lower:g}", self._family.at_limit)
 
 
 @with_own_parameters
@@ -401,7 +403,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
     @property
     def response(self) -> Response:
         own = own_of(self.fit)
-        return own.at_limit if own.at_limit is not None and not own.values else own
+        return own.at_limit if own.at_limit is not None and own.at_end else own
 
     @property
     def pooled(self) -> OwnPooledResult:
@@ -453,7 +455,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         ends = [f"{name} = {self._family.at_lower:g}" for name in self._family.own if self._own_state == "boundary"]
         lost = [*(["sigma = 0"] if self.fit.boundary else []), *ends]
         if lost or (self.fit.sigma_fixed and self.sigma == 0.0):
-            raise _no_profile(", ".join(lost) or "sigma = 0", self._family.at_limit)
+            raise no_profile(", ".join(lost) or "sigma = 0", self._family.at_limit)
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if wanted.history is not None:
@@ -478,7 +480,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         return "conditional" if kind is None else kind
 
 
-def _no_profile(what: str, limit: Response | None) -> OptionError:
+def no_profile(what: str, limit: Response | None) -> OptionError:
     return OptionError(
         f"a profile where the maximum lies at {what}",
         "a maximum inside, where no parameter is at the end of its range",
@@ -490,4 +492,4 @@ def pooled_result(fit: OwnPooledFit, data: Any) -> OwnPooledResult:
     """The result of a pooled fit."""
     own = fit.response
     assert own is not None
-    return OwnPooledResult(fit, data, own.at_limit if own.at_limit is not None and not own.values else own)
+    return OwnPooledResult(fit, data, own.at_limit if own.at_limit is not None and own.at_end else own)

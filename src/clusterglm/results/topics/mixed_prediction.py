@@ -35,7 +35,7 @@ _ROUGH_MEAN = 1e-4  # error of the logarithm of a mean beyond which it is said
 class MixedPredictions(GivenClusters):
     """Predictions with several random effects."""
 
-    _kinds = ("typical", "conditional", "posterior", "marginal")
+    _kinds: tuple[str, ...] = ("typical", "conditional", "posterior", "marginal")
     _drawn_kinds = ("typical", "marginal")
     _drawn_clusters = 0
 

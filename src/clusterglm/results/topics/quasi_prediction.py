@@ -25,7 +25,7 @@ _AT = ("conditional", "typical")
 class QuasiPredictions(GaussianPredictions):
     """Predictions of responses that have a mean, from effects that working models predict."""
 
-    _kinds = ("typical", "conditional", "marginal")  # type: ignore[assignment]
+    _kinds = ("typical", "conditional", "marginal")
 
     if TYPE_CHECKING:
         fit: PqlFit  # type: ignore[assignment]

@@ -191,8 +191,11 @@ class OwnParameters(Response):
         """What kernel rows depend on at psi."""
 
     @abstractmethod
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
-        """`log_terms` at psi with their derivatives; the sum is -inf outside the range of psi."""
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
+        """`log_terms` at psi with their derivatives; the sum is -inf outside the range of psi.
+
+        `weights`: how often each row counts, where rows have none in their numbers; see `alike_by_ratio`.
+        """
 
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         """Derivatives of kernel rows in the kernel's own parameter, in it and in x, and twice in it, shape (r,) each.

@@ -30,6 +30,8 @@ class Durations(OwnParameters):
     ratio = ("hazard ratio", "hazard")
     durations = True
     continuous = True
+    log_concave = True
+    one_summit = True
     by_shifts = True
     intercepts_bias = False
     variance_curvature = 0.0

@@ -46,5 +46,5 @@ class Exponential(Durations):
     def coordinates(self, psi: Array) -> Coordinates:
         return Coordinates(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0, 0)))
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         return Terms(float(np.sum(self.log_terms(a, b))), np.zeros((len(a), 0)), np.zeros((0, 0)))

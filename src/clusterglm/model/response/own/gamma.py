@@ -62,6 +62,8 @@ class GammaLog(OwnParameters, Count):
     meaning = "variance mean^2 / shape: the larger the shape, the less dispersed"
     continuous = True
     positive = True
+    log_concave = True
+    one_summit = True
     zero_inflation = False
     variance_slope = 0.0
     intercepts_bias = False
@@ -128,7 +130,7 @@ class GammaLog(OwnParameters, Count):
         value, G, *_ = GammaRows().derivatives(x, a, b)
         return value, G, value
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         at, log_y = self.at(psi), np.log(a / b)
         nu = at.shape
         first = nu * b * (np.log(nu) + 1.0 - digamma(nu) + log_y)

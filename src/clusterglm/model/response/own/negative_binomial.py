@@ -98,7 +98,7 @@ class NegativeBinomial(OwnParameters, Count):
         G, H = a * q - b * p, -(a + b) * p * q
         return G + b * grown, H + b * p, H + b * (2.0 * p - grown)
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         at, y = self.at(psi), np.rint(a / b)
         first, second = at._rising_slopes(y)
         value = float(np.sum(at.log_terms(a, b)))

@@ -128,7 +128,7 @@ class NegativeBinomial1(OwnParameters, Count):
         once, twice = s * (first - b), s * (np.exp(-np.asarray(b)) * first - 2.0 * first + b)
         return -at.d1 - once, -at.d2 - once, at.d2 - twice
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         at = self.at(psi)
         share = at.alpha / (1.0 + at.alpha)
         second = -float(np.sum(a)) * share * (1.0 - share)

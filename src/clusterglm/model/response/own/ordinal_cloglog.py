@@ -65,7 +65,7 @@ class OrdinalCloglog(Cumulative):
             second[k + c][np.ix_([c, c + 1], [c, c + 1])] = bend[c] * np.array([[1.0, -1.0], [-1.0, 1.0]])
         return Coordinates(value, first, second)
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         k = len(psi)
         value = -np.inf if np.any(np.diff(psi) <= 0.0) else 0.0
         return Terms(value, np.zeros((len(a), k)), np.zeros((k, k)))

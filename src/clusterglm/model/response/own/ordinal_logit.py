@@ -53,7 +53,7 @@ class OrdinalLogit(Cumulative):
         k = len(psi)
         return Coordinates(np.array(psi), np.eye(k), np.zeros((k, k, k)))
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         y, k = self.categories(a, b), len(psi)
         gaps = np.diff(psi)
         first, second = np.zeros((len(y), k)), np.zeros((k, k))

@@ -127,7 +127,7 @@ class OrdinalProbit(Cumulative):
         first = np.vstack([np.eye(k), 0.5 * np.diff(np.eye(k), axis=0)])
         return Coordinates(first @ psi, first, np.zeros((2 * k - 1, k, k)))
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         k = len(psi)
         value = -np.inf if np.any(np.diff(psi) <= 0.0) else 0.0
         return Terms(value, np.zeros((len(a), k)), np.zeros((k, k)))

@@ -186,7 +186,7 @@ class TruncatedNegativeBinomial(OwnParameters, TruncatedCount):
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         return _Parts.of(x, a, b).own()
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         return NegativeBinomial().terms(psi, a, b)
 
     def log_terms(self, a: Array, b: Array) -> Array:

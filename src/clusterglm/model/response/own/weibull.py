@@ -65,7 +65,7 @@ class Weibull(Durations):
         k = np.exp(psi)
         return Coordinates(k, k[:, None], k[:, None, None])
 
-    def terms(self, psi: Array, a: Array, b: Array) -> Terms:
+    def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         _, event = self.times_of(a, b)
         value = float(np.sum(self.at(psi).log_terms(a, b)))
         return Terms(value, np.asarray(b * event)[:, None], np.zeros((1, 1)))

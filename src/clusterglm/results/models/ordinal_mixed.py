@@ -1,0 +1,82 @@
+"""Results of ordered categories with several random effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.model.arrays import Array
+from clusterglm.results.models.ordinal import WORK, OrdinalPooledResult, OrdinalResult, no_mean, ordinal_pooled
+from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
+from clusterglm.results.models.refusing import only
+from clusterglm.results.topics.newdata import Rows, columns_with_effects
+from clusterglm.results.topics.prediction import Wanted
+
+if TYPE_CHECKING:
+    from clusterglm.inference.predictions.categories import CumulativeProbabilities
+
+WORK_OF_SEVERAL = WORK | OF_SEVERAL
+"""Members that work."""
+
+
+class OrdinalSeveral(OrdinalResult, OwnSeveral):  # type: ignore[misc]
+    """What such results share."""
+
+    @property
+    def pooled(self) -> OrdinalPooledResult:
+        """The fit of this model without its random effects."""
+        return ordinal_pooled(self.fit.pooled, replace(self.data.rows, effects=None))
+
+    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        if kind == "conditional":
+            return self._at_kind(kind, rows, Wanted(level, "observed")).estimate, False
+        return eta, kind == "marginal"
+
+    def _cumulative_at(
+        self, eta: Array, averaged: bool, rows: Rows
+    ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
+        from clusterglm.inference.predictions.categories import over_normal
+
+        if not averaged:
+            return super()._cumulative_at(eta, averaged, rows)
+        Z = columns_with_effects(self.fit.effects, rows)
+        known = np.flatnonzero(~np.isnan(eta) & ~np.isnan(Z).any(axis=1))
+        size = np.linalg.norm(Z[known] @ self.fit.factor, axis=1)
+        return over_normal(self._cumulative, eta[known], size), known
+
+    def _of_effects(self, rows: Rows, known: NDArray[np.int64]) -> Array:
+        Z = np.nan_to_num(columns_with_effects(self.fit.effects, rows)[known])
+        slopes = self.fit.effects.covariance.slopes(self.fit.phi)
+        return np.asarray(np.einsum("ni,kij,nj->nk", Z, slopes, Z @ self.fit.factor))
+
+    def _covariance_of_predictions(self, cov: str) -> Array:
+        return self._whole_covariance(cov)
+
+    def _wider(self, data: ModelData, beta: Array) -> Evaluation:
+        """At points chosen for the kernel rows as they are."""
+        given = self.fit.given
+        moved = replace(data, effects=given.effects)
+        task = MixedTask.of(moved, given.response, data.X, np.ones(given.effects.Z.shape[1]), 1)
+        theta = task.parameters.joined(beta, self.fit.phi)
+        plan = choose(task.likelihood, task.entries(theta), self.quadrature.requested).plan
+        found = task.evaluate(theta, plan)
+        free = ~task.all_and(self.fit.held)
+        return Evaluation(found.value, found.score[free], found.hessian[np.ix_(free, free)])
+
+
+@only(WORK_OF_SEVERAL, no_mean)
+@dataclass(frozen=True, repr=False, eq=False)
+class OrdinalMixedResult(OrdinalSeveral):
+    """A model of ordered categories with several random effects of each cluster."""
+
+
+@only(WORK_OF_SEVERAL, no_mean)
+@dataclass(frozen=True, repr=False, eq=False)
+class OrdinalCrossedResult(OrdinalSeveral, OwnCrossed):  # type: ignore[misc]
+    """A model of ordered categories with random effects of factors that cross."""

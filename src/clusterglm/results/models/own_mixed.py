@@ -1,0 +1,187 @@
+"""Results with several random effects whose response has parameters of its own.
+
+They are of their structure's class; what has not been worked out for such responses is refused by name, as in `own.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.errors import OptionError
+from clusterglm.fit.own_mixed import OwnMixedFit, own_mixed_again, own_of
+from clusterglm.inference.predictions.crossed_mean import CrossedGivenData
+from clusterglm.inference.predictions.normal_mean import normal_jet
+from clusterglm.inference.predictions.prediction import LinkPrediction
+from clusterglm.inference.uncertainty.mixed import standardised_covariance
+from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters, random_effects
+from clusterglm.model.response.base import Response
+from clusterglm.results.models.crossed import CrossedEffectsResult
+from clusterglm.results.models.mixed import MixedEffectsResult
+from clusterglm.results.models.own import WORK, OwnPooledResult, OwnResult, no_profile, not_yet, pooled_result
+from clusterglm.results.models.refusing import only
+from clusterglm.results.tables.table import Summary
+from clusterglm.results.topics.caveats import Caveat
+from clusterglm.results.topics.newdata import Rows
+from clusterglm.results.topics.prediction import Wanted
+
+if TYPE_CHECKING:
+    from clusterglm.inference.uncertainty.peaks import Summit
+
+OF_SEVERAL = {
+    "effects_covariance", "intraclass_correlation", "median_odds_ratio", "random_effects_covariance", "singular",
+    "variance_components",
+}  # fmt: skip
+"""Members that several effects have more; those of one intercept refuse in words of their own."""
+WORK_OF_SEVERAL = WORK | OF_SEVERAL
+"""Members that work."""
+
+
+class OwnSeveral(OwnResult, MixedEffectsResult):
+    """What such results share."""
+
+    fit: OwnMixedFit
+    _kinds = ("typical", "conditional", "marginal")
+    _mean_kinds = ("marginal", "typical")
+
+    @property
+    def _inner(self) -> Parameters:
+        return random_effects(self.data.names, self._covariance_of.read_labels())
+
+    @property
+    def response(self) -> Response:
+        own = own_of(self.fit)
+        return own.at_limit if own.at_limit is not None and own.at_end else own
+
+    @property
+    def pooled(self) -> OwnPooledResult:
+        """The fit of this model without its random effects."""
+        return pooled_result(self.fit.pooled, replace(self.data.rows, effects=None))
+
+    # Uncertainty -----------------------------------------------------------------------------------------------------
+
+    def _whole_covariance(self, kind: str) -> Array:
+        """Covariance of (beta, phi, the response's parameters), 0 for what has no standard error."""
+        whole = self.fit.whole_covariance
+        assert whole is not None
+        free = np.flatnonzero(np.isfinite(np.diag(whole)))
+        some, found = np.ix_(free, free), np.zeros_like(whole)
+        found[some] = whole[some] if kind == "observed" else self._sandwich(whole[some], self._scores[:, free])
+        return found
+
+    @cached_property
+    def _scores(self) -> Array:
+        from clusterglm.inference.uncertainty.own_several import own_several_scores
+
+        return own_several_scores(self.fit)
+
+    def _covariance(self, kind: str) -> Array:
+        """Covariance of coefficients, standard deviations, correlations and the response's parameters."""
+        if kind == "robust":
+            self._refuse_robust()
+        k, J = len(self._family.own), self._read[1]
+        whole = np.eye(len(J) + k)
+        whole[: len(J), : len(J)] = J
+        nowhere = np.append(self._on_boundary, np.full(k, self._own_state != "free"))
+        return standardised_covariance(whole, self._whole_covariance(kind), nowhere)
+
+    def _delta_covariance(self, kind: str) -> Array:
+        inner = slice(0, len(self._inner))
+        return self._whole_covariance(kind)[inner, inner]
+
+    @property
+    def _estimates(self) -> Array:
+        return np.concatenate([self.fit.beta, self._read[0], self._values])[self._parameters.estimated]
+
+    def _summit(self, threads: int) -> Summit:
+        from clusterglm.inference.uncertainty.own_several import own_several_summit
+
+        return own_several_summit(self.fit, threads)
+
+    def _refuse_profile_at_boundary(self) -> None:
+        if self._own_state == "boundary":
+            raise no_profile(", ".join(self._family.own), self._family.at_limit)
+
+    def _fitted_to(self, new: ModelData) -> OwnSeveral:
+        return replace(self, fit=own_mixed_again(self.fit, new), data=new)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        again = own_mixed_again(self.fit, new)
+        return self._found_again(again, np.append(again.beta, self._covariance_of.read(again.phi)[0]))
+
+    # Predictions -----------------------------------------------------------------------------------------------------
+
+    def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
+        if wanted.history is not None:
+            raise OptionError(
+                f"history= with family={self.family!r}", "clusters of the fit", "kind='conditional' without history="
+            )
+        if kind == "conditional" and wanted.level is not None:
+            raise OptionError(
+                f"an interval of a 'conditional' prediction with family={self.family!r}",
+                "predictions alone, without level=: how a mode moves with the response's parameters is not known yet",
+                "kind='typical' or 'marginal' with level=",
+            )
+        return super()._at_kind(kind, rows, wanted)
+
+    def _marginal(self, rows: Rows, Z: Array, where: NDArray[np.bool_], wanted: Wanted) -> LinkPrediction:
+        """The mean averaged over z'b, which is normal, by derivatives in the linear predictor alone."""
+        fit, link = self.fit, np.full(rows.size, np.nan)
+        which, own = np.flatnonzero(rows.status.ok & where), np.zeros((rows.size, len(fit.theta)))
+        scaled = Z[which] @ fit.factor
+        eta = rows.X[which] @ fit.beta + rows.offset[which]
+        at = normal_jet(eta, np.linalg.norm(scaled, axis=1), self.response).on_link(self.response)
+        link[which] = at.mean
+        moved = np.einsum("ni,kij,nj->nk", Z[which], fit.effects.covariance.slopes(fit.phi), scaled)
+        own[which] = np.hstack([at.first[:, None] * rows.X[which], at.second[:, None] * moved])
+        nothing = np.zeros(rows.size)
+        found = LinkPrediction(link, nothing, nothing, own=own, cluster=np.arange(rows.size))
+        return replace(found, of_new=where) if wanted.interval == "cluster" else found
+
+    def _kind_with_history(self, data: Any, kind: Any) -> Any:
+        return "conditional" if kind is None else kind
+
+    # In words --------------------------------------------------------------------------------------------------------
+
+    def _caveats_of_integration(self) -> list[Caveat]:
+        if self.quadrature.requested.kind == "auto" or not self.fit.factor.any():
+            return []
+        words = f'The integrals are by {self.quadrature.requested}, with an error that was not estimated; "auto" does.'
+        return [Caveat("Integrals by a fixed rule", words)]
+
+    def summary(self) -> Summary:
+        return self._with_own_facts(super().summary())
+
+
+class OwnCrossed(OwnSeveral, CrossedEffectsResult):
+    """What such results share where factors cross."""
+
+    @cached_property
+    def _given_data(self) -> CrossedGivenData:
+        """What the data say of all effects; means are those of the response."""
+        return replace(CrossedGivenData.of(self.fit.given), fit=self.fit)
+
+    @property
+    def _scores(self) -> NoReturn:
+        self._of_clusters('a "robust" covariance', 'bootstrap(), which draws all effects anew; or cov("observed")')
+
+    def _caveats_of_integration(self) -> list[Caveat]:
+        return CrossedEffectsResult._caveats_of_integration(self) if self.quadrature.outside is not None else []
+
+
+@only(WORK_OF_SEVERAL, not_yet)
+@dataclass(frozen=True, repr=False, eq=False)
+class OwnMixedResult(OwnSeveral):
+    """Several random effects of each cluster, and a response with parameters of its own."""
+
+
+@only(WORK_OF_SEVERAL, not_yet)
+@dataclass(frozen=True, repr=False, eq=False)
+class OwnCrossedResult(OwnCrossed):
+    """Random effects of factors that cross, and a response with parameters of its own."""

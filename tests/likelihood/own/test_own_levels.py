@@ -1,0 +1,175 @@
+"""Integrals over several effects where the response has parameters of its own: values, derivatives, scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, gammaln, logsumexp
+from scipy.stats import norm
+
+from clusterglm.api.own import _read
+from clusterglm.data.request import Request
+from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.own_mixed import own_task
+from clusterglm.model.control import Control
+from clusterglm.model.family import with_own
+from clusterglm.model.quadrature import Quadrature
+
+KINDS = {
+    "nb2": ("negative_binomial", None, [np.log(0.6)]),
+    "logit": ("ordinal", "logit", [-1.1, 0.2, 1.3]),
+    "probit": ("ordinal", "probit", [-0.8, 0.1, 0.9]),
+    "cloglog": ("ordinal", "cloglog", [-1.2, 0.0, 0.9]),
+}
+FORMS = {
+    "slopes": ("y ~ x + (x | a)", [0.7, 0.2, 0.4]),
+    "nested": ("y ~ x + (1 | a/b)", [0.7, 0.5]),
+    "crossed": ("y ~ x + (1 | a) + (1 | item)", [0.6, 0.5]),
+}
+RULES = {"auto": Quadrature("auto", tolerance=1e-9), "laplace": Quadrature("laplace"), "few": Quadrature("fixed", 5)}
+
+
+def drawn(kind: str, m: int = 6, n: int = 6) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    a = np.repeat(np.arange(m), n)
+    data = pd.DataFrame({"a": a, "b": np.arange(m * n) // 3, "item": np.arange(m * n) % 4, "x": rng.normal(size=m * n)})
+    eta = 0.4 * data["x"] + 0.7 * rng.normal(size=m)[a]
+    if kind == "nb2":
+        data["y"] = rng.poisson(np.exp(0.5 + eta) * rng.gamma(2.0, 0.5, m * n))
+    else:
+        codes = np.digitize(eta + rng.logistic(size=m * n), [-1.0, 0.2, 1.2])
+        data["y"] = pd.Categorical.from_codes(codes, list("pqrs"), ordered=True)
+    return data
+
+
+def task_of(kind: str, form: str, data: pd.DataFrame) -> tuple[MixedTask, np.ndarray]:
+    family, link, psi = KINDS[kind]
+    formula, phi = FORMS[form]
+    response = with_own(family, link)
+    assert response is not None
+    rows, response = _read(formula, data, Request(response.reads, effects=True), response)
+    task = own_task(rows, response, rows.X, np.ones(rows.effects.Z.shape[1]), Control().threads)  # type: ignore[union-attr]
+    beta = [0.3, 0.5] if kind == "nb2" else [0.5]
+    return task, np.array([*beta, *psi, *phi])
+
+
+def differences(values: Any, theta: np.ndarray, h: float) -> np.ndarray:
+    """Central ones, over four steps: their error is that of the fifth derivative."""
+    found = []
+    for move in np.eye(len(theta)) * h:
+        near, far = values(theta + move) - values(theta - move), values(theta + 2 * move) - values(theta - 2 * move)
+        found.append((8.0 * near - far) / (12.0 * h))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_derivatives_are_those_of_the_value(kind: str, form: str, rule: str) -> None:
+    """By steps of another size than those of the code."""
+    task, theta = task_of(kind, form, drawn(kind))
+    plan = choose(task.likelihood, task.entries(theta), RULES[rule]).plan
+    at = task.evaluate(theta, plan)
+    score = differences(lambda there: task.value(there, plan), theta, 5e-3)
+    hessian = differences(lambda there: task.evaluate(there, plan, 1).score, theta, 5e-3)
+    sd = 1.0 / np.sqrt(np.abs(np.diag(hessian)))
+    assert np.abs((at.score - score) * sd).max() < 2e-7
+    assert np.abs((at.hessian - hessian) * np.outer(sd, sd)).max() < 3e-6
+    assert np.abs((task.evaluate(theta, plan, 1).score - at.score) * sd).max() < 1e-10
+
+
+@pytest.mark.parametrize("form", ["slopes", "nested"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_clusters_add_up(kind: str, form: str) -> None:
+    task, theta = task_of(kind, form, drawn(kind))
+    entries = task.entries(theta)
+    plan = choose(task.likelihood, entries, RULES["auto"]).plan
+    at = task.likelihood.evaluate(entries, plan, 1)
+    assert task.likelihood.cluster_values(entries, plan).sum() == pytest.approx(at.value, rel=1e-12)
+    scores = task.likelihood.unit_scores(entries, plan)
+    assert scores.shape == (6, len(entries))
+    assert scores.sum(axis=0) == pytest.approx(at.score, rel=1e-7, abs=1e-7)
+
+
+def log_probability(kind: str, y: np.ndarray, eta: np.ndarray) -> np.ndarray:
+    """By formulas that share nothing with kernel rows."""
+    psi = np.array(KINDS[kind][2])
+    if kind == "nb2":
+        r = np.exp(-psi[0])
+        mu = np.exp(eta)
+        return np.asarray(
+            gammaln(y + r) - gammaln(r) - gammaln(y + 1.0) + r * np.log(r / (r + mu)) + y * np.log(mu / (r + mu))
+        )
+    F = {"logit": expit, "probit": norm.cdf, "cloglog": lambda x: -np.expm1(-np.exp(x))}[kind]
+    ends = np.concatenate([[-np.inf], psi, [np.inf]])
+    with np.errstate(divide="ignore", over="ignore"):  # far out on the grid
+        return np.asarray(np.log(F(ends[y + 1] - eta) - F(ends[y] - eta)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_sums_over_a_grid(kind: str, form: str) -> None:
+    """A dense trapezoid rule over all effects of tiny data."""
+    data = drawn(kind, m=2, n=4) if form == "crossed" else drawn(kind, m=3, n=4)
+    if form == "crossed":
+        data["item"] = np.arange(8) % 2
+    if kind != "nb2":  # every category has to be there
+        data["y"] = pd.Categorical.from_codes(np.arange(len(data)) % 4, list("pqrs"), ordered=True)
+    task, theta = task_of(kind, form, data)
+    phi, y = FORMS[form][1], np.asarray(data["y"] if kind == "nb2" else data["y"].cat.codes, dtype=np.int64)
+    x = data["x"].to_numpy()
+    eta = (0.3 + 0.5 * x) if kind == "nb2" else 0.5 * x
+    step = 0.3
+    grid = np.arange(-24, 25) * step
+    log_w = norm.logpdf(grid) + np.log(step)
+    total = 0.0
+    if form == "slopes":
+        for a in range(3):
+            own = np.flatnonzero(data["a"] == a)
+            u, v = np.meshgrid(grid, grid, indexing="ij")
+            line = eta[own] + phi[0] * u[..., None] + (phi[1] * u + phi[2] * v)[..., None] * x[own]
+            total += logsumexp(log_probability(kind, y[own], line).sum(axis=-1) + log_w[:, None] + log_w)
+    elif form == "nested":
+        for a in range(3):
+            inside = log_w.copy()
+            for b in np.unique(data["b"][data["a"] == a]):
+                own = np.flatnonzero((data["a"] == a) & (data["b"] == b))
+                line = eta[own] + phi[0] * grid[:, None, None] + phi[1] * grid[None, :, None]
+                inside += logsumexp(log_probability(kind, y[own], line).sum(axis=-1) + log_w, axis=1)
+            total += logsumexp(inside)
+    else:
+        u, v = np.meshgrid(grid, grid, indexing="ij")  # of the two items; clusters are independent given these
+        joint = log_w[:, None] + log_w
+        for a in range(2):
+            own = np.flatnonzero(data["a"] == a)
+            item = np.stack([u, v], axis=-1)[..., data["item"].to_numpy()[own]]
+            line = eta[own] + phi[1] * item[..., None, :] + phi[0] * grid[:, None]
+            joint = joint + logsumexp(log_probability(kind, y[own], line).sum(axis=-1) + log_w, axis=-1)
+        total = logsumexp(joint)
+    plan = choose(task.likelihood, task.entries(theta), Quadrature("auto", tolerance=1e-9)).plan
+    if form != "crossed":
+        assert task.value(theta, plan) == pytest.approx(total, abs=1e-7)
+        return
+    from clusterglm.fit.corrected import draws_of
+
+    draws = draws_of(task.likelihood, 1)
+    found = draws.estimate(task.entries(theta), plan, 512)
+    assert found.value == pytest.approx(total, abs=4.0 * found.standard_error + 1e-8)
+    assert abs(found.value - total) < abs(found.laplace - total)
+
+
+@pytest.mark.parametrize("kind", ["nb2", "logit", "probit"])
+def test_scores_of_draws_are_differences(kind: str) -> None:
+    from clusterglm.fit.corrected import draws_of
+
+    task, theta = task_of(kind, "crossed", drawn(kind))
+    plan = choose(task.likelihood, task.entries(theta), RULES["auto"]).plan
+    draws = draws_of(task.likelihood, 1)
+    entries = task.entries(theta)
+    found = draws.estimate(entries, plan, 64)
+    scores = differences(lambda there: draws.estimate(there, plan, 64).value, entries, 1e-3)
+    assert found.score == pytest.approx(scores, rel=1e-4, abs=1e-4)
+    assert found.scores.mean(axis=0) == pytest.approx(found.score, rel=0.1, abs=0.1)

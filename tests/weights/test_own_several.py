@@ -1,0 +1,63 @@
+"""Whole-number weights are repeats with several effects and a response with parameters of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import clusterglm as cg
+
+sys.path.insert(0, str(Path(__file__).parent))
+from members import TIGHT, Called, called, differences, members
+from test_own_parameters import OWN as OF_OWN
+from test_repeats import EXPANDED, Pair, Relation, same
+from test_several_effects import OWN as OF_SEVERAL
+from test_several_effects import patients
+
+from clusterglm.results.models import ordinal_mixed, own_mixed
+
+FORMULAS = {"negative_binomial": "k ~ x + g + (x | id)", "ordinal": "o ~ x + g + (x | id)"}
+
+
+def _fit(one: Called, other: Called, _: Pair) -> list[str]:
+    """Estimates; second derivatives in parameters of a kernel are differences."""
+    found = [
+        each for name in ("beta", "phi", "loglik", "held")
+        for each in differences(getattr(one.value, name), getattr(other.value, name), tolerance=1e-7)
+    ]  # fmt: skip
+    return found + differences(one.value.whole_covariance, other.value.whole_covariance, tolerance=1e-6)
+
+
+OWN: dict[str, Relation] = {
+    **OF_SEVERAL,
+    **{name: OF_OWN[name] for name in ("categories", "dispersion_lr_test", "family_parameters", "parallel_test")},
+    **{name: OF_OWN[name] for name in ("predict", "thresholds")},
+    "bootstrap": same(tolerance=1e-8),  # alpha next to the end of its range
+    "conf_int": same(tolerance=1e-8),
+    "fit": _fit,
+}
+
+
+def pair_of(family: str, kind: str, folder: Path) -> Pair:
+    column, expanded = EXPANDED[kind]
+    table = patients().assign(o=lambda d: d["k"].clip(0, 2))
+    rows = expanded(table)
+    options: dict[str, Any] = {"family": family, "control": TIGHT, "quadrature": 9}
+    one = cg.random_effects(FORMULAS[family], table, **{kind: column}, **options)
+    return Pair(one, cg.random_effects(FORMULAS[family], rows, **options), rows.row.to_numpy(), folder)
+
+
+@pytest.mark.parametrize("kind", ["weights", "cluster_weights"])
+@pytest.mark.parametrize("family", FORMULAS)
+def test_weights_are_rows(family: str, kind: str, tmp_path: Path) -> None:
+    pair, found = pair_of(family, kind, tmp_path), []
+    work = (ordinal_mixed if family == "ordinal" else own_mixed).WORK_OF_SEVERAL
+    names = [name for name in members(type(pair.weighted)) if name in work]
+    assert len(names) > 30
+    for name in names:
+        for one, other in zip(called(pair.weighted, name), called(pair.rows, name), strict=True):
+            found += [f"{one}: {each}" for each in OWN[name](one, other, pair)]
+    assert found == []

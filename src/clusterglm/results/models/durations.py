@@ -49,7 +49,7 @@ _PARTS = ("coefficients", "terms")
 def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with family={result.family!r}",
-        "what allows for censored times, which this does not yet",
+        "what allows for survival times, which this does not yet",
         "fit.predict, fit.survival, fit.ratios, fit.residuals",
     )
 
@@ -265,21 +265,14 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
         """
         return super().simulate(n, seed)
 
-    def bootstrap(self, *args: Any, **kwargs: Any) -> Any:
-        """Parametric bootstrap, where no time is censored: see `PooledResult.bootstrap`.
-
-        Raises
-        ------
-        OptionError
-            Where times are censored: when those with an event would have been is not known.
-        """
+    def _check_bootstrap(self) -> None:
+        super()._check_bootstrap()
         if self._censored:
             raise OptionError(
-                "a bootstrap of censored times",
+                "a bootstrap of censored times: when those with an event would have been is not known",
                 "times that are all events, since draws are not censored",
                 'fit.conf_int(method="profile"); or cov="robust"',
             )
-        return super().bootstrap(*args, **kwargs)
 
     def residuals(
         self,

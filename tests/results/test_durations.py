@@ -350,6 +350,16 @@ def test_draws_and_residuals() -> None:
         fit.bootstrap(n_boot=2)
 
 
+def test_check_tells_a_wrong_hazard() -> None:
+    """Times that are nearly the same for all are not exponential."""
+    data = drawn(k=4.0, sigma=0.3, seed=4, m=200, n=3)
+    right = cg.random_effects("Surv(t, e) ~ x", data, cluster="id", family="weibull").check(seed=1)
+    wrong = cg.random_effects("Surv(t, e) ~ x", data, cluster="id", family="exponential").check(seed=1)
+    assert [each.fine for each in right.findings] == [True]
+    assert [each.fine for each in wrong.findings] == [False]
+    assert cg.pooled("Surv(t, e) ~ x", data, family="exponential").check(seed=1).findings[0].fine is False
+
+
 def test_bootstrap_of_times_that_are_all_events() -> None:
     data = drawn(m=20, n=3, last=1e9)
     fit = cg.random_effects("Surv(t) ~ x", data, cluster="id", family="weibull")
@@ -431,7 +441,7 @@ def test_survival_times_of_other_families_and_verbs(data: Any, fit: Any) -> None
     for verb in (cg.fixed_effects, cg.conditional, cg.nonparametric, cg.select_distribution):
         with pytest.raises(ClusterGLMError, match="parameters of its own"):
             verb("Surv(t, e) ~ x", data, cluster="id", family="weibull")
-    for name in ("check", "calibration", "average_effects", "influence"):
+    for name in ("calibration", "average_effects", "influence", "dispersion_test"):
         with pytest.raises(OptionError, match=f"{name} of a fit with family='weibull'"):
             getattr(fit, name)()
 

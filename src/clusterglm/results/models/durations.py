@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.own import OwnPooledFit
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, with_alpha
+from clusterglm.model.arguments import seed_sequence
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.own.durations import Durations
 from clusterglm.results.models.base import Seed
@@ -27,17 +28,18 @@ from clusterglm.results.topics.survival_times import UNRESOLVED, SurvivalTimes
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.diagnostics.adequacy import Diagnosis
     from clusterglm.inference.predictions.durations import LogTimes
     from clusterglm.model.distribution.base import Distribution
 
 _WORK = {
-    "acceleration_factors", "aic", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov",
-    "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family", "family_parameters",
-    "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
-    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
-    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
-    "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival", "term_tests", "tidy",
-    "tvalues", "wald_test", "zvalues",
+    "acceleration_factors", "aic", "bic", "bootstrap", "bse", "check", "clustering_test", "conf_int", "converged",
+    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family",
+    "family_parameters", "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik",
+    "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot",
+    "pooled", "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios",
+    "report", "residuals", "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival",
+    "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SCALES = ("response", "median", "link")
 _NAMES = {"response": "mean", "median": "median", "link": "linear_predictor"}
@@ -314,6 +316,30 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
         y = self._y
         hazard = self._durations.cumulative_hazard(np.abs(y), self._eta_at(at))
         return self._in_user_order(hazard if kind == "cox_snell" else (y > 0.0) - hazard, "residual")
+
+    def check(self, seed: int | None = None, n_sim: int = 250) -> Diagnosis:
+        """The check that censored times allow: whether quantile residuals are uniform.
+
+        Parameters
+        ----------
+        seed : int, optional
+            By default fresh, and reported.
+        n_sim : int
+            Not used.
+
+        Returns
+        -------
+        Diagnosis
+            Of random effects, by residuals averaged over frailties in one row of each cluster, for others depend on it.
+        """
+        from clusterglm.inference.diagnostics.adequacy import Diagnosis, Finding
+
+        given = seed_sequence(seed).entropy
+        assert isinstance(given, int)  # of a whole number, or of None
+        if not self._counts.whole:
+            words = "not tested: weights that are not whole numbers do not say how many rows to draw"
+            return Diagnosis((Finding("Residuals", None, words),), given)
+        return Diagnosis((self._uniformity_finding(np.random.default_rng(given)),), given)
 
     # Tables ----------------------------------------------------------------------------------------------------------
 

@@ -221,6 +221,8 @@ def test_the_event_in_other_forms(data: Any, fit: Any) -> None:
     ):  # fmt: skip
         other = cg.random_effects(formula, data, cluster="id", family="weibull", **more)
         assert other.loglik == pytest.approx(fit.loglik, abs=1e-9)
+        words = "Event:            'ill' (censored 'well')"
+        assert (words in str(other)) == (formula == "Surv(t, s) ~ x")
     everyone = cg.pooled("Surv(t) ~ x", data, family="weibull")
     assert everyone.loglik == cg.pooled("Surv(t, one) ~ x", data.assign(one=1), family="weibull").loglik
 
@@ -467,3 +469,14 @@ def test_times_that_are_all_the_same_have_no_shape() -> None:
     data = pd.DataFrame({"t": np.full(20, 3.0), "id": np.repeat(np.arange(5), 4)})
     with pytest.raises(ResponseError, match="all events come at 3"):
         cg.pooled("Surv(t) ~ 1", data, family="weibull")
+
+
+@pytest.mark.parametrize("events", [1, 2, 3])
+def test_few_events_are_enough(data: Any, events: int) -> None:
+    data = data.assign(e=0)
+    data.loc[[3, 50, 120][:events], "e"] = 1
+    fit = cg.pooled("Surv(t, e) ~ 1", data, family="weibull")
+    k, t = float(fit.family_parameters["shape"]), data["t"]
+    assert (t**k).sum() * np.exp(fit.params["(Intercept)"]) == pytest.approx(events, rel=1e-6)  # the score's two parts
+    slope = 1.0 / k + np.log(t[data["e"] == 1]).mean() - (t**k * np.log(t)).sum() / (t**k).sum()
+    assert slope == pytest.approx(0.0, abs=1e-6)

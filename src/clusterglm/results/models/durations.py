@@ -351,7 +351,9 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
         return f"{events:.10g} of {n:.10g} rows, the others censored" if events < n else f"all {n:.10g} rows"
 
     def _response_facts(self) -> list[tuple[str, str]]:
-        return [*super()._response_facts(), ("Events", self._events_in_words)]
+        levels = self.data.levels
+        known = [] if levels is None else [("Event", f"{levels[1]!r} (censored {levels[0]!r})")]
+        return [*super()._response_facts(), *known, ("Events", self._events_in_words)]
 
     def _report_parts(self) -> list[str]:
         return [part for part in super()._report_parts() if part in _PARTS]

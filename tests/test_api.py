@@ -48,7 +48,7 @@ def test_public_names() -> None:
 @pytest.mark.parametrize(
     ("argument", "value", "listed"),
     [
-        ("family", "gamma", "'binomial', 'poisson'"),
+        ("family", "tweedie", "'binomial', 'poisson'"),
         ("link", "log", "'logit', 'cloglog', 'probit'"),
         ("distribution", "norm", "'gaussian', 'logistic', 'cauchy'"),
         ("quadrature", 0, "1 to 100"),

@@ -233,7 +233,7 @@ def test_no_convergence_has_status_1() -> None:
         (("fit", "bacteria", "y ~ week"), "cluster"),
         (("fit", "bakteria", "y ~ week", "--cluster", "ID"), "bakteria"),
         (("fit", "nowhere.csv", "y ~ week", "--cluster", "ID"), "nowhere.csv"),
-        ((*BACTERIA, "--family", "gamma"), "'binomial', 'poisson'"),
+        ((*BACTERIA, "--family", "tweedie"), "'binomial', 'poisson'"),
         ((*BACTERIA, "--distribution", "t(x)"), "student_t"),
         ((*BACTERIA, "--quadrature", "many"), "'laplace', 'auto'"),
         (

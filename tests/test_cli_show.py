@@ -173,7 +173,7 @@ def test_a_mistyped_data_set_is_recognised() -> None:
         ((FORMULA, "--cluster", "id"), "did you mean 'ID'"),
         (("week ~ trt", "--cluster", "ID"), "--family poisson"),
         ((FORMULA, "--cluster", "ID", "--weights", "w"), "--weights w"),
-        ((FORMULA, "--cluster", "ID", "--family", "gamma"), "--family gamma"),
+        ((FORMULA, "--cluster", "ID", "--family", "tweedie"), "--family tweedie"),
     ],
 )
 def test_errors_name_options(words: tuple[str, ...], said: str) -> None:

@@ -52,3 +52,19 @@ def test_refusals(fits: dict[str, Any]) -> None:
         fits["random"].plot.survival(NEW.iloc[:4].assign(trt="other"), "week")
     with pytest.raises(DataError, match="no rows"):
         fits["random"].plot.survival(NEW.iloc[:0], "week")
+
+
+def test_curves_of_continuous_time_do_not_step() -> None:
+    fit = cg.random_effects(
+        "Surv(time, infected) ~ sex", cg.datasets.load("catheter"), cluster="patient", family="weibull"
+    )
+    new = pd.DataFrame({"day": [0.0, 50.0, 100.0] * 2, "sex": ["male"] * 3 + ["female"] * 3})
+    plot = fit.plot.survival(new, "day", by="sex", level=0.9)
+    pd.testing.assert_frame_equal(plot.data, fit.survival(new, "day", by="sex", level=0.9))
+    for line, (_, own) in zip(plot.ax.get_lines(), plot.data.groupby("sex", sort=False), strict=True):
+        assert line.get_drawstyle() == "default"
+        np.testing.assert_array_equal(line.get_xdata(), own["day"])
+        np.testing.assert_array_equal(line.get_ydata(), own["survival"])
+    assert "90%" in plot.ax.get_ylabel()
+    own = fit.plot.survival(new.assign(patient=4), "day", by="sex", kind="conditional")
+    assert own.ax.get_ylabel().replace("\n", " ") == "Survival at the frailty of the cluster"

@@ -221,6 +221,8 @@ def test_the_event_in_other_forms(data: Any, fit: Any) -> None:
     ):  # fmt: skip
         other = cg.random_effects(formula, data, cluster="id", family="weibull", **more)
         assert other.loglik == pytest.approx(fit.loglik, abs=1e-9)
+        words = "Event:            'ill' (censored 'well')"
+        assert (words in str(other)) == (formula == "Surv(t, s) ~ x")
     everyone = cg.pooled("Surv(t) ~ x", data, family="weibull")
     assert everyone.loglik == cg.pooled("Surv(t, one) ~ x", data.assign(one=1), family="weibull").loglik
 
@@ -229,12 +231,19 @@ def test_the_event_in_other_forms(data: Any, fit: Any) -> None:
 
 
 def expected(fit: Any, function: Any) -> float:
-    """E function(u) over the frailty."""
-    s = fit.sigma
-    return float(quad(lambda z: function(s * z) * norm.pdf(z), -9.0, 9.0, epsabs=1e-12, epsrel=1e-11, limit=200)[0])
+    """E function(u) over the frailty, on the scale of a standard normal variable."""
+    member, s = fit.distribution.at(fit.sigma), fit.sigma
+
+    def integrand(z: float) -> float:
+        return float(function(s * member.quantile_of_normal(np.array([z]))[0]) * norm.pdf(z))
+
+    parts = [quad(integrand, *ends, epsabs=1e-13, epsrel=1e-12, limit=200)[0] for ends in ((-9.0, 0.0), (0.0, 9.0))]
+    return float(sum(parts))
 
 
-def test_marginal_predictions_are_averages_over_frailties(fit: Any, data: Any) -> None:
+@pytest.mark.parametrize("distribution", ["gaussian", "log_gamma", "laplace", "gaussian_mixture(0.3, 2)"])
+def test_marginal_predictions_are_averages_over_frailties(data: Any, distribution: str) -> None:
+    fit = cg.random_effects("Surv(t, e) ~ x", data, cluster="id", family="weibull", distribution=distribution)
     new, k = pd.DataFrame({"x": [0.4]}), float(fit.family_parameters["shape"])
     eta = float(fit.params @ [1.0, 0.4])
     mean = expected(fit, lambda u: np.exp(gammaln(1.0 + 1.0 / k) - (eta + u) / k))
@@ -343,6 +352,16 @@ def test_draws_and_residuals() -> None:
         fit.bootstrap(n_boot=2)
 
 
+def test_check_tells_a_wrong_hazard() -> None:
+    """Times that are nearly the same for all are not exponential."""
+    data = drawn(k=4.0, sigma=0.3, seed=4, m=200, n=3)
+    right = cg.random_effects("Surv(t, e) ~ x", data, cluster="id", family="weibull").check(seed=1)
+    wrong = cg.random_effects("Surv(t, e) ~ x", data, cluster="id", family="exponential").check(seed=1)
+    assert [each.fine for each in right.findings] == [True]
+    assert [each.fine for each in wrong.findings] == [False]
+    assert cg.pooled("Surv(t, e) ~ x", data, family="exponential").check(seed=1).findings[0].fine is False
+
+
 def test_bootstrap_of_times_that_are_all_events() -> None:
     data = drawn(m=20, n=3, last=1e9)
     fit = cg.random_effects("Surv(t) ~ x", data, cluster="id", family="weibull")
@@ -424,7 +443,7 @@ def test_survival_times_of_other_families_and_verbs(data: Any, fit: Any) -> None
     for verb in (cg.fixed_effects, cg.conditional, cg.nonparametric, cg.select_distribution):
         with pytest.raises(ClusterGLMError, match="parameters of its own"):
             verb("Surv(t, e) ~ x", data, cluster="id", family="weibull")
-    for name in ("check", "calibration", "average_effects", "influence"):
+    for name in ("calibration", "average_effects", "influence", "dispersion_test"):
         with pytest.raises(OptionError, match=f"{name} of a fit with family='weibull'"):
             getattr(fit, name)()
 
@@ -450,3 +469,14 @@ def test_times_that_are_all_the_same_have_no_shape() -> None:
     data = pd.DataFrame({"t": np.full(20, 3.0), "id": np.repeat(np.arange(5), 4)})
     with pytest.raises(ResponseError, match="all events come at 3"):
         cg.pooled("Surv(t) ~ 1", data, family="weibull")
+
+
+@pytest.mark.parametrize("events", [1, 2, 3])
+def test_few_events_are_enough(data: Any, events: int) -> None:
+    data = data.assign(e=0)
+    data.loc[[3, 50, 120][:events], "e"] = 1
+    fit = cg.pooled("Surv(t, e) ~ 1", data, family="weibull")
+    k, t = float(fit.family_parameters["shape"]), data["t"]
+    assert (t**k).sum() * np.exp(fit.params["(Intercept)"]) == pytest.approx(events, rel=1e-6)  # the score's two parts
+    slope = 1.0 / k + np.log(t[data["e"] == 1]).mean() - (t**k * np.log(t)).sum() / (t**k).sum()
+    assert slope == pytest.approx(0.0, abs=1e-6)

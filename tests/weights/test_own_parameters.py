@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,9 +16,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from members import TIGHT, Called, called, differences, members
 from test_repeats import EXPANDED, RELATIONS, SAME, Pair, Relation, patients, repeated
 
-from clusterglm.results.models import ordinal, own
+from clusterglm.results.models import durations, ordinal, own
 
-FORMULAS = {"negative_binomial": "k ~ x + g", "ordinal": "o ~ x + g"}
+FORMULAS = {
+    "negative_binomial": "k ~ x + g",
+    "ordinal": "o ~ x + g",
+    "gamma": "t ~ x + g",
+    "weibull": "Surv(t) ~ x + g",
+    "exponential": "Surv(t, e) ~ x + g",
+}
+WORK = {"ordinal": ordinal.WORK, "weibull": durations._WORK, "exponential": durations._WORK}
 
 
 def _fit(one: Any, other: Any, _: Pair) -> list[str]:
@@ -39,19 +47,23 @@ def _predicted(one: Called, other: Called, pair: Pair) -> list[str]:
 
 OWN: dict[str, Relation] = {
     **RELATIONS,
+    "acceleration_factors": SAME,
     "categories": SAME,
     "dispersion_lr_test": SAME,
     "family_parameters": SAME,
     "fit": _fit,
     "parallel_test": SAME,
     "predict": _predicted,
+    "survival": SAME,
     "thresholds": SAME,
 }
 
 
 def pair_of(family: str, verb: str, kind: str, folder: Path) -> Pair:
     column, expanded = EXPANDED[kind]
+    rng = np.random.default_rng(1)
     table = patients().assign(o=lambda d: d["k"].clip(0, 2))
+    table["t"], table["e"] = rng.gamma(2.0, 0.5 + table["k"]), rng.binomial(1, 0.7, len(table))
     rows = expanded(table)
     options: dict[str, Any] = {"family": family, "control": TIGHT, "cluster": "id"}
     fit = getattr(cg, verb)
@@ -64,8 +76,7 @@ def pair_of(family: str, verb: str, kind: str, folder: Path) -> Pair:
 @pytest.mark.parametrize("family", FORMULAS)
 def test_weights_are_rows(family: str, verb: str, kind: str, tmp_path: Path) -> None:
     pair, found = pair_of(family, verb, kind, tmp_path), []
-    work = ordinal.WORK if family == "ordinal" else own.WORK
-    names = [name for name in members(type(pair.weighted)) if name in work]
+    names = [name for name in members(type(pair.weighted)) if name in WORK.get(family, own.WORK)]
     assert len(names) > 30
     for name in names:
         for one, other in zip(called(pair.weighted, name), called(pair.rows, name), strict=True):

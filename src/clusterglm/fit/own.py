@@ -116,7 +116,9 @@ def fit_own_pooled(data: ModelData, response: OwnParameters, control: Control = 
     rows, k, p = OwnRows(standardised(data, response, control), response), len(response.own), data.X.shape[1]
     level, mean = response.start_level(data.a, data.b), np.zeros(data.n_obs)
     beta = np.zeros(p)
-    if level != 0.0:
+    if data.intercept is not None:
+        beta[data.intercept] = level - (data.offset.mean() if level != 0.0 else 0.0)
+    elif level != 0.0:
         beta[:] = np.linalg.lstsq(data.X, level - data.offset, rcond=None)[0]
     if limit is not None and response.at_limit is not None:
         beta, mean = limit.beta, response.at_limit.mean(data.X @ limit.beta + data.offset)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from clusterglm.errors import OptionError, PredictionWarning, check_option
 from clusterglm.fit.own import OwnPooledFit
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, with_alpha
+from clusterglm.model.arguments import seed_sequence
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.own.durations import Durations
 from clusterglm.results.models.base import Seed
@@ -27,17 +28,18 @@ from clusterglm.results.topics.survival_times import UNRESOLVED, SurvivalTimes
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.diagnostics.adequacy import Diagnosis
     from clusterglm.inference.predictions.durations import LogTimes
     from clusterglm.model.distribution.base import Distribution
 
 _WORK = {
-    "acceleration_factors", "aic", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov",
-    "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family", "family_parameters",
-    "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
-    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
-    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
-    "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival", "term_tests", "tidy",
-    "tvalues", "wald_test", "zvalues",
+    "acceleration_factors", "aic", "bic", "bootstrap", "bse", "check", "clustering_test", "conf_int", "converged",
+    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family",
+    "family_parameters", "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik",
+    "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot",
+    "pooled", "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios",
+    "report", "residuals", "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival",
+    "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SCALES = ("response", "median", "link")
 _NAMES = {"response": "mean", "median": "median", "link": "linear_predictor"}
@@ -49,7 +51,7 @@ _PARTS = ("coefficients", "terms")
 def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with family={result.family!r}",
-        "what allows for censored times, which this does not yet",
+        "what allows for survival times, which this does not yet",
         "fit.predict, fit.survival, fit.ratios, fit.residuals",
     )
 
@@ -262,21 +264,14 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
         """
         return super().simulate(n, seed)
 
-    def bootstrap(self, *args: Any, **kwargs: Any) -> Any:
-        """Parametric bootstrap, where no time is censored: see `PooledResult.bootstrap`.
-
-        Raises
-        ------
-        OptionError
-            Where times are censored: when those with an event would have been is not known.
-        """
+    def _check_bootstrap(self) -> None:
+        super()._check_bootstrap()
         if self._censored:
             raise OptionError(
-                "a bootstrap of censored times",
+                "a bootstrap of censored times: when those with an event would have been is not known",
                 "times that are all events, since draws are not censored",
                 'fit.conf_int(method="profile"); or cov="robust"',
             )
-        return super().bootstrap(*args, **kwargs)
 
     def residuals(
         self,
@@ -319,6 +314,30 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
         hazard = self._durations.cumulative_hazard(np.abs(y), self._eta_at(at))
         return self._in_user_order(hazard if kind == "cox_snell" else (y > 0.0) - hazard, "residual")
 
+    def check(self, seed: int | None = None, n_sim: int = 250) -> Diagnosis:
+        """The check that censored times allow: whether quantile residuals are uniform.
+
+        Parameters
+        ----------
+        seed : int, optional
+            By default fresh, and reported.
+        n_sim : int
+            Not used.
+
+        Returns
+        -------
+        Diagnosis
+            Of random effects, by residuals averaged over frailties in one row of each cluster, for others depend on it.
+        """
+        from clusterglm.inference.diagnostics.adequacy import Diagnosis, Finding
+
+        given = seed_sequence(seed).entropy
+        assert isinstance(given, int)  # of a whole number, or of None
+        if not self._counts.whole:
+            words = "not tested: weights that are not whole numbers do not say how many rows to draw"
+            return Diagnosis((Finding("Residuals", None, words),), given)
+        return Diagnosis((self._uniformity_finding(np.random.default_rng(given)),), given)
+
     # Tables ----------------------------------------------------------------------------------------------------------
 
     @property
@@ -329,7 +348,9 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
         return f"{events:.10g} of {n:.10g} rows, the others censored" if events < n else f"all {n:.10g} rows"
 
     def _response_facts(self) -> list[tuple[str, str]]:
-        return [*super()._response_facts(), ("Events", self._events_in_words)]
+        levels = self.data.levels
+        known = [] if levels is None else [("Event", f"{levels[1]!r} (censored {levels[0]!r})")]
+        return [*super()._response_facts(), *known, ("Events", self._events_in_words)]
 
     def _report_parts(self) -> list[str]:
         return [part for part in super()._report_parts() if part in _PARTS]

@@ -102,6 +102,28 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
         nowhere = np.append(self._on_boundary, np.zeros(self._free, dtype=bool))
         return standardised_covariance(self._read[1], self._delta_covariance(kind), nowhere)
 
+    def cov(self, kind: str = "observed", *, parameters: str = "all") -> pd.DataFrame:
+        """Covariance matrix of the estimates, from the last working model, whose weights are taken as known.
+
+        Parameters
+        ----------
+        kind : {"observed"}
+            Of generalised least squares for the coefficients; inverse of the observed information of the working
+            model's likelihood for the others.
+        parameters : {"all", "coefficients"}
+            All of them: the coefficients, standard deviations and correlations, and `residual_sd` where the dispersion
+            is estimated. nan in the rows of those that have no standard error.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns by parameter.
+        """
+        check_option("parameters", parameters, ("all", "coefficients"))
+        whole, names = super().cov(kind), list(self._parameters.names)
+        chosen = names if parameters == "all" else names[self._parameters.coefficients]
+        return whole.loc[chosen, chosen]
+
     @property
     def _estimates(self) -> Array:
         return np.concatenate([self.fit.beta, self._read[0], [self.fit.residual_sd] * self._free])

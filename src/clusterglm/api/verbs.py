@@ -61,18 +61,20 @@ def pooled(
     ----------
     formula : str
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, counts,
-        or ordered categories.
+        ordered categories, measured values, or `Surv(time, event)`.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian"}
+    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian", "gamma", "weibull", "exponential"}
         Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
         with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
-        coefficient means higher categories; or measured values. Alpha, thresholds and the residual standard deviation
-        of measured values are estimated: `family_parameters` of the result.
+        coefficient means higher categories; measured values; positive ones with variance mean^2 / shape; or survival
+        times, `Surv(time, event)`, with hazard shape t^(shape - 1) exp(linear predictor) or, exponential, a constant
+        one. Alpha, thresholds, shapes and the residual standard deviation of measured values are estimated:
+        `family_parameters` of the result.
     link : {"logit", "cloglog", "probit"}, "log" or "identity", optional
-        By default "logit" for binomial and ordinal, "log" for counts, "identity" for gaussian.
+        By default "logit" for binomial and ordinal, "identity" for gaussian, "log" for others.
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
     weights : str or array, optional
@@ -216,11 +218,11 @@ def random_effects(
     ----------
     formula : str
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, counts,
-        ordered categories or measured values. Random effects are terms in lme4's grammar: `(1 | id)` an intercept,
-        `(x | id)` an intercept and a slope with any covariance, `(x || id)` or `diag(x | id)` without correlation,
-        `(0 + x | id)` the slope alone, `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one
-        correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other, effects at both levels;
-        `(1 | person) + (1 | item)` of any number of factors, nested, crossed or both.
+        ordered categories, measured values, or `Surv(time, event)`. Random effects are terms in lme4's grammar:
+        `(1 | id)` an intercept, `(x | id)` an intercept and a slope with any covariance, `(x || id)` or `diag(x | id)`
+        without correlation, `(0 + x | id)` the slope alone, `homdiag(0 + f | id)` effects of one variance,
+        `cs(0 + f | id)` of one correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other,
+        effects at both levels; `(1 | person) + (1 | item)` of any number of factors, nested, crossed or both.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
@@ -231,13 +233,15 @@ def random_effects(
     inside : str, optional
         Of factors that cross, the one that is integrated out exactly, given the others, for which Laplace's
         approximation is corrected; by default that with the most levels. Of two nested factors it asks for the same.
-    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian"}
+    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian", "gamma", "weibull", "exponential"}
         Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
         with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
-        coefficient means higher categories; or measured values. Alpha, thresholds and the residual standard deviation
-        of measured values are estimated: `family_parameters` of the result.
+        coefficient means higher categories; measured values; positive ones with variance mean^2 / shape; or survival
+        times, `Surv(time, event)`, with hazard shape t^(shape - 1) exp(linear predictor) or, exponential, a constant
+        one. Alpha, thresholds, shapes and the residual standard deviation of measured values are estimated:
+        `family_parameters` of the result.
     link : {"logit", "cloglog", "probit"}, "log" or "identity", optional
-        By default "logit" for binomial and ordinal, "log" for counts, "identity" for gaussian.
+        By default "logit" for binomial and ordinal, "identity" for gaussian, "log" for others.
     distribution : str or Distribution
         Of the random intercept: "gaussian", "logistic", "cauchy", "laplace", "bridge" (a logit stays a logit when it is
         integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",

@@ -43,6 +43,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.random_effects": ("RandomEffectsResult",),
     "results.models.mixed": ("MixedEffectsResult",),
     "results.models.crossed": ("CrossedEffectsResult",),
+    "results.models.durations": ("DurationsPooledResult", "DurationsRandomEffectsResult"),
     "results.models.ordinal": ("OrdinalPooledResult", "OrdinalRandomEffectsResult"),
     "results.models.gaussian": ("GaussianPooledResult", "GaussianMixedResult"),
     "results.models.pql": ("QuasiResult",),

@@ -32,7 +32,7 @@ from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.caveats import Caveat
-from clusterglm.results.topics.gaussian_effects import GaussianEffects
+from clusterglm.results.topics.gaussian_effects import GaussianEffects, LinearAverages
 from clusterglm.results.topics.gaussian_prediction import GaussianPredictions
 from clusterglm.results.topics.mixed_pieces import term_in_words
 
@@ -44,14 +44,15 @@ if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
 _WORK = {
-    "aic", "augment", "bic", "bootstrap", "bse", "conf_int", "converged", "cov", "cov_params", "data", "deviance",
-    "df_resid", "family", "family_parameters", "family_response", "fit", "for_maketables", "formula", "glance", "kind",
-    "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params", "penalty",
-    "penalized_loglik", "plot", "predict", "profile", "pvalues", "reml", "report", "residuals", "response", "save",
-    "simulate", "summary", "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
+    "adjusted_means", "aic", "augment", "average_effects", "bic", "bootstrap", "bse", "conf_int", "converged",
+    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "drop_one", "family", "family_parameters",
+    "family_response", "fit", "for_maketables", "formula", "glance", "kind", "link", "llf", "loglik", "n_clusters",
+    "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "predict",
+    "profile", "pvalues", "reml", "report", "residuals", "response", "save", "simulate", "summary", "term_tests",
+    "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _OF_EFFECTS = {
-    "clustering_test", "distribution", "effects_covariance", "icc", "intraclass_correlation", "pooled",
+    "clustering_test", "distribution", "effects_covariance", "icc", "intraclass_correlation", "pooled", "r2",
     "random_effects", "random_effects_covariance", "random_effects_sd", "shape", "sigma", "sigma_se", "singular",
     "variance_components",
 }  # fmt: skip
@@ -68,7 +69,7 @@ def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
     )
 
 
-class GaussianResult(Result):
+class GaussianResult(LinearAverages, Result):
     """What results of normal responses share: a residual standard deviation."""
 
     if TYPE_CHECKING:
@@ -138,6 +139,16 @@ class GaussianResult(Result):
     @property
     def _with_intervals(self) -> Any:
         return self._parameters.estimated
+
+    def drop_one(self) -> pd.DataFrame:
+        """See `PooledResult.drop_one`; restricted likelihoods of different coefficients do not compare."""
+        if self.reml:
+            raise OptionError(
+                "drop_one() of a fit by REML, whose likelihood does not compare with that of fewer covariates",
+                "the full likelihood",
+                "reml=False; or term_tests(), whose Wald tests need no other fit",
+            )
+        return super().drop_one()
 
     def _residual_error(self, cov: str = "observed") -> float:
         errors = np.sqrt(np.diag(self._covariance(cov)))
@@ -248,6 +259,10 @@ class GaussianPooledResult(GaussianResult, PooledResult):
 
         return least_squares_summit(self.data.rows, self.fit)
 
+    def _fitted_to(self, new: ModelData) -> GaussianPooledResult:
+        fit = fit_gaussian_pooled(new, self.reml)
+        return replace(self, fit=fit, data=new, family_response=GaussianIdentity(fit.residual_sd))
+
     def _reestimate(self, new: ModelData) -> Array:
         again = fit_gaussian_pooled(new, self.reml)
         return np.append(again.beta, again.residual_sd)
@@ -336,6 +351,9 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
         from clusterglm.inference.uncertainty.mixed_profiles import mixed_crossing
 
         return mixed_crossing(peak, drop, side, begin)
+
+    def _fitted_to(self, new: ModelData) -> GaussianMixedResult:
+        return replace(self, fit=fit_gaussian(new, self.reml, Control()), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,11 +14,40 @@ from clusterglm.inference.predictions.gaussian import Known, NormalEstimates, kn
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance import Covariance
 from clusterglm.model.parameters import Parameters
+from clusterglm.results.topics.adjusted_means import Averages
 from clusterglm.results.topics.mixed_clusters import OfOneIntercept
 from clusterglm.results.topics.pieces import EffectsGivenData
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
+    from clusterglm.inference.effects.average_effects import AverageEffects
+    from clusterglm.results.topics.effect_rows import EffectRows
+
+
+class LinearAverages(Averages):
+    """Averages where the mean is the linear predictor, whatever effects of clusters it is averaged over."""
+
+    _mean_kinds = ("marginal", "typical")
+    _marginal_differs = False
+    _averaged_over: ClassVar[str] = ""
+
+    if TYPE_CHECKING:
+
+        def cov(self, kind: str = "observed", *, parameters: str = "all") -> pd.DataFrame: ...
+
+    def _averaged(
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+    ) -> AverageEffects:
+        from clusterglm.inference.effects.average_effects import average_effects
+        from clusterglm.inference.predictions.averaged_mean import link_jet
+
+        # columns of random effects, whose mean is 0, stand behind those with coefficients
+        more = 0 if self.data.effects is None else self.data.effects.Z.shape[1]
+        beta = np.append(self._beta, np.zeros(more))
+        V = np.pad(self.cov(cov, parameters="coefficients").to_numpy(), (0, more))
+        return average_effects(changes, beta, rows.offset, rows.weights, V, link_jet, None, rows.times)
 
 
 class GaussianEffects(OfOneIntercept):

@@ -134,6 +134,11 @@ class PqlFit:
         return found.and_own((RESIDUAL,)) if self.form.known_sd is None else found
 
     @property
+    def without_dispersion(self) -> PqlFit:
+        """The same as if the dispersion were known, on which no mean depends; its covariance is still that of all."""
+        return self if self.form.known_sd is not None else replace(self, quasi="pql")
+
+    @property
     def factor(self) -> Array:
         """L, the lower-triangular factor of the effects' covariance, shape (q, q)."""
         return self.effects.covariance.factor(self.phi)

@@ -283,10 +283,14 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
         if amount > _TELLS_LITTLE:
             return []
         what = "trials" if response.trials else f"of {data.response_name!r} in sum"
+        wrong = (
+            "coefficients too near 0, and standard deviations of random effects to either side of where they belong"
+            if self._free
+            else "standard deviations of random effects, and with them coefficients, too near 0"
+        )
         words = (
-            "penalised quasi-likelihood puts standard deviations of random effects, and with them coefficients, too "
-            f"near 0 where a level tells little (here {amount:.3g} {what} a level of {group!r} on average; Breslow and "
-            'Lin 1995). quadrature="auto" has no such bias.'
+            f"penalised quasi-likelihood puts {wrong} where a level tells little (here {amount:.3g} {what} a level of "
+            f'{group!r} on average; Breslow and Lin 1995). quadrature="auto" has no such bias.'
         )
         return [Caveat("Bias", words, serious=amount <= _TELLS_HARDLY)]
 

@@ -325,6 +325,29 @@ def test_standard_errors_of_marginal_means_against_differences() -> None:
     np.testing.assert_allclose(found["std_error"], np.sqrt(np.einsum("ij,jk,ik->i", slopes, V, slopes)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["marginal", "typical"])
+def test_average_effects_are_differences_of_means(form: str, kind: str) -> None:
+    data = simulated("poisson", seed=5, m=40).assign(b=lambda d: (d.h > 3) * 1.0)
+    fit = fitted("y ~ x + b + (x | g)", data, form, family="poisson")
+    found = fit.average_effects("b", kind=kind).iloc[0]
+
+    def effect(at: Any) -> float:
+        moved = replace(fit, fit=replace(fit.fit, beta=at[:3], phi=at[3:6]))
+        one, zero = (moved.predict(data.assign(b=b), kind).mean() for b in (1.0, 0.0))
+        return float(one - zero)
+
+    theta = np.append(fit.fit.beta, fit.fit.phi)
+    assert not fit.singular
+    assert found["estimate"] == pytest.approx(effect(theta), rel=1e-9)
+    slopes = np.array([(effect(theta + step) - effect(theta - step)) / 2e-5 for step in 1e-5 * np.eye(6)])
+    assert found["std_error"] == pytest.approx(np.sqrt(slopes @ fit.fit.covariance[:6, :6] @ slopes), rel=1e-6)
+    means = fit.adjusted_means("b", at={"b": [0, 1]}, kind=kind, scale="response").to_frame()
+    assert np.diff(means["estimate"])[0] == pytest.approx(found["estimate"], rel=1e-9)
+    with pytest.raises(OptionError, match='kind="conditional" of averages'):
+        fit.average_effects("b", kind="conditional")
+
+
 def test_predictions_of_effects_and_residuals(bacteria: Any) -> None:
     fit, data = bacteria["pql-ml"], cg.datasets.load("bacteria")
     modes = fit.random_effects.set_index("label")["mode"]

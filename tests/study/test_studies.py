@@ -58,7 +58,9 @@ def test_effects_are_those_of_the_verbs() -> None:
     conditional = cg.conditional("y ~ x", table, cluster="id")
     pooled = cg.pooled("y ~ x", table, cluster="id")
     fits = {"fixed": fixed, "fixed, corrected": corrected, "conditional": conditional, "pooled": pooled}
-    for name, quadrature in (("Laplace", "laplace"), ("8 nodes", 8), ("automatic", "auto")):
+    for name, quadrature in (
+        ("Laplace", "laplace"), ("8 nodes", 8), ("automatic", "auto"), ("PQL", "pql"), ("PQL-ML", "pql-ml"),
+    ):  # fmt: skip
         fits[f"mixed, {name}"] = cg.random_effects("y ~ x", table, cluster="id", quadrature=quadrature)
     for name, fit in fits.items():
         assert (found[name]["slope"], found[name]["slope_se"]) == pytest.approx(
@@ -68,6 +70,7 @@ def test_effects_are_those_of_the_verbs() -> None:
             assert (found[name]["sigma_hat"], found[name]["sigma_hat_se"]) == pytest.approx(
                 (fit.sigma, fit.sigma_se), rel=1e-5
             )
+        if name.startswith("mixed") and "PQL" not in name:
             assert found[name]["pvalue"] == pytest.approx(fit.test_clustering("boundary").pvalue, rel=1e-4)
     assert found["score test"]["pvalue"] == pytest.approx(pooled.test_clustering().pvalue, rel=1e-5)
     options: dict[str, Any] = {"n_boot": 19, "seed": sample.seed}

@@ -96,7 +96,9 @@ Distribution: TypeAlias = Annotated[
 Quadrature: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="auto, laplace, or a number of nodes.", show_default="auto", autocompletion=one_of(("auto", "laplace"))
+        help="auto, laplace, a number of nodes; or penalised quasi-likelihood, pql or pql-ml.",
+        show_default="auto",
+        autocompletion=one_of(("auto", "laplace", "pql", "pql-ml")),
     ),
 ]
 Weights: TypeAlias = Annotated[str | None, typer.Option(help="Column of case weights.")]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.constants import totals
-from clusterglm.data.design import Design
+from clusterglm.data.design import INTERCEPT, Design
+from clusterglm.data.effects import Effects, EffectTerm
 from clusterglm.data.formulas.coding import Coding
+from clusterglm.data.groupings import Levels
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.response import ResponseValues, to_kernel
 from clusterglm.errors import DataError
@@ -84,3 +88,13 @@ def from_arrays(
         formula="",
         notes=(),
     )
+
+
+def with_intercepts(data: ModelData) -> ModelData:
+    """The same data with an intercept of each cluster as linear mixed models take it: as one of any random effects."""
+    name = str(data.cluster_name)
+    design = Design("1", (INTERCEPT,), 0, (), Coding((), ()), {}, (), None)
+    codes = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
+    levels = Levels(name, codes, data.labels, True)
+    term = EffectTerm(name, "us", design)
+    return replace(data, effects=Effects(np.ones((data.n_obs, 1)), (term,), groupings=(levels,)))

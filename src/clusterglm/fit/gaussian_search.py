@@ -26,8 +26,13 @@ _LOOKED = 0.01  # ... and the standard errors from a maximum at which it ends
 _APART = 1.5  # by which correlations of their own are moved, as numbers on the real line
 
 
-def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tuple[Maximum, NDArray[np.bool_]]:
-    """The maximum of the profiled likelihood, and which parameters are zero there because it is singular."""
+def maximum_of(
+    task: Task, control: Control, begin: Array | None = None, *, widely: bool = True
+) -> tuple[Maximum, NDArray[np.bool_]]:
+    """The maximum of the profiled likelihood, and which parameters are zero there because it is singular.
+
+    Searched from `begin`, or the best of a few starts; where there may be several maxima, and `widely`, from all.
+    """
     covariance = task.covariance
 
     def reflect(theta: Array) -> Array:
@@ -56,7 +61,7 @@ def maximum_of(task: Task, control: Control, begin: Array | None = None) -> tupl
     stories = [found.optimization]
     elsewhere = [start for start in _nearly_without(task, found.theta) if task.value(start) > found.evaluation.value]
     several = bool((task.exponents == 0.0).any())  # correlations of their own, which have maxima at both ends
-    if several or vanishing(covariance, found.theta, AS_GOOD_AS_ZERO).any():
+    if widely and (several or vanishing(covariance, found.theta, AS_GOOD_AS_ZERO).any()):
         elsewhere += [tried[int(k)] for k in order[1:]] if begin is None else starts_of(task)
     for start in elsewhere:
         roughly = maximize(task.evaluate, start, Control(max_iter=_MANY_STEPS), tolerance=_LOOKED, reflect=reflect)

@@ -134,6 +134,11 @@ class PqlFit:
         return found.and_own((RESIDUAL,)) if self.form.known_sd is None else found
 
     @property
+    def without_dispersion(self) -> PqlFit:
+        """The same as if the dispersion were known, on which no mean depends; its covariance is still that of all."""
+        return self if self.form.known_sd is not None else replace(self, quasi="pql")
+
+    @property
     def factor(self) -> Array:
         """L, the lower-triangular factor of the effects' covariance, shape (q, q)."""
         return self.effects.covariance.factor(self.phi)
@@ -202,11 +207,12 @@ def fit_pql(
 
 @dataclass(frozen=True)
 class _Moved:
-    """Where a step leads, and in what units its length is judged."""
+    """Where a step leads, in what units its length is judged, and whether there is no higher maximum elsewhere."""
 
     eta: Array
     weights: Array
     sd: float
+    sure: bool
 
 
 class _Steps:
@@ -230,14 +236,14 @@ class _Steps:
         self.gamma, self.sd = gamma, 1.0
         self.theta: Array | None = None
 
-    def advance(self, eta: Array) -> _Moved:
-        """The linear predictor of the working model at another one."""
+    def advance(self, eta: Array, widely: bool) -> _Moved:
+        """The linear predictor of the working model at another one, whose maximum is near the last one or anywhere."""
         found = working(self.data, self.response, eta)
         # what is left of the responses: a difference of large numbers is taken before it is squared
         left = found.responses - self.standard.X @ self.gamma
         self.task = _task(self.data, self.standard.X, left, self.Z, found.weights, self.form)
         try:
-            maximum, self.held = maximum_of(self.task, self.control, self.theta)
+            maximum, self.held = maximum_of(self.task, self.control, self.theta, widely=widely)
         except (DesignError, np.linalg.LinAlgError) as problem:
             raise DesignError(
                 f"working responses that no linear mixed model fits: {getattr(problem, 'got', problem)}",
@@ -252,7 +258,8 @@ class _Steps:
         b = _effects(self.task, moments, self.theta, best.v)
         moved = self.standard.X @ self.gamma + self.data.offset + _of_rows(b, self.Z, self.effects)
         self._squares, self.best = moments.S[:-1, :-1], best
-        return _Moved(moved, found.weights, self.sd)
+        sure = widely or not (self.held.any() or (self.task.exponents == 0.0).any())
+        return _Moved(moved, found.weights, self.sd, sure)
 
     def fit(self, pooled: PooledFit, story: Optimization) -> PqlFit:
         """The estimates of the last working model."""
@@ -290,17 +297,19 @@ class _Steps:
         )
 
 
-def _settled(advance: Callable[[Array], _Moved], eta: Array, control: Control) -> Optimization:
+def _settled(advance: Callable[[Array, bool], _Moved], eta: Array, control: Control) -> Optimization:
     """Advance the linear predictor until a step leaves it where it is, and tell how.
+
+    Where a working model may have several maxima, all are looked for at first and once no step is left.
 
     Each step but the first two begins where a line through the last two places and their steps says that none is left
     (Anderson, Journal of the ACM 12, 1965): slow steps are lengthened, those that go to and fro shortened.
     """
     trace: list[Iteration] = []
     before: tuple[Array, Array] | None = None
-    status, left, share = "max_iter", np.inf, 0.0
+    status, left, share, near = "max_iter", np.inf, 0.0, False
     for k in range(1, control.max_iter + 1):
-        moved = advance(eta)
+        moved = advance(eta, near or k == 1)
         change = moved.eta - eta
         step = float(np.sqrt(moved.weights @ change**2)) / moved.sd
         new = moved.eta
@@ -314,7 +323,8 @@ def _settled(advance: Callable[[Array], _Moved], eta: Array, control: Control) -
                 new = moved.eta - share * (bend + way)
         before, eta = (eta, change), new
         trace.append(Iteration(k, np.nan, left if np.isfinite(left) else step, step, share))
-        if left < control.tol or step == 0.0:
+        near = left < control.tol or step == 0.0
+        if near and moved.sure:
             left, status = min(left, step), "converged"
             break
         if control.progress is not None and control.progress(trace[-1]) is False:

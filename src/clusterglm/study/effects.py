@@ -10,7 +10,8 @@ clusters, sigma and the coefficients; here they are 50 and 200; 0, 0.5 and 1; 0 
 Every replicate is fitted by every method: a row each, with the slope beta1, its standard error, where the model has
 them the intercept and `sigma_hat`, and `pvalue` of a test of no clustering. The thesis has fixed effects, and mixed
 models by Laplace and by 8 adaptive Gauss-Hermite nodes. Added are the pooled model, bias-corrected fixed effects,
-conditional likelihood, the mixed model with as many nodes as it needs, and a score test. With n_boot > 0 the tests by
+conditional likelihood, the mixed model with as many nodes as it needs, penalised quasi-likelihood in both forms (REML
+with dispersion 1; "ML", as R's glmmPQL has it), and a score test. With n_boot > 0 the tests by
 simulation of fixed effects follow, so many replicates each: they take far longer than all the rest.
 """
 
@@ -22,11 +23,12 @@ from functools import partial
 
 import numpy as np
 
-from clusterglm.data.arrays import from_arrays
+from clusterglm.data.arrays import from_arrays, with_intercepts
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.conditional import fit_conditional
 from clusterglm.fit.fixed_effects import FixedEffectsFit, fit_fixed_effects
 from clusterglm.fit.pooled import PooledFit, fit_pooled
+from clusterglm.fit.pql import fit_pql
 from clusterglm.inference.hypotheses.bootstrap import fixed_effects_refit, simulated_test
 from clusterglm.inference.hypotheses.clustering import likelihood_ratio
 from clusterglm.inference.hypotheses.score_test import score_test
@@ -35,6 +37,7 @@ from clusterglm.inference.uncertainty.correction import corrected
 from clusterglm.inference.uncertainty.replicates import ReplicateError
 from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.quasi import QUASI
 from clusterglm.study.design import Cell, Row, Study, attempt, single
 from clusterglm.study.methods import CONTROL, LOGIT, bernoulli, check_scale, check_whole, mixed_model
 
@@ -91,6 +94,18 @@ def mixed(quadrature: Quadrature, sample: Sample) -> Row:
     }
 
 
+def quasi(form: str, sample: Sample) -> Row:
+    fit = converged(fit_pql(with_intercepts(sample.common), LOGIT, QUASI[form], CONTROL))
+    places = fit.parameters
+    errors, (beta, phi, *_) = np.sqrt(np.diag(fit.covariance)), places.split(fit.theta)
+    return {
+        "intercept": single(beta[0]),
+        **_slope(beta[1], fit.covariance[1, 1]),
+        "sigma_hat": single(abs(phi[0])),
+        "sigma_hat_se": None if fit.held.any() else single(places.split(errors)[1][0]),
+    }
+
+
 def fixed(sample: Sample) -> Row:
     return _slope(sample.fixed.beta[0], sample.fixed.covariance[0, 0])
 
@@ -133,6 +148,8 @@ METHODS: dict[str, Callable[[Sample], Row]] = {
     "mixed, Laplace": partial(mixed, Quadrature("laplace")),
     "mixed, 8 nodes": partial(mixed, Quadrature("fixed", 8)),
     "mixed, automatic": partial(mixed, Quadrature("auto")),
+    "mixed, PQL": partial(quasi, "pql"),
+    "mixed, PQL-ML": partial(quasi, "pql-ml"),
     "score test": score,
 }
 SIMULATED: dict[str, Callable[[Sample], Row]] = {

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 THESIS, PAPER = "thesis, section 3.3", "Broström and Holmberg, abstract"
+LIN = "Breslow and Lin, Biometrika 82, 1995"
 ESTIMATORS = (
     "pooled",
     "fixed",
@@ -31,11 +32,14 @@ ESTIMATORS = (
     "mixed, Laplace",
     "mixed, 8 nodes",
     "mixed, automatic",
+    "mixed, PQL",
+    "mixed, PQL-ML",
 )
 MIXED = ESTIMATORS[4:]
+INTEGRATED, QUASI = MIXED[:3], MIXED[3:]  # with a likelihood, and so with a test; and without
 SIMULATED = ("bootstrap, log-likelihood", "bootstrap, likelihood ratio", "permutation, likelihood ratio")
 WALD = "mixed, 8 nodes, Wald"
-TESTS = (*SIMULATED, *MIXED, WALD, "score test")
+TESTS = (*SIMULATED, *INTEGRATED, WALD, "score test")
 
 
 def findings(table: pd.DataFrame) -> Findings:
@@ -67,6 +71,7 @@ def findings(table: pd.DataFrame) -> Findings:
             _severe_bias(grid),
             _no_mixing(grid),
             _laplace(grid),
+            _quasi(grid),
         ),
         (
             _rejections(tests, "size", 0.0),
@@ -124,7 +129,7 @@ def _mixed_size(tests: Grid) -> Claim:
     text = "The test by the mixed model rejects too often when clusters have five or ten observations"
     null = tests.at(sigma=0.0)
     evidence, votes = [], []
-    for method in (*MIXED, WALD):
+    for method in (*INTEGRATED, WALD):
         parts = [(size, rejects(null.at(size=size).of(method))) for size in null.levels("size")]
         evidence.append(f"{method}: " + ", ".join(f"{p.percent()} (size {size})" for size, p in parts) + ".")
         if method != WALD:
@@ -233,6 +238,25 @@ def _laplace(grid: Grid) -> Claim:
             votes.append(-Estimate(abs(lost.value), lost.error).beyond(0.05 * sigma))
     evidence.append("Verdict: whether Laplace moves the mean estimate of sigma by less than 5% at sizes above 2.")
     return Claim(text, PAPER, verdict(votes), tuple(evidence), "sigma")
+
+
+def _quasi(grid: Grid) -> Claim:
+    text = "Penalised quasi-likelihood puts sigma too low, the more the smaller the clusters, and the slope with it"
+    evidence, votes = [], []
+    for name, at in grid.at(sigma=max(grid.levels("sigma"))).cells("size"):
+        truth, sigma = float(at.table.beta1.mean()), float(at.table.sigma.mean())
+        for method in QUASI:
+            part = at.of(method)
+            if part.slope.notna().any():
+                found, slope = accuracy(part.sigma_hat, sigma).bias, accuracy(part.slope, truth).bias
+                evidence.append(f"{name}, {method}: bias of sigma {found}, of the slope {slope}.")
+        wide = at.wide("sigma_hat", (QUASI[0], "mixed, automatic"))
+        if len(wide) > 1:
+            votes.append(-mean(wide[QUASI[0]] - wide["mixed, automatic"]).beyond(0.0))
+    if not votes:
+        return Claim(text, LIN, NOT_RUN, ("needs a run with penalised quasi-likelihood",))
+    evidence.append("Verdict: whether sigma by PQL is below that of the maximum of the likelihood, in the same data.")
+    return Claim(text, LIN, verdict(votes), tuple(evidence), "sigma")
 
 
 def _rejections(tests: Grid, name: str, sigma: float | None) -> Figure:

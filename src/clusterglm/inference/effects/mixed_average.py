@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.fit.mixed import MixedFit
+from clusterglm.fit.pql import PqlFit
 from clusterglm.inference.diagnostics.design_changes import DesignChange
 from clusterglm.inference.effects.average_effects import AverageEffects
 from clusterglm.inference.predictions.normal_mean import NormalJet, normal_jet
 from clusterglm.model.arrays import Array
+
+Estimates: TypeAlias = MixedFit | PqlFit
+"""Coefficients and a covariance of effects; of a dispersion means know nothing."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +33,20 @@ class _Rows:
     moved: Array
 
     @classmethod
-    def of(cls, whole: Array, fit: MixedFit) -> _Rows:
+    def of(cls, whole: Array, fit: Estimates) -> _Rows:
         p = len(fit.beta)
         Z = whole[:, p:]
         slopes = fit.effects.covariance.slopes(fit.phi)
         return cls(whole[:, :p], Z @ fit.factor, np.einsum("ni,kij->knj", Z, slopes))
 
-    def jet(self, fit: MixedFit, offset: Array, *, link: bool) -> NormalJet:
+    def jet(self, fit: Estimates, offset: Array, *, link: bool) -> NormalJet:
         found = normal_jet(self.X @ fit.beta + offset, np.linalg.norm(self.a, axis=1), fit.response)
         return found.on_link(fit.response) if link else found
 
 
 def effects_over_clusters(
     changes: Collection[DesignChange],
-    fit: MixedFit,
+    fit: Estimates,
     offset: Array,
     weights: Array,
     covariance: Array,
@@ -122,7 +127,7 @@ class KnownEffects:
 
 def effects_in_clusters(
     changes: Collection[DesignChange],
-    fit: MixedFit,
+    fit: Estimates,
     offset: Array,
     weights: Array,
     covariance: Array,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -30,21 +31,25 @@ from clusterglm.results.topics.testing import Hypotheses
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
+    from clusterglm.inference.effects.average_effects import AverageEffects
     from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.results.topics.effect_rows import EffectRows
 
 _WORK = {
-    "augment", "bootstrap", "bse", "conf_int", "converged", "cov", "cov_params", "data", "delta_method", "df_resid",
-    "dispersion", "distribution", "effects_covariance", "family", "family_parameters", "fit", "for_maketables",
-    "formula", "glance", "kind", "link", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params",
-    "penalty", "plot", "pooled", "predict", "pvalues", "random_effects", "random_effects_covariance",
-    "random_effects_sd", "ratios", "report", "residuals", "response", "save", "shape", "sigma", "sigma_se",
-    "simulate", "singular", "summary", "term_tests", "tidy", "tvalues", "variance_components", "wald_test", "zvalues",
+    "adjusted_means", "augment", "average_effects", "bootstrap", "bse", "conf_int", "converged", "cov", "cov_params",
+    "data", "delta_method", "df_resid", "dispersion", "distribution", "effects_covariance", "family",
+    "family_parameters", "fit", "for_maketables", "formula", "glance", "kind", "link", "n_clusters", "n_obs",
+    "n_parameters", "nobs", "optimization", "params", "penalty", "plot", "pooled", "predict", "pvalues",
+    "random_effects", "random_effects_covariance", "random_effects_sd", "ratios", "report", "residuals", "response",
+    "save", "shape", "sigma", "sigma_se", "simulate", "singular", "summary", "term_tests", "tidy", "tvalues",
+    "variance_components", "wald_test", "zvalues",
 }  # fmt: skip
 _OF_LIKELIHOOD = {
     "aic", "bic", "clustering_test", "deviance", "drop_one", "llf", "loglik", "penalized_loglik", "profile", "sample",
     "test_clustering",
 }  # fmt: skip
-_PARTS = ("coefficients", "terms", "predictions", "random effects")  # of a report
+_PARTS = ("coefficients", "terms", "average effects", "adjusted means", "predictions", "random effects")  # of a report
 _WITHOUT = "a fit by penalised quasi-likelihood, which maximises no likelihood of the responses"
 _TELLS_LITTLE = 50.0  # trials, or counts, of a level of a factor up to which the bias is said
 _TELLS_HARDLY = 10.0  # and up to which it is serious
@@ -102,6 +107,28 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
         nowhere = np.append(self._on_boundary, np.zeros(self._free, dtype=bool))
         return standardised_covariance(self._read[1], self._delta_covariance(kind), nowhere)
 
+    def cov(self, kind: str = "observed", *, parameters: str = "all") -> pd.DataFrame:
+        """Covariance matrix of the estimates, from the last working model, whose weights are taken as known.
+
+        Parameters
+        ----------
+        kind : {"observed"}
+            Of generalised least squares for the coefficients; inverse of the observed information of the working
+            model's likelihood for the others.
+        parameters : {"all", "coefficients"}
+            All of them: the coefficients, standard deviations and correlations, and `residual_sd` where the dispersion
+            is estimated. nan in the rows of those that have no standard error.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns by parameter.
+        """
+        check_option("parameters", parameters, ("all", "coefficients"))
+        whole, names = super().cov(kind), list(self._parameters.names)
+        chosen = names if parameters == "all" else names[self._parameters.coefficients]
+        return whole.loc[chosen, chosen]
+
     @property
     def _estimates(self) -> Array:
         return np.concatenate([self.fit.beta, self._read[0], [self.fit.residual_sd] * self._free])
@@ -144,6 +171,26 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
     def _call(self) -> tuple[str, dict[str, Any]]:
         verb, known = Hypotheses._call(self)
         return verb, known | {"quadrature": self.fit.quasi}
+
+    # Averages --------------------------------------------------------------------------------------------------------
+
+    def _averaged(
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+    ) -> AverageEffects:
+        from clusterglm.inference.effects.mixed_average import effects_in_clusters, effects_over_clusters
+
+        if kind == "conditional":
+            raise OptionError(
+                f'kind="conditional" of averages over rows, of {_WITHOUT.partition(",")[0]}',
+                'kind="marginal" or "typical"',
+                'predict(kind="conditional"), for single rows',
+            )
+        fit = self.fit.without_dispersion
+        kept = np.ix_(*[np.arange(len(fit.parameters))] * 2)
+        V = self._delta_covariance(cov)[kept]
+        if kind == "marginal":
+            return effects_over_clusters(changes, fit, rows.offset, rows.weights, V, link=link)
+        return effects_in_clusters(changes, fit, rows.offset, rows.weights, V, None, link=link)
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
@@ -236,10 +283,14 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
         if amount > _TELLS_LITTLE:
             return []
         what = "trials" if response.trials else f"of {data.response_name!r} in sum"
+        wrong = (
+            "coefficients too near 0, and standard deviations of random effects to either side of where they belong"
+            if self._free
+            else "standard deviations of random effects, and with them coefficients, too near 0"
+        )
         words = (
-            "penalised quasi-likelihood puts standard deviations of random effects, and with them coefficients, too "
-            f"near 0 where a level tells little (here {amount:.3g} {what} a level of {group!r} on average; Breslow and "
-            'Lin 1995). quadrature="auto" has no such bias.'
+            f"penalised quasi-likelihood puts {wrong} where a level tells little (here {amount:.3g} {what} a level of "
+            f'{group!r} on average; Breslow and Lin 1995). quadrature="auto" has no such bias.'
         )
         return [Caveat("Bias", words, serious=amount <= _TELLS_HARDLY)]
 

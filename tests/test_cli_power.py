@@ -26,7 +26,8 @@ def test_values_on_a_command_line_are_those_of_the_library(tmp_path: Path) -> No
     out, picture = tmp_path / "power.csv", tmp_path / "power.png"
     ran = run(
         FORMULA, *PLAN, *VALUES, "--clusters", "20,40", "--size", "2,4", "--json",
-        str(tmp_path / "power.json"), "--out", str(out), "--plot", str(picture), "--store", str(tmp_path / "all.parquet"),
+        str(tmp_path / "power.json"), "--out", str(out), "--plot", str(picture), "--store",
+        str(tmp_path / "all.parquet"),
     )  # fmt: skip
     assert ran.exit_code == 0, ran.output
     plan = cg.design(40, 4, between={"trt": ["placebo", "drug"]}, within={"week": [0, 2]})

@@ -169,7 +169,8 @@ def test_every_plot_has_a_command() -> None:
     of_several_effects = {"random_effects"}  # see test_cli_slopes.py
     of_means = {"adjusted_means", "contrasts"}  # `clusterglm adjusted-means --plot`
     of_posteriors = {"predictive_check", "trace"}  # which no command draws
-    left_out = of_several_effects | of_means | of_posteriors
+    of_simulations = {"power"}  # `clusterglm power --plot`
+    left_out = of_several_effects | of_means | of_posteriors | of_simulations
     assert set(PLOTS) == set(cg.plot.__all__) - {"Plot"} - left_out
 
 

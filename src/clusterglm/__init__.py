@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from clusterglm import engine, errors, plot
+    from clusterglm.api.bootstrap import bootstrap_test
     from clusterglm.api.nonparametric import nonparametric
     from clusterglm.api.selection import select_distribution
     from clusterglm.api.simulation import simulate
@@ -50,6 +51,7 @@ __all__ = [
     "UserDistribution",
     "__version__",
     "anova",
+    "bootstrap_test",
     "common_rows",
     "compare",
     "conditional",
@@ -82,6 +84,7 @@ _OBJECTS = {
     "StudentT": "clusterglm.model.distribution.student_t",
     "UserDistribution": "clusterglm.model.distribution.user",
     "anova": "clusterglm.api.steps",
+    "bootstrap_test": "clusterglm.api.bootstrap",
     "common_rows": "clusterglm.api.steps",
     "compare": "clusterglm.results.tables.comparison",
     "conditional": "clusterglm.api.within",

@@ -129,6 +129,17 @@ def test_an_interrupted_simulation_counts_what_was_done_and_goes_on(tmp_path: Pa
     assert without_store.interrupted
 
 
+def test_a_simulation_from_a_fit_is_known_again_when_the_fit_is_made_again(tmp_path: Path) -> None:
+    def of_fit(link: str, seed: int = 1) -> pd.DataFrame:
+        fit = cg.random_effects("y ~ trt + (1 | ID)", cg.datasets.load("bacteria"), link=link)
+        return cg.power(fit, "trt", replicates=4, seed=seed, store=tmp_path / "power.parquet").replicates
+
+    first = of_fit("logit")
+    pd.testing.assert_frame_equal(of_fit("logit"), first)
+    with pytest.raises(StudyError, match="model or test"):
+        of_fit("probit")
+
+
 def test_failures_are_counted_and_named() -> None:
     """Few clusters of one row in each arm: often all responses of a cluster are equal, or arms are separated."""
     plan = cg.design(6, 2, between={"trt": ["a", "b"]})

@@ -313,18 +313,34 @@ def _with_columns(
     table: nw.DataFrame[Any], names: Sequence[str], values: Sequence[Any], levels: tuple[str, ...] | None
 ) -> nw.DataFrame[Any]:
     """The table with further columns: whole numbers as such, and categories where there are levels."""
-    made, how = [], table.implementation
+    columns: dict[str, Any] = {}
     for name, numbers in zip(names, values, strict=True):
         array = np.asarray(numbers)
-        if levels is not None:
-            words = [levels[int(code)] for code in array]
-            made.append(nw.new_series(name, words, nw.Enum(list(levels)), backend=how))
-        elif np.isfinite(array).all() and (array == np.rint(array)).all() and np.abs(array).max(initial=0.0) < 2**53:
-            made.append(nw.new_series(name, array.astype(np.int64), backend=how))
+        if levels is not None or (
+            np.isfinite(array).all() and (array == np.rint(array)).all() and np.abs(array).max(initial=0.0) < 2**53
+        ):
+            columns[name] = array.astype(np.int64)
         else:
-            made.append(nw.new_series(name, array, backend=how))
+            columns[name] = array
     native = table.to_native()
-    index = getattr(native, "index", None)
-    if index is not None:  # rows of pandas go by their labels
-        made = [nw.maybe_set_index(each, index=index) for each in made]
+    if hasattr(native, "assign"):  # of pandas, whose rows go by their labels
+        whole = native.assign(**{name: _categories(each, levels) for name, each in columns.items()})
+        found: nw.DataFrame[Any] = nw.from_native(whole, eager_only=True)
+        return found
+    how = table.implementation
+    made = [
+        nw.new_series(name, each, backend=how)
+        if levels is None
+        else nw.new_series(name, [levels[code] for code in each.tolist()], nw.Enum(list(levels)), backend=how)
+        for name, each in columns.items()
+    ]
     return table.with_columns(*made)
+
+
+def _categories(codes: Any, levels: tuple[str, ...] | None) -> Any:
+    """Numbers, or the ordered categories whose numbers they are."""
+    import pandas as pd
+
+    if levels is None:
+        return codes
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(levels), ordered=True))

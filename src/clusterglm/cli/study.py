@@ -62,7 +62,7 @@ def _command(name: str) -> Callable[..., None]:
 
             study = bundled(name).with_levels(settings or [])
             resume_collections()
-            with _client(scheduler, workers) as client, _bar(name) as progress:
+            with dask_or_none(scheduler, workers) as client, _bar(name) as progress:
                 done = run_study(
                     study, replicates, out, seed=seed, workers=workers, threads=scheduler == "threads",
                     client=client, progress=progress,
@@ -125,7 +125,7 @@ def _need_report() -> None:
 
 
 @contextmanager
-def _client(scheduler: str, workers: int) -> Iterator[Any]:
+def dask_or_none(scheduler: str, workers: int) -> Iterator[Any]:
     """A client of Dask, or None."""
     if scheduler in ("processes", "threads"):
         yield None

@@ -74,7 +74,9 @@ class FromFit:
         return draw
 
     def digest(self) -> str:
-        return _hash(*_of_rows(self.fit.data.rows), repr(self.fit.response), *self.fit.params, *self.fit._estimates)
+        law = getattr(self.fit, "distribution", None)
+        words = type(self.fit.response).__name__, "" if law is None else law.name
+        return _hash(*_of_rows(self.fit.data.rows), *words, self.fit._beta, self.fit._estimates)
 
     @property
     def words(self) -> str:

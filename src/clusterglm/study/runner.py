@@ -178,7 +178,8 @@ def run_study(
         raise StudyError(
             f"a worker died, or the scheduler left ({type(error).__name__})",
             "workers that live and have memory enough",
-            "the same command again: batches that were done are kept",
+            "the same command again: batches that were done are kept; a script starts processes below "
+            'if __name__ == "__main__"',
         ) from error
     failed, cpu_seconds = _gather(parts, jobs, path, study, describe(study, replicates, seed))
     seconds = time.perf_counter() - began

@@ -328,9 +328,9 @@ def _refuse_taken_up(used: TwoWay, crossing: Crossing, left: Array) -> None:
     rows = used.rows
     sizes = np.diff(crossing.starts)[:, None]
     within = rows.X - np.repeat(crossing.over_first(rows.X) / sizes, sizes[:, 0], axis=0)
-    variation = np.sum(within**2, axis=0)
-    gone = np.flatnonzero(np.sum(left**2, axis=0) <= _LEFT_OF_A_COLUMN * variation)
-    names = tuple(rows.names[j] for j in gone.tolist()) or tuple(_combined(rows.names, left))
+    variation, gram = np.einsum("ij,ij->j", within, within), left.T @ left
+    gone = np.flatnonzero(np.diag(gram) <= _LEFT_OF_A_COLUMN * variation)
+    names = tuple(rows.names[j] for j in gone.tolist()) or tuple(_combined(rows.names, gram))
     if not names:
         return
     one, two = used.factors
@@ -343,12 +343,12 @@ def _refuse_taken_up(used: TwoWay, crossing: Crossing, left: Array) -> None:
     )
 
 
-def _combined(names: tuple[str, ...], left: Array) -> Iterator[str]:
-    """Columns in a combination that is 0."""
-    size = np.linalg.norm(left, axis=0)
+def _combined(names: tuple[str, ...], gram: Array) -> Iterator[str]:
+    """Columns in a combination that is 0, from their products."""
+    size = np.sqrt(np.diag(gram))
     if len(size) < 2:
         return
-    values, vectors = np.linalg.eigh((left / size).T @ (left / size))
+    values, vectors = np.linalg.eigh(gram / np.outer(size, size))
     for j in np.flatnonzero(np.abs(vectors[:, 0]) > 1e-4).tolist() if values[0] < _LEFT_OF_A_COLUMN else []:
         yield names[j]
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import chdtrc
 
 from clusterglm.errors import ClusterError, OptionError, nearest
-from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values
+from clusterglm.inference.uncertainty.degrees import Degrees, t_interval, t_p_values
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import printed
 
@@ -72,6 +72,9 @@ class LinearTest:
         Coverage of the intervals of single combinations.
     ratio : str
         What exponentials of coefficients are, such as "odds ratio"; empty where they mean nothing.
+    degrees : Degrees, optional
+        Degrees of freedom, where they were asked for: `pvalue` is then that of F = `degrees.scale` times the statistic
+        on `df` and `degrees.joint` of them, and single combinations have those of t.
     """
 
     hypotheses: tuple[str, ...]
@@ -84,6 +87,7 @@ class LinearTest:
     cov: str = "observed"
     level: float = 0.95
     ratio: str = ""
+    degrees: Degrees | None = field(default=None, repr=False)
 
     def to_frame(self) -> pd.DataFrame:
         """Each combination by itself.
@@ -97,16 +101,15 @@ class LinearTest:
         """
         import pandas as pd
 
-        from clusterglm.inference.effects.ratios import exponentiated
-
-        z, (low, high) = self.estimate / self.std_error, wald_interval(self.estimate, self.std_error, self.level)
+        df = np.full(len(self.estimate), np.nan) if self.degrees is None else self.degrees.single
+        z, (low, high) = self.estimate / self.std_error, t_interval(self.estimate, self.std_error, df, self.level)
         columns: dict[str, Any] = {
             "hypothesis": list(self.hypotheses), "estimate": self.estimate, "std_error": self.std_error,
-            "z": z, "pvalue": wald_p_values(z), "conf_low": low, "conf_high": high,
+            "z": z, **({} if self.degrees is None else {"df": df}), "pvalue": t_p_values(z, df),
+            "conf_low": low, "conf_high": high,
         }  # fmt: skip
         if self.ratio:
-            found = exponentiated(self.estimate, self.std_error, self.level)
-            columns |= {"ratio": found.estimate, "ratio_low": found.low, "ratio_high": found.high}
+            columns |= {"ratio": np.exp(self.estimate), "ratio_low": np.exp(low), "ratio_high": np.exp(high)}
         return pd.DataFrame(columns)
 
     def __str__(self) -> str:
@@ -122,10 +125,10 @@ class LinearTest:
             if self.ratio:
                 ends = f"from {row['ratio_low']:.4g} to {row['ratio_high']:.4g}"
                 difference += f"; as {self.ratio} {row['ratio']:.4g}, {level} {ends}"
-        return (
-            f"Wald test of {shown}: chi2 = {self.statistic:.4g} on {self.df} df, {p_in_words(self.pvalue)} "
-            f"({self.cov} covariance{difference})"
-        )
+        words = f"chi2 = {self.statistic:.4g} on {self.df} df"
+        if self.degrees is not None:
+            words = f"F = {self.degrees.scale * self.statistic:.4g} on {self.df} and {self.degrees.joint:.4g} df"
+        return f"Wald test of {shown}: {words}, {p_in_words(self.pvalue)} ({self.cov} covariance{difference})"
 
 
 def p_in_words(p: float) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.gaussian import GaussianFit, GaussianPooledFit, responses, row_weights
 from clusterglm.inference.predictions.gaussian import Known
+from clusterglm.inference.uncertainty.degrees import Degrees, of_several
 from clusterglm.model.arrays import Array
 
 
@@ -48,3 +49,33 @@ def mixed_scores(fit: GaussianFit, known: Known) -> Array:
     of_phi = of_theta * s**-e
     of_s = (log_s - of_theta @ (e * theta)) / s
     return np.column_stack([beta, of_phi, of_s])
+
+
+def mixed_degrees(fit: GaussianFit, R: Array) -> Degrees:
+    """Satterthwaite's degrees of freedom of combinations of coefficients of a linear mixed model.
+
+    Parameters
+    ----------
+    fit : GaussianFit
+    R : ndarray, shape (k, p)
+
+    Notes
+    -----
+    The covariance of the coefficients, s^2 (X' V^-1 X)^-1, is a function of the parameters of the effects' covariance
+    and the residual standard deviation, whose own covariance is the inverse of their information (Giesbrecht and Burns,
+    Biometrics 41, 1985; Kuznetsova, Brockhoff and Christensen, Journal of Statistical Software 82(13), 2017).
+    Parameters that are held at zero are taken as known.
+    """
+    task, s, p = fit.task, fit.residual_sd, len(fit.beta)
+    e = task.exponents
+    theta = fit.phi * s**-e
+    moments = task.moments(theta)
+    jet = task.jet(theta, moments, np.eye(p + 1))
+    inverse = np.asarray(np.linalg.inv(moments.S[:p, :p]), dtype=np.float64)
+    of_theta = -s * s * inverse @ jet.S_1[:, :p, :p] @ inverse
+    of_phi = of_theta * (s**-e)[:, None, None]
+    of_s = 2.0 * s * inverse - np.einsum("r,rij->ij", e * fit.phi * s ** (-e - 1.0), of_theta)
+    free = np.append(~fit.held, True)
+    gradient = np.concatenate([of_phi, of_s[None]])[free]
+    own = np.arange(p, p + len(free))[free]
+    return of_several(R, s * s * inverse, gradient, fit.covariance[np.ix_(own, own)])

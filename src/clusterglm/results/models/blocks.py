@@ -128,6 +128,7 @@ class PooledResultOverBlocks(OverBlocks, PooledResult):
         Of no clustering; None without clusters, and where it was not taken.
     """
 
+    _of_few_clusters: ClassVar[bool] = False
     data: StreamedData
     products: Array | None
     score: ScoreTest | None = None

@@ -18,6 +18,7 @@ from clusterglm.fit.gaussian import (
     fit_gaussian_pooled,
     responses,
 )
+from clusterglm.inference.uncertainty.bias_reduced import KINDS as FEW_CLUSTERS
 from clusterglm.inference.uncertainty.covariance import KINDS, sandwich
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
 from clusterglm.inference.uncertainty.mixed import standardised_covariance
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.inference.uncertainty.degrees import Degrees
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
@@ -106,7 +108,7 @@ class GaussianResult(LinearAverages, Result):
 
     @property
     def _covariances(self) -> tuple[str, ...]:
-        return KINDS if self._over_clusters else KINDS[:1]
+        return super()._covariances if self._over_clusters else KINDS[:1]
 
     @property
     def _over_clusters(self) -> bool:
@@ -235,6 +237,11 @@ class GaussianPooledResult(GaussianResult, PooledResult):
     def _covariance(self, kind: str) -> Array:
         if kind == "observed":
             return self.fit.covariance
+        if kind in FEW_CLUSTERS:
+            p = len(self.fit.beta)
+            whole = np.full((p + 1, p + 1), np.nan)  # they say nothing of the residual standard deviation
+            whole[:p, :p] = self._bias_reduced.covariance(kind)
+            return whole
         from clusterglm.inference.uncertainty.gaussian import least_squares_scores
 
         scores = least_squares_scores(self.data.rows, self.fit, by_row=not self._clustered)
@@ -325,6 +332,11 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
     def _covariance(self, kind: str) -> Array:
         nowhere = np.append(self._on_boundary, False)
         return standardised_covariance(self._read[1], self._delta_covariance(kind), nowhere)
+
+    def _degrees(self, R: Array, cov: str, together: bool = False) -> Degrees:
+        from clusterglm.inference.uncertainty.gaussian import mixed_degrees
+
+        return mixed_degrees(self.fit, R) if cov == "observed" else super()._degrees(R, cov, together)
 
     @cached_property
     def _scores(self) -> Array:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -364,6 +364,8 @@ class PooledLimit(Limit, PooledResult):
 
     rest: PooledResult | None
     recession: Recession
+
+    _of_few_clusters: ClassVar[bool] = False
 
     @classmethod
     def _without_rest(cls, data: ModelData, response: Response, found: Recession) -> PooledLimit:

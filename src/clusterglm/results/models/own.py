@@ -331,6 +331,7 @@ class OwnPooledResult(OwnResult, PooledResult):
     """A model without cluster effects whose response has parameters of its own, such as the negative binomial."""
 
     fit: OwnPooledFit
+    _of_few_clusters: ClassVar[bool] = False
 
     @property
     def _inner(self) -> Parameters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import ClusterError, OptionError
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit, fit_pooled
+from clusterglm.inference.uncertainty.bias_reduced import KINDS as FEW_CLUSTERS
 from clusterglm.inference.uncertainty.covariance import pooled_scores, sandwich
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -25,10 +27,14 @@ from clusterglm.results.topics.effects import Effects
 from clusterglm.results.topics.prediction import PooledPredictions
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.hypotheses.score_test import ScoreTest
+    from clusterglm.inference.uncertainty.bias_reduced import BiasReduced
+    from clusterglm.inference.uncertainty.degrees import Degrees
     from clusterglm.inference.uncertainty.peaks import Summit
 
 
@@ -52,6 +58,8 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
 
     kind: ClassVar[str] = "pooled"
     _untested: ClassVar[str] = ""
+    _of_few_clusters: ClassVar[bool] = True
+    """Whether there are robust covariances with small-sample corrections."""
 
     def __post_init__(self) -> None:
         freeze(self.fit)
@@ -81,10 +89,55 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
         if kind == "observed":
             return self.fit.covariance
         self._refuse_robust()
+        if kind in FEW_CLUSTERS:
+            return self._bias_reduced.covariance(kind)
         scores = pooled_scores(self.data.rows, self.response, self.fit.beta, by_row=not self._clustered)
         if self._clustered:
             return self._sandwich(self.fit.covariance, scores)
         return sandwich(self.fit.covariance, scores, self._repeats.rows * self._per_row(self._repeats.clusters))
+
+    def cov(self, kind: str = "observed") -> pd.DataFrame:
+        """Covariance matrix of all estimates.
+
+        Parameters
+        ----------
+        kind : {"observed", "robust", "CR0", "CR1", "CR2", "CR3"}
+            Inverse of the observed information; the sandwich of per-cluster scores (of rows, without `cluster=`),
+            m/(m - 1) included; or the same around the expected information for few clusters: plain (CR0), times
+            m/(m - 1) (CR1), without bias if the model's variances are right (CR2: Bell and McCaffrey, Survey
+            Methodology 28, 2002; Pustejovsky and Tipton, Journal of Business and Economic Statistics 36, 2018), or each
+            cluster's residuals as if it had been left out (CR3). Not with weights. `df="satterthwaite"` of `tidy`,
+            `conf_int`, `wald_test` and `term_tests` gives the degrees of freedom that go with them.
+
+        Returns
+        -------
+        DataFrame
+            Rows and columns by parameter.
+        """
+        return super().cov(kind)
+
+    @property
+    def _covariances(self) -> tuple[str, ...]:
+        return (*super()._covariances, *(FEW_CLUSTERS if self._of_few_clusters else ()))
+
+    @cached_property
+    def _bias_reduced(self) -> BiasReduced:
+        """Working rows; without `cluster=`, each is a cluster of its own."""
+        from clusterglm.inference.uncertainty.bias_reduced import BiasReduced, refuse_weights
+
+        data, response = self.data.rows, self.response
+        refuse_weights(data.weights, data.cluster_weights)
+        eta = data.X @ self._beta + data.offset
+        weights = response.sizes(data.a, data.b) * response.expected_information(eta)[0]
+        root = np.sqrt(weights)
+        slope = response.derivatives(eta, data.a, data.b)[1]
+        starts = data.starts if self._clustered else np.arange(data.n_obs + 1)
+        return BiasReduced(data.X * root[:, None], slope / root, weights, starts)
+
+    def _degrees(self, R: Array, cov: str, together: bool = False) -> Degrees:
+        if cov not in FEW_CLUSTERS:
+            return super()._degrees(R, cov, together)
+        return self._bias_reduced.degrees(cov, R, together)
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.peaks import pooled_summit

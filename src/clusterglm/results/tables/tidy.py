@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import FittedData
 from clusterglm.errors import check_option
+from clusterglm.inference.uncertainty.degrees import read_degrees, t_interval, t_p_values
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.arrays import Array
@@ -18,6 +19,8 @@ from clusterglm.results.tables.maketables import MaketablesModel
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.uncertainty.degrees import Degrees
 
 NAMES = ("plain", "broom")
 _TIDY = {
@@ -48,6 +51,7 @@ class Frames:
         @property
         def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
+        def _degrees(self, R: Array, cov: str, together: bool = ...) -> Degrees: ...
         def _glance(self) -> dict[str, Any]: ...
         def _fitted_eta(self) -> Array: ...
         def _eta(self, intercepts: Array | float) -> Array: ...
@@ -63,6 +67,7 @@ class Frames:
         conf_int: bool = True,
         exponentiate: bool = False,
         cov: str = "observed",
+        df: str | None = None,
         names: str = "plain",
     ) -> pd.DataFrame:
         """One row per parameter: its estimate, standard error, z, p-value and interval.
@@ -78,6 +83,9 @@ class Frames:
             errors follow by the delta method, z and p-values stay those of the coefficients.
         cov : {"observed", "robust", "quasi"}
             Covariance behind standard errors, p-values and intervals.
+        df : {"satterthwaite"}, optional
+            Student's t in the place of a normal distribution, for coefficients; their degrees of freedom are in a
+            column of that name. See `conf_int`.
         names : {"plain", "broom"}
             Of the columns: ours, or those of R's broom.mixed, which also names rows by `effect` and `group`.
 
@@ -103,6 +111,8 @@ class Frames:
         if yes_or_no("exponentiate", exponentiate):
             ratio_names(self.response)
         table = self._tidy(level, exponentiate, cov)
+        if read_degrees(df):
+            table = self._with_degrees(table, level, exponentiate, cov)
         if not conf_int:
             table = table.drop(columns=["conf_low", "conf_high"])
         return shown(table if names == "plain" else self._broom(table))
@@ -131,6 +141,24 @@ class Frames:
                 "conf_high": high,
             }
         )
+
+    def _with_degrees(self, table: pd.DataFrame, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
+        """The table with t in the place of normal distributions for its coefficients, `df` after `z`."""
+        p = len(self._beta)
+        rows = np.flatnonzero(table["component"] == "coefficient") if "component" in table else np.arange(p)
+        beta, se = self._beta, np.sqrt(np.diag(self._covariance(cov))[self._parameters.coefficients])
+        found = self._degrees(np.eye(p), cov).single
+        low, high = t_interval(beta, se, found, level)
+        if exponentiate:
+            ends = np.exp(self.response.ratio_sign * low), np.exp(self.response.ratio_sign * high)
+            low, high = np.minimum(*ends), np.maximum(*ends)
+        degrees = np.full(len(table), np.nan)
+        degrees[rows] = found
+        table = table.copy()
+        table.insert(list(table.columns).index("z") + 1, "df", degrees)
+        for name, values in (("pvalue", t_p_values(beta / se, found)), ("conf_low", low), ("conf_high", high)):
+            table.loc[rows, name] = values
+        return table
 
     def _broom(self, table: pd.DataFrame) -> pd.DataFrame:
         """A tidy table with the columns and terms of broom.mixed."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from scipy.special import chdtri
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
+from clusterglm.inference.uncertainty.degrees import read_degrees, t_interval
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_interval_of_scale, with_alpha
 from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.uncertainty.bootstrap_intervals import BootstrapEstimates
+    from clusterglm.inference.uncertainty.degrees import Degrees
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
     from clusterglm.model.workers import Progress
@@ -68,6 +70,9 @@ class Intervals(Weighted):
 
         @property
         def response(self) -> Response: ...
+
+        kind: ClassVar[str]
+
         @property
         def _covariances(self) -> tuple[str, ...]: ...
 
@@ -92,6 +97,14 @@ class Intervals(Weighted):
 
     @abstractmethod
     def _covariance(self, kind: str) -> Array: ...
+
+    def _degrees(self, R: Array, cov: str, together: bool = False) -> Degrees:
+        """Degrees of freedom of combinations of coefficients, (k, p), with one of the covariances; of a joint test."""
+        raise OptionError(
+            f"degrees of freedom of a {self.kind} fit with family={self.response.family!r} and cov={cov!r}",
+            'a linear mixed model (family="gaussian"), or cg.pooled(..., cluster=) with cov="CR2"',
+            "df=None; or bootstrap intervals, which need no degrees of freedom",
+        )
 
     @abstractmethod
     def _draw_new(self, rng: np.random.Generator) -> Array:
@@ -161,6 +174,7 @@ class Intervals(Weighted):
         level: float = 0.95,
         method: str = "wald",
         cov: str = "observed",
+        df: str | None = None,
         n_boot: int = 1000,
         seed: int | np.random.SeedSequence | None = None,
         n_jobs: int = 1,
@@ -178,6 +192,9 @@ class Intervals(Weighted):
             reject; or quantiles of estimates from simulated data.
         cov : {"observed", "robust", "quasi"}
             Covariance for Wald intervals.
+        df : {"satterthwaite"}, optional
+            Of Wald intervals of coefficients: Student's t with Satterthwaite's degrees of freedom in the place of a
+            normal distribution, of linear mixed models, and of pooled models with `cov="CR2"` or another of that kind.
         n_boot, seed, n_jobs, progress, engine
             Of the bootstrap, see `bootstrap`. `n_jobs` also counts the threads of the profile.
 
@@ -212,8 +229,16 @@ class Intervals(Weighted):
 
         check_option("method", method, METHODS)
         names = self._interval_names
+        if read_degrees(df) and method != "wald":
+            raise OptionError(f"df={df!r} with method={method!r}", "Wald intervals", 'method="wald"')
         if method == "wald":
             low, high = self._wald(level, cov)
+            if read_degrees(df):
+                of_beta = self._parameters.coefficients
+                places = np.arange(len(self._parameters))[of_beta]
+                se = np.sqrt(np.diag(self._covariance(cov)))[of_beta]
+                degrees = self._degrees(np.eye(len(places)), cov).single
+                low[of_beta], high[of_beta] = t_interval(self._estimates[of_beta], se, degrees, level)
         elif method == "profile":
             low, high = self._by_profile(check_level(level), names, n_jobs)
         else:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.hypotheses.wald import Constraints, LinearTest
+    from clusterglm.inference.uncertainty.degrees import Degrees
 
 
 class Hypotheses(Pieces):
@@ -44,6 +45,7 @@ class Hypotheses(Pieces):
         @property
         def _estimates(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
+        def _degrees(self, R: Array, cov: str, together: bool = ...) -> Degrees: ...
 
     @with_alpha
     def wald_test(
@@ -53,6 +55,7 @@ class Hypotheses(Pieces):
         r: ArrayLike | None = None,
         *,
         level: float = 0.95,
+        df: str | None = None,
     ) -> LinearTest:
         """Wald test of linear hypotheses on the coefficients, and what they are about with intervals.
 
@@ -69,6 +72,9 @@ class Hypotheses(Pieces):
             Right-hand side for a matrix; by default zero.
         level : float
             Coverage of the intervals of single combinations.
+        df : {"satterthwaite"}, optional
+            F and t in the place of chi-square and normal distributions, with Satterthwaite's degrees of freedom: of
+            linear mixed models, and of pooled models with `cov="CR2"` or another of that kind.
 
         Returns
         -------
@@ -102,7 +108,7 @@ class Hypotheses(Pieces):
         terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
         symbols = symbols_of(self.data.names, self.data.design.aliases, terms)
         check_level(level)
-        found = self._test(read_hypotheses(hypothesis, r, self.data.names, symbols), cov)
+        found = self._tested(read_hypotheses(hypothesis, r, self.data.names, symbols), cov, df)
         ratio = self.response.ratio
         return replace(found, level=level, ratio="" if ratio is None else ratio[0])
 
@@ -177,17 +183,20 @@ class Hypotheses(Pieces):
         }  # fmt: skip
         return shown(pd.DataFrame(table))
 
-    def term_tests(self, cov: str = "observed") -> pd.DataFrame:
+    def term_tests(self, cov: str = "observed", *, df: str | None = None) -> pd.DataFrame:
         """Wald test of each term of the formula, all its columns jointly, next to all others (type III).
 
         Parameters
         ----------
         cov : {"observed", "robust", "quasi"}
+        df : {"satterthwaite"}, optional
+            See `wald_test`.
 
         Returns
         -------
         DataFrame
-            A row per term but the intercept: `term`, `statistic`, `df`, `pvalue` (chi-square). A term that is also part
+            A row per term but the intercept: `term`, `statistic`, `df`, `pvalue` (chi-square); with `df=` also `F` and
+            `df_denominator`, from which `pvalue` then is. A term that is also part
             of an interaction is tested where the other variables of that are zero (or at their reference level).
 
         Raises
@@ -206,9 +215,12 @@ class Hypotheses(Pieces):
             if columns == (self.data.intercept,):
                 continue
             words = tuple(f"{self.data.names[j]} = 0" for j in columns)
-            test = self._test(Constraints(unit[list(columns)], np.zeros(len(columns)), words), cov)
-            rows.append((term, test.statistic, test.df, test.pvalue))
-        return shown(pd.DataFrame(rows, columns=["term", "statistic", "df", "pvalue"]))
+            test = self._tested(Constraints(unit[list(columns)], np.zeros(len(columns)), words), cov, df)
+            row = {"term": term, "statistic": test.statistic, "df": test.df}
+            if test.degrees is not None:
+                row |= {"F": test.degrees.scale * test.statistic, "df_denominator": test.degrees.joint}
+            rows.append(row | {"pvalue": test.pvalue})
+        return shown(pd.DataFrame(rows, columns=None if rows else ["term", "statistic", "df", "pvalue"]))
 
     # Terms, by fits without them --------------------------------------------------------------------------------------
 
@@ -306,6 +318,16 @@ class Hypotheses(Pieces):
 
     def _report_parts(self) -> list[str]:
         return [*super()._report_parts(), *(["terms"] if len(self.data.names) > 1 else [])]
+
+    def _tested(self, constraints: Constraints, cov: str, df: str | None) -> LinearTest:
+        """The test, with degrees of freedom where they are asked for."""
+        from clusterglm.inference.uncertainty.degrees import read_degrees
+
+        found = self._test(constraints, cov)
+        if not read_degrees(df):
+            return found
+        degrees = self._degrees(constraints.R, cov, together=True)
+        return replace(found, degrees=degrees, pvalue=degrees.p_value(found.statistic))
 
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses.wald import linear_test

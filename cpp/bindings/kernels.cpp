@@ -4,7 +4,8 @@
 #include "clusterglm/conditional.hpp"
 
 const Kernels& kernels() {
-    static const Kernels table{{binomial_logit(), binomial_cloglog(), binomial_probit(), poisson_log(), negative_binomial(), probit_interval()},
+    static const Kernels table{{binomial_logit(), binomial_cloglog(), binomial_probit(), poisson_log(), negative_binomial(), probit_interval(),
+                                truncated_poisson(), truncated_negative_binomial(), negative_binomial1(), beta_binomial()},
                                &clusterglm::conditional,
                                &clusterglm::side_by_side};
     return table;

@@ -40,7 +40,7 @@ def built(data: pd.DataFrame, model: Any, formula: str = "y ~ x", **options: Any
 
 @EACH_RESPONSE
 def test_derivatives(model: Any) -> None:
-    frame = simulate(model.family).assign(w=lambda d: 1.0 + d.id % 3)
+    frame = simulate(model.family).assign(w=lambda d: 1.0 + d.id % 3, y=lambda d: d.y + int(model.least))
     data = built(frame, model, offset="o", cluster_weights="w")
     likelihood = MixtureLikelihood(data.X, data, model)
     weights = np.array([0.5, 0.3, 0.2])
@@ -77,7 +77,7 @@ def test_points_at_infinity() -> None:
 @EACH_RESPONSE
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_no_distribution_is_more_likely(model: Any, seed: int) -> None:
-    frame = simulate(model.family, seed=seed)
+    frame = simulate(model.family, seed=seed).assign(y=lambda d: d.y + int(model.least))
     data = built(frame, model)
     fit = fit_npml(data, model, np.zeros(1), Control())
     assert fit.optimization.converged

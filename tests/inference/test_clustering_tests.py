@@ -177,6 +177,7 @@ def test_boundary_test(clustered: pd.DataFrame) -> None:
 @pytest.mark.parametrize("model", RESPONSES.values(), ids=RESPONSES.keys())
 def test_the_score_is_the_slope_in_the_variance_at_zero(model: Any) -> None:
     data = simulate(25, 4, 0.7, 3, model.family)
+    data["y"] += int(model.least)
     built = prepare("y ~ x", data, Request(model, cluster="id"))
     fit = fit_pooled(built, model, Control())
     likelihood = MarginalLikelihood(core_problem(built.X, built, model), Gaussian(), "normal")

@@ -56,7 +56,7 @@ class Block:
         self.X = np.column_stack([ones, rng.normal(size=(n, 2))])
         w = rng.uniform(0.5, 2.0, n) if weighted else ones
         trials = rng.integers(1, 4, n) if weighted else np.ones(n, dtype=int)
-        y = rng.binomial(trials, 0.5) if model.family == "binomial" else rng.poisson(1.5, n)
+        y = rng.binomial(trials, 0.5) if model.family == "binomial" else model.least + rng.poisson(1.5, n)
         self.a = w * y
         self.b = w * (trials - y) if model.family == "binomial" else w
         self.offset = rng.normal(scale=0.3, size=n) if weighted else np.zeros(n)

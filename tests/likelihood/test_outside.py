@@ -32,12 +32,9 @@ class Clusters:
         self.ids = np.repeat(np.arange(6), 2)
         n = np.repeat([2.0, 4.0, 20.0, 5.0, 3.0, 5e4], 2)
         share = np.repeat([0.5, 0.5, 0.9, 0.0, 1.0, 0.002], 2)
-        y = np.round(share * n)
+        y = np.round(share * n) + self.model.least
         X = np.column_stack([np.ones(12), rng.normal(size=12)])
-        if self.model.family == "poisson":
-            data = from_arrays(y, X, 2, self.model)
-        else:
-            data = from_arrays(y, X, 2, self.model, trials=n)
+        data = from_arrays(y, X, 2, self.model, **({"trials": n} if self.model.trials else {}))
         self.data = data
         self.problem = core_problem(data.X, data, self.model)
 

@@ -57,7 +57,7 @@ def simulate(model, sizes, *, seed=1, grouped=False, weighted=False, spread=1.0,
         y = rng.binomial(trials, mean)
         a, b = w * y, w * (trials - y)
     else:
-        a, b = w * rng.poisson(1.0, n), w
+        a, b = w * (model.least + rng.poisson(1.0, n)), w
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return Block(starts, X, a, b, 0.3 * rng.normal(size=n), rng.uniform(0.5, 2.0, len(sizes)))
 

@@ -133,6 +133,15 @@ CLUSTERGLM_INLINE Pack climb(const Group& group, Pack gamma, Pack finite) {
     return gamma;
 }
 
+// Towards which end of the intercept the likelihood of n rows with these sums of a and b rises for ever, -1 or 1; 0 with a maximum. Kernels
+// in which a and b are something else than successes and failures, or counts and weights, know it themselves.
+template <class R>
+inline int rises_towards(double a, double b, int n) {
+    if constexpr (requires { R::rises_towards(a, b, n); }) return R::rises_towards(a, b, n);
+    if (a > 0.0 && (R::kCollapses || b > 0.0)) return 0;
+    return a > 0.0 ? 1 : -1;
+}
+
 }  // namespace detail
 
 // start: where the search begins, one number a cluster; infinite or nan for none.
@@ -143,7 +152,7 @@ CLUSTERGLM_INLINE Intercepts intercepts(const Problem& problem, Group& group, co
     for (int l = 0; l < kLanes; ++l) {
         const int c = group.one ? 0 : l;
         if (c >= group.count) continue;
-        const bool finite = group.sum_a[c] > 0.0 && (R::kCollapses || group.sum_b[c] > 0.0);
+        const bool finite = detail::rises_towards<R>(group.sum_a[c], group.sum_b[c], static_cast<int>(group.size[c])) == 0;
         at.finite[l] = finite ? 1.0 : 0.0;
         if (finite) A[l] = group.sum_a[c], B[l] = group.sum_b[c];
     }
@@ -176,7 +185,8 @@ CLUSTERGLM_INLINE Intercepts intercepts(const Problem& problem, Group& group, co
 template <class R>
 inline double reported(const Group& group, const Intercepts& at, int l) {
     if (at.finite[l] > 0.0) return at.gamma[l];
-    return group.sum_a[l] > 0.0 ? std::numeric_limits<double>::infinity() : -std::numeric_limits<double>::infinity();
+    const int towards = detail::rises_towards<R>(group.sum_a[l], group.sum_b[l], static_cast<int>(group.size[l]));
+    return towards > 0 ? std::numeric_limits<double>::infinity() : -std::numeric_limits<double>::infinity();
 }
 
 }  // namespace clusterglm

@@ -75,7 +75,7 @@ def simulate():
             a = rng.binomial(trials.astype(int), 0.5).astype(float)
             b = trials - a
         else:
-            a, b = rng.poisson(1.3, n).astype(float), np.ones(n)
+            a, b = model.least + rng.poisson(1.3, n).astype(float), np.ones(n)
         starts = np.append(np.flatnonzero(np.diff(unit, prepend=-1)), n).astype(np.int64)
         Z = np.ascontiguousarray(columns[:, :d])
         offset = rng.normal(scale=0.2, size=n)

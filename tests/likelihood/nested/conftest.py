@@ -71,7 +71,7 @@ def simulate():
             y = rng.binomial(trials, 0.5)
             a, b = w * y, w * (trials - y)
         else:
-            a, b = w * rng.poisson(1.5, n), w
+            a, b = w * (model.least + rng.poisson(1.5, n)), w
         child_starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         starts = np.concatenate([[0], np.cumsum([sum(unit) for unit in units])]).astype(np.int64)
         offset = rng.normal(scale=0.3, size=n) if weighted else np.zeros(n)

@@ -65,7 +65,7 @@ def simulate():
             y = rng.binomial(trials, 0.5)
             a, b = w * y, w * (trials - y)
         else:
-            a, b = w * rng.poisson(1.5, n), w
+            a, b = w * (model.least + rng.poisson(1.5, n)), w
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         offset = rng.normal(scale=0.3, size=n) if weighted else np.zeros(n)
         weights = rng.uniform(0.5, 2.0, len(sizes)) if weighted else np.ones(len(sizes))

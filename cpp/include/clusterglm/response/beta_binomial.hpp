@@ -11,11 +11,20 @@
 namespace clusterglm {
 
 struct BetaBinomial {
+    template <class V>
+    struct Counts {
+        V y, f;
+    };
+
     static constexpr bool kLinear = false;
     static constexpr bool kCollapses = false;
     static constexpr bool kOwn = true;
 
     static double log_factor_bound(double, double) { return 0.0; }
+    static int rises_towards(double a, double, int) {
+        const Counts<double> sums = counts(a);
+        return sums.y > 0.0 && sums.f > 0.0 ? 0 : (sums.y > 0.0 ? 1 : -1);
+    }
 
     template <bool, class V>
     static CLUSTERGLM_INLINE NodeTermsWithOwn<V> node(const Row<V>& row, V, V E) {
@@ -56,10 +65,6 @@ struct BetaBinomial {
     }
 
    private:
-    template <class V>
-    struct Counts {
-        V y, f;
-    };
     // Whole numbers up to 2^52 are made of two: adding 2^52 to a / 2^26 leaves its nearest whole number.
     template <class V>
     static CLUSTERGLM_INLINE Counts<V> counts(V a) {

@@ -17,6 +17,7 @@ struct NegativeBinomial1 {
     static constexpr bool kOwn = true;
 
     static double log_factor_bound(double, double) { return 0.0; }
+    static int rises_towards(double a, double, int) { return a > 0.0 ? 0 : -1; }
 
     template <bool, class V>
     static CLUSTERGLM_INLINE NodeTermsWithOwn<V> node(const Row<V>& row, V m, V E) {

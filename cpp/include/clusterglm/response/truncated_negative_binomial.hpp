@@ -2,7 +2,8 @@
 // log P = a log p - log(e^t - 1) + a constant, where t = r L = -log P(0), a is the count and b = r. Rows have no weights, but for those
 // that are empty (a = b = 0). The own parameter is w = log(1/r) = log(alpha): it moves x by itself, and r by -r.
 //
-// All derivatives of t = r L follow from those in x, t1 = r p, t2 = r p q, ...: one in w is one in x less the quantity itself.
+// All derivatives of t = r L follow from those in x, r p, r p q, ...: one in w is one in x less the quantity itself. They are taken in
+// units of t, and those of -log(e^t - 1) in units of its powers, as t may be tiny.
 #pragma once
 #include <cmath>
 
@@ -17,6 +18,7 @@ struct TruncatedNegativeBinomial {
     static constexpr bool kOwn = true;
 
     static double log_factor_bound(double, double) { return 0.0; }
+    static int rises_towards(double a, double, int n) { return a > n ? 0 : -1; }  // downwards where every count is 1
 
     template <bool, class V>
     static CLUSTERGLM_INLINE NodeTermsWithOwn<V> node(const Row<V>& row, V m, V E) {
@@ -47,15 +49,16 @@ struct TruncatedNegativeBinomial {
     static OwnAtMode<double> own_at_mode_stable(double x, double a, double b) { return own_of(stable_parts(x, a, b), a); }
 
    private:
-    // p and q; t and its derivatives in x; those of F(t) = -log(e^t - 1) in t; the whole of log P. In w: once (w), twice (ww).
+    // p and q; t^-1 times the derivatives of t in x; t, t^2, ... times those of F(t) = -log(e^t - 1); the whole of log P. In w: once (w),
+    // twice (ww).
     template <class V>
     struct Parts {
-        V p, q, t, t1, t2, t3, t4, F1, F2, F3, F4, value;
-        CLUSTERGLM_INLINE V w0() const { return t1 - t; }
+        V p, q, t1, t2, t3, t4, F1, F2, F3, F4, value;
+        CLUSTERGLM_INLINE V w0() const { return t1 - 1.0; }
         CLUSTERGLM_INLINE V w1() const { return t2 - t1; }
         CLUSTERGLM_INLINE V w2() const { return t3 - t2; }
         CLUSTERGLM_INLINE V w3() const { return t4 - t3; }
-        CLUSTERGLM_INLINE V ww0() const { return t2 - 2.0 * t1 + t; }
+        CLUSTERGLM_INLINE V ww0() const { return t2 - 2.0 * t1 + 1.0; }
         CLUSTERGLM_INLINE V ww1() const { return t3 - 2.0 * t2 + t1; }
         CLUSTERGLM_INLINE V ww2() const { return t4 - 2.0 * t3 + t2; }
     };
@@ -80,9 +83,9 @@ struct TruncatedNegativeBinomial {
         const V zero{}, one = zero + 1.0;
         const auto there = r > zero;
         const V t = there ? r * L : one, survival = t < zero + 700.0 ? lanes::exp(-t) : zero, event = lanes::one_minus_exp(t, survival);
-        const V h = there ? survival / event : zero, on = there ? one : zero, hh = h * (1.0 + h), v = p * q, rv = r * v;
-        const V minus_log = log_t < zero ? -log_t : -(t + lanes::log(event));
-        return {p, q, t, r * p, rv, rv * (q - p), rv * (1.0 - 6.0 * v), -(on + h), hh, -hh * (1.0 + 2.0 * h), hh * (1.0 + 6.0 * hh),
+        const V h = there ? t * survival / event : zero, on = there ? t : zero, sum = on + h, hh = h * sum;  // h: t / (e^t - 1)
+        const V v = p * q, first = p / L, second = first * q, minus_log = log_t < zero ? -log_t : -(t + lanes::log(event));
+        return {p, q, first, second, second * (q - p), second * (1.0 - 6.0 * v), -sum, hh, -hh * (sum + h), hh * (on * on + 6.0 * hh),
                 there ? a * log_p + minus_log : zero};
     }
 

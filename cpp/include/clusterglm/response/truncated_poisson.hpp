@@ -14,6 +14,7 @@ struct TruncatedPoisson {
     static constexpr bool kCollapses = false;
 
     static double log_factor_bound(double, double) { return 0.0; }
+    static int rises_towards(double a, double b, int) { return a > b ? 0 : -1; }  // downwards where every count is 1
 
     template <bool, class V>
     static CLUSTERGLM_INLINE NodeTerms<V> node(const Row<V>& row, V, V E) {

@@ -69,9 +69,10 @@ class _Pair:
 
     @classmethod
     def counts(cls, x: Array, y: Array, f: Array, phi: Array | float) -> _Pair:
-        x = np.clip(np.asarray(x, dtype=np.float64), -_CERTAIN_TRIAL, _CERTAIN_TRIAL)
+        x = np.clip(np.asarray(x, dtype=np.float64), -1e300, 1e300)
         x, y, f, size = np.broadcast_arrays(x, y, f, np.asarray(phi, dtype=np.float64))
-        return cls(expit(x), expit(-x), y, f, np.where(size > 0.0, size, 1.0), x)
+        near = np.clip(x, -_CERTAIN_TRIAL, _CERTAIN_TRIAL)  # where sizes are still above 0
+        return cls(expit(near), expit(-near), y, f, np.where(size > 0.0, size, 1.0), x)
 
     def value(self) -> Array:
         of_y, of_f = rising(self.phi * self.p, self.y).rest, rising(self.phi * self.q, self.f).rest
@@ -81,11 +82,11 @@ class _Pair:
 
     def normalised(self) -> Array:
         """Less that of all trials from phi: log P but for the binomial coefficient."""
-        log_p, log_q = log_expit(self.x), log_expit(-self.x)
-        whole = self.y * log_p + self.f * log_q
-        for s, k in ((self.phi * self.p, self.y), (self.phi * self.q, self.f)):
-            whole = whole + _excess(s, k)
-        return np.asarray(whole - _excess(self.phi, self.y + self.f))
+        whole, log_phi = -_excess(self.phi, self.y + self.f), np.log(self.phi)
+        for log_p, s, k in ((log_expit(self.x), self.p, self.y), (log_expit(-self.x), self.q, self.f)):
+            more = rising(self.phi * s, k).rest - np.maximum(k - 1.0, 0.0) * log_phi
+            whole = whole + np.where(k > 0.0, log_p + more, 0.0)
+        return np.asarray(whole)
 
     def jet(self) -> Jet:
         y, f = rising(self.phi * self.p, self.y), rising(self.phi * self.q, self.f)

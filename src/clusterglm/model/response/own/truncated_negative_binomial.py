@@ -17,6 +17,7 @@ from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 from clusterglm.model.response.own.repeats import refuse_fractions, repeated
 from clusterglm.model.response.truncated_poisson import TruncatedPoissonLog
 
+_FAR_BELOW = -37.0  # linear predictors with log(1 + e^x) = e^x to all digits
 _SMALL_MEAN = 1e-5  # means below which two terms of a series have more digits than a difference
 
 
@@ -49,11 +50,25 @@ class TruncatedRows(TruncatedPoissonLog):
 
 @dataclass(frozen=True)
 class _Parts:
-    """p, q; t and its derivatives in x; those of F(t) = -log(e^t - 1) in t; all of log P but a constant."""
+    """What log P has of t = r log(1 + e^x), which may be tiny: all in units of it.
+
+    Parameters
+    ----------
+    a, p, q : ndarray
+    h : ndarray
+        t / (e^t - 1).
+    t : tuple of ndarray
+        Derivatives of t in x, divided by t.
+    F : tuple of ndarray
+        Those of -log(e^t - 1) in t, multiplied by t, t^2, t^3 and t^4.
+    value : ndarray
+        All of log P but a constant.
+    """
 
     a: Array
     p: Array
     q: Array
+    h: Array
     t: tuple[Array, ...]
     F: tuple[Array, ...]
     value: Array
@@ -61,19 +76,23 @@ class _Parts:
     @classmethod
     def of(cls, x: Array, a: Array, r: Array) -> _Parts:
         x, a, r = np.broadcast_arrays(*(np.asarray(each, dtype=np.float64) for each in (x, a, r)))
-        p, q, there = expit(x), expit(-x), r > 0.0
-        on = there.astype(np.float64)
-        v = p * q
-        t = (np.where(there, r * np.logaddexp(0.0, x), 1.0), r * p, r * v, r * v * (q - p), r * v * (1.0 - 6.0 * v))
-        with np.errstate(over="ignore", divide="ignore"):
-            log_t = np.where(x < -30.0, np.log(np.where(there, r, 1.0)) + np.where(x < -30.0, x, 0.0), np.log(t[0]))
-            h = np.where(there, np.exp(-_log_expm1(t[0], log_t)), 0.0)
-        hh = h * (1.0 + h)
-        F = (-(on + h), hh, -hh * (1.0 + 2.0 * h), hh * (1.0 + 6.0 * hh))
-        return cls(a, p, q, t, F, np.where(there, times(a, log_expit(x)) - _log_expm1(t[0], log_t), 0.0))
+        x = np.clip(x, -1e300, 1e300)
+        p, q, there, far = expit(x), expit(-x), r > 0.0, x < _FAR_BELOW
+        v, grown, size = p * q, np.where(far, 1.0, np.logaddexp(0.0, x)), np.where(there, r, 1.0)
+        first = np.where(far, 1.0, p / grown)
+        log_t = np.log(size) + np.where(far, x, np.log(grown))
+        t = np.exp(np.minimum(log_t, 700.0))
+        h = np.where(there, np.exp(log_t - _log_expm1(t, log_t)), 0.0)
+        on = np.where(there, t, 0.0)
+        both = on + h
+        hh = h * both
+        F = (-both, hh, -hh * (both + h), hh * (on * on + 6.0 * hh))
+        ratios = (first, first * q, first * q * (q - p), first * q * (1.0 - 6.0 * v))
+        value = np.where(there, times(a, log_expit(x)) - _log_expm1(t, log_t), 0.0)
+        return cls(a, p, q, h, ratios, F, value)
 
     def jet(self) -> Jet:
-        _, t1, t2, t3, t4 = self.t
+        t1, t2, t3, t4 = self.t
         F1, F2, F3, F4 = self.F
         p, q, v = self.p, self.q, self.a * self.p * self.q
         third = F3 * t1**3 + 3.0 * F2 * t1 * t2 + F1 * t3 - v * (q - p)
@@ -83,8 +102,8 @@ class _Parts:
 
     def own(self) -> tuple[Array, Array, Array]:
         """Derivatives in log(1 / r), in it and in x, and twice in it; of t, one in it is one in x less t itself."""
-        t0, t1, t2, *_ = self.t
-        w, mixed, twice, v = t1 - t0, t2 - t1, t2 - 2.0 * t1 + t0, self.a * self.p * self.q
+        t1, t2, *_ = self.t
+        w, mixed, twice, v = t1 - 1.0, t2 - t1, t2 - 2.0 * t1 + 1.0, self.a * self.p * self.q
         F1, F2, *_ = self.F
         return self.a * self.q + F1 * w, F2 * t1 * w + F1 * mixed - v, F2 * w * w + F1 * twice - v
 
@@ -194,7 +213,7 @@ class TruncatedNegativeBinomial(OwnParameters, TruncatedCount):
     def mean_derivatives(self, eta: Array) -> tuple[Array, Array, Array, Array]:
         x = np.asarray(eta, dtype=np.float64) + np.log(self.alpha)
         mean, at = self.mean(eta), _Parts.of(x, np.zeros_like(x), np.full_like(x, 1.0 / self.alpha))
-        (_, t1, t2, t3, _), h = at.t, -at.F[0] - 1.0
+        (t1, t2, t3, _), h = at.t, at.h
         second, third = at.F[1], at.F[2]  # of -log(1 - e^-t), as those of F
         g = (1.0 - h * t1, second * t1**2 - h * t2, third * t1**3 + 3.0 * second * t1 * t2 - h * t3)
         with np.errstate(over="ignore", invalid="ignore"):

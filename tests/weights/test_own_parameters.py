@@ -17,7 +17,7 @@ from test_repeats import EXPANDED, RELATIONS, SAME, Pair, Relation, patients, re
 
 from clusterglm.results.models import ordinal, own
 
-FORMULAS = {"negative_binomial": "k ~ x + g", "ordinal": "o ~ x + g"}
+FORMULAS = {"negative_binomial": "k ~ x + g", "negative_binomial1": "k ~ x + g", "ordinal": "o ~ x + g"}
 
 
 def _fit(one: Any, other: Any, _: Pair) -> list[str]:

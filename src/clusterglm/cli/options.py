@@ -68,7 +68,8 @@ Cluster: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster 
 Family: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="binomial or poisson; of fit with random effects or pooled, negative_binomial, ordinal and gaussian too.",
+        help="binomial, poisson or truncated_poisson; of fit with random effects or pooled also negative_binomial, "
+        "negative_binomial1, truncated_negative_binomial, beta_binomial, ordinal and gaussian.",
         autocompletion=families,
     ),
 ]

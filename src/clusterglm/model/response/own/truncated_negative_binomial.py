@@ -130,6 +130,7 @@ class TruncatedNegativeBinomial(OwnParameters, TruncatedCount):
     ratio = ("rate ratio", "rate")
     own = ("alpha",)
     meaning = "before truncation variance mean + alpha mean^2: the larger, the more dispersed"
+    one_summit = False
     limit = "the truncated Poisson model"
     lowest = NegativeBinomial.lowest
     highest = NegativeBinomial.highest

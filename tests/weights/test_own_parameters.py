@@ -17,7 +17,7 @@ from test_repeats import EXPANDED, RELATIONS, SAME, Pair, Relation, patients, re
 
 from clusterglm.results.models import ordinal, own
 
-FORMULAS = {"negative_binomial": "k ~ x + g", "negative_binomial1": "k ~ x + g", "ordinal": "o ~ x + g"}
+FORMULAS = {"negative_binomial": "k ~ x + g", "negative_binomial1": "dispersed ~ x + g", "ordinal": "o ~ x + g"}
 
 
 def _fit(one: Any, other: Any, _: Pair) -> list[str]:
@@ -51,7 +51,7 @@ OWN: dict[str, Relation] = {
 
 def pair_of(family: str, verb: str, kind: str, folder: Path) -> Pair:
     column, expanded = EXPANDED[kind]
-    table = patients().assign(o=lambda d: d["k"].clip(0, 2))
+    table = patients().assign(o=lambda d: d["k"].clip(0, 2), dispersed=lambda d: d["k"] * (1 + d.index.to_numpy() % 4))
     rows = expanded(table)
     options: dict[str, Any] = {"family": family, "control": TIGHT, "cluster": "id"}
     fit = getattr(cg, verb)

@@ -21,7 +21,8 @@ from clusterglm.model.response.binomial_logit import BinomialLogit
 from clusterglm.model.response.binomial_probit import BinomialProbit
 from clusterglm.model.response.own.base import OwnParameters
 
-FAMILIES = [("negative_binomial", None), ("ordinal", "probit")]
+WITHOUT_WEIGHTS = ("truncated_negative_binomial", "negative_binomial1", "beta_binomial")
+FAMILIES = [("negative_binomial", None), ("ordinal", "probit"), *((family, None) for family in WITHOUT_WEIGHTS)]
 
 
 class Model:
@@ -36,13 +37,13 @@ class Model:
         assert found is not None
         response: OwnParameters = found.of_levels(("a", "b", "c", "d"))
         y = rng.integers(0, 4, n).astype(float)
-        w = rng.choice([1.0, 2.0, 0.5], n)
-        self.a, self.b = response.rows(y, np.ones(n), w)
+        w = rng.choice([1.0, 2.0, 0.5], n) if family not in WITHOUT_WEIGHTS else np.ones(n)
+        self.a, self.b = response.rows(y + response.least, np.full(n, 5.0), w)
         self.response, self.starts = response, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.X, self.offset = rng.normal(size=(n, 2)), 0.3 * rng.normal(size=n) + far * (rng.random(n) < 0.1)
         self.cluster_weights = rng.choice([1.0, 3.0], len(sizes))
         self.integrator = integrator_for(distribution, "normal")
-        self.psi = np.array([np.log(0.6)]) if family == "negative_binomial" else np.array([-0.8, 0.1, 1.3])
+        self.psi = np.array([-0.8, 0.1, 1.3]) if family == "ordinal" else np.array([np.log(0.6)])
         self.theta = np.array([0.4, -0.3, 0.7])
 
     def at(self, coordinates: Array, theta: Array, nodes: int, scores: bool = False) -> Any:
@@ -51,7 +52,8 @@ class Model:
         own = coordinates[len(coordinates) - rows.own :]
         moved, shift = rows.b, rows.shift
         if rows.columns is None:
-            moved, shift = self.b * np.exp(-own[0]), float(own[0])
+            there = self.response.at(own).kernel_rows(self.a, self.b)
+            moved, shift = there.b, there.shift
             X, beta = self.X, theta[:-1]
         else:
             assert rows.groups is not None

@@ -11,6 +11,7 @@ import pytest
 from clusterglm.likelihood.evaluation import OwnArrays
 from clusterglm.likelihood.plan import Part
 from clusterglm.likelihood.registry import integrator_for
+from clusterglm.likelihood.scalar.choice import choose_plan
 from clusterglm.likelihood.scalar.rules import Rule
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution import Gaussian
@@ -159,3 +160,32 @@ def test_claims_of_concavity_and_of_one_summit(family: str) -> None:
         several |= bool(np.any(np.diff(signs) > 0.0))
     assert rows.log_concave != bent
     assert not (rows.one_summit and several)
+
+
+def test_clusters_of_two_summits_are_integrated_as_well() -> None:
+    """Successes where failures are likelier and failures where successes are: beside a dense rule."""
+    found = with_own("beta_binomial")
+    assert found is not None
+    response, rng = found.at(np.array([np.log(2.0)])), np.random.default_rng(5)
+    clusters = 60
+    far, n = rng.uniform(2.0, 12.0, clusters), rng.integers(2, 30, clusters).astype(float)
+    x = np.column_stack([-far, far]).ravel()
+    a, b = (np.column_stack(each).ravel() for each in ((n, 0.0 * n), (0.0 * n, n)))
+    rows = response.kernel_rows(a, b)
+    grid = np.linspace(-12.0, 12.0, 4001)
+    starts = np.arange(0, 2 * clusters + 1, 2, dtype=np.int64)
+    arrays = OwnArrays(starts, rows.a, rows.b, x, np.ones(clusters))
+    likelihood = integrator_for(Gaussian(), "normal").likelihood(np.ones((2 * clusters, 1)), arrays, rows.response, 1)
+    several = 0
+    for sigma in (1.0, 5.0):
+        at = x[:, None] + sigma * grid
+        height = np.add.reduceat(rows.response.value(at, rows.a[:, None], rows.b[:, None]), starts[:-1], axis=0)
+        g = height - 0.5 * grid**2
+        several += int(np.count_nonzero((np.diff(np.sign(np.diff(g, axis=1)), axis=1) < 0).sum(axis=1) > 1))
+        top = g.max(axis=1)
+        exact = top + np.log(np.exp(g - top[:, None]).sum(axis=1) * (grid[1] - grid[0]) / np.sqrt(2.0 * np.pi))
+        theta = np.array([0.0, sigma])
+        choice = choose_plan(likelihood, theta, 1e-6, likelihood.unimodal)
+        assert np.abs(likelihood.unit_values(theta, choice.plan) - exact).sum() <= choice.error + 1e-9
+        assert choice.error < 1e-5
+    assert several > 5

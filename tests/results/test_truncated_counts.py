@@ -191,3 +191,15 @@ def test_bad_data_in_words() -> None:
     assert cg.pooled("y ~ x", drawn().assign(w=0.5), weights="w", family=POISSON).converged
     with pytest.raises(ClusterGLMError):
         cg.pooled("y ~ x", drawn().assign(y=1), family=POISSON)
+
+
+def test_households_with_cholera() -> None:
+    """McKendrick's counts of cases in 55 households that had any (Proc. Edinburgh Math. Soc. 44, 1926)."""
+    from scipy.optimize import brentq
+
+    frame = pd.DataFrame({"cases": np.repeat([1, 2, 3, 4], [32, 16, 6, 1])})
+    fit = cg.pooled("cases ~ 1", frame, family=POISSON)
+    rate = brentq(lambda mu: mu / -np.expm1(-mu) - 86.0 / 55.0, 0.1, 3.0, xtol=1e-14)
+    assert np.exp(fit.params["(Intercept)"]) == pytest.approx(rate, rel=1e-8)
+    assert rate == pytest.approx(0.972, abs=5e-4)
+    assert fit.predict().iloc[0] == pytest.approx(86.0 / 55.0)

@@ -20,6 +20,7 @@ from clusterglm.results.models import durations, ordinal, own
 
 FORMULAS = {
     "negative_binomial": "k ~ x + g",
+    "negative_binomial1": "dispersed ~ x + g",
     "ordinal": "o ~ x + g",
     "gamma": "t ~ x + g",
     "weibull": "Surv(t) ~ x + g",
@@ -62,7 +63,7 @@ OWN: dict[str, Relation] = {
 def pair_of(family: str, verb: str, kind: str, folder: Path) -> Pair:
     column, expanded = EXPANDED[kind]
     rng = np.random.default_rng(1)
-    table = patients().assign(o=lambda d: d["k"].clip(0, 2))
+    table = patients().assign(o=lambda d: d["k"].clip(0, 2), dispersed=lambda d: d["k"] * (1 + d.index.to_numpy() % 4))
     table["t"], table["e"] = rng.gamma(2.0, 0.5 + table["k"]), rng.binomial(1, 0.7, len(table))
     rows = expanded(table)
     options: dict[str, Any] = {"family": family, "control": TIGHT, "cluster": "id"}

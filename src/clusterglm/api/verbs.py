@@ -66,13 +66,16 @@ def pooled(
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian", "gamma", "weibull", "exponential"}
+    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian", "gamma", "weibull", ...}
         Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
         with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
         coefficient means higher categories; measured values; positive ones with variance mean^2 / shape; or survival
-        times, `Surv(time, event)`, with hazard shape t^(shape - 1) exp(linear predictor) or, exponential, a constant
-        one. Alpha, thresholds, shapes and the residual standard deviation of measured values are estimated:
-        `family_parameters` of the result.
+        times, `Surv(time, event)`, with hazard shape t^(shape - 1) exp(linear predictor) or, "exponential", a constant
+        one. "negative_binomial1": counts with variance mean (1 + alpha); "truncated_poisson",
+        "truncated_negative_binomial": counts without zeros, whose coefficients are those of the counts before zeros
+        were left out; "beta_binomial": successes and failures of rows whose probabilities vary, with correlation
+        1 / (1 + phi). Alpha, phi, thresholds, shapes and the residual standard deviation of measured values are
+        estimated: `family_parameters` of the result.
     link : {"logit", "cloglog", "probit"}, "log" or "identity", optional
         By default "logit" for binomial and ordinal, "identity" for gaussian, "log" for others.
     cluster : str or array, optional
@@ -233,13 +236,16 @@ def random_effects(
     inside : str, optional
         Of factors that cross, the one that is integrated out exactly, given the others, for which Laplace's
         approximation is corrected; by default that with the most levels. Of two nested factors it asks for the same.
-    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian", "gamma", "weibull", "exponential"}
+    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian", "gamma", "weibull", ...}
         Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
         with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
         coefficient means higher categories; measured values; positive ones with variance mean^2 / shape; or survival
-        times, `Surv(time, event)`, with hazard shape t^(shape - 1) exp(linear predictor) or, exponential, a constant
-        one. Alpha, thresholds, shapes and the residual standard deviation of measured values are estimated:
-        `family_parameters` of the result.
+        times, `Surv(time, event)`, with hazard shape t^(shape - 1) exp(linear predictor) or, "exponential", a constant
+        one. "negative_binomial1": counts with variance mean (1 + alpha); "truncated_poisson",
+        "truncated_negative_binomial": counts without zeros, whose coefficients are those of the counts before zeros
+        were left out; "beta_binomial": successes and failures of rows whose probabilities vary, with correlation
+        1 / (1 + phi). Alpha, phi, thresholds, shapes and the residual standard deviation of measured values are
+        estimated: `family_parameters` of the result.
     link : {"logit", "cloglog", "probit"}, "log" or "identity", optional
         By default "logit" for binomial and ordinal, "identity" for gaussian, "log" for others.
     distribution : str or Distribution

@@ -76,8 +76,9 @@ Cluster: TypeAlias = Annotated[
 Family: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="binomial or poisson; of fit with random effects or pooled, negative_binomial, ordinal, gaussian, gamma, "
-        "weibull and exponential too.",
+        help="binomial, poisson or truncated_poisson; of fit with random effects or pooled also negative_binomial, "
+        "negative_binomial1, truncated_negative_binomial, beta_binomial, ordinal, gaussian, gamma, weibull and "
+        "exponential.",
         autocompletion=families,
     ),
 ]

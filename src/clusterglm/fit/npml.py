@@ -156,7 +156,7 @@ def fit_npml(
 def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta: Array) -> Array:
     """Places for mass points: beyond them responses are as good as certain; steps suit the sharpest likelihood."""
     eta = data.X @ beta + data.offset
-    low = float(response.link_function(np.array(_OUTSIDE))) - float(eta.max())
+    low = float(response.link_function(np.array(response.least + _OUTSIDE))) - float(eta.max())
     if response.bounded:
         high = float(response.link_function(np.array(1.0 - _OUTSIDE))) - float(eta.min())
     else:

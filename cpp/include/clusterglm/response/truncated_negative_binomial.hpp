@@ -71,6 +71,7 @@ struct TruncatedNegativeBinomial {
         return parts_of(x - L, L, p, q, a, r);
     }
     static Parts<double> stable_parts(double x, double a, double r) {
+        if (!(r > 0.0)) return parts_of(0.0, 1.0, 0.5, 0.5, 0.0, 0.0);  // an empty row
         const double z = std::exp(-std::fabs(x)), tail = z / (1.0 + z), rest = 1.0 / (1.0 + z);
         const double L = (x > 0 ? x : 0.0) + std::log1p(z), log_p = (x > 0 ? 0.0 : x) - std::log1p(z);
         const double least = 1e-280;  // where e^t is 1 + t to all digits, and nothing overflows

@@ -123,5 +123,15 @@ def to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[
         psi[k] = working
         return response.at_lower if working <= response.lowest else response.at(psi).values[k]
 
-    least, at_least = (-np.inf, np.nan) if response.at_limit is None else (response.lowest, loglik)
-    return [replace(peak, least=least, value_at_least=at_least, read=partial(read, k)) for k, peak in enumerate(peaks)]
+    def read_back(k: int, against: float) -> float:
+        return read(k, -against)
+
+    def ended(k: int, peak: Peak) -> Peak:
+        if response.at_limit is None:
+            return replace(peak, read=partial(read, k))
+        if response.slopes(response.working)[k] > 0.0:
+            return replace(peak, least=response.lowest, value_at_least=loglik, read=partial(read, k))
+        limit = -response.lowest  # values that fall as working values rise: these are looked at with their sign turned
+        return replace(peak, direction=-peak.direction, most=limit, value_at_most=loglik, read=partial(read_back, k))
+
+    return [ended(k, peak) for k, peak in enumerate(peaks)]

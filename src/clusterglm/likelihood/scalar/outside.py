@@ -1,9 +1,10 @@
 """Where a cluster's likelihood has its summit, and bounds of what a quadrature rule does not see of an integral.
 
-The likelihood of a cluster is log-concave in its intercept for every response of the package: it rises up to its summit
-and falls from there on. So between two points on one side of the summit it is at most the larger of its values there,
-and the integral between them at most that times the probability that the intercept lies between them. Such bounds hold
-whatever the distribution of the intercept (docs/explanation/likelihood.md, "Error and certificate").
+The likelihood of a cluster is log-concave in its intercept for most responses of the package: it rises up to its summit
+and falls from there on. Others have one summit all the same, or may have several (`Response.one_summit`): their bounds
+are estimates, and said to be. So between two points on one side of the summit it is at most the larger of its values
+there, and the integral between them at most that times the probability that the intercept lies between them. Such
+bounds hold whatever the distribution of the intercept (docs/explanation/likelihood.md, "Error and certificate").
 """
 
 from __future__ import annotations

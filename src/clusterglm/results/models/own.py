@@ -472,8 +472,16 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         return super()._at_kind(kind, rows, wanted)
 
     def _caveats_of_integration(self) -> list[Caveat]:
-        if self.quadrature.requested.kind == "auto" or self.sigma == 0.0:
+        if self.sigma == 0.0:
             return []
+        if self.quadrature.requested.kind == "auto":
+            if self._family.one_summit:
+                return []
+            words = (
+                f"The error of the integrals is estimated, and not bounded: with family={self.family!r} the likelihood "
+                "of a cluster may have several summits."
+            )
+            return [Caveat("Integrals of several summits", words)]
         words = f'The integrals are by {self.quadrature.requested}, with an error that was not estimated; "auto" does.'
         return [Caveat("Integrals by a fixed rule", words)]
 

@@ -41,6 +41,8 @@ class Cumulative(OwnParameters):
     by_shifts = True
     location = True
     ordered = True
+    log_concave = True
+    one_summit = True
     binary: ClassVar[Response]
     """The binary response whose inverse link is F."""
 

@@ -48,6 +48,8 @@ class NegativeBinomial(OwnParameters, Count):
     ratio = ("rate ratio", "rate")
     own = ("alpha",)
     meaning = "variance mean + alpha mean^2: the larger, the more dispersed"
+    log_concave = True
+    one_summit = True
     limit = "the Poisson model"
     lowest = float(np.log(1e-5))
     highest = float(np.log(1e6))

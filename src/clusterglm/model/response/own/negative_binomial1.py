@@ -71,6 +71,7 @@ class NegativeBinomial1(OwnParameters, Count):
     ratio = ("rate ratio", "rate")
     own = ("alpha",)
     meaning = "variance mean (1 + alpha): the larger, the more dispersed"
+    one_summit = True
     limit = "the Poisson model"
     lowest = float(np.log(1e-5))
     highest = float(np.log(1e6))

@@ -18,6 +18,7 @@ from clusterglm.model.response.own.repeats import refuse_fractions, repeated
 from clusterglm.model.response.truncated_poisson import TruncatedPoissonLog
 
 _FAR_BELOW = -37.0  # linear predictors with log(1 + e^x) = e^x to all digits
+_LEAST_ALPHA, _MOST_ALPHA = 1e-3, 20.0  # alpha worth starting from
 _SMALL_MEAN = 1e-5  # means below which two terms of a series have more digits than a difference
 
 
@@ -130,6 +131,7 @@ class TruncatedNegativeBinomial(OwnParameters, TruncatedCount):
     ratio = ("rate ratio", "rate")
     own = ("alpha",)
     meaning = "before truncation variance mean + alpha mean^2: the larger, the more dispersed"
+    one_summit = False
     limit = "the truncated Poisson model"
     lowest = NegativeBinomial.lowest
     highest = NegativeBinomial.highest
@@ -172,7 +174,7 @@ class TruncatedNegativeBinomial(OwnParameters, TruncatedCount):
         y = a / b
         mu = np.exp(TruncatedPoissonLog().link_function(np.maximum(mean, 1.0 + 1e-9)))
         excess = float(np.sum(b * (y * y - mean * (1.0 + mu))) / np.sum(b * mean * mu))  # E y^2 = m (1 + mu + alpha mu)
-        return np.asarray(np.log(np.clip([excess], 1e-3, 20.0)))
+        return np.asarray(np.log(np.clip([excess], _LEAST_ALPHA, _MOST_ALPHA)))
 
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:
         y, of = repeated(a, b)

@@ -55,7 +55,7 @@ class OwnMixedFit(MixedFit):
     @property
     def own_state(self) -> State:
         """What became of the response's parameters; see `Block`."""
-        return "free" if own_of(self).values else "boundary"
+        return "boundary" if self._plain else "free"
 
     @property
     def all_parameters(self) -> Parameters:
@@ -64,8 +64,9 @@ class OwnMixedFit(MixedFit):
 
     @property
     def _plain(self) -> bool:
-        """Whether the response has no parameters, as at the lower end of their range."""
-        return not own_of(self).values
+        """Whether the response's parameters are at the lower end of their range."""
+        response = own_of(self)
+        return len(response.own) > 0 and not response.values
 
     @property
     def searched(self) -> Array:
@@ -154,7 +155,8 @@ def fit_own_mixed(
         integration = replace(integration, outside=outside)
     T = units.to_user(task)
     coefficients, phi = task.parameters.split(T @ found.maximum.theta)
-    beta, psi, top = coefficients[:-k], coefficients[-k:], found.maximum.evaluation
+    beta, psi = np.split(coefficients, [len(coefficients) - k])
+    top = found.maximum.evaluation
     if limit is not None and at_end(response, psi, top.value, limit.loglik):
         return _at_limit(limit, pooled, response)
     refuse_boundless(response, psi)

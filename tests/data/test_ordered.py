@@ -66,7 +66,6 @@ def test_missing_responses_are_dropped() -> None:
         ({}, {"levels": "bad"}, "at least two different categories"),
         ({}, {"subset": "y == 'bad'"}, "no response in"),
         ({}, {"formula": "y ~ 0 + x"}, "whose place the thresholds take"),
-        ({}, {"formula": "y ~ x + (x | id)"}, "several random effects with family='ordinal'"),
         ({}, {"link": "log"}, "link='log'"),
         ({}, {"success": "bad"}, "success='bad' with family='ordinal'"),
         ({}, {"distribution": "student_t"}, "the shape of student_t to be estimated"),

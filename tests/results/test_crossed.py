@@ -266,7 +266,6 @@ def test_labels_that_repeat_are_said(nested_data: pd.DataFrame, fit: Any) -> Non
         (FORMULA, {"cluster": "person"}, ClusterError, "cluster='person'"),
         (FORMULA, {"distribution": "logistic"}, OptionError, "several random effects"),
         (FORMULA, {"penalty": "soft"}, OptionError, "penalty='soft' with crossed"),
-        (FORMULA, {"family": "negative_binomial"}, OptionError, "negative"),
     ],
 )
 def test_refused(data: pd.DataFrame, formula: str, options: dict[str, Any], error: Any, named: str) -> None:

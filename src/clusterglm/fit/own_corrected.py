@@ -64,7 +64,8 @@ class OwnDraws:
         columns, p, k = self._likelihood.n_columns, len(beta), len(psi)
         first = self._likelihood.response.coordinates(psi).first[:columns]
         chain = chain_of(first, p, p + columns + len(free))  # in (coefficients, entries of L, psi)
-        return np.hstack([chain[:, :p], chain[:, -k:], chain[:, p:-k]])
+        of_beta, of_free, of_psi = np.split(chain, [p, chain.shape[1] - k], axis=1)
+        return np.hstack([of_beta, of_psi, of_free])
 
     def _in_entries(self, found: Estimate, entries: Array, plan: AnyPlan, count: int) -> Estimate:
         own, (beta, psi, _) = self._likelihood, self._likelihood.split(entries)
@@ -94,4 +95,4 @@ class OwnDraws:
                 ends.append(draws.of(beside).estimate(at, held, count, order=0))
             slopes.append((ends[0].value - ends[1].value) / (2.0 * step))
             each.append((ends[0].values - ends[1].values) / (2.0 * step))
-        return np.array(slopes), np.array(each).T
+        return np.array(slopes), np.array(each).reshape(len(psi), -1).T

@@ -214,7 +214,7 @@ class OwnIntegrals:
                     @ line
                     / step
                 )
-            scores = np.insert(scores, [p + self.n_columns] * self._k, np.column_stack(columns), axis=1)
+            scores = np.insert(scores, [p + self.n_columns] * self._k, np.array(columns).reshape(self._k, -1).T, axis=1)
             coordinates = _beside(coordinates, self.n_columns, psi)
         before, own, behind = np.split(scores, [p, p + len(coordinates.value)], axis=1)
         data = self._data

@@ -11,12 +11,17 @@ from scipy.special import expit, gammaln, logsumexp
 from scipy.stats import norm
 
 from clusterglm.api.own import _read
+from clusterglm.data.prepare import prepare
 from clusterglm.data.request import Request
 from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.own_levels import OwnIntegrals
 from clusterglm.fit.own_mixed import own_task
 from clusterglm.model.control import Control
 from clusterglm.model.family import with_own
 from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.response.binomial_logit import BinomialLogit
+from clusterglm.model.response.own.base import Coordinates, KernelRows, Terms
+from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 
 KINDS = {
     "nb2": ("negative_binomial", None, [np.log(0.6)]),
@@ -173,3 +178,45 @@ def test_scores_of_draws_are_differences(kind: str) -> None:
     scores = differences(lambda there: draws.estimate(there, plan, 64).value, entries, 1e-3)
     assert found.score == pytest.approx(scores, rel=1e-4, abs=1e-4)
     assert found.scores.mean(axis=0) == pytest.approx(found.score, rel=0.1, abs=0.1)
+
+
+class Known(NegativeBinomial):
+    """Counts of known dispersion: a response without parameters to estimate."""
+
+    own = ()
+
+    @property
+    def alpha(self) -> float:
+        return 0.6
+
+    @property
+    def working(self) -> Any:
+        return np.zeros(0)
+
+    def at(self, psi: Any) -> Any:
+        return self
+
+    def kernel_rows(self, a: Any, b: Any) -> KernelRows:
+        return KernelRows(BinomialLogit(), a, b / 0.6, float(np.log(0.6)))
+
+    def coordinates(self, psi: Any) -> Coordinates:
+        return Coordinates(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0, 0)))
+
+    def terms(self, psi: Any, a: Any, b: Any) -> Terms:
+        return Terms(float(self.log_terms(a, b).sum()), np.zeros((len(a), 0)), np.zeros((0, 0)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_response_may_have_no_parameters(form: str) -> None:
+    """Then it is the other at a given one."""
+    task, theta = task_of("nb2", form, drawn("nb2"))
+    likelihood = task.likelihood
+    assert isinstance(likelihood, OwnIntegrals)
+    rows = prepare(FORMS[form][0], drawn("nb2"), Request(NegativeBinomial().reads, effects=True))
+    known = own_task(rows, Known(), rows.X, np.ones(rows.effects.Z.shape[1]), 1)  # type: ignore[union-attr]
+    plan = choose(task.likelihood, task.entries(theta), RULES["auto"]).plan
+    others = np.delete(np.arange(len(theta)), 2)
+    here, there = task.evaluate(theta, plan), known.evaluate(theta[others], plan)
+    assert there.value == pytest.approx(here.value, rel=1e-12)
+    assert there.score == pytest.approx(here.score[others], rel=1e-8, abs=1e-8)
+    assert there.hessian == pytest.approx(here.hessian[np.ix_(others, others)], rel=1e-6, abs=1e-6)

@@ -18,7 +18,7 @@ def own_several_scores(fit: OwnMixedFit) -> Array:
     """Scores of clusters in (beta, phi, the response's parameters), shape (m, q); 0 in those at the end."""
     response, p, k = own_of(fit), len(fit.beta), len(own_of(fit).own)
     found = marginal_scores(fit)
-    if not response.values:
+    if fit.own_state == "boundary":
         return np.hstack([found, np.zeros((len(found), k))])
     of_psi = found[:, p : p + k] / response.slopes(response.working)
     return np.hstack([found[:, :p], found[:, p + k :], of_psi])

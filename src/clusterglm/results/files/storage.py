@@ -61,7 +61,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.fixed_effects": ("FixedEffectsFit", "ProfiledEstimates"),
     "fit.conditional": ("ConditionalFit", "ConditionalEstimates"),
     "fit.within": ("Informative",),
-    "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
+    "fit.estimates": ("RandomEffectsFit", "ShapeEstimate", "SmoothShape"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
     "fit.npml": ("NonparametricFit",),

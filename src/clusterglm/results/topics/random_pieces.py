@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.hypotheses.comparison import Candidate
 
+_SMOOTHED = "where densities are smoothed as the data ask for the likelihood ratio is not nearly chi-square"
 _FEW_FOR_SIGMA = 15  # clusters
 _USUAL_NODES = 25  # of a cluster's integral, that a replicate of usual cost takes
 _HEAVY = 6  # times the cost where integrands may have two modes
@@ -164,6 +165,7 @@ class RandomEffectsPieces(Pieces):
             sigma=self.sigma,
             sigma_estimated=not self.fit.sigma_fixed,
             integration_error=report.error,
+            untested=_SMOOTHED if self.distribution.smoothed else self._untested,
             integration=words if report.requested.kind == "auto" else f"{words}, on the {report.scale} scale",
         )
 

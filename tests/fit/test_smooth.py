@@ -281,6 +281,26 @@ def test_what_follows_a_fit(fit: cg.RandomEffectsResult, humps: pd.DataFrame, tm
     ).all()
 
 
+def test_the_band_of_a_density(fit: cg.RandomEffectsResult, humps: pd.DataFrame) -> None:
+    """Delta method on the log-density, derivatives by differences here."""
+    data = fit.plot.density().data.iloc[::50]
+    b, shape, sigma = data["intercept"].to_numpy(), fit.shape, fit.sigma
+
+    def log_density(at):
+        return cg.Smooth().with_shape(at[1:]).log_density(b / at[0])[0] - np.log(at[0])
+
+    at, step = np.concatenate([[sigma], shape.working]), 1e-5
+    np.testing.assert_allclose(np.log(data["density"]), log_density(at), rtol=1e-12)
+    slopes = np.array([(log_density(at + m) - log_density(at - m)) / (2.0 * step) for m in step * np.eye(len(at))])
+    inner = shape.covariance[2:, 2:]
+    error = norm.ppf(0.975) * np.sqrt(np.einsum("ik,ij,jk->k", slopes, inner, slopes))
+    np.testing.assert_allclose(np.log(data["high"] / data["density"]), error, rtol=1e-4)
+    assert (data["low"] > 0.0).all()
+    mixture = cg.random_effects("y ~ x", humps, cluster="id", distribution="gaussian_mixture")
+    both = cg.plot.density({"smooth": fit, "two parts": mixture}).data
+    assert np.isfinite(both[["density", "low", "high"]]).all(axis=None)
+
+
 def test_rows_elsewhere_and_responses_of_their_own_are_refused(humps: pd.DataFrame, tmp_path: Path) -> None:
     humps.to_parquet(tmp_path / "part.parquet")
     with pytest.raises(OptionError, match="density would be estimated from rows that are not in memory"):

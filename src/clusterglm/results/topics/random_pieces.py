@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.diagnostics.adequacy import IntegrationCheck
+    from clusterglm.inference.distribution.density import DensityBand
     from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.hypotheses.comparison import Candidate
 
@@ -189,6 +190,11 @@ class RandomEffectsPieces(Pieces):
     def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
         table = self.random_effects.rename(columns={"mode": "estimate", "sd": "std_error"})
         return {INTERCEPT: ("Random intercept (posterior mode)", table)}
+
+    def _density_of_intercepts(self, points: int, level: float) -> DensityBand:
+        from clusterglm.inference.distribution.density import density_band
+
+        return density_band(self.fit, points, level) if self.sigma > 0.0 else super()._density_of_intercepts(0, level)
 
     def _clusters_by_events(self) -> EventCounts:
         return self.event_counts()

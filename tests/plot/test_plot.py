@@ -173,8 +173,8 @@ def test_density(fits: Fits) -> None:
     one = plot.data[plot.data["model"] == "normal"]
     np.testing.assert_allclose(one["density"], norm.pdf(one["intercept"], scale=fit.sigma), rtol=1e-12)
     error = np.abs((one["intercept"] / fit.sigma) ** 2 - 1.0) * fit.sigma_se / fit.sigma
-    np.testing.assert_allclose(np.log(one["high"] / one["density"]), norm.ppf(0.95) * error, atol=1e-12)
-    np.testing.assert_allclose(np.log(one["density"] / one["low"]), norm.ppf(0.95) * error, atol=1e-12)
+    np.testing.assert_allclose(one["high"] / one["density"] - 1.0, norm.ppf(0.95) * error, atol=1e-12)
+    np.testing.assert_allclose(one["low"], np.maximum(one["density"] * (1.0 - norm.ppf(0.95) * error), 0.0), atol=1e-12)
     assert set(plot.data["model"]) == {"normal", "heavy"}
     assert len(fit.plot.density().data) == len(one)
     for name in ("pooled", "at_zero"):

@@ -198,7 +198,8 @@ def fit_smooth(
         fit = _with_shape(sums, search, best, family, fit_at)
         constant = sums.data.constant
         gap = abs(search.likelihood.value(best.at[: len(theta)], best.at[len(theta) :]) + constant - fit.loglik)
-        if gap <= 100.0 * tolerance + 1e-10 * abs(fit.loglik) or fit.optimization.status == "interrupted":
+        known = 100.0 * tolerance + 2.0 * fit.integration.error + 1e-10 * abs(fit.loglik)
+        if gap <= known or fit.optimization.status == "interrupted":
             return fit
         halvings = search.likelihood.halvings + 1
 

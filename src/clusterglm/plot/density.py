@@ -30,8 +30,7 @@ def density(fits: Fits, ax: Axes | None = None, *, level: float = 0.95, theme: s
     fits : RandomEffectsResult, or several of them
     ax : matplotlib Axes, optional
     level : float
-        Coverage of the band, by the delta method on the scale of the log-density: in sigma, and in the shape where
-        that was estimated.
+        Coverage of the band, by the delta method: in sigma, and in the shape where that was estimated.
     theme : {"light", "dark"}, optional
 
     Returns

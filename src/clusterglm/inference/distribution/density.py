@@ -11,9 +11,9 @@ from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.model.arrays import Array
 
 _STEP_OF_SHAPE = 1e-4  # relative, of differences in sigma and in shape parameters
-_SEEN = 1e-3  # of the highest density: as far out as a picture goes ...
-_WIDEST = 12.0  # ... and no further than so many sigma
-_TRIED = 4001
+_DENSITY_SEEN = 1e-3  # of the highest density: as far out as a picture goes ...
+_SIGMAS_DRAWN = 12.0  # ... and no further than so many sigma
+_POINTS_LOOKED_AT = 4001
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ def density_band(fit: RandomEffectsFit, points: int, level: float) -> DensityBan
 
     Notes
     -----
-    Delta method on the scale of the log-density, in sigma and the shape parameters that were estimated; of a smooth
-    density with the inverse of the penalised information, in which the penalty is a prior.
+    Delta method on the scale of the density, in sigma and the shape parameters that were estimated, held at 0 below: in
+    logarithms a band would be widest where there are hardly any clusters. Of a smooth density with the inverse of the
+    penalised information, in which the penalty is a prior.
     """
     sigma = fit.sigma
-    t = np.linspace(-_WIDEST, _WIDEST, _TRIED)
+    t = np.linspace(-_SIGMAS_DRAWN, _SIGMAS_DRAWN, _POINTS_LOOKED_AT)
     f = fit.distribution.at(sigma).log_density(t)[0]
-    seen = t[f > f.max() + np.log(_SEEN)]
+    seen = t[f > f.max() + np.log(_DENSITY_SEEN)]
     b = sigma * np.linspace(seen[0], seen[-1], points)
     log_f, slopes = _log_density(fit, b)
     parameters = fit.parameters if fit.shape is None else fit.all_parameters
@@ -62,7 +63,8 @@ def density_band(fit: RandomEffectsFit, points: int, level: float) -> DensityBan
     which = np.arange(fit.parameters.scale, len(parameters))  # sigma, and the shape after it
     inner = parameters.zero_where_not_free(covariance)[np.ix_(which, which)]
     error = float(ndtri(0.5 + 0.5 * level)) * np.sqrt(np.einsum("ik,ij,jk->k", slopes, inner, slopes))
-    return DensityBand(b, np.exp(log_f), np.exp(log_f - error), np.exp(log_f + error))
+    f = np.exp(log_f)
+    return DensityBand(b, f, np.maximum(f - f * error, 0.0), f + f * error)
 
 
 def _log_density(fit: RandomEffectsFit, b: Array) -> tuple[Array, Array]:

@@ -368,12 +368,16 @@ class RandomEffectsResult(
             *self._closing_facts(),
         ]
         return Summary(
-            f"Random-intercept model, maximum {self._penalized}likelihood",
+            f"Random-intercept model, maximum {self._maximised}likelihood",
             model,
             self._coefficients(),
             tuple(facts),
             tuple(self._notes()),
         )
+
+    @property
+    def _maximised(self) -> str:
+        return "penalised " if self.shape is not None and self.distribution.smoothed else self._penalized
 
     def _notes(self) -> list[str]:
         if not self.fit.boundary:

@@ -41,6 +41,7 @@ SCRIPTS = (
     "selection",
     "clustering_size",
     "gradient_function",
+    "smooth",
 )
 """The quick ones first, so that an interrupted run has most of them."""
 

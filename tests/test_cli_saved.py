@@ -154,6 +154,7 @@ PLOTS = {
     "calibration": ("--groups", "5"),
     "caterpillar": ("--level", "0.9", "--theme", "dark"),
     "coefficients": ("--exponentiate", "--cov", "robust"),
+    "density": ("--level", "0.9"),
     "gradient": (),
     "integration": (),
     "predictions": ("--variable", "week", "--at", "trt=drug", "--kind", "typical"),

@@ -99,7 +99,7 @@ def fit(table: pd.DataFrame) -> cg.RandomEffectsResult:
 def test_a_file_is_all_that_it_takes(added: Distribution) -> None:
     assert list(folder.DISTRIBUTIONS) == [*PACKAGED, "secant"]
     assert folder.distribution("secant") is added
-    with pytest.raises(OptionError, match="'gaussian_mixture', 'secant'"):
+    with pytest.raises(OptionError, match="'smooth', 'secant'"):
         folder.distribution("nowhere")
 
 

@@ -49,6 +49,7 @@ TITLES = {
     "selection": "Choosing the distribution of the intercept",
     "clustering_size": "Tests of no clustering",
     "gradient_function": "The gradient function's test",
+    "smooth": "Smooth densities of the intercept",
 }
 LONG = {
     "larger_than_memory": ("20 million rows, scattered", "20 million rows, sorted"),
@@ -63,6 +64,7 @@ LONG = {
     "selection": ("clusters of 5", "clusters of 20"),
     "clustering_size": ("clusters of 2", "clusters of 5", "clusters of 10"),
     "gradient_function": ("gaussian", "two points"),
+    "smooth": ("two humps", "gaussian"),
 }
 """Parts that only `make bench-all` measures."""
 ABOUT = {

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
     from clusterglm.model.distribution.laplace import Laplace
     from clusterglm.model.distribution.log_gamma import LogGamma
+    from clusterglm.model.distribution.smooth import Smooth
     from clusterglm.model.distribution.student_t import StudentT
     from clusterglm.model.distribution.user import UserDistribution
     from clusterglm.model.quadrature import Quadrature
@@ -46,6 +47,7 @@ __all__ = [
     "LogGamma",
     "Prior",
     "Quadrature",
+    "Smooth",
     "SplitPanel",
     "StudentT",
     "UserDistribution",
@@ -81,6 +83,7 @@ _OBJECTS = {
     "Prior": "clusterglm.sample.prior",
     "Quadrature": "clusterglm.model.quadrature",
     "SplitPanel": "clusterglm.model.bias",
+    "Smooth": "clusterglm.model.distribution.smooth",
     "StudentT": "clusterglm.model.distribution.student_t",
     "UserDistribution": "clusterglm.model.distribution.user",
     "anova": "clusterglm.api.steps",

@@ -23,6 +23,7 @@ from clusterglm.model.distribution import (
     GaussianMixture,
     Laplace,
     LogGamma,
+    Smooth,
     StudentT,
     UserDistribution,
 )
@@ -39,7 +40,8 @@ def gumbel_upper(q):
 
 GUMBEL = UserDistribution("gumbel", gumbel_lower, upper_quantile=gumbel_upper)
 BRIDGE = UserDistribution("my bridge", lambda p, sigma: Bridge().location(ndtri(p), sigma), scale_family=False)
-DISTRIBUTIONS = (Laplace(), Bridge(), LogGamma(), GaussianMixture(0.3, 3.0), GUMBEL, BRIDGE)
+SMOOTH = Smooth(differences=tuple((0.03 * np.random.default_rng(8).standard_normal(46)).tolist()))
+DISTRIBUTIONS = (Laplace(), Bridge(), LogGamma(), GaussianMixture(0.3, 3.0), GUMBEL, BRIDGE, SMOOTH)
 EACH_RESPONSE = pytest.mark.parametrize("model", RESPONSES.values(), ids=RESPONSES.keys())
 EACH_DISTRIBUTION = pytest.mark.parametrize("d", DISTRIBUTIONS, ids=lambda d: d.name)
 SIZES = (6, 1, 4, 30)

@@ -148,3 +148,11 @@ def test_words_say_something() -> None:
         upper = ("high", "all_high")
         assert all(bool(value) or (name in upper and not model.bounded) for name, value in vars(model.words).items())
         assert (model.ratio is None) == bool(model.no_ratio)
+
+
+@MODELS
+def test_the_slope_alone_is_that_of_all_derivatives(model: Response) -> None:
+    eta = np.concatenate([ETA, [-700.0, -40.0, 40.0]])
+    a, b = np.concatenate([A, [1.0, 0.0, 2.0]]), np.concatenate([B, [0.0, 1.0, 0.5]])
+    with np.errstate(all="raise", under="ignore"):
+        np.testing.assert_array_equal(model.slope(eta, a, b), model.derivatives(eta, a, b)[1])

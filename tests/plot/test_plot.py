@@ -31,6 +31,8 @@ PLOTS: dict[str, Callable[..., Plot]] = {
     "profile of sigma": lambda f, **k: f["random"].plot.profile(**k),
     "profile": lambda f, **k: f["conditional"].plot.profile("induced", **k),
     "profile at zero": lambda f, **k: f["at_zero"].plot.profile(**k),
+    "density": lambda f, **k: f["random"].plot.density(**k),
+    "densities": lambda f, **k: cg.plot.density({"normal": f["random"], "heavy": f["cauchy"]}, **k),
     "gradient": lambda f, **k: f["random"].plot.gradient(**k),
     "qq": lambda f, **k: f["random"].plot.qq(n_sim=19, seed=1, **k),
     "residuals": lambda f, **k: f["fixed"].plot.residuals(n_sim=19, seed=1, **k),
@@ -161,6 +163,23 @@ def test_the_curve_between_the_points_is_the_profile(fits: Fits, bacteria: pd.Da
     for sigma in (0.05, 0.15, 0.25, 0.4, 1.0, 2.0):
         held = cg.random_effects("y ~ trt + week", bacteria, cluster="ID", sigma=sigma, fix_sigma=True)
         assert np.interp(sigma, *drawn.T) == pytest.approx(held.loglik - fits["random"].loglik, abs=0.01)
+
+
+def test_density(fits: Fits) -> None:
+    from scipy.stats import norm
+
+    fit = fits["random"]
+    plot = cg.plot.density({"normal": fit, "heavy": fits["cauchy"]}, level=0.9)
+    one = plot.data[plot.data["model"] == "normal"]
+    np.testing.assert_allclose(one["density"], norm.pdf(one["intercept"], scale=fit.sigma), rtol=1e-12)
+    error = np.abs((one["intercept"] / fit.sigma) ** 2 - 1.0) * fit.sigma_se / fit.sigma
+    np.testing.assert_allclose(one["high"] / one["density"] - 1.0, norm.ppf(0.95) * error, atol=1e-12)
+    np.testing.assert_allclose(one["low"], np.maximum(one["density"] * (1.0 - norm.ppf(0.95) * error), 0.0), atol=1e-12)
+    assert set(plot.data["model"]) == {"normal", "heavy"}
+    assert len(fit.plot.density().data) == len(one)
+    for name in ("pooled", "at_zero"):
+        with pytest.raises(OptionError, match="sigma above zero"):
+            fits[name].plot.density()
 
 
 def test_gradient(fits: Fits) -> None:

@@ -251,8 +251,9 @@ def random_effects(
     distribution : str or Distribution
         Of the random intercept: "gaussian", "logistic", "cauchy", "laplace", "bridge" (a logit stays a logit when it is
         integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",
-        "gaussian_mixture(0.3, 3)"; "student_t" and "gaussian_mixture", whose shape is then estimated; or an object such
-        as `StudentT(4)`, `GaussianMixture(separation=3)` or a `UserDistribution`. Several effects are gaussian.
+        "gaussian_mixture(0.3, 3)"; "student_t", "gaussian_mixture" and "smooth" (a smooth density of any shape), whose
+        shape is then estimated; or an object such as `StudentT(4)`, `GaussianMixture(separation=3)`, `Smooth()` or a
+        `UserDistribution`. Several effects are gaussian.
     quadrature : "auto", "laplace", int, Quadrature, "pql" or "pql-ml"
         How the integral over a cluster's random effects is computed: as many nodes as a tolerance needs, the Laplace
         approximation, or a number of adaptive Gauss-Hermite nodes; of several effects, in each dimension. Of those the

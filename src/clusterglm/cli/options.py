@@ -16,6 +16,7 @@ MODELS = ("random_effects", "nonparametric", "fixed_effects", "conditional", "po
 FAMILY = "binomial"  # where none is named
 DISTRIBUTIONS = (
     "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma", "t(4)", "student_t", "gaussian_mixture",
+    "smooth",
 )  # fmt: skip
 COVARIANCES = ("observed", "robust", "quasi")
 PENALTIES = ("firth", "soft")
@@ -89,7 +90,7 @@ Distribution: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help='Of the random intercept: gaussian, logistic, cauchy, laplace, bridge, log_gamma, "t(4)"; '
-        "student_t or gaussian_mixture to estimate the shape.",
+        "student_t, gaussian_mixture or smooth to estimate the shape.",
         show_default="gaussian",
         autocompletion=one_of(DISTRIBUTIONS),
     ),

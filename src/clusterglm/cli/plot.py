@@ -167,6 +167,20 @@ def profile(
     _draw("profile", [fit], out, theme, width, dpi, json, own)
 
 
+@group.command(epilog=_example("density"))
+def density(
+    fits: Fits,
+    out: Out,
+    level: Annotated[float, typer.Option(help="Coverage of the band.")] = 0.95,
+    theme: Theme = "light",
+    width: Width = 7.0,
+    dpi: Dpi = 200.0,
+    json: Json = None,
+) -> None:
+    """Density of the random intercepts, of one fit or of several."""
+    _draw("density", fits, out, theme, width, dpi, json, {"level": level})
+
+
 @group.command(epilog=_example("gradient"))
 def gradient(
     fit: opt.Fit,

@@ -52,11 +52,61 @@ class ShapeEstimate:
     notes: tuple[str, ...]
     fits: int
 
-    def __str__(self) -> str:
+    @property
+    def working_names(self) -> tuple[str, ...]:
+        """Names of the working values."""
+        return self.names
+
+    @property
+    def count(self) -> float:
+        """How many parameters they count as."""
+        return len(self.names)
+
+    @property
+    def _in_words(self) -> str:
         words = []
         for name, estimate, se in zip(self.names, self.estimates.tolist(), self.std_errors.tolist(), strict=True):
             words.append(f"{name} {estimate:.4g}" + (f" (Std. Error {se:.3g})" if np.isfinite(se) else ""))
-        return ", ".join(words) + ", estimated"
+        return ", ".join(words)
+
+    def __str__(self) -> str:
+        return f"{self._in_words}, estimated"
+
+
+@dataclass(frozen=True)
+class SmoothShape(ShapeEstimate):
+    """An estimated smooth density, described by its skewness and excess kurtosis.
+
+    `covariance` is the inverse of the observed information and the penalty's, so that the penalty is taken for a prior:
+    intervals then allow for what smoothing leaves out (the covariance of R's mgcv).
+
+    Parameters
+    ----------
+    smoothness : float
+        Weight of the penalty; inf where the estimate is the Gaussian.
+    chosen : bool
+        By approximate marginal likelihood, rather than given.
+    effective : float
+        Effective number of shape parameters: trace of (information + penalty)^-1 information, of their rows.
+    """
+
+    smoothness: float
+    chosen: bool
+    effective: float
+
+    @property
+    def working_names(self) -> tuple[str, ...]:
+        return tuple(f"third difference {j + 1}" for j in range(len(self.working)))
+
+    @property
+    def count(self) -> float:
+        return self.effective
+
+    def __str__(self) -> str:
+        how = "by approximate marginal likelihood" if self.chosen else "as given"
+        return (
+            f"{self._in_words}; smoothness {self.smoothness:.3g} {how}, {self.effective:.2f} effective shape parameters"
+        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +181,7 @@ class RandomEffectsFit:
     @property
     def all_parameters(self) -> Parameters:
         """Parameters (beta, sigma), and after them the shape where it was estimated."""
-        return self.parameters if self.shape is None else self.parameters.and_shapes(self.shape.names)
+        return self.parameters if self.shape is None else self.parameters.and_shapes(self.shape.working_names)
 
     @property
     def theta(self) -> Array:

@@ -14,6 +14,7 @@ from clusterglm.fit.newton import Maximum
 from clusterglm.fit.pooled import PooledFit, on_user_scale, penalized_estimates, pooled_estimates, sums_of
 from clusterglm.fit.search import Found, Task, find_maximum
 from clusterglm.fit.shape import fit_with_shape
+from clusterglm.fit.smooth import fit_smooth
 from clusterglm.fit.soft import SoftMarginal, marginal_of
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import Evaluation
@@ -79,6 +80,16 @@ def fit_random_effects(
             held = sigma if fix_sigma or scale_of_it is None else scale_of_it
             return fit_random_effects(data, response, member, quadrature, scale, first, held, fix_sigma, control)
 
+        if distribution.smoothed:
+            if not fix_sigma:
+                refuse_homogeneous_clusters(data, response)
+            sums = sums_of(data, response, control)
+
+            def fit_to_sums(member: Distribution, at: tuple[Array, float] | None) -> RandomEffectsFit:
+                first, held = (start, sigma) if at is None else at
+                return fit_sums(sums, member, quadrature, "normal", first, held, fix_sigma, control)
+
+            return fit_smooth(sums, distribution, quadrature, scale, fit_to_sums, control)
         return fit_with_shape(fit_at, distribution)
     if not fix_sigma and penalty is None:
         refuse_homogeneous_clusters(data, response)

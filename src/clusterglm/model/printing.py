@@ -29,6 +29,11 @@ def fold(text: str) -> str:
     return "\n".join(lines)
 
 
+def count(n: float) -> str:
+    """How many: a whole number as it is, any other (effective parameters) with two decimals."""
+    return f"{n:.2f}" if isinstance(n, float) else str(n)
+
+
 def unfolded(value: object) -> str:
     """What an object says of itself, in one line, for a place in other text."""
     return re.sub(r"\n\s*", " ", str(value))

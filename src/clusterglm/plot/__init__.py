@@ -8,6 +8,7 @@ from clusterglm.plot.base import Plot
 from clusterglm.plot.clusters import caterpillar
 from clusterglm.plot.counts import rootogram
 from clusterglm.plot.curves import predictions
+from clusterglm.plot.density import density
 from clusterglm.plot.estimates import coefficients
 from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
@@ -27,6 +28,7 @@ __all__ = [
     "caterpillar",
     "coefficients",
     "contrasts",
+    "density",
     "gradient",
     "integration",
     "power",

@@ -10,6 +10,7 @@ from clusterglm.plot.base import Plot
 from clusterglm.plot.clusters import caterpillar
 from clusterglm.plot.counts import rootogram
 from clusterglm.plot.curves import predictions
+from clusterglm.plot.density import density
 from clusterglm.plot.estimates import coefficients
 from clusterglm.plot.fitted import calibration, qq, residuals
 from clusterglm.plot.likelihood import integration, profile
@@ -43,6 +44,7 @@ class Plots:
     calibration = _OfFit(calibration)
     caterpillar = _OfFit(caterpillar)
     coefficients = _OfFit(coefficients)
+    density = _OfFit(density)
     gradient = _OfFit(gradient)
     integration = _OfFit(integration)
     predictions = _OfFit(predictions)

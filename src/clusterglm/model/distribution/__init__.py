@@ -17,6 +17,7 @@ from clusterglm.model.distribution.gaussian_mixture import GaussianMixture
 from clusterglm.model.distribution.laplace import Laplace
 from clusterglm.model.distribution.log_gamma import LogGamma
 from clusterglm.model.distribution.logistic import Logistic
+from clusterglm.model.distribution.smooth import Smooth
 from clusterglm.model.distribution.student_t import StudentT
 from clusterglm.model.distribution.user import UserDistribution
 
@@ -30,12 +31,15 @@ __all__ = [
     "Laplace",
     "LogGamma",
     "Logistic",
+    "Smooth",
     "StudentT",
     "UserDistribution",
     "distribution",
 ]
 
-_IN_ORDER = (Gaussian(), Logistic(), Cauchy(), Laplace(), Bridge(), LogGamma(), StudentT(), GaussianMixture())
+_IN_ORDER = (
+    Gaussian(), Logistic(), Cauchy(), Laplace(), Bridge(), LogGamma(), StudentT(), GaussianMixture(), Smooth(),
+)  # fmt: skip
 
 
 def registered() -> dict[str, Distribution]:
@@ -57,7 +61,11 @@ def _needs_arguments(kind: type) -> bool:
 DISTRIBUTIONS = registered()
 """The distributions by name; shape parameters, where there are any, are then estimated."""
 
-_WITH_NUMBERS: dict[str, Callable[..., Distribution]] = {"student_t": StudentT, "gaussian_mixture": GaussianMixture}
+_WITH_NUMBERS: dict[str, Callable[..., Distribution]] = {
+    "student_t": StudentT,
+    "gaussian_mixture": GaussianMixture,
+    "smooth": Smooth,
+}
 _SHORT = {"t": "student_t", "normal": "gaussian"}  # what other software calls them
 _CALL = re.compile(r"(\w+)\(([^()]*)\)")
 
@@ -68,9 +76,10 @@ def distribution(value: str | Distribution) -> Distribution:
     Parameters
     ----------
     value : str or Distribution
-        "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma"; "student_t" and "gaussian_mixture", whose
-        shape is then estimated; "student_t(4)" (any degrees of freedom) and "gaussian_mixture(0.3, 3)" (weight of the
-        upper part and separation); "t(4)" and "normal", as others call them; or an object such as `StudentT(4)`.
+        "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma"; "student_t", "gaussian_mixture" and
+        "smooth", whose shape is then estimated; "student_t(4)" (any degrees of freedom), "gaussian_mixture(0.3, 3)"
+        (weight of the upper part and separation) and "smooth(lambda=10)" (weight of the penalty on roughness); "t(4)"
+        and "normal", as others call them; or an object such as `StudentT(4)`.
 
     Raises
     ------
@@ -81,7 +90,7 @@ def distribution(value: str | Distribution) -> Distribution:
         return value
     if isinstance(value, str):
         word, bracket, rest = value.strip().partition("(")
-        value = _SHORT.get(word, word) + bracket + rest
+        value = _SHORT.get(word, word) + bracket + (rest.strip().removeprefix("lambda=") if word == "smooth" else rest)
         if value in DISTRIBUTIONS:
             return DISTRIBUTIONS[value]
         match = _CALL.fullmatch(value)

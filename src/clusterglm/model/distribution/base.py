@@ -65,6 +65,10 @@ class Distribution(ABC):
     """Whether errors of fixed rules of n nodes are known to fall like q^n, integrands being analytic in a strip."""
     density_scale: ClassVar[bool] = True
     """Whether scale="density" is offered: the core then knows a density with a continuous slope."""
+    smoothed: ClassVar[bool] = False
+    """Whether the shape is a vector, estimated under a penalty on the roughness of the density (`fit/smooth.py`)."""
+    smoothness: float | None = None
+    """Weight of that penalty, where it is given."""
     least: ClassVar[float] = 1.0 / 128.0
     """A sigma below which m / sigma is nearly a polynomial of degree 5 in sigma; of account where shapes follow it."""
 

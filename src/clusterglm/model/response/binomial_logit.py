@@ -32,6 +32,9 @@ class BinomialLogit(Binomial):
     def value(self, eta: Array, a: Array, b: Array) -> Array:
         return times(a, log_expit(eta)) + times(b, log_expit(-eta))
 
+    def slope(self, eta: Array, a: Array, b: Array) -> Array:
+        return a * expit(-eta) - b * expit(eta)
+
     def derivatives(self, eta: Array, a: Array, b: Array) -> Jet:
         p, q = expit(eta), expit(-eta)  # both, so that neither tail is lost in 1 - p
         v = p * q

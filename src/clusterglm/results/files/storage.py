@@ -67,7 +67,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.two_way": ("TwoWayFit",),
     "fit.conditional": ("ConditionalFit", "ConditionalEstimates"),
     "fit.within": ("Informative",),
-    "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
+    "fit.estimates": ("RandomEffectsFit", "ShapeEstimate", "SmoothShape"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
     "fit.own_mixed": ("OwnMixedFit",),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),

@@ -18,6 +18,7 @@ from clusterglm.inference.uncertainty.intervals import wald_p_values
 from clusterglm.model.arguments import generator, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters, coefficients
+from clusterglm.model.printing import count
 from clusterglm.model.response.base import Response
 from clusterglm.results.tables.table import Coefficients, Summary, counted
 from clusterglm.results.tables.tidy import Frames
@@ -110,8 +111,8 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
 
     @property
     @abstractmethod
-    def n_parameters(self) -> int:
-        """Number of parameters that were estimated."""
+    def n_parameters(self) -> float:
+        """Number of parameters that were estimated; of what is smoothed, the effective number."""
 
     @property
     @abstractmethod
@@ -254,7 +255,7 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
         return -2.0 * (self.loglik - self.data.saturated)
 
     @property
-    def df_resid(self) -> int:
+    def df_resid(self) -> float:
         """Rows less estimated parameters."""
         return self.n_obs - self.n_parameters
 
@@ -441,7 +442,7 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
                 f"{self.loglik:.4f} ({counted(self.n_parameters, 'parameter')})   "
                 f"AIC {self.aic:.2f}   BIC {self.bic:.2f}",
             ),
-            ("Deviance", f"{self.deviance:.2f} on {self.df_resid} degrees of freedom"),
+            ("Deviance", f"{self.deviance:.2f} on {count(self.df_resid)} degrees of freedom"),
         ]
 
     def _closing_facts(self) -> list[tuple[str, str]]:

@@ -76,7 +76,7 @@ class ConditionalResult(Penalized, SetPredictions, Averages, ClusterInfluence):
         return -2.0 * self.loglik
 
     @property
-    def df_resid(self) -> int:
+    def df_resid(self) -> float:
         """Rows less clusters less coefficients."""
         return self.n_obs - self.n_clusters - self.n_parameters
 
@@ -85,7 +85,7 @@ class ConditionalResult(Penalized, SetPredictions, Averages, ClusterInfluence):
         return self.fit.optimization
 
     @property
-    def n_parameters(self) -> int:
+    def n_parameters(self) -> float:
         return len(self.fit.beta)
 
     @property

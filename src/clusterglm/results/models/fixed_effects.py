@@ -94,7 +94,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
         return self.fit.optimization
 
     @property
-    def n_parameters(self) -> int:
+    def n_parameters(self) -> float:
         """Coefficients and intercepts, the infinite ones too: those clusters' rows count among the data as well."""
         return len(self.fit.beta) + self.n_clusters
 

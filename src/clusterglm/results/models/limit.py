@@ -147,12 +147,13 @@ class Limit(Result):
         return whole
 
     @property
-    def n_parameters(self) -> int:
+    def n_parameters(self) -> float:
         """Number of estimated parameters, the infinite ones too, as in other software."""
         k: int = self.recession.basis.shape[1]
         if self.rest is None:
             return k
-        return int(self.rest.n_parameters + k)
+        rest: float = self.rest.n_parameters
+        return rest + k
 
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses.wald import linear_test
@@ -414,7 +415,7 @@ class FixedEffectsLimit(Limit, FixedEffectsResult):
     recession: Recession
 
     @property
-    def n_parameters(self) -> int:
+    def n_parameters(self) -> float:
         """Number of estimated parameters, those that are infinite too, and an intercept for every cluster."""
         return super().n_parameters + self.n_clusters - self.rest.n_clusters
 

@@ -77,7 +77,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
         return self.fit.optimization
 
     @property
-    def n_parameters(self) -> int:
+    def n_parameters(self) -> float:
         return len(self.fit.beta)
 
     @property

@@ -119,9 +119,13 @@ class RandomEffectsResult(
         return self.fit.integration
 
     @property
-    def n_parameters(self) -> int:
-        """Number of estimated parameters; sigma counts unless it was held fixed, and shape parameters do."""
-        return len(self.fit.all_parameters.only_estimated)
+    def n_parameters(self) -> float:
+        """Number of estimated parameters; sigma counts unless it was held fixed, and shape parameters do.
+
+        A smooth density counts as its effective parameters, which need not be a whole number.
+        """
+        given = len(self.fit.parameters.only_estimated)
+        return given if self.shape is None else given + self.shape.count
 
     @property
     def sigma(self) -> float:
@@ -250,9 +254,14 @@ class RandomEffectsResult(
             raise OptionError(
                 f"a profile where the shape of the intercept's distribution was estimated ({self.shape})",
                 "a distribution of given shape, or intervals that allow for its estimation",
-                f'Wald or bootstrap intervals; or fit again with distribution="{self.distribution.name}"',
+                f"Wald or bootstrap intervals; or fit again with distribution={self._known_distribution}",
             )
         return marginal_summit(self.data.rows, self.fit, threads)
+
+    @property
+    def _known_distribution(self) -> str:
+        """How to name the distribution with the shape that it has here."""
+        return "fit.distribution" if self.distribution.smoothed else f'"{self.distribution.name}"'
 
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
         """An end of an interval; of sigma an upper end that lies too far out is found by fits that hold sigma."""
@@ -359,12 +368,16 @@ class RandomEffectsResult(
             *self._closing_facts(),
         ]
         return Summary(
-            f"Random-intercept model, maximum {self._penalized}likelihood",
+            f"Random-intercept model, maximum {self._maximised}likelihood",
             model,
             self._coefficients(),
             tuple(facts),
             tuple(self._notes()),
         )
+
+    @property
+    def _maximised(self) -> str:
+        return "penalised " if self.shape is not None and self.distribution.smoothed else self._penalized
 
     def _notes(self) -> list[str]:
         if not self.fit.boundary:

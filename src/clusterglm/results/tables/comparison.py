@@ -20,7 +20,7 @@ from clusterglm.inference.hypotheses.comparison import (
 )
 from clusterglm.model.arguments import several
 from clusterglm.model.arrays import Array
-from clusterglm.model.printing import terminal_width, unfolded
+from clusterglm.model.printing import count, terminal_width, unfolded
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import Fits, is_result
 from clusterglm.results.tables.html import as_html
@@ -135,7 +135,7 @@ class Comparison:
             (
                 model_words(fit),
                 str(fit.n_obs),
-                str(fit.n_parameters),
+                count(fit.n_parameters),
                 f"{fit.loglik:.3f}",
                 f"{fit.aic:.2f}",
                 f"{fit.bic:.2f}",

@@ -348,7 +348,7 @@ def _statistic(fit: Result, key: str, digits: int) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return _NOTHING
     if key in _COUNTS:
-        return f"{int(value):,}"
+        return f"{value:,.2f}" if value % 1 else f"{int(value):,}"
     return value if isinstance(value, str) else number(float(value), digits)
 
 

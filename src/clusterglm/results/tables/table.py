@@ -10,7 +10,7 @@ import numpy as np
 
 from clusterglm.data.tables.success import NOTE as SUCCESS_NOTE
 from clusterglm.model.arrays import Array
-from clusterglm.model.printing import terminal_width
+from clusterglm.model.printing import count, terminal_width
 from clusterglm.results.tables.html import as_html
 
 _NAME_WIDTH = 44  # longer names are broken over lines
@@ -120,9 +120,9 @@ def stars(p: float) -> str:
     return next((mark for limit, mark in _STARS if p < limit), "")
 
 
-def counted(n: int, singular: str, plural: str | None = None) -> str:
+def counted(n: float, singular: str, plural: str | None = None) -> str:
     """'1 row', '2 rows'."""
-    return f"{n} {singular if n == 1 else plural or singular + 's'}"
+    return f"{count(n)} {singular if n == 1 else plural or singular + 's'}"
 
 
 def decimals_of(se: Array) -> int:

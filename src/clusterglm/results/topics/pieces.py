@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.caveats import Caveats
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.distribution.density import DensityBand
     from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.hypotheses.comparison import Candidate
 
@@ -126,6 +128,14 @@ class Pieces(Caveats):
     def _effects_given_data(self) -> EffectsGivenData:
         """What the data say of several effects of each cluster; asked where `_cluster_effects` names some."""
         raise NotImplementedError
+
+    def _density_of_intercepts(self, points: int, level: float) -> DensityBand:
+        """The density of the random intercept, with a band; refused in words where there is none."""
+        raise OptionError(
+            f"a density of the intercepts of a {self.kind} fit",
+            "a random intercept for each cluster, with sigma above zero",
+            "cg.random_effects(...) of one intercept",
+        )
 
     def _clusters_by_events(self) -> EventCounts | None:
         """Observed and expected numbers of clusters by their events; None where their distribution is not known."""

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.diagnostics.adequacy import IntegrationCheck
+    from clusterglm.inference.distribution.density import DensityBand
     from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.hypotheses.comparison import Candidate
 
+_SMOOTHED = "where densities are smoothed as the data ask for the likelihood ratio is not nearly chi-square"
 _FEW_FOR_SIGMA = 15  # clusters
 _USUAL_NODES = 25  # of a cluster's integral, that a replicate of usual cost takes
 _HEAVY = 6  # times the cost where integrands may have two modes
@@ -164,6 +166,7 @@ class RandomEffectsPieces(Pieces):
             sigma=self.sigma,
             sigma_estimated=not self.fit.sigma_fixed,
             integration_error=report.error,
+            untested=_SMOOTHED if self.distribution.smoothed else self._untested,
             integration=words if report.requested.kind == "auto" else f"{words}, on the {report.scale} scale",
         )
 
@@ -187,6 +190,11 @@ class RandomEffectsPieces(Pieces):
     def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
         table = self.random_effects.rename(columns={"mode": "estimate", "sd": "std_error"})
         return {INTERCEPT: ("Random intercept (posterior mode)", table)}
+
+    def _density_of_intercepts(self, points: int, level: float) -> DensityBand:
+        from clusterglm.inference.distribution.density import density_band
+
+        return density_band(self.fit, points, level) if self.sigma > 0.0 else super()._density_of_intercepts(0, level)
 
     def _clusters_by_events(self) -> EventCounts:
         return self.event_counts()

@@ -75,6 +75,8 @@ class InterceptSampling(Sampling):
         fit: RandomEffectsFit
         data: FittedData
 
+        @property
+        def _known_distribution(self) -> str: ...
         def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> Known: ...
 
     def _sampled(self) -> SampledLikelihood:
@@ -85,7 +87,7 @@ class InterceptSampling(Sampling):
             raise OptionError(
                 f"a posterior where the shape of the intercept's distribution was estimated ({fit.shape})",
                 "a distribution of given shape",
-                f'a fit with distribution="{fit.distribution.name}" and a shape of its own',
+                f"a fit with distribution={self._known_distribution}",
             )
         if fit.sigma_fixed and fit.sigma == 0.0:
             raise OptionError(
@@ -127,6 +129,8 @@ class SeveralSampling(Sampling):
         fit: MixedFit
         data: FittedData
 
+        @property
+        def _known_distribution(self) -> str: ...
         def _known(self, rows: Rows, history: ModelData | None, wanted: Wanted) -> Known: ...
         def _levels(self) -> dict[str, NDArray[Any]]: ...
         def _effects_of(self, group: str | None) -> tuple[list[str], slice]: ...

@@ -30,6 +30,7 @@ struct ResponseFunctions {
     bool (*crossed)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet*, const clusterglm::VectorPlaces&,
                     const clusterglm::Outside&, const clusterglm::CrossedInputs&, const clusterglm::Selection&, const clusterglm::CrossedOutputs&,
                     double*, int, const std::function<bool()>&);
+    int own_numbers = 0;  // of a kernel with parameters of its own
 };
 
 template <class R>
@@ -47,7 +48,8 @@ ResponseFunctions functions_of(const char* code) {
 // The same of a kernel with parameters of its own, whose derivatives a random intercept alone has. B: the kernel at given parameters.
 template <class R, class B>
 ResponseFunctions functions_with_own(const char* code) {
-    return {code, &clusterglm::evaluate<R>, &clusterglm::integrands<B>, &clusterglm::pooled<B>, &clusterglm::profile<B>, nullptr, nullptr, nullptr};
+    return {code,    &clusterglm::evaluate<R>, &clusterglm::integrands<B>, &clusterglm::pooled<B>, &clusterglm::profile<B>, nullptr, nullptr,
+            nullptr, clusterglm::kOwnNumbers<R>};
 }
 
 ResponseFunctions binomial_logit();
@@ -56,9 +58,11 @@ ResponseFunctions binomial_probit();
 ResponseFunctions poisson_log();
 ResponseFunctions negative_binomial();
 ResponseFunctions probit_interval();
+ResponseFunctions zero_inflated_poisson();
+ResponseFunctions zero_inflated_negative_binomial();
 
 struct Kernels {
-    std::array<ResponseFunctions, 6> responses;
+    std::array<ResponseFunctions, 8> responses;
     bool (*conditional)(const clusterglm::Problem&, const double*, int, double*, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
 };

@@ -46,6 +46,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.ordinal": ("OrdinalPooledResult", "OrdinalRandomEffectsResult"),
     "results.models.gaussian": ("GaussianPooledResult", "GaussianMixedResult"),
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
+    "results.models.zeros": ("ZeroPooledResult", "ZeroRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
         "PooledResultOverBlocks",
@@ -63,6 +64,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.within": ("Informative",),
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
+    "fit.zero_estimates": ("ZeroPooledFit", "ZeroRandomEffectsFit"),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
     "fit.npml": ("NonparametricFit",),
     "fit.mixed": ("MixedFit",),
@@ -89,6 +91,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "inference.diagnostics.overdispersion": ("Overdispersion",),
     "inference.hypotheses.score_test": ("ScoreTest",),
     "model.quadrature": ("Quadrature",),
+    "model.response.zeros.inflated": ("ZeroInflated",),
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.
 

@@ -165,7 +165,7 @@ def averaged(table: pd.DataFrame, theta: np.ndarray) -> float:
 
 def test_a_file_is_all_that_it_takes(added: dict[str, Response]) -> None:
     assert {model.family for model in added.values()} == {"geometric", "contest"}
-    assert set(family.families()) == {"binomial", "contest", "geometric", "poisson"}
+    assert set(family.families()) == {"binomial", "contest", "geometric", "poisson", "truncated_poisson"}
     assert {name: model for name, model in family.RESPONSES.items() if name not in added} == PACKAGED
     assert family.response("geometric") == added["geometric_log"]
 

@@ -58,11 +58,15 @@ ResponseFunctions binomial_probit();
 ResponseFunctions poisson_log();
 ResponseFunctions negative_binomial();
 ResponseFunctions probit_interval();
+ResponseFunctions truncated_poisson();
+ResponseFunctions truncated_negative_binomial();
+ResponseFunctions negative_binomial1();
+ResponseFunctions beta_binomial();
 ResponseFunctions zero_inflated_poisson();
 ResponseFunctions zero_inflated_negative_binomial();
 
 struct Kernels {
-    std::array<ResponseFunctions, 8> responses;
+    std::array<ResponseFunctions, 12> responses;
     bool (*conditional)(const clusterglm::Problem&, const double*, int, double*, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
 };

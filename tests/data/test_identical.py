@@ -30,7 +30,7 @@ def patterns(model, clusters: int, most: int = 6, seed: int = 1) -> pd.DataFrame
     n = len(ids)
     x, z = rng.integers(0, 2, n), rng.integers(0, 3, clusters)[ids]
     eta = -0.4 + 0.5 * x + 0.2 * z + 0.8 * rng.normal(size=clusters)[ids]
-    y = rng.poisson(np.exp(eta)) if model.family == "poisson" else rng.random(n) < 1.0 / (1.0 + np.exp(-eta))
+    y = rng.random(n) < 1.0 / (1.0 + np.exp(-eta)) if model.bounded else model.least + rng.poisson(np.exp(eta))
     frame = {"y": y.astype(int), "x": x, "z": z, "id": ids, "o": 0.1 * rng.integers(0, 2, n)}
     frame["w"] = np.repeat(rng.choice([1.0, 2.5], clusters), np.bincount(ids))
     return pd.DataFrame(frame).sample(frac=1.0, random_state=seed)

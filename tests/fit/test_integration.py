@@ -26,7 +26,7 @@ def likelihood_of(
     X = np.column_stack([np.ones(n), rng.normal(size=(n, 2)) * (1.0 if model.family == "binomial" else 0.4)])
     theta = np.array([intercept, -0.5, 0.8, sigma])
     mean = model.mean(X @ theta[:3] + np.repeat(sigma * rng.normal(size=clusters), size))
-    y = rng.random(n) < mean if model.family == "binomial" else rng.poisson(mean)
+    y = rng.random(n) < mean if model.family == "binomial" else model.simulate(rng, mean)
     data = from_arrays(y.astype(float), X, size, model)
     problem = core_problem(data.X, data, model)
     return MarginalLikelihood(problem, distribution or Gaussian(), "normal"), theta

@@ -22,6 +22,7 @@ MEANS: dict[str, Any] = {
     "binomial_probit": norm.cdf,
     "binomial_cloglog": lambda eta: 1 - np.exp(-np.exp(eta)),
     "poisson_log": np.exp,
+    "truncated_poisson_log": lambda eta: np.exp(eta) / -np.expm1(-np.exp(eta)),
 }
 
 
@@ -30,7 +31,9 @@ def information(code: str, eta: np.ndarray) -> np.ndarray:
     mean, step = MEANS[code], 1e-5
     slope = (mean(eta + step) - mean(eta - step)) / (2 * step)
     mu = mean(eta)
-    return slope**2 / (mu if code == "poisson_log" else mu * (1 - mu))
+    if RESPONSES[code].bounded:
+        return slope**2 / (mu * (1 - mu))
+    return slope**2 / (mu if code == "poisson_log" else mu * (1.0 + np.exp(eta) - mu))
 
 
 @CODES

@@ -41,6 +41,8 @@ def unit_derivatives(link: str, eta: float, upper: bool) -> list[mp.mpf]:
             ("logit", True): lambda t: -mp.log1p(mp.exp(t)),
             ("cloglog", False): lambda t: mp.log(-mp.expm1(-mp.exp(t))),
             ("cloglog", True): lambda t: -mp.exp(t),
+            ("truncated", False): lambda t: t,
+            ("truncated", True): lambda t: -mp.log(mp.expm1(mp.exp(t))),
         }[link, upper]
         return list(mp.diffs(f, x, 4))
 
@@ -50,7 +52,8 @@ def unit_derivatives(link: str, eta: float, upper: bool) -> list[mp.mpf]:
 @pytest.mark.parametrize(("a", "b"), ROWS)
 def test_kernel_and_derivatives_agree_with_mpmath(model, eta, a, b):
     got = model.derivatives(np.array([eta]), np.array([a]), np.array([b]))
-    lower, upper = (unit_derivatives(model.link, eta, side) for side in (False, True))
+    kind = "truncated" if model.least > 0.0 else model.link
+    lower, upper = (unit_derivatives(kind, eta, side) for side in (False, True))
     with mp.workdps(400):
         for n in range(5):
             want = a * lower[n] + b * upper[n]
@@ -104,17 +107,18 @@ def test_mean_link_and_mean_derivative_agree(model):
     step = 1e-6
     slope = (model.mean(eta + step) - model.mean(eta - step)) / (2 * step)
     np.testing.assert_allclose(model.mean_derivative(eta), slope, rtol=1e-8)
-    ends = model.link_function(np.array([0.0, 1.0]))
+    ends = model.link_function(np.array([model.least, 1.0]))
     assert ends[0] == -np.inf
-    assert ends[1] == (np.inf if model.family == "binomial" else 0.0)
+    assert ends[1] == (np.inf if model.family == "binomial" else 0.0 if model.least == 0.0 else -np.inf)
     far = model.mean(np.array([-800.0, 800.0]))
-    assert far[0] == 0.0
+    assert far[0] == model.least
     assert far[1] == (1.0 if model.family == "binomial" else np.inf)
 
 
 @MODELS
 def test_saturated_is_the_maximum_of_the_kernel(model):
     a, b = np.array([3.0, 0.25, 7.0]), np.array([2.0, 4.0, 0.5])
+    a += model.least * b
     best = model.link_function(a / (a + b) if model.family == "binomial" else a / b)
     np.testing.assert_allclose(model.value(best, a, b), model.saturated(a, b), rtol=1e-13)
     np.testing.assert_allclose(model.derivatives(best, a, b)[1], 0.0, atol=1e-13)
@@ -133,7 +137,8 @@ def test_score_has_mean_zero_under_the_model(model):
     trials = np.full(eta.shape, 3.0)
     y = model.simulate(rng, model.mean(eta), trials)
     assert y.dtype == np.float64
-    assert y.max() <= 3.0 or model.family == "poisson"
+    assert y.max() <= 3.0 or not model.bounded
+    assert y.min() >= model.least
     a, b = (y, trials - y) if model.family == "binomial" else (y, np.ones_like(y))
     score = model.derivatives(eta, a, b)[1].reshape(2, -1)
     z = score.mean(axis=1) / (score.std(axis=1) / np.sqrt(score.shape[1]))
@@ -154,14 +159,14 @@ def test_log_normal_cdf_keeps_relative_accuracy(x):
 
 
 def test_names_and_defaults():
-    assert families() == ("binomial", "poisson")
+    assert families() == ("binomial", "poisson", "truncated_poisson")
     assert links("binomial") == ("logit", "cloglog", "probit")
     assert links("poisson") == ("log",)
     assert response("binomial", None).code == "binomial_logit"
     assert response("poisson").code == "poisson_log"
     for code, model in RESPONSES.items():
         assert response(model.family, model.link) is model
-        assert model.code == code
+        assert code in (model.code, f"{model.code}_{model.link}")
         assert model == type(model)()
         assert hash(model) == hash(type(model)())
 

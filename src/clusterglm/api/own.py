@@ -86,6 +86,7 @@ def own_random_effects(
 def _read(formula: str, data: Any, request: Request, response: OwnParameters) -> tuple[ModelData, OwnParameters]:
     """The data, and the response for them; where its parameters stand for the intercept, without that column."""
     rows = prepare(formula, data, request)
+    response.refuse(rows.a, rows.b, rows.weights)
     if not response.location:
         return rows, response
     if rows.intercept is None:

@@ -10,12 +10,15 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.data.request import Request
 from clusterglm.data.zero_part import read_zero_part
 from clusterglm.errors import OptionError
+from clusterglm.fit.hurdle import fit_hurdle_pooled, fit_hurdle_random_effects
 from clusterglm.fit.zeros import fit_zero_pooled, fit_zero_random_effects
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
+from clusterglm.model.response.zeros.hurdle import Hurdle, hurdle_of
 from clusterglm.model.response.zeros.inflated import ZeroInflated, zero_inflated
+from clusterglm.results.models.hurdle import HurdlePooledResult, HurdleRandomEffectsResult
 from clusterglm.results.models.zeros import ZeroPooledResult, ZeroRandomEffectsResult
 
 Beside = tuple[bool, str | None, bool]
@@ -33,8 +36,12 @@ def pooled_with_zeros(
     control: Control,
 ) -> ZeroPooledResult:
     """Fit without cluster effects; see `cg.pooled`."""
-    right = _refused(response, zero_inflation, hurdle, beside)
-    rows, zero = read_zero_part(formula, right, data, request, "zero_inflation")
+    argument, right = _refused(response, zero_inflation, hurdle, beside)
+    rows, zero = read_zero_part(formula, right, data, request, argument)
+    if argument == "hurdle":
+        passed = fit_hurdle_pooled(rows, zero, _with_hurdle(response, zero), control)
+        warn_unless_converged(passed.optimization)
+        return HurdlePooledResult(passed, rows, passed.inflated)
     fit = fit_zero_pooled(rows, zero, _inflated(response, zero), control)
     warn_unless_converged(fit.optimization)
     return ZeroPooledResult(fit, rows, fit.inflated)
@@ -52,22 +59,28 @@ def random_effects_with_zeros(
     control: Control,
 ) -> ZeroRandomEffectsResult:
     """Fit with one random intercept per cluster in the counts; see `cg.random_effects`."""
-    right = _refused(response, zero_inflation, hurdle, beside)
+    argument, right = _refused(response, zero_inflation, hurdle, beside)
     distribution, quadrature, scale, start, sigma, fix_sigma = asked
-    rows, zero = read_zero_part(formula, right, data, request, "zero_inflation")
+    rows, zero = read_zero_part(formula, right, data, request, argument)
     if rows.effects is not None:
         raise OptionError(
-            "several random effects with zero_inflation=",
+            f"several random effects with {argument}=",
             "one random intercept, (1 | id)",
-            f"cluster={rows.cluster_name!r} without slopes; or the model without zero_inflation=",
+            f"cluster={rows.cluster_name!r} without slopes; or the model without {argument}=",
         )
     if not distribution.normal or scale != "normal":
         raise OptionError(
-            f"distribution={distribution.name!r} and scale={scale!r} with zero_inflation=",
-            "Gaussian intercepts: rules that see several modes of a cluster are known for these alone",
+            f"distribution={distribution.name!r} and scale={scale!r} with {argument}=",
+            "Gaussian intercepts, of which it is known what such counts make",
             'distribution="gaussian" and scale="normal"',
         )
     begin = read_start(start, rows)
+    if argument == "hurdle":
+        inner = distribution, quadrature, scale, begin, sigma, fix_sigma
+        passed = fit_hurdle_random_effects(rows, zero, _with_hurdle(response, zero), inner, control)
+        warn_unless_converged(passed.optimization)
+        warn_unless_accurate(passed.integration)
+        return HurdleRandomEffectsResult(passed, rows)
     fit = fit_zero_random_effects(
         rows, zero, _inflated(response, zero), distribution, quadrature, scale, begin, sigma, fix_sigma, control
     )
@@ -76,8 +89,8 @@ def random_effects_with_zeros(
     return ZeroRandomEffectsResult(fit, rows)
 
 
-def _refused(response: Response, zero_inflation: str | None, hurdle: str | None, beside: Beside) -> str:
-    """The second formula, if nothing else was asked for that such models do not have.
+def _refused(response: Response, zero_inflation: str | None, hurdle: str | None, beside: Beside) -> tuple[str, str]:
+    """Which argument gives a second formula, and this, if nothing else was asked for that such models do not have.
 
     Raises
     ------
@@ -104,13 +117,15 @@ def _refused(response: Response, zero_inflation: str | None, hurdle: str | None,
     ):
         if given:
             raise OptionError(f"{what} with {argument}=", needed, "leave out one of the two")
-    if zero_inflation is None:
-        raise OptionError(
-            f"hurdle={hurdle!r}",
-            "zero_inflation=, until truncated counts are there",
-            "two fits: cg.pooled of y == 0, and one of the positive counts",
-        )
-    return zero_inflation
+    right = zero_inflation if hurdle is None else hurdle
+    assert right is not None
+    return argument, right
+
+
+def _with_hurdle(response: Response, zero: ModelData) -> Hurdle:
+    found = hurdle_of(response)
+    assert found is not None  # `_refused` has asked
+    return replace(found, names=zero.names)
 
 
 def _inflated(response: Response, zero: ModelData) -> ZeroInflated:

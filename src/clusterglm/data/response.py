@@ -90,7 +90,8 @@ def parse_response(
             return ResponseValues(_measured(series, numbers, name, rows), _ones(len(series)), None)
         if numbers is None:
             raise _wrong_type(series, name, "counts", _count_advice(series), rows)
-        _check_counts(numbers, name, f"whole numbers from 0 on for family={response.family!r}", rows)
+        _check_counts(numbers, name, f"whole numbers from {response.least:.0f} on for family={response.family!r}", rows)
+        _check_least(numbers, name, response, rows)
         return ResponseValues(numbers, _ones(len(numbers)), None)
     if numbers is None:
         if not _is_text(series):
@@ -328,6 +329,19 @@ def _check_counts(y: Array, name: str, needed: str, rows: NDArray[np.int64] | No
         rate = "counts themselves; a rate per exposure is a count with offset(log(exposure))"
         advice = _CBIND if "whole numbers of" in needed else rate
         raise _wrong_value(y, fractional, name, needed, advice, rows)
+
+
+def _check_least(y: Array, name: str, response: Response, rows: NDArray[np.int64] | None) -> None:
+    small = y < response.least
+    if small.any():
+        first = int(np.flatnonzero(small)[0])
+        raise ResponseError(
+            f"{int(np.count_nonzero(small))} of {len(y)} values of {name!r} below {response.least:.0f} (row "
+            f"{_row(first, rows)}: {y[first]:g}) with family={response.family!r}",
+            f"counts from {response.least:.0f} on: what is truncated has no zeros",
+            f"family={response.family.removeprefix('truncated_')!r} where zeros are counts like others, or subset= to "
+            "leave them out",
+        )
 
 
 def _row(position: int, rows: NDArray[np.int64] | None) -> int:

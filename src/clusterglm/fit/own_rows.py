@@ -17,7 +17,7 @@ from clusterglm.engine.block import Block, Memory
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.start import sigma_moments
 from clusterglm.fit.sums import MarginalSums, Sums, sums_in_memory
-from clusterglm.likelihood.evaluation import Evaluation, OwnArrays
+from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation, OwnArrays
 from clusterglm.likelihood.integrator import AnyIntegrator, UnitLikelihood
 from clusterglm.likelihood.own import through_coordinates
 from clusterglm.likelihood.plan import Choice, Plan
@@ -75,11 +75,9 @@ class OwnRows:
         self.unit: float = sums.weights.unit
         self._block, self._memory, self._L = sums.blocks.block, Memory(), sums.standard.L
         data = self._block.data
-        # log_terms are proportional to the weights of rows with the same response: one row stands for all of these
-        y, place = np.unique(data.a / data.b, return_inverse=True)
-        weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
-        self._each_b = np.bincount(place, weights=weights).astype(np.float64)
-        self._each_a = y * self._each_b
+        # one row stands for all with the same response
+        weights = np.repeat(data.cluster_weights, np.diff(data.starts))
+        self._alike = _alike(data, weights) if response.alike_by_ratio else _equal(data, weights)
         self._columns, self._centre = self._block.X, np.zeros(sums.p)
         if response.location:  # thresholds make up for what is taken off the columns
             standard = standardise(np.ascontiguousarray(self._columns / np.diag(self._L)), None, centred=True)
@@ -144,7 +142,7 @@ class OwnRows:
         """A likelihood of kernel rows as one in (gamma, others, psi), normalised."""
         own, p = self.response, len(self._L)
         psi = self._psi(theta)
-        terms = own.terms(psi, self._each_a, self._each_b)
+        terms = own.terms(psi, *self._alike)
         if not np.isfinite(terms.value):
             return Evaluation(-np.inf, np.zeros(len(theta)), np.zeros((len(theta), len(theta))))
         return through_coordinates(evaluate(*self.for_core(theta)), p, own.coordinates(psi), terms)
@@ -170,6 +168,23 @@ class OwnRows:
         block, inner = self.for_core(theta)
         S1, S2 = cluster_sums(block.problem, inner, block.n_clusters, block.threads)
         return sigma_moments(S1, S2, block.data.cluster_weights)
+
+
+def _alike(data: ClusterArrays, weights: Array) -> tuple[Array, Array]:
+    """Fewer rows that have the same terms in sum, as these are proportional to weights."""
+    y, place = np.unique(data.a / data.b, return_inverse=True)
+    b = np.bincount(place, weights=data.b * weights).astype(np.float64)
+    return y * b, b
+
+
+def _equal(data: ClusterArrays, weights: Array) -> tuple[Array, Array, Array]:
+    """Different rows, and how many there are of each."""
+    different, place = np.unique(np.column_stack([data.a, data.b]), axis=0, return_inverse=True)
+    return (
+        different[:, 0].copy(),
+        different[:, 1].copy(),
+        np.bincount(place.ravel(), weights=weights).astype(np.float64),
+    )
 
 
 class RowsWithOwn(Protocol):

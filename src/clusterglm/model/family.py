@@ -51,7 +51,13 @@ RESPONSES = registered()
 """Every response model by its family and link; the first of a family has the family's default link."""
 
 
-_OTHER_NAMES = {"nbinom2": "negative_binomial", "cumulative": "ordinal", "normal": "gaussian"}
+_OTHER_NAMES = {
+    "nbinom1": "negative_binomial1",
+    "nbinom2": "negative_binomial",
+    "betabinomial": "beta_binomial",
+    "cumulative": "ordinal",
+    "normal": "gaussian",
+}
 
 
 CONTINUOUS = _in_folder(continuous_folder, Response)  # type: ignore[type-abstract]

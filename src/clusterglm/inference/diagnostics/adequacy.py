@@ -113,7 +113,7 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
         trusted = fit.sigma_fixed or fit.integration.requested.kind == "auto"
         return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)
     likelihood = _likelihood(fit, data, data.X)
-    choice = choose_plan(likelihood, fit.theta, REFERENCE_TOLERANCE, fit.distribution.unimodal)
+    choice = choose_plan(likelihood, fit.theta, REFERENCE_TOLERANCE, likelihood.unimodal)
     accurate, error = choice.plan, choice.error
     apart = likelihood.unit_values(fit.theta, fit.plan) - likelihood.unit_values(fit.theta, accurate)
     at = likelihood.evaluate(fit.theta, accurate)
@@ -191,7 +191,8 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     data : ModelData
     nodes : sequence of int
     """
-    accurate = choose_plan(_likelihood(fit, data, data.X), fit.theta, REFERENCE_TOLERANCE, fit.distribution.unimodal)
+    likelihood = _likelihood(fit, data, data.X)
+    accurate = choose_plan(likelihood, fit.theta, REFERENCE_TOLERANCE, likelihood.unimodal)
     value = _likelihood(fit, data, data.X).evaluate(fit.theta, accurate.plan, 0).value
     scales, counts, apart = [], [], []
     for scale in SCALES[:1] if fit.distribution.normal else SCALES:
@@ -204,7 +205,9 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
 
 
 def _likelihood(fit: RandomEffectsFit, data: ClusterArrays, X: Array) -> MarginalLikelihood:
-    return MarginalLikelihood(core_problem(X, data, fit.response), fit.distribution, fit.integration.scale)
+    problem = core_problem(X, data, fit.response)
+    log_concave = fit.response.log_concave
+    return MarginalLikelihood(problem, fit.distribution, fit.integration.scale, log_concave=log_concave)
 
 
 def _in_words(fit: RandomEffectsFit) -> str:

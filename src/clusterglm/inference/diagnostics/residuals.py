@@ -79,7 +79,7 @@ def residuals(kind: str, response: Response, eta: Array, a: Array, b: Array) -> 
     if kind == "response":
         return difference
     if kind == "pearson":
-        return _standardised(difference, response.variance(mean) / response.sizes(a, b))
+        return _standardised(difference, response.variance(mean) * response.overdispersion(a, b) / response.sizes(a, b))
     lack = response.saturated(a, b) - response.value(eta, a, b)
     return np.asarray(np.copysign(np.sqrt(2.0 * np.maximum(lack, 0.0)), difference))
 
@@ -116,7 +116,8 @@ def marginal_residuals(kind: str, response: Response, moments: MarginalMoments, 
     difference = observed(response, a, b) - moments.mean
     if kind == "response":
         return difference
-    return _standardised(difference, moments.between + moments.within / response.sizes(a, b))
+    within = moments.within * response.overdispersion(a, b)
+    return _standardised(difference, moments.between + within / response.sizes(a, b))
 
 
 def marginal_moments(
@@ -139,7 +140,7 @@ def marginal_moments(
         with np.errstate(invalid="ignore"):
             spread = np.where(np.isfinite(second), second - first**2, second)
         curved = response.variance_curvature
-        within = mean + curved * square * second if curved else mean
+        within = response.variance_slope * mean + (curved * square * second if curved else 0.0)
         return MarginalMoments(mean, square * spread, within)
 
     def moments(rows: NDArray[np.int64], shift: Array) -> Array:

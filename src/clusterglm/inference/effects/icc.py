@@ -135,6 +135,11 @@ def response_correlation(
         return ResponseCorrelation(0.0, 0.0, 0.0)
     if response.exponential_mean:
         return _of_counts(eta, sigma, response, distribution)
+    if not response.trials:
+        reason = (
+            f"no formula is known for counts of family {response.family}, whose variance is no function of the mean"
+        )
+        return ResponseCorrelation(nan, nan, nan, reason)
     jet = averaged_jet(np.array([eta]), sigma, response, distribution)
     mean, first, by_sigma = float(jet.mean[0]), float(jet.first[0]), float(jet.by_sigma[0])
     coarse, variance = (
@@ -188,7 +193,7 @@ def correlation_with_interval(
 def _of_counts(eta: float, sigma: float, response: Response, distribution: Distribution) -> ResponseCorrelation:
     """Correlation of counts: r = D M / (D M + w).
 
-    K_j = log E exp(j b), D = exp(K_2 - 2 K_1) - 1, w = E v / M = 1 + c M (1 + D).
+    K_j = log E exp(j b), D = exp(K_2 - 2 K_1) - 1, w = E v / M = s + c M (1 + D).
     """
     (once, once_slope), (twice, twice_slope) = (log_moment(distribution, order, sigma) for order in (1, 2))
     if not (np.isfinite(once) and np.isfinite(twice)):
@@ -200,9 +205,12 @@ def _of_counts(eta: float, sigma: float, response: Response, distribution: Distr
         mean = float(np.exp(eta + once))
     between, slope = excess * mean, mean * (excess_slope + excess * once_slope)
     curved = response.variance_curvature * mean if response.variance_curvature else 0.0
-    within, within_slope = 1.0 + curved * (1.0 + excess), curved * (excess_slope + (1.0 + excess) * once_slope)
+    within, within_slope = (
+        response.variance_slope + curved * (1.0 + excess),
+        curved * (excess_slope + (1.0 + excess) * once_slope),
+    )
     share = 1.0 / (within + between)
-    by_eta = (between * within - between * (within - 1.0)) * share**2
+    by_eta = (between * within - between * (within - response.variance_slope)) * share**2
     return ResponseCorrelation(between * share, by_eta, (slope * within - between * within_slope) * share**2)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from clusterglm.inference.predictions.count_mean import averaged_counts
 from clusterglm.inference.predictions.marginal_mean import marginal_link
 from clusterglm.inference.predictions.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
 from clusterglm.model.arrays import Array, times
@@ -124,6 +125,11 @@ def averaged_jet(eta: Array, sigma: float, response: Response, distribution: Dis
         first_by_sigma = -density * (z * slope + sigma / root**2) / root
         second = -z * density / root**2
         return MeanJet(ndtr(z), density / root, second, None, density * slope, first_by_sigma, settled)
+    if not response.trials:
+        (mean, first, second, by_sigma, first_by_sigma), settled, exists = averaged_counts(
+            eta, sigma, response, distribution
+        )
+        return MeanJet(mean, first, second, None, by_sigma, first_by_sigma, settled, exists)
     found, resolved = for_many_rows(eta, lambda values: _integrals(values, sigma, response, distribution))
     mean, first, second, by_sigma, first_by_sigma = found
     return MeanJet(mean, first, second, None, by_sigma, first_by_sigma, resolved)

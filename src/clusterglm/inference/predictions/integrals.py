@@ -72,8 +72,8 @@ def log_integrals(
     X, a, b, offset = (np.ascontiguousarray(each) for each in (X, a, b, offset))
     if m <= _TOGETHER:
         problem = _core.Problem(np.ascontiguousarray(starts), X, a, b, offset, np.ones(m), response.code)
-        likelihood = MarginalLikelihood(problem, distribution, "normal")
-        choice = choose_plan(likelihood, theta, m * _WANTED, distribution.unimodal)
+        likelihood = MarginalLikelihood(problem, distribution, "normal", log_concave=response.log_concave)
+        choice = choose_plan(likelihood, theta, m * _WANTED, likelihood.unimodal)
         if choice.error <= _ACCURATE or m == 1:
             values, scores = likelihood.unit_values(theta, choice.plan), likelihood.unit_scores(theta, choice.plan)
             return LogIntegrals(values, scores, np.full(m, choice.error <= _ACCURATE))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from clusterglm.inference.diagnostics.residuals import log_moment
+from clusterglm.inference.predictions.count_mean import averaged_counts
 from clusterglm.inference.predictions.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
@@ -78,9 +79,20 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
         root = np.hypot(1.0, sigma)
         by_sigma = -eta * sigma / root**3
         return MarginalLink(eta / root, np.full(n, 1.0 / root), by_sigma, True, np.ones(n, dtype=bool))
+    if not response.trials:
+        return _of_counts(eta, sigma, response, distribution)
     found, resolved = for_many_rows(eta, lambda values: _integrals(values, sigma, response, distribution))
     link, by_eta, by_sigma = found
     return MarginalLink(link, by_eta, by_sigma, True, resolved)
+
+
+def _of_counts(eta: Array, sigma: float, response: Response, distribution: Distribution) -> MarginalLink:
+    """Of counts whose mean is no exponential."""
+    (mean, first, _, by_sigma, _), resolved, exists = averaged_counts(eta, sigma, response, distribution)
+    link = response.link_function(mean)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = np.where(np.isfinite(link), response.mean_derivative(link), np.nan)
+        return MarginalLink(link, first / slope, by_sigma / slope, exists, resolved)
 
 
 def _integrals(eta: Array, sigma: float, response: Response, distribution: Distribution) -> tuple[Array, Settled]:

@@ -86,12 +86,13 @@ def posterior_of(data: ModelData, response: Response, distribution: Distribution
     plan: Plan = ()
     if theta[random_intercept(data.X.shape[1]).scale] > 0.0:
         likelihood = _likelihood(data, response, distribution)
-        plan = choose_plan(likelihood, theta, data.n_clusters * _EACH, distribution.unimodal).plan
+        plan = choose_plan(likelihood, theta, data.n_clusters * _EACH, likelihood.unimodal).plan
     return Posterior(data, response, distribution, theta, plan)
 
 
 def _likelihood(data: ModelData, response: Response, distribution: Distribution) -> MarginalLikelihood:
-    return MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal")
+    problem = core_problem(data.X, data, response)
+    return MarginalLikelihood(problem, distribution, "normal", log_concave=response.log_concave)
 
 
 def posterior_mean(

@@ -115,14 +115,14 @@ def _chained(scores: Array, terms: Array, p: int, response: OwnParameters) -> Ar
 
 
 def _to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[Peak]:
-    """Profiles of working values, which are read as values: 0 at the lower end, where there is one."""
+    """Profiles of working values, which are read as values, up to that at the lower end, where there is one."""
     if response.at_limit is None:
         return peaks
 
     def read(k: int, working: float) -> float:
         psi = response.working
         psi[k] = working
-        return 0.0 if working <= response.lowest else response.at(psi).values[k]
+        return response.at_lower if working <= response.lowest else response.at(psi).values[k]
 
     return [
         replace(peak, least=response.lowest, value_at_least=loglik, read=partial(read, k))

@@ -48,7 +48,8 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
         self, X: Array, data: ClusterArrays, response: Response, threads: int = 1, modes: Array | None = None
     ) -> MarginalLikelihood:
         memory = None if modes is None else Memory(modes)
-        return MarginalLikelihood(core_problem(X, data, response), self.distribution, self.scale, threads, memory)
+        problem = core_problem(X, data, response)
+        return MarginalLikelihood(problem, self.distribution, self.scale, threads, memory, response.log_concave)
 
     def posterior(self, data: ModelData, response: Response, theta: Array, plan: Plan, threads: int = 1) -> Intercepts:
         if any(part.rule.nodes == 1 for part in plan):  # Laplace's approximation, which has no spread
@@ -102,19 +103,19 @@ class ScalarIntegrator(Integrator[MarginalLikelihood, Rule]):
         return goal.n_units > FEW_CLUSTERS
 
     def proposals(self, likelihood: MarginalLikelihood, theta: Array, goal: Goal) -> NDArray[np.int64]:
-        return rules_of_some(likelihood, theta, goal.n_units, self._each(goal), self.distribution.unimodal)
+        return rules_of_some(likelihood, theta, goal.n_units, self._each(goal, likelihood), likelihood.unimodal)
 
     def agreed(self, theta: Array, proposals: Sequence[NDArray[np.int64]]) -> Rule:
         sigma = abs(float(theta[random_intercept_of(theta).scale]))
         return most_useful(self.distribution, sigma, np.concatenate(proposals))
 
     def choose(self, likelihood: MarginalLikelihood, theta: Array, goal: Goal, shared: Rule | None) -> Choice:
-        each, unimodal = self._each(goal), self.distribution.unimodal
+        each, unimodal = self._each(goal, likelihood), likelihood.unimodal
         if shared is None:
             choice = rules_one_by_one(likelihood, theta, each, unimodal)
         else:
             choice = rules_by_one(likelihood, theta, shared, each, unimodal)
         return moving(likelihood, theta, choice, each) if goal.moving else choice
 
-    def _each(self, goal: Goal) -> float:
-        return share(goal.tolerance, goal.n_units, self.distribution.unimodal)
+    def _each(self, goal: Goal, likelihood: MarginalLikelihood) -> float:
+        return share(goal.tolerance, goal.n_units, likelihood.unimodal)

@@ -70,6 +70,8 @@ class MarginalLikelihood:
         Threads of the core; results are the same bits for any number.
     memory : Memory, optional
         By default a fresh one.
+    log_concave : bool
+        Whether the rows' log-probabilities are concave in the linear predictor; see `Response.log_concave`.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class MarginalLikelihood:
         scale: str,
         threads: int = 1,
         memory: Memory | None = None,
+        log_concave: bool = True,
     ) -> None:
         self.n_clusters = problem.n_clusters
         self.parameters = random_intercept(problem.n_coefficients)
@@ -88,6 +91,7 @@ class MarginalLikelihood:
         self.weights = problem.cluster_weights
         self.threads = threads
         self.distribution, self.scale = distribution, scale
+        self.unimodal = distribution.unimodal and log_concave
         self.memory = Memory(np.zeros(self.n_clusters)) if memory is None else memory
         self._problem = problem
         # A symmetric scale family's likelihood is even in sigma by itself; others are made so.

@@ -25,8 +25,9 @@ def accurate_intercepts(
     """The same as `posterior_intercepts`, by rules chosen for it, whatever quadrature the fit used."""
     plan: Plan = ()
     if theta[random_intercept(data.X.shape[1]).scale] > 0.0:
-        likelihood = MarginalLikelihood(core_problem(data.X, data, response), distribution, "normal", threads)
-        plan = choose_plan(likelihood, theta, data.n_clusters * _EACH, distribution.unimodal).plan
+        problem = core_problem(data.X, data, response)
+        likelihood = MarginalLikelihood(problem, distribution, "normal", threads, log_concave=response.log_concave)
+        plan = choose_plan(likelihood, theta, data.n_clusters * _EACH, likelihood.unimodal).plan
     return posterior_intercepts(data, response, distribution, theta, plan, "normal", threads)
 
 

@@ -105,7 +105,9 @@ class Response(ABC):
     trials: ClassVar[bool] = False
     """Whether a row is a number of trials, independent given the linear predictor; its mean is their probability."""
     bounded: ClassVar[bool] = False
-    """Whether means end at 1, rather than nowhere; all end at 0."""
+    """Whether means end at 1, rather than nowhere."""
+    least: ClassVar[float] = 0.0
+    """The least response that there can be, where means end."""
     ordered: ClassVar[bool] = False
     """Whether a column of ordered categories is the response."""
     continuous: ClassVar[bool] = False
@@ -117,6 +119,10 @@ class Response(ABC):
 
     additive: ClassVar[bool] = False
     """Whether log-probabilities are linear in (a, b): rows with one linear predictor are one row with their sums."""
+    log_concave: ClassVar[bool] = False
+    """Whether log-probabilities are concave in the linear predictor, and so those of clusters in their intercepts."""
+    one_summit: ClassVar[bool] = False
+    """Whether the likelihood of any cluster rises to one summit in its intercept and falls from there on."""
     totals_suffice: ClassVar[bool] = False
     """Whether a cluster's total is sufficient for its intercept, and the likelihood given totals known.
 
@@ -134,7 +140,9 @@ class Response(ABC):
     exponential_mean: ClassVar[bool] = False
     """Whether the mean is exp(eta), so that an intercept is a factor of it."""
     variance_curvature: ClassVar[float]
-    """c of the variance function, mean + c mean^2."""
+    """c of the variance function, s mean + c mean^2."""
+    variance_slope: ClassVar[float] = 1.0
+    """s of the variance function."""
     latent_variance: ClassVar[float | None] = None
     """Variance of the latent variable's error, whose distribution function is the inverse link; None without one."""
     normal_latent: ClassVar[bool] = False
@@ -205,6 +213,10 @@ class Response(ABC):
     @abstractmethod
     def variance(self, mean: Array) -> Array:
         """Variance of one trial, or of the count, that has this mean."""
+
+    def overdispersion(self, a: Array, b: Array) -> Array:
+        """Variance of rows over that of as many independent trials, or of the count: what `variance` leaves out."""
+        return np.ones(np.shape(a))
 
     @abstractmethod
     def variance_inside(self, observed: Array) -> Array:

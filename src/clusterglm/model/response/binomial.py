@@ -35,6 +35,8 @@ class Binomial(Response):
     trials = True
     bounded = True
     additive = True
+    log_concave = True
+    one_summit = True
     variance_curvature = -1.0
 
     def rows(self, y: Array, trials: Array, weights: Array) -> tuple[Array, Array]:

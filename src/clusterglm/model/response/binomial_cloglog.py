@@ -38,7 +38,7 @@ class BinomialCloglog(Binomial):
     def derivatives(self, eta: Array, a: Array, b: Array) -> Jet:
         eta = np.asarray(eta, dtype=np.float64)
         mu = _exp(eta)
-        r, r1, r2, r3 = _success_derivatives(mu)
+        r, r1, r2, r3 = success_derivatives(mu)
         failures = times(b, mu)  # equal to each of its derivatives
         return (
             times(a, _log_success(eta, mu)) - failures,
@@ -63,7 +63,7 @@ def _log_success(eta: Array, mu: Array) -> Array:
     return value
 
 
-def _success_derivatives(mu: Array) -> tuple[Array, Array, Array, Array]:
+def success_derivatives(mu: Array) -> tuple[Array, Array, Array, Array]:
     """First four derivatives in eta of log(1 - exp(-mu)), mu = exp(eta).
 
     r = mu / (e^mu - 1) is the first; r' = r t with t = 1 - mu - r, and t' = -mu - r t, t'' = -mu - r (t^2 + t').

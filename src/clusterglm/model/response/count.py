@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import replace
+
 import numpy as np
 
 from clusterglm.model.arrays import Array
@@ -64,3 +67,41 @@ class Count(Response):
     def link_function(self, mu: Array) -> Array:
         with np.errstate(divide="ignore"):
             return np.log(mu)
+
+
+class TruncatedCount(Count):
+    """A count from 1 on: what another model makes of counts that are not 0.
+
+    Its mean is that of these counts; ratios are those of the means, exp(eta), before zeros are left out.
+    """
+
+    words = replace(
+        Count.words,
+        low="one",
+        only_low="only counts of 1",
+        all_low="all counts 1",
+        nothing="every count is 1",
+        varied="a count above 1",
+        some="some counts above 1",
+        separated="counts of 1 from the others",
+    )
+    least = 1.0
+    zero_inflation = False
+    exponential_mean = False
+
+    @abstractmethod
+    def untruncated(self) -> Count:
+        """The model of all counts, zeros among them, at the same linear predictor."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, eta: Array) -> Array:
+        """Counts at linear predictors, shaped like `eta`."""
+
+    def overall_mean(self, a: float, b: float, expected: float) -> float:
+        return float(np.divide(a, b))
+
+    def rises_towards(self, a: Array, b: Array) -> Array:
+        return np.where(np.asarray(a) <= b, -1.0, 0.0)
+
+    def simulate(self, rng: np.random.Generator, mu: Array, trials: Array | None = None) -> Array:
+        return self.draw(rng, self.link_function(np.asarray(mu, dtype=np.float64)))

@@ -22,6 +22,8 @@ class PoissonLog(Count):
     default = True
     ratio = ("rate ratio", "rate")
     additive = True
+    log_concave = True
+    one_summit = True
     totals_suffice = True
     poisson_totals = True
     intercepts_bias = False

@@ -47,6 +47,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.gaussian": ("GaussianPooledResult", "GaussianMixedResult"),
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
     "results.models.zeros": ("ZeroPooledResult", "ZeroRandomEffectsResult"),
+    "results.models.hurdle": ("HurdlePooledResult", "HurdleRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
         "PooledResultOverBlocks",
@@ -65,6 +66,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
     "fit.zero_estimates": ("ZeroPooledFit", "ZeroRandomEffectsFit"),
+    "fit.hurdle": ("HurdlePooledFit", "HurdleRandomEffectsFit"),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
     "fit.npml": ("NonparametricFit",),
     "fit.mixed": ("MixedFit",),
@@ -92,6 +94,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "inference.hypotheses.score_test": ("ScoreTest",),
     "model.quadrature": ("Quadrature",),
     "model.response.zeros.inflated": ("ZeroInflated",),
+    "model.response.zeros.hurdle": ("Hurdle",),
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.
 

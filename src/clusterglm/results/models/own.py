@@ -124,9 +124,9 @@ class OwnResult(Result):
 
     @property
     def _values(self) -> Array:
-        """Of the response's parameters; 0 at the lower end."""
+        """Of the response's parameters; `at_lower` at the lower end."""
         own = self._family
-        return np.array(own.values) if own.values else np.zeros(len(own.own))
+        return np.array(own.values) if own.values else np.full(len(own.own), own.at_lower)
 
     @property
     def n_parameters(self) -> int:
@@ -135,9 +135,10 @@ class OwnResult(Result):
 
     @property
     def family_parameters(self) -> pd.Series[float]:
-        """The response's own parameters by name; 0 where the maximum lies at the lower end of their range.
+        """The response's own parameters by name; 0, or inf for `phi`, where the data are no more dispersed.
 
-        Negative binomial: `alpha`, of the variance mean + alpha mean^2.
+        Negative binomial: `alpha`, of the variance mean + alpha mean^2, or mean (1 + alpha) with "negative_binomial1".
+        Beta-binomial: `phi`, of the variance n mean (1 - mean) (phi + n) / (phi + 1), which is larger for smaller phi.
         """
         import pandas as pd
 
@@ -251,7 +252,7 @@ class OwnResult(Result):
 
         own = converged(fit).response
         assert isinstance(own, OwnParameters)
-        return np.append(inner, own.values or np.zeros(len(own.own)))[self._parameters.estimated]
+        return np.append(inner, own.values or np.full(len(own.own), own.at_lower))[self._parameters.estimated]
 
     # Beside others, on pages -----------------------------------------------------------------------------------------
 
@@ -298,8 +299,9 @@ class OwnResult(Result):
         if self._own_state == "boundary":
             names = ", ".join(self._family.own)
             words = (
-                f"The maximum lies at {names} = 0, {self._family.limit}: the data are not more dispersed. "
-                f"Coefficients and standard errors are its own, and {names} has no standard error on the boundary."
+                f"The maximum lies at {names} = {self._family.at_lower:g}, {self._family.limit}: the data are not "
+                f"more dispersed. Coefficients and standard errors are its own, and {names} has no standard error on "
+                "the boundary."
             )
             notes = (words, *notes)
         return replace(plain, facts=(*facts, *plain.facts), notes=notes)
@@ -337,7 +339,7 @@ class OwnPooledResult(OwnResult, PooledResult):
 
     def _refuse_profile_at_boundary(self) -> None:
         if self._own_state == "boundary":
-            raise _no_profile(", ".join(self._family.own), self._family.at_limit)
+            raise _no_profile(f"{', '.join(self._family.own)} = {self._family.at_lower:g}", self._family.at_limit)
 
 
 @with_own_parameters
@@ -381,9 +383,10 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         return own_marginal_summit(self.data.rows, self.fit, threads)
 
     def _refuse_profile_at_boundary(self) -> None:
-        lost = [*(["sigma"] if self.fit.boundary else []), *(self._family.own if self._own_state == "boundary" else ())]
+        ends = [f"{name} = {self._family.at_lower:g}" for name in self._family.own if self._own_state == "boundary"]
+        lost = [*(["sigma = 0"] if self.fit.boundary else []), *ends]
         if lost or (self.fit.sigma_fixed and self.sigma == 0.0):
-            raise _no_profile(", ".join(lost) or "sigma", self._family.at_limit)
+            raise _no_profile(", ".join(lost) or "sigma = 0", self._family.at_limit)
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
         if wanted.history is not None:
@@ -410,7 +413,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
 
 def _no_profile(what: str, limit: Response | None) -> OptionError:
     return OptionError(
-        f"a profile where the maximum lies at {what} = 0",
+        f"a profile where the maximum lies at {what}",
         "a maximum inside, where no parameter is at the end of its range",
         f"the model that it is there{'' if limit is None else f', such as family={limit.family!r}'}; or Wald intervals",
     )

@@ -1,6 +1,6 @@
 """Results of zero-inflated counts: coefficients of counts, and of the probability that a zero is one for certain.
 
-They are of their verb's class. What has not been worked out for them is refused by name (`_WORK` lists what has).
+They are of their verb's class. What has not been worked out for them is refused by name (`WORK` lists what has).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
 
-_WORK = {
+WORK = {
     "aic", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data",
     "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response",
     "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
@@ -87,6 +87,11 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
     """What results of zero-inflated counts share."""
 
     _component: ClassVar[str] = "response"
+    _headings: ClassVar[tuple[str, str]] = ("Counts (log of the mean)", "Zeros (log odds of a zero for certain)")
+    _poisson_in_words: ClassVar[str] = "zero-inflated Poisson counts"
+    _argument: ClassVar[str] = "zero_inflation"
+    """Of the verb, that gives the second formula."""
+    _silence: ClassVar[str] = "zeros alone: they say little of their intercepts"
 
     @property
     def _at_boundary(self) -> bool:
@@ -96,6 +101,10 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
     @property
     def zero_inflation(self) -> str:
         """The formula of zeros, without the response."""
+        return self._second_formula
+
+    @property
+    def _second_formula(self) -> str:
         return f"~{self._zero.formula.partition('~')[2]}"
 
     @property
@@ -115,12 +124,12 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
         """Likelihood-ratio test against zero-inflated Poisson counts (alpha = 0), of negative binomial ones."""
         if self._k == 0:
             raise OptionError(
-                "a test of the dispersion of zero-inflated Poisson counts",
+                f"a test of the dispersion of {self._poisson_in_words}",
                 "counts with a dispersion",
-                "family='negative_binomial' with the same zero_inflation=",
+                "the same model with family='negative_binomial'",
             )
         found = likelihood_ratio(self.loglik, float(self.fit.loglik_at_limit))
-        return DispersionTest("zero-inflated Poisson counts", found.statistic, found.pvalue)
+        return DispersionTest(self._poisson_in_words, found.statistic, found.pvalue)
 
     @property
     def zero_inflation_lr_test(self) -> InflationTest:
@@ -175,7 +184,7 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
             raise OptionError(
                 "a robust covariance where the maximum lies at the end of a parameter's range",
                 "a maximum inside",
-                "the model that it is there: without zero_inflation=, or with family='poisson'",
+                "the model that it is there, such as family='poisson'",
             )
         return super()._covariance(kind)
 
@@ -209,6 +218,14 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
     def _candidate(self, name: str) -> Candidate:
         found = super()._candidate(name)
         return replace(found, untested="the boundary of zero inflation has no known reference; compare AIC")
+
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        verb, known = super()._call()
+        return verb, known | {self._argument: self._second_formula}
+
+    def _export(self) -> dict[str, Any]:
+        own = {self._argument: self._second_formula, "family_parameters": self.family_parameters.to_dict()}
+        return super()._export() | own
 
     def _written_out(self, what: str) -> Any:
         found = super()._written_out(what)
@@ -321,7 +338,7 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
     def _glance(self) -> dict[str, Any]:
         zeros = {name for each in self._inflated.own[self._k :] for name in (each, f"{each}_se")}
         found = {name: value for name, value in super()._glance().items() if name not in zeros}
-        return {**found, "zero_inflation": self.zero_inflation}
+        return {**found, "zero_inflation": self._second_formula}
 
     def _response_facts(self) -> list[tuple[str, str]]:
         words = f"{self.family}, {self.link}"
@@ -336,12 +353,14 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
         return [fact for fact in super()._likelihood_facts() if fact[0] != "Deviance"]
 
     def _own_facts(self) -> list[tuple[str, str]]:
-        facts: list[tuple[str, str]] = []
-        if self._k:
-            value, se = self._values[0], self._own_errors()[0]
-            error = f" (Std. Error {se:.4g})" if np.isfinite(se) else " (the maximum lies at Poisson counts)"
-            facts += [("alpha", f"{value:.5g}{error}"), ("No dispersion", str(self.dispersion_lr_test))]
-        return [*facts, ("No inflation", str(self.zero_inflation_lr_test))]
+        return [*self._alpha_facts(), ("No inflation", str(self.zero_inflation_lr_test))]
+
+    def _alpha_facts(self) -> list[tuple[str, str]]:
+        if self._k == 0:
+            return []
+        value, se = self._values[0], self._own_errors()[0]
+        error = f" (Std. Error {se:.4g})" if np.isfinite(se) else " (the maximum lies at Poisson counts)"
+        return [("alpha", f"{value:.5g}{error}"), ("No dispersion", str(self.dispersion_lr_test))]
 
     def _with_own_facts(self, plain: Summary) -> Summary:
         values, errors, z = self._zero_table
@@ -358,14 +377,14 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
         silent = self._silent_clusters
         if silent:
             have = "has" if silent == 1 else "have"
-            notes = (*notes, f"{counted(silent, 'cluster')} {have} zeros alone: they say little of their intercepts.")
+            notes = (*notes, f"{counted(silent, 'cluster')} {have} {self._silence}.")
         zeros = Coefficients(names, values, errors, z, wald_p_values(z))
         return replace(
             plain,
             facts=(*self._own_facts(), *plain.facts),
             notes=notes,
-            heading="Counts (log of the mean)",
-            others=(("Zeros (log odds of a zero for certain)", zeros),),
+            heading=self._headings[0],
+            others=((self._headings[1], zeros),),
         )
 
     @property
@@ -374,7 +393,7 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
         return 0
 
 
-zero_inflated_only = only(_WORK, _not_yet)
+zero_inflated_only = only(WORK, _not_yet)
 
 
 @zero_inflated_only

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,8 @@ from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_p
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.inference.predictions.zeros import At, Predictors
+    from clusterglm.inference.predictions.zeros import Predictors
 
-_SCALES = ("response", "count", "zero", "excess", "link")
 _NAMES = {
     "response": "mean", "count": "count", "zero": "probability_of_zero", "excess": "probability_of_excess_zero",
     "link": "linear_predictor",
@@ -87,8 +85,8 @@ class ZeroPredictions:
             cluster; averaged over the distribution of intercepts; or a number, or one for each row of the answer. In a
             pooled model the words mean the same.
         scale : {"response", "count", "zero", "excess", "link"}
-            The mean; the mean of counts that are no zeros for certain; P(y = 0); P(a zero for certain); or the linear
-            predictor of counts. Offsets are included.
+            The mean; the mean of counts that are no zeros for certain, or have passed the hurdle; P(y = 0); P(a zero
+            for certain), of zero inflation; or the linear predictor of counts. Offsets are included.
         level : float, optional
             Coverage of intervals, such as 0.95. Without it, predictions alone.
         cov : {"observed", "robust"}
@@ -118,13 +116,13 @@ class ZeroPredictions:
         from clusterglm.inference.predictions.zeros import predicted, with_intervals
         from clusterglm.results.tables.frame import shown
 
-        check_option("scale", scale, _SCALES)
+        check_option("scale", scale, tuple(self._inflated.scales))
         check_option("cov", cov, self._covariances)
         rows, at = self._predictors(data, kind, level)
-        of = self._of_scale(scale)
 
         def whole(theta: Array) -> Array:
-            return predicted(self._at_parameters(of, theta), at, *self._split(theta))
+            own = replace(self._inflated, values=tuple(theta[len(self._inner) :].tolist()))
+            return predicted(own.scales[scale], at, *self._split(theta))
 
         order = np.argsort(rows.index, kind="stable")
         index = pd.Index(rows.index[order], name="row")
@@ -156,21 +154,6 @@ class ZeroPredictions:
         at, inner = self._parameters, self._inner
         sigma = float(theta[inner.scale]) if inner.scales else 0.0
         return theta[at.coefficients], sigma, theta[at.zeros]
-
-    def _at_parameters(self, of: Callable[[ZeroInflated], At], theta: Array) -> At:
-        """What is predicted, with the response at other parameters."""
-        own = self._inflated
-        return of(replace(own, values=tuple(theta[len(self._inner) :].tolist())))
-
-    @staticmethod
-    def _of_scale(scale: str) -> Callable[[ZeroInflated], At]:
-        return {
-            "response": lambda own: own.whole_mean,
-            "count": lambda own: lambda eta, w: own.mean(eta),
-            "zero": lambda own: own.probability_of_zero,
-            "excess": lambda own: lambda eta, w: own.excess(w),
-            "link": lambda own: lambda eta, w: eta,
-        }[scale]
 
     def _predictors(self, data: Any, kind: Any, level: float | None) -> tuple[Rows, Predictors]:
         from clusterglm.inference.predictions.zeros import Predictors

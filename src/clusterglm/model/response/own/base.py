@@ -116,6 +116,12 @@ class OwnParameters(Response):
     """Whether kernel rows have the linear predictor, and with it the cluster's intercept, with its sign turned."""
     limit: ClassVar[str] = ""
     """What the response is at the lower end of the parameters' range, in words; empty without one."""
+    at_lower: ClassVar[float] = 0.0
+    """The parameters' values at the lower end of the working values, where there is one."""
+    alike_by_ratio: ClassVar[bool] = True
+    """Whether rows with one a / b have one response, and `log_terms` in proportion to b.
+
+    Otherwise rows have no weights, and `terms` takes how many rows each of those stands for that it is given."""
     lowest: ClassVar[float] = -np.inf
     """Least working value with which the rows' kernel keeps its digits: what is likelier there is the limit."""
     highest: ClassVar[float] = np.inf
@@ -134,6 +140,9 @@ class OwnParameters(Response):
     def of_levels(self, levels: tuple[str, ...] | None) -> Self:
         """The response for data with these levels."""
         return self
+
+    def refuse(self, a: Array, b: Array, weights: Array) -> None:
+        """Raise `DataError` where the parameters cannot be estimated from rows with these numbers, shape (n,)."""
 
     def empty(self, a: Array, b: Array) -> tuple[str, ...]:
         """Levels that no row with these numbers has."""
@@ -191,7 +200,7 @@ class OwnParameters(Response):
     def log_terms(self, a: Array, b: Array) -> Array:
         """What the rows' weighted log-probabilities have besides those of `kernel_rows`, shape (n,).
 
-        Proportional to the weights of rows with the same response, a / b.
+        Proportional to the weights of rows with the same response, a / b; see `alike_by_ratio`.
         """
 
     def __eq__(self, other: object) -> bool:

@@ -94,9 +94,9 @@ class NegativeBinomial(OwnParameters, Count):
 
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         # log(alpha) moves x by itself and b by -b
-        p, q, log_ratio = expit(x), expit(-x), np.logaddexp(0.0, x)
+        p, q, grown = expit(x), expit(-x), np.logaddexp(0.0, x)
         G, H = a * q - b * p, -(a + b) * p * q
-        return G + b * log_ratio, H + b * p, H + b * (2.0 * p - log_ratio)
+        return G + b * grown, H + b * p, H + b * (2.0 * p - grown)
 
     def terms(self, psi: Array, a: Array, b: Array) -> Terms:
         at, y = self.at(psi), np.rint(a / b)
@@ -140,13 +140,13 @@ class NegativeBinomial(OwnParameters, Count):
     def variance(self, mean: Array) -> Array:
         return np.asarray(mean + self.alpha * mean * mean)
 
-    def _log_ratio(self, eta: Array) -> Array:
+    def log_ratio(self, eta: Array) -> Array:
         """log(1 + alpha mu), accurate where alpha mu is small."""
         x = np.asarray(eta, dtype=np.float64) + np.log(self.alpha)
         return np.asarray(np.where(x > _LOG_IS_LINEAR, x, np.log1p(np.exp(np.minimum(x, _LOG_IS_LINEAR)))))
 
     def value(self, eta: Array, a: Array, b: Array) -> Array:
-        ratio = self._log_ratio(eta)
+        ratio = self.log_ratio(eta)
         return times(a, np.minimum(eta, 1e300) - ratio) - times(b / self.alpha, ratio)
 
     def derivatives(self, eta: Array, a: Array, b: Array) -> Jet:

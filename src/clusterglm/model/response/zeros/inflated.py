@@ -6,6 +6,7 @@ beside the linear predictor of the counts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -115,6 +116,17 @@ class ZeroInflated(OwnParameters, Count):
         """The same of their variance."""
         mean, rest = self.mean(eta), expit(-np.asarray(w))
         return np.asarray(rest * (self.count.variance(mean) + expit(w) * mean * mean))
+
+    @property
+    def scales(self) -> dict[str, Callable[[Array, Array], Array]]:  # type: ignore[override]
+        """What is predicted from both linear predictors, by name."""
+        return {
+            "response": self.whole_mean,
+            "count": lambda eta, w: self.mean(eta),
+            "zero": self.probability_of_zero,
+            "excess": lambda eta, w: self.excess(w),
+            "link": lambda eta, w: eta,
+        }
 
     def probability_of_zero(self, eta: Array, w: Array) -> Array:
         """P(y = 0)."""

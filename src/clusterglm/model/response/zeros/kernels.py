@@ -66,6 +66,8 @@ class ZeroInflatedKernel(Response):
     """What kernels of zero-inflated counts share."""
 
     additive = False
+    log_concave = False
+    one_summit = False
     numbers: ClassVar[int]
     """Numbers of their own on which rows depend: the last is w."""
 

@@ -1,0 +1,193 @@
+"""Counts without zeros: maxima by brute force in every structure, what follows a fit, and bad data in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from scipy.optimize import minimize
+
+import clusterglm as cg
+from clusterglm.errors import ClusterGLMError, DataError, ResponseError
+
+POISSON, NEGATIVE = "truncated_poisson", "truncated_negative_binomial"
+GRID = np.linspace(-9.0, 9.0, 601)
+DENSITY = np.exp(-0.5 * GRID**2) / np.sqrt(2.0 * np.pi) * (GRID[1] - GRID[0])
+
+
+def drawn(seed: int = 1, alpha: float = 0.7, m: int = 60, n: int = 6) -> pd.DataFrame:
+    """Clusters of which rows with a zero are left out."""
+    rng = np.random.default_rng(seed)
+    cluster, x = np.repeat(np.arange(m), n), rng.normal(size=m * n)
+    mean = np.exp(0.2 + 0.5 * x + 0.6 * rng.normal(size=m)[cluster])
+    y = rng.poisson(mean * (rng.gamma(1.0 / alpha, alpha, m * n) if alpha > 0.0 else 1.0))
+    frame = pd.DataFrame({"y": y, "x": x, "id": cluster, "w": rng.integers(1, 4, m * n), "item": np.tile(range(n), m)})
+    return frame[frame.y > 0].reset_index(drop=True)
+
+
+def log_p(y: np.ndarray, eta: np.ndarray, alpha: float) -> np.ndarray:
+    """By SciPy's distributions of all counts."""
+    mu = np.exp(eta)
+    if alpha == 0.0:
+        return stats.poisson.logpmf(y, mu) - np.log(-np.expm1(-mu))
+    whole = stats.nbinom.logpmf(y, 1.0 / alpha, 1.0 / (1.0 + alpha * mu))
+    return whole - np.log(-np.expm1(-np.log1p(alpha * mu) / alpha))
+
+
+def loglik(frame: pd.DataFrame, theta: np.ndarray, slope: bool = False) -> float:
+    """Of (intercept, x, sigma, log(alpha) if there is one), by a dense rule."""
+    starts = np.flatnonzero(np.diff(frame.id, prepend=-1))
+    eta = theta[0] + theta[1] * frame.x.to_numpy()
+    alpha = np.exp(theta[3]) if len(theta) > 3 else 0.0
+    rows = log_p(frame.y.to_numpy()[:, None], eta[:, None] + theta[2] * GRID, alpha)
+    clusters = np.add.reduceat(rows, starts, axis=0)
+    top = clusters.max(axis=1)
+    return float(np.sum(top + np.log(np.exp(clusters - top[:, None]) @ DENSITY)))
+
+
+def estimates(fit: Any) -> np.ndarray:
+    own = np.log(fit.family_parameters) if hasattr(fit, "family_parameters") else []
+    return np.array([*fit.params, fit.sigma, *own])
+
+
+@pytest.fixture(scope="module", params=[POISSON, NEGATIVE])
+def fitted(request: pytest.FixtureRequest) -> Any:
+    return cg.random_effects("y ~ x", drawn(), cluster="id", family=request.param)
+
+
+def test_the_maximum_is_that_of_brute_force(fitted: Any) -> None:
+    frame, theta = drawn(), estimates(fitted)
+    assert fitted.loglik == pytest.approx(loglik(frame, theta), abs=1e-7)
+    found = minimize(lambda at: -loglik(frame, at), theta + 0.03, method="BFGS", options={"gtol": 1e-4})
+    np.testing.assert_allclose(theta, found.x, atol=3e-5)
+    h, q = 1e-3, len(theta)
+    E = h * np.eye(q)
+    information = np.array(
+        [
+            [
+                sum(s * t * -loglik(frame, theta + s * E[i] + t * E[j]) for s in (1, -1) for t in (1, -1))
+                for j in range(q)
+            ]
+            for i in range(q)
+        ]
+    ) / (4.0 * h * h)
+    se = np.sqrt(np.diag(np.linalg.inv(information)))
+    if fitted.family == NEGATIVE:
+        se[-1] *= float(fitted.family_parameters.iloc[0])
+    assert np.sqrt(
+        np.diag(fitted.cov(parameters="all") if fitted.family == NEGATIVE else fitted.cov())
+    ) == pytest.approx(se[: len(fitted.cov())], rel=1e-3)
+
+
+@pytest.mark.parametrize("family", [POISSON, NEGATIVE])
+def test_without_clusters(family: str) -> None:
+    frame = drawn()
+    fit = cg.pooled("y ~ x", frame, family=family)
+    theta = np.array([*fit.params, *(np.log(fit.family_parameters) if family == NEGATIVE else [])])
+
+    def loss(at: np.ndarray) -> float:
+        alpha = float(np.exp(at[2])) if len(at) > 2 else 0.0
+        return -float(log_p(frame.y.to_numpy(), at[0] + at[1] * frame.x.to_numpy(), alpha).sum())
+
+    assert fit.loglik == pytest.approx(-loss(theta), abs=1e-9)
+    found = minimize(loss, theta + 0.05, method="BFGS", options={"gtol": 1e-6})
+    np.testing.assert_allclose(theta, found.x, atol=2e-5)
+
+
+def test_slopes_nested_and_crossed_effects_come_with_the_kernel() -> None:
+    """Models whose further variance is 0 in truth, so that they cannot be less likely than that of one intercept."""
+    frame = drawn(alpha=0.0).assign(group=lambda d: d.id // 6)
+    one = cg.random_effects("y ~ x", frame, cluster="id", family=POISSON)
+    for formula in ("y ~ x + (x | id)", "y ~ x + (1 | group/id)", "y ~ x + (1 | id) + (1 | item)"):
+        fit = cg.random_effects(formula, frame, family=POISSON)
+        assert fit.loglik >= one.loglik - 1e-6
+        assert fit.loglik == pytest.approx(one.loglik, abs=4.0)
+    flat = cg.random_effects("y ~ x + (1 | id)", frame, family=POISSON)
+    assert flat.loglik == pytest.approx(one.loglik, abs=1e-9)
+
+
+def test_no_overdispersion_is_the_truncated_poisson_model() -> None:
+    frame = drawn(seed=5, alpha=0.0)
+    one = cg.random_effects("y ~ x", frame, cluster="id", family=POISSON)
+    for seed in range(5, 30):
+        frame = drawn(seed=seed, alpha=0.0)
+        fit = cg.random_effects("y ~ x", frame, cluster="id", family=NEGATIVE)
+        if fit.family_parameters["alpha"] == 0.0:
+            break
+    one = cg.random_effects("y ~ x", frame, cluster="id", family=POISSON)
+    assert fit.family_parameters["alpha"] == 0.0
+    assert fit.loglik == one.loglik
+    np.testing.assert_array_equal(fit.params, one.params)
+    assert "the truncated Poisson model" in str(fit)
+    assert fit.dispersion_lr_test.statistic == 0.0
+
+
+def test_means_are_those_of_counts_above_zero(fitted: Any) -> None:
+    data, alpha = fitted.data, 0.0
+    if fitted.family == NEGATIVE:
+        alpha = float(fitted.family_parameters.iloc[0])
+    eta = data.X @ fitted.params.to_numpy()
+    y = np.arange(1.0, 4000.0)
+    where = np.argsort(data.row_index)
+
+    def mean(at: float) -> float:
+        return float(np.exp(log_p(y, np.full(len(y), at), alpha)) @ y)
+
+    typical = fitted.predict().to_numpy()
+    assert typical[:20] == pytest.approx([mean(at) for at in eta[where][:20]], rel=1e-8)
+    marginal = fitted.predict(kind="marginal").to_numpy()
+    few = [
+        sum(w * mean(at + fitted.sigma * s) for s, w in zip(GRID[::10], 10.0 * DENSITY[::10], strict=True))
+        for at in eta[where][:4]
+    ]
+    assert marginal[:4] == pytest.approx(few, rel=1e-6)
+    with_errors = fitted.predict(kind="marginal", level=0.95)
+    assert np.isfinite(with_errors[["estimate", "std_error", "low", "high"]]).all(axis=None)
+    assert (with_errors["low"] >= 1.0).all()
+
+
+def test_what_follows_a_fit(fitted: Any, tmp_path: Path) -> None:
+    drawn_again = fitted.simulate(200, seed=2).to_numpy()
+    assert drawn_again.min() == 1.0
+    assert drawn_again.mean() == pytest.approx(fitted.predict(kind="marginal").mean(), rel=0.05)
+    quantile = fitted.residuals("quantile", seed=1)
+    assert abs(quantile.mean()) < 0.25
+    for kind in ("response", "pearson", "deviance"):
+        assert np.isfinite(fitted.residuals(kind)).all()
+    assert set(fitted.ratios()["kind"]) == {"rate ratio", "rate"}
+    assert np.isfinite(fitted.average_effects()[["estimate", "std_error"]]).all(axis=None)
+    assert np.isfinite(fitted.conf_int(method="profile")).all(axis=None)
+    fitted.save(tmp_path / "fit.json")
+    again = cg.load(tmp_path / "fit.json")
+    assert str(again) == str(fitted)
+    assert again.predict(kind="marginal").equals(fitted.predict(kind="marginal"))
+
+
+@pytest.mark.parametrize("family", [POISSON, NEGATIVE])
+def test_whole_weights_are_repeats(family: str) -> None:
+    frame = drawn()
+    rows = frame.loc[frame.index.repeat(frame.w)]
+    one = cg.random_effects("y ~ x", frame, cluster="id", weights="w", family=family)
+    other = cg.random_effects("y ~ x", rows, cluster="id", family=family)
+    assert one.loglik == pytest.approx(other.loglik, abs=1e-7)
+    np.testing.assert_allclose(estimates(one), estimates(other), rtol=1e-5)
+    np.testing.assert_allclose(one.cov(), other.cov(), rtol=1e-4)
+
+
+def test_bad_data_in_words() -> None:
+    frame = drawn()
+    frame.loc[[3, 7], "y"] = 0
+    for family in (POISSON, NEGATIVE):
+        with pytest.raises(
+            ResponseError, match=r"2 of 217 values of 'y' below 1 \(row 3: 0\)".replace("217", str(len(frame)))
+        ):
+            cg.random_effects("y ~ x", frame, cluster="id", family=family)
+    with pytest.raises(DataError, match="no whole numbers"):
+        cg.pooled("y ~ x", drawn().assign(w=0.5), weights="w", family=NEGATIVE)
+    assert cg.pooled("y ~ x", drawn().assign(w=0.5), weights="w", family=POISSON).converged
+    with pytest.raises(ClusterGLMError):
+        cg.pooled("y ~ x", drawn().assign(y=1), family=POISSON)

@@ -183,6 +183,22 @@ def test_poisson_counts_with_certain_zeros_have_no_dispersion() -> None:
     )
 
 
+def test_likelihood_ratios_of_the_counts_formula() -> None:
+    """With the same formula of zeros it is an ordinary one; with another, or none, there is no test."""
+    data = drawn(0.3, seed=41)
+    small, large = (cg.pooled(f"y ~ {right}", data, family=POISSON, zero_inflation="~ z") for right in ("1", "x"))
+    (test,) = cg.compare(small, large).tests
+    assert test.statistic == pytest.approx(2.0 * (large.loglik - small.loglik))
+    assert test.df == 1
+    for other in (
+        cg.pooled("y ~ x", data, family=POISSON, zero_inflation="~ 1"),
+        cg.pooled("y ~ x", data, family=POISSON),
+    ):
+        (test,) = cg.compare(other, large).tests
+        assert np.isnan(test.statistic)
+        assert "differ" in test.reason
+
+
 def test_an_intercept_that_does_not_vary() -> None:
     data = drawn(0.3, 0.0, 0.0, seed=13, m=40, n=5)
     fit, pooled = (

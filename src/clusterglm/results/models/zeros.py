@@ -46,6 +46,7 @@ WORK = {
     "random_effects", "random_effects_sd", "residuals", "response", "save", "shape", "sigma", "sigma_se", "simulate",
     "summary", "tidy", "tvalues", "zero_inflation", "zero_inflation_lr_test", "zero_inflation_test", "zvalues",
 }  # fmt: skip
+_ENDED = "a parameter of the response lies at the end of its range, where the reference is not known"
 _RESIDUALS = ("response", "pearson", "quantile", "simulated")
 
 
@@ -217,7 +218,8 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
 
     def _candidate(self, name: str) -> Candidate:
         found = super()._candidate(name)
-        return replace(found, untested="the boundary of zero inflation has no known reference; compare AIC")
+        ended = "boundary" in (self.fit.zero_state, self.fit.alpha_state if self._k else "free")
+        return replace(found, untested=_ENDED if ended else "")
 
     def _call(self) -> tuple[str, dict[str, Any]]:
         verb, known = super()._call()

@@ -132,6 +132,27 @@ def test_the_log_likelihood_of_random_intercepts_is_the_integral(mined: Any, sal
     assert mined.loglik == pytest.approx(total, abs=1e-8)
 
 
+@pytest.mark.parametrize(("level", "sigma", "pi"), [(3.0, 1.5, 0.5), (5.0, 2.5, 0.7), (1.0, 3.0, 0.4)])
+def test_fits_of_clusters_with_several_modes(level: float, sigma: float, pi: float) -> None:
+    """Large means: zeros are for certain, or the cluster's mean is small. From any start, and against a dense sum."""
+    rng, m, n = np.random.default_rng(2), 60, 4
+    cluster, x = np.repeat(np.arange(m), n), rng.normal(size=m * n)
+    counts = rng.poisson(np.exp(level + 0.4 * x + sigma * rng.normal(size=m)[cluster]))
+    data = pd.DataFrame({"y": np.where(rng.random(m * n) < pi, 0, counts), "x": x, "id": cluster})
+    fit, other = (
+        cg.random_effects("y ~ x", data, cluster="id", family=POISSON, zero_inflation="~ 1", sigma=start)
+        for start in (None, 0.4)
+    )
+    assert other.loglik == pytest.approx(fit.loglik, abs=1e-7)
+    u = np.linspace(-9.5, 9.5, 20_001)
+    eta, certain, y = fit.predict(scale="link").to_numpy(), fit.predict(scale="excess").to_numpy(), data["y"].to_numpy()
+    each = log_probability(y[:, None], np.exp(eta[:, None] + fit.sigma * u), certain[:, None])
+    logs = np.add.reduceat(each, np.arange(0, m * n, n), axis=0) + norm.logpdf(u)
+    exact = float((np.logaddexp.reduce(logs, axis=1) + np.log(u[1] - u[0])).sum())
+    assert fit.loglik == pytest.approx(exact, abs=1e-7)
+    assert fit.quadrature.error < 1e-6
+
+
 # Ends of ranges -------------------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from clusterglm.inference.uncertainty.covariance import marginal_scores
 from clusterglm.likelihood import integrators as folder
 from clusterglm.likelihood import registry
 from clusterglm.likelihood.integrators.scalar import ScalarIntegrator
+from clusterglm.likelihood.integrators.several_modes import SeveralModes
 from clusterglm.model.distribution import Bridge, Gaussian, Logistic
 
 # Plain Gauss-Hermite: as many nodes as asked for, about 0, on the normal scale of a scale family; NumPy and no core.
@@ -157,8 +158,10 @@ def refitted(known: cg.RandomEffectsResult, quadrature: str | int = 40, **more: 
 
 
 def test_a_file_is_all_that_it_takes() -> None:
-    assert [ScalarIntegrator] == PACKAGED
-    assert {kind.__name__ for kind in registry.INTEGRATORS} == {"ScalarIntegrator", "PlainIntegrator"}
+    assert {ScalarIntegrator, SeveralModes} == set(PACKAGED)
+    assert {kind.__name__ for kind in registry.INTEGRATORS} == {"ScalarIntegrator", "SeveralModes", "PlainIntegrator"}
+    assert isinstance(registry.integrator_for(Gaussian(), "normal"), ScalarIntegrator)
+    assert isinstance(registry.integrator_for(Gaussian(), "normal", several_modes=True), SeveralModes)
     assert isinstance(registry.integrator_for(Gaussian(), "density"), ScalarIntegrator)
     assert type(registry.integrator_for(Gaussian(), "plain")).__name__ == "PlainIntegrator"
 

@@ -322,9 +322,10 @@ NB_MODULE(_core, module) {
     module.attr("generation") = choose_kernels();
     module.doc() = "The numeric core of clusterglm: sums over clusters of likelihoods and their exact derivatives.";
     nb::class_<ProblemHandle>(module, "Problem")
-        .def(nb::init<Integers, Matrix, Vector, Vector, Vector, Vector, const std::string&, int, std::optional<Integers>>(), nb::arg("starts"),
+        .def(nb::init<Integers, Matrix, Vector, Vector, Vector, Vector, const std::string&, int, std::optional<Integers>, std::optional<Matrix>,
+                      std::optional<Integers>>(), nb::arg("starts"),
              nb::arg("X"), nb::arg("a"), nb::arg("b"), nb::arg("offset"), nb::arg("cluster_weights"), nb::arg("response"), nb::arg("own") = 0,
-             nb::arg("groups").none() = nb::none())
+             nb::arg("groups").none() = nb::none(), nb::arg("own_columns").none() = nb::none(), nb::arg("own_numbers").none() = nb::none())
         .def_prop_ro("n_clusters", [](const ProblemHandle& problem) { return problem.view().clusters; })
         .def_prop_ro("n_own", [](const ProblemHandle& problem) { return problem.view().own; })
         .def_prop_ro("n_coefficients", [](const ProblemHandle& problem) { return problem.view().p; })

@@ -54,8 +54,9 @@ inline bool each_is_one_trial(const double* a, const double* b, std::size_t n) {
 class ProblemHandle {
    public:
     ProblemHandle(Integers starts, Matrix X, Vector a, Vector b, Vector offset, Vector cluster_weights, const std::string& response,
-                  int own, std::optional<Integers> groups)
-        : starts_(starts), a_(a), b_(b), offset_(offset), cluster_weights_(cluster_weights), X_(X), groups_(groups), functions_(find(response)) {
+                  int own, std::optional<Integers> groups, std::optional<Matrix> own_columns, std::optional<Integers> own_numbers)
+        : starts_(starts), a_(a), b_(b), offset_(offset), cluster_weights_(cluster_weights), X_(X), groups_(groups), own_columns_(own_columns),
+          own_numbers_(own_numbers), functions_(find(response)) {
         const std::size_t n = X.shape(0);
         require(starts.size() >= 2, "starts: at least one cluster");
         require(a.size() == n && b.size() == n && offset.size() == n, "a, b and offset: as long as X has rows");
@@ -66,15 +67,21 @@ class ProblemHandle {
             require(s[i] < s[i + 1], "starts: increasing");
             most_rows_ = std::max(most_rows_, s[i + 1] - s[i]);
         }
-        require(own >= 0 && (own == 0) == !groups && (!groups || groups->size() == n), "groups: one of the response's own parameters, or -1, per row");
-        require(own == 0 || functions_.own, "own: of kernels that have parameters of their own");
+        require(own >= 0 && (own == 0) == (!groups && !own_columns), "own: as many as the groups or columns of the response's own parameters");
+        require(!groups || (groups->size() == n && !own_columns), "groups: one of the response's own parameters, or -1, per row");
+        require(!own_columns || (own_columns->shape(0) == n && own_columns->shape(1) == static_cast<std::size_t>(own)), "own_columns: rows by parameters");
+        require(!own_numbers == !own_columns && (!own_numbers || own_numbers->size() == static_cast<std::size_t>(own)), "own_numbers: one per parameter");
+        for (int c = 0; own_numbers && c < own; ++c)
+            require(own_numbers->data()[c] >= 0 && own_numbers->data()[c] < functions_.own_numbers, "own_numbers: numbers of the kernel's own");
+        require(own == 0 || functions_.own_numbers > 0, "own: of kernels that have parameters of their own");
         for (std::size_t j = 0; groups && j < n; ++j)
             require(groups->data()[j] >= -1 && groups->data()[j] < own, "groups: numbers of the response's own parameters");
         bool weighted = false;
         for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
         view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
-                 b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted, own, groups ? groups->data() : nullptr};
-        if (functions_.own && !groups) {  // a kernel with parameters of its own, which no row has here
+                 b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted, own, groups ? groups->data() : nullptr,
+                 own_columns ? own_columns->data() : nullptr, own_numbers ? own_numbers->data() : nullptr};
+        if (functions_.own_numbers > 0 && own == 0) {  // a kernel with parameters of its own, which no row has here
             none_.assign(n, -1);
             view_.groups = none_.data();
         }
@@ -98,6 +105,8 @@ class ProblemHandle {
     Vector a_, b_, offset_, cluster_weights_;
     Matrix X_;
     std::optional<Integers> groups_;
+    std::optional<Matrix> own_columns_;
+    std::optional<Integers> own_numbers_;
     std::vector<std::int64_t> none_;
     ResponseFunctions functions_;
     clusterglm::Problem view_;

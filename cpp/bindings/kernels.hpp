@@ -1,59 +1,9 @@
-// The kernels, everything that loops over rows, as a table of functions. A module holds one such table, whose files are all compiled
-// for one generation of processors (CMakeLists.txt), each response in a file of its own (response_*.cpp).
+// The kernels of a module as a table, whose files are all compiled for one generation of processors (CMakeLists.txt). Responses' own files
+// do not see it, so that none is compiled again for another.
 #pragma once
 #include <array>
-#include <cstdint>
-#include <functional>
 
-#include "clusterglm/crossed.hpp"
-#include "clusterglm/evaluate.hpp"
-#include "clusterglm/integrand.hpp"
-#include "clusterglm/nested.hpp"
-#include "clusterglm/pooled.hpp"
-#include "clusterglm/profile.hpp"
-#include "clusterglm/vector.hpp"
-
-struct ResponseFunctions {
-    const char* code;
-    bool (*marginal)(const clusterglm::Problem&, const clusterglm::LocationMap&, const clusterglm::Rule&, const double*, int,
-                     const clusterglm::Selection&, double*, const clusterglm::PerCluster&, int, clusterglm::Sum&, const std::function<bool()>&);
-    bool (*integrands)(const clusterglm::Problem&, const clusterglm::LocationMap&, const double*, const clusterglm::Selection&, const double*, int,
-                       double*, int, const std::function<bool()>&);
-    bool (*pooled)(const clusterglm::Problem&, const double*, int, double*, int, clusterglm::Sum&, const std::function<bool()>&);
-    bool (*profile)(const clusterglm::Problem&, const double*, int, double*, const clusterglm::ProfileOutputs&, int, clusterglm::Sum&,
-                    const std::function<bool()>&);
-    bool (*vector)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet&, const clusterglm::VectorPlaces&, int,
-                   const clusterglm::Selection&, const clusterglm::VectorOutputs&, int, clusterglm::Sum&, const std::function<bool()>&);
-    bool (*nested)(const clusterglm::Problem&, const clusterglm::NestedModel&, const clusterglm::PointSet&, const clusterglm::PointSet&,
-                   const clusterglm::NestedPlaces&, int, const clusterglm::Selection&, const clusterglm::NestedOutputs&, int, clusterglm::Sum&,
-                   const std::function<bool()>&);
-    bool (*crossed)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet*, const clusterglm::VectorPlaces&,
-                    const clusterglm::Outside&, const clusterglm::CrossedInputs&, const clusterglm::Selection&, const clusterglm::CrossedOutputs&,
-                    double*, int, const std::function<bool()>&);
-    bool own = false;  // whether the kernel has parameters of its own
-};
-
-template <class R>
-ResponseFunctions functions_of(const char* code) {
-    return {code,
-            &clusterglm::evaluate<R>,
-            &clusterglm::integrands<R>,
-            &clusterglm::pooled<R>,
-            &clusterglm::profile<R>,
-            &clusterglm::evaluate_vector<R>,
-            &clusterglm::evaluate_nested<R>,
-            &clusterglm::evaluate_crossed<R>,
-            false};
-}
-
-// The same of a kernel with parameters of its own, whose derivatives a random intercept alone has. B: the kernel at given parameters,
-// which serves all else.
-template <class R, class B>
-ResponseFunctions functions_with_own(const char* code) {
-    ResponseFunctions given = functions_of<B>(code);
-    given.marginal = &clusterglm::evaluate<R>, given.own = true;
-    return given;
-}
+#include "functions.hpp"
 
 ResponseFunctions binomial_logit();
 ResponseFunctions binomial_cloglog();
@@ -66,9 +16,11 @@ ResponseFunctions truncated_poisson();
 ResponseFunctions truncated_negative_binomial();
 ResponseFunctions negative_binomial1();
 ResponseFunctions beta_binomial();
+ResponseFunctions zero_inflated_poisson();
+ResponseFunctions zero_inflated_negative_binomial();
 
 struct Kernels {
-    std::array<ResponseFunctions, 11> responses;
+    std::array<ResponseFunctions, 13> responses;
     bool (*conditional)(const clusterglm::Problem&, const double*, int, double*, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
 };

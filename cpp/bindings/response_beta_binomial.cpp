@@ -1,4 +1,4 @@
 #include "clusterglm/response/beta_binomial.hpp"
-#include "kernels.hpp"
+#include "functions.hpp"
 
-ResponseFunctions beta_binomial() { return functions_with_own<clusterglm::BetaBinomial, clusterglm::BetaBinomial>("beta_binomial"); }
+ResponseFunctions beta_binomial() { return functions_with_own<clusterglm::BetaBinomial>("beta_binomial"); }

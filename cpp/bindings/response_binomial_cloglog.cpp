@@ -1,4 +1,4 @@
 #include "clusterglm/response/binomial_cloglog.hpp"
-#include "kernels.hpp"
+#include "functions.hpp"
 
 ResponseFunctions binomial_cloglog() { return functions_of<clusterglm::BinomialCloglog>("binomial_cloglog"); }

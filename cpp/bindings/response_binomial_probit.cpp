@@ -1,4 +1,4 @@
 #include "clusterglm/response/binomial_probit.hpp"
-#include "kernels.hpp"
+#include "functions.hpp"
 
 ResponseFunctions binomial_probit() { return functions_of<clusterglm::BinomialProbit>("binomial_probit"); }

@@ -1,4 +1,4 @@
 #include "clusterglm/response/gamma.hpp"
-#include "kernels.hpp"
+#include "functions.hpp"
 
-ResponseFunctions gamma_log() { return functions_with_own<clusterglm::Gamma, clusterglm::Gamma>("gamma"); }
+ResponseFunctions gamma_log() { return functions_with_own<clusterglm::Gamma>("gamma"); }

@@ -1,4 +1,6 @@
 #include "clusterglm/response/negative_binomial.hpp"
-#include "kernels.hpp"
+#include "functions.hpp"
 
-ResponseFunctions negative_binomial() { return functions_with_own<clusterglm::NegativeBinomial, clusterglm::BinomialLogit>("negative_binomial"); }
+ResponseFunctions binomial_logit();
+
+ResponseFunctions negative_binomial() { return with_own<clusterglm::NegativeBinomial>("negative_binomial", binomial_logit()); }

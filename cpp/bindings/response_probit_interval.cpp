@@ -1,4 +1,4 @@
 #include "clusterglm/response/probit_interval.hpp"
-#include "kernels.hpp"
+#include "functions.hpp"
 
-ResponseFunctions probit_interval() { return functions_with_own<clusterglm::ProbitInterval, clusterglm::ProbitInterval>("probit_interval"); }
+ResponseFunctions probit_interval() { return functions_with_own<clusterglm::ProbitInterval>("probit_interval"); }

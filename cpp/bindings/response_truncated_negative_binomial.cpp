@@ -1,4 +1,4 @@
 #include "clusterglm/response/truncated_negative_binomial.hpp"
-#include "kernels.hpp"
+#include "functions.hpp"
 
-ResponseFunctions truncated_negative_binomial() { return functions_with_own<clusterglm::TruncatedNegativeBinomial, clusterglm::TruncatedNegativeBinomial>("truncated_negative_binomial"); }
+ResponseFunctions truncated_negative_binomial() { return functions_with_own<clusterglm::TruncatedNegativeBinomial>("truncated_negative_binomial"); }

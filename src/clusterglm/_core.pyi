@@ -21,6 +21,8 @@ class Problem:
         response: str,
         own: int = 0,
         groups: _Integers | None = None,
+        own_columns: _Floats | None = None,
+        own_numbers: _Integers | None = None,
     ) -> None: ...
     @property
     def n_clusters(self) -> int: ...

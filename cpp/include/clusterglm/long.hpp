@@ -15,14 +15,14 @@ class LongClusters {
    public:
     LongClusters(const Problem& problem, const AnyMap& map, const Rule& rule, const double* theta, int order)
         : problem_(problem), beta_(theta), order_(order), p_(problem.p), both_(p_ + (kHasOwn<R> ? problem.own : 0)), q_(both_ + 1),
-          stride_(padded(q_)), integral_(map, rule, problem.unit), own_(both_ - p_) {
+          stride_(padded(q_)), integral_(map, rule, problem.unit), own_(problem) {
         z_.resize(q_);
     }
 
     CLUSTERGLM_INLINE void add(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
         load_cluster(integral_.rows, problem_, i, beta_);
         integral_.rows.finish();
-        if constexpr (kHasOwn<R>) load_groups(i);
+        if constexpr (kHasOwn<R>) own_.resize(integral_.rows.n);
         if (integral_.moves) run<true>(i, modes, sum, out);
         else run<false>(i, modes, sum, out);
     }
@@ -40,15 +40,8 @@ class LongClusters {
 
     const double* x(std::int64_t row) const { return problem_.X + row * p_; }
 
-    CLUSTERGLM_INLINE void load_groups(std::int64_t i) {
-        const std::int64_t start = problem_.starts[i];
-        own_.resize(integral_.rows.n);
-        for (int j = 0; j < integral_.rows.n; ++j)
-            for (int c = 0; c < own_.count; ++c) *own_.has(j, c) = problem_.groups[start + j] == c ? 1.0 : 0.0;
-    }
-    // The row's parameter of the response's own; -1 for none.
-    int group(std::int64_t row) const { return kHasOwn<R> ? static_cast<int>(problem_.groups[row]) : -1; }
-    // A section of own derivatives at nodes, of `rows` rows: g, Gg and gg.
+    static constexpr int J = kOwnNumbers<R>;
+    // A section of own derivatives at nodes, of `rows` rows: g and Gg of each number, gg of each pair of them.
     const double* section(int which, int rows) const { return integral_.H.data() + static_cast<std::size_t>(which) * rows * integral_.nodes.size; }
 
     template <bool Moves>
@@ -82,13 +75,12 @@ class LongClusters {
                 double* to = &node_gradients_[static_cast<std::size_t>(r) * size];
                 for (int k = 0; k < size; k += kLanes) store(to + k, load(to + k) + xj[r] * load(G + k));
             }
-            if constexpr (kHasOwn<R>) {
-                const int c = group(problem_.starts[i] + j);
-                if (c < 0) continue;
-                const double* g = section(1, last - first) + static_cast<std::size_t>(j - first) * size;
-                double* to = &node_gradients_[static_cast<std::size_t>(p_ + c) * size];
-                for (int k = 0; k < size; k += kLanes) store(to + k, load(to + k) + load(g + k));
-            }
+            if constexpr (kHasOwn<R>)
+                own_.columns.each(problem_.starts[i] + j, [&](int c, double z) CLUSTERGLM_INLINE_LAMBDA {
+                    const double* g = section(1 + own_.columns.number(c), last - first) + static_cast<std::size_t>(j - first) * size;
+                    double* to = &node_gradients_[static_cast<std::size_t>(p_ + c) * size];
+                    for (int k = 0; k < size; k += kLanes) store(to + k, load(to + k) + z * load(g + k));
+                });
         }
     }
 
@@ -99,27 +91,40 @@ class LongClusters {
             [](int, const NodeSums&) CLUSTERGLM_INLINE_LAMBDA {});
     }
 
-    // What row j adds that has parameter c of the response's own; `at` is where it lies among the chunk's `rows` rows.
+    // What row j adds to the response's own parameters; `at` is where it lies among the chunk's `rows` rows.
     template <bool Moves>
-    CLUSTERGLM_INLINE void add_own(int j, int rows, std::size_t at, const double* xj, int c, double weight,
+    CLUSTERGLM_INLINE void add_own(std::int64_t row, int j, int rows, std::size_t at, const double* xj, double weight,
                                    const ModeCoefficients<AnyMap, double>& mc, double* hessian) {
         const Nodes& nodes = integral_.nodes;
-        const int r = p_ + c;
-        const auto rm = row_moments<Moves, false, double>(nodes, integral_.map, section(1, rows) + at, section(2, rows) + at, pi_G_.data());
-        double square = row_mean<double>(nodes, section(3, rows) + at), cross = rm.diagonal, sigma = rm.sigma;
-        z_.mean[r] += rm.mean;
-        if constexpr (Moves) {
-            const OwnAtMode<double> d = own_.of_row(j);
-            z_.s_t[r] += mc.s_t_H * d.Gg, z_.g_sst[r] += mc.sst_H * d.Gg + mc.sst_I * d.Hg;
-            z_.g_ssst[r] += mc.ssst_H * d.Gg + mc.ssst_I * d.Hg + mc.ssst_K * d.Ig;
-            z_.P0[r] += rm.P0, z_.P1[r] += rm.P1;
-            square += mc.diagonal_I * d.Ggg + mc.diagonal_K * d.Hgg, cross += mc.diagonal_I * d.Hg + mc.diagonal_K * d.Ig;
-            sigma += mc.sigma_H * d.Gg + mc.sigma_I * d.Hg + mc.sigma_K * d.Ig;
-        }
-        if (order_ < 2) return;
-        hessian[r * stride_ + r] += weight * square;
-        hessian[both_ * stride_ + r] += weight * sigma;
-        for (int s = 0; s < p_; ++s) hessian[r * stride_ + s] += weight * cross * xj[s];
+        const OwnColumns& columns = own_.columns;
+        columns.each(row, [&](int c, double z) CLUSTERGLM_INLINE_LAMBDA {
+            const int r = p_ + c, number = columns.number(c);
+            const auto rm =
+                row_moments<Moves, false, double>(nodes, integral_.map, section(1 + number, rows) + at, section(1 + J + number, rows) + at, pi_G_.data());
+            double cross = rm.diagonal, sigma = rm.sigma;
+            z_.mean[r] += z * rm.mean;
+            if constexpr (Moves) {
+                const OwnCurve<double> d = own_.curve(j, number);
+                z_.s_t[r] += z * (mc.s_t_H * d.Gg), z_.g_sst[r] += z * (mc.sst_H * d.Gg + mc.sst_I * d.Hg);
+                z_.g_ssst[r] += z * (mc.ssst_H * d.Gg + mc.ssst_I * d.Hg + mc.ssst_K * d.Ig);
+                z_.P0[r] += z * rm.P0, z_.P1[r] += z * rm.P1;
+                cross += mc.diagonal_I * d.Hg + mc.diagonal_K * d.Ig;
+                sigma += mc.sigma_H * d.Gg + mc.sigma_I * d.Hg + mc.sigma_K * d.Ig;
+            }
+            if (order_ < 2) return;
+            hessian[both_ * stride_ + r] += weight * z * sigma;
+            for (int s = 0; s < p_; ++s) hessian[r * stride_ + s] += weight * z * cross * xj[s];
+            columns.each(row, [&](int d, double y) CLUSTERGLM_INLINE_LAMBDA {
+                if (d > c) return;
+                const int pair = own_.pair(c, d);
+                double square = row_mean<double>(nodes, section(1 + 2 * J + pair, rows) + at);
+                if constexpr (Moves) {
+                    const OwnBend<double> twice = own_.bend(j, pair);
+                    square += mc.diagonal_I * twice.Ggg + mc.diagonal_K * twice.Hgg;
+                }
+                hessian[r * stride_ + p_ + d] += weight * z * y * square;
+            });
+        });
     }
 
     template <bool Moves>
@@ -153,8 +158,7 @@ class LongClusters {
                     }
                 }
                 for (int r = 0; r < p_; ++r) z_.mean[r] += rm.mean * xj[r];
-                if constexpr (kHasOwn<R>)
-                    if (group(start + j) >= 0) add_own<Moves>(j, end - first, at, xj, group(start + j), weight, mc, hessian);
+                if constexpr (kHasOwn<R>) add_own<Moves>(start + j, j, end - first, at, xj, weight, mc, hessian);
                 if (order_ < 2) continue;
                 for (int r = 0; r < p_; ++r) {
                     const double xr = weight * diagonal * xj[r];

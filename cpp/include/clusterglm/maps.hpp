@@ -105,6 +105,9 @@ class LinearMap {
 
     explicit LinearMap(double sigma) : sigma_(sigma) {}
 
+    bool log_concave() const { return true; }
+    double scan_point(double u) const { return u; }
+
     template <class V>
     CLUSTERGLM_INLINE At<V> at(V s) const {
         return {sigma_ * s, V{} + sigma_, {}, {}, {}, s, {}, {}, {}, {}, {}, {}, -s, V{} - 1.0, {}, {}};

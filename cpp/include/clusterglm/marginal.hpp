@@ -204,6 +204,7 @@ CLUSTERGLM_INLINE void combine(Vectors& z, const Mode<Map, V>& mode, const NodeM
 // One cluster's integral (V double), or those of four clusters (V Pack): its rows, nodes, value and moments.
 template <class R, class Map, class V>
 struct Integral {
+    static constexpr bool kScans = !Map::kLinear || kSeveralModes<R>;
     const Map map;
     const bool follows, moves, unit;  // see Rule; unit: every row is a 0 or a 1
     Rows<V> rows;
@@ -217,8 +218,8 @@ struct Integral {
 
     Integral(const Map& map_, const Rule& rule, bool unit_)
         : map(map_), follows(rule.follows), moves(rule.moves), unit(unit_ && !R::kCollapses && !kHasOwn<R>), nodes(rule, kWidth<V>) {
-        if constexpr (!Map::kLinear)
-            if (follows && !map.log_concave()) scan.emplace(map);
+        if constexpr (kScans)
+            if (follows && (kSeveralModes<R> || !map.log_concave())) scan.emplace(map);
         if (!follows) {
             std::copy_n(nodes.c, nodes.size, nodes.s);
             nodes.locate(map);
@@ -231,13 +232,13 @@ struct Integral {
         if (!follows) return;
         const V infinity = V{} + std::numeric_limits<double>::infinity(), least_curvature = V{} + 1e-12;
         Bracket<V> bracket{start, -infinity, infinity};
-        if constexpr (!Map::kLinear)
+        if constexpr (kScans)
             if (scan) bracket = scan->template search<R>(rows, unit);
         V other = bracket.start;
         for (int search = scan && scan->hides ? 2 : 0;; --search) {
             mode = find_mode<R, Order>(rows, map, bracket);
             if (search == 0) break;
-            if constexpr (!Map::kLinear) {  // the two modes, and then the higher one again
+            if constexpr (kScans) {  // the two modes, and then the higher one again
                 if (search == 1) {
                     const auto lower = log_integrand<R>(rows, map, mode.s) < log_integrand<R>(rows, map, other);
                     bracket = {lower ? other : mode.s, -infinity, infinity};
@@ -258,7 +259,7 @@ struct Integral {
         const std::size_t cells = Order > 0 && !R::kCollapses ? static_cast<std::size_t>(last - first) * nodes.size : 0;
         const std::size_t own_cells = static_cast<std::size_t>(own) * nodes.size;
         if (G.size() < cells + own_cells) G.resize(cells + own_cells);
-        if (H.size() < (kHasOwn<R> ? 4 * cells : cells)) H.resize(kHasOwn<R> ? 4 * cells : cells);
+        if (H.size() < (1 + kOwnSections<R>) * cells) H.resize((1 + kOwnSections<R>) * cells);
         const auto begin = [&](int k) CLUSTERGLM_INLINE_LAMBDA {
             if (first == 0) return NodeSums{load(nodes.log_weight + k) + map.log_density(nodes, k)};
             return NodeSums{load(nodes.q + k) + lanes::log(load(nodes.factor + k)), load(nodes.S1 + k), load(nodes.S2 + k)};

@@ -37,7 +37,9 @@ CLUSTERGLM_INLINE V log_integrand(const Rows<V>& rows, const Map& map, V s) {
     constexpr int kStep = kWidth<V>;
     const auto at = map.at(s);
     const auto log_p = [&](int l) { return log_p_stable<R>(&rows.eta[l], &rows.a[l], &rows.b[l], rows.n * kStep - l, kStep, lane(at.m, l)); };
-    V value = at.a;
+    V value;
+    if constexpr (Map::kLinear) value = -0.5 * s * s;
+    else value = at.a;
     if constexpr (kStep == 1) value += log_p(0);
     else
         for (int l = 0; l < kStep; ++l) value[l] += log_p(l);
@@ -58,6 +60,11 @@ struct Scan {
         constexpr double kHalfWidth = 8.0;
         for (int i = 0; i < nodes.size; ++i) nodes.s[i] = map.scan_point(kHalfWidth * (2.0 * (i / kWidth<V>) / (kPoints - 1) - 1.0));
         nodes.locate(map);
+        if constexpr (Map::kLinear)
+            for (int k = 0; k < nodes.size; k += kLanes) {
+                const auto at = map.place(nodes, k, Pack{} == Pack{});
+                store(nodes.a + k, map.log_density(nodes, k)), store(nodes.a1 + k, at.a1), store(nodes.m1 + k, at.m1);
+            }
     }
 
     template <class R>

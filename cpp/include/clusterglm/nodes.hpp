@@ -102,9 +102,13 @@ struct AddedApart {
     CLUSTERGLM_INLINE void next(Pack& part) { sum += part, part = Pack{}; }
 };
 
-// Derivatives in the response's own parameters lie behind those in lambda, a section of all rows and nodes each.
-CLUSTERGLM_INLINE void keep_own(const OwnTerms<Pack>& own, double* H, int section) {
-    store(H + section, own.g), store(H + 2 * section, own.Gg), store(H + 3 * section, own.gg);
+// Derivatives in the kernel's own numbers lie behind those in lambda, a section of all rows and nodes each: g, Gg and gg.
+template <class R>
+inline constexpr int kOwnSections = kHasOwn<R> ? 2 * kOwnNumbers<R> + own_pairs(kOwnNumbers<R>) : 0;
+template <int J>
+CLUSTERGLM_INLINE void keep_own(const OwnTerms<Pack, J>& own, double* H, int section) {
+    for (int i = 0; i < J; ++i) store(H + (1 + i) * section, own.g[i]), store(H + (1 + J + i) * section, own.Gg[i]);
+    for (int i = 0; i < own_pairs(J); ++i) store(H + (1 + 2 * J + i) * section, own.gg[i]);
 }
 
 // How the rows of a cluster are taken at a node.
@@ -160,8 +164,10 @@ inline void node_pack_stable(NodeSums& sums, const Rows<V>& rows, int first, int
             if constexpr (!R::kCollapses && Order > 0) G[l] = t.G;
             if constexpr (!R::kCollapses && Order > 1) H[l] = t.H;
             if constexpr (kHasOwn<R> && Order > 0) {
+                constexpr int J = kOwnNumbers<R>;
                 const int section = (last - first) * stride;
-                H[section + l] = t.own.g, H[2 * section + l] = t.own.Gg, H[3 * section + l] = t.own.gg;
+                for (int i = 0; i < J; ++i) H[(1 + i) * section + l] = t.own.g[i], H[(1 + J + i) * section + l] = t.own.Gg[i];
+                for (int i = 0; i < own_pairs(J); ++i) H[(1 + 2 * J + i) * section + l] = t.own.gg[i];
             }
         }
         if ((j - first + 1) % kRun == 0) total.next(sums.log_p);

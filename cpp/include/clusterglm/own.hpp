@@ -1,62 +1,120 @@
-// Parameters of a response's own: rows whose log P depends on one of a few numbers w besides lambda. They are further coordinates
-// beside the rows' linear predictors, each the sum of what its rows have: like a row whose G is the sum of dl/dw, and whose H, I and K
-// are those of the derivatives of dl/dw in lambda.
+// Parameters of a response's own: rows whose log P depends on one or two numbers w besides lambda. Each parameter is part of one of
+// these: w of row j is the sum of z_jc times parameter c. They are further coordinates beside the rows' linear predictors, each the sum
+// of what its rows have, z times: like a row whose G is the sum of z dl/dw, and whose H, I and K are those of the derivatives of dl/dw
+// in lambda.
 #pragma once
 #include <cstddef>
 #include <vector>
 
 #include "nodes.hpp"
+#include "problem.hpp"
 #include "rows.hpp"
 
 namespace clusterglm {
 
+// Which rows have which parameters, and how much of each.
+class OwnColumns {
+   public:
+    explicit OwnColumns(const Problem& problem) : problem_(problem) {}
+
+    double weight(std::int64_t row, int c) const {
+        if (problem_.own_columns) return problem_.own_columns[row * problem_.own + c];
+        return problem_.groups[row] == c ? 1.0 : 0.0;
+    }
+    // The kernel's own number that a parameter is part of.
+    int number(int c) const { return problem_.own_numbers ? static_cast<int>(problem_.own_numbers[c]) : 0; }
+    // Whether a row may have more than one parameter.
+    bool shared() const { return problem_.own_columns != nullptr; }
+    // body(c, z) for the parameters that a row has.
+    template <class Body>
+    CLUSTERGLM_INLINE void each(std::int64_t row, const Body& body) const {
+        if (!shared()) {
+            if (problem_.groups[row] >= 0) body(static_cast<int>(problem_.groups[row]), 1.0);
+            return;
+        }
+        const double* z = problem_.own_columns + row * problem_.own;
+        for (int c = 0; c < problem_.own; ++c)
+            if (z[c] != 0.0) body(c, z[c]);
+    }
+
+   private:
+    const Problem& problem_;
+};
+
+// What the mode needs of a number's derivatives, and of those of two numbers.
+template <class V>
+struct OwnCurve {
+    V Gg, Hg, Ig;
+};
+template <class V>
+struct OwnBend {
+    V Ggg, Hgg;
+};
+
 // The own derivatives of a cluster's rows at its mode, and the cluster's own sums there.
 template <class R, class V>
 struct OwnRows {
-    int count = 0;               // parameters
-    std::vector<double> member;  // rows x count of V: 1 where the row has the parameter
-    std::vector<double> at_mode;  // five sections of rows of V: OwnAtMode
+    static constexpr int J = kOwnNumbers<R>, kPairs = own_pairs(J), kSections = 3 * J + 2 * kPairs;
+    const OwnColumns columns;
+    const int count;              // parameters
+    std::vector<double> member;   // rows x count of V: how much the row has of the parameter
+    std::vector<double> at_mode;  // sections of rows of V: OwnAtMode
 
-    explicit OwnRows(int parameters) : count(parameters) {}
+    explicit OwnRows(const Problem& problem) : columns(problem), count(kHasOwn<R> ? problem.own : 0) {}
 
     void resize(int n) {
         cells_ = static_cast<std::size_t>(padded(n * kWidth<V>));
-        if (at_mode.size() < 5 * cells_) at_mode.resize(5 * cells_);
+        if (at_mode.size() < kSections * cells_) at_mode.resize(kSections * cells_);
         if (member.size() < cells_ * count) member.resize(cells_ * count);
     }
     double* has(int j, int c) { return &member[(static_cast<std::size_t>(j) * count + c) * kWidth<V>]; }
     V weight(int j, int c) const { return get<V>(member.data(), j * count + c); }
+    int pair(int c, int d) const { return own_pair(columns.number(c), columns.number(d)); }
 
     // At an intercept of m.
     CLUSTERGLM_INLINE void find(const Rows<V>& rows, V m) {
-        double* to = at_mode.data();
         const bool near = lanes::every(rows.reach() + lanes::magnitude(m) <= V{} + Rows<V>::kRange);
         const Pack M = spread(m), E = lanes::exp(M);
         for (int i = 0, end = rows.size(); i < end; i += kLanes) {
-            OwnAtMode<Pack> d;
+            OwnAtMode<Pack, J> d;
             if (near) {
                 d = R::own_at_mode(Row<Pack>{load(&rows.eta[i]), load(&rows.e[i]), load(&rows.a[i]), load(&rows.b[i])}, M, E);
             } else {
                 for (int l = 0; l < kLanes; ++l) {
-                    const OwnAtMode<double> one = R::own_at_mode_stable(rows.eta[i + l] + M[l], rows.a[i + l], rows.b[i + l]);
-                    d.Gg[l] = one.Gg, d.Hg[l] = one.Hg, d.Ig[l] = one.Ig, d.Ggg[l] = one.Ggg, d.Hgg[l] = one.Hgg;
+                    const OwnAtMode<double, J> one = R::own_at_mode_stable(rows.eta[i + l] + M[l], rows.a[i + l], rows.b[i + l]);
+                    for (int k = 0; k < J; ++k) d.Gg[k][l] = one.Gg[k], d.Hg[k][l] = one.Hg[k], d.Ig[k][l] = one.Ig[k];
+                    for (int k = 0; k < kPairs; ++k) d.Ggg[k][l] = one.Ggg[k], d.Hgg[k][l] = one.Hgg[k];
                 }
             }
-            store(to + i, d.Gg), store(to + cells_ + i, d.Hg), store(to + 2 * cells_ + i, d.Ig);
-            store(to + 3 * cells_ + i, d.Ggg), store(to + 4 * cells_ + i, d.Hgg);
+            double* to = at_mode.data() + i;
+            for (int k = 0; k < J; ++k) store(to + 3 * k * cells_, d.Gg[k]), store(to + (3 * k + 1) * cells_, d.Hg[k]), store(to + (3 * k + 2) * cells_, d.Ig[k]);
+            for (int k = 0; k < kPairs; ++k) store(to + (3 * J + 2 * k) * cells_, d.Ggg[k]), store(to + (3 * J + 2 * k + 1) * cells_, d.Hgg[k]);
         }
     }
-    CLUSTERGLM_INLINE OwnAtMode<V> of_row(int j) const {
-        const double* from = at_mode.data();
-        return {get<V>(from, j), get<V>(from + cells_, j), get<V>(from + 2 * cells_, j), get<V>(from + 3 * cells_, j), get<V>(from + 4 * cells_, j)};
+    CLUSTERGLM_INLINE OwnCurve<V> curve(int j, int number) const {
+        const double* from = at_mode.data() + 3 * number * cells_;
+        return {get<V>(from, j), get<V>(from + cells_, j), get<V>(from + 2 * cells_, j)};
     }
-    // Summed over the rows that have parameter c.
-    CLUSTERGLM_INLINE OwnAtMode<V> summed(int n, int c) const {
-        OwnAtMode<V> sum{};
+    CLUSTERGLM_INLINE OwnBend<V> bend(int j, int pair) const {
+        const double* from = at_mode.data() + (3 * J + 2 * pair) * cells_;
+        return {get<V>(from, j), get<V>(from + cells_, j)};
+    }
+    // Summed over rows, as much as each has of parameter c; of parameters c and d.
+    CLUSTERGLM_INLINE OwnCurve<V> summed(int n, int c) const {
+        OwnCurve<V> sum{};
         for (int j = 0; j < n; ++j) {
             const V w = weight(j, c);
-            const OwnAtMode<V> d = of_row(j);
-            sum.Gg += w * d.Gg, sum.Hg += w * d.Hg, sum.Ig += w * d.Ig, sum.Ggg += w * d.Ggg, sum.Hgg += w * d.Hgg;
+            const OwnCurve<V> d = curve(j, columns.number(c));
+            sum.Gg += w * d.Gg, sum.Hg += w * d.Hg, sum.Ig += w * d.Ig;
+        }
+        return sum;
+    }
+    CLUSTERGLM_INLINE OwnBend<V> summed(int n, int c, int d) const {
+        OwnBend<V> sum{};
+        for (int j = 0; j < n; ++j) {
+            const V w = weight(j, c) * weight(j, d);
+            const OwnBend<V> of = bend(j, pair(c, d));
+            sum.Ggg += w * of.Ggg, sum.Hgg += w * of.Hgg;
         }
         return sum;
     }

@@ -15,6 +15,8 @@ struct Problem {
     bool weighted = true;           // some cluster's weight may differ from 1
     int own = 0;                    // parameters of the response's own
     const std::int64_t* groups = nullptr;  // rows: which of these each has, -1 for none
+    const double* own_columns = nullptr;   // or rows x own, row-major: how much of each parameter there is in a row's own number
+    const std::int64_t* own_numbers = nullptr;  // own: which of the kernel's own numbers that is; all the first where there are none
 
     double eta(std::int64_t row, const double* beta) const {
         const double* x = X + row * p;

@@ -12,7 +12,7 @@ template <class R, class Map>
 class Psi {
    public:
     Psi(const Map& map, const Rule& rule, const Problem& problem)
-        : integral(map, rule, problem.unit), own(kHasOwn<R> ? problem.own : 0), count_(own.count) {
+        : integral(map, rule, problem.unit), own(problem), count_(own.count) {
         integral.own = count_;
     }
 
@@ -40,27 +40,46 @@ class Psi {
         if constexpr (kHasOwn<R>) return count_;
         else return 0;
     }
-    // A section of the rows' own derivatives at nodes: g, Gg and gg.
+    static constexpr int J = kOwnNumbers<R>;
+    // A section of the rows' own derivatives at nodes: g and Gg of each number, gg of each pair of them.
     const double* section(int which) const { return integral.H.data() + static_cast<std::size_t>(which) * integral.rows.n * integral.nodes.size; }
+
+    const double* own_G_g(int c) const { return section(1 + J + own.columns.number(c)); }
+    double* own_gg(int c, int d) { return own_gg_.data() + static_cast<std::size_t>(own_pair(c, d)) * integral.nodes.size; }
 
     // Sums over rows of their own derivatives at nodes; those of g lie behind the rows' G.
     template <int Order>
     CLUSTERGLM_INLINE void sum_own() {
         const int n = integral.rows.n, size = integral.nodes.size;
-        const std::size_t cells = static_cast<std::size_t>(count_) * size;
-        if (own_Gg_.size() < cells) own_Gg_.resize(cells), own_gg_.resize(cells);
+        const std::size_t cells = static_cast<std::size_t>(count_) * size, pairs = static_cast<std::size_t>(own_pairs(count_)) * size;
+        if (own_Gg_.size() < cells) own_Gg_.resize(cells);
+        if (own_gg_.size() < pairs) own_gg_.resize(pairs);
         double* G = integral.G.data() + static_cast<std::size_t>(n) * size;
-        for (int c = 0; c < count_; ++c)
+        for (int c = 0; c < count_; ++c) {
+            const double *of_g = section(1 + own.columns.number(c)), *of_Gg = own_G_g(c), *of_gg = section(1 + 2 * J + own.pair(c, c));
+            double* square = own_gg(c, c);
             for (int k = 0; k < size; k += kLanes) {
                 Pack g{}, Gg{}, gg{};
                 for (int j = 0; j < n; ++j) {
                     const Pack w = own.weight(j, c);
                     const int at = j * size + k;
-                    g += w * load(section(1) + at);
-                    if constexpr (Order > 1) Gg += w * load(section(2) + at), gg += w * load(section(3) + at);
+                    g += w * load(of_g + at);
+                    if constexpr (Order > 1) Gg += w * load(of_Gg + at), gg += w * w * load(of_gg + at);
                 }
                 store(G + c * size + k, g);
-                if constexpr (Order > 1) store(&own_Gg_[c * size + k], Gg), store(&own_gg_[c * size + k], gg);
+                if constexpr (Order > 1) store(&own_Gg_[c * size + k], Gg), store(square + k, gg);
+            }
+        }
+        if (Order < 2 || !own.columns.shared()) return;
+        for (int c = 0; c < count_; ++c)
+            for (int d = 0; d < c; ++d) {
+                const double* of_gg = section(1 + 2 * J + own.pair(c, d));
+                double* to = own_gg(c, d);
+                for (int k = 0; k < size; k += kLanes) {
+                    Pack gg{};
+                    for (int j = 0; j < n; ++j) gg += own.weight(j, c) * own.weight(j, d) * load(of_gg + j * size + k);
+                    store(to + k, gg);
+                }
             }
     }
 
@@ -101,7 +120,7 @@ class Psi {
                 store(z_.g_sst + at, mc.sst_H * h + mc.sst_I * load(&rows.I[at]));
             }
             for (int j = n; j < both; ++j) {
-                const OwnAtMode<Pack> d = own.summed(n, j - n);
+                const OwnCurve<Pack> d = own.summed(n, j - n);
                 store(z_.s_t + j * kLanes, mc.s_t_H * d.Gg);
                 store(z_.g_sst + j * kLanes, mc.sst_H * d.Gg + mc.sst_I * d.Hg);
             }
@@ -136,14 +155,15 @@ class Psi {
         const Nodes& nodes = integral.nodes;
         const int n = integral.rows.n, c = j - n, at = j * kLanes, size = nodes.size;
         const auto rm = row_moments<Moves, true, Pack>(nodes, integral.map, integral.rows_G() + j * size, &own_Gg_[c * size], pi_G);
-        Pack diagonal = row_mean<Pack>(nodes, &own_gg_[c * size]), cross = rm.sigma;
+        Pack diagonal = row_mean<Pack>(nodes, own_gg(c, c)), cross = rm.sigma;
         if constexpr (Moves) {
-            const OwnAtMode<Pack> d = own.summed(n, c);
+            const OwnCurve<Pack> d = own.summed(n, c);
+            const OwnBend<Pack> twice = own.summed(n, c, c);
             store(z_.s_t + at, mc.s_t_H * d.Gg);
             store(z_.g_sst + at, mc.sst_H * d.Gg + mc.sst_I * d.Hg);
             store(z_.g_ssst + at, mc.ssst_H * d.Gg + mc.ssst_I * d.Hg + mc.ssst_K * d.Ig);
             store(z_.P0 + at, rm.P0), store(z_.P1 + at, rm.P1);
-            diagonal += mc.diagonal_I * d.Ggg + mc.diagonal_K * d.Hgg;
+            diagonal += mc.diagonal_I * twice.Ggg + mc.diagonal_K * twice.Hgg;
             cross += mc.sigma_H * d.Gg + mc.sigma_I * d.Hg + mc.sigma_K * d.Ig;
         }
         store(z_.mean + at, rm.mean);
@@ -151,17 +171,26 @@ class Psi {
         store(last + at, cross);
     }
 
-    // Second derivatives in parameter c and each linear predictor, added to the Hessian's row.
+    // Second derivatives in parameter c and each linear predictor, and in c and each parameter before it, added to the Hessian's row.
     template <bool Moves>
-    CLUSTERGLM_INLINE void add_crosses(int c, const ModeCoefficients<Map, Pack>& mc, double* row) const {
+    CLUSTERGLM_INLINE void add_crosses(int c, const ModeCoefficients<Map, Pack>& mc, double* row) {
         const int n = integral.rows.n, size = integral.nodes.size;
         for (int j = 0; j < n; ++j) {
-            Pack cross = row_mean<Pack>(integral.nodes, section(2) + j * size);
+            Pack cross = row_mean<Pack>(integral.nodes, own_G_g(c) + j * size);
             if constexpr (Moves) {
-                const OwnAtMode<Pack> d = own.of_row(j);
+                const OwnCurve<Pack> d = own.curve(j, own.columns.number(c));
                 cross += mc.diagonal_I * d.Hg + mc.diagonal_K * d.Ig;
             }
             store(row + j * kLanes, load(row + j * kLanes) + own.weight(j, c) * cross);
+        }
+        if (!own.columns.shared()) return;
+        for (int d = 0; d < c; ++d) {
+            Pack cross = row_mean<Pack>(integral.nodes, own_gg(c, d));
+            if constexpr (Moves) {
+                const OwnBend<Pack> both = own.summed(n, c, d);
+                cross += mc.diagonal_I * both.Ggg + mc.diagonal_K * both.Hgg;
+            }
+            store(row + (n + d) * kLanes, load(row + (n + d) * kLanes) + cross);
         }
     }
 

@@ -95,7 +95,7 @@ class ShortClusters {
             for (int c = 0; c < own.count; ++c)
                 for (int l = 0; l < kLanes; ++l) {
                     const std::int64_t row = problem_.starts[four_.cluster[l]] + j;
-                    own.has(j, c)[l] = row < problem_.starts[four_.cluster[l] + 1] && problem_.groups[row] == c ? 1.0 : 0.0;
+                    own.has(j, c)[l] = row < problem_.starts[four_.cluster[l] + 1] ? own.columns.weight(row, c) : 0.0;
                 }
     }
 

@@ -50,6 +50,8 @@ def pooled(
     success: Any = None,
     levels: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    zero_inflation: str | None = None,
+    hurdle: str | None = None,
     penalty: str | None = None,
     separation: str = "error",
     control: Control | None = None,
@@ -100,6 +102,12 @@ def pooled(
         categorical, or whole numbers as they are.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
+    zero_inflation : str, optional
+        Of counts, Poisson or negative binomial: `"~ 1"` or `"~ x"`, the linear predictor of the log odds that a count
+        is 0 for certain, whatever its mean: a positive coefficient means more zeros.
+    hurdle : str, optional
+        Of the same, the linear predictor of the log odds that a count is 0; the others are then of the family truncated
+        at zero.
     penalty : {"firth"}, optional
         Maximise the log-likelihood and half the log-determinant of the expected information (Jeffreys' prior; Firth,
         Biometrika 80, 1993): estimates are finite, also where covariates separate the responses. Standard errors are
@@ -157,6 +165,11 @@ def pooled(
         need_cluster=False,
         penalized=chosen is not None,
     )
+    if zero_inflation is not None or hurdle is not None:
+        from clusterglm.api.zeros import pooled_with_zeros
+
+        beside = is_elsewhere(data, engine), chosen, to_limit
+        return pooled_with_zeros(formula, data, request, own or response, zero_inflation, hurdle, beside, settings)
     if measured is not None:
         from clusterglm.api.gaussian import gaussian_pooled
 
@@ -206,6 +219,8 @@ def random_effects(
     success: Any = None,
     levels: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    zero_inflation: str | None = None,
+    hurdle: str | None = None,
     start: Any = None,
     sigma: float | None = None,
     fix_sigma: bool = False,
@@ -284,6 +299,12 @@ def random_effects(
         categorical, or whole numbers as they are.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
+    zero_inflation : str, optional
+        Of counts, Poisson or negative binomial: `"~ 1"` or `"~ x"`, the linear predictor of the log odds that a count
+        is 0 for certain, whatever its mean: a positive coefficient means more zeros.
+    hurdle : str, optional
+        Of the same, the linear predictor of the log odds that a count is 0; the others are then of the family truncated
+        at zero.
     start : array or mapping, optional
         Starting coefficients, in the order of the columns or by name; by default from the pooled fit.
     sigma : float, optional
@@ -382,8 +403,18 @@ def random_effects(
             (sigma is not None or fix_sigma, "sigma= or fix_sigma=", "covariances that are estimated"),
             (chosen is not None, f"penalty={chosen!r}", "no penalty"),
             (to_limit, 'separation="limit"', 'separation="error"'),
+            (zero_inflation is not None, f"zero_inflation={zero_inflation!r}", "one linear predictor"),
+            (hurdle is not None, f"hurdle={hurdle!r}", "one linear predictor"),
         ]
         return quasi_random_effects(formula, data, request, quasi, start, settings, beside)
+    if zero_inflation is not None or hurdle is not None:
+        from clusterglm.api.zeros import random_effects_with_zeros
+
+        return random_effects_with_zeros(
+            formula, data, request, own or response, zero_inflation, hurdle,
+            (is_elsewhere(data, engine), chosen, to_limit),
+            (intercept, rule, scale, start, sigma, fix_sigma), settings,
+        )  # fmt: skip
     if measured is not None:
         from clusterglm.api.gaussian import gaussian_random_effects
 

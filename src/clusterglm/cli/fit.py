@@ -74,6 +74,14 @@ def fit(
     exposure: opt.Exposure = None,
     success: opt.Success = None,
     levels: opt.Levels = None,
+    zero_inflation: Annotated[
+        str | None,
+        typer.Option(help='Of counts: formula of P(a zero for certain), such as "~ 1" or "~ x".', show_default="none"),
+    ] = None,
+    hurdle: Annotated[
+        str | None,
+        typer.Option(help="Of counts: the formula of P(y = 0); others are then truncated.", show_default="none"),
+    ] = None,
     subset: opt.Subset = None,
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
@@ -124,6 +132,8 @@ def fit(
             "points": points,
             "penalty": penalty,
             "separation": separation,
+            "zero_inflation": zero_inflation,
+            "hurdle": hurdle,
         }
         check_model(model, special)
         check_files(save, json, csv, report)
@@ -242,6 +252,8 @@ def check_model(model: str, special: dict[str, Any]) -> None:
         "points": ("nonparametric",),
         "penalty": _WITHOUT_POINTS,
         "separation": _WITHOUT_POINTS,
+        "zero_inflation": ("random_effects", "pooled"),
+        "hurdle": ("random_effects", "pooled"),
     }
     for name, value in special.items():
         own = owners.get(name, ("random_effects",))

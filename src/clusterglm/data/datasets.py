@@ -149,6 +149,16 @@ _DESCRIPTIONS = {
             "ordinal",
         ),
         Description(
+            "salamanders",
+            "Counts of salamanders at 23 sites in streams, some below mountaintop mines, by species and life stage",
+            "Price, Muncy, Bonner, Drayer and Barton (2016), Journal of Applied Ecology 53; as in R's package glmmTMB",
+            644,
+            23,
+            "site",
+            "count ~ mined + spp",
+            "negative_binomial",
+        ),
+        Description(
             "verbagg",
             "Whether 100 persons would curse, scold or shout in 24 situations: verbal aggression, person by item",
             "Vansteelandt (2000), De Boeck and Wilson (2004); the first 100 persons of VerbAgg in R's package lme4",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,9 @@ class OwnRows:
 
     def __init__(self, sums: Sums, response: OwnParameters) -> None:
         assert isinstance(sums.blocks, InMemory)
-        self.sums, self.blocks, self.response, self.unit = sums, sums.blocks, response, sums.weights.unit
+        self.sums, self.response = sums, response
+        self.blocks: InMemory = sums.blocks
+        self.unit: float = sums.weights.unit
         self._block, self._memory, self._L = sums.blocks.block, Memory(), sums.standard.L
         data = self._block.data
         self._alike = alike(response, data)
@@ -196,18 +199,33 @@ def _equal(data: ClusterArrays, weights: Array) -> tuple[Array, Array, Array]:
     )
 
 
+class RowsWithOwn(Protocol):
+    """What a marginal likelihood asks of rows whose response has parameters of its own."""
+
+    @property
+    def blocks(self) -> InMemory: ...
+    @property
+    def unit(self) -> float: ...
+
+    def for_core(self, theta: Array) -> tuple[Block, Array]:
+        """A block and its parameters that have the likelihood at (gamma, others, psi), but for a constant."""
+
+    def whole(self, evaluate: OnBlock, theta: Array) -> Evaluation:
+        """A likelihood of kernel rows as one in (gamma, others, psi), normalised."""
+
+
 class OwnMarginal(MarginalSums):
     """The marginal likelihood of such rows in (gamma, sigma, psi), normalised.
 
     Parameters
     ----------
-    rows : OwnRows
+    rows : RowsWithOwn
     integrator : Integrator
     """
 
     sampled = False
 
-    def __init__(self, rows: OwnRows, integrator: AnyIntegrator) -> None:
+    def __init__(self, rows: RowsWithOwn, integrator: AnyIntegrator) -> None:
         super().__init__(rows.blocks, rows.blocks.block.n_clusters, integrator, rows.unit)
         self._rows = rows
 

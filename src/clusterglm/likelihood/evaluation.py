@@ -67,6 +67,10 @@ class OwnArrays:
         How many parameters.
     groups : ndarray of int64, shape (n,), optional
         Which of them each row has, -1 for none; None without any.
+    own_columns : ndarray, shape (n, own), optional
+        How much of each parameter there is in a row's own number, where that is not one of them; in place of groups.
+    own_numbers : ndarray of int64, shape (own,), optional
+        With these: which of the kernel's own numbers each parameter is part of.
     """
 
     starts: NDArray[np.int64]
@@ -76,6 +80,8 @@ class OwnArrays:
     cluster_weights: Array
     own: int = 0
     groups: NDArray[np.int64] | None = None
+    own_columns: Array | None = None
+    own_numbers: NDArray[np.int64] | None = None
 
 
 def core_problem(X: Array, data: ClusterArrays, response: Response) -> _core.Problem:
@@ -91,4 +97,6 @@ def core_problem(X: Array, data: ClusterArrays, response: Response) -> _core.Pro
         Family and link.
     """
     known = data.starts, X, data.a, data.b, data.offset, data.cluster_weights, response.code
-    return _core.Problem(*known, data.own, data.groups) if isinstance(data, OwnArrays) else _core.Problem(*known)
+    if not isinstance(data, OwnArrays):
+        return _core.Problem(*known)
+    return _core.Problem(*known, data.own, data.groups, data.own_columns, data.own_numbers)

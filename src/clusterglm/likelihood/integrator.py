@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,9 @@ class Integrator(ABC, Generic[L, R]):
 
     distribution: Distribution
     scale: str
+
+    several_modes: ClassVar[bool] = False
+    """Whether it is for rows that are not log-concave, where a unit's integrand may have several modes."""
 
     @classmethod
     @abstractmethod

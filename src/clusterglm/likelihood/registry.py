@@ -26,8 +26,15 @@ def registered() -> tuple[type[Integrator[Any, Any]], ...]:
 INTEGRATORS = list(registered())
 
 
-def integrator_for(distribution: Distribution, scale: str) -> AnyIntegrator:
+def integrator_for(distribution: Distribution, scale: str, *, several_modes: bool = False) -> AnyIntegrator:
     """The integrator that serves a model.
+
+    Parameters
+    ----------
+    distribution : Distribution
+    scale : str
+    several_modes : bool
+        Whether the model's rows are not log-concave.
 
     Raises
     ------
@@ -35,7 +42,7 @@ def integrator_for(distribution: Distribution, scale: str) -> AnyIntegrator:
         When none does.
     """
     for kind in INTEGRATORS:
-        if kind.serves(distribution, scale):
+        if kind.several_modes == several_modes and kind.serves(distribution, scale):
             return kind(distribution, scale)
     raise OptionError(
         f"scale={scale!r} with distribution {distribution.name}",

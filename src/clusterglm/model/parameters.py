@@ -209,6 +209,15 @@ class Parameters:
         """Place of the parameters of the response."""
         return self.place("response")
 
+    def and_zeros(self, names: Sequence[str], state: State = "free") -> Parameters:
+        """These parameters with the coefficients of a linear predictor of zeros after them."""
+        return Parameters((*self.blocks, Block("zero", "", tuple(names), state)))
+
+    @cached_property
+    def zeros(self) -> slice:
+        """Place of the coefficients of zeros."""
+        return self.place("zero")
+
     def _marked(self, blocks: Sequence[bool]) -> NDArray[np.bool_]:
         return np.repeat(np.array(blocks, dtype=bool), [len(block.names) for block in self.blocks])
 

@@ -30,27 +30,44 @@ struct StableTerms {
     double value, G, H, I, K;
 };
 
-// Kernels with parameters of their own (`kOwn`): log P depends on a number w besides lambda. Derivatives in w, in lambda and w, and
-// twice in w, at a node ...
-template <class V>
+// Kernels with parameters of their own: log P depends on `kOwn` numbers w besides lambda, one or two. Pairs of them in the order
+// (1, 1), (2, 1), (2, 2).
+constexpr int own_pairs(int numbers) { return numbers * (numbers + 1) / 2; }
+constexpr int own_pair(int i, int k) { return i < k ? own_pair(k, i) : own_pairs(i) + k; }
+
+// Derivatives in each w, in lambda and w, and twice in w, at a node ...
+template <class V, int J = 1>
 struct OwnTerms {
-    V g, Gg, gg;
+    V g[J], Gg[J], gg[own_pairs(J)];
 };
-template <class V>
+template <class V, int J = 1>
 struct NodeTermsWithOwn : NodeTerms<V> {
-    OwnTerms<V> own;
+    OwnTerms<V, J> own;
 };
-struct StableTermsWithOwn : StableTerms {
-    OwnTerms<double> own;
+template <int J>
+struct StableTermsWithOwns : StableTerms {
+    OwnTerms<double, J> own;
 };
+using StableTermsWithOwn = StableTermsWithOwns<1>;
 
 // ... and at the mode: of dl/dw once, twice and three times in lambda, of d2l/dw2 once and twice.
-template <class V>
+template <class V, int J = 1>
 struct OwnAtMode {
-    V Gg, Hg, Ig, Ggg, Hgg;
+    V Gg[J], Hg[J], Ig[J], Ggg[own_pairs(J)], Hgg[own_pairs(J)];
 };
 
 template <class R>
 inline constexpr bool kHasOwn = requires { R::kOwn; };
+template <class R>
+constexpr int own_numbers() {
+    if constexpr (kHasOwn<R>) return static_cast<int>(R::kOwn);
+    else return 1;  // of no account
+}
+template <class R>
+inline constexpr int kOwnNumbers = own_numbers<R>();
+
+// Kernels that are not log-concave (`kSeveralModes`): a cluster's integrand may have several modes whatever the distribution.
+template <class R>
+inline constexpr bool kSeveralModes = requires { R::kSeveralModes; };
 
 }  // namespace clusterglm

@@ -325,7 +325,8 @@ def _unlike(first: Candidate, second: Candidate) -> str:
     if first.untested or second.untested:
         return first.untested or second.untested
     if first.response != second.response:
-        return "family or link differ"
+        same = type(first.response) is type(second.response)
+        return "what the family has besides the formula differs" if same else "family or link differ"
     if first.penalty != second.penalty:
         one, other = (first, second) if second.penalty is None else (second, first)
         return f"{one.name} maximises a likelihood with penalty={one.penalty!r}, and {other.name} one without"

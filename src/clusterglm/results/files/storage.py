@@ -51,6 +51,8 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
     "results.models.own_mixed": ("OwnMixedResult", "OwnCrossedResult"),
     "results.models.ordinal_mixed": ("OrdinalMixedResult", "OrdinalCrossedResult"),
+    "results.models.zeros": ("ZeroPooledResult", "ZeroRandomEffectsResult"),
+    "results.models.hurdle": ("HurdlePooledResult", "HurdleRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
         "PooledResultOverBlocks",
@@ -70,6 +72,8 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate", "SmoothShape"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
     "fit.own_mixed": ("OwnMixedFit",),
+    "fit.zero_estimates": ("ZeroPooledFit", "ZeroRandomEffectsFit"),
+    "fit.hurdle": ("HurdlePooledFit", "HurdleRandomEffectsFit"),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
     "fit.pql": ("PqlFit",),
     "fit.npml": ("NonparametricFit",),
@@ -97,6 +101,8 @@ STORED: dict[str, tuple[str, ...]] = {
     "inference.diagnostics.overdispersion": ("Overdispersion",),
     "inference.hypotheses.score_test": ("ScoreTest",),
     "model.quadrature": ("Quadrature",),
+    "model.response.zeros.inflated": ("ZeroInflated",),
+    "model.response.zeros.hurdle": ("Hurdle",),
 }
 """Modules and their classes that a file may hold: frozen dataclasses, named tuples, and classes without state.
 

@@ -58,6 +58,10 @@ class Summary:
         What came out.
     notes : tuple of str
         What the reader should know besides.
+    heading : str
+        Of the coefficients, where there are others.
+    others : tuple of (str, Coefficients)
+        Those of other linear predictors, each with its heading.
     """
 
     title: str
@@ -65,6 +69,8 @@ class Summary:
     coefficients: Coefficients
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    heading: str = ""
+    others: tuple[tuple[str, Coefficients], ...] = ()
 
     @property
     def first_notes(self) -> list[str]:
@@ -82,8 +88,14 @@ class Summary:
         for note in self.first_notes:
             parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
         parts += ["", *_listed(self.model, labels), ""]
+        if self.heading:
+            parts += [f"{self.heading}:"]
         if self.coefficients.names:
-            parts += [*_table(self.coefficients), "", _LEGEND, ""]
+            parts += _table(self.coefficients)
+        for heading, coefficients in self.others:
+            parts += ["", f"{heading}:", *_table(coefficients)]
+        if self.coefficients.names or self.others:
+            parts += ["", _LEGEND, ""]
         parts += _listed(self.facts, labels)
         for note in self.last_notes:
             parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
@@ -93,7 +105,15 @@ class Summary:
         return str(self)
 
     def _repr_html_(self) -> str:
-        rows = zip(self.coefficients.names, self.coefficients.cells(), strict=True)
+        every = ((self.heading, self.coefficients), *self.others)
+        rows = [
+            row
+            for heading, table in every
+            for row in (
+                *([(heading, [""] * len(HEADINGS))] if heading else []),
+                *zip(table.names, table.cells(), strict=True),
+            )
+        ]
         return as_html(self.title, self.model, HEADINGS, rows, self.facts, self.last_notes, self.first_notes)
 
 

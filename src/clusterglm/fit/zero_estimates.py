@@ -1,0 +1,121 @@
+"""Estimates of zero-inflated counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit
+from clusterglm.fit.zero_rows import kernel_data
+from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
+from clusterglm.likelihood.registry import integrator_for
+from clusterglm.model.parameters import Parameters, State
+from clusterglm.model.response.base import Response
+from clusterglm.model.response.zeros.inflated import ZeroInflated
+
+
+class WithZeros:
+    """What both kinds of estimates say of their zeros."""
+
+    if TYPE_CHECKING:
+        poisson: bool
+        plain: bool
+        zero: ModelData | None
+
+        @property
+        def response(self) -> Response | None: ...
+
+    @property
+    def alpha_state(self) -> State:
+        """What became of alpha; see `Block`."""
+        return "boundary" if self.poisson else "free"
+
+    @property
+    def zero_state(self) -> State:
+        """What became of the coefficients of zeros."""
+        return "boundary" if self.plain else "free"
+
+    @property
+    def inflated(self) -> ZeroInflated:
+        """The response, whose parameters are known to be there."""
+        assert isinstance(self.response, ZeroInflated)
+        return self.response
+
+    @property
+    def zero_rows(self) -> ModelData:
+        """The data of zeros."""
+        assert self.zero is not None
+        return self.zero
+
+
+@dataclass(frozen=True)
+class ZeroPooledFit(WithZeros, OwnPooledFit):
+    """Estimates of a model of zero-inflated counts without cluster effects.
+
+    Parameters
+    ----------
+    zero : ModelData
+        The same rows with the columns of the linear predictor of zeros.
+    whole_covariance : ndarray, shape (p + k, p + k)
+        Of (beta, alpha of negative binomial counts, coefficients of zeros).
+    loglik_at_limit : float
+        Of zero-inflated Poisson counts, where these are negative binomial; otherwise nan.
+    loglik_plain : float
+        Of counts without inflation.
+    poisson, plain : bool
+        Whether the maximum lies at alpha = 0, and whether it lies where no zero is for certain.
+    """
+
+    zero: ModelData | None = None
+    loglik_plain: float = np.nan
+    poisson: bool = False
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class ZeroRandomEffectsFit(WithZeros, OwnRandomEffectsFit):
+    """The same with a random intercept for each cluster in the linear predictor of counts.
+
+    Parameters
+    ----------
+    pooled : ZeroPooledFit
+    zero, loglik_plain, poisson, plain
+        As there.
+    """
+
+    pooled: ZeroPooledFit
+    zero: ModelData | None = None
+    loglik_plain: float = np.nan
+    poisson: bool = False
+    plain: bool = False
+
+    @property
+    def all_parameters(self) -> Parameters:
+        return with_zeros(self.parameters, self.inflated, self.alpha_state, self.zero_state)
+
+    @property
+    def integrator(self) -> AnyIntegrator:
+        """How the random effects are integrated out."""
+        return integrator_for(self.distribution, self.integration.scale, several_modes=True)
+
+    @cached_property
+    def intercepts(self) -> Intercepts:
+        """Posterior mode, mean and standard deviation of every cluster's intercept."""
+        data = self.data.rows
+        if self.sigma == 0.0:
+            nothing = np.zeros(data.n_clusters)
+            return Intercepts(nothing, nothing, nothing)
+        moved, kernel = kernel_data(data, self.zero_rows.X, self.inflated)
+        return self.integrator.posterior(moved, kernel, self.theta, self.plan)
+
+
+def with_zeros(
+    inner: Parameters, response: ZeroInflated, alpha_state: State = "free", zero_state: State = "free"
+) -> Parameters:
+    """Parameters of a model with those of its zeros after them."""
+    inner = inner.and_own(("alpha",), alpha_state) if response.dispersed else inner
+    return inner.and_zeros(response.own[int(response.dispersed) :], zero_state)

@@ -1,0 +1,247 @@
+"""Data of zero-inflated counts as rows that the core knows, and their likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
+from scipy.special import expit
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.engine.base import InMemory
+from clusterglm.engine.block import Block, Memory
+from clusterglm.errors import OptionError
+from clusterglm.fit.own_rows import OnBlock
+from clusterglm.fit.standardise import standardise
+from clusterglm.fit.start import sigma_moments
+from clusterglm.fit.sums import Sums, sums_in_memory
+from clusterglm.likelihood.evaluation import Evaluation, OwnArrays
+from clusterglm.likelihood.own import through_coordinates
+from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
+from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
+from clusterglm.model.response.own.base import Terms
+from clusterglm.model.response.own.negative_binomial import NegativeBinomial
+from clusterglm.model.response.zeros.inflated import ZeroInflated
+from clusterglm.model.response.zeros.kernels import ZeroInflatedKernel
+
+_LARGEST_LOG_ODDS = 700.0  # linear predictors of zeros beyond which exp() is none
+
+
+class ZeroRows:
+    """Rows of zero-inflated counts, of data in memory, in (gamma, others, psi) of the optimiser's columns.
+
+    Parameters
+    ----------
+    sums : Sums
+        The data in the optimiser's columns, nothing merged.
+    zero : ModelData
+        The same rows with the columns of the linear predictor of zeros.
+    response : ZeroInflated
+        With its parameters or without.
+    """
+
+    def __init__(self, sums: Sums, zero: ModelData, response: ZeroInflated) -> None:
+        assert isinstance(sums.blocks, InMemory)
+        self.sums, self.response = sums, response
+        self.blocks: InMemory = sums.blocks
+        self.unit: float = sums.weights.unit
+        self._block, self._memory, self._L = sums.blocks.block, Memory(), sums.standard.L
+        data = self._block.data
+        self._weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
+        self._is_zero = data.a == 0.0
+        self._k = int(response.dispersed)  # working values before the coefficients of zeros
+        standard = standardise(zero.X, zero.intercept)
+        self._Z, self._M = standard.X, standard.L
+        self._of = _repeats(data.b, self._is_zero) if response.dispersed else None
+        self._counts = np.rint(data.a / data.b)
+        self._constant = 0.0
+        if not response.dispersed:
+            counts = response.count.log_constants(self._counts, np.ones_like(data.a), self._weights)
+            self._constant = float(counts.sum())
+
+    # From the user's parameters and back -----------------------------------------------------------------------------
+
+    def inside(self, beta: Array, others: Sequence[float], psi: Array) -> Array:
+        """(gamma, others, psi) for the optimiser's columns."""
+        gamma = np.linalg.solve(self._L, beta)
+        return np.concatenate([gamma, others, psi[: self._k], np.linalg.solve(self._M, psi[self._k :])])
+
+    def to_user(self, others: int) -> Array:
+        """The matrix that turns (gamma, others, psi) into (beta, others, psi) of the user's columns."""
+        return np.asarray(block_diag(self._L, np.eye(others + self._k), self._M))
+
+    def to_values(self, theta: Array) -> Array:
+        """The same into (beta, others, values of the response), at a theta of the optimiser's."""
+        whole = self.to_user(len(theta) - len(self._L) - self._k - len(self._M))
+        if self._k:
+            at = len(theta) - len(self._M) - 1
+            whole[at] *= np.exp(theta[at])
+        return whole
+
+    def w(self, psi: Array) -> Array:
+        """Linear predictor of zeros, of psi as it stands in theta, shape (n,)."""
+        return np.asarray(self._Z @ psi[self._k :])
+
+    # The likelihood --------------------------------------------------------------------------------------------------
+
+    def _psi(self, theta: Array) -> Array:
+        """Working values, alpha no further out than its kernel keeps its digits."""
+        psi: Array = theta[len(theta) - self._k - len(self._M) :].copy()
+        psi[: self._k] = np.clip(psi[: self._k], NegativeBinomial.lowest - 1.0, NegativeBinomial.highest + 1.0)
+        return psi
+
+    def for_core(self, theta: Array) -> tuple[Block, Array]:
+        """A block and its parameters that have the likelihood at (gamma, others, psi), but for a constant."""
+        psi, data = self._psi(theta), self._block.data
+        kernel, a, b, shift = self.response.at(psi).zero_rows(data.a, data.b, self.w(psi), self._of)
+        of = slice(None) if self._of is None else self._of
+        Z = np.where(self._is_zero[:, None], self._Z, 0.0)
+        if self._k:
+            Z = np.column_stack([np.ones(len(Z)), Z])
+        numbers = np.minimum(np.arange(Z.shape[1]), kernel.numbers - 1)
+        starts = data.starts if self._of is None else np.searchsorted(self._of, data.starts)
+        arrays = OwnArrays(
+            starts, a, b, data.offset[of] + shift, data.cluster_weights, Z.shape[1], None,
+            np.ascontiguousarray(Z[of]), numbers,
+        )  # fmt: skip
+        X = np.ascontiguousarray(self._block.X[of])
+        inner = np.concatenate([theta[: len(self._L)], theta[len(self._L) : len(theta) - len(psi)]])
+        return Block(X, arrays, kernel, self._block.threads, self._memory), inner
+
+    def whole(self, evaluate: OnBlock, theta: Array) -> Evaluation:
+        """A likelihood of kernel rows as one in (gamma, others, psi), normalised."""
+        psi = self._psi(theta)
+        found = evaluate(*self.for_core(theta))
+        return through_coordinates(found, len(self._L), self.response.coordinates(psi), self.terms(psi))
+
+    def terms(self, psi: Array) -> Terms:
+        """What log-probabilities have besides those of kernel rows, and its derivatives in psi; see `Terms`."""
+        w, data, k = self.w(psi), self._block.data, self._k
+        first, second = self.zero_terms(w, psi)
+        value = self._constant - float(self._weights @ np.logaddexp(0.0, w))
+        if k:
+            cluster_weights = np.repeat(data.cluster_weights, np.diff(data.starts))
+            counts = NegativeBinomial((float(np.exp(psi[0])),)).terms(psi[:1], cluster_weights * data.a, self._weights)
+            value, second[0, 0] = value + counts.value, counts.second[0, 0]
+        return Terms(value, first, second)
+
+    def zero_terms(self, w: Array, psi: Array) -> tuple[Array, Array]:
+        """The derivatives of the rows' terms, shape (n, k), cluster weights included, and the second ones' sum.
+
+        The second derivative in log(alpha) is left out.
+        """
+        k, data = self._k, self._block.data
+        pi = expit(w)
+        first = -(self._weights * pi)[:, None] * self._Z
+        curved = -(self._weights * pi * (1.0 - pi))[:, None] * self._Z
+        second = np.zeros((len(psi), len(psi)))
+        second[k:, k:] = np.einsum("rc,rd->cd", curved, self._Z)
+        if k:
+            cluster_weights = np.repeat(data.cluster_weights, np.diff(data.starts))
+            counts = NegativeBinomial((float(np.exp(psi[0])),)).terms(psi[:1], cluster_weights * data.a, self._weights)
+            first = np.column_stack([counts.first, first])
+        return first, second
+
+    def pooled(self, theta: Array) -> Evaluation:
+        """Log-likelihood without cluster effects in (gamma, psi), with score and Hessian; normalised."""
+        return self.whole(_with_own, theta)
+
+    def row_scores(self, theta: Array) -> Array:
+        """Scores of rows without cluster effects in (gamma, psi), shape (n, p + k), cluster weights included."""
+        block, inner = self.for_core(theta)
+        data, kernel = block.data, block.response
+        assert isinstance(data, OwnArrays)
+        assert isinstance(kernel, ZeroInflatedKernel)
+        x = block.X @ inner + data.offset
+        own = kernel.own_derivatives(x, data.a, data.b)
+        assert data.own_columns is not None
+        assert data.own_numbers is not None
+        weights = np.repeat(data.cluster_weights, np.diff(data.starts))
+        G = (weights * kernel.derivatives(x, data.a, data.b)[1])[:, None] * block.X
+        found = np.column_stack([G, weights[:, None] * data.own_columns * own.first[data.own_numbers].T])
+        if self._of is not None:
+            found = np.add.reduceat(found, np.searchsorted(self._of, np.arange(len(self._Z))), axis=0)
+        psi = self._psi(theta)
+        found[:, len(self._L) :] += self.zero_terms(self.w(psi), psi)[0]
+        return found
+
+    def sigma_moments(self, theta: Array) -> tuple[float, float]:
+        """See `start.sigma_moments`, at (gamma, psi)."""
+        block, inner = self.for_core(theta)
+        S1, S2 = cluster_sums(block.problem, inner, block.n_clusters, block.threads)
+        return sigma_moments(S1, S2, block.data.cluster_weights)
+
+
+def zero_rows(data: ModelData, zero: ModelData, response: ZeroInflated, control: Control) -> ZeroRows:
+    """The rows of some data: none are merged, and none sampled."""
+    return ZeroRows(sums_in_memory(data, response, control.threads, data.n_obs + 1), zero, response)
+
+
+def kernel_data(data: ModelData, Z: Array, response: ZeroInflated) -> tuple[ModelData, ZeroInflatedKernel]:
+    """Data with kernel rows in place of observations, for likelihoods, and what these are rows of.
+
+    Parameters
+    ----------
+    data : ModelData
+    Z : ndarray, shape (n, c)
+        The user's columns of zeros.
+    response : ZeroInflated
+        With its parameters.
+    """
+    w = np.clip(Z @ response.zero, -_LARGEST_LOG_ODDS, _LARGEST_LOG_ODDS)
+    of = _repeats(data.b, data.a == 0.0) if response.alpha > 0.0 else None
+    kernel, a, b, shift = response.zero_rows(data.a, data.b, w, of)
+    rows = slice(None) if of is None else of
+    starts = data.starts if of is None else np.searchsorted(of, data.starts)
+    moved = replace(
+        data, X=np.ascontiguousarray(data.X[rows]), a=a, b=b, offset=data.offset[rows] + shift, starts=starts
+    )
+    return moved, kernel
+
+
+def _repeats(weights: Array, is_zero: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """The row of each kernel row, where zeros stand for several; None where each is one.
+
+    Raises
+    ------
+    OptionError
+        Where they stand for a part of one.
+    """
+    times = np.where(is_zero, weights, 1.0)
+    if np.all(times == 1.0):
+        return None
+    if np.any(times != np.rint(times)):
+        raise OptionError(
+            "weights= that are not whole numbers with zero_inflation= and family='negative_binomial'",
+            "whole numbers, which are repeats",
+            "cluster_weights=, which may be any numbers; or family='poisson'",
+        )
+    return np.repeat(np.arange(len(weights)), times.astype(np.int64))
+
+
+def _with_own(block: Block, inner: Array) -> Evaluation:
+    """A pooled likelihood with derivatives in the kernel's own parameters behind those in the coefficients."""
+    found, data, kernel = evaluate_pooled(block.problem, inner, 2, block.threads), block.data, block.response
+    assert isinstance(data, OwnArrays)
+    assert isinstance(kernel, ZeroInflatedKernel)
+    Z, numbers = data.own_columns, data.own_numbers
+    assert Z is not None
+    assert numbers is not None
+    own = kernel.own_derivatives(block.X @ inner + data.offset, data.a, data.b)
+    weights = np.repeat(data.cluster_weights, np.diff(data.starts))
+    # not as matrix products, which would wake the threads of a BLAS
+    score = np.einsum("rc,cr->c", Z, weights * own.first[numbers])
+    cross = np.einsum("rc,cr,rp->cp", Z, weights * own.crossed[numbers], block.X)
+    high, low = np.maximum.outer(numbers, numbers), np.minimum.outer(numbers, numbers)
+    each = weights * own.second
+    squares = np.zeros((len(numbers), len(numbers)))
+    for c in range(len(numbers)):
+        for d in range(c + 1):
+            pair = each[high[c, d] * (high[c, d] + 1) // 2 + low[c, d]]
+            squares[c, d] = squares[d, c] = np.einsum("r,r,r->", Z[:, c], Z[:, d], pair)
+    hessian = np.block([[found.hessian, cross.T], [cross, squares]])
+    return Evaluation(found.value, np.append(found.score, score), hessian)

@@ -1,0 +1,89 @@
+"""Predictions of counts whose zeros have a linear predictor of their own, with standard errors by the delta method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, logit
+
+from clusterglm.inference.predictions.prediction import Prediction
+from clusterglm.inference.uncertainty.intervals import wald_interval
+from clusterglm.likelihood.scalar.rules import averaging_rule
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.gaussian import Gaussian
+from clusterglm.model.large_data import NUMBERS_AT_A_TIME
+
+_AVERAGED_OVER, _HALF_WIDTH = 65, 9.0  # of averages over Gaussian intercepts: beyond lies 2e-19
+_OF_DIFFERENCES = 1e-5  # of differences in parameters, over 1 + their size
+
+At = Callable[[Array, Array], Array]
+"""Linear predictors of counts and of zeros -> what is predicted; shapes broadcast."""
+
+
+@dataclass(frozen=True)
+class Predictors:
+    """Both linear predictors of n rows as functions of the parameters.
+
+    Parameters
+    ----------
+    X, offset : ndarray, shape (n, p), (n,)
+        Of counts.
+    shift : ndarray, shape (n,)
+        Intercepts of clusters that are known.
+    Z : ndarray, shape (n, c)
+        Of zeros.
+    averaged : bool
+        Whether to average over intercepts.
+    """
+
+    X: Array
+    offset: Array
+    shift: Array
+    Z: Array
+    averaged: bool
+
+
+def predicted(at: At, rows: Predictors, beta: Array, sigma: float, zero: Array) -> Array:
+    """What is predicted of each row, shape (n,), averaged over intercepts sigma u where that is asked for."""
+    eta, w = rows.X @ beta + rows.offset + rows.shift, rows.Z @ zero
+    if not rows.averaged or sigma == 0.0:
+        return at(eta, w)
+    s, weights = averaging_rule(Gaussian(), _AVERAGED_OVER, _HALF_WIDTH)
+    found = np.empty(len(eta))
+    size = max(1, NUMBERS_AT_A_TIME // len(s))
+    for first in range(0, len(eta), size):
+        some = slice(first, first + size)
+        found[some] = at(eta[some, None] + sigma * s, np.repeat(w[some, None], len(s), axis=1)) @ weights
+    return found
+
+
+def with_intervals(
+    of: Callable[[Array], Array], theta: Array, covariance: Array, level: float, probability: bool
+) -> Prediction:
+    """Predictions with intervals of their logarithm, or of the log odds of probabilities, transformed.
+
+    Parameters
+    ----------
+    of : callable
+        Parameters -> predictions, shape (n,).
+    theta : ndarray, shape (q,)
+    covariance : ndarray, shape (q, q)
+        Zero where a parameter is taken as known.
+    level : float
+    probability : bool
+    """
+    to, back = (logit, expit) if probability else (np.log, np.exp)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        estimate = of(theta)
+        link, gradient = to(estimate), np.zeros((len(estimate), len(theta)))
+        for k in np.flatnonzero(np.diag(covariance) > 0.0):
+            step = _OF_DIFFERENCES * (1.0 + abs(theta[k]))
+            move = np.zeros(len(theta))
+            move[k] = step
+            gradient[:, k] = (to(of(theta + move)) - to(of(theta - move))) / (2.0 * step)
+        se = np.sqrt(np.einsum("ij,ij->i", gradient @ covariance, gradient))
+        slope = estimate * (1.0 - estimate) if probability else estimate
+        low, high = wald_interval(link, se, level)
+        return Prediction(estimate, slope * se, back(low), back(high))

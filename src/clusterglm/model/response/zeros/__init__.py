@@ -1,0 +1,1 @@
+"""Counts with a linear predictor of their own for zeros."""

@@ -1,0 +1,466 @@
+"""Results of zero-inflated counts: coefficients of counts, and of the probability that a zero is one for certain.
+
+They are of their verb's class. What has not been worked out for them is refused by name (`WORK` lists what has).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clusterglm.data.prepare import ModelData
+from clusterglm.data.repeats import written_out
+from clusterglm.errors import OptionError, check_option
+from clusterglm.fit.zero_estimates import ZeroPooledFit, ZeroRandomEffectsFit, with_zeros
+from clusterglm.fit.zeros import zero_again, zero_pooled_again
+from clusterglm.inference.hypotheses.clustering import likelihood_ratio
+from clusterglm.inference.uncertainty.intervals import (
+    wald_interval,
+    wald_interval_of_scale,
+    wald_p_values,
+)
+from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.gaussian import Gaussian
+from clusterglm.model.parameters import Parameters
+from clusterglm.results.models.own import DispersionTest, OwnPooledResult, OwnRandomEffectsResult, OwnResult
+from clusterglm.results.models.refusing import only
+from clusterglm.results.tables.table import Coefficients, Summary, counted
+from clusterglm.results.topics.diagnostics import Diagnostics
+from clusterglm.results.topics.newdata import Rows
+from clusterglm.results.topics.zero_prediction import ZeroPredictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.inference.uncertainty.peaks import Summit
+
+WORK = {
+    "aic", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data",
+    "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response",
+    "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
+    "optimization", "params", "penalized_loglik", "penalty", "pooled", "predict", "profile", "pvalues", "quadrature",
+    "random_effects", "random_effects_sd", "residuals", "response", "save", "shape", "sigma", "sigma_se", "simulate",
+    "summary", "tidy", "tvalues", "zero_inflation", "zero_inflation_lr_test", "zero_inflation_test", "zvalues",
+}  # fmt: skip
+_ENDED = "a parameter of the response lies at the end of its range, where the reference is not known"
+_RESIDUALS = ("response", "pearson", "quantile", "simulated")
+
+
+@dataclass(frozen=True)
+class InflationTest:
+    """Likelihood-ratio test of counts without inflation against zero-inflated ones.
+
+    Parameters
+    ----------
+    statistic : float
+        Twice the difference of the log-likelihoods, never negative.
+    df : int
+        Coefficients of zeros.
+    pvalue : float
+        P(T >= statistic) where there is one coefficient: T is 0 or chi-square on one degree of freedom with probability
+        one half each, as P(a zero for certain) is 0, the end of its range. nan with more: the reference is not known.
+    """
+
+    statistic: float
+    df: int
+    pvalue: float
+
+    def __str__(self) -> str:
+        words = f"likelihood ratio {self.statistic:.4g}"
+        if np.isnan(self.pvalue):
+            return f"{words} ({self.df} coefficients; on the boundary, where the reference is not known: compare AIC)"
+        return f"{words}, p = {self.pvalue:.4g} (half chi2 on 0 and half chi2 on 1 df)"
+
+
+def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
+    return (
+        f"{name} of a fit with zero_inflation=",
+        "what allows for a second linear predictor, which this does not yet",
+        f"the model without zero_inflation= for {name}; or fit.predict, fit.residuals, fit.simulate",
+    )
+
+
+class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
+    """What results of zero-inflated counts share."""
+
+    _component: ClassVar[str] = "response"
+    _headings: ClassVar[tuple[str, str]] = ("Counts (log of the mean)", "Zeros (log odds of a zero for certain)")
+    _poisson_in_words: ClassVar[str] = "zero-inflated Poisson counts"
+    _argument: ClassVar[str] = "zero_inflation"
+    """Of the verb, that gives the second formula."""
+    _silence: ClassVar[str] = "zeros alone: they say little of their intercepts"
+
+    @property
+    def _at_boundary(self) -> bool:
+        """Whether no zero is for certain."""
+        return bool(self.fit.zero_state == "boundary")
+
+    @property
+    def zero_inflation(self) -> str:
+        """The formula of zeros, without the response."""
+        return self._second_formula
+
+    @property
+    def _second_formula(self) -> str:
+        return f"~{self._zero.formula.partition('~')[2]}"
+
+    @property
+    def _parameters(self) -> Parameters:
+        return with_zeros(self._inner, self._inflated, self.fit.alpha_state, self.fit.zero_state)
+
+    @property
+    def family_parameters(self) -> pd.Series[float]:
+        """Alpha of negative binomial counts, of the variance mean + alpha mean^2; nothing for Poisson counts."""
+        import pandas as pd
+
+        names = list(self._inflated.own[: self._k])
+        return pd.Series(self._values[: self._k], index=names, name="estimate", dtype=np.float64)
+
+    @property
+    def dispersion_lr_test(self) -> DispersionTest:
+        """Likelihood-ratio test against zero-inflated Poisson counts (alpha = 0), of negative binomial ones."""
+        if self._k == 0:
+            raise OptionError(
+                f"a test of the dispersion of {self._poisson_in_words}",
+                "counts with a dispersion",
+                "the same model with family='negative_binomial'",
+            )
+        found = likelihood_ratio(self.loglik, float(self.fit.loglik_at_limit))
+        return DispersionTest(self._poisson_in_words, found.statistic, found.pvalue)
+
+    @property
+    def zero_inflation_lr_test(self) -> InflationTest:
+        """Likelihood-ratio test against the same model without inflation."""
+        found = likelihood_ratio(self.loglik, float(self.fit.loglik_plain))
+        df = len(self._zero.names)
+        known = df == 1 and self._zero.has_intercept
+        return InflationTest(found.statistic, df, found.pvalue if known else float("nan"))
+
+    @property
+    def deviance(self) -> float:
+        """Minus twice the log-likelihood: no model with a mean for each row is there to compare with."""
+        return -2.0 * float(self.loglik)
+
+    # Coefficients of both --------------------------------------------------------------------------------------------
+
+    def _with_zeros(self, ofcounts: pd.Series[float], values: Array) -> pd.Series[float]:
+        import pandas as pd
+
+        index = [*ofcounts.index, *self._inflated.own[self._k :]]
+        return pd.Series(np.append(ofcounts.to_numpy(), values), index=index, name=ofcounts.name)
+
+    @property
+    def _zero_table(self) -> tuple[Array, Array, Array]:
+        """Estimates, standard errors and z of the coefficients of zeros."""
+        values, errors = self._values[self._k :], self._own_errors()[self._k :]
+        with np.errstate(invalid="ignore"):
+            return values, errors, values / errors
+
+    @property
+    def params(self) -> pd.Series[float]:
+        """Coefficients by name: those of counts, and those of zeros, whose names begin with `zero: `."""
+        return self._with_zeros(super().params, self._zero_table[0])
+
+    @property
+    def bse(self) -> pd.Series[float]:
+        """Standard errors of these coefficients, from the observed information."""
+        return self._with_zeros(super().bse, self._zero_table[1])
+
+    @property
+    def tvalues(self) -> pd.Series[float]:
+        """These coefficients over their standard errors; normal in large samples."""
+        return self._with_zeros(super().tvalues, self._zero_table[2])
+
+    @property
+    def pvalues(self) -> pd.Series[float]:
+        """Two-sided p-values of the Wald tests that a coefficient is zero."""
+        return self._with_zeros(super().pvalues, wald_p_values(self._zero_table[2]))
+
+    def _covariance(self, kind: str) -> Array:
+        if kind != "observed" and "boundary" in (self.fit.zero_state, self.fit.alpha_state):
+            raise OptionError(
+                "a robust covariance where the maximum lies at the end of a parameter's range",
+                "a maximum inside",
+                "the model that it is there, such as family='poisson'",
+            )
+        return super()._covariance(kind)
+
+    def _own_errors(self, cov: str = "observed") -> Array:
+        errors: Array = np.sqrt(np.diag(self._covariance(cov)))[len(self._inner) :]
+        return errors
+
+    def _own_intervals(self, level: float, cov: str) -> list[tuple[float, float]]:
+        values, errors = self._values, self._own_errors(cov)
+        ends = [
+            wald_interval_of_scale(value, se, level)
+            for value, se in zip(values[: self._k].tolist(), errors[: self._k].tolist(), strict=True)
+        ]
+        with np.errstate(invalid="ignore"):
+            low, high = wald_interval(values[self._k :], errors[self._k :], level)
+        return [*ends, *zip(low.tolist(), high.tolist(), strict=True)]
+
+    def _refuse_profile_at_boundary(self) -> None:
+        lost = [
+            *(["sigma"] if getattr(self.fit, "boundary", False) else []),
+            *(["alpha"] if self.fit.alpha_state == "boundary" and self._k else []),
+            *(["P(a zero for certain)"] if self._at_boundary else []),
+        ]
+        if lost:
+            raise OptionError(
+                f"a profile where the maximum lies at {', '.join(lost)} = 0",
+                "a maximum inside, where no parameter is at the end of its range",
+                "the model that it is there; or Wald intervals",
+            )
+
+    def _candidate(self, name: str) -> Candidate:
+        found = super()._candidate(name)
+        ended = "boundary" in (self.fit.zero_state, self.fit.alpha_state if self._k else "free")
+        return replace(found, untested=_ENDED if ended else "")
+
+    def _call(self) -> tuple[str, dict[str, Any]]:
+        verb, known = super()._call()
+        return verb, known | {self._argument: self._second_formula}
+
+    def _export(self) -> dict[str, Any]:
+        own = {self._argument: self._second_formula, "family_parameters": self.family_parameters.to_dict()}
+        return super()._export() | own
+
+    def _written_out(self, what: str) -> Any:
+        found = super()._written_out(what)
+        if found is self:
+            return self
+        fit = replace(found.fit, zero=written_out(self._zero, what))
+        return replace(found, fit=fit)  # type: ignore[type-var]  # all results are dataclasses
+
+    # Draws and residuals ---------------------------------------------------------------------------------------------
+
+    @property
+    def _w(self) -> Array:
+        """Linear predictor of zeros of the rows in cluster order."""
+        return np.clip(self._zero.X @ self._inflated.zero, -700.0, 700.0)
+
+    def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
+        return self._inflated.drawn(rng, eta, self._w)
+
+    def residuals(
+        self,
+        kind: str = "response",
+        intercepts: str | ArrayLike | None = None,
+        seed: Any = None,
+        n_sim: int = 250,
+    ) -> pd.Series[float]:
+        """Residuals of the rows that were used: see `PooledResult.residuals`.
+
+        Parameters
+        ----------
+        kind : {"response", "pearson", "quantile", "simulated"}
+            Observed less mean; the same over the standard deviation, zeros for certain among both; randomised quantile
+            residuals, standard normal if the model holds; or ranks among simulated responses.
+        intercepts, seed, n_sim
+            As there; of the first two kinds not "marginal".
+
+        Raises
+        ------
+        OptionError
+            On another kind.
+        """
+        check_option("kind", kind, _RESIDUALS)
+        return super().residuals(kind, intercepts, seed, n_sim)
+
+    def _residuals(self, kind: str, intercepts: str | ArrayLike, n_sim: int, rng: np.random.Generator) -> Array:
+        from clusterglm.inference.diagnostics.quantile_residuals import randomised
+
+        own, marginal = self._inflated, isinstance(intercepts, str) and intercepts == "marginal"
+        if kind == "simulated":
+            if marginal:
+                return self._ranks(self._draw_new, n_sim, rng)
+            eta = self._eta_at(intercepts)
+            return self._ranks(lambda g: self._draw(eta, g), n_sim, rng)
+        if kind == "quantile":
+            return randomised(self._ends(None if marginal else self._eta_at(intercepts)), rng)
+        if marginal:
+            raise OptionError(
+                f"{kind} residuals over all clusters", "intercepts that are known", 'kind="quantile"; or "conditional"'
+            )
+        eta, w = self._eta_at(intercepts), self._w
+        off = self._y - own.whole_mean(eta, w)
+        return off if kind == "response" else off / np.sqrt(own.whole_variance(eta, w))
+
+    def _ends(self, eta: Array | None) -> Any:
+        """Where responses lie in their distributions, at linear predictors or averaged over intercepts."""
+        from clusterglm.inference.diagnostics.quantile_residuals import Ends, over_intercepts
+
+        own, y, w = self._inflated, self._y, self._w
+        if eta is not None:
+            upto, above = own.whole_tails(y, eta, w)
+            below, from_ = own.whole_tails(y - 1.0, eta, w)
+            return Ends(below, upto, above, from_)
+        known = self._eta(0.0)
+
+        def at(rows: Any, shift: Array) -> Array:
+            wide, here = known[rows, None] + shift, w[rows, None]
+            upto, above = own.whole_tails(y[rows, None], wide, here)
+            below, from_ = own.whole_tails(y[rows, None] - 1.0, wide, here)
+            return np.stack([below, upto, above, from_])
+
+        sigma = float(getattr(self.fit, "sigma", 0.0))
+        parts, unresolved = over_intercepts(at, len(known), Gaussian(), sigma)
+        return Ends(parts[0], parts[1], parts[2], parts[3], unresolved)
+
+    zero_inflation_test = Diagnostics.zero_inflation_test  # of the zeros that both linear predictors leave unexplained
+
+    # Tables ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _in_words(self) -> str:
+        return f"zero-inflated {super()._in_words}"
+
+    def _report_parts(self) -> list[str]:
+        return [part for part in super()._report_parts() if part == "coefficients"]
+
+    def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
+        table = super()._tidy(level, exponentiate, cov)
+        c = len(self._zero.names)
+        some = table.index[len(table) - c :]
+        table.loc[some, "component"] = "zero"
+        estimate, error = (table.loc[some, name].to_numpy(dtype=np.float64) for name in ("estimate", "std_error"))
+        with np.errstate(invalid="ignore"):
+            z = estimate / error
+        table.loc[some, "z"], table.loc[some, "pvalue"] = z, wald_p_values(z)
+        if exponentiate:
+            ends = np.exp(table.loc[some, ["conf_low", "conf_high"]].to_numpy(dtype=np.float64))
+            table.loc[some, "estimate"], table.loc[some, "std_error"] = np.exp(estimate), np.exp(estimate) * error
+            table.loc[some, ["conf_low", "conf_high"]] = ends
+        return table
+
+    def _glance(self) -> dict[str, Any]:
+        zeros = {name for each in self._inflated.own[self._k :] for name in (each, f"{each}_se")}
+        found = {name: value for name, value in super()._glance().items() if name not in zeros}
+        return {**found, "zero_inflation": self._second_formula}
+
+    def _response_facts(self) -> list[tuple[str, str]]:
+        words = f"{self.family}, {self.link}"
+        if self._k:
+            words += f" ({self._inflated.meaning})"
+        return [
+            ("Family, link", words),
+            ("Zero inflation", f"{self.zero_inflation}, logit of P(a zero for certain): positive means more zeros"),
+        ]
+
+    def _likelihood_facts(self) -> list[tuple[str, str]]:
+        return [fact for fact in super()._likelihood_facts() if fact[0] != "Deviance"]
+
+    def _own_facts(self) -> list[tuple[str, str]]:
+        return [*self._alpha_facts(), ("No inflation", str(self.zero_inflation_lr_test))]
+
+    def _alpha_facts(self) -> list[tuple[str, str]]:
+        if self._k == 0:
+            return []
+        value, se = self._values[0], self._own_errors()[0]
+        error = f" (Std. Error {se:.4g})" if np.isfinite(se) else " (the maximum lies at Poisson counts)"
+        return [("alpha", f"{value:.5g}{error}"), ("No dispersion", str(self.dispersion_lr_test))]
+
+    def _with_own_facts(self, plain: Summary) -> Summary:
+        values, errors, z = self._zero_table
+        names, notes = tuple(self._zero.names), plain.notes
+        if self._at_boundary:
+            words = (
+                "The maximum lies where no zero is one for certain: the data have no more zeros than these counts "
+                "explain. Coefficients of counts and their standard errors are those of the model without "
+                "zero_inflation=, and coefficients of zeros have none."
+            )
+            notes = (words, *notes)
+        if self._k and self.fit.alpha_state == "boundary":
+            notes = ("The maximum lies at alpha = 0, Poisson counts: alpha has no standard error there.", *notes)
+        silent = self._silent_clusters
+        if silent:
+            have = "has" if silent == 1 else "have"
+            notes = (*notes, f"{counted(silent, 'cluster')} {have} {self._silence}.")
+        zeros = Coefficients(names, values, errors, z, wald_p_values(z))
+        return replace(
+            plain,
+            facts=(*self._own_facts(), *plain.facts),
+            notes=notes,
+            heading=self._headings[0],
+            others=((self._headings[1], zeros),),
+        )
+
+    @property
+    def _silent_clusters(self) -> int:
+        """Clusters with zeros alone, of random intercepts."""
+        return 0
+
+
+zero_inflated_only = only(WORK, _not_yet)
+
+
+@zero_inflated_only
+@dataclass(frozen=True, repr=False, eq=False)
+class ZeroPooledResult(ZeroResult, OwnPooledResult):  # type: ignore[misc]
+    """A model of zero-inflated counts without cluster effects."""
+
+    fit: ZeroPooledFit
+
+    def _reestimate(self, new: ModelData) -> Array:
+        again = zero_pooled_again(self.fit, new)
+        return self._found_again(again, again.beta)
+
+    def _free_scores(self) -> tuple[Array, Array]:
+        from clusterglm.inference.uncertainty.zeros import zero_pooled_scores
+
+        repeats = self._repeats.clusters
+        repeats = repeats if self._clustered else self._repeats.rows * self._per_row(repeats)
+        return zero_pooled_scores(self.data.rows, self.fit, by_row=not self._clustered), repeats
+
+    def _summit(self, threads: int) -> Summit:
+        from clusterglm.inference.uncertainty.zeros import zero_pooled_summit
+
+        return zero_pooled_summit(self.data.rows, self.fit, threads)
+
+
+@zero_inflated_only
+@dataclass(frozen=True, repr=False, eq=False)
+class ZeroRandomEffectsResult(ZeroResult, OwnRandomEffectsResult):  # type: ignore[misc]
+    """A model of zero-inflated counts with a random intercept for each cluster in their linear predictor."""
+
+    fit: ZeroRandomEffectsFit
+
+    @property
+    def pooled(self) -> ZeroPooledResult:
+        """The fit of this model without its random intercepts."""
+        fit = self.fit.pooled
+        return ZeroPooledResult(fit, self.data, fit.inflated)
+
+    def _reestimate(self, new: ModelData) -> Array:
+        again = zero_again(self.fit, new)
+        return self._found_again(again, again.theta)
+
+    def _free_scores(self) -> tuple[Array, Array]:
+        from clusterglm.inference.uncertainty.zeros import zero_marginal_scores
+
+        return zero_marginal_scores(self.data.rows, self.fit), self._repeats.clusters
+
+    def _summit(self, threads: int) -> Summit:
+        from clusterglm.inference.uncertainty.zeros import zero_marginal_summit
+
+        return zero_marginal_summit(self.data.rows, self.fit, threads)
+
+    def _named_shift(self, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        if kind == "conditional":
+            if level is not None:
+                raise OptionError(
+                    "an interval of a 'conditional' prediction with zero_inflation=",
+                    "predictions alone, without level=: how a mode moves with the coefficients is not known yet",
+                    "kind='typical' or 'marginal' with level=",
+                )
+            return self.fit.modes[self._codes(rows)], False
+        return np.zeros(rows.size), kind == "marginal"
+
+    @property
+    def _silent_clusters(self) -> int:
+        rows = self.data.rows
+        return int(np.count_nonzero(np.add.reduceat(rows.a, rows.starts[:-1]) == 0.0))

@@ -1,0 +1,180 @@
+"""Predictions of zero-inflated counts: means, counts that are no certain zeros, probabilities of zeros."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clusterglm.data.prepare import FittedData, ModelData
+from clusterglm.errors import OptionError, PredictionWarning, check_option
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
+from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters
+from clusterglm.model.response.zeros.inflated import ZeroInflated
+from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_per_row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.predictions.zeros import Predictors
+
+_NAMES = {
+    "response": "mean", "count": "count", "zero": "probability_of_zero", "excess": "probability_of_excess_zero",
+    "link": "linear_predictor",
+}  # fmt: skip
+_WHERE = ("typical", "conditional", "marginal")
+
+
+class ZeroPredictions:
+    """What is predicted of rows with two linear predictors."""
+
+    if TYPE_CHECKING:
+        fit: Any
+        data: FittedData
+
+        @property
+        def _inner(self) -> Parameters: ...
+        @property
+        def _parameters(self) -> Parameters: ...
+        @property
+        def _beta(self) -> Array: ...
+        @property
+        def _values(self) -> Array: ...
+        @property
+        def _covariances(self) -> tuple[str, ...]: ...
+        def _covariance(self, kind: str) -> Array: ...
+
+    @property
+    def _inflated(self) -> ZeroInflated:
+        found: ZeroInflated = self.fit.inflated
+        return found
+
+    @property
+    def _zero(self) -> ModelData:
+        """The rows with the columns of zeros."""
+        found: ModelData = self.fit.zero_rows
+        return found
+
+    @property
+    def _k(self) -> int:
+        """Parameters of the response that are no coefficients of zeros."""
+        return int(self._inflated.dispersed)
+
+    @with_alpha
+    def predict(
+        self,
+        data: Any = None,
+        kind: str | ArrayLike | None = None,
+        *,
+        scale: str = "response",
+        level: float | None = None,
+        cov: str = "observed",
+    ) -> pd.Series[float] | pd.DataFrame:
+        """Predict rows of the fitted data or of new data.
+
+        Parameters
+        ----------
+        data : table, optional
+            Anything the fit takes as data, with the columns of both formulas; by default the rows that were used.
+        kind : {"typical", "conditional", "marginal"} or array_like, optional
+            At an intercept of zero, that of a typical cluster (the default); at the posterior mode of the row's own
+            cluster; averaged over the distribution of intercepts; or a number, or one for each row of the answer. In a
+            pooled model the words mean the same.
+        scale : {"response", "count", "zero", "excess", "link"}
+            The mean; the mean of counts that are no zeros for certain, or have passed the hurdle; P(y = 0); P(a zero
+            for certain), of zero inflation; or the linear predictor of counts. Offsets are included.
+        level : float, optional
+            Coverage of intervals, such as 0.95. Without it, predictions alone.
+        cov : {"observed", "robust"}
+            Covariance of the estimates, for the intervals.
+
+        Returns
+        -------
+        Series or DataFrame
+            Index `row`: position in the table. With `level` the columns `estimate`, `std_error` (delta method), `low`,
+            `high` (an interval of the logarithm, or of the log odds, transformed) and `status`: "ok", or what is
+            missing.
+
+        Raises
+        ------
+        OptionError
+            On another kind, scale, level or covariance; on intervals of "conditional" predictions.
+        DataError
+            When a column is missing altogether.
+
+        Warns
+        -----
+        PredictionWarning
+            Without `level`, when rows cannot be predicted: they are nan.
+        """
+        import pandas as pd
+
+        from clusterglm.inference.predictions.zeros import predicted, with_intervals
+        from clusterglm.results.tables.frame import shown
+
+        check_option("scale", scale, tuple(self._inflated.scales))
+        check_option("cov", cov, self._covariances)
+        rows, at = self._predictors(data, kind, level)
+
+        def whole(theta: Array) -> Array:
+            own = replace(self._inflated, values=tuple(theta[len(self._inner) :].tolist()))
+            return predicted(own.scales[scale], at, *self._split(theta))
+
+        order = np.argsort(rows.index, kind="stable")
+        index = pd.Index(rows.index[order], name="row")
+        if level is None:
+            refused = int(np.count_nonzero(~rows.status.ok))
+            if refused > 0:
+                words = f"{refused} of {rows.size} rows cannot be predicted ({rows.status})"
+                warnings.warn(words, PredictionWarning, stacklevel=3)
+            return pd.Series(whole(self._theta)[order], index=index, name=_NAMES[scale])
+        if scale == "link":
+            raise OptionError(
+                "an interval of the linear predictor", "scale='count', whose logarithm it is", "scale='count'"
+            )
+        covariance = self._parameters.zero_where_not_free(self._covariance(cov))
+        found = with_intervals(whole, self._theta, covariance, check_level(level), scale in ("zero", "excess"))
+        columns = {"estimate": found.estimate, "std_error": found.std_error, "low": found.low, "high": found.high}
+        table = pd.DataFrame({name: values[order] for name, values in columns.items()}, index=index)
+        table["status"] = rows.status.text[order]
+        return shown(table)
+
+    @property
+    def _theta(self) -> Array:
+        """All parameters: (beta, sigma where there is one, the response's)."""
+        sigma = [self.fit.sigma] if self._inner.scales else []
+        return np.concatenate([self._beta, sigma, np.where(np.isinf(self._values), -700.0, self._values)])
+
+    def _split(self, theta: Array) -> tuple[Array, float, Array]:
+        """(beta, sigma, coefficients of zeros)."""
+        at, inner = self._parameters, self._inner
+        sigma = float(theta[inner.scale]) if inner.scales else 0.0
+        return theta[at.coefficients], sigma, theta[at.zeros]
+
+    def _predictors(self, data: Any, kind: Any, level: float | None) -> tuple[Rows, Predictors]:
+        from clusterglm.inference.predictions.zeros import Predictors
+
+        if data is None:
+            rows, zero = fitted_rows(self.data.rows), fitted_rows(self._zero)
+        else:
+            rows, zero = new_rows(self.data, data), new_rows(self._zero, data)
+            rows.status.refuse(~zero.status.ok, zero.status.text)
+        shift, averaged = self._shift(kind, rows, level)
+        ok = rows.status.ok
+        shift = np.where(ok, shift, np.nan)
+        return rows, Predictors(rows.X, rows.offset, shift, zero.X, averaged)
+
+    def _shift(self, kind: Any, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        """Each row's intercept, and whether predictions are averaged over intercepts."""
+        kind = "typical" if kind is None else kind
+        if not isinstance(kind, str):
+            return np.asarray(rows.given(one_per_row(kind, rows.size, list(_WHERE), "kind")), dtype=np.float64), False
+        check_option("kind", kind, _WHERE)
+        return self._named_shift(kind, rows, level)
+
+    def _named_shift(self, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        return np.zeros(rows.size), False

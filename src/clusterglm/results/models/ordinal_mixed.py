@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.ordinal import WORK, OrdinalPooledResult, OrdinalResult, no_mean, ordinal_pooled
@@ -27,11 +28,6 @@ WORK_OF_SEVERAL = WORK | OF_SEVERAL
 
 class OrdinalSeveral(OrdinalResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
-
-    @property
-    def pooled(self) -> OrdinalPooledResult:
-        """The fit of this model without its random effects."""
-        return ordinal_pooled(self.fit.pooled, replace(self.data.rows, effects=None))
 
     def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
         if kind == "conditional":
@@ -75,8 +71,22 @@ class OrdinalSeveral(OrdinalResult, OwnSeveral):  # type: ignore[misc]
 class OrdinalMixedResult(OrdinalSeveral):
     """A model of ordered categories with several random effects of each cluster."""
 
+    fit: OwnMixedFit
+
+    @property
+    def pooled(self) -> OrdinalPooledResult:
+        """The fit of this model without its random effects."""
+        return ordinal_pooled(self.fit.pooled, replace(self.data.rows, effects=None))
+
 
 @only(WORK_OF_SEVERAL, no_mean)
 @dataclass(frozen=True, repr=False, eq=False)
 class OrdinalCrossedResult(OrdinalSeveral, OwnCrossed):  # type: ignore[misc]
     """A model of ordered categories with random effects of factors that cross."""
+
+    fit: OwnMixedFit
+
+    @property
+    def pooled(self) -> OrdinalPooledResult:
+        """The fit of this model without its random effects."""
+        return ordinal_pooled(self.fit.pooled, replace(self.data.rows, effects=None))

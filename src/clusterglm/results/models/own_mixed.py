@@ -5,6 +5,7 @@ They are of their structure's class; what has not been worked out for such respo
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -60,9 +61,9 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         return own.at_limit if own.at_limit is not None and own.at_end else own
 
     @property
+    @abstractmethod
     def pooled(self) -> OwnPooledResult:
         """The fit of this model without its random effects."""
-        return pooled_result(self.fit.pooled, replace(self.data.rows, effects=None))
 
     # Uncertainty -----------------------------------------------------------------------------------------------------
 
@@ -180,8 +181,22 @@ class OwnCrossed(OwnSeveral, CrossedEffectsResult):
 class OwnMixedResult(OwnSeveral):
     """Several random effects of each cluster, and a response with parameters of its own."""
 
+    fit: OwnMixedFit
+
+    @property
+    def pooled(self) -> OwnPooledResult:
+        """The fit of this model without its random effects."""
+        return pooled_result(self.fit.pooled, replace(self.data.rows, effects=None))
+
 
 @only(WORK_OF_SEVERAL, not_yet)
 @dataclass(frozen=True, repr=False, eq=False)
 class OwnCrossedResult(OwnCrossed):
     """Random effects of factors that cross, and a response with parameters of its own."""
+
+    fit: OwnMixedFit
+
+    @property
+    def pooled(self) -> OwnPooledResult:
+        """The fit of this model without its random effects."""
+        return pooled_result(self.fit.pooled, replace(self.data.rows, effects=None))

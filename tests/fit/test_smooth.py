@@ -321,6 +321,18 @@ def test_no_clustering_and_a_sigma_that_is_held(humps: pd.DataFrame) -> None:
     assert np.isnan(held.sigma_se)
 
 
+def test_a_fit_that_is_stopped_says_so(humps: pd.DataFrame) -> None:
+    def stop(step):
+        return False
+
+    with pytest.warns(cg.errors.ConvergenceWarning):
+        fit = cg.random_effects(
+            "y ~ x", humps, cluster="id", distribution=cg.Smooth(5.0), control=cg.Control(progress=stop)
+        )
+    assert fit.optimization.status == "interrupted"
+    assert "the search was stopped before it came to the density" in fit.shape.notes
+
+
 def test_weights_that_are_repeats(humps: pd.DataFrame, fit: cg.RandomEffectsResult) -> None:
     twice = pd.concat([humps, humps.assign(id=humps.id + 1000)])
     given = cg.random_effects("y ~ x", twice, cluster="id", distribution="smooth(lambda=0.5)")

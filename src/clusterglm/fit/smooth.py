@@ -31,6 +31,7 @@ _LOG_RATIO = 1.5  # of neighbouring values that are tried, in logs
 _SMOOTHEST = 20.0  # times the largest information on a third difference: the smoothest density that is tried
 _EVIDENCE_DROP = 3.0  # of the log marginal likelihood below its best, from which on rougher densities are not tried
 _LEAST_SMOOTHNESS = 1e-4  # smoothness that is tried
+_AT_ROUGH_END = 10.0  # times that, from which it is said
 _SETTLED_SMOOTHNESS = 0.1  # of log(smoothness)
 _FOR_EVIDENCE = 1e-3  # standard errors within which maxima are sought while the smoothness is
 _STEP_HALVINGS = 7  # of the step between nodes: clusters that know their intercepts to 1/500 of sigma
@@ -277,7 +278,11 @@ def _with_shape(sums: Sums, search: _Search, best: _Density, family: Distributio
             "a density whose quantiles a table can follow",
             'a larger smoothness, such as distribution="smooth(lambda=1)"; or cg.nonparametric',
         ) from error
-    notes = () if best.optimization.converged else ("the search for the density stopped before it converged",)
+    notes: tuple[str, ...] = ()
+    if not best.optimization.converged:
+        notes += ("the search for the density stopped before it converged",)
+    if family.smoothness is None and best.smoothness < _AT_ROUGH_END * _LEAST_SMOOTHNESS:
+        notes += ("the smoothness is at the end of its range: rougher densities are not tried",)
     to_user = parameters.of_free(parameters.to_user(L))
     if np.isfinite(best.smoothness):
         covariance = parameters.nan_where_not_free(to_user @ np.linalg.inv(best.information) @ to_user.T)
@@ -288,7 +293,7 @@ def _with_shape(sums: Sums, search: _Search, best: _Density, family: Distributio
     return replace(
         fit,
         covariance=covariance[: len(fit.parameters), : len(fit.parameters)].copy(),
-        optimization=best.optimization,
+        optimization=fit.optimization if fit.optimization.status == "interrupted" else best.optimization,
         shape=replace(shape, smoothness=best.smoothness),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from scipy.special import ndtr
 
 from clusterglm.errors import OptionError
@@ -55,6 +54,8 @@ def power(
     OptionError
         On something else, or where nothing varies.
     """
+    import pandas as pd
+
     if not hasattr(found, "needed"):
         raise OptionError(f"power({shown(found)})", "what cg.power gave", "cg.plot.power(cg.power(...))")
     chosen, table = found._along(along), found.to_frame(level)

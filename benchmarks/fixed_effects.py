@@ -77,6 +77,18 @@ def large(options: argparse.Namespace) -> Iterable[record.Figure | record.Missin
     yield from base.figures(peers, data, {str(peers[0].ours): seconds["fixed effects"]}, options.turns, BUDGET)
 
 
+def two_way(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
+    """100,000 persons in 10 years, effects of both."""
+    data = simulate.logit(options.clusters, size=10)
+    data = data.assign(year=np.tile(np.arange(10), options.clusters))
+    both = fixest_like.TWO_WAY.ours[1]
+    runs = {"two-way": lambda: cg.fixed_effects(simulate.FORMULA, data, **both).bse}
+    seconds = record.in_turns(runs, options.turns)
+    yield record.timed("two-way", "fixed effects of persons and years", seconds["two-way"])
+    own = {str(fixest_like.TWO_WAY.ours): seconds["two-way"]}
+    yield from base.figures([fixest_like.TWO_WAY], data, own, options.turns, BUDGET)
+
+
 def few(options: argparse.Namespace) -> Iterable[record.Figure | record.Missing]:
     """2,000 clusters, with the slower peers and R's."""
     data = simulate.logit(options.few)
@@ -119,7 +131,7 @@ if __name__ == "__main__":
     record.run(
         "fixed_effects",
         __doc__,
-        {"large": large, "few": few, "replicates": replicates},
+        {"large": large, "two_way": two_way, "few": few, "replicates": replicates},
         packages=("statsmodels", "fereg", "pyfixest"),
         clusters=100_000,
         few=2_000,

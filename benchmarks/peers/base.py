@@ -71,7 +71,7 @@ class Agreement:
 def ours(data: pd.DataFrame, peer: Peer) -> Any:
     """Our fit of what the peer computes."""
     verb, options = peer.ours
-    return getattr(cg, verb)(simulate.FORMULA, data, **({} if verb == "pooled" else {"cluster": "id"}), **options)
+    return getattr(cg, verb)(simulate.FORMULA, data, **(({} if verb == "pooled" else {"cluster": "id"}) | options))
 
 
 def agreement(answer: Answer, fit: Any) -> Agreement:

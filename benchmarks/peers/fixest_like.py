@@ -14,13 +14,13 @@ import simulate
 from peers.base import Answer, Peer
 
 
-def by(module: str) -> Callable[[pd.DataFrame], Callable[[], Answer]]:
+def by(module: str, factors: str = "id") -> Callable[[pd.DataFrame], Callable[[], Answer]]:
     def prepare(data: pd.DataFrame) -> Callable[[], Answer]:
         package = importlib.import_module(module)
         plain = package.ssc(k_adj=False, G_adj=False)
 
         def fit() -> Answer:
-            found = package.feglm(f"{simulate.FORMULA} | id", data, family="logit", vcov="iid", ssc=plain)
+            found = package.feglm(f"{simulate.FORMULA} | {factors}", data, family="logit", vcov="iid", ssc=plain)
             return Answer(found.coef().to_numpy(), found.se().to_numpy())
 
         return fit
@@ -29,4 +29,7 @@ def by(module: str) -> Callable[[pd.DataFrame], Callable[[], Answer]]:
 
 
 FEREG = Peer("fereg, feglm", "fereg", by("fereg"), ("fixed_effects", {}))
+TWO_WAY = Peer(
+    "pyfixest, feglm", "pyfixest", by("pyfixest", "id + year"), ("fixed_effects", {"cluster": ["id", "year"]})
+)
 PYFIXEST = Peer("pyfixest, feglm", "pyfixest", by("pyfixest"), ("fixed_effects", {}))

@@ -7,6 +7,7 @@ from typing import Any
 
 from clusterglm.api.arguments import read_control, read_start, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
+from clusterglm.api.two_way import columns_in, two_way_fixed_effects
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.prepare import ModelData, prepare
@@ -23,6 +24,7 @@ from clusterglm.model.penalty import read_penalty
 from clusterglm.model.separation import read_separation
 from clusterglm.results.models.conditional import ConditionalResult
 from clusterglm.results.models.fixed_effects import FixedEffectsResult
+from clusterglm.results.models.two_way import TwoWayResult
 
 
 @explained
@@ -46,7 +48,7 @@ def fixed_effects(
     separation: str = "error",
     control: Control | None = None,
     engine: Any = None,
-) -> FixedEffectsResult:
+) -> FixedEffectsResult | TwoWayResult:
     """Fit a generalised linear model with a fixed intercept for each cluster, by maximum likelihood.
 
     The intercepts are profiled out, so that 100,000 of them cost little more than none.
@@ -61,10 +63,10 @@ def fixed_effects(
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
     cluster : str, list of str or array
-        Column of cluster labels of any type, columns whose combinations are clusters, or the labels. Row order
-        never matters.
-    family : {"binomial", "poisson"}
-        Of the responses: 0/1 or shares of trials, or counts.
+        Column of cluster labels of any type, or the labels. Row order never matters. Two columns, such as
+        ["person", "year"], have effects of their own each: see Notes. `cluster="a:b"`: their combinations are clusters.
+    family : {"binomial", "poisson", "gaussian"}
+        Of the responses: 0/1 or shares of trials, or counts; with two factors measured values too.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
     weights : str or array, optional
@@ -111,7 +113,7 @@ def fixed_effects(
 
     Returns
     -------
-    FixedEffectsResult
+    FixedEffectsResult, or TwoWayResult
 
     Raises
     ------
@@ -124,6 +126,14 @@ def fixed_effects(
     ConvergenceWarning
         When the optimiser ended before it reached its tolerance.
 
+    Notes
+    -----
+    With two factors, rows that say nothing of the coefficients are left out and counted, as long as there are some:
+    levels of either factor with failures, successes or zero counts alone, levels of a single row, and rows that the
+    effects predict for certain (Correia, Guimaraes and Zylkin, arXiv:1903.01633). Bias is corrected as in Fernandez-Val
+    and Weidner (Journal of Econometrics 192, 2016). `cov("robust")` clusters by the first factor, `cov("robust:year")`
+    by the one named, `cov("two-way")` by both.
+
     Examples
     --------
     >>> import clusterglm as cg
@@ -132,6 +142,16 @@ def fixed_effects(
     >>> fit.n_informative, fit.n_clusters
     (24, 50)
     """
+    names = columns_in(cluster, data, engine)
+    if names is not None:
+        given = {"weights": weights, "offset": one_offset(offset, exposure), "subset": subset, "success": success}
+        refused = {
+            "cluster_weights=": cluster_weights is not None,
+            f"penalty={penalty!r}": penalty is not None,
+            f"separation={separation!r}": separation != "error",
+        }
+        asked = formula, data, names, family, link, given | {"functions": functions}
+        return two_way_fixed_effects(*asked, start, bias_correction, refused, control)
     response = read_response(family, link)
     offset = one_offset(offset, exposure)
     correction = read_bias_correction(bias_correction)

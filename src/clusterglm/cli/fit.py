@@ -102,7 +102,7 @@ def fit(
     """Fit a model and print its summary."""
     with readable_errors():
         general: dict[str, Any] = {
-            "cluster": cluster,
+            "cluster": opt.columns_in(cluster) if model == "fixed_effects" else cluster,
             "link": link,
             "weights": weights,
             "cluster_weights": cluster_weights,

@@ -45,6 +45,11 @@ def links(incomplete: str) -> list[str]:
     return one_of(dict.fromkeys(each.link for each in RESPONSES.values()))(incomplete)
 
 
+def columns_in(cluster: str | None) -> str | list[str] | None:
+    """The column, or the columns between commas."""
+    return cluster if cluster is None or "," not in cluster else [each.strip() for each in cluster.split(",")]
+
+
 def data_sets(incomplete: str) -> list[str]:
     """Names of the bundled data sets."""
     from clusterglm.data.datasets import names
@@ -64,11 +69,15 @@ Formula: TypeAlias = Annotated[
     str, typer.Argument(help='For instance "y ~ x + C(group)" or "cbind(ill, well) ~ period".')
 ]
 Fit: TypeAlias = Annotated[Path, typer.Argument(help="A file that `clusterglm fit ... --save FILE` wrote.")]
-Cluster: TypeAlias = Annotated[str | None, typer.Option(help="Column of cluster labels.")]
+Cluster: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Column of cluster labels; of fixed effects also two, as person,year, with effects of each."),
+]
 Family: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="binomial or poisson; of fit with random effects or pooled, negative_binomial, ordinal and gaussian too.",
+        help="binomial or poisson; of fit with random effects or pooled, negative_binomial, ordinal, gaussian, gamma, "
+        "weibull and exponential too.",
         autocompletion=families,
     ),
 ]

@@ -57,6 +57,8 @@ class Request:
     groupings : bool
         Whether grouping factors may lie in any way to each other: what varies, an intercept alone too, becomes effects
         that know each row's level of each factor.
+    beside : tuple of str
+        Columns of further factors whose levels have intercepts: rows without a level are left out.
     """
 
     response: Response
@@ -81,6 +83,7 @@ class Request:
     inside: str | None = None
     nested: tuple[str, str] | None = None
     groupings: bool = False
+    beside: tuple[str, ...] = ()
 
     @property
     def absorb(self) -> bool:
@@ -91,4 +94,4 @@ class Request:
     def taken(self) -> tuple[str, ...]:
         """Columns that `.` in a formula does not stand for."""
         given = (self.cluster, self.weights, self.cluster_weights, given_in(self.offset)[1], self.subset)
-        return tuple(each for each in given if isinstance(each, str))
+        return (*(each for each in given if isinstance(each, str)), *self.beside)

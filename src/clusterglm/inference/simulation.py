@@ -46,15 +46,7 @@ class Truth:
         elif self.distribution is not None:
             drawn = self.distribution.draw(rng, data.n_clusters, self.sigma)
             eta = eta + np.repeat(drawn, np.diff(data.starts))
-        return drawn_responses(self.response, eta, data.trials, rng)
-
-
-def drawn_responses(response: Response, eta: Array, trials: Array, rng: np.random.Generator) -> Array:
-    """Responses at linear predictors, shape (n,); of ordered categories their numbers."""
-    if response.ordered:
-        found: Array = response.draw(rng, eta)  # type: ignore[attr-defined]  # ordered responses have no mean
-        return found
-    return response.simulate(rng, response.mean(eta), trials)
+        return self.response.draw(rng, eta, data.trials)
 
 
 def drawn_effects(data: ModelData, effects: Effects, factor: Array, rng: np.random.Generator) -> Array:

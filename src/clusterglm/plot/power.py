@@ -61,6 +61,8 @@ def power(
     chosen, table = found._along(along), found.to_frame(level)
     if target is not None:
         number("target", target, 0.05, 0.999, advice="target=0.8")
+    import pandas as pd
+
     plain = pd.DataFrame(table)
     others = [name for name in found.factors if name != chosen and plain[name].nunique() > 1]
     series = [*others, *(["test"] if plain["test"].nunique() > 1 else [])]

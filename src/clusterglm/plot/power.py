@@ -54,8 +54,6 @@ def power(
     OptionError
         On something else, or where nothing varies.
     """
-    import pandas as pd
-
     if not hasattr(found, "needed"):
         raise OptionError(f"power({shown(found)})", "what cg.power gave", "cg.plot.power(cg.power(...))")
     chosen, table = found._along(along), found.to_frame(level)

@@ -172,7 +172,7 @@ def test_every_plot_of_a_result_is_a_function_of_the_reference():
     from clusterglm.plot.accessor import Plots
 
     methods = {name for name in vars(Plots) if not name.startswith("_")}
-    of_others = {"contrasts", "predictive_check", "trace"}  # of adjusted means, and of posteriors
+    of_others = {"contrasts", "power", "predictive_check", "trace"}  # of adjusted means, posteriors, simulations
     assert methods == set(reference.members(cg.plot)) - {"Plot"} - of_others
 
 

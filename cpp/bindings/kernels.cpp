@@ -4,7 +4,8 @@
 #include "clusterglm/conditional.hpp"
 
 const Kernels& kernels() {
-    static const Kernels table{{binomial_logit(), binomial_cloglog(), binomial_probit(), poisson_log(), negative_binomial(), probit_interval()},
+    static const Kernels table{{binomial_logit(), binomial_cloglog(), binomial_probit(), poisson_log(), negative_binomial(), probit_interval(),
+                                gamma_log()},
                                &clusterglm::conditional,
                                &clusterglm::side_by_side};
     return table;

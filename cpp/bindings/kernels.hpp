@@ -56,9 +56,10 @@ ResponseFunctions binomial_probit();
 ResponseFunctions poisson_log();
 ResponseFunctions negative_binomial();
 ResponseFunctions probit_interval();
+ResponseFunctions gamma_log();
 
 struct Kernels {
-    std::array<ResponseFunctions, 6> responses;
+    std::array<ResponseFunctions, 7> responses;
     bool (*conditional)(const clusterglm::Problem&, const double*, int, double*, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
 };

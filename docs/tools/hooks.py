@@ -19,6 +19,7 @@ import pictures
 import reference
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+_FUNCTION = re.compile(r"(<mi>(?:log|exp|max|min|tr|diag|sym|Pr)</mi>)(?!<mo[^>]*>&#x0002[89];|</|<mspace)")
 
 
 def on_pre_build(config: Any) -> None:
@@ -49,7 +50,11 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def _mathml(latex: str, block: bool) -> str:
-    drawn = convert(latex.strip(), display="block" if block else "inline")
+    latex = latex.strip().replace("{aligned}", "{split}")  # the name under which the converter knows it
+    drawn = convert(latex, display="block" if block else "inline")
+    if "<mi>&</mi>" in drawn or "\\begin" in drawn:
+        raise ValueError(f"{latex!r} has an environment that cannot be drawn; use aligned")
+    drawn = _FUNCTION.sub(r'\1<mspace width="0.17em" />', drawn)
     return f'<div class="formula">{drawn}</div>' if block else drawn
 
 

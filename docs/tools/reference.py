@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -62,7 +63,8 @@ def entries() -> tuple[Entry, ...]:
     public = {name: getattr(clusterglm, name) for name in clusterglm.__all__ if not name.startswith("_")}
     public |= {name: importlib.import_module(f"clusterglm.{name}") for name in IMPORTED}
     found = {name: _entry(name, value) for name, value in public.items()}
-    for cls in _returned(public.values()):
+    returned = _returned(public.values())
+    for cls in [*returned, *_kinds_of(returned)]:
         if cls.__name__ not in found:
             found[cls.__name__] = _entry(cls.__name__, cls, _kind_of_result(cls))
     return tuple(
@@ -121,6 +123,24 @@ def _returned(values: Any) -> list[type]:
                 found[cls] = None
                 waiting.append(cls)
     return list(found)
+
+
+def _kinds_of(found: list[type]) -> list[type]:
+    """Kinds of results with more, or other, members than the classes that functions say they return."""
+    from clusterglm.results import models
+    from clusterglm.results.models.base import Result
+    from clusterglm.results.models.blocks import OverBlocks
+    from clusterglm.results.models.limit import Limit
+
+    for module in pkgutil.iter_modules(models.__path__, f"{models.__name__}."):
+        importlib.import_module(module.name)
+    waiting, kinds = [cls for cls in found if issubclass(cls, Result)], []
+    while waiting:
+        for cls in waiting.pop().__subclasses__():
+            waiting.append(cls)
+            if not (issubclass(cls, OverBlocks | Limit) or inspect.isabstract(cls) or cls.__name__.startswith("_")):
+                kinds.append(cls)
+    return kinds
 
 
 def _named(value: Any) -> Iterator[type]:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from clusterglm import engine, errors, plot
     from clusterglm.api.nonparametric import nonparametric
     from clusterglm.api.selection import select_distribution
+    from clusterglm.api.simulation import simulate
     from clusterglm.api.steps import anova, common_rows, update
     from clusterglm.api.verbs import pooled, random_effects
     from clusterglm.api.within import conditional, fixed_effects
     from clusterglm.data import datasets
+    from clusterglm.data.planned import design
     from clusterglm.model.bias import SplitPanel
     from clusterglm.model.control import Control
     from clusterglm.model.distribution.bridge import Bridge
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from clusterglm.results.tables.comparison import compare
     from clusterglm.results.tables.publication import table
     from clusterglm.sample.prior import Prior
+    from clusterglm.study.power import power
 
     __version__: str
 
@@ -51,6 +54,7 @@ __all__ = [
     "compare",
     "conditional",
     "datasets",
+    "design",
     "engine",
     "errors",
     "fixed_effects",
@@ -58,8 +62,10 @@ __all__ = [
     "nonparametric",
     "plot",
     "pooled",
+    "power",
     "random_effects",
     "select_distribution",
+    "simulate",
     "table",
     "update",
 ]
@@ -79,12 +85,15 @@ _OBJECTS = {
     "common_rows": "clusterglm.api.steps",
     "compare": "clusterglm.results.tables.comparison",
     "conditional": "clusterglm.api.within",
+    "design": "clusterglm.data.planned",
     "fixed_effects": "clusterglm.api.within",
     "load": "clusterglm.results.files.storage",
     "nonparametric": "clusterglm.api.nonparametric",
     "pooled": "clusterglm.api.verbs",
+    "power": "clusterglm.study.power",
     "random_effects": "clusterglm.api.verbs",
     "select_distribution": "clusterglm.api.selection",
+    "simulate": "clusterglm.api.simulation",
     "table": "clusterglm.results.tables.publication",
     "update": "clusterglm.api.steps",
 }

@@ -264,6 +264,17 @@ def test_failures_and_warnings_are_told() -> None:
     assert len(calls) == 2
 
 
+def test_what_a_page_says_by_itself_is_not_a_warning_too() -> None:
+    import warnings
+
+    def says() -> list[Words]:
+        warnings.warn("integrals are coarse", cg.errors.AccuracyWarning, stacklevel=1)
+        return [Words("integrals are coarse")]
+
+    made = section("key", "Title", [Part("Integration", says)], lambda: None)
+    assert made.blocks == (Words("integrals are coarse"),)
+
+
 def test_a_failed_part_is_on_the_page(fits: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: object, **options: object) -> None:
         raise ZeroDivisionError("on <purpose>")

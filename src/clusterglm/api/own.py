@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.data.durations import refuse_boundless_times
 from clusterglm.data.ordered import refuse_empty
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.recession import without_column
@@ -17,6 +18,7 @@ from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.own.base import OwnParameters
+from clusterglm.results.models.durations import DurationsRandomEffectsResult, durations_pooled
 from clusterglm.results.models.ordinal import OrdinalRandomEffectsResult, ordinal_pooled
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, pooled_result
 
@@ -45,6 +47,8 @@ def own_pooled(formula: str, data: Any, request: Request, response: OwnParameter
     model_data, response = _read(formula, data, request, response)
     fit = fit_own_pooled(model_data, response, control)
     warn_unless_converged(fit.optimization)
+    if response.durations:
+        return durations_pooled(fit, model_data)
     return ordinal_pooled(fit, model_data) if response.ordered else pooled_result(fit, model_data)
 
 
@@ -80,12 +84,16 @@ def own_random_effects(
     fit = fit_own_random_effects(rows, response, distribution, quadrature, scale, begin, sigma, fix_sigma, control)
     warn_unless_converged(fit.optimization)
     warn_unless_accurate(fit.integration)
+    if response.durations:
+        return DurationsRandomEffectsResult(fit, rows)
     return (OrdinalRandomEffectsResult if response.ordered else OwnRandomEffectsResult)(fit, rows)
 
 
 def _read(formula: str, data: Any, request: Request, response: OwnParameters) -> tuple[ModelData, OwnParameters]:
     """The data, and the response for them; where its parameters stand for the intercept, without that column."""
     rows = prepare(formula, data, request)
+    if response.durations:
+        refuse_boundless_times(rows.a / rows.b, rows.response_name, shape=bool(response.own))
     if not response.location:
         return rows, response
     if rows.intercept is None:

@@ -25,6 +25,7 @@ from clusterglm.model.family import with_own as family_with_own
 from clusterglm.model.penalty import read_penalty
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
+from clusterglm.model.quasi import read_quasi
 from clusterglm.model.separation import read_separation
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
@@ -60,18 +61,20 @@ def pooled(
     ----------
     formula : str
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, counts,
-        or ordered categories.
+        ordered categories, measured values, or `Surv(time, event)`.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
         may be larger than memory: see `engine`.
-    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian"}
+    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian", "gamma", "weibull", "exponential"}
         Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
         with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
-        coefficient means higher categories; or measured values. Alpha, thresholds and the residual standard deviation
-        of measured values are estimated: `family_parameters` of the result.
+        coefficient means higher categories; measured values; positive ones with variance mean^2 / shape; or survival
+        times, `Surv(time, event)`, with hazard shape t^(shape - 1) exp(linear predictor) or, exponential, a constant
+        one. Alpha, thresholds, shapes and the residual standard deviation of measured values are estimated:
+        `family_parameters` of the result.
     link : {"logit", "cloglog", "probit"}, "log" or "identity", optional
-        By default "logit" for binomial and ordinal, "log" for counts, "identity" for gaussian.
+        By default "logit" for binomial and ordinal, "identity" for gaussian, "log" for others.
     cluster : str or array, optional
         Column of cluster labels; it matters only for `cov("robust")`, for cluster weights and for the counts.
     weights : str or array, optional
@@ -215,11 +218,11 @@ def random_effects(
     ----------
     formula : str
         Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, counts,
-        ordered categories or measured values. Random effects are terms in lme4's grammar: `(1 | id)` an intercept,
-        `(x | id)` an intercept and a slope with any covariance, `(x || id)` or `diag(x | id)` without correlation,
-        `(0 + x | id)` the slope alone, `homdiag(0 + f | id)` effects of one variance, `cs(0 + f | id)` of one
-        correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other, effects at both levels;
-        `(1 | person) + (1 | item)` of any number of factors, nested, crossed or both.
+        ordered categories, measured values, or `Surv(time, event)`. Random effects are terms in lme4's grammar:
+        `(1 | id)` an intercept, `(x | id)` an intercept and a slope with any covariance, `(x || id)` or `diag(x | id)`
+        without correlation, `(0 + x | id)` the slope alone, `homdiag(0 + f | id)` effects of one variance,
+        `cs(0 + f | id)` of one correlation; `(1 | a/b)`, or terms of two factors of which one lies in the other,
+        effects at both levels; `(1 | person) + (1 | item)` of any number of factors, nested, crossed or both.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file. A folder of Parquet files or a pattern such as "folder/*.parquet" is read block by block and
@@ -230,22 +233,26 @@ def random_effects(
     inside : str, optional
         Of factors that cross, the one that is integrated out exactly, given the others, for which Laplace's
         approximation is corrected; by default that with the most levels. Of two nested factors it asks for the same.
-    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian"}
+    family : {"binomial", "poisson", "negative_binomial", "ordinal", "gaussian", "gamma", "weibull", "exponential"}
         Of the responses: 0/1 or shares of trials; counts; counts with variance mean + alpha mean^2; ordered categories,
         with `thresholds` in place of the intercept, P(Y <= c) = F(threshold_c - linear predictor), so that a positive
-        coefficient means higher categories; or measured values. Alpha, thresholds and the residual standard deviation
-        of measured values are estimated: `family_parameters` of the result.
+        coefficient means higher categories; measured values; positive ones with variance mean^2 / shape; or survival
+        times, `Surv(time, event)`, with hazard shape t^(shape - 1) exp(linear predictor) or, exponential, a constant
+        one. Alpha, thresholds, shapes and the residual standard deviation of measured values are estimated:
+        `family_parameters` of the result.
     link : {"logit", "cloglog", "probit"}, "log" or "identity", optional
-        By default "logit" for binomial and ordinal, "log" for counts, "identity" for gaussian.
+        By default "logit" for binomial and ordinal, "identity" for gaussian, "log" for others.
     distribution : str or Distribution
         Of the random intercept: "gaussian", "logistic", "cauchy", "laplace", "bridge" (a logit stays a logit when it is
         integrated out), "log_gamma" (closed forms with Poisson and cloglog), "student_t(4)",
         "gaussian_mixture(0.3, 3)"; "student_t" and "gaussian_mixture", whose shape is then estimated; or an object such
         as `StudentT(4)`, `GaussianMixture(separation=3)` or a `UserDistribution`. Several effects are gaussian.
-    quadrature : "auto", "laplace", int or Quadrature
+    quadrature : "auto", "laplace", int, Quadrature, "pql" or "pql-ml"
         How the integral over a cluster's random effects is computed: as many nodes as a tolerance needs, the Laplace
         approximation, or a number of adaptive Gauss-Hermite nodes; of several effects, in each dimension. Of those the
-        cost is the number's power, and a tolerance is met by lattices where such rules do not agree.
+        cost is the number's power, and a tolerance is met by lattices where such rules do not agree. Or no integral:
+        penalised quasi-likelihood, by REML with dispersion 1 ("pql"), or by maximum likelihood with a dispersion that
+        is estimated ("pql-ml", as R's glmmPQL), for comparison with these; it is biased and has no likelihood.
     scale : {"normal", "density"}
         Scale of integration of the adaptive rules, which has nothing to do with that of predictions: along a standard
         normal variable that is mapped to the intercept, or along the intercept itself, as R's glmmML does. Of several
@@ -333,7 +340,8 @@ def random_effects(
     response = measured or (read_response(family, link) if own is None else own.reads)
     offset = one_offset(offset, exposure)
     intercept = read_distribution(distribution)
-    rule = read_quadrature(quadrature)
+    quasi = read_quasi(quadrature)
+    rule = read_quadrature("auto" if quasi is not None else quadrature)
     check_scale(scale)
     check_sigma(sigma, fix_sigma)
     settings, to_limit = read_control(control), read_separation(separation)
@@ -354,6 +362,21 @@ def random_effects(
         inside=inside,
     )
     restricted = yes_or_no("reml", reml)
+    if quasi is not None:
+        from clusterglm.api.pql import quasi_random_effects
+
+        beside = [
+            (own is not None or measured is not None, f"family={family!r}", "'binomial' or 'poisson'"),
+            (restricted, "reml=True", '"pql", whose working models are fitted by REML, or "pql-ml"'),
+            (is_elsewhere(data, engine), "data that are read block by block", "a table in memory"),
+            (inside is not None, f"inside={inside!r}", "no choice: nothing is integrated out"),
+            (not intercept.normal, f"distribution={intercept.name!r}", 'distribution="gaussian"'),
+            (scale != "normal", f"scale={scale!r}", 'scale="normal"'),
+            (sigma is not None or fix_sigma, "sigma= or fix_sigma=", "covariances that are estimated"),
+            (chosen is not None, f"penalty={chosen!r}", "no penalty"),
+            (to_limit, 'separation="limit"', 'separation="error"'),
+        ]
+        return quasi_random_effects(formula, data, request, quasi, start, settings, beside)
     if measured is not None:
         from clusterglm.api.gaussian import gaussian_random_effects
 

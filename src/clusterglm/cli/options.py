@@ -76,7 +76,8 @@ Cluster: TypeAlias = Annotated[
 Family: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="binomial or poisson; of fit with random effects or pooled, negative_binomial, ordinal and gaussian too.",
+        help="binomial or poisson; of fit with random effects or pooled, negative_binomial, ordinal, gaussian, gamma, "
+        "weibull and exponential too.",
         autocompletion=families,
     ),
 ]

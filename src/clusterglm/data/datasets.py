@@ -56,6 +56,16 @@ _DESCRIPTIONS = {
             "binomial",
         ),
         Description(
+            "catheter",
+            "Days to infection at the point of insertion of a catheter, twice in each kidney patient",
+            "McGilchrist and Aisbett (Biometrics 47, 1991); as in R's package survival",
+            76,
+            38,
+            "patient",
+            "Surv(time, infected) ~ age + sex",
+            "weibull",
+        ),
+        Description(
             "cbpp",
             "New cases of contagious bovine pleuropneumonia in herds of zebu cattle, by period",
             "Lesnoff et al. (2004), Preventive Veterinary Medicine 62; as in R's package lme4",

@@ -87,7 +87,7 @@ def parse_response(
     if not response.two_levels:
         refuse_success(success, f"family={response.family!r}")
         if response.continuous:
-            return ResponseValues(_measured(series, numbers, name, rows), _ones(len(series)), None)
+            return ResponseValues(_measured(series, numbers, name, response, rows), _ones(len(series)), None)
         if numbers is None:
             raise _wrong_type(series, name, "counts", _count_advice(series), rows)
         _check_counts(numbers, name, f"whole numbers from 0 on for family={response.family!r}", rows)
@@ -102,7 +102,9 @@ def parse_response(
     return ResponseValues(numbers, _ones(len(numbers)), None)
 
 
-def _measured(series: nw.Series[Any], numbers: Array | None, name: str, rows: NDArray[np.int64] | None) -> Array:
+def _measured(
+    series: nw.Series[Any], numbers: Array | None, name: str, response: Response, rows: NDArray[np.int64] | None
+) -> Array:
     """Finite numbers, or NaN where there is none."""
     if numbers is None:
         advice = "family='binomial' for two levels, or convert the column to numbers"
@@ -111,7 +113,18 @@ def _measured(series: nw.Series[Any], numbers: Array | None, name: str, rows: ND
     if bad.any():
         advice = "correct these rows, or make them missing to have them dropped"
         raise _wrong_value(numbers, bad, name, f"finite numbers, up to {_LARGEST_MEASURE:.0e} in size", advice, rows)
+    if response.positive:
+        refuse_not_positive(numbers, name, response, rows)
     return numbers
+
+
+def refuse_not_positive(y: Array, name: str, response: Response, rows: NDArray[np.int64] | None) -> None:
+    """Raise `ResponseError` where a number is not positive, or so small that its square is 0."""
+    small = y < 1.0 / _LARGEST_MEASURE
+    if small.any():
+        instead = "" if response.durations else "; or family='gaussian', which takes any numbers"
+        advice = f"correct these rows, or make them missing to have them dropped{instead}"
+        raise _wrong_value(y, small, name, f"positive numbers for family={response.family!r}", advice, rows)
 
 
 def refuse_success(success: Any, what: str) -> None:

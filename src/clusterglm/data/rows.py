@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.clusters import cluster_column, encode
 from clusterglm.data.design import formula_offset, listed_design, needs, numbers
+from clusterglm.data.durations import parse_durations
 from clusterglm.data.formulas.algebra import factor_text
 from clusterglm.data.formulas.check import sees_missing, variables_of
 from clusterglm.data.formulas.evaluate import Evaluator
@@ -461,7 +462,10 @@ def read_response(
     parts = [evaluated(table, part, parsed.functions) for part in parsed.response]
     if where is not None:  # values that are set aside need not make sense
         parts = [part[where] for part in parts]
-    if len(parts) == 2:
+    if parsed.survival or response.durations:
+        texts = [part.text for part in parsed.response]
+        found = parse_durations(parts, texts, response, parsed.survival, where, levels, success)
+    elif len(parts) == 2:
         if not response.grouped:
             raise FormulaError(
                 f"{parsed.response_name} with family {response.family!r}", "family='binomial'", "the column of counts"

@@ -291,11 +291,11 @@ def fit_gaussian(data: ModelData, reml: bool, control: Control, begin: Array | N
     """
     effects = data.effects
     assert effects is not None
-    _check_levels(data)
+    check_levels(data)
     standard = standardise(data.X, data.intercept)
     pooled, gamma = _least_squares(data, standard, reml)
     covariance = effects.covariance
-    columns, inside = _units(effects)
+    columns, inside = units(effects)
     unit = pooled.residual_sd
     left = (responses(data) - standard.X @ gamma) / unit
     task = Task(_statistics(standard.X, left, data, columns), covariance, reml)
@@ -323,7 +323,7 @@ def fit_gaussian(data: ModelData, reml: bool, control: Control, begin: Array | N
         beta,
         phi,
         sd * unit,
-        *_on_user_scale(hessian, T, every),
+        *on_user_scale(hessian, T, every),
         held,
         value,
         reml,
@@ -360,7 +360,7 @@ def _of_a_sample(data: ModelData, every: int, X: Array, y: Array, columns: Array
     return None if vanishing(task.covariance, theta, _HARDLY_ANY).any() else theta
 
 
-def _units(effects: Effects) -> tuple[Array, Array]:
+def units(effects: Effects) -> tuple[Array, Array]:
     """Columns W, shape (q, q), such that those of Z W have unit mean square, and phi as these have it, A phi.
 
     Where any covariance is allowed the columns of a term are made orthogonal too, last to first: Z = Z W T with T lower
@@ -386,7 +386,8 @@ def _units(effects: Effects) -> tuple[Array, Array]:
     return W, A
 
 
-def _check_levels(data: ModelData) -> None:
+def check_levels(data: ModelData, *, own_scale: bool = True) -> None:
+    """Refuse factors whose variance cannot be told, from the residual one where that is estimated (`own_scale`)."""
     effects, n = data.effects, data.n_obs
     assert effects is not None
     for levels in effects.groupings:
@@ -399,7 +400,7 @@ def _check_levels(data: ModelData) -> None:
             )
         weighted = not _ones(data.weights)
         most = np.bincount(levels.codes, data.weights if weighted else None).max()
-        if most <= 1.0 or count >= n:
+        if own_scale and (most <= 1.0 or count >= n):
             raise ClusterError(
                 f"{count} levels of {name!r} in {n} rows: none with two responses",
                 "levels with several responses: with one each, their spread cannot be told from the residual one",
@@ -414,7 +415,7 @@ def _check_levels(data: ModelData) -> None:
         )
 
 
-def _on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[Array, Array]:
+def on_user_scale(hessian: Array, T: Array, held: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Covariance and Hessian of T theta; nan in rows of the former that are held."""
     free = np.flatnonzero(~held)
     some = np.ix_(free, free)

@@ -57,7 +57,7 @@ class OwnPooledFit(PooledFit):
     @property
     def own_state(self) -> State:
         """What became of the response's parameters; see `Block`."""
-        return "boundary" if self.response is None or not self.response.values else "free"
+        return "boundary" if self.response is None or self.response.at_end else "free"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class OwnRandomEffectsFit(RandomEffectsFit):
     @property
     def own_state(self) -> State:
         """What became of the response's parameters; see `Block`."""
-        return "free" if own_of(self).values else "boundary"
+        return "boundary" if own_of(self).at_end else "free"
 
     @property
     def all_parameters(self) -> Parameters:
@@ -91,7 +91,7 @@ class OwnRandomEffectsFit(RandomEffectsFit):
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
         response, data = own_of(self), self.data.rows
-        if not response.values and response.at_limit is not None:
+        if response.at_end and response.at_limit is not None:
             return self.integrator.posterior(data, response.at_limit, self.theta, self.plan)
         rows = response.kernel_rows(data.a, data.b)
         found = self.integrator.posterior(kernel_data(data, rows), rows.response, self.theta, self.plan)
@@ -114,12 +114,15 @@ def fit_own_pooled(data: ModelData, response: OwnParameters, control: Control = 
     """
     limit = None if response.at_limit is None else fit_pooled(data, response.at_limit, control)
     rows, k, p = OwnRows(standardised(data, response, control), response), len(response.own), data.X.shape[1]
-    beta, mean = np.zeros(p), np.zeros(data.n_obs)
+    level, mean = response.start_level(data.a, data.b), np.zeros(data.n_obs)
+    beta = np.zeros(p)
+    if level != 0.0:
+        beta[:] = np.linalg.lstsq(data.X, level - data.offset, rcond=None)[0]
     if limit is not None and response.at_limit is not None:
         beta, mean = limit.beta, response.at_limit.mean(data.X @ limit.beta + data.offset)
     start = rows.inside(beta, (), response.start(mean, data.a, data.b))
     maximum = maximize(rows.pooled, start, control, radius=4.0, unit=rows.unit)
-    psi, value = maximum.theta[-k:], maximum.evaluation.value
+    psi, value = maximum.theta[len(maximum.theta) - k :], maximum.evaluation.value
     if limit is not None and _at_end(response, psi, value, limit.loglik):
         held = coefficients(data.names).and_own(response.own, "boundary")
         whole = held.nan_where_not_free(limit.covariance)
@@ -133,12 +136,12 @@ def fit_own_pooled(data: ModelData, response: OwnParameters, control: Control = 
     covariance, hessian = on_user_scale(maximum.evaluation.hessian, rows.to_values(maximum.theta))
     of_beta = coefficients(data.names).and_own(response.own).coefficients
     return OwnPooledFit(
-        user[:-k],
+        user[:p],
         covariance[of_beta, of_beta],
         hessian[of_beta, of_beta],
         value,
         maximum.optimization,
-        response=response.at(user[-k:]),
+        response=response.at(user[p:]),
         whole_covariance=covariance,
         loglik_at_limit=np.nan if limit is None else limit.loglik,
     )
@@ -194,7 +197,7 @@ def fit_own_random_effects(
     task = Task(rows.sums, OwnMarginal(rows, integrator), quadrature, parameters, control)
     found = maximum_from(task, _begin(rows, pooled, distribution, limit, start, sigma))
     maximum, value = found.maximum, found.maximum.evaluation.value
-    psi, reached = maximum.theta[-k:], task.sigma(maximum.theta)
+    psi, reached = maximum.theta[len(maximum.theta) - k :], task.sigma(maximum.theta)
     ended = limit is not None and _at_end(response, psi, value, limit.loglik)
     if limit is not None and ended and (fix_sigma or limit.loglik >= pooled.loglik):
         return _at_limit(limit, pooled, response)
@@ -219,14 +222,14 @@ def fit_own_random_effects(
         sigma_fixed=fix_sigma,
         data=data,
         distribution=distribution,
-        response=response.at(user[-k:]),
+        response=response.at(user[len(user) - k :]),
         plan=found.plan,
         whole_covariance=whole,
         loglik_at_limit=np.nan if limit is None else limit.loglik,
     )
 
 
-def own_again(fit: OwnRandomEffectsFit, data: ModelData) -> OwnRandomEffectsFit:
+def own_again(fit: OwnRandomEffectsFit, data: ModelData, control: Control = _DEFAULT) -> OwnRandomEffectsFit:
     """Fit the model of `fit` to other responses; a sigma that was held stays.
 
     Raises
@@ -238,15 +241,15 @@ def own_again(fit: OwnRandomEffectsFit, data: ModelData) -> OwnRandomEffectsFit:
     sigma = fit.sigma if fit.sigma_fixed else None
     return fit_own_random_effects(
         _with_constant(data, response), response, fit.distribution, asked.requested, asked.scale, None, sigma,
-        fit.sigma_fixed,
+        fit.sigma_fixed, control,
     )  # fmt: skip
 
 
-def own_pooled_again(fit: OwnPooledFit, data: ModelData) -> OwnPooledFit:
+def own_pooled_again(fit: OwnPooledFit, data: ModelData, control: Control = _DEFAULT) -> OwnPooledFit:
     """The same without cluster effects."""
     assert fit.response is not None
     response = _anew(fit.response, data)
-    return fit_own_pooled(_with_constant(data, response), response)
+    return fit_own_pooled(_with_constant(data, response), response, control)
 
 
 def _anew(response: OwnParameters, data: ModelData) -> OwnParameters:
@@ -371,9 +374,9 @@ def refuse_distribution(response: OwnParameters, distribution: Distribution) -> 
 
 
 def _refuse_separated(rows: OwnRows, maximum: Maximum, data: ModelData) -> None:
-    """Raise `SeparationError` where covariates tell ordered categories apart: kernel rows are then separated too."""
-    if not rows.response.location:
-        return  # the fit at the limit has looked
+    """Raise `SeparationError` where covariates tell responses apart: kernel rows are then separated too."""
+    if rows.response.at_limit is not None:
+        return  # the fit there has looked
     block, theta = rows.for_core(maximum.theta)
     if maximum.optimization.converged and np.abs(block.X @ theta + block.data.offset).max() < _PROBABLE:
         return
@@ -384,8 +387,9 @@ def _refuse_separated(rows: OwnRows, maximum: Maximum, data: ModelData) -> None:
         raise SeparationError(
             f"{listed(columns)} separate{'s' * (len(columns) == 1)} {rows.response.words.separated}: the maximum lies "
             "at infinity",
-            "no combination of covariates that tells some categories from the others perfectly",
-            f"drop {listed(columns)}, merge levels whose responses all lie at one end, or merge categories",
+            f"no combination of covariates that tells {rows.response.words.separated} perfectly",
+            f"drop {listed(columns)}, or merge levels whose responses all lie at one end"
+            + (", or merge categories" if rows.response.ordered else ""),
         )
 
 

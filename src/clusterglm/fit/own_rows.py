@@ -117,20 +117,21 @@ class OwnRows:
         """The same into (beta, others, values of the response), at a theta of the optimiser's."""
         k, p = len(self.response.own), len(self._L)
         whole = self.to_user(len(theta) - k - p)
-        psi = (whole @ theta)[-k:]
-        whole[-k:] *= self.response.slopes(psi)[:, None]
+        psi = (whole @ theta)[len(theta) - k :]
+        whole[len(theta) - k :] *= self.response.slopes(psi)[:, None]
         return whole
 
     # The likelihood --------------------------------------------------------------------------------------------------
 
     def _psi(self, theta: Array) -> Array:
         """Working values, no further out than their kernel keeps its digits."""
-        return np.clip(theta[-len(self.response.own) :], self.response.lowest - 1.0, self.response.highest + 1.0)
+        own = self.response
+        return np.clip(theta[len(theta) - len(own.own) :], own.lowest - 1.0, own.highest + 1.0)
 
     def for_core(self, theta: Array) -> tuple[Block, Array]:
         """A block and its parameters that have the likelihood at (gamma, others, psi), but for a constant."""
         own, p = self.response, len(self._L)
-        inner, psi = theta[: -len(own.own)], self._psi(theta)
+        inner, psi = theta[: len(theta) - len(own.own)], self._psi(theta)
         block = self._stays
         if block is None:
             block = self._kernel_block(own.at(psi).kernel_rows(self._block.data.a, self._block.data.b))
@@ -158,7 +159,7 @@ class OwnRows:
             response = self.response.at(self._psi(theta))
             g, Gg, gg = response.own_derivatives(block.X @ inner + data.offset, data.a, data.b)
             weights = np.repeat(data.cluster_weights, np.diff(data.starts))
-            return _bordered(found, block.X, data.own, data.groups, weights, (g, Gg, gg))
+            return bordered(found, block.X, data.own, data.groups, weights, (g, Gg, gg))
 
         return self.whole(evaluate, theta)
 
@@ -208,7 +209,7 @@ class OwnMarginal(MarginalSums):
         return MarginalSums(InMemory(block), self.n_clusters, self.integrator, self._unit)
 
 
-def _bordered(
+def bordered(
     found: Evaluation,
     X: Array,
     own: int,

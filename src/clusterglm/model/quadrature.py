@@ -10,6 +10,7 @@ import numpy as np
 
 from clusterglm.errors import OptionError, check_option
 from clusterglm.model.arrays import Array
+from clusterglm.model.quasi import QUASI
 
 KINDS = ("laplace", "fixed", "auto")
 SCALES = ("normal", "density")
@@ -94,6 +95,12 @@ def quadrature(value: str | int | Quadrature) -> Quadrature:
         return value
     if isinstance(value, str) and value in ("laplace", "auto"):
         return Quadrature(value)
+    if isinstance(value, str) and value in QUASI:
+        raise OptionError(
+            f"quadrature={value!r}, penalised quasi-likelihood, which computes no integral",
+            "'auto', 'laplace', or a number of nodes",
+            "cg.random_effects(..., quadrature=...), which alone fits by penalised quasi-likelihood",
+        )
     number: object = int(value) if isinstance(value, str) and value.isdecimal() else value
     if isinstance(number, Integral) and _is_node_count(number):
         return Quadrature("fixed", nodes=int(number))

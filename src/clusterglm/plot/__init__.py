@@ -14,6 +14,7 @@ from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.means import adjusted_means, contrasts
 from clusterglm.plot.mixing import gradient
 from clusterglm.plot.posterior import predictive_check, trace
+from clusterglm.plot.power import power
 from clusterglm.plot.random_effects import random_effects
 from clusterglm.plot.replicates import bootstrap
 from clusterglm.plot.survival import survival
@@ -28,6 +29,7 @@ __all__ = [
     "contrasts",
     "gradient",
     "integration",
+    "power",
     "predictions",
     "predictive_check",
     "profile",

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from clusterglm.results.models.random_effects import RandomEffectsResult
 
 _SURVIVAL_BANDS = 4  # curves that still have room for their intervals
-_KINDS = {"marginal": "averaged over frailties", "typical": "at a frailty of zero"}
+_KINDS = {
+    "marginal": "averaged over frailties",
+    "typical": "at a frailty of zero",
+    "conditional": "at the frailty of the cluster",
+}
 
 
 @with_alpha
@@ -63,19 +67,25 @@ def survival(
     if not table["survival"].notna().any():
         reason = table["status"].iloc[0] if len(table) > 0 else "there are no rows"
         raise DataError(f"survival curves none of which is known: {reason}", "one at least", "other rows in data=")
-    names = curve_columns(time, by)
+    names, smooth = curve_columns(time, by), getattr(fit, "_smooth_survival", False)
     curves = [("", table)] if not names else [(_words(key), own) for key, own in table.groupby(names, sort=False)]
     with canvas(ax, theme, (6.4, 4.0)) as (axis, look):
         for k, (name, own) in enumerate(curves):
             style, x = look.series(k), _with_start(own[time])
             line = {"color": style["color"], "linestyle": style["linestyle"]}
+            if smooth:
+                axis.plot(own[time], own["survival"], label=name, **line)
+                if len(curves) <= _SURVIVAL_BANDS:
+                    axis.fill_between(own[time], own["low"], own["high"], color=style["color"], alpha=0.16, linewidth=0)
+                continue
             axis.step(x, _after_one(own["survival"]), where="post", label=name, **line)
             if len(curves) <= _SURVIVAL_BANDS:
                 low, high = _after_one(own["low"]), _after_one(own["high"])
                 axis.fill_between(x, low, high, step="post", color=style["color"], alpha=0.16, linewidth=0.0)
         axis.set_ylim(0.0, 1.02)
         axis.set_xlabel(wrapped(time, 72))
-        axis.set_ylabel(wrapped(f"Survival {_KINDS[kind]}, with {100 * level:g}% interval", 40))
+        drawn = f", with {100 * level:g}% interval" if table["low"].notna().any() else ""
+        axis.set_ylabel(wrapped(f"Survival {_KINDS[kind]}{drawn}", 40))
         if names:
             legend(axis, title=", ".join(names), alignment="left")
     return Plot(axis, table)

@@ -105,7 +105,8 @@ def section(key: str, title: str, parts: Sequence[Part], done: Callable[[], obje
                 failed.append(part.name)
                 text = f"{error.got} (needed: {error.needed})" if isinstance(error, ClusterGLMError) else str(error)
                 blocks.append(Words(f"{part.name}: could not be made. {type(error).__name__}: {text}", "problem"))
-        for words in dict.fromkeys(str(warning.message) for warning in heard):
+        said = {block.text for block in blocks if isinstance(block, Words)}
+        for words in dict.fromkeys(str(warning.message) for warning in heard if str(warning.message) not in said):
             blocks.append(Words(f"{part.name}: {words}", "note"))
         done()
     return Section(key, title, tuple(blocks), tuple(failed), time.perf_counter() - started)

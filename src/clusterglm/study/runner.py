@@ -226,6 +226,16 @@ def description(path: Path) -> dict[str, Any]:
     return {**found, "run": json.loads(beside.read_text()) if beside.is_file() else {}}
 
 
+def unfinished(path: Path) -> pa.Table | None:
+    """What batches of an unfinished run have written, in the order of cells and replicates; None for nothing."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = sorted(path.with_suffix(".parts").glob("cell*.parquet"))
+    tables = [pq.read_table(file).replace_schema_metadata() for file in files]
+    return pa.concat_tables(tables, promote_options="permissive") if tables else None
+
+
 def record_of(path: Path) -> Path:
     """The small file beside a finished one: when, where and how long."""
     return path.with_suffix(".json")

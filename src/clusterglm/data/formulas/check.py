@@ -18,7 +18,7 @@ CLUSTERS = ("within", "between")
 _ELSEWHERE = {
     "offset": ("a term of its own", "y ~ x + offset(z)"),
     "cbind": ("left of '~', as in cbind(successes, failures)", "list the columns with '+'"),
-    "Surv": ("survival times, which are not available", "a row for each interval, with link='cloglog'"),
+    "Surv": ("left of '~', as in Surv(time, event)", "list the columns with '+'"),
     "s": ("a spline of a fixed basis", "ns(x, df=4), or cr(x, df=4)"),
     "strata": ("a term of its own, in cg.conditional and cg.fixed_effects", "y ~ x + strata(id), or cluster='id'"),
     "exp10": ("", ""),

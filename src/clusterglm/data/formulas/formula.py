@@ -58,7 +58,7 @@ class ParsedFormula:
     text : str
         The whole formula.
     response : tuple of Expression
-        One, or two from `cbind(successes, failures)`.
+        One, or two from `cbind(successes, failures)`; of `Surv`, the time, and the event where it is given.
     response_name : str
         The left-hand side in the canonical form.
     right : str
@@ -82,6 +82,8 @@ class ParsedFormula:
         What varies over clusters, as the formula says it.
     random_variables : tuple of str
         Columns that their effects use.
+    survival : bool
+        Whether the response is `Surv(time)` or `Surv(time, event)`.
     """
 
     text: str
@@ -97,6 +99,7 @@ class ParsedFormula:
     strata: bool = False
     random: tuple[RandomTerm, ...] = ()
     random_variables: tuple[str, ...] = ()
+    survival: bool = False
 
     @property
     def varies(self) -> bool:
@@ -166,7 +169,8 @@ def parse_formula(
     known, names = set(columns), known_functions(own)
     tokens = tokens_of(formula, known)
     left, right = _sides(tokens, formula)
-    response = _response(Parser(left, known, names, formula).whole(), columns, own)
+    answer = Parser(left, known, names, formula).whole()
+    response = _response(answer, columns, own)
     of_response = {name for part in response for name in part.variables}
     signed = []
     for sign, some in signed_terms(right, formula):
@@ -201,7 +205,7 @@ def parse_formula(
     return ParsedFormula(
         text=formula,
         response=response,
-        response_name=_response_name(response),
+        response_name=_response_name(response, answer),
         right=right_text(found.terms),
         terms=tuple(found.terms),
         offsets=tuple(_expression(node, columns, own, "an offset") for node in found.offsets),
@@ -212,6 +216,7 @@ def parse_formula(
         strata=bool(strata),
         random=random,
         random_variables=_columns_of((f for part in random for term in part.terms for f in term.factors), made, both),
+        survival=_is_survival(answer),
     )
 
 
@@ -353,10 +358,42 @@ def _response(node: Node, columns: Sequence[str], own: Mapping[str, Any]) -> tup
         parts = node.arguments
         if len(parts) != 2 or node.keywords:
             raise FormulaError(text_of(node), "cbind(successes, failures)", "cbind(s, n - s) from successes and trials")
+    if _is_survival(node):
+        parts = _time_and_event(node)
     return tuple(_expression(part, columns, own, "the response") for part in parts)
 
 
-def _response_name(response: tuple[Expression, ...]) -> str:
+def _is_survival(node: Node) -> bool:
+    return isinstance(node, Call) and node.function == "Surv"
+
+
+def _time_and_event(node: Node) -> tuple[Node, ...]:
+    """The parts of `Surv(time)` or `Surv(time, event)`.
+
+    Raises
+    ------
+    FormulaError
+        On anything else that R's `Surv` takes: entries after time 0, intervals, other kinds of censoring.
+    """
+    assert isinstance(node, Call)
+    found = dict(node.keywords)
+    others = [name for name in ("time", "event") if name not in found]
+    found |= dict(zip(others, node.arguments, strict=False))
+    whole = len(found) == len(node.arguments) + len(node.keywords)
+    if not whole or "time" not in found or found.keys() - {"time", "event"}:
+        late = len(node.arguments) == 3 and not node.keywords
+        raise FormulaError(
+            f"{text_of(node)}{', with a start of the time at risk' if late else ''}",
+            "Surv(time, event), or Surv(time) where every time is an event: times at risk begin at 0",
+            "a row for each interval, with the event as a 0/1 response and link='cloglog', or as a count with "
+            "family='poisson' and exposure=",
+        )
+    return tuple(found[name] for name in ("time", "event") if name in found)
+
+
+def _response_name(response: tuple[Expression, ...], node: Node) -> str:
+    if _is_survival(node):
+        return f"Surv({', '.join(part.text for part in response)})"
     shown = [part.node.name if len(response) == 1 and isinstance(part.node, Name) else part.text for part in response]
     return shown[0] if len(shown) == 1 else f"cbind({', '.join(shown)})"
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 KINDS = ("one_step", "exact")
 
 _SHOWN = 5  # clusters that are printed
-_CONTROL = Control(tol=1e-7)
+CLOSE = Control(tol=1e-7)  # how closely maxima without a cluster are found
 _NOT_DEFINITE = "without the cluster, the information is not positive definite: it alone identifies a coefficient"
 
 
@@ -64,7 +64,8 @@ class Influence:
     parameters : tuple of str, length q
         The coefficients, and sigma where it was estimated and is not at the boundary. With several random effects their
         standard deviations and correlations, the latter on the scale of Fisher's z in all but `estimate` and `deleted`;
-        where the covariance is singular, those parameters of its factor that are free.
+        where the covariance is singular, those parameters of its factor that are free. A response's own parameters are
+        on their working scale (alpha: its logarithm) in the same way.
     labels : ndarray, shape (k,)
         Of the clusters that were deleted, one at a time; positions in the user's table where rows are the clusters.
     n_obs : ndarray of int64, shape (k,)
@@ -363,7 +364,7 @@ def pooled_deletion(fit: PooledFit, data: ModelData, response: Response) -> Dele
         return share
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_pooled(new, response, _CONTROL, fit.penalty)
+        again = fit_pooled(new, response, CLOSE, fit.penalty)
         return again.beta, again.optimization
 
     def loglik(beta: Array) -> float:
@@ -393,7 +394,7 @@ def fixed_effects_deletion(fit: FixedEffectsFit, data: ModelData, response: Resp
     information = -likelihood.evaluate(beta).hessian
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_fixed_effects(new, response, beta, _CONTROL, fit.penalty)
+        again = fit_fixed_effects(new, response, beta, CLOSE, fit.penalty)
         return again.beta, again.optimization
 
     def loglik(at: Array) -> float:  # an instance remembers where it was: not for two threads at once
@@ -418,7 +419,7 @@ def conditional_deletion(fit: ConditionalFit, data: ModelData, response: Respons
     beta = fit.beta
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_conditional(new, response, beta, _CONTROL, fit.penalty)
+        again = fit_conditional(new, response, beta, CLOSE, fit.penalty)
         return again.beta, again.optimization
 
     def loglik(at: Array) -> float:
@@ -488,7 +489,7 @@ def random_effects_deletion(fit: RandomEffectsFit, data: ModelData) -> Deletion:
 
 def _refit_random_effects(fit: RandomEffectsFit, new: ModelData) -> tuple[Array, Optimization]:
     """A fit's model and shape, fitted to other data from its estimates; at the boundary from the pooled fit."""
-    again = fit_again(replace(fit, shape=None), new, None if fit.boundary else fit.theta, _CONTROL)
+    again = fit_again(replace(fit, shape=None), new, None if fit.boundary else fit.theta, CLOSE)
     return again.theta[fit.parameters.free], again.optimization
 
 

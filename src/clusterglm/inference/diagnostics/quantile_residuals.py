@@ -61,7 +61,7 @@ def conditional_ends(response: Response, y: Array, eta: Array, trials: Array) ->
     eta, trials : ndarray, shape (n,)
     """
     upto, above = response.tails(y, eta, trials)
-    below, from_ = response.tails(y - 1.0, eta, trials)
+    below, from_ = response.tails(response.before(y), eta, trials)
     return Ends(below, upto, above, from_)
 
 
@@ -83,10 +83,12 @@ def marginal_ends(
     if response.is_binary(trials):
         return _binary_ends(response, y, eta, distribution, sigma)
 
+    before = response.before(y)
+
     def at(rows: NDArray[np.int64], shift: Array) -> Array:
         predictor, size = eta[rows, None] + shift, trials[rows, None]
         upto, above = response.tails(y[rows, None], predictor, size)
-        below, from_ = response.tails(y[rows, None] - 1.0, predictor, size)
+        below, from_ = response.tails(before[rows, None], predictor, size)
         return np.stack([below, upto, above, from_])
 
     parts, unresolved = over_intercepts(at, len(eta), distribution, sigma)

@@ -139,7 +139,8 @@ def marginal_moments(
         with np.errstate(invalid="ignore"):
             spread = np.where(np.isfinite(second), second - first**2, second)
         curved = response.variance_curvature
-        within = mean + curved * square * second if curved else mean
+        mean_part = response.variance_slope * mean
+        within = mean_part + curved * square * second if curved else mean_part
         return MarginalMoments(mean, square * spread, within)
 
     def moments(rows: NDArray[np.int64], shift: Array) -> Array:
@@ -159,7 +160,7 @@ def _exponential_moments(distribution: Distribution, order: int, sigma: float | 
         ]
 
 
-def log_moment(distribution: Distribution, order: int, sigma: float) -> tuple[float, float]:
+def log_moment(distribution: Distribution, order: float, sigma: float) -> tuple[float, float]:
     """log E exp(order b) of the intercept b and its derivative in sigma.
 
     inf and nan where it does not exist, nan where it lies too far out to compute. In closed form where the distribution
@@ -178,14 +179,15 @@ def log_moment(distribution: Distribution, order: int, sigma: float) -> tuple[fl
     return middle, (high - low) / (2.0 * step) if np.isfinite(middle) else float("nan")
 
 
-def _log_moment(distribution: Distribution, order: int, sigma: float) -> float:
+def _log_moment(distribution: Distribution, order: float, sigma: float) -> float:
     s, weights = averaging_rule(distribution, _EXPONENTIAL_NODES, _NORMAL_REACH)
     with np.errstate(over="ignore", divide="ignore"):
         height = order * sigma * distribution.at(sigma).quantile_of_normal(s) + np.log(weights)
     top = float(height.max())
-    if np.isfinite(top) and height[-1] < top - _INSIDE:
+    end, before = (height[-1], height[-2]) if order > 0 else (height[0], height[1])
+    if np.isfinite(top) and end < top - _INSIDE:
         return float(top + np.log(np.exp(height - top).sum()))
-    return float("inf") if not np.isfinite(top) or height[-1] >= height[-2] else float("nan")
+    return float("inf") if not np.isfinite(top) or end >= before else float("nan")
 
 
 def _standardised(difference: Array, variance: Array) -> Array:

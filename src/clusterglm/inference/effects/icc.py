@@ -188,7 +188,8 @@ def correlation_with_interval(
 def _of_counts(eta: float, sigma: float, response: Response, distribution: Distribution) -> ResponseCorrelation:
     """Correlation of counts: r = D M / (D M + w).
 
-    K_j = log E exp(j b), D = exp(K_2 - 2 K_1) - 1, w = E v / M = 1 + c M (1 + D).
+    K_j = log E exp(j b), D = exp(K_2 - 2 K_1) - 1, w = E v / M = s + c M (1 + D),
+    s the slope of the variance in the mean, 1 for counts.
     """
     (once, once_slope), (twice, twice_slope) = (log_moment(distribution, order, sigma) for order in (1, 2))
     if not (np.isfinite(once) and np.isfinite(twice)):
@@ -200,9 +201,12 @@ def _of_counts(eta: float, sigma: float, response: Response, distribution: Distr
         mean = float(np.exp(eta + once))
     between, slope = excess * mean, mean * (excess_slope + excess * once_slope)
     curved = response.variance_curvature * mean if response.variance_curvature else 0.0
-    within, within_slope = 1.0 + curved * (1.0 + excess), curved * (excess_slope + (1.0 + excess) * once_slope)
+    within, within_slope = (
+        response.variance_slope + curved * (1.0 + excess),
+        curved * (excess_slope + (1.0 + excess) * once_slope),
+    )
     share = 1.0 / (within + between)
-    by_eta = (between * within - between * (within - 1.0)) * share**2
+    by_eta = (between * within - between * (within - response.variance_slope)) * share**2
     return ResponseCorrelation(between * share, by_eta, (slope * within - between * within_slope) * share**2)
 
 

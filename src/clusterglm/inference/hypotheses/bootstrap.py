@@ -16,6 +16,7 @@ from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.mixed import MixedFit, fit_mixed
 from clusterglm.fit.newton import maximize
+from clusterglm.fit.own import OwnRandomEffectsFit, own_again
 from clusterglm.fit.pooled import PooledFit, with_intercept
 from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.standardise import standardise
@@ -133,6 +134,7 @@ def simulated_test(
     refit : callable
         Fits both models to new responses.
     response : Response
+        Of that model.
     method : {"bootstrap", "permutation"}
         Draw responses from the pooled fit; or deal the rows out to the clusters anew.
     statistic : {"lr", "loglik"}
@@ -232,6 +234,18 @@ def random_effects_refit(fit: RandomEffectsFit) -> Refit:
     return refit
 
 
+def own_refit(fit: OwnRandomEffectsFit) -> Refit:
+    """For models with random intercepts whose response has parameters of its own, which are estimated anew."""
+
+    def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
+        again = own_again(fit, new)
+        if not again.optimization.converged:
+            raise ReplicateError(f"random-effects fit: {again.optimization.message}")
+        return again.loglik, again.pooled.loglik, again.beta
+
+    return refit
+
+
 def mixed_refit(fit: MixedFit) -> Refit:
     """For models with several random effects: the same quadrature."""
 
@@ -304,11 +318,15 @@ def _between(x: Array, starts: NDArray[np.int64]) -> float:
 def _drawing(
     data: ModelData, null: ModelData, pooled: PooledFit, response: Response
 ) -> Callable[[np.random.Generator], ModelData]:
-    mean = response.mean(null.X @ pooled.beta + null.offset)
+    eta = null.X @ pooled.beta + null.offset
     binary = response.is_binary(data.trials)
+    mean = response.mean(eta) if binary else None
 
     def draw(rng: np.random.Generator) -> ModelData:
-        y = (rng.random(len(mean)) < mean).astype(np.float64) if binary else response.simulate(rng, mean, data.trials)
+        if mean is not None:
+            y = (rng.random(len(mean)) < mean).astype(np.float64)
+        else:
+            y = response.draw(rng, eta, data.trials)
         return with_responses(data, y, response)
 
     return draw

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.fit.gaussian import GaussianFit
+from clusterglm.fit.pql import PqlFit
 from clusterglm.likelihood.gaussian.moments import Moments
 from clusterglm.likelihood.gaussian.objective import Task
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import ROWS_AT_A_TIME
 
 _Integers = NDArray[np.int64]
+NormalEstimates: TypeAlias = GaussianFit | PqlFit
+"""A linear mixed model of the responses, or of working ones."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Known:
         return found
 
 
-def known_effects(fit: GaussianFit) -> Known:
+def known_effects(fit: NormalEstimates) -> Known:
     """The effects of the levels of a fit."""
     task = fit.task
     theta = fit.phi * fit.residual_sd**-task.exponents
@@ -70,8 +74,8 @@ def known_effects(fit: GaussianFit) -> Known:
     )
 
 
-def slopes_of_effects(fit: GaussianFit, known: Known) -> list[Array]:
-    """Derivatives of the levels' means in (beta, phi, residual_sd), (levels, d, parameters) for each factor."""
+def slopes_of_effects(fit: NormalEstimates, known: Known) -> list[Array]:
+    """Derivatives of the levels' means in the parameters of a fit, (levels, d, parameters) for each factor."""
     task, moments, s = known.task, known.moments, fit.residual_sd
     e = task.exponents
     theta = fit.phi * s**-e
@@ -90,10 +94,10 @@ def slopes_of_effects(fit: GaussianFit, known: Known) -> list[Array]:
                 slope = slope + (t @ v) @ direction.E
             found[f][..., p + k] = slope * s ** -e[k]
             found[f][..., p + r] -= e[k] * theta[k] / s * slope
-    return found
+    return [slope[..., : len(fit.theta)] for slope in found]  # without a residual that is known
 
 
-def variances(fit: GaussianFit, known: Known, Z: Array, codes: list[_Integers]) -> Array:
+def variances(fit: NormalEstimates, known: Known, Z: Array, codes: list[_Integers]) -> Array:
     """Variance of z'b of rows given the data, at the estimates; levels that are not known (-1) have their prior one.
 
     Shape (n,).
@@ -105,7 +109,7 @@ def variances(fit: GaussianFit, known: Known, Z: Array, codes: list[_Integers]) 
     return found
 
 
-def _variances(known: Known, fit: GaussianFit, Z: Array, codes: list[_Integers]) -> Array:
+def _variances(known: Known, fit: NormalEstimates, Z: Array, codes: list[_Integers]) -> Array:
     """With z1 of the unit and z2 of the outer levels: z1'K1 z1 + a'K2 a, a = z2 - J'K1 z1."""
     moments, statistics = known.moments, known.moments.statistics
     layout, s2 = statistics.layout, fit.residual_sd**2

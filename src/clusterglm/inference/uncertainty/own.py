@@ -52,7 +52,8 @@ def own_marginal_summit(data: ModelData, fit: OwnRandomEffectsFit, threads: int 
     for scale in parameters.only_free.scales:
         peaks[scale] = replace(peaks[scale], least=0.0, value_at_least=fit.pooled.loglik)
     k = len(response.own)
-    return Summit((*peaks[:-k], *_to_limit(peaks[-k:], response, fit.loglik_at_limit)), 0.0)
+    inner = len(peaks) - k
+    return Summit((*peaks[:inner], *_to_limit(peaks[inner:], response, fit.loglik_at_limit)), 0.0)
 
 
 def own_pooled_scores(data: ModelData, fit: OwnPooledFit, *, by_row: bool) -> Array:
@@ -61,7 +62,7 @@ def own_pooled_scores(data: ModelData, fit: OwnPooledFit, *, by_row: bool) -> Ar
     assert response is not None
     if not response.values and response.at_limit is not None:
         return pooled_scores(data, response.at_limit, fit.beta, by_row=by_row)
-    rows, moved, beta = _kernel(data, response, fit.beta)
+    rows, moved, beta = with_shifts(data, response, fit.beta)
     found = pooled_scores(moved, rows.response, beta, by_row=by_row)
     starts = np.arange(data.n_obs) if by_row else data.starts[:-1]
     weights = np.repeat(data.cluster_weights, np.diff(data.starts))
@@ -85,7 +86,7 @@ def own_marginal_scores(data: ModelData, fit: OwnRandomEffectsFit) -> Array:
     if not response.values and response.at_limit is not None:
         at_limit = fit.integrator.likelihood(data.X, data, response.at_limit)
         return at_limit.unit_scores(fit.theta, fit.plan)[:, free]
-    rows, moved, beta = _kernel(data, response, fit.beta)
+    rows, moved, beta = with_shifts(data, response, fit.beta)
     arrays = OwnArrays(moved.starts, moved.a, moved.b, moved.offset, moved.cluster_weights, rows.own, rows.groups)
     likelihood = fit.integrator.likelihood(moved.X, arrays, rows.response)
     found = likelihood.unit_scores(np.append(beta, fit.sigma), fit.plan)
@@ -94,7 +95,7 @@ def own_marginal_scores(data: ModelData, fit: OwnRandomEffectsFit) -> Array:
     return _chained(found, terms, len(fit.beta), response)[:, fit.all_parameters.free]
 
 
-def _kernel(data: ModelData, response: OwnParameters, beta: Array) -> tuple[KernelRows, ModelData, Array]:
+def with_shifts(data: ModelData, response: OwnParameters, beta: Array) -> tuple[KernelRows, ModelData, Array]:
     """Kernel rows, as data with the columns that parameters are coefficients of, and all coefficients."""
     rows = response.kernel_rows(data.a, data.b)
     moved = kernel_data(data, rows)
@@ -116,15 +117,11 @@ def _chained(scores: Array, terms: Array, p: int, response: OwnParameters) -> Ar
 
 def _to_limit(peaks: list[Peak], response: OwnParameters, loglik: float) -> list[Peak]:
     """Profiles of working values, which are read as values: 0 at the lower end, where there is one."""
-    if response.at_limit is None:
-        return peaks
 
     def read(k: int, working: float) -> float:
         psi = response.working
         psi[k] = working
         return 0.0 if working <= response.lowest else response.at(psi).values[k]
 
-    return [
-        replace(peak, least=response.lowest, value_at_least=loglik, read=partial(read, k))
-        for k, peak in enumerate(peaks)
-    ]
+    least, at_least = (-np.inf, np.nan) if response.at_limit is None else (response.lowest, loglik)
+    return [replace(peak, least=least, value_at_least=at_least, read=partial(read, k)) for k, peak in enumerate(peaks)]

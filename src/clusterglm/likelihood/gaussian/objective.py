@@ -6,7 +6,8 @@ of U = [X y], Q = y' V^-1 y at the best beta, and nu = n (ML) or n - p (REML):
     ML      -(n/2) log(2 pi Q / n) - n/2 - log|V| / 2
     REML    -(nu/2) log(2 pi Q / nu) - nu/2 - log|V| / 2 - log|X' V^-1 X| / 2
 
-Their derivatives are those of log|V| and S (`moments.py`) and small algebra.
+With a residual standard deviation s that is known, -nu log s - Q / (2 s^2) stands in the place of the terms in Q. Their
+derivatives are those of log|V| and S (`moments.py`) and small algebra.
 """
 
 from __future__ import annotations
@@ -79,11 +80,14 @@ class Task:
     statistics : Statistics
     covariance : Covariance
     reml : bool
+    known_sd : float, optional
+        The residual standard deviation, where it is not estimated.
     """
 
     statistics: Statistics
     covariance: Covariance
     reml: bool = False
+    known_sd: float | None = None
 
     @property
     def p(self) -> int:
@@ -181,7 +185,10 @@ class Task:
     # The profiled likelihood ------------------------------------------------------------------------------------------
 
     def value(self, theta: Array) -> float:
-        """The log-likelihood maximised over coefficients and the residual standard deviation; nan outside of these."""
+        """The log-likelihood maximised over coefficients and the residual standard deviation, unless that is known.
+
+        nan where float64 does not have it.
+        """
         moments = self._moments_or_none(theta)
         return np.nan if moments is None else self._value(moments.logdet, moments.S, self.best(moments.S).Q)
 
@@ -196,9 +203,14 @@ class Task:
         return moments if np.isfinite(moments.logdet) and np.isfinite(moments.S).all() else None
 
     def _value(self, logdet: float, S: Array, Q: float) -> float:
-        nu = self.nu
-        found = -0.5 * nu * (_LOG_2PI + np.log(Q / nu) + 1.0) - 0.5 * logdet
+        nu, s2 = self.nu, self.variance(Q)
+        squares = 1.0 if self.known_sd is None else Q / s2 / nu
+        found = -0.5 * nu * (_LOG_2PI + np.log(s2) + squares) - 0.5 * logdet
         return float(found - 0.5 * self._restriction(S))
+
+    def variance(self, Q: float) -> float:
+        """That of the residual: the best one, or the known one."""
+        return Q / self.nu if self.known_sd is None else self.known_sd**2
 
     def _restriction(self, S: Array) -> float:
         """log|X' V^-1 X| of REML."""
@@ -213,8 +225,12 @@ class Task:
         jet = self.jet(theta, moments, np.eye(self.p + 1) if self.reml else best.v[:, None])
         nu, Q = self.nu, best.Q
         Q_1, Q_2 = self._squares(jet, best)
-        score = -0.5 * nu * Q_1 / Q - 0.5 * jet.logdet_1
-        hessian = -0.5 * nu * (Q_2 / Q - np.outer(Q_1, Q_1) / Q**2) - 0.5 * jet.logdet_2
+        if self.known_sd is None:
+            score = -0.5 * nu * Q_1 / Q - 0.5 * jet.logdet_1
+            hessian = -0.5 * nu * (Q_2 / Q - np.outer(Q_1, Q_1) / Q**2) - 0.5 * jet.logdet_2
+        else:
+            s2 = self.known_sd**2
+            score, hessian = -0.5 * (Q_1 / s2 + jet.logdet_1), -0.5 * (Q_2 / s2 + jet.logdet_2)
         if self.reml:
             first, second = self._restriction_derivatives(jet)
             score, hessian = score - 0.5 * first, hessian - 0.5 * second

@@ -187,7 +187,7 @@ class Distribution(ABC):
         """Draws of b."""
         return sigma * self.at(sigma).rvs(rng, size)
 
-    def log_moment(self, order: int, sigma: float) -> tuple[float, float] | None:
+    def log_moment(self, order: float, sigma: float) -> tuple[float, float] | None:
         """log E exp(order b) and its derivative in sigma; inf and nan where it does not exist, None if not known."""
         return None
 

@@ -89,7 +89,7 @@ class Bridge(ShapedByScale):
     def sd_of(self, sigma: float) -> float:
         return sigma
 
-    def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
+    def log_moment(self, order: float, sigma: float) -> tuple[float, float]:
         return float("inf"), float("nan")
 
 

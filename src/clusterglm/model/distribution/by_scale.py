@@ -135,5 +135,5 @@ class Member(Distribution):
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         return self.quantile_of_normal(rng.standard_normal(size))
 
-    def log_moment(self, order: int, sigma: float) -> tuple[float, float] | None:
+    def log_moment(self, order: float, sigma: float) -> tuple[float, float] | None:
         raise NotImplementedError("ask the family, whose shape follows sigma")

@@ -46,7 +46,7 @@ class Gaussian(Distribution):
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         return rng.standard_normal(size)
 
-    def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
+    def log_moment(self, order: float, sigma: float) -> tuple[float, float]:
         return 0.5 * (order * sigma) ** 2, order * order * sigma
 
     def core_map(self, *, normal: bool) -> _core.LocationMap:

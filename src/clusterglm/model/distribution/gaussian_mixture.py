@@ -207,7 +207,7 @@ class GaussianMixture(Distribution):
         upper = rng.random(size) < w
         return np.asarray(np.where(upper, means[1], means[0]) + part * rng.standard_normal(size))
 
-    def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
+    def log_moment(self, order: float, sigma: float) -> tuple[float, float]:
         w, means, part = self._parts()
         t = order * sigma
         logs = np.log([1.0 - w, w]) + t * means + 0.5 * (t * part) ** 2

@@ -60,7 +60,7 @@ class Laplace(Distribution):
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         return rng.laplace(size=size)
 
-    def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
+    def log_moment(self, order: float, sigma: float) -> tuple[float, float]:
         t = order * sigma
         if t >= 1.0:
             return float("inf"), float("nan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, gammaln, log_ndtr, ndtr, polygamma
+from scipy.special import digamma, gammainc, gammaincc, gammainccinv, gammaincinv, gammaln, log_ndtr, ndtr, polygamma
 
 from clusterglm.model.arrays import Array, Jet
 from clusterglm.model.distribution.by_scale import ShapedByScale
@@ -69,9 +69,20 @@ class LogGamma(ShapedByScale):
     def sd_of(self, sigma: float) -> float:
         return float(np.sqrt(polygamma(1, 1.0 / sigma**2)))
 
-    def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
+    def log_moment(self, order: float, sigma: float) -> tuple[float, float]:
+        if order != np.rint(order) or order < 0.0:
+            return self._real_log_moment(order, sigma)
         j = np.arange(order)
         return float(np.log1p(j * sigma**2).sum()), float((2.0 * j * sigma / (1.0 + j * sigma**2)).sum())
+
+    def _real_log_moment(self, order: float, sigma: float) -> tuple[float, float]:
+        """log Gamma(k + order) - log Gamma(k) - order log k, with k = 1 / sigma^2."""
+        k = 1.0 / sigma**2
+        if k + order <= 0.0:
+            return float("inf"), float("nan")
+        by_k = digamma(k + order) - digamma(k) - order / k
+        value = gammaln(k + order) - gammaln(k) - order * np.log(k)
+        return float(value), float(-2.0 * by_k / sigma**3)
 
 
 def _constant(k: float) -> float:

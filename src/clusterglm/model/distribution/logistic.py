@@ -55,7 +55,7 @@ class Logistic(Distribution):
     def rvs(self, rng: np.random.Generator, size: int | tuple[int, ...]) -> Array:
         return rng.logistic(size=size)
 
-    def log_moment(self, order: int, sigma: float) -> tuple[float, float]:
+    def log_moment(self, order: float, sigma: float) -> tuple[float, float]:
         # x / sin(x), x = pi order sigma
         x = np.pi * order * sigma
         if x >= np.pi:

@@ -110,6 +110,10 @@ class Response(ABC):
     """Whether a column of ordered categories is the response."""
     continuous: ClassVar[bool] = False
     """Whether responses are measured: any finite numbers, which have a density."""
+    positive: ClassVar[bool] = False
+    """Whether measured responses are positive."""
+    durations: ClassVar[bool] = False
+    """Whether survival times, some of them censored, are the response."""
     zero_inflation: ClassVar[bool] = False
     """Whether more zeros than the model expects are worth a test."""
 
@@ -135,6 +139,8 @@ class Response(ABC):
     """Whether the mean is exp(eta), so that an intercept is a factor of it."""
     variance_curvature: ClassVar[float]
     """c of the variance function, mean + c mean^2."""
+    variance_slope: ClassVar[float] = 1.0
+    """What the mean itself is multiplied by there."""
     latent_variance: ClassVar[float | None] = None
     """Variance of the latent variable's error, whose distribution function is the inverse link; None without one."""
     normal_latent: ClassVar[bool] = False
@@ -253,9 +259,17 @@ class Response(ABC):
             Of a binomial.
         """
 
+    def before(self, y: Array) -> Array:
+        """The response below y, so that P(Y < y) is P(Y <= before(y)): y itself where responses have a density."""
+        return y - 1.0
+
     @abstractmethod
     def simulate(self, rng: np.random.Generator, mu: Array, trials: Array | None = None) -> Array:
         """Draw successes out of `trials` (default 1), or counts, with mean `mu` per trial; floats, shaped like `mu`."""
+
+    def draw(self, rng: np.random.Generator, eta: Array, trials: Array | None = None) -> Array:
+        """The same at linear predictors `eta`."""
+        return self.simulate(rng, self.mean(eta), trials)
 
     # Information
 

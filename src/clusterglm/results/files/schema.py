@@ -149,7 +149,7 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
     names = [field.name for field in fields(fit)]
     if "phi" in names:
         r = 0 if data.effects is None else data.effects.covariance.n_parameters
-        every = p + r + ("residual_sd" in names)
+        every = len(fit.parameters)
         if fit.phi.shape != (r,) or fit.held.shape != (r,) or fit.covariance.shape != (every, every):
             return f"phi of shape {fit.phi.shape} for {r} parameters of a covariance"
     for name in names:

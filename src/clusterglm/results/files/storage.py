@@ -44,8 +44,10 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.random_effects": ("RandomEffectsResult",),
     "results.models.mixed": ("MixedEffectsResult",),
     "results.models.crossed": ("CrossedEffectsResult",),
+    "results.models.durations": ("DurationsPooledResult", "DurationsRandomEffectsResult"),
     "results.models.ordinal": ("OrdinalPooledResult", "OrdinalRandomEffectsResult"),
     "results.models.gaussian": ("GaussianPooledResult", "GaussianMixedResult"),
+    "results.models.pql": ("QuasiResult",),
     "results.models.own": ("OwnPooledResult", "OwnRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
@@ -66,6 +68,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.estimates": ("RandomEffectsFit", "ShapeEstimate"),
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
+    "fit.pql": ("PqlFit",),
     "fit.npml": ("NonparametricFit",),
     "fit.mixed": ("MixedFit",),
     "fit.newton": ("Optimization", "Iteration"),

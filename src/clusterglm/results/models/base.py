@@ -413,7 +413,7 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
         return drawn.set_index(pd.MultiIndex.from_arrays([drawn.index, cluster], names=["row", "cluster"]))
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
-        return self.response.simulate(rng, self.response.mean(eta), self.data.rows.trials)
+        return self.response.draw(rng, eta, self.data.rows.trials)
 
     # Printing --------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from clusterglm.fit.gaussian import (
     fit_gaussian_pooled,
     responses,
 )
-from clusterglm.inference.predictions.gaussian import Known, known_effects
 from clusterglm.inference.uncertainty.bias_reduced import KINDS as FEW_CLUSTERS
 from clusterglm.inference.uncertainty.covariance import KINDS, sandwich
 from clusterglm.inference.uncertainty.intervals import wald_interval_of_scale
@@ -34,10 +33,9 @@ from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.caveats import Caveat
-from clusterglm.results.topics.gaussian_effects import GaussianEffects
+from clusterglm.results.topics.gaussian_effects import GaussianEffects, LinearAverages
 from clusterglm.results.topics.gaussian_prediction import GaussianPredictions
 from clusterglm.results.topics.mixed_pieces import term_in_words
-from clusterglm.results.topics.pieces import EffectsGivenData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,14 +46,15 @@ if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
 _WORK = {
-    "aic", "augment", "bic", "bootstrap", "bse", "conf_int", "converged", "cov", "cov_params", "data", "deviance",
-    "df_resid", "family", "family_parameters", "family_response", "fit", "for_maketables", "formula", "glance", "kind",
-    "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params", "penalty",
-    "penalized_loglik", "plot", "predict", "profile", "pvalues", "reml", "report", "residuals", "response", "save",
-    "simulate", "summary", "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
+    "adjusted_means", "aic", "augment", "average_effects", "bic", "bootstrap", "bse", "conf_int", "converged",
+    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "drop_one", "family", "family_parameters",
+    "family_response", "fit", "for_maketables", "formula", "glance", "kind", "link", "llf", "loglik", "n_clusters",
+    "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "predict",
+    "profile", "pvalues", "reml", "report", "residuals", "response", "save", "simulate", "summary", "term_tests",
+    "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _OF_EFFECTS = {
-    "clustering_test", "distribution", "effects_covariance", "icc", "intraclass_correlation", "pooled",
+    "clustering_test", "distribution", "effects_covariance", "icc", "intraclass_correlation", "pooled", "r2",
     "random_effects", "random_effects_covariance", "random_effects_sd", "shape", "sigma", "sigma_se", "singular",
     "variance_components",
 }  # fmt: skip
@@ -72,7 +71,7 @@ def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
     )
 
 
-class GaussianResult(Result):
+class GaussianResult(LinearAverages, Result):
     """What results of normal responses share: a residual standard deviation."""
 
     if TYPE_CHECKING:
@@ -142,6 +141,16 @@ class GaussianResult(Result):
     @property
     def _with_intervals(self) -> Any:
         return self._parameters.estimated
+
+    def drop_one(self) -> pd.DataFrame:
+        """See `PooledResult.drop_one`; restricted likelihoods of different coefficients do not compare."""
+        if self.reml:
+            raise OptionError(
+                "drop_one() of a fit by REML, whose likelihood does not compare with that of fewer covariates",
+                "the full likelihood",
+                "reml=False; or term_tests(), whose Wald tests need no other fit",
+            )
+        return super().drop_one()
 
     def _residual_error(self, cov: str = "observed") -> float:
         errors = np.sqrt(np.diag(self._covariance(cov)))
@@ -257,6 +266,10 @@ class GaussianPooledResult(GaussianResult, PooledResult):
 
         return least_squares_summit(self.data.rows, self.fit)
 
+    def _fitted_to(self, new: ModelData) -> GaussianPooledResult:
+        fit = fit_gaussian_pooled(new, self.reml)
+        return replace(self, fit=fit, data=new, family_response=GaussianIdentity(fit.residual_sd))
+
     def _reestimate(self, new: ModelData) -> Array:
         again = fit_gaussian_pooled(new, self.reml)
         return np.append(again.beta, again.residual_sd)
@@ -331,10 +344,6 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
 
         return mixed_scores(self.fit, self._effects_known)
 
-    @cached_property
-    def _effects_known(self) -> Known:
-        return known_effects(self.fit)
-
     @property
     def _estimates(self) -> Array:
         return np.concatenate([self.fit.beta, self._read[0], [self.fit.residual_sd]])
@@ -355,24 +364,14 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
 
         return mixed_crossing(peak, drop, side, begin)
 
+    def _fitted_to(self, new: ModelData) -> GaussianMixedResult:
+        return replace(self, fit=fit_gaussian(new, self.reml, Control()), data=new)
+
     def _reestimate(self, new: ModelData) -> Array:
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
         again = converged(fit_gaussian(new, self.reml, Control()))
         return np.concatenate([again.beta, self._covariance_of.read(again.phi)[0], [again.residual_sd]])
-
-    def _fitted_eta(self) -> Array:
-        effects = self.fit.effects
-        return np.asarray(self._eta(0.0) + self._effects_known.effects(effects.Z, [e.codes for e in effects.groupings]))
-
-    def _draw_new(self, rng: np.random.Generator) -> Array:
-        effects, L = self.fit.effects, self.fit.factor
-        b = np.zeros_like(effects.Z)
-        for levels, factor in zip(effects.groupings, self.fit.task.statistics.factors, strict=True):
-            own = factor.columns
-            u = rng.standard_normal((len(levels.labels), len(own))) @ L[np.ix_(own, own)].T
-            b[:, own] = u[levels.codes]
-        return self._draw(self._eta(0.0) + np.einsum("ij,ij->i", effects.Z, b), rng)
 
     # Tables ----------------------------------------------------------------------------------------------------------
 
@@ -404,15 +403,6 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
         title = "Linear mixed model, " + ("restricted maximum likelihood (REML)" if self.reml else "maximum likelihood")
         notes = (*self._boundary_notes(), *self.data.notes)
         return Summary(title, model, self._coefficients(), tuple(facts), notes)
-
-    def _component_facts(self) -> list[tuple[str, str]]:
-        random = self._parameters.place("random")
-        errors = np.sqrt(np.diag(self._covariance("observed")))[random]
-        named = zip(self._covariance_of.read_labels(), self._read[0], errors, strict=True)
-        return [
-            (name, f"{value:.5g}" + (f" (Std. Error {error:.4g})" if np.isfinite(error) else " (on the boundary)"))
-            for name, value, error in named
-        ]
 
     def _likelihood_facts(self) -> list[tuple[str, str]]:
         words = "Restricted log-likelihood" if self.reml else "Log-likelihood"
@@ -448,36 +438,3 @@ class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, 
     @property
     def _without_integrals(self) -> str:
         return "a fit of normal responses, whose integrals are closed forms,"
-
-    def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
-        if self._scalar:
-            table = self.random_effects.assign(effect=self._covariance_of.terms[0].effects[0])
-        else:
-            table = self.random_effects
-            if len(self.fit.effects.groupings) > 1:
-                table["effect"] = table["group"] + ": " + table["effect"]
-        table = table.rename(columns={"mode": "estimate", "sd": "std_error"})
-        return {
-            str(name): (f"{name} (given the data)", own.reset_index(drop=True))
-            for name, own in table.groupby("effect", sort=False)
-        }
-
-    def _effects_given_data(self) -> EffectsGivenData:
-        if len(self.fit.effects.groupings) > 1:
-            raise OptionError(
-                "random effects of several factors against each other",
-                "effects of one factor",
-                "fit.plot.caterpillar(), or fit.random_effects",
-            )
-        (means,), (covariances,) = self._effects_known.means, self._effects_known.covariances
-        names = [name for term in self._covariance_of.terms for name in term.effects]
-        return EffectsGivenData(names, means, covariances, self.fit.factor @ self.fit.factor.T)
-
-    def _cluster_levels(self) -> Array:
-        """The average of z'b over the rows of each cluster."""
-        values, starts = self._fitted_eta() - self._eta(0.0), self.data.rows.starts
-        return np.asarray(np.add.reduceat(values, starts[:-1]) / np.diff(starts))
-
-    @property
-    def _rows_of_usual_cost(self) -> int:
-        return self.n_obs

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
 _WORK = {
     "aic", "bic", "bootstrap", "bse", "categories", "clustering_test", "conf_int", "converged", "cov", "cov_params",
-    "data", "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit", "formula",
-    "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization",
-    "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
-    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save", "shape",
-    "sigma", "sigma_se", "simulate", "summary", "term_tests", "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
+    "data", "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit",
+    "formula", "glance", "icc", "influence", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters",
+    "nobs", "optimization", "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
+    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
+    "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering",
+    "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SCALES = ("probability", "cumulative", "link")
 _DRAWN = ("quantile", "simulated")
@@ -267,9 +268,6 @@ class OrdinalResult(OwnResult, Diagnostics):
         return self._cumulative.kernel_rows(rows.a[:1], rows.b[:1]).response
 
     # Draws and residuals ---------------------------------------------------------------------------------------------
-
-    def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
-        return self._cumulative.draw(rng, eta)
 
     def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
         """Draw new responses for the rows that were used; see `PooledResult.simulate`.

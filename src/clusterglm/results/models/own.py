@@ -6,6 +6,7 @@ has), so that nothing takes an estimated parameter for known without a word.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -34,20 +35,22 @@ from clusterglm.results.topics.prediction import Wanted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.bootstrap import Refit
     from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.uncertainty.peaks import Summit
 
 R = TypeVar("R")
 
 _WORK = {
-    "adjusted_means", "delta_method",
-    "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov",
-    "cov_params", "data", "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters",
-    "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
-    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
-    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
-    "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues",
-    "wald_test", "zvalues",
+    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int",
+    "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "dispersion_lr_test",
+    "dispersion_test", "distribution", "family", "family_parameters", "family_response", "fit", "formula", "glance",
+    "icc", "influence", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
+    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save",
+    "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "tidy", "tvalues",
+    "wald_test", "zero_inflation_test", "zvalues",
 }  # fmt: skip
 _COVARIED = ("all", "coefficients")
 _PARTS = ("coefficients", "terms", "predictions")  # of a report
@@ -145,7 +148,19 @@ class OwnResult(Result):
 
     @property
     def dispersion_lr_test(self) -> DispersionTest:
-        """Likelihood-ratio test against the model without the response's own parameter (alpha = 0: Poisson)."""
+        """Likelihood-ratio test against the model without the response's own parameter (alpha = 0: Poisson).
+
+        Raises
+        ------
+        OptionError
+            Where no such model is a limit of this one.
+        """
+        if self._family.at_limit is None:
+            raise OptionError(
+                f"a test of the dispersion with family={self.family!r}",
+                "a response that is a simpler one without its own parameter",
+                "fit.conf_int(method='profile') for the parameter; cg.compare with a fit of another family",
+            )
         found = likelihood_ratio(self.loglik, float(self.fit.loglik_at_limit))
         return DispersionTest(self._family.limit, found.statistic, found.pvalue)
 
@@ -156,7 +171,7 @@ class OwnResult(Result):
         Where the parameters are at the lower end of their range it is the deviance of the model there.
         """
         own, rows = self._family, self.data.rows
-        if not own.values:
+        if own.at_end:
             return super().deviance
         each = own.saturated(rows.a, rows.b) + own.log_constants(rows.a / rows.weights, rows.trials, rows.weights)
         return 2.0 * (float(self._per_row(rows.cluster_weights) @ each) - self.loglik)
@@ -224,8 +239,9 @@ class OwnResult(Result):
 
     def _wald(self, level: float, cov: str) -> tuple[Array, Array]:
         low, high = super()._wald(level, cov)
-        k = len(self._family.own)
-        low[-k:], high[-k:] = np.array(self._own_intervals(level, cov)).T
+        if self._family.own:
+            k = len(self._family.own)
+            low[-k:], high[-k:] = np.array(self._own_intervals(level, cov)).T
         return low, high
 
     def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
@@ -290,7 +306,7 @@ class OwnResult(Result):
         for name, value, se in zip(self._family.own, self._values, self._own_errors(), strict=True):
             error = f" (Std. Error {se:.4g})" if np.isfinite(se) else f" (the maximum lies at {self._family.limit})"
             facts.append((name, f"{value:.5g}{error}"))
-        return [*facts, ("No dispersion", str(self.dispersion_lr_test))]
+        return facts if self._family.at_limit is None else [*facts, ("No dispersion", str(self.dispersion_lr_test))]
 
     def _with_own_facts(self, plain: Summary) -> Summary:
         """A summary with what there is to say of the response's parameters."""
@@ -317,6 +333,13 @@ class OwnPooledResult(OwnResult, PooledResult):
     def _inner(self) -> Parameters:
         return coefficients(self.data.names)
 
+    def _fitted_to(self, new: ModelData) -> OwnPooledResult:
+        again = own_pooled_again(self.fit, new)
+        own = again.response
+        assert own is not None
+        response = own.at_limit if own.at_limit is not None and not own.values else own
+        return replace(self, fit=again, data=new, family_response=response)
+
     def _reestimate(self, new: ModelData) -> Array:
         again = own_pooled_again(self.fit, new)
         return self._found_again(again, again.beta)
@@ -330,6 +353,19 @@ class OwnPooledResult(OwnResult, PooledResult):
         repeats = self._repeats.clusters
         repeats = repeats if self._clustered else self._repeats.rows * self._per_row(repeats)
         return own_pooled_scores(self.data.rows, self.fit, by_row=not self._clustered), repeats
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.own import own_pooled_deletion
+
+        return own_pooled_deletion(self.fit, self.data.rows)
+
+    def test_clustering(self) -> Any:
+        """There is none: the score test takes the response's parameters for known."""
+        raise OptionError(
+            f"a score test of no clustering with family={self.family!r}",
+            "a response without parameters of its own",
+            "cg.random_effects, whose summary has the likelihood-ratio test, and test_clustering() a bootstrap",
+        )
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.own import own_pooled_summit
@@ -354,6 +390,9 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
     def _inner(self) -> Parameters:
         return self.fit.parameters
 
+    def _fitted_to(self, new: ModelData) -> OwnRandomEffectsResult:
+        return replace(self, fit=own_again(self.fit, new), data=new)
+
     def _reestimate(self, new: ModelData) -> Array:
         again = own_again(self.fit, new)
         return self._found_again(again, again.theta)
@@ -375,6 +414,34 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         from clusterglm.inference.uncertainty.own import own_marginal_scores
 
         return own_marginal_scores(self.data.rows, self.fit), self._repeats.clusters
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.own import own_marginal_deletion
+
+        return own_marginal_deletion(self.fit, self.data.rows)
+
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        from clusterglm.inference.diagnostics.own import own_at_modes
+
+        return own_at_modes(self.fit)
+
+    def _refit(self, pooled: Any) -> Refit:
+        from clusterglm.inference.hypotheses.bootstrap import own_refit
+
+        return own_refit(self.fit)
+
+    @property
+    def _null_response(self) -> Response:
+        return self.pooled.response
+
+    def _refuse_clustering_test(self, method: str, statistic: str) -> None:
+        if method == "score" or statistic == "loglik":
+            what = "method='score'" if method == "score" else "statistic='loglik'"
+            raise OptionError(
+                f"test_clustering with {what} and family={self.family!r}",
+                "a response without parameters of its own",
+                'method="bootstrap" or "boundary", with statistic="lr"',
+            )
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.own import own_marginal_summit

@@ -11,6 +11,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.inference.hypotheses.clustering import ClusteringTest
+from clusterglm.model.response.base import Response
 from clusterglm.model.workers import Progress
 from clusterglm.results.models.base import Result
 
@@ -31,9 +32,17 @@ class ClusteredResult(Result):
     def _null(self) -> tuple[ModelData, PooledFit]:
         """The model without cluster effects: its data and fit."""
 
+    @property
+    def _null_response(self) -> Response:
+        """Its response."""
+        return self.response
+
     @abstractmethod
     def _refit(self, pooled: PooledFit) -> Refit:
         """Fits both models to other responses."""
+
+    def _refuse_clustering_test(self, method: str, statistic: str) -> None:
+        """Raise `OptionError` for tests that there are not for the model."""
 
     def _boundary_test(self) -> ClusteringTest:
         raise OptionError(
@@ -106,6 +115,7 @@ class ClusteredResult(Result):
 
         check_option("method", method, (*METHODS, "score", "boundary"))
         check_option("statistic", statistic, STATISTICS)
+        self._refuse_clustering_test(method, statistic)
         if method == "boundary":
             return self._boundary_test()
         null, pooled = self._null()
@@ -119,7 +129,7 @@ class ClusteredResult(Result):
             pooled,
             self.loglik,
             rows._refit(pooled),
-            self.response,
+            self._null_response,
             method,
             statistic,
             n_boot,

@@ -198,8 +198,9 @@ class Diagnostics(ClusterInfluence):
 
     @property
     def _y(self) -> Array:
-        """Successes or counts, in cluster order."""
-        return np.asarray(np.rint(self.data.rows.a / self.data.rows.weights))
+        """Successes, counts or measured responses, in cluster order."""
+        y = np.asarray(self.data.rows.a / self.data.rows.weights)
+        return y if self.response.continuous else np.rint(y)
 
     def _ranks(self, draw: Callable[[np.random.Generator], Array], n_sim: int, rng: np.random.Generator) -> Array:
         """Ranks of the responses among simulated ones."""

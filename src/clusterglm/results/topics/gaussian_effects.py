@@ -1,35 +1,73 @@
-"""The random part of normal responses: its scale where there is one, and the effects of each level given the data."""
+"""Effects of normal responses, or working ones: their scale where there is one, and what data say of each level."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from clusterglm.data.prepare import FittedData
 from clusterglm.errors import OptionError
-from clusterglm.fit.gaussian import GaussianFit
-from clusterglm.inference.predictions.gaussian import Known
+from clusterglm.inference.predictions.gaussian import Known, NormalEstimates, known_effects
 from clusterglm.model.arrays import Array
+from clusterglm.model.covariance import Covariance
 from clusterglm.model.parameters import Parameters
+from clusterglm.results.topics.adjusted_means import Averages
 from clusterglm.results.topics.mixed_clusters import OfOneIntercept
+from clusterglm.results.topics.pieces import EffectsGivenData
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
+    from clusterglm.inference.effects.average_effects import AverageEffects
+    from clusterglm.results.topics.effect_rows import EffectRows
+
+
+class LinearAverages(Averages):
+    """Averages where the mean is the linear predictor, whatever effects of clusters it is averaged over."""
+
+    _mean_kinds = ("marginal", "typical")
+    _marginal_differs = False
+    _averaged_over: ClassVar[str] = ""
+
+    if TYPE_CHECKING:
+
+        def cov(self, kind: str = "observed", *, parameters: str = "all") -> pd.DataFrame: ...
+
+    def _averaged(
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+    ) -> AverageEffects:
+        from clusterglm.inference.effects.average_effects import average_effects
+        from clusterglm.inference.predictions.averaged_mean import link_jet
+
+        # columns of random effects, whose mean is 0, stand behind those with coefficients
+        more = 0 if self.data.effects is None else self.data.effects.Z.shape[1]
+        beta = np.append(self._beta, np.zeros(more))
+        V = np.pad(self.cov(cov, parameters="coefficients").to_numpy(), (0, more))
+        return average_effects(changes, beta, rows.offset, rows.weights, V, link_jet, None, rows.times)
 
 
 class GaussianEffects(OfOneIntercept):
     """Effects of the levels of any grouping factors."""
 
     if TYPE_CHECKING:
-        fit: GaussianFit
+        fit: NormalEstimates
+        data: FittedData
 
+        @property
+        def n_obs(self) -> int: ...
         @property
         def _read(self) -> tuple[Array, Array]: ...
         @property
         def _parameters(self) -> Parameters: ...
         @property
-        def _effects_known(self) -> Known: ...
+        def _covariance_of(self) -> Covariance: ...
         def _covariance(self, kind: str) -> Array: ...
+        def _eta(self, intercepts: Array | float) -> Array: ...
+        def _draw(self, eta: Array, rng: np.random.Generator) -> Array: ...
         def _effects_of(self, group: str | None) -> tuple[list[str], slice]: ...
 
     @property
@@ -133,3 +171,66 @@ class GaussianEffects(OfOneIntercept):
             )
         names, _ = self._effects_of(known[k])
         return pd.DataFrame(self._effects_known.covariances[k][found[0]], index=names, columns=names)
+
+    # Rows at these effects, and at new ones ---------------------------------------------------------------------------
+
+    @cached_property
+    def _effects_known(self) -> Known:
+        return known_effects(self.fit)
+
+    def _fitted_eta(self) -> Array:
+        effects = self.fit.effects
+        return np.asarray(self._eta(0.0) + self._effects_known.effects(effects.Z, [e.codes for e in effects.groupings]))
+
+    def _draw_new(self, rng: np.random.Generator) -> Array:
+        effects, L = self.fit.effects, self.fit.factor
+        b = np.zeros_like(effects.Z)
+        for levels, factor in zip(effects.groupings, self.fit.task.statistics.factors, strict=True):
+            own = factor.columns
+            u = rng.standard_normal((len(levels.labels), len(own))) @ L[np.ix_(own, own)].T
+            b[:, own] = u[levels.codes]
+        return self._draw(self._eta(0.0) + np.einsum("ij,ij->i", effects.Z, b), rng)
+
+    # In tables and pictures -------------------------------------------------------------------------------------------
+
+    def _component_facts(self) -> list[tuple[str, str]]:
+        random = self._parameters.place("random")
+        errors = np.sqrt(np.diag(self._covariance("observed")))[random]
+        named = zip(self._covariance_of.read_labels(), self._read[0], errors, strict=True)
+        return [
+            (name, f"{value:.5g}" + (f" (Std. Error {error:.4g})" if np.isfinite(error) else " (on the boundary)"))
+            for name, value, error in named
+        ]
+
+    def _cluster_effects(self) -> dict[str, tuple[str, pd.DataFrame]]:
+        if self._scalar:
+            table = self.random_effects.assign(effect=self._covariance_of.terms[0].effects[0])
+        else:
+            table = self.random_effects
+            if len(self.fit.effects.groupings) > 1:
+                table["effect"] = table["group"] + ": " + table["effect"]
+        table = table.rename(columns={"mode": "estimate", "sd": "std_error"})
+        return {
+            str(name): (f"{name} (given the data)", own.reset_index(drop=True))
+            for name, own in table.groupby("effect", sort=False)
+        }
+
+    def _effects_given_data(self) -> EffectsGivenData:
+        if len(self.fit.effects.groupings) > 1:
+            raise OptionError(
+                "random effects of several factors against each other",
+                "effects of one factor",
+                "fit.plot.caterpillar(), or fit.random_effects",
+            )
+        (means,), (covariances,) = self._effects_known.means, self._effects_known.covariances
+        names = [name for term in self._covariance_of.terms for name in term.effects]
+        return EffectsGivenData(names, means, covariances, self.fit.factor @ self.fit.factor.T)
+
+    def _cluster_levels(self) -> Array:
+        """The average of z'b over the rows of each cluster."""
+        values, starts = self._fitted_eta() - self._eta(0.0), self.data.rows.starts
+        return np.asarray(np.add.reduceat(values, starts[:-1]) / np.diff(starts))
+
+    @property
+    def _rows_of_usual_cost(self) -> int:
+        return self.n_obs

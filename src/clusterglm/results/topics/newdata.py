@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.clusters import cluster_column, encode, group
 from clusterglm.data.design import DesignRows
+from clusterglm.data.durations import parse_durations
 from clusterglm.data.effects import Effects
 from clusterglm.data.formulas.formula import parse_formula
 from clusterglm.data.prepare import FittedData, ModelData
@@ -327,8 +328,11 @@ def _in_words(label: object) -> str:
 
 def _response(data: ModelData, response: Response, frame: nw.DataFrame[Any]) -> ResponseValues:
     """Successes and trials, or counts, of a table with the fitted response."""
-    parts = parse_formula(data.formula, frame.columns, data.design.functions).response
+    parsed = parse_formula(data.formula, frame.columns, data.design.functions)
+    parts = parsed.response
     values = [evaluated(frame, part, data.design.functions) for part in parts]
+    if parsed.survival:
+        return parse_durations(values, [part.text for part in parts], response, True, levels=data.levels)
     if len(values) == 2:
         return parse_cbind(values[0], values[1], (parts[0].text, parts[1].text))
     return parse_response(values[0], response, data.response_name, levels=data.levels)

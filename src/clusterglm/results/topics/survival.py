@@ -111,7 +111,7 @@ class Survival:
         self._complete(rows)
         assert rows.frame is not None
         names = curve_columns(time, by)
-        order, starts = _curves(rows.frame, time, names)
+        order, starts = curves(rows.frame, time, names)
         known = _refuse_rest(rows, order, starts)
         at = order[known]
         lengths = (
@@ -198,8 +198,10 @@ def curve_columns(time: str, by: str | Sequence[str] | None) -> list[str]:
     return names
 
 
-def _curves(frame: nw.DataFrame[Any], time: str, names: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows' order, curve by curve and in time, and where curves begin."""
+def curves(
+    frame: nw.DataFrame[Any], time: str, names: Sequence[str], *, once: bool = True
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows' order, curve by curve and in time, and where curves begin; with a time but once in each, if so."""
     times = column(frame, time, "time=").to_numpy()
     if times.dtype.kind not in "iufM":
         raise DataError(
@@ -215,7 +217,7 @@ def _curves(frame: nw.DataFrame[Any], time: str, names: Sequence[str]) -> tuple[
     grouping = group(code[in_time], int(code.max()) + 1 if len(code) > 0 else 0)
     order = in_time if grouping.order is None else in_time[grouping.order]
     same = (np.diff(code[order]) == 0) & (times[order][1:] == times[order][:-1])
-    if same.any():
+    if once and same.any():
         twice = times[order][:-1][same][0]
         raise DataError(
             f"period {twice} of {time!r} twice in a curve", "a row for each period of a curve", "by= what names curves"

@@ -127,6 +127,11 @@ class OwnParameters(Response):
         """The response that reads the data."""
 
     @property
+    def at_end(self) -> bool:
+        """Whether its parameters, if it has any, are at the lower end of their range, or not estimated yet."""
+        return len(self.own) > 0 and not self.values
+
+    @property
     def at_limit(self) -> Response | None:
         """The response without parameters that this one is at the lower end of their range; None without one."""
         return None
@@ -163,6 +168,10 @@ class OwnParameters(Response):
         a, b : ndarray, shape (n,)
             The numbers of `rows`.
         """
+
+    def start_level(self, a: Array, b: Array) -> float:
+        """Linear predictor at which a search begins that no model at the limit has prepared."""
+        return 0.0
 
     @abstractmethod
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:

@@ -166,7 +166,7 @@ class Cumulative(OwnParameters):
         one, none = np.ones_like(high), np.zeros_like(high)
         return np.exp(self.binary.value(high, one, none)), np.exp(self.binary.value(high, none, one))
 
-    def draw(self, rng: np.random.Generator, eta: Array) -> Array:
+    def draw(self, rng: np.random.Generator, eta: Array, trials: Array | None = None) -> Array:
         """Numbers of categories at linear predictors, shape (n,)."""
         u = rng.random(np.shape(eta))
         return np.asarray((u[:, None] > self.below(eta)).sum(axis=1), dtype=np.float64)

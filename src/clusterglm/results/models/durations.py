@@ -1,0 +1,374 @@
+"""Results of models of survival times: times and survival in place of the mean of a count.
+
+What has not been worked out for censored responses is refused by name (`_WORK` lists what works).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from clusterglm.errors import OptionError, PredictionWarning, check_option
+from clusterglm.fit.own import OwnPooledFit
+from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, with_alpha
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.own.durations import Durations
+from clusterglm.results.models.base import Seed
+from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
+from clusterglm.results.models.refusing import only
+from clusterglm.results.topics.diagnostics import Diagnostics
+from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_per_row
+from clusterglm.results.topics.survival_times import UNRESOLVED, SurvivalTimes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clusterglm.inference.predictions.durations import LogTimes
+    from clusterglm.model.distribution.base import Distribution
+
+_WORK = {
+    "acceleration_factors", "aic", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov",
+    "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family", "family_parameters",
+    "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
+    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
+    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
+    "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival", "term_tests", "tidy",
+    "tvalues", "wald_test", "zvalues",
+}  # fmt: skip
+_SCALES = ("response", "median", "link")
+_NAMES = {"response": "mean", "median": "median", "link": "linear_predictor"}
+_KINDS = ("quantile", "cox_snell", "martingale")
+_NO_MEAN = "no finite mean over the frailty's distribution: its tails are too heavy"
+_PARTS = ("coefficients", "terms")
+
+
+def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
+    return (
+        f"{name} of a fit with family={result.family!r}",
+        "what allows for censored times, which this does not yet",
+        "fit.predict, fit.survival, fit.ratios, fit.residuals",
+    )
+
+
+class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
+    """What results of survival times share."""
+
+    _where: ClassVar[tuple[str, ...]] = ("typical", "conditional", "marginal")
+    _scales = _SCALES
+
+    @property
+    def _durations(self) -> Durations:
+        found = self._family
+        assert isinstance(found, Durations)
+        return found
+
+    @property
+    def _frailty(self) -> tuple[float, Distribution | None]:
+        """Scale and distribution of the random intercept."""
+        return 0.0, None
+
+    # Predictions -----------------------------------------------------------------------------------------------------
+
+    @with_alpha
+    def predict(
+        self,
+        data: Any = None,
+        kind: str | ArrayLike | None = None,
+        *,
+        scale: str = "response",
+        level: float | None = None,
+        cov: str = "observed",
+    ) -> pd.Series[float] | pd.DataFrame:
+        """Mean or median survival times, of rows of the fitted data or of new data.
+
+        Parameters
+        ----------
+        data : table, optional
+            Anything the fit takes as data, with the columns of the right-hand side; by default the rows that were used.
+        kind : {"typical", "conditional", "marginal"} or array_like, optional
+            At a random intercept of zero (the default); at the posterior mode of the row's own cluster; averaged over
+            the distribution of intercepts, that of the population: the mean of all times, and the time by which half
+            of all have had the event; or a number, or one for each row of the answer. In a pooled model the words mean
+            the same.
+        scale : {"response", "median", "link"}
+            Mean time, median time, or the linear predictor, which is the logarithm of a hazard.
+        level : float, optional
+            Coverage of intervals, such as 0.95. Without it, predictions alone.
+        cov : {"observed", "robust"}
+            Covariance of the estimates, for the intervals.
+
+        Returns
+        -------
+        Series or DataFrame
+            Index `row`: position in the table. With `level` the columns `estimate`, `std_error` (delta method), `low`,
+            `high` (an interval of the logarithm, transformed) and `status`: "ok", or what is missing.
+
+        Raises
+        ------
+        OptionError
+            On another kind, scale, level or covariance; on intervals of "conditional" predictions.
+        DataError
+            When a column is missing altogether.
+
+        Warns
+        -----
+        PredictionWarning
+            Without `level`, when rows cannot be predicted (they are nan) or have no finite mean (inf).
+        """
+        import pandas as pd
+
+        from clusterglm.results.tables.frame import shown
+
+        check_option("scale", scale, _SCALES)
+        check_option("cov", cov, self._covariances)
+        rows = fitted_rows(self.data.rows) if data is None else new_rows(self.data, data)
+        eta, averaged = self._eta_of(rows, kind, level)
+        order = np.argsort(rows.index, kind="stable")
+        index = pd.Index(rows.index[order], name="row")
+        if scale == "link":
+            if averaged or level is not None:
+                raise OptionError(
+                    f"scale='link' with {'kind=' + repr(kind) if averaged else f'level={level!r}'}",
+                    "a linear predictor at an intercept, without an interval",
+                    "scale='response' or 'median'",
+                )
+            self._warn_of_refused(rows)
+            return pd.Series(eta[order], index=index, name=_NAMES[scale])
+        at = self._log_times(eta, scale, averaged)
+        lacking = "" if at.exists and at.resolved else UNRESOLVED if at.exists else _NO_MEAN
+        if lacking:
+            rows.status.note(np.ones(rows.size, dtype=bool), lacking)
+        values = np.exp(at.value)
+        if level is None:
+            if lacking:
+                warnings.warn(f"{rows.size} rows: {lacking}", PredictionWarning, stacklevel=3)
+            self._warn_of_refused(rows)
+            return pd.Series(values[order], index=index, name=_NAMES[scale])
+        se = self._delta_errors(rows.X, at.by_eta, at.by_sigma, at.by_k, cov)
+        low, high = (np.exp(end) for end in wald_interval(at.value, se, check_level(level)))
+        columns = {"estimate": values, "std_error": values * se, "low": low, "high": high}
+        table = pd.DataFrame({name: each[order] for name, each in columns.items()}, index=index)
+        table["status"] = rows.status.text[order]
+        return shown(table)
+
+    def _log_times(self, eta: Array, scale: str, averaged: bool) -> LogTimes:
+        from clusterglm.inference.predictions.durations import mean_times, quantile_times
+
+        frailty = self._frailty if averaged else (0.0, None)
+        k = self._durations.k
+        return mean_times(eta, k, *frailty) if scale == "response" else quantile_times(0.5, eta, k, *frailty)
+
+    def _delta_errors(self, X: Array, by_eta: Array, by_sigma: Array, by_k: Array, cov: str) -> Array:
+        """Standard errors of functions of the estimates, one of each row."""
+        parts = [by_eta[:, None] * X]
+        if len(self._inner) > len(self._beta):
+            parts.append(by_sigma[:, None])
+        if self._family.own:
+            parts.append(by_k[:, None])
+        gradient = np.hstack(parts)
+        V = self._parameters.zero_where_not_free(self._covariance(cov))
+        return np.asarray(np.sqrt(np.maximum(np.einsum("ij,ij->i", gradient @ V, gradient), 0.0)))
+
+    def _warn_of_refused(self, rows: Rows) -> None:
+        refused = int(np.count_nonzero(~rows.status.ok))
+        if refused > 0:
+            warnings.warn(
+                f"{refused} of {rows.size} rows cannot be predicted ({rows.status})", PredictionWarning, stacklevel=4
+            )
+
+    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, bool]:
+        """Linear predictors, and whether an average over intercepts is to be taken."""
+        eta = rows.eta(self._beta)
+        kind = "typical" if kind is None else kind
+        if not isinstance(kind, str):
+            return eta + rows.given(one_per_row(kind, rows.size, list(self._where), "kind")), False
+        check_option("kind", kind, self._where)
+        return self._at_words(eta, kind, rows, level)
+
+    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        return eta, False
+
+    # Ratios of times -------------------------------------------------------------------------------------------------
+
+    @with_alpha
+    def acceleration_factors(self, *, level: float = 0.95, cov: str = "observed") -> pd.DataFrame:
+        """Ratios of times, exp(-beta / shape): what multiplies every quantile of the time, within a cluster.
+
+        Above 1 the event comes later. `ratios` are those of hazards, exp(beta).
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+        cov : {"observed", "robust"}
+            Covariance of the estimates.
+
+        Returns
+        -------
+        DataFrame
+            One row per coefficient: `term`, `kind` ("acceleration factor"; for the intercept "time"), `estimate`,
+            `std_error` (delta method, the shape's uncertainty included), `conf_low`, `conf_high`.
+        """
+        import pandas as pd
+
+        from clusterglm.inference.effects.ratios import exponentiated
+        from clusterglm.results.tables.frame import shown
+
+        check_option("cov", cov, self._covariances)
+        k, beta = self._durations.k, self._beta
+        p = len(beta)
+        found = exponentiated(
+            -beta / k, self._delta_errors(np.eye(p), np.full(p, -1.0 / k), np.zeros(p), beta / k**2, cov), level
+        )
+        kinds = ["time" if j == self.data.intercept else "acceleration factor" for j in range(p)]
+        return shown(
+            pd.DataFrame(
+                {
+                    "term": list(self.data.names),
+                    "kind": kinds,
+                    "estimate": found.estimate,
+                    "std_error": found.std_error,
+                    "conf_low": found.low,
+                    "conf_high": found.high,
+                }
+            )
+        )
+
+    # Draws and residuals ---------------------------------------------------------------------------------------------
+
+    @property
+    def _censored(self) -> bool:
+        return bool(np.any(self.data.rows.a < 0.0))
+
+    def simulate(self, n: int = 1, seed: Seed = None) -> pd.DataFrame:
+        """Draw new survival times for the rows that were used, none of them censored.
+
+        When the rows' times would have been censored is not known for those that had the event: what is drawn is the
+        time of the event. Random intercepts are drawn anew.
+
+        Parameters
+        ----------
+        n, seed
+            As in `PooledResult.simulate`.
+
+        Returns
+        -------
+        DataFrame
+            Index `row`, columns 0 to n - 1: times.
+        """
+        return super().simulate(n, seed)
+
+    def bootstrap(self, *args: Any, **kwargs: Any) -> Any:
+        """Parametric bootstrap, where no time is censored: see `PooledResult.bootstrap`.
+
+        Raises
+        ------
+        OptionError
+            Where times are censored: when those with an event would have been is not known.
+        """
+        if self._censored:
+            raise OptionError(
+                "a bootstrap of censored times",
+                "times that are all events, since draws are not censored",
+                'fit.conf_int(method="profile"); or cov="robust"',
+            )
+        return super().bootstrap(*args, **kwargs)
+
+    def residuals(
+        self,
+        kind: str = "quantile",
+        intercepts: str | ArrayLike | None = None,
+        seed: Seed = None,
+        n_sim: int = 250,
+    ) -> pd.Series[float]:
+        """Residuals of the rows that were used.
+
+        Parameters
+        ----------
+        kind : {"quantile", "cox_snell", "martingale"}
+            Quantile residuals, standard normal if the model holds, of which a censored row's is drawn from what is left
+            beyond its time; the cumulative hazard at the row's time, a censored sample of unit exponentials if the
+            model holds; or the event less that.
+        intercepts : {"conditional", "typical", "marginal"} or array_like, optional
+            As in `PooledResult.residuals`; "marginal", of random effects, for quantile residuals alone.
+        seed : int, SeedSequence or Generator, optional
+            Of what is drawn for censored rows.
+        n_sim : int
+            Not used.
+
+        Returns
+        -------
+        Series
+            Index `row`: position in the user's table.
+        """
+        check_option("kind", kind, _KINDS)
+        if kind == "quantile":
+            return super().residuals(kind, intercepts, seed, n_sim)
+        at = self._own if intercepts is None else intercepts
+        if isinstance(at, str) and at == "marginal":
+            raise OptionError(
+                f"{kind} residuals over all clusters", "a linear predictor for each row", 'kind="quantile"'
+            )
+        if isinstance(at, str):
+            self._check_intercepts(at, "intercepts")
+        y = self._y
+        hazard = self._durations.cumulative_hazard(np.abs(y), self._eta_at(at))
+        return self._in_user_order(hazard if kind == "cox_snell" else (y > 0.0) - hazard, "residual")
+
+    # Tables ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _events_in_words(self) -> str:
+        data = self.data.rows
+        times = data.weights * self._per_row(data.cluster_weights)
+        events, n = float(times[data.a > 0.0].sum()), float(times.sum())
+        return f"{events:.10g} of {n:.10g} rows, the others censored" if events < n else f"all {n:.10g} rows"
+
+    def _response_facts(self) -> list[tuple[str, str]]:
+        return [*super()._response_facts(), ("Events", self._events_in_words)]
+
+    def _report_parts(self) -> list[str]:
+        return [part for part in super()._report_parts() if part in _PARTS]
+
+
+@only(_WORK, _not_yet)
+@dataclass(frozen=True, repr=False, eq=False)
+class DurationsPooledResult(DurationsResult, OwnPooledResult):  # type: ignore[misc]
+    """A model of survival times without cluster effects."""
+
+
+@only(_WORK, _not_yet)
+@dataclass(frozen=True, repr=False, eq=False)
+class DurationsRandomEffectsResult(DurationsResult, OwnRandomEffectsResult):  # type: ignore[misc]
+    """A model of survival times with a random intercept for each cluster: a shared frailty, on the log hazard."""
+
+    @property
+    def pooled(self) -> DurationsPooledResult:
+        """The fit of this model without its random intercepts."""
+        return durations_pooled(self.fit.pooled, self.data)
+
+    @property
+    def _frailty(self) -> tuple[float, Distribution | None]:
+        return self.sigma, self.distribution
+
+    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        if kind == "conditional":
+            if level is not None:
+                raise OptionError(
+                    f"an interval of a 'conditional' prediction with family={self.family!r}",
+                    "predictions alone, without level=: how a mode moves with the shape is not known yet",
+                    "kind='typical' or 'marginal' with level=",
+                )
+            codes = self._codes(rows)
+            return np.where(rows.status.ok, eta + self.fit.modes[codes], np.nan), False
+        return eta, kind == "marginal"
+
+
+def durations_pooled(fit: OwnPooledFit, data: Any) -> DurationsPooledResult:
+    """The result of a pooled fit."""
+    assert fit.response is not None
+    return DurationsPooledResult(fit, data, fit.response)

@@ -19,7 +19,7 @@ from clusterglm.inference.uncertainty.degrees import Degrees
 from clusterglm.model.arrays import Array
 
 KINDS = ("CR0", "CR1", "CR2", "CR3")
-_MOST_ROWS = 3_000  # of a cluster, whose hat matrix has the square of it
+_LARGEST_HAT = 3_000  # of a cluster, whose hat matrix has the square of it
 _NOTHING_LEFT_OVER = 1e-10  # of the largest eigenvalue: what a cluster's own coefficients leave of it
 
 
@@ -64,10 +64,10 @@ class BiasReduced:
             return self.X
         found = np.empty_like(self.X)
         largest = int(np.diff(self.starts).max())
-        if largest > _MOST_ROWS:
+        if largest > _LARGEST_HAT:
             raise ClusterError(
                 f"{kind} of a cluster of {largest:,} rows, whose hat matrix has the square of it",
-                f"clusters of at most {_MOST_ROWS:,} rows",
+                f"clusters of at most {_LARGEST_HAT:,} rows",
                 'cov="robust"',
             )
         for first, last in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):

@@ -19,8 +19,8 @@ from clusterglm.inference.uncertainty.degrees import Degrees
 from clusterglm.model.arrays import Array
 
 KINDS = ("CR0", "CR1", "CR2", "CR3")
-_MOST_ROWS = 3_000  # of a cluster, whose hat matrix has the square of it
-_NOTHING = 1e-10  # of the largest eigenvalue: what a cluster's own coefficients leave of it
+_LARGEST_HAT = 3_000  # of a cluster, whose hat matrix has the square of it
+_NOTHING_LEFT_OVER = 1e-10  # of the largest eigenvalue: what a cluster's own coefficients leave of it
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class BiasReduced:
             return self.X
         found = np.empty_like(self.X)
         largest = int(np.diff(self.starts).max())
-        if largest > _MOST_ROWS:
+        if largest > _LARGEST_HAT:
             raise ClusterError(
                 f"{kind} of a cluster of {largest:,} rows, whose hat matrix has the square of it",
-                f"clusters of at most {_MOST_ROWS:,} rows",
+                f"clusters of at most {_LARGEST_HAT:,} rows",
                 'cov="robust"',
             )
         for first, last in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
@@ -75,11 +75,11 @@ class BiasReduced:
             X = self.X[rows]
             left = np.eye(last - first) - X @ self.bread @ X.T
             if kind == "CR3":
-                found[rows] = np.linalg.pinv(left, rcond=_NOTHING, hermitian=True) @ X
+                found[rows] = np.linalg.pinv(left, rcond=_NOTHING_LEFT_OVER, hermitian=True) @ X
                 continue
             w = self.weights[rows] / self.weights[rows].mean()
             values, vectors = np.linalg.eigh(left / np.outer(w, w))
-            root = np.where(values > _NOTHING * values[-1], values, np.inf) ** -0.5
+            root = np.where(values > _NOTHING_LEFT_OVER * values[-1], values, np.inf) ** -0.5
             found[rows] = ((vectors * root) @ (vectors.T @ X)) / w[:, None]
         return found
 
@@ -138,7 +138,7 @@ class BiasReduced:
             return Degrees(single, float(single[0]) if k == 1 else np.nan, 1.0)
         mean = _moments(*pieces(R))[0]
         values, vectors = np.linalg.eigh(mean)
-        if not values[0] > _NOTHING * values[-1]:
+        if not values[0] > _NOTHING_LEFT_OVER * values[-1]:
             return Degrees(single, np.nan, np.nan)
         turned = ((vectors / np.sqrt(values)) @ vectors.T) @ R
         eta = k * (k + 1.0) / _moments(*pieces(turned))[1]

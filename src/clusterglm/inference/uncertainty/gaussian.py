@@ -66,16 +66,17 @@ def mixed_degrees(fit: GaussianFit, R: Array) -> Degrees:
     Biometrics 41, 1985; Kuznetsova, Brockhoff and Christensen, Journal of Statistical Software 82(13), 2017).
     Parameters that are held at zero are taken as known.
     """
-    task, s, p = fit.task, fit.residual_sd, len(fit.beta)
+    task, s, parameters = fit.task, fit.residual_sd, fit.parameters
+    mean = parameters.coefficients
     e = task.exponents
     theta = fit.phi * s**-e
     moments = task.moments(theta)
-    jet = task.jet(theta, moments, np.eye(p + 1))
-    inverse = np.asarray(np.linalg.inv(moments.S[:p, :p]), dtype=np.float64)
-    of_theta = -s * s * inverse @ jet.S_1[:, :p, :p] @ inverse
+    jet = task.jet(theta, moments, np.eye(len(moments.S)))
+    inverse = np.asarray(np.linalg.inv(moments.S[mean, mean]), dtype=np.float64)
+    of_theta = -s * s * inverse @ jet.S_1[:, mean, mean] @ inverse
     of_phi = of_theta * (s**-e)[:, None, None]
     of_s = 2.0 * s * inverse - np.einsum("r,rij->ij", e * fit.phi * s ** (-e - 1.0), of_theta)
     free = np.append(~fit.held, True)
     gradient = np.concatenate([of_phi, of_s[None]])[free]
-    own = np.arange(p, p + len(free))[free]
+    own = np.arange(len(parameters))[mean.stop :][free]
     return of_several(R, s * s * inverse, gradient, fit.covariance[np.ix_(own, own)])

@@ -238,9 +238,9 @@ class GaussianPooledResult(GaussianResult, PooledResult):
         if kind == "observed":
             return self.fit.covariance
         if kind in FEW_CLUSTERS:
-            p = len(self.fit.beta)
-            whole = np.full((p + 1, p + 1), np.nan)  # they say nothing of the residual standard deviation
-            whole[:p, :p] = self._bias_reduced.covariance(kind)
+            mean = self._parameters.coefficients
+            whole = np.full_like(self.fit.covariance, np.nan)  # they say nothing of the residual standard deviation
+            whole[mean, mean] = self._bias_reduced.covariance(kind)
             return whole
         from clusterglm.inference.uncertainty.gaussian import least_squares_scores
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ACCEPTED = "labels of one type: strings, whole numbers, numbers, bools, dates or categories"
 _GLANCE = 1000  # labels that mostly show whether all are in order
+_GOLDEN = 0.5 * (5.0**0.5 - 1.0)
 _DENSE = 4  # a table over the range of integer labels is used when it has at most so many entries per row
 
 
@@ -171,6 +172,27 @@ def group(codes: NDArray[np.int64], n_clusters: int) -> Grouping:
         order = order[np.argsort(digit, kind="stable")]
         shift += 16
     return Grouping(order, starts)
+
+
+def spread_out(n: int, every: int) -> NDArray[np.int64]:
+    """One of each `every` neighbours among n, at places in no order that a design could have.
+
+    Clusters whose number says their treatment, as in a trial that takes turns, have a part in it in proportion: places
+    move on by the golden section of `every`.
+
+    Parameters
+    ----------
+    n, every : int
+        At least one neighbourhood, of at least one.
+
+    Returns
+    -------
+    ndarray of int64, shape (n // every,)
+        Ascending.
+    """
+    turn = np.arange(max(n // every, 1))
+    found: NDArray[np.int64] = turn * every + np.floor(np.mod(turn * _GOLDEN, 1.0) * min(every, n)).astype(np.int64)
+    return found
 
 
 def rows_of(starts: NDArray[np.int64], clusters: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

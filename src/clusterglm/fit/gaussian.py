@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from clusterglm.data.clusters import rows_of
+from clusterglm.data.clusters import rows_of, spread_out
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, ClusterGLMError, DesignError, ResponseError
@@ -344,9 +344,10 @@ def _of_a_sample(data: ModelData, every: int, X: Array, y: Array, columns: Array
     """The maximum by one cluster in so many, from which to search; None where it is singular."""
     effects = data.effects
     assert effects is not None
-    rows, starts = rows_of(data.starts, np.arange(0, data.n_clusters, every))
+    chosen = spread_out(data.n_clusters, every)
+    rows, starts = rows_of(data.starts, chosen)
     some = effects.taken(rows, starts)
-    weights = np.repeat(data.cluster_weights[::every], np.diff(starts))
+    weights = np.repeat(data.cluster_weights[chosen], np.diff(starts))
     found = statistics_of(
         side_by_side(X[rows], y[rows]), some.Z @ columns, factors_of(some), data.weights[rows], weights
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.blocks.streamed import StreamedData, squares_of_effects
-from clusterglm.data.clusters import rows_of
+from clusterglm.data.clusters import rows_of, spread_out
 from clusterglm.data.effects import Children, Effects
 from clusterglm.data.request import Request
 from clusterglm.engine.base import Blocks, Gathered
@@ -24,7 +24,7 @@ from clusterglm.engine.block import Block
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.mixed_search import MixedTask, effects_of, one_in
 from clusterglm.fit.pooled import PooledFit, pooled_estimates
-from clusterglm.fit.standardise import Standardisation
+from clusterglm.fit.standardise import Standardisation, tells_columns_apart
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, added, chosen_clusters, products_of, repeats_in
 from clusterglm.likelihood.evaluation import Evaluation
@@ -276,6 +276,8 @@ class MixedBlockSums:
         if every is None:
             return None
         X, arrays = _joined(self.gathered.blocks.each(_shown, every))
+        if not tells_columns_apart(X):
+            return None
         effects = effects_of(arrays)
         Z = np.ascontiguousarray(effects.Z / scale)
         return replace(task, likelihood=integrals(X, Z, effects, arrays, self.request.response, self.threads))
@@ -380,7 +382,7 @@ def _products(
 
 def _shown(block: Block, every: int) -> tuple[Array, BlockArrays]:
     """One cluster in `every`."""
-    chosen: NDArray[np.int64] = np.arange(0, block.n_clusters, every)
+    chosen = spread_out(block.n_clusters, every)
     X, arrays = chosen_clusters(block.X, block.data, chosen)
     effects = block.effects.taken(*rows_of(block.data.starts, chosen))
     return X, replace(arrays, effects=effects)

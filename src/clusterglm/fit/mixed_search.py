@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.clusters import rows_of
+from clusterglm.data.clusters import rows_of, spread_out
 from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntegrationError, OptionError
@@ -20,6 +20,7 @@ from clusterglm.fit.chords import Chords
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
 from clusterglm.fit.soft import SoftPenalty
+from clusterglm.fit.standardise import tells_columns_apart
 from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
@@ -86,8 +87,7 @@ def choose(likelihood: Integrals, theta: Array, requested: Quadrature, unit: flo
             f"at most {_MOST:,}",
             f"quadrature={int(_MOST ** (1.0 / d) + 1e-9)}, 'auto', or fewer random effects",
         )
-    plan = likelihood.by_nodes(nodes)
-    return Chosen(plan, float("nan"), plan)
+    return Chosen(plan := likelihood.by_nodes(nodes), float("nan"), plan)
 
 
 def points_within_reach(nodes: int, d: int) -> bool:
@@ -221,12 +221,13 @@ def one_in(n_clusters: int) -> int | None:
 
 
 def sampled(task: MixedTask, data: ModelData, response: Response, X: Array, scale: Array) -> MixedTask | None:
-    """The likelihood of some of many clusters, evenly spaced."""
-    every = one_in(data.n_clusters)
-    if every is None:
+    """The likelihood of some of many clusters; None where columns do not vary among these."""
+    if (every := one_in(data.n_clusters)) is None:
         return None
-    chosen = np.arange(0, data.n_clusters, every)
+    chosen = spread_out(data.n_clusters, every)
     some, arrays = chosen_clusters(X, data, chosen)
+    if not tells_columns_apart(some):
+        return None
     effects = effects_of(data).taken(*rows_of(data.starts, chosen))
     Z = np.ascontiguousarray(effects.Z / scale)
     return replace(task, likelihood=integrals(some, Z, effects, arrays, response, task.likelihood.threads))

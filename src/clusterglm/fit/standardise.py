@@ -10,6 +10,8 @@ from clusterglm.data.tables.glance import step_through
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import ROWS_AT_A_TIME, ROWS_FOR_UNITS
 
+_ALIKE = 1e-6  # of the mean square of columns: a combination of them that rows do not see
+
 
 @dataclass(frozen=True)
 class Standardisation:
@@ -98,3 +100,9 @@ def _moments(X: Array, centred: bool) -> tuple[Array, Array]:
         block = X[first : first + ROWS_AT_A_TIME] - mean
         square += np.einsum("ij,ij->j", block, block)
     return mean, np.sqrt(square / n)
+
+
+def tells_columns_apart(X: Array) -> bool:
+    """Whether some rows of columns of unit size vary in all of them, and in no two alike."""
+    squares = X.T @ X / max(len(X), 1)
+    return len(squares) == 0 or bool(np.linalg.eigvalsh(squares)[0] > _ALIKE * np.trace(squares) / len(squares))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.blocks.streamed import StreamedData, expected_at_zero
 from clusterglm.data.checks import SeparationReport, find_separation
-from clusterglm.data.clusters import rows_of
+from clusterglm.data.clusters import rows_of, spread_out
 from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.repeats import Repeats
@@ -356,7 +356,7 @@ def _reach(block: Block, gamma: Array) -> tuple[float, float]:
 def _shown(block: Block, every: int) -> tuple[Array, Array, Array, Array, Array, NDArray[np.int64], float]:
     """One cluster in `every`: rows, weights and sizes; and the weight of all clusters."""
     data = block.data
-    X, some = chosen_clusters(block.X, data, np.arange(0, block.n_clusters, every))
+    X, some = chosen_clusters(block.X, data, spread_out(block.n_clusters, every))
     return X, some.a, some.b, some.offset, some.cluster_weights, np.diff(some.starts), float(data.cluster_weights.sum())
 
 

@@ -13,6 +13,7 @@ from scipy.special import gammaln, xlogy
 from clusterglm import _core
 from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.checks import SeparationReport
+from clusterglm.data.clusters import spread_out
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.data.within import Variation, find_separation_within, joined, refuse_flat, variation
@@ -378,7 +379,7 @@ def _products(block: Block, exact: bool, gamma: Array, whole: tuple[bool, bool])
 
 
 def _every(block: Block, step: int) -> tuple[Array, BlockArrays]:
-    return chosen_clusters(block.X, block.data, np.arange(0, block.n_clusters, step))
+    return chosen_clusters(block.X, block.data, spread_out(block.n_clusters, step))
 
 
 def variation_of(blocks: Blocks) -> Variation:

@@ -339,10 +339,8 @@ class OwnPooledResult(OwnResult, PooledResult):
 
     def _fitted_to(self, new: ModelData) -> OwnPooledResult:
         again = own_pooled_again(self.fit, new)
-        own = again.response
-        assert own is not None
-        response = own.at_limit if own.at_limit is not None and own.at_end else own
-        return replace(self, fit=again, data=new, family_response=response)
+        assert again.response is not None
+        return replace(self, fit=again, data=new, family_response=again.response.as_fitted)
 
     def _reestimate(self, new: ModelData) -> Array:
         again = own_pooled_again(self.fit, new)
@@ -403,8 +401,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
 
     @property
     def response(self) -> Response:
-        own = own_of(self.fit)
-        return own.at_limit if own.at_limit is not None and own.at_end else own
+        return own_of(self.fit).as_fitted
 
     @property
     def pooled(self) -> OwnPooledResult:
@@ -499,6 +496,5 @@ def no_profile(what: str, limit: Response | None) -> OptionError:
 
 def pooled_result(fit: OwnPooledFit, data: Any) -> OwnPooledResult:
     """The result of a pooled fit."""
-    own = fit.response
-    assert own is not None
-    return OwnPooledResult(fit, data, own.at_limit if own.at_limit is not None and own.at_end else own)
+    assert fit.response is not None
+    return OwnPooledResult(fit, data, fit.response.as_fitted)

@@ -57,8 +57,7 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
 
     @property
     def response(self) -> Response:
-        own = own_of(self.fit)
-        return own.at_limit if own.at_limit is not None and own.at_end else own
+        return own_of(self.fit).as_fitted
 
     @property
     @abstractmethod
@@ -152,9 +151,19 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
 
     def _caveats_of_integration(self) -> list[Caveat]:
         if self.quadrature.requested.kind == "auto" or not self.fit.factor.any():
-            return []
+            return self._caveats_of_summits()
         words = f'The integrals are by {self.quadrature.requested}, with an error that was not estimated; "auto" does.'
         return [Caveat("Integrals by a fixed rule", words)]
+
+    def _caveats_of_summits(self) -> list[Caveat]:
+        """Integrals are laid about one mode of each cluster, and their errors found from there."""
+        if self.response.log_concave or not self.fit.factor.any():
+            return []
+        words = (
+            f"With family={self.family!r} clusters may have several modes, of which one is looked at: the error of the "
+            "log-likelihood is an estimate. quadrature= with more and more nodes shows how far that goes."
+        )
+        return [Caveat("Several modes", words)]
 
     def summary(self) -> Summary:
         return self._with_own_facts(super().summary())

@@ -142,6 +142,11 @@ class OwnParameters(Response):
         """The response without parameters that this one is at the lower end of their range; None without one."""
         return None
 
+    @property
+    def as_fitted(self) -> Response:
+        """The response at its values: the one at the limit, where these lie at the lower end of their range."""
+        return self.at_limit if self.at_limit is not None and self.at_end else self
+
     def of_levels(self, levels: tuple[str, ...] | None) -> Self:
         """The response for data with these levels."""
         return self

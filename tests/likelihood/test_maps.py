@@ -103,7 +103,8 @@ def test_core_equals_its_twin(model, d, nodes):
     got = block.likelihood(model, d).evaluate(THETA, single_rule(nodes))
     assert got.value == pytest.approx(value, rel=1e-9)
     np.testing.assert_allclose(got.score, score, rtol=1e-7, atol=1e-7 * np.abs(score).max())
-    np.testing.assert_allclose(got.hessian, hessian, rtol=1e-6, atol=1e-7 * np.abs(hessian).max())
+    digits = 2e-6 if d is SMOOTH else 1e-7  # at one node fourth derivatives count, of which its table has fewer digits
+    np.testing.assert_allclose(got.hessian, hessian, rtol=1e-6, atol=digits * np.abs(hessian).max())
 
 
 @EACH_RESPONSE

@@ -22,7 +22,7 @@ from members import called, members
 GOLDEN = Path(__file__).parents[1] / "golden"
 REFUSED = {  # in some call
     "adjusted_means", "average_effects", "chi_squared", "cov", "dispersion_test", "effects_covariance",
-    "event_counts", "gradient_function", "hausman", "icc", "plot.gradient",
+    "event_counts", "gradient_function", "hausman", "icc", "plot.density", "plot.gradient",
     "plot.random_effects", "plot.rootogram", "predict", "profile", "random_effects_sd", "sigma", "sigma_se",
     "test_clustering", "to_marginaleffects", "zero_inflation_test",
 }  # fmt: skip

@@ -25,8 +25,8 @@ from test_soft_several import TIGHT, Objective, parameters, small
 HALF = 0.5 * chi2.ppf(0.95, 1)
 REFUSED = {  # in some call
     "adjusted_means", "average_effects", "chi_squared", "conf_int", "cov", "delta_method", "dispersion_test",
-    "event_counts", "gradient_function", "hausman", "icc", "plot.bootstrap", "plot.gradient", "plot.rootogram",
-    "predict", "profile", "random_effects_sd",
+    "event_counts", "gradient_function", "hausman", "icc", "plot.bootstrap", "plot.density", "plot.gradient",
+    "plot.rootogram", "predict", "profile", "random_effects_sd",
     "sigma", "sigma_se", "term_tests", "test_clustering", "tidy", "to_marginaleffects", "wald_test",
     "zero_inflation_test",
 }  # fmt: skip

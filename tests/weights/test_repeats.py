@@ -259,6 +259,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, SAME) | {
     "integration_curve": same(".error"),
     "optimization": optimisation,
     "plot.caterpillar": in_ascending_order,
+    "plot.density": SAME,
     "plot.integration": SAME,
     "plot.qq": SAME,
     "plot.random_effects": SAME,

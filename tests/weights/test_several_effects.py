@@ -65,6 +65,7 @@ OWN: dict[str, Relation] = {
     "intraclass_correlation": repeated("of_rows"),
     "median_odds_ratio": repeated("of_rows", tolerance=1e-7),  # ends up to 1e15, exponentials twice over
     "plot.caterpillar": of_each(_caterpillar, lambda plot: plot.data),
+    "plot.density": SAME,
     "plot.random_effects": repeated("of_clusters", "[label]"),
     "random_effects": of_each(repeated("of_clusters", "[label]")),
     "random_effects_covariance": SAME,

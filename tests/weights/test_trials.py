@@ -326,7 +326,8 @@ EQUAL = (
     "random_effects_sd", "ratios", "response", "shape", "sigma", "sigma_se", "term_tests", "tidy", "tvalues",
     "wald_test", "zero_inflation_test", "zvalues", "bias_correction", "n_informative", "mass_points",
     "random_effects_mean",
-    "plot.adjusted_means", "plot.caterpillar", "plot.coefficients", "plot.integration", "plot.predictions",
+    "plot.adjusted_means", "plot.caterpillar", "plot.coefficients", "plot.density", "plot.integration",
+    "plot.predictions",
     "plot.random_effects", "plot.rootogram",
     "random_effects", "to_marginaleffects",
 )  # fmt: skip

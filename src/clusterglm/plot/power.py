@@ -9,6 +9,7 @@ from scipy.special import ndtr
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.hypotheses.power import power_line
+from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.model.arguments import number, shown
 from clusterglm.plot.base import Plot, canvas, legend, wrapped
 from clusterglm.results.tables.power import ALONG, Power
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _POINTS_OF_A_CURVE = 200
 
 
+@with_alpha
 def power(
     found: Power,
     ax: Axes | None = None,
@@ -56,7 +58,7 @@ def power(
     """
     if not hasattr(found, "needed"):
         raise OptionError(f"power({shown(found)})", "what cg.power gave", "cg.plot.power(cg.power(...))")
-    chosen, table = found._along(along), found.to_frame(level)
+    chosen, table = found._along(along), found.to_frame(level=level)
     if target is not None:
         number("target", target, 0.05, 0.999, advice="target=0.8")
     import pandas as pd

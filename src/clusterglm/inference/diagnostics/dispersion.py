@@ -21,7 +21,7 @@ from clusterglm.model.response.base import Response
 from clusterglm.model.workers import Progress
 
 _LARGEST_COUNT = 1e15  # count that float64 still tells from its neighbours
-_ALIKE = 1e-9  # relative difference of statistics that counts as a tie
+_TIED = 1e-9  # relative difference of statistics that counts as a tie
 
 
 @printed
@@ -120,7 +120,7 @@ def against_simulations(
     observed = statistic(y)
     runs = run_replicates(lambda rng: statistic(draw(rng)), n_sim, seed, n_jobs, progress)
     found, done = runs.values, len(runs.values)
-    slack = _ALIKE * (1.0 + abs(observed))
+    slack = _TIED * (1.0 + abs(observed))
     greater = (1.0 + float(np.count_nonzero(found >= observed - slack))) / (1.0 + done)
     less = (1.0 + float(np.count_nonzero(found <= observed + slack))) / (1.0 + done)
     one = min(greater, less)

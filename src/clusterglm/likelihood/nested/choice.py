@@ -3,8 +3,9 @@
 Product Gauss-Hermite rules about the joint mode come first: they are for units on which rules of four sizes agree. What
 is left gets lattices at both levels, about the posterior means and scaled by the posterior covariances, those of
 children given their unit. Each level is refined by itself. Its error is taken to be three times the difference from a
-lattice of twice the step, and what lies in the outermost ring: the integrand is log-concave, so that there is no second
-peak that a ball about the first could miss, and beyond the ring lies less than within.
+lattice of twice the step, and what lies in the outermost ring: a log-concave integrand has no second peak that a ball
+about the first could miss, and less beyond the ring than within. Where `Response.log_concave` is false the error is an
+estimate only.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 Product Gauss-Hermite rules about the mode come first: they are for clusters on which rules of four sizes agree; errors
 of many clusters are judged together (`pooled.py`). What is left gets a lattice in a ball about its posterior mean,
 scaled by its posterior covariance. Its error is taken to be three times the largest difference between the whole
-lattice and its halves, and the share of the ring at its edge: the integrand is log-concave, so that there is no second
-peak that a ball about the first could miss, and beyond the ring lies less than within. Of more than three effects,
-quasi-random points tell their error by their replicates (docs/explanation/likelihood.md, "Points and their errors").
+lattice and its halves, and the share of the ring at its edge: a log-concave integrand has no second peak that a ball
+about the first could miss, and less beyond the ring than within. Where `Response.log_concave` is false the error is an
+estimate only. Of more than three effects, quasi-random points tell their error by their replicates
+(docs/explanation/likelihood.md, "Points and their errors").
 """
 
 from __future__ import annotations

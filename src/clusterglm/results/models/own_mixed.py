@@ -40,7 +40,8 @@ OF_SEVERAL = {
     "variance_components",
 }  # fmt: skip
 """Members that several effects have more; those of one intercept refuse in words of their own."""
-WORK_OF_SEVERAL = WORK | OF_SEVERAL
+_OF_ONE = {"dispersion_test", "influence", "test_clustering", "zero_inflation_test"}
+WORK_OF_SEVERAL = (WORK - _OF_ONE) | OF_SEVERAL
 """Members that work."""
 
 
@@ -106,7 +107,7 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
 
     def _refuse_profile_at_boundary(self) -> None:
         if self._own_state == "boundary":
-            raise no_profile(", ".join(self._family.own), self._family.at_limit)
+            raise no_profile(f"{', '.join(self._family.own)} = {self._family.at_lower:g}", self._family.at_limit)
 
     def _fitted_to(self, new: ModelData) -> OwnSeveral:
         return replace(self, fit=own_mixed_again(self.fit, new), data=new)

@@ -12,7 +12,7 @@ import numpy as np
 
 from clusterglm.errors import OptionError, check_option
 from clusterglm.inference.hypotheses.power import PowerLine, power_line, share_interval
-from clusterglm.inference.uncertainty.intervals import check_level
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arguments import number
 from clusterglm.model.printing import fold
 
@@ -72,7 +72,8 @@ class Power:
         """
         return replace(self, alpha=number("alpha", alpha, 1e-4, 0.5, advice="alpha=0.05"))
 
-    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+    @with_alpha
+    def to_frame(self, *, level: float = 0.95) -> pd.DataFrame:
         """The table.
 
         Parameters
@@ -140,6 +141,7 @@ class Power:
         rows = [(*key, count) for key, count in counts.most_common()]
         return shown(pd.DataFrame(rows, columns=[*keys, "reason", "count"]))
 
+    @with_alpha
     def needed(self, power: float = 0.8, *, along: str | None = None, level: float = 0.95) -> pd.DataFrame:
         """How many clusters, how many rows of each, or how large an effect gives a wanted power.
 
@@ -192,6 +194,7 @@ class Power:
             found[numbers] = found[numbers].astype(int)
         return shown(found if found["note"].any() else found.drop(columns="note"))
 
+    @with_alpha
     def detectable(self, power: float = 0.8, *, level: float = 0.95) -> pd.DataFrame:
         """The smallest effect that is found with a wanted power; see `needed`, along the effect.
 

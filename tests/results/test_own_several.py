@@ -429,3 +429,19 @@ def test_weights_are_repeats() -> None:
 def test_what_there_is_not(given: dict[str, Any], words: str) -> None:
     with pytest.raises(ClusterGLMError, match=words):
         cg.random_effects(FORMS["slopes"], drawn(NB, "slopes"), family=NB, **given)
+
+
+@pytest.mark.parametrize("alpha", [0.6, 0.0])
+@pytest.mark.parametrize("form", FORMS)
+def test_simulations_tell_dispersion_and_zeros(form: str, alpha: float) -> None:
+    """What counts vary more than Poisson ones is told by alpha, and then no longer found."""
+    data = drawn(NB, form, alpha, seed=3)
+    fit = cg.random_effects(FORMS[form], data, family=NB)
+    rows = fit.data.rows
+    at_modes = fit._predictor()(rows)[np.argsort(rows.row_index)]
+    assert np.exp(at_modes) == pytest.approx(fit.predict(kind="conditional").to_numpy(), rel=1e-9)
+    for found in (fit.dispersion_test(n_sim=60, seed=1), fit.zero_inflation_test(n_sim=60, seed=1)):
+        assert found.pvalue > 0.05
+    if alpha > 0.0:
+        poisson = cg.random_effects(FORMS[form], data, family="poisson")
+        assert poisson.dispersion_test(n_sim=60, seed=1).pvalue < 0.05

@@ -126,7 +126,11 @@ class MixedFit:
         """
         data = self.data.rows
         moved = data if Z is None else replace(data, effects=replace(self.effects, Z=Z))
-        return MixedTask.of(moved, self.response, data.X, np.ones(self.effects.Z.shape[1]), threads)
+        return self.task_with(moved, threads)
+
+    def task_with(self, data: ModelData, threads: int = 1) -> MixedTask:
+        """The same of other data."""
+        return MixedTask.of(data, self.response, data.X, np.ones(effects_of(data).Z.shape[1]), threads)
 
     def again(self, data: ModelData) -> MixedFit:
         """The same model of other data, or with fewer effects, by maximum likelihood from these coefficients."""

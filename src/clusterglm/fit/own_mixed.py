@@ -76,12 +76,10 @@ class OwnMixedFit(MixedFit):
     def constant(self) -> float:
         return self.data.constant if self._plain else 0.0
 
-    def task(self, Z: Array | None = None, threads: int = 1) -> MixedTask:
+    def task_with(self, data: ModelData, threads: int = 1) -> MixedTask:
         if self._plain:
-            return self.given.task(Z, threads)
-        data = self.data.rows
-        moved = data if Z is None else replace(data, effects=replace(self.effects, Z=Z))
-        return own_task(moved, own_of(self), data.X, np.ones(self.effects.Z.shape[1]), threads)
+            return self.given.task_with(data, threads)
+        return own_task(data, own_of(self), data.X, np.ones(effects_of(data).Z.shape[1]), threads)
 
     def again(self, data: ModelData) -> OwnMixedFit:
         response = replace(own_of(self), values=())

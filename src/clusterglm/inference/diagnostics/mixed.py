@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.fit.mixed import MixedFit, task_of
-from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, points_within_reach
+from clusterglm.fit.mixed_search import choose, effects_of, points_within_reach
 from clusterglm.inference.diagnostics.adequacy import (
     REFERENCE_TOLERANCE,
     IntegrationCheck,
@@ -27,11 +27,10 @@ def effects_at_modes(fit: MixedFit) -> Callable[[ModelData], Array]:
     L = fit.factor
 
     def predictor(data: ModelData) -> Array:
-        Z = effects_of(data).Z
-        task = MixedTask.of(data, fit.response, data.X, np.ones(Z.shape[1]), 1)
-        b = task.likelihood.at_modes(task.entries(fit.theta)) @ L.T
+        task = fit.task_with(data)
+        b = task.likelihood.at_modes(task.entries(fit.searched)) @ L.T
         eta: Array = data.X @ fit.beta + data.offset
-        eta += np.einsum("ij,ij->i", Z, np.repeat(b, np.diff(data.innermost), axis=0))
+        eta += np.einsum("ij,ij->i", effects_of(data).Z, np.repeat(b, np.diff(data.innermost), axis=0))
         return eta
 
     return predictor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import clusterglm as cg
-from clusterglm.errors import ClusterGLMError, DataError, ResponseError
+from clusterglm.errors import ClusterGLMError, DataError, OptionError, ResponseError
 
 POISSON, NEGATIVE = "truncated_poisson", "truncated_negative_binomial"
 GRID = np.linspace(-9.0, 9.0, 601)
@@ -203,3 +204,35 @@ def test_households_with_cholera() -> None:
     assert np.exp(fit.params["(Intercept)"]) == pytest.approx(rate, rel=1e-8)
     assert rate == pytest.approx(0.972, abs=5e-4)
     assert fit.predict().iloc[0] == pytest.approx(86.0 / 55.0)
+
+
+@pytest.mark.parametrize("right", ["(x | id)", "(1 | id/sub)", "(1 | id) + (1 | item)"])
+def test_marginal_means_with_several_effects_are_those_of_draws(right: str) -> None:
+    """A truncated mean is no exponential: averages over effects are of the mean itself."""
+    rng, n = np.random.default_rng(5), 240
+    ids, x = np.repeat(np.arange(20), 12), rng.normal(size=n)
+    d = pd.DataFrame({"id": ids, "sub": np.arange(n) // 4, "item": np.arange(n) % 6, "x": x})
+    d["k"] = rng.poisson(np.exp(0.2 + 0.4 * x + 0.7 * rng.normal(size=20)[ids]))
+    d = d[d["k"] > 0]
+    fit: Any = cg.random_effects(f"k ~ x + {right}", d, family="truncated_poisson", quadrature="laplace")
+    table = fit.predict(kind="marginal", level=0.9)
+    order = np.argsort(fit.data.row_index)
+    scaled = (fit.fit.effects.Z @ fit.fit.factor)[order]
+    eta = (fit.data.X @ fit.params.to_numpy())[order]
+    rate = np.exp(eta + rng.standard_normal((20_000, scaled.shape[1])) @ scaled.T)
+    assert table["estimate"].to_numpy() == pytest.approx((rate / -np.expm1(-rate)).mean(axis=0), rel=0.03)
+    free, h = np.flatnonzero(np.diag(fit._delta_covariance("observed")) > 0.0), 1e-5
+    values, moved = np.concatenate([fit.fit.beta, fit.fit.phi]), []
+    for move in np.eye(len(values))[free] * h:
+        ends = []
+        for at in (values + move, values - move):
+            p = len(fit.fit.beta)
+            ends.append(replace(fit, fit=replace(fit.fit, beta=at[:p], phi=at[p:])).predict(kind="marginal").to_numpy())
+        moved.append((ends[0] - ends[1]) / (2.0 * h))
+    V = fit._delta_covariance("observed")[np.ix_(free, free)]
+    errors = np.sqrt(np.einsum("kn,kl,ln->n", np.array(moved), V, np.array(moved)))
+    assert table["std_error"].to_numpy() == pytest.approx(errors, rel=1e-4)
+    assert np.isfinite(fit.marginal_coefficients()["std_error"]).all()
+    if "item" not in right:
+        with pytest.raises(OptionError, match="kind='conditional'"):
+            fit.predict(kind="posterior")

@@ -352,3 +352,12 @@ def test_the_command_line(data: pd.DataFrame, tmp_path: Path) -> None:
     assert "of 'person' and 9 of 'year'" in found.output
     known = cg.fixed_effects("count ~ x", data, cluster=BOTH, family="poisson")
     np.testing.assert_array_equal(cg.load(tmp_path / "fit.json").params, known.params)
+
+
+def test_ratios_of_normal_responses_are_refused() -> None:
+    rng = np.random.default_rng(5)
+    data = pd.DataFrame({"a": np.repeat(np.arange(10), 6), "b": np.arange(60) % 6, "x": rng.normal(size=60)})
+    data["y"] = data["x"] + rng.normal(size=60)
+    fit = cg.fixed_effects("y ~ x", data, cluster=["a", "b"], family="gaussian")
+    with pytest.raises(OptionError, match="differences of means"):
+        fit.ratios()

@@ -117,7 +117,12 @@ def links(family: str) -> tuple[str, ...]:
 
 def default_link(family: str) -> str:
     """The link that a family has where none is named, with parameters of its own or without."""
-    return next(r.link for r in (*RESPONSES.values(), *WITH_OWN.values()) if r.family == family)
+    return next(r.link for r in all_responses() if r.family == family)
+
+
+def all_responses() -> tuple[Response, ...]:
+    """Those of the registries of discrete responses, with parameters of their own or without."""
+    return (*RESPONSES.values(), *WITH_OWN.values())
 
 
 def response(family: str, link: str | None = None) -> Response:

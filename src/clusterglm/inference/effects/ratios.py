@@ -11,7 +11,7 @@ from clusterglm.errors import OptionError
 from clusterglm.inference.predictions.marginal_mean import MarginalLink
 from clusterglm.inference.uncertainty.intervals import wald_interval
 from clusterglm.model.arrays import Array
-from clusterglm.model.family import RESPONSES, default_link
+from clusterglm.model.family import RESPONSES, all_responses, default_link
 from clusterglm.model.response.base import Response
 
 
@@ -57,10 +57,13 @@ def ratio_names(response: Response) -> tuple[str, str]:
     """
     if response.ratio is None:
         *known, last = dict.fromkeys(each.link for each in RESPONSES.values() if each.ratio is not None)
+        others = any(each.ratio is not None for each in all_responses() if each.family == response.family)
         raise OptionError(
             f"ratios with link {response.link!r}",
             f"a link whose coefficients are logarithms of ratios: {', '.join(known)} or {last}{response.no_ratio}",
-            f'average_effects() for differences of probabilities; or a fit with link="{default_link(response.family)}"',
+            f'average_effects() for differences of probabilities; or a fit with link="{default_link(response.family)}"'
+            if others
+            else "tidy(): the coefficients are differences of means",
         )
     return response.ratio
 

@@ -1,8 +1,9 @@
 """Means with several random effects: averaged over their distribution, and given a cluster's data.
 
-A row with a = 1 and b = 0 adds log mean(lambda) to a log-likelihood, for every family: the log of a probability of
-success, or of an expected count. So the mean averaged over effects is the likelihood of a cluster of that row alone;
-and the mean given a cluster's data is the likelihood of the cluster with that row added, over that without.
+A row with a = 1 and b = 0 adds log mean(lambda) to a log-likelihood: the log of a probability of success, or of an
+expected count. So the mean averaged over effects is the likelihood of a cluster of that row alone; and the mean given a
+cluster's data is the likelihood of the cluster with that row added, over that without. Of truncated counts it is not so
+(`Response.mean_is_a_row`): their means are averaged as they are.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.levels import OneLevel
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.mixed_search import EffectArrays, MixedTask, choose, effects_of
+from clusterglm.inference.predictions.normal_mean import normal_jet
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import ROWS_MADE_UP
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _EACH_ROW = 1e-9  # error of the logarithm of a row's mean
+_SETTLED = 1e-10  # that of a mean which `normal_jet` averages
 _CLUSTERS_AT_A_TIME = 20_000
 _ROWS_WITH_CLUSTERS = 1_000_000  # rows of all clusters at a time
 
@@ -64,6 +67,11 @@ def averaged(X: Array, Z: Array, offset: Array, fit: MixedFit) -> LogMeans:
     L = covariance.factor(fit.phi)
     eta, scaled = X @ fit.beta + offset, Z @ L
     s = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+    moved = np.einsum("ni,kij,nj->nk", Z, covariance.slopes(fit.phi), scaled)  # half the derivatives of s^2
+    if not fit.response.mean_is_a_row:
+        jet = normal_jet(eta, s, fit.response)
+        gradient = np.hstack([(jet.first / jet.mean)[:, None] * X, (jet.second / jet.mean)[:, None] * moved])
+        return LogMeans(np.log(jet.mean), gradient, np.inf if jet.unresolved else _SETTLED)
     value, by_eta, by_size = np.zeros(n), np.zeros(n), np.zeros(n)
     error = 0.0
     for first in range(0, n, _CLUSTERS_AT_A_TIME):
@@ -76,10 +84,8 @@ def averaged(X: Array, Z: Array, offset: Array, fit: MixedFit) -> LogMeans:
         by_eta[rows], by_size[rows] = scores[:, 0], scores[:, 1]
         error = max(error, chosen.error)
     # d s / d phi = (L'z)' (dL'z) / s, and by_size is s times the derivative in s
-    slopes = covariance.slopes(fit.phi)
     with np.errstate(invalid="ignore", divide="ignore"):
         factor = np.where(s > 0.0, by_size / s**2, 0.0)
-    moved = np.einsum("ni,kij,nj->nk", Z, slopes, scaled)
     return LogMeans(value, np.hstack([by_eta[:, None] * X, factor[:, None] * moved]), error)
 
 

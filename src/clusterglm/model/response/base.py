@@ -143,6 +143,8 @@ class Response(ABC):
 
     exponential_mean: ClassVar[bool] = False
     """Whether the mean is exp(eta), so that an intercept is a factor of it."""
+    mean_is_a_row: ClassVar[bool] = True
+    """Whether a row with a = 1 and b = 0 adds the logarithm of the mean: a success, or an exponential mean."""
     variance_curvature: ClassVar[float]
     """c of the variance function, s mean + c mean^2."""
     variance_slope: ClassVar[float] = 1.0

@@ -88,6 +88,7 @@ class TruncatedCount(Count):
     least = 1.0
     zero_inflation = False
     exponential_mean = False
+    mean_is_a_row = False
 
     @abstractmethod
     def untruncated(self) -> Count:

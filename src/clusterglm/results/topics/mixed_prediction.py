@@ -205,6 +205,12 @@ class MixedPredictions(GivenClusters):
 
     def _given(self, rows: Rows, Z: Array, known: Known, history: ModelData | None, wanted: Wanted) -> LinkPrediction:
         """Averaged over the posteriors, those given the history first."""
+        if not self.response.mean_is_a_row:
+            raise OptionError(
+                f"a 'posterior' prediction with family={self.response.family!r} and several random effects",
+                "a mean that is a probability or an exponential",
+                "kind='conditional', at the modes of the effects; or kind='marginal'",
+            )
         inside, parts = rows.status.ok & ~known.unseen, []
         for base, end, data in _clusters(history, self.data.rows):
             which = np.flatnonzero(inside & (known.codes >= base) & (known.codes < end))

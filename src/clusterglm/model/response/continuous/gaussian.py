@@ -34,7 +34,7 @@ class GaussianIdentity(Response):
     additive = False
     intercepts_bias = False
     variance_curvature = 0.0
-    no_ratio = "is a difference of means, not a ratio"
+    no_ratio = "; this one is a difference of means"
     words = Words(
         mean="mean response",
         expectation="Mean",

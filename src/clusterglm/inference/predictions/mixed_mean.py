@@ -27,7 +27,7 @@ from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _EACH_ROW = 1e-9  # error of the logarithm of a row's mean
-_SETTLED = 1e-10  # that of a mean which `normal_jet` averages
+_OF_AN_AVERAGE = 1e-10  # that of a mean which `normal_jet` averages
 _CLUSTERS_AT_A_TIME = 20_000
 _ROWS_WITH_CLUSTERS = 1_000_000  # rows of all clusters at a time
 
@@ -71,7 +71,7 @@ def averaged(X: Array, Z: Array, offset: Array, fit: MixedFit) -> LogMeans:
     if not fit.response.mean_is_a_row:
         jet = normal_jet(eta, s, fit.response)
         gradient = np.hstack([(jet.first / jet.mean)[:, None] * X, (jet.second / jet.mean)[:, None] * moved])
-        return LogMeans(np.log(jet.mean), gradient, np.inf if jet.unresolved else _SETTLED)
+        return LogMeans(np.log(jet.mean), gradient, np.inf if jet.unresolved else _OF_AN_AVERAGE)
     value, by_eta, by_size = np.zeros(n), np.zeros(n), np.zeros(n)
     error = 0.0
     for first in range(0, n, _CLUSTERS_AT_A_TIME):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -22,7 +22,8 @@ from clusterglm.results.models.base import Seed
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
-from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_per_row
+from clusterglm.results.topics.kinds import KindsInWords
+from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
 from clusterglm.results.topics.survival_times import UNRESOLVED, SurvivalTimes
 
 if TYPE_CHECKING:
@@ -56,10 +57,9 @@ def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
     )
 
 
-class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
+class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
     """What results of survival times share."""
 
-    _where: ClassVar[tuple[str, ...]] = ("typical", "conditional", "marginal")
     _scales = _SCALES
 
     @property
@@ -138,7 +138,7 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
                     "a linear predictor at an intercept, without an interval",
                     "scale='response' or 'median'",
                 )
-            self._warn_of_refused(rows)
+            rows.status.warn(stacklevel=3)
             return pd.Series(eta[order], index=index, name=_NAMES[scale])
         at = self._log_times(eta, scale, averaged)
         lacking = "" if at.exists and at.resolved else UNRESOLVED if at.exists else _NO_MEAN
@@ -148,7 +148,7 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
         if level is None:
             if lacking:
                 warnings.warn(f"{rows.size} rows: {lacking}", PredictionWarning, stacklevel=3)
-            self._warn_of_refused(rows)
+            rows.status.warn(stacklevel=3)
             return pd.Series(values[order], index=index, name=_NAMES[scale])
         se = self._delta_errors(rows.X, at.by_eta, at.by_sigma, at.by_k, cov)
         low, high = (np.exp(end) for end in wald_interval(at.value, se, check_level(level)))
@@ -174,25 +174,6 @@ class DurationsResult(SurvivalTimes, OwnResult, Diagnostics):
         gradient = np.hstack(parts)
         V = self._parameters.zero_where_not_free(self._covariance(cov))
         return np.asarray(np.sqrt(np.maximum(np.einsum("ij,ij->i", gradient @ V, gradient), 0.0)))
-
-    def _warn_of_refused(self, rows: Rows) -> None:
-        refused = int(np.count_nonzero(~rows.status.ok))
-        if refused > 0:
-            warnings.warn(
-                f"{refused} of {rows.size} rows cannot be predicted ({rows.status})", PredictionWarning, stacklevel=4
-            )
-
-    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, bool]:
-        """Linear predictors, and whether an average over intercepts is to be taken."""
-        eta = rows.eta(self._beta)
-        kind = "typical" if kind is None else kind
-        if not isinstance(kind, str):
-            return eta + rows.given(one_per_row(kind, rows.size, list(self._where), "kind")), False
-        check_option("kind", kind, self._where)
-        return self._at_words(eta, kind, rows, level)
-
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
-        return eta, False
 
     # Ratios of times -------------------------------------------------------------------------------------------------
 

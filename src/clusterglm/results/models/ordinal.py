@@ -5,7 +5,6 @@ What asks for a mean of the response is refused by name (`WORK` lists what works
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.errors import OptionError, PredictionWarning, check_option
+from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.own import OwnPooledFit
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
@@ -22,7 +21,8 @@ from clusterglm.results.models.base import Seed
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
-from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows, one_per_row
+from clusterglm.results.topics.kinds import KindsInWords
+from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
 from clusterglm.results.topics.testing import formula_terms
 
 if TYPE_CHECKING:
@@ -57,11 +57,10 @@ def no_mean(result: Any, name: str) -> tuple[str, str, str]:
     )
 
 
-class OrdinalResult(OwnResult, Diagnostics):
+class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
     """What results of ordered categories share."""
 
     _component: ClassVar[str] = "threshold"
-    _where: ClassVar[tuple[str, ...]] = ("typical", "conditional", "marginal")
 
     @property
     def _cumulative(self) -> Cumulative:
@@ -145,39 +144,20 @@ class OrdinalResult(OwnResult, Diagnostics):
                     "a linear predictor at an intercept, without an interval",
                     "scale='cumulative' or 'probability'",
                 )
-            self._warn_of_refused(rows)
+            rows.status.warn(stacklevel=3)
             return pd.Series(eta[order], index=index, name="linear_predictor")
         found, known = self._cumulative_at(eta, averaged, rows)
         rows.status.note(_at(known, ~found.resolved, rows.size), _UNRESOLVED)
         names = list(self.categories if scale == "probability" else self.categories[:-1])
         if level is not None:
             return self._with_levels(found, known, rows, scale, check_level(level), cov)
-        self._warn_of_refused(rows)
+        rows.status.warn(stacklevel=3)
         values = found.value
         if scale == "probability":
             values = of_categories(values) if averaged else self._cumulative.probabilities(eta[known])
         whole = np.full((rows.size, len(names)), np.nan)
         whole[known] = values
         return pd.DataFrame(whole[order], index=index, columns=pd.Index(names, name=self.data.response_name))
-
-    def _warn_of_refused(self, rows: Rows) -> None:
-        refused = int(np.count_nonzero(~rows.status.ok))
-        if refused > 0:
-            warnings.warn(
-                f"{refused} of {rows.size} rows cannot be predicted ({rows.status})", PredictionWarning, stacklevel=4
-            )
-
-    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, bool]:
-        """Linear predictors, and whether an average over intercepts is to be taken."""
-        eta = rows.eta(self._beta)
-        kind = "typical" if kind is None else kind
-        if not isinstance(kind, str):
-            return eta + rows.given(one_per_row(kind, rows.size, list(self._where), "kind")), False
-        check_option("kind", kind, self._where)
-        return self._at_words(eta, kind, rows, level)
-
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
-        return eta, False
 
     def _cumulative_at(
         self, eta: Array, averaged: bool, rows: Rows

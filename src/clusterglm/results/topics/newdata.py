@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.response import ResponseValues, parse_cbind, parse_response, to_kernel
 from clusterglm.data.rows import evaluated
 from clusterglm.data.tables.table import column, is_missing, read_table
-from clusterglm.errors import ClusterError, DataError, OptionError, nearest
+from clusterglm.errors import ClusterError, DataError, OptionError, PredictionWarning, nearest
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
@@ -43,6 +44,13 @@ class RowStatus:
         self.text: NDArray[np.object_] = np.full(rows, "ok", dtype=object)
         self.ok: _Mask = np.ones(rows, dtype=bool)
         self._counts: dict[str, int] = {}
+
+    def warn(self, stacklevel: int) -> None:
+        """Warn of rows that cannot be predicted, where there are any; `stacklevel` as seen by who calls this."""
+        refused = int(np.count_nonzero(~self.ok))
+        if refused > 0:
+            words = f"{refused} of {len(self.ok)} rows cannot be predicted ({self})"
+            warnings.warn(words, PredictionWarning, stacklevel=stacklevel + 1)
 
     def refuse(self, where: _Mask, reason: str | NDArray[np.object_], summary: str | None = None) -> None:
         """Mark rows that cannot be predicted; those marked before keep their reason.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from clusterglm.errors import OptionError, PredictionWarning, check_option
+from clusterglm.errors import OptionError, check_option
 from clusterglm.inference.predictions.prediction import (
     LinkPrediction,
     PredictedIntercepts,
@@ -135,13 +134,7 @@ class Predictions(Weighted):
         order = np.argsort(rows.index, kind="stable")
         index = pd.Index(rows.index[order], name="row")
         if wanted.level is None:
-            refused = int(np.count_nonzero(~rows.status.ok))
-            if refused > 0:
-                warnings.warn(
-                    f"{refused} of {rows.size} rows cannot be predicted ({rows.status})",
-                    PredictionWarning,
-                    stacklevel=5,
-                )
+            rows.status.warn(stacklevel=5)
             values = on_scale(scale, self.response, at.estimate)[0]
             return pd.Series(values[order], index=index, name=_NAMES[scale])
         found = self._with_interval(at, rows, scale, wanted.level, wanted.cov)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import FittedData, ModelData
-from clusterglm.errors import OptionError, PredictionWarning, check_option
+from clusterglm.errors import OptionError, check_option
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters
@@ -127,10 +126,7 @@ class ZeroPredictions:
         order = np.argsort(rows.index, kind="stable")
         index = pd.Index(rows.index[order], name="row")
         if level is None:
-            refused = int(np.count_nonzero(~rows.status.ok))
-            if refused > 0:
-                words = f"{refused} of {rows.size} rows cannot be predicted ({rows.status})"
-                warnings.warn(words, PredictionWarning, stacklevel=3)
+            rows.status.warn(stacklevel=3)
             return pd.Series(whole(self._theta)[order], index=index, name=_NAMES[scale])
         if scale == "link":
             raise OptionError(

@@ -225,3 +225,17 @@ class OwnParameters(Response):
 
     def __hash__(self) -> int:
         return hash((type(self), self.values))
+
+
+class OnePositive(OwnParameters):
+    """A response with one parameter of its own, which is positive and sought in its logarithm."""
+
+    @property
+    def working(self) -> Array:
+        return np.asarray(np.log(self.values))
+
+    def at(self, psi: Array) -> Self:
+        return type(self)((float(np.exp(psi[0])),))
+
+    def slopes(self, psi: Array) -> Array:
+        return np.asarray(np.exp(psi))

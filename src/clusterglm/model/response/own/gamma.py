@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import numpy as np
 from scipy.special import digamma, gammainc, gammaincc, gammaln, zeta
@@ -11,7 +10,7 @@ from scipy.special import digamma, gammainc, gammaincc, gammaln, zeta
 from clusterglm.model.arrays import Array, Jet, times
 from clusterglm.model.response.base import Response, ScoreTerms
 from clusterglm.model.response.count import Count
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OwnParameters, Terms
+from clusterglm.model.response.own.base import Coordinates, KernelRows, OnePositive, Terms
 from clusterglm.model.response.poisson_log import PoissonLog
 
 _LEAST_SHAPE, _MOST_SHAPE = 1e-2, 1e6  # shapes worth starting from
@@ -46,7 +45,7 @@ class GammaRows(PoissonLog):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GammaLog(OwnParameters, Count):
+class GammaLog(OnePositive, Count):
     """Positive responses with a gamma distribution; shape 1 is the exponential distribution.
 
     A row's a is w y, its b is w. Its likelihood is that of a row -a eta - b exp(-eta) with a = w shape and
@@ -98,16 +97,6 @@ class GammaLog(OwnParameters, Count):
     @property
     def variance_curvature(self) -> float:  # type: ignore[override]
         return 1.0 / self.shape
-
-    @property
-    def working(self) -> Array:
-        return np.asarray(np.log(self.values))
-
-    def at(self, psi: Array) -> Self:
-        return type(self)((float(np.exp(psi[0])),))
-
-    def slopes(self, psi: Array) -> Array:
-        return np.asarray(np.exp(psi))
 
     def start(self, mean: Array, a: Array, b: Array) -> Array:
         """From the mean of logarithms, without covariates (Minka's approximation of the maximum)."""

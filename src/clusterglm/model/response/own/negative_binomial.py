@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from scipy.special import betainc, expit, gammaln, psi, zeta
@@ -12,7 +11,7 @@ from clusterglm.model.arrays import Array, Jet, times
 from clusterglm.model.response.base import Response, ScoreTerms
 from clusterglm.model.response.binomial_logit import BinomialLogit
 from clusterglm.model.response.count import Count
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OwnParameters, Terms
+from clusterglm.model.response.own.base import Coordinates, KernelRows, OnePositive, Terms
 from clusterglm.model.response.poisson_log import PoissonLog
 
 _COUNTS_IN_TABLE = 100_000  # largest count up to which logarithms are added up
@@ -34,7 +33,7 @@ class _Rows(BinomialLogit):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NegativeBinomial(OwnParameters, Count):
+class NegativeBinomial(OnePositive, Count):
     """Negative binomial counts with variance mu + alpha mu^2; alpha = 0 is the Poisson distribution.
 
     With size r = 1 / alpha, its likelihood is that of y successes and r failures with the logit link, at the linear
@@ -71,16 +70,6 @@ class NegativeBinomial(OwnParameters, Count):
     @property
     def variance_curvature(self) -> float:  # type: ignore[override]
         return self.alpha
-
-    @property
-    def working(self) -> Array:
-        return np.asarray(np.log(self.values))
-
-    def at(self, psi: Array) -> Self:
-        return type(self)((float(np.exp(psi[0])),))
-
-    def slopes(self, psi: Array) -> Array:
-        return np.asarray(np.exp(psi))
 
     def start(self, mean: Array, a: Array, b: Array) -> Array:
         y = a / b

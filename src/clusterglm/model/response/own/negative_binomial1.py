@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from scipy.special import betainc, gammaln
@@ -11,7 +10,7 @@ from scipy.special import betainc, gammaln
 from clusterglm.model.arrays import Array, Jet, times
 from clusterglm.model.response.base import Response, ScoreTerms
 from clusterglm.model.response.count import Count
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OwnParameters, Terms
+from clusterglm.model.response.own.base import Coordinates, KernelRows, OnePositive, Terms
 from clusterglm.model.response.own.repeats import refuse_fractions, repeated
 from clusterglm.model.response.poisson_log import PoissonLog
 from clusterglm.model.rising import rising
@@ -57,7 +56,7 @@ def _size(x: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NegativeBinomial1(OwnParameters, Count):
+class NegativeBinomial1(OnePositive, Count):
     """Negative binomial counts with variance mu (1 + alpha); alpha = 0 is the Poisson distribution.
 
     Their size is mu / alpha, proportional to the mean. The working value is log(alpha). Kernel rows have no weights: a
@@ -97,16 +96,6 @@ class NegativeBinomial1(OwnParameters, Count):
 
     def refuse(self, a: Array, b: Array, weights: Array) -> None:
         refuse_fractions(self, weights)
-
-    @property
-    def working(self) -> Array:
-        return np.asarray(np.log(self.values))
-
-    def at(self, psi: Array) -> Self:
-        return type(self)((float(np.exp(psi[0])),))
-
-    def slopes(self, psi: Array) -> Array:
-        return np.asarray(np.exp(psi))
 
     def start(self, mean: Array, a: Array, b: Array) -> Array:
         y = a / b

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 from scipy.special import expit, log_expit
@@ -12,7 +11,7 @@ from scipy.special import expit, log_expit
 from clusterglm.model.arrays import Array, Jet, times
 from clusterglm.model.response.base import Response, ScoreTerms
 from clusterglm.model.response.count import TruncatedCount
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OwnParameters, Terms
+from clusterglm.model.response.own.base import Coordinates, KernelRows, OnePositive, Terms
 from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 from clusterglm.model.response.own.repeats import refuse_fractions, repeated
 from clusterglm.model.response.truncated_poisson import TruncatedPoissonLog
@@ -117,7 +116,7 @@ def _log_expm1(t: Array, log_t: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TruncatedNegativeBinomial(OwnParameters, TruncatedCount):
+class TruncatedNegativeBinomial(OnePositive, TruncatedCount):
     """Negative binomial counts without zeros; alpha = 0 is the truncated Poisson distribution.
 
     The mean is that of these counts, mu / (1 - (1 + alpha mu)^(-1 / alpha)). The working value is log(alpha). Kernel
@@ -159,16 +158,6 @@ class TruncatedNegativeBinomial(OwnParameters, TruncatedCount):
 
     def refuse(self, a: Array, b: Array, weights: Array) -> None:
         refuse_fractions(self, weights)
-
-    @property
-    def working(self) -> Array:
-        return np.asarray(np.log(self.values))
-
-    def at(self, psi: Array) -> Self:
-        return type(self)((float(np.exp(psi[0])),))
-
-    def slopes(self, psi: Array) -> Array:
-        return np.asarray(np.exp(psi))
 
     def start(self, mean: Array, a: Array, b: Array) -> Array:
         y = a / b

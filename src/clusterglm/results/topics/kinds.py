@@ -1,0 +1,32 @@
+"""Where a linear predictor is taken, of results that know three words for it, or are given numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from clusterglm.errors import check_option
+from clusterglm.model.arrays import Array
+from clusterglm.results.topics.newdata import Rows, one_per_row
+
+
+class KindsInWords:
+    """Linear predictors of rows by `kind`."""
+
+    _where: ClassVar[tuple[str, ...]] = ("typical", "conditional", "marginal")
+
+    if TYPE_CHECKING:
+
+        @property
+        def _beta(self) -> Array: ...
+
+    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, bool]:
+        """Linear predictors, and whether an average over intercepts is to be taken."""
+        eta = rows.eta(self._beta)
+        kind = "typical" if kind is None else kind
+        if not isinstance(kind, str):
+            return eta + rows.given(one_per_row(kind, rows.size, list(self._where), "kind")), False
+        check_option("kind", kind, self._where)
+        return self._at_words(eta, kind, rows, level)
+
+    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+        return eta, False

@@ -19,6 +19,7 @@ import pictures
 import reference
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+_CODE_IN_TABLE = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
 _FUNCTION = re.compile(r"(<mi>(?:log|exp|max|min|tr|diag|sym|Pr)</mi>)(?!<mo[^>]*>&#x0002[89];|</|<mspace)")
 
 
@@ -45,7 +46,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Formulas as MathML, which browsers draw without a script."""
+    """Formulas as MathML, which browsers draw without a script; and | in tables' code, which elsewhere is escaped."""
+    content = _CODE_IN_TABLE.sub(lambda found: found[0].replace("\\|", "|"), content)
     return _FORMULA.sub(lambda found: _mathml(html.unescape(found[2]), found[1] == "div"), content)
 
 

@@ -133,6 +133,8 @@ def test_claims_about_the_mean(model: Response) -> None:
     assert mean[0] - model.least < 1e-100
     assert (mean[-1] == 1.0) == model.bounded
     assert np.allclose(mean[1:-1], np.exp(ETA), rtol=1e-13) == model.exponential_mean
+    row = np.exp(model.value(ETA, np.ones(len(ETA)), np.zeros(len(ETA))))
+    assert np.allclose(row, mean[1:-1], rtol=1e-13) == model.mean_is_a_row
     assert np.allclose(mean[1:-1], ndtr(ETA), rtol=1e-13) == model.normal_latent
     assert model.trials or model.exponential_mean or model.least > 0.0
     assert model.bounded or not model.trials

@@ -66,9 +66,12 @@ def density(fits: Fits, ax: Axes | None = None, *, level: float = 0.95, theme: s
     with canvas(ax, theme, (6.4, 3.8)) as (axis, look):
         top = 0.0
         for k, (model, part) in enumerate(table.groupby("model", sort=False)):
-            colour = look.colours[k % len(look.colours)]
-            axis.fill_between(part["intercept"], part["low"], part["high"], color=colour, alpha=0.2, linewidth=0.0)
-            axis.plot(part["intercept"], part["density"], color=colour, label=str(model))
+            style = look.series(k)
+            line = {"color": style["color"], "linestyle": style["linestyle"]}
+            axis.fill_between(
+                part["intercept"], part["low"], part["high"], color=line["color"], alpha=0.2, linewidth=0.0
+            )
+            axis.plot(part["intercept"], part["density"], label=str(model), **line)
             top = max(top, float(np.nanmin([part["high"].max(), 3.0 * part["density"].max()])))
         axis.set_ylim(0.0, 1.05 * top)
         axis.set_xlabel("Random intercept of a cluster, on the linear predictor")

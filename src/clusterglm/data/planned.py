@@ -59,7 +59,8 @@ class Drawn:
         """n values."""
         if self.law == "bernoulli":
             return (rng.random(n) < self.arguments[0]).astype(np.int64)
-        return np.asarray(getattr(rng, self.law)(*self.arguments, n))
+        first, second = self.arguments
+        return rng.normal(first, second, n) if self.law == "normal" else rng.uniform(first, second, n)
 
 
 Values = Dealt | Drawn
@@ -102,7 +103,7 @@ class StudyDesign:
     def random(self) -> bool:
         """Whether two frames of this design differ."""
         values = [each for _, each, _ in self.between] + [each for _, each in self.within]
-        return self.randomise or any(hasattr(each, "law") for each in values)
+        return self.randomise or any(isinstance(each, Drawn) for each in values)
 
     def resized(self, clusters: int | None = None, size: int | None = None) -> StudyDesign:
         """The design with other numbers of clusters, or of rows in each.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
-from clusterglm.model.response.base import Response
+from clusterglm.model.response.base import Response, ScoreTerms
 
 
 @dataclass(frozen=True)
@@ -191,9 +191,10 @@ class OwnParameters(Response):
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:
         """The rows whose numbers in `rows` are a and b, as rows that the core knows."""
 
-    @abstractmethod
     def coordinates(self, psi: Array) -> Coordinates:
-        """What kernel rows depend on at psi."""
+        """What kernel rows depend on at psi: psi itself, where nothing else is said."""
+        k = len(psi)
+        return Coordinates(np.array(psi), np.eye(k), np.zeros((k, k, k)))
 
     @abstractmethod
     def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
@@ -219,6 +220,17 @@ class OwnParameters(Response):
 
         Proportional to the weights of rows with the same response, a / b; see `alike_by_ratio`.
         """
+
+    # What only penalties, corrections and score tests of responses without parameters ask for
+
+    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
+        raise NotImplementedError(f"no penalty is known for family={self.family!r}")
+
+    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
+        raise NotImplementedError(f"no correction of means is made for family={self.family!r}")
+
+    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
+        raise NotImplementedError(f"no score test is made for family={self.family!r}")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, OwnParameters) and type(self) is type(other) and self.values == other.values

@@ -10,9 +10,9 @@ from scipy.special import expit, log_expit
 
 from clusterglm.errors import DataError, ResponseError
 from clusterglm.model.arrays import Array, Jet
-from clusterglm.model.response.base import Response, ScoreTerms
+from clusterglm.model.response.base import Response
 from clusterglm.model.response.binomial_logit import BinomialLogit
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OwnParameters, Terms
+from clusterglm.model.response.own.base import KernelRows, OwnParameters, Terms
 from clusterglm.model.rising import rising
 
 _BASE = 2.0**26  # failures are counted in units of it, beside successes
@@ -194,9 +194,6 @@ class BetaBinomial(OwnParameters, BinomialLogit):
         both = np.asarray(a) + _BASE * np.asarray(b)
         return KernelRows(RisingRows(), both, np.full(len(a), self.phi), 0.0, own=1, groups=groups)
 
-    def coordinates(self, psi: Array) -> Coordinates:
-        return Coordinates(np.array(psi), np.eye(1), np.zeros((1, 1, 1)))
-
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         return _Pair.of(x, a, b).own()
 
@@ -262,12 +259,3 @@ class BetaBinomial(OwnParameters, BinomialLogit):
         least = np.finfo(np.float64).tiny
         chance = rng.beta(np.maximum(mu * self.phi, least), np.maximum((1.0 - mu) * self.phi, least))
         return super().simulate(rng, np.where((mu > 0.0) & (mu < 1.0), chance, mu), count)
-
-    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
-        raise NotImplementedError("no penalty is known for beta-binomial responses")
-
-    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError("no correction of means is made for responses with parameters of their own")
-
-    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
-        raise NotImplementedError("no score test is made for responses with parameters of their own")

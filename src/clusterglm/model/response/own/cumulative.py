@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response, ScoreTerms, Words
+from clusterglm.model.response.base import Response, Words
 from clusterglm.model.response.own.base import OwnParameters
 
 _NO_MEAN = "an ordered category has no mean; ask for probabilities of categories"
@@ -193,15 +193,6 @@ class Cumulative(OwnParameters):
 
     def link_function(self, mu: Array) -> Array:
         raise NotImplementedError(_NO_MEAN)
-
-    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
-        raise NotImplementedError(_NO_MEAN)
-
-    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError(_NO_MEAN)
-
-    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
-        raise NotImplementedError("no score test is made for responses with parameters of their own")
 
     def derivatives(self, eta: Array, a: Array, b: Array) -> Jet:
         rows = self.kernel_rows(a, b)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response, ScoreTerms, Words
+from clusterglm.model.response.base import Response, Words
 from clusterglm.model.response.own.base import OwnParameters
 
 
@@ -178,12 +178,3 @@ class Durations(OwnParameters):
 
     def simulate(self, rng: np.random.Generator, mu: Array, trials: Array | None = None) -> Array:
         return self.draw(rng, self.link_function(mu))
-
-    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
-        raise NotImplementedError("the expected information depends on when times are censored")
-
-    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError("no correction of means is made for survival times")
-
-    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
-        raise NotImplementedError("no score test is made for survival times")

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from clusterglm.model.arrays import Array
-from clusterglm.model.response.own.base import Coordinates, KernelRows, Terms
+from clusterglm.model.response.own.base import KernelRows, Terms
 from clusterglm.model.response.own.durations import Durations
 from clusterglm.model.response.poisson_log import PoissonLog
 
@@ -42,9 +42,6 @@ class Exponential(Durations):
         t, event = self.times_of(a, b)
         b = np.array(b, dtype=np.float64)
         return KernelRows(PoissonLog(), b * event, b, np.log(t))
-
-    def coordinates(self, psi: Array) -> Coordinates:
-        return Coordinates(np.zeros(0), np.zeros((0, 0)), np.zeros((0, 0, 0)))
 
     def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         return Terms(float(np.sum(self.log_terms(a, b))), np.zeros((len(a), 0)), np.zeros((0, 0)))

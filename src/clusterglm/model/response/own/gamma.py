@@ -8,9 +8,9 @@ import numpy as np
 from scipy.special import digamma, gammainc, gammaincc, gammaln, zeta
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response, ScoreTerms
+from clusterglm.model.response.base import Response
 from clusterglm.model.response.count import Count
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OnePositive, Terms
+from clusterglm.model.response.own.base import KernelRows, OnePositive, Terms
 from clusterglm.model.response.poisson_log import PoissonLog
 
 _LEAST_SHAPE, _MOST_SHAPE = 1e-2, 1e6  # shapes worth starting from
@@ -112,9 +112,6 @@ class GammaLog(OnePositive, Count):
         groups = np.zeros(len(a), dtype=np.int64)
         return KernelRows(GammaRows(), self.shape * b, self.shape * a, 0.0, own=1, groups=groups)
 
-    def coordinates(self, psi: Array) -> Coordinates:
-        return Coordinates(np.array(psi), np.eye(1), np.zeros((1, 1, 1)))
-
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         value, G, *_ = GammaRows().derivatives(x, a, b)
         return value, G, value
@@ -174,9 +171,3 @@ class GammaLog(OnePositive, Count):
     def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
         zero = np.zeros(np.shape(eta))
         return zero + self.shape, zero, zero
-
-    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError("no correction of means is made for responses with parameters of their own")
-
-    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
-        raise NotImplementedError("no score test is made for responses with parameters of their own")

@@ -8,10 +8,10 @@ import numpy as np
 from scipy.special import betainc, expit, gammaln, psi, zeta
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response, ScoreTerms
+from clusterglm.model.response.base import Response
 from clusterglm.model.response.binomial_logit import BinomialLogit
 from clusterglm.model.response.count import Count
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OnePositive, Terms
+from clusterglm.model.response.own.base import KernelRows, OnePositive, Terms
 from clusterglm.model.response.poisson_log import PoissonLog
 
 _COUNTS_IN_TABLE = 100_000  # largest count up to which logarithms are added up
@@ -79,9 +79,6 @@ class NegativeBinomial(OnePositive, Count):
     def kernel_rows(self, a: Array, b: Array) -> KernelRows:
         groups = np.zeros(len(a), dtype=np.int64)
         return KernelRows(_Rows(), a, b / self.alpha, float(np.log(self.alpha)), own=1, groups=groups)
-
-    def coordinates(self, psi: Array) -> Coordinates:
-        return Coordinates(np.array(psi), np.eye(1), np.zeros((1, 1, 1)))
 
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         # log(alpha) moves x by itself and b by -b
@@ -173,9 +170,3 @@ class NegativeBinomial(OnePositive, Count):
         share = 1.0 / (1.0 + self.alpha * mu)
         first = mu * share * share
         return mu * share, first, first * (2.0 * share - 1.0)
-
-    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError("no correction of means is made for responses with parameters of their own")
-
-    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
-        raise NotImplementedError("no score test is made for responses with parameters of their own")

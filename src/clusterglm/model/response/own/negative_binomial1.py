@@ -8,9 +8,9 @@ import numpy as np
 from scipy.special import betainc, gammaln
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response, ScoreTerms
+from clusterglm.model.response.base import Response
 from clusterglm.model.response.count import Count
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OnePositive, Terms
+from clusterglm.model.response.own.base import KernelRows, OnePositive, Terms
 from clusterglm.model.response.own.repeats import refuse_fractions, repeated
 from clusterglm.model.response.poisson_log import PoissonLog
 from clusterglm.model.rising import rising
@@ -108,9 +108,6 @@ class NegativeBinomial1(OnePositive, Count):
         numbers = np.full(len(y), np.log1p(self.alpha))
         return KernelRows(SizeRows(), y, numbers, -float(np.log(self.alpha)), of=of, own=1, groups=groups)
 
-    def coordinates(self, psi: Array) -> Coordinates:
-        return Coordinates(np.array(psi), np.eye(1), np.zeros((1, 1, 1)))
-
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         # log(alpha) moves x by -1, and b by 1 - e^-b
         s = _size(x)
@@ -179,12 +176,3 @@ class NegativeBinomial1(OnePositive, Count):
         mu = np.asarray(mu, dtype=np.float64)
         near = np.minimum(mu, 1e300)
         return PoissonLog().simulate(rng, rng.gamma(near / self.alpha, self.alpha))
-
-    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
-        raise NotImplementedError("no penalty is known for negative binomial counts of variance mean (1 + alpha)")
-
-    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError("no correction of means is made for responses with parameters of their own")
-
-    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
-        raise NotImplementedError("no score test is made for responses with parameters of their own")

@@ -9,7 +9,7 @@ from scipy.special import log_expit
 
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.binomial_logit import BinomialLogit
-from clusterglm.model.response.own.base import Coordinates, KernelRows, Terms
+from clusterglm.model.response.own.base import KernelRows, Terms
 from clusterglm.model.response.own.cumulative import Cumulative
 
 
@@ -48,10 +48,6 @@ class OrdinalLogit(Cumulative):
         shift = columns @ self.thresholds if self.values else np.zeros(len(of))
         whole = None if len(of) == n and k == 1 else of
         return KernelRows(BinomialLogit(), w * success, w * (1.0 - success), shift, of=whole, columns=columns)
-
-    def coordinates(self, psi: Array) -> Coordinates:
-        k = len(psi)
-        return Coordinates(np.array(psi), np.eye(k), np.zeros((k, k, k)))
 
     def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         y, k = self.categories(a, b), len(psi)

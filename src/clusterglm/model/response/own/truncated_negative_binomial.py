@@ -9,9 +9,9 @@ import numpy as np
 from scipy.special import expit, log_expit
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response, ScoreTerms
+from clusterglm.model.response.base import Response
 from clusterglm.model.response.count import TruncatedCount
-from clusterglm.model.response.own.base import Coordinates, KernelRows, OnePositive, Terms
+from clusterglm.model.response.own.base import KernelRows, OnePositive, Terms
 from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 from clusterglm.model.response.own.repeats import refuse_fractions, repeated
 from clusterglm.model.response.truncated_poisson import TruncatedPoissonLog
@@ -171,9 +171,6 @@ class TruncatedNegativeBinomial(OnePositive, TruncatedCount):
         size = np.full(len(y), 1.0 / self.alpha)
         return KernelRows(TruncatedRows(), y, size, float(np.log(self.alpha)), of=of, own=1, groups=groups)
 
-    def coordinates(self, psi: Array) -> Coordinates:
-        return Coordinates(np.array(psi), np.eye(1), np.zeros((1, 1, 1)))
-
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         return _Parts.of(x, a, b).own()
 
@@ -280,15 +277,6 @@ class TruncatedNegativeBinomial(OnePositive, TruncatedCount):
             again = rare & (drawn == 0.0)
         drawn[~rare] = _by_steps(rng.random(int(np.count_nonzero(~rare))), self, eta[~rare])
         return drawn
-
-    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
-        raise NotImplementedError("no penalty is known for truncated negative binomial counts")
-
-    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError("no correction of means is made for responses with parameters of their own")
-
-    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
-        raise NotImplementedError("no score test is made for responses with parameters of their own")
 
 
 def _by_steps(u: Array, response: TruncatedNegativeBinomial, eta: Array) -> Array:

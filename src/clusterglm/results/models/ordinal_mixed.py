@@ -22,7 +22,7 @@ from clusterglm.results.topics.prediction import Wanted
 if TYPE_CHECKING:
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
 
-WORK_OF_SEVERAL = (WORK - {"influence", "test_clustering"}) | OF_SEVERAL
+WORK_OF_SEVERAL = (WORK - {"influence", "sample", "test_clustering"}) | OF_SEVERAL
 """Members that work."""
 
 

@@ -40,7 +40,7 @@ OF_SEVERAL = {
     "variance_components",
 }  # fmt: skip
 """Members that several effects have more; those of one intercept refuse in words of their own."""
-_OF_ONE = {"influence", "test_clustering"}
+_OF_ONE = {"sample", "influence", "test_clustering"}
 WORK_OF_SEVERAL = (WORK - _OF_ONE) | OF_SEVERAL
 """Members that work."""
 

@@ -55,6 +55,10 @@ class Sampling:
         """The likelihood in the parameters that are sampled."""
         self._refuse_sampling()
 
+    def _facts_of_sampling(self) -> list[tuple[str, str]]:
+        """What a reader should know of this likelihood."""
+        return []
+
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
         """How effects are drawn given these parameters."""
         self._refuse_sampling()
@@ -66,6 +70,12 @@ class Sampling:
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
         """Rows to predict, and their linear predictors from a fit with other estimates and effects of clusters."""
         self._refuse_sampling()
+
+    def _refuse_clusters_of_draws(self) -> None:
+        """Raise `OptionError` where the likelihood is no product over clusters."""
+
+    def _refuse_of_draws(self, kind: str, scale: str) -> None:
+        """Raise `OptionError` where draws have no such prediction, or (kind "statistics") sets no such statistics."""
 
 
 class InterceptSampling(Sampling):
@@ -82,6 +92,11 @@ class InterceptSampling(Sampling):
     def _sampled(self) -> SampledLikelihood:
         from clusterglm.sample.likelihoods import InterceptLikelihood
 
+        self._refuse_unsampled()
+        return InterceptLikelihood(self.fit)
+
+    def _refuse_unsampled(self) -> None:
+        """Raise `OptionError` where there is nothing to sample, or more than is sampled."""
         fit = self.fit
         if fit.shape is not None:
             raise OptionError(
@@ -93,7 +108,6 @@ class InterceptSampling(Sampling):
             raise OptionError(
                 "a posterior with sigma held at 0", "a random intercept that varies", "fit without sigma=0"
             )
-        return InterceptLikelihood(fit)
 
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
         from clusterglm.sample.effects import InterceptDraws
@@ -106,7 +120,7 @@ class InterceptSampling(Sampling):
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
         from clusterglm.inference.predictions.marginal_mean import marginal_link
 
-        rows = _rows(self.data, data)
+        rows = rows_to_predict(self.data, data)
         if kind == "conditional":
             codes = self._known(rows, None, _PLAIN).codes
             return rows, lambda fit, u: rows.eta(fit.beta) + u[codes, 0]
@@ -159,7 +173,7 @@ class SeveralSampling(Sampling):
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
         from clusterglm.inference.predictions.mixed_mean import averaged, on_link
 
-        rows = _rows(self.data, data)
+        rows = rows_to_predict(self.data, data)
         if kind == "typical":
             return rows, lambda fit, u: rows.eta(fit.beta)
         Z = columns_with_effects(self.fit.effects, rows)
@@ -175,5 +189,6 @@ class SeveralSampling(Sampling):
         return rows, averaged_over
 
 
-def _rows(fitted: FittedData, data: Any) -> Rows:
+def rows_to_predict(fitted: FittedData, data: Any) -> Rows:
+    """Those of new data, or those that were fitted."""
     return fitted_rows(fitted.rows) if data is None else new_rows(fitted, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betainc, expit, gammaln, psi, zeta
+from scipy.special import betainc, gammaln, psi, zeta
 
 from clusterglm.model.arrays import Array, Jet, times
 from clusterglm.model.response.base import Response
@@ -84,7 +84,10 @@ class NegativeBinomial(OnePositive, Count):
 
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         # log(alpha) moves x by itself and b by -b
-        p, q, grown = expit(x), expit(-x), np.logaddexp(0.0, x)
+        small = np.exp(-np.abs(x))
+        near, up = 1.0 / (1.0 + small), x >= 0.0
+        far = small * near
+        p, q, grown = np.where(up, near, far), np.where(up, far, near), np.maximum(x, 0.0) + np.log1p(small)
         G, H = a * q - b * p, -(a + b) * p * q
         return G + b * grown, H + b * p, H + b * (2.0 * p - grown)
 

@@ -261,6 +261,25 @@ def test_a_replicate_is_the_two_fits_to_its_responses(data: pd.DataFrame) -> Non
         assert statistic == pytest.approx(2.0 * (one.loglik - other.loglik), abs=1e-4)
 
 
+@pytest.mark.parametrize("how", [None, "analytical"])
+def test_deletion_of_clusters(how: str | None, data: pd.DataFrame) -> None:
+    """At the maximum, whatever is corrected: exact deletion is the fit without the cluster."""
+    options: dict[str, Any] = {"cluster": "id", "family": NB}
+    fit = cg.fixed_effects("y ~ x + z", data, bias_correction=how, **options)
+    found = fit.influence("exact", clusters=[2, 3, 7])
+    assert found.parameters == ("x", "z", "alpha")
+    for at, cluster in enumerate((2, 3, 7)):
+        without = cg.fixed_effects("y ~ x + z", data[data["id"] != cluster], **options)
+        expected = [*without.params, without.family_parameters["alpha"]]
+        assert found.deleted[at] == pytest.approx(expected, rel=1e-5)
+    assert found.displacement[1] == pytest.approx(0.0, abs=1e-9)  # of zeros alone
+    deletion = fit._deletion()
+    total = sum(deletion.cluster_hessian(i) for i in range(30))
+    assert total == pytest.approx(-deletion.information, rel=1e-9, abs=1e-9)
+    one = fit.influence(clusters=[2, 3, 7])
+    assert np.abs(one.dfbetas - found.dfbetas).max() < 0.1
+
+
 def test_it_goes_to_files_reports_tables_and_back(fit: Any, tmp_path: Path, data: pd.DataFrame) -> None:
     fit.save(tmp_path / "fit.json")
     again = cg.load(tmp_path / "fit.json")
@@ -286,8 +305,8 @@ def test_what_it_does_not_know_it_says(data: pd.DataFrame, fit: Any) -> None:
     def fitted(formula: str = "y ~ x", table: pd.DataFrame = data, **given: Any) -> Any:
         return cg.fixed_effects(formula, table, **{"cluster": "id", "family": NB, **given})
 
-    with pytest.raises(OptionError, match="influence of a fit"):
-        fit.influence()
+    with pytest.raises(OptionError, match="average_effects of a fit"):
+        fit.average_effects()
     with pytest.raises(OptionError, match="profile of estimates that were corrected"):
         fitted(bias_correction="analytical").conf_int(method="profile")
     with pytest.raises(OptionError, match="by split panels"):

@@ -74,7 +74,7 @@ class OwnWithin:
 
     def __init__(self, data: ModelData, response: OwnParameters, threads: int = 1) -> None:
         self.standard, self.response = standardise(data.X, None, centred=True), response
-        self.likelihood = _likelihood(self.standard.X, data, response, threads)
+        self.likelihood = own_profile(self.standard.X, data, response, threads)
         self.evaluate = self.likelihood.evaluate
 
     def inside(self, beta: Array, psi: Array) -> Array:
@@ -175,7 +175,7 @@ def own_cluster_profile(data: ModelData, response: OwnParameters, beta: Array) -
         means, scores = (np.hstack([each, nothing]) for each in (found.means, found.scores))
         return replace(found, means=means, scores=scores)
     known = informative_clusters(data, _limit_of(response))
-    some = _likelihood(data.X, data, response).clusters(np.append(beta, response.working))
+    some = own_profile(data.X, data, response).clusters(np.append(beta, response.working))
     m, q = data.n_clusters, len(beta) + k
     whole = ClusterProfile(np.full(m, -np.inf), np.zeros(m), np.zeros((m, q)), np.zeros((m, q)))
     for name in ("intercepts", "information", "means", "scores"):
@@ -194,8 +194,8 @@ def _limit_of(response: OwnParameters) -> Response:
     return response.at_limit
 
 
-def _likelihood(X: Array, data: ModelData, response: OwnParameters, threads: int = 1) -> OwnProfileLikelihood:
-    """Of the clusters with a finite intercept."""
+def own_profile(X: Array, data: ModelData, response: OwnParameters, threads: int = 1) -> OwnProfileLikelihood:
+    """The likelihood in (coefficients of X, working values), of the clusters with a finite intercept."""
     known = np.flatnonzero(informative_clusters(data, _limit_of(response)))
     X, some = chosen_clusters(X, data, known)
     return OwnProfileLikelihood(np.ascontiguousarray(X), some, response, alike(response, some), threads)

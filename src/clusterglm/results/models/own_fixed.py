@@ -28,11 +28,12 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.tables.table import Summary
 
 if TYPE_CHECKING:
+    from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.hypotheses.bootstrap import Refit
     from clusterglm.inference.uncertainty.peaks import Summit
 
 _OF_OTHERS = {
-    "adjusted_means", "average_effects", "clustering_test", "distribution", "icc", "influence", "pooled", "quadrature",
+    "adjusted_means", "average_effects", "clustering_test", "distribution", "icc", "pooled", "quadrature",
     "random_effects", "random_effects_sd", "shape", "sigma", "sigma_se",
 }  # fmt: skip
 WORK_OF_FIXED = (WORK - _OF_OTHERS) | {"bias_correction", "cluster_effects", "n_informative", "n_obs_informative"}
@@ -130,6 +131,11 @@ class OwnFixedEffectsResult(OwnResult, FixedEffectsResult):
             return np.asarray(data.X @ beta + data.offset + np.repeat(found, np.diff(data.starts)))
 
         return predictor
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.own import own_fixed_deletion
+
+        return own_fixed_deletion(self.fit, self.data.rows)
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.own import own_fixed_summit

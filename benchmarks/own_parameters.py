@@ -174,12 +174,51 @@ def coverage(options: argparse.Namespace) -> Iterable[record.Figure]:
         )  # fmt: skip
 
 
+def fixed_covered(job: tuple[int, int]) -> dict[str, float]:
+    """Whether the Wald intervals of a coefficient and of alpha cover, with fixed intercepts, and what alpha is."""
+    seed, clusters = job
+    warnings.simplefilter("ignore")
+    data, found = simulate.overdispersed(clusters, seed, size=4), {}
+    for how in (None, "analytical"):
+        try:
+            fit = cg.fixed_effects(simulate.FORMULA, data, cluster="id", family=NB, bias_correction=how)
+        except cg.errors.OptionError:  # alpha at 0
+            return {}
+        word, ends = how or "none", fit.conf_int()
+        for name, value in (("x5", 0.25), ("alpha", 0.5)):
+            low, high = ends.loc[name]
+            found[f"{name} {word}"] = float(low <= value <= high)
+        found[f"mean {word}"] = fit.family_parameters["alpha"]
+    return found
+
+
+def fixed(options: argparse.Namespace) -> Iterable[record.Figure]:
+    """With an intercept for each of 100 clusters of 4: what the correction of alpha does."""
+    jobs = [(1000 + k, 100) for k in range(options.data_sets)]
+    with ProcessPoolExecutor(options.workers) as pool:
+        table = pd.DataFrame(pool.map(fixed_covered, jobs, chunksize=10))
+    error = 100.0 * math.sqrt(0.05 * 0.95 / options.data_sets)
+    for how, words in (("none", "no correction"), ("analytical", "analytical correction")):
+        for name in ("x5", "alpha"):
+            yield record.Figure(
+                f"fixed {name} {how}", f"fixed effects, NB2, {words}, {name}: coverage of 95% Wald intervals",
+                100.0 * table[f"{name} {how}"].mean(), "%", turns=options.data_sets,
+                at_least=round(95.0 - 2.0 * error, 2) if how == "analytical" else None,
+                note=f"{options.data_sets:,} data sets, Monte Carlo error {error:.2f}%, "
+                f"{int(table['x5 none'].isna().sum())} with alpha = 0",
+            )  # fmt: skip
+        yield record.Figure(
+            f"fixed mean {how}", f"fixed effects, NB2, {words}: mean estimate of alpha = 0.5",
+            table[f"mean {how}"].mean(), "", turns=options.data_sets,
+        )  # fmt: skip
+
+
 if __name__ == "__main__":
     record.run(
         "own_parameters",
         __doc__,
         {"kernels": kernels, "counts": counts, "ratings": ratings},
-        long={"coverage": coverage},
+        long={"coverage": coverage, "fixed": fixed},
         packages=("gpboost", "glmm", "edi-kernels"),
         clusters=2_000,
         turns=9,

@@ -55,7 +55,7 @@ TITLES = {
 LONG = {
     "larger_than_memory": ("20 million rows, scattered", "20 million rows, sorted"),
     "extremes": ("single rows", "long clusters", "conditional"),
-    "own_parameters": ("coverage",),
+    "own_parameters": ("coverage", "fixed"),
     "coverage": ("coverage",),
     "coverage_slopes": ("coverage", "oracle"),
     "coverage_contrasts": ("coverage",),

@@ -313,7 +313,7 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
             "cluster_effects": self.cluster_effects.to_dict(orient="records"),
         }
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         sizes = " and ".join(f"{size} of {name!r}" for name, size in self.n_effects.items())
         model = (
             ("Formula", self.formula),

@@ -21,11 +21,11 @@ from clusterglm.fit.two_way_search import Maximum, newton
 from clusterglm.likelihood.two_way import Crossing, Intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.parameters import State, coefficients
+from clusterglm.model.parameters import Parameters, State, coefficients
 from clusterglm.model.response.own.base import OwnParameters
 
 _WIDENED = 1.5  # steps of a search for a bracket, in psi
-_MOST_STEPS = 60
+_MOST_PLACES = 60
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,10 @@ class Place:
     response : OwnParameters
     value, score : float
         Of the normalised profile log-likelihood in psi.
-    information : ndarray, shape (p + 1, p + 1)
-        Of (beta, psi) beside all intercepts.
+    of_beta : ndarray, shape (p, p)
+    cross : ndarray, shape (p,)
+    of_psi : float
+        Information of (beta, psi) beside all intercepts.
     column : ndarray, shape (n,)
         What psi is beside the covariates.
     slopes, own : ndarray, shape (n,)
@@ -75,10 +77,27 @@ class Place:
     response: OwnParameters
     value: float
     score: float
-    information: Array
+    of_beta: Array
+    cross: Array
+    of_psi: float
     column: Array
     slopes: Array
     own: Array
+
+    @property
+    def curvature(self) -> float:
+        """Information of psi, beta being at its best too."""
+        return float(self.of_psi - self.cross @ np.linalg.solve(self.of_beta, self.cross))
+
+    def covariance(self, parameters: Parameters) -> Array:
+        """Of coefficients and the parameter itself."""
+        mean, own = parameters.coefficients, parameters.own
+        whole = np.zeros((len(parameters),) * 2)
+        whole[mean, mean], whole[own, own] = self.of_beta, self.of_psi
+        whole[mean, own], whole[own, mean] = self.cross[:, None], self.cross
+        scale = np.ones(len(parameters))
+        scale[own] = self.response.slopes(self.response.working)
+        return np.asarray(np.linalg.inv(whole) * np.outer(scale, scale), dtype=np.float64)
 
 
 def refuse_own_two_way(response: OwnParameters, correction: object) -> None:
@@ -125,12 +144,10 @@ def fit_own_two_way(
         ), used
     at = found.response.working
     refuse_boundless(response, at)
-    p = len(rows.names)
-    scale = np.append(np.ones(p), found.response.slopes(at))
-    covariance = np.asarray(np.linalg.inv(found.information) * np.outer(scale, scale), dtype=np.float64)
-    best = found.maximum
+    parameters = names.and_own(response.own)
+    covariance, best = found.covariance(parameters), found.maximum
     first, second = crossing.identified(best.first, best.second)
-    of_beta = covariance[:p, :p]
+    of_beta = covariance[parameters.coefficients, parameters.coefficients]
     fit = OwnTwoWayFit(
         best.beta, first, second, of_beta, np.asarray(-np.linalg.inv(of_beta), dtype=np.float64),
         found.value, best.optimization, crossing.n_components, np.nan, best.beta,
@@ -151,10 +168,10 @@ def _profiled(
     low, high = response.lowest, response.highest
     below, above = low, high
     found = None
-    for _ in range(_MOST_STEPS):
+    for _ in range(_MOST_PLACES):
         found = at_psi(used, crossing, response.at(np.array([psi])), near, control)
         near = found.maximum.beta, found.maximum.first, found.maximum.second
-        curvature = _profile_curvature(found.information)
+        curvature = found.curvature
         if abs(found.score) <= control.tol * np.sqrt(max(curvature, 1e-12)):
             return found
         if found.score > 0.0:
@@ -169,16 +186,6 @@ def _profiled(
             return None
         psi = min(max(to, low), high)
     return found
-
-
-def _profile_curvature(information: Array) -> float:
-    """Of psi, beta being at its best too."""
-    own = information[:-1, -1]
-    return (
-        float(information[-1, -1] - own @ np.linalg.solve(information[:-1, :-1], own))
-        if len(own)
-        else float(information[-1, -1])
-    )
 
 
 def at_psi(
@@ -213,9 +220,11 @@ def profile_of(used: TwoWay, crossing: Crossing, response: OwnParameters, eta: A
     of_rows = own + terms.first[:, 0]
     column = -mixed / w
     system = Intercepts(crossing, w)
-    left = system.residual(np.column_stack([rows.X, column]))
-    information = left.T @ (left * system.weights[:, None])
-    information[-1, -1] -= float(np.sum(bent) + terms.second[0, 0] + np.sum(mixed**2 / w))
+    left, left_of_psi = system.residual(rows.X), system.residual(column[:, None])[:, 0]
+    weighted = left * system.weights[:, None]
+    bend = float(np.sum(bent) + terms.second[0, 0] + np.sum(mixed**2 / w))
+    of_psi = float(system.weights @ left_of_psi**2) - bend
     # kernel rows count the shift of the linear predictor too
     value = maximum.value + float(np.sum(rows.a) * psi[0]) + terms.value
-    return Place(maximum, response, value, float(np.sum(of_rows)), information, column, slopes, of_rows)
+    score, cross = float(np.sum(of_rows)), left_of_psi @ weighted
+    return Place(maximum, response, value, score, left.T @ weighted, cross, of_psi, column, slopes, of_rows)

@@ -86,7 +86,7 @@ def kenward_roger(fit: GaussianFit) -> KenwardRoger:
     p, s2 = task.p, s * s
     moments = task.moments(fit.phi * s**-task.exponents)
     directions = _directions(fit)
-    unit = np.eye(p, p + 1).T
+    unit = np.vstack([np.eye(p), np.zeros((1, p))])  # of [X y], X
     S = moments.S[:p, :p]
     of_logdet, _ = moments.gradients(unit)
     first = np.array([float((d.E * of_logdet[d.factor]).sum()) for d in directions])

@@ -93,21 +93,22 @@ class OwnTwoWayResult(OwnResult, TwoWayResult):
         columns = np.column_stack([used.rows.X, place.column])
         left = Intercepts(crossing_of(used), self._joint.system.weights).residual(columns)
         scores = left * place.slopes[:, None]
-        scores[:, -1] += place.own - place.column * place.slopes
-        return np.asarray(scores * np.append(np.ones(columns.shape[1] - 1), 1.0 / self._slope))
+        scores[:, self._parameters.own] += (place.own - place.column * place.slopes)[:, None]
+        return np.asarray(scores / self._per_column)
 
     @property
-    def _slope(self) -> float:
-        """Of the dispersion in its working value."""
-        return float(self._family.slopes(self._family.working)[0])
+    def _per_column(self) -> Array:
+        """Derivatives of parameters in what stands for them as columns: the dispersion's in its working value."""
+        found = np.ones(len(self._parameters))
+        found[self._parameters.own] = self._family.slopes(self._family.working)
+        return found
 
     def _covariance_of_columns(self, kind: str) -> Array:
         """Of coefficients and the working value of the dispersion, where that is free."""
         found = self._covariance(kind)
         if self._own_state == "boundary":
             return found[self._inner.coefficients, self._inner.coefficients]
-        scale = np.append(np.ones(len(self._beta)), 1.0 / self._slope)
-        return np.asarray(found * np.outer(scale, scale))
+        return np.asarray(found / np.outer(self._per_column, self._per_column))
 
     def _effects_variances(self) -> tuple[Array, Array]:
         return self._joint.variances(self._covariance_of_columns("observed"))

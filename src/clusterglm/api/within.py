@@ -65,8 +65,9 @@ def fixed_effects(
     cluster : str, list of str or array
         Column of cluster labels of any type, or the labels. Row order never matters. Two columns, such as
         ["person", "year"], have effects of their own each: see Notes. `cluster="a:b"`: their combinations are clusters.
-    family : {"binomial", "poisson", "gaussian"}
-        Of the responses: 0/1 or shares of trials, or counts; with two factors measured values too.
+    family : {"binomial", "poisson", "negative_binomial", "gaussian"}
+        Of the responses: 0/1 or shares of trials, or counts; with two factors counts with a dispersion and measured
+        values too.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for Poisson.
     weights : str or array, optional

@@ -185,7 +185,10 @@ def _profiled(
         if (psi <= low and found.score < 0.0) or to - low < 1e-9:
             return None
         psi = min(max(to, low), high)
-    return found
+    assert found is not None
+    words = f"stopped after {_MOST_PLACES} values of {response.own[0]}: try another start="
+    stopped = replace(found.maximum.optimization, status="stalled", message=words)
+    return replace(found, maximum=replace(found.maximum, optimization=stopped))
 
 
 def at_psi(
@@ -224,7 +227,6 @@ def profile_of(used: TwoWay, crossing: Crossing, response: OwnParameters, eta: A
     weighted = left * system.weights[:, None]
     bend = float(np.sum(bent) + terms.second[0, 0] + np.sum(mixed**2 / w))
     of_psi = float(system.weights @ left_of_psi**2) - bend
-    # kernel rows count the shift of the linear predictor too
-    value = maximum.value + float(np.sum(rows.a) * psi[0]) + terms.value
+    value = maximum.value + float(np.sum(response.log_constants(np.rint(rows.a / rows.weights), rows.trials, rows.weights)))
     score, cross = float(np.sum(of_rows)), left_of_psi @ weighted
     return Place(maximum, response, value, score, left.T @ weighted, cross, of_psi, column, slopes, of_rows)

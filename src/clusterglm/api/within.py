@@ -68,7 +68,7 @@ def fixed_effects(
         ["person", "year"], have effects of their own each: see Notes. `cluster="a:b"`: their combinations are clusters.
     family : {"binomial", "poisson", "negative_binomial", "gaussian"}
         Of the responses: 0/1 or shares of trials, counts, or counts with variance mean + alpha mean^2, alpha being
-        estimated; with two factors measured values too, and no negative binomial.
+        estimated; with two factors measured values too.
     link : {"logit", "cloglog", "probit"} or "log", optional
         By default "logit" for binomial, "log" for counts.
     weights : str or array, optional

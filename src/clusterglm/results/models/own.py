@@ -345,8 +345,8 @@ class OwnPooledResult(OwnResult, PooledResult):
         again = own_pooled_again(self.fit, new)
         return self._found_again(again, again.beta)
 
-    def summary(self) -> Summary:
-        return self._with_own_facts(super().summary())
+    def _summary(self) -> Summary:
+        return self._with_own_facts(super()._summary())
 
     def _free_scores(self) -> tuple[Array, Array]:
         from clusterglm.inference.uncertainty.own import own_pooled_scores
@@ -408,8 +408,8 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         """The fit of this model without its random intercepts."""
         return pooled_result(self.fit.pooled, self.data)
 
-    def summary(self) -> Summary:
-        return self._with_own_facts(super().summary())
+    def _summary(self) -> Summary:
+        return self._with_own_facts(super()._summary())
 
     def _free_scores(self) -> tuple[Array, Array]:
         from clusterglm.inference.uncertainty.own import own_marginal_scores

@@ -154,8 +154,8 @@ class OwnFixedEffectsResult(OwnResult, FixedEffectsResult):
 
     # In words --------------------------------------------------------------------------------------------------------
 
-    def summary(self) -> Summary:
-        return self._with_own_facts(super().summary())
+    def _summary(self) -> Summary:
+        return self._with_own_facts(super()._summary())
 
     def _notes(self) -> list[str]:
         notes, names = super()._notes(), ", ".join(self._family.own)

@@ -182,8 +182,8 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         )
         return [Caveat("Several modes", words)]
 
-    def summary(self) -> Summary:
-        return self._with_own_facts(super().summary())
+    def _summary(self) -> Summary:
+        return self._with_own_facts(super()._summary())
 
 
 class OwnCrossed(OwnSeveral, CrossedEffectsResult):

@@ -319,5 +319,5 @@ def test_what_it_does_not_know_it_says(data: pd.DataFrame, fit: Any) -> None:
         fitted(table=data.assign(y=0))
     with pytest.raises(SeparationError, match="'s'"):
         fitted("y ~ s", data.assign(s=(data["y"] > 0) & (data["x"] > -10)))
-    with pytest.raises(ClusterGLMError, match="negative_binomial"):
-        fitted(cluster=["id", "z"])
+    with pytest.raises(ClusterGLMError, match="negative_binomial1"):
+        fitted(cluster=["id", "z"], family="negative_binomial1")

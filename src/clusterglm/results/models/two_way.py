@@ -344,9 +344,14 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
         )
 
     @property
+    def _few_rows(self) -> bool:
+        """Whether each effect of the first factor has so few rows that a bias from them is worth a sentence."""
+        return self.n_obs < _SHORT * self.data.n_clusters
+
+    @property
     def _short(self) -> bool:
         """Whether so few rows belong to each effect that the bias of binomial coefficients is worth a sentence."""
-        return self.response.intercepts_bias and self.n_obs < _SHORT * self.data.n_clusters
+        return self.response.intercepts_bias and self._few_rows
 
     def _notes(self) -> list[str]:
         notes = list(self.data.notes)

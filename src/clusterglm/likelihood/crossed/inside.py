@@ -35,9 +35,10 @@ class Gradient:
 
     Parameters
     ----------
+    place : ndarray, shape (size of v,)
+        Where they are.
     values : ndarray, shape (m,)
         Units' log-integrals, weighted.
-    theta : ndarray, shape (q,)
     v : ndarray, shape (size of v,)
         With those of -v'v / 2.
     rows : ndarray, shape (n,)
@@ -46,8 +47,8 @@ class Gradient:
         Units' derivatives in the free entries of their factor.
     """
 
+    place: Array
     values: Array
-    theta: Array
     v: Array
     rows: Array
     entries: Array
@@ -159,17 +160,20 @@ class Inside:
         slopes = self.move(theta, v)
         values, rows, entries = np.zeros(self.n_units), np.zeros(self.n_rows), self._no_entries()
         self._pass(_SCORE, theta, slopes, plan, values=values, row_results=rows, entries=entries)
-        in_theta = self._in_theta(rows, entries.sum(axis=0), v)
-        return Gradient(values, in_theta, self.layout.gather(slopes, rows) - v, rows, entries)
+        return Gradient(v, values, self.layout.gather(slopes, rows) - v, rows, entries)
 
-    def by_component(self, at: Gradient, v: Array) -> Array:
+    def in_theta(self, at: Gradient) -> Array:
+        """A gradient in theta, shape (q,)."""
+        return self._in_theta(at.rows, at.entries.sum(axis=0), at.place)
+
+    def by_component(self, at: Gradient) -> Array:
         """A gradient in theta component by component, shape (C, q)."""
         count = len(self.layout.components)
         if count == 1:
-            return at.theta[None]
+            return self.in_theta(at)[None]
         of_rows = np.repeat(self.layout.of_units, np.diff(self.data.starts))
         parts = [self.X * at.rows[:, None]]
-        outside = [(term.Z[:, a] * at.rows) * v[c[:, b]] for term, c, a, b in self._outer()]
+        outside = [(term.Z[:, a] * at.rows) * at.place[c[:, b]] for term, c, a, b in self._outer()]
         whole = np.column_stack([*parts, *outside]) if outside else parts[0]
         sums = np.stack([np.bincount(of_rows, weights=column, minlength=count) for column in whole.T], axis=1)
         own = np.zeros((count, at.entries.shape[1]))

@@ -151,7 +151,7 @@ class CrossedLikelihood:
                 return self.mode(theta, (VectorPart(hermite_points(nodes, self.inside.n_effects)),)).v
             except IntegrationError:
                 self._v, self._factors = np.zeros(self.layout.size), []
-                if nodes ** self.inside.n_effects > _MOST_TO_START:
+                if nodes**self.inside.n_effects > _MOST_TO_START:
                     raise
         return self.mode(theta, self._joint).v
 

@@ -41,7 +41,8 @@ class Sampled(Result):
         """Draw from the posterior of coefficients, standard deviations and correlations.
 
         Random effects are integrated out, exactly as in the fit, and no latent variable is ever sampled;
-        `Posterior.effects` draws them afterwards.
+        `Posterior.effects` draws them afterwards. Where factors cross the posterior is given the fit's approximation,
+        and what importance sampling adds to it; `Posterior.weights` says how well.
 
         Parameters
         ----------

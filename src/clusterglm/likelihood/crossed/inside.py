@@ -7,7 +7,7 @@ B has z' L of each term in the places of its level, so that d lambda / dv = B an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import crossed_effects
 from clusterglm.model.response.base import Response
 
+_CELLS_AT_ONCE = 120_000  # numbers of blocks of second derivatives
+_MOST_PIECES = 16  # parts whose pieces are remembered
 _VALUE, _SCORE, _CURVATURE, _CONTRACT, _DIRECTION = range(5)  # `CrossedTask` of the core
 
 
@@ -116,6 +118,7 @@ class Inside:
         m, d = self.n_units, self.n_effects
         self._modes, self._factors = np.zeros((m, d)), np.zeros((m, d, d))
         self._slopes: tuple[Array, Array] | None = None
+        self._pieces: dict[int, tuple[VectorPart, list[VectorPart]]] = {}
 
     @property
     def last_places(self) -> tuple[Array, Array]:
@@ -189,8 +192,26 @@ class Inside:
         slopes, flat, logs = self.move(theta, v), np.zeros(int(self.layout.cells[-1])), np.zeros(self.n_units)
         for matrix in self.layout.matrices(flat):
             np.fill_diagonal(matrix, 1.0)
-        self._pass(_CURVATURE, theta, slopes, plan, matrices=flat, logs=logs)
+        for part in plan:
+            for some in self._at_once(part):
+                self._pass(_CURVATURE, theta, slopes, (some,), matrices=flat, logs=logs)
         return flat, logs
+
+    def _at_once(self, part: VectorPart) -> list[VectorPart]:
+        """A part in pieces whose units' blocks of second derivatives fit into a processor's memory, where it is one's.
+
+        The core keeps blocks until all are there, and adds them up in the order of the units: pieces change no bit.
+        """
+        if self.threads > 1 or part.places is not None:
+            return [part]
+        known = self._pieces.get(id(part))
+        if known is None or known[0] is not part:
+            units = np.arange(self.n_units) if part.clusters is None else part.clusters
+            cells = np.cumsum(np.diff(self.layout.touched_starts)[units] ** 2)
+            ends = np.flatnonzero(np.diff(cells // _CELLS_AT_ONCE)) + 1
+            known = part, [replace(part, clusters=some) for some in np.split(units, ends)]
+            self._pieces = {id(part): known} if len(self._pieces) > _MOST_PIECES else {**self._pieces, id(part): known}
+        return known[1]
 
     def contract(
         self, theta: Array, v: Array, plan: VectorPlan, T: Array, moments: UnitMoments | None = None

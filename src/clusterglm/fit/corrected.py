@@ -29,6 +29,7 @@ from clusterglm.model.quadrature import Quadrature
 
 SEED = 20113
 MOST_OF_ESTIMATES = 0.02  # of a standard error: the Monte Carlo error of an estimate
+_AMPLE = 0.8 * MOST_OF_ESTIMATES  # what is sought, as standard errors at the corrected maximum are others
 _TOO_NOISY = 0.2  # the same, above which estimates are better left where they are
 _MOST_OF_A_REPLICATE = 2048  # of each replicate
 _WHERE_IT_IS = 1e-3  # of a standard error: where the maximum has been found
@@ -68,9 +69,7 @@ def corrected(
         return found, None
     draws, tolerance = draws_of(task.likelihood, SEED), quadrature.tolerance_outside * unit
     J = task.slopes(theta)
-    certificate = draws.certify(
-        task.entries(theta), plan, J.T @ V @ J, tolerance, MOST_OF_ESTIMATES, _MOST_OF_A_REPLICATE
-    )
+    certificate = draws.certify(task.entries(theta), plan, J.T @ V @ J, tolerance, _AMPLE, _MOST_OF_A_REPLICATE)
     first, scored = certificate.estimate, certificate.scored
     noise = _of_estimates(first, J.T @ V @ J)
     if not (np.isfinite(first.value) and noise <= _TOO_NOISY):
@@ -83,7 +82,7 @@ def corrected(
         evaluations += top.optimization.evaluations
         at, J = top.theta, task.slopes(top.theta)
         last = draws.estimate(task.entries(at), plan, count, scored=scored)
-        valued, known = last.standard_error <= tolerance, _of_estimates(last, J.T @ V @ J) <= MOST_OF_ESTIMATES
+        valued, known = last.standard_error <= tolerance, _of_estimates(last, J.T @ V @ J) <= _AMPLE
         if (valued or count >= _MOST_OF_A_REPLICATE) and (known or scored >= _MOST_OF_A_REPLICATE):
             break
         scored = scored if known else 2 * scored  # enough at the maximum of the approximation, but not here

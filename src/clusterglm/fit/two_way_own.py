@@ -227,8 +227,7 @@ def profile_of(used: TwoWay, crossing: Crossing, response: OwnParameters, eta: A
     weighted = left * system.weights[:, None]
     bend = float(np.sum(bent) + terms.second[0, 0] + np.sum(mixed**2 / w))
     of_psi = float(system.weights @ left_of_psi**2) - bend
-    value = maximum.value + float(
-        np.sum(response.log_constants(np.rint(rows.a / rows.weights), rows.trials, rows.weights))
-    )
+    constants = response.log_constants(np.rint(rows.a / rows.weights), rows.trials, rows.weights)
+    value = maximum.value + float(np.sum(constants))
     score, cross = float(np.sum(of_rows)), left_of_psi @ weighted
     return Place(maximum, response, value, score, left.T @ weighted, cross, of_psi, column, slopes, of_rows)

@@ -44,7 +44,7 @@ _WORK = {
     "predict", "pvalues", "ratios", "residual_sd", "residuals", "response", "save", "simulate", "summary", "term_tests",
     "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
-_SHORT = 20  # rows an effect, below which the bias of binomial coefficients is worth a sentence
+_SHORT = 20  # rows an effect, below which the bias from estimating all effects is worth a sentence
 EITHER_WAY = "two-way"
 
 
@@ -344,14 +344,13 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
         )
 
     @property
-    def _few_rows(self) -> bool:
-        """Whether each effect of the first factor has so few rows that a bias from them is worth a sentence."""
-        return self.n_obs < _SHORT * self.data.n_clusters
-
-    @property
     def _short(self) -> bool:
         """Whether so few rows belong to each effect that the bias of binomial coefficients is worth a sentence."""
         return self.response.intercepts_bias and self._few_rows
+
+    @property
+    def _few_rows(self) -> bool:
+        return self.n_obs < _SHORT * self.data.n_clusters
 
     def _notes(self) -> list[str]:
         notes = list(self.data.notes)

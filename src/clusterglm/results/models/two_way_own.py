@@ -21,7 +21,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters, coefficients
 from clusterglm.results.models.own import OwnResult
 from clusterglm.results.models.refusing import only
-from clusterglm.results.models.two_way import EITHER_WAY, SHORT, TwoWayResult
+from clusterglm.results.models.two_way import EITHER_WAY, TwoWayResult
 from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.prediction import Wanted
@@ -136,7 +136,7 @@ class OwnTwoWayResult(OwnResult, TwoWayResult):
 
     def _notes(self) -> list[str]:
         notes = list(self.data.notes)
-        if self.n_obs < SHORT * self.data.n_clusters:
+        if self._few_rows and self._own_state == "free":
             each = self.n_obs / self.data.n_clusters
             notes.insert(
                 0,

@@ -102,7 +102,7 @@ class Place:
 
 def refuse_own_two_way(response: OwnParameters, correction: object) -> None:
     """Raise `OptionError` for responses that are not worked out, and for a correction of them."""
-    if response.at_limit is None or not response.log_concave or len(response.own) != 1:
+    if not response.profiled:
         raise OptionError(
             f"family={response.family!r} with effects of two factors",
             "'binomial', 'poisson', 'negative_binomial' or 'gaussian'",

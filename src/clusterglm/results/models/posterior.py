@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clusterglm.data.prepare import FittedData
-from clusterglm.errors import MissingPackageError, OptionError, check_option
+from clusterglm.errors import OptionError, check_option
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arguments import shown, whole_number
 from clusterglm.model.arrays import Array
@@ -481,28 +480,14 @@ class Posterior:
         MissingPackageError
             Without arviz.
         """
-        try:
-            import arviz  # type: ignore[import-not-found, unused-ignore]
-        except ImportError as problem:
-            raise MissingPackageError(
-                f"a posterior for ArviZ, which cannot be imported ({problem})",
-                "arviz 0.20 or later",
-                "pip install arviz",
-            ) from problem
-        groups: dict[str, Any] = {
-            "posterior": {name: self.values[:, :, k] for k, name in enumerate(self.names)},
-            "sample_stats": {"lp": np.array(self.log_density)},
-        }
-        coords: dict[str, NDArray[Any]] = {}
-        dims: dict[str, list[str]] = {}
+        from clusterglm.results.files.arviz import for_arviz
+
+        by_cluster = None
         if log_likelihood:
-            chains, number = self.log_density.shape
-            values = self.cluster_logliks(self.n_draws)
-            groups["log_likelihood"] = {"cluster": values.reshape(chains, number, -1)}
-            coords, dims = {"label": self.data.rows.labels}, {"cluster": ["label"]}
-        if int(arviz.__version__.split(".")[0]) >= 1:
-            return arviz.from_dict(groups, coords=coords, dims=dims)
-        return arviz.from_dict(**groups, coords=coords, dims=dims)
+            by_cluster = self.data.rows.labels, self.cluster_logliks(self.n_draws)
+        return for_arviz(
+            dict(zip(self.names, np.moveaxis(self.values, 2, 0), strict=True)), self.log_density, by_cluster
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the draws and the fit to a JSON file that `clusterglm.load` reads; see `save` of a fit.

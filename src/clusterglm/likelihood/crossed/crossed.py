@@ -37,7 +37,6 @@ _VALUE_STEP = 1e-4  # of differences of the value
 _NOT_FORESEEN = 1.0  # motion of the mode beyond which it is not foreseen
 _MOST_STEPS = 200
 _NODES_TO_START, _MOST_TO_START = (9, 25, 61), 4000  # a dimension; points above which no more are tried
-_SAME_PREDICTORS = 1e-3  # difference of linear predictors over which the same points serve
 _FOUND = 1e-20  # Newton decrement from which one more step leads to the mode
 _GLANCED = 0.01  # and where the value is wanted to a few hundredths
 _NO_STEP_LEFT = 1e-24  # and at which there is no step left
@@ -136,12 +135,10 @@ class CrossedLikelihood:
         """
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         v = self._about_where(theta)
-        self.inside.move(theta, v)
-        choice, slopes = choose_points(self.inside.given, self.inside.own(theta), tolerance), self.inside.slopes(theta)
-        there = self.mode(theta, choice.plan).v
-        if np.abs(self.layout.spread(slopes, there - v)).max() > _SAME_PREDICTORS:  # once more, about a better mode
-            self.inside.move(theta, there)
+        for _ in range(2):  # the second time about the mode that the first points have
+            self.inside.move(theta, v)
             choice = choose_points(self.inside.given, self.inside.own(theta), tolerance)
+            v = self.mode(theta, choice.plan).v
         return choice
 
     def _about_where(self, theta: Array) -> Array:

@@ -45,6 +45,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.mixed": ("MixedEffectsResult",),
     "results.models.crossed": ("CrossedEffectsResult",),
     "results.models.durations": ("DurationsPooledResult", "DurationsRandomEffectsResult"),
+    "results.models.durations_mixed": ("DurationsMixedResult", "DurationsCrossedResult"),
     "results.models.ordinal": ("OrdinalPooledResult", "OrdinalRandomEffectsResult"),
     "results.models.gaussian": ("GaussianPooledResult", "GaussianMixedResult"),
     "results.models.pql": ("QuasiResult",),

@@ -53,6 +53,12 @@ STORED: dict[str, tuple[str, ...]] = {
     "results.models.own_mixed": ("OwnMixedResult", "OwnCrossedResult"),
     "results.models.ordinal_mixed": ("OrdinalMixedResult", "OrdinalCrossedResult"),
     "results.models.zeros": ("ZeroPooledResult", "ZeroRandomEffectsResult"),
+    "results.models.zeros_mixed": (
+        "ZeroMixedResult",
+        "ZeroCrossedResult",
+        "HurdleMixedResult",
+        "HurdleCrossedResult",
+    ),
     "results.models.hurdle": ("HurdlePooledResult", "HurdleRandomEffectsResult"),
     "results.models.limit": ("PooledLimit", "RandomEffectsLimit", "FixedEffectsLimit", "ConditionalLimit"),
     "results.models.blocks": (
@@ -74,6 +80,8 @@ STORED: dict[str, tuple[str, ...]] = {
     "fit.own": ("OwnPooledFit", "OwnRandomEffectsFit"),
     "fit.own_mixed": ("OwnMixedFit",),
     "fit.zero_estimates": ("ZeroPooledFit", "ZeroRandomEffectsFit"),
+    "fit.zero_mixed": ("ZeroMixedFit",),
+    "fit.hurdle_mixed": ("HurdleMixedFit",),
     "fit.hurdle": ("HurdlePooledFit", "HurdleRandomEffectsFit"),
     "fit.gaussian": ("GaussianPooledFit", "GaussianFit"),
     "fit.pql": ("PqlFit",),

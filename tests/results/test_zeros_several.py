@@ -168,7 +168,7 @@ def test_standard_errors_are_those_of_the_dense_sums_curvature() -> None:
 
 
 def zoomed(log_density: Any) -> float:
-    """log of an integral over two standard normal variables whose modes may be many and narrow: by cells that are split.
+    """log of an integral over two standard normal variables whose modes may be many and narrow: cells are split.
 
     Of each generation the cells with the highest values are split, until those that matter are many.
     """

@@ -79,7 +79,8 @@ class OwnData:
         return np.clip(psi, self.response.lowest - 1.0, self.response.highest + 1.0)
 
     def start(self) -> Array:
-        return self.response.start(np.ones(len(self.data.a)), self.data.a, self.data.b)
+        own, data = self.response, self.data
+        return own.working if own.values else own.start(np.ones(len(data.a)), data.a, data.b)
 
     def rows(self, psi: Array) -> KernelRows:
         return self.response.at(psi).kernel_rows(self.data.a, self.data.b)

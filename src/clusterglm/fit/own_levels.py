@@ -111,6 +111,8 @@ class OwnIntegrals:
     threads : int
     """
 
+    learned = None
+
     def __init__(self, X: Array, Z: Array, effects: Effects, given: AtPsi, threads: int) -> None:
         self.threads, self.given = threads, given
         self._X, self._Z, self._effects, self._data = X, Z, effects, given.data
@@ -178,6 +180,9 @@ class OwnIntegrals:
 
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         return self._evaluated(entries, plan, 2, lambda inner, at: inner.similar(at, plan))
+
+    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+        return self.evaluate(entries, plan, 0).value
 
     def _evaluated(
         self, entries: Array, plan: AnyPlan, order: int, evaluate: Callable[[PlacedIntegrals, Array], Evaluation]

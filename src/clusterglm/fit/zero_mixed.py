@@ -16,8 +16,9 @@ from scipy.linalg import block_diag
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.fit.corrected import corrected
+from clusterglm.fit.levels import report
 from clusterglm.fit.mixed import MixedFit, fit_mixed, refuse_too_many
-from clusterglm.fit.mixed_search import MixedTask, effects_of, maximum_of, report, start_of
+from clusterglm.fit.mixed_search import MixedTask, effects_of, maximum_of, start_of
 from clusterglm.fit.own import refuse_boundless
 from clusterglm.fit.own_levels import kernel_effects
 from clusterglm.fit.own_mixed import Covariances, OwnMixedFit, Units, fit_own_mixed, own_of, own_task, scale_of_effects
@@ -146,7 +147,7 @@ def fit_zero_mixed(
     task = own_task(data, given, units.X, units.scale, control.threads)
     begin = _begin(task, units, data, zero, response, pooled, counts, poisson, quadrature, unit, start)
     found, held = maximum_of(task, None, begin, quadrature, control, unit)
-    integration = report(task, found.chosen, quadrature, unit)
+    integration = report(task.likelihood, found.chosen, quadrature, unit)
     if effects.outside and quadrature.kind == "auto":
         found, outside = corrected(task, found, held, quadrature, unit)
         integration = replace(integration, outside=outside)

@@ -26,13 +26,16 @@ from clusterglm.sample.independence import WORST_TAIL
 from clusterglm.sample.likelihoods import SampledLikelihood
 from clusterglm.sample.loo import leave_one_out, threshold, waic
 from clusterglm.sample.prior import Prior
-from clusterglm.sample.target import Target, mode_of
+from clusterglm.sample.target import Target, Weights, mode_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _DISAGREE = 1.01  # R-hat above which chains do not agree
+_LEAST_SHARE_OF_WEIGHTS = 0.9  # of importance weights, below which posterior probabilities would be seen to be wrong
+_NOISY_WEIGHTS = 0.1  # standard error of the log of one, likewise
 _EFFECTIVE = 100  # effective draws a chain, below which quantiles are rough
+_NO_WEIGHTS = Weights()
 _KINDS = ("typical", "conditional", "marginal")
 
 
@@ -59,6 +62,9 @@ class Posterior:
     integration_difference : float
         Largest difference between log-likelihoods of ten draws and those by points of integration chosen there; nan
         where the fit has a given number of them.
+    weights : Weights
+        Where the likelihood is an approximation that importance sampling corrects: what the importance weights of some
+        draws are worth.
     """
 
     result: Result
@@ -70,6 +76,7 @@ class Posterior:
     spawn_key: tuple[int, ...]
     prior_only: bool
     integration_difference: float
+    weights: Weights = _NO_WEIGHTS
 
     def __post_init__(self) -> None:
         shape = self.unconstrained.shape
@@ -193,6 +200,8 @@ class Posterior:
         ]
         if np.isfinite(self.integration_difference) and not self.prior_only:
             facts.append(("Integration", f"largest error seen at ten draws {self.integration_difference:.1e}"))
+        if not self.prior_only:
+            facts += self.result._given_of_posterior(self.weights)
         return tuple(facts)
 
     def _doubts(self) -> list[str]:
@@ -210,6 +219,12 @@ class Posterior:
             found.append(
                 f"the weights of proposals have a heavy tail (Pareto k {self.sampler.tail:.2f}): the posterior has far "
                 "parts that few of them reach; take method='hamiltonian'"
+            )
+        if self.weights.share < _LEAST_SHARE_OF_WEIGHTS or self.weights.error > _NOISY_WEIGHTS:
+            found.append(
+                f"importance weights of draws are worth {self.weights.share:.0%} as many, and known to "
+                f"{self.weights.error:.1g}: far from the estimates the approximation is not corrected well enough; "
+                "take a smaller tolerance_outside in the fit, or a narrower prior of standard deviations"
             )
         if self.sampler.divergences > 0:
             found.append(f"{self.sampler.divergences} paths diverged: a narrower prior may be needed")
@@ -244,7 +259,8 @@ class Posterior:
         -------
         effects : ndarray, shape (draws, g, d)
             Of each cluster (of each level of the nested factor, with those of its cluster before its own), on the
-            linear predictor's scale, in units of their columns.
+            linear predictor's scale, in units of their columns. Where factors cross, of shape (draws, 1, number of
+            all): those of all levels of all factors, in the order of `effects`.
         error : float
             With one intercept, the largest error of a distribution function that was drawn from; else a bound of the
             total variation by which draws are wrong, averaged over clusters.
@@ -388,6 +404,7 @@ class Posterior:
     def cluster_logliks(self, draws: int = 1000) -> Array:
         """Log-likelihoods of clusters at some draws, shape (draws, m), without constants; effects integrated out."""
         self._refuse_prior("the likelihood")
+        self.result._refuse_by_cluster("log-likelihoods of single clusters")
         target = self._target
         return np.array([target.likelihood.cluster_values(theta, target.points) for theta in self._some(draws)])
 

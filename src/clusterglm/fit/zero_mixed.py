@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy.linalg import block_diag
@@ -40,6 +39,8 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.parameters import Parameters
 from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.response.base import Response
+from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 from clusterglm.model.response.zeros.inflated import ZeroInflated
 
@@ -188,10 +189,10 @@ def zero_mixed_again(fit: ZeroMixedFit, data: ModelData) -> ZeroMixedFit:
 
 
 def counts_of_effects(
-    data: ModelData, response: Any, quadrature: Quadrature, control: Control, start: Array | None
+    data: ModelData, response: Response, quadrature: Quadrature, control: Control, start: Array | None
 ) -> Counts[MixedFit]:
     """The fit of counts without a linear predictor of zeros, of a response with a dispersion or without."""
-    if not hasattr(response, "own"):
+    if not isinstance(response, OwnParameters):
         fit = fit_mixed(data, response, quadrature, control, start)
         return Counts(fit, 0.0, fit.covariance, False)
     own = fit_own_mixed(data, response, quadrature, control, start)

@@ -121,6 +121,7 @@ class BlockIntegrals:
     """
 
     threads = 1  # blocks have threads of their own
+    learned = None
 
     def __init__(self, blocks: Blocks, scale: Array, data: StreamedData, p: int, response: Response) -> None:
         self.n_clusters = data.n_clusters
@@ -147,6 +148,9 @@ class BlockIntegrals:
 
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
+
+    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+        return self.evaluate(entries, plan, 0).value
 
     def more(self) -> AnyPlan | None:
         return None if self._one.more() is None else (Asked(None, second=True),)

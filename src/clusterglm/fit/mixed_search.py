@@ -24,7 +24,6 @@ from clusterglm.fit.standardise import tells_columns_apart
 from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.fit.surrogate import Surrogate
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
-from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
@@ -147,6 +146,10 @@ class MixedTask:
         """The value alone."""
         return self.likelihood.evaluate(self.entries(theta), plan, 0).value + self.penalty_at(theta).value
 
+    def glanced(self, theta: Array, plan: AnyPlan) -> float:
+        """The value alone, as accurate as it takes to see which of some places is higher."""
+        return self.likelihood.glanced(self.entries(theta), plan) + self.penalty_at(theta).value
+
     def penalty_at(self, theta: Array) -> Evaluation:
         """The penalty's part of the value and the derivatives; 0 where there is none."""
         q = len(self.parameters)
@@ -242,10 +245,10 @@ def start_of(
     """
     of = task if sample is None else sample
     plan = _first_points(of, sample is not None, quadrature)
-    few, dear = partial(of.evaluate, plan=plan), not of.likelihood.held(plan)
+    dear = not of.likelihood.held(plan)
     each = ((sd,) * len(levels) for sd in _STARTS) if dear else product(_STARTS, repeat=len(levels))
     tried = [np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2))) for sds in each]
-    values = [few(theta, order=0).value for theta in tried]
+    values = [of.glanced(theta, plan) for theta in tried]
     begin = tried[int(np.nanargmax(values))]
     if sample is None:
         return begin
@@ -256,7 +259,7 @@ def start_of(
 def _first_points(task: MixedTask, many: bool, quadrature: Quadrature) -> AnyPlan:
     """Few points, or of many clusters one, if that is asked for and has second derivatives."""
     plan = task.likelihood.few()
-    if many and (quadrature.kind == "laplace" or quadrature.nodes == 1):
+    if many and quadrature.one_point:
         one = task.likelihood.by_nodes(1)
         plan = one if task.likelihood.held(one) else plan
     return plan
@@ -271,19 +274,23 @@ def maximum_of(
     some of many clusters, which stands in for the rest between evaluations of all.
     """
     quick = replace(control, max_iter=min(control.max_iter, 30), progress=None)
-    like = _surrogate(task, sample, quadrature)
-    more = None if sample is None or quadrature.kind != "auto" else task.likelihood.more()
+    like, learns = _surrogate(task, sample, quadrature), task.likelihood.learned is not None
+    more = task.likelihood.more() if quadrature.kind == "auto" and (sample is not None or learns) else None
     within = _ROUGHLY if more is None else _FOR_MORE
     few = _objective(task, _first_points(task, sample is not None, quadrature), within, unit)
-    near = maximize(few, begin, quick, tolerance=within, reflect=task.reflect, surrogate=like, unit=unit)
-    every, theta, stories = np.ones(len(begin), dtype=bool), near.theta, [near.optimization]
+    every, theta, stories = np.ones(len(begin), dtype=bool), begin, list[Optimization]()
+    if not (learns and quadrature.one_point):  # of which the first look would be the last, too
+        near = maximize(few, begin, quick, tolerance=within, reflect=task.reflect, surrogate=like, unit=unit)
+        theta = near.theta
+        stories.append(near.optimization)
     if more is not None:
-        better, like = partial(task.evaluate, plan=more), _surrogate(task, sample, quadrature)
-        near = maximize(better, theta, quick, tolerance=_CLOSELY, reflect=task.reflect, surrogate=like, unit=unit)
+        closely, like = _STILL if learns else _CLOSELY, _surrogate(task, sample, quadrature)
+        better = _objective(task, more, closely, unit)
+        near = maximize(better, theta, quick, tolerance=closely, reflect=task.reflect, surrogate=like, unit=unit)
     elif quadrature.kind == "auto" and quadrature.tolerance < _LOOSE:
         theta = _farther(task, theta, unit)
         near = _nearer(task, theta, replace(quadrature, tolerance=_LOOSE), quick, unit)
-    if near.theta is not theta:
+    if stories and near.theta is not theta:
         theta = near.theta
         stories.append(near.optimization)
     inside = partial(_within_structure, task, quadrature=quadrature, control=control, unit=unit)
@@ -359,11 +366,6 @@ def _farther(task: MixedTask, theta: Array, unit: float) -> Array:
     return last
 
 
-def _far(theta: Array) -> float:
-    """A first step that is not small beside large parameters."""
-    return max(2.0, 0.2 * float(np.linalg.norm(theta)))
-
-
 def _surrogate(task: MixedTask, sample: MixedTask | None, quadrature: Quadrature) -> Surrogate | None:
     """The likelihood of a sample by few points, in the place of that of all."""
     if sample is None:
@@ -384,7 +386,7 @@ def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
             for of, some in blocks:
                 phi[some] = _NEARLY_NONE * phi[some] if of == group else phi[some]
             there = task.parameters.joined(beta, phi)
-            if task.value(there, few) > here:
+            if task.glanced(there, few) > here:
                 found.append(there)
     return found
 
@@ -431,9 +433,8 @@ def _nearer(task: MixedTask, begin: Array, quadrature: Quadrature, control: Cont
     if here.optimization.gradient_norm <= _ONE_STEP * unit**0.5:
         step = np.linalg.solve(-here.evaluation.hessian, here.evaluation.score)
         return replace(here, theta=task.reflect(begin + step))
-    return maximize(
-        objective, begin, control, reflect=task.reflect, begin=here.evaluation, radius=_far(begin), unit=unit
-    )
+    far = max(2.0, 0.2 * float(np.linalg.norm(begin)))  # a first step that is not small beside large parameters
+    return maximize(objective, begin, control, reflect=task.reflect, begin=here.evaluation, radius=far, unit=unit)
 
 
 def refined(
@@ -481,7 +482,8 @@ def _objective(task: MixedTask, plan: AnyPlan, tolerance: float, unit: float) ->
     exact = partial(task.evaluate, plan=plan)
     if task.likelihood.held(plan):
         return exact
-    return Chords(partial(exact, order=1), exact, partial(task.similar, plan=plan), unit, tolerance)
+    similar, learned = partial(task.similar, plan=plan), task.likelihood.learned
+    return Chords(partial(exact, order=1), exact, similar, unit, tolerance, learned)
 
 
 def _whole(stories: list[Optimization]) -> Optimization:
@@ -492,9 +494,3 @@ def _whole(stories: list[Optimization]) -> Optimization:
         evaluations=sum(story.evaluations for story in stories),
         trace=tuple(step for story in stories for step in story.trace),
     )
-
-
-def report(task: MixedTask, chosen: Chosen, requested: Quadrature, unit: float) -> IntegrationReport:
-    """Describe how the integrals were computed."""
-    rules, most = task.likelihood.rules(chosen.plan), task.likelihood.most(chosen.plan)
-    return IntegrationReport(requested, "normal", most, rules, chosen.error, unit)

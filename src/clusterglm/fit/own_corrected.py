@@ -31,8 +31,8 @@ class OwnDraws:
         self._likelihood, self._seed = likelihood, seed
         self._draws: HeldDraws | None = None
 
-    def estimate(self, entries: Array, plan: AnyPlan, count: int) -> Estimate:
-        """See `HeldDraws.estimate`."""
+    def estimate(self, entries: Array, plan: AnyPlan, count: int, *, scored: int | None = None) -> Estimate:
+        """See `HeldDraws.estimate`; derivatives are those of all draws."""
         inner, at = self._likelihood.inner(entries)
         return self._in_entries(self._of(inner).estimate(at, plan, count), entries, plan, count)
 
@@ -44,10 +44,10 @@ class OwnDraws:
         chain = self._chain(entries)
         found = self._of(inner).certify(at, plan, chain @ covariance @ chain.T, tolerance, of_estimates, most)
         count = found.estimate.draws // len(found.estimate.scores)
-        estimate = self._in_entries(found.estimate, entries, plan, count)
+        estimate = self.estimate(entries, plan, count)
         errors = estimate.errors_of_estimates(covariance)
         enough = bool(estimate.standard_error <= tolerance and np.all(errors <= of_estimates))
-        return Certificate(estimate, errors, enough)
+        return Certificate(estimate, errors, enough, count)
 
     def _of(self, inner: object) -> HeldDraws:
         """The draws, for the likelihood at one psi."""
@@ -62,7 +62,7 @@ class OwnDraws:
         """Derivatives of what kernel rows' integrals take in (coefficients, psi, entries of L)."""
         beta, psi, free = self._likelihood.split(entries)
         columns, p, k = self._likelihood.n_columns, len(beta), len(psi)
-        first = self._likelihood.response.coordinates(psi).first[:columns]
+        first = self._likelihood.given.coordinates(psi).first[:columns]
         chain = chain_of(first, p, p + columns + len(free))  # in (coefficients, entries of L, psi)
         of_beta, of_free, of_psi = np.split(chain, [p, chain.shape[1] - k], axis=1)
         return np.hstack([of_beta, of_psi, of_free])
@@ -74,7 +74,7 @@ class OwnDraws:
         of_psi = slice(p, p + len(psi))
         score[of_psi] += terms.first.sum(axis=0)
         scores[:, of_psi] += terms.first.sum(axis=0)
-        if not own.response.by_shifts:
+        if not own.given.by_shifts:
             moved, each = self._by_psi(entries, plan, count)
             score[of_psi] += moved
             scores[:, of_psi] += each

@@ -85,6 +85,10 @@ class LinearLikelihood:
         beta, phi, sd = self._split(theta)
         return self._task.whole(beta - self.fit.beta, phi, sd)
 
+    def weight(self, theta: Array, points: Points) -> tuple[float, float]:
+        """See `SampledLikelihood`: a closed form."""
+        return np.nan, np.nan
+
     @cached_property
     def _alike(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64], list[Array]]]:
         """Clusters of one size: which, their rows, and for each factor which pairs of rows share a level."""

@@ -127,6 +127,10 @@ class OwnLikelihood:
             score = score * first
         return in_free(Evaluation(found.value, score, hessian), places)
 
+    def weight(self, theta: Array, points: Points) -> tuple[float, float]:
+        """See `SampledLikelihood`: these points are chosen so that no more need be known."""
+        return np.nan, np.nan
+
     def cluster_values(self, theta: Array, points: Points) -> Array:
         """See `SampledLikelihood`; without the constants of the model at the limit, as that model's are."""
         data, (_, _, response) = self._data, self._at(theta)

@@ -33,6 +33,8 @@ from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.bootstrap import Refit
     from clusterglm.inference.uncertainty.peaks import Summit
 
 OF_SEVERAL = {
@@ -40,8 +42,7 @@ OF_SEVERAL = {
     "variance_components",
 }  # fmt: skip
 """Members that several effects have more; those of one intercept refuse in words of their own."""
-_OF_ONE = {"sample", "influence", "test_clustering"}
-WORK_OF_SEVERAL = (WORK - _OF_ONE) | OF_SEVERAL
+WORK_OF_SEVERAL = (WORK - {"sample"}) | OF_SEVERAL
 """Members that work."""
 
 
@@ -49,6 +50,7 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
     """What such results share."""
 
     fit: OwnMixedFit
+    _by_ratio = ("bootstrap", "permutation")
     _kinds = ("typical", "conditional", "marginal")
     _mean_kinds = ("marginal", "typical")
 
@@ -89,8 +91,13 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         k, J = len(self._family.own), self._read[1]
         whole = np.eye(len(J) + k)
         whole[: len(J), : len(J)] = J
-        nowhere = np.append(self._on_boundary, np.full(k, self._own_state != "free"))
+        nowhere = np.append(self._on_boundary, self._own_at_ends)
         return standardised_covariance(whole, self._whole_covariance(kind), nowhere)
+
+    @property
+    def _own_at_ends(self) -> NDArray[np.bool_]:
+        """Which of the response's parameters lie at the end of their range, shape (k,)."""
+        return np.full(len(self._family.own), self._own_state != "free")
 
     def _delta_covariance(self, kind: str) -> Array:
         inner = slice(0, len(self._inner))
@@ -115,6 +122,20 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
     def _reestimate(self, new: ModelData) -> Array:
         again = own_mixed_again(self.fit, new)
         return self._found_again(again, np.append(again.beta, self._covariance_of.read(again.phi)[0]))
+
+    def _refit(self, pooled: Any) -> Refit:
+        from clusterglm.inference.hypotheses.bootstrap import own_mixed_refit
+
+        return own_mixed_refit(self.fit)
+
+    @property
+    def _null_response(self) -> Response:
+        return self.pooled.response
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.own_several import own_several_deletion
+
+        return own_several_deletion(self.fit, self._as_shown)
 
     # Predictions -----------------------------------------------------------------------------------------------------
 
@@ -156,9 +177,14 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         words = f'The integrals are by {self.quadrature.requested}, with an error that was not estimated; "auto" does.'
         return [Caveat("Integrals by a fixed rule", words)]
 
+    @property
+    def _log_concave(self) -> bool:
+        """Whether what is integrated is, so that it has one mode."""
+        return self.response.log_concave
+
     def _caveats_of_summits(self) -> list[Caveat]:
         """Integrals are laid about one mode of each cluster, and their errors found from there."""
-        if self.response.log_concave or not self.fit.factor.any():
+        if self._log_concave or not self.fit.factor.any():
             return []
         words = (
             f"With family={self.family!r} clusters may have several modes, of which one is looked at: the error of the "
@@ -166,8 +192,8 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         )
         return [Caveat("Several modes", words)]
 
-    def summary(self) -> Summary:
-        return self._with_own_facts(super().summary())
+    def _summary(self) -> Summary:
+        return self._with_own_facts(super()._summary())
 
 
 class OwnCrossed(OwnSeveral, CrossedEffectsResult):
@@ -181,6 +207,9 @@ class OwnCrossed(OwnSeveral, CrossedEffectsResult):
     @property
     def _scores(self) -> NoReturn:
         self._of_clusters('a "robust" covariance', 'bootstrap(), which draws all effects anew; or cov("observed")')
+
+    def _deletion(self) -> Deletion:
+        return CrossedEffectsResult._deletion(self)
 
     def _caveats_of_integration(self) -> list[Caveat]:
         return CrossedEffectsResult._caveats_of_integration(self) if self.quadrature.outside is not None else []

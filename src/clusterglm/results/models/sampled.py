@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LONGEST_CHAIN = 1_000_000
 _CHECKED = 10  # draws at which points are chosen anew
+_WEIGHED = 40  # draws whose importance weights are computed
 _INACCURATE = 0.05  # of a log-likelihood, by which posterior probabilities would be seen to be wrong
 
 
@@ -41,7 +42,9 @@ class Sampled(Result):
 
         And of what the response has of its own, such as the dispersion of a negative binomial. Random effects are
         integrated out, exactly as in the fit, and no latent variable is ever sampled; `Posterior.effects` draws them
-        afterwards. Linear models are sampled from by their full likelihood, those fitted by REML too.
+        afterwards. Linear models are sampled from by their full likelihood, those fitted by REML too. Where factors
+        cross the posterior of others is given the fit's approximation, and what importance sampling adds to it;
+        `Posterior.weights` says how well.
 
         Parameters
         ----------
@@ -103,7 +106,7 @@ class Sampled(Result):
         from clusterglm.sample.chains import run
         from clusterglm.sample.likelihoods import NoLikelihood
         from clusterglm.sample.prior import Prior
-        from clusterglm.sample.target import largest_difference, mode_of
+        from clusterglm.sample.target import importance_weights, largest_difference, mode_of
 
         whole_number("draws", draws, 1, _LONGEST_CHAIN)
         whole_number("chains", chains, 1, 1000)
@@ -145,6 +148,7 @@ class Sampled(Result):
             spawn_key=tuple(root.spawn_key),
             prior_only=prior_only,
             integration_difference=largest_difference(target, drawn.x, _CHECKED),
+            weights=importance_weights(target, drawn.x, _WEIGHED),
         )
         if found.integration_difference > _INACCURATE:
             warnings.warn(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from clusterglm.sample.effects import EffectDraws
     from clusterglm.sample.likelihoods import SampledLikelihood
     from clusterglm.sample.linear import LinearLikelihood
+    from clusterglm.sample.target import Weights
 
 _PLAIN = Wanted(None, "observed")
 
@@ -71,7 +72,7 @@ class LinearSampling(Sampling):
 
         return LinearLikelihood(self.fit)
 
-    def _facts_of_sampling(self) -> list[tuple[str, str]]:
+    def _given_of_posterior(self, weights: Weights) -> list[tuple[str, str]]:
         return [("Likelihood", "the full one, not the restricted one of the fit")] if self.reml else []
 
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
@@ -99,11 +100,11 @@ class LinearSampling(Sampling):
 
         return rows, at_effects
 
-    def _refuse_clusters_of_draws(self) -> None:
+    def _refuse_by_cluster(self, what: str) -> None:
         crossed = [levels.group for levels in self.fit.effects.groupings if not levels.nested]
         if crossed:
             raise OptionError(
-                f"clusters left out where {', '.join(map(repr, crossed))} cross them",
+                f"{what} where {', '.join(map(repr, crossed))} cross them",
                 "a likelihood that is a product over clusters",
                 "posterior.predictive_statistics(), or factors that lie in clusters",
             )

@@ -40,7 +40,7 @@ class VectorNodes {
     std::vector<double> along_, across_;     // exponentials: rows x points of the longest line, lines x rows
     std::vector<double> base_, B_, G_, H_;   // of rows: lambda at the centre; d arrays of slopes in c; G and H, rows x points
     std::vector<std::int32_t> active_;       // packs of points that carry weight
-    int actives_ = 0;
+    int actives_ = 0, heaviest_ = 0;
     bool fast_ = false;
     double bound_ = 0.0, sum_a_base_ = 0.0, sum_a_B_[kMostEffects] = {};
 
@@ -223,12 +223,15 @@ class VectorNodes {
             sum += share;
         }
         const double total = reduce(sum), inverse = 1.0 / total;
-        actives_ = 0;
+        actives_ = 0, heaviest_ = 0;
+        double most = 0.0;
         for (int k = 0; k < K; k += kLanes) {
             const Pack share = load(&pi[k]) * inverse;
             store(&pi[k], share);
             active_[actives_] = k / kLanes;
-            actives_ += reduce(share) > kNegligible;
+            const double together = reduce(share);
+            actives_ += together > kNegligible;
+            if (together > most) most = together, heaviest_ = k / kLanes;
         }
         return top + std::log(total);
     }

@@ -60,7 +60,8 @@ class VectorClusters : VectorNodes<R, D> {
         place(centre);
         const int whole = keep_rows() >= rows_.n ? order_ : 0;
         evaluate(0, rows_.n, whole, true);
-        double value = weigh();
+        const bool alone = order_ == 0 && !out.means && !out.covariances && !out.shares;
+        double value = alone ? log_sum() : weigh();
         for (int t = 0; t < d(); ++t) value += std::log(std::fabs(F_[t][t]));
         sum.value += weight * value;
         if (out.values) out.values[cluster] = weight * value;
@@ -85,7 +86,7 @@ class VectorClusters : VectorNodes<R, D> {
    private:
     using Nodes = VectorNodes<R, D>;
     using Nodes::problem_, Nodes::points_, Nodes::rows_, Nodes::F_, Nodes::pi, Nodes::across_, Nodes::H_, Nodes::G_, Nodes::active_, Nodes::actives_, Nodes::heaviest_;
-    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::weigh, Nodes::write_posterior, Nodes::write_shares;
+    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::log_sum, Nodes::weigh, Nodes::write_posterior, Nodes::write_shares;
 
     const VectorModel& model_;
     const VectorPlaces& places_;

@@ -27,8 +27,8 @@ from clusterglm.model.large_data import MANY_FOR_POINTS
 from clusterglm.model.response.base import Response
 
 _FEW = {1: 9, 2: 7, 3: 5, 4: 3, 5: 3}  # nodes a dimension for a first look, 2 with more effects
-_AT_MANY = {1: 8, 2: 8, 3: 4}  # the same at many clusters, as many as the core takes at once, ...
-_MORE = {1: 16, 2: 12, 3: 12}  # ... and for a second look
+_AT_MANY = {1: 8, 2: 8, 3: 4, 4: 4}  # the same at many clusters, as many as the core takes at once, ...
+_SECOND = {1: (8, 16), 2: (8, 12), 3: (8, 12), 4: (8, 12), 5: (4, 8)}  # ... and for a second look: at all, at a sample
 _WIDE_LATTICE, _LATTICES_UP_TO = (0.35, 8.0), 3  # step and radius; dimensions
 
 AnyPlan: TypeAlias = tuple[Any, ...]
@@ -91,8 +91,8 @@ class Integrals(Protocol):
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         """A likelihood about that of `plan` whose second derivatives, where those are dear, show the way cheaply."""
 
-    def more(self) -> AnyPlan | None:
-        """Points for a second look, if there are some for many clusters."""
+    def more(self, of_sample: bool = False) -> AnyPlan | None:
+        """Points for a second look at many clusters, if there are some; and those by which a sample corrects it."""
 
     def wide(self, entries: Array) -> AnyPlan | None:
         """Points for a first look where effects are very large, if there are some."""
@@ -172,9 +172,9 @@ class OneLevel(VectorLikelihood):
     def similar(self, entries: Array, plan: VectorPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
 
-    def more(self) -> VectorPlan | None:
-        nodes = _MORE.get(self.n_effects)
-        return None if nodes is None else (VectorPart(hermite_points(nodes, self.n_effects, True)),)
+    def more(self, of_sample: bool = False) -> VectorPlan | None:
+        nodes = _SECOND.get(self.n_effects)
+        return None if nodes is None else (VectorPart(hermite_points(nodes[of_sample], self.n_effects, True)),)
 
     def wide(self, entries: Array) -> VectorPlan | None:
         if self.n_effects > _LATTICES_UP_TO:
@@ -239,7 +239,7 @@ class TwoLevels(NestedLikelihood):
     def similar(self, entries: Array, plan: NestedPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
 
-    def more(self) -> None:
+    def more(self, of_sample: bool = False) -> None:
         return None
 
     def wide(self, entries: Array) -> None:
@@ -349,7 +349,7 @@ class CrossedFactors(CrossedLikelihood):
         """With the average information; see `CrossedLikelihood.roughly`."""
         return self.roughly(entries, plan)
 
-    def more(self) -> None:
+    def more(self, of_sample: bool = False) -> None:
         return None
 
     def wide(self, entries: Array) -> None:

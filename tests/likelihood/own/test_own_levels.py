@@ -13,7 +13,7 @@ from scipy.stats import norm
 from clusterglm.api.own import _read
 from clusterglm.data.prepare import prepare
 from clusterglm.data.request import Request
-from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.fit.own_levels import OwnIntegrals
 from clusterglm.fit.own_mixed import own_task
 from clusterglm.model.control import Control

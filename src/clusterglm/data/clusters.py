@@ -116,7 +116,9 @@ def cluster_column(table: nw.DataFrame[Any], name: str) -> nw.Series[Any] | None
         missing |= each.codes < 0
     combined[missing] = -1
     _, first, place = np.unique(combined, return_index=True, return_inverse=True)
-    words = [":".join(_part(each.labels[each.codes[row]]) for each in coded) for row in first.tolist()]
+    parts = ([_part(label) for label in each.labels] for each in coded)
+    columns = [np.array(texts, dtype=object)[each.codes[first]] for texts, each in zip(parts, coded, strict=True)]
+    words = [":".join(each) for each in zip(*columns, strict=True)]
     joined = np.array(words, dtype=object)[place]
     joined[missing] = None
     return nw.from_native(pd.Series(joined, dtype="str"), series_only=True)

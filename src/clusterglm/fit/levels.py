@@ -28,6 +28,7 @@ from clusterglm.model.response.base import Response
 
 _FEW = {1: 9, 2: 7, 3: 5, 4: 3, 5: 3}  # nodes a dimension for a first look, 2 with more effects
 _AT_MANY = {1: 8, 2: 8, 3: 4, 4: 4}  # the same at many clusters, as many as the core takes at once, ...
+_AT_MANY_CHILDREN = 4  # the same at many clusters that lie in others
 _SECOND = {1: (8, 16), 2: (8, 12), 3: (8, 12), 4: (8, 12), 5: (4, 8)}  # ... and for a second look: at all, at a sample
 _WIDE_LATTICE, _LATTICES_UP_TO = (0.35, 8.0), 3  # step and radius; dimensions
 
@@ -234,6 +235,8 @@ class TwoLevels(NestedLikelihood):
 
     def few(self, many: bool | None = None) -> NestedPlan:
         (d1, d2), nodes = self.n_effects, _FEW.get(self.dimensions, 2)
+        if self.n_children >= MANY_FOR_POINTS if many is None else many:
+            nodes = min(nodes, _AT_MANY_CHILDREN)
         return (NestedPart(hermite_points(nodes, d1, True), hermite_points(nodes, d2, True)),)
 
     def similar(self, entries: Array, plan: NestedPlan) -> Evaluation:

@@ -4,7 +4,7 @@ Calibration (Talts and others 2018): parameters are drawn from the prior and dat
 each parameter among thinned draws from its posterior is then uniform. Chi-squared tests of ten bins say whether it is.
 
     python benchmarks/posterior.py                  # what a draw costs
-    python benchmarks/posterior.py --all            # and 500 data sets
+    python benchmarks/posterior.py --all            # and 500 data sets; NumPyro where it is installed
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 import record
+from peers import numpyro
 from scipy.special import expit
 from scipy.stats import chi2
 
 import clusterglm as cg
 from clusterglm.errors import ClusterGLMWarning, DataError
+from clusterglm.sample.diagnostics import worth
 
 BINS = 10
 RANKED = 99  # draws among which a parameter has a rank
@@ -100,6 +102,27 @@ def speed(formula: str, words: str) -> Callable[[Namespace], Iterator[record.Fig
     return measured
 
 
+def beside(with_slopes: bool, words: str) -> Callable[[Namespace], Iterator[record.Figure | record.Missing]]:
+    """NumPyro, which draws every cluster's effects too, on the same data; effective sizes by the same formula."""
+
+    def measured(_: Namespace) -> Iterator[record.Figure | record.Missing]:
+        if record.installed("numpyro") is None:
+            yield record.Missing(f"NumPyro, {words}", "not installed")
+            return
+        found = numpyro.logit(slopes(), with_slopes)()
+        least = min(worth(found.values[:, :, k]).ess_bulk for k in range(len(found.names)))
+        against = f"numpyro {record.installed('numpyro')}"
+        note = f"{least:.0f} effective of {found.values[:, :, 0].size:,} draws, warmed up in {found.warming:.0f} s"
+        each = "effective draws of the slowest parameter a CPU second"
+        whole = least / (found.warming + found.drawing)
+        alone = least / found.drawing
+        yield record.Figure("whole", f"{each}, NumPyro, {words}", whole, "", against=against, note=note)
+        words_alone = f"{each}, NumPyro without warming up, {words}"
+        yield record.Figure("drawing", words_alone, alone, "", against=against, note=note)
+
+    return measured
+
+
 if __name__ == "__main__":
     record.run(
         "posterior",
@@ -108,6 +131,10 @@ if __name__ == "__main__":
             "intercepts": speed("y ~ x + z + (1 | id)", "2,000 clusters of 10, random intercepts"),
             "slopes": speed("y ~ x + z + (x | id)", "2,000 clusters of 10, correlated slopes"),
         },
-        long={f"calibration_{method}": calibration(method) for method in ("independence", "hamiltonian")},
+        long={f"calibration_{method}": calibration(method) for method in ("independence", "hamiltonian")}
+        | {
+            "numpyro_intercepts": beside(False, "2,000 clusters of 10, random intercepts"),
+            "numpyro_slopes": beside(True, "2,000 clusters of 10, correlated slopes"),
+        },
         sets=500,
     )

@@ -23,6 +23,7 @@ SCRIPTS = (
     "distributions",
     "random_slopes",
     "gaussian",
+    "own_parameters",
     "crossed",
     "fixed_effects",
     "memory",

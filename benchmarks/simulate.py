@@ -7,6 +7,7 @@ import pandas as pd
 
 FORMULA = "y ~ x1 + x2 + x3 + x4 + x5"
 SLOPES = np.array([0.5, -0.5, 0.25, -0.25, 1.0])
+THRESHOLDS = np.array([-2.0, -0.5, 0.5, 2.0])
 
 
 def logit(clusters: int, seed: int = 1, size: int = 5, intercept: float = -0.3) -> pd.DataFrame:
@@ -28,6 +29,20 @@ def totals(clusters: int, seed: int = 1, trials: int = 5) -> pd.DataFrame:
     rng, X, ids = _covariates(clusters, seed, 1)
     eta = -0.3 + X @ SLOPES + rng.normal(size=clusters)
     return _frame(X, ids, rng.binomial(trials, 1.0 / (1.0 + np.exp(-eta)))).assign(n=trials)
+
+
+def overdispersed(clusters: int, seed: int = 1, size: int = 10, alpha: float = 0.5) -> pd.DataFrame:
+    """Counts with variance mean + alpha mean^2: those of `poisson` with a gamma factor for each row."""
+    rng, X, ids = _covariates(clusters, seed, size)
+    mean = np.exp(0.5 + X @ SLOPES / 4.0 + 0.5 * rng.normal(size=clusters)[ids])
+    return _frame(X, ids, rng.poisson(mean * rng.gamma(1.0 / alpha, alpha, len(ids))))
+
+
+def ratings(clusters: int, seed: int = 1, size: int = 5) -> pd.DataFrame:
+    """Five categories, by thresholds at -2, -0.5, 0.5 and 2 of a logistic variable: sigma 1."""
+    rng, X, ids = _covariates(clusters, seed, size)
+    latent = X @ SLOPES + rng.normal(size=clusters)[ids] + rng.logistic(size=len(ids))
+    return _frame(X, ids, np.digitize(latent, THRESHOLDS))
 
 
 def _covariates(clusters: int, seed: int, size: int) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:

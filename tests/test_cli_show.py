@@ -225,3 +225,27 @@ def test_the_formula_before_the_data() -> None:
 def test_the_package_runs_as_a_module() -> None:
     ran = subprocess.run([sys.executable, "-m", "clusterglm", "--version"], capture_output=True, text=True, check=True)
     assert ran.stdout == f"clusterglm {cg.__version__}\n"
+
+
+def test_degrees_of_freedom_are_shown(tmp_path: Path) -> None:
+    sleep = Path(__file__).parent / "golden" / "data" / "sleepstudy.csv"
+    words = (sleep, "Reaction ~ Days + (Days | Subject)", "--family", "gaussian", "--reml")
+    file, table, page = tmp_path / "fit.json", tmp_path / "fit.csv", tmp_path / "fit.html"
+    text = good("fit", *words, "--df", "kenward_roger", "--save", file, "--csv", table, "--report", page)
+    fit = cg.load(file)
+    assert text == f"{fit.summary(df='kenward_roger')}\n"
+    assert pd.read_csv(table)["df"][:2].round(6).to_list() == [17.0, 17.0]
+    html = page.read_text()
+    assert "Coefficients with t intervals" in html
+    assert "F tests of whole terms" in html
+    assert "could not be made" not in html
+    assert good("show", file, "--df", "satterthwaite") == f"{fit.summary(df='satterthwaite')}\n"
+    assert "--cov robust" in bad("show", file, "--robust", "--df", "satterthwaite")
+    assert "--df welch" in bad("show", file, "--df", "welch")
+    chicks = Path(__file__).parent / "golden" / "data" / "chickweight.csv"
+    few = (chicks, "weight ~ C(Diet) * Time", "--model", "pooled", "--family", "gaussian", "--cluster", "Chick")
+    robust = good("fit", *few, "--cov", "CR2", "--df", "satterthwaite", "--save", file)
+    assert "CR2; t with Satterthwaite's degrees of freedom" in robust
+    means = good("adjusted-means", file, "Diet", "--cov", "CR2", "--df", "satterthwaite", "--contrasts", "pairwise")
+    assert " df " in means
+    assert "--robust with --cov CR2" in bad("fit", *few, "--robust", "--cov", "CR2")

@@ -11,7 +11,7 @@ import simulate
 from peers.base import Answer, Peer
 
 
-def with_nodes(nodes: int) -> Callable[[pd.DataFrame], Callable[[], Answer]]:
+def with_nodes(nodes: int, family: str = "binomial") -> Callable[[pd.DataFrame], Callable[[], Answer]]:
     def prepare(data: pd.DataFrame) -> Callable[[], Answer]:
         import glmm
 
@@ -19,7 +19,7 @@ def with_nodes(nodes: int) -> Callable[[pd.DataFrame], Callable[[], Answer]]:
         columns["id"] = data["id"].astype(str).to_numpy()
 
         def fit() -> Answer:
-            found = glmm.fit(columns, f"{simulate.FORMULA} + (1|id)", family="binomial", nagq=nodes)
+            found = glmm.fit(columns, f"{simulate.FORMULA} + (1|id)", family=family, nagq=nodes)
             return Answer(np.array(found.beta), np.array(found.se), float(found.varcorr[0][0]) ** 0.5)
 
         return fit
@@ -45,3 +45,10 @@ LAPLACE = Peer(
     "glmm, Laplace", "glmm", with_nodes(1), ("random_effects", {"quadrature": "laplace"}), reads_formulas=True
 )
 SEVEN = Peer("glmm, 7 nodes", "glmm", with_nodes(7), ("random_effects", {"quadrature": 8}), reads_formulas=True)
+NEGATIVE_BINOMIAL = Peer(
+    "glmm, 9 nodes",
+    "glmm",
+    with_nodes(9, "negativebinomial"),
+    ("random_effects", {"family": "negative_binomial"}),
+    reads_formulas=True,
+)

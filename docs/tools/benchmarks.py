@@ -28,6 +28,7 @@ TITLES = {
     "distributions": "Distributions of the intercept",
     "random_slopes": "Random slopes",
     "gaussian": "Linear mixed models",
+    "own_parameters": "Responses with parameters of their own",
     "crossed": "Crossed factors beside other programs",
     "fixed_effects": "Fixed effects and conditional likelihood beside other programs",
     "kernels": "One evaluation of the likelihood",
@@ -54,6 +55,7 @@ TITLES = {
 LONG = {
     "larger_than_memory": ("20 million rows, scattered", "20 million rows, sorted"),
     "extremes": ("single rows", "long clusters", "conditional"),
+    "own_parameters": ("coverage", "fixed"),
     "coverage": ("coverage",),
     "coverage_slopes": ("coverage", "oracle"),
     "coverage_contrasts": ("coverage",),

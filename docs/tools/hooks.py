@@ -20,6 +20,8 @@ import reference
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _CODE_IN_TABLE = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
+_WRAPPED = re.compile(r'(<div class="[^"]*\bwrap\b[^"]*"><pre>(?:<span></span>)?<code>)(.*?)(</code>)', re.DOTALL)
+_WIDTH = 100  # of printed tables at most; a longer line is a sentence
 _FUNCTION = re.compile(r"(<mi>(?:log|exp|max|min|tr|diag|sym|Pr)</mi>)(?!<mo[^>]*>&#x0002[89];|</|<mspace)")
 
 
@@ -46,9 +48,19 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Formulas as MathML, which browsers draw without a script; and | in tables' code, which elsewhere is escaped."""
+    """Formulas as MathML, which browsers draw without a script; long sentences among what is printed are broken.
+
+    And | in tables' code, which elsewhere is escaped.
+    """
+    content = _WRAPPED.sub(lambda found: found[1] + "\n".join(map(_broken, found[2].split("\n"))) + found[3], content)
     content = _CODE_IN_TABLE.sub(lambda found: found[0].replace("\\|", "|"), content)
     return _FORMULA.sub(lambda found: _mathml(html.unescape(found[2]), found[1] == "div"), content)
+
+
+def _broken(line: str) -> str:
+    """A line of what is printed, to be broken where it is no line of a table."""
+    text = html.unescape(re.sub(r"<[^>]*>", "", line))
+    return f'<span class="sentence">{line}</span>' if len(text) > _WIDTH else line
 
 
 def _mathml(latex: str, block: bool) -> str:

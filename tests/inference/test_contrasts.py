@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from scipy.stats import chi, multivariate_normal, norm, studentized_range
+from scipy.stats import chi, chi2, multivariate_normal, norm, studentized_range
+from scipy.stats import t as student
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.effects.contrasts import (
@@ -198,3 +199,57 @@ def test_slopes_of_scales(comparison: str) -> None:
     m, h = np.array([0.02, 0.4, 0.97]), 1e-6
     slopes = (transformed(m + h, comparison)[0] - transformed(m - h, comparison)[0]) / (2.0 * h)
     np.testing.assert_allclose(transformed(m, comparison)[1], slopes, rtol=1e-7)
+
+
+# Degrees of freedom ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("df", [2.5, 9.8, 48.0, 300.0])
+@pytest.mark.parametrize("k", [2, 3, 6])
+def test_studentized_ranges_are_those_of_scipy(k: int, df: float) -> None:
+    for q in (0.5, 2.0, 3.7, 6.0):
+        assert range_tail(q, k, df) == pytest.approx(studentized_range.sf(q, k, df), rel=1e-7, abs=1e-11)
+
+
+def test_two_means_have_student_s_distribution() -> None:
+    """Of one degree of freedom too, where SciPy's range is good to 1e-6."""
+    for df in (1.0, 1.5, 12.0, 1e5):
+        for t in (0.3, 2.0, 8.0):
+            assert range_tail(np.sqrt(2.0) * t, 2, df) == pytest.approx(2.0 * student.sf(t, df), rel=1e-9)
+    assert range_tail(3.0, 4, 1e9) == pytest.approx(range_tail(3.0, 4), rel=1e-7)
+
+
+def test_adjustments_by_t_distributions() -> None:
+    z, df = np.array([2.0, -2.6, 1.1]), np.array([5.0, 8.0, 30.0])
+    plain = 2.0 * student.sf(np.abs(z), df)
+    R = np.eye(3)
+    none = adjusted(z, R, None, 0.95, 3, pairwise=False, df=df)
+    np.testing.assert_allclose(none.pvalues, plain, rtol=1e-12)
+    np.testing.assert_allclose(none.critical, student.ppf(0.975, df), rtol=1e-12)
+    three = adjusted(z, R, "bonferroni", 0.95, 3, pairwise=False, df=df)
+    np.testing.assert_allclose(three.pvalues, np.minimum(1.0, 3.0 * plain), rtol=1e-12)
+    np.testing.assert_allclose(three.critical, student.ppf(1.0 - 0.05 / 6.0, df), rtol=1e-12)
+    ranges = adjusted(z, R, "tukey", 0.95, 3, pairwise=True, df=df)
+    expected = [studentized_range.sf(np.sqrt(2.0) * abs(a), 3, b) for a, b in zip(z, df, strict=True)]
+    np.testing.assert_allclose(ranges.pvalues, expected, rtol=1e-7)
+    ends = [studentized_range.ppf(0.95, 3, each) / np.sqrt(2.0) for each in df]
+    np.testing.assert_allclose(ranges.critical, ends, rtol=1e-6)
+    missing = adjusted(z, R, "bonferroni", 0.95, 3, pairwise=False, df=np.full(3, np.nan))
+    np.testing.assert_array_equal(missing.pvalues, adjusted(z, R, "bonferroni", 0.95, 3, pairwise=False).pvalues)
+
+
+@pytest.mark.parametrize("df", [4.0, 25.0])
+def test_correlated_t_variables_are_averages_over_their_common_scale(df: float) -> None:
+    """The largest of them, given the scale, is the largest of normal ones."""
+    L = np.array([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [-0.3, 0.5, np.sqrt(0.66)]])
+    R, c = L @ L.T, 2.2
+    found = adjusted(np.full(3, c), R, "mvt", 0.95, 3, pairwise=False, df=np.full(3, df))
+    u = (np.arange(400) + 0.5) / 400
+    scales = np.sqrt(chi2.ppf(u, df) / df)
+    given = np.array([adjusted(np.full(3, c * s), R, "mvt", 0.95, 3, pairwise=False).pvalues[0] for s in scales[::8]])
+    every = np.interp(scales, scales[::8], given)
+    assert found.pvalues[0] == pytest.approx(every.mean(), abs=2e-3)
+    assert found.note == ""
+    uneven = adjusted(np.full(3, c), R, "mvt", 0.95, 3, pairwise=False, df=np.array([df, df + 9.0, df + 3.0]))
+    np.testing.assert_allclose(uneven.pvalues, found.pvalues, rtol=1e-12)
+    assert f"smallest df of all, {df:g}" in uneven.note

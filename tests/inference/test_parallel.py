@@ -1,10 +1,14 @@
-"""Score tests of proportional odds against the wider model by differences."""
+"""Tests of proportional odds against the wider model, by differences and by a search of its own."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 from scipy.special import expit
 
 import clusterglm as cg
@@ -20,12 +24,12 @@ def patients() -> pd.DataFrame:
     return pd.DataFrame({"y": pd.Categorical.from_codes(y, dtype=kind), "x": x, "id": cluster})
 
 
-@pytest.mark.parametrize("verb", ["pooled", "random_effects"])
-def test_parallel_effects_by_differences_of_the_wider_model(verb: str) -> None:
-    """Score and information of the model with a slope for each threshold, by a Gauss-Hermite rule of its own."""
-    data = patients().assign(z=lambda d: 10.0 + np.sin(5.0 * d["x"]))
-    fit = getattr(cg, verb)("y ~ x + z", data, cluster="id", family="ordinal")
-    found, random = fit.parallel_test(), verb == "random_effects"
+def wider(fit: Any, data: pd.DataFrame) -> tuple[np.ndarray, Callable[[np.ndarray], float]]:
+    """Estimates, and the log-likelihood with a slope for each threshold, by a Gauss-Hermite rule of its own.
+
+    In (beta, sigma where there is one, thresholds, differences of the slopes of x and z at the second and third).
+    """
+    random = fit.kind == "random_effects"
     u, w = np.polynomial.hermite_e.hermegauss(40)
     codes, X = data["y"].cat.codes.to_numpy(), data[["x", "z"]].to_numpy()
     at = np.array([*fit.params, *([fit.sigma] if random else []), *fit.thresholds, 0.0, 0.0, 0.0, 0.0])
@@ -37,9 +41,65 @@ def test_parallel_effects_by_differences_of_the_wider_model(verb: str) -> None:
         eta = (X @ theta[:2])[:, None] + b
         below = expit(cuts[:, :, None] - eta[:, None, :])
         p = np.diff(below, axis=1, prepend=0.0, append=1.0)[np.arange(len(codes)), codes]
-        whole = np.add.reduceat(np.log(p), np.arange(0, len(data), 5), axis=0)
-        return float(np.log(np.exp(whole) @ w / w.sum()).sum())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            whole = np.add.reduceat(np.log(p), np.arange(0, len(data), 5), axis=0)
+        found = float(np.log(np.exp(whole) @ w / w.sum()).sum())
+        return found if np.isfinite(found) else -1e10
 
+    return at, loglik
+
+
+@pytest.mark.parametrize("verb", ["pooled", "random_effects"])
+def test_likelihood_ratios_are_those_of_the_maxima(verb: str) -> None:
+    """By a search without derivatives that are ours, from the estimates, in columns of like size."""
+    data = patients().assign(z=lambda d: 10.0 + np.sin(5.0 * d["x"]))
+    fit = getattr(cg, verb)("y ~ x + z", data, cluster="id", family="ordinal")
+    found = fit.parallel_test("lr")
+    at, loglik = wider(fit, data)
+    top = loglik(at)
+    assert top == pytest.approx(fit.loglik, abs=1e-5)
+    first = len(at) - 4
+    centred = np.eye(len(at))  # thresholds at the mean of z, so that the search is not along a narrow ridge
+    centred[first - 3 : first, 1] = 10.0
+    centred[first - 2 : first, [first + 1, first + 3]] = np.diag([10.0, 10.0])
+    for name, which in (("all", [0, 1, 2, 3]), ("x", [0, 2]), ("z", [1, 3])):
+        some = np.r_[np.arange(first), first + np.array(which)]
+
+        def negative(free: np.ndarray, some: np.ndarray = some) -> float:
+            inside = np.zeros(len(at))
+            inside[some] = free
+            return -loglik(centred @ inside)
+
+        begin = np.linalg.solve(centred, at)[some]
+        best = minimize(negative, begin, method="BFGS", options={"gtol": 1e-5})
+        best = minimize(negative, best.x, method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-8, "maxfev": 4000})
+        expected = 2.0 * (-best.fun - top)
+        assert found.statistic[found.terms.index(name)] == pytest.approx(expected, abs=2e-4), name
+    assert "likelihood-ratio tests" in str(found)
+    assert found.df.tolist() == [4, 2, 2]
+
+
+def test_score_and_likelihood_ratio_agree_where_the_model_holds_or_nearly() -> None:
+    data = patients()
+    for fit in (
+        cg.random_effects("y ~ x", data, cluster="id", family="ordinal"),
+        cg.random_effects("y ~ x + (x | id)", data, family="ordinal", quadrature=9),
+        cg.random_effects("y ~ x", data, cluster="id", family="ordinal", sigma=0.5, fix_sigma=True),
+    ):
+        one, other = fit.parallel_test(), fit.parallel_test(method="lr")
+        assert one.statistic == pytest.approx(other.statistic, rel=0.15)
+        assert one.df.tolist() == other.df.tolist()
+    with pytest.raises(ClusterGLMError, match="method='wald'"):
+        fit.parallel_test("wald")
+
+
+@pytest.mark.parametrize("verb", ["pooled", "random_effects"])
+def test_parallel_effects_by_differences_of_the_wider_model(verb: str) -> None:
+    """Score and information of the model with a slope for each threshold, by a Gauss-Hermite rule of its own."""
+    data = patients().assign(z=lambda d: 10.0 + np.sin(5.0 * d["x"]))
+    fit = getattr(cg, verb)("y ~ x + z", data, cluster="id", family="ordinal")
+    found = fit.parallel_test()
+    at, loglik = wider(fit, data)
     steps = np.diag(np.r_[1e-3, 1e-4, np.full(len(at) - 2, 1e-3)] * np.r_[np.ones(len(at) - 4), 1.0, 0.1, 1.0, 0.1])
     score = np.array([(loglik(at + e) - loglik(at - e)) / (2.0 * e.sum()) for e in steps])
 

@@ -293,6 +293,162 @@ def test_degrees_are_those_of_differences(name: str, formula: str, reml: bool) -
     np.testing.assert_allclose(found, expected, rtol=2e-3)
 
 
+class Dense:
+    """Kenward and Roger (1997) as they write it, matrices of n rows in full; V linear in sigma, the residual last."""
+
+    def __init__(self, V: np.ndarray, G: list[np.ndarray], X: np.ndarray) -> None:
+        inverse = np.linalg.inv(V)
+        self.Phi = np.linalg.inv(X.T @ inverse @ X)
+        self.P = [-X.T @ inverse @ g @ inverse @ X for g in G]
+        r = range(len(G))
+        Q = [[X.T @ inverse @ G[i] @ inverse @ G[j] @ inverse @ X for j in r] for i in r]
+        information = [
+            [
+                np.trace(inverse @ G[i] @ inverse @ G[j])
+                - 2 * np.trace(self.Phi @ Q[i][j])
+                + np.trace(self.Phi @ self.P[i] @ self.Phi @ self.P[j])
+                for j in r
+            ]
+            for i in r
+        ]
+        self.W = np.linalg.inv(0.5 * np.array(information))
+        inside = sum(self.W[i, j] * (Q[i][j] - self.P[i] @ self.Phi @ self.P[j]) for i in r for j in r)
+        self.adjusted = self.Phi + 2 * self.Phi @ inside @ self.Phi
+
+    def degrees(self, R: np.ndarray) -> tuple[float, float]:
+        """m, and lambda."""
+        k, Phi, P = len(R), self.Phi, self.P
+        Theta = R.T @ np.linalg.inv(R @ Phi @ R.T) @ R
+        r = range(len(P))
+        A1 = sum(
+            self.W[i, j] * np.trace(Theta @ Phi @ P[i] @ Phi) * np.trace(Theta @ Phi @ P[j] @ Phi) for i in r for j in r
+        )
+        A2 = sum(self.W[i, j] * np.trace(Theta @ Phi @ P[i] @ Phi @ Theta @ Phi @ P[j] @ Phi) for i in r for j in r)
+        B = (A1 + 6 * A2) / (2 * k)
+        g = ((k + 1) * A1 - (k + 4) * A2) / ((k + 2) * A2)
+        c1, c2, c3 = (each / (3 * k + 2 * (1 - g)) for each in (g, k - g, k + 2 - g))
+        mean = 1 / (1 - A2 / k)
+        variance = 2 / k * (1 + c1 * B) / ((1 - c2 * B) ** 2 * (1 - c3 * B))
+        rho = variance / (2 * mean**2)
+        m = 4 + (k + 2) / (k * rho - 1)
+        return float(m), float(m / (mean * (m - 2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [("sleepstudy", "Reaction ~ Days + (Days | Subject)"), ("sleepstudy", "Reaction ~ Days + (Days || Subject)"),
+     ("cake", "angle ~ recipe * temp10 + (1 | recipe:replicate)"), ("pastes", "strength ~ 1 + (1 | batch/cask)"),
+     ("penicillin", "diameter ~ 1 + (1 | plate) + (1 | sample)"),
+     ("sleepstudy", "Reaction ~ Days + I(Days**2) + (Days | Subject)"),
+     ("sleepstudy", "Reaction ~ Days + homdiag(1 + I(Days - 4.5) | Subject)")],
+)  # fmt: skip
+def test_kenward_and_roger_are_as_they_write(name: str, formula: str) -> None:
+    data = pd.read_csv(DATA / f"{name}.csv")
+    if name == "cake":
+        data = data.assign(temp10=(data["temp"] - 200.0) / 10.0) if "temp10" not in data else data
+    data = data.drop(index=[1, 4, 5, 17, 30, 31, 32])  # unbalanced
+    fit = cg.random_effects(formula, data, family="gaussian", reml=True)
+    inner = fit.fit
+    rows, effects = inner.data, inner.effects
+    n = len(rows.a)
+    V, G = inner.residual_sd**2 * np.eye(n), []
+    for term, where in effects.covariance.blocks():
+        codes = next(levels.codes for levels in effects.groupings if levels.group == term.group)
+        same, Z = codes[:, None] == codes, effects.Z[:, where]
+        L = inner.factor[where, where]
+        V += (Z @ L @ L.T @ Z.T) * same
+        d = Z.shape[1]
+        pairs = [(i, j) for i in range(d) for j in range(i + 1) if i == j or term.structure == "us"]
+        each = [(np.outer(Z[:, i], Z[:, j]) + np.outer(Z[:, j], Z[:, i])) * same / (1 + (i == j)) for i, j in pairs]
+        G += [sum(each)] if term.structure == "homdiag" else each
+    known = Dense(V, [*G, np.eye(n)], rows.X)
+    p = len(fit.params)
+    np.testing.assert_allclose(fit.cov("kenward_roger").to_numpy()[:p, :p], known.adjusted, rtol=1e-7, atol=1e-12)
+    table = fit.tidy(df="kenward_roger").head(p)
+    np.testing.assert_allclose(table["std_error"], np.sqrt(np.diag(known.adjusted)), rtol=1e-8)
+    np.testing.assert_allclose(table["df"], [known.degrees(c[None])[0] for c in np.eye(p)], rtol=1e-6)
+    summary = fit.summary(df="kenward_roger").coefficients
+    np.testing.assert_array_equal(summary.df, table["df"])
+    np.testing.assert_array_equal(summary.p, table["pvalue"])
+    if p > 1:
+        R = np.eye(p)[1:]
+        test = fit.wald_test(R, df="kenward_roger")
+        m, scale = known.degrees(R)
+        assert test.degrees is not None
+        assert test.degrees.joint == pytest.approx(m, rel=1e-6)
+        b = fit.params.to_numpy()[1:]
+        F = scale / (p - 1) * b @ np.linalg.solve(known.adjusted[1:, 1:], b)
+        assert test.pvalue == pytest.approx(stats.f.sf(F, p - 1, m), rel=1e-5)
+
+
+def test_kenward_and_roger_refuse_in_words(sleep: pd.DataFrame, few: pd.DataFrame) -> None:
+    formula = "Reaction ~ Days + (Days | Subject)"
+    ml = cg.random_effects(formula, sleep, family="gaussian")
+    reml = cg.random_effects(formula, sleep, family="gaussian", reml=True)
+    with pytest.raises(OptionError, match="maximum likelihood"):
+        ml.summary(df="kenward_roger")
+    with pytest.raises(OptionError, match="degrees of freedom that belong to the covariance"):
+        reml.tidy(cov="kenward_roger", df="satterthwaite")
+    with pytest.raises(OptionError, match="with weights"):
+        cg.random_effects(formula, sleep.assign(w=2), family="gaussian", reml=True, weights="w").summary(
+            df="kenward_roger"
+        )
+    related = cg.random_effects("Reaction ~ Days + cs(Days | Subject)", sleep, family="gaussian", reml=True)
+    with pytest.raises(OptionError, match="'cs'"):
+        related.summary(df="kenward_roger")
+    with pytest.raises(OptionError, match="degrees of freedom of a pooled fit"):
+        cg.pooled("binary ~ x", few, cluster="group").summary(df="kenward_roger")
+    with pytest.raises(OptionError, match="degrees of freedom of a pooled fit"):
+        cg.pooled("binary ~ x", few, cluster="group").adjusted_means("x", at={"x": [0, 1]}, df="satterthwaite")
+
+
+# Least squares, and what all tables show ------------------------------------------------------------------------------
+
+
+def test_least_squares_have_the_degrees_of_their_residuals(few: pd.DataFrame) -> None:
+    fit = cg.pooled("measure ~ x + z", few, family="gaussian", reml=True)
+    X = np.column_stack([np.ones(len(few)), few[["x", "z"]]])
+    beta, rss = np.linalg.lstsq(X, few["measure"], rcond=None)[:2]
+    nu = len(few) - 3
+    se = np.sqrt(rss[0] / nu * np.diag(np.linalg.inv(X.T @ X)))
+    table = fit.summary(df="satterthwaite").coefficients
+    np.testing.assert_allclose(table.df, nu, rtol=1e-10)
+    np.testing.assert_allclose(table.se, se, rtol=1e-10)
+    np.testing.assert_allclose(table.p, 2 * stats.t.sf(np.abs(beta / se), nu), rtol=1e-8)
+    assert fit.reml
+    assert "Restricted log-likelihood" in str(fit)
+    again = cg.update(fit, "~ . - z", few)
+    assert again.reml
+    both = fit.wald_test("x = 0, z = 0", df="satterthwaite")
+    alone = np.sum((few["measure"] - few["measure"].mean()) ** 2)
+    assert both.pvalue == pytest.approx(stats.f.sf((alone - rss[0]) / 2 / (rss[0] / nu), 2, nu), rel=1e-8)
+    with pytest.raises(OptionError, match="reml=True"):
+        cg.pooled("binary ~ x", few, reml=True)
+
+
+def test_a_summary_says_what_its_errors_are(sleep: pd.DataFrame, few: pd.DataFrame) -> None:
+    fit = cg.random_effects("Reaction ~ Days + (Days | Subject)", sleep, family="gaussian", reml=True)
+    plain, text = str(fit.summary()), str(fit.summary(df="satterthwaite"))
+    assert str(fit) == plain
+    assert "z value" in plain
+    assert "df  t value  Pr(>|t|)" in text
+    assert "17.00" in text
+    assert "Satterthwaite's degrees of freedom" in " ".join(text.split())
+    assert "Kenward and Roger's; t with their degrees of freedom" in str(fit.summary(df="kenward_roger"))
+    html = fit.summary(df="satterthwaite")._repr_html_()
+    assert "<th>df</th><th>t value</th>" in html
+    robust = cg.pooled("count ~ x", few, family="poisson", cluster="group")
+    table = robust.summary(cov="robust").coefficients
+    np.testing.assert_allclose(table.se, np.sqrt(np.diag(robust.cov("robust"))), rtol=1e-12)
+    assert table.df is None
+    with pytest.raises(OptionError, match="cov='CR9'"):
+        robust.summary(cov="CR9")
+    zeros = cg.pooled("count ~ x", few, family="poisson", cluster="group", hurdle="~ 1")
+    found = zeros.summary(cov="robust")
+    both = np.append(found.coefficients.se, found.others[0][1].se)
+    np.testing.assert_allclose(both, np.sqrt(np.diag(zeros.cov("robust"))), rtol=1e-8)
+
+
 def test_a_randomised_block_design_has_the_degrees_of_its_analysis_of_variance() -> None:
     """Cake, balanced: temperature against the residual (45 cakes in 6 pieces), recipes against the cakes."""
     cake = pd.read_csv(DATA / "cake.csv").assign(temperature=lambda d: d["temp"].astype(str))

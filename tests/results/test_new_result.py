@@ -76,7 +76,7 @@ class Guessed(Result):
     def predict(self, data: Any = None, *, scale: str = "response", level: float | None = None) -> Any:
         return self._predicted(data, "typical", scale, Wanted(level, "observed"))
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         return Summary("Guesses", (("Formula", self.formula),), self._coefficients(), (), ())
 
 

@@ -296,7 +296,7 @@ def test_all_else_works_or_refuses_in_words(data: pd.DataFrame) -> None:
     for call in (lambda: fit.conf_int(method="profile"), fit.drop_one, fit.adjusted_means):
         with pytest.raises(OptionError, match="two factors"):
             call()
-    for given in ({"penalty": "firth"}, {"separation": "limit"}, {"family": "negative_binomial"}):
+    for given in ({"penalty": "firth"}, {"separation": "limit"}, {"family": "beta_binomial"}):
         with pytest.raises(OptionError, match="effects of two factors"):
             cg.fixed_effects("count ~ x", data, cluster=BOTH, **given)
     with pytest.raises(OptionError, match="does not bias"):

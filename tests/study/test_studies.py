@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import kstest
 
 import clusterglm as cg
 from clusterglm.data.arrays import from_arrays
 from clusterglm.data.prepare import prepare
 from clusterglm.data.request import Request
-from clusterglm.errors import ClusterGLMError, DataError, StudyError
+from clusterglm.errors import ClusterGLMError, DataError, SamplingWarning, StudyError
+from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.family import response
+from clusterglm.model.quadrature import Quadrature
 from clusterglm.results import findings as parts
-from clusterglm.study import attempt, distribution, effects, effects_findings, timing
+from clusterglm.study import attempt, distribution, effects, effects_findings, smooth_findings, timing, truths
 from clusterglm.study.design import Cell, generator
+from clusterglm.study.methods import mixed_model
 from clusterglm.study.summary import accuracy, mean, ratio_of_rmse, share
 
 LOGIT = response("binomial")
@@ -49,7 +54,7 @@ def test_arrays_give_the_data_of_a_table(family: str) -> None:
 
 
 def test_effects_are_those_of_the_verbs() -> None:
-    cell: Cell = {"size": 5, "clusters": 40, "sigma": 1.0, "beta0": 0.2, "beta1": 1.0, "n_boot": 19}
+    cell: Cell = {"size": 5, "clusters": 40, "sigma": 1.0, "beta0": 0.2, "beta1": 1.0, "n_boot": 19, "draws": 30}
     found = by_method(effects.replicate(cell, generator(3, 1, 4)))
     sample = effects.draw(cell, generator(3, 1, 4))
     table = pd.DataFrame({"y": sample.within.a, "x": sample.within.X[:, 0], "id": np.repeat(np.arange(40), 5)})
@@ -62,6 +67,15 @@ def test_effects_are_those_of_the_verbs() -> None:
         ("Laplace", "laplace"), ("8 nodes", 8), ("automatic", "auto"), ("PQL", "pql"), ("PQL-ML", "pql-ml"),
     ):  # fmt: skip
         fits[f"mixed, {name}"] = cg.random_effects("y ~ x", table, cluster="id", quadrature=quadrature)
+    with warnings.catch_warnings():  # so few draws are not enough, and say so
+        warnings.simplefilter("ignore", SamplingWarning)
+        drawn = fits["mixed, automatic"].sample(30, chains=1, seed=sample.seed).table()
+    posterior = found["mixed, posterior mean"]
+    for row, parameter in (("intercept", "(Intercept)"), ("slope", "x"), ("sigma_hat", "sigma")):
+        assert posterior[row] == pytest.approx(drawn.loc[parameter, "mean"], rel=1e-3)
+    assert (posterior["slope_se"], posterior["sigma_hat_se"]) == pytest.approx(
+        tuple(drawn.sd[["x", "sigma"]]), rel=1e-3
+    )
     for name, fit in fits.items():
         assert (found[name]["slope"], found[name]["slope_se"]) == pytest.approx(
             (fit.params["x"], fit.bse["x"]), rel=1e-5
@@ -84,7 +98,8 @@ def test_effects_are_those_of_the_verbs() -> None:
 
 @pytest.mark.parametrize("covariates", ["two", "none"])
 def test_distributions_are_those_of_the_verbs(covariates: str) -> None:
-    cell: Cell = {"size": 6, "clusters": 60, "sigma": 1.0, "truth": "logistic", "covariates": covariates}
+    cell: Cell = {"size": 6, "clusters": 60, "sigma": 1.0, "truth": "logistic", "covariates": covariates,
+                  "smooth": 1}  # fmt: skip
     rows = distribution.replicate(cell, generator(5, 0, 1))
     data = distribution.draw(cell, generator(5, 0, 1))
     ids = np.repeat(np.arange(60), np.diff(data.starts))
@@ -97,7 +112,8 @@ def test_distributions_are_those_of_the_verbs(covariates: str) -> None:
         "8 nodes, density scale": {"quadrature": 8, "scale": "density"},
         "accurate": {},
     }
-    assert len(rows) == 9
+    assert len(rows) == 10
+    truth = truths.truth("logistic")
     pooled = cg.pooled(formula, table, cluster="id").loglik
     for row in rows:
         assumed, chosen = str(row["assumed"]), options[str(row["method"])]
@@ -105,6 +121,10 @@ def test_distributions_are_those_of_the_verbs(covariates: str) -> None:
         assert row["sigma_hat"] == pytest.approx(fit.sigma, rel=1e-3, abs=1e-6)
         assert row["intercept"] == pytest.approx(fit.params.iloc[0], rel=1e-3)
         assert row["lr"] == pytest.approx(2.0 * (fit.loglik - pooled), rel=1e-4, abs=3e-3)
+        b = np.linspace(-9.0, 9.0, 7001)  # and between its points the difference is hardly larger
+        there = fit.distribution.cdf((b - fit.params.iloc[0]) / fit.sigma) - truth.cdf((b - 0.85) / 1.0)
+        assert row["distance"] == pytest.approx(np.abs(there).max(), abs=2e-3)
+        assert ("effective" in row) == (assumed == "smooth")
         if covariates == "two":
             assert (row["slope1"], row["slope2"]) == pytest.approx(tuple(fit.params.iloc[1:]), rel=1e-3)
         else:
@@ -118,10 +138,39 @@ def test_counts_keep_the_rows_likelihood() -> None:
     data = distribution.draw(cell, generator(1, 0, 0))
     y = np.concatenate([np.repeat([1.0, 0.0], [int(k), 6 - int(k)]) for k in data.a])
     long = from_arrays(y, np.ones((360, 1)), 6, LOGIT, names=("(Intercept)",))
+    truth = truths.truth("gaussian")
     for integration in distribution.INTEGRATIONS:
-        one, other = (distribution.estimates(each, integration, "logistic") for each in (data, long))
+        one, other = (distribution.estimates(each, integration, "logistic", truth, 1.0) for each in (data, long))
         assert one["lr"] == pytest.approx(other["lr"], rel=1e-4)
         assert one["chi_square"] == pytest.approx(other["chi_square"], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", [*truths.OTHERS, "gaussian", "cauchy"])
+def test_truths_draw_what_their_distribution_functions_say(name: str) -> None:
+    truth = truths.truth(name)
+    drawn = truth.draw(np.random.default_rng(4), 20_000)
+    assert kstest(drawn, truth.cdf).pvalue > 0.01
+    if name in truths.OTHERS:  # mean 0, standard deviation 1, by the distribution function
+        t = np.linspace(-20.0, 40.0, 600_001)
+        middle, mass = 0.5 * (t[1:] + t[:-1]), np.diff(truth.cdf(t))
+        assert mass.sum() == pytest.approx(1.0, abs=1e-12)
+        assert mass @ middle == pytest.approx(0.0, abs=1e-8)
+        assert mass @ middle**2 == pytest.approx(1.0, abs=1e-7)
+
+
+def test_distances_where_there_is_no_scale() -> None:
+    """Estimated 0, the distribution function is a step: as far off as the true one is from a step there."""
+    cell: Cell = {"size": 5, "clusters": 40, "sigma": 0.0, "truth": "gaussian", "covariates": "two"}
+    found = [
+        mixed_model(distribution.draw(cell, generator(k, 0, 0)), Gaussian(), Quadrature("auto"), "normal")
+        for k in range(6)
+    ]
+    fit = next(each for each in found if each.sigma == 0.0)
+    off = fit.beta[0] - 0.85
+    normal = truths.truth("gaussian")
+    assert distribution.distance(fit, normal, 0.0) == 1.0
+    above = float(normal.cdf(np.array([abs(off)]))[0])
+    assert distribution.distance(fit, normal, 1.0) == pytest.approx(above, abs=3e-3)
 
 
 def test_mean_response() -> None:
@@ -149,6 +198,8 @@ def test_timing_methods_agree() -> None:
         (effects, "size=2,2", "levels that differ"),
         (distribution, "truth=gausian", "gaussian"),
         (distribution, "covariates=one", "two, none"),
+        (distribution, "smooth=2", "0 or 1"),
+        (effects, "draws=1", "2 draws at least"),
     ],
 )
 def test_settings_that_make_no_sense(study: Any, setting: str, words: str) -> None:
@@ -255,3 +306,58 @@ def test_claims_on_sizes(bootstrap: float, mixed: float, first: str, second: str
     claim = effects_findings._mixed_size(grid)
     assert claim.verdict == second
     assert any(f"{100 * mixed:.1f}" in sentence for sentence in claim.evidence)
+
+
+def _misspecified(bias: float, smooth: float, truth: str) -> pd.DataFrame:
+    """The Gaussian model's slopes off by `bias`, its distribution by .2; the smooth model's by `smooth`."""
+    rng, rows = np.random.default_rng(3), []
+    for r in range(300):
+        noise = 0.02 * rng.normal(size=3)
+        for assumed, distance, more in (("gaussian", 0.2, 0.0), ("smooth", smooth, 9.0)):
+            rows.append(
+                {"run": 0, "cell": 0, "replicate": r, "size": 5, "clusters": 100, "sigma": 1.0, "truth": truth,
+                 "covariates": "two", "smooth": 1, "method": "accurate", "assumed": assumed, "failure": None,
+                 "intercept": 0.85 + bias + noise[0], "slope1": 1.0 + bias + noise[1], "slope2": 1.0 + bias + noise[2],
+                 "sigma_hat": 1.0, "lr": 10.0 + more, "distance": distance + 0.01 * noise[0], "effective": 2.0,
+                 "chi_square": np.nan}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _claims(table: pd.DataFrame) -> tuple[parts.Claim, ...]:
+    return smooth_findings.claims(smooth_findings.Grid(table, tuple(distribution.INTEGRATIONS)))
+
+
+@pytest.mark.parametrize(
+    ("bias", "smooth", "slopes", "intercept", "found"),
+    [
+        (0.0, 0.1, parts.SUPPORTED, parts.CONTRADICTED, parts.SUPPORTED),
+        (0.3, 0.3, parts.CONTRADICTED, parts.SUPPORTED, parts.CONTRADICTED),
+    ],
+)
+def test_claims_on_other_truths(bias: float, smooth: float, slopes: str, intercept: str, found: str) -> None:
+    claims = _claims(_misspecified(bias, smooth, "bimodal"))
+    assert [claim.verdict for claim in claims] == [slopes, intercept, found, parts.NOT_RUN]
+    assert "AIC prefers the smooth one in 100.0" in claims[2].evidence[0]  # 2 x 2 effective parameters for 9
+    costs = _claims(_misspecified(bias, smooth, "gaussian"))[-1]
+    assert costs.verdict == parts.SUPPORTED
+
+
+def test_files_without_the_smooth_model() -> None:
+    """Of older runs, which have no such columns."""
+    older = _misspecified(0.0, 0.1, "gaussian").query("assumed == 'gaussian'")
+    claims = _claims(older.drop(columns=["smooth", "distance", "effective"]))
+    assert {claim.verdict for claim in claims} == {parts.NOT_RUN}
+
+
+@pytest.mark.parametrize(("off", "word"), [(0.0, parts.SUPPORTED), (2.0, parts.CONTRADICTED)])
+def test_claim_on_posteriors(off: float, word: str) -> None:
+    rng = np.random.default_rng(1)
+    rows = [
+        {"run": 0, "cell": 0, "replicate": r, "size": 2, "clusters": 50, "sigma": 1.0, "beta0": 0.0, "beta1": 1.0,
+         "method": method, "slope": 1.0 + shift + rng.normal(), "slope_se": 1.0, "failure": None}
+        for r in range(2000)
+        for method, shift in (("mixed, posterior mean", off), ("mixed, automatic", 0.0), ("mixed, PQL", -2.0))
+    ]  # fmt: skip
+    grid = effects_findings.Grid(pd.DataFrame(rows), effects_findings.ESTIMATORS)
+    assert effects_findings._calibrated(grid).verdict == word

@@ -45,6 +45,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
     "hausman": ({}, {"cov": "difference"}),
     "influence": ({}, {"kind": "exact"}),
     "interval_odds_ratio": ({"contrast": "x"},),
+    "parallel_test": ({}, {"method": "lr"}),
     "predict": (
         {}, {"kind": "typical", "level": 0.9}, {"kind": "conditional", "level": 0.9}, {"kind": "conditional"},
         {"kind": "marginal", "level": 0.9, "cov": "robust"}, {"kind": 0.5}, {"kind": "posterior", "level": 0.9},

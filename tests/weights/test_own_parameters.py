@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from members import TIGHT, Called, called, differences, members
 from test_repeats import EXPANDED, RELATIONS, SAME, Pair, Relation, patients, repeated
 
-from clusterglm.results.models import durations, ordinal, own
+from clusterglm.results.models import durations, ordinal, own, own_fixed
 
 FORMULAS = {
     "negative_binomial": "k ~ x + g",
@@ -72,12 +72,15 @@ def pair_of(family: str, verb: str, kind: str, folder: Path) -> Pair:
     return Pair(one, fit(FORMULAS[family], rows, **options), rows.row.to_numpy(), folder)
 
 
+VERBS = [(family, verb) for family in FORMULAS for verb in ("random_effects", "pooled")]
+
+
 @pytest.mark.parametrize("kind", ["weights", "cluster_weights"])
-@pytest.mark.parametrize("verb", ["random_effects", "pooled"])
-@pytest.mark.parametrize("family", FORMULAS)
+@pytest.mark.parametrize(("family", "verb"), [*VERBS, ("negative_binomial", "fixed_effects")])
 def test_weights_are_rows(family: str, verb: str, kind: str, tmp_path: Path) -> None:
     pair, found = pair_of(family, verb, kind, tmp_path), []
-    names = [name for name in members(type(pair.weighted)) if name in WORK.get(family, own.WORK)]
+    work = own_fixed.WORK_OF_FIXED if verb == "fixed_effects" else WORK.get(family, own.WORK)
+    names = [name for name in members(type(pair.weighted)) if name in work]
     assert len(names) > 30
     for name in names:
         for one, other in zip(called(pair.weighted, name), called(pair.rows, name), strict=True):

@@ -34,7 +34,7 @@ def refuse_beside_gaussian(asked: list[tuple[bool, str, str]]) -> None:
 
 
 def gaussian_pooled(
-    formula: str, data: Any, request: Request, elsewhere: bool, penalty: str | None, to_limit: bool
+    formula: str, data: Any, request: Request, reml: bool, elsewhere: bool, penalty: str | None, to_limit: bool
 ) -> GaussianPooledResult:
     """Least squares; see `cg.pooled`."""
     refuse_beside_gaussian(
@@ -45,7 +45,7 @@ def gaussian_pooled(
         ]
     )
     rows = prepare(formula, data, request)
-    fit = fit_gaussian_pooled(rows)
+    fit = fit_gaussian_pooled(rows, reml)
     return GaussianPooledResult(fit, rows, GaussianIdentity(fit.residual_sd))
 
 

@@ -14,9 +14,13 @@ from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.recession import without_column
 from clusterglm.data.request import Request
 from clusterglm.errors import ClusterError, FormulaError, OptionError
-from clusterglm.fit.own import fit_own_pooled, fit_own_random_effects
+from clusterglm.fit.own import OwnRandomEffectsFit, fit_own_pooled, fit_own_random_effects, own_of
+from clusterglm.fit.own_fixed import fit_own_fixed_effects
+from clusterglm.fit.own_fixed import own_of as fixed_of
 from clusterglm.fit.own_mixed import fit_own_mixed
+from clusterglm.inference.uncertainty.correction import corrected_own
 from clusterglm.model.arrays import Array
+from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
@@ -25,6 +29,7 @@ from clusterglm.results.models.durations import DurationsRandomEffectsResult, du
 from clusterglm.results.models.ordinal import OrdinalRandomEffectsResult, ordinal_pooled
 from clusterglm.results.models.ordinal_mixed import OrdinalCrossedResult, OrdinalMixedResult
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, pooled_result
+from clusterglm.results.models.own_fixed import OwnFixedEffectsResult
 from clusterglm.results.models.own_mixed import OwnCrossedResult, OwnMixedResult, OwnSeveral
 
 
@@ -49,7 +54,7 @@ def refuse_beside_own(response: OwnParameters, elsewhere: bool, penalty: str | N
 
 def own_pooled(formula: str, data: Any, request: Request, response: OwnParameters, control: Control) -> OwnPooledResult:
     """Fit without cluster effects; see `cg.pooled`."""
-    model_data, response = _read(formula, data, request, response)
+    model_data, response = read_own(formula, data, request, response)
     fit = fit_own_pooled(model_data, response, control)
     warn_unless_converged(fit.optimization)
     if response.durations:
@@ -71,23 +76,80 @@ def own_random_effects(
     control: Control,
 ) -> OwnRandomEffectsResult | OwnSeveral:
     """Fit with a random intercept for each cluster, or several random effects; see `cg.random_effects`."""
-    rows, response = _read(formula, data, request, response)
+    rows, response = read_own(formula, data, request, response)
     if rows.effects is not None:
         refuse_with_slopes(distribution, scale, sigma, fix_sigma, False)
         return _several(rows, response, quadrature, read_start(start, rows), control)
+    begin = read_start(start, rows)
+    fit = own_intercepts(rows, response, distribution, quadrature, scale, begin, sigma, fix_sigma, control)
+    warn_unless_converged(fit.optimization)
+    warn_unless_accurate(fit.integration)
+    return own_random_effects_result(fit, rows)
+
+
+def own_intercepts(
+    rows: ModelData,
+    response: OwnParameters,
+    distribution: Distribution,
+    quadrature: Quadrature,
+    scale: str,
+    begin: Array | None,
+    sigma: float | None,
+    fix_sigma: bool,
+    control: Control,
+) -> OwnRandomEffectsFit:
+    """Fit with a random intercept for each cluster, where the data can tell its variance.
+
+    Raises
+    ------
+    ClusterError
+        Where no cluster has more than one response of two categories.
+    """
     if response.location and len(response.own) == 1 and not fix_sigma and int(np.diff(rows.starts).max()) < 2:
         raise ClusterError(
             f"{rows.n_clusters} clusters in {rows.cluster_name!r}, none with more than one response of two categories",
             "clusters with several responses: otherwise sigma is not identified",
             "cg.pooled; or check that cluster= names the group and not the row",
         )
-    begin = read_start(start, rows)
-    fit = fit_own_random_effects(rows, response, distribution, quadrature, scale, begin, sigma, fix_sigma, control)
-    warn_unless_converged(fit.optimization)
-    warn_unless_accurate(fit.integration)
+    return fit_own_random_effects(rows, response, distribution, quadrature, scale, begin, sigma, fix_sigma, control)
+
+
+def own_random_effects_result(fit: OwnRandomEffectsFit, rows: ModelData) -> OwnRandomEffectsResult:
+    """The result of a fit with a random intercept for each cluster."""
+    response = own_of(fit)
     if response.durations:
         return DurationsRandomEffectsResult(fit, rows)
     return (OrdinalRandomEffectsResult if response.ordered else OwnRandomEffectsResult)(fit, rows)
+
+
+def own_fixed_effects(
+    formula: str,
+    data: Any,
+    request: Request,
+    response: OwnParameters,
+    start: Any,
+    correction: str | SplitPanel | None,
+    control: Control,
+) -> OwnFixedEffectsResult:
+    """Fit with a fixed intercept for each cluster; see `cg.fixed_effects`.
+
+    Raises
+    ------
+    OptionError
+        For responses of which such a likelihood is not worked out.
+    """
+    if not response.profiled:
+        raise OptionError(
+            f"fixed_effects with family={response.family!r}, which has parameters of its own",
+            "a family of which intercepts can be profiled out: 'binomial', 'poisson' or 'negative_binomial'",
+            f"cg.random_effects or cg.pooled with family={response.family!r}",
+        )
+    rows, response = read_own(formula, data, request, response)
+    fit = fit_own_fixed_effects(rows, response, read_start(start, rows), control)
+    warn_unless_converged(fit.optimization)
+    if correction is not None:
+        fit = corrected_own(fit, rows, correction)
+    return OwnFixedEffectsResult(fit, rows, fixed_of(fit).as_fitted)
 
 
 def _several(
@@ -108,7 +170,7 @@ def _several(
     return (OrdinalMixedResult if response.ordered else OwnMixedResult)(fit, rows)
 
 
-def _read(formula: str, data: Any, request: Request, response: OwnParameters) -> tuple[ModelData, OwnParameters]:
+def read_own(formula: str, data: Any, request: Request, response: OwnParameters) -> tuple[ModelData, OwnParameters]:
     """The data, and the response for them; where its parameters stand for the intercept, without that column."""
     rows = prepare(formula, data, request)
     if response.durations:

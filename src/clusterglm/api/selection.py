@@ -13,6 +13,7 @@ from clusterglm.api.elsewhere import is_elsewhere
 from clusterglm.api.nonparametric import nonparametric_fit
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
+from clusterglm.data.ordered import read_levels
 from clusterglm.data.prepare import ModelData, prepare
 from clusterglm.data.repeats import counts_of
 from clusterglm.data.request import Request
@@ -24,10 +25,13 @@ from clusterglm.model.arguments import several
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.distribution import distribution as read_distribution
+from clusterglm.model.family import continuous as family_continuous
 from clusterglm.model.family import response as read_response
+from clusterglm.model.family import with_own as family_with_own
 from clusterglm.model.quadrature import Quadrature, check_scale
 from clusterglm.model.quadrature import quadrature as read_quadrature
 from clusterglm.model.response.base import Response
+from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.model.workers import Progress
 from clusterglm.results.models.random_effects import RandomEffectsResult
 from clusterglm.results.tables.selection import REFERENCE, DistributionSelection
@@ -50,6 +54,7 @@ def select_distribution(
     exposure: Any = None,
     subset: Any = None,
     success: Any = None,
+    levels: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     least_expected: float = 1.0,
     n_boot: int = 0,
@@ -66,8 +71,9 @@ def select_distribution(
 
     Parameters
     ----------
-    formula, data, cluster, family, link, weights, cluster_weights, offset, exposure, subset, success, functions
-        As for `random_effects`.
+    formula, data, cluster, family, link, weights, cluster_weights, offset, exposure, subset, success, levels, functions
+        As for `random_effects`, but for `family="gaussian"`, whose intercepts are normal. The chi-squared criterion is
+        for responses whose sum over a cluster has a known distribution: binomial and Poisson.
     distributions : sequence of str or Distribution
         See `random_effects` for the names. With "nonparametric" among them, `cg.nonparametric` is fitted too, as a
         bound of what any distribution can reach: it has a row in the table, but no weight and is never the best.
@@ -103,7 +109,14 @@ def select_distribution(
     >>> found.best("aic").distribution.name
     'gaussian'
     """
-    response = read_response(family, link)
+    own = family_with_own(family, link)
+    if family_continuous(family, link) is not None:
+        raise OptionError(
+            f"a choice of distributions with family={family!r}",
+            "a family whose intercepts may have any distribution: integrals are here closed forms of normal ones",
+            "cg.random_effects, with distribution='gaussian'",
+        )
+    response = read_response(family, link) if own is None else own.reads
     distributions = several(
         "distributions", distributions, "a list of distributions", "distributions=['gaussian', 'cauchy']"
     )
@@ -116,6 +129,12 @@ def select_distribution(
         raise OptionError(
             f"distributions={list(names)}", "one or more, all different", "distributions=['gaussian', 'cauchy']"
         )
+    if own is not None and (reference or n_boot):
+        raise OptionError(
+            f"{'the nonparametric reference' if reference else f'n_boot={n_boot}'} with family={family!r}",
+            "named distributions and n_boot=0, where the response has parameters of its own",
+            "log-likelihoods, AIC and BIC, which need neither",
+        )
     rule = read_quadrature(quadrature)
     check_scale(scale)
     settings = read_control(control)
@@ -127,8 +146,15 @@ def select_distribution(
         offset=one_offset(offset, exposure),
         subset=subset,
         success=success,
+        levels=read_levels(levels, response.ordered, family),
         functions=functions,
     )
+    if own is not None:
+        from clusterglm.api.own import read_own, refuse_beside_own
+
+        refuse_beside_own(own, is_elsewhere(data, engine), None, False)
+        rows, own = read_own(formula, data, request, own)
+        return select_prepared(rows, own, candidates, rule, scale, settings)
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import select_over_blocks
 
@@ -169,6 +195,7 @@ def select_prepared(
     ----------
     data : ModelData
     response : Response
+        One with parameters of its own: for these data, its parameters to be estimated.
     candidates : sequence of Distribution
     rule : Quadrature
     scale : {"normal", "density"}
@@ -187,22 +214,45 @@ def select_prepared(
     fits = {} if known is None else {known.distribution.name: known}
     failures: dict[str, str] = {}
     last: ClusterGLMError | None = None
+    fitted = _fitting(data, response, rule, scale, control)
     for candidate in candidates:
         if candidate.name in fits:
             continue
         try:
-            fit = fit_random_effects(data, response, candidate, rule, scale, control=control)
+            found = fitted(candidate)
         except ClusterGLMError as error:
             failures[candidate.name], last = error.got, error
             continue
-        warn_unless_converged(fit.optimization, level=5)
-        warn_unless_accurate(fit.integration, level=5)
-        fits[candidate.name] = RandomEffectsResult(fit, data)
+        warn_unless_converged(found.optimization, level=5)
+        warn_unless_accurate(found.fit.integration, level=5)
+        fits[candidate.name] = found
     if last is not None and not fits:
         raise last
     goodness = {}
-    if counts_of(data).whole and (totals_known(response) or n_boot):  # a bootstrap of what is not known is refused
+    known_events = not isinstance(response, OwnParameters)
+    if (
+        known_events and counts_of(data).whole and (totals_known(response) or n_boot)
+    ):  # a bootstrap of what is not known is refused
         goodness = {
             name: each.chi_squared(n_boot, seed, n_jobs, progress, least_expected) for name, each in fits.items()
         }
     return DistributionSelection(fits, goodness, failures)
+
+
+def _fitting(
+    data: ModelData, response: Response, rule: Quadrature, scale: str, control: Control
+) -> Callable[[Distribution], RandomEffectsResult]:
+    """Fits with one distribution or another."""
+    if isinstance(response, OwnParameters):
+        from clusterglm.api.own import own_intercepts, own_random_effects_result
+
+        def with_own(distribution: Distribution) -> RandomEffectsResult:
+            fit = own_intercepts(data, response, distribution, rule, scale, None, None, False, control)
+            return own_random_effects_result(fit, data)
+
+        return with_own
+
+    def fitted(distribution: Distribution) -> RandomEffectsResult:
+        return RandomEffectsResult(fit_random_effects(data, response, distribution, rule, scale, control=control), data)
+
+    return fitted

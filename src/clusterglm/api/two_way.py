@@ -12,6 +12,7 @@ from clusterglm.data.tables.table import read_table
 from clusterglm.data.two_way import prepare_two_way
 from clusterglm.errors import ClusterError, OptionError
 from clusterglm.fit.two_way import fit_two_way
+from clusterglm.fit.two_way_own import fit_own_two_way, refuse_own_two_way
 from clusterglm.inference.uncertainty.two_way import corrected_two_way
 from clusterglm.model.bias import bias_correction as read_bias_correction
 from clusterglm.model.control import Control
@@ -20,6 +21,7 @@ from clusterglm.model.family import response as read_response
 from clusterglm.model.family import with_own as family_with_own
 from clusterglm.model.response.continuous.gaussian import GaussianIdentity
 from clusterglm.results.models.two_way import TwoWayResult, with_fit
+from clusterglm.results.models.two_way_own import OwnTwoWayResult
 
 
 def columns_in(cluster: Any, data: Any, engine: Any) -> tuple[str, ...] | None:
@@ -74,16 +76,18 @@ def two_way_fixed_effects(
                 "what is worked out for two factors",
                 f"leave it out; or cluster= one of them, or {together!r}, their combinations",
             )
-    measured = family_continuous(family, link)
-    if measured is None and family_with_own(family, link) is not None:
-        raise OptionError(
-            f"family={family!r} with effects of two factors",
-            "'binomial', 'poisson' or 'gaussian'",
-            "family='poisson' with cov('robust'), whose coefficients allow for any variance of counts",
-        )
-    response = measured or read_response(family, link)
+    measured, own = family_continuous(family, link), family_with_own(family, link)
+    response = measured or (read_response(family, link) if own is None else own.reads)
     settings, correction = read_control(control), read_bias_correction(bias_correction)
     request = Request(response, fixed_effects=True, **given)
+    if measured is None and own is not None:
+        refuse_own_two_way(own, correction)
+        whole = prepare_two_way(formula, data, request, (names[0], names[1]))
+        known, used = fit_own_two_way(whole, own, read_start(start, whole.rows), settings)
+        assert known.response is not None
+        found = OwnTwoWayResult(known, used.rows, used.second, (names[0], names[1]), known.response.as_fitted)
+        warn_unless_converged(found.optimization)
+        return found
     whole = prepare_two_way(formula, data, request, (names[0], names[1]))
     fit, used = fit_two_way(whole, response, read_start(start, whole.rows), settings)
     if response.continuous:

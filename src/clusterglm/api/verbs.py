@@ -52,6 +52,7 @@ def pooled(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     zero_inflation: str | None = None,
     hurdle: str | None = None,
+    reml: bool = False,
     penalty: str | None = None,
     separation: str = "error",
     control: Control | None = None,
@@ -108,6 +109,9 @@ def pooled(
     hurdle : str, optional
         Of the same, the linear predictor of the log odds that a count is 0; the others are then of the family truncated
         at zero.
+    reml : bool
+        Of normal responses: the residual variance of restricted maximum likelihood, which divides by n - p, as R's lm
+        and its t tests have it; `loglik` is then the restricted one.
     penalty : {"firth"}, optional
         Maximise the log-likelihood and half the log-determinant of the expected information (Jeffreys' prior; Firth,
         Biometrika 80, 1993): estimates are finite, also where covariates separate the responses. Standard errors are
@@ -152,6 +156,8 @@ def pooled(
     offset = one_offset(offset, exposure)
     settings = read_control(control)
     chosen, to_limit = read_penalty(penalty), read_separation(separation)
+    if yes_or_no("reml", reml) and (measured is None or zero_inflation is not None or hurdle is not None):
+        raise OptionError(f"reml=True with family={family!r}", "family='gaussian' alone", "reml=False")
     request = Request(
         response,
         cluster=cluster,
@@ -173,7 +179,7 @@ def pooled(
     if measured is not None:
         from clusterglm.api.gaussian import gaussian_pooled
 
-        return gaussian_pooled(formula, data, request, is_elsewhere(data, engine), chosen, to_limit)
+        return gaussian_pooled(formula, data, request, reml, is_elsewhere(data, engine), chosen, to_limit)
     if own is not None:
         from clusterglm.api.own import own_pooled, refuse_beside_own
 

@@ -20,6 +20,7 @@ from clusterglm.model.bias import SplitPanel
 from clusterglm.model.bias import bias_correction as read_bias_correction
 from clusterglm.model.control import Control
 from clusterglm.model.family import response as read_response
+from clusterglm.model.family import with_own as family_with_own
 from clusterglm.model.penalty import read_penalty
 from clusterglm.model.separation import read_separation
 from clusterglm.results.models.conditional import ConditionalResult
@@ -65,10 +66,11 @@ def fixed_effects(
     cluster : str, list of str or array
         Column of cluster labels of any type, or the labels. Row order never matters. Two columns, such as
         ["person", "year"], have effects of their own each: see Notes. `cluster="a:b"`: their combinations are clusters.
-    family : {"binomial", "poisson", "gaussian"}
-        Of the responses: 0/1 or shares of trials, or counts; with two factors measured values too.
+    family : {"binomial", "poisson", "negative_binomial", "gaussian"}
+        Of the responses: 0/1 or shares of trials, counts, or counts with variance mean + alpha mean^2, alpha being
+        estimated; with two factors measured values too.
     link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial, "log" for Poisson.
+        By default "logit" for binomial, "log" for counts.
     weights : str or array, optional
         Case weights, which multiply a row's log-likelihood; whole numbers are repeats, wherever rows are counted or
         drawn. A column, an expression of columns, or an array with an element per row of `data`.
@@ -92,7 +94,8 @@ def fixed_effects(
         Take off the bias of binomial coefficients that comes from estimating an intercept for every few rows: by
         formula (Hahn and Newey, Econometrica 72, 2004; Fernandez-Val, Journal of Econometrics 150, 2009), or from the
         two halves of every cluster (Dhaene and Jochmans, Review of Economic Studies 82, 2015), which `SplitPanel`
-        says how to make. Poisson coefficients have no such bias.
+        says how to make. Coefficients of counts have no such bias; of negative binomial ones the formula corrects
+        alpha, which is too small, and with it the standard errors.
     penalty : {"firth"}, optional
         Maximise the log-likelihood and half the log-determinant of the expected information on coefficients and
         intercepts together (Jeffreys' prior; Firth, Biometrika 80, 1993; Kosmidis and Firth, Biometrika 108, 2021): all
@@ -152,7 +155,8 @@ def fixed_effects(
         }
         asked = formula, data, names, family, link, given | {"functions": functions}
         return two_way_fixed_effects(*asked, start, bias_correction, refused, control)
-    response = read_response(family, link)
+    own = family_with_own(family, link)
+    response = read_response(family, link) if own is None else own.reads
     offset = one_offset(offset, exposure)
     correction = read_bias_correction(bias_correction)
     chosen = read_penalty(penalty)
@@ -174,6 +178,11 @@ def fixed_effects(
         functions=functions,
         fixed_effects=True,
     )
+    if own is not None:
+        from clusterglm.api.own import own_fixed_effects, refuse_beside_own
+
+        refuse_beside_own(own, is_elsewhere(data, engine), chosen, to_limit)
+        return own_fixed_effects(formula, data, request, own, start, correction, settings)
     if is_elsewhere(data, engine, chosen, to_limit):
         from clusterglm.api.blocks import fixed_effects_over_blocks
 

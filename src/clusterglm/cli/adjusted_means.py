@@ -88,6 +88,7 @@ def adjusted_means(
     ] = None,
     level: opt.Coverage = None,
     cov: opt.Cov = "observed",
+    df: opt.Degrees = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw them to this file, as .png, .pdf or .svg.", show_default="no picture")
     ] = None,
@@ -99,7 +100,7 @@ def adjusted_means(
         check_table(out)
         check_files(plot, json)
         result = open_fit(fit)
-        options = given({"by": by, "slope": slope, "kind": kind, "scale": scale, "level": level})
+        options = given({"by": by, "slope": slope, "kind": kind, "scale": scale, "level": level, "df": df})
         options |= {"at": _values(at), "over": over, "cov": cov}
         options |= {} if data is None else {"data": load_table(data)}
         with heard_warnings():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +87,7 @@ def fit(
     sigma: Annotated[float | None, typer.Option(help="Starting value of sigma; its value with --fix-sigma.")] = None,
     fix_sigma: Annotated[bool, typer.Option("--fix-sigma", help="Hold sigma at the value of --sigma.")] = False,
     reml: Annotated[
-        bool, typer.Option("--reml", help="Restricted maximum likelihood, of random effects with --family gaussian.")
+        bool, typer.Option("--reml", help="Restricted maximum likelihood, with --family gaussian.")
     ] = False,
     threads: opt.Threads = 1,
     tol: Annotated[float, typer.Option(help="Gradient at which to stop, in standard errors.")] = 1e-6,
@@ -102,6 +103,8 @@ def fit(
     ] = None,
     progress: Annotated[bool, typer.Option("--progress", help="Show each iteration on standard error.")] = False,
     robust: opt.Robust = False,
+    cov: opt.Cov = "observed",
+    df: opt.Degrees = None,
     level: opt.Coverage = None,
     sep: opt.Sep = None,
     decimal: opt.Decimal = None,
@@ -137,10 +140,7 @@ def fit(
         }
         check_model(model, special)
         check_files(save, json, csv, report)
-        if level is not None:
-            from clusterglm.inference.uncertainty.intervals import check_level
-
-            check_level(level)
+        intervals = interval_options(robust, level, cov, df)
         table = load_table(data, sep, decimal, encoding)
         result = run_fit(
             model,
@@ -152,11 +152,11 @@ def fit(
             **given(general | special),
         )
         if not printed(json):
-            print(result)
-            print_intervals(result, robust, level)
-        _write(result, save, json, csv, **interval_options(robust, level))
+            print_summary(result, robust, cov, df)
+            print_intervals(result, intervals)
+        _write(result, save, json, csv, **intervals)
         if report is not None:
-            result.report(report, data=table, progress=_show_part if progress else None)
+            result.report(report, data=table, cov=cov, df=df, progress=_show_part if progress else None)
     if not result.converged:
         raise typer.Exit(NOT_CONVERGED)
 
@@ -211,18 +211,30 @@ def load_table(data: Any, sep: str | None = None, decimal: str | None = None, en
     return read_csv(path, form) if form != Form() and path.is_file() else data
 
 
-def interval_options(robust: bool, level: float | None) -> dict[str, Any]:
+def interval_options(robust: bool, level: float | None, cov: str, df: str | None) -> dict[str, Any]:
     """Options of `tidy`, from those of the command line."""
-    return given({"cov": "robust" if robust else None, "level": level})
+    from clusterglm.errors import OptionError
+    from clusterglm.inference.uncertainty.intervals import check_level
+
+    if level is not None:
+        check_level(level)
+    if robust and cov not in ("observed", "robust"):
+        raise OptionError(f"--robust with --cov {cov}", "one kind of standard errors", f"--cov {cov} alone")
+    return given({"cov": "robust" if robust else cov, "level": level, "df": df})
 
 
-def print_intervals(result: Result, robust: bool, level: float | None) -> None:
+def print_summary(result: Result, robust: bool, cov: str, df: str | None) -> None:
+    """With the errors that were asked for; robust ones, if by --robust, follow in a table of their own."""
+    print(result.summary() if robust else result.summary(cov=cov, df=df))
+
+
+def print_intervals(result: Result, options: Mapping[str, Any]) -> None:
     """After a summary, the table of estimates with the errors and intervals that were asked for."""
-    if not robust and level is None:
+    if options["cov"] != "robust" and "level" not in options:
         return
-    kind = "robust standard errors" if robust else "standard errors"
-    print(f"\nEstimates with {kind} and {100 * (0.95 if level is None else level):g}% intervals\n")
-    print(result.tidy(**interval_options(robust, level)))
+    kind = "robust standard errors" if options["cov"] == "robust" else "standard errors"
+    print(f"\nEstimates with {kind} and {100 * options.get('level', 0.95):g}% intervals\n")
+    print(result.tidy(**options))
 
 
 _ELSEWHERE = {
@@ -254,6 +266,7 @@ def check_model(model: str, special: dict[str, Any]) -> None:
         "separation": _WITHOUT_POINTS,
         "zero_inflation": ("random_effects", "pooled"),
         "hurdle": ("random_effects", "pooled"),
+        "reml": ("random_effects", "pooled"),
     }
     for name, value in special.items():
         own = owners.get(name, ("random_effects",))

@@ -18,7 +18,8 @@ DISTRIBUTIONS = (
     "gaussian", "logistic", "cauchy", "laplace", "bridge", "log_gamma", "t(4)", "student_t", "gaussian_mixture",
     "smooth",
 )  # fmt: skip
-COVARIANCES = ("observed", "robust", "quasi")
+COVARIANCES = ("observed", "robust", "CR0", "CR1", "CR2", "CR3", "quasi", "kenward_roger")
+DEGREES = ("satterthwaite", "kenward_roger")
 PENALTIES = ("firth", "soft")
 SEPARATIONS = ("error", "limit")
 
@@ -130,8 +131,19 @@ Coverage: TypeAlias = Annotated[
 Cov: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="Of the estimates: observed, robust, or quasi (conditional models of counts).",
+        help="Of the estimates: observed, robust, CR2 and the like (pooled models of few clusters), or quasi "
+        "(conditional models of counts).",
         autocompletion=one_of(COVARIANCES),
+    ),
+]
+Degrees: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--df",
+        help="t in the place of z: satterthwaite (linear models; pooled ones with --cov CR2), or kenward_roger (linear "
+        "mixed models by REML).",
+        show_default="z",
+        autocompletion=one_of(DEGREES),
     ),
 ]
 Sep: TypeAlias = Annotated[

@@ -10,7 +10,7 @@ import typer
 
 import clusterglm.cli.options as opt
 from clusterglm.cli.common import NOT_CONVERGED, app, example, heard_warnings, readable_errors
-from clusterglm.cli.fit import given, load_table, print_intervals
+from clusterglm.cli.fit import given, interval_options, load_table, print_intervals, print_summary
 from clusterglm.cli.output import check_files, check_table, printed, write_json, write_table
 from clusterglm.cli.saved import open_fit
 
@@ -21,14 +21,22 @@ if TYPE_CHECKING:
 
 
 @app.command(epilog=example("clusterglm show fit.json --robust"))
-def show(fit: opt.Fit, robust: opt.Robust = False, level: opt.Coverage = None, json: opt.Json = None) -> None:
+def show(
+    fit: opt.Fit,
+    robust: opt.Robust = False,
+    cov: opt.Cov = "observed",
+    df: opt.Degrees = None,
+    level: opt.Coverage = None,
+    json: opt.Json = None,
+) -> None:
     """Print the summary of a saved fit."""
     with readable_errors():
         check_files(json)
+        intervals = interval_options(robust, level, cov, df)
         result = open_fit(fit)
         if not printed(json):
-            print(result)
-            print_intervals(result, robust, level)
+            print_summary(result, robust, cov, df)
+            print_intervals(result, intervals)
         if json is not None:
             from clusterglm.results.tables.export import as_dict
 
@@ -75,6 +83,8 @@ def report(
         int | None, typer.Option(help="Simulations of the diagnostics; 0 for none.", show_default="by the rows")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of all that is simulated.")] = 1,
+    cov: opt.Cov = "observed",
+    df: opt.Degrees = None,
     jobs: opt.Jobs = 1,
     json: opt.Json = None,
 ) -> None:
@@ -84,7 +94,9 @@ def report(
         result = open_fit(fit)
         table = None if data is None else load_table(data)
         with heard_warnings():
-            result.report(out, data=table, title=title, n_boot=n_boot, n_sim=n_sim, seed=seed, n_jobs=jobs)
+            result.report(
+                out, data=table, title=title, n_boot=n_boot, n_sim=n_sim, seed=seed, n_jobs=jobs, cov=cov, df=df
+            )
         print(f"{out} written", file=sys.stderr)
         if json is not None:
             from dataclasses import asdict

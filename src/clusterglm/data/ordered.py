@@ -67,17 +67,11 @@ def ordered_codes(
         When the order is not known, or a value is none of the levels.
     """
     missing = np.asarray(series.is_null().to_numpy(), dtype=bool)
-    words = [None if gone else level_name(value) for value, gone in zip(series.to_list(), missing, strict=True)]
     numbers = numeric(series) if levels is None or not isinstance(series.dtype, nw.Categorical | nw.Enum) else None
-    if numbers is not None:
-        nan = np.isnan(numbers)
-        plain = series.dtype.is_float()
-        words = [
-            None if gone else level_name(int(v) if plain and float(v).is_integer() else v)
-            for v, gone in zip(series.to_list(), nan | missing, strict=True)
-        ]
-        if levels is None:
-            levels = _of_numbers(numbers[~nan], name, isinstance(series.dtype, nw.Boolean))
+    nan = np.zeros(len(missing), dtype=bool) if numbers is None else np.isnan(numbers)
+    words = _words(series.to_list(), nan | missing)
+    if numbers is not None and levels is None:
+        levels = _of_numbers(numbers[~nan], name, isinstance(series.dtype, nw.Boolean))
     elif levels is None:
         levels = _declared(series, name, words, rows)
     place = {level: float(j) for j, level in enumerate(levels)}
@@ -111,6 +105,26 @@ def refuse_empty(empty: tuple[str, ...], levels: tuple[str, ...], name: str) -> 
             "leave the empty categories out (levels=[...], or .cat.remove_unused_categories()), or merge them with "
             "their neighbours; check subset=",
         )
+
+
+def _words(values: list[Any], gone: NDArray[np.bool_]) -> list[str | None]:
+    """The name of each value, None where it is gone; found once for each of the few values that there are."""
+    known: dict[tuple[type, Any], str] = {}
+    words: list[str | None] = []
+    for value, lost in zip(values, gone.tolist(), strict=True):
+        if lost:
+            words.append(None)
+            continue
+        key = type(value), value  # True is not 1
+        try:
+            word = known.get(key)
+        except TypeError:  # a value that cannot be a key, as in columns of objects
+            words.append(level_name(value))
+            continue
+        if word is None:
+            word = known[key] = level_name(value)
+        words.append(word)
+    return words
 
 
 def _of_numbers(values: Array, name: str, logical: bool) -> tuple[str, ...]:

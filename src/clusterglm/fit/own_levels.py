@@ -106,7 +106,8 @@ class OwnIntegrals:
     def _any(self) -> PlacedIntegrals:
         """The integrals where they are, of which something is asked that does not depend on psi."""
         if self._last is None:
-            self.at(self.response.start(np.ones(len(self._data.a)), self._data.a, self._data.b))
+            own, data = self.response, self._data
+            self.at(own.working if own.values else own.start(np.ones(len(data.a)), data.a, data.b))
         assert self._last is not None
         return self._last[1]
 

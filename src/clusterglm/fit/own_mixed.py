@@ -182,7 +182,7 @@ def fit_own_mixed(
     )
 
 
-def own_mixed_again(fit: OwnMixedFit, data: ModelData) -> OwnMixedFit:
+def own_mixed_again(fit: OwnMixedFit, data: ModelData, control: Control = _DEFAULT) -> OwnMixedFit:
     """Fit the model of `fit` to other responses.
 
     Raises
@@ -191,7 +191,7 @@ def own_mixed_again(fit: OwnMixedFit, data: ModelData) -> OwnMixedFit:
         Where a level has no responses.
     """
     response = anew(own_of(fit), data)
-    return fit_own_mixed(with_constant(data, response), response, fit.integration.requested, start=fit.beta)
+    return fit_own_mixed(with_constant(data, response), response, fit.integration.requested, control, fit.beta)
 
 
 def own_task(data: ModelData, response: OwnParameters, X: Array, scale: Array, threads: int) -> MixedTask:

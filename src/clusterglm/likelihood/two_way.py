@@ -97,7 +97,9 @@ class Crossing:
 
     def at_rows(self, first: Array, second: Array) -> Array:
         """The sum of both intercepts of each row, of (m,) and (q,), or (m, k) and (q, k)."""
-        return np.asarray(np.repeat(first, np.diff(self.starts), axis=0) + second[self.codes])
+        found = np.repeat(first, np.diff(self.starts), axis=0)
+        found += second[self.codes]
+        return found
 
     def identified(self, first: Array, second: Array) -> tuple[Array, Array]:
         """Intercepts with the same sums, those of `references` 0."""
@@ -118,6 +120,7 @@ class Intercepts:
     def __init__(self, crossing: Crossing, weights: Array) -> None:
         self.crossing = crossing
         self.weights = np.maximum(weights, _LEAST_INFORMATION * float(weights.max(initial=0.0)))
+        self._plain = bool((self.weights == 1.0).all())
         self.first = crossing.over_first(self.weights)
         self.second = crossing.over_second(self.weights)
         shape = crossing.m, crossing.q
@@ -236,7 +239,7 @@ class Intercepts:
 
     def projection(self, X: Array) -> tuple[Array, Array]:
         """Intercepts that fit columns best by weighted least squares, (m, k) and (q, k), of X of shape (n, k)."""
-        weighted = X * self.weights[:, None]
+        weighted = X if self._plain else X * self.weights[:, None]
         return self.solve(self.crossing.over_first(weighted), self.crossing.over_second(weighted))
 
     def residual(self, X: Array) -> Array:
@@ -245,5 +248,6 @@ class Intercepts:
             return X.copy()
         left = X
         for _ in range(2):  # once more for the rounding of large common levels
-            left = left - self.crossing.at_rows(*self.projection(left))
+            taken = self.crossing.at_rows(*self.projection(left))
+            left = np.subtract(left, taken, out=taken)
         return left

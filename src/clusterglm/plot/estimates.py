@@ -31,6 +31,7 @@ def coefficients(
     level: float = 0.95,
     method: str = "wald",
     cov: str = "observed",
+    df: str | None = None,
     terms: Sequence[str] | None = None,
     exponentiate: bool = False,
     theme: str | None = None,
@@ -49,6 +50,8 @@ def coefficients(
         separated fit, is an arrow from there.
     cov : {"observed", "robust"}
         Covariance of Wald intervals.
+    df : {"satterthwaite", "kenward_roger"}, optional
+        Student's intervals in the place of normal ones; see `conf_int`.
     terms : sequence of str, optional
         Coefficients to show, in this order; by default all but the intercept (the intercept, if there is no other).
     exponentiate : bool
@@ -69,7 +72,7 @@ def coefficients(
     named = named_fits(fits, model_words, "cg.plot.coefficients")
     if not any(fit.data.names for fit in named.values()):
         raise OptionError("a picture of the coefficients of a model without coefficients", "some", "add a covariate")
-    table = _table(named, level, method, cov, terms)
+    table = _table(named, level, method, cov, df, terms)
     yes_or_no("exponentiate", exponentiate)
     label = f"Coefficient, with {100 * level:g}% interval"
     if exponentiate:
@@ -128,12 +131,14 @@ def _arrow(axis: Any, start: float, edge: float, y: float, colour: str) -> None:
     )
 
 
-def _table(named: dict[str, Result], level: float, method: str, cov: str, terms: Sequence[str] | None) -> pd.DataFrame:
+def _table(
+    named: dict[str, Result], level: float, method: str, cov: str, df: str | None, terms: Sequence[str] | None
+) -> pd.DataFrame:
     import pandas as pd
 
     parts = []
     for name, fit in named.items():
-        ends = fit.conf_int(level=level, method=method, cov=cov).iloc[: len(fit.data.names)]
+        ends = fit.conf_int(level=level, method=method, cov=cov, df=df).iloc[: len(fit.data.names)]
         parts.append(
             pd.DataFrame(
                 {

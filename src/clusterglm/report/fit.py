@@ -39,6 +39,8 @@ def report(
     variables: Sequence[str] | None = None,
     seed: int = 1,
     n_jobs: int = 1,
+    cov: str = "observed",
+    df: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """The page that `Result.report` writes; it says what the arguments are."""
@@ -52,6 +54,7 @@ def report(
     if variables is not None:
         variables = several("variables", variables, "a list of variables", "variables=[]")
     seed_sequence(seed)
+    summary = fit.summary(cov=cov, df=df)  # refuses what there is not
     jinja()  # rather now than after the work
     of = fit._finite  # tests and pictures are of what is finite
     options = Options(
@@ -62,6 +65,8 @@ def report(
         tuple(_variables(of or fit, variables)),
         seed,
         n_jobs,
+        cov,
+        df,
     )
     sections = [] if of is None else plan(of, options)
     total, done = sum(len(parts) for _, _, parts in sections), [0]
@@ -76,7 +81,7 @@ def report(
         "fit.html",
         made,
         title=title or f"{fit.data.response_name}: {model_words(fit)}",
-        summary=fit.summary(),
+        summary=summary,
         caveats=[*_failures(made), *caveats(fit), *_findings(made)],
         facts=_facts(fit, options, made),
     )

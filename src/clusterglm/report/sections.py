@@ -65,6 +65,10 @@ class Options:
         To predict along.
     seed : int
     n_jobs : int
+    cov : str
+        Covariance behind the errors of coefficients and tests of terms.
+    df : str or None
+        Degrees of freedom of these.
     """
 
     data: Any
@@ -74,6 +78,8 @@ class Options:
     variables: tuple[str, ...]
     seed: int
     n_jobs: int
+    cov: str = "observed"
+    df: str | None = None
 
 
 Plan = list[tuple[str, str, list[Part]]]
@@ -98,35 +104,46 @@ def _part(name: str, blocks: Callable[[Any, Options], Iterable[Block]]) -> Make:
 
 
 def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
-    table = fit.tidy().set_index("term")
-    columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL, "z": "z", "pvalue": "p"}
-    sandwich = "robust" in fit._covariances and fit.penalty is None
+    table = fit.tidy(cov=options.cov, df=options.df).set_index("term")
+    tested = {"z": "z"} if options.df is None else {"z": "t", "df": "df"}
+    columns = {"estimate": "Estimate", "std_error": "Std. error", **_INTERVAL, **tested, "pvalue": "p"}
+    sandwich = "robust" in fit._covariances and fit.penalty is None and options.cov == "observed"
     if sandwich and fit.data.cluster_name is not None and fit.n_clusters > 1:
         robust = np.sqrt(np.diag(fit.cov("robust").to_numpy()))
         table["robust"] = robust[: len(table)]
         columns = {"estimate": "Estimate", "std_error": "Std. error", "robust": "Robust s.e."} | columns
     shared = alike(table, ["estimate", "std_error", "robust", *_INTERVAL])
-    yield frame_table("Coefficients with Wald intervals", table, columns, {**shared, "z": 3})
+    kind = "Wald" if options.df is None else "t"
+    yield frame_table(f"Coefficients with {kind} intervals", table, columns, {**shared, "z": 3, "df": 2})
     references = [f"{name} = {level}" for name, level in fit.data.design.references.items()]
     if references:
         yield Words(f"Levels are compared with the reference {'levels' if references[1:] else 'level'} "
                     f"{', '.join(references)}.")  # fmt: skip
     if fit.response.ratio is not None:
-        ratios = fit.ratios()
-        kind = ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio"
+        ratios = fit.ratios(cov=options.cov)
+        name = ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio"
+        ratios = ratios.set_index("term")
+        if options.df is not None:
+            exponentiated = fit.tidy(exponentiate=True, cov=options.cov, df=options.df).set_index("term")
+            ratios = exponentiated.loc[list(ratios.index)]
         chosen = {"estimate": "Ratio", **_INTERVAL}
-        yield frame_table(f"Exponentiated: {kind}s", ratios.set_index("term"), chosen, alike(ratios, chosen))
+        yield frame_table(f"Exponentiated: {name}s", ratios, chosen, alike(ratios, chosen))
         if fit._intercepts_in_words:
             yield Words("Ratios hold within a cluster: they compare rows that share an intercept.")
     if len(fit.data.names) > 0:
-        yield Picture("Coefficients with 95% Wald intervals", coefficients(fit))
+        yield Picture(f"Coefficients with 95% {kind} intervals", coefficients(fit, cov=options.cov, df=options.df))
 
 
 def _terms(fit: Result, options: Options) -> Iterable[Block]:
-    table = fit.term_tests().set_index("term")
-    if len(table) > 0:
-        columns = {"statistic": "Chi²", "df": "df", "pvalue": "p"}
-        yield frame_table("Wald tests of whole terms, each given all the others", table, columns, {"statistic": 3})
+    table = fit.term_tests(options.cov, df=options.df).set_index("term")
+    if len(table) == 0:
+        return
+    caption, columns = "Wald tests of whole terms, each given all the others", {"df": "df", "pvalue": "p"}
+    if options.df is None:
+        yield frame_table(caption, table, {"statistic": "Chi²", **columns}, {"statistic": 3})
+    else:
+        columns = {"F": "F", "df": "df", "df_denominator": "of the denominator", "pvalue": "p"}
+        yield frame_table(caption.replace("Wald", "F"), table, columns, {"F": 3, "df_denominator": 2})
 
 
 def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:

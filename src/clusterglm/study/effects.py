@@ -12,7 +12,8 @@ them the intercept and `sigma_hat`, and `pvalue` of a test of no clustering. The
 models by Laplace and by 8 adaptive Gauss-Hermite nodes. Added are the pooled model, bias-corrected fixed effects,
 conditional likelihood, the mixed model with as many nodes as it needs, penalised quasi-likelihood in both forms (REML
 with dispersion 1; "ML", as R's glmmPQL has it), and a score test. With n_boot > 0 the tests by
-simulation of fixed effects follow, so many replicates each: they take far longer than all the rest.
+simulation of fixed effects follow, so many replicates each; with draws > 0 the means of so many draws from the
+posterior under the default priors. Both take far longer than all the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 
 from clusterglm.data.arrays import from_arrays, with_intercepts
 from clusterglm.data.prepare import ModelData
+from clusterglm.errors import StudyError
 from clusterglm.fit.conditional import fit_conditional
 from clusterglm.fit.fixed_effects import FixedEffectsFit, fit_fixed_effects
 from clusterglm.fit.pooled import PooledFit, fit_pooled
@@ -38,6 +40,10 @@ from clusterglm.inference.uncertainty.replicates import ReplicateError
 from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.quasi import QUASI
+from clusterglm.sample.chains import run
+from clusterglm.sample.likelihoods import InterceptLikelihood
+from clusterglm.sample.prior import Prior
+from clusterglm.sample.target import mode_of
 from clusterglm.study.design import Cell, Row, Study, attempt, single
 from clusterglm.study.methods import CONTROL, LOGIT, bernoulli, check_scale, check_whole, mixed_model
 
@@ -49,6 +55,7 @@ class Sample:
     within: ModelData
     common: ModelData
     n_boot: int
+    draws: int
     seed: int
     _pooled: PooledFit | None = None
     _fixed: FixedEffectsFit | None = None
@@ -68,13 +75,13 @@ class Sample:
 
 def draw(cell: Cell, rng: np.random.Generator) -> Sample:
     """Simulate a data set."""
-    clusters, size, n_boot = (int(cell[name]) for name in ("clusters", "size", "n_boot"))
+    clusters, size, n_boot, draws = (int(cell[name]) for name in ("clusters", "size", "n_boot", "draws"))
     x = rng.standard_normal(clusters * size)
     intercepts = float(cell["sigma"]) * rng.standard_normal(clusters)
     y = bernoulli(rng, float(cell["beta0"]) + float(cell["beta1"]) * x + np.repeat(intercepts, size))
     within = from_arrays(y, x[:, None], size, LOGIT, names=("x",))
     common = from_arrays(y, np.column_stack([np.ones_like(x), x]), size, LOGIT, names=("(Intercept)", "x"))
-    return Sample(within, common, n_boot, int(rng.integers(2**62)))
+    return Sample(within, common, n_boot, draws, int(rng.integers(2**62)))
 
 
 def pooled(sample: Sample) -> Row:
@@ -103,6 +110,26 @@ def quasi(form: str, sample: Sample) -> Row:
         **_slope(beta[1], fit.covariance[1, 1]),
         "sigma_hat": single(abs(phi[0])),
         "sigma_hat_se": None if fit.held.any() else single(places.split(errors)[1][0]),
+    }
+
+
+def posterior_mean(sample: Sample) -> Row:
+    """Means and standard deviations of draws, which `fit.sample(draws, chains=1)` would have."""
+    fit = mixed_model(sample.common, Gaussian(), Quadrature("auto"), "normal")
+    likelihood, at = InterceptLikelihood(fit), fit.parameters
+    target, mode = mode_of(likelihood, Prior().of(likelihood.coordinates))
+    drawn = run(
+        target, mode, method="auto", draws=sample.draws, warmup=None, chains=1,
+        seed=np.random.SeedSequence(sample.seed), n_jobs=1, progress=None,
+    )  # fmt: skip
+    draws = likelihood.coordinates.theta(drawn.x[0])
+    means, spreads = draws.mean(axis=0), draws.std(axis=0, ddof=1)
+    beta, errors = means[at.coefficients], spreads[at.coefficients]
+    return {
+        "intercept": single(beta[0]),
+        **_slope(beta[1], errors[1] ** 2),
+        "sigma_hat": single(means[at.scale]),
+        "sigma_hat_se": single(spreads[at.scale]),
     }
 
 
@@ -157,18 +184,21 @@ SIMULATED: dict[str, Callable[[Sample], Row]] = {
     "bootstrap, likelihood ratio": partial(simulated, "bootstrap", "lr"),
     "permutation, likelihood ratio": partial(simulated, "permutation", "lr"),
 }
+SAMPLED: dict[str, Callable[[Sample], Row]] = {"mixed, posterior mean": posterior_mean}
 
 
 def replicate(cell: Cell, rng: np.random.Generator) -> list[Row]:
     """One data set, and what every method makes of it."""
     sample = draw(cell, rng)
-    methods = METHODS | (SIMULATED if sample.n_boot > 0 else {})
+    methods = METHODS | (SIMULATED if sample.n_boot > 0 else {}) | (SAMPLED if sample.draws > 0 else {})
     return [attempt(name, partial(method, sample)) for name, method in methods.items()]
 
 
 def check(cell: Cell) -> None:
     """Refuse what cannot be simulated."""
-    check_whole(cell, size=2, clusters=2, n_boot=0)
+    check_whole(cell, size=2, clusters=2, n_boot=0, draws=0)
+    if cell["draws"] == 1:
+        raise StudyError("draws=1", "0, or 2 draws at least", "draws=400")
     check_scale(cell, "sigma")
 
 
@@ -181,6 +211,7 @@ STUDY = Study(
         "beta0": [0.0],
         "beta1": [1.0],
         "n_boot": [0],
+        "draws": [0],
     },
     replicate=replicate,
     check=check,

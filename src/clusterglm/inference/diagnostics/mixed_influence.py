@@ -13,22 +13,20 @@ from clusterglm.fit.levels import Chosen
 from clusterglm.fit.mixed import MixedFit, fit_again, task_of
 from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.fit.newton import Optimization
-from clusterglm.inference.diagnostics.influence import Deletion
+from clusterglm.inference.diagnostics.influence import CLOSE, Deletion
 from clusterglm.inference.uncertainty.mixed import estimates_by_reading, task_by_reading
 from clusterglm.inference.uncertainty.replicates import ReplicateError
 from clusterglm.model.arrays import Array
-from clusterglm.model.control import Control
 from clusterglm.model.parameters import random_effects
 
-_CLOSELY = Control(tol=1e-7)
-_ANOTHER_FACE = "the covariance of the random effects is singular without the cluster, or no longer so"
+ANOTHER_FACE = "the covariance of the random effects is singular without the cluster, or no longer so"
 _CLUSTERS_FOR_NEARBY = 50  # clusters from which the maximum without one of them is sought near that with it
 _POINTS_AGAIN_FROM = 0.5  # standard errors from which points are chosen again
 _LEFT_OF_AN_SD = 0.5  # of a standard deviation, below which it may be on its way to 0
 _STEPS_NEARBY = 12  # which Newton's method with the Hessian of the start never needs where it works
 
 
-def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletion:
+def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array], own: tuple[str, ...] = ()) -> Deletion:
     """Of clusters, in coefficients, standard deviations and functions of the correlations.
 
     Where the covariance is singular, these are not free to move: then in the parameters of its factor that are.
@@ -38,10 +36,12 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
     fit : MixedFit
     as_shown : callable
         Estimates by reading -> coefficients, standard deviations and correlations.
+    own : tuple of str
+        Parameters of the response, which the search has behind the coefficients.
     """
     data, singular = fit.data.rows, bool(fit.held.any())
     task = task_of(fit) if singular else task_by_reading(fit)
-    theta = fit.theta if singular else estimates_by_reading(fit)
+    theta = fit.searched if singular else estimates_by_reading(fit)
     labels = task.covariance.labels if singular else task.covariance.read_labels()
     free = np.flatnonzero(~task.all_and(fit.held))
     chosen = choose(task.likelihood, task.entries(theta), fit.integration.requested)
@@ -65,9 +65,9 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
             return (task.slopes(theta) @ without(i, information, share))[free]
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = fit_again(fit, new, fit.beta, _CLOSELY)
+        again = fit_again(fit, new, fit.beta, CLOSE)
         if not np.array_equal(again.held, fit.held):
-            raise ReplicateError(_ANOTHER_FACE)
+            raise ReplicateError(ANOTHER_FACE)
         at = again.theta if singular else estimates_by_reading(again)
         return at[free], again.optimization
 
@@ -78,7 +78,7 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
 
     found = Deletion(
         data,
-        random_effects(data.names, labels).names_of(free),
+        random_effects((*data.names, *own), labels).names_of(free),
         theta[free],
         -task.evaluate(theta, plan).hessian[np.ix_(free, free)],
         (task.likelihood.unit_scores(task.entries(theta), plan) @ task.slopes(theta).T)[:, free],
@@ -88,7 +88,7 @@ def mixed_deletion(fit: MixedFit, as_shown: Callable[[Array], Array]) -> Deletio
         penalty_score,
         as_shown=np.array if singular else as_shown,
     )
-    if singular or fit.penalty is not None or data.n_clusters < _CLUSTERS_FOR_NEARBY:
+    if singular or own or fit.penalty is not None or data.n_clusters < _CLUSTERS_FOR_NEARBY:
         return found
     return replace(found, nearby=Nearby(fit, found, task, chosen))
 
@@ -148,7 +148,7 @@ class Nearby:
         before = np.inf
         for _ in range(_STEPS_NEARBY):
             left = _length(score, inverse)
-            if left <= _CLOSELY.tol:
+            if left <= CLOSE.tol:
                 return theta
             if not left < before:
                 return None

@@ -10,14 +10,17 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_again, own_of, own_pooled_again
+from clusterglm.fit.own_fixed import OwnFixedEffectsFit, own_cluster_profile, own_fixed_again, own_profile
 from clusterglm.fit.own_rows import bordered, kernel_data, weighted_terms
 from clusterglm.inference.diagnostics.influence import (
     CLOSE,
     Deletion,
+    fixed_effects_deletion,
     pooled_deletion,
     random_effects_deletion,
     rows_as_clusters,
 )
+from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.inference.uncertainty.own import own_marginal_scores, own_pooled_scores, with_shifts
 from clusterglm.likelihood.evaluation import Evaluation, OwnArrays, core_problem
 from clusterglm.likelihood.integrator import UnitLikelihood
@@ -134,6 +137,42 @@ def own_marginal_deletion(fit: OwnRandomEffectsFit, data: ModelData) -> Deletion
         hessian,
         lambda new: _refitted(fit, new),
         loglik,
+        as_shown=lambda at: _as_values(at, response),
+    )
+
+
+def own_fixed_deletion(fit: OwnFixedEffectsFit, data: ModelData) -> Deletion:
+    """Deletion of clusters from a fit with fixed intercepts, in (beta, working values), at the likelihood's maximum.
+
+    Where the response's parameters lie at the end of their range it is deletion from the model there.
+    """
+    response, beta = fit.likeliest, fit.uncorrected
+    assert response is not None
+    if response.at_end and response.at_limit is not None:
+        return fixed_effects_deletion(fit, data, response.at_limit)
+    theta, names = np.append(beta, response.working), (*data.names, *response.own)
+
+    def evaluate(rows: ModelData, at: Array) -> Evaluation:
+        return own_profile(rows.X, rows, response).evaluate(at)
+
+    def hessian(i: int) -> Array:
+        if not fit.informative[i]:
+            return np.zeros((len(theta), len(theta)))
+        return evaluate(only_clusters(data, np.arange(data.n_clusters) == i), theta).hessian
+
+    def refit(new: ModelData) -> tuple[Array, Optimization]:
+        again = own_fixed_again(fit, new, CLOSE)
+        return _theta_of(again.beta, again.response), again.optimization
+
+    return Deletion(
+        data,
+        names,
+        theta,
+        -evaluate(data, theta).hessian,
+        own_cluster_profile(data, response, beta).scores,
+        hessian,
+        refit,
+        lambda at: evaluate(data, at).value,
         as_shown=lambda at: _as_values(at, response),
     )
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaincc, ndtr, ndtri
+from scipy.special import chdtri, fdtrc, gammaincc, ndtr, ndtri, stdtrit
 
 from clusterglm.errors import OptionError, check_option, nearest
+from clusterglm.inference.uncertainty.degrees import t_p_values
 from clusterglm.inference.uncertainty.intervals import check_level, wald_p_values
 from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array
@@ -26,7 +28,10 @@ _DIRECTIONS, _ANGLES = 1 << 17, 1 << 12  # on spheres, and on half a circle
 _CHUNK = 1 << 22  # elements of a matrix of contrasts by directions
 _LEAST_EIGENVALUE = 1e-10  # smallest eigenvalue of a correlation that counts
 _TAIL_END, _STEPS_OF_RANGE = 12.0, 2400  # of the trapezoid rule for ranges
-_FARTHEST = 60.0  # a critical value lies nearer
+_LEAST_OF_SCALE = 1e-15  # tails that the rule for the logarithm of a standard deviation leaves out
+_STEPS_OF_SCALE, _WIDEST_STEP = 101, 0.06  # fewest of its points, and their distance
+_SAME_DF = 1e-6  # degrees of freedom that differ by this share are the same
+_FARTHEST = 60.0  # a critical value of normal variables lies nearer; of others it is looked for farther out
 
 
 # Coefficients --------------------------------------------------------------------------------------------------------
@@ -176,19 +181,29 @@ def transformed(means: Array, comparison: str) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Adjusted:
-    """P-values of several contrasts, and the standard errors that their intervals reach to each side."""
+    """P-values of several contrasts, and the standard errors that their intervals reach to each side, shape (c,)."""
 
     pvalues: Array
-    critical: float
+    critical: Array
     note: str = ""
 
 
-def adjusted(z: Array, correlation: Array, adjust: str | None, level: float, means: int, *, pairwise: bool) -> Adjusted:
+def adjusted(
+    z: Array,
+    correlation: Array,
+    adjust: str | None,
+    level: float,
+    means: int,
+    *,
+    pairwise: bool,
+    df: Array | None = None,
+) -> Adjusted:
     """P-values and simultaneous intervals of contrasts.
 
     Parameters
     ----------
     z : ndarray, shape (c,)
+        Estimates over their standard errors.
     correlation : ndarray, shape (c, c)
         Of the contrasts' estimates, which are normal.
     adjust : {"holm", "tukey", "mvt", "bonferroni"} or None
@@ -202,6 +217,9 @@ def adjusted(z: Array, correlation: Array, adjust: str | None, level: float, mea
         How many means are compared.
     pairwise : bool
         Whether the contrasts are all differences of two of them.
+    df : ndarray, shape (c,), optional
+        Degrees of freedom of each, whose `z` are t statistics. "tukey" takes each difference with its own, as R's
+        emmeans does; "mvt" knows one number for all, and takes the smallest.
 
     Raises
     ------
@@ -209,19 +227,21 @@ def adjusted(z: Array, correlation: Array, adjust: str | None, level: float, mea
         On "tukey" of other contrasts than all differences.
     """
     check_level(level)
-    plain, c = wald_p_values(z), len(z)
+    c = len(z)
+    plain = wald_p_values(z) if df is None else t_p_values(z, df)
+    df = np.full(c, np.inf) if df is None else np.where(np.isnan(df), np.inf, df)
     if adjust is None or c == 1:
-        return Adjusted(plain, _two_sided(1.0 - level))
+        return Adjusted(plain, _two_sided(1.0 - level, df))
     check_option("adjust", adjust, ADJUSTMENTS)
     if adjust == "bonferroni":
-        return Adjusted(np.minimum(1.0, c * plain), _two_sided((1.0 - level) / c))
+        return Adjusted(np.minimum(1.0, c * plain), _two_sided((1.0 - level) / c, df))
     if adjust == "holm":
         order = np.argsort(plain, kind="stable")
         stepped = np.maximum.accumulate(np.minimum(1.0, (c - np.arange(c)) * plain[order]))
         pvalues = np.empty(c)
         pvalues[order] = stepped
         note = "intervals are Bonferroni's: Holm's tests have none of their own"
-        return Adjusted(pvalues, _two_sided((1.0 - level) / c), note)
+        return Adjusted(pvalues, _two_sided((1.0 - level) / c, df), note)
     if adjust == "tukey":
         if not pairwise:
             raise OptionError(
@@ -229,44 +249,73 @@ def adjusted(z: Array, correlation: Array, adjust: str | None, level: float, mea
                 'method="pairwise"',
                 'adjust="mvt", which is exact for any contrasts',
             )
-        at = np.array([range_tail(np.sqrt(2.0) * abs(value), means) for value in z.tolist()])
-        return Adjusted(at, _solved(lambda x: range_tail(np.sqrt(2.0) * x, means), 1.0 - level))
-    largest = _Largest.of(correlation)
-    return Adjusted(np.array([largest.tail(abs(value)) for value in z.tolist()]), _solved(largest.tail, 1.0 - level))
+        ranges = {each: partial(range_tail, k=means, df=each) for each in set(df.tolist())}
+        tails = [ranges[each] for each in df.tolist()]
+        at = np.array([tail(np.sqrt(2.0) * abs(value)) for tail, value in zip(tails, z.tolist(), strict=True)])
+        ends = {each: _solved(tail, 1.0 - level) / np.sqrt(2.0) for each, tail in ranges.items()}
+        return Adjusted(at, np.array([ends[each] for each in df.tolist()]))
+    largest, least = _Largest.of(correlation), float(df.min())
+    tail = partial(largest.tail, df=least)
+    note = "" if df.max() <= (1.0 + _SAME_DF) * least else f"mvt takes the smallest df of all, {least:.4g}"
+    return Adjusted(np.array([tail(abs(value)) for value in z.tolist()]), np.full(c, _solved(tail, 1.0 - level)), note)
 
 
-def _two_sided(alpha: float) -> float:
-    return float(-ndtri(0.5 * alpha))
+def _two_sided(alpha: float, df: Array) -> Array:
+    return np.where(np.isinf(df), -ndtri(0.5 * alpha), -stdtrit(df, 0.5 * alpha))
 
 
 def _solved(tail: Callable[[float], float], alpha: float) -> float:
     """Where a decreasing probability is alpha."""
     from scipy.optimize import brentq
 
-    return float(brentq(lambda x: tail(x) - alpha, 0.0, _FARTHEST, xtol=1e-10))
+    end = _FARTHEST
+    while tail(end) > alpha:
+        end *= 4.0
+    return float(brentq(lambda x: tail(x) - alpha, 0.0, end, xtol=1e-10))
 
 
-def range_tail(q: float, k: int) -> float:
-    """P(range of k independent standard normal variables > q), to about 1e-14.
+def range_tail(q: float, k: int, df: float = np.inf) -> float:
+    """P(range of k independent standard normal variables > q), studentized if `df` is finite; to about 1e-14.
 
     Parameters
     ----------
     q : float
         Not negative; nan gives nan.
     k : int
+    df : float
+        Of the independent standard deviation that divides the range.
 
     Notes
     -----
     With x the place of the smallest, k times the integral of phi(x) (A^(k - 1) - (A - T)^(k - 1)), A = P(Z > x) and
-    T = P(Z > x + q), by the trapezoid rule, which is as good as exact for functions so smooth.
+    T = P(Z > x + q), by the trapezoid rule, which is as good as exact for functions so smooth; and over the logarithm
+    of the standard deviation likewise.
     """
-    if np.isnan(q):
+    if np.isnan(q) or np.isnan(df):
         return np.nan
+    if np.isinf(df):
+        return _plain_range_tail(q, k)
+    ends = 0.5 * np.log(chdtri(df, [1.0 - _LEAST_OF_SCALE, _LEAST_OF_SCALE]) / df)
+    low, high = ends.tolist()
+    log_s = np.linspace(low, high, max(_STEPS_OF_SCALE, int((high - low) / _WIDEST_STEP)))
+    log_density = df * log_s - 0.5 * df * np.expm1(2.0 * log_s)  # but for a constant
+    weights = np.exp(log_density - log_density.max())
+    tails = np.array([_plain_range_tail(q * s, k) for s in np.exp(log_s).tolist()])
+    return float(min(1.0, weights @ tails / weights.sum()))
+
+
+@cache
+def _range_rule() -> tuple[Array, Array, Array]:
+    """Points x, P(Z > x), and the normal density."""
     x = np.linspace(-_TAIL_END, _TAIL_END, _STEPS_OF_RANGE + 1)
-    above, beyond = ndtr(-x), ndtr(-x - q)
+    return x, ndtr(-x), np.exp(-0.5 * x**2) / np.sqrt(2.0 * np.pi)
+
+
+def _plain_range_tail(q: float, k: int) -> float:
+    x, above, density = _range_rule()
+    beyond = ndtr(-x - q)
     with np.errstate(divide="ignore"):
         some = -np.expm1((k - 1) * np.log1p(-np.minimum(beyond / above, 1.0)))
-    density = np.exp(-0.5 * x**2) / np.sqrt(2.0 * np.pi)
     return float(min(1.0, k * (x[1] - x[0]) * np.sum(density * above ** (k - 1) * some)))
 
 
@@ -293,11 +342,13 @@ class _Largest:
         parts = [np.abs(L @ points[:, first : first + chunk]).max(axis=0) for first in range(0, points.shape[1], chunk)]
         return cls(np.concatenate(parts), r)
 
-    def tail(self, c: float) -> float:
-        """P(largest > c)."""
+    def tail(self, c: float, df: float = np.inf) -> float:
+        """P(largest > c), of t variables with one standard deviation in common if `df` is finite."""
         if np.isnan(c):
             return np.nan
-        return float(np.mean(gammaincc(0.5 * self.dimensions, 0.5 * (c / self.reach) ** 2)))
+        r, square = self.dimensions, (c / self.reach) ** 2
+        beyond = gammaincc(0.5 * r, 0.5 * square) if np.isinf(df) else fdtrc(r, df, square / r)
+        return float(np.mean(beyond))
 
 
 def _directions(r: int) -> Array:

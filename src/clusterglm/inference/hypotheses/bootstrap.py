@@ -16,7 +16,10 @@ from clusterglm.errors import ClusterGLMError, DataError
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.mixed import MixedFit, fit_mixed
 from clusterglm.fit.newton import maximize
-from clusterglm.fit.own import OwnRandomEffectsFit, own_again
+from clusterglm.fit.own import OwnRandomEffectsFit, anew, fit_own_pooled, own_again, with_constant
+from clusterglm.fit.own_fixed import OwnFixedEffectsFit, own_fixed_again
+from clusterglm.fit.own_fixed import own_of as fixed_of
+from clusterglm.fit.own_mixed import OwnMixedFit, own_mixed_again
 from clusterglm.fit.pooled import PooledFit, with_intercept
 from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.standardise import standardise
@@ -242,6 +245,32 @@ def own_refit(fit: OwnRandomEffectsFit) -> Refit:
         if not again.optimization.converged:
             raise ReplicateError(f"random-effects fit: {again.optimization.message}")
         return again.loglik, again.pooled.loglik, again.beta
+
+    return refit
+
+
+def own_mixed_refit(fit: OwnMixedFit) -> Refit:
+    """For models with several random effects whose response has parameters of its own."""
+
+    def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
+        again = own_mixed_again(fit, new)
+        if not again.optimization.converged:
+            raise ReplicateError(f"random-effects fit: {again.optimization.message}")
+        return again.loglik, again.pooled.loglik, again.beta
+
+    return refit
+
+
+def own_fixed_refit(fit: OwnFixedEffectsFit) -> Refit:
+    """For models with fixed intercepts whose response has parameters of its own, which are estimated anew."""
+
+    def refit(new: ModelData, start: Array | None) -> tuple[float, float, Array]:
+        again, null = own_fixed_again(fit, new), with_intercept(new)
+        unclustered = fit_own_pooled(with_constant(null, fixed_of(fit)), anew(fixed_of(fit), null))
+        for found, name in ((again, "fixed-effects"), (unclustered, "pooled")):
+            if not found.optimization.converged:
+                raise ReplicateError(f"{name} fit: {found.optimization.message}")
+        return again.loglik, unclustered.loglik, again.beta
 
     return refit
 

@@ -1,8 +1,9 @@
-"""Score test of proportional odds: whether a covariate's effect is the same at all thresholds.
+"""Tests of proportional odds: whether a covariate's effect is the same at all thresholds.
 
 Under the alternative the slope at threshold c is beta + delta_c, with delta = 0 at the first. The log-likelihood of
 the wider model is that of kernel rows with a column for each delta, and terms of the distances of thresholds, which
-then differ between observations; its score and observed information at delta = 0 need no other fit.
+then differ between observations. The score test needs its score and observed information at delta = 0 alone; the
+likelihood-ratio test its maximum.
 """
 
 from __future__ import annotations
@@ -16,48 +17,86 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import chdtrc
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.weighing import weighing, weight_sum
+from clusterglm.fit.newton import maximize
 from clusterglm.fit.own_rows import kernel_data
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
+from clusterglm.model.control import Control
 from clusterglm.model.printing import printed
 from clusterglm.model.response.own.cumulative import Cumulative
+
+METHODS = ("score", "lr")
+_IN_WORDS = {"score": "score", "lr": "likelihood-ratio"}
+
+At = Callable[[Array], Evaluation]
+"""A log-likelihood of kernel rows in (coefficients of their columns, others that are free)."""
 
 
 @printed
 @dataclass(frozen=True)
 class ParallelTest:
-    """Score tests that the effects of covariates do not depend on the threshold.
+    """Tests that the effects of covariates do not depend on the threshold.
 
     Parameters
     ----------
     terms : tuple of str
         "all", and each term of the formula.
     statistic : ndarray, shape (t,)
-        nan where the information of the wider model is not positive definite.
+        nan where the information of the wider model is not positive definite, or its maximum was not found.
     df : ndarray of int64, shape (t,)
     pvalue : ndarray, shape (t,)
         By chi-square.
+    method : {"score", "lr"}
     """
 
     terms: tuple[str, ...]
     statistic: Array
     df: NDArray[np.int64]
     pvalue: Array
+    method: str = "score"
 
     def __str__(self) -> str:
-        lines = ["score tests of effects that are the same at all thresholds"]
+        lines = [f"{_IN_WORDS[self.method]} tests of effects that are the same at all thresholds"]
         width = max(map(len, self.terms))
         for term, statistic, df, p in zip(self.terms, self.statistic, self.df, self.pvalue, strict=True):
             lines.append(f"{term:{width}}  chi2 {statistic:8.3f} on {int(df)} df, p = {p:.4g}")
+        if np.isnan(self.statistic).any():
+            lines.append(
+                "nan: the likelihood of the wider model has no maximum that was found, as where categories "
+                "of some rows are certain"
+                if self.method == "lr"
+                else 'nan: the wider model\'s information is not positive definite here; method="lr" fits it'
+            )
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Wider:
+    """The log-likelihood of kernel rows with more columns.
+
+    Parameters
+    ----------
+    at : callable
+        By the rules of the fit.
+    others : ndarray, shape (r,)
+        Estimates of what is free beside coefficients.
+    laid_at : callable, optional
+        Parameters -> the same by rules chosen there; None where rules stay.
+    """
+
+    at: At
+    others: Array
+    laid_at: Callable[[Array], At] | None = None
 
 
 def parallel_test(
     data: ModelData,
     response: Cumulative,
     beta: Array,
-    evaluate: Callable[[ModelData, Array], Evaluation],
+    wider: Callable[[ModelData, Array], Wider],
     terms: Mapping[str, Sequence[int]],
+    method: str = "score",
 ) -> ParallelTest:
     """Test each term's columns, and all of them together.
 
@@ -67,58 +106,115 @@ def parallel_test(
     response : Cumulative
         With the logit, at the estimates.
     beta : ndarray, shape (p,)
-    evaluate : callable
-        Data of kernel rows and coefficients of their columns -> the log-likelihood in (coefficients, others).
+    wider : callable
+        Data of kernel rows, and the coefficients of their columns at the estimates -> the log-likelihood.
     terms : mapping of str to sequence of int
         Columns of each term.
+    method : {"score", "lr"}
     """
     k, p = len(response.values), len(beta)
     rows = response.kernel_rows(data.a, data.b)
     assert rows.columns is not None
     of = np.arange(data.n_obs) if rows.of is None else rows.of
-    sd = data.X.std(axis=0)
-    Z = (data.X - data.X.mean(axis=0)) / np.where(sd > 0.0, sd, 1.0)
+    centre, sd = data.X.mean(axis=0), data.X.std(axis=0)
+    sd = np.where(sd > 0.0, sd, 1.0)
+    Z = (data.X - centre) / sd
     # columns of delta, threshold by threshold from the second on; rows lie at eta - kappa + z delta
     deltas = [-rows.columns[:, [c]] * Z[of] for c in range(1, k)]
     moved = kernel_data(data, rows)
     X = np.ascontiguousarray(np.hstack([moved.X, rows.columns, *deltas]))
-    wider = replace(moved, X=X, offset=moved.offset - rows.shift)
-    found = evaluate(wider, np.concatenate([beta, response.thresholds, np.zeros((k - 1) * p)]))
-    score, hessian = found.score.copy(), found.hessian.copy()
-    _add_terms(score, hessian, data, response, Z)
+    more = replace(moved, X=X, offset=moved.offset - rows.shift)
+    start = np.concatenate([beta, response.thresholds, np.zeros((k - 1) * p)])
+    core = wider(more, start)
+    theta = np.append(start, core.others)
     first = p + k
     own = {name: [first + c * p + j for c in range(k - 1) for j in columns] for name, columns in terms.items()}
     chosen = {"all": [place for places in own.values() for place in places], **own}
-    base = [place for place in range(len(score)) if not first <= place < first + (k - 1) * p]
-    statistics = np.array([_statistic(score, hessian, base, places) for places in chosen.values()])
+    base = [place for place in range(len(theta)) if not first <= place < len(start)]
+
+    def whole(at: At) -> At:
+        def evaluate(theta: Array) -> Evaluation:
+            return _with_terms(at(theta), theta, data, response, Z)
+
+        return evaluate
+
+    if method == "score":
+        found = whole(core.at)(theta)
+        statistics = np.array([_score_statistic(found, base, places) for places in chosen.values()])
+    else:
+        scale = np.eye(len(theta))  # to the user's coefficients and thresholds from those of the columns of Z
+        scale[:p, :p] /= sd
+        scale[p:first, :p] = centre / sd
+        unit = weighing([weight_sum(data)]).unit
+        rest = None if core.laid_at is None else lambda at: whole(core.laid_at(at))  # type: ignore[misc]
+        asked = whole(core.at), rest, theta, scale, unit
+        statistics = np.array([_ratio(*asked, [*base, *places]) for places in chosen.values()])
     df = np.array([len(places) for places in chosen.values()], dtype=np.int64)
-    return ParallelTest(tuple(chosen), statistics, df, np.asarray(chdtrc(df, statistics)))
+    return ParallelTest(tuple(chosen), statistics, df, np.asarray(chdtrc(df, statistics)), method)
 
 
-def _add_terms(score: Array, hessian: Array, data: ModelData, response: Cumulative, Z: Array) -> None:
-    """Derivatives of the terms log(1 - exp(-distance)) of inner categories, in the thresholds and delta, added."""
+def _with_terms(core: Evaluation, theta: Array, data: ModelData, response: Cumulative, Z: Array) -> Evaluation:
+    """A log-likelihood of kernel rows and the terms log(1 - exp(-distance)) of inner categories.
+
+    Distances are those of the effective thresholds, kappa_c - z delta_c; -inf where these are out of order.
+    """
     k, p = len(response.values), Z.shape[1]
     y = response.categories(data.a, data.b)
     weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
     before = data.X.shape[1]
     own = slice(before, before + k + (k - 1) * p)
-    for c, gap in enumerate(np.diff(response.thresholds)):
+    here = theta[own]
+    value, score, hessian = core.value, core.score.copy(), core.hessian.copy()
+    for c in range(k - 1):
         inside = y == c + 1
-        z, w, slope = Z[inside], weights[inside], 1.0 / np.expm1(gap)
-        moves = np.zeros((len(z), k + (k - 1) * p))  # of the distance; effective thresholds are kappa - z delta
+        z, w = Z[inside], weights[inside]
+        moves = np.zeros((len(z), k + (k - 1) * p))  # of the distance
         moves[:, c], moves[:, c + 1] = -1.0, 1.0
         moves[:, k + c * p : k + (c + 1) * p] = -z
         if c > 0:
             moves[:, k + (c - 1) * p : k + c * p] = z
-        score[own] += slope * (w @ moves)
-        hessian[own, own] -= slope * (1.0 + slope) * (moves.T @ (w[:, None] * moves))
+        gap = moves @ here
+        if (gap <= 0.0).any():
+            return Evaluation(-np.inf, np.zeros(len(score)), np.zeros_like(hessian))
+        slope = 1.0 / np.expm1(gap)
+        value += float(w @ np.log(-np.expm1(-gap)))
+        score[own] += (w * slope) @ moves
+        hessian[own, own] -= moves.T @ ((w * slope * (1.0 + slope))[:, None] * moves)
+    return Evaluation(value, score, hessian)
 
 
-def _statistic(score: Array, hessian: Array, base: list[int], places: list[int]) -> float:
+def _score_statistic(found: Evaluation, base: list[int], places: list[int]) -> float:
     """The score in some more parameters, in the metric of the information that those of the model leave."""
     both = [*base, *places]
     try:
-        information = cho_factor(-hessian[np.ix_(both, both)])
+        information = cho_factor(-found.hessian[np.ix_(both, both)])
     except LinAlgError:
         return float("nan")
-    return float(score[both] @ cho_solve(information, score[both]))
+    return float(found.score[both] @ cho_solve(information, found.score[both]))
+
+
+def _ratio(
+    evaluate: At, laid_at: Callable[[Array], At] | None, theta: Array, scale: Array, unit: float, free: list[int]
+) -> float:
+    """Twice what the log-likelihood rises by when some more parameters are free; nan where no maximum is found."""
+
+    def of_free(whole: At) -> At:
+        def at(u: Array) -> Evaluation:
+            found = whole(filled(u))
+            moves = scale[:, free]
+            return Evaluation(found.value, moves.T @ found.score, moves.T @ found.hessian @ moves)
+
+        return at
+
+    def filled(u: Array) -> Array:
+        inside = np.zeros(len(theta))
+        inside[free] = u
+        return np.asarray(scale @ inside)
+
+    begin = np.asarray(np.linalg.solve(scale, theta)[free], dtype=np.float64)
+    found = maximize(of_free(evaluate), begin, Control(), radius=4.0, unit=unit)
+    if laid_at is not None and found.optimization.converged:
+        found = maximize(of_free(laid_at(filled(found.theta))), found.theta, Control(), radius=4.0, unit=unit)
+    if not found.optimization.converged:
+        return float("nan")
+    return max(0.0, 2.0 * (found.evaluation.value - evaluate(theta).value))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.inference.uncertainty.intervals import wald_interval
+from clusterglm.inference.uncertainty.degrees import interval
 from clusterglm.likelihood.integrator import Intercepts
 from clusterglm.likelihood.profile import ClusterProfile
 from clusterglm.likelihood.scalar.posterior import accurate_intercepts
@@ -244,12 +244,14 @@ def on_scale(scale: str, response: Response, link: Array) -> tuple[Array, Array]
         return response.mean(link), response.mean_derivative(link)
 
 
-def with_interval(scale: str, response: Response, link: Array, variance: Array, level: float) -> Prediction:
-    """Standard errors by the delta method, and normal intervals of the link, transformed: they stay in range."""
+def with_interval(
+    scale: str, response: Response, link: Array, variance: Array, level: float, df: Array | None = None
+) -> Prediction:
+    """Standard errors by the delta method, and normal (or t) intervals of the link, transformed: they stay in range."""
     estimate, slope = on_scale(scale, response, link)
     with np.errstate(invalid="ignore"):  # infinite predictors and variances
         se = np.sqrt(np.where(np.isfinite(link), variance, np.nan))
-        low, high = (on_scale(scale, response, end)[0] for end in wald_interval(link, se, level))
+        low, high = (on_scale(scale, response, end)[0] for end in interval(link, se, level, df))
         return Prediction(estimate, _scaled(slope, se), low, high)
 
 

@@ -100,6 +100,25 @@ def bias_sums(
     return score, information, cluster_sums(slope, starts), tau
 
 
+def own_bias(starts: Rows, cluster_weights: Array, v: Array, c: Array) -> float:
+    """Expectation of the score in a working value of the response, each cluster's intercept being at its best.
+
+    Parameters
+    ----------
+    starts : ndarray of int64, shape (m + 1,)
+    cluster_weights : ndarray, shape (m,)
+    v, c : ndarray, shape (n,)
+        See `OwnParameters.own_bias_moments`, times the rows' weights.
+
+    Notes
+    -----
+    The working value being orthogonal to the mean, its bias is this over its information, and coefficients have none
+    from it. Theirs of `analytical_bias` is 0 for negative binomial counts with variance mu + alpha mu^2 as for Poisson
+    ones: with v = mu / (1 + alpha mu), E[G H] + E[I] / 2 = -v / 2, in proportion to the weights of the centred columns.
+    """
+    return float(cluster_weights @ _ratio(cluster_sums(c, starts), cluster_sums(v, starts)))
+
+
 def intercept_bias(slope: Array, tau: Array) -> Array:
     """Bias of intercepts from a cluster's sums of c and v; nan where tau is 0.
 

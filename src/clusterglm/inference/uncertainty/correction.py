@@ -20,9 +20,10 @@ from clusterglm.fit.fixed_effects import (
     curvature_at,
     fit_fixed_effects,
 )
+from clusterglm.fit.own_fixed import OwnFixedEffectsFit, OwnWithin, at_parameters, own_of, parameters_of
 from clusterglm.fit.sums import chosen_clusters
 from clusterglm.fit.within import WithinSums, informative_clusters, profile_of, sums_within
-from clusterglm.inference.uncertainty.bias import bias_sums, half_panels, jackknife, solve_bias
+from clusterglm.inference.uncertainty.bias import bias_sums, half_panels, jackknife, own_bias, solve_bias
 from clusterglm.model.arrays import Array
 from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
@@ -73,6 +74,40 @@ def corrected_estimates(found: ProfiledEstimates, within: WithinSums) -> Profile
     beta = without_bias(within, found.beta)
     covariance, hessian = curvature_at(within, beta)
     return replace(found, beta=beta, covariance=covariance, hessian=hessian, correction=ANALYTICAL)
+
+
+def corrected_own(fit: OwnFixedEffectsFit, data: ModelData, how: str | SplitPanel) -> OwnFixedEffectsFit:
+    """The fit with its response's parameter corrected, and intercepts and covariance that go with it.
+
+    Coefficients stay: they have no bias of first order.
+
+    Raises
+    ------
+    OptionError
+        For the jackknife; where the maximum lies at the end of the parameter's range.
+    """
+    response = own_of(fit)
+    if isinstance(how, SplitPanel):
+        raise OptionError(
+            f"bias_correction= by split panels with family={response.family!r}",
+            "the analytical one: in half a cluster the maximum lies at the end of the parameter's range too often",
+            'bias_correction="analytical"',
+        )
+    if fit.own_state != "free":
+        names = ", ".join(response.own)
+        raise OptionError(
+            f"bias_correction= where the maximum lies at {names} = {response.at_lower:g}, {response.limit}",
+            f"a maximum inside: how far {names} is too small there is not known",
+            "bias_correction=None; or cg.random_effects",
+        )
+    rows = np.repeat(fit.informative, np.diff(data.starts))
+    some = only_clusters(data, fit.informative)
+    v, c = response.own_bias_moments(linear_predictor(data, fit.beta, fit.intercepts)[rows])
+    score = own_bias(some.starts, some.cluster_weights, some.weights * v, some.weights * c)
+    psi, own = response.working, parameters_of(fit, data.names).own
+    within = OwnWithin(data, response)
+    information = -within.evaluate(within.inside(fit.beta, psi)).hessian[own, own].diagonal()
+    return at_parameters(fit, data, psi - score / information, ANALYTICAL)
 
 
 def refuse_counts(response: Response) -> None:

@@ -16,6 +16,10 @@ from clusterglm.inference.uncertainty.intervals import check_level, wald_interva
 from clusterglm.model.arrays import Array
 
 SATTERTHWAITE = "satterthwaite"
+KENWARD_ROGER = "kenward_roger"
+"""Also the name of the covariance that goes with these degrees of freedom."""
+METHODS = (SATTERTHWAITE, KENWARD_ROGER)
+IN_WORDS = {SATTERTHWAITE: "Satterthwaite's", KENWARD_ROGER: "Kenward and Roger's"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,26 @@ class Degrees:
 
 def read_degrees(df: object) -> bool:
     """Whether degrees of freedom were asked for."""
-    return df is not None and bool(check_option("df", df, (SATTERTHWAITE,)))
+    return df is not None and bool(check_option("df", df, METHODS))
+
+
+def covariance_with(df: str, cov: str) -> str:
+    """The kind of covariance that some degrees of freedom belong to, where `cov` was asked for.
+
+    Raises
+    ------
+    OptionError
+        When they belong to another.
+    """
+    if df == KENWARD_ROGER and cov == "observed":
+        return KENWARD_ROGER
+    if (df == KENWARD_ROGER) != (cov == KENWARD_ROGER):
+        raise OptionError(
+            f"df={df!r} with cov={cov!r}",
+            "degrees of freedom that belong to the covariance",
+            f'df="{KENWARD_ROGER}", which has a covariance of its own, or df="{SATTERTHWAITE}" with any other',
+        )
+    return cov
 
 
 def t_p_values(t: Array, df: Array) -> Array:
@@ -66,6 +89,11 @@ def t_interval(estimate: Array, se: Array, df: Array, level: float) -> tuple[Arr
     half = stdtrit(df, 0.5 * (1.0 + check_level(level))) * se
     none = np.isnan(df)
     return np.where(none, low, estimate - half), np.where(none, high, estimate + half)
+
+
+def interval(estimate: Array, se: Array, level: float, df: Array | None) -> tuple[Array, Array]:
+    """Student's intervals where there are degrees of freedom, and normal ones."""
+    return wald_interval(estimate, se, level) if df is None else t_interval(estimate, se, df, level)
 
 
 def of_several(R: Array, covariance: Array, gradient: Array, uncertainty: Array) -> Degrees:

@@ -63,5 +63,5 @@ def task_by_reading(fit: MixedFit, threads: int = 1) -> MixedTask:
 
 def estimates_by_reading(fit: MixedFit) -> Array:
     """The estimates as `task_by_reading` takes them."""
-    L = fit.factor
-    return fit.parameters.joined(fit.beta, fit.effects.covariance.by_reading().of(L @ L.T))
+    L, parameters = fit.factor, task_of(fit).parameters
+    return parameters.joined(parameters.split(fit.searched)[0], fit.effects.covariance.by_reading().of(L @ L.T))

@@ -9,6 +9,8 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_of
+from clusterglm.fit.own_fixed import OwnFixedEffectsFit, OwnWithin
+from clusterglm.fit.own_fixed import own_of as fixed_of
 from clusterglm.fit.own_rows import OwnMarginal, OwnRows, kernel_data, standardised
 from clusterglm.fit.sums import in_free
 from clusterglm.inference.uncertainty.covariance import pooled_scores
@@ -54,6 +56,16 @@ def own_marginal_summit(data: ModelData, fit: OwnRandomEffectsFit, threads: int 
     k = len(response.own)
     inner = len(peaks) - k
     return Summit((*peaks[:inner], *to_limit(peaks[inner:], response, fit.loglik_at_limit)), 0.0)
+
+
+def own_fixed_summit(data: ModelData, fit: OwnFixedEffectsFit, threads: int = 1) -> Summit:
+    """The maximum with fixed intercepts, in (beta, working values of the response)."""
+    response, p = fixed_of(fit), len(fit.beta)
+    within = OwnWithin(data, response, threads)
+    theta = within.inside(fit.beta, response.working)
+    here = within.evaluate(theta)
+    peaks = [Peak(within.evaluate, theta, here, row) for row in within.to_user()]
+    return Summit((*peaks[:p], *to_limit(peaks[p:], response, fit.loglik_at_limit)), 0.0)
 
 
 def own_pooled_scores(data: ModelData, fit: OwnPooledFit, *, by_row: bool) -> Array:

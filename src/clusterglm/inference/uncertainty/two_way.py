@@ -33,12 +33,14 @@ class Joint:
     fit : TwoWayFit
     response : Response
         With the residual standard deviation, if it has one.
+    more : ndarray, shape (n, k), optional
+        What further parameters are beside the covariates; they do not move linear predictors themselves.
     """
 
-    def __init__(self, used: TwoWay, fit: TwoWayFit, response: Response) -> None:
+    def __init__(self, used: TwoWay, fit: TwoWayFit, response: Response, more: Array | None = None) -> None:
         rows = used.rows
         self.crossing: Crossing = crossing_of(used)
-        self.X, self._beta = rows.X, fit.beta
+        self.X, self._beta = rows.X if more is None else np.column_stack([rows.X, more]), fit.beta
         eta = rows.X @ fit.beta + rows.offset + self.crossing.at_rows(fit.intercepts, fit.second)
         self.slope = response.derivatives(eta, rows.a, rows.b)[1]
         self.system = Intercepts(self.crossing, information_at(used, response, eta))

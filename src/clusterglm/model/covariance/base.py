@@ -72,6 +72,10 @@ class Structure(ABC):
         """How often a sum over the entries of L counts each, so that equal ones count once; shape (d, d)."""
         return np.ones((d, d))
 
+    def basis(self, d: int) -> Array | None:
+        """Symmetric matrices of which all covariances are sums, shape (k, d, d); None where there are none such."""
+        return None
+
     same_unit = False
     """Whether all effects must be multiplied by the same."""
 

@@ -45,3 +45,7 @@ class Diagonal(Structure):
     def pattern(self, d: int) -> NDArray[np.bool_]:
         """See `Structure`."""
         return np.eye(d, dtype=bool)
+
+    def basis(self, d: int) -> Array:
+        """See `Structure`."""
+        return self.slopes(np.ones(d), d)

@@ -27,6 +27,10 @@ class OneVariance(Diagonal):
         """See `Structure`."""
         return np.eye(d)[None]
 
+    def basis(self, d: int) -> Array:
+        """See `Structure`."""
+        return np.eye(d)[None]
+
     def of(self, covariance: Array) -> Array:
         """See `Structure`."""
         return np.array([np.sqrt(np.mean(np.diag(covariance)))])

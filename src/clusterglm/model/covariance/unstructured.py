@@ -93,3 +93,8 @@ class Unstructured(Structure):
     def units(self, scale: Array) -> Array:
         """See `Structure`."""
         return scale[np.tril_indices(len(scale))[0]]
+
+    def basis(self, d: int) -> Array:
+        """See `Structure`."""
+        lower = self.slopes(np.zeros(self.size(d)), d)
+        return np.asarray(np.maximum(lower, lower.transpose(0, 2, 1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -14,6 +14,7 @@ from clusterglm.data.prepare import FittedData
 from clusterglm.errors import StorageError, check_option
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.uncertainty.covariance import KINDS as COVARIANCES
+from clusterglm.inference.uncertainty.degrees import IN_WORDS, Degrees, t_p_values
 from clusterglm.inference.uncertainty.intervals import wald_p_values
 from clusterglm.model.arguments import generator, whole_number
 from clusterglm.model.arrays import Array
@@ -132,8 +133,8 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
         """The cluster intercepts that fitted values include, shape (m,)."""
 
     @abstractmethod
-    def summary(self) -> Summary:
-        """The summary as an object that prints as text and shows as a table in notebooks."""
+    def _summary(self) -> Summary:
+        """The summary with standard errors from the observed information."""
 
     # To files and back -----------------------------------------------------------------------------------------------
 
@@ -418,6 +419,41 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
 
     # Printing --------------------------------------------------------------------------------------------------------
 
+    def summary(self, *, cov: str = "observed", df: str | None = None) -> Summary:
+        """The summary as an object that prints as text and shows as a table in notebooks.
+
+        Parameters
+        ----------
+        cov : {"observed", "robust", "quasi"}
+            Covariance behind the standard errors and p-values of coefficients; see `cov`. Errors of other parameters
+            stay those of the observed information.
+        df : {"satterthwaite", "kenward_roger"}, optional
+            t statistics with their degrees of freedom; see `conf_int`.
+
+        Returns
+        -------
+        Summary
+
+        Raises
+        ------
+        OptionError
+            On another covariance, or where there are no degrees of freedom.
+        """
+        check_option("cov", cov, self._covariances)
+        kind, degrees = self._small_sample(df, cov)
+        found = self._summary()
+        if kind == "observed" and degrees is None:
+            return found
+        words = IN_WORDS.get(kind, "of the observed information" if kind == "observed" else kind)
+        if df is not None:
+            words += f"; t with {IN_WORDS[df] if df != kind else 'their'} degrees of freedom"
+        facts = (("Standard errors", words), *found.facts)
+        return replace(self._with_errors(found, kind, degrees), facts=facts)
+
+    def _with_errors(self, found: Summary, kind: str, degrees: Degrees | None) -> Summary:
+        """A summary whose tables of coefficients rest on one of the covariances."""
+        return replace(found, coefficients=self._coefficients(kind, degrees))
+
     def __repr__(self) -> str:
         return str(self.summary())
 
@@ -431,9 +467,12 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
         facts, levels = [("Family, link", f"{self.family}, {self.link}")], self.data.levels
         return facts if levels is None else [*facts, ("Success", f"{levels[1]!r} (failure {levels[0]!r})")]
 
-    def _coefficients(self) -> Coefficients:
-        z = self._beta / self._se
-        return Coefficients(tuple(self.data.names), self._beta, self._se, z, wald_p_values(z))
+    def _coefficients(self, kind: str = "observed", degrees: Degrees | None = None) -> Coefficients:
+        se = np.sqrt(np.diag(self._covariance(kind))[self._parameters.coefficients])
+        ratio = self._beta / se
+        p = wald_p_values(ratio) if degrees is None else t_p_values(ratio, degrees.single)
+        df = None if degrees is None else degrees.single
+        return Coefficients(tuple(self.data.names), self._beta, se, ratio, p, df)
 
     def _likelihood_facts(self) -> list[tuple[str, str]]:
         return [

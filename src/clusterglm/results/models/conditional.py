@@ -192,7 +192,7 @@ class ConditionalResult(Penalized, SetPredictions, Averages, ClusterInfluence):
         known = super()._augmented()
         return {name: known[name] for name in ("cluster", "observed")} | {"linear_predictor": self._eta(0.0)}
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
         model = (
             ("Formula", self.formula),

@@ -40,7 +40,7 @@ _WORK = {
     "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot",
     "pooled", "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios",
     "report", "residuals", "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival",
-    "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
+    "term_tests", "test_clustering", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SCALES = ("response", "median", "link")
 _NAMES = {"response": "mean", "median": "median", "link": "linear_predictor"}
@@ -356,6 +356,15 @@ class DurationsRandomEffectsResult(DurationsResult, OwnRandomEffectsResult):  # 
     @property
     def _frailty(self) -> tuple[float, Distribution | None]:
         return self.sigma, self.distribution
+
+    def _refuse_clustering_test(self, method: str, statistic: str) -> None:
+        super()._refuse_clustering_test(method, statistic)
+        if method == "bootstrap" and self._censored:
+            raise OptionError(
+                "a bootstrap of censored times: when those with an event would have been is not known",
+                "times that are all events, since draws are not censored",
+                'method="boundary", by the boundary\'s mixture of chi-squares; or "permutation"',
+            )
 
     def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
         if kind == "conditional":

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.hypotheses.comparison import Candidate
     from clusterglm.inference.hypotheses.hausman import Estimates
 
-_SHORT = 20  # trials a cluster below which the bias from the intercepts is worth a sentence
+FEW_TRIALS = 20  # a cluster, below which the bias from the intercepts is worth a sentence
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -141,7 +141,9 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
         repeats = self._repeats
         sizes = rows_of_clusters(data, repeats).astype(np.int64)
         weights = data.cluster_weights / repeats.clusters
-        columns = effects_of_clusters(profile, fit.informative, fit.covariance, weights, sizes, self.response)
+        columns = effects_of_clusters(
+            profile, fit.informative, self._delta_covariance("observed"), weights, sizes, self.response
+        )
         return pd.DataFrame({"label": data.labels, **columns}, copy=True)
 
     @cached_property
@@ -280,7 +282,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
 
     # Printing --------------------------------------------------------------------------------------------------------
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
         model = (
             ("Formula", self.formula),
@@ -313,7 +315,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
     @property
     def _short(self) -> bool:
         """Whether so few trials belong to each intercept that the bias of binomial coefficients is worth a sentence."""
-        return self.response.intercepts_bias and self._trials < _SHORT * self.n_informative
+        return self.response.intercepts_bias and self._trials < FEW_TRIALS * self.n_informative
 
     @property
     def _trials(self) -> float:

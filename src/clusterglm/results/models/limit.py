@@ -341,8 +341,8 @@ class Limit(Result):
     def _named(self, kind: Callable[[Array], Any]) -> list[str]:
         return [self.data.names[j] for j in np.flatnonzero(kind(self._ends)).tolist()]
 
-    def summary(self) -> Summary:
-        known = super().summary()  # type: ignore[safe-super]  # of the verb's class
+    def _summary(self) -> Summary:
+        known = super()._summary()  # type: ignore[safe-super]  # of the verb's class
         words = [f"{counted(int(self.recession.decided.sum()), 'row')} predicted with certainty"]
         if infinite := self._named(np.isinf):
             words.append(f"infinite {', '.join(infinite)}")

@@ -437,7 +437,7 @@ class MixedEffectsResult(
 
     # Printing --------------------------------------------------------------------------------------------------------
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         terms = self.fit.effects.terms
         model = (
             ("Formula", self.formula),

@@ -307,7 +307,7 @@ class NonparametricResult(Result):
             "gradient": self.fit.gradient,
         }
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
         found = "as many points as the likelihood wants" if self.fit.wanted is None else "a fixed number of points"
         model = (

@@ -28,9 +28,9 @@ from clusterglm.results.topics.testing import formula_terms
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.inference.hypotheses.parallel import ParallelTest
+    from clusterglm.inference.hypotheses.parallel import ParallelTest, Wider
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
-    from clusterglm.likelihood.evaluation import Evaluation
+    from clusterglm.likelihood.plan import Plan
     from clusterglm.model.response.base import Response
 
 WORK = {
@@ -214,20 +214,34 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
 
     # Proportional odds -----------------------------------------------------------------------------------------------
 
-    def parallel_test(self) -> ParallelTest:
-        """Score tests that covariates' effects are the same at all thresholds, as proportional odds assume.
+    def parallel_test(self, method: str = "score") -> ParallelTest:
+        """Test that covariates' effects are the same at all thresholds, as proportional odds assume.
+
+        Parameters
+        ----------
+        method : {"score", "lr"}
+            The score test, for which the model with effects of each threshold is not fitted; or the likelihood ratio
+            with that model, fitted for all terms and for each. A variance that lies at 0 is held there.
 
         Returns
         -------
         ParallelTest
-            Of all terms of the formula together, and of each; the wider model is not fitted.
+            Of all terms of the formula together, and of each, by chi-square; prints as a table.
 
         Raises
         ------
         OptionError
-            With another link than the logit, without covariates, or with two categories.
+            On another method; with another link than the logit, without covariates, or with two categories.
+
+        Notes
+        -----
+        In the wider model the effects of a term at threshold c are those at the first one and a difference, so that
+        P(Y <= c) = F(threshold_c - x'(beta + delta_c)). Its thresholds must be in order for each row of an inner
+        category.
         """
-        from clusterglm.inference.hypotheses.parallel import parallel_test
+        from clusterglm.inference.hypotheses.parallel import METHODS, parallel_test
+
+        check_option("method", method, METHODS)
 
         if not self._cumulative.by_shifts or self._cumulative.reversed:
             raise OptionError(
@@ -242,14 +256,16 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
                 "covariates, and at least three categories",
                 "a formula with covariates",
             )
-        return parallel_test(self.data.rows, self._cumulative, self._beta, self._wider, terms)
+        return parallel_test(self.data.rows, self._cumulative, self._beta, self._wider, terms, method)
 
-    def _wider(self, data: ModelData, beta: Array) -> Evaluation:
+    def _wider(self, data: ModelData, beta: Array) -> Wider:
         """The log-likelihood of kernel rows with more columns, in their coefficients and what else was estimated."""
+        from clusterglm.inference.hypotheses.parallel import Wider
         from clusterglm.likelihood.evaluation import core_problem
         from clusterglm.likelihood.pooled import evaluate_pooled
 
-        return evaluate_pooled(core_problem(data.X, data, self._kernel), beta)
+        problem = core_problem(data.X, data, self._kernel)
+        return Wider(lambda theta: evaluate_pooled(problem, theta), np.zeros(0))
 
     @property
     def _kernel(self) -> Response:
@@ -359,15 +375,28 @@ class OrdinalRandomEffectsResult(OrdinalResult, OwnRandomEffectsResult):  # type
     def _spread_of_intercepts(self) -> tuple[float, Any]:
         return self.sigma, self.distribution
 
-    def _wider(self, data: ModelData, beta: Array) -> Evaluation:
-        from clusterglm.fit.sums import in_free
+    def _wider(self, data: ModelData, beta: Array) -> Wider:
+        from clusterglm.engine.base import InMemory
+        from clusterglm.engine.block import Block
+        from clusterglm.fit.sums import MarginalSums, in_free
+        from clusterglm.inference.hypotheses.parallel import At, Wider
         from clusterglm.model.parameters import random_intercept
 
         if self.sigma == 0.0:
             return super()._wider(data, beta)
-        likelihood = self.fit.integrator.likelihood(data.X, data, self._kernel)
-        found = likelihood.evaluate(np.append(beta, self.sigma), self.fit.plan)
-        return in_free(found, random_intercept(len(beta), state=self.fit.sigma_state))
+        block, requested = Block(data.X, data, self._kernel, 1), self.quadrature.requested
+        likelihood = MarginalSums(InMemory(block), data.n_clusters, self.fit.integrator, 1.0)
+        parameters = random_intercept(len(beta), state=self.fit.sigma_state)
+        known = np.append(beta, self.sigma)
+
+        def by(plan: Plan) -> At:
+            return lambda free: in_free(likelihood.evaluate(parameters.filled(free, known), plan), parameters)
+
+        def laid_at(free: Array) -> At:
+            return by(likelihood.choose(parameters.filled(free, known), requested.tolerance).plan)
+
+        others = known[parameters.free][len(beta) :]
+        return Wider(by(self.fit.plan), others, laid_at if requested.kind == "auto" else None)
 
 
 def ordinal_pooled(fit: OwnPooledFit, data: Any) -> OrdinalPooledResult:

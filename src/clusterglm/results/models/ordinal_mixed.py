@@ -20,9 +20,10 @@ from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
+    from clusterglm.inference.hypotheses.parallel import Wider
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
 
-WORK_OF_SEVERAL = (WORK - {"influence", "test_clustering"}) | OF_SEVERAL
+WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work."""
 
 
@@ -54,16 +55,31 @@ class OrdinalSeveral(OrdinalResult, OwnSeveral):  # type: ignore[misc]
     def _covariance_of_predictions(self, cov: str) -> Array:
         return self._whole_covariance(cov)
 
-    def _wider(self, data: ModelData, beta: Array) -> Evaluation:
+    def _wider(self, data: ModelData, beta: Array) -> Wider:
         """At points chosen for the kernel rows as they are."""
+        from clusterglm.inference.hypotheses.parallel import At, Wider
+
         given = self.fit.given
         moved = replace(data, effects=given.effects)
         task = MixedTask.of(moved, given.response, data.X, np.ones(given.effects.Z.shape[1]), 1)
-        theta = task.parameters.joined(beta, self.fit.phi)
-        plan = choose(task.likelihood, task.entries(theta), self.quadrature.requested).plan
-        found = task.evaluate(theta, plan)
+        known = task.parameters.joined(beta, self.fit.phi)
         free = ~task.all_and(self.fit.held)
-        return Evaluation(found.value, found.score[free], found.hessian[np.ix_(free, free)])
+
+        def laid_at(at: Array) -> At:
+            plan = choose(task.likelihood, task.entries(whole(at)), self.quadrature.requested).plan
+
+            def evaluate(theta: Array) -> Evaluation:
+                found = task.evaluate(whole(theta), plan)
+                return Evaluation(found.value, found.score[free], found.hessian[np.ix_(free, free)])
+
+            return evaluate
+
+        def whole(some: Array) -> Array:
+            theta = known.copy()
+            theta[free] = some
+            return theta
+
+        return Wider(laid_at(known[free]), known[free][len(beta) :], laid_at)
 
 
 @only(WORK_OF_SEVERAL, no_mean)

@@ -15,7 +15,6 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_again, own_of, own_pooled_again
-from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
 from clusterglm.inference.predictions.prediction import LinkPrediction
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_interval_of_scale
@@ -264,7 +263,7 @@ class OwnResult(Result):
         untested = _AT_BOUND if self._own_state == "boundary" else ""
         return replace(super()._candidate(name), response=replace(self._family, values=()), untested=untested)
 
-    def _found_again(self, fit: OwnPooledFit | OwnRandomEffectsFit | OwnMixedFit, inner: Array) -> Array:
+    def _found_again(self, fit: Any, inner: Array) -> Array:
         """Estimates from other responses, in the order of `_estimates`."""
         from clusterglm.inference.uncertainty.bootstrap_intervals import converged
 
@@ -346,8 +345,8 @@ class OwnPooledResult(OwnResult, PooledResult):
         again = own_pooled_again(self.fit, new)
         return self._found_again(again, again.beta)
 
-    def summary(self) -> Summary:
-        return self._with_own_facts(super().summary())
+    def _summary(self) -> Summary:
+        return self._with_own_facts(super()._summary())
 
     def _free_scores(self) -> tuple[Array, Array]:
         from clusterglm.inference.uncertainty.own import own_pooled_scores
@@ -385,6 +384,7 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
     """A random-intercept model whose response has parameters of its own, such as the negative binomial."""
 
     fit: OwnRandomEffectsFit
+    _by_ratio = ("bootstrap", "boundary")
     _kinds = ("typical", "conditional", "marginal")
     _mean_kinds = ("marginal", "typical")
 
@@ -408,8 +408,8 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
         """The fit of this model without its random intercepts."""
         return pooled_result(self.fit.pooled, self.data)
 
-    def summary(self) -> Summary:
-        return self._with_own_facts(super().summary())
+    def _summary(self) -> Summary:
+        return self._with_own_facts(super()._summary())
 
     def _free_scores(self) -> tuple[Array, Array]:
         from clusterglm.inference.uncertainty.own import own_marginal_scores
@@ -434,15 +434,6 @@ class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
     @property
     def _null_response(self) -> Response:
         return self.pooled.response
-
-    def _refuse_clustering_test(self, method: str, statistic: str) -> None:
-        if method == "score" or statistic == "loglik":
-            what = "method='score'" if method == "score" else "statistic='loglik'"
-            raise OptionError(
-                f"test_clustering with {what} and family={self.family!r}",
-                "a response without parameters of its own",
-                'method="bootstrap" or "boundary", with statistic="lr"',
-            )
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.own import own_marginal_summit

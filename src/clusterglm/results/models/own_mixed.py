@@ -33,6 +33,8 @@ from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.hypotheses.bootstrap import Refit
     from clusterglm.inference.uncertainty.peaks import Summit
 
 OF_SEVERAL = {
@@ -40,8 +42,7 @@ OF_SEVERAL = {
     "variance_components",
 }  # fmt: skip
 """Members that several effects have more; those of one intercept refuse in words of their own."""
-_OF_ONE = {"influence", "test_clustering"}
-WORK_OF_SEVERAL = (WORK - _OF_ONE) | OF_SEVERAL
+WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work."""
 
 
@@ -49,6 +50,7 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
     """What such results share."""
 
     fit: OwnMixedFit
+    _by_ratio = ("bootstrap", "permutation")
     _kinds = ("typical", "conditional", "marginal")
     _mean_kinds = ("marginal", "typical")
 
@@ -116,6 +118,20 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         again = own_mixed_again(self.fit, new)
         return self._found_again(again, np.append(again.beta, self._covariance_of.read(again.phi)[0]))
 
+    def _refit(self, pooled: Any) -> Refit:
+        from clusterglm.inference.hypotheses.bootstrap import own_mixed_refit
+
+        return own_mixed_refit(self.fit)
+
+    @property
+    def _null_response(self) -> Response:
+        return self.pooled.response
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.own_several import own_several_deletion
+
+        return own_several_deletion(self.fit, self._as_shown)
+
     # Predictions -----------------------------------------------------------------------------------------------------
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
@@ -166,8 +182,8 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         )
         return [Caveat("Several modes", words)]
 
-    def summary(self) -> Summary:
-        return self._with_own_facts(super().summary())
+    def _summary(self) -> Summary:
+        return self._with_own_facts(super()._summary())
 
 
 class OwnCrossed(OwnSeveral, CrossedEffectsResult):
@@ -181,6 +197,9 @@ class OwnCrossed(OwnSeveral, CrossedEffectsResult):
     @property
     def _scores(self) -> NoReturn:
         self._of_clusters('a "robust" covariance', 'bootstrap(), which draws all effects anew; or cov("observed")')
+
+    def _deletion(self) -> Deletion:
+        return CrossedEffectsResult._deletion(self)
 
     def _caveats_of_integration(self) -> list[Caveat]:
         return CrossedEffectsResult._caveats_of_integration(self) if self.quadrature.outside is not None else []

@@ -222,7 +222,7 @@ class PooledResult(Penalized, PooledPredictions, Effects, Diagnostics):
     def _clustered(self) -> bool:
         return self.data.cluster_name is not None
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         model = [("Formula", self.formula), *self._response_facts()]
         seen = counted(self.n_obs, "row")
         if self._clustered:

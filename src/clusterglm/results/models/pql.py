@@ -226,7 +226,7 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
             "singular": self.singular,
         }
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         levels = [f"{len(each.labels):,} of {each.group!r}" for each in self.fit.effects.groupings]
         model = (
             ("Formula", self.formula),

@@ -345,7 +345,7 @@ class RandomEffectsResult(
 
     # Printing --------------------------------------------------------------------------------------------------------
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         seen = f"{counted(self.n_obs, 'row')} in {counted(self.n_clusters, 'cluster')} of {self.data.cluster_name!r}"
         model = (
             ("Formula", self.formula),

@@ -45,7 +45,7 @@ _WORK = {
     "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SHORT = 20  # rows an effect, below which the bias of binomial coefficients is worth a sentence
-_EITHER_WAY = "two-way"
+EITHER_WAY = "two-way"
 
 
 def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
@@ -157,9 +157,9 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
         """
         import pandas as pd
 
-        fit, joint, crossing = self.fit, self._joint, self._joint.crossing
+        fit, crossing = self.fit, self._joint.crossing
         small = crossing.q <= MOST_JOINT
-        errors = [np.sqrt(np.maximum(each, 0.0)) for each in joint.variances(fit.covariance)] if small else [None, None]
+        errors = [np.sqrt(np.maximum(each, 0.0)) for each in self._effects_variances()] if small else [None, None]
         parts = {
             str(self.data.cluster_name): (
                 self.data.labels,
@@ -176,6 +176,10 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
                 known["std_error"] = error
             tables[name] = pd.DataFrame(known | {"n_obs": rows, "component": component}, copy=True)
         return pd.concat([tables[name] for name in self.factors], ignore_index=True)
+
+    def _effects_variances(self) -> tuple[Array, Array]:
+        """Variances of both factors' effects."""
+        return self._joint.variances(self.fit.covariance)
 
     @property
     def _beta(self) -> Array:
@@ -196,7 +200,7 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
 
     @property
     def _covariances(self) -> tuple[str, ...]:
-        return ("observed", "robust", *(f"robust:{name}" for name in self.factors), _EITHER_WAY)
+        return ("observed", "robust", *(f"robust:{name}" for name in self.factors), EITHER_WAY)
 
     def cov(self, kind: str = "observed") -> pd.DataFrame:
         """Covariance matrix of the coefficients.
@@ -219,7 +223,7 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
         if kind == "observed":
             return self.fit.covariance
         codes, scores, inverse = self._codes_by_name, self._joint.scores, self.fit.covariance
-        if kind == _EITHER_WAY:
+        if kind == EITHER_WAY:
             return clustered_two_way(inverse, scores, *codes.values())
         return clustered(inverse, scores, codes[self.factors[0] if kind == "robust" else kind.partition(":")[2]])
 
@@ -302,18 +306,19 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
     def _glance(self) -> dict[str, Any]:
         sizes = {f"n_{name}": size for name, size in self.n_effects.items()}
         return super()._glance() | sizes | {
-            "n_components": self.n_components, "residual_sd": self.residual_sd, "bias_correction": self.bias_correction,
+            "n_components": self.n_components, "residual_sd": self.fit.residual_sd,
+            "bias_correction": self.fit.correction,
         }  # fmt: skip
 
     def _export(self) -> dict[str, Any]:
         return super()._export() | {
             "factors": list(self.factors),
             "n_effects": self.n_effects,
-            "bias_correction": self.bias_correction or None,
+            "bias_correction": self.fit.correction or None,
             "cluster_effects": self.cluster_effects.to_dict(orient="records"),
         }
 
-    def summary(self) -> Summary:
+    def _summary(self) -> Summary:
         sizes = " and ".join(f"{size} of {name!r}" for name, size in self.n_effects.items())
         model = (
             ("Formula", self.formula),
@@ -323,15 +328,15 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
             *self._weight_facts(),
         )
         facts = []
-        if not np.isnan(self.residual_sd):
-            facts.append(("residual_sd", f"{self.residual_sd:.5g}"))
+        if not np.isnan(self.fit.residual_sd):
+            facts.append(("residual_sd", f"{self.fit.residual_sd:.5g}"))
         if self.n_components > 1:
             facts.append(("Levels", f"in {self.n_components} sets that have no rows in common"))
         if self.fit.correction:
             facts.append(("Bias", f"corrected: {self.fit.correction}"))
         return Summary(
             "Fixed effects of two factors, "
-            + ("least squares" if not np.isnan(self.residual_sd) else "maximum likelihood"),
+            + ("least squares" if not np.isnan(self.fit.residual_sd) else "maximum likelihood"),
             model,
             self._coefficients(),
             (*facts, *self._likelihood_facts(), *self._closing_facts()),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.inference.uncertainty.degrees import Degrees
     from clusterglm.inference.uncertainty.peaks import Summit
 
 WORK = {
@@ -388,6 +389,13 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
             heading=self._headings[0],
             others=((self._headings[1], zeros),),
         )
+
+    def _with_errors(self, found: Summary, kind: str, degrees: Degrees | None) -> Summary:
+        table = self.tidy(cov=kind)
+        own = table[table["component"] == "zero"]
+        columns = (own[name].to_numpy() for name in ("estimate", "std_error", "z", "pvalue"))
+        zeros = Coefficients(tuple(self._zero.names), *columns)
+        return replace(super()._with_errors(found, kind, degrees), others=((self._headings[1], zeros),))
 
     @property
     def _silent_clusters(self) -> int:

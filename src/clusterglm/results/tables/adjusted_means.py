@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clusterglm.errors import OptionError
 from clusterglm.inference.effects.contrasts import (
+    Adjusted,
     Coefficients,
     adjusted,
     check_comparison,
@@ -18,7 +20,8 @@ from clusterglm.inference.effects.contrasts import (
 )
 from clusterglm.inference.effects.ratios import exponentiated, ratio_names
 from clusterglm.inference.predictions.prediction import with_interval
-from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, with_alpha
+from clusterglm.inference.uncertainty.degrees import interval
+from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.model.printing import fold
 from clusterglm.model.response.base import Response
@@ -54,6 +57,8 @@ class AdjustedMeans:
         What is to be said of them.
     slopes : bool
         Whether they are slopes, not means.
+    degrees : callable, optional
+        Degrees of freedom of c combinations of the means, (c, k) to (c,).
     """
 
     values: Mapping[str, tuple[Any, ...]]
@@ -68,6 +73,7 @@ class AdjustedMeans:
     response: Response
     note: str = ""
     slopes: bool = False
+    degrees: Callable[[Array], Array] | None = field(default=None, repr=False)
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each mean.
@@ -75,8 +81,9 @@ class AdjustedMeans:
         Returns
         -------
         DataFrame
-            The variables' columns, `estimate`, `std_error`, `conf_low`, `conf_high`; `note` where something is to be
-            said. Intervals of means are those of their link, transformed, as predictions have them; of slopes normal.
+            The variables' columns, `estimate`, `std_error`, `df` where degrees of freedom were asked for, `conf_low`,
+            `conf_high`; `note` where something is to be said. Intervals of means are those of their link, transformed,
+            as predictions have them; of slopes normal.
         """
         low, high = self._interval()
         return self._table(self.estimate, self.std_error, low, high)
@@ -96,16 +103,22 @@ class AdjustedMeans:
         """
         if self.scale != "link" or self.slopes:
             raise OptionError("estimates that are no linear predictors", 'scale="link"', "to_frame()")
-        found = with_interval("response", self.response, self.estimate, np.diag(self.covariance), self.level)
+        variance = np.diag(self.covariance)
+        found = with_interval("response", self.response, self.estimate, variance, self.level, self._df)
         return self._table(found.estimate, found.std_error, found.low, found.high)
+
+    @cached_property
+    def _df(self) -> Array | None:
+        """Degrees of freedom of each mean, where they were asked for."""
+        return None if self.degrees is None else self.degrees(np.eye(len(self.estimate)))
 
     def _interval(self) -> tuple[Array, Array]:
         if self.scale == "link" or self.slopes:
-            return wald_interval(self.estimate, self.std_error, self.level)
+            return interval(self.estimate, self.std_error, self.level, self._df)
         with np.errstate(divide="ignore", invalid="ignore"):
             link = self.response.link_function(self.estimate)
             variance = np.square(self.std_error / self.response.mean_derivative(link))
-            found = with_interval("response", self.response, link, variance, self.level)
+            found = with_interval("response", self.response, link, variance, self.level, self._df)
         return found.low, found.high
 
     def _table(self, estimate: Array, se: Array, low: Array, high: Array) -> pd.DataFrame:
@@ -114,7 +127,9 @@ class AdjustedMeans:
         from clusterglm.results.tables.frame import shown
 
         columns = {name: list(values) for name, values in self.values.items()}
-        table = pd.DataFrame({**columns, "estimate": estimate, "std_error": se, "conf_low": low, "conf_high": high})
+        degrees = {} if self._df is None else {"df": self._df}
+        ends = {"conf_low": low, "conf_high": high}
+        table = pd.DataFrame({**columns, "estimate": estimate, "std_error": se, **degrees, **ends})
         return shown(table.assign(note=self.note) if self.note else table)
 
     @with_alpha
@@ -160,7 +175,7 @@ class AdjustedMeans:
         values, slopes = self._on(comparison)
         covariance = slopes[:, None] * self.covariance * slopes
         names = [name for name in self.values if name not in self.by]
-        estimates, blocks, pvalues, critical = (list[Array]() for _ in range(4))
+        blocks, pvalues, critical, degrees = (list[Array]() for _ in range(4))
         labels, groups, note = list[str](), list[tuple[Any, ...]](), ""
         for group, rows in self._groups():
             texts = [", ".join(str(self.values[name][j]) for name in names) for j in rows]
@@ -168,20 +183,21 @@ class AdjustedMeans:
             chosen = coefficients_of(method, texts, only, reference, "/" if on_log else "-")
             C = np.zeros((len(chosen.names), len(values)))
             C[:, rows] = chosen.matrix
-            done = self._adjusted(C @ values, _between(C, covariance), adjust, level, len(rows), chosen)
-            estimates.append(C @ values)
+            df = None if self.degrees is None else self.degrees(C * slopes)
+            done = self._adjusted(C @ values, _between(C, covariance), adjust, level, len(rows), chosen, df)
             blocks.append(C)
             labels += chosen.names
             groups += [group] * len(chosen.names)
-            pvalues.append(done[0])
-            critical.append(np.full(len(chosen.names), done[1]))
-            note = done[2]
+            pvalues.append(done.pvalues)
+            critical.append(done.critical)
+            degrees += [] if df is None else [df]
+            note = done.note
         C = np.vstack(blocks)
         total = _between(C, covariance)
         return Contrasts(
             by={name: tuple(group[k] for group in groups) for k, name in enumerate(self.by)},
             names=tuple(labels),
-            estimate=np.concatenate(estimates),
+            estimate=C @ values,
             std_error=np.sqrt(np.diag(total)),
             covariance=total,
             pvalue=np.concatenate(pvalues),
@@ -191,6 +207,7 @@ class AdjustedMeans:
             adjust=adjust,
             level=level,
             note="; ".join(filter(None, [self.note, note])),
+            df=np.concatenate(degrees) if degrees else None,
         )
 
     def _check(self, comparison: str) -> None:
@@ -221,8 +238,14 @@ class AdjustedMeans:
 
     @staticmethod
     def _adjusted(
-        estimate: Array, covariance: Array, adjust: str | None, level: float, means: int, chosen: Coefficients
-    ) -> tuple[Array, float, str]:
+        estimate: Array,
+        covariance: Array,
+        adjust: str | None,
+        level: float,
+        means: int,
+        chosen: Coefficients,
+        df: Array | None,
+    ) -> Adjusted:
         se = np.sqrt(np.diag(covariance))
         with np.errstate(divide="ignore", invalid="ignore"):
             z, correlation = estimate / se, covariance / np.outer(se, se)
@@ -230,8 +253,7 @@ class AdjustedMeans:
             raise OptionError(
                 'adjust="mvt" of contrasts without a standard error', "estimates that vary", 'adjust="holm"'
             )
-        done = adjusted(z, correlation, adjust, level, means, pairwise=chosen.pairwise)
-        return done.pvalues, done.critical, done.note
+        return adjusted(z, correlation, adjust, level, means, pairwise=chosen.pairwise, df=df)
 
     def __str__(self) -> str:
         within = f", within {' and '.join(self.by)}" if self.by else ""
@@ -272,6 +294,8 @@ class Contrasts:
     adjust : str or None
     level : float
     note : str
+    df : ndarray, shape (c,), optional
+        Degrees of freedom, where they were asked for.
     """
 
     by: Mapping[str, tuple[Any, ...]]
@@ -286,6 +310,7 @@ class Contrasts:
     adjust: str | None
     level: float
     note: str = ""
+    df: Array | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each contrast.
@@ -294,7 +319,8 @@ class Contrasts:
         -------
         DataFrame
             The columns of `by`, `contrast`, `estimate`, `std_error` (of ratios by the delta method), `z` (of ratios
-            that of the logarithm), `pvalue`, `conf_low`, `conf_high`; `note` where something is to be said.
+            that of the logarithm), `df` where degrees of freedom were asked for, `pvalue`, `conf_low`, `conf_high`;
+            `note` where something is to be said.
         """
         import pandas as pd
 
@@ -314,6 +340,7 @@ class Contrasts:
                 "estimate": estimate,
                 "std_error": se,
                 "z": z,
+                **({} if self.df is None else {"df": self.df}),
                 "pvalue": self.pvalue,
                 "conf_low": low,
                 "conf_high": high,

@@ -17,6 +17,7 @@ _NAME_WIDTH = 44  # longer names are broken over lines
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"), (0.1, "."))
 _LEGEND = "Signif. codes:  0 '***' 0.001 '**' 0.01 '*' 0.05 '.' 0.1 ' ' 1"
 HEADINGS = ("Estimate", "Std. Error", "z value", "Pr(>|z|)", "")
+_HEADINGS_OF_T = ("Estimate", "Std. Error", "df", "t value", "Pr(>|t|)", "")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Coefficients:
     ----------
     names : tuple of str, length k
     estimate, se, z, p : ndarray, shape (k,)
+    df : ndarray, shape (k,), optional
+        Degrees of freedom, where `z` are t statistics; nan where there are none.
     """
 
     names: tuple[str, ...]
@@ -34,13 +37,20 @@ class Coefficients:
     se: Array
     z: Array
     p: Array
+    df: Array | None = None
 
-    def cells(self) -> list[tuple[str, str, str, str, str]]:
-        """The numbers of each row as text: estimate, standard error, z, p, stars."""
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Of the columns, that of the stars empty."""
+        return HEADINGS if self.df is None else _HEADINGS_OF_T
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The numbers of each row as text: estimate, standard error, degrees of freedom if any, z or t, p, stars."""
         decimals = decimals_of(self.se)
+        degrees = [()] * len(self.se) if self.df is None else [(number(df, 2),) for df in self.df]
         return [
-            (number(b, decimals), number(s, decimals), number(z, 3), pvalue(p), stars(p))
-            for b, s, z, p in zip(self.estimate, self.se, self.z, self.p, strict=True)
+            (number(b, decimals), number(s, decimals), *df, number(z, 3), pvalue(p), stars(p))
+            for b, s, df, z, p in zip(self.estimate, self.se, degrees, self.z, self.p, strict=True)
         ]
 
 
@@ -106,15 +116,16 @@ class Summary:
 
     def _repr_html_(self) -> str:
         every = ((self.heading, self.coefficients), *self.others)
+        headings = self.coefficients.headings
         rows = [
             row
             for heading, table in every
             for row in (
-                *([(heading, [""] * len(HEADINGS))] if heading else []),
+                *([(heading, [""] * len(headings))] if heading else []),
                 *zip(table.names, table.cells(), strict=True),
             )
         ]
-        return as_html(self.title, self.model, HEADINGS, rows, self.facts, self.last_notes, self.first_notes)
+        return as_html(self.title, self.model, headings, rows, self.facts, self.last_notes, self.first_notes)
 
 
 def number(value: float, decimals: int) -> str:
@@ -169,15 +180,15 @@ def _listed(pairs: Sequence[tuple[str, str]], labels: int) -> list[str]:
 
 
 def _table(coefficients: Coefficients) -> list[str]:
-    cells = [HEADINGS, *coefficients.cells()]
-    widths = [max(len(row[k]) for row in cells) for k in range(5)]
+    cells = [coefficients.headings, *coefficients.cells()]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     broken = [_wrapped(name, "", "", _NAME_WIDTH) or [""] for name in coefficients.names]
     name_width = max((len(line) for lines in broken for line in lines), default=0)
     table = []
     for lines, row in zip([[""], *broken], cells, strict=True):
         table += lines[:-1]
-        numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(row[:4], widths, strict=False))
-        table.append(f"{lines[-1]:<{name_width}}  {numbers} {row[4]}".rstrip())
+        numbers = "  ".join(f"{cell:>{width}}" for cell, width in zip(row[:-1], widths, strict=False))
+        table.append(f"{lines[-1]:<{name_width}}  {numbers} {row[-1]}".rstrip())
     return table
 
 

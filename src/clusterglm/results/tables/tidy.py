@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import FittedData
 from clusterglm.errors import check_option
-from clusterglm.inference.uncertainty.degrees import read_degrees, t_interval, t_p_values
+from clusterglm.inference.uncertainty.degrees import t_interval, t_p_values
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arguments import yes_or_no
 from clusterglm.model.arrays import Array
@@ -51,7 +51,9 @@ class Frames:
         @property
         def _parameters(self) -> Parameters: ...
         def _covariance(self, kind: str) -> Array: ...
-        def _degrees(self, R: Array, cov: str, together: bool = ...) -> Degrees: ...
+        def _small_sample(
+            self, df: str | None, cov: str, R: Array | None = ..., together: bool = ...
+        ) -> tuple[str, Degrees | None]: ...
         def _glance(self) -> dict[str, Any]: ...
         def _fitted_eta(self) -> Array: ...
         def _eta(self, intercepts: Array | float) -> Array: ...
@@ -83,7 +85,7 @@ class Frames:
             errors follow by the delta method, z and p-values stay those of the coefficients.
         cov : {"observed", "robust", "quasi"}
             Covariance behind standard errors, p-values and intervals.
-        df : {"satterthwaite"}, optional
+        df : {"satterthwaite", "kenward_roger"}, optional
             Student's t in the place of a normal distribution, for coefficients; their degrees of freedom are in a
             column of that name. See `conf_int`.
         names : {"plain", "broom"}
@@ -110,9 +112,10 @@ class Frames:
         yes_or_no("conf_int", conf_int)
         if yes_or_no("exponentiate", exponentiate):
             ratio_names(self.response)
-        table = self._tidy(level, exponentiate, cov)
-        if read_degrees(df):
-            table = self._with_degrees(table, level, exponentiate, cov)
+        kind, degrees = self._small_sample(df, cov)
+        table = self._tidy(level, exponentiate, kind)
+        if degrees is not None:
+            table = self._with_degrees(table, level, exponentiate, kind, degrees.single)
         if not conf_int:
             table = table.drop(columns=["conf_low", "conf_high"])
         return shown(table if names == "plain" else self._broom(table))
@@ -142,12 +145,13 @@ class Frames:
             }
         )
 
-    def _with_degrees(self, table: pd.DataFrame, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
+    def _with_degrees(
+        self, table: pd.DataFrame, level: float, exponentiate: bool, cov: str, found: Array
+    ) -> pd.DataFrame:
         """The table with t in the place of normal distributions for its coefficients, `df` after `z`."""
         p = len(self._beta)
         rows = np.flatnonzero(table["component"] == "coefficient") if "component" in table else np.arange(p)
         beta, se = self._beta, np.sqrt(np.diag(self._covariance(cov))[self._parameters.coefficients])
-        found = self._degrees(np.eye(p), cov).single
         low, high = t_interval(beta, se, found, level)
         if exponentiate:
             ends = np.exp(self.response.ratio_sign * low), np.exp(self.response.ratio_sign * high)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.design_changes import DesignChange
     from clusterglm.inference.effects.average_effects import AverageEffects, ClusterIntercepts
     from clusterglm.inference.predictions.averaged_mean import MeanJet
+    from clusterglm.inference.uncertainty.degrees import Degrees
+    from clusterglm.model.parameters import Parameters
     from clusterglm.results.tables.adjusted_means import AdjustedMeans
     from clusterglm.results.topics.effect_rows import EffectRows
 
@@ -44,7 +46,13 @@ class Averages(Pieces):
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _beta(self) -> Array: ...
+        @property
+        def _parameters(self) -> Parameters: ...
         def _delta_covariance(self, kind: str) -> Array: ...
+        def _degrees(self, R: Array, cov: str, together: bool = ...) -> Degrees: ...
+        def _small_sample(
+            self, df: str | None, cov: str, R: Array | None = ..., together: bool = ...
+        ) -> tuple[str, Degrees | None]: ...
 
     @with_alpha
     def adjusted_means(
@@ -60,6 +68,7 @@ class Averages(Pieces):
         level: float = 0.95,
         data: Any = None,
         cov: str = "observed",
+        df: str | None = None,
     ) -> AdjustedMeans:
         """Means with some variables set to each of their values, averaged over the other covariates.
 
@@ -91,6 +100,9 @@ class Averages(Pieces):
             whose complete rows to average, each with weight one.
         cov : {"observed", "robust"}
             Covariance of the estimates.
+        df : {"satterthwaite", "kenward_roger"}, optional
+            Student's t in the place of normal distributions, for the means and all contrasts of them; see `conf_int`
+            for which models have degrees of freedom.
 
         Returns
         -------
@@ -140,6 +152,8 @@ class Averages(Pieces):
             n = len(frame)
             offset = np.full(n, float(rows.weights @ rows.offset))
             rows = replace(rows, frame=frame, offset=offset, weights=np.full(n, 1.0 / n), times=np.ones(n))
+        if df is not None:
+            cov, _ = self._small_sample(df, cov)
         cells = Cells(design, set_to(design, rows.frame, held), values, slope)
         found = self._averaged(cells, rows, kind, cov, link=scale == "link")
         columns = dict(zip(values, zip(*cells.combinations, strict=True), strict=True))
@@ -152,8 +166,13 @@ class Averages(Pieces):
         note = said_of(found, "; ".join(filter(None, said)))
         return AdjustedMeans(
             columns, tuple(within), found.estimate, found.std_error, found.covariance, scale, kind, level, what,
-            self.response, note, slope is not None,
+            self.response, note, slope is not None, self._degrees_of(found.gradient, cov) if df is not None else None,
         )  # fmt: skip
+
+    def _degrees_of(self, gradient: Array, cov: str) -> Callable[[Array], Array]:
+        """From combinations of averages, whose derivatives in all parameters are given, to degrees of freedom."""
+        of_beta = gradient[:, self._parameters.coefficients]
+        return lambda C: self._degrees(C @ of_beta, cov).single
 
     @property
     def _said_of_means(self) -> list[str]:

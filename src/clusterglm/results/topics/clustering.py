@@ -24,6 +24,8 @@ class ClusteredResult(Result):
     """A result of a model with cluster effects, which can be compared with the model without them."""
 
     _simulates_no_clustering: ClassVar[bool] = True
+    _by_ratio: ClassVar[tuple[str, ...]] = ()
+    """Methods that there are where the response has parameters of its own, which other tests take for known."""
 
     def _report_parts(self) -> list[str]:
         return [*super()._report_parts(), "no clustering", "intercepts"]
@@ -43,6 +45,13 @@ class ClusteredResult(Result):
 
     def _refuse_clustering_test(self, method: str, statistic: str) -> None:
         """Raise `OptionError` for tests that there are not for the model."""
+        if self._by_ratio and (method == "score" or statistic == "loglik"):
+            what = "method='score'" if method == "score" else "statistic='loglik'"
+            raise OptionError(
+                f"test_clustering with {what} and family={self.family!r}",
+                "a response without parameters of its own",
+                f"method={' or '.join(map(repr, self._by_ratio))}, with statistic='lr'",
+            )
 
     def _boundary_test(self) -> ClusteringTest:
         raise OptionError(

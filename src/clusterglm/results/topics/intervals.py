@@ -12,7 +12,7 @@ from scipy.special import chdtri
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
-from clusterglm.inference.uncertainty.degrees import read_degrees, t_interval
+from clusterglm.inference.uncertainty.degrees import covariance_with, read_degrees, t_interval
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_interval_of_scale, with_alpha
 from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
@@ -75,6 +75,8 @@ class Intervals(Weighted):
 
         @property
         def _covariances(self) -> tuple[str, ...]: ...
+        @property
+        def _beta(self) -> Array: ...
 
     @property
     @abstractmethod
@@ -102,9 +104,23 @@ class Intervals(Weighted):
         """Degrees of freedom of combinations of coefficients, (k, p), with one of the covariances; of a joint test."""
         raise OptionError(
             f"degrees of freedom of a {self.kind} fit with family={self.response.family!r} and cov={cov!r}",
-            'a linear mixed model (family="gaussian"), or cg.pooled(..., cluster=) with cov="CR2"',
+            'a linear model (family="gaussian"), or cg.pooled(..., cluster=) with cov="CR2"',
             "df=None; or bootstrap intervals, which need no degrees of freedom",
         )
+
+    def _small_sample(
+        self, df: str | None, cov: str, R: Array | None = None, together: bool = False
+    ) -> tuple[str, Degrees | None]:
+        """The kind of covariance that `cov` and `df` ask for, and degrees of freedom where `df` asks for them.
+
+        They are those of combinations of coefficients, R of shape (k, p), or of each coefficient.
+        """
+        if not read_degrees(df):
+            return cov, None
+        assert df is not None
+        kind = covariance_with(df, cov)
+        found = self._degrees(np.eye(len(self._beta)) if R is None else R, kind, together)
+        return kind, found
 
     @abstractmethod
     def _draw_new(self, rng: np.random.Generator) -> Array:
@@ -192,9 +208,10 @@ class Intervals(Weighted):
             reject; or quantiles of estimates from simulated data.
         cov : {"observed", "robust", "quasi"}
             Covariance for Wald intervals.
-        df : {"satterthwaite"}, optional
-            Of Wald intervals of coefficients: Student's t with Satterthwaite's degrees of freedom in the place of a
-            normal distribution, of linear mixed models, and of pooled models with `cov="CR2"` or another of that kind.
+        df : {"satterthwaite", "kenward_roger"}, optional
+            Of Wald intervals of coefficients: Student's t in the place of a normal distribution. With Satterthwaite's
+            degrees of freedom: of linear models, mixed or not, and of pooled models with `cov="CR2"` or another of that
+            kind. With those of Kenward and Roger, and their covariance: of linear mixed models by REML.
         n_boot, seed, n_jobs, progress, engine
             Of the bootstrap, see `bootstrap`. `n_jobs` also counts the threads of the profile.
 
@@ -232,13 +249,12 @@ class Intervals(Weighted):
         if read_degrees(df) and method != "wald":
             raise OptionError(f"df={df!r} with method={method!r}", "Wald intervals", 'method="wald"')
         if method == "wald":
-            low, high = self._wald(level, cov)
-            if read_degrees(df):
+            kind, degrees = self._small_sample(df, cov)
+            low, high = self._wald(level, kind)
+            if degrees is not None:
                 of_beta = self._parameters.coefficients
-                places = np.arange(len(self._parameters))[of_beta]
-                se = np.sqrt(np.diag(self._covariance(cov)))[of_beta]
-                degrees = self._degrees(np.eye(len(places)), cov).single
-                low[of_beta], high[of_beta] = t_interval(self._estimates[of_beta], se, degrees, level)
+                se = np.sqrt(np.diag(self._covariance(kind)))[of_beta]
+                low[of_beta], high[of_beta] = t_interval(self._beta, se, degrees.single, level)
         elif method == "profile":
             low, high = self._by_profile(check_level(level), names, n_jobs)
         else:

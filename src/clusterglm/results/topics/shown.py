@@ -32,6 +32,8 @@ class Shown:
         variables: Sequence[str] | None = None,
         seed: int = 1,
         n_jobs: int = 1,
+        cov: str = "observed",
+        df: str | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> Path:
         """Write a report of this fit: one HTML page with tables, tests, diagnostics, plots and the caveats that apply.
@@ -60,6 +62,8 @@ class Shown:
             Of all that is simulated.
         n_jobs : int
             Threads of the bootstrap and of simulations.
+        cov, df
+            Of coefficients and tests of terms, as in `summary`.
         progress : callable, optional
             Called with the parts done and the parts wanted.
 
@@ -92,6 +96,8 @@ class Shown:
             variables=variables,
             seed=seed,
             n_jobs=n_jobs,
+            cov=cov,
+            df=df,
             progress=progress,
         )
         return written

@@ -45,7 +45,9 @@ class Hypotheses(Pieces):
         @property
         def _estimates(self) -> Array: ...
         def _covariance(self, kind: str) -> Array: ...
-        def _degrees(self, R: Array, cov: str, together: bool = ...) -> Degrees: ...
+        def _small_sample(
+            self, df: str | None, cov: str, R: Array | None = ..., together: bool = ...
+        ) -> tuple[str, Degrees | None]: ...
 
     @with_alpha
     def wald_test(
@@ -72,9 +74,8 @@ class Hypotheses(Pieces):
             Right-hand side for a matrix; by default zero.
         level : float
             Coverage of the intervals of single combinations.
-        df : {"satterthwaite"}, optional
-            F and t in the place of chi-square and normal distributions, with Satterthwaite's degrees of freedom: of
-            linear mixed models, and of pooled models with `cov="CR2"` or another of that kind.
+        df : {"satterthwaite", "kenward_roger"}, optional
+            F and t in the place of chi-square and normal distributions; see `conf_int` for which models have which.
 
         Returns
         -------
@@ -189,7 +190,7 @@ class Hypotheses(Pieces):
         Parameters
         ----------
         cov : {"observed", "robust", "quasi"}
-        df : {"satterthwaite"}, optional
+        df : {"satterthwaite", "kenward_roger"}, optional
             See `wald_test`.
 
         Returns
@@ -321,12 +322,10 @@ class Hypotheses(Pieces):
 
     def _tested(self, constraints: Constraints, cov: str, df: str | None) -> LinearTest:
         """The test, with degrees of freedom where they are asked for."""
-        from clusterglm.inference.uncertainty.degrees import read_degrees
-
-        found = self._test(constraints, cov)
-        if not read_degrees(df):
+        kind, degrees = self._small_sample(df, cov, constraints.R, together=True)
+        found = self._test(constraints, kind)
+        if degrees is None:
             return found
-        degrees = self._degrees(constraints.R, cov, together=True)
         return replace(found, degrees=degrees, pvalue=degrees.p_value(found.statistic))
 
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:

@@ -122,6 +122,9 @@ class OwnParameters(Response):
     """Whether rows with one a / b have one response, and `log_terms` in proportion to b.
 
     Otherwise rows have no weights, and `terms` takes how many rows each of those stands for that it is given."""
+    profiled: ClassVar[bool] = False
+    """Whether there may be an intercept for every cluster: with one kernel row for each observation, one parameter,
+    which the kernel knows and which is orthogonal to the mean, and the clusters of infinite intercept at the limit."""
     lowest: ClassVar[float] = -np.inf
     """Least working value with which the rows' kernel keeps its digits: what is likelier there is the limit."""
     highest: ClassVar[float] = np.inf
@@ -213,6 +216,15 @@ class OwnParameters(Response):
         a, b : ndarray, shape (r,)
         """
         raise NotImplementedError(f"kernel rows of {type(self).__name__} have no parameters of their own")
+
+    def own_bias_moments(self, eta: Array) -> tuple[Array, Array]:
+        """A row's information v on its linear predictor, and c, of which many intercepts make a bias; shape (n,) each.
+
+        The score of the working value has expectation sum(c) / sum(v) in a cluster whose intercept is at its best:
+        c = E[M G] + E[N] / 2, with G the first derivative of the log-probability in the linear predictor, M and N those
+        of the first derivative in the working value.
+        """
+        raise NotImplementedError(f"no correction is made for family={self.family!r}")
 
     @abstractmethod
     def log_terms(self, a: Array, b: Array) -> Array:

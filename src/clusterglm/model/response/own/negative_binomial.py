@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betainc, expit, gammaln, psi, zeta
+from scipy.special import betainc, gammaln, psi, zeta
 
 from clusterglm.model.arrays import Array, Jet, times
 from clusterglm.model.response.base import Response
@@ -49,6 +49,8 @@ class NegativeBinomial(OnePositive, Count):
     meaning = "variance mean + alpha mean^2: the larger, the more dispersed"
     log_concave = True
     one_summit = True
+    profiled = True
+    intercepts_bias = False
     limit = "the Poisson model"
     lowest = float(np.log(1e-5))
     highest = float(np.log(1e6))
@@ -82,9 +84,18 @@ class NegativeBinomial(OnePositive, Count):
 
     def own_derivatives(self, x: Array, a: Array, b: Array) -> tuple[Array, Array, Array]:
         # log(alpha) moves x by itself and b by -b
-        p, q, grown = expit(x), expit(-x), np.logaddexp(0.0, x)
+        small = np.exp(-np.abs(x))
+        near, up = 1.0 / (1.0 + small), x >= 0.0
+        far = small * near
+        p, q, grown = np.where(up, near, far), np.where(up, far, near), np.maximum(x, 0.0) + np.log1p(small)
         G, H = a * q - b * p, -(a + b) * p * q
         return G + b * grown, H + b * p, H + b * (2.0 * p - grown)
+
+    def own_bias_moments(self, eta: Array) -> tuple[Array, Array]:
+        # M = -p G, where p = alpha mu / (1 + alpha mu): E[M G] = -p v, and E[N] = -p E[H] = p v
+        mu = self.mean(eta)
+        share = 1.0 / (1.0 + self.alpha * mu)
+        return mu * share, -0.5 * self.alpha * (mu * share) ** 2
 
     def terms(self, psi: Array, a: Array, b: Array, weights: Array | None = None) -> Terms:
         at, y = self.at(psi), np.rint(a / b)

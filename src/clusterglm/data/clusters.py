@@ -116,8 +116,7 @@ def cluster_column(table: nw.DataFrame[Any], name: str) -> nw.Series[Any] | None
         missing |= each.codes < 0
     combined[missing] = -1
     _, first, place = np.unique(combined, return_index=True, return_inverse=True)
-    parts = ([_part(label) for label in each.labels] for each in coded)
-    columns = [np.array(texts, dtype=object)[each.codes[first]] for texts, each in zip(parts, coded, strict=True)]
+    columns = [np.array([_part(label) for label in each.labels], dtype=object)[each.codes[first]] for each in coded]
     words = [":".join(each) for each in zip(*columns, strict=True)]
     joined = np.array(words, dtype=object)[place]
     joined[missing] = None

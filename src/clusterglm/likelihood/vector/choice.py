@@ -147,7 +147,8 @@ def _by_hermite(
 ) -> Rules:
     """Rules of growing size, until four that follow one another agree: two or three may do so by chance."""
     d, m = likelihood.n_effects, likelihood.n_clusters
-    parts, trials, given_up = [], [], [np.zeros(0, dtype=np.int64)]
+    parts, given_up = [], [np.zeros(0, dtype=np.int64)]
+    trials: list[Trial] = []
     errors, final = np.zeros(m), np.zeros(m)
     last = np.full(m, np.inf)
     for nodes in _HERMITE.get(d, ()):

@@ -47,7 +47,7 @@ _MANY_LEFT = 0.2  # ... than this
 # Error of the log-likelihood whose derivatives are used, times the root of the number of clusters: no estimate moves by
 # 1e-3 standard errors.
 _SLOPES_OF_MANY = 2e-5
-_SLOPES_OF_FIVE = 3e-4  # the same of five effects and more, where a finer rule takes minutes: some may move by 1e-3
+_SLOPES_OF_FIVE = 1e-3  # the same of five effects and more, where a finer rule takes minutes: some may move by 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,7 @@ def pooled_slopes(trials: list[Trial], plan: VectorPlan, values: Array, weights:
     for trial in trials:
         clusters = trial.part.clusters
         assert clusters is not None
-        error = weights[clusters] * np.abs(trial.values - values[clusters])
+        error = _AGREE * weights[clusters] * np.abs(trial.values - values[clusters])
         order = np.flatnonzero(left[clusters])
         order = order[np.argsort(error[order])]
         order = order[(np.cumsum(error[order]) <= 0.5 * room) & (error[order] <= most)]

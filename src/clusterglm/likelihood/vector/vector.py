@@ -24,7 +24,7 @@ from clusterglm.likelihood.vector.points import PointSet, hermite_points
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
-_GLANCE = 32  # rows in which columns that differ mostly differ
+_ROWS_SEEN_FIRST = 32  # rows in which columns that differ mostly differ
 _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
 
 
@@ -311,4 +311,4 @@ def joined_columns(X: Array, Z: Array) -> tuple[Array, NDArray[np.int64]]:
 
 
 def _same(one: Array, other: Array) -> bool:
-    return np.array_equal(one[:_GLANCE], other[:_GLANCE]) and np.array_equal(one, other)
+    return np.array_equal(one[:_ROWS_SEEN_FIRST], other[:_ROWS_SEEN_FIRST]) and np.array_equal(one, other)

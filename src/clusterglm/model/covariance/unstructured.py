@@ -54,7 +54,7 @@ class Unstructured(Structure):
 
     def slopes(self, phi: Array, d: int) -> Array:
         """See `Structure`."""
-        return _unit_matrices(d)
+        return _unit_matrices(d).copy()
 
     def canonical(self, phi: Array, d: int) -> Array:
         """Diagonal entries are not negative."""

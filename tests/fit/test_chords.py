@@ -12,7 +12,7 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.fit import mixed, mixed_looks
-from clusterglm.fit.chords import Chords
+from clusterglm.fit.chords import Chords, Learned
 from clusterglm.fit.newton import maximize
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
@@ -84,3 +84,34 @@ def test_laplace_has_the_hessian_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     se = np.sqrt(np.diag(want.covariance))
     np.testing.assert_allclose((found.theta - want.theta) / se, 0.0, atol=1e-5)
     np.testing.assert_allclose(np.sqrt(np.diag(found.covariance)), se, rtol=1e-3)
+
+
+@pytest.mark.parametrize("bend", [np.diag([40.0, -30.0, 20.0]) + 25.0 * np.eye(3)[::-1], np.diag([0.0, -400.0, 60.0])])
+def test_a_hessian_that_learns_needs_the_likelihoods_own_once(bend: Array) -> None:
+    """However far the other likelihood's stays from it; in fewer steps than without learning, and with no own one
+    where the maximum is only sought roughly."""
+
+    def similar(theta: Array) -> Evaluation:
+        return Evaluation(0.0, np.zeros(3), _own(theta).hessian + bend)
+
+    learned, own = Learned(), _Counted()
+    roughly = Chords(_scored, own, similar, 1.0, 0.02, learned)
+    near = maximize(roughly, np.zeros(3), Control(), tolerance=0.02)
+    assert own.hessians == 0
+    found = maximize(Chords(_scored, own, similar, 1.0, 1e-6, learned), near.theta, Control())
+    assert found.optimization.converged
+    assert own.hessians == 1
+    np.testing.assert_allclose(found.theta, _TOP, atol=1e-7)
+    np.testing.assert_allclose(found.evaluation.hessian, _own(_TOP).hessian, rtol=1e-3)
+    assert near.optimization.evaluations + found.optimization.evaluations <= 14
+
+
+def test_what_is_learned_is_the_change_of_the_score() -> None:
+    """The secant equation holds where the score falls along a step; where it rises the Hessian stays negative."""
+    step, before = np.array([0.3, -0.2, 0.1]), np.diag([-4.0, -9.0, -2.0])
+    known = Learned(np.zeros(3), before)
+    known.learn(step, change := np.array([-1.5, 1.0, -0.1]))
+    assert known.hessian is not None
+    np.testing.assert_allclose(known.hessian @ step, change)
+    known.learn(step, -change)
+    assert np.linalg.eigvalsh(known.hessian).max() < 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from scipy.special import expit
 from scipy.stats import chi2
 
 import clusterglm as cg
-from clusterglm.errors import AccuracyWarning, OptionError
+from clusterglm.errors import AccuracyWarning, OptionError, SamplingWarning
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "weights"))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -24,7 +25,7 @@ REFUSED = {  # in some call
     "adjusted_means", "average_effects", "chi_squared", "conf_int", "cov", "delta_method", "dispersion_test",
     "effects_covariance", "event_counts", "gradient_function", "hausman", "icc", "influence",
     "plot.density", "plot.gradient", "plot.random_effects", "plot.rootogram", "predict", "profile", "random_effects_sd",
-    "sample", "sigma", "sigma_se", "term_tests", "test_clustering", "tidy", "to_marginaleffects",
+    "sigma", "sigma_se", "term_tests", "test_clustering", "tidy", "to_marginaleffects",
     "wald_test", "zero_inflation_test",
 }  # fmt: skip
 
@@ -187,6 +188,10 @@ def test_whole_number_weights_are_repeats(data: pd.DataFrame) -> None:
     both = cg.random_effects(FORMULA, pd.concat([long, copy]), quadrature=15)
     assert abs(rows.loglik - both.loglik) < 1e-6
     np.testing.assert_allclose(rows.cov(), both.cov(), rtol=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SamplingWarning)  # so few draws
+        drawn = [each.sample(20, chains=1, seed=3, warmup=0, method="independence") for each in (rows, both)]
+    np.testing.assert_allclose(drawn[0].values, drawn[1].values, rtol=1e-4)
 
 
 def test_every_public_member_answers_or_refuses(data: pd.DataFrame) -> None:

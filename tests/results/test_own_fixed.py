@@ -13,7 +13,7 @@ from scipy.special import gammaln
 import clusterglm as cg
 from clusterglm.data.prepare import prepare
 from clusterglm.data.request import Request
-from clusterglm.errors import ClusterGLMError, OptionError, ResponseError, SeparationError
+from clusterglm.errors import OptionError, ResponseError, SeparationError
 from clusterglm.fit.own_fixed import OwnWithin, own_cluster_profile
 from clusterglm.inference.uncertainty.bias import bias_sums, own_bias
 from clusterglm.model.family import with_own
@@ -319,5 +319,3 @@ def test_what_it_does_not_know_it_says(data: pd.DataFrame, fit: Any) -> None:
         fitted(table=data.assign(y=0))
     with pytest.raises(SeparationError, match="'s'"):
         fitted("y ~ s", data.assign(s=(data["y"] > 0) & (data["x"] > -10)))
-    with pytest.raises(ClusterGLMError, match="negative_binomial"):
-        fitted(cluster=["id", "z"])

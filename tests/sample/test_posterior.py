@@ -236,12 +236,6 @@ def test_predictions(fit, posterior) -> None:
     assert len(few.effect_draws(30)[0]) == 20
 
 
-def test_factors_that_cross_refuse() -> None:
-    fit = cg.random_effects("y ~ x + (1 | id) + (1 | w)", clustered(12, 6), quadrature="laplace")
-    with pytest.raises(OptionError, match="crossed random effects"):
-        fit.sample(20)
-
-
 def test_pictures(posterior) -> None:
     trace = cg.plot.trace(posterior, "x")
     assert trace.data["value"].mean() == pytest.approx(posterior.table().loc["x", "mean"])

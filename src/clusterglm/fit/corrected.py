@@ -30,6 +30,7 @@ from clusterglm.model.quadrature import Quadrature
 
 SEED = 20113
 MOST_OF_ESTIMATES = 0.02  # of a standard error: the Monte Carlo error of an estimate
+_AMPLE = 0.8 * MOST_OF_ESTIMATES  # what is sought, as standard errors at the corrected maximum are others
 _TOO_NOISY = 0.2  # the same, above which estimates are better left where they are
 _MOST_OF_A_REPLICATE = 2048  # of each replicate
 _WHERE_IT_IS = 1e-3  # of a standard error: where the maximum has been found
@@ -69,26 +70,26 @@ def corrected(
         return found, None
     draws, tolerance = draws_of(task.likelihood, SEED), quadrature.tolerance_outside * unit
     J = task.slopes(theta)
-    first = draws.certify(
-        task.entries(theta), plan, J.T @ V @ J, tolerance, MOST_OF_ESTIMATES, _MOST_OF_A_REPLICATE
-    ).estimate
+    certificate = draws.certify(task.entries(theta), plan, J.T @ V @ J, tolerance, _AMPLE, _MOST_OF_A_REPLICATE)
+    first, scored = certificate.estimate, certificate.scored
     noise = _of_estimates(first, J.T @ V @ J)
     if not (np.isfinite(first.value) and noise <= _TOO_NOISY):
         return found, _report(first, noise, 0.0, tolerance, applied=False)
     count, at, evaluations = first.draws // len(first.scores), theta, 0
     quick = Control(max_iter=_MOST_CORRECTIONS, tol=_WHERE_IT_IS)
     while True:
-        objective = partial(_objective, task, draws, plan, count, hessian=found.maximum.evaluation.hessian)
+        objective = partial(_objective, task, draws, plan, scored, hessian=found.maximum.evaluation.hessian)
         top = maximize_free(objective, at, quick, unit, free, task.reflect)
         evaluations += top.optimization.evaluations
         at, J = top.theta, task.slopes(top.theta)
-        last = draws.estimate(task.entries(at), plan, count)
-        few = last.standard_error > tolerance or _of_estimates(last, J.T @ V @ J) > MOST_OF_ESTIMATES
-        if not few or count >= _MOST_OF_A_REPLICATE:
+        last = draws.estimate(task.entries(at), plan, count, scored=scored)
+        valued, known = last.standard_error <= tolerance, _of_estimates(last, J.T @ V @ J) <= _AMPLE
+        if (valued or count >= _MOST_OF_A_REPLICATE) and (known or scored >= _MOST_OF_A_REPLICATE):
             break
-        count *= 2  # enough at the maximum of the approximation, but not here
-    hessian = task.evaluate(at, plan, 2).hessian
+        scored = scored if known else 2 * scored  # enough at the maximum of the approximation, but not here
+        count = max(count if valued else 2 * count, scored)
     moved = _distance(at - theta, V, free)
+    hessian = found.maximum.evaluation.hessian if moved <= _WHERE_IT_IS else task.evaluate(at, plan, 2).hessian
     if moved > _OWN_HESSIAN:
         own = _hessian(partial(_objective, task, draws, plan, min(count, _FOR_HESSIAN), hessian=V), at, free, V)
         hessian = hessian if _covariance(own, free) is None else own

@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 
 from clusterglm.data.effects import Effects
 from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.fit.chords import Learned
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
 from clusterglm.likelihood.nested.choice import choose_points as choose_nested
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlaces, NestedPlan
+from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.likelihood.vector.choice import choose_points, settled
 from clusterglm.likelihood.vector.points import hermite_points, lattice
 from clusterglm.likelihood.vector.vector import Places, VectorLikelihood, VectorPart, VectorPlan, VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import MANY_FOR_POINTS
+from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _FEW = {1: 9, 2: 7, 3: 5, 4: 3, 5: 3}  # nodes a dimension for a first look, 2 with more effects
@@ -67,6 +70,10 @@ class Integrals(Protocol):
     threads: int
 
     @property
+    def learned(self) -> Learned | None:
+        """What searches learn of a Hessian, where that of `similar` stays another however near the maximum is."""
+
+    @property
     def dimensions(self) -> int:
         """Effects over which a cluster's integrals go, those of one child counted."""
 
@@ -92,8 +99,14 @@ class Integrals(Protocol):
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         """A likelihood about that of `plan` whose second derivatives, where those are dear, show the way cheaply."""
 
+    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+        """The log-likelihood to a few hundredths, where it costs less so: to see which of some places is higher."""
+
     def more(self, of_sample: bool = False) -> AnyPlan | None:
-        """Points for a second look at many clusters, if there are some; and those by which a sample corrects it."""
+        """Points for a second look, if there are some for many clusters, or for all data where `learned` is.
+
+        `of_sample`: those by which a sample of many clusters corrects what the others say.
+        """
 
     def wide(self, entries: Array) -> AnyPlan | None:
         """Points for a first look where effects are very large, if there are some."""
@@ -154,6 +167,8 @@ def integrals(
 class OneLevel(VectorLikelihood):
     """Integrals over the effects of one grouping factor."""
 
+    learned = None
+
     @property
     def dimensions(self) -> int:
         found: int = self.n_effects
@@ -172,6 +187,9 @@ class OneLevel(VectorLikelihood):
 
     def similar(self, entries: Array, plan: VectorPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
+
+    def glanced(self, entries: Array, plan: VectorPlan) -> float:
+        return self.evaluate(entries, plan, 0).value
 
     def more(self, of_sample: bool = False) -> VectorPlan | None:
         nodes = _SECOND.get(self.n_effects)
@@ -229,6 +247,8 @@ class TwoLevels(NestedLikelihood):
     An innermost group of rows is a child; its effects are those of its cluster, and then its own.
     """
 
+    learned = None
+
     @property
     def dimensions(self) -> int:
         return sum(self.n_effects)
@@ -241,6 +261,9 @@ class TwoLevels(NestedLikelihood):
 
     def similar(self, entries: Array, plan: NestedPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
+
+    def glanced(self, entries: Array, plan: NestedPlan) -> float:
+        return self.evaluate(entries, plan, 0).value
 
     def more(self, of_sample: bool = False) -> None:
         return None
@@ -315,7 +338,7 @@ class CrossedFactors(CrossedLikelihood):
             terms.append(OutsideTerm(np.ascontiguousarray(Z[:, where]), factor.codes, pattern[where, where]))
         own = np.ascontiguousarray(Z[:, :d])
         super().__init__(X, own, data, terms, response, np.ascontiguousarray(pattern[:d, :d]), threads)
-        self.threads = threads
+        self.threads, self.learned = threads, Learned()
 
     @property
     def dimensions(self) -> int:
@@ -352,8 +375,16 @@ class CrossedFactors(CrossedLikelihood):
         """With the average information; see `CrossedLikelihood.roughly`."""
         return self.roughly(entries, plan)
 
-    def more(self, of_sample: bool = False) -> None:
-        return None
+    def glanced(self, entries: Array, plan: VectorPlan) -> float:
+        try:
+            return super().glanced(entries, plan)
+        except IntegrationError:
+            self.forget()
+            return np.nan
+
+    def more(self, of_sample: bool = False) -> VectorPlan | None:
+        nodes = _AT_MANY.get(self.inside.n_effects)
+        return None if nodes is None else (VectorPart(hermite_points(nodes, self.inside.n_effects, True)),)
 
     def wide(self, entries: Array) -> None:
         return None
@@ -365,7 +396,7 @@ class CrossedFactors(CrossedLikelihood):
         return _held(plan, *self.inside.last_places)
 
     def by_nodes(self, nodes: int) -> VectorPlan:
-        return (VectorPart(hermite_points(nodes, self.inside.n_effects)),)
+        return self.laplace_plan() if nodes == 1 else (VectorPart(hermite_points(nodes, self.inside.n_effects)),)
 
     def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
         assert among is None, "crossed factors of data in blocks"
@@ -403,6 +434,12 @@ class CrossedFactors(CrossedLikelihood):
     def of_cluster(self, plan: VectorPlan, i: int) -> VectorPlan:
         """There are none: all clusters have effects in common."""
         raise _of_single_clusters("points")
+
+
+def report(likelihood: Integrals, chosen: Chosen, requested: Quadrature, unit: float) -> IntegrationReport:
+    """Describe how the integrals were computed."""
+    rules, most = likelihood.rules(chosen.plan), likelihood.most(chosen.plan)
+    return IntegrationReport(requested, "normal", most, rules, chosen.error, unit)
 
 
 def _of_single_clusters(what: str) -> OptionError:

@@ -19,7 +19,8 @@ from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import DesignError, OptionError
 from clusterglm.fit.corrected import corrected
-from clusterglm.fit.mixed_search import maximum_of, report, start_of
+from clusterglm.fit.levels import report
+from clusterglm.fit.mixed_search import maximum_of, start_of
 from clusterglm.fit.mixed_sums import InMemorySums, MixedSums
 from clusterglm.fit.mixed_task import MixedTask, choose, effects_of
 from clusterglm.fit.newton import Optimization
@@ -166,8 +167,7 @@ def posterior_of(fit: MixedFit, data: ModelData) -> VectorPosterior:
 
 def points_for_moments(requested: Quadrature) -> Quadrature:
     """The points of a fit, or others where it has but one."""
-    one_point = requested.kind == "laplace" or requested.nodes == 1
-    return Quadrature("auto", tolerance=_FOR_MOMENTS) if one_point else requested
+    return Quadrature("auto", tolerance=_FOR_MOMENTS) if requested.one_point else requested
 
 
 def fit_again(fit: MixedFit, data: ModelData, start: Array | None = None, control: Control = _DEFAULT) -> MixedFit:
@@ -228,7 +228,7 @@ def fit_mixed_sums(
     begin = start_of(task, sample, gamma, effects.levels, quadrature, unit)
     stands_in = None if effects.outside else sample  # no clusters stand for others that they share effects with
     found, held = maximum_of(task, stands_in, begin, quadrature, control, unit)
-    integration = report(task, found.chosen, quadrature, unit)
+    integration = report(task.likelihood, found.chosen, quadrature, unit)
     if effects.outside and quadrature.kind == "auto":
         found, outside = corrected(task, found, held, quadrature, unit)
         integration = replace(integration, outside=outside)

@@ -122,6 +122,7 @@ class BlockIntegrals:
     """
 
     threads = 1  # blocks have threads of their own
+    learned = None
 
     def __init__(self, blocks: Blocks, scale: Array, data: StreamedData, p: int, response: Response) -> None:
         self.n_clusters = data.n_clusters
@@ -148,6 +149,9 @@ class BlockIntegrals:
 
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
+
+    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+        return self.evaluate(entries, plan, 0).value
 
     def more(self, of_sample: bool = False) -> AnyPlan | None:
         return None if of_sample or self._one.more() is None else (Asked(None, second=True),)

@@ -28,6 +28,7 @@ from clusterglm.model.response.base import Response
 
 _ROUGHLY = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
 _FOR_MORE, _CLOSELY = 0.3, 3e-3  # the same by one point and a sample, and by few points and a sample from there
+_BEFORE_MORE, _AS_LEARNED = 1.0, 1e-3  # the same where factors cross, without a sample
 _OF_MANY_EFFECTS = 5e-4  # the latter of more effects than two, where choosing points twice costs more than a look
 
 
@@ -54,7 +55,7 @@ def sampled(task: MixedTask, data: ModelData, response: Response, X: Array, scal
 def first_points(task: MixedTask, many: bool, quadrature: Quadrature) -> AnyPlan:
     """Few points, or of many clusters one, if that is asked for and has second derivatives."""
     plan = task.likelihood.few()
-    if many and (quadrature.kind == "laplace" or quadrature.nodes == 1):
+    if many and quadrature.one_point:
         one = task.likelihood.by_nodes(1)
         plan = one if task.likelihood.held(one) else plan
     return plan
@@ -70,6 +71,12 @@ def looks_of(
     """
     plan = first_points(task, sample is not None, quadrature)
     last = objective_of(task, plan, _ROUGHLY, unit), _ROUGHLY
+    if task.likelihood.learned is not None:  # what one look has learned serves the next
+        more = task.likelihood.more() if quadrature.kind == "auto" else None
+        if more is not None:
+            first = objective_of(task, plan, _BEFORE_MORE, unit), _BEFORE_MORE
+            return [first, (objective_of(task, more, _AS_LEARNED, unit), _AS_LEARNED)]
+        return [] if quadrature.one_point else [last]  # the first look would be the last, too
     one = task.likelihood.by_nodes(1)
     if sample is None or not (task.likelihood.held(one) and task.likelihood.held(plan)):
         return [last]
@@ -117,4 +124,5 @@ def objective_of(task: MixedTask, plan: AnyPlan, tolerance: float, unit: float) 
     exact = partial(task.evaluate, plan=plan)
     if task.likelihood.held(plan):
         return exact
-    return Chords(partial(exact, order=1), exact, partial(task.similar, plan=plan), unit, tolerance)
+    similar, learned = partial(task.similar, plan=plan), task.likelihood.learned
+    return Chords(partial(exact, order=1), exact, similar, unit, tolerance, learned)

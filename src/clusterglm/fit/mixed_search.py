@@ -15,7 +15,6 @@ from clusterglm.fit.levels import Chosen
 from clusterglm.fit.mixed_looks import first_points, looks_of, objective_of, surrogate_of
 from clusterglm.fit.mixed_task import BOUNDLESS, MixedTask, choose
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
-from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.quadrature import Quadrature
@@ -53,10 +52,10 @@ def start_of(
     """
     of = task if sample is None else sample
     plan = first_points(of, sample is not None, quadrature)
-    few, dear = partial(of.evaluate, plan=plan), not of.likelihood.held(plan)
+    dear = not of.likelihood.held(plan)
     each = ((sd,) * len(levels) for sd in _STARTS) if dear else product(_STARTS, repeat=len(levels))
     tried = [np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2))) for sds in each]
-    values = [few(theta, order=0).value for theta in tried]
+    values = [of.glanced(theta, plan) for theta in tried]
     begin = tried[int(np.nanargmax(values))]
     if sample is None:
         return begin
@@ -159,11 +158,6 @@ def _farther(task: MixedTask, theta: Array, unit: float) -> Array:
     return last
 
 
-def _far(theta: Array) -> float:
-    """A first step that is not small beside large parameters."""
-    return max(2.0, 0.2 * float(np.linalg.norm(theta)))
-
-
 def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
     """Where the likelihood is higher with next to no effects of one of several grouping factors: there is a summit."""
     blocks, few = task.covariance.blocks_of_parameters(), task.likelihood.few()
@@ -176,7 +170,7 @@ def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
             for of, some in blocks:
                 phi[some] = _NEARLY_NONE * phi[some] if of == group else phi[some]
             there = task.parameters.joined(beta, phi)
-            if task.value(there, few) > here:
+            if task.glanced(there, few) > here:
                 found.append(there)
     return found
 
@@ -223,9 +217,8 @@ def _nearer(task: MixedTask, begin: Array, quadrature: Quadrature, control: Cont
     if here.optimization.gradient_norm <= _ONE_STEP * unit**0.5:
         step = np.linalg.solve(-here.evaluation.hessian, here.evaluation.score)
         return replace(here, theta=task.reflect(begin + step))
-    return maximize(
-        objective, begin, control, reflect=task.reflect, begin=here.evaluation, radius=_far(begin), unit=unit
-    )
+    far = max(2.0, 0.2 * float(np.linalg.norm(begin)))  # a first step that is not small beside large parameters
+    return maximize(objective, begin, control, reflect=task.reflect, begin=here.evaluation, radius=far, unit=unit)
 
 
 def refined(
@@ -276,9 +269,3 @@ def _whole(stories: list[Optimization]) -> Optimization:
         evaluations=sum(story.evaluations for story in stories),
         trace=tuple(step for story in stories for step in story.trace),
     )
-
-
-def report(task: MixedTask, chosen: Chosen, requested: Quadrature, unit: float) -> IntegrationReport:
-    """Describe how the integrals were computed."""
-    rules, most = task.likelihood.rules(chosen.plan), task.likelihood.most(chosen.plan)
-    return IntegrationReport(requested, "normal", most, rules, chosen.error, unit)

@@ -31,8 +31,8 @@ class OwnDraws:
         self._likelihood, self._seed = likelihood, seed
         self._draws: HeldDraws | None = None
 
-    def estimate(self, entries: Array, plan: AnyPlan, count: int) -> Estimate:
-        """See `HeldDraws.estimate`."""
+    def estimate(self, entries: Array, plan: AnyPlan, count: int, *, scored: int | None = None) -> Estimate:
+        """See `HeldDraws.estimate`; derivatives are those of all draws."""
         inner, at = self._likelihood.inner(entries)
         return self._in_entries(self._of(inner).estimate(at, plan, count), entries, plan, count)
 
@@ -44,10 +44,10 @@ class OwnDraws:
         chain = self._chain(entries)
         found = self._of(inner).certify(at, plan, chain @ covariance @ chain.T, tolerance, of_estimates, most)
         count = found.estimate.draws // len(found.estimate.scores)
-        estimate = self._in_entries(found.estimate, entries, plan, count)
+        estimate = self.estimate(entries, plan, count)
         errors = estimate.errors_of_estimates(covariance)
         enough = bool(estimate.standard_error <= tolerance and np.all(errors <= of_estimates))
-        return Certificate(estimate, errors, enough)
+        return Certificate(estimate, errors, enough, count)
 
     def _of(self, inner: object) -> HeldDraws:
         """The draws, for the likelihood at one psi."""

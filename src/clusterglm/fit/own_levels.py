@@ -47,6 +47,8 @@ class OwnIntegrals:
     threads : int
     """
 
+    learned = None
+
     def __init__(
         self, X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: OwnParameters, threads: int
     ) -> None:
@@ -118,6 +120,9 @@ class OwnIntegrals:
 
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         return self._evaluated(entries, plan, 2, lambda inner, at: inner.similar(at, plan))
+
+    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+        return self.evaluate(entries, plan, 0).value
 
     def _evaluated(
         self, entries: Array, plan: AnyPlan, order: int, evaluate: Callable[[PlacedIntegrals, Array], Evaluation]

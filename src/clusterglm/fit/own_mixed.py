@@ -15,8 +15,9 @@ import numpy as np
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.fit.corrected import corrected
+from clusterglm.fit.levels import report
 from clusterglm.fit.mixed import MixedFit, fit_mixed, posterior_of, refuse_too_many, where_free
-from clusterglm.fit.mixed_search import maximum_of, report, start_of
+from clusterglm.fit.mixed_search import maximum_of, start_of
 from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.own import OwnPooledFit, anew, at_end, fit_own_pooled, refuse_boundless, with_constant
 from clusterglm.fit.own_levels import OwnIntegrals, kernel_effects
@@ -147,7 +148,7 @@ def fit_own_mixed(
     task = own_task(data, response, units.X, units.scale, control.threads)
     begin = _begin(task, units, pooled, limit, effects.levels, quadrature, unit, start)
     found, held = maximum_of(task, None, begin, quadrature, control, unit)
-    integration = report(task, found.chosen, quadrature, unit)
+    integration = report(task.likelihood, found.chosen, quadrature, unit)
     if effects.outside and quadrature.kind == "auto":
         found, outside = corrected(task, found, held, quadrature, unit)
         integration = replace(integration, outside=outside)

@@ -102,7 +102,7 @@ class Place:
 
 def refuse_own_two_way(response: OwnParameters, correction: object) -> None:
     """Raise `OptionError` for responses that are not worked out, and for a correction of them."""
-    if response.at_limit is None or not response.log_concave or len(response.own) != 1:
+    if not response.profiled:
         raise OptionError(
             f"family={response.family!r} with effects of two factors",
             "'binomial', 'poisson', 'negative_binomial' or 'gaussian'",
@@ -227,8 +227,7 @@ def profile_of(used: TwoWay, crossing: Crossing, response: OwnParameters, eta: A
     weighted = left * system.weights[:, None]
     bend = float(np.sum(bent) + terms.second[0, 0] + np.sum(mixed**2 / w))
     of_psi = float(system.weights @ left_of_psi**2) - bend
-    value = maximum.value + float(
-        np.sum(response.log_constants(np.rint(rows.a / rows.weights), rows.trials, rows.weights))
-    )
+    constants = response.log_constants(np.rint(rows.a / rows.weights), rows.trials, rows.weights)
+    value = maximum.value + float(np.sum(constants))
     score, cross = float(np.sum(of_rows)), left_of_psi @ weighted
     return Place(maximum, response, value, score, left.T @ weighted, cross, of_psi, column, slopes, of_rows)

@@ -73,6 +73,11 @@ class Quadrature:
             if isinstance(value, bool) or not isinstance(value, Real) or not 0.0 < float(value) < np.inf:
                 raise OptionError(f"{name}={value!r}", "a positive number", f"the default, {default}")
 
+    @property
+    def one_point(self) -> bool:
+        """Whether it is Laplace's approximation, by either name."""
+        return self.kind == "laplace" or self.nodes == 1
+
     def __str__(self) -> str:
         if self.kind == "fixed":
             return f"adaptive Gauss-Hermite, {self.nodes} node{'s' if self.nodes != 1 else ''}"

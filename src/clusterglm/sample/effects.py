@@ -36,7 +36,7 @@ _EACH_GRID = 129
 _GRID_REACH = 9.0  # on the standard normal scale of an effect, beyond which it has no probability
 _GRID_WIDTHS = 10.0  # of the mode's curvature, that a grid covers on either side
 _CLOSE_BY = 0.2  # distance of the points about the mode, in such widths
-_FRESH = 16  # proposals of a round
+FRESH = 16  # proposals of a round
 _RESAMPLED = {False: 2, True: 6}  # without, and with children
 _EFFECTS_DF = 8.0
 
@@ -135,7 +135,7 @@ class SeveralDraws:
         if isinstance(places, NestedPlaces):
             u, error = _of_both(places, scaled[:, :d], scaled[:, d:], data, rows, rng)
         else:
-            u, error = _of_clusters(_Blocks(places.centres, places.factors, scaled, data.starts), rows, rng)
+            u, error = drawn_of_clusters(Blocks(places.centres, places.factors, scaled, data.starts), rows, rng)
         return u @ L.T, error
 
 
@@ -143,7 +143,7 @@ Rows = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class _Blocks:
+class Blocks:
     """Groups of rows with d effects each, about whose modes proposals are.
 
     Parameters
@@ -163,7 +163,7 @@ class _Blocks:
     def fresh(self, rng: np.random.Generator) -> tuple[Array, Array]:
         """Proposals, shape (g, k, d), and logs of their densities, shape (g, k)."""
         g, d = self.centres.shape
-        z = rng.standard_normal((g, _FRESH, d)) / np.sqrt(rng.chisquare(_EFFECTS_DF, (g, _FRESH, 1)) / _EFFECTS_DF)
+        z = rng.standard_normal((g, FRESH, d)) / np.sqrt(rng.chisquare(_EFFECTS_DF, (g, FRESH, 1)) / _EFFECTS_DF)
         u = self.centres[:, None] + np.einsum("gij,gkj->gki", self.factors, z)
         return u, -0.5 * (_EFFECTS_DF + d) * np.log1p((z**2).sum(axis=2) / _EFFECTS_DF)
 
@@ -187,11 +187,16 @@ def _chosen(u: Array, log_weights: Array, rng: np.random.Generator) -> tuple[Arr
     weights = np.exp(log_weights - top)
     total = weights.sum(axis=1)
     k = (np.cumsum(weights, axis=1) < (rng.random(len(u)) * total)[:, None]).sum(axis=1)
-    largest = weights.shape[1] / total  # the largest weight is 1
-    return u[np.arange(len(u)), np.minimum(k, u.shape[1] - 1)], 1.0 - _FRESH / (_FRESH + 2.0 * largest - 1.0)
+    left = shortfall(weights.shape[1] / total)  # the largest weight is 1
+    return u[np.arange(len(u)), np.minimum(k, u.shape[1] - 1)], left
 
 
-def _of_clusters(blocks: _Blocks, rows: Rows, rng: np.random.Generator) -> tuple[Array, float]:
+def shortfall(largest: Array) -> Array:
+    """How far a round leaves draws from where they should be; `largest`: the largest weight over the mean one."""
+    return np.asarray(1.0 - FRESH / (FRESH + 2.0 * largest - 1.0))
+
+
+def drawn_of_clusters(blocks: Blocks, rows: Rows, rng: np.random.Generator) -> tuple[Array, float]:
     """Effects of clusters, shape (m, d)."""
     u: Array | None = None
     worst = np.ones(len(blocks.centres))
@@ -211,8 +216,8 @@ def _of_both(
     places: NestedPlaces, upper: Array, lower: Array, data: ModelData, rows: Rows, rng: np.random.Generator
 ) -> tuple[Array, float]:
     """Effects of clusters beside those of their children, shape (c, d1 + d2)."""
-    above = _Blocks(places.centres1, places.factors1, upper, data.starts)
-    below = _Blocks(places.centres2, places.factors2, lower, data.innermost)
+    above = Blocks(places.centres1, places.factors1, upper, data.starts)
+    below = Blocks(places.centres2, places.factors2, lower, data.innermost)
     of, T = data.innermost_clusters, places.slopes2
     children = np.searchsorted(of, np.arange(len(places.centres1) + 1))
 

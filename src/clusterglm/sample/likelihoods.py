@@ -62,6 +62,12 @@ class SampledLikelihood(Protocol):
     def evaluate(self, theta: Array, points: Points, order: int) -> Evaluation:
         """Value, score, and Hessian where `order` is 2, by the points of derivatives."""
 
+    def weight(self, theta: Array, points: Points) -> tuple[float, float]:
+        """Log of the likelihood as well as it can be known over that by these points, and its standard error.
+
+        Both are nan where no more is known.
+        """
+
     def cluster_values(self, theta: Array, points: Points) -> Array:
         """Each cluster's, without its weight, shape (m,)."""
 
@@ -131,6 +137,10 @@ class InterceptLikelihood:
         """See `SampledLikelihood`."""
         found, some = self._likelihood.evaluate(self.whole(theta), points.slopes, order), slice(0, len(theta))
         return Evaluation(found.value, found.score[some], found.hessian[some, some])
+
+    def weight(self, theta: Array, points: Points) -> tuple[float, float]:
+        """See `SampledLikelihood`: these points are chosen so that no more need be known."""
+        return np.nan, np.nan
 
     def cluster_values(self, theta: Array, points: Points) -> Array:
         """See `SampledLikelihood`."""
@@ -207,6 +217,10 @@ class EffectsLikelihood:
         """See `SampledLikelihood`."""
         return self.task.evaluate(theta, points.slopes, order)
 
+    def weight(self, theta: Array, points: Points) -> tuple[float, float]:
+        """See `SampledLikelihood`: these points are chosen so that no more need be known."""
+        return np.nan, np.nan
+
     def cluster_values(self, theta: Array, points: Points) -> Array:
         """See `SampledLikelihood`."""
         values = self.task.likelihood.cluster_values(self.task.entries(theta), points.values)
@@ -263,6 +277,10 @@ class NoLikelihood:
         """See `SampledLikelihood`."""
         q = len(theta)
         return Evaluation(0.0, np.zeros(q), np.zeros((q, q)))
+
+    def weight(self, theta: Array, points: Points) -> tuple[float, float]:
+        """See `SampledLikelihood`: these points are chosen so that no more need be known."""
+        return np.nan, np.nan
 
     def cluster_values(self, theta: Array, points: Points) -> Array:
         """See `SampledLikelihood`."""

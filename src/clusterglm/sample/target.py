@@ -164,3 +164,36 @@ def largest_difference(target: Target, x: Array, number: int) -> float:
         anew = target.likelihood.value(theta, target.likelihood.points(theta))
         found = max(found, abs(anew - target.likelihood.value(theta, target.points)))
     return found
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the likelihood, as well as it can be known, says of draws from one that stands in for it.
+
+    Parameters
+    ----------
+    share : float
+        Effective share of their importance weights; nan where the likelihood is known no better.
+    spread : float
+        Standard deviation of the logarithms.
+    error : float
+        The largest standard error of one of these.
+    """
+
+    share: float = np.nan
+    spread: float = np.nan
+    error: float = np.nan
+
+
+def importance_weights(target: Target, x: Array, number: int) -> Weights:
+    """Of some draws x, shape (chains, draws, q), `number` of them, evenly spaced."""
+    flat, logs, errors = x.reshape(-1, x.shape[-1]), [], []
+    for one in flat[np.unique(np.linspace(0, len(flat) - 1, number).astype(int))]:
+        log, error = target.likelihood.weight(target.prior.coordinates.theta(one), target.points)
+        if np.isnan(error):
+            return Weights()
+        logs.append(log)
+        errors.append(error)
+    weights = np.exp(np.array(logs) - max(logs))
+    share = float(weights.sum() ** 2 / (weights @ weights) / len(weights))
+    return Weights(share, float(np.std(logs)), max(errors))

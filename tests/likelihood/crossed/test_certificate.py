@@ -179,3 +179,37 @@ def test_the_error_is_what_it_says(simulate):
         found = HeldDraws(likelihood, seed=number).estimate(theta, plan, 8, 0)
         within.append(abs(found.value - truly) <= 3.0 * found.standard_error)
     assert np.mean(within) >= 0.98
+
+
+def test_derivatives_may_be_of_fewer_draws(simulate):
+    """The value is that of all, the score that of the estimate with the first of them; and only these were computed."""
+    block = simulate(LOGIT, 20, (4,), binary=True, seed=4)
+    theta, plan = block.theta(scale=1.2), hermite(15)
+    mixed = HeldDraws(block.likelihood()).estimate(theta, plan, 32, scored=8)
+    assert mixed.value == pytest.approx(HeldDraws(block.likelihood()).estimate(theta, plan, 32, 0).value, rel=1e-13)
+    few = HeldDraws(block.likelihood()).estimate(theta, plan, 8)
+    np.testing.assert_allclose(mixed.score, few.score, rtol=1e-10)
+    np.testing.assert_allclose(mixed.scores, few.scores, rtol=1e-10)
+    found = HeldDraws(block.likelihood()).certify(theta, plan, 1e-6 * np.eye(len(theta)), 1e-4, np.inf, most=64)
+    assert found.scored == 4 < found.estimate.draws // 16
+
+
+def test_proposals_and_their_weights(simulate):
+    """Weighted means of functions of the effects outside are those by a product rule, component by component."""
+    block = simulate(LOGIT, 14, (2,), binary=True, seed=6)
+    theta, plan, points = block.theta(scale=1.3), hermite(15), hermite_points(25, 2)
+    v, logs = HeldDraws(block.likelihood()).proposed(theta, plan, 4000, np.random.default_rng(3))
+    twin = block.twin()
+    centre = reference.mode(twin, theta, hermite_points(15, 1))
+    grid = centre + 1.4 * points.positions
+    at = np.array([reference.at(twin, theta, each, hermite_points(15, 1)).value for each in grid])
+    wanted = np.exp((shares := at + points.log_weights) - shares.max())
+    components = block.likelihood().layout.components
+    assert len(components) == 1
+    weights = np.exp(logs[:, 0] - logs[:, 0].max())
+    mean = weights @ v / weights.sum()
+    exact = wanted @ grid / wanted.sum()
+    sd = np.sqrt(wanted @ (grid - exact) ** 2 / wanted.sum())
+    share = weights.sum() ** 2 / (weights @ weights)
+    assert share > 2000
+    np.testing.assert_allclose(mean, exact, atol=4.0 * sd.max() / np.sqrt(share))

@@ -125,6 +125,17 @@ def test_modes_are_foreseen(model, design, simulate):
         np.testing.assert_allclose(follows[:, k], (ahead - behind) / 2e-4, rtol=0, atol=1e-6)
 
 
+def test_a_glance_is_near_the_value_and_leaves_no_trace(simulate):
+    block = simulate(response("binomial", "logit"), 30, (5, 4), (1, 1), binary=True, seed=3)
+    likelihood, plan = block.likelihood(), hermite(9)
+    here, there = block.theta(), block.theta(scale=2.0, seed=8)
+    first = likelihood.evaluate(here, plan, 1)
+    assert likelihood.glanced(there, plan) == pytest.approx(block.likelihood().evaluate(there, plan, 0).value, abs=0.02)
+    again = likelihood.evaluate(here, plan, 1)
+    assert again.value == first.value
+    assert np.array_equal(again.score, first.score)
+
+
 @pytest.mark.parametrize(("trials", "most"), [(1, 0.5), (8, 0.2)])
 def test_average_information_is_nearly_the_hessian(trials, most, simulate):
     """What a step of Newton's method with it leaves of the way, of units with points too; few trials tell little."""

@@ -21,7 +21,7 @@ those that belong to one effect count without error. a and R stay as they are fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import chdtri, gammaln, logsumexp, ndtri
@@ -34,8 +34,8 @@ from clusterglm.model.arrays import Array
 
 _NORMAL = 0.8  # share of the normal density
 _DF = 10.0  # of the other, where there are no more effects
-_REPLICATES = 16
-_FIRST_DRAWS, _MOST_DRAWS = 8, 2048  # draws of each replicate, those with the other sign among them
+REPLICATES = 16
+_FIRST_DRAWS, _MOST_DRAWS = 4, 2048  # draws of each replicate, those with the other sign among them
 _SIGNS = 4  # draws of signs, and as many with the other sign, that place the draws better
 _MATRICES_FOR_DRAWS, _MOST_GIBIBYTES = (
     6,
@@ -44,7 +44,7 @@ _MATRICES_FOR_DRAWS, _MOST_GIBIBYTES = (
 _NUMBERS_OF_DRAWS = 10_000_000  # of draws that are looked at together
 _DIMENSIONS_AT_ONCE = 4096  # of one quasi-random sequence
 _SKEWED = 19.0 / 18.0  # (2 z^2 + 1) / (6 z), z = 3: by how much skewness over the root of n widens 3 standard errors
-_STEP_OF_MODES = 1e-4  # of differences of the mode and the curvature there, relative to parameters above 1
+_STEP_OF_MODES = 1e-7  # of differences of the mode and the curvature there, relative to parameters above 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +55,32 @@ class Drawn:
     ----------
     logs, controls : ndarray, shape (R, n, 2, C)
         Log-weights, and those of a normal integrand.
-    scores : ndarray, shape (R, n, 2, C, q)
-        Derivatives of `logs`; of no parameters where they were not asked for.
+    scores : ndarray, shape (R, k, 2, C, q)
+        Derivatives of the first k pairs' `logs`.
     """
 
     logs: Array
     controls: Array
     scores: Array
 
-    def first(self, n: int) -> Drawn:
-        """The first n pairs of each replicate."""
-        return Drawn(self.logs[:, :n], self.controls[:, :n], self.scores[:, :n])
+
+@dataclass(frozen=True, eq=False)
+class _Put:
+    """Draws where they lie.
+
+    Parameters
+    ----------
+    centres : ndarray, shape (size of v,)
+        What is added to the mode in all of them.
+    moved : ndarray, shape (R, n, size of v)
+        How far from there they are.
+    logs : ndarray, shape (R, n, C)
+        Minus logs of their densities, but for a constant.
+    """
+
+    centres: Array
+    moved: Array
+    logs: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +117,7 @@ class Estimate:
         Effective share of the draws, the smallest of all components.
     draws : int
     score : ndarray, shape (q,)
-        Derivative of `value`; nan where it was not asked for.
+        Derivative of `value`, or of what fewer draws have in its place; nan where it was not asked for.
     scores : ndarray, shape (R, q)
         Of each replicate.
     values : ndarray, shape (R,)
@@ -145,11 +160,14 @@ class Certificate:
         Monte Carlo standard errors of the maximum in units of standard errors.
     enough : bool
         Whether both errors are as small as was asked for.
+    scored : int
+        Draws of each replicate, the first of them, whose derivatives were needed.
     """
 
     estimate: Estimate
     errors: Array
     enough: bool
+    scored: int
 
 
 class HeldDraws:
@@ -174,7 +192,7 @@ class HeldDraws:
         _check_memory(int(self.layout.cells[-1]), len(likelihood.parameters))
         # Draws (R, n, size of v) without those of the other sign, and their controls (R, n, C), part by part.
         self._known: list[tuple[Array, Array]] = []
-        self._last: tuple[Array, VectorPlan, Drawn] | None = None
+        self._last: tuple[Array, VectorPlan, list[Drawn]] | None = None  # the same parts, at one theta
         self._shared: tuple[Array, VectorPlan, _Sensitivity] | None = None
         self._placed: list[tuple[Array, Array]] | None = None  # a and R of each component
         self._of_effects = np.full(self.layout.size, len(self.layout.components))  # those without rows are in none
@@ -187,8 +205,10 @@ class HeldDraws:
         other._known, other._placed = self._known, self._placed
         return other
 
-    def estimate(self, theta: Array, plan: VectorPlan, count: int, order: int = 1) -> Estimate:
-        """The estimate with `count` draws of each replicate, a power of 2 from 8 up.
+    def estimate(
+        self, theta: Array, plan: VectorPlan, count: int, order: int = 1, scored: int | None = None
+    ) -> Estimate:
+        """The estimate with `count` draws of each replicate, a power of 2 from 4 up; `scored`: those with derivatives.
 
         Raises
         ------
@@ -196,8 +216,8 @@ class HeldDraws:
             The plan takes Laplace's approximation for some units, of which there is no integral given v.
         """
         theta = np.ascontiguousarray(theta, dtype=np.float64)
-        mode = self._mode(theta, plan)
-        return self._concluded(mode, self._drawn(theta, plan, mode, count, order), order)
+        mode, k = self._mode(theta, plan), count if scored is None else scored
+        return self._concluded(mode, self._drawn(theta, plan, mode, count, k if order > 0 else 0))
 
     def certify(
         self,
@@ -223,17 +243,18 @@ class HeldDraws:
         most : int
         """
         theta = np.ascontiguousarray(theta, dtype=np.float64)
-        mode, count = self._mode(theta, plan), _FIRST_DRAWS
+        mode, count, scored = self._mode(theta, plan), _FIRST_DRAWS, _FIRST_DRAWS
         while True:
-            found = self._concluded(mode, self._drawn(theta, plan, mode, count, 1), 1)
+            found = self._concluded(mode, self._drawn(theta, plan, mode, count, scored))
             errors = found.errors_of_estimates(covariance)
-            enough = bool(found.standard_error <= tolerance and np.all(errors <= of_estimates))
-            if enough or count >= most:
-                return Certificate(found, errors, enough)
+            valued, moved = found.standard_error <= tolerance, bool(np.all(errors <= of_estimates))
+            if (valued or count >= most) and (moved or scored >= most):
+                return Certificate(found, errors, bool(valued and moved), scored)
             if self._placed is None:
                 self._placed, self._last = self._better_places(theta, plan, mode), None
-            else:
-                count *= 2
+                continue
+            scored = scored if moved else min(2 * scored, most)
+            count = max(count if valued else min(2 * count, most), scored)
 
     def _mode(self, theta: Array, plan: VectorPlan) -> Mode:
         if any(is_summit(part) for part in plan):
@@ -252,9 +273,9 @@ class HeldDraws:
         groups = np.cumsum([len(own) + 1 for own in components]) // _DIMENSIONS_AT_ONCE
         while (known := sum(e.shape[1] for e, _ in self._known)) < last:
             more = known or _FIRST_DRAWS // 2
-            e = np.zeros((_REPLICATES, more, self.layout.size))
-            controls = np.zeros((_REPLICATES, more, len(components)))
-            for r in range(_REPLICATES):
+            e = np.zeros((REPLICATES, more, self.layout.size))
+            controls = np.zeros((REPLICATES, more, len(components)))
+            for r in range(REPLICATES):
                 for number, group in enumerate(np.unique(groups)):
                     chosen = np.flatnonzero(groups == group)
                     ends = np.cumsum([len(components[c]) + 1 for c in chosen])
@@ -265,44 +286,41 @@ class HeldDraws:
             self._known.append((e, controls))
         return self._known
 
-    def _drawn(self, theta: Array, plan: VectorPlan, mode: Mode, count: int, order: int) -> Drawn:
-        """Weights of `count` draws of each replicate, of which some may be known."""
-        n, found, known = count // 2, None, 0
-        if self._last is not None and self._last[1] is plan and np.array_equal(self._last[0], theta):
-            kept = self._last[2]
-            if order == 0 or kept.scores.size > 0:
-                found, known = kept, kept.logs.shape[1]
-        if known < n:
-            scored = order > 0 or (found is not None and found.scores.size > 0)
-            shared = self._sensitivity(theta, plan, mode) if scored else None
-            start = 0
-            for e, controls in self._draws(n):
-                start += e.shape[1]
-                if known < start <= n:
-                    step = max(1, _NUMBERS_OF_DRAWS // e[0].size)
-                    parts = [slice(r, r + step) for r in range(0, _REPLICATES, step)]
-                    part = _joined([self._of_part(theta, plan, mode, shared, e[r], controls[r]) for r in parts], 0)
-                    found = part if found is None else _joined([found, part], 1)
-            assert found is not None
-            self._last = theta.copy(), plan, found
-        assert found is not None
-        return found.first(n)
+    def _drawn(self, theta: Array, plan: VectorPlan, mode: Mode, count: int, scored: int) -> Drawn:
+        """Weights of `count` draws of each replicate, of which some may be known, and derivatives of the first."""
+        last, known, start = self._last, list[Drawn](), 0
+        if last is not None and last[1] is plan and np.array_equal(last[0], theta):
+            known = last[2]
+        parts: list[Drawn] = []
+        for k, (e, controls) in enumerate(self._draws(count // 2)):
+            if start == count // 2:
+                break
+            part = known[k] if k < len(known) else None
+            if part is None or (start < scored // 2 and part.scores.shape[1] == 0):
+                shared = self._sensitivity(theta, plan, mode) if start < scored // 2 else None
+                step = max(1, _NUMBERS_OF_DRAWS // e[0].size)
+                some = [slice(r, r + step) for r in range(0, REPLICATES, step)]
+                part = _joined([self._of_part(theta, plan, mode, shared, e[r], controls[r]) for r in some], 0)
+            parts.append(part)
+            start += e.shape[1]
+        self._last = theta.copy(), plan, parts + known[len(parts) :]
+        found = _joined(parts, 1)
+        return replace(found, scores=found.scores[:, : scored // 2])
 
     def _sensitivity(self, theta: Array, plan: VectorPlan, mode: Mode) -> _Sensitivity:
         if self._shared is not None and self._shared[1] is plan and np.array_equal(self._shared[0], theta):
             return self._shared[2]
         self._shared = None  # before others take as much memory
         likelihood, v, factors, sizes = self.likelihood, [], [], []
+        here = likelihood.near(theta, mode, plan)  # by the same steps as those beside it
         for k, entry in enumerate(theta.tolist()):
             move = np.zeros(len(theta))
             move[k] = _STEP_OF_MODES * max(1.0, abs(entry))
-            ahead, behind = (likelihood.near(theta + side * move, mode, plan) for side in (1.0, -1.0))
-            v.append((ahead.v - behind.v) / (2.0 * move[k]))
-            pairs = list(zip(ahead.factors, behind.factors, strict=True))
-            factors.append([(one - other) / (2.0 * move[k]) for one, other in pairs])
-            sizes.append(
-                [-np.log(np.diagonal(one) / np.diagonal(other)).sum() / (2.0 * move[k]) for one, other in pairs]
-            )
+            there = likelihood.near(theta + move, mode, plan)
+            v.append((there.v - here.v) / move[k])
+            pairs = list(zip(there.factors, here.factors, strict=True))
+            factors.append([(one - other) / move[k] for one, other in pairs])
+            sizes.append([-np.log(np.diagonal(one) / np.diagonal(other)).sum() / move[k] for one, other in pairs])
         found = _Sensitivity(np.array(v), factors, np.array(sizes))
         self._shared = theta.copy(), plan, found
         return found
@@ -311,7 +329,7 @@ class HeldDraws:
         from scipy.linalg import solve_triangular
         from scipy.linalg.lapack import dpotrf, dtrtri
 
-        inside, layout, rng = self.likelihood.inside, self.layout, np.random.default_rng([self._seed, _REPLICATES])
+        inside, layout, rng = self.likelihood.inside, self.layout, np.random.default_rng([self._seed, REPLICATES])
         slopes, curvatures = np.zeros(layout.size), np.zeros(int(layout.cells[-1]))
         for signs in rng.choice([-1.0, 1.0], (_SIGNS, layout.size)):
             move = np.zeros(layout.size)
@@ -329,6 +347,49 @@ class HeldDraws:
             found.append((R @ (R.T @ solve_triangular(factor, slopes[own], trans=1)), R))
         return found
 
+    def proposed(self, theta: Array, plan: VectorPlan, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Fresh effects from the proposal at `theta`, shape (count, size of v), and logs of their weights, (count, C).
+
+        Weights are those of the effects given data and parameters, component by component, up to a factor. Effects of
+        levels without rows are standard normal.
+        """
+        theta, layout = np.ascontiguousarray(theta, dtype=np.float64), self.layout
+        mode, C = self._mode(theta, plan), len(layout.components)
+        e, controls = rng.standard_normal((count, layout.size)), np.zeros((count, C))
+        for c, own in enumerate(layout.components):
+            e[:, own], controls[:, c] = _mixture(rng.random((count, len(own) + 1)))
+        placed = self._put(mode, e[None], controls[None])
+        found = mode.v + placed.centres + placed.moved[0]
+        lonely = self._of_effects == C
+        found[:, lonely] = e[:, lonely]
+        return found, placed.logs[0] + np.array(
+            [self._log_integrand(self.likelihood.inside.values(theta, v, plan), v) for v in found]
+        )
+
+    def _put(self, mode: Mode, e: Array, controls: Array) -> _Put:
+        """Draws e, shape (R, n, size of v), about the mode."""
+        from scipy.linalg import solve_triangular
+
+        layout = self.layout
+        R, n, size = e.shape
+        centres, moved, logs = np.zeros(size), np.zeros_like(e), np.zeros((R, n, len(layout.components)))
+        for c, (own, factor) in enumerate(zip(layout.components, mode.factors, strict=True)):
+            flat = e[:, :, own].reshape(R * n, -1)
+            logs[:, :, c] = 0.5 * (flat**2).sum(axis=1).reshape(R, n) - np.log(np.diagonal(factor)).sum()
+            if self._placed is not None:
+                shift, scale = self._placed[c]
+                centres[own] = solve_triangular(factor, shift)
+                flat = flat @ scale.T
+                logs[:, :, c] += np.log(np.diagonal(scale)).sum()
+            moved[:, :, own] = solve_triangular(factor, flat.T).T.reshape(R, n, -1)
+        return _Put(centres, moved, controls + logs)
+
+    def _log_integrand(self, values: Array, v: Array) -> Array:
+        """Component by component, shape (C,), from the units' log-integrals at v."""
+        C = len(self.layout.components)
+        f = np.bincount(self.layout.of_units, weights=values, minlength=C)
+        return np.asarray(f - 0.5 * np.bincount(self._of_effects, weights=v**2, minlength=C + 1)[:C])
+
     def _of_part(
         self, theta: Array, plan: VectorPlan, mode: Mode, shared: _Sensitivity | None, e: Array, controls: Array
     ) -> Drawn:
@@ -336,31 +397,19 @@ class HeldDraws:
 
         inside, layout = self.likelihood.inside, self.layout
         R, n, size = e.shape
-        C, q = len(layout.components), len(theta) if shared else 0
-        logs, scores = np.zeros((R, n, 2, C)), np.zeros((R, n, 2, C, q))
-        centres, moved, squares = np.zeros(size), np.zeros_like(e), np.zeros((R, n, C))
-        determinants = np.zeros(C)
-        pulls = np.zeros((R, n, 2, size if shared else 0))
-        for c, (own, factor) in enumerate(zip(layout.components, mode.factors, strict=True)):
-            flat = e[:, :, own].reshape(R * n, -1)
-            squares[:, :, c] = (flat**2).sum(axis=1).reshape(R, n)
-            determinants[c] = np.log(np.diagonal(factor)).sum()
-            if self._placed is not None:
-                shift, scale = self._placed[c]
-                centres[own] = solve_triangular(factor, shift)
-                flat = flat @ scale.T
-                determinants[c] -= np.log(np.diagonal(scale)).sum()
-            moved[:, :, own] = solve_triangular(factor, flat.T).T.reshape(R, n, -1)
+        C, q = len(layout.components), len(theta)
+        logs, scores = np.zeros((R, n, 2, C)), np.zeros((R, n if shared else 0, 2, C, q))
+        pulls, placed = np.zeros((R, n, 2, size if shared else 0)), self._put(mode, e, controls)
+        centres, moved = placed.centres, placed.moved
         for r, s, side in np.ndindex(R, n, 2):
             v = mode.v + centres + (1.0 - 2.0 * side) * moved[r, s]
             if shared:
                 at = inside.gradient(theta, v, plan)
-                values, scores[r, s, side], pulls[r, s, side] = at.values, inside.by_component(at, v), at.v
+                values, scores[r, s, side], pulls[r, s, side] = at.values, inside.by_component(at), at.v
             else:
                 values = inside.values(theta, v, plan)
-            f = np.bincount(layout.of_units, weights=values, minlength=C)
-            logs[r, s, side] = f - 0.5 * np.bincount(self._of_effects, weights=v**2, minlength=C + 1)[:C]
-        logs += (controls + 0.5 * squares - determinants)[:, :, None]
+            logs[r, s, side] = self._log_integrand(values, v)
+        logs += placed.logs[:, :, None]
         if shared:
             scores += shared.log_sizes.T
             sides = np.array([1.0, -1.0])
@@ -373,7 +422,7 @@ class HeldDraws:
                     scores[..., c, k] += pull @ of_all - along
         return Drawn(logs, np.broadcast_to(controls[:, :, None], logs.shape), scores)
 
-    def _concluded(self, mode: Mode, drawn: Drawn, order: int) -> Estimate:
+    def _concluded(self, mode: Mode, drawn: Drawn) -> Estimate:
         R, n, _, _ = drawn.logs.shape
         q = len(self.likelihood.parameters)
         by_component = logsumexp(drawn.logs, axis=(0, 1, 2)) - logsumexp(drawn.controls, axis=(0, 1, 2))
@@ -390,9 +439,9 @@ class HeldDraws:
         )
         share = weights.sum(axis=(0, 1, 2)) ** 2 / (weights**2).sum(axis=(0, 1, 2)) / (2 * R * n)
         score, scores = np.full(q, np.nan), np.full((R, q), np.nan)
-        if order > 0:
-            of_replicates = np.einsum("rnsc,rnscq->rcq", weights, drawn.scores)
-            totals = weights.sum(axis=(1, 2))
+        if (k := drawn.scores.shape[1]) > 0:
+            of_replicates = np.einsum("rnsc,rnscq->rcq", weights[:, :k], drawn.scores)
+            totals = weights[:, :k].sum(axis=(1, 2))
             score = (of_replicates.sum(axis=0) / totals.sum(axis=0)[:, None]).sum(axis=0)
             scores = (of_replicates / totals[:, :, None]).sum(axis=1)
         laplace = self.likelihood.value_at(mode)

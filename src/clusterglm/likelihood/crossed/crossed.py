@@ -36,8 +36,9 @@ _STEP_AHEAD = 1e-7  # of one-sided ones
 _VALUE_STEP = 1e-4  # of differences of the value
 _NOT_FORESEEN = 1.0  # motion of the mode beyond which it is not foreseen
 _MOST_STEPS = 200
-_NODES_TO_START = 9  # a dimension
+_NODES_TO_START, _MOST_TO_START = (9, 25, 61), 4000  # a dimension; points above which no more are tried
 _FOUND = 1e-20  # Newton decrement from which one more step leads to the mode
+_GLANCED = 0.01  # and where the value is wanted to a few hundredths
 _NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
 _CONTRACTS = 0.02  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
@@ -133,12 +134,23 @@ class CrossedLikelihood:
         Errors are those at the mode: elsewhere, where a certificate draws, points that stay serve a little less well.
         """
         theta = np.ascontiguousarray(theta, dtype=np.float64)
-        plan: VectorPlan = (VectorPart(hermite_points(_NODES_TO_START, self.inside.n_effects)),)
+        v = self._about_where(theta)
         for _ in range(2):  # the second time about the mode that the first points have
-            self.inside.move(theta, self.mode(theta, plan).v)
+            self.inside.move(theta, v)
             choice = choose_points(self.inside.given, self.inside.own(theta), tolerance)
-            plan = choice.plan
+            v = self.mode(theta, choice.plan).v
         return choice
+
+    def _about_where(self, theta: Array) -> Array:
+        """The mode by few points, or by more where so few have none."""
+        for nodes in _NODES_TO_START:
+            try:
+                return self.mode(theta, (VectorPart(hermite_points(nodes, self.inside.n_effects)),)).v
+            except IntegrationError:
+                self._v, self._factors = np.zeros(self.layout.size), []
+                if nodes**self.inside.n_effects > _MOST_TO_START:
+                    raise
+        return self.mode(theta, self._joint).v
 
     def evaluate(self, theta: Array, plan: VectorPlan, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants), and derivatives up to `order`, at `theta`, shape (q,).
@@ -158,6 +170,20 @@ class CrossedLikelihood:
             hessian = self._hessian(theta, mode, plan, score)
         return Evaluation(self.value_at(mode), score, hessian)
 
+    def glanced(self, theta: Array, plan: VectorPlan) -> float:
+        """The value to a few hundredths, at a place to which a search need not go: what was known of modes stays known.
+
+        Raises
+        ------
+        IntegrationError
+            See `evaluate`.
+        """
+        theta, before = np.ascontiguousarray(theta, dtype=np.float64), (self._v, self._factors, self._last)
+        try:
+            return self.value_at(self.mode(theta, plan, _GLANCED))
+        finally:
+            self._v, self._factors, self._last = before
+
     def roughly(self, theta: Array, plan: VectorPlan) -> Evaluation:
         """Value and score, and minus the average information as the Hessian: good enough for steps."""
         there = self.evaluate(theta, plan, 1)
@@ -168,8 +194,8 @@ class CrossedLikelihood:
         self._follows = plan, follows
         return replace(there, hessian=-found)
 
-    def mode(self, theta: Array, plan: VectorPlan) -> Mode:
-        """The maximum of f, sought from where it was last found."""
+    def mode(self, theta: Array, plan: VectorPlan, enough: float = _FOUND) -> Mode:
+        """The maximum of f, sought from where it was last found; `enough`: a Newton decrement with which that ends."""
         if self._last is not None and self._last.plan is plan and np.array_equal(self._last.theta, theta):
             return self._last.mode
         v, factors, fresh = self._v + self._ahead(theta, plan), self._factors, False
@@ -182,7 +208,7 @@ class CrossedLikelihood:
                 factors, fresh = self._factored(theta, v, plan), True
             step = self.solved(factors, at.v)
             decrement = float(at.v @ step)
-            if decrement <= _FOUND or (fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh):
+            if decrement <= enough or (fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh):
                 break
             if not fresh and decrement > _CONTRACTS * last:
                 factors, last = [], np.inf
@@ -205,7 +231,7 @@ class CrossedLikelihood:
                 continue
             v, at, value = v + length * step, there, ahead
             last_fresh = decrement if fresh else last_fresh
-            if fresh and (length < 1.0 or not self._old_ones_serve(decrement)):
+            if fresh and (length < 1.0 or not self._old_ones_serve(decrement, enough)):
                 factors, fresh, last = [], False, np.inf
             else:
                 fresh, last = False, decrement
@@ -285,7 +311,7 @@ class CrossedLikelihood:
                 found[k] = (ahead - behind) / (2.0 * move[k])
             return found
         held = self.inside.contract(theta, mode.v, plan, self.inverses(mode.factors))
-        return mode.gradient.theta + self.total(theta, mode, plan, held, np.zeros(self.layout.size))
+        return self.inside.in_theta(mode.gradient) + self.total(theta, mode, plan, held, np.zeros(self.layout.size))
 
     def _score_there(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
         """The score, which may have been computed before."""
@@ -338,10 +364,10 @@ class CrossedLikelihood:
             found.append(factor)
         return found
 
-    def _old_ones_serve(self, decrement: float) -> bool:
+    def _old_ones_serve(self, decrement: float, enough: float) -> bool:
         """Whether the next step may use the same curvature: near the mode, or where a new one costs much."""
         sizes = np.array([len(own) for own in self.layout.components], dtype=np.float64)
-        return decrement < 1e-8 or float((sizes**3).sum()) / 3.0 > _PASSES_A_FACTOR
+        return decrement < max(1e-8, 100.0 * enough) or float((sizes**3).sum()) / 3.0 > _PASSES_A_FACTOR
 
 
 def _is_few(part: VectorPart) -> bool:

@@ -7,7 +7,7 @@ B has z' L of each term in the places of its level, so that d lambda / dv = B an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import crossed_effects
 from clusterglm.model.response.base import Response
 
+_CELLS_AT_ONCE = 120_000  # numbers of blocks of second derivatives
+_MOST_PIECES = 16  # parts whose pieces are remembered
 _VALUE, _SCORE, _CURVATURE, _CONTRACT, _DIRECTION = range(5)  # `CrossedTask` of the core
 
 
@@ -35,9 +37,10 @@ class Gradient:
 
     Parameters
     ----------
+    place : ndarray, shape (size of v,)
+        Where they are.
     values : ndarray, shape (m,)
         Units' log-integrals, weighted.
-    theta : ndarray, shape (q,)
     v : ndarray, shape (size of v,)
         With those of -v'v / 2.
     rows : ndarray, shape (n,)
@@ -46,8 +49,8 @@ class Gradient:
         Units' derivatives in the free entries of their factor.
     """
 
+    place: Array
     values: Array
-    theta: Array
     v: Array
     rows: Array
     entries: Array
@@ -115,6 +118,7 @@ class Inside:
         m, d = self.n_units, self.n_effects
         self._modes, self._factors = np.zeros((m, d)), np.zeros((m, d, d))
         self._slopes: tuple[Array, Array] | None = None
+        self._pieces: dict[int, tuple[VectorPart, list[VectorPart]]] = {}
 
     @property
     def last_places(self) -> tuple[Array, Array]:
@@ -159,17 +163,20 @@ class Inside:
         slopes = self.move(theta, v)
         values, rows, entries = np.zeros(self.n_units), np.zeros(self.n_rows), self._no_entries()
         self._pass(_SCORE, theta, slopes, plan, values=values, row_results=rows, entries=entries)
-        in_theta = self._in_theta(rows, entries.sum(axis=0), v)
-        return Gradient(values, in_theta, self.layout.gather(slopes, rows) - v, rows, entries)
+        return Gradient(v, values, self.layout.gather(slopes, rows) - v, rows, entries)
 
-    def by_component(self, at: Gradient, v: Array) -> Array:
+    def in_theta(self, at: Gradient) -> Array:
+        """A gradient in theta, shape (q,)."""
+        return self._in_theta(at.rows, at.entries.sum(axis=0), at.place)
+
+    def by_component(self, at: Gradient) -> Array:
         """A gradient in theta component by component, shape (C, q)."""
         count = len(self.layout.components)
         if count == 1:
-            return at.theta[None]
+            return self.in_theta(at)[None]
         of_rows = np.repeat(self.layout.of_units, np.diff(self.data.starts))
         parts = [self.X * at.rows[:, None]]
-        outside = [(term.Z[:, a] * at.rows) * v[c[:, b]] for term, c, a, b in self._outer()]
+        outside = [(term.Z[:, a] * at.rows) * at.place[c[:, b]] for term, c, a, b in self._outer()]
         whole = np.column_stack([*parts, *outside]) if outside else parts[0]
         sums = np.stack([np.bincount(of_rows, weights=column, minlength=count) for column in whole.T], axis=1)
         own = np.zeros((count, at.entries.shape[1]))
@@ -185,8 +192,26 @@ class Inside:
         slopes, flat, logs = self.move(theta, v), np.zeros(int(self.layout.cells[-1])), np.zeros(self.n_units)
         for matrix in self.layout.matrices(flat):
             np.fill_diagonal(matrix, 1.0)
-        self._pass(_CURVATURE, theta, slopes, plan, matrices=flat, logs=logs)
+        for part in plan:
+            for some in self._at_once(part):
+                self._pass(_CURVATURE, theta, slopes, (some,), matrices=flat, logs=logs)
         return flat, logs
+
+    def _at_once(self, part: VectorPart) -> list[VectorPart]:
+        """A part in pieces whose units' blocks of second derivatives fit into a processor's memory, where it is one's.
+
+        The core keeps blocks until all are there, and adds them up in the order of the units: pieces change no bit.
+        """
+        if self.threads > 1 or part.places is not None:
+            return [part]
+        known = self._pieces.get(id(part))
+        if known is None or known[0] is not part:
+            units = np.arange(self.n_units) if part.clusters is None else part.clusters
+            cells = np.cumsum(np.diff(self.layout.touched_starts)[units] ** 2)
+            ends = np.flatnonzero(np.diff(cells // _CELLS_AT_ONCE)) + 1
+            known = part, [replace(part, clusters=some) for some in np.split(units, ends)]
+            self._pieces = {id(part): known} if len(self._pieces) > _MOST_PIECES else {**self._pieces, id(part): known}
+        return known[1]
 
     def contract(
         self, theta: Array, v: Array, plan: VectorPlan, T: Array, moments: UnitMoments | None = None

@@ -99,6 +99,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "data.effects": ("Effects", "EffectTerm", "Children"),
     "data.cluster_means": ("ClusterMeans",),
     "sample.chains": ("Sampler",),
+    "sample.target": ("Weights",),
     "sample.prior": ("Prior",),
     "inference.distribution.goodness": ("GoodnessOfFit",),
     "inference.distribution.event_counts": ("Discrepancy",),

@@ -17,6 +17,7 @@ from clusterglm.results.models.mixed import MixedEffectsResult
 from clusterglm.results.tables.table import counted
 from clusterglm.results.topics.crossed_effects import CrossedEffects
 from clusterglm.results.topics.crossed_prediction import CrossedPredictions
+from clusterglm.results.topics.sampling import CrossedSampling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,7 @@ _FEW_LEVELS = 10  # of a factor, of whose variance so many say little
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class CrossedEffectsResult(CrossedPredictions, CrossedEffects, MixedEffectsResult):
+class CrossedEffectsResult(CrossedSampling, CrossedPredictions, CrossedEffects, MixedEffectsResult):
     """A generalised linear model with random effects of several grouping factors, of which some cross.
 
     The effects of one factor, that of the clusters, are integrated out given those of the others, and these by
@@ -68,13 +69,6 @@ class CrossedEffectsResult(CrossedPredictions, CrossedEffects, MixedEffectsResul
             On another kind.
         """
         return super().cov(kind) if kind != "robust" else self._scores
-
-    def _sampled(self) -> NoReturn:
-        raise OptionError(
-            "a posterior of a model with crossed random effects",
-            "effects of one grouping factor, or of nested ones, whose likelihood is known exactly",
-            "bootstrap(), which draws all effects anew",
-        )
 
     @property
     def _scores(self) -> NoReturn:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clusterglm.data.prepare import FittedData
-from clusterglm.errors import MissingPackageError, OptionError, check_option
+from clusterglm.errors import OptionError, check_option
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arguments import shown, whole_number
 from clusterglm.model.arrays import Array
@@ -26,13 +25,16 @@ from clusterglm.sample.independence import WORST_TAIL
 from clusterglm.sample.likelihoods import SampledLikelihood
 from clusterglm.sample.loo import leave_one_out, threshold, waic
 from clusterglm.sample.prior import Prior
-from clusterglm.sample.target import Target, mode_of
+from clusterglm.sample.target import Target, Weights, mode_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _DISAGREE = 1.01  # R-hat above which chains do not agree
+_LEAST_SHARE_OF_WEIGHTS = 0.9  # of importance weights, below which posterior probabilities would be seen to be wrong
+_NOISY_WEIGHTS = 0.1  # standard error of the log of one, likewise
 _EFFECTIVE = 100  # effective draws a chain, below which quantiles are rough
+_NO_WEIGHTS = Weights()
 _KINDS = ("typical", "conditional", "marginal")
 
 
@@ -59,6 +61,9 @@ class Posterior:
     integration_difference : float
         Largest difference between log-likelihoods of ten draws and those by points of integration chosen there; nan
         where the fit has a given number of them.
+    weights : Weights
+        Where the likelihood is an approximation that importance sampling corrects: what the importance weights of some
+        draws are worth.
     """
 
     result: Result
@@ -70,6 +75,7 @@ class Posterior:
     spawn_key: tuple[int, ...]
     prior_only: bool
     integration_difference: float
+    weights: Weights = _NO_WEIGHTS
 
     def __post_init__(self) -> None:
         shape = self.unconstrained.shape
@@ -193,6 +199,8 @@ class Posterior:
         ]
         if np.isfinite(self.integration_difference) and not self.prior_only:
             facts.append(("Integration", f"largest error seen at ten draws {self.integration_difference:.1e}"))
+        if not self.prior_only:
+            facts += self.result._given_of_posterior(self.weights)
         return tuple(facts)
 
     def _doubts(self) -> list[str]:
@@ -210,6 +218,12 @@ class Posterior:
             found.append(
                 f"the weights of proposals have a heavy tail (Pareto k {self.sampler.tail:.2f}): the posterior has far "
                 "parts that few of them reach; take method='hamiltonian'"
+            )
+        if self.weights.share < _LEAST_SHARE_OF_WEIGHTS or self.weights.error > _NOISY_WEIGHTS:
+            found.append(
+                f"importance weights of draws are worth {self.weights.share:.0%} as many, and known to "
+                f"{self.weights.error:.1g}: far from the estimates the approximation is not corrected well enough; "
+                "take a smaller tolerance_outside in the fit, or a narrower prior of standard deviations"
             )
         if self.sampler.divergences > 0:
             found.append(f"{self.sampler.divergences} paths diverged: a narrower prior may be needed")
@@ -244,7 +258,8 @@ class Posterior:
         -------
         effects : ndarray, shape (draws, g, d)
             Of each cluster (of each level of the nested factor, with those of its cluster before its own), on the
-            linear predictor's scale, in units of their columns.
+            linear predictor's scale, in units of their columns. Where factors cross, of shape (draws, 1, number of
+            all): those of all levels of all factors, in the order of `effects`.
         error : float
             With one intercept, the largest error of a distribution function that was drawn from; else a bound of the
             total variation by which draws are wrong, averaged over clusters.
@@ -388,6 +403,7 @@ class Posterior:
     def cluster_logliks(self, draws: int = 1000) -> Array:
         """Log-likelihoods of clusters at some draws, shape (draws, m), without constants; effects integrated out."""
         self._refuse_prior("the likelihood")
+        self.result._refuse_by_cluster("log-likelihoods of single clusters")
         target = self._target
         return np.array([target.likelihood.cluster_values(theta, target.points) for theta in self._some(draws)])
 
@@ -464,28 +480,14 @@ class Posterior:
         MissingPackageError
             Without arviz.
         """
-        try:
-            import arviz  # type: ignore[import-not-found, unused-ignore]
-        except ImportError as problem:
-            raise MissingPackageError(
-                f"a posterior for ArviZ, which cannot be imported ({problem})",
-                "arviz 0.20 or later",
-                "pip install arviz",
-            ) from problem
-        groups: dict[str, Any] = {
-            "posterior": {name: self.values[:, :, k] for k, name in enumerate(self.names)},
-            "sample_stats": {"lp": np.array(self.log_density)},
-        }
-        coords: dict[str, NDArray[Any]] = {}
-        dims: dict[str, list[str]] = {}
+        from clusterglm.results.files.arviz import for_arviz
+
+        by_cluster = None
         if log_likelihood:
-            chains, number = self.log_density.shape
-            values = self.cluster_logliks(self.n_draws)
-            groups["log_likelihood"] = {"cluster": values.reshape(chains, number, -1)}
-            coords, dims = {"label": self.data.rows.labels}, {"cluster": ["label"]}
-        if int(arviz.__version__.split(".")[0]) >= 1:
-            return arviz.from_dict(groups, coords=coords, dims=dims)
-        return arviz.from_dict(**groups, coords=coords, dims=dims)
+            by_cluster = self.data.rows.labels, self.cluster_logliks(self.n_draws)
+        return for_arviz(
+            dict(zip(self.names, np.moveaxis(self.values, 2, 0), strict=True)), self.log_density, by_cluster
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the draws and the fit to a JSON file that `clusterglm.load` reads; see `save` of a fit.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LONGEST_CHAIN = 1_000_000
 _CHECKED = 10  # draws at which points are chosen anew
+_WEIGHED = 40  # draws whose importance weights are computed
 _INACCURATE = 0.05  # of a log-likelihood, by which posterior probabilities would be seen to be wrong
 
 
@@ -40,7 +41,8 @@ class Sampled(Result):
         """Draw from the posterior of coefficients, standard deviations and correlations.
 
         Random effects are integrated out, exactly as in the fit, and no latent variable is ever sampled;
-        `Posterior.effects` draws them afterwards.
+        `Posterior.effects` draws them afterwards. Where factors cross the posterior is given the fit's approximation,
+        and what importance sampling adds to it; `Posterior.weights` says how well.
 
         Parameters
         ----------
@@ -102,7 +104,7 @@ class Sampled(Result):
         from clusterglm.sample.chains import run
         from clusterglm.sample.likelihoods import NoLikelihood
         from clusterglm.sample.prior import Prior
-        from clusterglm.sample.target import largest_difference, mode_of
+        from clusterglm.sample.target import importance_weights, largest_difference, mode_of
 
         whole_number("draws", draws, 1, _LONGEST_CHAIN)
         whole_number("chains", chains, 1, 1000)
@@ -138,6 +140,7 @@ class Sampled(Result):
             spawn_key=tuple(root.spawn_key),
             prior_only=prior_only,
             integration_difference=largest_difference(target, drawn.x, _CHECKED),
+            weights=importance_weights(target, drawn.x, _WEIGHED),
         )
         if found.integration_difference > _INACCURATE:
             warnings.warn(

@@ -44,7 +44,7 @@ _WORK = {
     "predict", "pvalues", "ratios", "residual_sd", "residuals", "response", "save", "simulate", "summary", "term_tests",
     "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
-_SHORT = 20  # rows an effect, below which the bias of binomial coefficients is worth a sentence
+_SHORT = 20  # rows an effect, below which the bias from estimating all effects is worth a sentence
 EITHER_WAY = "two-way"
 
 
@@ -346,7 +346,11 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
     @property
     def _short(self) -> bool:
         """Whether so few rows belong to each effect that the bias of binomial coefficients is worth a sentence."""
-        return self.response.intercepts_bias and self.n_obs < _SHORT * self.data.n_clusters
+        return self.response.intercepts_bias and self._few_rows
+
+    @property
+    def _few_rows(self) -> bool:
+        return self.n_obs < _SHORT * self.data.n_clusters
 
     def _notes(self) -> list[str]:
         notes = list(self.data.notes)

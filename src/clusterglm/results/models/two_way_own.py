@@ -136,7 +136,7 @@ class OwnTwoWayResult(OwnResult, TwoWayResult):
 
     def _notes(self) -> list[str]:
         notes = list(self.data.notes)
-        if self._short:
+        if self._few_rows and self._own_state == "free":
             each = self.n_obs / self.data.n_clusters
             notes.insert(
                 0,

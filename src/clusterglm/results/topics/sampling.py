@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from clusterglm.data.prepare import FittedData, ModelData
     from clusterglm.fit.estimates import RandomEffectsFit
     from clusterglm.fit.mixed import MixedFit
+    from clusterglm.inference.predictions.crossed_mean import Levels
+    from clusterglm.likelihood.report import IntegrationReport
     from clusterglm.results.topics.given_clusters import Known
     from clusterglm.sample.effects import EffectDraws
     from clusterglm.sample.likelihoods import SampledLikelihood
+    from clusterglm.sample.target import Weights
 
 
 _PLAIN = Wanted(None, "observed")
@@ -54,6 +57,13 @@ class Sampling:
     def _sampled(self) -> SampledLikelihood:
         """The likelihood in the parameters that are sampled."""
         self._refuse_sampling()
+
+    def _refuse_by_cluster(self, what: str) -> None:
+        """Refuse what asks for likelihoods of single clusters, where there are none."""
+
+    def _given_of_posterior(self, weights: Weights) -> list[tuple[str, str]]:
+        """What a posterior is given, in words, where the likelihood is an approximation."""
+        return []
 
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
         """How effects are drawn given these parameters."""
@@ -173,6 +183,68 @@ class SeveralSampling(Sampling):
             return eta
 
         return rows, averaged_over
+
+
+class CrossedSampling(SeveralSampling):
+    """With factors that cross: draws of effects are those of all levels of all factors, one after another."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def quadrature(self) -> IntegrationReport: ...
+        def _levels_of(self, rows: Rows, kind: str, wanted: Wanted) -> Levels: ...
+
+    def _sampled(self) -> SampledLikelihood:
+        from clusterglm.sample.crossed import CrossedLikelihood
+
+        return CrossedLikelihood(self.fit)
+
+    def _effect_draws(self, likelihood: Any) -> EffectDraws:
+        from clusterglm.sample.crossed import CrossedDraws
+
+        return CrossedDraws(likelihood)
+
+    def _effect_places(self) -> list[EffectPlace]:
+        found: list[EffectPlace] = []
+        first = 0
+        for group, labels in self._levels().items():
+            names, _ = self._effects_of(group)
+            last = first + len(names) * len(labels)
+            found.append((group, labels, names, (0, slice(first, last))))
+            first = last
+        return found
+
+    def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
+        if kind != "conditional":
+            return super()._links_of_draws(data, kind)
+        rows, effects = _rows(self.data, data), self.fit.effects
+        levels = self._levels_of(rows, kind, _PLAIN)
+        Z, d = np.nan_to_num(columns_with_effects(effects, rows)), effects.n_upper
+        own = levels.units[:, None] * d + np.arange(d)
+        places = np.hstack([own, self.data.rows.n_clusters * d + levels.columns])
+        return rows, lambda fit, u: rows.eta(fit.beta) + np.einsum("ij,ij->i", Z, u[0, places])
+
+    def _refuse_by_cluster(self, what: str) -> None:
+        raise OptionError(
+            f"{what} in a model with crossed random effects",
+            "clusters that are independent, which levels of crossed factors are not",
+            "another fit, and a likelihood ratio by simulation (cg.bootstrap_test)",
+        )
+
+    def _given_of_posterior(self, weights: Weights) -> list[tuple[str, str]]:
+        outside = self.quadrature.outside
+        others = " and ".join(repr(each.group) for each in self.fit.effects.outside)
+        words = f"Laplace's approximation over the effects of {others}"
+        if outside is None or not outside.applied:
+            return [("Given", f"{words}, of unknown error")]
+        return [
+            ("Given", f"{words}, corrected by importance sampling ({outside.draws:,} draws)"),
+            (
+                "Weights",
+                f"importance weights by these, of draws: their logs vary by {weights.spread:.1g} (errors up to "
+                f"{weights.error:.1g}), they are worth {weights.share:.0%} as many",
+            ),
+        ]
 
 
 def _rows(fitted: FittedData, data: Any) -> Rows:

@@ -440,7 +440,6 @@ def test_what_is_refused_is_named() -> None:
     refused("unknown|nothere", zero_inflation="~ nothere")
     refused("firth", OptionError, penalty="firth")
     refused("separation", OptionError, separation="limit")
-    refused("several random effects", OptionError, verb=cg.random_effects, formula="y ~ x + (x | id)")
     refused("cauchy", OptionError, verb=cg.random_effects, cluster="id", distribution="cauchy")
 
 

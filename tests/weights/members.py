@@ -20,6 +20,7 @@ from clusterglm.results.models.base import Result
 
 VERBS = ("random_effects", "pooled", "fixed_effects", "conditional", "nonparametric")
 TIGHT = cg.Control(tol=1e-10)
+TOLERANCE = 1e-10  # unless a relation has another; a test of second derivatives by differences may set one for all
 FEW = {"n_boot": 5, "n_sim": 5, "seed": 1}
 KINDS_OF_RESIDUALS = ("response", "pearson", "deviance", "quantile", "simulated")
 
@@ -177,8 +178,9 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
     return {key: each for name, part in parts.items() for key, each in flat(part, f"{path}.{name}").items()}
 
 
-def differences(one: Any, other: Any, skip: tuple[str, ...] = (), tolerance: float = 1e-10) -> list[str]:
+def differences(one: Any, other: Any, skip: tuple[str, ...] = (), tolerance: float | None = None) -> list[str]:
     """Where two values differ, as far as they are not skipped by the last part of the way to them."""
+    tolerance = TOLERANCE if tolerance is None else tolerance
     a, b = ({key: v for key, v in flat(value).items() if not key.endswith(skip)} for value in (one, other))
     if a.keys() != b.keys():
         return [f"parts {sorted(a.keys() ^ b.keys())}"]

@@ -26,7 +26,7 @@ FORMULAS = {
     "weibull": "Surv(t) ~ x + g",
     "exponential": "Surv(t, e) ~ x + g",
 }
-WORK = {"ordinal": ordinal.WORK, "weibull": durations._WORK, "exponential": durations._WORK}
+WORK = {"ordinal": ordinal.WORK, "weibull": durations.WORK, "exponential": durations.WORK}
 
 
 def _fit(one: Any, other: Any, _: Pair) -> list[str]:

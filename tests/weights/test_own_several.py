@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import clusterglm as cg
@@ -13,13 +14,29 @@ import clusterglm as cg
 sys.path.insert(0, str(Path(__file__).parent))
 from members import TIGHT, Called, called, differences, members
 from test_own_parameters import OWN as OF_OWN
-from test_repeats import EXPANDED, Pair, Relation, same
+from test_repeats import EXPANDED, SAME, Pair, Relation, same
 from test_several_effects import OWN as OF_SEVERAL
 from test_several_effects import patients
 
-from clusterglm.results.models import ordinal_mixed, own_mixed
+from clusterglm.results.models import durations_mixed, ordinal_mixed, own_mixed, zeros_mixed
 
-FORMULAS = {"negative_binomial": "k ~ x + g + (x | id)", "ordinal": "o ~ x + g + (x | id)"}
+FORMULAS = {
+    "zero_inflation": "k0 ~ x + g + (x | id)",
+    "hurdle": "k0 ~ x + g + (x | id)",
+    "negative_binomial": "k ~ x + g + (x | id)",
+    "ordinal": "o ~ x + g + (x | id)",
+    "weibull": "Surv(t) ~ x + g + (x | id)",
+    "exponential": "Surv(t, e) ~ x + g + (x | id)",
+}
+WITH_ZEROS = ("zero_inflation", "hurdle")
+WORK = {
+    "zero_inflation": zeros_mixed.WORK_OF_SEVERAL,
+    "hurdle": zeros_mixed.WORK_WITH_HURDLE_OF_SEVERAL,
+    "negative_binomial": own_mixed.WORK_OF_SEVERAL,
+    "ordinal": ordinal_mixed.WORK_OF_SEVERAL,
+    "weibull": durations_mixed.WORK_OF_SEVERAL,
+    "exponential": durations_mixed.WORK_OF_SEVERAL,
+}
 
 
 def _fit(one: Called, other: Called, _: Pair) -> list[str]:
@@ -34,28 +51,34 @@ def _fit(one: Called, other: Called, _: Pair) -> list[str]:
 OWN: dict[str, Relation] = {
     **OF_SEVERAL,
     **{name: OF_OWN[name] for name in ("categories", "dispersion_lr_test", "family_parameters", "parallel_test")},
-    **{name: OF_OWN[name] for name in ("predict", "thresholds")},
+    **{name: OF_OWN[name] for name in ("acceleration_factors", "predict", "survival", "thresholds")},
     "bootstrap": same(tolerance=1e-8),  # alpha next to the end of its range
     "conf_int": same(tolerance=1e-8),
     "fit": _fit,
+    **dict.fromkeys(("hurdle", "zero_inflation", "zero_inflation_lr_test"), SAME),
 }
 
 
 def pair_of(family: str, kind: str, folder: Path) -> Pair:
     column, expanded = EXPANDED[kind]
-    table = patients().assign(o=lambda d: d["k"].clip(0, 2))
+    rng, table = np.random.default_rng(1), patients().assign(o=lambda d: d["k"].clip(0, 2))
+    table["t"], table["e"] = rng.gamma(2.0, 0.5 + table["k"]), rng.binomial(1, 0.7, len(table))
+    table["k0"] = table["k"] * rng.binomial(1, 0.7, len(table))
     rows = expanded(table)
     options: dict[str, Any] = {"family": family, "control": TIGHT, "quadrature": 9}
+    if family in WITH_ZEROS:
+        options |= {"family": "poisson", family: "~ x"}
     one = cg.random_effects(FORMULAS[family], table, **{kind: column}, **options)
     return Pair(one, cg.random_effects(FORMULAS[family], rows, **options), rows.row.to_numpy(), folder)
 
 
 @pytest.mark.parametrize("kind", ["weights", "cluster_weights"])
 @pytest.mark.parametrize("family", FORMULAS)
-def test_weights_are_rows(family: str, kind: str, tmp_path: Path) -> None:
+def test_weights_are_rows(family: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if family == "zero_inflation":  # of whose coefficients of zeros second derivatives are differences
+        monkeypatch.setattr(sys.modules["members"], "TOLERANCE", 1e-7)
     pair, found = pair_of(family, kind, tmp_path), []
-    work = (ordinal_mixed if family == "ordinal" else own_mixed).WORK_OF_SEVERAL
-    names = [name for name in members(type(pair.weighted)) if name in work]
+    names = [name for name in members(type(pair.weighted)) if name in WORK[family]]
     assert len(names) > 30
     for name in names:
         for one, other in zip(called(pair.weighted, name), called(pair.rows, name), strict=True):

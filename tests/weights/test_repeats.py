@@ -47,12 +47,12 @@ class Pair:
 Relation = Callable[[Called, Called, Pair], list[str]]
 
 
-def same(*skip: str, tolerance: float = 1e-10) -> Relation:
+def same(*skip: str, tolerance: float | None = None) -> Relation:
     """Equal, but for parts that are named."""
     return lambda one, other, _: differences(one.value, other.value, skip, tolerance)
 
 
-def repeated(times: str, *skip: str, tolerance: float = 1e-10) -> Relation:
+def repeated(times: str, *skip: str, tolerance: float | None = None) -> Relation:
     """A row for each row, or cluster, of the table; in the other fit a row for each that it stands for."""
 
     def relation(one: Called, other: Called, pair: Pair) -> list[str]:

@@ -26,11 +26,16 @@ from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.results.models.durations import DurationsRandomEffectsResult, durations_pooled
+from clusterglm.results.models.durations_mixed import DurationsCrossedResult, DurationsMixedResult
 from clusterglm.results.models.ordinal import OrdinalRandomEffectsResult, ordinal_pooled
 from clusterglm.results.models.ordinal_mixed import OrdinalCrossedResult, OrdinalMixedResult
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, pooled_result
 from clusterglm.results.models.own_fixed import OwnFixedEffectsResult
 from clusterglm.results.models.own_mixed import OwnCrossedResult, OwnMixedResult, OwnSeveral
+
+_OF_MEANS = OwnMixedResult, OwnCrossedResult
+_OF_CATEGORIES = OrdinalMixedResult, OrdinalCrossedResult
+_OF_TIMES = DurationsMixedResult, DurationsCrossedResult
 
 
 def refuse_beside_own(response: OwnParameters, elsewhere: bool, penalty: str | None, to_limit: bool) -> None:
@@ -156,18 +161,11 @@ def _several(
     rows: ModelData, response: OwnParameters, quadrature: Quadrature, start: Array | None, control: Control
 ) -> OwnSeveral:
     """Fit data that have effects."""
-    if response.durations:
-        raise OptionError(
-            f"several random effects with family={response.family!r}",
-            "one shared frailty, (1 | id): means and survival over several effects are not worked out",
-            f"cluster={rows.cluster_name!r} without slopes; or a row for each interval, with link='cloglog'",
-        )
     fit = fit_own_mixed(rows, response, quadrature, control, start)
     warn_unless_converged(fit.optimization)
     warn_unless_accurate(fit.integration)
-    if fit.effects.outside:
-        return (OrdinalCrossedResult if response.ordered else OwnCrossedResult)(fit, rows)
-    return (OrdinalMixedResult if response.ordered else OwnMixedResult)(fit, rows)
+    mixed, crossed = _OF_TIMES if response.durations else _OF_CATEGORIES if response.ordered else _OF_MEANS
+    return (crossed if fit.effects.outside else mixed)(fit, rows)
 
 
 def read_own(formula: str, data: Any, request: Request, response: OwnParameters) -> tuple[ModelData, OwnParameters]:

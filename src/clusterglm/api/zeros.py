@@ -6,12 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
+from clusterglm.api.mixed import refuse_with_slopes
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.request import Request
 from clusterglm.data.zero_part import read_zero_part
 from clusterglm.errors import OptionError
 from clusterglm.fit.hurdle import fit_hurdle_pooled, fit_hurdle_random_effects
+from clusterglm.fit.hurdle_mixed import fit_hurdle_mixed
+from clusterglm.fit.zero_mixed import fit_zero_mixed
 from clusterglm.fit.zeros import fit_zero_pooled, fit_zero_random_effects
+from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
@@ -20,6 +24,13 @@ from clusterglm.model.response.zeros.hurdle import Hurdle, hurdle_of
 from clusterglm.model.response.zeros.inflated import ZeroInflated, zero_inflated
 from clusterglm.results.models.hurdle import HurdlePooledResult, HurdleRandomEffectsResult
 from clusterglm.results.models.zeros import ZeroPooledResult, ZeroRandomEffectsResult
+from clusterglm.results.models.zeros_mixed import (
+    HurdleCrossedResult,
+    HurdleMixedResult,
+    ZeroCrossedResult,
+    ZeroMixedResult,
+    ZeroSeveral,
+)
 
 Beside = tuple[bool, str | None, bool]
 """Whether the data are elsewhere, a penalty, and whether separation leads to a limit."""
@@ -57,17 +68,14 @@ def random_effects_with_zeros(
     beside: Beside,
     asked: tuple[Distribution, Quadrature, str, Any, float | None, bool],
     control: Control,
-) -> ZeroRandomEffectsResult:
-    """Fit with one random intercept per cluster in the counts; see `cg.random_effects`."""
+) -> ZeroRandomEffectsResult | ZeroSeveral:
+    """Fit with one random intercept per cluster in the counts, or several random effects; see `cg.random_effects`."""
     argument, right = _refused(response, zero_inflation, hurdle, beside)
     distribution, quadrature, scale, start, sigma, fix_sigma = asked
     rows, zero = read_zero_part(formula, right, data, request, argument)
     if rows.effects is not None:
-        raise OptionError(
-            f"several random effects with {argument}=",
-            "one random intercept, (1 | id)",
-            f"cluster={rows.cluster_name!r} without slopes; or the model without {argument}=",
-        )
+        refuse_with_slopes(distribution, scale, sigma, fix_sigma, False)
+        return _several(rows, zero, response, argument, quadrature, read_start(start, rows), control)
     if not distribution.normal or scale != "normal":
         raise OptionError(
             f"distribution={distribution.name!r} and scale={scale!r} with {argument}=",
@@ -87,6 +95,28 @@ def random_effects_with_zeros(
     warn_unless_converged(fit.optimization)
     warn_unless_accurate(fit.integration)
     return ZeroRandomEffectsResult(fit, rows)
+
+
+def _several(
+    rows: ModelData,
+    zero: ModelData,
+    response: Response,
+    argument: str,
+    quadrature: Quadrature,
+    start: Array | None,
+    control: Control,
+) -> ZeroSeveral:
+    """Fit data that have effects."""
+    result: ZeroSeveral
+    if argument == "hurdle":
+        passed = fit_hurdle_mixed(rows, zero, _with_hurdle(response, zero), quadrature, control, start)
+        result = (HurdleCrossedResult if passed.effects.outside else HurdleMixedResult)(passed, rows)
+    else:
+        fit = fit_zero_mixed(rows, zero, _inflated(response, zero), quadrature, control, start)
+        result = (ZeroCrossedResult if fit.effects.outside else ZeroMixedResult)(fit, rows)
+    warn_unless_converged(result.optimization)
+    warn_unless_accurate(result.fit.integration)
+    return result
 
 
 def _refused(response: Response, zero_inflation: str | None, hurdle: str | None, beside: Beside) -> tuple[str, str]:

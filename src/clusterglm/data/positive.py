@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from clusterglm.data.checks import check_design, check_response
+from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.model.response.base import Response
 
@@ -47,6 +48,10 @@ def positive_counts(data: ModelData, truncated: Response) -> ModelData:
     check_design(X, data.names, data.intercept)
     check_response(a, b, truncated, data.response_name)
     weights, trials = data.weights[rows], np.broadcast_to(1.0, len(rows))
+    starts = np.concatenate([[0], np.cumsum(sizes[clusters])])
+    effects = None if data.effects is None else data.effects.taken(rows, starts)
+    if effects is not None:
+        refuse_alike_columns(effects)
     cluster_weights = data.cluster_weights[clusters]
     constants = truncated.log_constants(np.rint(a / b), trials, weights)
     return replace(
@@ -57,10 +62,20 @@ def positive_counts(data: ModelData, truncated: Response) -> ModelData:
         offset=data.offset[rows],
         weights=weights,
         trials=trials,
-        starts=np.concatenate([[0], np.cumsum(sizes[clusters])]),
+        starts=starts,
         labels=data.labels[clusters],
         cluster_weights=cluster_weights,
         row_index=data.row_index[rows],
         constant=float(np.repeat(cluster_weights, sizes[clusters]) @ constants),
         saturated=0.0,
+        effects=effects,
     )
+
+
+def refuse_alike_columns(effects: Effects) -> None:
+    """Raise `DesignError` where columns of one term are combinations of each other in the rows that are left."""
+    first = 0
+    for term in effects.terms:
+        last = first + len(term.design.names)
+        check_design(np.ascontiguousarray(effects.Z[:, first:last]), term.design.names, term.design.intercept)
+        first = last

@@ -88,7 +88,7 @@ def fit_hurdle_pooled(
     DesignError, SeparationError
         Of either part.
     """
-    return _pooled(data, zero, response, _positive(data, response), control)
+    return _pooled(data, zero, response, positive_rows(data, response), control)
 
 
 def fit_hurdle_random_effects(
@@ -100,7 +100,7 @@ def fit_hurdle_random_effects(
     ------
     As `fit_hurdle_pooled`.
     """
-    positive, truncated = _positive(data, response), response.truncated
+    positive, truncated = positive_rows(data, response), response.truncated
     fit: RandomEffectsFit
     if isinstance(truncated, OwnParameters):
         own = fit_own_random_effects(positive, truncated, *asked, control)
@@ -112,7 +112,7 @@ def fit_hurdle_random_effects(
     else:
         fit = fit_random_effects(positive, truncated, *asked, control)
         counts, at_limit, of_counts = Counts(fit, 0.0, fit.covariance, False), np.nan, None
-    zeros = _zeros(zero, control)
+    zeros = fit_zeros(zero, control)
     pooled = _pooled(data, zero, response, positive, control)
     assert of_counts is None or pooled.counts is not None
     return HurdleRandomEffectsFit(
@@ -121,7 +121,7 @@ def fit_hurdle_random_effects(
             "data": data,
             "pooled": pooled,
             "loglik": fit.loglik + zeros.loglik,
-            "response": _at(response, counts.alpha, zeros),
+            "response": at_values(response, counts.alpha, zeros),
         },
         whole_covariance=np.asarray(block_diag(counts.covariance, zeros.covariance)),
         loglik_at_limit=at_limit + zeros.loglik,
@@ -150,7 +150,7 @@ def _anew(fit: HurdlePooledFit | HurdleRandomEffectsFit) -> Hurdle:
     return replace(response, values=())
 
 
-def _positive(data: ModelData, response: Hurdle) -> ModelData:
+def positive_rows(data: ModelData, response: Hurdle) -> ModelData:
     """The counts that are not 0."""
     is_zero = data.a == 0.0
     if is_zero.all() or not is_zero.any():
@@ -164,7 +164,8 @@ def _positive(data: ModelData, response: Hurdle) -> ModelData:
     return positive_counts(data, truncated.reads if isinstance(truncated, OwnParameters) else truncated)
 
 
-def _zeros(zero: ModelData, control: Control) -> PooledFit:
+def fit_zeros(zero: ModelData, control: Control) -> PooledFit:
+    """Of which counts are 0, a binary logit model."""
     return fit_pooled(zero_or_not(zero), BinomialLogit(), control)
 
 
@@ -182,14 +183,14 @@ def _pooled(
     else:
         plain = fit_pooled(positive, truncated, control)
         counts, at_limit = Counts(plain, 0.0, plain.covariance, False), np.nan
-    zeros, fit = _zeros(zero, control), counts.fit
+    zeros, fit = fit_zeros(zero, control), counts.fit
     return HurdlePooledFit(
         fit.beta,
         fit.covariance,
         fit.hessian,
         fit.loglik + zeros.loglik,
         fit.optimization,
-        response=_at(response, counts.alpha, zeros),
+        response=at_values(response, counts.alpha, zeros),
         whole_covariance=np.asarray(block_diag(counts.covariance, zeros.covariance)),
         loglik_at_limit=at_limit + zeros.loglik,
         zero=zero,
@@ -199,7 +200,7 @@ def _pooled(
     )
 
 
-def _at(response: Hurdle, alpha: float, zeros: PooledFit) -> Hurdle:
+def at_values(response: Hurdle, alpha: float, zeros: PooledFit) -> Hurdle:
     """The response at the estimates."""
     values: Array = zeros.beta
     return replace(response, values=(*((alpha,) if response.dispersed else ()), *values.tolist()))

@@ -62,7 +62,7 @@ class OwnDraws:
         """Derivatives of what kernel rows' integrals take in (coefficients, psi, entries of L)."""
         beta, psi, free = self._likelihood.split(entries)
         columns, p, k = self._likelihood.n_columns, len(beta), len(psi)
-        first = self._likelihood.response.coordinates(psi).first[:columns]
+        first = self._likelihood.given.coordinates(psi).first[:columns]
         chain = chain_of(first, p, p + columns + len(free))  # in (coefficients, entries of L, psi)
         of_beta, of_free, of_psi = np.split(chain, [p, chain.shape[1] - k], axis=1)
         return np.hstack([of_beta, of_psi, of_free])
@@ -74,7 +74,7 @@ class OwnDraws:
         of_psi = slice(p, p + len(psi))
         score[of_psi] += terms.first.sum(axis=0)
         scores[:, of_psi] += terms.first.sum(axis=0)
-        if not own.response.by_shifts:
+        if not own.given.by_shifts:
             moved, each = self._by_psi(entries, plan, count)
             score[of_psi] += moved
             scores[:, of_psi] += each

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,71 @@ _WEIGHTS_OF_BEND = (-1.0 / 12.0, 4.0 / 3.0, -2.5, 4.0 / 3.0, -1.0 / 12.0)
 _LEAST_ROOM = 1e-6  # of a working value, in which differences may still be taken
 
 
+class AtPsi(Protocol):
+    """Data whose kernel rows depend on k working values psi, and what log-probabilities have besides these rows."""
+
+    by_shifts: bool
+    """Whether they do so by shifts of the linear predictor alone, so that their numbers stay."""
+    n_working: int
+    data: ClusterArrays
+
+    def inside(self, psi: Array) -> Array:
+        """Working values no further out than their kernel keeps its digits."""
+
+    def start(self) -> Array:
+        """Any working values."""
+
+    def rows(self, psi: Array) -> KernelRows:
+        """Kernel rows at psi."""
+
+    def coordinates(self, psi: Array) -> Coordinates:
+        """What these depend on at psi, with derivatives."""
+
+    def terms(self, psi: Array) -> Terms:
+        """What the log-likelihood has besides that of kernel rows."""
+
+    def of_clusters(self, psi: Array) -> tuple[Array, Array]:
+        """The same of each cluster, and its derivatives, shape (m,) and (m, k)."""
+
+
+class OwnData:
+    """Data of a response with parameters of its own, the same of all rows.
+
+    Parameters
+    ----------
+    data : ClusterArrays
+    response : OwnParameters
+        Whatever its values.
+    """
+
+    def __init__(self, data: ClusterArrays, response: OwnParameters) -> None:
+        self.data, self.response = data, response
+        self.by_shifts, self.n_working = response.by_shifts, len(response.own)
+        self._alike = alike(response, data)
+
+    def inside(self, psi: Array) -> Array:
+        return np.clip(psi, self.response.lowest - 1.0, self.response.highest + 1.0)
+
+    def start(self) -> Array:
+        own, data = self.response, self.data
+        return own.working if own.values else own.start(np.ones(len(data.a)), data.a, data.b)
+
+    def rows(self, psi: Array) -> KernelRows:
+        return self.response.at(psi).kernel_rows(self.data.a, self.data.b)
+
+    def coordinates(self, psi: Array) -> Coordinates:
+        return self.response.coordinates(psi)
+
+    def terms(self, psi: Array) -> Terms:
+        return self.response.terms(psi, *self._alike)
+
+    def of_clusters(self, psi: Array) -> tuple[Array, Array]:
+        data, starts = self.data, self.data.starts[:-1]
+        values = np.add.reduceat(self.response.at(psi).log_terms(data.a, data.b), starts)
+        first = np.add.reduceat(self.response.terms(psi, data.a, data.b).first, starts, axis=0)
+        return data.cluster_weights * values, data.cluster_weights[:, None] * first
+
+
 class OwnIntegrals:
     """Sums of clusters' log-integrals, normalised; see `Integrals`.
 
@@ -41,21 +107,16 @@ class OwnIntegrals:
     Z : ndarray, shape (n, q)
         In the units in which the effects are.
     effects : Effects
-    data : ClusterArrays
-    response : OwnParameters
-        Whatever its values.
+    given : AtPsi
     threads : int
     """
 
     learned = None
 
-    def __init__(
-        self, X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: OwnParameters, threads: int
-    ) -> None:
-        self.threads, self.response = threads, response
-        self._X, self._Z, self._effects, self._data = X, Z, effects, data
-        self._p, self._k = int(X.shape[1]), len(response.own)
-        self._alike = alike(response, data)
+    def __init__(self, X: Array, Z: Array, effects: Effects, given: AtPsi, threads: int) -> None:
+        self.threads, self.given = threads, given
+        self._X, self._Z, self._effects, self._data = X, Z, effects, given.data
+        self._p, self._k = int(X.shape[1]), given.n_working
         self._memory: tuple[Array, ...] | None = None
         self._whole: tuple[Array, ...] | None = None  # kernel columns, which stay as they are
         self._last: tuple[Array, PlacedIntegrals] | None = None
@@ -64,7 +125,7 @@ class OwnIntegrals:
 
     def at(self, psi: Array) -> PlacedIntegrals:
         """Those of kernel rows at psi, in coefficients, those of the kernel's columns among them, and entries of L."""
-        key = psi[:0] if self.response.by_shifts else psi
+        key = psi[:0] if self.given.by_shifts else psi
         if self._last is None or not np.array_equal(self._last[0], key):
             self._last = key.copy(), self.beside(psi)
         return self._last[1]
@@ -72,7 +133,7 @@ class OwnIntegrals:
     def beside(self, psi: Array) -> PlacedIntegrals:
         """Those of kernel rows at psi, new ones, which begin where others have ended."""
         data = self._data
-        rows = self.response.at(psi).kernel_rows(data.a, data.b)
+        rows = self.given.rows(psi)
         if self._whole is None:
             X = _of(rows, rows.sign * self._X)
             X = X if rows.columns is None else np.hstack([X, rows.columns])
@@ -89,14 +150,14 @@ class OwnIntegrals:
     def split(self, entries: Array) -> tuple[Array, Array, Array]:
         """Coefficients, psi no further out than their kernel keeps its digits, and the entries of L."""
         beta, psi, free = np.split(entries, [self._p, self._p + self._k])
-        return beta, np.clip(psi, self.response.lowest - 1.0, self.response.highest + 1.0), free
+        return beta, self.given.inside(psi), free
 
     def inner(self, entries: Array) -> tuple[PlacedIntegrals, Array]:
         """The integrals at the psi of some entries, and what they take in the place of these."""
         beta, psi, free = self.split(entries)
         likelihood = self.at(psi)
         assert self._whole is not None
-        shifts = self.response.coordinates(psi).value[: self.n_columns]
+        shifts = self.given.coordinates(psi).value[: self.n_columns]
         return likelihood, np.concatenate([beta, shifts, free])
 
     @property
@@ -108,8 +169,7 @@ class OwnIntegrals:
     def _any(self) -> PlacedIntegrals:
         """The integrals where they are, of which something is asked that does not depend on psi."""
         if self._last is None:
-            own, data = self.response, self._data
-            self.at(own.working if own.values else own.start(np.ones(len(data.a)), data.a, data.b))
+            self.at(self.given.start())
         assert self._last is not None
         return self._last[1]
 
@@ -135,8 +195,8 @@ class OwnIntegrals:
         likelihood, at = self.inner(entries)
         found = evaluate(likelihood, at)
         self._memory = likelihood.remember(None)
-        coordinates = self.response.coordinates(psi)
-        if not self.response.by_shifts:
+        coordinates = self.given.coordinates(psi)
+        if not self.given.by_shifts:
             held = likelihood.held_places(plan)
             found = self._with_differences(found, at, psi, held, order)
             coordinates = _beside(coordinates, self.n_columns, psi)
@@ -187,7 +247,7 @@ class OwnIntegrals:
 
     def terms(self, psi: Array) -> Terms:
         """What the log-likelihood has besides that of kernel rows; of all observations."""
-        return self.response.terms(psi, *self._alike)
+        return self.given.terms(psi)
 
     def steps(self, psi: Array) -> Array:
         """Steps of differences, shape (k,): small beside how far each working value may go."""
@@ -201,16 +261,14 @@ class OwnIntegrals:
 
     def cluster_values(self, entries: Array, plan: AnyPlan) -> Array:
         likelihood, at = self.inner(entries)
-        data, response = self._data, self.response.at(self.split(entries)[1])
-        terms = np.add.reduceat(response.log_terms(data.a, data.b), data.starts[:-1])
-        return likelihood.cluster_values(at, plan) + data.cluster_weights * terms
+        return likelihood.cluster_values(at, plan) + self.given.of_clusters(self.split(entries)[1])[0]
 
     def unit_scores(self, entries: Array, plan: AnyPlan) -> Array:
         likelihood, at = self.inner(entries)
         _, psi, _ = self.split(entries)
-        scores, coordinates, p = likelihood.unit_scores(at, plan), self.response.coordinates(psi), self._p
+        scores, coordinates, p = likelihood.unit_scores(at, plan), self.given.coordinates(psi), self._p
         self._memory = likelihood.remember(None)
-        if not self.response.by_shifts:
+        if not self.given.by_shifts:
             held, steps = likelihood.held_places(plan), self.steps(psi)
             columns = []
             for step, move in zip(steps, np.eye(self._k), strict=True):
@@ -223,9 +281,7 @@ class OwnIntegrals:
             scores = np.insert(scores, [p + self.n_columns] * self._k, np.array(columns).reshape(self._k, -1).T, axis=1)
             coordinates = _beside(coordinates, self.n_columns, psi)
         before, own, behind = np.split(scores, [p, p + len(coordinates.value)], axis=1)
-        data = self._data
-        terms = np.add.reduceat(self.response.terms(psi, data.a, data.b).first, data.starts[:-1], axis=0)
-        return np.hstack([before, own @ coordinates.first + data.cluster_weights[:, None] * terms, behind])
+        return np.hstack([before, own @ coordinates.first + self.given.of_clusters(psi)[1], behind])
 
     # Points ----------------------------------------------------------------------------------------------------------
 

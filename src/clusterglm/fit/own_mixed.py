@@ -11,7 +11,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clusterglm.data.effects import Effects
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.fit.corrected import corrected
@@ -20,7 +22,7 @@ from clusterglm.fit.mixed import MixedFit, fit_mixed, posterior_of, refuse_too_m
 from clusterglm.fit.mixed_search import maximum_of, start_of
 from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.own import OwnPooledFit, anew, at_end, fit_own_pooled, refuse_boundless, with_constant
-from clusterglm.fit.own_levels import OwnIntegrals, kernel_effects
+from clusterglm.fit.own_levels import AtPsi, OwnData, OwnIntegrals, kernel_effects
 from clusterglm.fit.own_rows import kernel_data
 from clusterglm.fit.standardise import standardise
 from clusterglm.likelihood.vector.vector import VectorPosterior
@@ -81,7 +83,8 @@ class OwnMixedFit(MixedFit):
     def task_with(self, data: ModelData, threads: int = 1) -> MixedTask:
         if self._plain:
             return self.given.task_with(data, threads)
-        return own_task(data, own_of(self), data.X, np.ones(effects_of(data).Z.shape[1]), threads)
+        response = own_of(self)
+        return own_task(data, OwnData(data, response), data.X, None, threads, response.bounded or response.ordered)
 
     def again(self, data: ModelData) -> OwnMixedFit:
         response = replace(own_of(self), values=())
@@ -144,8 +147,10 @@ def fit_own_mixed(
     limit = None
     if response.at_limit is not None:
         limit = fit_mixed(data, response.at_limit, quadrature, replace(control, progress=None), start)
-    unit, units = weighing([weight_sum(data)]).unit, _Units.of(data, response)
-    task = own_task(data, response, units.X, units.scale, control.threads)
+    unit, units = weighing([weight_sum(data)]).unit, Units.of(data, response)
+    task = own_task(
+        data, OwnData(data, response), units.X, units.scale, control.threads, response.bounded or response.ordered
+    )
     begin = _begin(task, units, pooled, limit, effects.levels, quadrature, unit, start)
     found, held = maximum_of(task, None, begin, quadrature, control, unit)
     integration = report(task.likelihood, found.chosen, quadrature, unit)
@@ -159,18 +164,12 @@ def fit_own_mixed(
     if limit is not None and at_end(response, psi, top.value, limit.loglik):
         return _at_limit(limit, pooled, response)
     refuse_boundless(response, psi)
-    of_psi = slice(len(beta), len(beta) + k)
-    T[of_psi] *= response.slopes(psi)[:, None]
-    covariance, hessian = where_free(top.hessian, T, task.all_and(held), quadrature)
-    order = np.concatenate(
-        [np.arange(len(T))[: len(beta)], np.arange(len(T))[of_psi.stop :], np.arange(len(T))[of_psi]]
-    )
-    whole, inner = covariance[np.ix_(order, order)], np.ix_(order[: len(order) - k], order[: len(order) - k])
+    known = Covariances.of(task, top.hessian, held, T, response.slopes(psi), quadrature)
     return OwnMixedFit(
         beta,
         phi,
-        covariance[inner],
-        hessian[inner],
+        known.covariance,
+        known.hessian,
         held,
         top.value,
         found.maximum.optimization,
@@ -178,7 +177,7 @@ def fit_own_mixed(
         pooled,
         data,
         response.at(psi),
-        whole_covariance=whole,
+        whole_covariance=known.whole,
         loglik_at_limit=np.nan if limit is None else limit.loglik,
     )
 
@@ -195,17 +194,22 @@ def own_mixed_again(fit: OwnMixedFit, data: ModelData, control: Control = _DEFAU
     return fit_own_mixed(with_constant(data, response), response, fit.integration.requested, control, fit.beta)
 
 
-def own_task(data: ModelData, response: OwnParameters, X: Array, scale: Array, threads: int) -> MixedTask:
-    """The likelihood in (gamma, psi, phi), with columns of effects over `scale`."""
+def own_task(
+    data: ModelData, given: AtPsi, X: Array, scale: Array | None, threads: int, bounded: bool = False
+) -> MixedTask:
+    """The likelihood in (gamma, psi, phi), with columns of effects over `scale`, shape (q,).
+
+    `bounded`: whether the response tells no more of effects beyond some size; see `Response`.
+    """
     effects = effects_of(data)
-    covariance, Z = effects.covariance, np.ascontiguousarray(effects.Z / scale)
-    likelihood = OwnIntegrals(X, Z, effects, data, response, threads)
-    own = random_effects(X.shape[1] + len(response.own), covariance.n_parameters)
-    return MixedTask(likelihood, covariance, own, Z.T @ Z / len(Z), response.bounded or response.ordered)
+    covariance, Z = effects.covariance, effects.Z if scale is None else np.ascontiguousarray(effects.Z / scale)
+    likelihood = OwnIntegrals(X, Z, effects, given, threads)
+    own = random_effects(X.shape[1] + given.n_working, covariance.n_parameters)
+    return MixedTask(likelihood, covariance, own, Z.T @ Z / len(Z), bounded)
 
 
 @dataclass(frozen=True)
-class _Units:
+class Units:
     """The optimiser's columns.
 
     Parameters
@@ -222,14 +226,14 @@ class _Units:
     scale: Array
 
     @classmethod
-    def of(cls, data: ModelData, response: OwnParameters) -> _Units:
+    def of(cls, data: ModelData, response: OwnParameters) -> Units:
         p, k, effects = data.X.shape[1], len(response.own), effects_of(data)
         standard = standardise(data.X, data.intercept, centred=response.location)
         L = np.eye(p + k)
         L[:p, :p] = standard.L
         if response.location:  # thresholds make up for what is taken off the columns
             L[p:, :p] = standard.centre @ standard.L
-        return cls(standard.X, L, effects.covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0))))
+        return cls(standard.X, L, scale_of_effects(effects))
 
     def inside(self, beta: Array, psi: Array) -> Array:
         """(gamma, psi) of the optimiser's columns."""
@@ -241,10 +245,56 @@ class _Units:
         T[random, random] = np.diag(task.covariance.units(1.0 / self.scale))
         return T
 
+    def phi(self, task: MixedTask, phi: Array) -> Array:
+        """Parameters of the covariance of the optimiser's effects, from the user's."""
+        return np.asarray(phi / task.covariance.units(1.0 / self.scale))
+
+
+def scale_of_effects(effects: Effects) -> Array:
+    """What columns of effects are divided by, so that they have unit mean square; shape (q,)."""
+    return effects.covariance.common(np.sqrt(np.mean(effects.Z**2, axis=0)))
+
+
+@dataclass(frozen=True)
+class Covariances:
+    """Of estimates.
+
+    Parameters
+    ----------
+    covariance, hessian : ndarray, shape (p + r, p + r)
+        Of (beta, phi).
+    whole : ndarray, shape (p + r + k, p + r + k)
+        Covariance of (beta, phi, the response's parameters).
+    """
+
+    covariance: Array
+    hessian: Array
+    whole: Array
+
+    @classmethod
+    def of(
+        cls,
+        task: MixedTask,
+        hessian: Array,
+        held: NDArray[np.bool_],
+        to_user: Array,
+        slopes: Array,
+        quadrature: Quadrature,
+    ) -> Covariances:
+        """From the Hessian in (gamma, psi, phi); `slopes` of the response's parameters in psi, shape (k,)."""
+        T, q, k = to_user.copy(), len(to_user), len(slopes)
+        p = q - k - task.covariance.n_parameters
+        of_psi = slice(p, p + k)
+        T[of_psi] *= slopes[:, None]
+        covariance, user = where_free(hessian, T, task.all_and(held), quadrature)
+        order = np.concatenate([np.arange(p), np.arange(p + k, q), np.arange(p, p + k)])
+        inner = np.ix_(order[: q - k], order[: q - k])
+        return cls(covariance[inner], user[inner], covariance[np.ix_(order, order)])
+
 
 def _begin(
     task: MixedTask,
-    units: _Units,
+    units: Units,
     pooled: OwnPooledFit,
     limit: MixedFit | None,
     levels: tuple[int, ...],
@@ -262,7 +312,7 @@ def _begin(
     if limit is None or limit.held.any():
         return begin
     few = task.likelihood.few()
-    phi = limit.phi / task.covariance.units(1.0 / units.scale)
+    phi = units.phi(task, limit.phi)
     tried = [begin, *(task.parameters.joined(units.inside(limit.beta, each), phi) for each in (psi, near))]
     return tried[int(np.nanargmax([task.value(theta, few) for theta in tried]))]
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
+from scipy.special import expit
 
 from clusterglm.data.checks import listed
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ResponseError, SeparationError
 from clusterglm.fit.estimates import RandomEffectsFit
+from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.own import fit_own_pooled, fit_own_random_effects, own_of
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.fit.zero_estimates import ZeroPooledFit, ZeroRandomEffectsFit
-from clusterglm.fit.zero_rows import ZeroRows
 from clusterglm.likelihood.plan import Part, Plan
 from clusterglm.likelihood.registry import integrator_for
 from clusterglm.likelihood.report import report
@@ -34,7 +35,7 @@ _NOISE_OF_LOGLIK = 1e-9  # relative difference of log-likelihoods that says noth
 Asked: TypeAlias = tuple[Distribution, Quadrature, str, Array | None, float | None, bool]
 """Distribution, quadrature, scale of integration, start, sigma, and whether this is held."""
 
-F = TypeVar("F", bound=PooledFit | RandomEffectsFit)
+F = TypeVar("F", bound=PooledFit | RandomEffectsFit | MixedFit)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Counts(Generic[F]):
 
     Parameters
     ----------
-    fit : PooledFit or RandomEffectsFit
+    fit : PooledFit, RandomEffectsFit or MixedFit
     alpha : float
         Their dispersion; 0 for Poisson counts.
     covariance : ndarray
@@ -97,20 +98,26 @@ def no_better(value: float, other: float) -> bool:
     return value <= other + _NOISE_OF_LOGLIK * (1.0 + abs(other))
 
 
-def no_excess(rows: ZeroRows, theta: Array) -> bool:
-    """Whether hardly any zero is for certain."""
-    psi = theta[len(theta) - len(rows.response.own) :]
-    return bool(np.max(rows.response.excess(rows.w(psi))) < _NO_EXCESS)
+def no_excess(w: Array) -> bool:
+    """Whether hardly any zero is for certain, at linear predictors of zeros."""
+    return bool(np.max(expit(w)) < _NO_EXCESS)
 
 
-def refuse_certain(rows: ZeroRows, zero: ModelData, theta: Array) -> None:
-    """Raise `SeparationError` where zeros of some rows are certainly for certain, or certainly not."""
-    psi = theta[len(theta) - len(rows.response.own) :]
-    w = rows.w(psi)
+def refuse_certain(w: Array, zero: ModelData, coefficients: Array) -> None:
+    """Raise `SeparationError` where zeros of some rows are certainly for certain, or certainly not.
+
+    Parameters
+    ----------
+    w : ndarray, shape (n,)
+        Linear predictors of zeros.
+    zero : ModelData
+    coefficients : ndarray, shape (c,)
+        Of its columns.
+    """
     extreme = np.abs(w) > _EXTREME_LOG_ODDS
     if not extreme.any():
         return
-    spread = np.abs(_user_zero(rows, psi)) * np.ptp(zero.X, axis=0)
+    spread = np.abs(coefficients) * np.ptp(zero.X, axis=0)
     names = [name for name, each in zip(zero.names, spread, strict=True) if each > 0.5 * _EXTREME_LOG_ODDS] or list(
         zero.names
     )
@@ -123,13 +130,6 @@ def refuse_certain(rows: ZeroRows, zero: ModelData, theta: Array) -> None:
     )
 
 
-def _user_zero(rows: ZeroRows, psi: Array) -> Array:
-    """Coefficients of the user's columns of zeros."""
-    c = rows.to_user(0).shape[0]
-    k = len(psi) - int(rows.response.dispersed)
-    return np.asarray(rows.to_user(0)[c - k :, c - k :] @ psi[len(psi) - k :])
-
-
 def pooled_without(
     counts: Counts[PooledFit], zero: ModelData, response: ZeroInflated, poisson: ZeroPooledFit | None
 ) -> ZeroPooledFit:
@@ -137,8 +137,8 @@ def pooled_without(
     plain = counts.fit
     return ZeroPooledFit(
         plain.beta, plain.covariance, plain.hessian, plain.loglik, plain.optimization,
-        response=_none_for_certain(response, counts.alpha, zero),
-        whole_covariance=_padded(counts.covariance, zero.X.shape[1]),
+        response=none_for_certain(response, counts.alpha, zero),
+        whole_covariance=padded(counts.covariance, zero.X.shape[1]),
         loglik_at_limit=np.nan if poisson is None else poisson.loglik,
         zero=zero, loglik_plain=plain.loglik, poisson=counts.at_end, plain=True,
     )  # fmt: skip
@@ -150,7 +150,7 @@ def pooled_poisson(poisson: ZeroPooledFit, response: ZeroInflated) -> ZeroPooled
     return replace(
         poisson,
         response=replace(response, values=(0.0, *poisson.inflated.values)),
-        whole_covariance=_with_gap(poisson.whole_covariance, len(poisson.beta)),
+        whole_covariance=with_gap(poisson.whole_covariance, len(poisson.beta)),
         loglik_at_limit=poisson.loglik,
         poisson=True,
     )
@@ -167,8 +167,8 @@ def without_excess(
     plain = counts.fit
     return ZeroRandomEffectsFit(
         **{field.name: getattr(plain, field.name) for field in fields(RandomEffectsFit)}
-        | {"response": _none_for_certain(response, counts.alpha, zero), "pooled": pooled},
-        whole_covariance=_padded(counts.covariance, zero.X.shape[1]),
+        | {"response": none_for_certain(response, counts.alpha, zero), "pooled": pooled},
+        whole_covariance=padded(counts.covariance, zero.X.shape[1]),
         loglik_at_limit=np.nan if poisson is None else poisson.loglik,
         zero=zero,
         loglik_plain=plain.loglik,
@@ -185,7 +185,7 @@ def with_poisson(
         poisson,
         response=replace(response, values=(0.0, *poisson.inflated.values)),
         pooled=pooled,
-        whole_covariance=_with_gap(poisson.whole_covariance, len(poisson.parameters)),
+        whole_covariance=with_gap(poisson.whole_covariance, len(poisson.parameters)),
         loglik_at_limit=poisson.loglik,
         loglik_plain=plain.loglik,
         poisson=True,
@@ -204,8 +204,8 @@ def without_intercepts(
     """Where sigma = 0 is the maximum, or was asked for."""
     integrator, parameters = integrator_for(distribution, scale, several_modes=True), random_intercept(len(pooled.beta))
     assert pooled.whole_covariance is not None
-    whole, inner = _with_gap(pooled.whole_covariance, parameters.scale), slice(0, len(parameters))
-    hessian = _with_gap(pooled.hessian, parameters.scale)
+    whole, inner = with_gap(pooled.whole_covariance, parameters.scale), slice(0, len(parameters))
+    hessian = with_gap(pooled.hessian, parameters.scale)
     plan: Plan = (Part(integrator.no_rule()),)
     return ZeroRandomEffectsFit(
         beta=pooled.beta,
@@ -231,13 +231,13 @@ def without_intercepts(
     )
 
 
-def _none_for_certain(response: ZeroInflated, alpha: float, zero: ModelData) -> ZeroInflated:
+def none_for_certain(response: ZeroInflated, alpha: float, zero: ModelData) -> ZeroInflated:
     """The response at the end where no zero is for certain: an intercept of minus infinity."""
     values = np.where(np.arange(zero.X.shape[1]) == (0 if zero.intercept is None else zero.intercept), -np.inf, 0.0)
     return replace(response, values=(*((alpha,) if response.dispersed else ()), *values.tolist()))
 
 
-def _padded(covariance: Array, more: int) -> Array:
+def padded(covariance: Array, more: int) -> Array:
     """A covariance with rows of nan after it."""
     n = len(covariance)
     whole = np.full((n + more, n + more), np.nan)
@@ -245,7 +245,7 @@ def _padded(covariance: Array, more: int) -> Array:
     return whole
 
 
-def _with_gap(covariance: Array, at: int) -> Array:
+def with_gap(covariance: Array, at: int) -> Array:
     """A covariance with a row of nan at a place."""
     n = len(covariance) + 1
     whole, others = np.full((n, n), np.nan), np.delete(np.arange(n), at)

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import block_diag
-from scipy.special import expit
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.engine.base import InMemory
 from clusterglm.engine.block import Block, Memory
-from clusterglm.errors import OptionError
-from clusterglm.fit.own_rows import OnBlock
+from clusterglm.fit.own_rows import OnBlock, kernel_starts
+from clusterglm.fit.own_rows import kernel_data as of_kernel
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.start import sigma_moments
 from clusterglm.fit.sums import Sums, sums_in_memory
+from clusterglm.fit.zero_data import ZeroData
 from clusterglm.likelihood.evaluation import Evaluation, OwnArrays
 from clusterglm.likelihood.own import through_coordinates
 from clusterglm.likelihood.pooled import cluster_sums, evaluate_pooled
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.own.base import Terms
-from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 from clusterglm.model.response.zeros.inflated import ZeroInflated
 from clusterglm.model.response.zeros.kernels import ZeroInflatedKernel
-
-_LARGEST_LOG_ODDS = 700.0  # linear predictors of zeros beyond which exp() is none
 
 
 class ZeroRows:
@@ -50,18 +45,10 @@ class ZeroRows:
         self.blocks: InMemory = sums.blocks
         self.unit: float = sums.weights.unit
         self._block, self._memory, self._L = sums.blocks.block, Memory(), sums.standard.L
-        data = self._block.data
-        self._weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
-        self._is_zero = data.a == 0.0
-        self._k = int(response.dispersed)  # working values before the coefficients of zeros
         standard = standardise(zero.X, zero.intercept)
-        self._Z, self._M = standard.X, standard.L
-        self._of = _repeats(data.b, self._is_zero) if response.dispersed else None
-        self._counts = np.rint(data.a / data.b)
-        self._constant = 0.0
-        if not response.dispersed:
-            counts = response.count.log_constants(self._counts, np.ones_like(data.a), self._weights)
-            self._constant = float(counts.sum())
+        self._M = standard.L
+        self._own = ZeroData(self._block.data, standard.X, response)
+        self._k = self._own.k
 
     # From the user's parameters and back -----------------------------------------------------------------------------
 
@@ -84,29 +71,26 @@ class ZeroRows:
 
     def w(self, psi: Array) -> Array:
         """Linear predictor of zeros, of psi as it stands in theta, shape (n,)."""
-        return np.asarray(self._Z @ psi[self._k :])
+        return self._own.w(psi)
 
     # The likelihood --------------------------------------------------------------------------------------------------
 
     def _psi(self, theta: Array) -> Array:
         """Working values, alpha no further out than its kernel keeps its digits."""
-        psi: Array = theta[len(theta) - self._k - len(self._M) :].copy()
-        psi[: self._k] = np.clip(psi[: self._k], NegativeBinomial.lowest - 1.0, NegativeBinomial.highest + 1.0)
-        return psi
+        return self._own.inside(theta[len(theta) - self._k - len(self._M) :])
 
     def for_core(self, theta: Array) -> tuple[Block, Array]:
         """A block and its parameters that have the likelihood at (gamma, others, psi), but for a constant."""
-        psi, data = self._psi(theta), self._block.data
-        kernel, a, b, shift = self.response.at(psi).zero_rows(data.a, data.b, self.w(psi), self._of)
-        of = slice(None) if self._of is None else self._of
-        Z = np.where(self._is_zero[:, None], self._Z, 0.0)
+        psi, data, own = self._psi(theta), self._block.data, self._own
+        rows, kernel = own.rows(psi), own.response.at(psi).kernel
+        of = slice(None) if rows.of is None else rows.of
+        Z = np.where(own.is_zero[:, None], own.Z, 0.0)
         if self._k:
             Z = np.column_stack([np.ones(len(Z)), Z])
         numbers = np.minimum(np.arange(Z.shape[1]), kernel.numbers - 1)
-        starts = data.starts if self._of is None else np.searchsorted(self._of, data.starts)
         arrays = OwnArrays(
-            starts, a, b, data.offset[of] + shift, data.cluster_weights, Z.shape[1], None,
-            np.ascontiguousarray(Z[of]), numbers,
+            kernel_starts(data.starts, rows), rows.a, rows.b, data.offset[of] + rows.shift, data.cluster_weights,
+            Z.shape[1], None, np.ascontiguousarray(Z[of]), numbers,
         )  # fmt: skip
         X = np.ascontiguousarray(self._block.X[of])
         inner = np.concatenate([theta[: len(self._L)], theta[len(self._L) : len(theta) - len(psi)]])
@@ -119,32 +103,12 @@ class ZeroRows:
         return through_coordinates(found, len(self._L), self.response.coordinates(psi), self.terms(psi))
 
     def terms(self, psi: Array) -> Terms:
-        """What log-probabilities have besides those of kernel rows, and its derivatives in psi; see `Terms`."""
-        w, data, k = self.w(psi), self._block.data, self._k
-        first, second = self.zero_terms(w, psi)
-        value = self._constant - float(self._weights @ np.logaddexp(0.0, w))
-        if k:
-            cluster_weights = np.repeat(data.cluster_weights, np.diff(data.starts))
-            counts = NegativeBinomial((float(np.exp(psi[0])),)).terms(psi[:1], cluster_weights * data.a, self._weights)
-            value, second[0, 0] = value + counts.value, counts.second[0, 0]
-        return Terms(value, first, second)
+        """See `ZeroData.terms`."""
+        return self._own.terms(psi)
 
-    def zero_terms(self, w: Array, psi: Array) -> tuple[Array, Array]:
-        """The derivatives of the rows' terms, shape (n, k), cluster weights included, and the second ones' sum.
-
-        The second derivative in log(alpha) is left out.
-        """
-        k, data = self._k, self._block.data
-        pi = expit(w)
-        first = -(self._weights * pi)[:, None] * self._Z
-        curved = -(self._weights * pi * (1.0 - pi))[:, None] * self._Z
-        second = np.zeros((len(psi), len(psi)))
-        second[k:, k:] = np.einsum("rc,rd->cd", curved, self._Z)
-        if k:
-            cluster_weights = np.repeat(data.cluster_weights, np.diff(data.starts))
-            counts = NegativeBinomial((float(np.exp(psi[0])),)).terms(psi[:1], cluster_weights * data.a, self._weights)
-            first = np.column_stack([counts.first, first])
-        return first, second
+    def zero_terms(self, psi: Array) -> Array:
+        """See `ZeroData.first`."""
+        return self._own.first(psi)
 
     def pooled(self, theta: Array) -> Evaluation:
         """Log-likelihood without cluster effects in (gamma, psi), with score and Hessian; normalised."""
@@ -163,10 +127,9 @@ class ZeroRows:
         weights = np.repeat(data.cluster_weights, np.diff(data.starts))
         G = (weights * kernel.derivatives(x, data.a, data.b)[1])[:, None] * block.X
         found = np.column_stack([G, weights[:, None] * data.own_columns * own.first[data.own_numbers].T])
-        if self._of is not None:
-            found = np.add.reduceat(found, np.searchsorted(self._of, np.arange(len(self._Z))), axis=0)
-        psi = self._psi(theta)
-        found[:, len(self._L) :] += self.zero_terms(self.w(psi), psi)[0]
+        if self._own.of is not None:
+            found = np.add.reduceat(found, np.searchsorted(self._own.of, np.arange(len(self._own.Z))), axis=0)
+        found[:, len(self._L) :] += self.zero_terms(self._psi(theta))
         return found
 
     def sigma_moments(self, theta: Array) -> tuple[float, float]:
@@ -192,35 +155,9 @@ def kernel_data(data: ModelData, Z: Array, response: ZeroInflated) -> tuple[Mode
     response : ZeroInflated
         With its parameters.
     """
-    w = np.clip(Z @ response.zero, -_LARGEST_LOG_ODDS, _LARGEST_LOG_ODDS)
-    of = _repeats(data.b, data.a == 0.0) if response.alpha > 0.0 else None
-    kernel, a, b, shift = response.zero_rows(data.a, data.b, w, of)
-    rows = slice(None) if of is None else of
-    starts = data.starts if of is None else np.searchsorted(of, data.starts)
-    moved = replace(
-        data, X=np.ascontiguousarray(data.X[rows]), a=a, b=b, offset=data.offset[rows] + shift, starts=starts
-    )
-    return moved, kernel
-
-
-def _repeats(weights: Array, is_zero: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-    """The row of each kernel row, where zeros stand for several; None where each is one.
-
-    Raises
-    ------
-    OptionError
-        Where they stand for a part of one.
-    """
-    times = np.where(is_zero, weights, 1.0)
-    if np.all(times == 1.0):
-        return None
-    if np.any(times != np.rint(times)):
-        raise OptionError(
-            "weights= that are not whole numbers with zero_inflation= and family='negative_binomial'",
-            "whole numbers, which are repeats",
-            "cluster_weights=, which may be any numbers; or family='poisson'",
-        )
-    return np.repeat(np.arange(len(weights)), times.astype(np.int64))
+    rows = ZeroData(data, Z, response).at_estimates()
+    assert isinstance(rows.response, ZeroInflatedKernel)
+    return of_kernel(data, rows), rows.response
 
 
 def _with_own(block: Block, inner: Array) -> Evaluation:

@@ -85,14 +85,15 @@ def fit_zero_pooled(
         maximize(rows.pooled, rows.inside(beta, (), psi), control, radius=2.0, unit=rows.unit) for beta, psi in starts
     ])  # fmt: skip
     value, psi = maximum.evaluation.value, maximum.theta[-k:]
-    if no_excess(rows, maximum.theta) or no_better(value, plain.loglik):
+    if no_excess(rows.w(psi)) or no_better(value, plain.loglik):
         return pooled_without(counts, zero, response, poisson)
     if poisson is not None and (no_better(value, poisson.loglik) or psi[0] <= NegativeBinomial.lowest):
         return pooled_poisson(poisson, response)
-    refuse_certain(rows, zero, maximum.theta)
+    user = rows.to_user(0) @ maximum.theta
+    refuse_certain(rows.w(psi), zero, user[-zero.X.shape[1] :])
     if response.dispersed:
         refuse_boundless(NegativeBinomial(), psi[:1])
-    user, of_beta = rows.to_user(0) @ maximum.theta, with_zeros(coefficients(data.names), response).coefficients
+    of_beta = with_zeros(coefficients(data.names), response).coefficients
     covariance, hessian = on_user_scale(maximum.evaluation.hessian, rows.to_values(maximum.theta))
     return ZeroPooledFit(
         user[of_beta],
@@ -157,18 +158,19 @@ def fit_zero_random_effects(
     psi, reached = maximum.theta[-k:], task.sigma(maximum.theta)
     noise = _NOISE_OF_LOGLIK * (rows.unit + abs(value)) if reached < _SIGMA_NEAR_ZERO else 0.0
     inner_maximum = fix_sigma or value > pooled.loglik + noise
-    if (no_excess(rows, maximum.theta) or no_better(value, plain.loglik)) and plain.loglik >= pooled.loglik:
+    if (no_excess(rows.w(psi)) or no_better(value, plain.loglik)) and plain.loglik >= pooled.loglik:
         return without_excess(counts, pooled, zero, response, poisson)
     if not inner_maximum:
         return without_intercepts(data, zero, pooled, distribution, quadrature, scale, fix_sigma)
     if poisson is not None and (no_better(value, poisson.loglik) or psi[0] <= NegativeBinomial.lowest):
         return with_poisson(poisson, pooled, plain, response)
-    refuse_certain(rows, zero, maximum.theta)
+    user = rows.to_user(1) @ maximum.theta
+    refuse_certain(rows.w(psi), zero, user[-zero.X.shape[1] :])
     if response.dispersed:
         refuse_boundless(NegativeBinomial(), psi[:1])
     free = parameters.of_free(maximum.evaluation.hessian)
     covariance, hessian = on_user_scale(free, parameters.of_free(rows.to_values(maximum.theta)))
-    whole, user = parameters.nan_where_not_free(covariance), rows.to_user(1) @ maximum.theta
+    whole = parameters.nan_where_not_free(covariance)
     inner = slice(0, len(parameters) - k)
     return ZeroRandomEffectsFit(
         beta=user[parameters.coefficients],
@@ -195,7 +197,7 @@ def fit_zero_random_effects(
 def zero_pooled_again(fit: ZeroPooledFit, data: ModelData) -> ZeroPooledFit:
     """Fit the model of `fit` to other responses."""
     zero = replace(fit.zero_rows, a=data.a, b=data.b)
-    return fit_zero_pooled(_normalised(data), zero, replace(fit.inflated, values=()))
+    return fit_zero_pooled(normalised(data), zero, replace(fit.inflated, values=()))
 
 
 def zero_again(fit: ZeroRandomEffectsFit, data: ModelData) -> ZeroRandomEffectsFit:
@@ -203,12 +205,12 @@ def zero_again(fit: ZeroRandomEffectsFit, data: ModelData) -> ZeroRandomEffectsF
     asked, sigma = fit.integration, fit.sigma if fit.sigma_fixed else None
     zero = replace(fit.zero_rows, a=data.a, b=data.b)
     return fit_zero_random_effects(
-        _normalised(data), zero, replace(fit.inflated, values=()), fit.distribution, asked.requested, asked.scale,
+        normalised(data), zero, replace(fit.inflated, values=()), fit.distribution, asked.requested, asked.scale,
         None, sigma, fit.sigma_fixed,
     )  # fmt: skip
 
 
-def _normalised(data: ModelData) -> ModelData:
+def normalised(data: ModelData) -> ModelData:
     """Data whose log-likelihoods without inflation are normalised, as those with it are."""
     each = PoissonLog().log_constants(np.rint(data.a / data.weights), data.trials, data.weights)
     return replace(data, constant=float(np.repeat(data.cluster_weights, np.diff(data.starts)) @ each))

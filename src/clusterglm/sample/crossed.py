@@ -28,11 +28,11 @@ from clusterglm.model.arrays import Array
 from clusterglm.sample.effects import FRESH, Blocks, drawn_of_clusters, shortfall
 from clusterglm.sample.likelihoods import EffectsLikelihood, Points
 
-_REACH = 1.5  # posterior standard deviations from the estimates to the points at which the correction is computed
-_WIDEST = 2.0  # of these standard deviations, where the data hardly bound the logarithm of one
-_LEVEL = 6.0  # standard deviations, and for each parameter one more, at which the quadratic function levels off
-_MOST_OF_A_REPLICATE = 128  # of draws that are held
-_ROUNDS = 3  # of fresh proposals of effects outside
+_FITTED_AT = 1.5  # posterior standard deviations from the estimates to the points at which the correction is computed
+_WIDEST_OF_CURVED = 2.0  # of these standard deviations, where the data hardly bound the logarithm of one
+_LEVELS_OFF = 6.0  # standard deviations, and for each parameter one more, at which the quadratic function levels off
+_MOST_HELD = 128  # of draws that are held
+_ROUNDS_OUTSIDE = 3  # of fresh proposals of effects outside
 _SEED_OF_EFFECTS = 20129
 
 
@@ -197,12 +197,12 @@ class CrossedLikelihood(EffectsLikelihood):
         q, plan = len(x0), held.plan
         hessian = coordinates.in_x(self.task.evaluate(theta, plan, 2), theta).hessian
         curvatures, axes = np.linalg.eigh(-hessian)
-        root = axes / np.sqrt(np.maximum(curvatures, _WIDEST**-2))
-        places = np.array([x0, *(x0 + side * _REACH * axis for axis in root.T for side in (-1.0, 1.0))])
+        root = axes / np.sqrt(np.maximum(curvatures, _WIDEST_OF_CURVED**-2))
+        places = np.array([x0, *(x0 + side * _FITTED_AT * axis for axis in root.T for side in (-1.0, 1.0))])
         each = [coordinates.theta(x) for x in places]
         while True:
             there = [held.draws.estimate(self.task.entries(at), plan, held.count) for at in each]
-            if max(one.standard_error for one in there) <= held.tolerance or held.count >= _MOST_OF_A_REPLICATE:
+            if max(one.standard_error for one in there) <= held.tolerance or held.count >= _MOST_HELD:
                 break
             held = replace(held, count=2 * held.count)
         self._shared["held"] = held
@@ -211,7 +211,7 @@ class CrossedLikelihood(EffectsLikelihood):
             for at, one in zip(each, there, strict=True)
         ]
         in_x = np.array(slopes) * np.where(coordinates.logs, np.array(each), 1.0)
-        return fitted(x0, root, _LEVEL + q, places, np.array([one.correction for one in there]), in_x)
+        return fitted(x0, root, _LEVELS_OFF + q, places, np.array([one.correction for one in there]), in_x)
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,7 @@ def _outside(proposals: HeldDraws, entries: Array, plan: AnyPlan, rng: np.random
     components, size = proposals.layout.components, proposals.layout.size
     found, kept = rng.standard_normal(size), np.zeros((0, len(components)))
     left = np.ones(len(components))
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS_OUTSIDE):
         v, logs = proposals.proposed(entries, plan, FRESH, rng)
         v, logs = np.concatenate([v, np.broadcast_to(found, (len(kept), size))]), np.concatenate([logs, kept])
         weights = np.exp(logs - logs.max(axis=0))

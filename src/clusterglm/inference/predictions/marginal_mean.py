@@ -13,6 +13,7 @@ from clusterglm.inference.predictions.count_mean import averaged_counts
 from clusterglm.inference.predictions.normal_rule import NARROW, WIDE, Settled, for_many_rows, refined
 from clusterglm.model.arrays import Array, times
 from clusterglm.model.distribution.base import Distribution
+from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.response.base import Response
 
 _RARE = 1e-7  # a probability below this lies too far out for the narrow rule
@@ -86,6 +87,22 @@ def marginal_link(eta: Array, sigma: float, response: Response, distribution: Di
     return MarginalLink(link, by_eta, by_sigma, True, resolved)
 
 
+def marginal_link_by_row(eta: Array, sd: Array, response: Response) -> MarginalLink:
+    """Average a probability over a normal part of the linear predictor whose size differs between rows.
+
+    Parameters
+    ----------
+    eta : ndarray, shape (n,)
+        Finite.
+    sd : ndarray, shape (n,)
+        Standard deviations, not negative; `by_sigma` are derivatives in them.
+    response : Response
+        With trials.
+    """
+    (link, by_eta, by_sigma), resolved = _integrals(eta, sd, response, Gaussian())
+    return MarginalLink(link, by_eta, by_sigma, True, resolved)
+
+
 def _of_counts(eta: Array, sigma: float, response: Response, distribution: Distribution) -> MarginalLink:
     """Of counts whose mean is no exponential."""
     (mean, first, _, by_sigma, _), resolved, exists = averaged_counts(eta, sigma, response, distribution)
@@ -95,25 +112,32 @@ def _of_counts(eta: Array, sigma: float, response: Response, distribution: Distr
         return MarginalLink(link, first / slope, by_sigma / slope, exists, resolved)
 
 
-def _integrals(eta: Array, sigma: float, response: Response, distribution: Distribution) -> tuple[Array, Settled]:
-    """Link of the mean and its derivatives in eta and sigma, shape (3, n); and which rows settled."""
+def _integrals(
+    eta: Array, sigma: float | Array, response: Response, distribution: Distribution
+) -> tuple[Array, Settled]:
+    """Link of the mean and its derivatives in eta and sigma, shape (3, n); and which rows settled.
+
+    `sigma` may differ between rows, shape (n,), where the distribution is the same at all of them.
+    """
     # the probability of the rarer outcome, which loses nothing where the other rounds to one
     success = (eta <= response.link_function(np.array([0.5]))[0]).astype(np.float64)
     sign = 2.0 * success - 1.0
 
-    member = distribution.at(sigma)
+    each = np.broadcast_to(sigma, eta.shape)[:, None]
+    scale = float(sigma) if np.ndim(sigma) == 0 else 1.0
+    member = distribution.at(scale)
 
     def over_intercepts(rows: NDArray[np.int64], s: Array) -> Array:
-        t, r = member.quantile_of_normal(s), distribution.by_sigma(s, sigma)
-        at = np.clip(eta[rows, None] + sigma * t, -_FAR, _FAR)
+        t, r = member.quantile_of_normal(s), distribution.by_sigma(s, scale)
+        at = np.clip(eta[rows, None] + each[rows] * t, -_FAR, _FAR)
         p = np.exp(response.value(at, success[rows, None], 1.0 - success[rows, None]))
         slope = sign[rows, None] * response.mean_derivative(at)
         return np.stack([p, slope, times(slope, np.broadcast_to(r, slope.shape))])
 
     def over_latent(rows: NDArray[np.int64], s: Array) -> Array:
-        z = (_latent(s, response) - eta[rows, None]) / sigma
-        density = sign[rows, None] * np.exp(member.log_density(z)[0]) / sigma
-        r = z if distribution.scale_family else distribution.by_sigma(member.normal_of(z), sigma)
+        z = (_latent(s, response) - eta[rows, None]) / each[rows]
+        density = sign[rows, None] * np.exp(member.log_density(z)[0]) / each[rows]
+        r = z if distribution.scale_family else distribution.by_sigma(member.normal_of(z), scale)
         return np.stack([np.where(success[rows, None] == 1.0, member.sf(z), member.cdf(z)), density, density * r])
 
     values, resolved = np.full((3, len(eta)), np.nan), np.zeros(len(eta), dtype=bool)

@@ -45,17 +45,21 @@ class Predictors:
     averaged: bool
 
 
-def predicted(at: At, rows: Predictors, beta: Array, sigma: float, zero: Array) -> Array:
-    """What is predicted of each row, shape (n,), averaged over intercepts sigma u where that is asked for."""
+def predicted(at: At, rows: Predictors, beta: Array, sigma: float | Array, zero: Array) -> Array:
+    """What is predicted of each row, shape (n,), averaged over sigma u, u standard normal, where that is asked for.
+
+    `sigma` may differ between rows, shape (n,).
+    """
     eta, w = rows.X @ beta + rows.offset + rows.shift, rows.Z @ zero
-    if not rows.averaged or sigma == 0.0:
+    if not rows.averaged or not np.any(sigma):
         return at(eta, w)
+    each = np.broadcast_to(sigma, eta.shape)[:, None]
     s, weights = averaging_rule(Gaussian(), _AVERAGED_OVER, _HALF_WIDTH)
     found = np.empty(len(eta))
     size = max(1, NUMBERS_AT_A_TIME // len(s))
     for first in range(0, len(eta), size):
         some = slice(first, first + size)
-        found[some] = at(eta[some, None] + sigma * s, np.repeat(w[some, None], len(s), axis=1)) @ weights
+        found[some] = at(eta[some, None] + each[some] * s, np.repeat(w[some, None], len(s), axis=1)) @ weights
     return found
 
 

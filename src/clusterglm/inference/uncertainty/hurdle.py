@@ -9,13 +9,18 @@ import numpy as np
 from clusterglm.data.positive import positive_counts, zero_or_not
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.hurdle import HurdlePooledFit, HurdleRandomEffectsFit
+from clusterglm.fit.hurdle_mixed import HurdleMixedFit
+from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
+from clusterglm.inference.uncertainty.mixed import marginal_scores
+from clusterglm.inference.uncertainty.mixed_profiles import mixed_summit
 from clusterglm.inference.uncertainty.own import (
     own_marginal_scores,
     own_marginal_summit,
     own_pooled_scores,
     own_pooled_summit,
 )
+from clusterglm.inference.uncertainty.own_several import own_several_scores, own_several_summit
 from clusterglm.inference.uncertainty.peaks import Summit, marginal_summit, pooled_summit
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.binomial_logit import BinomialLogit
@@ -64,17 +69,31 @@ def hurdle_marginal_scores(data: ModelData, fit: HurdleRandomEffectsFit) -> tupl
     return found, _of_zeros(fit, by_row=False)
 
 
+def hurdle_several_summit(fit: HurdleMixedFit, threads: int = 1) -> Summit:
+    """The same with several random effects, in (beta, what their covariance has, log(alpha)) of counts."""
+    counts = fit.of_counts
+    found = own_several_summit(counts, threads) if isinstance(counts, OwnMixedFit) else mixed_summit(counts, threads)
+    return _joined(found, _zeros(fit, threads))
+
+
+def hurdle_several_scores(fit: HurdleMixedFit) -> tuple[Array, Array]:
+    """The same of clusters with several random effects: those that have counts above 0, and all."""
+    counts = fit.of_counts
+    found = own_several_scores(counts) if isinstance(counts, OwnMixedFit) else marginal_scores(counts)
+    return found, _of_zeros(fit, by_row=False)
+
+
 def _positive(data: ModelData) -> ModelData:
     return positive_counts(data, TruncatedPoissonLog())
 
 
-def _zeros(fit: HurdlePooledFit | HurdleRandomEffectsFit, threads: int) -> Summit:
+def _zeros(fit: HurdlePooledFit | HurdleRandomEffectsFit | HurdleMixedFit, threads: int) -> Summit:
     zeros = fit.zeros
     assert zeros is not None
     return pooled_summit(zero_or_not(fit.zero_rows), BinomialLogit(), zeros.beta, threads, None)
 
 
-def _of_zeros(fit: HurdlePooledFit | HurdleRandomEffectsFit, *, by_row: bool) -> Array:
+def _of_zeros(fit: HurdlePooledFit | HurdleRandomEffectsFit | HurdleMixedFit, *, by_row: bool) -> Array:
     zeros = fit.zeros
     assert zeros is not None
     return np.asarray(pooled_scores(zero_or_not(fit.zero_rows), BinomialLogit(), zeros.beta, by_row=by_row))

@@ -18,6 +18,7 @@ from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.own.negative_binomial import NegativeBinomial
+from clusterglm.model.response.zeros.inflated import ZeroInflated
 
 
 def zero_pooled_summit(data: ModelData, fit: ZeroPooledFit, threads: int = 1) -> Summit:
@@ -26,7 +27,7 @@ def zero_pooled_summit(data: ModelData, fit: ZeroPooledFit, threads: int = 1) ->
     theta = rows.inside(fit.beta, (), fit.inflated.working)
     here = rows.pooled(theta)
     peaks = [Peak(rows.pooled, theta, here, row) for row in rows.to_user(0)]
-    return Summit(tuple(_read_alpha(peaks, fit, len(fit.beta))), 0.0)
+    return Summit(tuple(read_alpha(peaks, fit.inflated, fit.loglik_at_limit, len(fit.beta))), 0.0)
 
 
 def zero_marginal_summit(data: ModelData, fit: ZeroRandomEffectsFit, threads: int = 1) -> Summit:
@@ -46,7 +47,8 @@ def zero_marginal_summit(data: ModelData, fit: ZeroRandomEffectsFit, threads: in
     peaks = [Peak(free, theta, here, row) for row in parameters.of_free(rows.to_user(1))]
     for scale in parameters.only_free.scales:
         peaks[scale] = replace(peaks[scale], least=0.0, value_at_least=fit.pooled.loglik)
-    return Summit(tuple(_read_alpha(peaks, fit, len(peaks) - len(fit.inflated.own))), 0.0)
+    at = len(peaks) - len(fit.inflated.own)
+    return Summit(tuple(read_alpha(peaks, fit.inflated, fit.loglik_at_limit, at)), 0.0)
 
 
 def zero_pooled_scores(data: ModelData, fit: ZeroPooledFit, *, by_row: bool) -> Array:
@@ -68,18 +70,28 @@ def zero_marginal_scores(data: ModelData, fit: ZeroRandomEffectsFit) -> Array:
     found = likelihood.unit_scores(inner, fit.plan)  # of (coefficients, own, sigma)
     k = len(fit.inflated.own)
     psi, scale = theta[-k:], fit.parameters.scale
-    terms = np.add.reduceat(rows.zero_terms(rows.w(psi), psi)[0], data.starts[:-1], axis=0)
+    terms = np.add.reduceat(rows.zero_terms(psi), data.starts[:-1], axis=0)
     of_beta, of_own, of_sigma = np.split(found, [scale, scale + k], axis=1)
     whole = np.column_stack([of_beta, of_sigma, of_own + terms])
     return np.asarray((whole @ np.linalg.inv(rows.to_values(theta)))[:, fit.all_parameters.free])
 
 
-def _read_alpha(peaks: list[Peak], fit: ZeroPooledFit | ZeroRandomEffectsFit, at: int) -> list[Peak]:
-    """Profiles of log(alpha) are read as alpha: 0 at the lower end, where counts are Poisson."""
-    if fit.inflated.dispersed:
+def read_alpha(peaks: list[Peak], response: ZeroInflated, loglik_at_limit: float, at: int) -> list[Peak]:
+    """Profiles of log(alpha), where the response has one, are read as alpha: 0 at the end, where counts are Poisson.
+
+    Parameters
+    ----------
+    peaks : list of Peak
+    response : ZeroInflated
+    loglik_at_limit : float
+        Of Poisson counts.
+    at : int
+        Place of alpha.
+    """
+    if response.dispersed:
         end = NegativeBinomial.lowest
         value = partial(_alpha, end)
-        peaks[at] = replace(peaks[at], least=end, value_at_least=fit.loglik_at_limit, read=value)
+        peaks[at] = replace(peaks[at], least=end, value_at_least=loglik_at_limit, read=value)
     return peaks
 
 

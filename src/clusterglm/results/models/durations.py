@@ -1,6 +1,6 @@
 """Results of models of survival times: times and survival in place of the mean of a count.
 
-What has not been worked out for censored responses is refused by name (`_WORK` lists what works).
+What has not been worked out for censored responses is refused by name (`WORK` lists what works).
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.kinds import KindsInWords
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
-from clusterglm.results.topics.survival_times import UNRESOLVED, SurvivalTimes
+from clusterglm.results.topics.survival_times import UNRESOLVED, Frailty, SurvivalTimes
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clusterglm.inference.diagnostics.adequacy import Diagnosis
     from clusterglm.inference.predictions.durations import LogTimes
-    from clusterglm.model.distribution.base import Distribution
 
-_WORK = {
+WORK = {
     "acceleration_factors", "aic", "bic", "bootstrap", "bse", "check", "clustering_test", "conf_int", "converged",
     "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family",
     "family_parameters", "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik",
@@ -49,7 +48,7 @@ _NO_MEAN = "no finite mean over the frailty's distribution: its tails are too he
 _PARTS = ("coefficients", "terms")
 
 
-def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
+def no_durations(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with family={result.family!r}",
         "what allows for survival times, which this does not yet",
@@ -68,10 +67,8 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         assert isinstance(found, Durations)
         return found
 
-    @property
-    def _frailty(self) -> tuple[float, Distribution | None]:
-        """Scale and distribution of the random intercept."""
-        return 0.0, None
+    def _frailty(self, rows: Rows) -> Frailty:
+        return Frailty.none(rows.size)
 
     # Predictions -----------------------------------------------------------------------------------------------------
 
@@ -140,7 +137,8 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
                 )
             rows.status.warn(stacklevel=3)
             return pd.Series(eta[order], index=index, name=_NAMES[scale])
-        at = self._log_times(eta, scale, averaged)
+        frailty = self._frailty(rows) if averaged else Frailty.none(rows.size)
+        at = self._log_times(np.where(rows.status.ok, eta, np.nan), scale, frailty)
         lacking = "" if at.exists and at.resolved else UNRESOLVED if at.exists else _NO_MEAN
         if lacking:
             rows.status.note(np.ones(rows.size, dtype=bool), lacking)
@@ -150,30 +148,31 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
                 warnings.warn(f"{rows.size} rows: {lacking}", PredictionWarning, stacklevel=3)
             rows.status.warn(stacklevel=3)
             return pd.Series(values[order], index=index, name=_NAMES[scale])
-        se = self._delta_errors(rows.X, at.by_eta, at.by_sigma, at.by_k, cov)
+        se = self._delta_errors(rows.X, at.by_eta, frailty.moved(at.by_sigma), at.by_k, cov)
         low, high = (np.exp(end) for end in wald_interval(at.value, se, check_level(level)))
         columns = {"estimate": values, "std_error": values * se, "low": low, "high": high}
         table = pd.DataFrame({name: each[order] for name, each in columns.items()}, index=index)
         table["status"] = rows.status.text[order]
         return shown(table)
 
-    def _log_times(self, eta: Array, scale: str, averaged: bool) -> LogTimes:
+    def _log_times(self, eta: Array, scale: str, frailty: Frailty) -> LogTimes:
         from clusterglm.inference.predictions.durations import mean_times, quantile_times
 
-        frailty = self._frailty if averaged else (0.0, None)
-        k = self._durations.k
-        return mean_times(eta, k, *frailty) if scale == "response" else quantile_times(0.5, eta, k, *frailty)
+        given = eta, self._durations.k, frailty.sigma, frailty.distribution
+        return mean_times(*given) if scale == "response" else quantile_times(0.5, *given)
 
-    def _delta_errors(self, X: Array, by_eta: Array, by_sigma: Array, by_k: Array, cov: str) -> Array:
-        """Standard errors of functions of the estimates, one of each row."""
-        parts = [by_eta[:, None] * X]
-        if len(self._inner) > len(self._beta):
-            parts.append(by_sigma[:, None])
-        if self._family.own:
-            parts.append(by_k[:, None])
-        gradient = np.hstack(parts)
-        V = self._parameters.zero_where_not_free(self._covariance(cov))
+    def _delta_errors(self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str) -> Array:
+        """Standard errors of functions of the estimates, one of each row; without columns, no frailty moves them."""
+        of_effects = np.zeros((len(X), len(self._inner) - len(self._beta)))
+        if by_frailty.shape[1] > 0:
+            of_effects[:] = by_frailty
+        gradient = np.hstack([by_eta[:, None] * X, of_effects, *([by_k[:, None]] if self._family.own else [])])
+        V = self._covariance_of_predictions(cov)
         return np.asarray(np.sqrt(np.maximum(np.einsum("ij,ij->i", gradient @ V, gradient), 0.0)))
+
+    def _covariance_of_predictions(self, cov: str) -> Array:
+        """Of (coefficients, parameters of the effects' distribution, shape); 0 for what is taken as known."""
+        return self._parameters.zero_where_not_free(self._covariance(cov))
 
     # Ratios of times -------------------------------------------------------------------------------------------------
 
@@ -205,7 +204,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         k, beta = self._durations.k, self._beta
         p = len(beta)
         found = exponentiated(
-            -beta / k, self._delta_errors(np.eye(p), np.full(p, -1.0 / k), np.zeros(p), beta / k**2, cov), level
+            -beta / k, self._delta_errors(np.eye(p), np.full(p, -1.0 / k), np.zeros((p, 0)), beta / k**2, cov), level
         )
         kinds = ["time" if j == self.data.intercept else "acceleration factor" for j in range(p)]
         return shown(
@@ -337,13 +336,13 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         return [part for part in super()._report_parts() if part in _PARTS]
 
 
-@only(_WORK, _not_yet)
+@only(WORK, no_durations)
 @dataclass(frozen=True, repr=False, eq=False)
 class DurationsPooledResult(DurationsResult, OwnPooledResult):  # type: ignore[misc]
     """A model of survival times without cluster effects."""
 
 
-@only(_WORK, _not_yet)
+@only(WORK, no_durations)
 @dataclass(frozen=True, repr=False, eq=False)
 class DurationsRandomEffectsResult(DurationsResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of survival times with a random intercept for each cluster: a shared frailty, on the log hazard."""
@@ -353,9 +352,8 @@ class DurationsRandomEffectsResult(DurationsResult, OwnRandomEffectsResult):  # 
         """The fit of this model without its random intercepts."""
         return durations_pooled(self.fit.pooled, self.data)
 
-    @property
-    def _frailty(self) -> tuple[float, Distribution | None]:
-        return self.sigma, self.distribution
+    def _frailty(self, rows: Rows) -> Frailty:
+        return Frailty(self.sigma, self.distribution, np.ones((rows.size, 1)))
 
     def _refuse_clustering_test(self, method: str, statistic: str) -> None:
         super()._refuse_clustering_test(method, statistic)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _OF_INFLATION = {"zero_inflation", "zero_inflation_lr_test", "profile"}
 
 
-def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
+def no_hurdle(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with hurdle=",
         "what allows for a second linear predictor, which this does not yet",
@@ -50,11 +50,13 @@ class HurdleResult(ZeroResult):
 
     def _response_facts(self) -> list[tuple[str, str]]:
         words = f"{self.family} truncated at 0, {self.link}" + (f" ({self._inflated.meaning})" if self._k else "")
-        passed = int(np.count_nonzero(self.data.rows.a > 0.0))
+        data = self.data.rows
+        times = data.weights * self._per_row(data.cluster_weights)
+        passed, n = float(times[data.a > 0.0].sum()), float(times.sum())
         return [
             ("Family, link", words),
             ("Hurdle", f"{self.hurdle}, logit of P(y = 0): positive means more zeros"),
-            ("Above 0", f"{passed} of {self.data.n_obs} rows of the table"),
+            ("Above 0", f"{passed:.10g} of {n:.10g} rows"),
         ]
 
     def _own_facts(self) -> list[tuple[str, str]]:
@@ -72,7 +74,9 @@ class HurdleResult(ZeroResult):
         return np.column_stack([whole, of_zeros])
 
 
-hurdle_only = only((WORK - _OF_INFLATION) | {"hurdle"}, _not_yet)
+WORK_WITH_HURDLE = (WORK - _OF_INFLATION) | {"hurdle"}
+"""Members that work."""
+hurdle_only = only(WORK_WITH_HURDLE, no_hurdle)
 
 
 @hurdle_only

@@ -91,8 +91,13 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         k, J = len(self._family.own), self._read[1]
         whole = np.eye(len(J) + k)
         whole[: len(J), : len(J)] = J
-        nowhere = np.append(self._on_boundary, np.full(k, self._own_state != "free"))
+        nowhere = np.append(self._on_boundary, self._own_at_ends)
         return standardised_covariance(whole, self._whole_covariance(kind), nowhere)
+
+    @property
+    def _own_at_ends(self) -> NDArray[np.bool_]:
+        """Which of the response's parameters lie at the end of their range, shape (k,)."""
+        return np.full(len(self._family.own), self._own_state != "free")
 
     def _delta_covariance(self, kind: str) -> Array:
         inner = slice(0, len(self._inner))
@@ -172,9 +177,14 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         words = f'The integrals are by {self.quadrature.requested}, with an error that was not estimated; "auto" does.'
         return [Caveat("Integrals by a fixed rule", words)]
 
+    @property
+    def _log_concave(self) -> bool:
+        """Whether what is integrated is, so that it has one mode."""
+        return self.response.log_concave
+
     def _caveats_of_summits(self) -> list[Caveat]:
         """Integrals are laid about one mode of each cluster, and their errors found from there."""
-        if self.response.log_concave or not self.fit.factor.any():
+        if self._log_concave or not self.fit.factor.any():
             return []
         words = (
             f"With family={self.family!r} clusters may have several modes, of which one is looked at: the error of the "

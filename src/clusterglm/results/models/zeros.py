@@ -77,7 +77,7 @@ class InflationTest:
         return f"{words}, p = {self.pvalue:.4g} (half chi2 on 0 and half chi2 on 1 df)"
 
 
-def _not_yet(result: Any, name: str) -> tuple[str, str, str]:
+def no_inflation(result: Any, name: str) -> tuple[str, str, str]:
     return (
         f"{name} of a fit with zero_inflation=",
         "what allows for a second linear predictor, which this does not yet",
@@ -308,8 +308,7 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
             below, from_ = own.whole_tails(y[rows, None] - 1.0, wide, here)
             return np.stack([below, upto, above, from_])
 
-        sigma = float(getattr(self.fit, "sigma", 0.0))
-        parts, unresolved = over_intercepts(at, len(known), Gaussian(), sigma)
+        parts, unresolved = over_intercepts(at, len(known), Gaussian(), getattr(self, "_spread", 0.0))
         return Ends(parts[0], parts[1], parts[2], parts[3], unresolved)
 
     zero_inflation_test = Diagnostics.zero_inflation_test  # of the zeros that both linear predictors leave unexplained
@@ -403,7 +402,7 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
         return 0
 
 
-zero_inflated_only = only(WORK, _not_yet)
+zero_inflated_only = only(WORK, no_inflation)
 
 
 @zero_inflated_only

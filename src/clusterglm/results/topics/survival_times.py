@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import FittedData
 from clusterglm.data.tables.table import column, read_table, to_pandas_columns
@@ -29,6 +30,38 @@ _TIME, _ROW = "time", "row"  # columns of times that are given as numbers, and o
 _LOG_HAZARD_AT_0 = -30.0  # logarithm of a cumulative hazard that is as good as none
 
 
+@dataclass(frozen=True)
+class Frailty:
+    """What n rows' linear predictors have from their clusters.
+
+    Parameters
+    ----------
+    sigma : float, or ndarray of shape (n,)
+        Its scale.
+    distribution : Distribution or None
+        None: nothing.
+    slopes : ndarray, shape (n, r)
+        Derivatives of the scale in the r parameters of the distribution of effects.
+    """
+
+    sigma: float | Array
+    distribution: Distribution | None
+    slopes: Array
+
+    @classmethod
+    def none(cls, n: int) -> Frailty:
+        return cls(0.0, None, np.zeros((n, 0)))
+
+    def of(self, rows: NDArray[np.int64]) -> Frailty:
+        """That of some rows."""
+        sigma = self.sigma[rows] if isinstance(self.sigma, np.ndarray) else self.sigma
+        return Frailty(sigma, self.distribution, self.slopes[rows])
+
+    def moved(self, by_sigma: Array) -> Array:
+        """Derivatives in the parameters of effects, shape (n, r), of what has these in the scale, shape (n,)."""
+        return by_sigma[:, None] * self.slopes
+
+
 class SurvivalTimes:
     """Survival where responses are times."""
 
@@ -45,13 +78,12 @@ class SurvivalTimes:
         def _durations(self) -> Durations: ...
         def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, bool]: ...
 
-    @property
     @abstractmethod
-    def _frailty(self) -> tuple[float, Distribution | None]:
-        """Scale and distribution of the random intercept."""
+    def _frailty(self, rows: Rows) -> Frailty:
+        """What rows' linear predictors have from their clusters; rows where that is not known are refused."""
 
     @abstractmethod
-    def _delta_errors(self, X: Array, by_eta: Array, by_sigma: Array, by_k: Array, cov: str) -> Array:
+    def _delta_errors(self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str) -> Array:
         """Standard errors of functions of the estimates, one of each row."""
 
     @with_alpha
@@ -118,10 +150,11 @@ class SurvivalTimes:
         order, _ = curves(rows.frame, name, names, once=False)
         t = _times(rows, name)
         eta, averaged = self._eta_of(rows, kind, level)
-        known = np.flatnonzero(~np.isnan(eta))
-        k = self._durations.k
+        frailty = self._frailty(rows) if averaged else Frailty.none(rows.size)
+        known = np.flatnonzero(~np.isnan(eta) & rows.status.ok)
+        frailty, k = frailty.of(known), self._durations.k
         log_t = np.log(np.where(t > 0.0, t, np.exp(_LOG_HAZARD_AT_0 / k)))
-        at = log_cumulative_hazards((eta + k * log_t)[known], *(self._frailty if averaged else (0.0, None)))
+        at = log_cumulative_hazards((eta + k * log_t)[known], frailty.sigma, frailty.distribution)
         whole = np.full((4, rows.size), np.nan)
         whole[:3, known] = at.value, at.by_x, at.by_sigma
         lacking = np.zeros(rows.size, dtype=bool)
@@ -129,7 +162,8 @@ class SurvivalTimes:
         rows.status.note(lacking, UNRESOLVED)
         value, by_x, by_sigma, error = whole
         if level is not None:
-            error[known] = self._delta_errors(rows.X[known], by_x[known], by_sigma[known], (by_x * log_t)[known], cov)
+            by_frailty = frailty.moved(by_sigma[known])
+            error[known] = self._delta_errors(rows.X[known], by_x[known], by_frailty, (by_x * log_t)[known], cov)
         low, high = np.full((2, rows.size), np.nan) if level is None else wald_interval(value, error, level)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             H, begun = np.exp(value), t > 0.0

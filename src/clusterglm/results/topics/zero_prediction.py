@@ -121,7 +121,8 @@ class ZeroPredictions:
 
         def whole(theta: Array) -> Array:
             own = replace(self._inflated, values=tuple(theta[len(self._inner) :].tolist()))
-            return predicted(own.scales[scale], at, *self._split(theta))
+            beta, sigma, zero = self._split(theta, rows)
+            return predicted(own.scales[scale], at, beta, sigma, zero)
 
         order = np.argsort(rows.index, kind="stable")
         index = pd.Index(rows.index[order], name="row")
@@ -132,7 +133,7 @@ class ZeroPredictions:
             raise OptionError(
                 "an interval of the linear predictor", "scale='count', whose logarithm it is", "scale='count'"
             )
-        covariance = self._parameters.zero_where_not_free(self._covariance(cov))
+        covariance = self._covariance_of_predictions(cov)
         found = with_intervals(whole, self._theta, covariance, check_level(level), scale in ("zero", "excess"))
         columns = {"estimate": found.estimate, "std_error": found.std_error, "low": found.low, "high": found.high}
         table = pd.DataFrame({name: values[order] for name, values in columns.items()}, index=index)
@@ -145,8 +146,12 @@ class ZeroPredictions:
         sigma = [self.fit.sigma] if self._inner.scales else []
         return np.concatenate([self._beta, sigma, np.where(np.isinf(self._values), -700.0, self._values)])
 
-    def _split(self, theta: Array) -> tuple[Array, float, Array]:
-        """(beta, sigma, coefficients of zeros)."""
+    def _covariance_of_predictions(self, cov: str) -> Array:
+        """That of `_theta`; 0 for what is taken as known."""
+        return self._parameters.zero_where_not_free(self._covariance(cov))
+
+    def _split(self, theta: Array, rows: Rows) -> tuple[Array, float | Array, Array]:
+        """(beta, standard deviation of what rows have from their clusters, coefficients of zeros)."""
         at, inner = self._parameters, self._inner
         sigma = float(theta[inner.scale]) if inner.scales else 0.0
         return theta[at.coefficients], sigma, theta[at.zeros]

@@ -110,7 +110,7 @@ def test_scales_follow_the_columns() -> None:
         cg.Prior(coefficients={"x": "student_t(4, 1, 2)"}, sd="pc(2, 0.1)", scaled=False).of(_coordinates()).lines()
     )
     assert plain["x"] == "Student-t with 4 df about 1, scale 2"
-    assert plain["sd(id: x)"] == "exponential with P(sd > 2) = 0.1 (penalised complexity)"
+    assert plain["sd(id: x)"] == "exponential with P(value > 2) = 0.1 (penalised complexity)"
 
 
 def test_the_intercept_is_at_the_means() -> None:

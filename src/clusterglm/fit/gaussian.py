@@ -32,6 +32,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.covariance import Covariance
 from clusterglm.model.parameters import Block, Parameters, coefficients, random_effects
+from clusterglm.model.response.continuous.gaussian import GaussianIdentity
 
 RESIDUAL = "residual_sd"
 _HARDLY_ANY = 0.01  # times the standard deviations, where it is asked whether the data want any
@@ -138,6 +139,11 @@ class GaussianFit:
     def theta(self) -> Array:
         """(beta, phi, residual_sd)."""
         return self.parameters.joined(self.beta, self.phi, self.residual_sd)
+
+    @property
+    def response(self) -> GaussianIdentity:
+        """Normal about the linear predictor."""
+        return GaussianIdentity(self.residual_sd)
 
     @cached_property
     def task(self) -> Task:

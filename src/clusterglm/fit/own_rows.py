@@ -229,8 +229,13 @@ class OwnMarginal(MarginalSums):
         super().__init__(rows.blocks, rows.blocks.block.n_clusters, integrator, rows.unit)
         self._rows = rows
 
-    def evaluate(self, theta: Array, plan: Plan) -> Evaluation:
-        return self._rows.whole(lambda block, inner: self._likelihood(block).evaluate(inner, plan), theta)
+    def evaluate(self, theta: Array, plan: Plan, order: int = 2) -> Evaluation:
+        return self._rows.whole(lambda block, inner: self._likelihood(block).evaluate(inner, plan, order), theta)
+
+    def unit_values(self, theta: Array, plan: Plan) -> Array:
+        """Each cluster's log-likelihood by its kernel rows alone, times its weight, shape (m,)."""
+        block, inner = self._rows.for_core(theta)
+        return self._likelihood(block).unit_values(inner, plan)
 
     def choose(self, theta: Array, tolerance: float, moving: bool = False) -> Choice:
         """Rules for the rows as they are at psi; see `MarginalSums.choose`."""

@@ -14,7 +14,7 @@ from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance.base import BetaShare
 
-Kind: TypeAlias = Literal["intercept", "coefficient", "sd", "correlation"]
+Kind: TypeAlias = Literal["intercept", "coefficient", "sd", "correlation", "own", "threshold"]
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,16 @@ class Coordinate:
     Parameters
     ----------
     name : str
-    kind : {"intercept", "coefficient", "sd", "correlation"}
-        A standard deviation (or the scale of a distribution that has none) is sampled by its logarithm; of a
-        correlation see `Covariance.unconstrained`.
+    kind : {"intercept", "coefficient", "sd", "correlation", "own", "threshold"}
+        A standard deviation (or the scale of a distribution that has none) and a positive parameter of the response's
+        own are sampled by their logarithms; of a correlation see `Covariance.unconstrained`.
     unit, centre : float
-        Standard deviation and mean of the column that it belongs to.
+        Standard deviation and mean of the column that it belongs to; in a linear model the former over that of the
+        response, and of the intercept the response's mean.
     share : BetaShare, optional
         What an LKJ prior is to it, of a correlation.
+    prior : str
+        Of a parameter of the response's own, where none is given.
     """
 
     name: str
@@ -38,11 +41,12 @@ class Coordinate:
     unit: float = 1.0
     centre: float = 0.0
     share: BetaShare | None = None
+    prior: str = ""
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The vector x of a model's q parameters; theta has standard deviations where x has their logarithms."""
+    """The vector x of a model's q parameters; theta has what is positive where x has its logarithm."""
 
     each: tuple[Coordinate, ...]
 
@@ -57,7 +61,7 @@ class Coordinates:
     @cached_property
     def logs(self) -> NDArray[np.bool_]:
         """Which are logarithms, shape (q,)."""
-        return np.array([one.kind == "sd" for one in self.each], dtype=bool)
+        return np.array([one.kind in ("sd", "own") for one in self.each], dtype=bool)
 
     def theta(self, x: Array) -> Array:
         """What the model has for x, shape (..., q)."""
@@ -75,8 +79,9 @@ class Coordinates:
         """The matrix that turns x into what priors are of, shape (q, q): an intercept at the columns' means."""
         A = np.eye(len(self))
         for k, one in enumerate(self.each):
-            if one.kind == "intercept":
-                A[k] += [other.centre if other.kind == "coefficient" else 0.0 for other in self.each]
+            if one.kind in ("intercept", "threshold"):
+                sign = 1.0 if one.kind == "intercept" else -1.0  # thresholds stand against the linear predictor
+                A[k] += sign * np.array([other.centre if other.kind == "coefficient" else 0.0 for other in self.each])
         return A
 
 

@@ -43,6 +43,10 @@ class Density(ABC):
     def per(self: D, unit: float) -> D:
         """The density of what was measured in units so many times larger: scales are divided by `unit`."""
 
+    def about(self: D, centre: float) -> D:
+        """The density of what is so much larger; of coefficients alone."""
+        return self
+
     @abstractmethod
     def __str__(self) -> str:
         """In words."""
@@ -71,6 +75,10 @@ class Normal(Density):
     def per(self, unit: float) -> Normal:
         """See `Density`."""
         return Normal(self.location / unit, self.scale / unit)
+
+    def about(self, centre: float) -> Normal:
+        """See `Density`."""
+        return replace(self, location=self.location + centre)
 
     def __str__(self) -> str:
         return f"normal with mean {self.location:.4g} and sd {self.scale:.4g}"
@@ -102,6 +110,10 @@ class StudentT(Density):
     def per(self, unit: float) -> StudentT:
         """See `Density`."""
         return StudentT(self.df, self.location / unit, self.scale / unit)
+
+    def about(self, centre: float) -> StudentT:
+        """See `Density`."""
+        return replace(self, location=self.location + centre)
 
     def __str__(self) -> str:
         return f"Student-t with {self.df:g} df about {self.location:.4g}, scale {self.scale:.4g}"
@@ -207,7 +219,7 @@ class Exponential(Density):
     def __str__(self) -> str:
         if self.known is None:
             return f"exponential, rate {self.rate:.4g}"
-        return f"exponential with P(sd > {self.known[0]:.4g}) = {self.known[1]:g} (penalised complexity)"
+        return f"exponential with P(value > {self.known[0]:.4g}) = {self.known[1]:g} (penalised complexity)"
 
 
 @dataclass(frozen=True)

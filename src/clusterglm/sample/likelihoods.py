@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.estimates import RandomEffectsFit
@@ -20,6 +21,7 @@ from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.integrator import UnitLikelihood
 from clusterglm.likelihood.plan import Goal, Part
 from clusterglm.model.arrays import Array
+from clusterglm.model.covariance import Covariance
 from clusterglm.sample.coordinates import Coordinate, Coordinates, of_columns, spread
 
 
@@ -78,7 +80,7 @@ class SampledLikelihood(Protocol):
         """The fit with theta in the place of its estimates, as predictions and simulations take it."""
 
 
-_LEAST_TRIED = 0.05  # standard deviation from which a search for the mode may begin
+LEAST_TRIED = 0.05  # standard deviation from which a search for the mode may begin
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class InterceptLikelihood:
     def coordinates(self) -> Coordinates:
         """See `SampledLikelihood`; a sigma that was held is no parameter."""
         data = self._data
-        found = of_columns(data.names, data.X, data.intercept, _weights(data))
+        found = of_columns(data.names, data.X, data.intercept, row_weights(data))
         return Coordinates((*found, *([] if self.fit.sigma_fixed else [Coordinate("sigma", "sd")])))
 
     @property
@@ -103,7 +105,7 @@ class InterceptLikelihood:
         """See `SampledLikelihood`."""
         if self.fit.sigma_fixed:
             return self.fit.beta.copy()
-        return np.append(self.fit.beta, np.log(max(self.fit.sigma, _LEAST_TRIED)))
+        return np.append(self.fit.beta, np.log(max(self.fit.sigma, LEAST_TRIED)))
 
     @cached_property
     def _likelihood(self) -> UnitLikelihood:
@@ -144,7 +146,7 @@ class InterceptLikelihood:
 
     def cluster_values(self, theta: Array, points: Points) -> Array:
         """See `SampledLikelihood`."""
-        return _over(self._likelihood.unit_values(self.whole(theta), points.values), self._data.cluster_weights)
+        return unweighted(self._likelihood.unit_values(self.whole(theta), points.values), self._data.cluster_weights)
 
     def shown(self, theta: Array) -> Array:
         """See `SampledLikelihood`."""
@@ -177,27 +179,12 @@ class EffectsLikelihood:
     @cached_property
     def coordinates(self) -> Coordinates:
         """See `SampledLikelihood`."""
-        data, weights = self._data, _weights(self._data)
-        found = of_columns(data.names, data.X, data.intercept, weights)
-        names = iter(self.task.covariance.read_labels())
-        for term, where in self.task.covariance.blocks():
-            d = len(term.effects)
-            units = [spread(column, weights)[0] for column in self.fit.effects.Z[:, where].T]
-            shares = term.kind.lkj(d)
-            scales = term.size - len(shares)
-            each = units if scales == d else [float(np.sqrt(np.mean(np.square(units))))] * scales
-            found += [Coordinate(next(names), "sd", unit) for unit in each]
-            found += [Coordinate(next(names), "correlation", share=share) for share in shares]
-        return Coordinates(tuple(found))
+        return Coordinates(tuple(coordinates_of(self._data, self.fit.effects.Z, self.task.covariance)))
 
     @property
     def start(self) -> Array:
         """See `SampledLikelihood`: a covariance near the estimated one that is not singular."""
-        L = self.fit.factor
-        sds = np.sqrt(np.maximum((L**2).sum(axis=1), _LEAST_TRIED**2))
-        near = 0.9 * L @ L.T + 0.1 * np.diag(sds**2)
-        theta = np.append(self.fit.beta, self.task.covariance.of(near))
-        return np.where(self.coordinates.logs, np.log(np.maximum(theta, _LEAST_TRIED)), theta)
+        return start_of(self.fit.beta, self.fit.factor, self.task.covariance, self.coordinates.logs, LEAST_TRIED)
 
     def fresh(self) -> EffectsLikelihood:
         """See `SampledLikelihood`."""
@@ -224,7 +211,7 @@ class EffectsLikelihood:
     def cluster_values(self, theta: Array, points: Points) -> Array:
         """See `SampledLikelihood`."""
         values = self.task.likelihood.cluster_values(self.task.entries(theta), points.values)
-        return _over(values, self._data.cluster_weights)
+        return unweighted(values, self._data.cluster_weights)
 
     def shown(self, theta: Array) -> Array:
         """See `SampledLikelihood`."""
@@ -234,15 +221,9 @@ class EffectsLikelihood:
     def fit_at(self, theta: Array) -> MixedFit:
         """See `SampledLikelihood`."""
         beta, phi = self.task.parameters.split(theta)
-        L, own = self.task.covariance.factor(phi), self.fit.effects.covariance
-        kept = [
-            term.structure == was.structure for term, was in zip(self.task.covariance.terms, own.terms, strict=True)
-        ]
-        parts = []
-        for (term, where), (_, some), same in zip(own.blocks(), own.blocks_of_parameters(), kept, strict=True):
-            block = L[where, where]
-            parts.append(phi[some] if same else term.kind.of(block @ block.T))
-        return replace(self.fit, beta=beta, phi=np.concatenate(parts))
+        return replace(
+            self.fit, beta=beta, phi=fitted_covariance(self.task.covariance, phi, self.fit.effects.covariance)
+        )
 
 
 @dataclass(frozen=True)
@@ -295,11 +276,47 @@ class NoLikelihood:
         return self.of.fit_at(theta)
 
 
-def _weights(data: ModelData) -> Array:
+def coordinates_of(data: ModelData, Z: Array, covariance: Covariance) -> list[Coordinate]:
+    """Of coefficients, standard deviations and correlations of effects in columns, shape (n, q)."""
+    weights = row_weights(data)
+    found = of_columns(data.names, data.X, data.intercept, weights)
+    names = iter(covariance.read_labels())
+    for term, where in covariance.blocks():
+        d = len(term.effects)
+        units = [spread(column, weights)[0] for column in Z[:, where].T]
+        shares = term.kind.lkj(d)
+        scales = term.size - len(shares)
+        each = units if scales == d else [float(np.sqrt(np.mean(np.square(units))))] * scales
+        found += [Coordinate(next(names), "sd", unit) for unit in each]
+        found += [Coordinate(next(names), "correlation", share=share) for share in shares]
+    return found
+
+
+def start_of(beta: Array, L: Array, covariance: Covariance, logs: NDArray[np.bool_], least: float) -> Array:
+    """x near coefficients and a covariance L L', but not singular: deviations are at least so large."""
+    sds = np.sqrt(np.maximum((L**2).sum(axis=1), least**2))
+    near = 0.9 * L @ L.T + 0.1 * np.diag(sds**2)
+    theta = np.append(beta, covariance.of(near))
+    return np.where(logs, np.log(np.maximum(theta, least)), theta)
+
+
+def fitted_covariance(covariance: Covariance, phi: Array, own: Covariance) -> Array:
+    """The parameters of a fit's own structures for what phi says of the ones that are sampled."""
+    L = covariance.factor(phi)
+    kept = [term.structure == was.structure for term, was in zip(covariance.terms, own.terms, strict=True)]
+    parts = []
+    for (term, where), (_, some), same in zip(own.blocks(), own.blocks_of_parameters(), kept, strict=True):
+        block = L[where, where]
+        parts.append(phi[some] if same else term.kind.of(block @ block.T))
+    return np.concatenate(parts)
+
+
+def row_weights(data: ModelData) -> Array:
     """How much each row counts: as many trials and repeats as it stands for, whatever form the data have."""
     return np.asarray(data.weights * data.trials * np.repeat(data.cluster_weights, np.diff(data.starts)))
 
 
-def _over(values: Array, weights: Array) -> Array:
+def unweighted(values: Array, weights: Array) -> Array:
+    """Values of clusters that have been multiplied by these weights, without them."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(weights == 0.0, 0.0, values / weights))

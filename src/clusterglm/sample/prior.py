@@ -57,16 +57,22 @@ class Prior:
         "normal(location, scale)", "student_t(df, location, scale)" or "flat"; a mapping names coefficients, and the
         others have the default. Of effects in standard deviations of their columns where `scaled`.
     intercept : str
-        The same, of the intercept where all columns have their means.
+        The same, of the intercept where all columns have their means; of ordered categories, of each threshold there.
     sd : str or mapping of str to str
         Of the random effects' standard deviations (scales, of distributions without): "half_normal(scale)",
         "half_t(df, scale)", "exponential(rate)", or "pc(upper, probability)", the penalised-complexity prior with
         P(sd > upper) = probability (Simpson and others, Statistical Science 32, 2017), which is exponential.
+    family : str or mapping of str to str, optional
+        Of the parameters that a response has of its own (`family_parameters`), such as `alpha` of a negative binomial:
+        the words of `sd`, as densities of the parameter's value; and of the `residual_sd` of a linear model. By default
+        "half_t(3, 2.5)", and "half_t(1, 10)" of `phi` of a beta-binomial and of a gamma's `shape`, which are large
+        where responses vary little.
     correlation : str
         "lkj(eta)": the density of a correlation matrix R is proportional to det(R)^(eta - 1).
     scaled : bool
         Whether scales of coefficients and of slopes' deviations are divided by the standard deviation of the column,
-        as rstanarm does: a posterior then does not depend on the units of covariates.
+        as rstanarm does: a posterior then does not depend on the units of covariates. In a linear model all are in
+        standard deviations of the response too, and the intercept's prior is about the response's mean.
 
     Raises
     ------
@@ -81,6 +87,7 @@ class Prior:
     intercept: normal(0, 2.5), at the means of the columns
     standard deviations: exponential(1)
     correlations: lkj(1)
+    parameters of the family: their defaults
     """
 
     coefficients: str | Mapping[str, str] = "normal(0, 2.5)"
@@ -88,14 +95,19 @@ class Prior:
     sd: str | Mapping[str, str] = "half_t(3, 2.5)"
     correlation: str = "lkj(1)"
     scaled: bool = True
+    family: str | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         yes_or_no("scaled", self.scaled)
-        for argument, value in (("coefficients", self.coefficients), ("sd", self.sd)):
+        for argument, value in (("coefficients", self.coefficients), ("sd", self.sd), ("family", self._family)):
             for text in _words(argument, value).values():
                 _read(argument, text)
         _read("intercept", self.intercept)
         _eta(self.correlation)
+
+    @property
+    def _family(self) -> str | Mapping[str, str]:
+        return {} if self.family is None else self.family
 
     def __str__(self) -> str:
         def said(value: str | Mapping[str, str]) -> str:
@@ -108,6 +120,7 @@ class Prior:
                 f"intercept: {self.intercept}, at the means of the columns",
                 f"standard deviations: {said(self.sd)}",
                 f"correlations: {self.correlation}",
+                f"parameters of the family: {'their defaults' if self.family is None else said(self.family)}",
             )
         )
 
@@ -126,22 +139,29 @@ class Prior:
         """
         defaults = Prior()
         coefficients, sd = _words("coefficients", self.coefficients), _words("sd", self.sd)
-        for argument, words, kind in (("coefficients", coefficients, "coefficient"), ("sd", sd, "sd")):
+        family = _words("family", self._family)
+        asked = ("coefficients", coefficients, "coefficient"), ("sd", sd, "sd"), ("family", family, "own")
+        for argument, words, kind in asked:
             known = [one.name for one in coordinates.each if one.kind == kind]
             for name in set(words) - {""} - set(known):
                 advice = f"{nearest(name, known)}the intercept has an argument of its own"
-                raise OptionError(f"{argument}= of {name!r}", f"one of {', '.join(map(repr, known))}", advice)
+                some = f"one of {', '.join(map(repr, known))}" if known else "a model that has such parameters"
+                raise OptionError(f"{argument}= of {name!r}", some, advice)
 
         def one(of: Coordinate) -> Density:
             if of.share is not None:
                 eta, share = _eta(self.correlation), of.share
                 a, b = (first + eta * second for first, second in (share.a, share.b))
                 return LogisticBeta(a, b, share.slope, share.shift, eta)
-            if of.kind == "intercept":
-                return _read("intercept", self.intercept)
-            words, default = (sd, defaults.sd) if of.kind == "sd" else (coefficients, defaults.coefficients)
-            argument = "sd" if of.kind == "sd" else "coefficients"
-            density = _read(argument, words.get(of.name, words.get("", str(default))))
+            if of.kind in ("intercept", "threshold"):
+                density = _read("intercept", self.intercept)
+                return density.per(of.unit).about(of.centre) if self.scaled else density
+            if of.kind == "own":
+                density = _read("family", family.get(of.name, family.get("", of.prior)))
+            else:
+                words, default = (sd, defaults.sd) if of.kind == "sd" else (coefficients, defaults.coefficients)
+                argument = "sd" if of.kind == "sd" else "coefficients"
+                density = _read(argument, words.get(of.name, words.get("", str(default))))
             return density.per(of.unit) if self.scaled else density
 
         found = JointDensity(coordinates, tuple(map(one, coordinates.each)))
@@ -193,7 +213,7 @@ class JointDensity:
     def lines(self) -> list[tuple[str, str]]:
         """Each parameter's name and prior, in words."""
         return [
-            (one.name, f"{density}{', at the means of the columns' if one.kind == 'intercept' else ''}")
+            (one.name, f"{density}{', at the means of the columns' if one.kind in ('intercept', 'threshold') else ''}")
             for one, density in zip(self.coordinates.each, self.each, strict=True)
         ]
 
@@ -211,7 +231,7 @@ def _words(argument: str, value: Any) -> dict[str, str]:
 
 def _read(argument: str, text: Any) -> Density:
     """The density that a text names; nothing in it is run."""
-    known = _OF_SCALES if argument == "sd" else _OF_COEFFICIENTS
+    known = _OF_SCALES if argument in ("sd", "family") else _OF_COEFFICIENTS
     forms = ", ".join(form for form, _ in known.values())
     name, numbers = _parsed(argument, text, forms)
     if argument == "sd" and name == "flat":

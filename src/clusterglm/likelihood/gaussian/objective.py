@@ -296,6 +296,15 @@ class Task:
             H[mean, last] = H[last, mean] = -2.0 * Sv[:p] / s2
         return Evaluation(float(value), *self._in_own_units(score, H, phi, sd))
 
+    def whole_value(self, beta: Array, phi: Array, sd: float) -> float:
+        """The same without derivatives, of the full likelihood; nan where float64 does not have it."""
+        moments = self._moments_or_none(phi * sd**-self.exponents)
+        if moments is None:
+            return np.nan
+        v = np.append(-beta, 1.0)
+        Q = float(v @ moments.S @ v)
+        return float(-self.nu * (0.5 * _LOG_2PI + np.log(sd)) - 0.5 * (moments.logdet + Q / sd**2))
+
     @cached_property
     def exponents(self) -> Array:
         """1 for parameters that grow with the residual standard deviation where the relative covariance stays."""

@@ -24,6 +24,7 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.kinds import KindsInWords
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
+from clusterglm.results.topics.own_sampling import DurationsSampling
 from clusterglm.results.topics.survival_times import UNRESOLVED, Frailty, SurvivalTimes
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ WORK = {
     "family_parameters", "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik",
     "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot",
     "pooled", "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios",
-    "report", "residuals", "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival",
-    "term_tests", "test_clustering", "tidy", "tvalues", "wald_test", "zvalues",
+    "report", "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary",
+    "survival", "term_tests", "test_clustering", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SCALES = ("response", "median", "link")
 _NAMES = {"response": "mean", "median": "median", "link": "linear_predictor"}
@@ -344,7 +345,7 @@ class DurationsPooledResult(DurationsResult, OwnPooledResult):  # type: ignore[m
 
 @only(WORK, no_durations)
 @dataclass(frozen=True, repr=False, eq=False)
-class DurationsRandomEffectsResult(DurationsResult, OwnRandomEffectsResult):  # type: ignore[misc]
+class DurationsRandomEffectsResult(DurationsSampling, DurationsResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of survival times with a random intercept for each cluster: a shared frailty, on the log hazard."""
 
     @property

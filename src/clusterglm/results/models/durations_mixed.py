@@ -22,7 +22,7 @@ from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.prediction import Wanted
 from clusterglm.results.topics.survival_times import Frailty
 
-WORK_OF_SEVERAL = WORK | OF_SEVERAL
+WORK_OF_SEVERAL = (WORK - {"sample"}) | OF_SEVERAL
 """Members that work."""
 
 

@@ -36,6 +36,7 @@ from clusterglm.results.tables.table import Summary, counted
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.gaussian_effects import GaussianEffects, LinearAverages
 from clusterglm.results.topics.gaussian_prediction import GaussianPredictions
+from clusterglm.results.topics.linear_sampling import LinearSampling
 from clusterglm.results.topics.mixed_pieces import term_in_words
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ _WORK = {
 }  # fmt: skip
 _OF_EFFECTS = {
     "clustering_test", "distribution", "effects_covariance", "icc", "intraclass_correlation", "pooled", "r2",
-    "random_effects", "random_effects_covariance", "random_effects_sd", "shape", "sigma", "sigma_se", "singular",
-    "variance_components",
+    "random_effects", "random_effects_covariance", "random_effects_sd", "sample", "shape", "sigma", "sigma_se",
+    "singular", "variance_components",
 }  # fmt: skip
 _PARTS = ("coefficients", "terms", "predictions", "random effects")  # of a report
 _COVARIED = ("all", "coefficients")
@@ -323,7 +324,7 @@ class GaussianPooledResult(GaussianResult, PooledResult):
 
 @only(_WORK | _OF_EFFECTS, _not_yet)
 @dataclass(frozen=True, repr=False, eq=False)
-class GaussianMixedResult(GaussianEffects, GaussianPredictions, GaussianResult, MixedEffectsResult):
+class GaussianMixedResult(LinearSampling, GaussianEffects, GaussianPredictions, GaussianResult, MixedEffectsResult):
     """A linear mixed model: normal responses with random effects of one grouping factor, of nested or crossed ones."""
 
     fit: GaussianFit  # type: ignore[assignment]

@@ -23,6 +23,7 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.kinds import KindsInWords
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
+from clusterglm.results.topics.own_sampling import OrdinalSampling
 from clusterglm.results.topics.testing import formula_terms
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ WORK = {
     "formula", "glance", "icc", "influence", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters",
     "nobs", "optimization", "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
     "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
-    "response", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering",
+    "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering",
     "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
@@ -351,7 +352,7 @@ class OrdinalPooledResult(OrdinalResult, OwnPooledResult):  # type: ignore[misc]
 
 @only(WORK, no_mean)
 @dataclass(frozen=True, repr=False, eq=False)
-class OrdinalRandomEffectsResult(OrdinalResult, OwnRandomEffectsResult):  # type: ignore[misc]
+class OrdinalRandomEffectsResult(OrdinalSampling, OrdinalResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of ordered categories with a random intercept for each cluster."""
 
     @property

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.hypotheses.parallel import Wider
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
 
-WORK_OF_SEVERAL = WORK | OF_SEVERAL
+WORK_OF_SEVERAL = (WORK - {"sample"}) | OF_SEVERAL
 """Members that work."""
 
 

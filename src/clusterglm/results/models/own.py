@@ -30,6 +30,7 @@ from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.newdata import Rows
+from clusterglm.results.topics.own_sampling import OwnSampling
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
@@ -43,18 +44,17 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 WORK = {
-    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int",
-    "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "dispersion_lr_test",
-    "dispersion_test", "distribution", "family", "family_parameters", "family_response", "fit", "formula", "glance",
-    "icc", "influence", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
-    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
-    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "save",
-    "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "tidy", "tvalues",
-    "wald_test", "zero_inflation_test", "zvalues",
+    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged",
+    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "dispersion_lr_test", "dispersion_test",
+    "distribution", "family", "family_parameters", "family_response", "fit", "formula", "glance", "icc", "influence",
+    "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params",
+    "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues", "quadrature", "random_effects",
+    "random_effects_sd", "ratios", "report", "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se",
+    "simulate", "summary", "term_tests", "test_clustering", "tidy", "tvalues", "wald_test", "zero_inflation_test",
+    "zvalues",
 }  # fmt: skip
 """Members that work."""
-_COVARIED = ("all", "coefficients")
-_PARTS = ("coefficients", "terms", "predictions")  # of a report
+_COVARIED, _PARTS = ("all", "coefficients"), ("coefficients", "terms", "predictions")  # of a report
 _AT_BOUND = "a parameter of the response lies at the end of its range, where the reference is not known"
 
 
@@ -380,7 +380,7 @@ class OwnPooledResult(OwnResult, PooledResult):
 
 @with_own_parameters
 @dataclass(frozen=True, repr=False, eq=False)
-class OwnRandomEffectsResult(OwnResult, RandomEffectsResult):
+class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
     """A random-intercept model whose response has parameters of its own, such as the negative binomial."""
 
     fit: OwnRandomEffectsFit

@@ -42,7 +42,7 @@ OF_SEVERAL = {
     "variance_components",
 }  # fmt: skip
 """Members that several effects have more; those of one intercept refuse in words of their own."""
-WORK_OF_SEVERAL = WORK | OF_SEVERAL
+WORK_OF_SEVERAL = (WORK - {"sample"}) | OF_SEVERAL
 """Members that work."""
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -334,15 +335,12 @@ class Posterior:
         check_option("kind", kind, _KINDS)
         check_option("scale", scale, ("response", "link"))
         check_level(level)
+        self.result._refuse_of_draws(kind, scale)
         rows, links = self.result._links_of_draws(data, kind)
-        if kind == "conditional":
-            effects, _ = self.effect_draws(draws)
-            found = [links(self._likelihood.fit_at(one), u) for one, u in zip(self._some(draws), effects, strict=True)]
-        else:
-            found = [links(self._likelihood.fit_at(one), None) for one in self._some(draws)]
-        values = np.array(found)
-        if scale == "response":
-            values = self.result.response.mean(values)
+        effects = self.effect_draws(draws)[0] if kind == "conditional" else repeat(None)
+        fits = map(self._likelihood.fit_at, self._some(draws))
+        found = [(links(at, u), at.response) for at, u in zip(fits, effects, strict=False)]
+        values = np.array([response.mean(link) if scale == "response" else link for link, response in found])
         values = np.where(rows.status.ok, values, np.nan)
         low, high = np.quantile(values, [0.5 * (1.0 - level), 0.5 * (1.0 + level)], axis=0)
         sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(rows.size, np.nan)
@@ -387,6 +385,7 @@ class Posterior:
         drawn : ndarray, shape (n, 2)
             The same of each set.
         """
+        self.result._refuse_of_draws("statistics", "response")
         sets = self.simulate(n).to_numpy(dtype=np.float64).T
         data = self.result._written_out("sets drawn from a posterior").data.rows
         back = np.argsort(np.argsort(data.row_index, kind="stable"), kind="stable")

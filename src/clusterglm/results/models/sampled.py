@@ -40,9 +40,11 @@ class Sampled(Result):
     ) -> Posterior:
         """Draw from the posterior of coefficients, standard deviations and correlations.
 
-        Random effects are integrated out, exactly as in the fit, and no latent variable is ever sampled;
-        `Posterior.effects` draws them afterwards. Where factors cross the posterior is given the fit's approximation,
-        and what importance sampling adds to it; `Posterior.weights` says how well.
+        And of what the response has of its own, such as the dispersion of a negative binomial. Random effects are
+        integrated out, exactly as in the fit, and no latent variable is ever sampled; `Posterior.effects` draws them
+        afterwards. Linear models are sampled from by their full likelihood, those fitted by REML too. Where factors
+        cross the posterior of others is given the fit's approximation, and what importance sampling adds to it;
+        `Posterior.weights` says how well.
 
         Parameters
         ----------
@@ -118,6 +120,12 @@ class Sampled(Result):
         density = prior.of(likelihood.coordinates)
         if prior_only and not density.proper:
             raise OptionError("prior_only=True with a flat prior", "a prior that is a distribution", "normal(0, 2.5)")
+        if prior_only and any(one.kind == "threshold" for one in density.coordinates.each):
+            raise OptionError(
+                "prior_only=True with ordered categories",
+                "a prior with a mode inside: that of thresholds which ascend has it where they are equal",
+                "sorted draws of the prior of the intercept, which are those of all thresholds at the columns' means",
+            )
         target, mode = mode_of(NoLikelihood(likelihood) if prior_only else likelihood, density)
         drawn = run(
             target,

@@ -62,7 +62,7 @@ class Sampling:
         """Refuse what asks for likelihoods of single clusters, where there are none."""
 
     def _given_of_posterior(self, weights: Weights) -> list[tuple[str, str]]:
-        """What a posterior is given, in words, where the likelihood is an approximation."""
+        """What a posterior is given, in words, where the likelihood is an approximation, or not that of the fit."""
         return []
 
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
@@ -76,6 +76,9 @@ class Sampling:
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
         """Rows to predict, and their linear predictors from a fit with other estimates and effects of clusters."""
         self._refuse_sampling()
+
+    def _refuse_of_draws(self, kind: str, scale: str) -> None:
+        """Raise `OptionError` where draws have no such prediction, or (kind "statistics") sets no such statistics."""
 
 
 class InterceptSampling(Sampling):
@@ -92,6 +95,11 @@ class InterceptSampling(Sampling):
     def _sampled(self) -> SampledLikelihood:
         from clusterglm.sample.likelihoods import InterceptLikelihood
 
+        self._refuse_unsampled()
+        return InterceptLikelihood(self.fit)
+
+    def _refuse_unsampled(self) -> None:
+        """Raise `OptionError` where there is nothing to sample, or more than is sampled."""
         fit = self.fit
         if fit.shape is not None:
             raise OptionError(
@@ -103,7 +111,6 @@ class InterceptSampling(Sampling):
             raise OptionError(
                 "a posterior with sigma held at 0", "a random intercept that varies", "fit without sigma=0"
             )
-        return InterceptLikelihood(fit)
 
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
         from clusterglm.sample.effects import InterceptDraws
@@ -116,7 +123,7 @@ class InterceptSampling(Sampling):
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
         from clusterglm.inference.predictions.marginal_mean import marginal_link
 
-        rows = _rows(self.data, data)
+        rows = rows_to_predict(self.data, data)
         if kind == "conditional":
             codes = self._known(rows, None, _PLAIN).codes
             return rows, lambda fit, u: rows.eta(fit.beta) + u[codes, 0]
@@ -169,7 +176,7 @@ class SeveralSampling(Sampling):
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
         from clusterglm.inference.predictions.mixed_mean import averaged, on_link
 
-        rows = _rows(self.data, data)
+        rows = rows_to_predict(self.data, data)
         if kind == "typical":
             return rows, lambda fit, u: rows.eta(fit.beta)
         Z = columns_with_effects(self.fit.effects, rows)
@@ -217,7 +224,7 @@ class CrossedSampling(SeveralSampling):
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
         if kind != "conditional":
             return super()._links_of_draws(data, kind)
-        rows, effects = _rows(self.data, data), self.fit.effects
+        rows, effects = rows_to_predict(self.data, data), self.fit.effects
         levels = self._levels_of(rows, kind, _PLAIN)
         Z, d = np.nan_to_num(columns_with_effects(effects, rows)), effects.n_upper
         own = levels.units[:, None] * d + np.arange(d)
@@ -247,5 +254,6 @@ class CrossedSampling(SeveralSampling):
         ]
 
 
-def _rows(fitted: FittedData, data: Any) -> Rows:
+def rows_to_predict(fitted: FittedData, data: Any) -> Rows:
+    """Those of new data, or those that were fitted."""
     return fitted_rows(fitted.rows) if data is None else new_rows(fitted, data)

@@ -129,6 +129,8 @@ class OwnParameters(Response):
     """Least working value with which the rows' kernel keeps its digits: what is likelier there is the limit."""
     highest: ClassVar[float] = np.inf
     """Largest working value that is searched."""
+    prior: ClassVar[str] = "half_t(3, 2.5)"
+    """Of each parameter's value, where a posterior is asked for and no prior is given."""
 
     @property
     @abstractmethod

@@ -134,6 +134,7 @@ class BetaBinomial(OwnParameters, BinomialLogit):
     alike_by_ratio = False
     lowest = float(np.log(1e-6))
     highest = float(np.log(1e6))
+    prior = "half_t(1, 10)"  # a concentration: large where there is no overdispersion
 
     @property
     def phi(self) -> float:

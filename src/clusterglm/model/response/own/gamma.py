@@ -67,6 +67,7 @@ class GammaLog(OnePositive, Count):
     variance_slope = 0.0
     intercepts_bias = False
     highest = float(np.log(1e8))
+    prior = "half_t(1, 10)"  # a concentration: large where responses vary little
     words = replace(
         Count.words,
         mean="mean response",

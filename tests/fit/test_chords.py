@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import clusterglm as cg
-from clusterglm.fit import mixed, mixed_search
+from clusterglm.fit import mixed, mixed_looks
 from clusterglm.fit.chords import Chords, Learned
 from clusterglm.fit.newton import maximize
 from clusterglm.likelihood.evaluation import Evaluation
@@ -77,7 +77,7 @@ def test_laplace_has_the_hessian_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         return cg.random_effects(formula, toenail, quadrature="laplace").fit
 
     with monkeypatch.context() as patch:
-        patch.setattr(mixed_search, "Chords", lambda scored, own, *others: own)
+        patch.setattr(mixed_looks, "Chords", lambda scored, own, *others: own)
         want = fit()
     found = fit()
     assert found.loglik == pytest.approx(want.loglik, abs=1e-8)

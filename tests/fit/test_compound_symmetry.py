@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 
 import clusterglm as cg
-from clusterglm.fit.mixed_search import MixedTask
+from clusterglm.fit.mixed_task import MixedTask
 
 
 def three_kinds(seed: int) -> pd.DataFrame:

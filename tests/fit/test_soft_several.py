@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 
 import clusterglm as cg
 from clusterglm.fit.mixed import MixedFit, task_of
-from clusterglm.fit.mixed_search import choose
+from clusterglm.fit.mixed_task import choose
 from clusterglm.fit.penalty import JeffreysPenalty
 from clusterglm.fit.soft import SoftPenalty, losses_of
 from clusterglm.model.covariance import Covariance, CovarianceTerm

@@ -10,7 +10,7 @@ import pytest
 
 import clusterglm as cg
 from clusterglm.errors import IntegrationError
-from clusterglm.fit import mixed_search
+from clusterglm.fit import mixed_looks, mixed_search, mixed_task
 
 
 def simulated(m: int, size: int, family: str = "binomial") -> pd.DataFrame:
@@ -31,7 +31,7 @@ def test_a_sample_leads_to_the_same_maximum(family: str, term: str, rule: Any, m
     formula = f"y ~ x + {term}"
     fast = cg.random_effects(formula, data, family=family, quadrature=rule)
     with monkeypatch.context() as patch:
-        patch.setattr(mixed_search, "SAMPLES_FOR_EFFECTS", (10**9, 10**9))
+        patch.setattr(mixed_looks, "SAMPLES_FOR_EFFECTS", (10**9, 10**9))
         want = cg.random_effects(formula, data, family=family, quadrature=rule)
     assert fast.fit.optimization.evaluations < want.fit.optimization.evaluations
     assert fast.loglik == pytest.approx(want.loglik, abs=2e-6)
@@ -52,7 +52,7 @@ def test_effects_that_separate_within_clusters_are_refused_quickly(monkeypatch: 
     chosen: list[int] = []
     choose = mixed_search.choose
     monkeypatch.setattr(mixed_search, "choose", lambda *given: chosen.append(1) or choose(*given))
-    evaluated = mixed_search.MixedTask.evaluate
+    evaluated = mixed_task.MixedTask.evaluate
     evaluations: list[int] = []
 
     def counted(task: Any, theta: Any, plan: Any, order: int = 2) -> Any:
@@ -60,7 +60,7 @@ def test_effects_that_separate_within_clusters_are_refused_quickly(monkeypatch: 
             evaluations.append(1)
         return evaluated(task, theta, plan, order)
 
-    monkeypatch.setattr(mixed_search.MixedTask, "evaluate", counted)
+    monkeypatch.setattr(mixed_task.MixedTask, "evaluate", counted)
     with pytest.raises(IntegrationError, match="still growing"):
         cg.random_effects("y ~ x + (x | id)", data)
     assert len(chosen) == 2

@@ -31,7 +31,7 @@ class VectorClusters : VectorNodes<R, D> {
    public:
     VectorClusters(const Problem& problem, const VectorModel& model, const PointSet& points, const VectorPlaces& places, int order)
         : VectorNodes<R, D>(problem, model, points), model_(model), places_(places), order_(order), q_(model.parameters()), P_(problem.p), parts_(model),
-          sums_(q_), at_points_(q_), mean_(static_cast<std::size_t>(padded(q_))) {
+          sums_(q_), at_points_(q_), mean_(static_cast<std::size_t>(padded(q_))), away_(mean_) {
         const auto K = static_cast<std::size_t>(points.size);
         S_.resize(K * P_), powers_.resize(K * parts_.kPowers());
     }
@@ -60,7 +60,8 @@ class VectorClusters : VectorNodes<R, D> {
         place(centre);
         const int whole = keep_rows() >= rows_.n ? order_ : 0;
         evaluate(0, rows_.n, whole, true);
-        double value = weigh();
+        const bool alone = order_ == 0 && !out.means && !out.covariances && !out.shares;
+        double value = alone ? log_sum() : weigh();
         for (int t = 0; t < d(); ++t) value += std::log(std::fabs(F_[t][t]));
         sum.value += weight * value;
         if (out.values) out.values[cluster] = weight * value;
@@ -84,8 +85,8 @@ class VectorClusters : VectorNodes<R, D> {
 
    private:
     using Nodes = VectorNodes<R, D>;
-    using Nodes::problem_, Nodes::points_, Nodes::rows_, Nodes::F_, Nodes::pi, Nodes::across_, Nodes::H_, Nodes::G_, Nodes::active_, Nodes::actives_;
-    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::weigh, Nodes::write_posterior, Nodes::write_shares;
+    using Nodes::problem_, Nodes::points_, Nodes::rows_, Nodes::F_, Nodes::pi, Nodes::across_, Nodes::H_, Nodes::G_, Nodes::active_, Nodes::actives_, Nodes::heaviest_;
+    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::log_sum, Nodes::weigh, Nodes::write_posterior, Nodes::write_shares;
 
     const VectorModel& model_;
     const VectorPlaces& places_;
@@ -94,7 +95,7 @@ class VectorClusters : VectorNodes<R, D> {
     VectorHessian parts_;
     ColumnSums sums_;
     Columns at_points_;
-    std::vector<double> mean_;
+    std::vector<double> mean_, away_;  // of points' scores; the mean's distance from what was near it
 
     // 1, u_t and u_t u_s times the shares.
     void set_powers() {
@@ -192,44 +193,74 @@ class VectorClusters : VectorNodes<R, D> {
         for (; i < actives_; ++i) take.template operator()<1>(&active_[i]);
     }
 
-    // The points' scores: their mean, and their squares about it, added to the Hessian.
+    // The points' scores: their mean, and their squares about it, added to the Hessian. Squares are taken about the mean of the heaviest pack,
+    // which is near, and a last point with the negative weight takes away what that makes of them.
     void gather_points(double weight) {
-        const std::size_t K = points_.size;
-        const auto entry = [&](int e) { return static_cast<int>(model_.columns[model_.row[e]]); };
-        const auto each = [&](const auto& body) CLUSTERGLM_INLINE_LAMBDA {  // body(r, term), term(k): the scores of a pack of points
-            for (int r = 0; r < model_.p; ++r) {
-                const double* S = &S_[r * K];
-                body(r, [=](int k) CLUSTERGLM_INLINE_LAMBDA { return load(S + k); });
+        const int heavy = heaviest_ * kLanes;
+        const Pack near = load(&pi[heavy]) / reduce(load(&pi[heavy]));
+        about_parameters([&]<int N, bool Times>(int r, const double* const* S, const double* const* effect) CLUSTERGLM_INLINE_LAMBDA {
+            for (int k = 0; k < N; ++k) {
+                const Pack s = load(S[k] + heavy), at = Times ? s * load(effect[k] + heavy) : s;
+                mean_[r + k] = reduce(near > Pack{} ? near * at : Pack{});  // elsewhere sums may be too large
             }
-            for (int e = 0; e < model_.entries; ++e) {
-                const double *S = &S_[entry(e) * K], *effect = u(static_cast<int>(model_.col[e]));
-                body(model_.p + e, [=](int k) CLUSTERGLM_INLINE_LAMBDA { return load(S + k) * load(effect + k); });
+        });
+        alignas(32) double share[Columns::kRows];
+        std::fill(away_.begin(), away_.end(), 0.0);
+        for (int from = 0; from < actives_; from += Columns::kPacks - 1) {
+            const int packs = std::min(actives_ - from, Columns::kPacks - 1);
+            checkpoint(static_cast<std::int64_t>(packs) * q_ * q_);
+            order_ > 1 ? add_points<true>(from, packs) : add_points<false>(from, packs);
+            if (order_ < 2) continue;
+            for (int i = 0; i < packs; ++i) store(share + i * kLanes, weight * load(&pi[active_[from + i] * kLanes]));
+            const bool last = from + packs == actives_;
+            for (int r = 0; r < q_ && last; ++r) store(at_points_.column(r) + packs * kLanes, all(away_[r]));
+            if (last) store(share + packs * kLanes, Pack{-weight, 0.0, 0.0, 0.0});
+            sums_.add(at_points_, packs + last, nullptr, share);
+        }
+        for (int r = 0; r < q_; ++r) mean_[r] += away_[r];
+    }
+
+    // Scores of active packs, less what is near their mean, into columns if they are kept; adds their mean to `away_`.
+    template <bool Kept>
+    CLUSTERGLM_INLINE void add_points(int from, int packs) {
+        about_parameters([&]<int N, bool Times>(int r, const double* const* S, const double* const* effect) CLUSTERGLM_INLINE_LAMBDA {
+            Pack sum[N] = {};
+            double* columns[N];
+            for (int k = 0; k < N; ++k) columns[k] = at_points_.column(r + k);
+            for (int i = 0; i < packs; ++i) {
+                const int at = active_[from + i] * kLanes;
+                const Pack share = load(&pi[at]);
+                const auto counts = share > Pack{};
+                for (int k = 0; k < N; ++k) {
+                    const Pack s = load(S[k] + at), x = (Times ? s * load(effect[k] + at) : s) - mean_[r + k], kept = counts ? x : Pack{};
+                    sum[k] += share * kept;
+                    if constexpr (Kept) store(columns[k] + i * kLanes, kept);
+                }
+            }
+            for (int k = 0; k < N; ++k) away_[r + k] += reduce(sum[k]);
+        });
+    }
+
+    // body(r, S, effect) for a few parameters at a time, r and those that follow: their scores at points are S, for entries of L times the effect.
+    template <class Body>
+    CLUSTERGLM_INLINE void about_parameters(const Body& body) {
+        const double *S[kLanes], *effect[kLanes];
+        const auto all_of = [&]<bool Times>(int first, int last) CLUSTERGLM_INLINE_LAMBDA {
+            for (int r = first; r < last; r += kLanes) {
+                const int n = std::min(last - r, kLanes);
+                for (int k = 0; k < n; ++k) {
+                    const int e = r + k - model_.p;
+                    S[k] = &S_[static_cast<std::size_t>(Times ? model_.columns[model_.row[e]] : r + k) * points_.size];
+                    effect[k] = Times ? u(static_cast<int>(model_.col[e])) : nullptr;
+                }
+                if (n == 4) body.template operator()<4, Times>(r, S, effect);
+                else if (n == 3) body.template operator()<3, Times>(r, S, effect);
+                else if (n == 2) body.template operator()<2, Times>(r, S, effect);
+                else body.template operator()<1, Times>(r, S, effect);
             }
         };
-        each([&](int r, const auto& term) CLUSTERGLM_INLINE_LAMBDA {
-            Pack sum{};
-            for (int i = 0; i < actives_; ++i) {
-                const int k = active_[i] * kLanes;
-                const Pack at = load(&pi[k]);
-                sum += at > Pack{} ? at * term(k) : Pack{};  // elsewhere sums may be too large
-            }
-            mean_[r] = reduce(sum);
-        });
-        if (order_ < 2) return;
-        alignas(32) double share[Columns::kRows];
-        for (int from = 0; from < actives_; from += Columns::kPacks) {
-            const int packs = std::min(actives_ - from, Columns::kPacks);
-            checkpoint(static_cast<std::int64_t>(packs) * q_ * q_);
-            for (int i = 0; i < packs; ++i) store(share + i * kLanes, weight * load(&pi[active_[from + i] * kLanes]));
-            each([&](int r, const auto& term) CLUSTERGLM_INLINE_LAMBDA {
-                double* column = at_points_.column(r);
-                for (int i = 0; i < packs; ++i) {
-                    const Pack x = term(active_[from + i] * kLanes) - mean_[r];
-                    store(column + i * kLanes, load(&pi[active_[from + i] * kLanes]) > Pack{} ? x : Pack{});
-                }
-            });
-            sums_.add(at_points_, packs, nullptr, share);
-        }
+        all_of.template operator()<false>(0, model_.p);
+        all_of.template operator()<true>(model_.p, q_);
     }
 
     // What the sum feels of its points' motion with the mode and its curvature.

@@ -40,7 +40,7 @@ class VectorNodes {
     std::vector<double> along_, across_;     // exponentials: rows x points of the longest line, lines x rows
     std::vector<double> base_, B_, G_, H_;   // of rows: lambda at the centre; d arrays of slopes in c; G and H, rows x points
     std::vector<std::int32_t> active_;       // packs of points that carry weight
-    int actives_ = 0;
+    int actives_ = 0, heaviest_ = 0;
     bool fast_ = false;
     double bound_ = 0.0, sum_a_base_ = 0.0, sum_a_B_[kMostEffects] = {};
 
@@ -124,60 +124,88 @@ class VectorNodes {
     template <bool Unit, bool Tables, bool Kept>
     void fast(int first, int last, bool value) {
         constexpr bool kInverse = Unit && !Kept && requires { R::inverse_factor(Pack{}); };
-        const int K = points_.size, size = rows_.size, packs = value ? points_.packs() : actives_;
-        const auto width = static_cast<std::size_t>(points_.last.size());
+        const int packs = value ? points_.packs() : actives_;
         const double bound = R::log_factor_bound(-bound_, bound_);
         const int room = !Unit ? 1 << 30 : bound > 6e-4 ? static_cast<int>(600.0 / bound) : 1000000;
+        std::int64_t work = 0;
+        for (int i = 0; i < packs;) {
+            int together = 1;
+            if constexpr (kInverse && Tables) {
+                while (together < 6 && i + together < packs && points_.line[i + together] == points_.line[i]) ++together;
+            }
+            if (kInverse && Tables && last - first <= room) along_line(i, together, last - first);
+            else
+                for (int m = 0; m < together; ++m) one_pack<Unit, Tables, Kept>(value ? i + m : active_[i], first, last, room, value);
+            i += together, work += together * kLanes * static_cast<std::int64_t>(last - first);
+            if (work > 1 << 16) checkpoint(work), work = 0;
+        }
+        checkpoint(work);
+    }
+
+    template <bool Unit, bool Tables, bool Kept>
+    CLUSTERGLM_INLINE void one_pack(int pack, int first, int last, int room, bool value) {
+        constexpr bool kInverse = Unit && !Kept && requires { R::inverse_factor(Pack{}); };
+        const int K = points_.size, k = pack * kLanes;
+        const auto width = points_.last.size();
         const double *base = base_.data(), *a = rows_.a.data(), *b = rows_.b.data();
-        // So many packs of points at a time: each one's product waits for the row before.
-        const auto take = [&]<int Packs>(int i) CLUSTERGLM_INLINE_LAMBDA {
-            checkpoint(Packs * kLanes * static_cast<std::int64_t>(last - first));
-            const double *along[Packs], *across[Packs];
-            double *G[Packs], *H[Packs];
-            Pack log_p[Packs] = {}, product[Packs], c[Packs][kMostEffects];
-            int k[Packs];
-            for (int m = 0; m < Packs; ++m) {
-                const int pack = value ? i + m : active_[i + m];
-                k[m] = pack * kLanes, product[m] = all(1.0);
-                along[m] = Tables ? along_.data() + points_.place[pack] : nullptr;
-                across[m] = Tables ? across_.data() + static_cast<std::size_t>(points_.line[pack]) * size : nullptr;
-                for (int t = 0; t < d(); ++t) c[m][t] = load(points_.coordinate(t) + k[m]);
-                G[m] = G_.data() + k[m], H[m] = H_.data() + k[m];
-            }
-            for (int from = first; from < last; from += room) {
-                const int to = std::min(last, from > last - room ? last : from + room);
-                for (int j = from; j < to; ++j)
-                    for (int m = 0; m < Packs; ++m) {
-                        Pack lambda = all(base[j]);
-                        for (int t = 0; t < d(); ++t) lambda += slope(t)[j] * c[m][t];
-                        const Pack e = Tables ? across[m][j] * load(along[m] + j * width) : lanes::exp(lambda);
-                        if constexpr (kInverse) {
-                            product[m] *= R::inverse_factor(e);
-                        } else {
-                            const NodeTerms<Pack> at = R::template node<Unit>(Row<Pack>{lambda, e, all(a[j]), all(b[j])}, Pack{}, all(1.0));
-                            log_p[m] += at.additive;
-                            if constexpr (Unit) product[m] *= at.factor;
-                            if constexpr (Kept) store(G[m], at.G), store(H[m], at.H), G[m] += K, H[m] += K;
-                        }
-                    }
-                for (int m = 0; m < Packs && kInverse; ++m) product[m] = 1.0 / product[m];
-                if (to == last) break;
-                for (int m = 0; m < Packs && Unit; ++m) log_p[m] += lanes::log(product[m]), product[m] = all(1.0);
-            }
-            if (!value) return;
-            for (int m = 0; m < Packs; ++m) {
-                if constexpr (R::kLinear) {
-                    log_p[m] += sum_a_base_;
-                    for (int t = 0; t < d(); ++t) log_p[m] += sum_a_B_[t] * c[m][t];
+        const double* along = Tables ? along_.data() + points_.place[pack] : nullptr;
+        const double* across = Tables ? across_.data() + static_cast<std::size_t>(points_.line[pack]) * rows_.size : nullptr;
+        double *G = G_.data() + k, *H = H_.data() + k;
+        Pack log_p{}, product = all(1.0), c[kMostEffects];
+        for (int t = 0; t < d(); ++t) c[t] = load(points_.coordinate(t) + k);
+        for (int from = first; from < last; from += room) {
+            const int to = std::min(last, from > last - room ? last : from + room);
+            for (int j = from; j < to; ++j) {
+                Pack lambda = all(base[j]);
+                for (int t = 0; t < d(); ++t) lambda += slope(t)[j] * c[t];
+                const Pack e = Tables ? across[j] * load(along + j * width) : lanes::exp(lambda);
+                if constexpr (kInverse) {
+                    product *= R::inverse_factor(e);
+                } else {
+                    const NodeTerms<Pack> at = R::template node<Unit>(Row<Pack>{lambda, e, all(a[j]), all(b[j])}, Pack{}, all(1.0));
+                    log_p += at.additive;
+                    if constexpr (Unit) product *= at.factor;
+                    if constexpr (Kept) store(G, at.G), store(H, at.H), G += K, H += K;
                 }
-                store(&q[k[m]], load(&q[k[m]]) + log_p[m]);
-                store(&factor[k[m]], product[m]);
             }
-        };
-        constexpr int kTogether = kInverse ? 4 : 1;
-        int i = 0;
-        for (; i + kTogether <= packs; i += kTogether) take.template operator()<kTogether>(i);
-        for (; i < packs; ++i) take.template operator()<1>(i);
+            if constexpr (kInverse) product = 1.0 / product;
+            if (to == last) break;
+            if constexpr (Unit) log_p += lanes::log(product), product = all(1.0);
+        }
+        if (value) add_log_p(k, log_p, product);
+    }
+
+    // Packs of one line, as many as registers can hold, for values alone: each one's product waits for the row before.
+    CLUSTERGLM_INLINE void along_line(int i, int together, int n) {
+        if (together == 6) several_packs<6>(i, n);
+        else if (together == 5) several_packs<5>(i, n);
+        else if (together == 4) several_packs<4>(i, n);
+        else if (together == 3) several_packs<3>(i, n);
+        else if (together == 2) several_packs<2>(i, n);
+        else several_packs<1>(i, n);
+    }
+    template <int Packs>
+    CLUSTERGLM_INLINE void several_packs(int i, int n) {
+        if constexpr (requires { R::inverse_factor(Pack{}); }) {
+            const auto width = points_.last.size();
+            const double *along = along_.data() + points_.place[i], *across = across_.data() + static_cast<std::size_t>(points_.line[i]) * rows_.size;
+            Pack product[Packs];
+            for (int m = 0; m < Packs; ++m) product[m] = all(1.0);
+            for (int j = 0; j < n; ++j, along += width) {
+                const Pack by = all(across[j]);
+                for (int m = 0; m < Packs; ++m) product[m] *= R::inverse_factor(by * load(along + m * kLanes));
+            }
+            for (int m = 0; m < Packs; ++m) add_log_p((i + m) * kLanes, Pack{}, 1.0 / product[m]);
+        }
+    }
+
+    CLUSTERGLM_INLINE void add_log_p(int k, Pack log_p, Pack product) {
+        if constexpr (R::kLinear) {
+            log_p += sum_a_base_;
+            for (int t = 0; t < d(); ++t) log_p += sum_a_B_[t] * load(points_.coordinate(t) + k);
+        }
+        store(&q[k], load(&q[k]) + log_p);
+        store(&factor[k], product);
     }
 
     // By formulas that hold for any lambda, where some are out of the fast range.
@@ -206,31 +234,50 @@ class VectorNodes {
         }
     }
 
+    // The log of the sum over points.
+    double log_sum() const {
+        const double top = highest();
+        Pack sum{};
+        for (int k = 0; k < points_.size; k += kLanes) sum += integrand(k, top);
+        return top + std::log(reduce(sum));
+    }
+
     // Shares of the points and the list of packs that carry weight; returns the log of the sum.
     double weigh() {
         constexpr double kNegligible = 1e-22;
         const int K = points_.size;
-        Pack highest = load(q.data()), sum{};
-        for (int k = kLanes; k < K; k += kLanes) {
-            const Pack at = load(&q[k]);
-            highest = at > highest ? at : highest;
-        }
-        const double top = greatest<double>(highest);
+        const double top = highest();
+        Pack sum{};
         for (int k = 0; k < K; k += kLanes) {
-            const Pack d = load(&q[k]) - top;
-            const Pack share = d > all(-690.0) ? lanes::exp(d) * load(&factor[k]) : Pack{};
+            const Pack share = integrand(k, top);
             store(&pi[k], share);
             sum += share;
         }
         const double total = reduce(sum), inverse = 1.0 / total;
-        actives_ = 0;
+        actives_ = 0, heaviest_ = 0;
+        double most = 0.0;
         for (int k = 0; k < K; k += kLanes) {
             const Pack share = load(&pi[k]) * inverse;
             store(&pi[k], share);
             active_[actives_] = k / kLanes;
-            actives_ += reduce(share) > kNegligible;
+            const double together = reduce(share);
+            actives_ += together > kNegligible;
+            if (together > most) most = together, heaviest_ = k / kLanes;
         }
         return top + std::log(total);
+    }
+
+    CLUSTERGLM_INLINE double highest() const {
+        Pack highest = load(q.data());
+        for (int k = kLanes; k < points_.size; k += kLanes) {
+            const Pack at = load(&q[k]);
+            highest = at > highest ? at : highest;
+        }
+        return greatest<double>(highest);
+    }
+    CLUSTERGLM_INLINE Pack integrand(int k, double top) const {
+        const Pack d = load(&q[k]) - top;
+        return d > all(-690.0) ? lanes::exp(d) * load(&factor[k]) : Pack{};
     }
 
     void write_posterior(std::int64_t cluster, const VectorOutputs& out) const {

@@ -116,7 +116,8 @@ def cluster_column(table: nw.DataFrame[Any], name: str) -> nw.Series[Any] | None
         missing |= each.codes < 0
     combined[missing] = -1
     _, first, place = np.unique(combined, return_index=True, return_inverse=True)
-    words = [":".join(_part(each.labels[each.codes[row]]) for each in coded) for row in first.tolist()]
+    columns = [np.array([_part(label) for label in each.labels], dtype=object)[each.codes[first]] for each in coded]
+    words = [":".join(each) for each in zip(*columns, strict=True)]
     joined = np.array(words, dtype=object)[place]
     joined[missing] = None
     return nw.from_native(pd.Series(joined, dtype="str"), series_only=True)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from clusterglm.errors import IntegrationError
 from clusterglm.fit.levels import AnyPlan, CrossedFactors, Integrals
-from clusterglm.fit.mixed_search import Found, MixedTask
+from clusterglm.fit.mixed_search import Found
+from clusterglm.fit.mixed_task import MixedTask
 from clusterglm.fit.newton import Maximum, maximize_free
 from clusterglm.fit.own_corrected import OwnDraws
 from clusterglm.fit.own_levels import OwnIntegrals

@@ -22,7 +22,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterError, ClusterGLMError, DesignError, ResponseError
 from clusterglm.fit.boundary import vanishing
 from clusterglm.fit.gaussian_search import CLOSED, maximum_of, starts_of
-from clusterglm.fit.mixed_search import one_in
+from clusterglm.fit.mixed_looks import one_in
 from clusterglm.fit.newton import Optimization, maximize
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.likelihood.gaussian.layout import Factor

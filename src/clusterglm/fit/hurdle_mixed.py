@@ -11,7 +11,7 @@ from scipy.linalg import block_diag
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.hurdle import HurdlePooledFit, at_values, fit_hurdle_pooled, fit_zeros, positive_rows
 from clusterglm.fit.mixed import MixedFit
-from clusterglm.fit.mixed_search import effects_of
+from clusterglm.fit.mixed_task import effects_of
 from clusterglm.fit.own_levels import kernel_effects
 from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.fit.own_rows import kernel_data

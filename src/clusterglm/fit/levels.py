@@ -30,8 +30,9 @@ from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.base import Response
 
 _FEW = {1: 9, 2: 7, 3: 5, 4: 3, 5: 3}  # nodes a dimension for a first look, 2 with more effects
-_AT_MANY = {1: 8, 2: 8, 3: 4}  # the same at many clusters, as many as the core takes at once, ...
-_MORE = {1: 16, 2: 12, 3: 12}  # ... and for a second look
+_AT_MANY = {1: 8, 2: 8, 3: 4, 4: 4}  # the same at many clusters, as many as the core takes at once, ...
+_AT_MANY_CHILDREN = 4  # the same at many clusters that lie in others
+_SECOND = {1: (8, 16), 2: (8, 12), 3: (8, 12), 4: (8, 12), 5: (4, 8)}  # ... and for a second look: at all, at a sample
 _WIDE_LATTICE, _LATTICES_UP_TO = (0.35, 8.0), 3  # step and radius; dimensions
 
 AnyPlan: TypeAlias = tuple[Any, ...]
@@ -101,8 +102,11 @@ class Integrals(Protocol):
     def glanced(self, entries: Array, plan: AnyPlan) -> float:
         """The log-likelihood to a few hundredths, where it costs less so: to see which of some places is higher."""
 
-    def more(self) -> AnyPlan | None:
-        """Points for a second look, if there are some for many clusters, or for all data where `learned` is."""
+    def more(self, of_sample: bool = False) -> AnyPlan | None:
+        """Points for a second look, if there are some for many clusters, or for all data where `learned` is.
+
+        `of_sample`: those by which a sample of many clusters corrects what the others say.
+        """
 
     def wide(self, entries: Array) -> AnyPlan | None:
         """Points for a first look where effects are very large, if there are some."""
@@ -187,9 +191,9 @@ class OneLevel(VectorLikelihood):
     def glanced(self, entries: Array, plan: VectorPlan) -> float:
         return self.evaluate(entries, plan, 0).value
 
-    def more(self) -> VectorPlan | None:
-        nodes = _MORE.get(self.n_effects)
-        return None if nodes is None else (VectorPart(hermite_points(nodes, self.n_effects, True)),)
+    def more(self, of_sample: bool = False) -> VectorPlan | None:
+        nodes = _SECOND.get(self.n_effects)
+        return None if nodes is None else (VectorPart(hermite_points(nodes[of_sample], self.n_effects, True)),)
 
     def wide(self, entries: Array) -> VectorPlan | None:
         if self.n_effects > _LATTICES_UP_TO:
@@ -251,6 +255,8 @@ class TwoLevels(NestedLikelihood):
 
     def few(self, many: bool | None = None) -> NestedPlan:
         (d1, d2), nodes = self.n_effects, _FEW.get(self.dimensions, 2)
+        if self.n_children >= MANY_FOR_POINTS if many is None else many:
+            nodes = min(nodes, _AT_MANY_CHILDREN)
         return (NestedPart(hermite_points(nodes, d1, True), hermite_points(nodes, d2, True)),)
 
     def similar(self, entries: Array, plan: NestedPlan) -> Evaluation:
@@ -259,7 +265,7 @@ class TwoLevels(NestedLikelihood):
     def glanced(self, entries: Array, plan: NestedPlan) -> float:
         return self.evaluate(entries, plan, 0).value
 
-    def more(self) -> None:
+    def more(self, of_sample: bool = False) -> None:
         return None
 
     def wide(self, entries: Array) -> None:
@@ -376,7 +382,7 @@ class CrossedFactors(CrossedLikelihood):
             self.forget()
             return np.nan
 
-    def more(self) -> VectorPlan | None:
+    def more(self, of_sample: bool = False) -> VectorPlan | None:
         nodes = _AT_MANY.get(self.inside.n_effects)
         return None if nodes is None else (VectorPart(hermite_points(nodes, self.inside.n_effects, True)),)
 

@@ -20,8 +20,9 @@ from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import DesignError, OptionError
 from clusterglm.fit.corrected import corrected
 from clusterglm.fit.levels import report
-from clusterglm.fit.mixed_search import MixedTask, choose, effects_of, maximum_of, start_of
+from clusterglm.fit.mixed_search import maximum_of, start_of
 from clusterglm.fit.mixed_sums import InMemorySums, MixedSums
+from clusterglm.fit.mixed_task import MixedTask, choose, effects_of
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.pooled import PooledFit, on_user_scale

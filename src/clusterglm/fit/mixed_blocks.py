@@ -22,7 +22,8 @@ from clusterglm.data.request import Request
 from clusterglm.engine.base import Blocks, Gathered
 from clusterglm.engine.block import Block
 from clusterglm.fit.levels import AnyPlan, Chosen, Integrals, integrals
-from clusterglm.fit.mixed_search import MixedTask, effects_of, one_in
+from clusterglm.fit.mixed_looks import one_in
+from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.pooled import PooledFit, pooled_estimates
 from clusterglm.fit.standardise import Standardisation, tells_columns_apart
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
@@ -152,8 +153,8 @@ class BlockIntegrals:
     def glanced(self, entries: Array, plan: AnyPlan) -> float:
         return self.evaluate(entries, plan, 0).value
 
-    def more(self) -> AnyPlan | None:
-        return None if self._one.more() is None else (Asked(None, second=True),)
+    def more(self, of_sample: bool = False) -> AnyPlan | None:
+        return None if of_sample or self._one.more() is None else (Asked(None, second=True),)
 
     def wide(self, entries: Array) -> None:
         """Nothing: where they lie depends on single clusters."""

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from clusterglm.data.prepare import FittedData, ModelData
-from clusterglm.fit.mixed_search import MixedTask, effects_of, sampled
+from clusterglm.fit.mixed_looks import sampled
+from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.pooled import PooledFit, penalized_estimates, pooled_estimates, sums_of
 from clusterglm.fit.random_effects import refuse_homogeneous_clusters

@@ -296,8 +296,8 @@ class OwnIntegrals:
     def few(self, many: bool | None = None) -> AnyPlan:
         return self._any().few(many)
 
-    def more(self) -> AnyPlan | None:
-        return self._any().more()
+    def more(self, of_sample: bool = False) -> AnyPlan | None:
+        return self._any().more(of_sample)
 
     def wide(self, entries: Array) -> AnyPlan | None:
         likelihood, at = self.inner(entries)

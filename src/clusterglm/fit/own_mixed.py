@@ -19,7 +19,8 @@ from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.fit.corrected import corrected
 from clusterglm.fit.levels import report
 from clusterglm.fit.mixed import MixedFit, fit_mixed, posterior_of, refuse_too_many, where_free
-from clusterglm.fit.mixed_search import MixedTask, effects_of, maximum_of, start_of
+from clusterglm.fit.mixed_search import maximum_of, start_of
+from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.own import OwnPooledFit, anew, at_end, fit_own_pooled, refuse_boundless, with_constant
 from clusterglm.fit.own_levels import AtPsi, OwnData, OwnIntegrals, kernel_effects
 from clusterglm.fit.own_rows import kernel_data

@@ -17,7 +17,8 @@ from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.fit.corrected import corrected
 from clusterglm.fit.levels import report
 from clusterglm.fit.mixed import MixedFit, fit_mixed, refuse_too_many
-from clusterglm.fit.mixed_search import MixedTask, effects_of, maximum_of, start_of
+from clusterglm.fit.mixed_search import maximum_of, start_of
+from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.own import refuse_boundless
 from clusterglm.fit.own_levels import kernel_effects
 from clusterglm.fit.own_mixed import Covariances, OwnMixedFit, Units, fit_own_mixed, own_of, own_task, scale_of_effects

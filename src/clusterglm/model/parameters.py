@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -137,9 +138,15 @@ class Parameters:
         """The vector of its blocks' values, in their order."""
         return np.hstack(parts)
 
+    @cached_property
+    def _each(self) -> tuple[slice, ...]:
+        """The blocks' places."""
+        ends = np.cumsum([0, *(len(block.names) for block in self.blocks)]).tolist()
+        return tuple(slice(begin, end) for begin, end in pairwise(ends))
+
     def split(self, theta: Array) -> tuple[Array, ...]:
         """The blocks' values."""
-        return tuple(np.split(theta, np.cumsum([len(block.names) for block in self.blocks])[:-1]))
+        return tuple(theta[place] for place in self._each)
 
     def filled(self, free: Array, theta: Array) -> Array:
         """`theta` with other values of the free parameters."""

@@ -21,7 +21,7 @@ import numpy as np
 from clusterglm.fit.corrected import SEED, draws_of
 from clusterglm.fit.levels import AnyPlan, CrossedFactors
 from clusterglm.fit.mixed import points_for_moments
-from clusterglm.fit.mixed_search import choose
+from clusterglm.fit.mixed_task import choose
 from clusterglm.likelihood.crossed.certificate import REPLICATES, HeldDraws
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.mixed import MixedFit
-from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.likelihood.integrator import UnitLikelihood
 from clusterglm.likelihood.plan import Goal, Part

@@ -14,7 +14,7 @@ from clusterglm.api.own import read_own
 from clusterglm.data.prepare import prepare
 from clusterglm.data.request import Request
 from clusterglm.data.zero_part import read_zero_part
-from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.fit.own_levels import OwnData, OwnIntegrals
 from clusterglm.fit.own_mixed import own_task
 from clusterglm.fit.zero_data import ZeroData

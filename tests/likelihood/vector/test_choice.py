@@ -9,6 +9,7 @@ from scipy.special import log_ndtr, logsumexp
 
 from clusterglm.likelihood.vector.choice import choose_points, settled
 from clusterglm.likelihood.vector.points import hermite_points, lattice, quasi_random
+from clusterglm.likelihood.vector.pooled import pooled_rules
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart
 from clusterglm.model.family import response
 
@@ -206,3 +207,16 @@ def test_halves_of_a_lattice_are_lattices():
         assert points.coarser.shape == (d + (d > 1), 2 ** (d + 1))
         np.testing.assert_allclose(points.coarser @ shares, 1.0, atol=1e-6)
         assert np.all(np.linalg.norm(points.positions[points.outermost[points.kinds]], axis=1) > 7.0)
+
+
+def test_five_effects_have_errors_that_hold(simulate, parameters):
+    """The last of few sizes serves clusters for which nothing better is affordable, whatever was asked for."""
+    model = response("binomial", "logit")
+    block = simulate(model, tuple([8] * 12), 5, weighted=False)
+    likelihood, theta = block.likelihood(model), parameters(np.tri(5, dtype=bool), 0.2)
+    found = pooled_rules(likelihood, theta, np.full(12, 1e-12))
+    served = np.setdiff1d(np.arange(12), found.left)
+    assert len(served) >= 6
+    finer = likelihood.log_integrals(theta, VectorPart(hermite_points(14, 5, True), served))
+    assert (np.abs(finer - found.values[served]) <= found.errors[served]).all()
+    assert found.errors[served].max() < 3e-5

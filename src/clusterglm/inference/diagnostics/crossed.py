@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clusterglm.fit.corrected import MOST_OF_ESTIMATES, SEED
 from clusterglm.fit.levels import CrossedFactors
 from clusterglm.fit.mixed import MixedFit, task_of
-from clusterglm.fit.mixed_search import MixedTask, choose, points_within_reach
+from clusterglm.fit.mixed_task import MixedTask, choose, points_within_reach
 from clusterglm.inference.diagnostics.adequacy import IntegrationCheck, IntegrationCurve, is_bearable
 from clusterglm.likelihood.crossed.certificate import Certificate, HeldDraws
 from clusterglm.model.arrays import Array

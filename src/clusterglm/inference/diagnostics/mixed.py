@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.fit.mixed import MixedFit, task_of
-from clusterglm.fit.mixed_search import choose, effects_of, points_within_reach
+from clusterglm.fit.mixed_task import choose, effects_of, points_within_reach
 from clusterglm.inference.diagnostics.adequacy import (
     REFERENCE_TOLERANCE,
     IntegrationCheck,

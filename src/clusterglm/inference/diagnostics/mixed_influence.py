@@ -11,7 +11,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import ClusterGLMError
 from clusterglm.fit.levels import Chosen
 from clusterglm.fit.mixed import MixedFit, fit_again, task_of
-from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.diagnostics.influence import CLOSE, Deletion
 from clusterglm.inference.uncertainty.mixed import estimates_by_reading, task_by_reading

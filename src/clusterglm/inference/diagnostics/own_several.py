@@ -9,7 +9,7 @@ import numpy as np
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.mixed import task_of
-from clusterglm.fit.mixed_search import choose
+from clusterglm.fit.mixed_task import choose
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.own_mixed import OwnMixedFit, own_mixed_again, own_of
 from clusterglm.inference.diagnostics.influence import CLOSE, Deletion

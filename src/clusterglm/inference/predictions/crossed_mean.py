@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clusterglm.data.effects import Effects
 from clusterglm.fit.levels import AnyPlan, CrossedFactors
 from clusterglm.fit.mixed import MixedFit, points_for_moments, task_of
-from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.inference.predictions.normal_mean import normal_jet
 from clusterglm.likelihood.crossed.posterior import CrossedPosterior
 from clusterglm.model.arrays import Array

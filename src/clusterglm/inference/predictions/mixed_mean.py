@@ -19,7 +19,7 @@ from clusterglm.data.effects import Children
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.levels import OneLevel
 from clusterglm.fit.mixed import MixedFit
-from clusterglm.fit.mixed_search import EffectArrays, MixedTask, choose, effects_of
+from clusterglm.fit.mixed_task import EffectArrays, MixedTask, choose, effects_of
 from clusterglm.inference.predictions.normal_mean import normal_jet
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import ROWS_MADE_UP

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.mixed import MixedFit
-from clusterglm.fit.mixed_search import effects_of
+from clusterglm.fit.mixed_task import effects_of
 from clusterglm.model.arrays import Array
 
 

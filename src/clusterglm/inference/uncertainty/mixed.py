@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from clusterglm.fit.mixed import MixedFit, scale_of, task_of, to_user
 from clusterglm.fit.mixed_blocks import MixedBlockSums
-from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.fit.sums import whole_weights
 from clusterglm.model.arrays import Array
 

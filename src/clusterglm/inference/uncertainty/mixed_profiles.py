@@ -17,7 +17,7 @@ import numpy as np
 from clusterglm.data.kept import with_effects
 from clusterglm.errors import OptionError
 from clusterglm.fit.mixed import MixedFit
-from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.inference.uncertainty.correlation_peaks import (
     held_at,
     peak_of_angle,

@@ -106,7 +106,7 @@ def choose_points(
     errors, values, parts, trials = found.errors, found.values, found.parts, found.trials
     if len(found.left) > 0:
         if many:  # what others have not used
-            allowed[found.left] *= (m - float(np.sum(errors / allowed))) / len(found.left)
+            allowed[found.left] *= max(m - float(np.sum(errors / allowed)), 0.0) / len(found.left)
         more = _by_lattice if likelihood.n_effects <= max(_LATTICES) else _by_random
         rest = more(likelihood, theta, found.left, allowed)
         errors, values = errors + rest.errors, values + rest.values
@@ -147,12 +147,13 @@ def _by_hermite(
 ) -> Rules:
     """Rules of growing size, until four that follow one another agree: two or three may do so by chance."""
     d, m = likelihood.n_effects, likelihood.n_clusters
-    parts, trials, given_up = [], [], [np.zeros(0, dtype=np.int64)]
+    parts, given_up = [], [np.zeros(0, dtype=np.int64)]
+    trials: list[Trial] = []
     errors, final = np.zeros(m), np.zeros(m)
     last = np.full(m, np.inf)
     for nodes in _HERMITE.get(d, ()):
         points = hermite_points(nodes, d, True)
-        values = likelihood.log_integrals(theta, VectorPart(points, clusters))
+        values = likelihood.log_integrals(theta, VectorPart(points, clusters), again=len(trials) > 0)
         trials.append(Trial(VectorPart(points, clusters), values))
         rounding = ROUNDING_OF_SUMS * (1.0 + np.abs(values))
         limit = np.maximum(np.minimum(allowed[clusters], CHANCE), 2.0 * rounding) - rounding
@@ -160,7 +161,7 @@ def _by_hermite(
         hopeful = np.ones(len(clusters), dtype=np.bool_)
         for fewer in range(1, _IN_A_ROW):
             part = VectorPart(hermite_points(nodes - fewer, d, True), clusters[hopeful])
-            difference = np.abs(likelihood.log_integrals(theta, part) - values[hopeful])
+            difference = np.abs(likelihood.log_integrals(theta, part, again=True) - values[hopeful])
             apart[hopeful] = np.maximum(apart[hopeful], difference)
             hopeful &= _AGREE * apart <= limit
             if not hopeful.any():

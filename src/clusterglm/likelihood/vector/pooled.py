@@ -27,6 +27,7 @@ SIZES = {
     2: (8, 12, 16, 20, 24, 32, 40),
     3: (8, 12, 16, 20, 24, 32),
     4: (4, 8, 12),
+    5: (4, 8, 12),
 }
 """Sizes of rules, by the number of effects."""
 ROUNDING_OF_SUMS = 2e-14
@@ -37,15 +38,16 @@ _AGREE = 5.0  # times the error that the differences show
 _LEAST_RATIO, _LEAST_DIFFERENCE = 1.0 / 20.0, 1.0 / 30.0
 _OF_THE_REST = 1.0 / 3.0  # of the tolerance that is left, which a size may use, ...
 _THE_LAST = 0.9  # ... and the last of them
+_BEST = 4  # effects from which the last size is better than any other points, for all of which it leaves little
 _LARGEST_SHARE = 4.0  # times the mean share of the tolerance, above which a cluster gets a larger rule
 _HOPELESS = (
     0.03  # of the clusters, which a size must serve so that the next is tried, if there are more of them left ...
 )
 _MANY_LEFT = 0.2  # ... than this
-_SLOPES_OF_MANY = (
-    2e-5  # error of the log-likelihood whose derivatives are used, times the root of the number of clusters:
-)
-# no estimate moves by 1e-3 standard errors
+# Error of the log-likelihood whose derivatives are used, times the root of the number of clusters: no estimate moves by
+# 1e-3 standard errors.
+_SLOPES_OF_MANY = 2e-5
+_SLOPES_OF_FIVE = 1e-3  # the same of five effects and more, where a finer rule takes minutes: some may move by 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ def pooled_rules(likelihood: VectorLikelihood, theta: Array, allowed: Array) -> 
     last = np.zeros(m)
     for number, nodes in enumerate(sizes):
         part = VectorPart(hermite_points(nodes, d, True), clusters)
-        values = likelihood.log_integrals(theta, part)
+        values = likelihood.log_integrals(theta, part, again=number > 0)
         trials.append(Trial(part, values))
         if number > 0:
             before.append(np.abs(values - last))
@@ -109,7 +111,7 @@ def pooled_rules(likelihood: VectorLikelihood, theta: Array, allowed: Array) -> 
             room = unspent * (_THE_LAST if at_last else _OF_THE_REST)
             shares = np.where(error <= CHANCE, error / allowed[clusters], np.inf)
             served = _first(shares, unspent, room, np.inf if at_last else _LARGEST_SHARE)
-            served |= error <= 2.0 * rounding
+            served |= error <= (CHANCE if at_last and d >= _BEST else 2.0 * rounding)
         if served.any():
             found = clusters[served]
             parts.append(VectorPart(part.points, found))
@@ -152,7 +154,8 @@ def pooled_slopes(trials: list[Trial], plan: VectorPlan, values: Array, weights:
     Errors are small in sum, as those of the plan are; each next rule may use half of what those before have left.
     """
     m = len(values)
-    room = _SLOPES_OF_MANY * float(np.sqrt(m))
+    d = plan[0].points.d
+    room = (_SLOPES_OF_MANY if d < 5 else _SLOPES_OF_FIVE) * float(np.sqrt(m))
     most = _LARGEST_SHARE * room / m
     parts, left = [], np.ones(m, dtype=np.bool_)
     for trial in trials:

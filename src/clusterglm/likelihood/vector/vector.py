@@ -24,6 +24,7 @@ from clusterglm.likelihood.vector.points import PointSet, hermite_points
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
+_ROWS_SEEN_FIRST = 32  # rows in which columns that differ mostly differ
 _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
 
 
@@ -207,10 +208,13 @@ class VectorLikelihood:
         chosen = slice(None) if clusters is None else clusters
         return Places(self._modes[chosen].copy(), self._factors[chosen].copy())
 
-    def log_integrals(self, theta: Array, part: VectorPart) -> Array:
-        """Log-integrals of a part's clusters, without their weights, in the order of `clusters`."""
+    def log_integrals(self, theta: Array, part: VectorPart, again: bool = False) -> Array:
+        """Log-integrals of a part's clusters, without their weights, in the order of `clusters`.
+
+        `again`: at the same `theta` as the last time, so that their modes are known, and not sought.
+        """
         values = np.zeros(self.n_clusters)
-        self._call(theta, part, 0, values=values)
+        self._call(theta, part, 0, again=again, values=values)
         return self._unweighted(values, part)
 
     def _unweighted(self, values: Array, part: VectorPart) -> Array:
@@ -250,6 +254,7 @@ class VectorLikelihood:
         order: int,
         *,
         precise: bool = False,
+        again: bool = False,
         values: Array | None = None,
         scores: Array | None = None,
         means: Array | None = None,
@@ -271,7 +276,7 @@ class VectorLikelihood:
             self._col,
             np.ascontiguousarray(theta, dtype=np.float64),
             part.points.core,
-            part.places is None,
+            part.places is None and not again,
             precise,
             centres,
             factors,
@@ -293,9 +298,17 @@ def joined_columns(X: Array, Z: Array) -> tuple[Array, NDArray[np.int64]]:
     """The columns of X, and those of Z that are not among them; and where the columns of Z are."""
     columns, places = [X[:, k] for k in range(X.shape[1])], []
     for k in range(Z.shape[1]):
-        same = [i for i, column in enumerate(columns) if np.array_equal(column, Z[:, k])]
+        same = [i for i, column in enumerate(columns) if _same(column, Z[:, k])]
         if not same:
             columns.append(Z[:, k])
         places.append(same[0] if same else len(columns) - 1)
-    joined = X if len(columns) == X.shape[1] else np.column_stack(columns)
+    joined = np.empty((len(X), len(columns))) if len(columns) > X.shape[1] else X
+    if joined is not X:
+        joined[:, : X.shape[1]] = X
+        for k in range(X.shape[1], len(columns)):
+            joined[:, k] = columns[k]
     return np.ascontiguousarray(joined, dtype=np.float64), np.array(places, dtype=np.int64)
+
+
+def _same(one: Array, other: Array) -> bool:
+    return np.array_equal(one[:_ROWS_SEEN_FIRST], other[:_ROWS_SEEN_FIRST]) and np.array_equal(one, other)

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance.base import Structure
 from clusterglm.model.covariance.correlated import Correlated
+
+_A = TypeVar("_A", bound=NDArray[Any])
+
+
+@lru_cache(maxsize=64)
+def _lower(d: int) -> NDArray[np.bool_]:
+    """Marks of the entries of L, which are read row by row."""
+    return _kept(np.tri(d, dtype=np.bool_))
+
+
+@lru_cache(maxsize=64)
+def _unit_matrices(d: int) -> Array:
+    """Derivatives of L in each of its entries."""
+    rows, columns = np.tril_indices(d)
+    found = np.zeros((len(rows), d, d))
+    found[np.arange(len(rows)), rows, columns] = 1.0
+    return _kept(found)
+
+
+def _kept(array: _A) -> _A:
+    array.flags.writeable = False
+    return array
 
 
 class Unstructured(Structure):
@@ -24,20 +49,17 @@ class Unstructured(Structure):
     def factor(self, phi: Array, d: int) -> Array:
         """See `Structure`."""
         L = np.zeros((d, d))
-        L[np.tril_indices(d)] = phi
+        L[_lower(d)] = phi
         return L
 
     def slopes(self, phi: Array, d: int) -> Array:
         """See `Structure`."""
-        rows, columns = np.tril_indices(d)
-        found = np.zeros((len(rows), d, d))
-        found[np.arange(len(rows)), rows, columns] = 1.0
-        return found
+        return _unit_matrices(d).copy()
 
     def canonical(self, phi: Array, d: int) -> Array:
         """Diagonal entries are not negative."""
         L = self.factor(phi, d)
-        return np.asarray((L * np.where(np.diag(L) < 0.0, -1.0, 1.0))[np.tril_indices(d)])
+        return np.asarray((L * np.where(np.diag(L) < 0.0, -1.0, 1.0))[_lower(d)])
 
     def of(self, covariance: Array) -> Array:
         """See `Structure`."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
-from clusterglm.fit.mixed_search import MixedTask, choose
+from clusterglm.fit.mixed_task import MixedTask, choose
 from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array

@@ -484,9 +484,8 @@ class Posterior:
         by_cluster = None
         if log_likelihood:
             by_cluster = self.data.rows.labels, self.cluster_logliks(self.n_draws)
-        return for_arviz(
-            dict(zip(self.names, np.moveaxis(self.values, 2, 0), strict=True)), self.log_density, by_cluster
-        )
+        draws = dict(zip(self.names, np.moveaxis(self.values, 2, 0), strict=True))
+        return for_arviz(draws, self.log_density, by_cluster)
 
     def save(self, path: str | Path) -> None:
         """Write the draws and the fit to a JSON file that `clusterglm.load` reads; see `save` of a fit.

@@ -258,9 +258,9 @@ class Posterior:
         Returns
         -------
         effects : ndarray, shape (draws, g, d)
-            Of each cluster (of each level of the nested factor, with those of its cluster before its own), on the
-            linear predictor's scale, in units of their columns. Where factors cross, of shape (draws, 1, number of
-            all): those of all levels of all factors, in the order of `effects`.
+            Of each cluster (or level of the nested factor, with those of its cluster before its own), on the linear
+            predictor's scale, in units of their columns. Where factors cross, (draws, 1, number of all) of all levels
+            in the order of `effects`; of linear models g is the most levels that a factor has, nan beyond others'.
         error : float
             With one intercept, the largest error of a distribution function that was drawn from; else a bound of the
             total variation by which draws are wrong, averaged over clusters.

@@ -35,12 +35,15 @@ class HurdleMixedFit(ZeroMixedFit):
     pooled : HurdlePooledFit
     counts : MixedFit
         Of the counts that are not 0; its arrays are among this fit's.
+    own_counts : OwnMixedFit, optional
+        The same, where these have a dispersion.
     zeros : PooledFit
         Of a binary logit model of which counts are 0.
     """
 
     pooled: HurdlePooledFit
     counts: MixedFit | None = None
+    own_counts: OwnMixedFit | None = None
     zeros: PooledFit | None = None
 
     @property
@@ -95,9 +98,9 @@ def fit_hurdle_mixed(
     ClusterError, IntegrationError, OptionError
         As `fit_mixed`.
     """
-    counts = counts_of_effects(positive_rows(data, response), response.truncated, quadrature, control, start)
+    counts, own = counts_of_effects(positive_rows(data, response), response.truncated, quadrature, control, start)
     fit, zeros = counts.fit, fit_zeros(zero, control)
-    at_limit = fit.loglik_at_limit if isinstance(fit, OwnMixedFit) else np.nan
+    at_limit = np.nan if own is None else own.loglik_at_limit
     return HurdleMixedFit(
         **{field.name: getattr(fit, field.name) for field in fields(MixedFit)}
         | {
@@ -111,6 +114,7 @@ def fit_hurdle_mixed(
         zero=zero,
         poisson=counts.at_end,
         counts=fit,
+        own_counts=own,
         zeros=zeros,
     )
 

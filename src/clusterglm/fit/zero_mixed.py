@@ -140,7 +140,7 @@ def fit_zero_mixed(
     effects, k, quiet = effects_of(data), len(response.own), replace(control, progress=None)
     refuse_too_many(effects)
     pooled = fit_zero_pooled(data, zero, response, quiet)
-    counts = counts_of_effects(data, response.plain, quadrature, quiet, start)
+    counts, _ = counts_of_effects(data, response.plain, quadrature, quiet, start)
     poisson = None
     if response.dispersed:
         poisson = fit_zero_mixed(data, zero, replace(response, dispersed=False), quadrature, quiet, start)
@@ -191,14 +191,14 @@ def zero_mixed_again(fit: ZeroMixedFit, data: ModelData) -> ZeroMixedFit:
 
 def counts_of_effects(
     data: ModelData, response: Response, quadrature: Quadrature, control: Control, start: Array | None
-) -> Counts[MixedFit]:
-    """The fit of counts without a linear predictor of zeros, of a response with a dispersion or without."""
+) -> tuple[Counts[MixedFit], OwnMixedFit | None]:
+    """The fit of counts without a linear predictor of zeros; once more where they have a dispersion."""
     if not isinstance(response, OwnParameters):
         fit = fit_mixed(data, response, quadrature, control, start)
-        return Counts(fit, 0.0, fit.covariance, False)
+        return Counts(fit, 0.0, fit.covariance, False), None
     own = fit_own_mixed(data, response, quadrature, control, start)
     assert own.whole_covariance is not None
-    return Counts(own, (own_of(own).values or (0.0,))[0], own.whole_covariance, own.own_state == "boundary")
+    return Counts(own, (own_of(own).values or (0.0,))[0], own.whole_covariance, own.own_state == "boundary"), own
 
 
 def _units(data: ModelData, zero: ModelData, response: ZeroInflated) -> tuple[Units, Array]:

@@ -10,7 +10,6 @@ from clusterglm.data.positive import positive_counts, zero_or_not
 from clusterglm.data.prepare import ModelData
 from clusterglm.fit.hurdle import HurdlePooledFit, HurdleRandomEffectsFit
 from clusterglm.fit.hurdle_mixed import HurdleMixedFit
-from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
 from clusterglm.inference.uncertainty.mixed import marginal_scores
 from clusterglm.inference.uncertainty.mixed_profiles import mixed_summit
@@ -71,15 +70,15 @@ def hurdle_marginal_scores(data: ModelData, fit: HurdleRandomEffectsFit) -> tupl
 
 def hurdle_several_summit(fit: HurdleMixedFit, threads: int = 1) -> Summit:
     """The same with several random effects, in (beta, what their covariance has, log(alpha)) of counts."""
-    counts = fit.of_counts
-    found = own_several_summit(counts, threads) if isinstance(counts, OwnMixedFit) else mixed_summit(counts, threads)
+    own = fit.own_counts
+    found = mixed_summit(fit.of_counts, threads) if own is None else own_several_summit(own, threads)
     return _joined(found, _zeros(fit, threads))
 
 
 def hurdle_several_scores(fit: HurdleMixedFit) -> tuple[Array, Array]:
     """The same of clusters with several random effects: those that have counts above 0, and all."""
-    counts = fit.of_counts
-    found = own_several_scores(counts) if isinstance(counts, OwnMixedFit) else marginal_scores(counts)
+    own = fit.own_counts
+    found = marginal_scores(fit.of_counts) if own is None else own_several_scores(own)
     return found, _of_zeros(fit, by_row=False)
 
 

@@ -281,3 +281,20 @@ def test_what_is_not_sampled_says_so(family, formula, options) -> None:
         fit = cg.random_effects(formula, dispersed(), quadrature="laplace", family=family, control=control, **options)
     with pytest.raises(OptionError, match="sample of a fit"):
         fit.sample(20)
+
+
+@pytest.mark.parametrize("family", ["poisson", "negative_binomial", "beta_binomial"])
+def test_what_is_said_of_a_cluster_left_out_is_a_probability(family) -> None:
+    """With the constants of its own counts, which differ from cluster to cluster and were once left out."""
+    formula = FORMULAS.get(family, "y ~ x")
+    data = dispersed().assign(w=np.repeat(np.random.default_rng(3).integers(1, 4, 24), 5))
+    fit = cg.random_effects(formula, data, cluster="id", family=family, cluster_weights="w")
+    constants = fit._constants_of_clusters()
+    assert constants @ data["w"].to_numpy()[::5] == pytest.approx(fit.data.constant, rel=1e-12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SamplingWarning)
+        accuracy = fit.sample(200, chains=2, seed=1).loo(100)
+    each = accuracy.to_frame()["elpd"]
+    assert (each < 0.0).all()
+    assert accuracy.elpd == pytest.approx(float(each @ data["w"].to_numpy()[::5]), rel=1e-12)
+    assert accuracy.se < 0.3 * abs(accuracy.elpd)

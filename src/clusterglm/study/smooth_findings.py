@@ -107,10 +107,14 @@ def _found(grid: Grid) -> Claim:
 
 
 def _preferred(at: Grid) -> Estimate:
-    """How often AIC, which counts effective parameters, is lower for the smooth than for the Gaussian model."""
+    """How often AIC, which counts effective parameters, is lower for the smooth than for the Gaussian model.
+
+    With none of them the smooth one is the Gaussian, and differs by rounding alone.
+    """
     smooth, gaussian = _paired(at, "lr")
     counted = 2.0 * errors(at, ACCURATE, SMOOTH, "effective", 0.0)
-    return share(np.where(np.isnan(smooth - gaussian), np.nan, smooth - counted > gaussian))
+    lower = (counted > 0.0) & (smooth - counted > gaussian)
+    return share(np.where(np.isnan(smooth - gaussian), np.nan, lower))
 
 
 def _costs(grid: Grid) -> Claim:

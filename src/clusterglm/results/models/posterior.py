@@ -429,7 +429,7 @@ class Posterior:
     def _accuracy(self, kind: str, pointwise: Any, worst: float) -> PredictiveAccuracy:
         self.result._written_out("prediction of clusters left out")
         data, repeats = self.data.rows, self.result._repeats.clusters
-        return PredictiveAccuracy(kind, data.labels, repeats, pointwise, float(data.constant), worst)
+        return PredictiveAccuracy(kind, data.labels, repeats, pointwise, self.result._constants_of_clusters(), worst)
 
     def compare(self, *others: Posterior, draws: int = 1000) -> pd.DataFrame:
         """Models of the same data by how well they predict clusters left out, the best first.
@@ -483,7 +483,8 @@ class Posterior:
 
         by_cluster = None
         if log_likelihood:
-            by_cluster = self.data.rows.labels, self.cluster_logliks(self.n_draws)
+            logliks = self.cluster_logliks(self.n_draws) + self.result._constants_of_clusters()
+            by_cluster = self.data.rows.labels, logliks
         draws = dict(zip(self.names, np.moveaxis(self.values, 2, 0), strict=True))
         return for_arviz(draws, self.log_density, by_cluster)
 

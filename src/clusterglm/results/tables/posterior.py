@@ -62,8 +62,8 @@ class PredictiveAccuracy:
         How many clusters each one stands for.
     pointwise : Pointwise
         Of one of these, without constants of the data.
-    constant : float
-        Of all, which no parameter enters.
+    constants : ndarray, shape (m,)
+        These of one of each, which no parameter enters.
     worst : float
         Pareto k above which a cluster's part is not to be trusted.
     """
@@ -72,18 +72,22 @@ class PredictiveAccuracy:
     labels: NDArray[Any]
     repeats: Array
     pointwise: Pointwise
-    constant: float
+    constants: Array
     worst: float
 
     @property
     def elpd(self) -> float:
         """Sum over clusters, constants included, so that it compares with log-likelihoods."""
-        return float(self.repeats @ self.pointwise.elpd) + self.constant
+        return float(self.repeats @ self._each)
 
     @property
     def se(self) -> float:
         """Standard error of the sum, of the clusters as a sample."""
-        return standard_error(self.pointwise.elpd, self.repeats)
+        return standard_error(self._each, self.repeats)
+
+    @property
+    def _each(self) -> Array:
+        return self.pointwise.elpd + self.constants
 
     @property
     def p(self) -> float:
@@ -101,11 +105,11 @@ class PredictiveAccuracy:
         return int(np.count_nonzero(self.pointwise.tails > self.worst))
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each cluster: `label`, `elpd` (without constants), `p`, `pareto_k`."""
+        """A row for each cluster: `label`, `elpd`, `p`, `pareto_k`."""
         import pandas as pd
 
         point = self.pointwise
-        return pd.DataFrame({"label": self.labels, "elpd": point.elpd, "p": point.p, "pareto_k": point.tails})
+        return pd.DataFrame({"label": self.labels, "elpd": self._each, "p": point.p, "pareto_k": point.tails})
 
     def __str__(self) -> str:
         words = f"elpd ({self.kind}, by cluster) {self.elpd:.2f} (Std. Error {self.se:.2f})"

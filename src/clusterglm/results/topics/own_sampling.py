@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterglm.errors import OptionError
+from clusterglm.fit.own import own_of
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.sampling import InterceptSampling, Links
 
 if TYPE_CHECKING:
     from clusterglm.fit.own import OwnRandomEffectsFit
+    from clusterglm.model.response.base import Response
     from clusterglm.sample.effects import EffectDraws
     from clusterglm.sample.likelihoods import SampledLikelihood
 
@@ -28,6 +30,11 @@ class OwnSampling(InterceptSampling):
 
         self._refuse_unsampled()
         return OwnLikelihood(self.fit)
+
+    @property
+    def _response_of_constants(self) -> Response:
+        own = own_of(self.fit)
+        return own.reads if own.at_limit is None else own.at_limit
 
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
         from clusterglm.sample.own import OwnDraws

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clusterglm.fit.mixed import MixedFit
     from clusterglm.inference.predictions.crossed_mean import Levels
     from clusterglm.likelihood.report import IntegrationReport
+    from clusterglm.model.response.base import Response
     from clusterglm.results.topics.given_clusters import Known
     from clusterglm.sample.effects import EffectDraws
     from clusterglm.sample.likelihoods import SampledLikelihood
@@ -37,6 +38,10 @@ class Sampling:
 
     if TYPE_CHECKING:
         kind: ClassVar[str]
+        data: FittedData
+
+        @property
+        def response(self) -> Response: ...
 
     def sample(self, *_: Any, **__: Any) -> Any:
         """Draw from a posterior; this kind of result has none, and says so.
@@ -64,6 +69,20 @@ class Sampling:
     def _given_of_posterior(self, weights: Weights) -> list[tuple[str, str]]:
         """What a posterior is given, in words, where the likelihood is an approximation, or not that of the fit."""
         return []
+
+    def _constants_of_clusters(self) -> Array:
+        """What the log-likelihood of one of each cluster leaves out, shape (m,)."""
+        data = self.data.rows
+        if data.constant == 0.0:
+            return np.zeros(data.n_clusters)
+        y = np.rint(data.a / data.weights)
+        each = self._response_of_constants.log_constants(y, data.trials, data.weights)
+        return np.asarray(np.add.reduceat(each, data.starts[:-1]))
+
+    @property
+    def _response_of_constants(self) -> Response:
+        """The response that the data's constants are those of."""
+        return self.response
 
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
         """How effects are drawn given these parameters."""

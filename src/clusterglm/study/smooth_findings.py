@@ -30,9 +30,13 @@ def claims(grid: Grid) -> tuple[Claim, ...]:
     grid : Grid
         All truths.
     """
-    table = grid.table
-    both = grid.at(smooth=1) if "smooth" in table else Grid(table[:0], grid.methods)  # fitted with either
+    both = _with_smooth(grid)
     return (_slopes(grid), _intercept_and_scale(grid), _found(both), _costs(both))
+
+
+def _with_smooth(grid: Grid) -> Grid:
+    """Data that the smooth model was fitted to as well; older files know nothing of it."""
+    return grid.at(smooth=1) if "smooth" in grid.table else Grid(grid.table[:0], grid.methods)
 
 
 def _cells(grid: Grid, truths: tuple[str, ...]) -> Iterator[tuple[str, Grid]]:
@@ -132,6 +136,7 @@ def _costs(grid: Grid) -> Claim:
 
 def figure(grid: Grid) -> Figure:
     """Distances from the truth, by what is assumed."""
+    grid = _with_smooth(grid)
     drawn, sizes = [], grid.levels("size")
     for truth in grid.levels("truth"):
         for sigma in grid.levels("sigma"):

@@ -433,6 +433,9 @@ def test_a_summary_says_what_its_errors_are(sleep: pd.DataFrame, few: pd.DataFra
     assert "z value" in plain
     assert "df  t value  Pr(>|t|)" in text
     assert "17.00" in text
+    said = " ".join(str(caveat) for caveat in fit._caveats())
+    assert "profile intervals, which a fit with reml=False has" in said
+    assert "maximum likelihood puts" not in said
     assert "Satterthwaite's degrees of freedom" in " ".join(text.split())
     assert "Kenward and Roger's; t with their degrees of freedom" in str(fit.summary(df="kenward_roger"))
     html = fit.summary(df="satterthwaite")._repr_html_()

@@ -366,6 +366,10 @@ class GaussianMixedResult(LinearSampling, GaussianEffects, GaussianPredictions, 
     def _covariances(self) -> tuple[str, ...]:
         return (*super()._covariances, *((KENWARD_ROGER,) if self.reml else ()))
 
+    @property
+    def _restricted(self) -> bool:
+        return self.reml
+
     @cached_property
     def _kenward_roger(self) -> KenwardRoger:
         from clusterglm.inference.uncertainty.bias_reduced import refuse_weights

@@ -126,6 +126,11 @@ class MixedPieces(Pieces):
     def _caveats(self) -> list[Caveat]:
         return [*super()._caveats(), *self._caveats_of_covariance(), *self._caveats_of_integration()]
 
+    @property
+    def _restricted(self) -> bool:
+        """Whether the likelihood is a restricted one, which has no profiles."""
+        return False
+
     def _caveats_of_covariance(self) -> list[Caveat]:
         if self.singular:
             words = (
@@ -143,6 +148,11 @@ class MixedPieces(Pieces):
                 f"From {self.n_clusters} clusters the covariance of {q} random effects is hardly known, and {biased}. "
                 "Read their profile intervals."
             )
+            if self._restricted:
+                words = (
+                    f"From {self.n_clusters} clusters the covariance of {q} random effects is hardly known: profile "
+                    "intervals, which a fit with reml=False has, say how little."
+                )
             return [Caveat("A covariance from few clusters", words)]
         return []
 

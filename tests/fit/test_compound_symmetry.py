@@ -8,7 +8,10 @@ import pytest
 from scipy.optimize import minimize
 
 import clusterglm as cg
+from clusterglm.fit.boundary import vanishing
 from clusterglm.fit.mixed_task import MixedTask
+from clusterglm.model.covariance import Covariance
+from clusterglm.model.covariance.whole import CovarianceTerm
 
 
 def three_kinds(seed: int) -> pd.DataFrame:
@@ -47,3 +50,13 @@ def test_one_of_two_effects_is_turned_with_the_correlation() -> None:
     any_covariance = cg.random_effects("y ~ 1 + (0 + f | g)", two)
     assert fit.loglik == pytest.approx(any_covariance.loglik, abs=1e-5)
     assert (fit.variance_components["estimate"].iloc[:2] >= 0.0).all()
+
+
+def test_a_correlation_of_what_does_not_vary_is_held() -> None:
+    """Of no effects that vary, and of one alone; its information is 0, which once was no positive definite matrix."""
+    covariance = Covariance((CovarianceTerm("g", ("a", "b", "c"), "cs"),))
+    for sds, held in (((0.0, 0.0, 0.0), [True] * 4), ((0.0, 0.7, 1e-5), [True, False, True, True])):
+        assert vanishing(covariance, np.array([*sds, 0.4]), 3e-4).tolist() == held
+    assert not vanishing(covariance, np.array([0.5, 0.7, 0.6, 0.4]), 3e-4).any()
+    two = vanishing(covariance, np.array([0.0, 0.7, 0.6, 0.4]), 3e-4)
+    assert two.tolist() == [True, False, False, False]

@@ -125,8 +125,10 @@ def test_two_categories_are_the_binary_model(form: str) -> None:
     ordinal = cg.random_effects(FORMS[form], data, family="ordinal")
     binary = cg.random_effects(FORMS[form], data.assign(y=(data["y"] == "q") * 1))
     assert ordinal.loglik == pytest.approx(binary.loglik, abs=1e-9)
-    assert ordinal.params["x"] == pytest.approx(binary.params["x"], abs=1e-7)
-    assert ordinal.thresholds.iloc[0] == pytest.approx(-binary.params.iloc[0], abs=1e-7)
+    # where factors cross, searches learn their Hessian, and each ends within 1e-6 standard errors
+    within = 2e-6 * float(binary.bse.min()) if form == "crossed" else 1e-7
+    assert ordinal.params["x"] == pytest.approx(binary.params["x"], abs=within)
+    assert ordinal.thresholds.iloc[0] == pytest.approx(-binary.params.iloc[0], abs=within)
     same = ["estimate", "std_error"]
     assert ordinal.variance_components[same].to_numpy() == pytest.approx(
         binary.variance_components[same].to_numpy(),

@@ -247,13 +247,17 @@ def concrete(kind: type) -> set[type]:
     return found.union(*(concrete(sub) for sub in kind.__subclasses__()))
 
 
-NOT_STORED = {  # made anew from their family; of functions, which a file cannot hold; without the rows
+NOT_STORED = {  # made anew from their family; of functions, which a file cannot hold; without the rows; bases of others
     ("clusterglm.results.models.blocks", "PooledResultOverBlocks"),
     ("clusterglm.results.models.blocks", "RandomEffectsResultOverBlocks"),
     ("clusterglm.model.distribution.by_scale", "Member"),
     ("clusterglm.model.distribution.user", "UserScaleFamily"),
     ("clusterglm.model.distribution.user", "UserFamily"),
     ("clusterglm.model.distribution.user", "_UserMember"),
+    *(
+        ("clusterglm.results.models.zeros_mixed", name)
+        for name in ("ZeroSeveral", "_Passed", "_OfClusters", "_OfFactors")
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance import Covariance
 
+_NOTHING = 1e-12  # of what the entries of L change by, where their products do not
 _APART, _FAR_APART = 1.5, 4.0  # where such a correlation begins again, as a number on the real line
 
 
@@ -16,7 +17,7 @@ def vanishing(covariance: Covariance, phi: Array, below: float) -> NDArray[np.bo
 
     They are those without which a diagonal entry of L is exactly 0 and L hardly different; and where a diagonal entry
     is as good as 0, `below` so much, all that its column depends on alone: turned into the columns that follow, it adds
-    nothing.
+    nothing. And without these, correlations of what does not vary.
     """
     L, slopes = covariance.factor(phi), covariance.slopes(phi)
     found = np.zeros(len(phi), dtype=bool)
@@ -26,7 +27,15 @@ def vanishing(covariance: Covariance, phi: Array, below: float) -> NDArray[np.bo
     for k in np.flatnonzero(np.abs(np.diag(L)) < below).tolist():
         in_column, outside = slopes[:, :, k].any(axis=1), np.delete(slopes, k, axis=2).any(axis=(1, 2))
         found |= in_column & ~outside
-    return found
+    return found | _without_meaning(covariance, np.where(found, 0.0, phi)) if found.any() else found
+
+
+def _without_meaning(covariance: Covariance, phi: Array) -> NDArray[np.bool_]:
+    """Parameters that the covariance does not depend on, as correlations where hardly an effect varies."""
+    L, slopes = covariance.factor(phi), covariance.slopes(phi)
+    half = slopes @ L.T
+    size = np.abs(slopes).max(axis=(1, 2)) * np.abs(L).max()
+    return np.asarray(np.abs(half + half.transpose(0, 2, 1)).max(axis=(1, 2)) <= _NOTHING * size)
 
 
 def below_zero(covariance: Covariance, phi: Array) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance import Covariance
 
-_NOTHING = 1e-12  # of what the entries of L change by, where their products do not
+_MEANS_NOTHING = 1e-12  # of what the entries of L change by, where their products do not
 _APART, _FAR_APART = 1.5, 4.0  # where such a correlation begins again, as a number on the real line
 
 
@@ -35,7 +35,7 @@ def _without_meaning(covariance: Covariance, phi: Array) -> NDArray[np.bool_]:
     L, slopes = covariance.factor(phi), covariance.slopes(phi)
     half = slopes @ L.T
     size = np.abs(slopes).max(axis=(1, 2)) * np.abs(L).max()
-    return np.asarray(np.abs(half + half.transpose(0, 2, 1)).max(axis=(1, 2)) <= _NOTHING * size)
+    return np.asarray(np.abs(half + half.transpose(0, 2, 1)).max(axis=(1, 2)) <= _MEANS_NOTHING * size)
 
 
 def below_zero(covariance: Covariance, phi: Array) -> NDArray[np.bool_]:

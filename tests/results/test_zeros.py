@@ -177,6 +177,29 @@ def test_without_more_zeros_it_is_the_plain_model(family: str) -> None:
             fit.conf_int(method="profile")
 
 
+def test_no_inflation_is_tested_against_the_same_counts_without_it() -> None:
+    """Where alpha = 0 is the maximum with inflation, and where sigma = 0 is, counts without it have their own."""
+    data = drawn(0.35, seed=3)
+    for ask in (
+        lambda **given: cg.pooled("y ~ x", data, family=NB, **given),
+        lambda **given: cg.random_effects("y ~ x", data, cluster="id", family=NB, **given),
+    ):
+        fit, plain = ask(zero_inflation="~ z"), ask()
+        assert fit.family_parameters["alpha"] == 0.0
+        assert plain.family_parameters["alpha"] > 0.1
+        assert fit.zero_inflation_lr_test.statistic == pytest.approx(2.0 * (fit.loglik - plain.loglik), abs=1e-6)
+    rng, by_cluster = np.random.default_rng(2), np.repeat(np.arange(60) % 2, 6)
+    data = drawn(0.0, seed=2).assign(z=by_cluster)
+    data["y"] = np.where(rng.random(len(data)) < 0.1 + 0.6 * by_cluster, 0, data["y"])
+    fit, plain = (
+        cg.random_effects("y ~ x", data, cluster="id", family=POISSON, **given)
+        for given in ({"zero_inflation": "~ z"}, {})
+    )
+    assert fit.sigma == 0.0
+    assert plain.sigma > 0.2
+    assert fit.zero_inflation_lr_test.statistic == pytest.approx(2.0 * (fit.loglik - plain.loglik), abs=1e-6)
+
+
 def test_inflation_is_tested_at_its_boundary() -> None:
     data = drawn(0.08, seed=8)
     fit, plain = (cg.pooled("y ~ x", data, family=POISSON, zero_inflation=right) for right in ("~ 1", None))

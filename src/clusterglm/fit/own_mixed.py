@@ -21,10 +21,12 @@ from clusterglm.fit.levels import report
 from clusterglm.fit.mixed import MixedFit, fit_mixed, posterior_of, refuse_too_many, where_free
 from clusterglm.fit.mixed_search import maximum_of, start_of
 from clusterglm.fit.mixed_task import MixedTask, effects_of
+from clusterglm.fit.newton import Optimization
 from clusterglm.fit.own import OwnPooledFit, anew, at_end, fit_own_pooled, refuse_boundless, with_constant
 from clusterglm.fit.own_levels import AtPsi, OwnData, OwnIntegrals, kernel_effects
 from clusterglm.fit.own_rows import kernel_data
 from clusterglm.fit.standardise import standardise
+from clusterglm.likelihood.report import IntegrationReport
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -141,7 +143,7 @@ def fit_own_mixed(
     ResponseError
         Where the likelihood rises with a parameter of the response for ever.
     """
-    effects, k = effects_of(data), len(response.own)
+    effects = effects_of(data)
     refuse_too_many(effects)
     pooled = fit_own_pooled(data, response, control)
     limit = None
@@ -152,28 +154,21 @@ def fit_own_mixed(
         data, OwnData(data, response), units.X, units.scale, control.threads, response.bounded or response.ordered
     )
     begin = _begin(task, units, pooled, limit, effects.levels, quadrature, unit, start)
-    found, held = maximum_of(task, None, begin, quadrature, control, unit)
-    integration = report(task.likelihood, found.chosen, quadrature, unit)
-    if effects.outside and quadrature.kind == "auto":
-        found, outside = corrected(task, found, held, quadrature, unit)
-        integration = replace(integration, outside=outside)
-    T = units.to_user(task)
-    coefficients, phi = task.parameters.split(T @ found.maximum.theta)
-    beta, psi = np.split(coefficients, [len(coefficients) - k])
-    top = found.maximum.evaluation
-    if limit is not None and at_end(response, psi, top.value, limit.loglik):
+    found = OwnMaximum.of(task, effects, units, begin, len(response.own), quadrature, control, unit)
+    psi = found.psi
+    if limit is not None and at_end(response, psi, found.loglik, limit.loglik):
         return _at_limit(limit, pooled, response)
     refuse_boundless(response, psi)
-    known = Covariances.of(task, top.hessian, held, T, response.slopes(psi), quadrature)
+    known = found.covariances(response.slopes(psi), quadrature)
     return OwnMixedFit(
-        beta,
-        phi,
+        found.beta,
+        found.phi,
         known.covariance,
         known.hessian,
-        held,
-        top.value,
-        found.maximum.optimization,
-        integration,
+        found.held,
+        found.loglik,
+        found.optimization,
+        found.integration,
         pooled,
         data,
         response.at(psi),
@@ -271,25 +266,71 @@ class Covariances:
     hessian: Array
     whole: Array
 
+
+@dataclass(frozen=True)
+class OwnMaximum:
+    """Where the likelihood is largest, on the user's scale.
+
+    Parameters
+    ----------
+    task : MixedTask
+    beta, psi, phi : ndarray, shape (p,), (k,) and (r,)
+    held : ndarray of bool, shape (r,)
+        Parameters of the covariance that are zero there.
+    loglik : float
+    inner_hessian : ndarray, shape (p + k + r, p + k + r)
+        In the optimiser's (gamma, psi, phi).
+    to_user : ndarray, shape (p + k + r, p + k + r)
+        Takes them to the user's.
+    optimization : Optimization
+    integration : IntegrationReport
+    """
+
+    task: MixedTask
+    beta: Array
+    psi: Array
+    phi: Array
+    held: NDArray[np.bool_]
+    loglik: float
+    inner_hessian: Array
+    to_user: Array
+    optimization: Optimization
+    integration: IntegrationReport
+
     @classmethod
     def of(
         cls,
         task: MixedTask,
-        hessian: Array,
-        held: NDArray[np.bool_],
-        to_user: Array,
-        slopes: Array,
+        effects: Effects,
+        units: Units,
+        begin: Array,
+        n_own: int,
         quadrature: Quadrature,
-    ) -> Covariances:
-        """From the Hessian in (gamma, psi, phi); `slopes` of the response's parameters in psi, shape (k,)."""
-        T, q, k = to_user.copy(), len(to_user), len(slopes)
-        p = q - k - task.covariance.n_parameters
+        control: Control,
+        unit: float,
+    ) -> OwnMaximum:
+        """By a search from `begin`; corrected where factors are crossed. `n_own`: k."""
+        found, held = maximum_of(task, None, begin, quadrature, control, unit)
+        integration = report(task.likelihood, found.chosen, quadrature, unit)
+        if effects.outside and quadrature.kind == "auto":
+            found, outside = corrected(task, found, held, quadrature, unit)
+            integration = replace(integration, outside=outside)
+        T, top = units.to_user(task), found.maximum
+        coefficients, phi = task.parameters.split(T @ top.theta)
+        beta, psi = np.split(coefficients, [len(coefficients) - n_own])
+        return cls(
+            task, beta, psi, phi, held, top.evaluation.value, top.evaluation.hessian, T, top.optimization, integration
+        )
+
+    def covariances(self, slopes: Array, quadrature: Quadrature) -> Covariances:
+        """From the Hessian; `slopes` of the response's parameters in psi, shape (k,)."""
+        T, q, p, k = self.to_user.copy(), len(self.to_user), len(self.beta), len(slopes)
         of_psi = slice(p, p + k)
         T[of_psi] *= slopes[:, None]
-        covariance, user = where_free(hessian, T, task.all_and(held), quadrature)
+        covariance, user = where_free(self.inner_hessian, T, self.task.all_and(self.held), quadrature)
         order = np.concatenate([np.arange(p), np.arange(p + k, q), np.arange(p, p + k)])
         inner = np.ix_(order[: q - k], order[: q - k])
-        return cls(covariance[inner], user[inner], covariance[np.ix_(order, order)])
+        return Covariances(covariance[inner], user[inner], covariance[np.ix_(order, order)])
 
 
 def _begin(

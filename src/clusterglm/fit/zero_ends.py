@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from scipy.special import expit
@@ -16,7 +16,7 @@ from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.own import fit_own_pooled, fit_own_random_effects, own_of
 from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import fit_random_effects
-from clusterglm.fit.zero_estimates import ZeroPooledFit, ZeroRandomEffectsFit
+from clusterglm.fit.zero_estimates import WithZeros, ZeroPooledFit, ZeroRandomEffectsFit
 from clusterglm.likelihood.plan import Part, Plan
 from clusterglm.likelihood.registry import integrator_for
 from clusterglm.likelihood.report import report
@@ -36,6 +36,7 @@ Asked: TypeAlias = tuple[Distribution, Quadrature, str, Array | None, float | No
 """Distribution, quadrature, scale of integration, start, sigma, and whether this is held."""
 
 F = TypeVar("F", bound=PooledFit | RandomEffectsFit | MixedFit)
+Z = TypeVar("Z", bound=WithZeros)
 
 
 @dataclass(frozen=True)
@@ -144,32 +145,24 @@ def pooled_without(
     )  # fmt: skip
 
 
-def pooled_poisson(poisson: ZeroPooledFit, response: ZeroInflated) -> ZeroPooledFit:
-    """Zero-inflated Poisson counts, as the maximum of negative binomial ones."""
-    assert poisson.whole_covariance is not None
-    return replace(
-        poisson,
-        response=replace(response, values=(0.0, *poisson.inflated.values)),
-        whole_covariance=with_gap(poisson.whole_covariance, len(poisson.beta)),
-        loglik_at_limit=poisson.loglik,
-        poisson=True,
-    )
-
-
 def without_excess(
-    counts: Counts[RandomEffectsFit],
+    made: type[Z],
+    counts: Counts[F],
     pooled: ZeroPooledFit,
     zero: ModelData,
     response: ZeroInflated,
-    poisson: ZeroRandomEffectsFit | None,
-) -> ZeroRandomEffectsFit:
-    """The same with random intercepts."""
+    poisson: Z | None,
+) -> Z:
+    """The same with random effects, as the kind of fit `made`."""
     plain = counts.fit
-    return ZeroRandomEffectsFit(
-        **{field.name: getattr(plain, field.name) for field in fields(RandomEffectsFit)}
-        | {"response": none_for_certain(response, counts.alpha, zero), "pooled": pooled},
-        whole_covariance=padded(counts.covariance, zero.X.shape[1]),
-        loglik_at_limit=np.nan if poisson is None else poisson.loglik,
+    return made(
+        **{field.name: getattr(plain, field.name) for field in fields(plain)}
+        | {
+            "response": none_for_certain(response, counts.alpha, zero),
+            "pooled": pooled,
+            "whole_covariance": padded(counts.covariance, zero.X.shape[1]),
+            "loglik_at_limit": np.nan if poisson is None else poisson.loglik,
+        },
         zero=zero,
         loglik_plain=plain.loglik,
         poisson=counts.at_end,
@@ -177,19 +170,26 @@ def without_excess(
     )
 
 
-def with_poisson(
-    poisson: ZeroRandomEffectsFit, pooled: ZeroPooledFit, plain: RandomEffectsFit, response: ZeroInflated
-) -> ZeroRandomEffectsFit:
+def with_poisson(poisson: Z, response: ZeroInflated, loglik_plain: float, **known: Any) -> Z:
+    """Zero-inflated Poisson counts, as the maximum of negative binomial ones.
+
+    Parameters
+    ----------
+    poisson : ZeroPooledFit, ZeroRandomEffectsFit or ZeroMixedFit
+    response : ZeroInflated
+        Of negative binomial counts.
+    loglik_plain : float
+        Of these without inflation, which may have a dispersion.
+    **known
+        Other fields of the fit.
+    """
     assert poisson.whole_covariance is not None
-    return replace(
-        poisson,
-        response=replace(response, values=(0.0, *poisson.inflated.values)),
-        pooled=pooled,
-        whole_covariance=with_gap(poisson.whole_covariance, len(poisson.parameters)),
-        loglik_at_limit=poisson.loglik,
-        loglik_plain=plain.loglik,
-        poisson=True,
-    )
+    known |= {
+        "response": replace(response, values=(0.0, *poisson.inflated.values)),
+        "whole_covariance": with_gap(poisson.whole_covariance, len(poisson.covariance)),
+        "loglik_at_limit": poisson.loglik,
+    }
+    return replace(poisson, loglik_plain=loglik_plain, poisson=True, **known)
 
 
 def without_intercepts(
@@ -200,8 +200,13 @@ def without_intercepts(
     quadrature: Quadrature,
     scale: str,
     sigma_fixed: bool,
+    loglik_plain: float,
+    loglik_at_limit: float,
 ) -> ZeroRandomEffectsFit:
-    """Where sigma = 0 is the maximum, or was asked for."""
+    """Where sigma = 0 is the maximum, or was asked for.
+
+    The last two are of models with intercepts, which may have a sigma where this one has none.
+    """
     integrator, parameters = integrator_for(distribution, scale, several_modes=True), random_intercept(len(pooled.beta))
     assert pooled.whole_covariance is not None
     whole, inner = with_gap(pooled.whole_covariance, parameters.scale), slice(0, len(parameters))
@@ -223,9 +228,9 @@ def without_intercepts(
         response=pooled.inflated,
         plan=plan,
         whole_covariance=whole,
-        loglik_at_limit=pooled.loglik_at_limit,
+        loglik_at_limit=loglik_at_limit,
         zero=zero,
-        loglik_plain=pooled.loglik_plain,
+        loglik_plain=loglik_plain,
         poisson=pooled.poisson,
         plain=pooled.plain,
     )

@@ -13,21 +13,44 @@ from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit
 from clusterglm.fit.zero_rows import kernel_data
 from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
 from clusterglm.likelihood.registry import integrator_for
+from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters, State
 from clusterglm.model.response.base import Response
 from clusterglm.model.response.zeros.inflated import ZeroInflated
 
 
+@dataclass(frozen=True)
 class WithZeros:
-    """What both kinds of estimates say of their zeros."""
+    """What estimates of zero-inflated counts have, with and without cluster effects.
+
+    Parameters
+    ----------
+    zero : ModelData
+        The same rows with the columns of the linear predictor of zeros.
+    loglik_plain : float
+        Of counts without inflation, otherwise of the same model.
+    poisson, plain : bool
+        Whether the maximum lies at alpha = 0, and whether it lies where no zero is for certain.
+    """
+
+    zero: ModelData | None = None
+    loglik_plain: float = np.nan
+    poisson: bool = False
+    plain: bool = False
 
     if TYPE_CHECKING:
-        poisson: bool
-        plain: bool
-        zero: ModelData | None
 
         @property
         def response(self) -> Response | None: ...
+
+        @property
+        def loglik(self) -> float: ...
+
+        @property
+        def covariance(self) -> Array: ...
+
+        @property
+        def whole_covariance(self) -> Array | None: ...
 
     @property
     def alpha_state(self) -> State:
@@ -58,22 +81,13 @@ class ZeroPooledFit(WithZeros, OwnPooledFit):
 
     Parameters
     ----------
-    zero : ModelData
-        The same rows with the columns of the linear predictor of zeros.
     whole_covariance : ndarray, shape (p + k, p + k)
         Of (beta, alpha of negative binomial counts, coefficients of zeros).
     loglik_at_limit : float
         Of zero-inflated Poisson counts, where these are negative binomial; otherwise nan.
-    loglik_plain : float
-        Of counts without inflation.
-    poisson, plain : bool
-        Whether the maximum lies at alpha = 0, and whether it lies where no zero is for certain.
+    zero, loglik_plain, poisson, plain
+        As `WithZeros` has them.
     """
-
-    zero: ModelData | None = None
-    loglik_plain: float = np.nan
-    poisson: bool = False
-    plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,14 +98,10 @@ class ZeroRandomEffectsFit(WithZeros, OwnRandomEffectsFit):
     ----------
     pooled : ZeroPooledFit
     zero, loglik_plain, poisson, plain
-        As there.
+        As `WithZeros` has them.
     """
 
     pooled: ZeroPooledFit
-    zero: ModelData | None = None
-    loglik_plain: float = np.nan
-    poisson: bool = False
-    plain: bool = False
 
     @property
     def all_parameters(self) -> Parameters:

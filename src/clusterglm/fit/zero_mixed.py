@@ -14,14 +14,12 @@ from scipy.linalg import block_diag
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import weighing, weight_sum
-from clusterglm.fit.corrected import corrected
-from clusterglm.fit.levels import report
 from clusterglm.fit.mixed import MixedFit, fit_mixed, refuse_too_many
-from clusterglm.fit.mixed_search import maximum_of, start_of
+from clusterglm.fit.mixed_search import start_of
 from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.own import refuse_boundless
 from clusterglm.fit.own_levels import kernel_effects
-from clusterglm.fit.own_mixed import Covariances, OwnMixedFit, Units, fit_own_mixed, own_of, own_task, scale_of_effects
+from clusterglm.fit.own_mixed import OwnMaximum, OwnMixedFit, Units, fit_own_mixed, own_of, own_task, scale_of_effects
 from clusterglm.fit.own_rows import kernel_data
 from clusterglm.fit.standardise import standardise
 from clusterglm.fit.zero_data import ZeroData
@@ -29,10 +27,9 @@ from clusterglm.fit.zero_ends import (
     Counts,
     no_better,
     no_excess,
-    none_for_certain,
-    padded,
     refuse_certain,
-    with_gap,
+    with_poisson,
+    without_excess,
 )
 from clusterglm.fit.zero_estimates import WithZeros, ZeroPooledFit, with_zeros
 from clusterglm.fit.zeros import fit_zero_pooled, normalised, zero_start
@@ -59,17 +56,13 @@ class ZeroMixedFit(WithZeros, OwnMixedFit):
         The same model without random effects.
     whole_covariance : ndarray, shape (p + r + k, p + r + k)
         Of (beta, phi, alpha of negative binomial counts, coefficients of zeros).
-    zero : ModelData
-        The same rows with the columns of the linear predictor of zeros.
-    loglik_at_limit, loglik_plain, poisson, plain
-        As `ZeroPooledFit` has them.
+    loglik_at_limit
+        As `ZeroPooledFit` has it.
+    zero, loglik_plain, poisson, plain
+        As `WithZeros` has them.
     """
 
     pooled: ZeroPooledFit
-    zero: ModelData | None = None
-    loglik_plain: float = np.nan
-    poisson: bool = False
-    plain: bool = False
 
     @property
     def all_parameters(self) -> Parameters:
@@ -148,32 +141,25 @@ def fit_zero_mixed(
     given = ZeroData(data, standard, response)
     task = own_task(data, given, units.X, units.scale, control.threads)
     begin = _begin(task, units, data, zero, response, pooled, counts, poisson, quadrature, unit, start)
-    found, held = maximum_of(task, None, begin, quadrature, control, unit)
-    integration = report(task.likelihood, found.chosen, quadrature, unit)
-    if effects.outside and quadrature.kind == "auto":
-        found, outside = corrected(task, found, held, quadrature, unit)
-        integration = replace(integration, outside=outside)
-    T = units.to_user(task)
-    coefficients, phi = task.parameters.split(T @ found.maximum.theta)
-    beta, psi = np.split(coefficients, [len(coefficients) - k])
-    top, w = found.maximum.evaluation, zero.X @ psi[int(response.dispersed) :]
-    if no_excess(w) or no_better(top.value, counts.fit.loglik):
-        return _without_excess(counts, pooled, zero, response, poisson)
-    if poisson is not None and (no_better(top.value, poisson.loglik) or psi[0] <= NegativeBinomial.lowest):
-        return _with_poisson(poisson, pooled, counts.fit, response)
+    found = OwnMaximum.of(task, effects, units, begin, k, quadrature, control, unit)
+    value, psi, w = found.loglik, found.psi, zero.X @ found.psi[int(response.dispersed) :]
+    if no_excess(w) or no_better(value, counts.fit.loglik):
+        return without_excess(ZeroMixedFit, counts, pooled, zero, response, poisson)
+    if poisson is not None and (no_better(value, poisson.loglik) or psi[0] <= NegativeBinomial.lowest):
+        return with_poisson(poisson, response, counts.fit.loglik, pooled=pooled)
     refuse_certain(w, zero, psi[int(response.dispersed) :])
     if response.dispersed:
         refuse_boundless(NegativeBinomial(), psi[:1])
-    known = Covariances.of(task, top.hessian, held, T, response.slopes(psi), quadrature)
+    known = found.covariances(response.slopes(psi), quadrature)
     return ZeroMixedFit(
-        beta,
-        phi,
+        found.beta,
+        found.phi,
         known.covariance,
         known.hessian,
-        held,
-        top.value,
-        found.maximum.optimization,
-        integration,
+        found.held,
+        value,
+        found.optimization,
+        found.integration,
         pooled,
         data,
         response.at(psi),
@@ -240,40 +226,3 @@ def _begin(
         tried.append(task.parameters.joined(units.inside(poisson.beta, own), units.phi(task, poisson.phi)))
     few = task.likelihood.few()
     return tried[int(np.nanargmax([task.value(theta, few) for theta in tried]))]
-
-
-def _without_excess(
-    counts: Counts[MixedFit],
-    pooled: ZeroPooledFit,
-    zero: ModelData,
-    response: ZeroInflated,
-    poisson: ZeroMixedFit | None,
-) -> ZeroMixedFit:
-    """Counts without inflation, as the maximum."""
-    plain = counts.fit
-    return ZeroMixedFit(
-        **{field.name: getattr(plain, field.name) for field in fields(MixedFit)}
-        | {"response": none_for_certain(response, counts.alpha, zero), "pooled": pooled},
-        whole_covariance=padded(counts.covariance, zero.X.shape[1]),
-        loglik_at_limit=np.nan if poisson is None else poisson.loglik,
-        zero=zero,
-        loglik_plain=plain.loglik,
-        poisson=counts.at_end,
-        plain=True,
-    )
-
-
-def _with_poisson(
-    poisson: ZeroMixedFit, pooled: ZeroPooledFit, plain: MixedFit, response: ZeroInflated
-) -> ZeroMixedFit:
-    """Zero-inflated Poisson counts, as the maximum of negative binomial ones."""
-    assert poisson.whole_covariance is not None
-    return replace(
-        poisson,
-        response=replace(response, values=(0.0, *poisson.inflated.values)),
-        pooled=pooled,
-        whole_covariance=with_gap(poisson.whole_covariance, len(poisson.parameters)),
-        loglik_at_limit=poisson.loglik,
-        loglik_plain=plain.loglik,
-        poisson=True,
-    )

@@ -22,7 +22,6 @@ from clusterglm.fit.zero_ends import (
     no_better,
     no_excess,
     pooled_counts,
-    pooled_poisson,
     pooled_without,
     refuse_certain,
     refuse_without_zeros,
@@ -88,7 +87,7 @@ def fit_zero_pooled(
     if no_excess(rows.w(psi)) or no_better(value, plain.loglik):
         return pooled_without(counts, zero, response, poisson)
     if poisson is not None and (no_better(value, poisson.loglik) or psi[0] <= NegativeBinomial.lowest):
-        return pooled_poisson(poisson, response)
+        return with_poisson(poisson, response, plain.loglik)
     user = rows.to_user(0) @ maximum.theta
     refuse_certain(rows.w(psi), zero, user[-zero.X.shape[1] :])
     if response.dispersed:
@@ -140,8 +139,10 @@ def fit_zero_random_effects(
     poisson = None
     if response.dispersed:
         poisson = fit_zero_random_effects(data, zero, replace(response, dispersed=False), *asked, control=quiet)
+    at_limit = np.nan if poisson is None else poisson.loglik
+    nothing = data, zero, pooled, distribution, quadrature, scale, fix_sigma, plain.loglik, at_limit
     if fix_sigma and sigma == 0.0:
-        return without_intercepts(data, zero, pooled, distribution, quadrature, scale, True)
+        return without_intercepts(*nothing)
     rows, k = zero_rows(data, zero, response, control), len(response.own)
     state: State = "held" if fix_sigma else "free"
     parameters = with_zeros(random_intercept(data.names, data.cluster_name, state), response)
@@ -159,11 +160,11 @@ def fit_zero_random_effects(
     noise = _NOISE_OF_LOGLIK * (rows.unit + abs(value)) if reached < _SIGMA_NEAR_ZERO else 0.0
     inner_maximum = fix_sigma or value > pooled.loglik + noise
     if (no_excess(rows.w(psi)) or no_better(value, plain.loglik)) and plain.loglik >= pooled.loglik:
-        return without_excess(counts, pooled, zero, response, poisson)
+        return without_excess(ZeroRandomEffectsFit, counts, pooled, zero, response, poisson)
     if not inner_maximum:
-        return without_intercepts(data, zero, pooled, distribution, quadrature, scale, fix_sigma)
+        return without_intercepts(*nothing)
     if poisson is not None and (no_better(value, poisson.loglik) or psi[0] <= NegativeBinomial.lowest):
-        return with_poisson(poisson, pooled, plain, response)
+        return with_poisson(poisson, response, plain.loglik, pooled=pooled)
     user = rows.to_user(1) @ maximum.theta
     refuse_certain(rows.w(psi), zero, user[-zero.X.shape[1] :])
     if response.dispersed:
@@ -188,7 +189,7 @@ def fit_zero_random_effects(
         response=response.at(user[-k:]),
         plan=found.plan,
         whole_covariance=whole,
-        loglik_at_limit=np.nan if poisson is None else poisson.loglik,
+        loglik_at_limit=at_limit,
         zero=zero,
         loglik_plain=plain.loglik,
     )

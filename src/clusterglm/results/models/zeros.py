@@ -95,6 +95,12 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
     """Of the verb, that gives the second formula."""
     _silence: ClassVar[str] = "zeros alone: they say little of their intercepts"
 
+    if TYPE_CHECKING:
+
+        @property
+        def _spread(self) -> float | Array:
+            """As `AveragedDiagnostics` has it; 0 without cluster effects."""
+
     @property
     def _at_boundary(self) -> bool:
         """Whether no zero is for certain."""
@@ -308,7 +314,7 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
             below, from_ = own.whole_tails(y[rows, None] - 1.0, wide, here)
             return np.stack([below, upto, above, from_])
 
-        parts, unresolved = over_intercepts(at, len(known), Gaussian(), getattr(self, "_spread", 0.0))
+        parts, unresolved = over_intercepts(at, len(known), Gaussian(), self._spread)
         return Ends(parts[0], parts[1], parts[2], parts[3], unresolved)
 
     zero_inflation_test = Diagnostics.zero_inflation_test  # of the zeros that both linear predictors leave unexplained
@@ -411,6 +417,10 @@ class ZeroPooledResult(ZeroResult, OwnPooledResult):  # type: ignore[misc]
     """A model of zero-inflated counts without cluster effects."""
 
     fit: ZeroPooledFit
+
+    @property
+    def _spread(self) -> float:
+        return 0.0
 
     def _reestimate(self, new: ModelData) -> Array:
         again = zero_pooled_again(self.fit, new)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2
 
 import clusterglm as cg
 from clusterglm.errors import ClusterGLMError
@@ -311,13 +312,19 @@ def test_draws_and_residuals(fitted: Any) -> None:
 
 
 def test_profiles_end_where_the_likelihood_has_fallen(fitted: Any) -> None:
-    if " | item" in fitted.formula:
-        pytest.skip("the same code, and dear")
+    """By fits with the slope of x given."""
     ends = fitted.conf_int(method="profile")
     assert list(ends.index) == list(fitted.conf_int().index)
     estimates = pd.Series(fitted._estimates, index=ends.index)
     inside = (ends["low"] <= estimates + 1e-9) & (estimates <= ends["high"] + 1e-9)
     assert inside.all(), ends
+    form = next(form for form, formula in FORMS.items() if formula == fitted.formula)
+    data, without = drawn(fitted.family, form), FORMS[form].replace("~ x", "~ 1")
+    within = 1e-3 if form == "crossed" else 1e-4  # whose correction is drawn anew for each fit
+    for end in ends.loc["x"]:
+        given = data.assign(known=end * data["x"])
+        there = cg.random_effects(without, given, family=fitted.family, offset="known")
+        assert 2.0 * (fitted.loglik - there.loglik) == pytest.approx(chi2.isf(0.05, 1), abs=within)
     curve = fitted.profile(ends.index[-1], to=1.0, points=3)
     assert curve.loglik.max() == pytest.approx(fitted.loglik, abs=1e-6)
 

@@ -210,7 +210,6 @@ double vector(const ProblemHandle& problem, int coefficients, Integers effects, 
     require(!covariances || (covariances->shape(0) == m && covariances->shape(1) == d && covariances->shape(2) == d),
             "covariances: clusters by effects by effects");
     require(!shares || (shares->shape(0) == m && shares->shape(1) == static_cast<std::size_t>(points.kinds)), "shares: clusters by kinds of points");
-    require(problem.functions().vector, "response: one with the likelihood of several effects");
     const clusterglm::Selection selection = selected(view, clusters);
     const clusterglm::VectorPlaces places{follow, precise, centres.data(), factors.data()};
     const clusterglm::VectorOutputs out{values ? values->data() : nullptr, scores ? scores->data() : nullptr, means ? means->data() : nullptr,
@@ -219,7 +218,7 @@ double vector(const ProblemHandle& problem, int coefficients, Integers effects, 
     bool completed;
     {
         nb::gil_scoped_release release;
-        completed = problem.functions().vector(view, model, points, places, order, selection, out, threads, sum, interrupted);
+        completed = chosen->vector(*problem.functions().loops, view, model, points, places, order, selection, out, threads, sum, interrupted);
     }
     return finish(completed, sum, score, hessian);
 }
@@ -264,7 +263,6 @@ double nested(const ProblemHandle& problem, Integers first_child, Integers child
               std::optional<OutMatrix> means2, std::optional<OutCube> covariances2, std::optional<OutCube> across, int threads) {
     const clusterglm::Problem& view = problem.view_of_clusters();
     require_nested(view, first_child, child_starts);
-    require(problem.functions().nested, "response: one with the likelihood of nested effects");
     require(coefficients >= 0 && coefficients <= view.p, "coefficients: of columns of X");
     const auto p = static_cast<std::size_t>(coefficients);
     clusterglm::NestedModel model{coefficients, {}, nested_level(view, upper_effects, upper_rows, upper_columns, theta, p),
@@ -298,7 +296,7 @@ double nested(const ProblemHandle& problem, Integers first_child, Integers child
     bool completed;
     {
         nb::gil_scoped_release release;
-        completed = problem.functions().nested(view, model, upper, lower, places, order, selection, out, threads, sum, interrupted);
+        completed = chosen->nested(*problem.functions().loops, view, model, upper, lower, places, order, selection, out, threads, sum, interrupted);
     }
     return finish(completed, sum, score, hessian);
 }

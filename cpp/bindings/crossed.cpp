@@ -62,7 +62,6 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
     const clusterglm::Outside crossing = outside.view(view, slopes);
     const auto cells = static_cast<std::size_t>(outside.cells());
     require(task >= 0 && task <= 4, "task: from 0 to 4");
-    require(problem.functions().crossed, "response: one with the likelihood of crossed effects");
     const auto wanted = static_cast<CrossedTask>(task);
     require(points || follow, "points: at the summit, if there are none");
     require(!points || points->d == model.d, "points: of as many dimensions as there are effects");
@@ -95,7 +94,7 @@ void crossed(const ProblemHandle& problem, OutsideHandle& outside, Matrix slopes
     bool completed;
     {
         nb::gil_scoped_release release;
-        completed = problem.functions().crossed(view, model, points, places, crossing, in, selection, out, data(matrices), threads, interrupted);
+        completed = chosen->crossed(*problem.functions().loops, view, model, points, places, crossing, in, selection, out, data(matrices), threads, interrupted);
     }
     if (!completed) throw nb::python_error();
 }

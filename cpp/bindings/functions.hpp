@@ -3,13 +3,11 @@
 #include <cstdint>
 #include <functional>
 
-#include "clusterglm/crossed.hpp"
 #include "clusterglm/evaluate.hpp"
 #include "clusterglm/integrand.hpp"
-#include "clusterglm/nested.hpp"
+#include "clusterglm/loops.hpp"
 #include "clusterglm/pooled.hpp"
 #include "clusterglm/profile.hpp"
-#include "clusterglm/vector.hpp"
 
 struct ResponseFunctions {
     const char* code;
@@ -20,14 +18,7 @@ struct ResponseFunctions {
     bool (*pooled)(const clusterglm::Problem&, const double*, int, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     bool (*profile)(const clusterglm::Problem&, const double*, int, double*, const clusterglm::ProfileOutputs&, int, clusterglm::Sum&,
                     const std::function<bool()>&);
-    bool (*vector)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet&, const clusterglm::VectorPlaces&, int,
-                   const clusterglm::Selection&, const clusterglm::VectorOutputs&, int, clusterglm::Sum&, const std::function<bool()>&);
-    bool (*nested)(const clusterglm::Problem&, const clusterglm::NestedModel&, const clusterglm::PointSet&, const clusterglm::PointSet&,
-                   const clusterglm::NestedPlaces&, int, const clusterglm::Selection&, const clusterglm::NestedOutputs&, int, clusterglm::Sum&,
-                   const std::function<bool()>&);
-    bool (*crossed)(const clusterglm::Problem&, const clusterglm::VectorModel&, const clusterglm::PointSet*, const clusterglm::VectorPlaces&,
-                    const clusterglm::Outside&, const clusterglm::CrossedInputs&, const clusterglm::Selection&, const clusterglm::CrossedOutputs&,
-                    double*, int, const std::function<bool()>&);
+    const clusterglm::RowLoops* loops;  // of several effects, whose likelihoods are those of all kernels (kernels.hpp)
     int own_numbers = 0;  // of a kernel with parameters of its own
 };
 
@@ -38,9 +29,7 @@ ResponseFunctions functions_of(const char* code) {
             &clusterglm::integrands<R>,
             &clusterglm::pooled<R>,
             &clusterglm::profile<R>,
-            &clusterglm::evaluate_vector<R>,
-            &clusterglm::evaluate_nested<R>,
-            &clusterglm::evaluate_crossed<R>,
+            &clusterglm::loops_of<R>(),
             0};
 }
 
@@ -54,9 +43,4 @@ ResponseFunctions with_own(const char* code, ResponseFunctions given) {
 template <class R, class B = R>
 ResponseFunctions functions_with_own(const char* code) {
     return with_own<R>(code, functions_of<B>(code));
-}
-// The same without several effects.
-template <class R>
-ResponseFunctions functions_of_one_intercept(const char* code) {
-    return with_own<R>(code, {code, nullptr, &clusterglm::integrands<R>, &clusterglm::pooled<R>, &clusterglm::profile<R>, nullptr, nullptr, nullptr, 0});
 }

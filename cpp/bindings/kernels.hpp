@@ -3,6 +3,9 @@
 #pragma once
 #include <array>
 
+#include "clusterglm/crossed.hpp"
+#include "clusterglm/nested.hpp"
+#include "clusterglm/vector.hpp"
 #include "functions.hpp"
 
 ResponseFunctions binomial_logit();
@@ -21,6 +24,9 @@ ResponseFunctions zero_inflated_negative_binomial();
 
 struct Kernels {
     std::array<ResponseFunctions, 13> responses;
+    decltype(&clusterglm::evaluate_vector) vector;
+    decltype(&clusterglm::evaluate_nested) nested;
+    decltype(&clusterglm::evaluate_crossed) crossed;
     bool (*conditional)(const clusterglm::Problem&, const double*, int, double*, double*, int, clusterglm::Sum&, const std::function<bool()>&);
     void (*side_by_side)(const double* const*, std::int64_t, int, double*, double*);
 };

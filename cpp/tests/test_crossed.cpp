@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "clusterglm/crossed.hpp"
+#include "clusterglm/loops.hpp"
 #include "clusterglm/response/binomial_cloglog.hpp"
 #include "clusterglm/response/binomial_logit.hpp"
 #include "clusterglm/response/binomial_probit.hpp"
@@ -94,7 +95,8 @@ void test(const std::string& name, bool poisson, bool summit, const std::vector<
         const CrossedOutputs to{out.values.data(), out.logs.data(), out.rows.data(), out.pulls.data(), out.entries.data(), out.direct.data(),
                                 out.means.data(), out.covariances.data(), out.spreads.data(), out.follows.data(), out.bends.data()};
         const VectorPlaces places{summit, true, centres.data(), factors.data()};
-        evaluate_crossed<R>(problem, model, summit ? nullptr : &points, places, outside, in, {nullptr, m}, to, out.matrices.data(), threads, [] { return false; });
+        evaluate_crossed(loops_of<R>(), problem, model, summit ? nullptr : &points, places, outside, in, {nullptr, m}, to, out.matrices.data(), threads,
+                         [] { return false; });
         return out;
     };
     const auto sum = [](const Values& x) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "clusterglm/nested.hpp"
+#include "clusterglm/loops.hpp"
 #include "clusterglm/response/binomial_cloglog.hpp"
 #include "clusterglm/response/binomial_logit.hpp"
 #include "clusterglm/response/binomial_probit.hpp"
@@ -106,7 +107,7 @@ void test(const std::string& name, bool poisson, bool unit, int d1, int d2, int 
         const NestedModel model = model_of(where);
         const NestedPlaces places{follow, true, centres1.data(), factors1.data(), centres2.data(), slopes2.data(), factors2.data()};
         Sum sum(model.parameters());
-        evaluate_nested<R>(problem, model, upper, lower, places, order, {nullptr, problem.clusters}, out, threads, sum, [] { return false; });
+        evaluate_nested(loops_of<R>(), problem, model, upper, lower, places, order, {nullptr, problem.clusters}, out, threads, sum, [] { return false; });
         return sum;
     };
     Values values(m), means1(m * d1), covariances1(m * d1 * d1), means2(children * d2), covariances2(children * d2 * d2), across2(children * d2 * d1);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "clusterglm/loops.hpp"
 #include "clusterglm/response/binomial_cloglog.hpp"
 #include "clusterglm/response/binomial_logit.hpp"
 #include "clusterglm/response/binomial_probit.hpp"
@@ -90,7 +91,7 @@ void test(const std::string& name, bool poisson, bool unit, int d, int across) {
         const VectorModel model = model_of(d, where);
         const VectorPlaces places{follow, true, centres.data(), factors.data()};
         Sum sum(model.parameters());
-        evaluate_vector<R>(problem, model, set, places, order, {nullptr, problem.clusters}, out, threads, sum, [] { return false; });
+        evaluate_vector(loops_of<R>(), problem, model, set, places, order, {nullptr, problem.clusters}, out, threads, sum, [] { return false; });
         return sum;
     };
     VectorOutputs out;

@@ -36,10 +36,9 @@ inline bool subtract_blocks(const Outside& outside, const Selection& selection, 
 }
 
 // One pass over the selected units; without points only the summits count. matrices: of kCurvature, from which blocks are subtracted.
-template <class R>
-bool evaluate_crossed(const Problem& problem, const VectorModel& model, const PointSet* points, const VectorPlaces& places, const Outside& outside,
-                      const CrossedInputs& in, const Selection& selection, const CrossedOutputs& out, double* matrices, int threads,
-                      const std::function<bool()>& interrupted) {
+inline bool evaluate_crossed(const RowLoops& loops, const Problem& problem, const VectorModel& model, const PointSet* points, const VectorPlaces& places,
+                             const Outside& outside, const CrossedInputs& in, const Selection& selection, const CrossedOutputs& out, double* matrices,
+                             int threads, const std::function<bool()>& interrupted) {
     constexpr std::size_t kCells = std::size_t{1} << 22;  // numbers of blocks that wait to be subtracted
     const auto with = [&]<class Units>() {
         const std::vector<std::int64_t> borders = block_borders(problem, selection);
@@ -64,7 +63,7 @@ bool evaluate_crossed(const Problem& problem, const VectorModel& model, const Po
                 end - group, threads,
                 [&](int worker, std::int64_t block) {
                     auto& own = workers[worker];
-                    if (!own) own = std::make_unique<Units>(problem, model, points, places, outside, in);
+                    if (!own) own = std::make_unique<Units>(loops, problem, model, points, places, outside, in);
                     for (std::int64_t i = borders[group + block]; i < borders[group + block + 1]; ++i)
                         own->add(selection[i], out, from.empty() ? nullptr : waiting.data() + from[i - borders[group]]);
                 },
@@ -77,8 +76,8 @@ bool evaluate_crossed(const Problem& problem, const VectorModel& model, const Po
         }
         return true;
     };
-    if (points) return model.d == 1 ? with.template operator()<CrossedNodes<R, 1>>() : with.template operator()<CrossedNodes<R, 0>>();
-    return model.d == 1 ? with.template operator()<CrossedSummit<R, 1>>() : with.template operator()<CrossedSummit<R, 0>>();
+    if (points) return model.d == 1 ? with.template operator()<CrossedNodes<1>>() : with.template operator()<CrossedNodes<0>>();
+    return model.d == 1 ? with.template operator()<CrossedSummit<1>>() : with.template operator()<CrossedSummit<0>>();
 }
 
 }  // namespace clusterglm

@@ -13,12 +13,12 @@
 
 namespace clusterglm {
 
-template <class R, int D>
-class CrossedNodes : VectorNodes<R, D> {
+template <int D>
+class CrossedNodes : VectorNodes<D> {
    public:
-    CrossedNodes(const Problem& problem, const VectorModel& model, const PointSet* points, const VectorPlaces& places, const Outside& outside,
-                 const CrossedInputs& in)
-        : VectorNodes<R, D>(problem, model, *points), model_(model), places_(places), outside_(outside), in_(in),
+    CrossedNodes(const RowLoops& loops, const Problem& problem, const VectorModel& model, const PointSet* points, const VectorPlaces& places,
+                 const Outside& outside, const CrossedInputs& in)
+        : VectorNodes<D>(loops, problem, model, *points), model_(model), places_(places), outside_(outside), in_(in),
           K_(static_cast<std::size_t>(points->size)), c_(K_), effects_(K_ * model.d) {}
 
     void add(std::int64_t unit, const CrossedOutputs& out, double* block) {
@@ -61,10 +61,9 @@ class CrossedNodes : VectorNodes<R, D> {
     }
 
    private:
-    using Nodes = VectorNodes<R, D>;
-    using Nodes::problem_, Nodes::points_, Nodes::rows_, Nodes::F_, Nodes::pi, Nodes::H_, Nodes::G_, Nodes::active_, Nodes::actives_, Nodes::base_;
-    using Nodes::fast_, Nodes::slope;
-    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::weigh, Nodes::write_posterior;
+    using Nodes = VectorNodes<D>;
+    using Nodes::problem_, Nodes::points_, Nodes::rows_, Nodes::F_, Nodes::pi, Nodes::H_, Nodes::G_, Nodes::active_, Nodes::actives_, Nodes::I_;
+    using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::derive, Nodes::weigh, Nodes::write_posterior;
 
     const VectorModel& model_;
     const VectorPlaces& places_;
@@ -74,7 +73,7 @@ class CrossedNodes : VectorNodes<R, D> {
     std::int64_t start_ = 0;
     int count_ = 0, stride_ = 0, step_ = 0;
     std::vector<double> c_, effects_;               // over points: a weight; d arrays of sums of z r
-    std::vector<double> I_, s_, q_, across_s_, shared_s_;  // I as G and H; touched x points; points x touched, and times the points' shares
+    std::vector<double> s_, q_, across_s_, shared_s_;  // touched x points; points x touched, and times the points' shares
     TouchedPart touched_;
     std::vector<double> s_mean_, q_mean_, leverage_, H_mean_;
 
@@ -134,31 +133,6 @@ class CrossedNodes : VectorNodes<R, D> {
             const double *z = &effects_[model_.row[e] * K_], *effect = u(static_cast<int>(model_.col[e]));
             each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA { sum += load(z + k) * load(effect + k); });
             entries[e] = weight * reduce(sum);
-        }
-    }
-
-    // G, H and I of rows at points that carry weight.
-    void derive(int first, int last) {
-        const std::size_t cells = static_cast<std::size_t>(last - first) * K_;
-        for (auto* v : {&G_, &H_, &I_})
-            if (v->size() < cells) v->resize(cells);
-        for (int j = first; j < last; ++j) {
-            const std::size_t row = (j - first) * K_;
-            each_pack([&](int k) CLUSTERGLM_INLINE_LAMBDA {
-                Pack lambda = all(base_[j]);
-                for (int t = 0; t < d(); ++t) lambda += slope(t)[j] * load(points_.coordinate(t) + k);
-                Pack g{}, h{}, i{};
-                if (fast_) {
-                    const auto at = R::derivatives(Row<Pack>{lambda, lanes::exp(lambda), all(rows_.a[j]), all(rows_.b[j])}, Pack{}, all(1.0));
-                    g = at.G, h = at.H, i = at.I;
-                } else {
-                    for (int l = 0; l < kLanes; ++l) {
-                        const StableTerms at = R::stable(lambda[l], rows_.a[j], rows_.b[j]);
-                        g[l] = at.G, h[l] = at.H, i[l] = at.I;
-                    }
-                }
-                store(&G_[row + k], g), store(&H_[row + k], h), store(&I_[row + k], i);
-            });
         }
     }
 

@@ -12,12 +12,12 @@
 
 namespace clusterglm {
 
-template <class R, int D>
+template <int D>
 class CrossedSummit {
    public:
-    CrossedSummit(const Problem& problem, const VectorModel& model, const PointSet*, const VectorPlaces& places, const Outside& outside,
-                  const CrossedInputs& in)
-        : problem_(problem), model_(model), places_(places), outside_(outside), in_(in), rows_(problem, model) {}
+    CrossedSummit(const RowLoops& loops, const Problem& problem, const VectorModel& model, const PointSet*, const VectorPlaces& places,
+                  const Outside& outside, const CrossedInputs& in)
+        : problem_(problem), model_(model), places_(places), outside_(outside), in_(in), rows_(loops, problem, model) {}
 
     void add(std::int64_t unit, const CrossedOutputs& out, double* block) {
         const double weight = problem_.cluster_weights[unit];
@@ -56,7 +56,7 @@ class CrossedSummit {
     const VectorPlaces& places_;
     const Outside& outside_;
     const CrossedInputs& in_;
-    VectorRows<R, D> rows_;
+    VectorRows<D> rows_;
     std::int64_t start_ = 0;
     int count_ = 0, stride_ = 0;
     std::vector<double> C_, SC_, X_, H_;  // d x touched each: C, S^-1 C, the joint inverse's block; weighted H of rows

@@ -14,6 +14,13 @@
 #define CLUSTERGLM_INLINE_LAMBDA
 #endif
 
+// Parts of a kernel that do much at a call and are asked for in many places: compiled once.
+#if defined(__GNUC__)
+#define CLUSTERGLM_APART __attribute__((noinline))
+#else
+#define CLUSTERGLM_APART
+#endif
+
 // Packs are passed by value only within a file, where all are compiled alike, so their ABI never shows.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wpsabi"

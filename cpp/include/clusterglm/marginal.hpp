@@ -228,7 +228,7 @@ struct Integral {
 
     // Nodes that follow the cluster: around the mode, which is sought from `start`. Order: of derivatives that feel them move, or 0.
     template <int Order>
-    CLUSTERGLM_INLINE void place_nodes(V start) {
+    CLUSTERGLM_APART void place_nodes(V start) {
         if (!follows) return;
         const V infinity = V{} + std::numeric_limits<double>::infinity(), least_curvature = V{} + 1e-12;
         Bracket<V> bracket{start, -infinity, infinity};
@@ -255,7 +255,7 @@ struct Integral {
 
     // Rows first..last at all nodes, from row 0 on: added to the nodes' sums, and kept in G and H if derivatives of the order need them.
     template <int Order>
-    CLUSTERGLM_INLINE void add_rows(int first, int last) {
+    CLUSTERGLM_APART void add_rows(int first, int last) {
         const std::size_t cells = Order > 0 && !R::kCollapses ? static_cast<std::size_t>(last - first) * nodes.size : 0;
         const std::size_t own_cells = static_cast<std::size_t>(own) * nodes.size;
         if (G.size() < cells + own_cells) G.resize(cells + own_cells);

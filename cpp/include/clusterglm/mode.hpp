@@ -68,7 +68,7 @@ struct Scan {
     }
 
     template <class R>
-    CLUSTERGLM_INLINE Bracket<V> search(const Rows<V>& rows, bool unit) {
+    CLUSTERGLM_APART Bracket<V> search(const Rows<V>& rows, bool unit) {
         all_nodes<R, 0>(
             rows, 0, rows.n, unit, nodes, nullptr, nullptr, [&](int k) CLUSTERGLM_INLINE_LAMBDA { return NodeSums{load(nodes.a + k)}; },
             [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA {

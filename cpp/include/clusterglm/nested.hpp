@@ -37,11 +37,11 @@ struct NestedOutputs {
     double* across = nullptr;        // children x d2 x d1: covariance of v and u
 };
 
-template <class R>
-class NestedUnits : NestedMotion<R> {
+class NestedUnits : NestedMotion {
    public:
-    NestedUnits(const Problem& problem, const NestedModel& model, const PointSet& upper, const PointSet& lower, const NestedPlaces& places, int order)
-        : NestedMotion<R>(problem, model, upper, lower), places_(places), order_(order), q_(model.parameters()), all_effects_(joined(model)),
+    NestedUnits(const RowLoops& loops, const Problem& problem, const NestedModel& model, const PointSet& upper, const PointSet& lower,
+                const NestedPlaces& places, int order)
+        : NestedMotion(loops, problem, model, upper, lower), places_(places), order_(order), q_(model.parameters()), all_effects_(joined(model)),
           parts_(all_effects_), sums_(q_), at_points_(q_),
           zeros_(Columns::kRows), mean_(static_cast<std::size_t>(q_)) {
         scores_.resize(static_cast<std::size_t>(lower_.count) * q_), child_mean_.resize(static_cast<std::size_t>(q_));
@@ -74,7 +74,7 @@ class NestedUnits : NestedMotion<R> {
             const Child& child = rows_.children[c];
             const std::size_t from = keep ? child.first * K_ * kLanes : 0;
             place_child(c), place_rows(c);
-            evaluate(child, 0, child.n, true, keep ? &G_[from] : nullptr, keep ? &H_[from] : nullptr);
+            evaluate(0, child.n, true, keep ? &G_[from] : nullptr, keep ? &H_[from] : nullptr);
             weigh_child(c, &shares_[keep ? c * K_ * kLanes : 0], true);
         }
         const double value = weigh();
@@ -96,7 +96,7 @@ class NestedUnits : NestedMotion<R> {
             if (!keep) {
                 place_rows(c);
                 if (once) grow(G_, step * K_), grow(H_, step * K_);
-                evaluate(child, 0, child.n, true, once ? G_.data() : nullptr, once ? H_.data() : nullptr);
+                evaluate(0, child.n, true, once ? G_.data() : nullptr, once ? H_.data() : nullptr);
                 weigh_child(c, &shares_[0], false);
             }
             if (out.means2) write_lower(model_.first_child[unit] + c, shares, mean_u, out);
@@ -107,7 +107,7 @@ class NestedUnits : NestedMotion<R> {
                 const std::size_t from = keep ? child.first * K_ * kLanes : 0;
                 if (!keep && !once) {
                     grow(G_, step * K_), grow(H_, step * K_);
-                    evaluate(child, first, last, false, G_.data(), H_.data());
+                    evaluate(first, last, false, G_.data(), H_.data());
                 }
                 gather_rows(child, first, last, shares, &G_[from], &H_[from], weight);
             }
@@ -123,11 +123,6 @@ class NestedUnits : NestedMotion<R> {
     }
 
    private:
-    using Nodes = NestedMotion<R>;
-    using Nodes::model_, Nodes::P_, Nodes::S_, Nodes::active_, Nodes::at_cell, Nodes::begin_motion, Nodes::add_motion_of, Nodes::finish_motion;
-    using Nodes::problem_, Nodes::d1_, Nodes::d2_, Nodes::upper_, Nodes::lower_, Nodes::packs_, Nodes::K_, Nodes::rows_, Nodes::at_, Nodes::q1_;
-    using Nodes::pi_;
-    using Nodes::u, Nodes::v, Nodes::vk, Nodes::vl, Nodes::place_unit, Nodes::place_child, Nodes::place_rows, Nodes::evaluate, Nodes::weigh_child;
     static constexpr std::size_t kCells = 1 << 14;  // rows by cells that are kept, of four numbers each
     static constexpr double kNegligible = 1e-22;
 
@@ -430,16 +425,15 @@ class NestedUnits : NestedMotion<R> {
 };
 
 // The sum over the selected units.
-template <class R>
-bool evaluate_nested(const Problem& problem, const NestedModel& model, const PointSet& upper, const PointSet& lower, const NestedPlaces& places,
-                     int order, const Selection& selection, const NestedOutputs& out, int threads, Sum& total,
-                     const std::function<bool()>& interrupted) {
-    std::vector<std::unique_ptr<NestedUnits<R>>> workers(static_cast<std::size_t>(worker_count(selection.count, threads)));
+inline bool evaluate_nested(const RowLoops& loops, const Problem& problem, const NestedModel& model, const PointSet& upper, const PointSet& lower,
+                            const NestedPlaces& places, int order, const Selection& selection, const NestedOutputs& out, int threads, Sum& total,
+                            const std::function<bool()>& interrupted) {
+    std::vector<std::unique_ptr<NestedUnits>> workers(static_cast<std::size_t>(worker_count(selection.count, threads)));
     return sum_over_blocks(
         problem, selection, model.parameters(), threads,
         [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {
             auto& own = workers[worker];
-            if (!own) own = std::make_unique<NestedUnits<R>>(problem, model, upper, lower, places, order);
+            if (!own) own = std::make_unique<NestedUnits>(loops, problem, model, upper, lower, places, order);
             own->begin();
             for (std::int64_t i = first; i < last; ++i) own->add(selection[i], sum, out);
             own->end(sum);

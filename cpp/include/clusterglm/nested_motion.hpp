@@ -7,17 +7,13 @@
 
 namespace clusterglm {
 
-template <class R>
-class NestedMotion : protected NestedNodes<R> {
+class NestedMotion : protected NestedNodes {
    protected:
-    NestedMotion(const Problem& problem, const NestedModel& model, const PointSet& upper, const PointSet& lower)
-        : NestedNodes<R>(problem, model, upper, lower), model_(model), P_(problem.p) {
+    NestedMotion(const RowLoops& loops, const Problem& problem, const NestedModel& model, const PointSet& upper, const PointSet& lower)
+        : NestedNodes(loops, problem, model, upper, lower), model_(model), P_(problem.p) {
         S_.resize(K_ * P_ * kLanes);
     }
 
-    using Nodes = NestedNodes<R>;
-    using Nodes::d1_, Nodes::d2_, Nodes::upper_, Nodes::lower_, Nodes::packs_, Nodes::K_, Nodes::rows_, Nodes::at_, Nodes::pi_;
-    using Nodes::u, Nodes::v, Nodes::slope1, Nodes::slope2;
     const NestedModel& model_;
     const int P_;
     std::vector<double> S_;    // cells x P packs: sum of x G of the child at hand

@@ -10,6 +10,7 @@
 #include "lanes.hpp"
 #include "parallel.hpp"
 #include "problem.hpp"
+#include "row_loops.hpp"
 #include "rows.hpp"
 #include "vector_points.hpp"
 
@@ -40,7 +41,6 @@ struct Child {
     int first, begin, n, size;
 };
 
-template <class R>
 class NestedRows {
    public:
     static constexpr double kRange = ClusterRows::kRange;
@@ -50,8 +50,8 @@ class NestedRows {
     Small F;                     // at the mode: of the unit, C^-T of what the curvature in u leaves
     std::vector<Small> own, T;   // of each child: C^-T of its curvature; dv/du, d2 x d1
 
-    NestedRows(const Problem& problem, const NestedModel& model)
-        : problem_(problem), model_(model), d1_(model.upper.d), d2_(model.lower.d), nothing_(static_cast<std::size_t>(problem.p)) {}
+    NestedRows(const RowLoops& loops, const Problem& problem, const NestedModel& model)
+        : loops_(loops), problem_(problem), model_(model), d1_(model.upper.d), d2_(model.lower.d), nothing_(static_cast<std::size_t>(problem.p)) {}
 
     const double* upper(int t) const { return &A1_[static_cast<std::size_t>(t) * stride_]; }
     const double* lower(int t) const { return &A2_[static_cast<std::size_t>(t) * stride_]; }
@@ -117,6 +117,7 @@ class NestedRows {
     }
 
    private:
+    const RowLoops& loops_;
     const Problem& problem_;
     const NestedModel& model_;
     const int d1_, d2_;
@@ -163,41 +164,15 @@ class NestedRows {
         return lanes::every((low > all(-kRange)) & (high < all(kRange)));
     }
 
-    CLUSTERGLM_INLINE Row<Pack> row(int i) const {
-        const Pack at = clusterglm::load(&lambda[i]);
-        return {at, lanes::exp(at), clusterglm::load(&a[i]), clusterglm::load(&b[i])};
-    }
-
     double log_p(const double* u, const double* v) {
-        if (!locate(u, v)) {
-            double sum = 0.0;
-            for (int i = 0; i < size; ++i)
-                if (a[i] != 0.0 || b[i] != 0.0) sum += R::stable(lambda[i], a[i], b[i]).value;
-            return sum;
-        }
-        Pack sum{};
-        for (int i = 0; i < size; i += kLanes) {
-            const Row<Pack> at = row(i);
-            sum += R::template node<false>(at, Pack{}, all(1.0)).additive;
-            if (R::kLinear) sum += at.a * at.eta;
-        }
-        return reduce(sum);
+        const bool fast = locate(u, v);
+        return loops_.log_p(lambda.data(), a.data(), b.data(), size, fast);
     }
 
     // G, H and I of all rows.
     void derivatives(const double* u, const double* v) {
-        if (!locate(u, v)) {
-            for (int i = 0; i < size; ++i) {
-                const bool empty = a[i] == 0.0 && b[i] == 0.0;
-                const StableTerms t = empty ? StableTerms{} : R::stable(lambda[i], a[i], b[i]);
-                G[i] = t.G, H[i] = t.H, I[i] = t.I;
-            }
-            return;
-        }
-        for (int i = 0; i < size; i += kLanes) {
-            const RowDerivatives<Pack> t = R::derivatives(row(i), Pack{}, all(1.0));
-            store(&G[i], t.G), store(&H[i], t.H), store(&I[i], t.I);
-        }
+        const bool fast = locate(u, v);
+        loops_.derivatives(lambda.data(), a.data(), b.data(), size, fast, G.data(), H.data(), I.data());
     }
 
     CLUSTERGLM_INLINE double over(const Child& child, const double* x, const double* y) const {

@@ -26,11 +26,11 @@ struct VectorPlaces {
     double *centres, *factors;  // clusters x d, x d x d
 };
 
-template <class R, int D>
-class VectorClusters : VectorNodes<R, D> {
+template <int D>
+class VectorClusters : VectorNodes<D> {
    public:
-    VectorClusters(const Problem& problem, const VectorModel& model, const PointSet& points, const VectorPlaces& places, int order)
-        : VectorNodes<R, D>(problem, model, points), model_(model), places_(places), order_(order), q_(model.parameters()), P_(problem.p), parts_(model),
+    VectorClusters(const RowLoops& loops, const Problem& problem, const VectorModel& model, const PointSet& points, const VectorPlaces& places, int order)
+        : VectorNodes<D>(loops, problem, model, points), model_(model), places_(places), order_(order), q_(model.parameters()), P_(problem.p), parts_(model),
           sums_(q_), at_points_(q_), mean_(static_cast<std::size_t>(padded(q_))), away_(mean_) {
         const auto K = static_cast<std::size_t>(points.size);
         S_.resize(K * P_), powers_.resize(K * parts_.kPowers());
@@ -84,7 +84,7 @@ class VectorClusters : VectorNodes<R, D> {
     }
 
    private:
-    using Nodes = VectorNodes<R, D>;
+    using Nodes = VectorNodes<D>;
     using Nodes::problem_, Nodes::points_, Nodes::rows_, Nodes::F_, Nodes::pi, Nodes::across_, Nodes::H_, Nodes::G_, Nodes::active_, Nodes::actives_, Nodes::heaviest_;
     using Nodes::d, Nodes::u, Nodes::keep_rows, Nodes::place, Nodes::evaluate, Nodes::log_sum, Nodes::weigh, Nodes::write_posterior, Nodes::write_shares;
 
@@ -336,14 +336,14 @@ class VectorClusters : VectorNodes<R, D> {
 };
 
 // The sum over the selected clusters.
-template <class R>
-bool evaluate_vector(const Problem& problem, const VectorModel& model, const PointSet& points, const VectorPlaces& places, int order,
-                     const Selection& selection, const VectorOutputs& out, int threads, Sum& total, const std::function<bool()>& interrupted) {
+inline bool evaluate_vector(const RowLoops& loops, const Problem& problem, const VectorModel& model, const PointSet& points, const VectorPlaces& places,
+                            int order, const Selection& selection, const VectorOutputs& out, int threads, Sum& total,
+                            const std::function<bool()>& interrupted) {
     // One point about the mode is Laplace's approximation.
     const bool laplace = points.count == 1 && places.follow && !out.means && !out.covariances && !out.shares;
     const auto by_fours = [&]<int D>() {
         struct Worker {
-            VectorLaplace<R, D> fours;
+            VectorLaplace<D> fours;
             std::vector<std::int64_t> clusters;
         };
         std::vector<std::unique_ptr<Worker>> workers(static_cast<std::size_t>(worker_count(selection.count, threads)));
@@ -351,7 +351,7 @@ bool evaluate_vector(const Problem& problem, const VectorModel& model, const Poi
             problem, selection, model.parameters(), threads,
             [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {
                 auto& own = workers[worker];
-                if (!own) own.reset(new Worker{{problem, model, places.centres, places.factors, order}, {}});
+                if (!own) own.reset(new Worker{{loops, problem, model, places.centres, places.factors, order}, {}});
                 auto& clusters = own->clusters;
                 clusters.clear();
                 for (std::int64_t i = first; i < last; ++i) clusters.push_back(selection[i]);
@@ -364,12 +364,12 @@ bool evaluate_vector(const Problem& problem, const VectorModel& model, const Poi
             total, interrupted);
     };
     const auto with = [&]<int D>() {
-        std::vector<std::unique_ptr<VectorClusters<R, D>>> workers(static_cast<std::size_t>(worker_count(selection.count, threads)));
+        std::vector<std::unique_ptr<VectorClusters<D>>> workers(static_cast<std::size_t>(worker_count(selection.count, threads)));
         return sum_over_blocks(
             problem, selection, model.parameters(), threads,
             [&](int worker, std::int64_t first, std::int64_t last, Sum& sum) {
                 auto& own = workers[worker];
-                if (!own) own = std::make_unique<VectorClusters<R, D>>(problem, model, points, places, order);
+                if (!own) own = std::make_unique<VectorClusters<D>>(loops, problem, model, points, places, order);
                 own->begin();
                 for (std::int64_t i = first; i < last; ++i) own->add(selection[i], sum, out);
                 own->end(sum);

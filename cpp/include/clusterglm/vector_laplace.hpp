@@ -23,12 +23,12 @@
 
 namespace clusterglm {
 
-template <class R, int D>
+template <int D>
 class VectorLaplace {
    public:
-    VectorLaplace(const Problem& problem, const VectorModel& model, double* centres, double* factors, int order)
-        : problem_(problem), model_(model), centres_(centres), factors_(factors), order_(order), d_(model.d), p_(model.p), q_(model.parameters()),
-          P_(problem.p), four_(problem), rows_(problem, model), modes_(static_cast<std::size_t>(problem.clusters), 0.0),
+    VectorLaplace(const RowLoops& loops, const Problem& problem, const VectorModel& model, double* centres, double* factors, int order)
+        : loops_(loops), problem_(problem), model_(model), centres_(centres), factors_(factors), order_(order), d_(model.d), p_(model.p), q_(model.parameters()),
+          P_(problem.p), four_(problem), rows_(loops, problem, model), modes_(static_cast<std::size_t>(problem.clusters), 0.0),
           score_(static_cast<std::size_t>(q_)), hessian_(static_cast<std::size_t>(q_) * (q_ + 1) / 2), mean_(score_), moves_(score_.size() * d_),
           bends_(score_.size() * d_ * d_), w_(score_), l_(score_), h_(score_), by_H_(static_cast<std::size_t>(P_) * d_), by_G_(P_), by_c_(P_),
           by_I_(static_cast<std::size_t>(P_) * d_ * d_) {}
@@ -72,16 +72,16 @@ class VectorLaplace {
     }
 
    private:
-    static constexpr double kRange = VectorRows<R, D>::kRange;
     using Packs = std::vector<Pack>;
     using Square = Pack[kMostEffects][kMostEffects];
 
+    const RowLoops& loops_;
     const Problem& problem_;
     const VectorModel& model_;
     double *centres_, *factors_;
     const int order_, d_, p_, q_, P_;
     FourClusters four_;
-    VectorRows<R, D> rows_;  // of a cluster whose mode is hard to find
+    VectorRows<D> rows_;  // of a cluster whose mode is hard to find
     std::vector<double> modes_;
     int n_ = 0;
     Packs x_, A_, eta_, a_, b_, lambda_, G_, H_, I_, K_;  // rows x P, rows x d, rows
@@ -131,17 +131,8 @@ class VectorLaplace {
             Pack at = eta_[j];
             for (int t = 0; t < d(); ++t) at += u_[t] * A(j)[t];
             lambda_[j] = at;
-            if (lanes::every(lanes::magnitude(at) < all(kRange))) {
-                const RowDerivatives<Pack> row = R::derivatives(Row<Pack>{at, lanes::exp(at), a_[j], b_[j]}, Pack{}, all(1.0));
-                G_[j] = row.G, H_[j] = row.H, I_[j] = row.I, K_[j] = row.K;
-                continue;
-            }
-            for (int l = 0; l < kLanes; ++l) {
-                const bool empty = a_[j][l] == 0.0 && b_[j][l] == 0.0;
-                const StableTerms row = empty ? StableTerms{} : R::stable(at[l], a_[j][l], b_[j][l]);
-                G_[j][l] = row.G, H_[j][l] = row.H, I_[j][l] = row.I, K_[j][l] = row.K;
-            }
         }
+        loops_.derivatives_by_fours(lambda_.data(), a_.data(), b_.data(), n_, {G_.data(), H_.data(), I_.data(), K_.data()});
     }
 
     // Newton's step from u, of which the gradient's product is returned; the curvature and its Cholesky factor.
@@ -233,18 +224,8 @@ class VectorLaplace {
     }
 
     Pack values() const {
-        Pack sum{};
-        for (int j = 0; j < n_; ++j) {
-            const Pack at = lambda_[j];
-            if (lanes::every(lanes::magnitude(at) < all(kRange))) {
-                const Row<Pack> row{at, lanes::exp(at), a_[j], b_[j]};
-                sum += R::template node<false>(row, Pack{}, all(1.0)).additive;
-                if constexpr (R::kLinear) sum += row.a * at;
-                continue;
-            }
-            for (int l = 0; l < kLanes; ++l)
-                if (a_[j][l] != 0.0 || b_[j][l] != 0.0) sum[l] += R::stable(at[l], a_[j][l], b_[j][l]).value;
-        }
+        Pack sum;
+        loops_.log_p_by_fours(lambda_.data(), a_.data(), b_.data(), n_, &sum);
         Pack determinant = all(1.0);
         for (int t = 0; t < d(); ++t) {
             sum -= 0.5 * u_[t] * u_[t];

@@ -6,7 +6,8 @@
 
 #include "blocks.hpp"
 #include "lanes.hpp"
-#include "vector_points.hpp"
+#include "row_loops.hpp"
+#include "vector_cells.hpp"
 #include "vector_rows.hpp"
 
 namespace clusterglm {
@@ -20,32 +21,23 @@ struct VectorOutputs {
     double* shares = nullptr;       // x kinds: of the integral at the points of each kind
 };
 
-template <class R, int D>
-class VectorNodes {
+template <int D>
+class VectorNodes : protected VectorCells {
    protected:
-    VectorNodes(const Problem& problem, const VectorModel& model, const PointSet& points)
-        : problem_(problem), points_(points), d_(model.d), rows_(problem, model) {
+    VectorNodes(const RowLoops& loops, const Problem& problem, const VectorModel& model, const PointSet& points)
+        : VectorCells(points, model.d, problem.unit), problem_(problem), rows_(loops, problem, model), loops_(loops.vector[D]) {
         const auto K = static_cast<std::size_t>(points.size);
-        for (auto* v : {&q, &pi, &factor}) v->resize(K);
-        u_.resize(K * d_), active_.resize(static_cast<std::size_t>(points.packs()));
+        pi.resize(K), u_.resize(K * d_);
     }
 
     const Problem& problem_;
-    const PointSet& points_;
-    const int d_;
-    VectorRows<R, D> rows_;
+    VectorRows<D> rows_;
     Small F_;
-    std::vector<double> q, pi, factor;       // of points: the integrand is factor e^q; its share
-    std::vector<double> u_;                  // d arrays over points
-    std::vector<double> along_, across_;     // exponentials: rows x points of the longest line, lines x rows
-    std::vector<double> base_, B_, G_, H_;   // of rows: lambda at the centre; d arrays of slopes in c; G and H, rows x points
-    std::vector<std::int32_t> active_;       // packs of points that carry weight
-    int actives_ = 0, heaviest_ = 0;
-    bool fast_ = false;
-    double bound_ = 0.0, sum_a_base_ = 0.0, sum_a_B_[kMostEffects] = {};
+    std::vector<double> pi;  // of points: their share
+    std::vector<double> u_;  // d arrays over points
+    int heaviest_ = 0;
 
     CLUSTERGLM_INLINE int d() const { return D > 0 ? D : d_; }
-    const double* slope(int t) const { return &B_[static_cast<std::size_t>(t) * rows_.size]; }
     const double* u(int t) const { return &u_[static_cast<std::size_t>(t) * points_.size]; }
 
     // Of so many rows G and H are kept at all points: of whole packs.
@@ -56,6 +48,7 @@ class VectorNodes {
     // Points u, and what rows are there: lambda = base + B c.
     void place(const double* centre) {
         const int K = points_.size, n = rows_.n, size = rows_.size;
+        a_ = rows_.a.data(), b_ = rows_.b.data(), stride_ = size;
         for (int k = 0; k < K; k += kLanes) {
             Pack square{};
             for (int t = 0; t < d(); ++t) {
@@ -89,7 +82,7 @@ class VectorNodes {
         bound_ = greatest<double>(farthest);
         sum_a_base_ = reduce(a_base);
         for (int t = 0; t < d(); ++t) sum_a_B_[t] = reduce(a_B[t]);
-        fast_ = bound_ < VectorRows<R, D>::kRange;
+        fast_ = bound_ < VectorRows<D>::kRange;
         if (!fast_ || !points_.tables) return;
         const auto width = static_cast<int>(points_.last.size());
         if (along_.size() < static_cast<std::size_t>(n) * width) along_.resize(static_cast<std::size_t>(n) * width);
@@ -111,127 +104,15 @@ class VectorNodes {
     void evaluate(int first, int last, int order, bool value) {
         const std::size_t cells = order > 0 ? static_cast<std::size_t>(last - first) * points_.size : 0;
         if (G_.size() < cells) G_.resize(cells), H_.resize(cells);
-        // Of the many combinations those that matter for speed are compiled apart.
-        const auto with = [&]<bool Kept>() {
-            if (!fast_) slow<Kept>(first, last, value);
-            else if (!points_.tables) fast<false, false, Kept>(first, last, value);
-            else if (problem_.unit && !R::kCollapses) fast<!R::kCollapses, true, Kept>(first, last, value);
-            else fast<false, true, Kept>(first, last, value);
-        };
-        order == 0 ? with.template operator()<false>() : with.template operator()<true>();
+        loops_.evaluate(*this, first, last, order > 0, value);
     }
 
-    template <bool Unit, bool Tables, bool Kept>
-    void fast(int first, int last, bool value) {
-        constexpr bool kInverse = Unit && !Kept && requires { R::inverse_factor(Pack{}); };
-        const int packs = value ? points_.packs() : actives_;
-        const double bound = R::log_factor_bound(-bound_, bound_);
-        const int room = !Unit ? 1 << 30 : bound > 6e-4 ? static_cast<int>(600.0 / bound) : 1000000;
-        std::int64_t work = 0;
-        for (int i = 0; i < packs;) {
-            int together = 1;
-            if constexpr (kInverse && Tables) {
-                while (together < 6 && i + together < packs && points_.line[i + together] == points_.line[i]) ++together;
-            }
-            if (kInverse && Tables && last - first <= room) along_line(i, together, last - first);
-            else
-                for (int m = 0; m < together; ++m) one_pack<Unit, Tables, Kept>(value ? i + m : active_[i], first, last, room, value);
-            i += together, work += together * kLanes * static_cast<std::int64_t>(last - first);
-            if (work > 1 << 16) checkpoint(work), work = 0;
-        }
-        checkpoint(work);
-    }
-
-    template <bool Unit, bool Tables, bool Kept>
-    CLUSTERGLM_INLINE void one_pack(int pack, int first, int last, int room, bool value) {
-        constexpr bool kInverse = Unit && !Kept && requires { R::inverse_factor(Pack{}); };
-        const int K = points_.size, k = pack * kLanes;
-        const auto width = points_.last.size();
-        const double *base = base_.data(), *a = rows_.a.data(), *b = rows_.b.data();
-        const double* along = Tables ? along_.data() + points_.place[pack] : nullptr;
-        const double* across = Tables ? across_.data() + static_cast<std::size_t>(points_.line[pack]) * rows_.size : nullptr;
-        double *G = G_.data() + k, *H = H_.data() + k;
-        Pack log_p{}, product = all(1.0), c[kMostEffects];
-        for (int t = 0; t < d(); ++t) c[t] = load(points_.coordinate(t) + k);
-        for (int from = first; from < last; from += room) {
-            const int to = std::min(last, from > last - room ? last : from + room);
-            for (int j = from; j < to; ++j) {
-                Pack lambda = all(base[j]);
-                for (int t = 0; t < d(); ++t) lambda += slope(t)[j] * c[t];
-                const Pack e = Tables ? across[j] * load(along + j * width) : lanes::exp(lambda);
-                if constexpr (kInverse) {
-                    product *= R::inverse_factor(e);
-                } else {
-                    const NodeTerms<Pack> at = R::template node<Unit>(Row<Pack>{lambda, e, all(a[j]), all(b[j])}, Pack{}, all(1.0));
-                    log_p += at.additive;
-                    if constexpr (Unit) product *= at.factor;
-                    if constexpr (Kept) store(G, at.G), store(H, at.H), G += K, H += K;
-                }
-            }
-            if constexpr (kInverse) product = 1.0 / product;
-            if (to == last) break;
-            if constexpr (Unit) log_p += lanes::log(product), product = all(1.0);
-        }
-        if (value) add_log_p(k, log_p, product);
-    }
-
-    // Packs of one line, as many as registers can hold, for values alone: each one's product waits for the row before.
-    CLUSTERGLM_INLINE void along_line(int i, int together, int n) {
-        if (together == 6) several_packs<6>(i, n);
-        else if (together == 5) several_packs<5>(i, n);
-        else if (together == 4) several_packs<4>(i, n);
-        else if (together == 3) several_packs<3>(i, n);
-        else if (together == 2) several_packs<2>(i, n);
-        else several_packs<1>(i, n);
-    }
-    template <int Packs>
-    CLUSTERGLM_INLINE void several_packs(int i, int n) {
-        if constexpr (requires { R::inverse_factor(Pack{}); }) {
-            const auto width = points_.last.size();
-            const double *along = along_.data() + points_.place[i], *across = across_.data() + static_cast<std::size_t>(points_.line[i]) * rows_.size;
-            Pack product[Packs];
-            for (int m = 0; m < Packs; ++m) product[m] = all(1.0);
-            for (int j = 0; j < n; ++j, along += width) {
-                const Pack by = all(across[j]);
-                for (int m = 0; m < Packs; ++m) product[m] *= R::inverse_factor(by * load(along + m * kLanes));
-            }
-            for (int m = 0; m < Packs; ++m) add_log_p((i + m) * kLanes, Pack{}, 1.0 / product[m]);
-        }
-    }
-
-    CLUSTERGLM_INLINE void add_log_p(int k, Pack log_p, Pack product) {
-        if constexpr (R::kLinear) {
-            log_p += sum_a_base_;
-            for (int t = 0; t < d(); ++t) log_p += sum_a_B_[t] * load(points_.coordinate(t) + k);
-        }
-        store(&q[k], load(&q[k]) + log_p);
-        store(&factor[k], product);
-    }
-
-    // By formulas that hold for any lambda, where some are out of the fast range.
-    template <bool Kept>
-    void slow(int first, int last, bool value) {
-        const int K = points_.size, packs = value ? points_.packs() : actives_;
-        for (int i = 0; i < packs; ++i) {
-            checkpoint(40 * static_cast<std::int64_t>(last - first));
-            const int k = (value ? i : active_[i]) * kLanes;
-            Pack log_p{}, c[kMostEffects];
-            for (int t = 0; t < d(); ++t) c[t] = load(points_.coordinate(t) + k);
-            double *G = G_.data() + k, *H = H_.data() + k;
-            for (int j = first; j < last; ++j) {
-                Pack lambda = all(base_[j]);
-                for (int t = 0; t < d(); ++t) lambda += slope(t)[j] * c[t];
-                for (int l = 0; l < kLanes; ++l) {
-                    const StableTerms at = R::stable(lambda[l], rows_.a[j], rows_.b[j]);
-                    log_p[l] += at.value;
-                    if constexpr (Kept) G[l] = at.G, H[l] = at.H;
-                }
-                if constexpr (Kept) G += K, H += K;
-            }
-            if (!value) continue;
-            store(&q[k], load(&q[k]) + log_p);
-            store(&factor[k], all(1.0));
-        }
+    // G, H and I of rows at points that carry weight.
+    void derive(int first, int last) {
+        const std::size_t cells = static_cast<std::size_t>(last - first) * points_.size;
+        for (auto* v : {&G_, &H_, &I_})
+            if (v->size() < cells) v->resize(cells);
+        loops_.derive(*this, first, last);
     }
 
     // The log of the sum over points.
@@ -304,6 +185,9 @@ class VectorNodes {
         for (int k = 0; k < points_.size; ++k)
             if (points_.kind[k] >= 0) shares[points_.kind[k]] += pi[k];
     }
+
+   private:
+    const VectorFunctions& loops_;
 };
 
 }  // namespace clusterglm

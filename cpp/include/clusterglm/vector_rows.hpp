@@ -9,6 +9,7 @@
 #include "lanes.hpp"
 #include "parallel.hpp"
 #include "problem.hpp"
+#include "row_loops.hpp"
 #include "rows.hpp"
 #include "vector_points.hpp"
 
@@ -26,7 +27,7 @@ struct VectorModel {
 };
 
 // D: the number of effects if the compiler is to know, or 0.
-template <class R, int D>
+template <int D>
 class VectorRows {
    public:
     static constexpr double kRange = ClusterRows::kRange;
@@ -34,8 +35,8 @@ class VectorRows {
     std::vector<double> eta, a, b, lambda, G, H, I;
     Small S, C, F;  // at the mode: curvature, its Cholesky factor, and C^-T
 
-    VectorRows(const Problem& problem, const VectorModel& model)
-        : problem_(problem), model_(model), d_(model.d), nothing_(static_cast<std::size_t>(problem.p)) {}
+    VectorRows(const RowLoops& loops, const Problem& problem, const VectorModel& model)
+        : loops_(loops), problem_(problem), model_(model), d_(model.d), nothing_(static_cast<std::size_t>(problem.p)) {}
 
     CLUSTERGLM_INLINE int d() const { return D > 0 ? D : d_; }
     const double* effect(int t) const { return &A_[static_cast<std::size_t>(t) * stride_]; }
@@ -87,14 +88,7 @@ class VectorRows {
     // log P at u.
     double log_p(const double* u) {
         const bool fast = locate(u);
-        double sum = 0.0;
-        Pack packs{};
-        if (!fast) {
-            for (int j = 0; j < n; ++j) sum += R::stable(lambda[j], a[j], b[j]).value;
-            return sum;
-        }
-        for (int i = 0; i < size; i += kLanes) packs += value(i);
-        return reduce(packs);
+        return loops_.log_p(lambda.data(), a.data(), b.data(), size, fast);
     }
 
     // Local maximum of g, sought from u: where it is the only one, Newton's steps that stay uphill find it. precise: to rounding.
@@ -152,18 +146,8 @@ class VectorRows {
 
     // G, H and I of all rows at u.
     CLUSTERGLM_INLINE void derivatives(const double* u) {
-        if (!locate(u)) {
-            for (int j = 0; j < n; ++j) {
-                const StableTerms t = R::stable(lambda[j], a[j], b[j]);
-                G[j] = t.G, H[j] = t.H, I[j] = t.I;
-            }
-            for (int j = n; j < size; ++j) G[j] = H[j] = I[j] = 0.0;
-            return;
-        }
-        for (int i = 0; i < size; i += kLanes) {
-            const RowDerivatives<Pack> t = R::derivatives(row(i), Pack{}, all(1.0));
-            store(&G[i], t.G), store(&H[i], t.H), store(&I[i], t.I);
-        }
+        const bool fast = locate(u);
+        loops_.derivatives(lambda.data(), a.data(), b.data(), size, fast, G.data(), H.data(), I.data());
     }
 
     CLUSTERGLM_INLINE void solve(const double* g, double* step) const {
@@ -181,6 +165,7 @@ class VectorRows {
     }
 
    private:
+    const RowLoops& loops_;
     const Problem& problem_;
     const VectorModel& model_;
     const int d_;
@@ -188,15 +173,6 @@ class VectorRows {
     std::int64_t start_ = 0;
     std::vector<double> nothing_, A_, x_;  // d and p arrays of `stride`
 
-    CLUSTERGLM_INLINE Row<Pack> row(int i) const {
-        const Pack at = clusterglm::load(&lambda[i]);
-        return {at, lanes::exp(at), clusterglm::load(&a[i]), clusterglm::load(&b[i])};
-    }
-    CLUSTERGLM_INLINE Pack value(int i) const {
-        const Row<Pack> at = row(i);
-        const Pack additive = R::template node<false>(at, Pack{}, all(1.0)).additive;
-        return R::kLinear ? additive + at.a * at.eta : additive;
-    }
     double square(const double* u) const {
         double sum = 0.0;
         for (int t = 0; t < d(); ++t) sum += u[t] * u[t];

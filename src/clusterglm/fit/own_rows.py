@@ -70,7 +70,8 @@ class OwnRows:
 
     def __init__(self, sums: Sums, response: OwnParameters) -> None:
         assert isinstance(sums.blocks, InMemory)
-        self.sums, self.response = sums, response
+        self.sums = sums
+        self.response, self._unit_of_psi = response.standard()
         self.blocks: InMemory = sums.blocks
         self.unit: float = sums.weights.unit
         self._block, self._memory, self._L = sums.blocks.block, Memory(), sums.standard.L
@@ -82,7 +83,7 @@ class OwnRows:
             self._columns, self._L = standard.X, standard.L
             self._centre = standard.centre @ standard.L
         self._X: Array | None = None  # of kernel rows, which stays as it is
-        self._stays = self._kernel_block(response.kernel_rows(data.a, data.b)) if response.by_shifts else None
+        self._stays = self._kernel_block(self.response.kernel_rows(data.a, data.b)) if response.by_shifts else None
 
     def _kernel_block(self, rows: KernelRows) -> Block:
         """Kernel rows, with columns whose coefficients are the first of `coordinates`."""
@@ -101,15 +102,17 @@ class OwnRows:
 
     def inside(self, beta: Array, others: Sequence[float], psi: Array) -> Array:
         """(gamma, others, psi) for the optimiser's columns."""
-        gamma = np.asarray(np.linalg.solve(self._L, beta), dtype=np.float64)
-        return np.concatenate([gamma, others, psi - (self._centre @ gamma if self.response.location else 0.0)])
+        gamma, psi = np.asarray(np.linalg.solve(self._L, beta), dtype=np.float64), np.array(psi)
+        if self.response.location:
+            psi[: self.response.n_thresholds] -= self._centre @ gamma
+        return np.concatenate([gamma, others, psi if self._unit_of_psi is None else _solved(self._unit_of_psi, psi)])
 
     def to_user(self, others: int) -> Array:
         """The matrix that turns (gamma, others, psi) into (beta, others, psi) of the user's columns."""
         p, k = len(self._L), len(self.response.own)
-        whole = block_diag(self._L, np.eye(others + k))
+        whole = block_diag(self._L, np.eye(others), np.eye(k) if self._unit_of_psi is None else self._unit_of_psi)
         if self.response.location:
-            whole[p + others :, :p] = self._centre
+            whole[p + others : p + others + self.response.n_thresholds, :p] = self._centre
         return np.asarray(whole)
 
     def to_values(self, theta: Array) -> Array:
@@ -167,6 +170,10 @@ class OwnRows:
         block, inner = self.for_core(theta)
         S1, S2 = cluster_sums(block.problem, inner, block.n_clusters, block.threads)
         return sigma_moments(S1, S2, block.data.cluster_weights)
+
+
+def _solved(matrix: Array, values: Array) -> Array:
+    return np.asarray(np.linalg.solve(matrix, values), dtype=np.float64)
 
 
 def alike(response: OwnParameters, data: ClusterArrays) -> tuple[Array, ...]:

@@ -307,6 +307,16 @@ def test_draws_have_the_probabilities_of_their_rows() -> None:
     assert (abs(residuals.mean()) < 0.15, abs(residuals.std() - 1.0) < 0.15) == (True, True)
 
 
+def test_ratios_of_simulated_responses() -> None:
+    """Drawn from proportional odds, fitted with and without: the mean is about the two degrees of freedom."""
+    data = patients()
+    small, large = (cg.pooled("y ~ x", data, family="ordinal", nonparallel=terms) for terms in (None, "x"))
+    found = cg.bootstrap_test(small, large, n_boot=100, seed=2)
+    assert found.asymptotic.statistic == pytest.approx(2.0 * (large.loglik - small.loglik), abs=1e-6)
+    assert found.asymptotic.df == 2
+    assert np.mean(found.replicates) == pytest.approx(2.0, abs=0.7)
+
+
 def test_a_posterior_lies_about_the_maximum() -> None:
     found = cg.random_effects("y ~ x + z", patients(m=100), cluster="id", family="ordinal", nonparallel="x")
     posterior = found.sample(400, chains=2, seed=1, prior=cg.Prior(coefficients="normal(0, 100)"))

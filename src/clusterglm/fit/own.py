@@ -104,16 +104,34 @@ def own_of(fit: OwnRandomEffectsFit) -> OwnParameters:
     return fit.response
 
 
-def fit_own_pooled(data: ModelData, response: OwnParameters, control: Control = _DEFAULT) -> OwnPooledFit:
+def fit_own_pooled(
+    data: ModelData,
+    response: OwnParameters,
+    control: Control = _DEFAULT,
+    rows: OwnRows | None = None,
+    limit: PooledFit | None = None,
+) -> OwnPooledFit:
     """Fit without cluster effects: from the model at the limit, and moments.
+
+    Parameters
+    ----------
+    data : ModelData
+    response : OwnParameters
+    control : Control
+    rows : OwnRows, optional
+        Those of the data, where they are known.
+    limit : PooledFit, optional
+        The fit of the model at the limit, where it is known.
 
     Raises
     ------
     SeparationError, DesignError
         As `fit_pooled`.
     """
-    limit = None if response.at_limit is None else fit_pooled(data, response.at_limit, control)
-    rows, k, p = OwnRows(standardised(data, response, control), response), len(response.own), data.X.shape[1]
+    if response.at_limit is not None and limit is None:
+        limit = fit_pooled(data, response.at_limit, control)
+    rows = OwnRows(standardised(data, response, control), response) if rows is None else rows
+    k, p = len(response.own), data.X.shape[1]
     level, mean = response.start_level(data.a, data.b), np.zeros(data.n_obs)
     beta = np.zeros(p)
     if data.intercept is not None:
@@ -175,17 +193,18 @@ def fit_own_random_effects(
     """
     check_sigma(sigma, fix_sigma)
     refuse_distribution(response, distribution)
-    quiet = replace(control, progress=None)
-    pooled = fit_own_pooled(data, response, quiet)
-    limit = None
-    if response.at_limit is not None:
+    quiet, limit = replace(control, progress=None), None
+    rows = OwnRows(standardised(data, response, control), response)
+    if response.at_limit is None:
+        pooled = fit_own_pooled(data, response, quiet, rows)
+    else:
         limit = fit_random_effects(
             data, response.at_limit, distribution, quadrature, scale, start, sigma, fix_sigma, control=quiet
         )
+        pooled = fit_own_pooled(data, response, quiet, rows, limit.pooled)
     state: State = "held" if fix_sigma else "free"
     parameters = random_intercept(data.names, data.cluster_name, state).and_own(response.own)
     integrator, k = integrator_for(distribution, scale), len(response.own)
-    rows = OwnRows(standardised(data, response, control), response)
 
     def without_intercepts() -> OwnRandomEffectsFit:
         if limit is not None and pooled.own_state == "boundary":

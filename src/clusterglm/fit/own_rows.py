@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 
 from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.prepare import ModelData
@@ -110,10 +109,13 @@ class OwnRows:
     def to_user(self, others: int) -> Array:
         """The matrix that turns (gamma, others, psi) into (beta, others, psi) of the user's columns."""
         p, k = len(self._L), len(self.response.own)
-        whole = block_diag(self._L, np.eye(others), np.eye(k) if self._unit_of_psi is None else self._unit_of_psi)
+        whole = np.eye(p + others + k)
+        whole[:p, :p] = self._L
+        if self._unit_of_psi is not None:
+            whole[p + others :, p + others :] = self._unit_of_psi
         if self.response.location:
             whole[p + others : p + others + self.response.n_thresholds, :p] = self._centre
-        return np.asarray(whole)
+        return whole
 
     def to_values(self, theta: Array) -> Array:
         """The same into (beta, others, values of the response), at a theta of the optimiser's."""
@@ -274,7 +276,8 @@ def bordered(
     derivatives: tuple[Array, Array, Array],
 ) -> Evaluation:
     """A pooled likelihood with derivatives in the kernel's own parameters behind those in the coefficients."""
-    of_each = [weights * np.where(groups == c, derivatives, 0.0) for c in range(own)]
+    of_each = [weights * (derivatives if own == 1 and not groups.any() else np.where(groups == c, derivatives, 0.0))
+               for c in range(own)]  # fmt: skip
     # not as matrix products, which would wake the threads of a BLAS
     cross = np.array([np.einsum("rp,r->p", X, Gg) for _, Gg, _ in of_each]).reshape(own, X.shape[1])
     score, squares = np.array([[g.sum(), gg.sum()] for g, _, gg in of_each]).reshape(own, 2).T

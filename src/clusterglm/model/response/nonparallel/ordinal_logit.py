@@ -108,6 +108,9 @@ class NonparallelLogit(OrdinalLogit):
     def covariates(self, a: Array, b: Array) -> Array:
         return self.patterns[self.pattern(a / b)]
 
+    def in_rows(self, y: Array, a: Array, b: Array) -> Array:
+        return self.coded(self.category(y), self.pattern(a / b))
+
     def known(self, a: Array, b: Array, trials: Array) -> Array:
         return self.pattern(a / b).astype(np.float64)
 

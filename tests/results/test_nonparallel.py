@@ -317,6 +317,13 @@ def test_ratios_of_simulated_responses() -> None:
     assert np.mean(found.replicates) == pytest.approx(2.0, abs=0.7)
 
 
+def test_power_of_the_other_terms() -> None:
+    found = cg.random_effects("y ~ x + z", patients(), cluster="id", family="ordinal", nonparallel="x")
+    table = cg.power(found, "z", clusters=[60], replicates=8, seed=1).to_frame()
+    assert (table["failed"].iloc[0], table["rejected"].iloc[0]) == (0, 8)
+    assert table["mean_estimate"].iloc[0] == pytest.approx(found.params["z"], abs=0.2)
+
+
 def test_a_posterior_lies_about_the_maximum() -> None:
     found = cg.random_effects("y ~ x + z", patients(m=100), cluster="id", family="ordinal", nonparallel="x")
     posterior = found.sample(400, chains=2, seed=1, prior=cg.Prior(coefficients="normal(0, 100)"))

@@ -331,7 +331,9 @@ class Hypotheses(Pieces):
         from clusterglm.inference.hypotheses.wald import linear_test
 
         _, values, places = self._testable
-        return linear_test(constraints, values, self._covariance(cov)[np.ix_(places, places)], cov)
+        known = constraints.R.shape[1]  # of the first ones, where hypotheses are about these alone
+        places = places[:known]
+        return linear_test(constraints, values[:known], self._covariance(cov)[np.ix_(places, places)], cov)
 
     @property
     def _testable(self) -> tuple[tuple[str, ...], Array, NDArray[np.int64]]:

@@ -64,3 +64,15 @@ def test_what_follows(saved: Path, tmp_path: Path) -> None:
     drawn = pd.read_csv(io.StringIO(good("simulate", saved, "--n", "2", "--seed", "3")))
     assert drawn["draw2"].astype(str).to_list() == fit.simulate(2, seed=3)[1].astype(str).to_list()
     assert "Threshold" in good("fit", "wine", FORMULA, "--cluster", "judge", "--family", "ordinal", "--robust")
+
+
+def test_coefficients_at_thresholds(tmp_path: Path) -> None:
+    asked = ("fit", "wine", FORMULA, "--cluster", "judge", "--family", "ordinal", "--nonparallel", "contact")
+    fit = cg.random_effects(FORMULA, cg.datasets.load("wine"), cluster="judge", family="ordinal", nonparallel="contact")
+    assert good(*asked, "--save", tmp_path / "fit.json").rstrip() == str(fit)
+    exported = json.loads(good(*asked, "--json", "-"))
+    assert [row["term"] for row in exported["coefficients"]] == fit.params.index.to_list()
+    assert exported["nonparallel"]["contactyes"]["4|5"] == pytest.approx(fit.nonparallel.loc["contactyes", "4|5"])
+    wide = pd.read_csv(io.StringIO(good("predict", tmp_path / "fit.json")), index_col="row")
+    assert wide.to_numpy() == pytest.approx(fit.predict().to_numpy())
+    assert "--nonparallel with --model conditional" in run(*asked, "--model", "conditional").output

@@ -22,11 +22,12 @@ FORMULAS = {
     "negative_binomial": "k ~ x + g",
     "negative_binomial1": "dispersed ~ x + g",
     "ordinal": "o ~ x + g",
+    "nonparallel": "o ~ x + g",
     "gamma": "t ~ x + g",
     "weibull": "Surv(t) ~ x + g",
     "exponential": "Surv(t, e) ~ x + g",
 }
-WORK = {"ordinal": ordinal.WORK, "weibull": durations.WORK, "exponential": durations.WORK}
+WORK = {"ordinal": ordinal.WORK, "nonparallel": ordinal.WORK, "weibull": durations.WORK, "exponential": durations.WORK}
 
 
 def _fit(one: Any, other: Any, _: Pair) -> list[str]:
@@ -53,6 +54,7 @@ OWN: dict[str, Relation] = {
     "dispersion_lr_test": SAME,
     "family_parameters": SAME,
     "fit": _fit,
+    "nonparallel": SAME,
     "parallel_test": SAME,
     "predict": _predicted,
     "survival": SAME,
@@ -67,6 +69,8 @@ def pair_of(family: str, verb: str, kind: str, folder: Path) -> Pair:
     table["t"], table["e"] = rng.gamma(2.0, 0.5 + table["k"]), rng.binomial(1, 0.7, len(table))
     rows = expanded(table)
     options: dict[str, Any] = {"family": family, "control": TIGHT, "cluster": "id"}
+    if family == "nonparallel":
+        options |= {"family": "ordinal", family: "g"}
     fit = getattr(cg, verb)
     one = fit(FORMULAS[family], table, **{kind: column}, **options)
     return Pair(one, fit(FORMULAS[family], rows, **options), rows.row.to_numpy(), folder)

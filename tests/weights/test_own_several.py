@@ -51,7 +51,7 @@ def _fit(one: Called, other: Called, _: Pair) -> list[str]:
 OWN: dict[str, Relation] = {
     **OF_SEVERAL,
     **{name: OF_OWN[name] for name in ("categories", "dispersion_lr_test", "family_parameters", "parallel_test")},
-    **{name: OF_OWN[name] for name in ("acceleration_factors", "predict", "survival", "thresholds")},
+    **{name: OF_OWN[name] for name in ("acceleration_factors", "nonparallel", "predict", "survival", "thresholds")},
     "bootstrap": same(tolerance=1e-8),  # alpha next to the end of its range
     "conf_int": same(tolerance=1e-8),
     "fit": _fit,

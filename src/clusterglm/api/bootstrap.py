@@ -71,8 +71,9 @@ def bootstrap_test(
         check_fit(fit, "bootstrap_test")
         _refuse_weights(fit)
     names = "the first fit", "the second fit"
-    _refuse(data_difference(smaller.data, larger.data, names))
-    found = likelihood_ratio_test(smaller._candidate(names[0]), larger._candidate(names[1]))
+    one, other = smaller._candidate(names[0]), larger._candidate(names[1])
+    _refuse(data_difference(one.data, other.data, names))
+    found = likelihood_ratio_test(one, other)
     _refuse("penalised likelihoods" if found.penalized else found.reason)
     if found.smaller == names[1]:
         smaller, larger = larger, smaller

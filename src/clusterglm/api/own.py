@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from clusterglm.api.arguments import read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.mixed import refuse_with_slopes
+from clusterglm.data.by_threshold import apart
 from clusterglm.data.durations import refuse_boundless_times
 from clusterglm.data.ordered import refuse_empty
 from clusterglm.data.prepare import ModelData, prepare
@@ -24,7 +26,9 @@ from clusterglm.model.bias import SplitPanel
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution
 from clusterglm.model.quadrature import Quadrature
+from clusterglm.model.response.nonparallel.ordinal_logit import nonparallel
 from clusterglm.model.response.own.base import OwnParameters
+from clusterglm.model.response.own.cumulative import Cumulative
 from clusterglm.results.models.durations import DurationsRandomEffectsResult, durations_pooled
 from clusterglm.results.models.durations_mixed import DurationsCrossedResult, DurationsMixedResult
 from clusterglm.results.models.ordinal import OrdinalRandomEffectsResult, ordinal_pooled
@@ -185,4 +189,36 @@ def read_own(formula: str, data: Any, request: Request, response: OwnParameters)
     response = response.of_levels(rows.levels)
     assert rows.levels is not None
     refuse_empty(response.empty(rows.a, rows.b), rows.levels, rows.response_name)
-    return without_column(rows, rows.intercept), response
+    rows = without_column(rows, rows.intercept)
+    return (rows, response) if request.nonparallel is None else _by_threshold(rows, response, request.nonparallel)
+
+
+def _by_threshold(rows: ModelData, response: OwnParameters, terms: str) -> tuple[ModelData, OwnParameters]:
+    """With coefficients of some terms that differ between thresholds.
+
+    Raises
+    ------
+    FormulaError
+        On terms that the formula does not have.
+    OptionError
+        With two categories, or a link whose kernel rows would be other ones for each covariate.
+    """
+    assert rows.levels is not None
+    if len(rows.levels) < 3:
+        raise OptionError(
+            f"nonparallel={terms!r} with two categories, which have one threshold",
+            "at least three categories",
+            "leave nonparallel= out",
+        )
+    found = apart(rows, terms)
+    assert isinstance(response, Cumulative)
+    wider = nonparallel(response, found.names, found.patterns)
+    if wider is None:
+        raise OptionError(
+            f"nonparallel={terms!r} with link={response.link!r}, whose rows depend on the distance of thresholds, and "
+            "with it on each row's covariates",
+            "link='logit', where distances stand apart from the rows",
+            "link='logit'",
+        )
+    y = response.categories(rows.a, rows.b)
+    return replace(found.data, a=rows.b * wider.coded(y, found.of)), wider

@@ -30,6 +30,7 @@ _WORDS = {
     "penalty='firth' of cg.pooled, cg.fixed_effects and cg.conditional, penalty='soft' of cg.random_effects": "penalty "
     "firth brglm bias_reduction jeffreys",
     "separation='limit', or a penalty": "detect_separation infinite",
+    "nonparallel='x', terms of an ordinal model with a coefficient for each threshold": "nominal npl parallel",
     "no argument: incomplete rows are left out, and counted": "missing na_action dropna",
     "data=, the second argument": "df table frame",
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from clusterglm.api.arguments import read_control, read_start, warn_unless_accurate, warn_unless_converged
 from clusterglm.api.elsewhere import is_elsewhere
 from clusterglm.api.unknown import explained
+from clusterglm.data.by_threshold import read_nonparallel
 from clusterglm.data.offsets import one_offset
 from clusterglm.data.ordered import read_levels
 from clusterglm.data.prepare import ModelData, prepare
@@ -49,6 +50,7 @@ def pooled(
     subset: Any = None,
     success: Any = None,
     levels: Any = None,
+    nonparallel: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     zero_inflation: str | None = None,
     hurdle: str | None = None,
@@ -101,6 +103,9 @@ def pooled(
     levels : list, optional
         The categories of an ordinal response from the lowest to the highest; by default those of an ordered
         categorical, or whole numbers as they are.
+    nonparallel : str or list of str, optional
+        Terms of the formula of an ordinal response, such as "x" or "x + z", whose coefficients differ between the
+        thresholds (partial proportional odds): P(Y <= c) = F(threshold_c - x'gamma_c - linear predictor).
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     zero_inflation : str, optional
@@ -167,6 +172,7 @@ def pooled(
         subset=subset,
         success=success,
         levels=read_levels(levels, response.ordered, family),
+        nonparallel=read_nonparallel(nonparallel, response.ordered, family),
         functions=functions,
         need_cluster=False,
         penalized=chosen is not None,
@@ -224,6 +230,7 @@ def random_effects(
     subset: Any = None,
     success: Any = None,
     levels: Any = None,
+    nonparallel: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     zero_inflation: str | None = None,
     hurdle: str | None = None,
@@ -303,6 +310,9 @@ def random_effects(
     levels : list, optional
         The categories of an ordinal response from the lowest to the highest; by default those of an ordered
         categorical, or whole numbers as they are.
+    nonparallel : str or list of str, optional
+        Terms of the formula of an ordinal response, such as "x" or "x + z", whose coefficients differ between the
+        thresholds (partial proportional odds): P(Y <= c) = F(threshold_c - x'gamma_c - linear predictor).
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     zero_inflation : str, optional
@@ -389,6 +399,7 @@ def random_effects(
         subset=subset,
         success=success,
         levels=read_levels(levels, response.ordered, family),
+        nonparallel=read_nonparallel(nonparallel, response.ordered, family),
         functions=functions,
         sigma_known=fix_sigma,
         penalized=chosen is not None,

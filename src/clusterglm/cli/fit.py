@@ -75,6 +75,12 @@ def fit(
     exposure: opt.Exposure = None,
     success: opt.Success = None,
     levels: opt.Levels = None,
+    nonparallel: Annotated[
+        str | None,
+        typer.Option(
+            help='Terms of an ordinal model with coefficients for each threshold, such as "x + z".', show_default="none"
+        ),
+    ] = None,
     zero_inflation: Annotated[
         str | None,
         typer.Option(help='Of counts: formula of P(a zero for certain), such as "~ 1" or "~ x".', show_default="none"),
@@ -137,6 +143,7 @@ def fit(
             "separation": separation,
             "zero_inflation": zero_inflation,
             "hurdle": hurdle,
+            "nonparallel": nonparallel,
         }
         check_model(model, special)
         check_files(save, json, csv, report)
@@ -266,6 +273,7 @@ def check_model(model: str, special: dict[str, Any]) -> None:
         "separation": _WITHOUT_POINTS,
         "zero_inflation": ("random_effects", "pooled"),
         "hurdle": ("random_effects", "pooled"),
+        "nonparallel": ("random_effects", "pooled"),
         "reml": ("random_effects", "pooled"),
     }
     for name, value in special.items():

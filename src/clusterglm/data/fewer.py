@@ -46,7 +46,7 @@ def without_terms(
     design = data.design.without(columns)
     kept = [j for j in range(len(data.names)) if j not in columns]
     if formula is None:
-        formula = data.formula + "".join(f" - {_written(data.design, term)}" for term in terms)
+        formula = data.formula + "".join(f" - {written(data.design, term)}" for term in terms)
     return replace(
         data,
         X=np.ascontiguousarray(data.X[:, kept]),
@@ -95,8 +95,8 @@ def taken_away(change: str, data: ModelData) -> list[str] | None:
     return [found[each] for each in wanted]
 
 
-def _written(design: Design, term: str) -> str:
-    """A term as a formula has it, with backticks where they must be."""
+def written(design: Design, term: str) -> str:
+    """A term of a design as a formula has it, with backticks where they must be."""
     means = () if design.cluster_means is None else design.cluster_means.terms
     made = {each.name for each in means}
     coded = next(each for each, _ in design.coding.places() if each.name == term.strip("`"))

@@ -69,18 +69,18 @@ def ordered_codes(
     missing = np.asarray(series.is_null().to_numpy(), dtype=bool)
     numbers = numeric(series) if levels is None or not isinstance(series.dtype, nw.Categorical | nw.Enum) else None
     nan = np.zeros(len(missing), dtype=bool) if numbers is None else np.isnan(numbers)
-    words = _words(series.to_list(), nan | missing)
+    words, which = _words(series, numbers, nan | missing)
     if numbers is not None and levels is None:
         levels = _of_numbers(numbers[~nan], name, isinstance(series.dtype, nw.Boolean))
     elif levels is None:
         levels = _declared(series, name, words, rows)
     place = {level: float(j) for j, level in enumerate(levels)}
-    codes = np.array([np.nan if word is None else place.get(word, -1.0) for word in words], dtype=np.float64)
+    codes = np.array([*(place.get(word, -1.0) for word in words), np.nan], dtype=np.float64)[which]
     if (codes == -1.0).any():
         first = int(np.argmax(codes == -1.0))
         at = first if rows is None else int(rows[first])
         raise ResponseError(
-            f"the response {name!r} is {words[first]!r} in row {at} (counted from 0)",
+            f"the response {name!r} is {words[which[first]]!r} in row {at} (counted from 0)",
             f"one of the levels {_named(levels)}",
             "correct these rows, make them missing to have them dropped, or name all categories in levels=",
         )
@@ -107,24 +107,35 @@ def refuse_empty(empty: tuple[str, ...], levels: tuple[str, ...], name: str) -> 
         )
 
 
-def _words(values: list[Any], gone: NDArray[np.bool_]) -> list[str | None]:
-    """The name of each value, None where it is gone; found once for each of the few values that there are."""
-    known: dict[tuple[type, Any], str] = {}
-    words: list[str | None] = []
-    for value, lost in zip(values, gone.tolist(), strict=True):
+def _words(
+    series: nw.Series[Any], numbers: Array | None, gone: NDArray[np.bool_]
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Names of the different values, in the order in which they appear where they are no numbers; and which each has.
+
+    That is -1 where the value is gone.
+    """
+    which = np.full(len(gone), -1, dtype=np.int64)
+    if numbers is not None and not isinstance(series.dtype, nw.Object | nw.Unknown):
+        different, which[~gone] = np.unique(numbers[~gone], return_inverse=True)
+        logical = isinstance(series.dtype, nw.Boolean)
+        return [level_name(bool(value) if logical else value) for value in different.tolist()], which
+    words: list[str] = []
+    known: dict[tuple[type, Any], int] = {}
+    for row, (value, lost) in enumerate(zip(series.to_list(), gone.tolist(), strict=True)):
         if lost:
-            words.append(None)
             continue
         key = type(value), value  # True is not 1
         try:
-            word = known.get(key)
+            number = known.get(key)
         except TypeError:  # a value that cannot be a key, as in columns of objects
+            which[row] = len(words)
             words.append(level_name(value))
             continue
-        if word is None:
-            word = known[key] = level_name(value)
-        words.append(word)
-    return words
+        if number is None:
+            number = known[key] = len(words)
+            words.append(level_name(value))
+        which[row] = number
+    return words, which
 
 
 def _of_numbers(values: Array, name: str, logical: bool) -> tuple[str, ...]:
@@ -138,14 +149,12 @@ def _of_numbers(values: Array, name: str, logical: bool) -> tuple[str, ...]:
     return tuple(level_name(bool(value)) if logical else level_name(int(value)) for value in found.tolist())
 
 
-def _declared(
-    series: nw.Series[Any], name: str, words: list[str | None], rows: NDArray[np.int64] | None
-) -> tuple[str, ...]:
+def _declared(series: nw.Series[Any], name: str, words: list[str], rows: NDArray[np.int64] | None) -> tuple[str, ...]:
     """Categories of a column that says their order."""
     known = _order_of(series)
     if known is not None:
         return tuple(level_name(level) for level in known)
-    present = list(dict.fromkeys(word for word in words if word is not None))
+    present = list(dict.fromkeys(words))
     kind = "an unordered categorical" if isinstance(series.dtype, nw.Categorical) else f"of type {series.dtype}"
     raise ResponseError(
         f"the response {name!r}, {kind}, whose categories {_named(tuple(present))} have no order",

@@ -133,6 +133,8 @@ class ModelData:
         (failure, success) of a response that was not 0/1; the categories of an ordered one.
     effects : Effects or None
         What varies over the clusters, where it is more than an intercept.
+    by_threshold : Design or None
+        Further columns, whose coefficients differ between the thresholds of an ordered response.
     """
 
     X: Array
@@ -157,6 +159,7 @@ class ModelData:
     notes: tuple[str, ...]
     levels: tuple[str, ...] | None = None
     effects: Effects | None = None
+    by_threshold: Design | None = None
 
     @property
     def n_obs(self) -> int:

@@ -47,6 +47,8 @@ class Request:
         The level of a response of two levels that is the success.
     levels : tuple of str, optional
         Categories of an ordered response, from the lowest to the highest.
+    nonparallel : str, optional
+        Terms of the formula whose coefficients differ between the thresholds of an ordered response.
     effects : bool
         Whether more than an intercept may vary over clusters.
     inside : str, optional
@@ -79,6 +81,7 @@ class Request:
     penalized: bool = False
     success: Any = None
     levels: tuple[str, ...] | None = None
+    nonparallel: str | None = None
     effects: bool = False
     inside: str | None = None
     nested: tuple[str, str] | None = None

@@ -12,7 +12,7 @@ from clusterglm.data.checks import find_separation, listed
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, ResponseError, SeparationError
 from clusterglm.fit.estimates import RandomEffectsFit
-from clusterglm.fit.newton import Maximum, maximize
+from clusterglm.fit.newton import Maximum, Optimization, maximize
 from clusterglm.fit.own_rows import OwnMarginal, OwnRows, kernel_data, standardised
 from clusterglm.fit.pooled import PooledFit, fit_pooled, on_user_scale
 from clusterglm.fit.random_effects import check_sigma, fit_random_effects
@@ -104,16 +104,34 @@ def own_of(fit: OwnRandomEffectsFit) -> OwnParameters:
     return fit.response
 
 
-def fit_own_pooled(data: ModelData, response: OwnParameters, control: Control = _DEFAULT) -> OwnPooledFit:
+def fit_own_pooled(
+    data: ModelData,
+    response: OwnParameters,
+    control: Control = _DEFAULT,
+    rows: OwnRows | None = None,
+    limit: PooledFit | None = None,
+) -> OwnPooledFit:
     """Fit without cluster effects: from the model at the limit, and moments.
+
+    Parameters
+    ----------
+    data : ModelData
+    response : OwnParameters
+    control : Control
+    rows : OwnRows, optional
+        Those of the data, where they are known.
+    limit : PooledFit, optional
+        The fit of the model at the limit, where it is known.
 
     Raises
     ------
     SeparationError, DesignError
         As `fit_pooled`.
     """
-    limit = None if response.at_limit is None else fit_pooled(data, response.at_limit, control)
-    rows, k, p = OwnRows(standardised(data, response, control), response), len(response.own), data.X.shape[1]
+    if response.at_limit is not None and limit is None:
+        limit = fit_pooled(data, response.at_limit, control)
+    rows = OwnRows(standardised(data, response, control), response) if rows is None else rows
+    k, p = len(response.own), data.X.shape[1]
     level, mean = response.start_level(data.a, data.b), np.zeros(data.n_obs)
     beta = np.zeros(p)
     if data.intercept is not None:
@@ -132,9 +150,10 @@ def fit_own_pooled(data: ModelData, response: OwnParameters, control: Control = 
             limit.beta, limit.covariance, limit.hessian, limit.loglik, limit.optimization,
             response=response, whole_covariance=whole, loglik_at_limit=limit.loglik,
         )  # fmt: skip
+    user = rows.to_user(0) @ maximum.theta
+    refuse_ends(response, user[p:], data, maximum.optimization)
     _refuse_separated(rows, maximum, data)
     refuse_boundless(response, psi)
-    user = rows.to_user(0) @ maximum.theta
     covariance, hessian = on_user_scale(maximum.evaluation.hessian, rows.to_values(maximum.theta))
     of_beta = coefficients(data.names).and_own(response.own).coefficients
     return OwnPooledFit(
@@ -174,17 +193,18 @@ def fit_own_random_effects(
     """
     check_sigma(sigma, fix_sigma)
     refuse_distribution(response, distribution)
-    quiet = replace(control, progress=None)
-    pooled = fit_own_pooled(data, response, quiet)
-    limit = None
-    if response.at_limit is not None:
+    quiet, limit = replace(control, progress=None), None
+    rows = OwnRows(standardised(data, response, control), response)
+    if response.at_limit is None:
+        pooled = fit_own_pooled(data, response, quiet, rows)
+    else:
         limit = fit_random_effects(
             data, response.at_limit, distribution, quadrature, scale, start, sigma, fix_sigma, control=quiet
         )
+        pooled = fit_own_pooled(data, response, quiet, rows, limit.pooled)
     state: State = "held" if fix_sigma else "free"
     parameters = random_intercept(data.names, data.cluster_name, state).and_own(response.own)
     integrator, k = integrator_for(distribution, scale), len(response.own)
-    rows = OwnRows(standardised(data, response, control), response)
 
     def without_intercepts() -> OwnRandomEffectsFit:
         if limit is not None and pooled.own_state == "boundary":
@@ -207,9 +227,11 @@ def fit_own_random_effects(
     if not fix_sigma and value <= pooled.loglik + noise:
         return without_intercepts()
     refuse_boundless(response, psi)
+    user = rows.to_user(1) @ maximum.theta
+    refuse_ends(response, user[len(user) - k :], data, maximum.optimization)
     free = parameters.of_free(maximum.evaluation.hessian)
     covariance, hessian = on_user_scale(free, parameters.of_free(rows.to_values(maximum.theta)))
-    whole, user = parameters.nan_where_not_free(covariance), rows.to_user(1) @ maximum.theta
+    whole = parameters.nan_where_not_free(covariance)
     inner = slice(0, len(parameters) - k)
     return OwnRandomEffectsFit(
         beta=user[parameters.coefficients],
@@ -382,16 +404,21 @@ def _refuse_separated(rows: OwnRows, maximum: Maximum, data: ModelData) -> None:
     block, theta = rows.for_core(maximum.theta)
     if maximum.optimization.converged and np.abs(block.X @ theta + block.data.offset).max() < _PROBABLE:
         return
-    names = (*data.names, *(f"threshold {j}" for j in range(block.X.shape[1] - len(data.names))))
+    response = rows.response
+    by_threshold, shifts = response.own[response.n_thresholds :], block.X.shape[1] - len(data.names)
+    thresholds = (f"threshold {j}" for j in range(shifts - len(by_threshold)))
+    named = (*data.names, *by_threshold)
+    names = (*data.names, *thresholds, *by_threshold)
     found = find_separation(block.X, block.data.a, block.data.b, names, block.response)
-    columns = () if found is None else [name for name in found.columns if name in data.names]
+    columns = () if found is None else [name for name in found.columns if name in named]
     if columns:
         raise SeparationError(
-            f"{listed(columns)} separate{'s' * (len(columns) == 1)} {rows.response.words.separated}: the maximum lies "
+            f"{listed(columns)} separate{'s' * (len(columns) == 1)} {response.words.separated}: the maximum lies "
             "at infinity",
-            f"no combination of covariates that tells {rows.response.words.separated} perfectly",
-            f"drop {listed(columns)}, or merge levels whose responses all lie at one end"
-            + (", or merge categories" if rows.response.ordered else ""),
+            f"no combination of covariates that tells {response.words.separated} perfectly",
+            ("leave their terms out of nonparallel=" if set(columns) & set(by_threshold) else f"drop {listed(columns)}")
+            + ", or merge levels whose responses all lie at one end"
+            + (", or merge categories" if response.ordered else ""),
         )
 
 
@@ -404,4 +431,17 @@ def refuse_boundless(response: OwnParameters, psi: Array) -> None:
             f"{names} grew to {np.exp(response.highest):.0e} while the log-likelihood still rose",
             "responses that a finite value fits best",
             f"look at the largest responses{advice}",
+        )
+
+
+def refuse_ends(response: OwnParameters, psi: Array, data: ModelData, found: Optimization) -> None:
+    """Raise `ResponseError` where a search has ended because thresholds of some rows would cross."""
+    crossing = None if found.converged else response.at_edge(psi, data.a, data.b)
+    if crossing is not None and crossing.any():
+        raise ResponseError(
+            f"thresholds of {int(crossing.sum())} of {len(crossing)} rows that would cross: the log-likelihood rises "
+            "up to where a category between two of them is impossible, and beyond there is none",
+            "coefficients at each threshold that keep the thresholds of every row in their order",
+            "fewer terms in nonparallel=; covariates without values far out; or merge categories that hardly occur with"
+            " some values of them",
         )

@@ -22,7 +22,15 @@ from clusterglm.fit.mixed import MixedFit, fit_mixed, posterior_of, refuse_too_m
 from clusterglm.fit.mixed_search import maximum_of, start_of
 from clusterglm.fit.mixed_task import MixedTask, effects_of
 from clusterglm.fit.newton import Optimization
-from clusterglm.fit.own import OwnPooledFit, anew, at_end, fit_own_pooled, refuse_boundless, with_constant
+from clusterglm.fit.own import (
+    OwnPooledFit,
+    anew,
+    at_end,
+    fit_own_pooled,
+    refuse_boundless,
+    refuse_ends,
+    with_constant,
+)
 from clusterglm.fit.own_levels import AtPsi, OwnData, OwnIntegrals, kernel_effects
 from clusterglm.fit.own_rows import kernel_data
 from clusterglm.fit.standardise import standardise
@@ -151,7 +159,12 @@ def fit_own_mixed(
         limit = fit_mixed(data, response.at_limit, quadrature, replace(control, progress=None), start)
     unit, units = weighing([weight_sum(data)]).unit, Units.of(data, response)
     task = own_task(
-        data, OwnData(data, response), units.X, units.scale, control.threads, response.bounded or response.ordered
+        data,
+        OwnData(data, response.standard()[0]),
+        units.X,
+        units.scale,
+        control.threads,
+        response.bounded or response.ordered,
     )
     begin = _begin(task, units, pooled, limit, effects.levels, quadrature, unit, start)
     found = OwnMaximum.of(task, effects, units, begin, len(response.own), quadrature, control, unit)
@@ -159,6 +172,7 @@ def fit_own_mixed(
     if limit is not None and at_end(response, psi, found.loglik, limit.loglik):
         return _at_limit(limit, pooled, response)
     refuse_boundless(response, psi)
+    refuse_ends(response, psi, data, found.optimization)
     known = found.covariances(response.slopes(psi), quadrature)
     return OwnMixedFit(
         found.beta,
@@ -224,10 +238,13 @@ class Units:
     def of(cls, data: ModelData, response: OwnParameters) -> Units:
         p, k, effects = data.X.shape[1], len(response.own), effects_of(data)
         standard = standardise(data.X, data.intercept, centred=response.location)
+        _, unit_of_psi = response.standard()
         L = np.eye(p + k)
         L[:p, :p] = standard.L
+        if unit_of_psi is not None:
+            L[p:, p:] = unit_of_psi
         if response.location:  # thresholds make up for what is taken off the columns
-            L[p:, :p] = standard.centre @ standard.L
+            L[p : p + response.n_thresholds, :p] = standard.centre @ standard.L
         return cls(standard.X, L, scale_of_effects(effects))
 
     def inside(self, beta: Array, psi: Array) -> Array:

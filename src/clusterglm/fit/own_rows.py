@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 
 from clusterglm.data.blocks.store import BlockArrays
 from clusterglm.data.prepare import ModelData
@@ -70,7 +69,8 @@ class OwnRows:
 
     def __init__(self, sums: Sums, response: OwnParameters) -> None:
         assert isinstance(sums.blocks, InMemory)
-        self.sums, self.response = sums, response
+        self.sums = sums
+        self.response, self._unit_of_psi = response.standard()
         self.blocks: InMemory = sums.blocks
         self.unit: float = sums.weights.unit
         self._block, self._memory, self._L = sums.blocks.block, Memory(), sums.standard.L
@@ -82,7 +82,7 @@ class OwnRows:
             self._columns, self._L = standard.X, standard.L
             self._centre = standard.centre @ standard.L
         self._X: Array | None = None  # of kernel rows, which stays as it is
-        self._stays = self._kernel_block(response.kernel_rows(data.a, data.b)) if response.by_shifts else None
+        self._stays = self._kernel_block(self.response.kernel_rows(data.a, data.b)) if response.by_shifts else None
 
     def _kernel_block(self, rows: KernelRows) -> Block:
         """Kernel rows, with columns whose coefficients are the first of `coordinates`."""
@@ -101,16 +101,21 @@ class OwnRows:
 
     def inside(self, beta: Array, others: Sequence[float], psi: Array) -> Array:
         """(gamma, others, psi) for the optimiser's columns."""
-        gamma = np.asarray(np.linalg.solve(self._L, beta), dtype=np.float64)
-        return np.concatenate([gamma, others, psi - (self._centre @ gamma if self.response.location else 0.0)])
+        gamma, psi = np.asarray(np.linalg.solve(self._L, beta), dtype=np.float64), np.array(psi)
+        if self.response.location:
+            psi[: self.response.n_thresholds] -= self._centre @ gamma
+        return np.concatenate([gamma, others, psi if self._unit_of_psi is None else _solved(self._unit_of_psi, psi)])
 
     def to_user(self, others: int) -> Array:
         """The matrix that turns (gamma, others, psi) into (beta, others, psi) of the user's columns."""
         p, k = len(self._L), len(self.response.own)
-        whole = block_diag(self._L, np.eye(others + k))
+        whole = np.eye(p + others + k)
+        whole[:p, :p] = self._L
+        if self._unit_of_psi is not None:
+            whole[p + others :, p + others :] = self._unit_of_psi
         if self.response.location:
-            whole[p + others :, :p] = self._centre
-        return np.asarray(whole)
+            whole[p + others : p + others + self.response.n_thresholds, :p] = self._centre
+        return whole
 
     def to_values(self, theta: Array) -> Array:
         """The same into (beta, others, values of the response), at a theta of the optimiser's."""
@@ -167,6 +172,10 @@ class OwnRows:
         block, inner = self.for_core(theta)
         S1, S2 = cluster_sums(block.problem, inner, block.n_clusters, block.threads)
         return sigma_moments(S1, S2, block.data.cluster_weights)
+
+
+def _solved(matrix: Array, values: Array) -> Array:
+    return np.asarray(np.linalg.solve(matrix, values), dtype=np.float64)
 
 
 def alike(response: OwnParameters, data: ClusterArrays) -> tuple[Array, ...]:
@@ -267,7 +276,8 @@ def bordered(
     derivatives: tuple[Array, Array, Array],
 ) -> Evaluation:
     """A pooled likelihood with derivatives in the kernel's own parameters behind those in the coefficients."""
-    of_each = [weights * np.where(groups == c, derivatives, 0.0) for c in range(own)]
+    of_each = [weights * (derivatives if own == 1 and not groups.any() else np.where(groups == c, derivatives, 0.0))
+               for c in range(own)]  # fmt: skip
     # not as matrix products, which would wake the threads of a BLAS
     cross = np.array([np.einsum("rp,r->p", X, Gg) for _, Gg, _ in of_each]).reshape(own, X.shape[1])
     score, squares = np.array([[g.sum(), gg.sum()] for g, _, gg in of_each]).reshape(own, 2).T

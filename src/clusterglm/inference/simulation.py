@@ -46,7 +46,7 @@ class Truth:
         elif self.distribution is not None:
             drawn = self.distribution.draw(rng, data.n_clusters, self.sigma)
             eta = eta + np.repeat(drawn, np.diff(data.starts))
-        return self.response.draw(rng, eta, data.trials)
+        return self.response.draw(rng, eta, self.response.known(data.a, data.b, data.trials))
 
 
 def drawn_effects(data: ModelData, effects: Effects, factor: Array, rng: np.random.Generator) -> Array:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clusterglm.likelihood.evaluation import ClusterArrays
+from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 _ULPS = 4.0  # of a term: in an elementary function and a few sums
@@ -58,4 +59,12 @@ def _of_rows(data: ClusterArrays, response: Response) -> tuple[float, float]:
     trials, of_rows = a + b, np.repeat(weights, np.diff(data.starts))
     large = np.flatnonzero(trials > 2.0)
     alike = float((of_rows * np.minimum(trials, 2.0)).sum())
-    return alike, float(np.square(of_rows[large] * response.magnitude(a[large], b[large])).sum())
+    return alike, float(np.square(of_rows[large] * _magnitudes(response, a[large], b[large])).sum())
+
+
+def _magnitudes(response: Response, a: Array, b: Array) -> Array:
+    """`Response.magnitude`, once for each of a few numbers where rows have one b, as those without weights do."""
+    if len(a) == 0 or (b != b[0]).any() or (a != np.rint(a)).any() or a.min() < 0.0 or a.max() >= len(a):
+        return response.magnitude(a, b)
+    counts = np.arange(a.max() + 1.0)
+    return np.asarray(response.magnitude(counts, np.full(len(counts), b[0]))[a.astype(np.int64)])

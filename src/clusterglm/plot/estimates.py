@@ -70,7 +70,7 @@ def coefficients(
         not logarithms of ratios.
     """
     named = named_fits(fits, model_words, "cg.plot.coefficients")
-    if not any(fit.data.names for fit in named.values()):
+    if not any(fit._term_names for fit in named.values()):
         raise OptionError("a picture of the coefficients of a model without coefficients", "some", "add a covariate")
     table = _table(named, level, method, cov, df, terms)
     yes_or_no("exponentiate", exponentiate)
@@ -138,12 +138,12 @@ def _table(
 
     parts = []
     for name, fit in named.items():
-        ends = fit.conf_int(level=level, method=method, cov=cov, df=df).iloc[: len(fit.data.names)]
+        ends = fit._rows_of_terms(fit.conf_int(level=level, method=method, cov=cov, df=df))
         parts.append(
             pd.DataFrame(
                 {
                     "model": name,
-                    "term": list(fit.data.names),
+                    "term": list(fit._term_names),
                     "estimate": fit.params.to_numpy(),
                     "low": ends["low"].to_numpy(),
                     "high": ends["high"].to_numpy(),

@@ -115,7 +115,7 @@ def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
     shared = alike(table, ["estimate", "std_error", "robust", *_INTERVAL])
     kind = "Wald" if options.df is None else "t"
     yield frame_table(f"Coefficients with {kind} intervals", table, columns, {**shared, "z": 3, "df": 2})
-    references = [f"{name} = {level}" for name, level in fit.data.design.references.items()]
+    references = [f"{name} = {level}" for name, level in fit._reference_levels.items()]
     if references:
         yield Words(f"Levels are compared with the reference {'levels' if references[1:] else 'level'} "
                     f"{', '.join(references)}.")  # fmt: skip
@@ -130,7 +130,7 @@ def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
         yield frame_table(f"Exponentiated: {name}s", ratios, chosen, alike(ratios, chosen))
         if fit._intercepts_in_words:
             yield Words("Ratios hold within a cluster: they compare rows that share an intercept.")
-    if len(fit.data.names) > 0:
+    if len(fit._term_names) > 0:
         yield Picture(f"Coefficients with 95% {kind} intervals", coefficients(fit, cov=options.cov, df=options.df))
 
 

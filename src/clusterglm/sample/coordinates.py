@@ -34,6 +34,8 @@ class Coordinate:
         What an LKJ prior is to it, of a correlation.
     prior : str
         Of a parameter of the response's own, where none is given.
+    against : str
+        The threshold at which alone a coefficient counts; empty of those that count at all.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Coordinate:
     centre: float = 0.0
     share: BetaShare | None = None
     prior: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Coordinates:
         for k, one in enumerate(self.each):
             if one.kind in ("intercept", "threshold"):
                 sign = 1.0 if one.kind == "intercept" else -1.0  # thresholds stand against the linear predictor
-                A[k] += sign * np.array([other.centre if other.kind == "coefficient" else 0.0 for other in self.each])
+                counts = [other.kind == "coefficient" and other.against in ("", one.name) for other in self.each]
+                A[k] += sign * np.where(counts, [other.centre for other in self.each], 0.0)
         return A
 
 

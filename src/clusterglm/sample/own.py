@@ -22,6 +22,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.parameters import Parameters, State, random_intercept
 from clusterglm.model.response.own.base import OwnParameters
+from clusterglm.model.response.own.cumulative import Cumulative
 from clusterglm.sample.coordinates import Coordinate, Coordinates, of_columns
 from clusterglm.sample.effects import InterceptDraws
 from clusterglm.sample.likelihoods import LEAST_TRIED, InterceptLikelihood, Points, row_weights, unweighted
@@ -59,7 +60,16 @@ class OwnLikelihood:
         data, own = self._data, self._response
         found = of_columns(data.names, data.X, data.intercept, row_weights(data))
         scale = [] if self.fit.sigma_fixed else [Coordinate("sigma", "sd")]
-        of_own = [Coordinate(name, "own" if own.scales else "threshold", prior=own.prior) for name in own.own]
+        k = own.n_thresholds
+        of_own = [Coordinate(name, "own" if own.scales else "threshold", prior=own.prior) for name in own.own[:k]]
+        if len(own.own) > k:
+            assert isinstance(own, Cumulative)
+            columns = of_columns(own.nonparallel, own.covariates(data.a, data.b), None, row_weights(data))
+            each = [(column, threshold) for column in columns for threshold in own.own[:k]]
+            of_own += [
+                replace(column, name=name, against=threshold)
+                for name, (column, threshold) in zip(own.own[k:], each, strict=True)
+            ]
         return Coordinates((*found, *scale, *of_own))
 
     @property

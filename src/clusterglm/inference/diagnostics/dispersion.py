@@ -155,7 +155,7 @@ def with_responses(data: ModelData, y: Array, response: Response) -> ModelData:
         Successes or counts.
     response : Response
     """
-    a, b = response.rows(y, data.trials, data.weights)
+    a, b = response.rows(response.in_rows(y, data.a, data.b), data.trials, data.weights)
     return replace(data, a=a, b=b, constant=0.0, saturated=float("nan"))
 
 

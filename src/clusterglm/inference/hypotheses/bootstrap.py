@@ -355,7 +355,7 @@ def _drawing(
         if mean is not None:
             y = (rng.random(len(mean)) < mean).astype(np.float64)
         else:
-            y = response.draw(rng, eta, data.trials)
+            y = response.draw(rng, eta, response.known(data.a, data.b, data.trials))
         return with_responses(data, y, response)
 
     return draw

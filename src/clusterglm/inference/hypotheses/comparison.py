@@ -61,6 +61,9 @@ class Candidate:
         Random effects, where there are several.
     restricted : bool
         Whether the log-likelihood is a restricted one (REML).
+    apart : FittedData or None
+        With those of the columns of `data` alone that have `n_apart` coefficients each, one for each threshold.
+    n_apart : int
     penalized_ratio : callable or None
         Columns of a smaller model, and the model -> the likelihood ratio with the penalty.
     """
@@ -82,6 +85,8 @@ class Candidate:
     penalized_ratio: Callable[[Array, Candidate], float] | None = None
     random_part: RandomPart | None = None
     restricted: bool = False
+    apart: FittedData | None = None
+    n_apart: int = 1
 
     @property
     def effects(self) -> RandomPart | None:
@@ -91,6 +96,11 @@ class Candidate:
         if self.distribution is None or not self.distribution.normal or not self.sigma_estimated:
             return None
         return RandomPart.of([(str(self.data.cluster_name), (INTERCEPT,), "us")], self.sigma == 0.0)
+
+    @property
+    def n_coefficients(self) -> int:
+        """Coefficients of all columns."""
+        return len(self.data.names) + (0 if self.apart is None else (self.n_apart - 1) * len(self.apart.names))
 
     @property
     def random(self) -> bool:
@@ -165,7 +175,7 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
         return _no_test(first, second, "neither is a special case of the other")
     smaller, larger = (first, second) if outward else (second, first)
     extra = _extra(smaller, larger)
-    df = len(larger.data.names) - len(smaller.data.names) + extra.df
+    df = larger.n_coefficients - smaller.n_coefficients + extra.df
     boundary = extra.boundary
     if extra.unknown:
         return _no_test(smaller, larger, extra.unknown)
@@ -377,6 +387,10 @@ def _is_special_case(inner: Candidate, outer: Candidate) -> bool:
         random = one is not None and other is not None and extra_effects(one, other) is not None
     else:
         random = outer.sigma_estimated or (not inner.sigma_estimated and inner.sigma == outer.sigma)
+    if inner.apart is not None and (
+        outer.apart is None or not columns_nested(inner.apart, outer.apart, within=outer.within)
+    ):
+        return False
     return random and columns_nested(inner.data, outer.data, within=outer.within)
 
 

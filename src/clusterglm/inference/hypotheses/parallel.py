@@ -112,7 +112,7 @@ def parallel_test(
         Columns of each term.
     method : {"score", "lr"}
     """
-    k, p = len(response.values), len(beta)
+    k, m, p = response.n_thresholds, len(response.own), len(beta)
     rows = response.kernel_rows(data.a, data.b)
     assert rows.columns is not None
     of = np.arange(data.n_obs) if rows.of is None else rows.of
@@ -124,10 +124,10 @@ def parallel_test(
     moved = kernel_data(data, rows)
     X = np.ascontiguousarray(np.hstack([moved.X, rows.columns, *deltas]))
     more = replace(moved, X=X, offset=moved.offset - rows.shift)
-    start = np.concatenate([beta, response.thresholds, np.zeros((k - 1) * p)])
+    start = np.concatenate([beta, response.working, np.zeros((k - 1) * p)])
     core = wider(more, start)
     theta = np.append(start, core.others)
-    first = p + k
+    first = p + m
     own = {name: [first + c * p + j for c in range(k - 1) for j in columns] for name, columns in terms.items()}
     chosen = {"all": [place for places in own.values() for place in places], **own}
     base = [place for place in range(len(theta)) if not first <= place < len(start)]
@@ -144,7 +144,7 @@ def parallel_test(
     else:
         scale = np.eye(len(theta))  # to the user's coefficients and thresholds from those of the columns of Z
         scale[:p, :p] /= sd
-        scale[p:first, :p] = centre / sd
+        scale[p : p + k, :p] = centre / sd
         unit = weighing([weight_sum(data)]).unit
         rest = None if core.laid_at is None else lambda at: whole(core.laid_at(at))  # type: ignore[misc]
         asked = whole(core.at), rest, theta, scale, unit
@@ -158,29 +158,19 @@ def _with_terms(core: Evaluation, theta: Array, data: ModelData, response: Cumul
 
     Distances are those of the effective thresholds, kappa_c - z delta_c; -inf where these are out of order.
     """
-    k, p = len(response.values), Z.shape[1]
-    y = response.categories(data.a, data.b)
-    weights = data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
-    before = data.X.shape[1]
-    own = slice(before, before + k + (k - 1) * p)
-    here = theta[own]
-    value, score, hessian = core.value, core.score.copy(), core.hessian.copy()
-    for c in range(k - 1):
-        inside = y == c + 1
-        z, w = Z[inside], weights[inside]
-        moves = np.zeros((len(z), k + (k - 1) * p))  # of the distance
-        moves[:, c], moves[:, c + 1] = -1.0, 1.0
-        moves[:, k + c * p : k + (c + 1) * p] = -z
-        if c > 0:
-            moves[:, k + (c - 1) * p : k + c * p] = z
-        gap = moves @ here
-        if (gap <= 0.0).any():
-            return Evaluation(-np.inf, np.zeros(len(score)), np.zeros_like(hessian))
-        slope = 1.0 / np.expm1(gap)
-        value += float(w @ np.log(-np.expm1(-gap)))
-        score[own] += (w * slope) @ moves
-        hessian[own, own] -= moves.T @ ((w * slope * (1.0 + slope))[:, None] * moves)
-    return Evaluation(value, score, hessian)
+    k, p = response.n_thresholds, Z.shape[1]
+    inner, moves = response.distances(data.a, data.b)
+    before, weights = data.X.shape[1], data.b * np.repeat(data.cluster_weights, np.diff(data.starts))
+    own = slice(before, before + moves.shape[1] + (k - 1) * p)
+    moves = np.hstack([moves, *(-moves[:, [c]] * Z[inner] for c in range(1, k))])
+    gap, w = moves @ theta[own], weights[inner]
+    if (gap <= 0.0).any():
+        return Evaluation(-np.inf, np.zeros(len(core.score)), np.zeros_like(core.hessian))
+    slope = 1.0 / np.expm1(gap)
+    score, hessian = core.score.copy(), core.hessian.copy()
+    score[own] += (w * slope) @ moves
+    hessian[own, own] -= moves.T @ ((w * slope * (1.0 + slope))[:, None] * moves)
+    return Evaluation(core.value + float(w @ np.log(-np.expm1(-gap))), score, hessian)
 
 
 def _score_statistic(found: Evaluation, base: list[int], places: list[int]) -> float:

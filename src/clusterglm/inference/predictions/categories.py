@@ -46,13 +46,14 @@ class PredictedProbabilities:
 
 
 def cumulative_probabilities(
-    response: Cumulative, eta: Array, sigma: float = 0.0, distribution: Distribution | None = None
+    response: Cumulative, thresholds: Array, eta: Array, sigma: float = 0.0, distribution: Distribution | None = None
 ) -> CumulativeProbabilities:
     """P(Y <= c) at linear predictors, averaged over an intercept where there is one.
 
     Parameters
     ----------
     response : Cumulative
+    thresholds : ndarray, shape (k,) or (n, k)
     eta : ndarray, shape (n,)
         Finite.
     sigma : float
@@ -60,11 +61,11 @@ def cumulative_probabilities(
     distribution : Distribution, optional
         Of the intercept; symmetric where the response's rows have it with its sign turned.
     """
-    k, n = len(response.values), len(eta)
+    k, n = thresholds.shape[-1], len(eta)
     sign = 1.0 if response.reversed else -1.0  # F(x), or 1 - F(-x) of a symmetric F
     value, by_threshold, by_sigma = np.empty((n, k)), np.empty((n, k)), np.zeros((n, k))
     resolved = np.ones(n, dtype=bool)
-    for c, threshold in enumerate(response.thresholds):
+    for c, threshold in enumerate(thresholds.T):
         link, by_eta = sign * (threshold - eta), np.ones(n)
         if sigma != 0.0 and distribution is not None:
             found = marginal_link(link, sigma, response.binary, distribution)
@@ -77,18 +78,19 @@ def cumulative_probabilities(
     return CumulativeProbabilities(value, by_threshold, by_sigma, resolved)
 
 
-def over_normal(response: Cumulative, eta: Array, size: Array) -> CumulativeProbabilities:
+def over_normal(response: Cumulative, thresholds: Array, eta: Array, size: Array) -> CumulativeProbabilities:
     """P(Y <= c) averaged over a normal part of the linear predictor whose size differs between rows.
 
     Parameters
     ----------
     response : Cumulative
+    thresholds : ndarray, shape (k,) or (n, k)
     eta : ndarray, shape (n,)
         Finite.
     size : ndarray, shape (n,)
         Standard deviations; `by_sigma` are derivatives in them, over them: in half their squares.
     """
-    found = [normal_jet(threshold - eta, size, response.binary) for threshold in response.thresholds]
+    found = [normal_jet(threshold - eta, size, response.binary) for threshold in thresholds.T]
     resolved = np.full(len(eta), not any(at.unresolved for at in found))
     values, first, second = ([getattr(at, name) for at in found] for name in ("mean", "first", "second"))
     return CumulativeProbabilities(np.column_stack(values), np.column_stack(first), np.column_stack(second), resolved)
@@ -100,8 +102,8 @@ def of_categories(cumulative: Array) -> Array:
     return np.diff(np.column_stack([np.zeros(n), cumulative, np.ones(n)]), axis=1)
 
 
-def gradients(found: CumulativeProbabilities, X: Array, random: Array) -> Array:
-    """Derivatives of P(Y <= c) in (coefficients, what effects have, thresholds), shape (n, k, q).
+def gradients(found: CumulativeProbabilities, X: Array, random: Array, thresholds: Array) -> Array:
+    """Derivatives of P(Y <= c) in (coefficients, what effects have, the response's parameters), shape (n, k, q).
 
     Parameters
     ----------
@@ -109,10 +111,11 @@ def gradients(found: CumulativeProbabilities, X: Array, random: Array) -> Array:
     X : ndarray, shape (n, p)
     random : ndarray, shape (n, r)
         Derivatives of that in which `by_sigma` is in the r parameters of the effects' distribution.
+    thresholds : ndarray, shape (k, m) or (n, k, m)
+        Derivatives of thresholds in the m parameters of the response.
     """
-    k = found.value.shape[1]
     parts = [-found.by_threshold[:, :, None] * X[:, None, :], found.by_sigma[:, :, None] * random[:, None, :]]
-    parts.append(found.by_threshold[:, :, None] * np.eye(k))
+    parts.append(found.by_threshold[:, :, None] * thresholds)
     return np.concatenate(parts, axis=2)
 
 

@@ -283,6 +283,14 @@ class Response(ABC):
     def simulate(self, rng: np.random.Generator, mu: Array, trials: Array | None = None) -> Array:
         """Draw successes out of `trials` (default 1), or counts, with mean `mu` per trial; floats, shaped like `mu`."""
 
+    def in_rows(self, y: Array, a: Array, b: Array) -> Array:
+        """New responses, as `rows` takes them, of rows whose numbers were a and b."""
+        return y
+
+    def known(self, a: Array, b: Array, trials: Array) -> Array:
+        """What `draw` needs to know of rows besides linear predictors, as its `trials`."""
+        return trials
+
     def draw(self, rng: np.random.Generator, eta: Array, trials: Array | None = None) -> Array:
         """The same at linear predictors `eta`."""
         return self.simulate(rng, self.mean(eta), trials)

@@ -21,6 +21,7 @@ from clusterglm.data.formulas.tree import Call, text_of, walk
 from clusterglm.data.prepare import FittedData, ModelData, told_apart
 from clusterglm.model.covariance import STRUCTURES
 from clusterglm.model.penalty import PENALTIES
+from clusterglm.model.response.own.base import OwnParameters
 
 _FACES: dict[Any, tuple[type, ...]] = {FittedData: (ModelData, StreamedData)}
 """Classes behind a protocol."""
@@ -97,7 +98,8 @@ def misfit(data: ModelData | StreamedData) -> str | None:
         return f"starts of clusters that do not go from 0 to {n}"
     if n and int(data.row_index.min()) < 0:
         return "negative numbers of rows"
-    return None if data.effects is None else _effects_misfit(data.effects, starts)
+    found = None if data.by_threshold is None else _design_misfit(data.by_threshold)
+    return found if data.effects is None or found is not None else _effects_misfit(data.effects, starts)
 
 
 def _terms_misfit(effects: Effects) -> str | None:
@@ -158,6 +160,12 @@ def fit_misfit(fit: Any, data: ModelData | StreamedData) -> str | None:
             return f"{name} of shape {value.shape}, not ({lengths[name]},)"
         if name in ("covariance", "hessian") and (value.ndim != 2 or not p <= value.shape[0] == value.shape[1]):
             return f"{name} of shape {value.shape} for {p} coefficients"
+    own = getattr(fit, "response", None)
+    if isinstance(own, OwnParameters) and isinstance(data, ModelData):
+        by_threshold = () if data.by_threshold is None else data.by_threshold.names
+        found = own.misfit(data.a, data.b, by_threshold)
+        if found is not None:
+            return found
     if "penalty" in names and (
         fit.penalty not in (None, *PENALTIES) or (fit.penalty is None) != (fit.penalized_loglik is None)
     ):

@@ -115,6 +115,7 @@ STORED: dict[str, tuple[str, ...]] = {
     "inference.diagnostics.overdispersion": ("Overdispersion",),
     "inference.hypotheses.score_test": ("ScoreTest",),
     "model.quadrature": ("Quadrature",),
+    "model.response.nonparallel.ordinal_logit": ("NonparallelLogit",),
     "model.response.zeros.inflated": ("ZeroInflated",),
     "model.response.zeros.hurdle": ("Hurdle",),
 }
@@ -146,7 +147,7 @@ def save(result: Any, path: str | Path) -> None:
     own = next((data.design.functions for data in _model_data(result) if data.design.functions), {})
     read_back = Reader(modules, "what would be written", _size(result), own).value(tree)
     for data, again in zip(_model_data(result), _model_data(read_back), strict=True):
-        _verify(data, again.design)
+        _verify(data, again)
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -319,13 +320,17 @@ def _model_data(result: Any) -> list[ModelData]:
     return list({id(fit.data): fit.data for fit in fits}.values())
 
 
-def _verify(data: ModelData, rebuilt: Design) -> None:
-    """Refuse a design that would not come back as it is.
+def _verify(data: ModelData, again: ModelData) -> None:
+    """Refuse designs that would not come back as they are.
 
-    It is judged by its state, and by some rows where the columns tell the variables.
+    They are judged by their states, and by some rows where the columns tell the variables.
     """
-    modules = _modules()
-    same = Writer(modules).plain(rebuilt) == Writer(modules).plain(data.design)
+    modules, rebuilt = _modules(), again.design
+    pairs = [
+        (data.design, rebuilt),
+        *([] if isinstance(data, StreamedData) else [(data.by_threshold, again.by_threshold)]),
+    ]
+    same = all(Writer(modules).plain(one) == Writer(modules).plain(other) for one, other in pairs)
     if not same or (_gives_rows(data, data.design) and not _gives_rows(data, rebuilt)):
         raise StorageError(
             f"the design of {data.formula!r}, which a file would not give back as it is",

@@ -327,8 +327,7 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
 
     @property
     def _se(self) -> Array:
-        variances: Array = np.diag(self._covariance("observed"))[self._parameters.coefficients]
-        return np.sqrt(variances)
+        return np.asarray(np.sqrt(np.diag(self._covariance("observed"))[self._parameters.coefficients]))
 
     def _delta_covariance(self, kind: str) -> Array:
         """The covariance for the delta method: parameters without a standard error are taken as known."""
@@ -415,7 +414,8 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
         return drawn.set_index(pd.MultiIndex.from_arrays([drawn.index, cluster], names=["row", "cluster"]))
 
     def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
-        return self.response.draw(rng, eta, self.data.rows.trials)
+        rows = self.data.rows
+        return self.response.draw(rng, eta, self.response.known(rows.a, rows.b, rows.trials))
 
     # Printing --------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from clusterglm.model.response.own.cumulative import Cumulative
 from clusterglm.results.models.base import Seed
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
 from clusterglm.results.models.refusing import only
+from clusterglm.results.topics.by_threshold import ByThreshold
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.kinds import KindsInWords
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
@@ -38,10 +39,10 @@ WORK = {
     "aic", "bic", "bootstrap", "bse", "categories", "clustering_test", "conf_int", "converged", "cov", "cov_params",
     "data", "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit",
     "formula", "glance", "icc", "influence", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters",
-    "nobs", "optimization", "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict",
-    "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals",
-    "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering",
-    "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
+    "nobs", "nonparallel", "optimization", "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled",
+    "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report",
+    "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests",
+    "test_clustering", "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
 _SCALES = ("probability", "cumulative", "link")
@@ -58,7 +59,7 @@ def no_mean(result: Any, name: str) -> tuple[str, str, str]:
     )
 
 
-class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
+class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
     """What results of ordered categories share."""
 
     _component: ClassVar[str] = "threshold"
@@ -77,7 +78,7 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
     @property
     def thresholds(self) -> pd.Series[float]:
         """The thresholds, by the categories on their two sides: P(Y <= c) = F(threshold - linear predictor)."""
-        return self.family_parameters
+        return self.family_parameters.iloc[: self._cumulative.n_thresholds]
 
     # Predictions -----------------------------------------------------------------------------------------------------
 
@@ -135,6 +136,7 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
         check_option("scale", scale, _SCALES)
         check_option("cov", cov, self._covariances)
         rows = fitted_rows(self.data.rows) if data is None else new_rows(self.data, data)
+        covariates = self._covariates_of(rows)
         eta, averaged = self._eta_of(rows, kind, level)
         order = np.argsort(rows.index, kind="stable")
         index = pd.Index(rows.index[order], name="row")
@@ -147,35 +149,47 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
                 )
             rows.status.warn(stacklevel=3)
             return pd.Series(eta[order], index=index, name="linear_predictor")
-        found, known = self._cumulative_at(eta, averaged, rows)
+        found, known = self._cumulative_at(eta, averaged, rows, covariates)
         rows.status.note(_at(known, ~found.resolved, rows.size), _UNRESOLVED)
         names = list(self.categories if scale == "probability" else self.categories[:-1])
         if level is not None:
-            return self._with_levels(found, known, rows, scale, check_level(level), cov)
+            return self._with_levels(found, known, (rows, covariates), scale, check_level(level), cov)
         rows.status.warn(stacklevel=3)
         values = found.value
         if scale == "probability":
-            values = of_categories(values) if averaged else self._cumulative.probabilities(eta[known])
+            at = self._thresholds_of(covariates, known)
+            values = of_categories(values) if averaged else self._cumulative.probabilities(eta[known], at)
         whole = np.full((rows.size, len(names)), np.nan)
         whole[known] = values
         return pd.DataFrame(whole[order], index=index, columns=pd.Index(names, name=self.data.response_name))
 
+    def _thresholds_of(self, covariates: Array, known: NDArray[np.int64]) -> Array:
+        """Of the rows that can be predicted; shape (k,) where all have the same."""
+        return self._cumulative.thresholds_at(covariates[known])
+
     def _cumulative_at(
-        self, eta: Array, averaged: bool, rows: Rows
+        self, eta: Array, averaged: bool, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
         """Cumulative probabilities of the rows that can be predicted, and which these are."""
         from clusterglm.inference.predictions.categories import cumulative_probabilities
 
         known = np.flatnonzero(~np.isnan(eta))
         sigma, distribution = self._spread_of_intercepts if averaged else (0.0, None)
-        return cumulative_probabilities(self._cumulative, eta[known], sigma, distribution), known
+        at = self._thresholds_of(covariates, known)
+        return cumulative_probabilities(self._cumulative, at, eta[known], sigma, distribution), known
 
     @property
     def _spread_of_intercepts(self) -> tuple[float, Any]:
         return 0.0, None
 
     def _with_levels(
-        self, found: CumulativeProbabilities, known: NDArray[np.int64], rows: Rows, scale: str, level: float, cov: str
+        self,
+        found: CumulativeProbabilities,
+        known: NDArray[np.int64],
+        of: tuple[Rows, Array],
+        scale: str,
+        level: float,
+        cov: str,
     ) -> pd.DataFrame:
         import pandas as pd
 
@@ -187,7 +201,9 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
         )
         from clusterglm.results.tables.frame import shown
 
-        gradient, estimate = gradients(found, rows.X[known], self._of_effects(rows, known)), found.value
+        rows, covariates = of
+        moves = self._cumulative.by_covariates(covariates[known])
+        gradient, estimate = gradients(found, rows.X[known], self._of_effects(rows, known), moves), found.value
         names = self.categories[:-1]
         if scale == "probability":
             gradient, estimate, names = gradients_of_categories(gradient), of_categories(estimate), self.categories
@@ -227,7 +243,8 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
         Returns
         -------
         ParallelTest
-            Of all terms of the formula together, and of each, by chi-square; prints as a table.
+            Of all terms of the formula together, and of each, by chi-square; prints as a table. Terms in `nonparallel=`
+            have their own effects at each threshold already, and stand beside.
 
         Raises
         ------
@@ -252,10 +269,13 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
             )
         terms = formula_terms(self.data)
         if not terms or len(self.categories) < 3:
+            what = "with two categories" if len(self.categories) < 3 else "of nothing"
+            if self._many:
+                what = "where every term has coefficients at each threshold already"
             raise OptionError(
-                "a test of parallel effects with two categories" if terms else "a test of parallel effects of nothing",
+                f"a test of parallel effects {what}",
                 "covariates, and at least three categories",
-                "a formula with covariates",
+                "cg.compare with the fit without nonparallel=" if self._many else "a formula with covariates",
             )
         return parallel_test(self.data.rows, self._cumulative, self._beta, self._wider, terms, method)
 
@@ -287,7 +307,10 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
 
         drawn = super().simulate(n, seed)
         kind = pd.CategoricalDtype(list(self.categories), ordered=True)
-        made = {j: pd.Categorical.from_codes(drawn[j].astype(int), dtype=kind) for j in drawn.columns}
+        made = {
+            j: pd.Categorical.from_codes(self._cumulative.category(drawn[j].to_numpy()), dtype=kind)
+            for j in drawn.columns
+        }
         return pd.DataFrame(made, index=drawn.index)
 
     def residuals(
@@ -321,7 +344,8 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
         return {name: value for name, value in super()._glance().items() if name not in own}
 
     def _own_facts(self) -> list[tuple[str, str]]:
-        named = zip(self._family.own, self._values, self._own_errors(), strict=True)
+        k = self._cumulative.n_thresholds
+        named = zip(self._family.own[:k], self._values[:k], self._own_errors()[:k], strict=True)
         return [
             (f"Threshold {name}", f"{value:.5g}" + (f" (Std. Error {se:.4g})" if np.isfinite(se) else ""))
             for name, value, se in named
@@ -331,6 +355,7 @@ class OrdinalResult(KindsInWords, OwnResult, Diagnostics):
         return [
             ("Family, link", f"{self.family}, {self.link} (a positive coefficient means higher categories)"),
             ("Categories", " < ".join(self.categories)),
+            *self._facts_at_thresholds,
         ]
 
     def _report_parts(self) -> list[str]:

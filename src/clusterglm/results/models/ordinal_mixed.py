@@ -36,16 +36,16 @@ class OrdinalSeveral(OrdinalResult, OwnSeveral):  # type: ignore[misc]
         return eta, kind == "marginal"
 
     def _cumulative_at(
-        self, eta: Array, averaged: bool, rows: Rows
+        self, eta: Array, averaged: bool, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
         from clusterglm.inference.predictions.categories import over_normal
 
         if not averaged:
-            return super()._cumulative_at(eta, averaged, rows)
+            return super()._cumulative_at(eta, averaged, rows, covariates)
         Z = columns_with_effects(self.fit.effects, rows)
         known = np.flatnonzero(~np.isnan(eta) & ~np.isnan(Z).any(axis=1))
         size = np.linalg.norm(Z[known] @ self.fit.factor, axis=1)
-        return over_normal(self._cumulative, eta[known], size), known
+        return over_normal(self._cumulative, self._thresholds_of(covariates, known), eta[known], size), known
 
     def _of_effects(self, rows: Rows, known: NDArray[np.int64]) -> Array:
         Z = np.nan_to_num(columns_with_effects(self.fit.effects, rows)[known])

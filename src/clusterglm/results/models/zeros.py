@@ -28,6 +28,7 @@ from clusterglm.model.parameters import Parameters
 from clusterglm.results.models.own import DispersionTest, OwnPooledResult, OwnRandomEffectsResult, OwnResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.tables.table import Coefficients, Summary, counted
+from clusterglm.results.tables.tidy import as_coefficients
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.zero_prediction import ZeroPredictions
@@ -329,19 +330,7 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
         return [part for part in super()._report_parts() if part == "coefficients"]
 
     def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
-        table = super()._tidy(level, exponentiate, cov)
-        c = len(self._zero.names)
-        some = table.index[len(table) - c :]
-        table.loc[some, "component"] = "zero"
-        estimate, error = (table.loc[some, name].to_numpy(dtype=np.float64) for name in ("estimate", "std_error"))
-        with np.errstate(invalid="ignore"):
-            z = estimate / error
-        table.loc[some, "z"], table.loc[some, "pvalue"] = z, wald_p_values(z)
-        if exponentiate:
-            ends = np.exp(table.loc[some, ["conf_low", "conf_high"]].to_numpy(dtype=np.float64))
-            table.loc[some, "estimate"], table.loc[some, "std_error"] = np.exp(estimate), np.exp(estimate) * error
-            table.loc[some, ["conf_low", "conf_high"]] = ends
-        return table
+        return as_coefficients(super()._tidy(level, exponentiate, cov), len(self._zero.names), "zero", exponentiate)
 
     def _glance(self) -> dict[str, Any]:
         zeros = {name for each in self._inflated.own[self._k :] for name in (each, f"{each}_se")}

@@ -27,7 +27,7 @@ def as_dict(result: Result) -> dict[str, Any]:
     """
     glance = result.glance().iloc[0].to_dict()
     tidy = result.tidy()
-    rows = tidy.drop(columns="component", errors="ignore").to_dict(orient="records")[: len(result.data.names)]
+    rows = result._rows_of_terms(tidy).drop(columns="component", errors="ignore").to_dict(orient="records")
     cov = result.cov()
     story = result.optimization
     content: dict[str, Any] = {

@@ -288,11 +288,15 @@ def _frame(rows: dict[tuple[str, str], list[str]], names: list[str]) -> pd.DataF
 
 def _parts(tidy: pd.DataFrame, fit: Result) -> dict[str, dict[str, dict[str, Any]]]:
     """The rows of `tidy` by part and term: a covariate may be called sigma, too."""
-    rows = [dict(zip(tidy.columns, row, strict=True)) for row in tidy.itertuples(index=False, name=None)]
-    p = len(fit.data.names)
+    tidy = tidy.reset_index(drop=True)
+    terms = fit._rows_of_terms(tidy)
+    parts = {"coefficients": terms, "random intercept": tidy.drop(index=terms.index)}
+    columns = list(tidy.columns)
     return {
-        "coefficients": {row["term"]: row for row in rows[:p]},
-        "random intercept": {row["term"]: row for row in rows[p:]},
+        part: {
+            row["term"]: row for row in (dict(zip(columns, each, strict=True)) for each in some.itertuples(False, None))
+        }
+        for part, some in parts.items()
     }
 
 
@@ -308,7 +312,7 @@ def _put(rows: dict[tuple[str, str], list[str]], at: tuple[str, str], cells: lis
 
 def _chosen(named: dict[str, Result], terms: Sequence[str] | None) -> list[str]:
     """The coefficients' rows: in the order in which the fits have them, the intercept last."""
-    known = list(dict.fromkeys(term for fit in named.values() for term in fit.data.names))
+    known = list(dict.fromkeys(term for fit in named.values() for term in fit._term_names))
     if terms is None:
         intercepts = [fit.data.names[fit.data.intercept] for fit in named.values() if fit.data.intercept is not None]
         return sorted(known, key=lambda term: term in intercepts)

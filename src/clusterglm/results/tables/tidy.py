@@ -296,3 +296,18 @@ class Frames:
             self._own_intercepts,
             cov,
         )
+
+
+def as_coefficients(table: pd.DataFrame, c: int, component: str, exponentiate: bool) -> pd.DataFrame:
+    """A tidy table the last c rows of which are coefficients, with tests; exponentiated where that is asked for."""
+    some = table.index[len(table) - c :]
+    table.loc[some, "component"] = component
+    estimate, error = (table.loc[some, name].to_numpy(dtype=np.float64) for name in ("estimate", "std_error"))
+    with np.errstate(invalid="ignore"):
+        z = estimate / error
+    table.loc[some, "z"], table.loc[some, "pvalue"] = z, wald_p_values(z)
+    if exponentiate:
+        ends = np.exp(table.loc[some, ["conf_low", "conf_high"]].to_numpy(dtype=np.float64))
+        table.loc[some, "estimate"], table.loc[some, "std_error"] = np.exp(estimate), np.exp(estimate) * error
+        table.loc[some, ["conf_low", "conf_high"]] = ends
+    return table

@@ -150,7 +150,7 @@ def new_rows(data: FittedData, table: Any) -> Rows:
     frame, design = read_table(table), data.design
     status = RowStatus(len(frame))
     found = design.rows(frame)
-    _refuse_incomplete(found, status)
+    refuse_incomplete(found, status)
     offset = design.offset(frame)
     for name in design.offset_columns:
         status.refuse(is_missing(column(frame, name, "offset")), f"missing value in {name!r}")
@@ -176,14 +176,15 @@ def columns_with_effects(effects: Effects | None, rows: Rows) -> Array:
     first = 0
     for term in effects.terms:
         found = term.design.rows(rows.frame)
-        _refuse_incomplete(found, rows.status)
+        refuse_incomplete(found, rows.status)
         Z[:, first : first + found.X.shape[1]] = found.X
         first += found.X.shape[1]
     rows.status.refuse(np.asarray(~np.isfinite(Z).all(axis=1)), "a random effect's column is not finite")
     return Z
 
 
-def _refuse_incomplete(found: DesignRows, status: RowStatus) -> None:
+def refuse_incomplete(found: DesignRows, status: RowStatus) -> None:
+    """Mark rows in which a covariate is missing, or has a level that the fit has not seen."""
     for reason, where in found.missing:
         status.refuse(where, reason)
     for unseen in found.unseen:

@@ -109,12 +109,26 @@ class Pieces(Caveats):
         """Whether so few trials belong to each fixed intercept that likelihoods are not what they are elsewhere."""
         return False
 
+    @property
+    def _term_names(self) -> tuple[str, ...]:
+        """Names of the coefficients that tables and plots show."""
+        return self.data.names
+
+    @property
+    def _reference_levels(self) -> dict[str, Any]:
+        """Levels that others are compared with, by column."""
+        return self.data.design.references
+
+    def _rows_of_terms(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Their rows of a table of all parameters."""
+        return table.iloc[: len(self.data.names)]
+
     # In pictures -----------------------------------------------------------------------------------------------------
 
     @property
     def _profiled(self) -> str:
         """The parameter whose profile is looked at first."""
-        return self.data.names[0]
+        return self._term_names[0]
 
     @property
     def _without_integrals(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import DataError, DesignError, OptionError, check_option
@@ -20,7 +20,7 @@ from clusterglm.results.topics.pieces import Pieces
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.inference.hypotheses.wald import Constraints, LinearTest
+    from clusterglm.inference.hypotheses.wald import Constraints, LinearTest, Symbols
     from clusterglm.inference.uncertainty.degrees import Degrees
 
 
@@ -99,17 +99,16 @@ class Hypotheses(Pieces):
         >>> fit.wald_test("trtdrug = trtdrug+").df
         1
         """
-        from clusterglm.inference.hypotheses.wald import read_hypotheses, symbols_of
+        from clusterglm.inference.hypotheses.wald import read_hypotheses
 
         check_option("cov", cov, self._covariances)
-        if not self.data.names:
+        names = self._testable[0]
+        if not names:
             raise OptionError(
                 "a hypothesis on the coefficients of a model without coefficients", "one", "add a covariate"
             )
-        terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
-        symbols = symbols_of(self.data.names, self.data.design.aliases, terms)
         check_level(level)
-        found = self._tested(read_hypotheses(hypothesis, r, self.data.names, symbols), cov, df)
+        found = self._tested(read_hypotheses(hypothesis, r, names, self._symbols()), cov, df)
         ratio = self.response.ratio
         return replace(found, level=level, ratio="" if ratio is None else ratio[0])
 
@@ -211,7 +210,7 @@ class Hypotheses(Pieces):
         from clusterglm.results.tables.frame import shown
 
         check_option("cov", cov, self._covariances)
-        unit, rows = np.eye(len(self._beta)), []
+        unit, rows = np.eye(len(self._testable[0])), []
         for term, columns in formula_terms(self.data).items():
             if columns == (self.data.intercept,):
                 continue
@@ -331,8 +330,22 @@ class Hypotheses(Pieces):
     def _test(self, constraints: Constraints, cov: str) -> LinearTest:
         from clusterglm.inference.hypotheses.wald import linear_test
 
-        of_beta = self._parameters.coefficients
-        return linear_test(constraints, self._beta, self._covariance(cov)[of_beta, of_beta], cov)
+        _, values, places = self._testable
+        known = constraints.R.shape[1]  # of the first ones, where hypotheses are about these alone
+        places = places[:known]
+        return linear_test(constraints, values[:known], self._covariance(cov)[np.ix_(places, places)], cov)
+
+    @property
+    def _testable(self) -> tuple[tuple[str, ...], Array, NDArray[np.int64]]:
+        """What hypotheses may be about: names, estimates, and where these are among the parameters."""
+        return self.data.names, self._beta, np.arange(len(self._parameters))[self._parameters.coefficients]
+
+    def _symbols(self) -> Symbols:
+        """What may be called by name in a hypothesis, and the estimates that it stands for."""
+        from clusterglm.inference.hypotheses.wald import symbols_of
+
+        terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
+        return symbols_of(self.data.names, self.data.design.aliases, terms)
 
 
 def formula_terms(data: FittedData) -> dict[str, tuple[int, ...]]:

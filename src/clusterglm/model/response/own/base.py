@@ -111,7 +111,7 @@ class OwnParameters(Response):
     by_shifts: ClassVar[bool] = False
     """Whether kernel rows depend on them by shifts of the linear predictor alone, so that their numbers stay."""
     location: ClassVar[bool] = False
-    """Whether they take the place of the intercept, so that the design has none."""
+    """Whether they, the first `n_thresholds` of them, take the place of the intercept, so that the design has none."""
     reversed: ClassVar[bool] = False
     """Whether kernel rows have the linear predictor, and with it the cluster's intercept, with its sign turned."""
     limit: ClassVar[str] = ""
@@ -138,6 +138,11 @@ class OwnParameters(Response):
         """The response that reads the data."""
 
     @property
+    def n_thresholds(self) -> int:
+        """Parameters that a shift of all linear predictors shifts, with `location`."""
+        return len(self.own)
+
+    @property
     def at_end(self) -> bool:
         """Whether its parameters, if it has any, are at the lower end of their range, or not estimated yet."""
         return len(self.own) > 0 and not self.values
@@ -158,6 +163,13 @@ class OwnParameters(Response):
 
     def refuse(self, a: Array, b: Array, weights: Array) -> None:
         """Raise `DataError` where the parameters cannot be estimated from rows with these numbers, shape (n,)."""
+
+    def misfit(self, a: Array, b: Array, by_threshold: tuple[str, ...]) -> str | None:
+        """What does not fit together in the response and rows, in words; None where everything does.
+
+        `by_threshold`: columns whose coefficients differ between thresholds.
+        """
+        return f"coefficients at each threshold of {', '.join(by_threshold)}" if by_threshold else None
 
     def empty(self, a: Array, b: Array) -> tuple[str, ...]:
         """Levels that no row with these numbers has."""
@@ -187,6 +199,14 @@ class OwnParameters(Response):
         a, b : ndarray, shape (n,)
             The numbers of `rows`.
         """
+
+    def standard(self) -> tuple[Self, Array | None]:
+        """The response with parameters of like size, and the matrix that turns these into its own; None: they are."""
+        return self, None
+
+    def at_edge(self, psi: Array, a: Array, b: Array) -> NDArray[np.bool_] | None:
+        """Rows, shape (n,), by which psi is as good as at an edge of where there is a likelihood; None: not by rows."""
+        return None
 
     def start_level(self, a: Array, b: Array) -> float:
         """Linear predictor at which a search begins that no model at the limit has prepared."""

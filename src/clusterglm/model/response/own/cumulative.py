@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar, Self
 
 import numpy as np
@@ -122,11 +123,48 @@ class Cumulative(OwnParameters):
         """P(Y <= c) for all c but the last, shape (n, k)."""
         return self.binary.mean(self.thresholds - np.asarray(eta)[:, None])
 
-    def probabilities(self, eta: Array) -> Array:
-        """Of each category, shape (n, k + 1)."""
-        eta = np.asarray(eta, dtype=np.float64)
-        at = [self.ends(np.full(len(eta), c), eta) for c in range(len(self.values) + 1)]
-        return np.exp(np.column_stack([self.log_probability(low, high) for low, high in at]))
+    def probabilities(self, eta: Array, thresholds: Array | None = None) -> Array:
+        """Of each category, shape (n, k + 1); with other thresholds than its own, shape (k,) or (n, k), if given."""
+        eta, thresholds = np.asarray(eta, dtype=np.float64), self.thresholds if thresholds is None else thresholds
+        none = np.full(len(eta), np.inf)
+        at = [-none, *(each - eta for each in thresholds.T), none]
+        return np.exp(np.column_stack([self.log_probability(*ends) for ends in pairwise(at)]))
+
+    # Coefficients that differ between thresholds ----------------------------------------------------------------------
+
+    @property
+    def nonparallel(self) -> tuple[str, ...]:
+        """Covariates that have them."""
+        return ()
+
+    @property
+    def plain(self) -> Cumulative:
+        """The response without them, its thresholds to be estimated."""
+        return replace(self, values=())
+
+    def covariates(self, a: Array, b: Array) -> Array:
+        """What rows have of these covariates, shape (n, q)."""
+        return np.zeros((len(a), 0))
+
+    def thresholds_at(self, covariates: Array) -> Array:
+        """Thresholds of rows with these covariates: shape (k,) where all rows have the same, otherwise (n, k)."""
+        return self.thresholds
+
+    def by_covariates(self, covariates: Array) -> Array:
+        """Derivatives of these in the response's parameters: shape (k, m) or (n, k, m)."""
+        return np.eye(len(self.thresholds))
+
+    def category(self, codes: Array) -> NDArray[np.int64]:
+        """Numbers of categories from responses as they are drawn."""
+        return np.asarray(np.rint(codes), dtype=np.int64)
+
+    def distances(self, a: Array, b: Array) -> tuple[NDArray[np.int64], Array]:
+        """Rows of inner categories, and derivatives of the distance of their ends in the parameters, shape (i, m)."""
+        y, k = self.categories(a, b), len(self.levels) - 1
+        inner = np.flatnonzero((y > 0) & (y < k))
+        moves, each = np.zeros((len(inner), k)), np.arange(len(inner))
+        moves[each, y[inner]], moves[each, y[inner] - 1] = 1.0, -1.0
+        return inner, moves
 
     # As a response ---------------------------------------------------------------------------------------------------
 

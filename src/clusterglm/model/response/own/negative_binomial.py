@@ -87,9 +87,10 @@ class NegativeBinomial(OnePositive, Count):
         small = np.exp(-np.abs(x))
         near, up = 1.0 / (1.0 + small), x >= 0.0
         far = small * near
-        p, q, grown = np.where(up, near, far), np.where(up, far, near), np.maximum(x, 0.0) + np.log1p(small)
-        G, H = a * q - b * p, -(a + b) * p * q
-        return G + b * grown, H + b * p, H + b * (2.0 * p - grown)
+        p, q = np.where(up, near, far), np.where(up, far, near)
+        bp, grown = b * p, b * (np.maximum(x, 0.0) + np.log1p(small))
+        H = -(a + b) * (near * far) + bp
+        return a * q - bp + grown, H, H + bp - grown
 
     def own_bias_moments(self, eta: Array) -> tuple[Array, Array]:
         # M = -p G, where p = alpha mu / (1 + alpha mu): E[M G] = -p v, and E[N] = -p E[H] = p v

@@ -1,0 +1,1 @@
+"""Ordered categories some of whose covariates have a coefficient for each threshold."""

@@ -190,6 +190,14 @@ def test_plots(saved: Path, tmp_path: Path, name: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([out.name, data.name])
 
 
+def test_clusters_are_drawn(saved: Path, fit: Any, tmp_path: Path) -> None:
+    options = ("--parameter", "week", "--n-boot", "20", "--seed", "1", "--resample", "clusters")
+    good("plot", "bootstrap", saved, *options, "--out", tmp_path / "b.png", "--json", tmp_path / "b.json")
+    drawn = [row["replicate"] for row in json.loads((tmp_path / "b.json").read_text())["data"]]
+    found = fit.bootstrap(20, seed=1, resample="clusters")
+    assert drawn == pytest.approx(found.replicates[:, found.names.index("week")].tolist(), rel=1e-6)
+
+
 def test_adjusted_means(saved: Path, fit: Any, tmp_path: Path) -> None:
     means = fit.adjusted_means("trt", by="week", at={"week": [0, 11]})
     options = ("trt", "--by", "week", "--at", "week=0,11")

@@ -15,8 +15,8 @@ from scipy.stats import kstest
 
 import clusterglm as cg
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.resampled import only_clusters
 from clusterglm.errors import ClusterError, OptionError
-from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.likelihood import reference, reference_within
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.results.models.conditional import ConditionalResult

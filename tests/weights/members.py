@@ -35,6 +35,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
         {"variables": "x", "at": {"x": [0, 1]}, "over": "balanced"},
     ),
     "augment": ({}, {"names": "broom"}),
+    "bootstrap": ({}, {"resample": "clusters"}),
     "average_effects": (
         {}, {"kind": "typical"}, {"kind": "conditional"}, {"cov": "robust"}, {"clusters": "informative"},
     ),
@@ -46,6 +47,7 @@ CALLS: dict[str, tuple[dict[str, Any], ...]] = {
     "hausman": ({}, {"cov": "difference"}),
     "influence": ({}, {"kind": "exact"}),
     "interval_odds_ratio": ({"contrast": "x"},),
+    "jackknife": ({"groups": 3}, {"kind": "one_step"}),
     "parallel_test": ({}, {"method": "lr"}),
     "predict": (
         {}, {"kind": "typical", "level": 0.9}, {"kind": "conditional", "level": 0.9}, {"kind": "conditional"},

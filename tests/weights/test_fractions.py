@@ -55,7 +55,7 @@ def test_one_sentence_refuses(verb: str, kind: str) -> None:
                 refused.add(str(call))
     expected = possible & REFUSED
     assert refused == (expected - {"test_clustering()"} if verb == "pooled" else expected)  # there, a score test
-    assert {str(call) for call in called(fit, "bootstrap")} <= refused
+    assert "bootstrap()" in refused  # which draws rows; of whole clusters their weights are a part
 
 
 @pytest.mark.parametrize(("verb", "kind"), FITS)

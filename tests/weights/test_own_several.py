@@ -48,11 +48,16 @@ def _fit(one: Called, other: Called, _: Pair) -> list[str]:
     return found + differences(one.value.whole_covariance, other.value.whole_covariance, tolerance=1e-6)
 
 
+def _bootstrap(one: Called, other: Called, _: Pair) -> list[str]:
+    """As close as alpha is found next to the end of its range."""
+    return differences(one.value, other.value, tolerance=1e-6 if one.arguments else 1e-8)
+
+
 OWN: dict[str, Relation] = {
     **OF_SEVERAL,
     **{name: OF_OWN[name] for name in ("categories", "dispersion_lr_test", "family_parameters", "parallel_test")},
     **{name: OF_OWN[name] for name in ("acceleration_factors", "nonparallel", "predict", "survival", "thresholds")},
-    "bootstrap": same(tolerance=1e-8),  # alpha next to the end of its range
+    "bootstrap": _bootstrap,
     "conf_int": same(tolerance=1e-8),
     "fit": _fit,
     **dict.fromkeys(("hurdle", "zero_inflation", "zero_inflation_lr_test"), SAME),

@@ -229,9 +229,29 @@ def sampled(one: Called, other: Called, _: Pair) -> list[str]:
     return differences(*values, tolerance=1e-7)
 
 
+def bootstrap(one: Called, other: Called, pair: Pair) -> list[str]:
+    """Replicates from clusters that are drawn as often: fits of weights and of rows, which end within a tolerance."""
+    tolerance = 1e-6 if one.arguments.get("resample") == "clusters" else None
+    return differences(one.value, other.value, tolerance=tolerance)
+
+
+def jackknife(one: Called, other: Called, pair: Pair) -> list[str]:
+    """A cluster that stands for several is deleted as often, one at a time; groups are those of the rows."""
+    if isinstance(one.value, cg.errors.ClusterGLMError):
+        return differences(one.value, other.value)
+    names = "estimate", "bias", "std_error", "df", "acceleration"
+    found = [
+        each
+        for name in names
+        for each in differences(getattr(one.value, name), getattr(other.value, name), tolerance=1e-5)
+    ]
+    times = 1 if "groups" in one.arguments else pair.of_clusters
+    return found + differences(np.repeat(one.value.deleted, times, axis=0), other.value.deleted, tolerance=1e-6)
+
+
 SAME = same()
 EQUAL = (
-    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "calibration",
+    "adjusted_means", "aic", "average_effects", "bic", "bse", "calibration",
     "chi_squared", "clustering_test", "conf_int", "converged", "cov",
     "cov_params", "deviance", "df_resid", "dispersion", "dispersion_test",
     "delta_method", "distribution", "survival", "plot.survival",
@@ -247,6 +267,7 @@ EQUAL = (
 )  # fmt: skip
 RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, SAME) | {
     "augment": repeated("of_rows", "[cluster]", "[.weights]"),
+    "bootstrap": bootstrap,
     "check": check,
     "cluster_effects": names_of("cluster_effects"),
     "data": data,
@@ -257,6 +278,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, SAME) | {
     "influence": influence,
     "integration_check": same(".worst_cluster", ".error"),
     "integration_curve": same(".error"),
+    "jackknife": jackknife,
     "optimization": optimisation,
     "plot.caterpillar": in_ascending_order,
     "plot.density": SAME,

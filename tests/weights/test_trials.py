@@ -172,6 +172,8 @@ def in_distribution(mine: np.ndarray, theirs: np.ndarray) -> list[str]:
 
 
 def bootstrap(one: Called, other: Called, pair: Pair) -> list[str]:
+    if one.arguments:  # whole clusters are drawn
+        return differences(one.value, other.value, tolerance=1e-6)
     mine, theirs = (fit.bootstrap(MANY, seed=seed) for fit, seed in ((pair.grouped, 5), (pair.trials, 6)))
     return differences(mine.estimate, theirs.estimate) + in_distribution(mine.replicates, theirs.replicates)
 
@@ -355,6 +357,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, same()) | {
     "influence": same(".n_obs", ".displacement", tolerance=1e-6),
     "integration_check": same(".error", tolerance=1e-7),
     "integration_curve": same(".error", tolerance=1e-8),
+    "jackknife": same(tolerance=1e-6),
     "llf": shifted(lambda pair: pair.choose),
     "loglik": shifted(lambda pair: pair.choose),
     "n_obs": shifted(rows_more),

@@ -206,6 +206,13 @@ def bootstrap(
         str | None, typer.Option(help="A coefficient, or sigma.", show_default="the test of no clustering")
     ] = None,
     n_boot: Replicates = 999,
+    resample: Annotated[
+        str,
+        typer.Option(
+            help="What is drawn for an estimate: responses from the model, or the data's clusters.",
+            autocompletion=opt.one_of(("model", "clusters")),
+        ),
+    ] = "model",
     seed: opt.Seed = None,
     jobs: opt.Jobs = 1,
     theme: Theme = "light",
@@ -214,7 +221,7 @@ def bootstrap(
     json: Json = None,
 ) -> None:
     """Simulated values of an estimate, or of the test of no clustering, with the observed one."""
-    own = {"n_boot": n_boot, "seed": seed, "n_jobs": jobs} | given({"parameter": parameter})
+    own = {"n_boot": n_boot, "seed": seed, "n_jobs": jobs, "resample": resample} | given({"parameter": parameter})
     _draw("bootstrap", [fit], out, theme, width, dpi, json, own, bar_of="replicates")
 
 

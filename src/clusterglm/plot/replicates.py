@@ -39,6 +39,7 @@ def bootstrap(
     seed: int | np.random.SeedSequence | None = None,
     n_jobs: int = 1,
     progress: Progress = None,
+    resample: str = "model",
     theme: str | None = None,
 ) -> Plot:
     """Simulated values of a statistic or an estimate, with the observed one.
@@ -53,6 +54,8 @@ def bootstrap(
     ax : matplotlib Axes, optional
     n_boot, seed, n_jobs, progress
         Of the simulation, where `found` is a fit.
+    resample : {"model", "clusters"}
+        What the bootstrap of a fit's parameter draws; with "clusters", `parameter` is by default the last one.
     level : float
         Of the percentile interval marked for estimates.
     theme : {"light", "dark"}, optional
@@ -78,14 +81,14 @@ def bootstrap(
     import pandas as pd
 
     if is_result(found):
-        found = _run(found, parameter, n_boot, seed, n_jobs, progress)
+        found = _run(found, parameter, n_boot, seed, n_jobs, progress, resample)
     interval: tuple[float, float] | None = None
     if isinstance(found, BootstrapEstimates):
         j = _position(found, parameter)
         values, observed = found.replicates[:, j] if len(found.replicates) > 0 else np.empty(0), found.estimate[j]
         low, high = found.interval(level=level)
         interval = float(low[j]), float(high[j])
-        label, marked = wrapped(f"{found.names[j]}, estimates from simulated data", 70), f"estimate {observed:.4g}"
+        label, marked = wrapped(f"{found.names[j]}, estimates from {found._drawn}", 70), f"estimate {observed:.4g}"
     else:
         values, observed = found.replicates, found.statistic
         label, marked = found._replicated, f"observed {observed:.4g}, p = {found.pvalue:.3g}"
@@ -133,9 +136,11 @@ def _mark(axis: Axes, values: Array, observed: float, label: str, colour: str) -
     axis.plot([], [], color=colour, linewidth=2.0, marker=">" if right else "<", label=f"{label}, beyond the axis")
 
 
-def _run(fit: Any, parameter: str | None, n_boot: int, seed: Any, n_jobs: int, progress: Progress) -> Simulated:
-    if parameter is not None:
-        of_estimates: BootstrapEstimates = fit.bootstrap(n_boot, seed, n_jobs, progress)
+def _run(
+    fit: Any, parameter: str | None, n_boot: int, seed: Any, n_jobs: int, progress: Progress, resample: str
+) -> Simulated:
+    if parameter is not None or resample != "model":
+        of_estimates: BootstrapEstimates = fit.bootstrap(n_boot, seed, n_jobs, progress, resample=resample)
         return of_estimates
     if not fit._simulates_no_clustering:
         raise OptionError(

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.resampled import only_rows
 from clusterglm.errors import ClusterGLMError, OptionError
 from clusterglm.fit.pooled import fit_pooled
 from clusterglm.inference.diagnostics.residuals import observed
-from clusterglm.inference.uncertainty.correction import only_rows
 from clusterglm.inference.uncertainty.covariance import pooled_scores, sandwich
 from clusterglm.inference.uncertainty.intervals import check_level
 from clusterglm.model.arguments import whole_number

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from clusterglm import _core
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of, rows_of_clusters
+from clusterglm.data.resampled import clusters_taken, rows_as_clusters
 from clusterglm.errors import OptionError, nearest
 from clusterglm.fit.conditional import ConditionalFit, conditional_scores, fit_conditional
 from clusterglm.fit.estimates import RandomEffectsFit
@@ -25,9 +25,8 @@ from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import fit_again
 from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.within import WithinSums, sums_within
-from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.inference.uncertainty.covariance import free_scores, pooled_scores
-from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
+from clusterglm.inference.uncertainty.replicates import ReplicateError, number_of, run_replicates
 from clusterglm.likelihood.conditional import ConditionalLikelihood
 from clusterglm.likelihood.evaluation import core_problem
 from clusterglm.likelihood.integrator import UnitLikelihood
@@ -197,13 +196,9 @@ class Deletion:
 
     def without(self, i: int) -> ModelData:
         """The data less one cluster."""
-        if self.share[i] == 1.0:
-            others = np.ones(self.data.n_clusters, dtype=bool)
-            others[i] = False
-            return only_clusters(self.data, others)
-        weights = self.data.cluster_weights.copy()
-        weights[i] -= 1.0
-        return replace(self.data, cluster_weights=weights, constant=0.0, saturated=float("nan"))
+        times = np.array(repeats_of(self.data).clusters)
+        times[i] -= 1.0
+        return clusters_taken(self.data, times)
 
 
 def delete_clusters(
@@ -278,10 +273,10 @@ def _refitted(
     model: Deletion, chosen: NDArray[np.int64], n_jobs: int, progress: Progress
 ) -> tuple[Array, Array, tuple[tuple[str, int], ...], bool]:
     deleted, displacement = np.full((len(chosen), len(model.theta)), np.nan), np.full(len(chosen), np.nan)
-    top, turn = model.loglik(model.theta), count()
+    top = model.loglik(model.theta)
 
-    def without(_: np.random.Generator) -> float:
-        k = next(turn)  # nothing is random: each call takes the next cluster
+    def without(rng: np.random.Generator) -> float:
+        k = number_of(rng)  # nothing is random
         near = None if model.nearby is None else model.nearby(int(chosen[k]))
         if near is not None:
             deleted[k], displacement[k] = near[0], 2.0 * (top - near[1])
@@ -322,25 +317,6 @@ def positions(clusters: ArrayLike | None, labels: NDArray[Any]) -> NDArray[np.in
             f"{hint}clusters=None for all",
         )
     return found
-
-
-def rows_as_clusters(data: ModelData) -> ModelData:
-    """Data in which every row is a cluster with the row's weight, labelled by its position in the user's table."""
-    order = np.argsort(data.row_index, kind="stable")
-    whole = replace(
-        data,
-        a=data.a / data.weights,
-        b=data.b / data.weights,
-        weights=np.ones(data.n_obs),
-        starts=np.arange(data.n_obs + 1, dtype=np.int64),
-        labels=data.row_index,
-        cluster_weights=data.weights * np.repeat(data.cluster_weights, np.diff(data.starts)),
-    )
-    if np.array_equal(order, np.arange(data.n_obs)):
-        return whole
-    moved = {name: getattr(whole, name)[order] for name in ("a", "b", "offset", "weights", "trials", "row_index")}
-    X = np.take(data.X, order, axis=0)
-    return replace(whole, X=X, labels=moved["row_index"], cluster_weights=whole.cluster_weights[order], **moved)
 
 
 def pooled_deletion(fit: PooledFit, data: ModelData, response: Response) -> Deletion:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.resampled import only_clusters, rows_as_clusters
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.own import OwnPooledFit, OwnRandomEffectsFit, own_again, own_of, own_pooled_again
 from clusterglm.fit.own_fixed import OwnFixedEffectsFit, own_cluster_profile, own_fixed_again, own_profile
@@ -18,9 +19,7 @@ from clusterglm.inference.diagnostics.influence import (
     fixed_effects_deletion,
     pooled_deletion,
     random_effects_deletion,
-    rows_as_clusters,
 )
-from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.inference.uncertainty.own import own_marginal_scores, own_pooled_scores, with_shifts
 from clusterglm.likelihood.evaluation import Evaluation, OwnArrays, core_problem
 from clusterglm.likelihood.integrator import UnitLikelihood

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.resampled import only_clusters
 from clusterglm.fit.mixed import task_of
 from clusterglm.fit.mixed_task import choose
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.own_mixed import OwnMixedFit, own_mixed_again, own_of
 from clusterglm.inference.diagnostics.influence import CLOSE, Deletion
 from clusterglm.inference.diagnostics.mixed_influence import ANOTHER_FACE, mixed_deletion
-from clusterglm.inference.uncertainty.correction import only_clusters
 from clusterglm.inference.uncertainty.mixed import estimates_by_reading
 from clusterglm.inference.uncertainty.replicates import ReplicateError
 from clusterglm.model.arrays import Array

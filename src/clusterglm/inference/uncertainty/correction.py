@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import written_out
+from clusterglm.data.resampled import only_clusters, only_rows
 from clusterglm.data.tables.table import column, read_table
 from clusterglm.engine.block import Block
 from clusterglm.errors import ClusterGLMError, DesignError, OptionError
@@ -146,36 +147,6 @@ def _bias(block: Block, gamma: Array) -> tuple[Array, Array]:
     eta = X @ gamma + data.offset + np.repeat(intercepts, np.diff(data.starts))
     size = block.response.sizes(data.a, data.b)
     return bias_sums(X, data.starts, data.cluster_weights, eta, size, block.response)[:2]
-
-
-def only_rows(data: ModelData, rows: NDArray[np.int64]) -> ModelData:
-    """Some of the rows, in cluster order, and the clusters that they make up."""
-    cluster = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))[rows]
-    kept, counts = np.unique(cluster, return_counts=True)
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return replace(
-        data,
-        X=np.ascontiguousarray(data.X[rows]),
-        a=data.a[rows],
-        b=data.b[rows],
-        offset=data.offset[rows],
-        weights=data.weights[rows],
-        trials=data.trials[rows],
-        row_index=data.row_index[rows],
-        starts=starts,
-        labels=data.labels[kept],
-        cluster_weights=data.cluster_weights[kept],
-        constant=0.0,
-        saturated=float("nan"),
-        effects=None if data.effects is None else data.effects.taken(rows, starts),
-    )
-
-
-def only_clusters(data: ModelData, chosen: NDArray[np.bool_]) -> ModelData:
-    """Some of the clusters, with all their rows."""
-    if chosen.all():
-        return data
-    return only_rows(data, np.flatnonzero(np.repeat(chosen, np.diff(data.starts))))
 
 
 def linear_predictor(data: ModelData, beta: Array, intercepts: Array) -> Array:

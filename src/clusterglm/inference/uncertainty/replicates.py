@@ -125,6 +125,12 @@ def run_replicates(
     return Replicates(ordered, tuple(counts), int(n), given, interrupted)
 
 
+def number_of(rng: np.random.Generator) -> int:
+    """Which replicate a generator belongs to, for tasks that go through a list instead of drawing."""
+    seeds: Any = rng.bit_generator.seed_seq
+    return int(seeds.spawn_key[-1])
+
+
 def _outcome(
     task: Callable[[np.random.Generator], float | Array], entropy: Any, spawn_key: tuple[int, ...], k: int
 ) -> tuple[str, float | Array]:

@@ -36,8 +36,8 @@ _UNCHECKED = (
 _SAMPLE = "or fit a sample of whole clusters that memory holds"
 _OF_ROWS = (
     "augment bootstrap calibration check chi_squared cluster_effects dispersion_test drop_one event_counts "
-    "gradient_function hausman influence integration_check integration_curve marginal_coefficients profile r2 "
-    "random_effects report residual_envelope residuals sample simulate to_marginaleffects zero_inflation_test"
+    "gradient_function hausman influence integration_check integration_curve jackknife marginal_coefficients profile "
+    "r2 random_effects report residual_envelope residuals sample simulate to_marginaleffects zero_inflation_test"
 )
 """What takes single rows or clusters."""
 _WORDS = {
@@ -50,6 +50,10 @@ _WORDS = {
         "engine=cg.engine.Stream(cluster_effects='effects.parquet'), which writes a file of them",
     ),
     "influence": ("the influence of single clusters or rows", "a fit to a part of the data that memory holds"),
+    "jackknife": (
+        "a jackknife, which fits again without each cluster",
+        f'conf_int(cov="robust"), which does without; {_SAMPLE}, and that has one',
+    ),
     "profile": (
         "a profile, for which the same rows are fitted again and again",
         f"conf_int(), whose Wald intervals do without; {_SAMPLE}, and profile that",

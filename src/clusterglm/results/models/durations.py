@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 WORK = {
     "acceleration_factors", "aic", "bic", "bootstrap", "bse", "check", "clustering_test", "conf_int", "converged",
-    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family",
-    "family_parameters", "family_response", "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik",
-    "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot",
-    "pooled", "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios",
-    "report", "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary",
-    "survival", "term_tests", "test_clustering", "tidy", "tvalues", "wald_test", "zvalues",
+    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution", "family", "family_parameters",
+    "family_response", "fit", "formula", "glance", "icc", "jackknife", "kind", "link", "llf", "loglik", "n_clusters",
+    "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled",
+    "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report",
+    "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "survival",
+    "term_tests", "test_clustering", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _SCALES = ("response", "median", "link")
 _NAMES = {"response": "mean", "median": "median", "link": "linear_predictor"}
@@ -245,8 +245,8 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         """
         return super().simulate(n, seed)
 
-    def _check_bootstrap(self) -> None:
-        super()._check_bootstrap()
+    def _check_draws(self) -> None:
+        super()._check_draws()
         if self._censored:
             raise OptionError(
                 "a bootstrap of censored times: when those with an event would have been is not known",

@@ -188,7 +188,7 @@ class FixedEffectsResult(Penalized, FixedEffectsPredictions, FixedEffectsEffects
         beta, loglik = self.fit.beta, self.loglik
         return within_summit(self.data.rows, self.response, beta, loglik, conditional=False, threads=threads)
 
-    def _check_bootstrap(self) -> None:
+    def _check_again(self) -> None:
         if self.fit.correction and not self.fit.correction.startswith("analytical"):
             raise OptionError(
                 f"a bootstrap of estimates corrected by {self.fit.correction}",

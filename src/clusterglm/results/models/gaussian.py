@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
 
 _WORK = {
-    "adjusted_means", "aic", "augment", "average_effects", "bic", "bootstrap", "bse", "conf_int", "converged",
-    "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "drop_one", "family", "family_parameters",
-    "family_response", "fit", "for_maketables", "formula", "glance", "kind", "link", "llf", "loglik", "n_clusters",
-    "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot", "predict",
-    "profile", "pvalues", "reml", "report", "residuals", "response", "save", "simulate", "summary", "term_tests",
-    "tidy", "tvalues", "wald_test", "zvalues",
+    "adjusted_means", "aic", "augment", "average_effects", "bic", "bootstrap", "bse", "conf_int", "converged", "cov",
+    "cov_params", "data", "delta_method", "deviance", "df_resid", "drop_one", "family", "family_parameters",
+    "family_response", "fit", "for_maketables", "formula", "glance", "jackknife", "kind", "link", "llf", "loglik",
+    "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "plot",
+    "predict", "profile", "pvalues", "reml", "report", "residuals", "response", "save", "simulate", "summary",
+    "term_tests", "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 _OF_EFFECTS = {
     "clustering_test", "distribution", "effects_covariance", "icc", "intraclass_correlation", "pooled", "r2",

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 WORK = {
     "aic", "bic", "bootstrap", "bse", "categories", "clustering_test", "conf_int", "converged", "cov", "cov_params",
-    "data", "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit",
-    "formula", "glance", "icc", "influence", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters",
+    "data", "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit", "formula",
+    "glance", "icc", "influence", "jackknife", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters",
     "nobs", "nonparallel", "optimization", "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled",
     "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report",
     "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests",

@@ -47,11 +47,11 @@ WORK = {
     "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged",
     "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "dispersion_lr_test", "dispersion_test",
     "distribution", "family", "family_parameters", "family_response", "fit", "formula", "glance", "icc", "influence",
-    "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization", "params",
-    "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues", "quadrature", "random_effects",
-    "random_effects_sd", "ratios", "report", "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se",
-    "simulate", "summary", "term_tests", "test_clustering", "tidy", "tvalues", "wald_test", "zero_inflation_test",
-    "zvalues",
+    "jackknife", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "optimization",
+    "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues", "quadrature",
+    "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "sample", "save", "shape",
+    "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "tidy", "tvalues", "wald_test",
+    "zero_inflation_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
 _COVARIED, _PARTS = ("all", "coefficients"), ("coefficients", "terms", "predictions")  # of a report

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 _WORK = {
     "adjusted_means", "augment", "average_effects", "bootstrap", "bse", "conf_int", "converged", "cov", "cov_params",
     "data", "delta_method", "df_resid", "dispersion", "distribution", "effects_covariance", "family",
-    "family_parameters", "fit", "for_maketables", "formula", "glance", "kind", "link", "n_clusters", "n_obs",
-    "n_parameters", "nobs", "optimization", "params", "penalty", "plot", "pooled", "predict", "pvalues",
+    "family_parameters", "fit", "for_maketables", "formula", "glance", "jackknife", "kind", "link", "n_clusters",
+    "n_obs", "n_parameters", "nobs", "optimization", "params", "penalty", "plot", "pooled", "predict", "pvalues",
     "random_effects", "random_effects_covariance", "random_effects_sd", "ratios", "report", "residuals", "response",
     "save", "shape", "sigma", "sigma_se", "simulate", "singular", "summary", "term_tests", "tidy", "tvalues",
     "variance_components", "wald_test", "zvalues",
@@ -147,7 +147,7 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
     def _by_profile(self, level: float, names: list[str], n_jobs: int) -> NoReturn:
         raise OptionError(f"profile intervals of {_WITHOUT}", "a likelihood", f'method="wald"; or {_EXACT}')
 
-    def _check_bootstrap(self) -> None:
+    def _check_draws(self) -> None:
         if self._free:
             raise OptionError(
                 f"responses drawn from a model with an estimated dispersion ({self.dispersion:.4g})",
@@ -156,7 +156,7 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
             )
 
     def _draw_new(self, rng: np.random.Generator) -> Array:
-        self._check_bootstrap()
+        self._check_draws()
         return super()._draw_new(rng)
 
     def _reestimate(self, new: ModelData) -> Array:

@@ -251,6 +251,9 @@ class TwoWayResult(TwoWayPredictions, TwoWayEffects, Result):
             )
         return self
 
+    def _check_units(self, what: str) -> None:
+        self._refuse_crossed(what, "effects of two factors", 'bootstrap(), which draws responses; or cov="robust"')
+
     def _draw_new(self, rng: np.random.Generator) -> Array:
         return self._draw(self._fitted_eta(), rng)
 

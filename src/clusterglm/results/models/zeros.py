@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import written_out
+from clusterglm.data.resampled import clusters_taken, identified
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.zero_estimates import ZeroPooledFit, ZeroRandomEffectsFit, with_zeros
 from clusterglm.fit.zeros import zero_again, zero_pooled_again
@@ -31,6 +32,7 @@ from clusterglm.results.tables.table import Coefficients, Summary, counted
 from clusterglm.results.tables.tidy import as_coefficients
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.newdata import Rows
+from clusterglm.results.topics.resampling import Refit, as_units
 from clusterglm.results.topics.zero_prediction import ZeroPredictions
 
 if TYPE_CHECKING:
@@ -43,10 +45,11 @@ if TYPE_CHECKING:
 WORK = {
     "aic", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data",
     "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response",
-    "fit", "formula", "glance", "icc", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs",
-    "optimization", "params", "penalized_loglik", "penalty", "pooled", "predict", "profile", "pvalues", "quadrature",
-    "random_effects", "random_effects_sd", "residuals", "response", "save", "shape", "sigma", "sigma_se", "simulate",
-    "summary", "tidy", "tvalues", "zero_inflation", "zero_inflation_lr_test", "zero_inflation_test", "zvalues",
+    "fit", "formula", "glance", "icc", "jackknife", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
+    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "pooled", "predict", "profile",
+    "pvalues", "quadrature", "random_effects", "random_effects_sd", "residuals", "response", "save", "shape", "sigma",
+    "sigma_se", "simulate", "summary", "tidy", "tvalues", "zero_inflation", "zero_inflation_lr_test",
+    "zero_inflation_test", "zvalues",
 }  # fmt: skip
 _ENDED = "a parameter of the response lies at the end of its range, where the reference is not known"
 _RESIDUALS = ("response", "pearson", "quantile", "simulated")
@@ -243,6 +246,16 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
             return self
         fit = replace(found.fit, zero=written_out(self._zero, what))
         return replace(found, fit=fit)  # type: ignore[type-var]  # all results are dataclasses
+
+    def _refit_of_clusters(self) -> Refit:
+        data, zero = as_units(self.data.rows), as_units(self._zero)
+
+        def refit(times: Array) -> Array:
+            fit = replace(self.fit, zero=identified(clusters_taken(zero, times)))
+            again: ZeroResult = replace(self, fit=fit)  # type: ignore[type-var]  # all results are dataclasses
+            return again._reestimate(identified(clusters_taken(data, times)))
+
+        return refit
 
     # Draws and residuals ---------------------------------------------------------------------------------------------
 

@@ -372,13 +372,14 @@ class FixedEffectsEffects(Effects):
         return self._averages(changes, rows, cov, jet, rows.offset + intercepts.at.values[rows.codes], intercepts)
 
     def _effect_intercepts(self, codes: NDArray[np.int64]) -> ClusterIntercepts:
+        from clusterglm.data.resampled import only_clusters
         from clusterglm.inference.effects.average_effects import (
             ClusterIntercepts,
             bias_corrected,
             expected_intercepts,
             uncorrected,
         )
-        from clusterglm.inference.uncertainty.correction import linear_predictor, only_clusters
+        from clusterglm.inference.uncertainty.correction import linear_predictor
 
         fit = self.fit.by_cluster
         used = only_clusters(self.data.rows, fit.informative)

@@ -1,4 +1,4 @@
-"""Intervals of a result's parameters: Wald, profile likelihood, parametric bootstrap."""
+"""Intervals of a result's parameters: Wald, profile likelihood, bootstrap, jackknife."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from scipy.special import chdtri
 
-from clusterglm.data.prepare import ModelData
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
 from clusterglm.inference.uncertainty.degrees import covariance_with, read_degrees, t_interval
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_interval_of_scale, with_alpha
@@ -18,19 +17,18 @@ from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.parameters import Index, Parameters
-from clusterglm.model.response.base import Response
-from clusterglm.results.models.weighted import Weighted
+from clusterglm.results.topics.resampling import Resampling
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clusterglm.inference.uncertainty.bootstrap_intervals import BootstrapEstimates
     from clusterglm.inference.uncertainty.degrees import Degrees
     from clusterglm.inference.uncertainty.peaks import Summit
     from clusterglm.inference.uncertainty.profiling import Crossing, Peak
     from clusterglm.model.workers import Progress
+    from clusterglm.results.tables.jackknife import Jackknife
 
-METHODS = ("wald", "profile", "bootstrap")
+METHODS = ("wald", "profile", "bootstrap", "jackknife")
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,10 @@ class ProfileCurve:
         return pd.DataFrame({"value": self.value, "loglik": self.loglik, "root": self.root})
 
 
-class Intervals(Weighted):
+class Intervals(Resampling):
     """What all results say of the uncertainty of their parameters."""
 
     if TYPE_CHECKING:
-
-        @property
-        def response(self) -> Response: ...
-
         kind: ClassVar[str]
 
         @property
@@ -123,65 +117,8 @@ class Intervals(Weighted):
         return kind, found
 
     @abstractmethod
-    def _draw_new(self, rng: np.random.Generator) -> Array:
-        """New responses of every row in cluster order, shape (n,)."""
-
-    @abstractmethod
-    def _reestimate(self, new: ModelData) -> Array:
-        """The parameters from other responses, shape (q,); a ReplicateError where they are not found."""
-
-    def _check_bootstrap(self) -> None:
-        """Refuse a bootstrap where estimates cannot be found again."""
-
-    @abstractmethod
     def _summit(self, threads: int) -> Summit:
         """The likelihood around its maximum."""
-
-    def bootstrap(
-        self,
-        n_boot: int = 1000,
-        seed: int | np.random.SeedSequence | None = None,
-        n_jobs: int = 1,
-        progress: Progress = None,
-        engine: Any = None,
-    ) -> BootstrapEstimates:
-        """Estimates from data simulated from the fitted model.
-
-        Parameters
-        ----------
-        n_boot : int
-            Replicates.
-        seed : int or SeedSequence, optional
-            The same seed gives the same replicates whatever `n_jobs`. By default fresh, and reported.
-        n_jobs : int
-            Threads; -1 for all processors.
-        progress : bool or callable, optional
-            True for a bar on the terminal; or a function of the replicates done and wanted. Ctrl-C ends the simulation
-            and gives what was done.
-        engine : Dask, optional
-            `cg.engine.Dask(client)` runs the replicates on the workers of a Dask cluster, with the same numbers.
-
-        Returns
-        -------
-        BootstrapEstimates
-        """
-        from clusterglm.inference.uncertainty.bootstrap_intervals import bootstrap_estimates
-
-        self._check_bootstrap()
-        rows = self._written_out("a bootstrap")
-        return bootstrap_estimates(
-            tuple(self._interval_names),
-            self._estimates,
-            rows.data.rows,
-            self.response,
-            rows._draw_new,
-            rows._reestimate,
-            n_boot,
-            seed,
-            n_jobs,
-            progress,
-            engine,
-        )
 
     @with_alpha
     def conf_int(
@@ -196,6 +133,8 @@ class Intervals(Weighted):
         n_jobs: int = 1,
         progress: Progress = None,
         engine: Any = None,
+        resample: str = "model",
+        interval: str = "percentile",
     ) -> pd.DataFrame:
         """Intervals of the parameters.
 
@@ -203,9 +142,10 @@ class Intervals(Weighted):
         ----------
         level : float
             Coverage, from 0.5 to below 1. Here and wherever there is a level, `alpha=0.05` says level=0.95.
-        method : {"wald", "profile", "bootstrap"}
+        method : {"wald", "profile", "bootstrap", "jackknife"}
             Estimate and standard error (sigma on the log scale); all values at which a likelihood-ratio test does not
-            reject; or quantiles of estimates from simulated data.
+            reject; from estimates of simulated data, or of clusters drawn with replacement; or estimate and the
+            jackknife's standard error, with Student's t on as many degrees of freedom as there are clusters, less one.
         cov : {"observed", "robust", "quasi"}
             Covariance for Wald intervals.
         df : {"satterthwaite", "kenward_roger"}, optional
@@ -213,7 +153,11 @@ class Intervals(Weighted):
             degrees of freedom: of linear models, mixed or not, and of pooled models with `cov="CR2"` or another of that
             kind. With those of Kenward and Roger, and their covariance: of linear mixed models by REML.
         n_boot, seed, n_jobs, progress, engine
-            Of the bootstrap, see `bootstrap`. `n_jobs` also counts the threads of the profile.
+            Of the bootstrap, see `bootstrap`. `n_jobs` also counts the threads of the profile, and of the jackknife.
+        resample : {"model", "clusters"}
+            What the bootstrap draws.
+        interval : {"percentile", "basic", "normal", "bca"}
+            Of the bootstrap; see `BootstrapEstimates.interval`. "bca" fits without each cluster as well.
 
         Returns
         -------
@@ -248,6 +192,12 @@ class Intervals(Weighted):
         names = self._interval_names
         if read_degrees(df) and method != "wald":
             raise OptionError(f"df={df!r} with method={method!r}", "Wald intervals", 'method="wald"')
+        if method != "bootstrap" and (resample, interval) != ("model", "percentile"):
+            raise OptionError(
+                f"resample={resample!r} and interval={interval!r} with method={method!r}",
+                "the bootstrap, of which they are",
+                'method="bootstrap"',
+            )
         if method == "wald":
             kind, degrees = self._small_sample(df, cov)
             low, high = self._wald(level, kind)
@@ -257,11 +207,11 @@ class Intervals(Weighted):
                 low[of_beta], high[of_beta] = t_interval(self._beta, se, degrees.single, level)
         elif method == "profile":
             low, high = self._by_profile(check_level(level), names, n_jobs)
+        elif method == "jackknife":
+            low, high = self._by_jackknife((n_jobs, progress, engine)).interval(level=level)
         else:
-            found = self.bootstrap(n_boot, seed, n_jobs, progress, engine)
-            low, high = found.interval(level=level)
-            if found.failures or found.interrupted:
-                warnings.warn(str(found), IntervalWarning, stacklevel=3)
+            run = n_boot, seed, n_jobs, progress, engine
+            low, high = self._by_bootstrap(check_level(level), resample, interval, run)
         return shown(pd.DataFrame({"low": low, "high": high}, index=names))
 
     def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
@@ -340,6 +290,24 @@ class Intervals(Weighted):
     def _end(self, peak: Peak, drop: float, side: int) -> Crossing:
         """An end of its interval."""
         return self._crossing(peak, drop, side)
+
+    def _by_bootstrap(
+        self, level: float, resample: str, kind: str, run: tuple[int, Any, int, Progress, Any]
+    ) -> tuple[Array, Array]:
+        from clusterglm.inference.uncertainty.bootstrap_intervals import INTERVALS
+
+        check_option("interval", kind, INTERVALS)
+        found = self.bootstrap(*run, resample)
+        if found.failures or found.interrupted:
+            warnings.warn(str(found), IntervalWarning, stacklevel=5)
+        return found.interval(level=level, kind=kind, jackknife=self._by_jackknife(run[2:]) if kind == "bca" else None)
+
+    def _by_jackknife(self, run: tuple[int, Progress, Any]) -> Jackknife:
+        n_jobs, progress, engine = run
+        found = self.jackknife(n_jobs=n_jobs, progress=progress, engine=engine)
+        if found.caveats:
+            warnings.warn("\n".join([found.heading, *found.caveats]), IntervalWarning, stacklevel=5)
+        return found
 
     def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:
         drop = 0.5 * float(chdtri(1.0, 1.0 - level))

@@ -3,7 +3,8 @@
     python docs/tools/benchmarks.py             say where page and README state something else
     python docs/tools/benchmarks.py --update    write both
 
-Figures without results stay as they are in README, and the page says what was not measured.
+README has some of the rows that the page begins with. Figures without results stay as they are in README, and the page
+says what was not measured.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ LONG = {
     "smooth": ("two humps", "gaussian"),
 }
 """Parts that only `make bench-all` measures."""
+_KEPT = "\u00a0"  # a space at which no line ends
 ABOUT = {
     "large": "100,000 clusters of 5",
     "few": "2,000 clusters of 5",
@@ -94,10 +96,11 @@ def results(folder: Path = RESULTS) -> Results:
 
 def page(found: Results) -> str:
     """The whole page."""
-    text = INTRODUCTION + "\n" + _promises(found)
+    text = INTRODUCTION + "\n" + _promises(found) + _in_short(found)
     for name, title in TITLES.items():
         if found.get(name):
-            sections = (_section(name, part, measured) for part, measured in found[name].items())
+            parts = sorted(found[name].items(), key=lambda part: ABOUT.get(part[0]) != "")  # what has no heading first
+            sections = (_section(name, part, measured) for part, measured in parts)
             text += f"\n## {title}\n\n{_about(name)}\n\n" + "\n".join(sections)
     return text + "\n" + _absent(found)
 
@@ -122,6 +125,16 @@ def _promises(found: Results) -> str:
     return f"{len(promised) - len(broken)} of {len(promised)} promises are kept. Broken:\n\n" + "\n".join(lines) + "\n"
 
 
+def _in_short(found: Results) -> str:
+    """The rows of `ROWS` that were measured, each linked to its table."""
+    numbers, lines = Numbers(found), []
+    for first, (script, words) in ROWS.items():
+        with contextlib.suppress(KeyError):
+            lines.append(f"| {first} | {words(numbers)} | [{TITLES[script]}](#{_anchor(TITLES[script])}) |")
+    table = ["\n## In short", "", "| measured | figure | where |", "|---|---|---|", *lines]
+    return "\n".join(table) + "\n" if lines else ""
+
+
 def _about(script: str) -> str:
     """What the script says of itself, without its command."""
     words = ast.get_docstring(ast.parse((RESULTS.parent / f"{script}.py").read_text())) or ""
@@ -142,8 +155,15 @@ def _table(part: Part) -> list[str]:
         if figure.claim.startswith("time ") and name in peers:
             beside = [" ".join(filter(None, (_number(ratios[name].value), _spread(ratios[name], "({} to {})"))))]
         kept = {None: "", True: ": kept", False: ": **broken**"}[figure.kept]
-        spread = _spread(figure, f"{{}} to {{}}, {figure.turns} turns")
-        cells = (figure.words, amount(figure), spread, *beside, figure.against, promise(figure) + kept)
+        spread = _spread(figure, f"{{}} to {{}}, {figure.turns}{_KEPT}turns")
+        cells = (
+            figure.words,
+            amount(figure).replace(" ", _KEPT),
+            spread,
+            *beside,
+            figure.against,
+            promise(figure) + kept,
+        )
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
 
@@ -154,7 +174,7 @@ def _spread(figure: Figure, form: str) -> str:
 
 def _section(script: str, name: str, part: Part) -> str:
     """A part's table, what there is to say of its figures, and its circumstances."""
-    heading = ABOUT.get(name, name[0].upper() + name[1:])
+    heading = ABOUT.get(name, (name[0].upper() + name[1:]).replace("_", " "))
     rows = _table(part)
     notes = [f"- {figure.words}: {figure.note}" for figure in part.figures if figure.note]
     versions = ", ".join(f"{package} {number}" for package, number in part.versions.items())
@@ -227,11 +247,11 @@ ROWS: dict[str, tuple[str, Callable[[Numbers], str]]] = {
         lambda n: f"within {n('accuracy', 'exact maxima', 'loglik')}",
     ),
     "the same: estimates, in standard errors": (
-        "",
+        "accuracy",
         lambda n: f"within {n('accuracy', 'exact maxima', 'estimates')}",
     ),
     "the same: time of a whole fit, formula included": (
-        "",
+        "accuracy",
         lambda n: f"{n.range('accuracy', 'exact maxima', 'time')} ms",
     ),
     "2,000 clusters of 5, logit, 8 nodes": (
@@ -242,10 +262,16 @@ ROWS: dict[str, tuple[str, Callable[[Numbers], str]]] = {
         ),
     ),
     "100,000 clusters of 5, logit, 8 nodes": ("random_effects", _large),
-    'the same with `quadrature="auto"`': ("", lambda n: f"{n('random_effects', 'large', 'logit, automatic')} s"),
-    "Poisson, the same size, 8 nodes": ("", lambda n: f"{n('random_effects', 'large', 'Poisson, 8 nodes')} s"),
+    'the same with `quadrature="auto"`': (
+        "random_effects",
+        lambda n: f"{n('random_effects', 'large', 'logit, automatic')} s",
+    ),
+    "Poisson, the same size, 8 nodes": (
+        "random_effects",
+        lambda n: f"{n('random_effects', 'large', 'Poisson, 8 nodes')} s",
+    ),
     "a plain GLM of the same data, no clusters at all": (
-        "",
+        "random_effects",
         lambda n: (
             f"statsmodels {n('random_effects', 'large', 'time statsmodels GLM, no clusters')} s, glum "
             f"{n('random_effects', 'large', 'time glum, no clusters, no standard errors')} s"
@@ -259,7 +285,7 @@ ROWS: dict[str, tuple[str, Callable[[Numbers], str]]] = {
         ),
     ),
     "conditional logit, one stratum of 10,000 rows, 5,000 events": (
-        "",
+        "fixed_effects",
         lambda n: f"{n.range('fixed_effects', 'large', 'conditional, one stratum of 10,000 rows, 5,000 events')} s",
     ),
     "95% profile intervals of sigma, 200 clusters of 5: coverage": (
@@ -299,11 +325,11 @@ ROWS: dict[str, tuple[str, Callable[[Numbers], str]]] = {
         lambda n: n.range("startup", "processes", "import clusterglm / import numpy"),
     ),
     "`clusterglm fit`, whole process / `import formulaic`": (
-        "",
+        "startup",
         lambda n: n.range("startup", "processes", "clusterglm fit / import formulaic"),
     ),
 }
-"""README's rows by their first cell: the script that is named, and what the second cell says."""
+"""Rows by their first cell: the script that measures them, and what the second cell says."""
 
 
 def readme(text: str, found: Results) -> str:
@@ -318,7 +344,7 @@ def readme(text: str, found: Results) -> str:
 def _row(cells: list[str], numbers: Numbers) -> str:
     script, words = ROWS[cells[0]]
     with contextlib.suppress(KeyError):  # not measured: as it was
-        cells = [cells[0], words(numbers), f"`benchmarks/{script}.py`" if script else ""]
+        cells = [cells[0], words(numbers), f"`benchmarks/{script}.py`"]
     return "| " + " | ".join(cells).rstrip() + " |"
 
 

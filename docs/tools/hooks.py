@@ -22,7 +22,8 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
 _CODE_IN_TABLE = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
 _WRAPPED = re.compile(r'(<div class="[^"]*\bwrap\b[^"]*"><pre>(?:<span></span>)?<code>)(.*?)(</code>)', re.DOTALL)
 _WIDTH = 100  # of printed tables at most; a longer line is a sentence
-_FUNCTION = re.compile(r"(<mi>(?:log|exp|max|min|tr|diag|sym|Pr)</mi>)(?!<mo[^>]*>&#x0002[89];|</|<mspace)")
+_FUNCTION = re.compile(r"(<mi>(?:log|exp|sinh|max|min|tr|diag|sym|Pr)</mi>)(?!<mo[^>]*>&#x0002[89];|</|<mspace)")
+_LETTERS = {r"\mathbb Z": "ℤ", r"\mathbf 1": "𝟏"}  # browsers do not know mathvariant=
 
 
 def on_pre_build(config: Any) -> None:
@@ -65,6 +66,8 @@ def _broken(line: str) -> str:
 
 def _mathml(latex: str, block: bool) -> str:
     latex = latex.strip().replace("{aligned}", "{split}")  # the name under which the converter knows it
+    for command, letter in _LETTERS.items():
+        latex = latex.replace(command, letter)
     drawn = convert(latex, display="block" if block else "inline")
     if "<mi>&</mi>" in drawn or "\\begin" in drawn:
         raise ValueError(f"{latex!r} has an environment that cannot be drawn; use aligned")

@@ -22,7 +22,7 @@ def test_curves_step_down_at_the_ends_of_periods(fits: dict[str, Any]) -> None:
     assert [line.get_label() for line in lines] == ["drug", "placebo"]
     for line, (_, own) in zip(lines, want.groupby("trt"), strict=True):
         assert line.get_drawstyle() == "steps-post"
-        np.testing.assert_array_equal(line.get_xdata(), [-2, 0, 2, 4, 6])
+        np.testing.assert_array_equal(line.get_xdata(), [0, 0, 2, 4, 6])  # no curve begins before time 0
         np.testing.assert_array_equal(line.get_ydata(), [1.0, *own.survival])
     assert len(plot.ax.collections) == 2  # bands
     assert "90%" in plot.ax.get_ylabel()
@@ -32,7 +32,9 @@ def test_curves_step_down_at_the_ends_of_periods(fits: dict[str, Any]) -> None:
 def test_one_curve_one_period_dates_and_many(fits: dict[str, Any]) -> None:
     one = fits["random"].plot.survival(NEW.iloc[:1], "week")
     assert one.ax.get_legend() is None
-    assert one.ax.get_lines()[0].get_xdata().tolist() == [-1, 0]
+    assert one.ax.get_lines()[0].get_xdata().tolist() == [0, 0]
+    later = fits["random"].plot.survival(NEW.iloc[1:4], "week")
+    assert later.ax.get_lines()[0].get_xdata().tolist() == [0, 2, 4, 6]
     dated = NEW.assign(day=pd.to_datetime("2021-03-01") + pd.to_timedelta(NEW.week, "D"))
     first = fits["random"].plot.survival(dated, "day", by="trt").ax.get_lines()[0].get_xdata()[0]
     assert pd.Timestamp(first) == pd.Timestamp("2021-02-27")

@@ -68,7 +68,7 @@ _DESCRIPTIONS = {
         Description(
             "cbpp",
             "New cases of contagious bovine pleuropneumonia in herds of zebu cattle, by period",
-            "Lesnoff et al. (2004), Preventive Veterinary Medicine 62; as in R's package lme4",
+            "Lesnoff et al. (2004), Preventive Veterinary Medicine 64; as in R's package lme4",
             56,
             15,
             "herd",

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from clusterglm.data.prepare import FittedData
+from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.fit.newton import Optimization
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
@@ -193,10 +193,15 @@ class RandomEffectsFit:
         """How the random effects are integrated out."""
         return integrator_for(self.distribution, self.integration.scale)
 
+    @property
+    def kernel(self) -> tuple[ModelData, Response]:
+        """The rows that the core integrates at the estimates, and what they are rows of."""
+        return self.data.rows, self.response
+
     @cached_property
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        return self.integrator.posterior(self.data.rows, self.response, self.theta, self.plan)
+        return self.integrator.posterior(*self.kernel, self.theta, self.plan)
 
     @property
     def modes(self) -> Array:

@@ -20,6 +20,7 @@ from clusterglm.fit.zero_estimates import ZeroPooledFit, ZeroRandomEffectsFit
 from clusterglm.likelihood.integrator import Intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
+from clusterglm.model.response.base import Response
 from clusterglm.model.response.binomial_logit import BinomialLogit
 from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.model.response.zeros.hurdle import Hurdle
@@ -57,6 +58,11 @@ class HurdleRandomEffectsFit(ZeroRandomEffectsFit):
     pooled: HurdlePooledFit
     counts: RandomEffectsFit | None = None
     zeros: PooledFit | None = None
+
+    @property
+    def kernel(self) -> tuple[ModelData, Response]:
+        assert self.counts is not None
+        return self.counts.kernel
 
     @cached_property
     def intercepts(self) -> Intercepts:

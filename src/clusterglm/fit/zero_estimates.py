@@ -112,15 +112,17 @@ class ZeroRandomEffectsFit(WithZeros, OwnRandomEffectsFit):
         """How the random effects are integrated out."""
         return integrator_for(self.distribution, self.integration.scale, several_modes=True)
 
+    @property
+    def kernel(self) -> tuple[ModelData, Response]:
+        return kernel_data(self.data.rows, self.zero_rows.X, self.inflated)
+
     @cached_property
     def intercepts(self) -> Intercepts:
         """Posterior mode, mean and standard deviation of every cluster's intercept."""
-        data = self.data.rows
         if self.sigma == 0.0:
-            nothing = np.zeros(data.n_clusters)
+            nothing = np.zeros(self.data.n_clusters)
             return Intercepts(nothing, nothing, nothing)
-        moved, kernel = kernel_data(data, self.zero_rows.X, self.inflated)
-        return self.integrator.posterior(moved, kernel, self.theta, self.plan)
+        return self.integrator.posterior(*self.kernel, self.theta, self.plan)
 
 
 def with_zeros(

@@ -34,6 +34,11 @@ def count(n: float) -> str:
     return f"{n:.2f}" if isinstance(n, float) else str(n)
 
 
+def p_in_words(p: float) -> str:
+    """'p = 0.0123'."""
+    return "p < 2e-16" if p < 2e-16 else f"p = {p:.4g}"
+
+
 def unfolded(value: object) -> str:
     """What an object says of itself, in one line, for a place in other text."""
     return re.sub(r"\n\s*", " ", str(value))

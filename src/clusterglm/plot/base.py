@@ -162,6 +162,22 @@ def legend(ax: Axes, **options: Any) -> None:
     ax.legend(handles, short, **placed)
 
 
+def ratio_axis(axis: Any) -> None:
+    """A logarithmic axis whose marks are plain numbers, few enough to be read."""
+    import numpy as np
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    decades = np.log10(high / low)
+    subs: tuple[float, ...] = (1.0,) if decades > 3.0 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
+    if decades < 0.5:
+        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
+    axis.xaxis.set_major_locator(LogLocator(10.0, subs))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
 def wrapped(text: object, width: int, lines: int = 3) -> str:
     """Text broken into lines of at most so many characters; what is still too long ends in dots."""
     parts = textwrap.wrap(str(text), width, break_long_words=True, break_on_hyphens=False) or [""]

@@ -11,7 +11,7 @@ from clusterglm.errors import OptionError, nearest
 from clusterglm.inference.effects.ratios import ratio_names
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.model.arguments import several, yes_or_no
-from clusterglm.plot.base import Plot, canvas, legend, wrapped
+from clusterglm.plot.base import Plot, canvas, legend, ratio_axis, wrapped
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.several import Fits, named_fits
 from clusterglm.results.tables.comparison import model_words
@@ -112,7 +112,7 @@ def coefficients(
         axis.grid(visible=False, axis="y")
         axis.set_xlabel(label)
         if exponentiate:
-            _ratio_axis(axis)
+            ratio_axis(axis)
         if len(named) > 1:
             legend(axis)
     return Plot(axis, table)
@@ -165,18 +165,3 @@ def _table(
     order = table["term"].map({term: k for k, term in enumerate(chosen)})
     table = table.assign(_order=order)[order.notna()]
     return table.sort_values("_order", kind="stable").drop(columns="_order").reset_index(drop=True)
-
-
-def _ratio_axis(axis: Any) -> None:
-    """A logarithmic axis whose marks are plain numbers, few enough to be read."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_xscale("log")
-    low, high = axis.get_xlim()
-    decades = np.log10(high / low)
-    subs: tuple[float, ...] = (1.0,) if decades > 3.0 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
-    if decades < 0.5:
-        subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
-    axis.xaxis.set_major_locator(LogLocator(10.0, subs))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())

@@ -10,7 +10,7 @@ import numpy as np
 from clusterglm.errors import OptionError
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.model.arguments import shown
-from clusterglm.plot.base import Plot, canvas, legend, wrapped
+from clusterglm.plot.base import Plot, canvas, legend, ratio_axis, wrapped
 from clusterglm.results.models.base import Result
 from clusterglm.results.tables.adjusted_means import AdjustedMeans, Contrasts
 
@@ -136,9 +136,7 @@ def contrasts(found: Contrasts, ax: Axes | None = None, *, theme: str | None = N
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.grid(visible=False, axis="y")
         if found.exponentiate:
-            axis.set_xscale("log")
-            axis.xaxis.set_major_formatter("{x:g}")
-            axis.xaxis.set_minor_formatter("{x:g}" if np.ptp(np.log10(axis.get_xlim())) < 1.0 else "")
+            ratio_axis(axis)
         how = "" if found.adjust is None else f", adjusted ({found.adjust})"
         axis.set_xlabel(wrapped(f"{found.what.capitalize()}, with {100 * found.level:g}% interval{how}", 72))
     return Plot(axis, table)

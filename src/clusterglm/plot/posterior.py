@@ -58,16 +58,17 @@ def trace(
     if not isinstance(name, str) or name not in names:
         advice = f"{nearest(str(name), names)}parameter={names[0]!r}"
         raise OptionError(f"parameter={shown(name)}", f"one of {', '.join(map(repr, names))}", advice)
-    values = posterior.values[:, :, names.index(name)]
+    values, positive = posterior.values[:, :, names.index(name)], bool(posterior._coordinates.logs[names.index(name)])
     chains, number = values.shape
     with canvas(ax, theme, (7.2, 3.2)) as (axis, look):
         left, right = panels(axis, 2)
         low, high = float(values.min()), float(values.max())
-        at = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), _POINTS)
+        begin = low - 0.1 * (high - low)
+        at = np.linspace(max(begin, 0.0) if positive else begin, high + 0.1 * (high - low), _POINTS)
         for k, own in enumerate(values):
             colour = look.colours[k % len(look.colours)]
             left.plot(np.arange(number), own, color=colour, linewidth=0.6, label=f"chain {k + 1}")
-            right.plot(at, density_of(own, at), color=colour)
+            right.plot(at, density_of(own, at, positive), color=colour)
         left.set_xlabel("Draw")
         left.set_ylabel(name)
         right.set_xlabel(name)
@@ -141,10 +142,15 @@ def _check(posterior: object) -> None:
         )
 
 
-def density_of(draws: Array, at: Array) -> Array:
-    """A kernel density estimate, by a normal kernel and the normal reference bandwidth with the smaller spread."""
+def density_of(draws: Array, at: Array, positive: bool = False) -> Array:
+    """A kernel density estimate, by a normal kernel and the normal reference bandwidth with the smaller spread.
+
+    Of what is `positive` the part that a kernel has below 0 is reflected.
+    """
     quartiles = np.quantile(draws, [0.25, 0.75])
     spread = min(float(np.std(draws)), float(quartiles[1] - quartiles[0]) / 1.349) or float(np.std(draws)) or 1.0
     width = 0.9 * spread * len(draws) ** -0.2
-    z = (at[:, None] - draws) / width
-    return np.asarray(np.exp(-0.5 * z * z).mean(axis=1) / (width * np.sqrt(2.0 * np.pi)))
+    kernels = np.exp(-0.5 * ((at[:, None] - draws) / width) ** 2)
+    if positive:
+        kernels += np.exp(-0.5 * ((at[:, None] + draws) / width) ** 2)
+    return np.asarray(kernels.mean(axis=1) / (width * np.sqrt(2.0 * np.pi)))

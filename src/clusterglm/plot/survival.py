@@ -96,10 +96,11 @@ def _words(key: Any) -> str:
 
 
 def _with_start(time: pd.Series[Any]) -> Any:
-    """Ends of periods, and where the first begins: as far before its end as the next is after it."""
+    """Ends of periods, and where the first begins: as far before its end as the next is after it, but not before 0."""
     x = time.to_numpy()
     gap = x[1] - x[0] if len(x) > 1 else x[0] - x[0] + 1 if x.dtype.kind != "M" else np.timedelta64(1, "D")
-    return np.concatenate([[x[0] - gap], x])
+    begin = x[0] - gap
+    return np.concatenate([[begin if x.dtype.kind == "M" or x[0] < 0 else max(begin, 0)], x])
 
 
 def _after_one(values: pd.Series[float]) -> Any:

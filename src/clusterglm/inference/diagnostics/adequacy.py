@@ -24,6 +24,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import SAMPLES_FOR_CHECKS
 from clusterglm.model.printing import printed, terminal_width
 from clusterglm.model.quadrature import SCALES
+from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,18 +135,18 @@ def is_bearable(shift: Array, total: float) -> bool:
     return bool(np.all(np.abs(shift) <= _BEARABLE)) and abs(total) <= _BEARABLE
 
 
-def quick_difference(fit: RandomEffectsFit, data: ModelData) -> float:
+def quick_difference(fit: RandomEffectsFit) -> float:
     """Log-likelihood in use less that by nine adaptive nodes, at the estimate; of many clusters from a sample of them.
 
     nan where there is nothing to compare: with "auto", with nine nodes or more, and at sigma = 0.
     """
     if fit.integration.requested.kind == "auto" or fit.integration.nodes >= _TRIAL.nodes or fit.sigma == 0.0:
         return float("nan")
-    apart = float("nan")
+    (data, response), apart = fit.kernel, float("nan")
     for sample in SAMPLES_FOR_CHECKS:
         step = max(1, data.n_clusters // sample)
         X, some = chosen_clusters(data.X, data, np.arange(0, data.n_clusters, step)) if step > 1 else (data.X, data)
-        likelihood = _likelihood(fit, some, X)
+        likelihood = _likelihood(fit, some, X, response)
         used, better = (likelihood.cluster_values(fit.theta, rule, None)[0] for rule in (fit.plan[0].rule, _TRIAL))
         apart = float(step * (some.cluster_weights @ (used - better)))
         if step == 1 or abs(apart) < _NOT_WORTH_A_WORD:
@@ -204,9 +205,11 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     return IntegrationCurve(tuple(scales), np.array(counts), np.array(apart), accurate.error)
 
 
-def _likelihood(fit: RandomEffectsFit, data: ClusterArrays, X: Array) -> MarginalLikelihood:
-    problem = core_problem(X, data, fit.response)
-    log_concave = fit.response.log_concave
+def _likelihood(
+    fit: RandomEffectsFit, data: ClusterArrays, X: Array, response: Response | None = None
+) -> MarginalLikelihood:
+    response = response or fit.response
+    problem, log_concave = core_problem(X, data, response), response.log_concave
     return MarginalLikelihood(problem, fit.distribution, fit.integration.scale, log_concave=log_concave)
 
 

@@ -8,10 +8,9 @@ import numpy as np
 from scipy.special import chdtrc
 
 from clusterglm.inference.hypotheses.comparison import LikelihoodRatio
-from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.inference.uncertainty.replicates import Replicates
 from clusterglm.model.arrays import Array
-from clusterglm.model.printing import printed
+from clusterglm.model.printing import p_in_words, printed
 
 _SLACK = 1e-6  # of a likelihood ratio, by which two maxima of the same data may differ
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc
 
-from clusterglm.model.printing import printed
+from clusterglm.model.printing import p_in_words, printed
 
 
 @printed
@@ -38,8 +38,7 @@ class ClusteringTest:
 
 def at_boundary_in_words(statistic: float, pvalue: float) -> str:
     """A likelihood-ratio test of a parameter at the end of its range, as summaries print it."""
-    p = "p < 2e-16" if pvalue < 2e-16 else f"p = {pvalue:.4g}"
-    return f"likelihood ratio {statistic:.4g}, {p} (half chi2 on 0 and half chi2 on 1 df)"
+    return f"likelihood ratio {statistic:.4g}, {p_in_words(pvalue)} (half chi2 on 0 and half chi2 on 1 df)"
 
 
 def likelihood_ratio(loglik: float, loglik_pooled: float) -> ClusteringTest:

@@ -15,11 +15,10 @@ from clusterglm.data.design import INTERCEPT
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.inference.hypotheses.alike import row_order, same_columns, same_factors, same_levels
 from clusterglm.inference.hypotheses.random_part import Extra, RandomPart, extra_effects
-from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.model.arrays import Array
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.large_data import ROWS_AT_A_TIME
-from clusterglm.model.printing import printed
+from clusterglm.model.printing import p_in_words, printed
 from clusterglm.model.response.base import Response
 
 _FLAT = 1e-13  # of a column's largest value: variation that is rounding

@@ -17,12 +17,11 @@ from clusterglm.fit.fixed_effects import FixedEffectsFit, cluster_profile
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.within import informative_clusters
 from clusterglm.inference.hypotheses.comparison import data_difference, same_clusters, same_weights
-from clusterglm.inference.hypotheses.wald import p_in_words
 from clusterglm.inference.uncertainty.covariance import free_scores, sandwich
 from clusterglm.inference.uncertainty.mixed import marginal_scores
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
-from clusterglm.model.printing import printed
+from clusterglm.model.printing import p_in_words, printed
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from clusterglm.engine.block import Block
 from clusterglm.fit.sums import Sums
 from clusterglm.likelihood.evaluation import ClusterArrays
 from clusterglm.model.arrays import Array
-from clusterglm.model.printing import printed
+from clusterglm.model.printing import p_in_words, printed
 from clusterglm.model.response.base import Response
 
 _SCORED_ROWS = 32_768  # at a time, so that what is made of them stays in the cache
@@ -39,8 +39,8 @@ class ScoreTest:
     pvalue: float
 
     def __str__(self) -> str:
-        p = "p < 2e-16" if self.pvalue < 2e-16 else f"p = {self.pvalue:.4g}"
-        return f"score statistic {self.statistic:.4g}, {p} (one-sided normal; needs the pooled fit only)"
+        words = f"score statistic {self.statistic:.4g}, {p_in_words(self.pvalue)}"
+        return f"{words} (one-sided normal; needs the pooled fit only)"
 
 
 def score_test(data: ModelData, response: Response, beta: Array) -> ScoreTest:

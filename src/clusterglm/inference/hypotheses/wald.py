@@ -14,7 +14,7 @@ from scipy.special import chdtrc
 from clusterglm.errors import ClusterError, OptionError, nearest
 from clusterglm.inference.uncertainty.degrees import Degrees, t_interval, t_p_values
 from clusterglm.model.arrays import Array
-from clusterglm.model.printing import printed
+from clusterglm.model.printing import p_in_words, printed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,11 +129,6 @@ class LinearTest:
         if self.degrees is not None:
             words = f"F = {self.degrees.scale * self.statistic:.4g} on {self.df} and {self.degrees.joint:.4g} df"
         return f"Wald test of {shown}: {words}, {p_in_words(self.pvalue)} ({self.cov} covariance{difference})"
-
-
-def p_in_words(p: float) -> str:
-    """'p = 0.0123'."""
-    return "p < 2e-16" if p < 2e-16 else f"p = {p:.4g}"
 
 
 def linear_test(constraints: Constraints, beta: Array, covariance: Array, cov: str) -> LinearTest:

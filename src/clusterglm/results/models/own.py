@@ -385,6 +385,7 @@ class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
 
     fit: OwnRandomEffectsFit
     _by_ratio = ("bootstrap", "boundary")
+    _what_a_hint_advises = 'quadrature="auto" avoids it'
     _kinds = ("typical", "conditional", "marginal")
     _mean_kinds = ("marginal", "typical")
 

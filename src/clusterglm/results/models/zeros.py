@@ -17,7 +17,7 @@ from clusterglm.data.resampled import clusters_taken, identified
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.zero_estimates import ZeroPooledFit, ZeroRandomEffectsFit, with_zeros
 from clusterglm.fit.zeros import zero_again, zero_pooled_again
-from clusterglm.inference.hypotheses.clustering import likelihood_ratio
+from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
 from clusterglm.inference.uncertainty.intervals import (
     wald_interval,
     wald_interval_of_scale,
@@ -75,10 +75,10 @@ class InflationTest:
     pvalue: float
 
     def __str__(self) -> str:
-        words = f"likelihood ratio {self.statistic:.4g}"
         if np.isnan(self.pvalue):
-            return f"{words} ({self.df} coefficients; on the boundary, where the reference is not known: compare AIC)"
-        return f"{words}, p = {self.pvalue:.4g} (half chi2 on 0 and half chi2 on 1 df)"
+            where = f"{self.df} coefficients; on the boundary, where the reference is not known: compare AIC"
+            return f"likelihood ratio {self.statistic:.4g} ({where})"
+        return at_boundary_in_words(self.statistic, self.pvalue)
 
 
 def no_inflation(result: Any, name: str) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array
+from clusterglm.results.tables.table import listed, wrapped
 from clusterglm.sample.loo import Pointwise
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ class PosteriorSummary:
             decimals = 0 if name.startswith("ess") else 3 if name == "rhat" else 4
             shown[name] = [f"{value:.{decimals}f}" for value in shown[name]]
         parts = ["Posterior of the parameters", ""]
-        parts += [f"{label + ':':<{labels}}{text}" for label, text in self.facts]
+        parts += listed(self.facts, labels)
         parts += ["", shown.to_string(index_names=False), "", "Prior:"]
         parts += [f"  {label + ':':<{labels}}{text}" for label, text in self.prior]
         for note in self.notes:
-            parts += ["", f"Note: {note}"]
+            parts += ["", *wrapped(f"Note: {note}", "", " " * 6)]
         return "\n".join(parts)
 
     __repr__ = __str__

@@ -15,6 +15,7 @@ from clusterglm.inference.hypotheses.power import PowerLine, power_line, share_i
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arguments import number
 from clusterglm.model.printing import fold
+from clusterglm.results.tables.table import wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,7 +238,7 @@ class Power:
         same = ["what"] if (table["what"] == "power").all() else []
         gone = ["mean_estimate"] if table["mean_estimate"].isna().all() else []
         lines = [
-            f"Power by simulation: {self.what}",
+            *wrapped(f"Power by simulation: {self.what}", "", "  "),
             f"{_METHODS[self.method]} at alpha = {self.alpha:g}, {self.wanted:,} data sets a row, seed {self.seed}",
             "",
             repr(type(table)(table.drop(columns=[*lost, *same, *gone]))),

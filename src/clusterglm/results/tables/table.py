@@ -96,8 +96,8 @@ class Summary:
         labels = max(len(label) for label, _ in (*self.model, *self.facts)) + 2
         parts = [self.title]
         for note in self.first_notes:
-            parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
-        parts += ["", *_listed(self.model, labels), ""]
+            parts += ["", *wrapped(f"Note: {note}", "", " " * 6)]
+        parts += ["", *listed(self.model, labels), ""]
         if self.heading:
             parts += [f"{self.heading}:"]
         if self.coefficients.names:
@@ -106,9 +106,9 @@ class Summary:
             parts += ["", f"{heading}:", *_table(coefficients)]
         if self.coefficients.names or self.others:
             parts += ["", _LEGEND, ""]
-        parts += _listed(self.facts, labels)
+        parts += listed(self.facts, labels)
         for note in self.last_notes:
-            parts += ["", *_wrapped(f"Note: {note}", "", " " * 6)]
+            parts += ["", *wrapped(f"Note: {note}", "", " " * 6)]
         return "\n".join(parts)
 
     def __repr__(self) -> str:
@@ -164,7 +164,7 @@ def decimals_of(se: Array) -> int:
     return int(np.clip(2 - np.floor(np.log10(ordinary.min())), 4, 7))
 
 
-def _wrapped(text: str, first: str, later: str, most: int | None = None) -> list[str]:
+def wrapped(text: str, first: str, later: str, most: int | None = None) -> list[str]:
     """Lines no wider than the terminal, or `most`; textwrap, which takes its time, only for more than one."""
     most = terminal_width() if most is None else most
     if len(first) + len(text) <= most and text.isprintable() and text and text == text.strip():
@@ -172,17 +172,18 @@ def _wrapped(text: str, first: str, later: str, most: int | None = None) -> list
     return textwrap.wrap(text, most, initial_indent=first, subsequent_indent=later)
 
 
-def _listed(pairs: Sequence[tuple[str, str]], labels: int) -> list[str]:
+def listed(pairs: Sequence[tuple[str, str]], labels: int) -> list[str]:
+    """Lines of labels and what belongs to them, the latter in a column that begins after so many letters."""
     lines: list[str] = []
     for label, text in pairs:
-        lines += _wrapped(text, f"{label + ':':<{labels}}", " " * labels)
+        lines += wrapped(text, f"{label + ':':<{labels}}", " " * labels)
     return lines
 
 
 def _table(coefficients: Coefficients) -> list[str]:
     cells = [coefficients.headings, *coefficients.cells()]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    broken = [_wrapped(name, "", "", _NAME_WIDTH) or [""] for name in coefficients.names]
+    broken = [wrapped(name, "", "", _NAME_WIDTH) or [""] for name in coefficients.names]
     name_width = max((len(line) for lines in broken for line in lines), default=0)
     table = []
     for lines, row in zip([[""], *broken], cells, strict=True):

@@ -178,17 +178,19 @@ class RandomEffectsDiagnostics(AveragedDiagnostics):
             raise OptionError("integration errors at sigma = 0", "an intercept that varies", "integration_check()")
         return integration_curve(self.fit, self.data.rows, chosen)
 
+    _what_a_hint_advises = 'integration_check() says what that does to them; quadrature="auto" avoids it'
+
     @cached_property
     def _integration_hint(self) -> str:
         """A note for the summary, from a quick look without derivatives; empty where there is nothing to say."""
         from clusterglm.inference.diagnostics.adequacy import quick_difference
 
-        apart = quick_difference(self.fit, self.data.rows)
+        apart = quick_difference(self.fit)
         if not abs(apart) > _NOTABLE:
             return ""
         return (
-            f"Nine adaptive nodes change the log-likelihood by {-apart:+.2g} at these estimates: integration_check() "
-            'says what that does to them; quadrature="auto" avoids it.'
+            f"Nine adaptive nodes change the log-likelihood by {-apart:+.2g} at these estimates: "
+            f"{self._what_a_hint_advises}."
         )
 
     def _own_findings(self) -> list[Finding]:

@@ -20,8 +20,8 @@ from clusterglm.sample.coordinates import Coordinate, Coordinates
 from clusterglm.sample.effects import InterceptDraws
 from clusterglm.sample.likelihoods import InterceptLikelihood, Points
 
-_STEP = 2e-3  # of differences in a working value, where the range leaves room for it
-_SHARE = 0.2  # of the way to an end of the range, that a step may be
+_STEP_IN_SHAPES = 2e-3  # of differences in a working value, where the range leaves room for it
+_LEAVES_ROOM = 0.2  # of the way to an end of the range, that a step may be
 _AT_LEAST = 0.02  # place in the range at which a search for the mode may begin
 
 
@@ -92,33 +92,32 @@ class ShapedLikelihood:
     def evaluate(self, theta: Array, points: Points, order: int) -> Evaluation:
         """See `SampledLikelihood`."""
         (inner, working), k = self.split(theta), self._count
-        p = len(inner)
 
         def at(move: Array, order: int) -> Evaluation:
             given = self.given(working + move)
             return given.evaluate(inner, _adapted(given, points), order)
 
         here, moves = at(np.zeros(k), order), np.diag(self._steps(working))
-        score, hessian = np.zeros(p + k), np.zeros((p + k, p + k))
-        score[:p], hessian[:p, :p] = here.score, here.hessian
+        slopes, across, squares = np.zeros(k), np.zeros((k, len(inner))), np.zeros((k, k))
         sides = [[at(side * move, max(0, order - 1)) for side in (1.0, -1.0)] for move in moves]
         for j, (up, down) in enumerate(sides):
             step = moves[j, j]
-            score[p + j] = (up.value - down.value) / (2.0 * step)
+            slopes[j] = (up.value - down.value) / (2.0 * step)
             if order > 1:
-                hessian[p + j, p + j] = (up.value - 2.0 * here.value + down.value) / step**2
-                hessian[p + j, :p] = hessian[:p, p + j] = (up.score - down.score) / (2.0 * step)
+                squares[j, j] = (up.value - 2.0 * here.value + down.value) / step**2
+                across[j] = (up.score - down.score) / (2.0 * step)
         for i, j in combinations(range(k), 2) if order > 1 else ():
             both = sum(at(side * (moves[i] + moves[j]), 0).value for side in (1.0, -1.0))
             beside = sum(one.value for one in (*sides[i], *sides[j]))
             bend = (both - beside + 2.0 * here.value) / (2.0 * moves[i, i] * moves[j, j])
-            hessian[p + i, p + j] = hessian[p + j, p + i] = bend
-        return Evaluation(here.value, score, hessian)
+            squares[i, j] = squares[j, i] = bend
+        hessian = np.block([[here.hessian, across.T], [across, squares]])
+        return Evaluation(here.value, np.append(here.score, slopes), hessian)
 
     def _steps(self, working: Array) -> Array:
         """Of differences, shape (k,): small beside the way to the ends of the ranges."""
         low, high = np.array([(one.low, one.high) for one in self._family.free]).T
-        return np.asarray(np.minimum(_STEP, _SHARE * np.minimum(working - low, high - working)))
+        return np.asarray(np.minimum(_STEP_IN_SHAPES, _LEAVES_ROOM * np.minimum(working - low, high - working)))
 
     def weight(self, theta: Array, points: Points) -> tuple[float, float]:
         """See `SampledLikelihood`: these points are chosen so that no more need be known."""

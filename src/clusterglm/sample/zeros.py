@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 from scipy.special import expit, log_expit
 
 from clusterglm.data.prepare import ModelData
@@ -39,7 +40,7 @@ from clusterglm.sample.own import OwnLikelihood, OwnPart
 from clusterglm.sample.own_several import OwnEffectsLikelihood
 
 _PART = "zeros"
-_ALPHA = 0.3  # a dispersion to start from where the maximum lies at 0
+_ALPHA = 0.3  # a dispersion to start from where nothing tells one
 
 
 def coordinates_of_zeros(zero: ModelData) -> tuple[Coordinate, ...]:
@@ -198,10 +199,7 @@ class HurdleLikelihood:
         (counts, zeros), Z, weights = self.split(theta), self._zero.X, self._weights
         there, pi = self.counts.evaluate(counts, points, order), expit(Z @ zeros)
         score = np.einsum("nc,n->c", Z, weights * ((self._zero.a == 0.0) - pi))
-        hessian = np.zeros((len(theta), len(theta)))
-        p = len(counts)
-        hessian[:p, :p] = there.hessian
-        hessian[p:, p:] = -np.einsum("nc,n,nd->cd", Z, weights * pi * (1.0 - pi), Z)
+        hessian = block_diag(there.hessian, -np.einsum("nc,n,nd->cd", Z, weights * pi * (1.0 - pi), Z))
         value = there.value + float(weights @ self._log_probabilities(zeros))
         return Evaluation(value, np.append(there.score, score), hessian)
 
@@ -240,7 +238,8 @@ class HurdleLikelihood:
         there = self.counts.fit_at(counts)
         alpha = there.response.values if isinstance(there.response, OwnParameters) else ()
         at = replace(self.fit.inflated, values=(*alpha, *zeros.tolist()))
-        known = {"phi": there.phi} if isinstance(there, MixedFit) else {"sigma": there.sigma, "boundary": False}
+        named = [name for name in ("phi", "sigma") if hasattr(there, name)]
+        known = {name: getattr(there, name) for name in named} | ({"boundary": False} if "sigma" in named else {})
         return inside(self.fit, at, beta=there.beta, counts=there, **known)
 
     def rows_at(self, theta: Array) -> tuple[MixedFit, Array]:
@@ -274,9 +273,8 @@ class HurdleCrossedDraws:
     def draw(self, theta: Array, rng: np.random.Generator) -> tuple[Array, float]:
         """See `EffectDraws`."""
         known, error = self.counts.draw(self.of.split(theta)[0], rng)
-        fit, of_counts = self.of.fit, self.of.fit.counts
-        assert isinstance(fit, HurdleMixedFit)
-        assert isinstance(of_counts, MixedFit)
+        fit: Any = self.of.fit
+        of_counts: Any = self.of.fit.counts
         L, first, found = self.of.fit_at(theta).factor, 0, []
         some = [of_counts.data.rows.labels, *(each.labels for each in of_counts.effects.outside)]
         every = [fit.data.rows.labels, *(each.labels for each in fit.effects.outside)]

@@ -475,7 +475,7 @@ def test_covariates_that_tell_zeros_apart_are_named() -> None:
 
 
 def test_members_that_do_not_work_refuse_in_words(mined: Any) -> None:
-    for name in ("average_effects", "influence", "augment", "sample"):
+    for name in ("average_effects", "influence", "augment"):
         found = getattr(mined, name)
         with pytest.raises(OptionError, match=name):
             found()

@@ -70,6 +70,17 @@ def test_smoothing_leaves_all_but_the_tail() -> None:
     assert smoothed(np.zeros(1000))[1] == -np.inf
 
 
+def test_smoothing_of_repeated_draws() -> None:
+    """Metropolis steps that stay where they are repeat weights, also across the place where the tail begins."""
+    each = np.random.default_rng(5).standard_exponential(60)
+    found, k = smoothed(np.repeat(each, 5))
+    assert np.isfinite(found).all()
+    assert -1.0 < k < 2.0
+    few = np.concatenate([np.zeros(290), np.repeat([1.0, 2.0], [60, 3])])  # three weights above what repeats
+    assert smoothed(few)[1] == np.inf
+    assert smoothed(-200.0 * np.log(np.arange(1.0, 401.0)))[0].max() <= 0.0  # quantiles beyond any number
+
+
 def test_leaving_one_out_of_a_normal_sample() -> None:
     """Mean of normal observations of variance 1, a flat prior: what the others predict is known exactly."""
     rng = np.random.default_rng(4)

@@ -266,23 +266,6 @@ def test_times_and_categories() -> None:
         fitted("ordinal").sample(20, prior_only=True)
 
 
-@pytest.mark.parametrize(
-    ("family", "formula", "options"),
-    [
-        ("negative_binomial", "y ~ x + (x | id)", {}),
-        ("ordinal", "o ~ x + (x | id)", {}),
-        ("negative_binomial", "y ~ x + (1 | id)", {"zero_inflation": "~ 1"}),
-    ],
-)
-def test_what_is_not_sampled_says_so(family, formula, options) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of maxima that are not reached
-        control = cg.Control(max_iter=2)
-        fit = cg.random_effects(formula, dispersed(), quadrature="laplace", family=family, control=control, **options)
-    with pytest.raises(OptionError, match="sample of a fit"):
-        fit.sample(20)
-
-
 @pytest.mark.parametrize("family", ["poisson", "negative_binomial", "beta_binomial"])
 def test_what_is_said_of_a_cluster_left_out_is_a_probability(family) -> None:
     """With the constants of its own counts, which differ from cluster to cluster and were once left out."""

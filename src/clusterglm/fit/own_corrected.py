@@ -31,10 +31,16 @@ class OwnDraws:
         self._likelihood, self._seed = likelihood, seed
         self._draws: HeldDraws | None = None
 
-    def estimate(self, entries: Array, plan: AnyPlan, count: int, *, scored: int | None = None) -> Estimate:
+    def estimate(
+        self, entries: Array, plan: AnyPlan, count: int, order: int = 1, *, scored: int | None = None
+    ) -> Estimate:
         """See `HeldDraws.estimate`; derivatives are those of all draws."""
         inner, at = self._likelihood.inner(entries)
-        return self._in_entries(self._of(inner).estimate(at, plan, count), entries, plan, count)
+        found = self.of(inner).estimate(at, plan, count, order)
+        if order == 0:
+            more = self._likelihood.terms(self._likelihood.split(entries)[1]).value
+            return replace(found, value=found.value + more, laplace=found.laplace + more)
+        return self._in_entries(found, entries, plan, count)
 
     def certify(
         self, entries: Array, plan: AnyPlan, covariance: Array, tolerance: float, of_estimates: float, most: int
@@ -42,14 +48,14 @@ class OwnDraws:
         """See `HeldDraws.certify`; as many draws as it takes where psi is known."""
         inner, at = self._likelihood.inner(entries)
         chain = self._chain(entries)
-        found = self._of(inner).certify(at, plan, chain @ covariance @ chain.T, tolerance, of_estimates, most)
+        found = self.of(inner).certify(at, plan, chain @ covariance @ chain.T, tolerance, of_estimates, most)
         count = found.estimate.draws // len(found.estimate.scores)
         estimate = self.estimate(entries, plan, count)
         errors = estimate.errors_of_estimates(covariance)
         enough = bool(estimate.standard_error <= tolerance and np.all(errors <= of_estimates))
         return Certificate(estimate, errors, enough, count)
 
-    def _of(self, inner: object) -> HeldDraws:
+    def of(self, inner: object) -> HeldDraws:
         """The draws, for the likelihood at one psi."""
         assert isinstance(inner, CrossedFactors)
         if self._draws is None:
@@ -86,7 +92,7 @@ class OwnDraws:
         """Derivatives of the estimate, and of each replicate's, in psi by which the rows' numbers move."""
         own = self._likelihood
         (inner, at), (_, psi, _) = own.inner(entries), own.split(entries)
-        held, draws, slopes, each = inner.held_places(plan), self._of(inner), [], []
+        held, draws, slopes, each = inner.held_places(plan), self.of(inner), [], []
         for step, move in zip(own.steps(psi), np.eye(len(psi)), strict=True):
             ends = []
             for side in (1.0, -1.0):

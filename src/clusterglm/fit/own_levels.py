@@ -188,13 +188,14 @@ class OwnIntegrals:
         self, entries: Array, plan: AnyPlan, order: int, evaluate: Callable[[PlacedIntegrals, Array], Evaluation]
     ) -> Evaluation:
         _, psi, _ = self.split(entries)
-        terms = self.terms(psi)
+        terms, nothing = self.terms(psi), (np.zeros(len(entries)), np.zeros((len(entries), len(entries))))
         if not np.isfinite(terms.value):
-            q = len(entries)
-            return Evaluation(-np.inf, np.zeros(q), np.zeros((q, q)))
+            return Evaluation(-np.inf, *nothing)
         likelihood, at = self.inner(entries)
         found = evaluate(likelihood, at)
         self._memory = likelihood.remember(None)
+        if order == 0:
+            return Evaluation(found.value + terms.value, *nothing)
         coordinates = self.given.coordinates(psi)
         if not self.given.by_shifts:
             held = likelihood.held_places(plan)

@@ -22,7 +22,9 @@ from clusterglm.fit.corrected import SEED, draws_of
 from clusterglm.fit.levels import AnyPlan, CrossedFactors
 from clusterglm.fit.mixed import points_for_moments
 from clusterglm.fit.mixed_task import choose
-from clusterglm.likelihood.crossed.certificate import REPLICATES, HeldDraws
+from clusterglm.fit.own_corrected import OwnDraws
+from clusterglm.fit.own_levels import OwnIntegrals
+from clusterglm.likelihood.crossed.certificate import REPLICATES, Estimate, HeldDraws
 from clusterglm.likelihood.evaluation import Evaluation
 from clusterglm.model.arrays import Array
 from clusterglm.sample.effects import FRESH, Blocks, drawn_of_clusters, shortfall
@@ -119,7 +121,7 @@ class CorrectedPoints(Points):
 class _Held:
     """Draws that are held, and how many of each replicate the fit needed."""
 
-    draws: HeldDraws
+    draws: HeldDraws | OwnDraws
     count: int
     tolerance: float
     plan: AnyPlan
@@ -160,7 +162,7 @@ class CrossedLikelihood(EffectsLikelihood):
         if not self.corrected:
             return np.nan, np.nan
         held = self._held
-        found = held.draws.estimate(self.task.entries(theta), held.plan, held.count, 0)
+        found = held.draws.estimate(self.entries(theta), held.plan, held.count, 0)
         return found.correction - self._added(theta, points).value, found.standard_error
 
     def _added(self, theta: Array, points: Points) -> Evaluation:
@@ -181,9 +183,8 @@ class CrossedLikelihood(EffectsLikelihood):
         assert outside is not None
         if "held" not in self._shared:
             theta = self.coordinates.theta(self.start)
-            entries = self.task.entries(theta)
+            entries = self.entries(theta)
             plan, draws = super().points(theta).values, draws_of(self.task.likelihood, SEED)
-            assert isinstance(draws, HeldDraws)
             none = np.zeros((len(entries), len(entries)))
             certificate = draws.certify(entries, plan, none, outside.tolerance, np.inf, outside.draws // REPLICATES)
             count = certificate.estimate.draws // REPLICATES
@@ -195,23 +196,29 @@ class CrossedLikelihood(EffectsLikelihood):
         x0, held, coordinates = self.start, self._held, self.coordinates
         theta = self.coordinates.theta(x0)
         q, plan = len(x0), held.plan
-        hessian = coordinates.in_x(self.task.evaluate(theta, plan, 2), theta).hessian
+        hessian = coordinates.in_x(self._laplace(theta, plan, 2), theta).hessian
         curvatures, axes = np.linalg.eigh(-hessian)
         root = axes / np.sqrt(np.maximum(curvatures, _WIDEST_OF_CURVED**-2))
         places = np.array([x0, *(x0 + side * _FITTED_AT * axis for axis in root.T for side in (-1.0, 1.0))])
         each = [coordinates.theta(x) for x in places]
         while True:
-            there = [held.draws.estimate(self.task.entries(at), plan, held.count) for at in each]
+            there = [held.draws.estimate(self.entries(at), plan, held.count) for at in each]
             if max(one.standard_error for one in there) <= held.tolerance or held.count >= _MOST_HELD:
                 break
             held = replace(held, count=2 * held.count)
         self._shared["held"] = held
-        slopes = [
-            self.task.slopes(at) @ one.score - self.task.evaluate(at, plan, 1).score
-            for at, one in zip(each, there, strict=True)
-        ]
+        slopes = [self._slopes(at, one) - self._laplace(at, plan, 1).score for at, one in zip(each, there, strict=True)]
         in_x = np.array(slopes) * np.where(coordinates.logs, np.array(each), 1.0)
         return fitted(x0, root, _LEVELS_OFF + q, places, np.array([one.correction for one in there]), in_x)
+
+    def _laplace(self, theta: Array, plan: AnyPlan, order: int) -> Evaluation:
+        """The approximation that is corrected, with derivatives in theta."""
+        return self.sampled(self.task.evaluate(self.searched(theta), plan, order), theta)
+
+    def _slopes(self, theta: Array, estimate: Estimate) -> Array:
+        """Derivatives of an estimate in theta."""
+        score = self.task.slopes(self.searched(theta)) @ estimate.score
+        return self.sampled(Evaluation(estimate.value, score, np.zeros((len(score),) * 2)), theta).score
 
 
 @dataclass(frozen=True)
@@ -221,24 +228,34 @@ class CrossedDraws:
     of: CrossedLikelihood
 
     @cached_property
-    def _inside(self) -> tuple[CrossedFactors, HeldDraws, AnyPlan]:
-        """The likelihood, proposals that lie where the fit has put them, and points of the clusters' integrals."""
+    def _proposals(self) -> tuple[HeldDraws | OwnDraws, AnyPlan]:
+        """Proposals that lie where the fit has put them, and points of the clusters' integrals."""
         likelihood, fit = self.of.task.likelihood, self.of.fit
-        assert isinstance(likelihood, CrossedFactors)
         if self.of.corrected:
-            return likelihood, self.of._held.draws, self.of._held.plan
-        entries = self.of.task.entries(self.of.coordinates.theta(self.of.start))
+            return self.of._held.draws, self.of._held.plan
+        entries = self.of.entries(self.of.coordinates.theta(self.of.start))
         plan = choose(likelihood, entries, points_for_moments(fit.integration.requested)).plan
-        return likelihood, HeldDraws(likelihood, _SEED_OF_EFFECTS), plan
+        return draws_of(likelihood, _SEED_OF_EFFECTS), plan
+
+    def _inside(self, theta: Array) -> tuple[CrossedFactors, HeldDraws, Array]:
+        """The likelihood of the rows that the core has at theta, proposals for it, and what it takes."""
+        (proposals, _), likelihood, entries = self._proposals, self.of.task.likelihood, self.of.entries(theta)
+        if isinstance(proposals, OwnDraws):
+            assert isinstance(likelihood, OwnIntegrals)
+            inner, at = likelihood.inner(entries)
+            assert isinstance(inner, CrossedFactors)
+            return inner, proposals.of(inner), at
+        assert isinstance(likelihood, CrossedFactors)
+        return likelihood, proposals, entries
 
     def draw(self, theta: Array, rng: np.random.Generator) -> tuple[Array, float]:
         """See `EffectDraws`: those of clusters, and then those of the other factors, of shape (1, number of all)."""
-        likelihood, proposals, plan = self._inside
-        fit, task = self.of.fit, self.of.task
-        data, effects, entries = fit.data.rows, fit.effects, task.entries(theta)
-        v, left = _outside(proposals, entries, plan, rng)
-        beta, phi = task.parameters.split(theta)
-        L, d = task.covariance.factor(phi), effects.n_upper
+        likelihood, proposals, entries = self._inside(theta)
+        fit, own = self.of.rows_at(theta)
+        data, effects, covariance = fit.data.rows, fit.effects, self.of.task.covariance
+        v, left = _outside(proposals, entries, self._proposals[1], rng)
+        beta, phi = np.split(own, [len(fit.beta)])
+        L, d = covariance.factor(phi), effects.n_upper
         slopes = likelihood.inside.move(entries, v)
         eta = data.X @ beta + data.offset + likelihood.layout.spread(slopes, v)
 

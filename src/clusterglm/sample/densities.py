@@ -1,6 +1,7 @@
 """Densities of single parameters: logs with two derivatives, in words, and drawn from.
 
-Those of a standard deviation are densities of its logarithm x, the Jacobian included.
+Those of a standard deviation are densities of its logarithm x, and those of a shape of the logit x of its place in its
+range, the Jacobian included.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from scipy.special import betaln, expit, gammaln, log_expit
+from scipy.special import betaln, expit, gammaincc, gammainccinv, gammaln, log_expit
 
 from clusterglm.model.arrays import Array
 
@@ -251,3 +252,65 @@ class LogisticBeta(Density):
 
     def __str__(self) -> str:
         return f"LKJ({self.eta:g})"
+
+
+@dataclass(frozen=True)
+class BetaOfPlace(Density):
+    """Of a shape: a beta distribution of the place of its working value between the ends of the range."""
+
+    a: float
+    b: float
+
+    def terms(self, x: float) -> Terms:
+        """See `Density`."""
+        return self._logistic.terms(x)
+
+    def draw(self, rng: np.random.Generator, n: int) -> Array:
+        """See `Density`."""
+        return self._logistic.draw(rng, n)
+
+    @property
+    def _logistic(self) -> LogisticBeta:
+        return LogisticBeta(self.a, self.b, 1.0, 0.0, 1.0)
+
+    def per(self, unit: float) -> BetaOfPlace:
+        """See `Density`: shapes have no unit."""
+        return self
+
+    def __str__(self) -> str:
+        return f"beta({self.a:g}, {self.b:g}) of its place in its range"
+
+
+@dataclass(frozen=True)
+class GammaOfInverse(Density):
+    """Of a shape whose working value, 1 over it, is in (0, `most`): a gamma distribution of it, above 1 / `most`."""
+
+    shape: float
+    rate: float
+    most: float = np.inf
+
+    def terms(self, x: float) -> Terms:
+        """See `Density`."""
+        place, rest = float(expit(x)), float(expit(-x))
+        log_value = -float(np.log(self.most)) - float(log_expit(x))
+        pull = self.rate * float(np.exp(min(log_value, 700.0)))
+        above = float(np.log(gammaincc(self.shape, self.rate / self.most)))
+        constant = self.shape * float(np.log(self.rate)) - float(gammaln(self.shape)) - above
+        return Terms(
+            constant + self.shape * log_value - pull + float(log_expit(-x)),
+            rest * (pull - self.shape) - place,
+            place * rest * (self.shape - 1.0) - rest * pull,
+        )
+
+    def draw(self, rng: np.random.Generator, n: int) -> Array:
+        """See `Density`."""
+        above = gammaincc(self.shape, self.rate / self.most)
+        place = self.rate / (self.most * gammainccinv(self.shape, above * rng.random(n)))
+        return np.asarray(np.log(place) - np.log1p(-place))
+
+    def per(self, unit: float) -> GammaOfInverse:
+        """See `Density`: shapes have no unit."""
+        return self
+
+    def __str__(self) -> str:
+        return f"gamma with shape {self.shape:g} and rate {self.rate:g}, above {1.0 / self.most:.4g}"

@@ -22,6 +22,7 @@ from clusterglm.likelihood.integrator import UnitLikelihood
 from clusterglm.likelihood.plan import Goal, Part
 from clusterglm.model.arrays import Array
 from clusterglm.model.covariance import Covariance
+from clusterglm.model.response.base import Response
 from clusterglm.sample.coordinates import Coordinate, Coordinates, of_columns, spread
 
 
@@ -190,19 +191,35 @@ class EffectsLikelihood:
         """See `SampledLikelihood`."""
         return replace(self)
 
+    def searched(self, theta: Array) -> Array:
+        """What the fit's search has in the place of theta."""
+        return theta
+
+    def sampled(self, there: Evaluation, theta: Array) -> Evaluation:
+        """Derivatives in theta, of those in what the search has."""
+        return there
+
+    def rows_at(self, theta: Array) -> tuple[MixedFit, Array]:
+        """The fit whose rows are those that the core has at theta, and what is sampled of it."""
+        return self.fit, theta
+
+    def entries(self, theta: Array) -> Array:
+        """What the integrals take at theta; see `MixedTask.entries`."""
+        return self.task.entries(self.searched(theta))
+
     def points(self, theta: Array) -> Points:
         """See `SampledLikelihood`."""
         asked = self.fit.integration
-        found = choose(self.task.likelihood, self.task.entries(theta), asked.requested, asked.unit)
+        found = choose(self.task.likelihood, self.entries(theta), asked.requested, asked.unit)
         return Points(found.plan, found.slopes, found.error)
 
     def value(self, theta: Array, points: Points) -> float:
         """See `SampledLikelihood`."""
-        return self.task.likelihood.evaluate(self.task.entries(theta), points.values, 0).value
+        return self.task.likelihood.evaluate(self.entries(theta), points.values, 0).value
 
     def evaluate(self, theta: Array, points: Points, order: int) -> Evaluation:
         """See `SampledLikelihood`."""
-        return self.task.evaluate(theta, points.slopes, order)
+        return self.sampled(self.task.evaluate(self.searched(theta), points.slopes, order), theta)
 
     def weight(self, theta: Array, points: Points) -> tuple[float, float]:
         """See `SampledLikelihood`: these points are chosen so that no more need be known."""
@@ -210,7 +227,7 @@ class EffectsLikelihood:
 
     def cluster_values(self, theta: Array, points: Points) -> Array:
         """See `SampledLikelihood`."""
-        values = self.task.likelihood.cluster_values(self.task.entries(theta), points.values)
+        values = self.task.likelihood.cluster_values(self.entries(theta), points.values)
         return unweighted(values, self._data.cluster_weights)
 
     def shown(self, theta: Array) -> Array:
@@ -309,6 +326,14 @@ def fitted_covariance(covariance: Covariance, phi: Array, own: Covariance) -> Ar
         block = L[where, where]
         parts.append(phi[some] if same else term.kind.of(block @ block.T))
     return np.concatenate(parts)
+
+
+def constants_of_clusters(data: ModelData, response: Response) -> Array:
+    """What the log-likelihood of one of each cluster leaves out, shape (m,); `response`: whose rows the data are."""
+    if data.constant == 0.0:
+        return np.zeros(data.n_clusters)
+    each = response.log_constants(np.rint(data.a / data.weights), data.trials, data.weights)
+    return np.asarray(np.add.reduceat(each, data.starts[:-1]))
 
 
 def row_weights(data: ModelData) -> Array:

@@ -79,14 +79,20 @@ def smoothed(log_weights: Array) -> tuple[Array, float]:
     if count < _FEWEST_WEIGHTS:
         return weights, np.inf
     order = np.argsort(weights, kind="stable")
-    tail, cut = order[s - count :], weights[order[s - count - 1]]
+    cut = weights[order[s - count - 1]]
+    tail = order[s - count :]
+    tail = tail[weights[tail] > cut]  # a draw that is repeated may be on both sides of the cut
     excess = np.exp(weights[tail]) - np.exp(cut)
-    if excess[-1] <= 1e-12:  # all alike
+    if len(tail) == 0 or excess[-1] <= 1e-12:  # all alike
         return weights, -np.inf
+    count = len(tail)
+    if count < _FEWEST_WEIGHTS:
+        return weights, np.inf
     k, scale = pareto(np.maximum(excess, 1e-300))
     shares = (np.arange(count) + 0.5) / count
     if np.isfinite(k):
-        quantiles = -scale * np.log1p(-shares) if abs(k) < 1e-12 else scale * np.expm1(-k * np.log1p(-shares)) / k
+        with np.errstate(over="ignore"):  # quantiles of heavy tails end at the largest weight
+            quantiles = -scale * np.log1p(-shares) if abs(k) < 1e-12 else scale * np.expm1(-k * np.log1p(-shares)) / k
         weights = weights.copy()
         weights[tail] = np.minimum(np.log(quantiles + np.exp(cut)), 0.0)
     return weights, k

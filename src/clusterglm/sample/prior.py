@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +17,11 @@ from clusterglm.model.arguments import shown, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.sample.coordinates import Coordinate, Coordinates
 from clusterglm.sample.densities import (
+    BetaOfPlace,
     Density,
     Exponential,
     Flat,
+    GammaOfInverse,
     HalfNormal,
     HalfT,
     LogisticBeta,
@@ -41,6 +43,11 @@ _OF_SCALES: dict[str, tuple[str, Callable[..., Density]]] = {
     "exponential": ("exponential(rate)", Exponential),
     "pc": ("pc(upper, probability)", lambda u, p: Exponential(-float(np.log(p)) / u, (u, p))),
 }
+_OF_SHAPES: dict[str, tuple[str, Callable[..., Density]]] = {
+    "beta": ("beta(a, b)", BetaOfPlace),
+    "gamma": ("gamma(shape, rate)", GammaOfInverse),
+}
+_FORMS = {"sd": _OF_SCALES, "family": _OF_SCALES, "shape": _OF_SHAPES}
 _IMPROPER = (
     "a flat prior of a standard deviation or its logarithm: the likelihood does not vanish as the deviation goes to 0, "
     "so that the posterior has no integral"
@@ -69,6 +76,12 @@ class Prior:
         where responses vary little.
     correlation : str
         "lkj(eta)": the density of a correlation matrix R is proportional to det(R)^(eta - 1).
+    shape : str or mapping of str to str, optional
+        Of the shape of the intercept's distribution, where that is estimated: "gamma(shape, rate)" of degrees of
+        freedom, "beta(a, b)" of the place of any shape's working value in its range, which is 1 / `df` from 0 to 2, the
+        log odds of `weight` from -4.5 to 4.5, `separation` from 0 to 6. By default "gamma(2, 0.1)" of `df` (Juarez and
+        Steel, Journal of Business and Economic Statistics 28, 2010), "beta(2, 2)" of `weight`, and "beta(1, 1)", which
+        is uniform.
     scaled : bool
         Whether scales of coefficients and of slopes' deviations are divided by the standard deviation of the column,
         as rstanarm does: a posterior then does not depend on the units of covariates. In a linear model all are in
@@ -88,6 +101,7 @@ class Prior:
     standard deviations: exponential(1)
     correlations: lkj(1)
     parameters of the family: their defaults
+    shapes of distributions: their defaults
     """
 
     coefficients: str | Mapping[str, str] = "normal(0, 2.5)"
@@ -96,10 +110,12 @@ class Prior:
     correlation: str = "lkj(1)"
     scaled: bool = True
     family: str | Mapping[str, str] | None = None
+    shape: str | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         yes_or_no("scaled", self.scaled)
-        for argument, value in (("coefficients", self.coefficients), ("sd", self.sd), ("family", self._family)):
+        asked = ("coefficients", self.coefficients), ("sd", self.sd), ("family", self._family), ("shape", self._shape)
+        for argument, value in asked:
             for text in _words(argument, value).values():
                 _read(argument, text)
         _read("intercept", self.intercept)
@@ -108,6 +124,10 @@ class Prior:
     @property
     def _family(self) -> str | Mapping[str, str]:
         return {} if self.family is None else self.family
+
+    @property
+    def _shape(self) -> str | Mapping[str, str]:
+        return {} if self.shape is None else self.shape
 
     def __str__(self) -> str:
         def said(value: str | Mapping[str, str]) -> str:
@@ -121,6 +141,7 @@ class Prior:
                 f"standard deviations: {said(self.sd)}",
                 f"correlations: {self.correlation}",
                 f"parameters of the family: {'their defaults' if self.family is None else said(self.family)}",
+                f"shapes of distributions: {'their defaults' if self.shape is None else said(self.shape)}",
             )
         )
 
@@ -139,8 +160,11 @@ class Prior:
         """
         defaults = Prior()
         coefficients, sd = _words("coefficients", self.coefficients), _words("sd", self.sd)
-        family = _words("family", self._family)
-        asked = ("coefficients", coefficients, "coefficient"), ("sd", sd, "sd"), ("family", family, "own")
+        family, shape = _words("family", self._family), _words("shape", self._shape)
+        asked = (
+            ("coefficients", coefficients, "coefficient"), ("sd", sd, "sd"), ("family", family, "own"),
+            ("shape", shape, "shape"),
+        )  # fmt: skip
         for argument, words, kind in asked:
             known = [one.name for one in coordinates.each if one.kind == kind]
             for name in set(words) - {""} - set(known):
@@ -156,6 +180,8 @@ class Prior:
             if of.kind in ("intercept", "threshold"):
                 density = _read("intercept", self.intercept)
                 return density.per(of.unit).about(of.centre) if self.scaled else density
+            if of.kind == "shape":
+                return _of_shape(of, _read("shape", shape.get(of.name, shape.get("", of.prior))))
             if of.kind == "own":
                 density = _read("family", family.get(of.name, family.get("", of.prior)))
             else:
@@ -231,7 +257,7 @@ def _words(argument: str, value: Any) -> dict[str, str]:
 
 def _read(argument: str, text: Any) -> Density:
     """The density that a text names; nothing in it is run."""
-    known = _OF_SCALES if argument in ("sd", "family") else _OF_COEFFICIENTS
+    known = _FORMS.get(argument, _OF_COEFFICIENTS)
     forms = ", ".join(form for form, _ in known.values())
     name, numbers = _parsed(argument, text, forms)
     if argument == "sd" and name == "flat":
@@ -248,6 +274,17 @@ def _read(argument: str, text: Any) -> Density:
     if len(numbers) != wanted or not positive or share or not all(abs(n) <= _LARGEST_IN_PRIOR for n in numbers):
         raise OptionError(f"{argument}={text!r}", f"{form} with numbers above 0, and a probability below 1", form)
     return make(*numbers)
+
+
+def _of_shape(of: Coordinate, density: Density) -> Density:
+    """What was said of a shape, in the range that it has."""
+    if not isinstance(density, GammaOfInverse):
+        return density
+    if not of.inverse:
+        raise OptionError(
+            f"shape={str(density)!r} of {of.name!r}", "beta(a, b), of its place in its range", "beta(1, 1)"
+        )
+    return replace(density, most=of.ends[1])
 
 
 def _eta(text: Any) -> float:

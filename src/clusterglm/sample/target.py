@@ -14,7 +14,7 @@ from clusterglm.model.control import Control
 from clusterglm.sample.likelihoods import Points, SampledLikelihood
 from clusterglm.sample.prior import JointDensity
 
-_FURTHEST = 50.0  # of a logarithm of a standard deviation, beyond which nothing can be computed
+_FURTHEST = 50.0  # of logarithms of standard deviations and logits of shapes' places, which nothing can compute beyond
 _TIMES_CHOSEN = 4  # times that points are chosen on the way to the mode
 _NEAR_MODE = 0.05  # posterior standard deviations from where points were chosen to the mode
 _LOOKED_AT = (1.0, 2.0, 4.0)  # standard deviations from the mode where the posterior's width is seen
@@ -62,7 +62,8 @@ class Target:
         return Evaluation(there.value + prior.value, there.score + prior.score, there.hessian + prior.hessian)
 
     def _too_far(self, x: Array) -> bool:
-        return bool((np.abs(x[self.prior.coordinates.logs]) > _FURTHEST).any())
+        of = self.prior.coordinates
+        return bool((np.abs(x[of.logs | of.shapes]) > _FURTHEST).any())
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ class ShapeParameter:
         Working values from which the search begins.
     at_low, at_high : str
         What the model is where the maximum lies at an end of the range.
+    prior : str
+        Where a posterior is asked for and no prior is given.
+    inverse : bool
+        Whether the working value is 1 over that which people know.
     """
 
     name: str
@@ -36,6 +40,8 @@ class ShapeParameter:
     starts: tuple[float, ...]
     at_low: str
     at_high: str
+    prior: str = "beta(1, 1)"
+    inverse: bool = False
 
 
 class Distribution(ABC):

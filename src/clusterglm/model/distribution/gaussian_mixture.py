@@ -82,8 +82,9 @@ class GaussianMixture(Distribution):
     @property
     def free(self) -> tuple[ShapeParameter, ...]:
         weight = ShapeParameter(
-            "weight", -4.5, 4.5, (0.0, 1.3, -1.3), "hardly any cluster is in the upper part", "hardly any in the lower"
-        )
+            "weight", -4.5, 4.5, (0.0, 1.3, -1.3), "hardly any cluster is in the upper part", "hardly any in the lower",
+            prior="beta(2, 2)",
+        )  # fmt: skip
         separation = ShapeParameter(
             "separation", 0.0, _SPLIT, (2.5,), "the parts coincide: the Gaussian", "the parts are two points, nearly"
         )

@@ -73,7 +73,8 @@ class StudentT(Distribution):
     def free(self) -> tuple[ShapeParameter, ...]:
         if self.df is not None:
             return ()
-        return (ShapeParameter("df", 0.0, 2.0, (0.2,), "the Gaussian", "tails heavier than these are not tried"),)
+        ends = "the Gaussian", "tails heavier than these are not tried"
+        return (ShapeParameter("df", 0.0, 2.0, (0.2,), *ends, prior="gamma(2, 0.1)", inverse=True),)
 
     def with_shape(self, working: Array) -> Distribution:
         # the working value is 1 / df, in which the Gaussian is a point like any other

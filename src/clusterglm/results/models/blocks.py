@@ -58,6 +58,10 @@ _WORDS = {
         "a profile, for which the same rows are fitted again and again",
         f"conf_int(), whose Wald intervals do without; {_SAMPLE}, and profile that",
     ),
+    "sample": (
+        "a posterior, for which the likelihood of the same rows is computed thousands of times",
+        f"conf_int(), of the estimates; {_SAMPLE}, and draw from the posterior of that",
+    ),
     "report": ("a report, most of which takes single rows or clusters",),
     "test_clustering": (
         "a test of no clustering, for which other models are fitted to the same rows",

@@ -19,14 +19,15 @@ from clusterglm.results.models.durations import (
 from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
+from clusterglm.results.topics.own_sampling import DurationsSampling
 from clusterglm.results.topics.prediction import Wanted
 from clusterglm.results.topics.survival_times import Frailty
 
-WORK_OF_SEVERAL = (WORK - {"sample"}) | OF_SEVERAL
+WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work."""
 
 
-class DurationsSeveral(DurationsResult, OwnSeveral):  # type: ignore[misc]
+class DurationsSeveral(DurationsSampling, DurationsResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
 
     def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:

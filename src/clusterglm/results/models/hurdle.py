@@ -13,6 +13,7 @@ from clusterglm.fit.hurdle import HurdlePooledFit, HurdleRandomEffectsFit, hurdl
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.refusing import only
 from clusterglm.results.models.zeros import WORK, ZeroPooledResult, ZeroRandomEffectsResult, ZeroResult
+from clusterglm.results.topics.zero_sampling import HurdleInterceptSampling
 
 if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.peaks import Summit
@@ -106,7 +107,7 @@ class HurdlePooledResult(HurdleResult, ZeroPooledResult):  # type: ignore[misc]
 
 @hurdle_only
 @dataclass(frozen=True, repr=False, eq=False)
-class HurdleRandomEffectsResult(HurdleResult, ZeroRandomEffectsResult):  # type: ignore[misc]
+class HurdleRandomEffectsResult(HurdleInterceptSampling, HurdleResult, ZeroRandomEffectsResult):  # type: ignore[misc]
     """A model of counts with a hurdle, and a random intercept for each cluster in the counts that are not 0."""
 
     fit: HurdleRandomEffectsFit

@@ -17,17 +17,18 @@ from clusterglm.results.models.ordinal import WORK, OrdinalPooledResult, Ordinal
 from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
+from clusterglm.results.topics.own_sampling import OrdinalSampling
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
     from clusterglm.inference.hypotheses.parallel import Wider
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
 
-WORK_OF_SEVERAL = (WORK - {"sample"}) | OF_SEVERAL
+WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work."""
 
 
-class OrdinalSeveral(OrdinalResult, OwnSeveral):  # type: ignore[misc]
+class OrdinalSeveral(OrdinalSampling, OrdinalResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
 
     def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:

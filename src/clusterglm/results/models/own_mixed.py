@@ -30,6 +30,7 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.newdata import Rows
+from clusterglm.results.topics.own_sampling import OwnCrossedSampling, OwnSeveralSampling
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ OF_SEVERAL = {
     "variance_components",
 }  # fmt: skip
 """Members that several effects have more; those of one intercept refuse in words of their own."""
-WORK_OF_SEVERAL = (WORK - {"sample"}) | OF_SEVERAL
+WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work."""
 
 
-class OwnSeveral(OwnResult, MixedEffectsResult):
+class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
     """What such results share."""
 
     fit: OwnMixedFit
@@ -196,7 +197,7 @@ class OwnSeveral(OwnResult, MixedEffectsResult):
         return self._with_own_facts(super()._summary())
 
 
-class OwnCrossed(OwnSeveral, CrossedEffectsResult):
+class OwnCrossed(OwnCrossedSampling, OwnSeveral, CrossedEffectsResult):
     """What such results share where factors cross."""
 
     @cached_property

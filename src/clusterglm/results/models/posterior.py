@@ -320,6 +320,7 @@ class Posterior:
             At effects of zero; at those of the row's own cluster, drawn given its data; averaged over the distribution
             of effects.
         scale : {"response", "link"}
+            Of counts with a linear predictor of zeros, all that `predict` of the fit has.
         level : float
             Of equal-tailed intervals of the mean, not of a new response.
         draws : int
@@ -333,14 +334,13 @@ class Posterior:
         import pandas as pd
 
         check_option("kind", kind, _KINDS)
-        check_option("scale", scale, ("response", "link"))
+        check_option("scale", scale, self.result._scales_of_draws)
         check_level(level)
         self.result._refuse_of_draws(kind, scale)
-        rows, links = self.result._links_of_draws(data, kind)
+        rows, predicted = self.result._predicted_of_draws(data, kind, scale)
         effects = self.effect_draws(draws)[0] if kind == "conditional" else repeat(None)
         fits = map(self._likelihood.fit_at, self._some(draws))
-        found = [(links(at, u), at.response) for at, u in zip(fits, effects, strict=False)]
-        values = np.array([response.mean(link) if scale == "response" else link for link, response in found])
+        values = np.array([predicted(at, u) for at, u in zip(fits, effects, strict=False)])
         values = np.where(rows.status.ok, values, np.nan)
         low, high = np.quantile(values, [0.5 * (1.0 - level), 0.5 * (1.0 + level)], axis=0)
         sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(rows.size, np.nan)

@@ -40,11 +40,12 @@ class Sampled(Result):
     ) -> Posterior:
         """Draw from the posterior of coefficients, standard deviations and correlations.
 
-        And of what the response has of its own, such as the dispersion of a negative binomial. Random effects are
-        integrated out, exactly as in the fit, and no latent variable is ever sampled; `Posterior.effects` draws them
-        afterwards. Linear models are sampled from by their full likelihood, those fitted by REML too. Where factors
-        cross the posterior of others is given the fit's approximation, and what importance sampling adds to it;
-        `Posterior.weights` says how well.
+        And of what the response has of its own, such as the dispersion of a negative binomial, coefficients of zeros,
+        and the shape of the intercept's distribution where that was estimated. Random effects are integrated out,
+        exactly as in the fit, and no latent variable is ever sampled; `Posterior.effects` draws them afterwards. Linear
+        models are sampled from by their full likelihood, those fitted by REML too. Where factors cross the posterior of
+        others is given the fit's approximation, and what importance sampling adds to it; `Posterior.weights` says how
+        well.
 
         Parameters
         ----------

@@ -34,6 +34,7 @@ from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.resampling import Refit, as_units
 from clusterglm.results.topics.zero_prediction import ZeroPredictions
+from clusterglm.results.topics.zero_sampling import ZeroInterceptSampling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +48,9 @@ WORK = {
     "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response",
     "fit", "formula", "glance", "icc", "jackknife", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
     "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "pooled", "predict", "profile",
-    "pvalues", "quadrature", "random_effects", "random_effects_sd", "residuals", "response", "save", "shape", "sigma",
-    "sigma_se", "simulate", "summary", "tidy", "tvalues", "zero_inflation", "zero_inflation_lr_test",
-    "zero_inflation_test", "zvalues",
+    "pvalues", "quadrature", "random_effects", "random_effects_sd", "residuals", "response", "sample", "save",
+    "shape", "sigma", "sigma_se", "simulate", "summary", "tidy", "tvalues", "zero_inflation",
+    "zero_inflation_lr_test", "zero_inflation_test", "zvalues",
 }  # fmt: skip
 _ENDED = "a parameter of the response lies at the end of its range, where the reference is not known"
 _RESIDUALS = ("response", "pearson", "quantile", "simulated")
@@ -443,7 +444,7 @@ class ZeroPooledResult(ZeroResult, OwnPooledResult):  # type: ignore[misc]
 
 @zero_inflated_only
 @dataclass(frozen=True, repr=False, eq=False)
-class ZeroRandomEffectsResult(ZeroResult, OwnRandomEffectsResult):  # type: ignore[misc]
+class ZeroRandomEffectsResult(ZeroInterceptSampling, ZeroResult, OwnRandomEffectsResult):  # type: ignore[misc]
     """A model of zero-inflated counts with a random intercept for each cluster in their linear predictor."""
 
     fit: ZeroRandomEffectsFit

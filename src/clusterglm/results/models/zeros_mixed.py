@@ -20,6 +20,12 @@ from clusterglm.results.models.refusing import only
 from clusterglm.results.models.zeros import WORK, ZeroPooledResult, ZeroResult, no_inflation
 from clusterglm.results.topics.newdata import Rows, columns_with_effects
 from clusterglm.results.topics.prediction import Wanted
+from clusterglm.results.topics.zero_sampling import (
+    HurdleCrossedSampling,
+    HurdleSeveralSampling,
+    ZeroCrossedSampling,
+    ZeroSeveralSampling,
+)
 
 if TYPE_CHECKING:
     from clusterglm.inference.uncertainty.peaks import Summit
@@ -30,7 +36,7 @@ WORK_WITH_HURDLE_OF_SEVERAL = WORK_WITH_HURDLE | OF_SEVERAL
 """The same with a hurdle."""
 
 
-class ZeroSeveral(ZeroResult, OwnSeveral):  # type: ignore[misc]
+class ZeroSeveral(ZeroSeveralSampling, ZeroResult, OwnSeveral):  # type: ignore[misc]
     """What such results share."""
 
     fit: ZeroMixedFit
@@ -101,7 +107,7 @@ class _OfClusters(ZeroSeveral):
         return int(np.count_nonzero(np.add.reduceat(rows.a, rows.starts[:-1]) == 0.0))
 
 
-class _OfFactors(ZeroSeveral, OwnCrossed):  # type: ignore[misc, override]
+class _OfFactors(ZeroCrossedSampling, ZeroSeveral, OwnCrossed):  # type: ignore[misc, override]
     """Of factors that cross."""
 
 
@@ -147,7 +153,7 @@ class ZeroCrossedResult(_OfFactors):
 
 @only(WORK_WITH_HURDLE_OF_SEVERAL, no_hurdle)
 @dataclass(frozen=True, repr=False, eq=False)
-class HurdleMixedResult(_Passed, _OfClusters):  # type: ignore[misc]
+class HurdleMixedResult(HurdleSeveralSampling, _Passed, _OfClusters):  # type: ignore[misc]
     """A model of counts with a hurdle, and several random effects of each cluster in the counts that are not 0."""
 
     fit: HurdleMixedFit
@@ -161,7 +167,7 @@ class HurdleMixedResult(_Passed, _OfClusters):  # type: ignore[misc]
 
 @only(WORK_WITH_HURDLE_OF_SEVERAL, no_hurdle)
 @dataclass(frozen=True, repr=False, eq=False)
-class HurdleCrossedResult(_Passed, _OfFactors):  # type: ignore[misc, override]
+class HurdleCrossedResult(HurdleCrossedSampling, _Passed, _OfFactors):  # type: ignore[misc, override]
     """A model of counts with a hurdle, and random effects of factors that cross in the counts that are not 0."""
 
     fit: HurdleMixedFit

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from clusterglm.errors import OptionError
-from clusterglm.fit.own import own_of
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.newdata import Rows
-from clusterglm.results.topics.sampling import InterceptSampling, Links
+from clusterglm.results.topics.sampling import CrossedSampling, InterceptSampling, Links, Sampling, SeveralSampling
 
 if TYPE_CHECKING:
+    from clusterglm.fit.mixed import MixedFit
     from clusterglm.fit.own import OwnRandomEffectsFit
+    from clusterglm.fit.own_mixed import OwnMixedFit
     from clusterglm.model.response.base import Response
+    from clusterglm.model.response.own.base import OwnParameters
     from clusterglm.sample.effects import EffectDraws
     from clusterglm.sample.likelihoods import SampledLikelihood
 
 
-class OwnSampling(InterceptSampling):
+class _Own(Sampling):
+    """Of any effects."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _family(self) -> OwnParameters: ...
+
+    @property
+    def _response_of_constants(self) -> Response:
+        return self._family.of_constants
+
+
+class OwnSampling(_Own, InterceptSampling):
     """With one random intercept."""
 
     if TYPE_CHECKING:
@@ -31,19 +47,52 @@ class OwnSampling(InterceptSampling):
         self._refuse_unsampled()
         return OwnLikelihood(self.fit)
 
-    @property
-    def _response_of_constants(self) -> Response:
-        own = own_of(self.fit)
-        return own.reads if own.at_limit is None else own.at_limit
-
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
         from clusterglm.sample.own import OwnDraws
 
         return OwnDraws(likelihood)
 
 
-class DurationsSampling(OwnSampling):
+class OwnSeveralSampling(_Own, SeveralSampling):
+    """With several random effects."""
+
+    if TYPE_CHECKING:
+        fit: OwnMixedFit
+
+    def _sampled(self) -> SampledLikelihood:
+        from clusterglm.sample.own_several import OwnEffectsLikelihood
+
+        return OwnEffectsLikelihood(self.fit)
+
+    def _effect_draws(self, likelihood: Any) -> EffectDraws:
+        from clusterglm.sample.own_several import OwnSeveralDraws
+
+        return OwnSeveralDraws(likelihood)
+
+    def _averaged_of_draws(self, fit: MixedFit, X: Array, Z: Array, offset: Array) -> Array:
+        from clusterglm.inference.predictions.normal_mean import normal_jet
+
+        spread = np.linalg.norm(Z @ fit.factor, axis=1)
+        return np.asarray(normal_jet(X @ fit.beta + offset, spread, fit.response).on_link(fit.response).mean)
+
+
+class OwnCrossedSampling(OwnSeveralSampling, CrossedSampling):
+    """With factors that cross."""
+
+    def _sampled(self) -> SampledLikelihood:
+        from clusterglm.sample.own_several import OwnCrossedLikelihood
+
+        return OwnCrossedLikelihood(self.fit)
+
+    def _effect_draws(self, likelihood: Any) -> EffectDraws:
+        return CrossedSampling._effect_draws(self, likelihood)
+
+
+class DurationsSampling(Sampling):
     """With survival times, whose mean moves with the shape."""
+
+    if TYPE_CHECKING:
+        fit: Any
 
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
         from clusterglm.inference.predictions.durations import mean_times
@@ -54,7 +103,9 @@ class DurationsSampling(OwnSampling):
 
         def averaged_over(fit: Any, u: Any) -> Array:
             """The linear predictor of whom this is the mean time: -inf where there is none."""
-            found = mean_times(links(fit, u), fit.response.k, fit.sigma, fit.distribution)
+            at: Any = replace(self, fit=fit)  # type: ignore[type-var]  # all results are dataclasses
+            frailty = at._frailty(rows)
+            found = mean_times(links(fit, u), fit.response.k, frailty.sigma, frailty.distribution)
             return np.asarray(fit.response.k * (fit.response.log_mean_factor - found.value))
 
         return rows, averaged_over
@@ -68,7 +119,7 @@ class DurationsSampling(OwnSampling):
             )
 
 
-class OrdinalSampling(OwnSampling):
+class OrdinalSampling(Sampling):
     """With ordered categories, which have no mean."""
 
     def _refuse_of_draws(self, kind: str, scale: str) -> None:

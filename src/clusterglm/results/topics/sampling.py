@@ -43,6 +43,11 @@ class Sampling:
         @property
         def response(self) -> Response: ...
 
+    @property
+    def _scales_of_draws(self) -> tuple[str, ...]:
+        """What `predict` of draws has."""
+        return ("response", "link")
+
     def sample(self, *_: Any, **__: Any) -> Any:
         """Draw from a posterior; this kind of result has none, and says so.
 
@@ -72,12 +77,9 @@ class Sampling:
 
     def _constants_of_clusters(self) -> Array:
         """What the log-likelihood of one of each cluster leaves out, shape (m,)."""
-        data = self.data.rows
-        if data.constant == 0.0:
-            return np.zeros(data.n_clusters)
-        y = np.rint(data.a / data.weights)
-        each = self._response_of_constants.log_constants(y, data.trials, data.weights)
-        return np.asarray(np.add.reduceat(each, data.starts[:-1]))
+        from clusterglm.sample.likelihoods import constants_of_clusters
+
+        return constants_of_clusters(self.data.rows, self._response_of_constants)
 
     @property
     def _response_of_constants(self) -> Response:
@@ -96,6 +98,13 @@ class Sampling:
         """Rows to predict, and their linear predictors from a fit with other estimates and effects of clusters."""
         self._refuse_sampling()
 
+    def _predicted_of_draws(self, data: Any, kind: str, scale: str) -> tuple[Rows, Links]:
+        """Rows to predict, and what is predicted from a fit with other estimates and effects of clusters."""
+        rows, links = self._links_of_draws(data, kind)
+        if scale == "link":
+            return rows, links
+        return rows, lambda fit, u: np.asarray(fit.response.mean(links(fit, u)))
+
     def _refuse_of_draws(self, kind: str, scale: str) -> None:
         """Raise `OptionError` where draws have no such prediction, or (kind "statistics") sets no such statistics."""
 
@@ -113,18 +122,20 @@ class InterceptSampling(Sampling):
 
     def _sampled(self) -> SampledLikelihood:
         from clusterglm.sample.likelihoods import InterceptLikelihood
+        from clusterglm.sample.shapes import ShapedLikelihood
 
         self._refuse_unsampled()
-        return InterceptLikelihood(self.fit)
+        return InterceptLikelihood(self.fit) if self.fit.shape is None else ShapedLikelihood(self.fit)
 
     def _refuse_unsampled(self) -> None:
         """Raise `OptionError` where there is nothing to sample, or more than is sampled."""
         fit = self.fit
-        if fit.shape is not None:
+        if fit.shape is not None and fit.shape.family.smoothed:
             raise OptionError(
-                f"a posterior where the shape of the intercept's distribution was estimated ({fit.shape})",
-                "a distribution of given shape",
-                f"a fit with distribution={self._known_distribution}",
+                f"a posterior of a smooth density of the intercepts ({fit.shape})",
+                "a distribution with parameters, for the density is known by a penalty whose weight is chosen from the "
+                "data",
+                'distribution="student_t" or "gaussian_mixture", whose shapes are sampled',
             )
         if fit.sigma_fixed and fit.sigma == 0.0:
             raise OptionError(
@@ -133,8 +144,9 @@ class InterceptSampling(Sampling):
 
     def _effect_draws(self, likelihood: Any) -> EffectDraws:
         from clusterglm.sample.effects import InterceptDraws
+        from clusterglm.sample.shapes import ShapedDraws
 
-        return InterceptDraws(likelihood)
+        return InterceptDraws(likelihood) if self.fit.shape is None else ShapedDraws(likelihood)
 
     def _effect_places(self) -> list[EffectPlace]:
         return [(str(self.data.cluster_name), self.data.rows.labels, ["(Intercept)"], (slice(None), slice(None)))]
@@ -193,8 +205,6 @@ class SeveralSampling(Sampling):
         return found
 
     def _links_of_draws(self, data: Any, kind: str) -> tuple[Rows, Links]:
-        from clusterglm.inference.predictions.mixed_mean import averaged, on_link
-
         rows = rows_to_predict(self.data, data)
         if kind == "typical":
             return rows, lambda fit, u: rows.eta(fit.beta)
@@ -203,12 +213,20 @@ class SeveralSampling(Sampling):
             codes, z = self._known(rows, None, _PLAIN).codes, np.nan_to_num(Z)
             return rows, lambda fit, u: rows.eta(fit.beta) + np.einsum("ij,ij->i", z, u[codes])
 
+        known = np.flatnonzero(rows.status.ok)
+
         def averaged_over(fit: MixedFit, u: Any) -> Array:
-            eta, known = rows.eta(fit.beta), np.flatnonzero(rows.status.ok)
-            eta[known] = on_link(averaged(rows.X[known], Z[known], rows.offset[known], fit), fit.response)[0]
+            eta = rows.eta(fit.beta)
+            eta[known] = self._averaged_of_draws(fit, rows.X[known], Z[known], rows.offset[known])
             return eta
 
         return rows, averaged_over
+
+    def _averaged_of_draws(self, fit: MixedFit, X: Array, Z: Array, offset: Array) -> Array:
+        """Links of means over the distribution of effects."""
+        from clusterglm.inference.predictions.mixed_mean import averaged, on_link
+
+        return on_link(averaged(X, Z, offset, fit), fit.response)[0]
 
 
 class CrossedSampling(SeveralSampling):

@@ -153,6 +153,11 @@ class OwnParameters(Response):
         return None
 
     @property
+    def of_constants(self) -> Response:
+        """The response whose constants data know: that at the limit, where there is one."""
+        return self.reads if self.at_limit is None else self.at_limit
+
+    @property
     def as_fitted(self) -> Response:
         """The response at its values: the one at the limit, where these lie at the lower end of their range."""
         return self.at_limit if self.at_limit is not None and self.at_end else self

@@ -107,3 +107,37 @@ def test_a_picture_of_nothing_is_refused(bacteria: pd.DataFrame) -> None:
     heavy = cg.random_effects("y ~ lbase", counts, cluster="subject", family="poisson", distribution="cauchy")
     with pytest.raises(DataError, match="none of which exists"):
         heavy.plot.predictions("lbase", kinds=["marginal"])
+
+
+def test_ordered_categories_have_a_curve_each() -> None:
+    wine = cg.datasets.load("wine")
+    fit = cg.random_effects("rating ~ temp + contact", wine, cluster="judge", family="ordinal")
+    plot = fit.plot.predictions("temp", level=0.9)
+    assert legend(plot) == list(fit.categories)
+    assert plot.ax.get_legend().get_title().get_text() == "rating"
+    assert "Probability (typical cluster), with 90% interval" in plot.ax.get_ylabel().replace("\n", " ")
+    new = pd.DataFrame({"temp": ["cold", "warm"], "contact": "no"})
+    expected = fit.predict(new, kind="typical", level=0.9)
+    for category, own in plot.data.groupby("curve"):
+        got, want = own[["estimate", "low", "high"]], expected.xs(category, level="category")
+        np.testing.assert_allclose(got, want[["estimate", "low", "high"]], rtol=1e-12)
+    both = fit.plot.predictions("temp", by="contact", scale="cumulative", kinds=["marginal"])
+    assert both.data["curve"].unique().tolist() == [f"{c}, {k}" for c in ("no", "yes") for k in fit.categories[:-1]]
+    points = [line for line in both.ax.get_lines() if len(line.get_xdata()) == 2]
+    assert len({(line.get_color(), line.get_marker()) for line in points}) == len(points) == 8
+
+
+def test_columns_with_coefficients_at_thresholds_are_columns_too() -> None:
+    wine = cg.datasets.load("wine")
+    fit = cg.pooled("rating ~ temp + contact", wine, family="ordinal", nonparallel="contact")
+    plot = fit.plot.predictions("contact", data=wine, at={"temp": "warm"})
+    expected = fit.predict(pd.DataFrame({"contact": ["no", "yes"], "temp": "warm"}))
+    for category, own in plot.data.groupby("curve"):
+        np.testing.assert_allclose(own["estimate"], expected[category], rtol=1e-9)
+    with pytest.raises(DataError, match="'contact' cannot be read off the design"):
+        fit.plot.predictions("contact")
+
+
+def test_ratios_are_called_so(bacteria: pd.DataFrame) -> None:
+    fit = cg.conditional("y ~ week", bacteria, cluster="ID")
+    assert fit.plot.predictions("week", scale="ratio").ax.get_ylabel().startswith("Ratio to a linear predictor of 0")

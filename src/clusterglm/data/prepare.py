@@ -192,7 +192,7 @@ class ModelData:
     @property
     def whole_design(self) -> WholeDesign:
         """How all columns are made, those whose coefficients vary too."""
-        return WholeDesign(self.design, self.effects)
+        return WholeDesign(self.design, self.effects, self.by_threshold)
 
     @property
     def has_intercept(self) -> bool:

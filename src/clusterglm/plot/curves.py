@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _BANDS = 3  # curves that still have room for their intervals
+_SCALES_IN_WORDS = {
+    "ratio": "Ratio to a linear predictor of 0",
+    "probability": "Probability",
+    "cumulative": "Probability of this category or a lower one",
+}
 _KINDS = {"typical": "typical cluster", "marginal": "average over clusters"}
 
 
@@ -58,14 +63,16 @@ def predictions(
         with a curve each. Of the variable itself: where to predict.
     kinds : sequence of str, optional
         Of predictions for which the cluster is not named: by default "typical" and "marginal" with random effects,
-        "marginal" with nonparametric ones, none with fixed ones. With groups the first of these alone.
+        "marginal" with nonparametric ones, none with fixed ones. With groups, or curves for each category of an
+        ordinal response, the first of these alone.
     clusters : int or sequence, optional
         Labels of clusters to show; or how many, at even ranks of their intercepts. By default none, with fixed
         effects 3, or with groups the one in the middle.
     level : float
         Coverage of the intervals, which are drawn for up to three curves, of more not those of clusters.
     scale : str, optional
-        Scale of the predictions, as of `fit.predict`: "response" or "link"; "link" or "ratio" for conditional models.
+        Scale of the predictions, as of `fit.predict`: "response" or "link"; "link" or "ratio" for conditional models;
+        "probability" or "cumulative" of each category for ordinal ones.
     points : int
         On a curve.
     theme : {"light", "dark"}, optional
@@ -73,7 +80,8 @@ def predictions(
     Returns
     -------
     Plot
-        Data: `curve`, the variable, those of the groups, `estimate`, `std_error`, `low`, `high`, `status`.
+        Data: `curve`, the variable, those of the groups, `category` of ordinal responses, `estimate`, `std_error`,
+        `low`, `high`, `status`.
 
     Raises
     ------
@@ -93,15 +101,18 @@ def predictions(
         scale = fit._scales[0]
     parts = []
     kinds_shown = list[str]()
+    several_of_a_row = fit._drawn_outcomes is not None
     for group, own in grid.groups:
-        curves = _curves(fit, own, kinds, clusters, grouped=len(grid.groups) > 1)
+        curves = _curves(fit, own, kinds, clusters, grouped=several_of_a_row or len(grid.groups) > 1)
         kinds_shown = [name for name, _, _ in curves]
         for name, rows, options in curves:
-            found = fit.predict(rows, scale=scale, level=level, **options)
-            for column in reversed((wanted, *grid.by)):
-                found.insert(0, column, own[column].to_numpy())
-            found.insert(0, "curve", name if not group else group if len(curves) == 1 else f"{group}, {name}")
-            parts.append(found)
+            shown = name if not group else group if len(curves) == 1 else f"{group}, {name}"
+            for outcome, found in fit._by_outcome(fit.predict(rows, scale=scale, level=level, **options)):
+                for column in reversed((wanted, *grid.by)):
+                    found.insert(0, column, own[column].to_numpy())
+                alone = several_of_a_row and len(curves) == 1 and not group
+                found.insert(0, "curve", ", ".join(filter(None, ("" if alone else shown, outcome))))
+                parts.append(found)
     table = pd.concat(parts, ignore_index=True)
     _refuse_nothing(table)
     discrete = not pd.api.types.is_numeric_dtype(frame[wanted]) or len(frame) <= FEW
@@ -110,11 +121,12 @@ def predictions(
         note = wrapped("others: " + ", ".join(grid.held), 84) if grid.held else ""
         axis.set_xlabel(wrapped(wanted, 72) + (f"\n{note}" if note else ""))
         words = _scale_words(fit, scale)
-        if grid.by and len(kinds_shown) == 1 and kinds_shown[0]:
+        if (grid.by or several_of_a_row) and len(kinds_shown) == 1 and kinds_shown[0]:
             words += f" ({kinds_shown[0]})"
         axis.set_ylabel(wrapped(f"{words}, with {100 * level:g}% interval", 48))
         if len(parts) > 1 or parts[0]["curve"].iloc[0] != "":
-            legend(axis, **({"title": grid.by[0], "alignment": "left"} if len(grid.by) == 1 else {}))
+            titles = [*grid.by, *([] if fit._drawn_outcomes is None else [fit._drawn_outcomes])]
+            legend(axis, **({"title": titles[0], "alignment": "left"} if len(titles) == 1 else {}))
     return Plot(axis, table)
 
 
@@ -214,4 +226,4 @@ def _scale_words(fit: Result, scale: str) -> str:
     if scale == "response":
         success = "" if fit._success is None else f" of {fit._success!r}"
         return f"{fit.response.words.expectation}{success}"
-    return "Ratio to a linear predictor of 0" if scale == "ratio" else "Linear predictor"
+    return _SCALES_IN_WORDS.get(scale, "Linear predictor")

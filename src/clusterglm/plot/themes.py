@@ -30,8 +30,10 @@ class Theme:
     colours: tuple[str, ...]
 
     def series(self, k: int) -> dict[str, Any]:
-        """Colour, marker and line of the k-th series: told apart in black and white, too."""
-        return {"color": self.colours[k % len(self.colours)], "marker": MARKERS[k % 6], "linestyle": LINES[k % 6]}
+        """Colour, marker and line of the k-th series: told apart in black and white; of 36 none alike."""
+        n = len(MARKERS)
+        turned = (k + k // n) % n
+        return {"color": self.colours[k % len(self.colours)], "marker": MARKERS[turned], "linestyle": LINES[turned]}
 
     def settings(self) -> dict[str, Any]:
         """Settings of matplotlib for one picture."""

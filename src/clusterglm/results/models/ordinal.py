@@ -63,6 +63,7 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
     """What results of ordered categories share."""
 
     _component: ClassVar[str] = "threshold"
+    _scales = _SCALES
 
     @property
     def _cumulative(self) -> Cumulative:
@@ -81,6 +82,16 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
         return self.family_parameters.iloc[: self._cumulative.n_thresholds]
 
     # Predictions -----------------------------------------------------------------------------------------------------
+
+    @property
+    def _drawn_outcomes(self) -> str:  # type: ignore[override]
+        return self.data.response_name
+
+    def _by_outcome(self, predicted: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+        return [
+            (str(name), part.reset_index("category"))
+            for name, part in predicted.groupby(level="category", sort=False, observed=True)
+        ]
 
     @with_alpha
     def predict(

@@ -123,6 +123,8 @@ def recovered_variables(data: ModelData) -> pd.DataFrame:
     from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_needed
 
     frame = recovered_frame(data)
+    if data.by_threshold is not None and set(data.by_threshold.variables) - set(frame):
+        raise table_needed(list(data.whole_design.variables))
     if data.effects is None:
         return frame
     first = 0

@@ -125,6 +125,13 @@ class Pieces(Caveats):
 
     # In pictures -----------------------------------------------------------------------------------------------------
 
+    _drawn_outcomes: str | None = None
+    """The name of what a row has several predictions of, such as categories; None where it has one."""
+
+    def _by_outcome(self, predicted: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+        """Predictions with a row for each row of the data, a table for each outcome and its name."""
+        return [("", predicted)]
+
     @property
     def _profiled(self) -> str:
         """The parameter whose profile is looked at first."""

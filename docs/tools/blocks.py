@@ -30,6 +30,7 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:e[-+]?\d+)?(?![\w])", re.IGNORECASE)
+_ROUNDING = 1e-12  # relative: beyond it processors differ
 _NOISE = 1e-9  # numbers that only say that something is nearly 0 need only be as small
 
 
@@ -136,6 +137,7 @@ def _close(shown: str, real: str) -> bool:
         return a == b  # counts
     mantissa, _, exponent = shown.lower().partition("e")
     unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    unit = max(unit, _ROUNDING * abs(b))
     return abs(a - b) <= 1.001 * unit or max(abs(a), abs(b)) < _NOISE
 
 

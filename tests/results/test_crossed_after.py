@@ -22,8 +22,9 @@ from members import called, members
 from test_crossed import FORMULA, answers
 
 REFUSED = {  # in some call
-    "adjusted_means", "average_effects", "chi_squared", "conf_int", "cov", "delta_method", "dispersion_test",
-    "effects_covariance", "event_counts", "gradient_function", "hausman", "icc", "influence",
+    "adjusted_means", "average_effects", "bootstrap", "chi_squared", "conf_int", "cov", "delta_method",
+    "dispersion_test", "effects_covariance", "event_counts", "gradient_function", "hausman", "icc", "influence",
+    "jackknife",
     "plot.density", "plot.gradient", "plot.random_effects", "plot.rootogram", "predict", "profile", "random_effects_sd",
     "sigma", "sigma_se", "term_tests", "test_clustering", "tidy", "to_marginaleffects",
     "wald_test", "zero_inflation_test",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusterglm.model.printing import WIDEST
-from clusterglm.results.tables.table import Coefficients, Summary, _wrapped, counted, number, pvalue, stars
+from clusterglm.results.tables.table import Coefficients, Summary, counted, number, pvalue, stars, wrapped
 
 
 def summary(names: tuple[str, ...], estimate: list[float], se: list[float], **parts: object) -> Summary:
@@ -82,6 +82,6 @@ def test_counted() -> None:
 )
 def test_lines_are_those_of_textwrap(text: str, first: str, width: int) -> None:
     later = " " * len(first)
-    assert _wrapped(text, first, later, width) == textwrap.wrap(
+    assert wrapped(text, first, later, width) == textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=later
     )

@@ -146,7 +146,8 @@ class Chords:
         """Newton's step in standard errors; nan where the Hessian has no maximum."""
         if not (np.isfinite(hessian).all() and np.isfinite(score).all() and _concave(hessian)):
             return np.nan
-        return float(np.sqrt(score @ np.linalg.solve(-hessian, score))) / self._size
+        square = float(score @ np.linalg.solve(-hessian, score))
+        return float(np.sqrt(square)) / self._size if square >= 0.0 else np.nan  # singular but for rounding
 
 
 def _concave(hessian: Array) -> bool:

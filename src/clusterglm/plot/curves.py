@@ -111,7 +111,8 @@ def predictions(
                 for column in reversed((wanted, *grid.by)):
                     found.insert(0, column, own[column].to_numpy())
                 alone = several_of_a_row and len(curves) == 1 and not group
-                found.insert(0, "curve", ", ".join(filter(None, ("" if alone else shown, outcome))))
+                named = [str(each) for each in ("" if alone else shown, outcome) if each != ""]
+                found.insert(0, "curve", ", ".join(named))
                 parts.append(found)
     table = pd.concat(parts, ignore_index=True)
     _refuse_nothing(table)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from clusterglm.errors import OptionError, nearest
+from clusterglm.errors import OptionError, check_option, nearest
 from clusterglm.inference.diagnostics.dispersion import SimulationTest
 from clusterglm.inference.distribution.goodness import GoodnessOfFit
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
 from clusterglm.inference.uncertainty.bootstrap_intervals import BootstrapEstimates
-from clusterglm.inference.uncertainty.intervals import with_alpha
+from clusterglm.inference.uncertainty.intervals import RESAMPLES, with_alpha
 from clusterglm.model.arguments import shown
 from clusterglm.model.arrays import Array
 from clusterglm.model.workers import Progress
@@ -139,6 +139,7 @@ def _mark(axis: Axes, values: Array, observed: float, label: str, colour: str) -
 def _run(
     fit: Any, parameter: str | None, n_boot: int, seed: Any, n_jobs: int, progress: Progress, resample: str
 ) -> Simulated:
+    check_option("resample", resample, RESAMPLES)
     if parameter is not None or resample != "model":
         of_estimates: BootstrapEstimates = fit.bootstrap(n_boot, seed, n_jobs, progress, resample=resample)
         return of_estimates

@@ -77,7 +77,8 @@ class LinkPrediction:
                 gradient[:, parameters.scale] = self.by_sigma[rows]
             if self.own is not None and self.cluster is not None:
                 gradient += self.own[self.cluster[rows]]
-            found[rows] += np.einsum("ij,ij->i", gradient @ covariance, gradient)
+            with np.errstate(invalid="ignore"):  # of rows that cannot be predicted, which some processors mind
+                found[rows] += np.einsum("ij,ij->i", gradient @ covariance, gradient)
         return found
 
 

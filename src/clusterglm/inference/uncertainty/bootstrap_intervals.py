@@ -13,7 +13,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError, check_option
 from clusterglm.fit.newton import Optimization
 from clusterglm.inference.diagnostics.dispersion import with_responses
-from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, with_alpha
+from clusterglm.inference.uncertainty.intervals import INTERVALS, check_level, wald_interval, with_alpha
 from clusterglm.inference.uncertainty.jackknife import Accelerated, not_finite
 from clusterglm.inference.uncertainty.replicates import ReplicateError, run_replicates
 from clusterglm.model.arrays import Array
@@ -23,9 +23,6 @@ from clusterglm.model.workers import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
-
-RESAMPLES = ("model", "clusters")
-INTERVALS = ("percentile", "basic", "normal", "bca")
 
 
 @printed

@@ -15,6 +15,10 @@ from clusterglm.errors import OptionError
 from clusterglm.model.arguments import number, shown
 from clusterglm.model.arrays import Array
 
+RESAMPLES = ("model", "clusters")
+"""What a bootstrap draws."""
+INTERVALS = ("percentile", "basic", "normal", "bca")
+"""Those that it has."""
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -49,10 +49,13 @@ class KenwardRoger:
         variance = np.einsum("ij,ij->i", along, R)
         g = np.einsum("ia,rab,ib->ri", along, self.P, along) / variance
         single = 2.0 / np.einsum("ri,rs,si->i", g, self.W, g)
-        k = len(R)
-        if k == 1:
+        k = int(
+            np.linalg.matrix_rank(R)
+        )  # of combinations some of which are others combined, as all pairs of means are
+        if len(R) == 1:
             return Degrees(single, float(single[0]), 1.0)
-        inverse = np.linalg.inv(along @ R.T)
+        together = along @ R.T
+        inverse = np.linalg.inv(together) if k == len(R) else np.linalg.pinv(together, hermitian=True)
         C = inverse @ np.einsum("ia,rab,jb->rij", along, self.P, along)
         A1 = float(np.einsum("rii,rs,sjj->", C, self.W, C))
         A2 = float(np.einsum("rij,rs,sji->", C, self.W, C))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.fewer import written
-from clusterglm.inference.uncertainty.intervals import wald_p_values
+from clusterglm.inference.uncertainty.intervals import wald_p_values, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.model.response.own.cumulative import Cumulative
 from clusterglm.results.tables.table import Coefficients, Summary
@@ -101,6 +101,7 @@ class ByThreshold(Base):
         table = super()._tidy(level, exponentiate, cov)
         return table if self._many == 0 else as_coefficients(table, self._many, "nonparallel", exponentiate)
 
+    @with_alpha
     def ratios(self, *, level: float = 0.95, cov: str = "observed") -> pd.DataFrame:
         """Exponentials of the coefficients: see `PooledResult.ratios`.
 

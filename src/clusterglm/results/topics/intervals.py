@@ -12,7 +12,14 @@ from scipy.special import chdtri
 
 from clusterglm.errors import IntervalWarning, OptionError, check_option, nearest
 from clusterglm.inference.uncertainty.degrees import covariance_with, read_degrees, t_interval
-from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_interval_of_scale, with_alpha
+from clusterglm.inference.uncertainty.intervals import (
+    INTERVALS,
+    RESAMPLES,
+    check_level,
+    wald_interval,
+    wald_interval_of_scale,
+    with_alpha,
+)
 from clusterglm.model.arguments import number, shown, whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -192,6 +199,8 @@ class Intervals(Resampling):
         names = self._interval_names
         if read_degrees(df) and method != "wald":
             raise OptionError(f"df={df!r} with method={method!r}", "Wald intervals", 'method="wald"')
+        check_option("resample", resample, RESAMPLES)
+        check_option("interval", interval, INTERVALS)
         if method != "bootstrap" and (resample, interval) != ("model", "percentile"):
             raise OptionError(
                 f"resample={resample!r} and interval={interval!r} with method={method!r}",
@@ -294,19 +303,17 @@ class Intervals(Resampling):
     def _by_bootstrap(
         self, level: float, resample: str, kind: str, run: tuple[int, Any, int, Progress, Any]
     ) -> tuple[Array, Array]:
-        from clusterglm.inference.uncertainty.bootstrap_intervals import INTERVALS
-
-        check_option("interval", kind, INTERVALS)
         found = self.bootstrap(*run, resample)
         if found.failures or found.interrupted:
-            warnings.warn(str(found), IntervalWarning, stacklevel=5)
-        return found.interval(level=level, kind=kind, jackknife=self._by_jackknife(run[2:]) if kind == "bca" else None)
+            warnings.warn(str(found), IntervalWarning, stacklevel=4)
+        without = self._by_jackknife(run[2:], stacklevel=5) if kind == "bca" else None
+        return found.interval(level=level, kind=kind, jackknife=without)
 
-    def _by_jackknife(self, run: tuple[int, Progress, Any]) -> Jackknife:
+    def _by_jackknife(self, run: tuple[int, Progress, Any], stacklevel: int = 4) -> Jackknife:
         n_jobs, progress, engine = run
         found = self.jackknife(n_jobs=n_jobs, progress=progress, engine=engine)
         if found.caveats:
-            warnings.warn("\n".join([found.heading, *found.caveats]), IntervalWarning, stacklevel=5)
+            warnings.warn("\n".join([found.heading, *found.caveats]), IntervalWarning, stacklevel=stacklevel)
         return found
 
     def _by_profile(self, level: float, names: list[str], n_jobs: int) -> tuple[Array, Array]:

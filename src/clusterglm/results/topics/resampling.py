@@ -12,6 +12,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.data.resampled import clusters_taken, identified, rows_as_clusters
 from clusterglm.errors import ClusterError, OptionError, check_option
+from clusterglm.inference.uncertainty.intervals import RESAMPLES
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.weighted import Weighted
 
@@ -117,7 +118,6 @@ class Resampling(Weighted):
             When there is only one cluster to draw.
         """
         from clusterglm.inference.uncertainty.bootstrap_intervals import (
-            RESAMPLES,
             bootstrap_estimates,
             drawn_clusters,
             drawn_responses,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.quantile_residuals import UniformityTest
 
 REFERENCE_TOLERANCE = 1e-7  # of the accurate log-likelihood
-_ALIKE = 1e-9  # relative difference of clusters' errors that is rounding
+_AS_FAR_OFF = 1e-9  # relative difference of clusters' errors that is rounding
 _BEARABLE = 0.1  # standard errors, and units of log-likelihood, that an approximation may be off
 _NOT_WORTH_A_WORD = 0.05  # half of what is, in units of log-likelihood for all clusters
 _TRIAL = Rule(9)  # a quick look at a coarse rule: the next better one that costs little
@@ -126,7 +126,7 @@ def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationChec
         shift[free] = np.linalg.solve(information, at.score[free]) / np.sqrt(np.diag(fit.covariance)[free])
     each, total = apart / repeats_of(data).clusters, float(apart.sum())
     # of clusters that are alike but for rounding the first
-    worst = int(np.argmax(np.abs(each) >= (1.0 - _ALIKE) * np.abs(each).max()))
+    worst = int(np.argmax(np.abs(each) >= (1.0 - _AS_FAR_OFF) * np.abs(each).max()))
     adequate = is_bearable(shift[free], total)
     rule = _in_words(fit)
     return IntegrationCheck(rule, total, error, float(each[worst]), data.labels[worst], names, shift, adequate)

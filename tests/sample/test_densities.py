@@ -19,7 +19,7 @@ DENSITIES = {
     "half-normal": (HalfNormal(1.5), stats.halfnorm(scale=1.5)),
     "half-t": (HalfT(1.0, 0.7), stats.halfcauchy(scale=0.7)),
     "exponential": (Exponential(2.0), stats.expon(scale=0.5)),
-    "beta": (LogisticBeta(1.5, 2.5, 2.0, 0.3, 1.0), None),
+    "beta": (LogisticBeta(1.5, 2.5, 2.0, 0.3, ""), None),
 }
 
 
@@ -71,7 +71,7 @@ def test_lkj_is_a_power_of_the_determinant(kind, d, eta) -> None:
         return (eta - 1.0) * np.linalg.slogdet(R)[1] + np.linalg.slogdet(J)[1]
 
     def ours(z):
-        each = [LogisticBeta(s.a[0] + eta * s.a[1], s.b[0] + eta * s.b[1], s.slope, s.shift, eta) for s in kind.lkj(d)]
+        each = [LogisticBeta(s.a[0] + eta * s.a[1], s.b[0] + eta * s.b[1], s.slope, s.shift, "") for s in kind.lkj(d)]
         return sum(one.terms(v).value for one, v in zip(each, z, strict=True))
 
     one, other = np.linspace(-0.6, 0.9, free), np.linspace(0.4, -0.8, free)

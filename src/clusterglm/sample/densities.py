@@ -225,13 +225,16 @@ class Exponential(Density):
 
 @dataclass(frozen=True)
 class LogisticBeta(Density):
-    """logistic(slope x + shift) has a beta distribution: what LKJ priors say of correlations in `BetaShare`."""
+    """logistic(slope x + shift) has a beta distribution.
+
+    What LKJ priors say of correlations in `BetaShare`, and what is said of the place of a shape in its range.
+    """
 
     a: float
     b: float
     slope: float
     shift: float
-    eta: float
+    words: str
 
     def terms(self, x: float) -> Terms:
         """See `Density`."""
@@ -247,38 +250,16 @@ class LogisticBeta(Density):
         return np.asarray((y - self.shift) / self.slope)
 
     def per(self, unit: float) -> LogisticBeta:
-        """See `Density`: correlations have no unit."""
+        """See `Density`: correlations and shapes have no unit."""
         return self
 
     def __str__(self) -> str:
-        return f"LKJ({self.eta:g})"
+        return self.words
 
 
-@dataclass(frozen=True)
-class BetaOfPlace(Density):
+def of_place(a: float, b: float) -> LogisticBeta:
     """Of a shape: a beta distribution of the place of its working value between the ends of the range."""
-
-    a: float
-    b: float
-
-    def terms(self, x: float) -> Terms:
-        """See `Density`."""
-        return self._logistic.terms(x)
-
-    def draw(self, rng: np.random.Generator, n: int) -> Array:
-        """See `Density`."""
-        return self._logistic.draw(rng, n)
-
-    @property
-    def _logistic(self) -> LogisticBeta:
-        return LogisticBeta(self.a, self.b, 1.0, 0.0, 1.0)
-
-    def per(self, unit: float) -> BetaOfPlace:
-        """See `Density`: shapes have no unit."""
-        return self
-
-    def __str__(self) -> str:
-        return f"beta({self.a:g}, {self.b:g}) of its place in its range"
+    return LogisticBeta(a, b, 1.0, 0.0, f"beta({a:g}, {b:g}) of its place in its range")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from clusterglm.model.arguments import shown, yes_or_no
 from clusterglm.model.arrays import Array
 from clusterglm.sample.coordinates import Coordinate, Coordinates
 from clusterglm.sample.densities import (
-    BetaOfPlace,
     Density,
     Exponential,
     Flat,
@@ -27,6 +26,7 @@ from clusterglm.sample.densities import (
     LogisticBeta,
     Normal,
     StudentT,
+    of_place,
 )
 
 _CALL = re.compile(r"\s*([a-z_]+)\s*(?:\(([^()]*)\))?\s*")
@@ -44,7 +44,7 @@ _OF_SCALES: dict[str, tuple[str, Callable[..., Density]]] = {
     "pc": ("pc(upper, probability)", lambda u, p: Exponential(-float(np.log(p)) / u, (u, p))),
 }
 _OF_SHAPES: dict[str, tuple[str, Callable[..., Density]]] = {
-    "beta": ("beta(a, b)", BetaOfPlace),
+    "beta": ("beta(a, b)", of_place),
     "gamma": ("gamma(shape, rate)", GammaOfInverse),
 }
 _FORMS = {"sd": _OF_SCALES, "family": _OF_SCALES, "shape": _OF_SHAPES}
@@ -176,7 +176,7 @@ class Prior:
             if of.share is not None:
                 eta, share = _eta(self.correlation), of.share
                 a, b = (first + eta * second for first, second in (share.a, share.b))
-                return LogisticBeta(a, b, share.slope, share.shift, eta)
+                return LogisticBeta(a, b, share.slope, share.shift, f"LKJ({eta:g})")
             if of.kind in ("intercept", "threshold"):
                 density = _read("intercept", self.intercept)
                 return density.per(of.unit).about(of.centre) if self.scaled else density

@@ -35,6 +35,7 @@ SCRIPTS = (
     "coverage",
     "coverage_slopes",
     "coverage_contrasts",
+    "coverage_resampling",
     "certified_slopes",
     "posterior",
     "random_slopes_models",

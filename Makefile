@@ -16,6 +16,7 @@ PEERS  := $(abspath $(VENV))/peers
 BENCH  := $(PEERS)/stamp
 DOCS   := $(STAMPS)/docs
 CORE   := $(STAMPS)/core
+NATIVE := $(STAMPS)/native
 ADAPTER := $(VENV)/marginaleffects
 
 # What the compiled core depends on; the Python files of an editable install are used where they lie.
@@ -28,7 +29,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test lint bench bench-all wheel docs clean pytest test-adapter test-core
 .DELETE_ON_ERROR:
 
-demo: $(CORE)
+# Of kernels the demonstration builds those that this machine runs, unless all are there.
+demo: $(if $(wildcard $(CORE)),$(CORE),$(NATIVE))
 	$(BIN)/clusterglm fit bacteria "y ~ trt + I(week > 2)" --cluster ID
 
 # One check after another, the quickest first: two of them at once would disturb the tests that measure time.
@@ -100,6 +102,10 @@ $(BUILD): pyproject.toml
 
 $(CORE): $(BUILD) $(CORE_SOURCES)
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	@touch $@
+
+$(NATIVE): $(BUILD) $(CORE_SOURCES)
+	$(BIN)/python -m pip install --quiet --no-build-isolation --config-settings=cmake.define.CLUSTERGLM_GENERATIONS=native --editable .
 	@touch $@
 
 $(TEST): $(BUILD)

@@ -26,7 +26,7 @@ from clusterglm.study import run_study
 from clusterglm.study.design import generator
 from clusterglm.study.effects import METHODS, STUDY, draw, replicate
 
-CELL = {"size": 5, "clusters": 200, "sigma": 1.0, "beta0": 0.0, "beta1": 1.0, "n_boot": 0}
+CELL = {"size": 5, "clusters": 200, "sigma": 1.0, "beta0": 0.0, "beta1": 1.0, "n_boot": 0, "draws": 0}
 R_SCRIPT = """
 suppressMessages(library(lme4))
 set.seed(1); n <- as.integer(commandArgs(TRUE)[1]); id <- factor(rep(1:200, each = 5)); seconds <- c(0, 0, 0)

@@ -25,15 +25,28 @@
 namespace nb = nanobind;
 using clusterglm::LocationMap;
 
+// Where the machine's own generation alone was compiled, there is no other to fall back on.
+#ifdef CLUSTERGLM_ONLY_V3
+const Kernels* chosen = nullptr;
+#else
 const Kernels* chosen = &kernels();
+#endif
 
 namespace {
 
 // CLUSTERGLM_BASELINE, set to anything, keeps to the kernels that every processor can run.
 const char* choose_kernels() {
 #ifdef CLUSTERGLM_V3
-    const char* baseline = std::getenv("CLUSTERGLM_BASELINE");
-    if (knows_x86_64_v3() && !(baseline && *baseline)) {
+    const char* asked = std::getenv("CLUSTERGLM_BASELINE");
+    const bool baseline = asked && *asked;
+#ifdef CLUSTERGLM_ONLY_V3
+    if (baseline || !knows_x86_64_v3())
+        throw nb::import_error(baseline ? "CLUSTERGLM_BASELINE asks for kernels that this build of clusterglm has not; unset it, or build with "
+                                          "-DCLUSTERGLM_GENERATIONS=all"
+                                        : "this build of clusterglm is for processors with AVX2 and FMA, which this one has not; build with "
+                                          "-DCLUSTERGLM_GENERATIONS=all, or on this machine");
+#endif
+    if (knows_x86_64_v3() && !baseline) {
         chosen = static_cast<const Kernels*>(nb::cast<nb::capsule>(nb::module_::import_("clusterglm._core_v3").attr("kernels")).data());
         return "x86-64-v3";
     }
@@ -120,7 +133,7 @@ double marginal(const ProblemHandle& problem, const MapHandle& map, const cluste
     bool completed;
     {
         nb::gil_scoped_release release;
-        completed = problem.functions().marginal(view, *map.map, rule, theta.data(), order, selection, modes.data(), out, threads, sum, interrupted);
+        completed = chosen->marginal(*problem.functions().intercept, view, *map.map, rule, theta.data(), order, selection, modes.data(), out, threads, sum, interrupted);
     }
     return finish(completed, sum, score, hessian);
 }

@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels.hpp"
@@ -72,16 +73,20 @@ class ProblemHandle {
         require(!own_columns || (own_columns->shape(0) == n && own_columns->shape(1) == static_cast<std::size_t>(own)), "own_columns: rows by parameters");
         require(!own_numbers == !own_columns && (!own_numbers || own_numbers->size() == static_cast<std::size_t>(own)), "own_numbers: one per parameter");
         for (int c = 0; own_numbers && c < own; ++c)
-            require(own_numbers->data()[c] >= 0 && own_numbers->data()[c] < functions_.own_numbers, "own_numbers: numbers of the kernel's own");
-        require(own == 0 || functions_.own_numbers > 0, "own: of kernels that have parameters of their own");
-        for (std::size_t j = 0; groups && j < n; ++j)
-            require(groups->data()[j] >= -1 && groups->data()[j] < own, "groups: numbers of the response's own parameters");
+            require(own_numbers->data()[c] >= 0 && own_numbers->data()[c] < functions_.intercept->own_numbers, "own_numbers: numbers of the kernel's own");
+        require(own == 0 || functions_.intercept->own_numbers > 0, "own: of kernels that have parameters of their own");
+        const auto [within, all_first] = range_of_groups(groups ? groups->data() : nullptr, groups ? n : 0, own);
+        require(within, "groups: numbers of the response's own parameters");
+        if (functions_.intercept->collapses != 0) {
+            require(own <= 1 && !own_columns, "own: this kernel has one parameter at most");
+            require(all_first, "groups: every row has this kernel's parameter");
+        }
         bool weighted = false;
         for (std::size_t i = 0; i < cluster_weights.size() && !weighted; ++i) weighted = cluster_weights.data()[i] != 1.0;
         view_ = {static_cast<std::int64_t>(starts.size()) - 1, static_cast<std::int64_t>(n), static_cast<int>(X.shape(1)), s, X.data(), a.data(),
                  b.data(), offset.data(), cluster_weights.data(), each_is_one_trial(a.data(), b.data(), n), weighted, own, groups ? groups->data() : nullptr,
                  own_columns ? own_columns->data() : nullptr, own_numbers ? own_numbers->data() : nullptr};
-        if (functions_.own_numbers > 0 && own == 0) {  // a kernel with parameters of its own, which no row has here
+        if (functions_.intercept->own_numbers > 0 && own == 0) {  // a kernel with parameters of its own, which no row has here
             none_.assign(n, -1);
             view_.groups = none_.data();
         }
@@ -96,6 +101,13 @@ class ProblemHandle {
     nb::ndarray<nb::numpy, const double, nb::ndim<1>> cluster_weights() const { return {cluster_weights_.data(), {cluster_weights_.size()}, nb::handle()}; }
 
    private:
+    // Whether all groups are from -1 to own - 1, and whether all are 0: signs and bits of all of them at once, as many likelihoods are made.
+    static std::pair<bool, bool> range_of_groups(const std::int64_t* groups, std::size_t n, std::int64_t own) {
+        std::int64_t signs = 0, bits = 0;
+        for (std::size_t j = 0; j < n; ++j) signs |= (groups[j] + 1) | (own - 1 - groups[j]), bits |= groups[j];
+        return {signs >= 0, bits == 0};
+    }
+
     static ResponseFunctions find(const std::string& code) {
         for (const ResponseFunctions& f : chosen->responses)
             if (code == f.code) return f;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "clusterglm/crossed.hpp"
+#include "clusterglm/evaluate.hpp"
 #include "clusterglm/nested.hpp"
 #include "clusterglm/vector.hpp"
 #include "functions.hpp"
@@ -22,8 +23,12 @@ ResponseFunctions beta_binomial();
 ResponseFunctions zero_inflated_poisson();
 ResponseFunctions zero_inflated_negative_binomial();
 
+// Of one intercept per cluster: a file of its own, so that two compilers may work side by side.
+decltype(&clusterglm::evaluate) marginal_likelihood();
+
 struct Kernels {
     std::array<ResponseFunctions, 13> responses;
+    decltype(&clusterglm::evaluate) marginal;
     decltype(&clusterglm::evaluate_vector) vector;
     decltype(&clusterglm::evaluate_nested) nested;
     decltype(&clusterglm::evaluate_crossed) crossed;

@@ -15,6 +15,7 @@
 #include "clusterglm/distribution/logistic.hpp"
 #include "clusterglm/distribution/student_t.hpp"
 #include "clusterglm/evaluate.hpp"
+#include "clusterglm/intercept_loops.hpp"
 #include "clusterglm/pooled.hpp"
 #include "clusterglm/response/binomial_cloglog.hpp"
 #include "clusterglm/response/binomial_logit.hpp"
@@ -239,7 +240,7 @@ Result marginal(const Problem& problem, const LocationMap& map, const Rule& rule
     Values modes(problem.clusters, 0.0);
     const int q = problem.p + 1;
     Sum sum(q);
-    evaluate<R>(problem, map, rule, theta.data(), order, Selection{nullptr, problem.clusters}, modes.data(), PerCluster{}, threads, sum,
+    evaluate(intercept_loops_of<R>(), problem, map, rule, theta.data(), order, Selection{nullptr, problem.clusters}, modes.data(), PerCluster{}, threads, sum,
                 [] { return false; });
     Result out{sum.value, Values(sum.score.begin(), sum.score.begin() + q), Values(q * q)};
     sum.copy_hessian(out.hessian.data());
@@ -262,7 +263,7 @@ Values everything(const Problem& problem, const LocationMap& map, const Rule& ru
     const int q = problem.p + 1;
     Values modes(m), values(m), scores(m * q), ends(m), posterior(2 * m), out(1 + q + q * q);
     Sum sum(q);
-    evaluate<R>(problem, map, rule, kTheta.data(), 2, Selection{chosen.data(), static_cast<std::int64_t>(chosen.size())}, modes.data(),
+    evaluate(intercept_loops_of<R>(), problem, map, rule, kTheta.data(), 2, Selection{chosen.data(), static_cast<std::int64_t>(chosen.size())}, modes.data(),
                 PerCluster{values.data(), scores.data(), ends.data(), posterior.data()}, 1, sum, [] { return false; });
     out[0] = sum.value;
     std::copy_n(sum.score.begin(), q, &out[1]);

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import mpmath
 import numpy as np
 import pytest
+from scipy.special import logsumexp
+from scipy.stats import gamma, norm
 
 from clusterglm.likelihood.evaluation import Evaluation, OwnArrays
 from clusterglm.likelihood.plan import Part
@@ -22,7 +25,8 @@ from clusterglm.model.response.binomial_probit import BinomialProbit
 from clusterglm.model.response.own.base import OwnParameters
 
 WITHOUT_WEIGHTS = ("truncated_negative_binomial", "negative_binomial1", "beta_binomial")
-FAMILIES = [("negative_binomial", None), ("ordinal", "probit"), *((family, None) for family in WITHOUT_WEIGHTS)]
+PLAIN = ("negative_binomial", "gamma", *WITHOUT_WEIGHTS)
+FAMILIES = [("ordinal", "probit"), *((family, None) for family in PLAIN)]
 
 
 class Model:
@@ -36,7 +40,7 @@ class Model:
         found = with_own(family, link)
         assert found is not None
         response: OwnParameters = found.of_levels(("a", "b", "c", "d"))
-        y = rng.integers(0, 4, n).astype(float)
+        y = rng.integers(0, 4, n) + (0.5 if response.continuous else 0.0)
         w = rng.choice([1.0, 2.0, 0.5], n) if family not in WITHOUT_WEIGHTS else np.ones(n)
         self.a, self.b = response.rows(y + response.least, np.full(n, 5.0), w)
         self.response, self.starts = response, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -50,17 +54,16 @@ class Model:
         """The core's evaluation at coordinates of the kernel, given in place of those of psi."""
         rows = self.response.at(self.psi).kernel_rows(self.a, self.b)
         own = coordinates[len(coordinates) - rows.own :]
-        moved, shift = rows.b, rows.shift
         if rows.columns is None:
             there = self.response.at(own).kernel_rows(self.a, self.b)
-            moved, shift = there.b, there.shift
+            a, b, shift = there.a, there.b, there.shift
             X, beta = self.X, theta[:-1]
         else:
             assert rows.groups is not None
-            moved, shift = np.where(rows.groups >= 0, own[rows.groups], rows.b), 0.0
+            a, b, shift = rows.a, np.where(rows.groups >= 0, own[rows.groups], rows.b), 0.0
             X = np.ascontiguousarray(np.hstack([self.X, rows.columns]))
             beta = np.append(theta[:-1], coordinates[: rows.columns.shape[1]])
-        arrays = OwnArrays(self.starts, rows.a, moved, self.offset + shift, self.cluster_weights, rows.own, rows.groups)
+        arrays = OwnArrays(self.starts, a, b, self.offset + shift, self.cluster_weights, rows.own, rows.groups)
         likelihood = self.integrator.likelihood(X, arrays, rows.response, 1)
         plan, at = (Part(Rule(nodes)),), np.append(beta, theta[-1])
         return likelihood.unit_scores(at, plan) if scores else likelihood.evaluate(at, plan)
@@ -109,6 +112,24 @@ def test_far_out_the_slow_formulas_agree(family: str, link: str | None, sizes: A
             ahead, behind = each.evaluate(whole + move, 9), each.evaluate(whole - move, 9)
             size = 1e-7 * (1.0 + abs(here.value))
             assert here.score[k] == pytest.approx((ahead.value - behind.value) / (2.0 * h), rel=1e-5, abs=size / h)
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 1, 4), (200, 2, 40)])
+def test_a_gamma_cluster_as_one_row_is_the_integral_over_its_rows(sizes: tuple[int, ...]) -> None:
+    """Against SciPy's densities summed over a fine grid of intercepts."""
+    model = Model("gamma", None, sizes, Gaussian())
+    model.cluster_weights[:] = 1.0
+    (shape,), (*beta, sigma) = np.exp(model.psi), model.theta
+    y, w = model.a / model.b, model.b
+    grid = np.linspace(-9.0, 9.0, 20_001)
+    scale = np.exp(model.X @ beta + model.offset)[:, None] * np.exp(sigma * grid) / shape
+    log_p = w[:, None] * gamma.logpdf(y[:, None], shape, scale=scale)
+    total = 0.0
+    for first, last in pairwise(model.starts):
+        g = log_p[first:last].sum(axis=0) + norm.logpdf(grid)
+        total += logsumexp(g) + np.log(grid[1] - grid[0])
+    without = model.evaluate(model.whole, 60).value
+    assert without + model.response.at(model.psi).log_terms(model.a, model.b).sum() == pytest.approx(total, rel=1e-11)
 
 
 def interval(x: mpmath.mpf, a: float, b: float) -> mpmath.mpf:

@@ -17,14 +17,19 @@ namespace clusterglm {
 // Makes one row of a cluster's rows where the response allows it (collapse.hpp); returns what the log-likelihood loses by that.
 template <class R>
 double collapse(ClusterRows& rows) {
-    if constexpr (!R::kCollapses) return 0.0;
+    if constexpr (R::kCollapses == 0) return 0.0;
+    constexpr double kSign = R::kCollapses;
     const int n = rows.n;
-    const double top = *std::max_element(rows.eta.begin(), rows.eta.begin() + n);
+    double top = kSign * rows.eta[0];
+    for (int j = 1; j < n; ++j) top = std::max(top, kSign * rows.eta[j]);
     double a = 0.0, a_eta = 0.0, exposure = 0.0;
-    for (int j = 0; j < n; ++j) a += rows.a[j], a_eta += rows.a[j] * rows.eta[j], exposure += rows.b[j] * std::exp(rows.eta[j] - top);
+    for (int j = 0; j < n; ++j) {
+        const double eta = kSign * rows.eta[j];
+        a += rows.a[j], a_eta += rows.a[j] * eta, exposure += rows.b[j] * std::exp(eta - top);
+    }
     const double kappa = top + std::log(exposure);
     rows.resize(1);
-    rows.eta[0] = kappa, rows.a[0] = a, rows.b[0] = 1.0;
+    rows.eta[0] = kSign * kappa, rows.a[0] = a, rows.b[0] = 1.0;
     return a_eta - a * kappa;
 }
 

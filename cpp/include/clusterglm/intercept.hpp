@@ -138,7 +138,7 @@ CLUSTERGLM_INLINE Pack climb(const Group& group, Pack gamma, Pack finite) {
 template <class R>
 inline int rises_towards(double a, double b, int n) {
     if constexpr (requires { R::rises_towards(a, b, n); }) return R::rises_towards(a, b, n);
-    if (a > 0.0 && (R::kCollapses || b > 0.0)) return 0;
+    if (a > 0.0 && (R::kCollapses > 0 || b > 0.0)) return 0;
     return a > 0.0 ? 1 : -1;
 }
 
@@ -159,7 +159,7 @@ CLUSTERGLM_INLINE Intercepts intercepts(const Problem& problem, Group& group, co
     if (reduce(at.finite) > 0.0) {
         const bool fast = group.in_range(Pack{});
         if (fast) group.exponentiate();
-        if constexpr (R::kCollapses) {
+        if constexpr (R::kCollapses > 0) {
             Pack sum{};
             for (int j = 0; fast && j < group.length; ++j) sum += clusterglm::load(&group.b[Group::cell(j)]) * clusterglm::load(&group.e[Group::cell(j)]);
             sum = group.total(sum);

@@ -10,19 +10,19 @@
 
 namespace clusterglm {
 
-template <class R>
+template <int J>
 class LongClusters {
    public:
-    LongClusters(const Problem& problem, const AnyMap& map, const Rule& rule, const double* theta, int order)
-        : problem_(problem), beta_(theta), order_(order), p_(problem.p), both_(p_ + (kHasOwn<R> ? problem.own : 0)), q_(both_ + 1),
-          stride_(padded(q_)), integral_(map, rule, problem.unit), own_(problem) {
+    LongClusters(const InterceptLoops& kernel, const Problem& problem, const AnyMap& map, const Rule& rule, const double* theta, int order)
+        : problem_(problem), beta_(theta), order_(order), p_(problem.p), both_(p_ + (J > 0 ? problem.own : 0)), q_(both_ + 1),
+          stride_(padded(q_)), integral_(kernel, map, rule, problem.unit), own_(problem) {
         z_.resize(q_);
     }
 
     CLUSTERGLM_INLINE void add(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
         load_cluster(integral_.rows, problem_, i, beta_);
         integral_.rows.finish();
-        if constexpr (kHasOwn<R>) own_.resize(integral_.rows.n);
+        if constexpr (J > 0) own_.resize(integral_.rows.n);
         if (integral_.moves) run<true>(i, modes, sum, out);
         else run<false>(i, modes, sum, out);
     }
@@ -31,8 +31,8 @@ class LongClusters {
     const Problem& problem_;
     const double* beta_;
     int order_, p_, both_, q_, stride_;  // coefficients; with the response's own; and sigma
-    Integral<R, AnyMap, double> integral_;
-    OwnRows<R, double> own_;
+    Integral<AnyMap, double> integral_;
+    OwnRows<J, double> own_;
     Vectors z_;
     std::vector<double> node_gradients_, pi_G_;
 
@@ -40,21 +40,20 @@ class LongClusters {
 
     const double* x(std::int64_t row) const { return problem_.X + row * p_; }
 
-    static constexpr int J = kOwnNumbers<R>;
     // A section of own derivatives at nodes, of `rows` rows: g and Gg of each number, gg of each pair of them.
     const double* section(int which, int rows) const { return integral_.H.data() + static_cast<std::size_t>(which) * rows * integral_.nodes.size; }
 
     template <bool Moves>
     CLUSTERGLM_INLINE void run(std::int64_t i, double* modes, Sum& sum, const PerCluster& out) {
         const int n = integral_.rows.n;
-        integral_.template place_nodes<Moves ? 2 : 0>(modes[i]);
+        if (integral_.follows) integral_.loops.place_nodes[Moves ? 2 : 0](integral_, modes[i]);
         if (order_ == 0) {
-            integral_.template add_rows<0>(0, n);
+            integral_.loops.add_rows[0](integral_, 0, n);
         } else {
             node_gradients_.assign(static_cast<std::size_t>(both_) * integral_.nodes.size, 0.0);
             for (int first = 0; first < n; first += kChunk) {
                 const int last = std::min(first + kChunk, n);
-                integral_.template add_rows<2>(first, last);
+                integral_.loops.add_rows[2](integral_, first, last);
                 add_node_gradients(i, first, last);
             }
         }
@@ -75,20 +74,13 @@ class LongClusters {
                 double* to = &node_gradients_[static_cast<std::size_t>(r) * size];
                 for (int k = 0; k < size; k += kLanes) store(to + k, load(to + k) + xj[r] * load(G + k));
             }
-            if constexpr (kHasOwn<R>)
+            if constexpr (J > 0)
                 own_.columns.each(problem_.starts[i] + j, [&](int c, double z) CLUSTERGLM_INLINE_LAMBDA {
                     const double* g = section(1 + own_.columns.number(c), last - first) + static_cast<std::size_t>(j - first) * size;
                     double* to = &node_gradients_[static_cast<std::size_t>(p_ + c) * size];
                     for (int k = 0; k < size; k += kLanes) store(to + k, load(to + k) + z * load(g + k));
                 });
         }
-    }
-
-    // G and H of one chunk again, leaving the cluster's node sums alone.
-    CLUSTERGLM_INLINE void recompute_chunk(int first, int end) {
-        all_nodes<R, 2>(
-            integral_.rows, first, end, integral_.unit, integral_.nodes, integral_.G.data(), integral_.H.data(), [](int) CLUSTERGLM_INLINE_LAMBDA { return NodeSums{}; },
-            [](int, const NodeSums&) CLUSTERGLM_INLINE_LAMBDA {});
     }
 
     // What row j adds to the response's own parameters; `at` is where it lies among the chunk's `rows` rows.
@@ -138,10 +130,10 @@ class LongClusters {
         std::fill(z_.memory.begin(), z_.memory.end(), 0.0);
         pi_G_.resize(size);
         double *hessian = sum.hessian.data(), *last = hessian + both_ * stride_;
-        if constexpr (kHasOwn<R> && Moves) own_.find(rows, integral_.mode.at.m);
+        if constexpr (J > 0 && Moves) own_.find(integral_.loops.own_at_mode, rows, integral_.mode.at.m);
         for (int first = 0; first < n; first += kChunk) {
             const int end = std::min(first + kChunk, n);
-            if (n > kChunk) recompute_chunk(first, end);  // node sums are complete; this only brings back the chunk's own terms
+            if (n > kChunk) integral_.loops.repeat_rows(integral_, first, end);  // node sums are complete; this only brings back the chunk's own terms
             for (int j = first; j < end; ++j) {
                 const std::size_t at = static_cast<std::size_t>(j - first) * size;
                 const auto rm = row_moments<Moves, false, double>(nodes, integral_.map, &integral_.G[at], &integral_.H[at], pi_G_.data());
@@ -158,7 +150,7 @@ class LongClusters {
                     }
                 }
                 for (int r = 0; r < p_; ++r) z_.mean[r] += rm.mean * xj[r];
-                if constexpr (kHasOwn<R>) add_own<Moves>(start + j, j, end - first, at, xj, weight, mc, hessian);
+                if constexpr (J > 0) add_own<Moves>(start + j, j, end - first, at, xj, weight, mc, hessian);
                 if (order_ < 2) continue;
                 for (int r = 0; r < p_; ++r) {
                     const double xr = weight * diagonal * xj[r];

@@ -137,7 +137,7 @@ class VectorLoops {
     void with(int first, int last, bool value) {
         if (!cells_.fast_) slow<Kept>(first, last, value);
         else if (!points_.tables) fast<false, false, Kept>(first, last, value);
-        else if (cells_.unit_ && !R::kCollapses) fast<!R::kCollapses, true, Kept>(first, last, value);
+        else if (cells_.unit_ && R::kCollapses == 0) fast<R::kCollapses == 0, true, Kept>(first, last, value);
         else fast<false, true, Kept>(first, last, value);
     }
 
@@ -271,7 +271,7 @@ class NestedLoops {
     template <bool Kept>
     void with(int first, int last, bool value, double* G, double* H) {
         if (!cells_.fast_) slow<Kept>(first, last, value, G, H);
-        else if (cells_.unit_ && !R::kCollapses) fast<!R::kCollapses, Kept>(first, last, value, G, H);
+        else if (cells_.unit_ && R::kCollapses == 0) fast<R::kCollapses == 0, Kept>(first, last, value, G, H);
         else fast<false, Kept>(first, last, value, G, H);
     }
 

@@ -3,6 +3,9 @@
 //
 // Everything is built in a small space first: psi = (eta_1..eta_n, sigma) for clusters of few rows, theta = (beta, sigma) for
 // long ones. In either, the derivatives need only a few vectors (Vectors below), one full-rank sum over nodes and a diagonal.
+//
+// What loops over rows belongs to a kernel, and is a table of functions here (InterceptLoops; intercept_loops.hpp makes it). All else knows
+// no response, and is compiled once for all of them.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -45,8 +48,9 @@ struct Vectors {
 };
 
 // Integrands in proportion into pi, the list of packs that carry weight, and what derivatives up to the order need of the nodes.
-template <class R, bool Moves, int Order, class Map, class V>
-CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, const Mode<Map, V>& mode, V omega) {
+// log_only: all of the integrand is in q, and no factor beside it.
+template <bool Moves, int Order, class Map, class V>
+CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, const Mode<Map, V>& mode, V omega, bool log_only) {
     NodeMoments<V> out{};
     Pack highest = load(nodes.q), sum{};
     for (int k = kLanes; k < nodes.size; k += kLanes) {
@@ -58,7 +62,7 @@ CLUSTERGLM_INLINE NodeMoments<V> node_moments(Nodes& nodes, const Map& map, cons
     for (int k = 0; k < nodes.size; k += kLanes) {
         const Pack d = load(nodes.q + k) - top;
         Pack share = d > all(-690.0) ? lanes::exp(d) : Pack{};
-        if constexpr (!R::kCollapses) share *= load(nodes.factor + k);
+        if (!log_only) share *= load(nodes.factor + k);
         store(nodes.pi + k, share);
         sum += share;
         least = share < least ? share : least;
@@ -201,12 +205,45 @@ CLUSTERGLM_INLINE void combine(Vectors& z, const Mode<Map, V>& mode, const NodeM
     }
 }
 
+template <class Map, class V>
+struct Integral;
+
+// A kernel's loops over the rows of a cluster, or of four. By order of derivatives; null where no integral asks.
+template <class Map, class V>
+struct ClusterLoops {
+    // Nodes that follow the cluster: around the mode, which is sought from `start`. Order: of derivatives that feel them move, or 0.
+    void (*place_nodes[3])(Integral<Map, V>&, V start);
+    // Rows first..last at all nodes, from row 0 on: added to the nodes' sums, and kept in G and H if derivatives of the order need them.
+    void (*add_rows[3])(Integral<Map, V>&, int first, int last);
+    // G and H of some rows again, leaving the nodes' sums alone.
+    void (*repeat_rows)(Integral<Map, V>&, int first, int last);
+    // Derivatives in the kernel's own numbers at an intercept of m: sections of `cells` doubles (OwnRows).
+    void (*own_at_mode)(const Rows<V>&, V m, double* to, std::size_t cells);
+};
+
+struct InterceptLoops {
+    int collapses, own_numbers;  // kCollapses, and how many numbers of its own the kernel has
+    bool several_modes;
+    ClusterLoops<LinearMap, Pack> four_linear;
+    ClusterLoops<AnyMap, Pack> four_any;
+    ClusterLoops<AnyMap, double> one;
+
+    template <class Map, class V>
+    const ClusterLoops<Map, V>& of() const {
+        if constexpr (kWidth<V> == 1) return one;
+        else if constexpr (Map::kLinear) return four_linear;
+        else return four_any;
+    }
+};
+
 // One cluster's integral (V double), or those of four clusters (V Pack): its rows, nodes, value and moments.
-template <class R, class Map, class V>
+template <class Map, class V>
 struct Integral {
-    static constexpr bool kScans = !Map::kLinear || kSeveralModes<R>;
+    const ClusterLoops<Map, V>& loops;
     const Map map;
-    const bool follows, moves, unit;  // see Rule; unit: every row is a 0 or a 1
+    const bool follows, moves;  // see Rule
+    const bool one_row;         // a kernel's only row (kOneRow): its derivatives at nodes are the nodes' sums
+    const bool unit;            // every row is a 0 or a 1
     Rows<V> rows;
     Nodes nodes;
     std::optional<Scan<V>> scan;
@@ -216,70 +253,24 @@ struct Integral {
     std::vector<double> G, H;  // a row's at every node; in G room for parameters of the response's own
     int own = 0;               // of which there are so many
 
-    Integral(const Map& map_, const Rule& rule, bool unit_)
-        : map(map_), follows(rule.follows), moves(rule.moves), unit(unit_ && !R::kCollapses && !kHasOwn<R>), nodes(rule, kWidth<V>) {
-        if constexpr (kScans)
-            if (follows && (kSeveralModes<R> || !map.log_concave())) scan.emplace(map);
+    Integral(const InterceptLoops& kernel, const Map& map_, const Rule& rule, bool unit_)
+        : loops(kernel.of<Map, V>()), map(map_), follows(rule.follows), moves(rule.moves), one_row(kernel.collapses != 0 && kernel.own_numbers == 0),
+          unit(unit_ && kernel.collapses == 0 && kernel.own_numbers == 0), nodes(rule, kWidth<V>) {
+        if (follows && (kernel.several_modes || !map.log_concave())) scan.emplace(map);
         if (!follows) {
             std::copy_n(nodes.c, nodes.size, nodes.s);
             nodes.locate(map);
         }
     }
 
-    // Nodes that follow the cluster: around the mode, which is sought from `start`. Order: of derivatives that feel them move, or 0.
-    template <int Order>
-    CLUSTERGLM_APART void place_nodes(V start) {
-        if (!follows) return;
-        const V infinity = V{} + std::numeric_limits<double>::infinity(), least_curvature = V{} + 1e-12;
-        Bracket<V> bracket{start, -infinity, infinity};
-        if constexpr (kScans)
-            if (scan) bracket = scan->template search<R>(rows, unit);
-        V other = bracket.start;
-        for (int search = scan && scan->hides ? 2 : 0;; --search) {
-            mode = find_mode<R, Order>(rows, map, bracket);
-            if (search == 0) break;
-            if constexpr (kScans) {  // the two modes, and then the higher one again
-                if (search == 1) {
-                    const auto lower = log_integrand<R>(rows, map, mode.s) < log_integrand<R>(rows, map, other);
-                    bracket = {lower ? other : mode.s, -infinity, infinity};
-                } else {
-                    other = mode.s, bracket = scan->hidden;
-                }
-            }
-        }
-        omega = 1.0 / lanes::sqrt(-mode.g_ss < least_curvature ? least_curvature : -mode.g_ss);
-        const Pack s = spread(mode.s), step = spread(omega);
-        for (int k = 0; k < nodes.size; k += kLanes) store(nodes.s + k, s + load(nodes.c + k) * step);
-        nodes.locate(map);
-    }
-
-    // Rows first..last at all nodes, from row 0 on: added to the nodes' sums, and kept in G and H if derivatives of the order need them.
-    template <int Order>
-    CLUSTERGLM_APART void add_rows(int first, int last) {
-        const std::size_t cells = Order > 0 && !R::kCollapses ? static_cast<std::size_t>(last - first) * nodes.size : 0;
-        const std::size_t own_cells = static_cast<std::size_t>(own) * nodes.size;
-        if (G.size() < cells + own_cells) G.resize(cells + own_cells);
-        if (H.size() < (1 + kOwnSections<R>) * cells) H.resize((1 + kOwnSections<R>) * cells);
-        const auto begin = [&](int k) CLUSTERGLM_INLINE_LAMBDA {
-            if (first == 0) return NodeSums{load(nodes.log_weight + k) + map.log_density(nodes, k)};
-            return NodeSums{load(nodes.q + k) + lanes::log(load(nodes.factor + k)), load(nodes.S1 + k), load(nodes.S2 + k)};
-        };
-        all_nodes<R, Order>(rows, first, last, unit, nodes, G.data(), H.data(), begin, [&](int k, const NodeSums& sums) CLUSTERGLM_INLINE_LAMBDA {
-            store(nodes.q + k, sums.log_p);
-            if constexpr (!R::kCollapses) store(nodes.factor + k, sums.factor);
-            if constexpr (Order > 0) store(nodes.S1 + k, sums.S1);
-            if constexpr (Order > 1) store(nodes.S2 + k, sums.S2);
-        });
-    }
-
     // G and H of rows at all nodes, row by row: of a cluster of one row they are the nodes' sums.
-    CLUSTERGLM_INLINE const double* rows_G() const { return R::kCollapses ? nodes.S1 : G.data(); }
-    CLUSTERGLM_INLINE const double* rows_H() const { return R::kCollapses ? nodes.S2 : H.data(); }
+    CLUSTERGLM_INLINE const double* rows_G() const { return one_row ? nodes.S1 : G.data(); }
+    CLUSTERGLM_INLINE const double* rows_H() const { return one_row ? nodes.S2 : H.data(); }
 
     // After all rows: value and moments.
     template <bool Moves, int Order>
     CLUSTERGLM_INLINE void finish() {
-        moments = node_moments<R, Moves, Order>(nodes, map, mode, omega);
+        moments = node_moments<Moves, Order>(nodes, map, mode, omega, one_row);
         if (follows) moments.value += lanes::log(omega);
     }
 

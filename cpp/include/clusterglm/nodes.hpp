@@ -128,7 +128,7 @@ CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int fir
     const Pack at = load(m), exp_at = load(E), one = all(1.0);
     int left = room, at_row = 0;
     AddedApart total(sums.log_p, first);
-    const int end = R::kCollapses ? first + 1 : last;
+    const int end = R::kCollapses != 0 ? first + 1 : last;
     for (int run = first; run < end; run += kRun) {
         const int stop = std::min(run + kRun, end);
         for (int j = run; j < stop; ++j, at_row += stride) {
@@ -139,8 +139,8 @@ CLUSTERGLM_INLINE NodeSums node_pack(NodeSums sums, const Rows<V>& rows, int fir
                 t.factor = there ? t.factor : one, t.H = there ? t.H : Pack{};
             }
             sums.log_p += t.additive, sums.S1 += t.G, sums.S2 += t.H;
-            if constexpr (!R::kCollapses && Order > 0) store(G + at_row, t.G);
-            if constexpr (!R::kCollapses && Order > 1) store(H + at_row, t.H);
+            if constexpr (!kOneRow<R> && Order > 0) store(G + at_row, t.G);
+            if constexpr (!kOneRow<R> && Order > 1) store(H + at_row, t.H);
             if constexpr (kHasOwn<R> && Order > 0) keep_own(t.own, H + at_row, (last - first) * stride);
             if constexpr (kUnit) sums.factor *= t.factor;
             if constexpr (T == Take::kUnit)
@@ -161,8 +161,8 @@ inline void node_pack_stable(NodeSums& sums, const Rows<V>& rows, int first, int
             const int cell = j * kWidth<V> + l % kWidth<V>;
             const auto t = R::stable(rows.eta[cell] + m[l], rows.a[cell], rows.b[cell]);
             sums.log_p[l] += t.value, sums.S1[l] += t.G, sums.S2[l] += t.H;
-            if constexpr (!R::kCollapses && Order > 0) G[l] = t.G;
-            if constexpr (!R::kCollapses && Order > 1) H[l] = t.H;
+            if constexpr (!kOneRow<R> && Order > 0) G[l] = t.G;
+            if constexpr (!kOneRow<R> && Order > 1) H[l] = t.H;
             if constexpr (kHasOwn<R> && Order > 0) {
                 constexpr int J = kOwnNumbers<R>;
                 const int section = (last - first) * stride;
@@ -222,7 +222,7 @@ CLUSTERGLM_INLINE void all_nodes(const Rows<V>& rows, int first, int last, bool 
     };
     // Mostly one answer does for all nodes.
     if (in_range(nodes.lowest, nodes.highest)) {
-        if (R::kCollapses || !unit) return take_all.template operator()<Take::kWeighted>();
+        if (R::kCollapses != 0 || !unit) return take_all.template operator()<Take::kWeighted>();
         if (rows.common >= last && room_of(nodes.lowest, nodes.highest) >= last - first) return take_all.template operator()<Take::kPlain>();
     }
     for (int k = 0; k < nodes.size; k += kLanes) {
@@ -232,7 +232,7 @@ CLUSTERGLM_INLINE void all_nodes(const Rows<V>& rows, int first, int last, bool 
             NodeSums sums = begin(k);
             node_pack_stable<R, Order>(sums, rows, first, last, nodes.m + k, G + k, H + k, nodes.size);
             end(k, sums);
-        } else if (R::kCollapses || !unit) {
+        } else if (R::kCollapses != 0 || !unit) {
             take.template operator()<Take::kWeighted>(k, 0);
         } else {
             take.template operator()<Take::kUnit>(k, room_of(at, at));

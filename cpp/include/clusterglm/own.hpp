@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <vector>
 
-#include "nodes.hpp"
 #include "problem.hpp"
 #include "rows.hpp"
 
@@ -51,16 +50,16 @@ struct OwnBend {
     V Ggg, Hgg;
 };
 
-// The own derivatives of a cluster's rows at its mode, and the cluster's own sums there.
-template <class R, class V>
+// The own derivatives of a cluster's rows at its mode, and the cluster's own sums there. J: how many numbers of its own the kernel has.
+template <int J, class V>
 struct OwnRows {
-    static constexpr int J = kOwnNumbers<R>, kPairs = own_pairs(J), kSections = 3 * J + 2 * kPairs;
+    static constexpr int kPairs = own_pairs(J), kSections = 3 * J + 2 * kPairs;
     const OwnColumns columns;
     const int count;              // parameters
     std::vector<double> member;   // rows x count of V: how much the row has of the parameter
     std::vector<double> at_mode;  // sections of rows of V: OwnAtMode
 
-    explicit OwnRows(const Problem& problem) : columns(problem), count(kHasOwn<R> ? problem.own : 0) {}
+    explicit OwnRows(const Problem& problem) : columns(problem), count(J > 0 ? problem.own : 0) {}
 
     void resize(int n) {
         cells_ = static_cast<std::size_t>(padded(n * kWidth<V>));
@@ -71,25 +70,10 @@ struct OwnRows {
     V weight(int j, int c) const { return get<V>(member.data(), j * count + c); }
     int pair(int c, int d) const { return own_pair(columns.number(c), columns.number(d)); }
 
-    // At an intercept of m.
-    CLUSTERGLM_INLINE void find(const Rows<V>& rows, V m) {
-        const bool near = lanes::every(rows.reach() + lanes::magnitude(m) <= V{} + Rows<V>::kRange);
-        const Pack M = spread(m), E = lanes::exp(M);
-        for (int i = 0, end = rows.size(); i < end; i += kLanes) {
-            OwnAtMode<Pack, J> d;
-            if (near) {
-                d = R::own_at_mode(Row<Pack>{load(&rows.eta[i]), load(&rows.e[i]), load(&rows.a[i]), load(&rows.b[i])}, M, E);
-            } else {
-                for (int l = 0; l < kLanes; ++l) {
-                    const OwnAtMode<double, J> one = R::own_at_mode_stable(rows.eta[i + l] + M[l], rows.a[i + l], rows.b[i + l]);
-                    for (int k = 0; k < J; ++k) d.Gg[k][l] = one.Gg[k], d.Hg[k][l] = one.Hg[k], d.Ig[k][l] = one.Ig[k];
-                    for (int k = 0; k < kPairs; ++k) d.Ggg[k][l] = one.Ggg[k], d.Hgg[k][l] = one.Hgg[k];
-                }
-            }
-            double* to = at_mode.data() + i;
-            for (int k = 0; k < J; ++k) store(to + 3 * k * cells_, d.Gg[k]), store(to + (3 * k + 1) * cells_, d.Hg[k]), store(to + (3 * k + 2) * cells_, d.Ig[k]);
-            for (int k = 0; k < kPairs; ++k) store(to + (3 * J + 2 * k) * cells_, d.Ggg[k]), store(to + (3 * J + 2 * k + 1) * cells_, d.Hgg[k]);
-        }
+    // At an intercept of m, by the kernel's loop.
+    template <class Loop>
+    void find(const Loop& own_at_mode, const Rows<V>& rows, V m) {
+        own_at_mode(rows, m, at_mode.data(), cells_);
     }
     CLUSTERGLM_INLINE OwnCurve<V> curve(int j, int number) const {
         const double* from = at_mode.data() + 3 * number * cells_;

@@ -24,7 +24,7 @@ class PooledRows {
     CLUSTERGLM_INLINE double evaluate(std::int64_t start, int n, bool together, Columns& X) {
         read(start, n);
         Pack product = all(1.0);
-        const bool share = !R::kCollapses && together && n == kRows;
+        const bool share = R::kCollapses == 0 && together && n == kRows;
         if (share) product = load_and_evaluate<R, true>(start, n, X);
         else load_and_evaluate<R, false>(start, n, X);
         const Range range(low_, high_);

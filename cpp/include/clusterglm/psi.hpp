@@ -1,4 +1,5 @@
 // Four clusters at once, score and Hessian in psi = (eta_1..eta_n, sigma). Every pack below holds the same thing of four clusters.
+// J: how many numbers of its own the kernel has.
 #pragma once
 #include <cstddef>
 #include <vector>
@@ -8,16 +9,16 @@
 
 namespace clusterglm {
 
-template <class R, class Map>
+template <class Map, int J>
 class Psi {
    public:
-    Psi(const Map& map, const Rule& rule, const Problem& problem)
-        : integral(map, rule, problem.unit), own(problem), count_(own.count) {
+    Psi(const InterceptLoops& kernel, const Map& map, const Rule& rule, const Problem& problem)
+        : integral(kernel, map, rule, problem.unit), own(problem), count_(own.count) {
         integral.own = count_;
     }
 
-    Integral<R, Map, Pack> integral;  // its rows are the caller's to fill
-    OwnRows<R, Pack> own;             // and which of them have which parameters of the response's own
+    Integral<Map, Pack> integral;  // its rows are the caller's to fill
+    OwnRows<J, Pack> own;          // and which of them have which parameters of the response's own
 
     // A value alone costs little less than a score, and has no code of its own.
     CLUSTERGLM_INLINE void evaluate(Pack start, int order) {
@@ -37,10 +38,9 @@ class Psi {
     std::vector<double> own_Gg_, own_gg_;  // at nodes, summed over rows
 
     int own_count() const {
-        if constexpr (kHasOwn<R>) return count_;
+        if constexpr (J > 0) return count_;
         else return 0;
     }
-    static constexpr int J = kOwnNumbers<R>;
     // A section of the rows' own derivatives at nodes: g and Gg of each number, gg of each pair of them.
     const double* section(int which) const { return integral.H.data() + static_cast<std::size_t>(which) * integral.rows.n * integral.nodes.size; }
 
@@ -91,12 +91,12 @@ class Psi {
 
     template <bool Moves, int Order>
     CLUSTERGLM_INLINE void run(Pack start) {
-        integral.template place_nodes<Moves ? Order : 0>(start);
-        integral.template add_rows<Order>(0, integral.rows.n);
+        if (integral.follows) integral.loops.place_nodes[Moves ? Order : 0](integral, start);
+        integral.loops.add_rows[Order](integral, 0, integral.rows.n);
         integral.template finish<Moves, Order>();
-        if constexpr (kHasOwn<R>) {
+        if constexpr (J > 0) {
             sum_own<Order>();
-            if constexpr (Moves) own.find(integral.rows, integral.mode.at.m);
+            if constexpr (Moves) own.find(integral.loops.own_at_mode, integral.rows, integral.mode.at.m);
         }
         if constexpr (Order == 1) only_score<Moves>();
         if constexpr (Order == 2) derivatives<Moves>();
@@ -119,7 +119,7 @@ class Psi {
                 store(z_.s_t + at, mc.s_t_H * h);
                 store(z_.g_sst + at, mc.sst_H * h + mc.sst_I * load(&rows.I[at]));
             }
-            for (int j = n; j < both; ++j) {
+            for (int j = n; J > 0 && j < both; ++j) {
                 const OwnCurve<Pack> d = own.summed(n, j - n);
                 store(z_.s_t + j * kLanes, mc.s_t_H * d.Gg);
                 store(z_.g_sst + j * kLanes, mc.sst_H * d.Gg + mc.sst_I * d.Hg);
@@ -225,7 +225,8 @@ class Psi {
             store(M + j * width + at, diagonal);
             store(last + at, cross);
         }
-        for (int j = n; j < both; ++j) own_derivatives<Moves>(j, mc, pi_G + j * size, M + j * width, last);
+        if constexpr (J > 0)
+            for (int j = n; j < both; ++j) own_derivatives<Moves>(j, mc, pi_G + j * size, M + j * width, last);
         const int at = both * kLanes;
         store(z.mean + at, nm.mean_sigma);
         store(last + at, nm.outer_sigma);
@@ -240,15 +241,16 @@ class Psi {
 
         for (int j = 0; j < N; ++j) {
             double* row = M + j * width;
-            const int J = j * kLanes;
-            const Pack s_j = load(z.s_t + J), x1_j = load(z.x1 + J), D_j = load(z.D + J), x2_j = load(z.x2 + J), dq_j = load(z.P0 + J);
+            const int at_j = j * kLanes;
+            const Pack s_j = load(z.s_t + at_j), x1_j = load(z.x1 + at_j), D_j = load(z.D + at_j), x2_j = load(z.x2 + at_j), dq_j = load(z.P0 + at_j);
             if (j < both) add_node_products(row, pi_G + j * size, G, j);
-            if (j >= n && j < both) add_crosses<Moves>(j - n, mc, row);
-            for (int L = 0; L <= J; L += kLanes) {
+            if constexpr (J > 0)
+                if (j >= n && j < both) add_crosses<Moves>(j - n, mc, row);
+            for (int L = 0; L <= at_j; L += kLanes) {
                 Pack sum = load(row + L) - dq_j * load(z.P0 + L);
                 if constexpr (Moves) sum += s_j * load(z.x1 + L) + x1_j * load(z.s_t + L) + D_j * load(z.x2 + L) + x2_j * load(z.D + L);
                 store(row + L, sum);
-                store(M + L * N + J, sum);
+                store(M + L * N + at_j, sum);
             }
         }
     }

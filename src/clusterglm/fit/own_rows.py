@@ -91,7 +91,8 @@ class OwnRows:
             X = self._columns
             X = X if rows.sign == 1.0 and rows.of is None else _of(rows, rows.sign * X)
             self._X = X if rows.columns is None else np.ascontiguousarray(np.hstack([X, rows.columns]))
-        offset = _of(rows, rows.sign * data.offset) + (rows.shift if rows.columns is None else 0.0)
+        offset = data.offset if rows.sign == 1.0 else rows.sign * data.offset
+        offset = _of(rows, offset) + (rows.shift if rows.columns is None else 0.0)
         arrays = OwnArrays(
             kernel_starts(data.starts, rows), rows.a, rows.b, offset, data.cluster_weights, rows.own, rows.groups
         )

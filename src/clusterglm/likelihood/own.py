@@ -34,7 +34,8 @@ def through_coordinates(core: Evaluation, p: int, at: Coordinates, terms: Terms)
     score, hessian = chain.T @ core.score, chain.T @ core.hessian @ chain
     own = slice(len(score) - at.first.shape[1], len(score))
     score[own] += terms.first.sum(axis=0)
-    hessian[own, own] += np.tensordot(core.score[coordinates], at.second, 1) + terms.second
+    m, k, _ = at.second.shape
+    hessian[own, own] += (core.score[coordinates] @ at.second.reshape(m, k * k)).reshape(k, k) + terms.second
     return Evaluation(core.value + terms.value, score, hessian)
 
 
@@ -52,9 +53,9 @@ def chain_of(first: Array, p: int, q: int) -> Array:
     -------
     ndarray, shape (q, q - m + k)
     """
-    of_rest = np.ones(q, dtype=bool)
-    of_rest[p : p + len(first)] = False
-    chain = np.zeros((q, int(of_rest.sum()) + first.shape[1]))
-    chain[of_rest, : int(of_rest.sum())] = np.eye(int(of_rest.sum()))
-    chain[~of_rest, int(of_rest.sum()) :] = first
+    m, k = first.shape
+    chain = np.zeros((q, q - m + k))
+    np.fill_diagonal(chain[:p, :p], 1.0)
+    np.fill_diagonal(chain[p + m :, p : q - m], 1.0)
+    chain[p : p + m, q - m :] = first
     return chain

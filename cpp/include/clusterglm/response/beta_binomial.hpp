@@ -17,7 +17,7 @@ struct BetaBinomial {
     };
 
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
     static constexpr bool kOwn = true;
 
     static double log_factor_bound(double, double) { return 0.0; }

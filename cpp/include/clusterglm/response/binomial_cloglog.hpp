@@ -10,7 +10,7 @@ namespace clusterglm {
 
 struct BinomialCloglog {
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
 
     static double log_factor_bound(double low, double) { return (low < 0.0 ? -low : 0.0) + 0.5; }
 

@@ -9,7 +9,7 @@ namespace clusterglm {
 
 struct BinomialLogit {
     static constexpr bool kLinear = true;      // the kernel holds a*lambda, which the cluster sums once
-    static constexpr bool kCollapses = false;  // a cluster needs its rows
+    static constexpr int kCollapses = 0;  // a cluster needs its rows
 
     // Upper bound of |log factor| for lambda in [low, high].
     static double log_factor_bound(double, double high) { return (high > 0.0 ? high : 0.0) + 0.7; }

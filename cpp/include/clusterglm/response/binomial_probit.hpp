@@ -10,7 +10,7 @@ namespace clusterglm {
 
 struct BinomialProbit {
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
 
     static double log_factor_bound(double low, double high) {
         const double z = -low > high ? -low : high;

@@ -10,7 +10,7 @@ namespace clusterglm {
 
 struct Gamma {
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = -1;
     static constexpr bool kOwn = true;
 
     static double log_factor_bound(double, double) { return 0.0; }

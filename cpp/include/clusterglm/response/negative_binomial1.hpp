@@ -13,7 +13,7 @@ namespace clusterglm {
 
 struct NegativeBinomial1 {
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
     static constexpr bool kOwn = true;
 
     static double log_factor_bound(double, double) { return 0.0; }

@@ -9,7 +9,7 @@ namespace clusterglm {
 
 struct PoissonLog {
     static constexpr bool kLinear = true;
-    static constexpr bool kCollapses = true;
+    static constexpr int kCollapses = 1;
 
     static double log_factor_bound(double, double) { return 0.0; }
 

@@ -12,7 +12,7 @@ namespace clusterglm {
 
 struct ProbitInterval {
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
     static constexpr bool kOwn = true;
 
     static double log_factor_bound(double low, double high) { return BinomialProbit::log_factor_bound(low, high); }

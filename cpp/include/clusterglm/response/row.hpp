@@ -66,6 +66,11 @@ constexpr int own_numbers() {
 template <class R>
 inline constexpr int kOwnNumbers = own_numbers<R>();
 
+// Kernels of which a cluster is as good as one row (collapse.hpp): `kCollapses` is 1 where log P is a lambda - b exp(lambda), -1 where it
+// is that of -lambda, else 0. Without parameters of its own such a row's derivatives at nodes are the nodes' sums.
+template <class R>
+inline constexpr bool kOneRow = R::kCollapses != 0 && !kHasOwn<R>;
+
 // Kernels that are not log-concave (`kSeveralModes`): a cluster's integrand may have several modes whatever the distribution.
 template <class R>
 inline constexpr bool kSeveralModes = requires { R::kSeveralModes; };

@@ -14,7 +14,7 @@ namespace clusterglm {
 
 struct TruncatedNegativeBinomial {
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
     static constexpr bool kOwn = true;
 
     static double log_factor_bound(double, double) { return 0.0; }

@@ -11,7 +11,7 @@ namespace clusterglm {
 
 struct TruncatedPoisson {
     static constexpr bool kLinear = true;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
 
     static double log_factor_bound(double, double) { return 0.0; }
     static int rises_towards(double a, double b, int) { return a > b ? 0 : -1; }  // downwards where every count is 1

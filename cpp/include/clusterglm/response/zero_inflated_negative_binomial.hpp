@@ -9,7 +9,7 @@ namespace clusterglm {
 
 struct ZeroInflatedNegativeBinomial {
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
     static constexpr bool kSeveralModes = true;
     static constexpr int kOwn = 2;
 

@@ -8,7 +8,7 @@ namespace clusterglm {
 
 struct ZeroInflatedPoisson {
     static constexpr bool kLinear = false;
-    static constexpr bool kCollapses = false;
+    static constexpr int kCollapses = 0;
     static constexpr bool kSeveralModes = true;
     static constexpr int kOwn = 1;
 

@@ -61,8 +61,10 @@ class OrdinalLogit(Cumulative):
         moves = b[inner] * slope[y[inner] - 1] if k > 1 else np.zeros(0)
         first[inner, y[inner]], first[inner, y[inner] - 1] = moves, -moves
         bend = -weight * slope * (1.0 + slope)  # - e^g / (e^g - 1)^2
-        for c in range(k - 1):
-            second[np.ix_([c, c + 1], [c, c + 1])] += bend[c] * np.array([[1.0, -1.0], [-1.0, 1.0]])
+        corner = np.arange(k - 1)
+        second[corner, corner + 1] = second[corner + 1, corner] = -bend
+        second[corner, corner] += bend
+        second[corner + 1, corner + 1] += bend
         return Terms(float(weight @ np.log(-np.expm1(-gaps))), first, second)
 
     def log_terms(self, a: Array, b: Array) -> Array:

@@ -18,7 +18,7 @@ from clusterglm.api.own import read_own
 from clusterglm.data.ordered import read_levels
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.request import Request
-from clusterglm.errors import ClusterError, ClusterGLMError, ConvergenceWarning, OptionError
+from clusterglm.errors import ClusterError, ClusterGLMError, ConvergenceWarning, OptionError, ResponseError
 from clusterglm.fit.own_npml import OwnOverPoints
 from clusterglm.fit.own_rows import OwnRows, standardised
 from clusterglm.likelihood.mixture import Mixture
@@ -367,6 +367,19 @@ def test_other_refusals() -> None:
         cg.nonparametric("c ~ x", table()[lambda d: d.c != "top"], cluster="id", family="ordinal")
     with pytest.warns(ConvergenceWarning, match="1 rounds"):
         cg.nonparametric("y ~ x", table(), cluster="id", family="negative_binomial", control=cg.Control(max_iter=1))
+
+
+def test_no_finite_alpha_without_clusters_is_none_of_the_points_business() -> None:
+    """Where differences between clusters are put into alpha it has no maximum; beside mass points it has one."""
+    d, family = table(100, 12), "truncated_negative_binomial"
+    with pytest.raises(ResponseError, match="alpha grew"):
+        cg.pooled("k ~ x", d, family=family)
+    fit = cg.nonparametric("k ~ x", d, cluster="id", family=family)
+    own, beta = fit.family_parameters.to_numpy(), np.append(fit.params, 0.0)
+    assert fit.loglik == pytest.approx(brute_force(family, "log", d, beta, fit.fit.points, fit.fit.weights, own).sum())
+    grid = [brute_force(family, "log", d, beta, np.array([u]), np.ones(1), own) for u in np.linspace(-6.0, 6.0, 241)]
+    total = brute_force(family, "log", d, beta, fit.fit.points, fit.fit.weights, own)
+    assert (Z(np.array(grid) - total).mean(axis=1) - 1.0).max() <= 2e-6
 
 
 def test_dropped_rows_are_said() -> None:

@@ -17,7 +17,7 @@ from clusterglm.data.design import INTERCEPT
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import weighing, weight_sum
 from clusterglm.engine.block import Block
-from clusterglm.errors import ClusterError
+from clusterglm.errors import ClusterError, ResponseError
 from clusterglm.fit.npml import Found, NonparametricFit, fit_npml, most_likely, span
 from clusterglm.fit.own import anew, at_end, fit_own_pooled, refuse_boundless, with_constant
 from clusterglm.fit.own_rows import OwnRows, alike, standardised
@@ -176,10 +176,7 @@ def fit_own_npml(
     if response.at_limit is not None:
         start = fit_pooled(with_intercept(data), response.at_limit, Control()).beta[1:]
         limit = fit_npml(data, response.at_limit, start, quiet, points)
-    pooled = fit_own_pooled(data if response.location else with_intercept(data), response, quiet)
-    assert pooled.response is not None
-    beta, k = pooled.beta[len(pooled.beta) - len(data.names) :], len(response.own)
-    psi = pooled.response.working if pooled.own_state == "free" else np.full(k, _NEAR_LIMIT * response.lowest)
+    beta, psi = _begin(data, response, quiet, limit)
     standard = standardise(data.X, None, centred=True)
     if response.location:
         psi = psi - standard.centre @ beta
@@ -191,6 +188,22 @@ def fit_own_npml(
         return _at_limit(limit, data, response)
     refuse_boundless(response, psi)
     return _estimates(found, value, rows, standard, likelihood, points, np.nan if limit is None else limit.loglik)
+
+
+def _begin(
+    data: ModelData, response: OwnParameters, control: Control, limit: NonparametricFit | None
+) -> tuple[Array, Array]:
+    """Coefficients and working values of the model without clusters; those near the limit, where these end there."""
+    near = np.full(len(response.own), _NEAR_LIMIT * response.lowest)
+    try:
+        pooled = fit_own_pooled(data if response.location else with_intercept(data), response, control)
+    except ResponseError:  # what clusters differ by is too much for any finite value
+        if limit is None:
+            raise
+        return limit.beta, near
+    assert pooled.response is not None
+    beta = pooled.beta[len(pooled.beta) - len(data.names) :]
+    return beta, pooled.response.working if pooled.own_state == "free" else near
 
 
 def _widening(

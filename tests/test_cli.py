@@ -57,6 +57,9 @@ def test_fit_of_a_nonparametric_model(tmp_path: Path) -> None:
     assert (ran.exit_code, ran.stdout) == (0, f"{fit}\n")
     assert len(strict(file.read_text())["mass_points"]["weight"]) == 2
     assert "belongs to nonparametric" in run(*BACTERIA, "--points", "2").stderr
+    wine = "wine", "rating ~ temp", "--cluster", "judge", "--family", "ordinal"
+    ratings = cg.nonparametric("rating ~ temp", cg.datasets.load("wine"), cluster="judge", family="ordinal")
+    assert run("fit", *wine, "--model", "nonparametric").stdout == f"{ratings}\n"
     assert (
         run(
             "compare", "bacteria", "y ~ week", "--cluster", "ID", "--model", "pooled", "--model", "nonparametric"

@@ -443,7 +443,7 @@ def test_survival_times_of_other_families_and_verbs(data: Any, fit: Any) -> None
         cg.pooled("Surv(t, e) ~ x", data, family="poisson")
     with pytest.raises(FormulaError, match=r"Surv\(t, e\) with family='gaussian'"):
         cg.pooled("Surv(t, e) ~ x", data, family="gaussian")
-    for verb in (cg.fixed_effects, cg.conditional, cg.nonparametric):
+    for verb in (cg.fixed_effects, cg.conditional):
         with pytest.raises(ClusterGLMError, match="parameters of its own"):
             verb("Surv(t, e) ~ x", data, cluster="id", family="weibull")
     for name in ("calibration", "average_effects", "influence", "dispersion_test"):

@@ -294,9 +294,7 @@ def test_every_other_member_says_why_not(salamanders: Any) -> None:
         ("pooled", {"penalty": "firth"}, "penalty='firth' with family"),
         ("fixed_effects", {"penalty": "firth"}, "penalty='firth' with family"),
         ("conditional", {}, "which has parameters of its own"),
-        ("nonparametric", {}, "which has parameters of its own"),
         ("select_distribution", {"n_boot": 9}, "n_boot=9 with family"),
-        ("select_distribution", {"distributions": ["gaussian", "nonparametric"]}, "the nonparametric reference with"),
     ],
 )
 def test_what_there_is_not(verb: str, given: dict[str, Any], words: str) -> None:

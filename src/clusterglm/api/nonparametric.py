@@ -10,11 +10,15 @@ from clusterglm.api.arguments import read_control, warn_unless_converged
 from clusterglm.api.elsewhere import refuse_elsewhere
 from clusterglm.api.unknown import explained
 from clusterglm.data.offsets import one_offset
+from clusterglm.data.ordered import read_levels
 from clusterglm.data.prepare import prepare
 from clusterglm.data.request import Request
+from clusterglm.errors import OptionError
 from clusterglm.fit.pooled import fit_pooled, with_intercept
 from clusterglm.model.control import Control
+from clusterglm.model.family import continuous, with_own
 from clusterglm.model.family import response as read_response
+from clusterglm.model.response.own.base import OwnParameters
 
 if TYPE_CHECKING:
     from clusterglm.results.models.nonparametric import NonparametricResult
@@ -35,6 +39,7 @@ def nonparametric(
     exposure: Any = None,
     subset: Any = None,
     success: Any = None,
+    levels: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     control: Control | None = None,
 ) -> NonparametricResult:
@@ -46,17 +51,22 @@ def nonparametric(
     Parameters
     ----------
     formula : str
-        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, or counts.
-        The mass points take the place of an intercept; covariates may be constant within clusters.
+        Wilkinson formula. The response is a 0/1, bool or two-level column, `cbind(successes, failures)`, counts,
+        positive numbers, ordered categories, or `Surv(time, event)`. The mass points take the place of an intercept;
+        covariates may be constant within clusters.
     data : table
         Any eager data frame that narwhals knows (pandas, polars, pyarrow, ...), a dict of columns, or the path of a CSV
         or Parquet file.
     cluster : str or array
         Column of cluster labels of any type, or the labels. Row order never matters.
-    family : {"binomial", "poisson"}
-        Of the responses: 0/1 or shares of trials, or counts.
-    link : {"logit", "cloglog", "probit"} or "log", optional
-        By default "logit" for binomial, "log" for Poisson.
+    family : str
+        Of the responses: "binomial" or "beta_binomial", 0/1 or shares of trials; "poisson", "negative_binomial" and
+        "negative_binomial1", counts; "truncated_poisson" and "truncated_negative_binomial", counts without zeros;
+        "ordinal", ordered categories; "gamma", positive numbers; "weibull" and "exponential", survival times.
+        Parameters of the response (the dispersion, thresholds, shape) are maximised together with all else. "gaussian"
+        is not among them.
+    link : str, optional
+        Binomial and ordinal: "logit" (default), "cloglog" or "probit"; beta-binomial "logit"; all others "log".
     points : int, optional
         A fixed number of mass points (Aitkin, Biometrics 55, 1999), which grow one by one; by default as many as the
         likelihood wants.
@@ -75,6 +85,9 @@ def nonparametric(
     success : str, number or bool, optional
         The level of a two-level response that is the success; by default the second in the order of its levels, which
         for text is that of the alphabet: "survived", not "died".
+    levels : list, optional
+        The categories of an ordinal response from the lowest to the highest; by default those of an ordered
+        categorical column.
     functions : dict of str to callable, optional
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     control : Control, optional
@@ -83,6 +96,8 @@ def nonparametric(
     Returns
     -------
     NonparametricResult
+        With a response that has parameters of its own, one that has these too: `OwnNonparametricResult`,
+        `OrdinalNonparametricResult` or `DurationsNonparametricResult`.
 
     Raises
     ------
@@ -93,6 +108,12 @@ def nonparametric(
     -----
     ConvergenceWarning
         When the optimiser ended before it reached its tolerance.
+
+    Notes
+    -----
+    Of ordered categories, thresholds and mass points are told apart by a mean of 0 of the points, as elsewhere random
+    intercepts have a mean of 0; where points are infinite, of the finite ones. Where alpha, or 1 / phi, is as likely to
+    be 0, the fit is that of the model there.
 
     Examples
     --------
@@ -106,7 +127,14 @@ def nonparametric(
 
     refuse_elsewhere(data, "nonparametric")
     check_points(points)
-    response = read_response(family, link)
+    if continuous(family, link) is not None:
+        raise OptionError(
+            f"mass points with family={family!r}",
+            "a family whose intercepts are not closed forms of normal ones",
+            "cg.random_effects, with normal intercepts; or family='gamma' for positive responses",
+        )
+    own = with_own(family, link)
+    response = read_response(family, link) if own is None else own.reads
     offset = one_offset(offset, exposure)
     settings = read_control(control)
     request = Request(
@@ -117,19 +145,30 @@ def nonparametric(
         offset=offset,
         subset=subset,
         success=success,
+        levels=read_levels(levels, response.ordered, family),
         functions=functions,
     )
-    return nonparametric_fit(formula, data, request, settings, points)
+    return nonparametric_fit(formula, data, request, settings, points, own)
 
 
 def nonparametric_fit(
-    formula: str, data: Any, request: Request, control: Control, points: int | None = None
+    formula: str,
+    data: Any,
+    request: Request,
+    control: Control,
+    points: int | None = None,
+    own: OwnParameters | None = None,
 ) -> NonparametricResult:
     """What `nonparametric` makes of a request that says nothing of mass points yet."""
     from clusterglm.fit.npml import check_mixture, fit_npml
     from clusterglm.results.models.nonparametric import NonparametricResult
 
-    response, model_data = request.response, prepare(formula, data, replace(request, mass_points=True))
+    request = replace(request, mass_points=True)
+    if own is not None:
+        from clusterglm.api.own import own_nonparametric
+
+        return own_nonparametric(formula, data, request, own, control, points)
+    response, model_data = request.response, prepare(formula, data, request)
     check_mixture(model_data, response, points)
     start = fit_pooled(with_intercept(model_data), response, Control()).beta[1:]
     fit = fit_npml(model_data, response, start, control, points)

@@ -20,6 +20,7 @@ from clusterglm.fit.own import OwnRandomEffectsFit, fit_own_pooled, fit_own_rand
 from clusterglm.fit.own_fixed import fit_own_fixed_effects
 from clusterglm.fit.own_fixed import own_of as fixed_of
 from clusterglm.fit.own_mixed import fit_own_mixed
+from clusterglm.fit.own_npml import check_own_mixture, fit_own_npml
 from clusterglm.inference.uncertainty.correction import corrected_own
 from clusterglm.model.arrays import Array
 from clusterglm.model.bias import SplitPanel
@@ -36,6 +37,7 @@ from clusterglm.results.models.ordinal_mixed import OrdinalCrossedResult, Ordina
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, pooled_result
 from clusterglm.results.models.own_fixed import OwnFixedEffectsResult
 from clusterglm.results.models.own_mixed import OwnCrossedResult, OwnMixedResult, OwnSeveral
+from clusterglm.results.models.own_nonparametric import OwnNonparametricResult, own_nonparametric_result
 
 _OF_MEANS = OwnMixedResult, OwnCrossedResult
 _OF_CATEGORIES = OrdinalMixedResult, OrdinalCrossedResult
@@ -161,6 +163,17 @@ def own_fixed_effects(
     return OwnFixedEffectsResult(fit, rows, fixed_of(fit).as_fitted)
 
 
+def own_nonparametric(
+    formula: str, data: Any, request: Request, response: OwnParameters, control: Control, points: int | None
+) -> OwnNonparametricResult:
+    """Fit without a word on the intercept's distribution; see `cg.nonparametric`."""
+    rows, response = read_own(formula, data, request, response)
+    check_own_mixture(rows, response, points)
+    fit = fit_own_npml(rows, response, control, points)
+    warn_unless_converged(fit.optimization, 6)
+    return own_nonparametric_result(fit, rows)
+
+
 def _several(
     rows: ModelData, response: OwnParameters, quadrature: Quadrature, start: Array | None, control: Control
 ) -> OwnSeveral:
@@ -180,7 +193,7 @@ def read_own(formula: str, data: Any, request: Request, response: OwnParameters)
     response.refuse(rows.a, rows.b, rows.weights)
     if not response.location:
         return rows, response
-    if rows.intercept is None:
+    if rows.intercept is None and not request.absorb:
         raise FormulaError(
             f"{formula!r} without an intercept, with family={response.family!r}",
             "a formula with its intercept, whose place the thresholds take",
@@ -189,7 +202,7 @@ def read_own(formula: str, data: Any, request: Request, response: OwnParameters)
     response = response.of_levels(rows.levels)
     assert rows.levels is not None
     refuse_empty(response.empty(rows.a, rows.b), rows.levels, rows.response_name)
-    rows = without_column(rows, rows.intercept)
+    rows = rows if rows.intercept is None else without_column(rows, rows.intercept)
     return (rows, response) if request.nonparallel is None else _by_threshold(rows, response, request.nonparallel)
 
 

@@ -129,11 +129,11 @@ def select_distribution(
         raise OptionError(
             f"distributions={list(names)}", "one or more, all different", "distributions=['gaussian', 'cauchy']"
         )
-    if own is not None and (reference or n_boot):
+    if own is not None and n_boot:
         raise OptionError(
-            f"{'the nonparametric reference' if reference else f'n_boot={n_boot}'} with family={family!r}",
-            "named distributions and n_boot=0, where the response has parameters of its own",
-            "log-likelihoods, AIC and BIC, which need neither",
+            f"n_boot={n_boot} with family={family!r}",
+            "n_boot=0, where the response has parameters of its own: sums of a cluster have no known distribution",
+            "log-likelihoods, AIC and BIC, which do not need it",
         )
     rule = read_quadrature(quadrature)
     check_scale(scale)
@@ -153,8 +153,12 @@ def select_distribution(
         from clusterglm.api.own import read_own, refuse_beside_own
 
         refuse_beside_own(own, is_elsewhere(data, engine), None, False)
-        rows, own = read_own(formula, data, request, own)
-        return select_prepared(rows, own, candidates, rule, scale, settings)
+        table = read_table(data)
+        rows, of_rows = read_own(formula, table, request, own)
+        found = select_prepared(rows, of_rows, candidates, rule, scale, settings)
+        if not reference:
+            return found
+        return replace(found, reference=nonparametric_fit(formula, table, request, settings, own=own))
     if is_elsewhere(data, engine):
         from clusterglm.api.blocks import select_over_blocks
 

@@ -8,6 +8,7 @@ the end, and a proof. A fixed number of points grows one by one in the same way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.linalg import eigh
 
 from clusterglm.data.checks import check_clusters, check_design
 from clusterglm.data.design import INTERCEPT
-from clusterglm.data.identical import Merged, merge_identical
+from clusterglm.data.identical import merge_identical
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import Weighing, weighing, weight_sum
 from clusterglm.errors import DataError
@@ -24,7 +25,7 @@ from clusterglm.fit.newton import Iteration, Optimization, maximize
 from clusterglm.fit.random_effects import refuse_homogeneous_clusters
 from clusterglm.fit.standardise import Standardisation, standardise
 from clusterglm.likelihood.evaluation import Evaluation
-from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood, gradient_values
+from clusterglm.likelihood.mixture import Mixture, MixtureLikelihood, OverPoints, gradient_values
 from clusterglm.model.arguments import whole_number
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -35,7 +36,6 @@ TOLERANCE = 1e-6  # above which the gradient function asks for another point
 _BEGIN, _EM = 0.1, 10  # weight that new points get to begin with, and steps of the EM algorithm
 _SAME = 1e-3  # points closer than this are one
 _EMPTY = 1e-7  # weight of a point that can go
-_OUTSIDE = 1e-9  # probability of an event, or mean count, that is as good as none
 _WIDE_STEP = 1.0  # of the first grid of intercepts
 _TIGHT = 0.5  # of the second, in widths of the sharpest likelihood there
 _WIDEST = 600.0  # range of intercepts, of which the exponential is to be a number
@@ -86,15 +86,43 @@ class NonparametricFit:
 class _Task:
     """The likelihood; the intercepts at which anything can be told, shape (grid,), ascending; how large weights are."""
 
-    likelihood: MixtureLikelihood
+    likelihood: OverPoints
     grid: Array
     weights: Weighing
+    left: Callable[[Array], bool] = lambda beta: False
 
     def mixture(self, beta: Array, points: Array, weights: Array) -> Mixture:
         """Points at the ends of the grid stand for infinite ones and are no parameters."""
         points = np.clip(points, self.grid[0], self.grid[-1])
         free = (points > self.grid[0]) & (points < self.grid[-1])
         return Mixture(beta, points, weights / weights.sum(), free)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The most likely mixture, in the parameters of a likelihood.
+
+    Parameters
+    ----------
+    mixture : Mixture
+        Points that are not free are infinite.
+    evaluation : Evaluation
+        There.
+    covariance : ndarray, shape (q, q)
+        Of its parameters.
+    loglik : float
+        Without constants.
+    gradient : float
+        See `NonparametricFit`.
+    story : Optimization
+    """
+
+    mixture: Mixture
+    evaluation: Evaluation
+    covariance: Array
+    loglik: float
+    gradient: float
+    story: Optimization
 
 
 def check_points(points: int | None) -> None:
@@ -145,23 +173,55 @@ def fit_npml(
     check_points(points)
     standard = standardise(data.X, None, centred=True)
     merged = merge_identical(replace(data, X=standard.X), response, always=True)
-    likelihood = MixtureLikelihood(merged.X, merged, response, control.threads)
-    grid = _grid(likelihood, merged, response, standard.inside(beta))
-    task = _Task(likelihood, grid, weighing([weight_sum(data)]))
-    mixture, evaluation, gradient, story = _search(task, standard.inside(beta), control, points)
+    likelihood, begin = MixtureLikelihood(merged.X, merged, response, control.threads), standard.inside(beta)
+    ends = span(response, merged.a, merged.b, merged.X @ begin + merged.offset)
+    found = most_likely(likelihood, begin, ends, weighing([weight_sum(data)]), control, points)
+    return _estimates(found, standard, data.constant, points)
+
+
+def span(response: Response, a: Array, b: Array, eta: Array) -> tuple[float, float]:
+    """Ends of the range of intercepts at which anything can be told of rows with these linear predictors."""
+    low, high = response.span(a, b)
+    return float(np.min(low - eta)), float(np.max(high - eta))
+
+
+def most_likely(
+    likelihood: OverPoints,
+    beta: Array,
+    ends: tuple[float, float],
+    weights: Weighing,
+    control: Control,
+    wanted: int | None,
+    left: Callable[[Array], bool] = lambda beta: False,
+) -> Found:
+    """The most likely mixture, by a search from some coefficients.
+
+    Parameters
+    ----------
+    likelihood : OverPoints
+    beta : ndarray, shape (p,)
+    ends : tuple of two floats
+        Of the range of intercepts.
+    weights : Weighing
+    control : Control
+    wanted : int or None
+        Number of points.
+    left : callable
+        Whether coefficients are where the search is to give up, with the status "left".
+    """
+    task = _Task(likelihood, _grid(likelihood, ends, beta), weights, left)
+    mixture, evaluation, gradient, story = _search(task, beta, control, wanted)
     mixture, evaluation = _outwards(task, mixture, evaluation)
-    return _estimates(task, mixture, evaluation, gradient, story, standard, data.constant, points)
+    infinite = np.where(mixture.points > task.grid[0], np.inf, -np.inf)
+    mixture = Mixture(mixture.beta, np.where(mixture.free, mixture.points, infinite), mixture.weights, mixture.free)
+    loglik = float(likelihood.cluster_weights @ likelihood.mixed_values(mixture))
+    covariance = _inverse(-evaluation.hessian, mixture.parameters)
+    return Found(mixture, evaluation, covariance, loglik, gradient, story)
 
 
-def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta: Array) -> Array:
-    """Places for mass points: beyond them responses are as good as certain; steps suit the sharpest likelihood."""
-    eta = data.X @ beta + data.offset
-    low = float(response.link_function(np.array(response.least + _OUTSIDE))) - float(eta.max())
-    if response.bounded:
-        high = float(response.link_function(np.array(1.0 - _OUTSIDE))) - float(eta.min())
-    else:
-        most = (data.a / response.sizes(data.a, data.b)).max()
-        high = float(response.link_function(most + 1.0)) + 2.0 - float(eta.min())
+def _grid(likelihood: OverPoints, ends: tuple[float, float], beta: Array) -> Array:
+    """Places for mass points, from one end to the other; steps suit the sharpest likelihood."""
+    low, high = ends
     if high - low > _WIDEST:
         raise DataError(
             f"linear predictors that reach over {high - low:.3g} at the pooled estimates",
@@ -170,7 +230,7 @@ def _grid(likelihood: MixtureLikelihood, data: Merged, response: Response, beta:
         )
     coarse = np.linspace(low, high, int(np.ceil((high - low) / _WIDE_STEP)) + 1)
     step = coarse[1] - coarse[0]
-    top = np.full(data.n_clusters, -np.inf)
+    top = np.full(len(likelihood.cluster_weights), -np.inf)
     for u in coarse:
         np.maximum(top, likelihood.cluster_values(beta, np.array([u]))[:, 0], out=top)
     most = np.zeros(len(coarse))
@@ -207,6 +267,8 @@ def _search(
             status = "converged"
         elif rounds == control.max_iter:
             status = "max_iter"
+        elif task.left(mixture.beta):
+            status = "left"
         else:
             rounds += 1
             if wanted is not None:
@@ -381,26 +443,16 @@ def _decrement(evaluation: Evaluation) -> float:
     return float(np.sqrt(np.sum(along**2 / curvatures[told])))
 
 
-def _estimates(
-    task: _Task,
-    mixture: Mixture,
-    evaluation: Evaluation,
-    gradient: float,
-    story: Optimization,
-    standard: Standardisation,
-    constant: float,
-    wanted: int | None,
-) -> NonparametricFit:
+def _estimates(found: Found, standard: Standardisation, constant: float, wanted: int | None) -> NonparametricFit:
     """On the user's scale."""
+    mixture = found.mixture
     beta, parameters = standard.L @ mixture.beta, mixture.parameters
-    infinite = np.where(mixture.points > task.grid[0], np.inf, -np.inf)
-    points = np.where(mixture.free, mixture.points - standard.centre @ beta, infinite)
+    points = mixture.points - standard.centre @ beta
     back = parameters.to_user(standard.L)
     back[parameters.place("points"), parameters.coefficients] = -(standard.centre @ standard.L)
-    covariance = back @ _inverse(-evaluation.hessian, parameters) @ back.T
-    limit = Mixture(mixture.beta, np.where(mixture.free, mixture.points, infinite), mixture.weights, mixture.free)
-    loglik = float(task.likelihood.cluster_weights @ task.likelihood.mixed_values(limit)) + constant
-    return NonparametricFit(beta, points, mixture.weights, covariance, loglik, gradient, wanted, story)
+    covariance = back @ found.covariance @ back.T
+    loglik = found.loglik + constant
+    return NonparametricFit(beta, points, mixture.weights, covariance, loglik, found.gradient, wanted, found.story)
 
 
 def _inverse(information: Array, parameters: Parameters) -> Array:

@@ -7,14 +7,15 @@ docs/explanation/likelihood.md, "Mass points".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm import _core
-from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
+from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation, OwnArrays, core_problem
 from clusterglm.model.arrays import Array
 from clusterglm.model.large_data import NUMBERS_OF_MIXTURES
 from clusterglm.model.parameters import Parameters, mass_points, random_intercept
@@ -31,6 +32,7 @@ class Mixture:
     Parameters
     ----------
     beta : ndarray, shape (p,)
+        With the working values of the response's own parameters behind the coefficients, where it has some.
     points, weights : ndarray, shape (k,)
         Values of the intercept and their probabilities, all positive, of sum one.
     free : ndarray of bool, shape (k,)
@@ -62,8 +64,50 @@ class Mixture:
         return Mixture(beta, points, weights / weights.sum(), self.free)
 
 
-class MixtureLikelihood:
+class OverPoints(ABC):
+    """A log-likelihood of m clusters under mixtures, which a search for the most likely one asks.
+
+    Parameters
+    ----------
+    cluster_weights : ndarray, shape (m,)
+
+    Attributes
+    ----------
+    evaluations : int
+        How often derivatives were asked for.
+    """
+
+    def __init__(self, cluster_weights: Array) -> None:
+        self.cluster_weights = cluster_weights
+        self.evaluations = 0
+
+    @abstractmethod
+    def cluster_values(self, beta: Array, points: Array) -> Array:
+        """Each cluster's log-likelihood (kernel, without its weight) at each point, -inf and inf included; (m, k)."""
+
+    @abstractmethod
+    def evaluate(self, mixture: Mixture) -> Evaluation:
+        """Log-likelihood with derivatives in the parameters of `Mixture.theta`.
+
+        Notes
+        -----
+        The Hessian is the mean of the complete-data Hessians plus the variance of the complete-data scores (Louis,
+        JRSS B 44, 1982).
+        """
+
+    def mixed_values(self, mixture: Mixture) -> Array:
+        """Each cluster's log-likelihood under the mixture, shape (m,)."""
+        return _log_mean(self.cluster_values(mixture.beta, mixture.points), mixture.weights)[0]
+
+    def probabilities(self, mixture: Mixture) -> Array:
+        """Probabilities of the points given each cluster's data, shape (m, k)."""
+        return _log_mean(self.cluster_values(mixture.beta, mixture.points), mixture.weights)[1]
+
+
+class MixtureLikelihood(OverPoints):
     """Log-likelihood of the data under mixtures, summed over clusters with their weights.
+
+    Derivatives are in the kernel's own parameters too, which stand behind the coefficients, where data have some.
 
     Parameters
     ----------
@@ -77,16 +121,16 @@ class MixtureLikelihood:
     """
 
     def __init__(self, X: Array, data: ClusterArrays, response: Response, threads: int = 1) -> None:
-        self.cluster_weights = data.cluster_weights
-        self.evaluations = 0
+        super().__init__(data.cluster_weights)
         self._X, self._data, self._response, self._threads = X, data, response, threads
         self._map, self._rule = _core.gaussian(), _core.Rule(False, False, np.ones(1), np.full(1, _NORM))
         self._modes = np.zeros(len(self.cluster_weights))
         self._parameters = random_intercept(X.shape[1])  # as the core sees it, sigma being the point
+        own = data.own if isinstance(data, OwnArrays) else 0
+        self._derived = random_intercept(X.shape[1] + own)
         self._problem = self._weighted(np.ones(len(self.cluster_weights)))  # the core's values carry their weights
 
     def cluster_values(self, beta: Array, points: Array) -> Array:
-        """Each cluster's log-likelihood (kernel, without its weight) at each point, -inf and inf included; (m, k)."""
         values = np.empty((len(points), len(self.cluster_weights)))
         for k, point in enumerate(points.tolist()):
             if np.isinf(point):
@@ -96,22 +140,7 @@ class MixtureLikelihood:
                 self._call(self._problem, beta, point, 0, values=values[k])
         return values.T
 
-    def mixed_values(self, mixture: Mixture) -> Array:
-        """Each cluster's log-likelihood under the mixture, shape (m,)."""
-        return _log_mean(self.cluster_values(mixture.beta, mixture.points), mixture.weights)[0]
-
-    def probabilities(self, mixture: Mixture) -> Array:
-        """Probabilities of the points given each cluster's data, shape (m, k)."""
-        return _log_mean(self.cluster_values(mixture.beta, mixture.points), mixture.weights)[1]
-
     def evaluate(self, mixture: Mixture) -> Evaluation:
-        """Log-likelihood with derivatives in the parameters of `Mixture.theta`.
-
-        Notes
-        -----
-        The Hessian is the mean of the complete-data Hessians plus the variance of the complete-data scores (Louis,
-        JRSS B 44, 1982).
-        """
         return self._derivatives(mixture)[0]
 
     def scores(self, mixture: Mixture) -> Array:
@@ -123,13 +152,13 @@ class MixtureLikelihood:
     def _derivatives(self, mixture: Mixture) -> tuple[Evaluation, Array, Array, Array]:
         self.evaluations += 1
         beta, pi, w = mixture.beta, mixture.weights, self.cluster_weights
-        m, k, p = len(w), len(pi), len(beta)
+        m, k, p = len(w), len(pi), len(self._derived) - 1
         mixed, tau = _log_mean(self.cluster_values(beta, mixture.points), pi)
         complete = np.zeros((p + k, p + k))  # mean Hessians plus mean squares, in (beta, points)
         of_beta, of_points = np.zeros((m, p)), np.empty((m, k))
         with_weights = np.empty((p, k))
-        at_beta, at_point = self._parameters.coefficients, self._parameters.scale
-        q = len(self._parameters)
+        at_beta, at_point = self._derived.coefficients, self._derived.scale
+        q = len(self._derived)
         T = np.empty((m, q))  # a cluster's score at a point, times its weight and the point's probability
         for j, point in enumerate(mixture.points.tolist()):
             if np.isinf(point):  # nothing there depends on anything
@@ -155,9 +184,11 @@ class MixtureLikelihood:
         return found, of_beta, of_points, tau
 
     def _weighted(self, cluster_weights: Array) -> _core.Problem:
-        data = self._data
-        weights = np.ascontiguousarray(cluster_weights)
-        return _core.Problem(data.starts, self._X, data.a, data.b, data.offset, weights, self._response.code)
+        data, weights = self._data, np.ascontiguousarray(cluster_weights)
+        arrays = OwnArrays(data.starts, data.a, data.b, data.offset, weights)
+        if isinstance(data, OwnArrays):
+            arrays = replace(arrays, own=data.own, groups=data.groups)
+        return core_problem(self._X, arrays, self._response)
 
     def _call(
         self,
@@ -169,7 +200,7 @@ class MixtureLikelihood:
         scores: Array | None = None,
     ) -> Array:
         theta = self._parameters.joined(beta, point)
-        q = len(theta)
+        q = len(self._derived)
         hessian = np.zeros((q, q))
         _core.marginal(
             problem,
@@ -188,12 +219,12 @@ class MixtureLikelihood:
         return hessian
 
 
-def gradient_values(likelihood: MixtureLikelihood, beta: Array, total: Array, points: Array) -> Array:
+def gradient_values(likelihood: OverPoints, beta: Array, total: Array, points: Array) -> Array:
     """The gradient function of a distribution of the intercept (Lindsay, Annals of Statistics 11, 1983).
 
     Parameters
     ----------
-    likelihood : MixtureLikelihood
+    likelihood : OverPoints
     beta : ndarray, shape (p,)
     total : ndarray, shape (m,)
         Each cluster's log-likelihood under the distribution.

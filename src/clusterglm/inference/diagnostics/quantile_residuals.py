@@ -96,6 +96,26 @@ def marginal_ends(
     return Ends(below, upto, above, from_, unresolved)
 
 
+def ends_over_points(
+    response: Response, y: Array, eta: Array, trials: Array, points: Array, probabilities: Array
+) -> Ends:
+    """Where responses lie in their distributions averaged over values of the row's intercept.
+
+    Parameters
+    ----------
+    response : Response
+    y, eta, trials : ndarray, shape (n,)
+        Linear predictor at an intercept of zero.
+    points : ndarray, shape (k,)
+    probabilities : ndarray, shape (n, k)
+        Of the points; rows sum to one.
+    """
+    at = [conditional_ends(response, y, eta + point, trials) for point in points]
+    parts = np.array([[each.below, each.upto, each.above, each.from_] for each in at])
+    below, upto, above, from_ = np.einsum("jpn,nj->pn", parts, probabilities)
+    return Ends(below, upto, above, from_)
+
+
 def _binary_ends(response: Response, y: Array, eta: Array, distribution: Distribution, sigma: float | Array) -> Ends:
     """`marginal_ends` of single trials, for which two integrals will do."""
     zero, one = np.zeros((1, 1)), np.ones((1, 1))

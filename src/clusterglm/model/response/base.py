@@ -16,6 +16,11 @@ import numpy as np
 
 from clusterglm.model.arrays import Array, Jet
 
+CERTAIN = 1e-9
+"""Probability of an event, or mean count, that is as good as none."""
+BEYOND_SUMMIT = 2.0
+"""How far linear predictors may be from the most likely ones and be looked at."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -233,6 +238,17 @@ class Response(ABC):
         """Linear predictor that has mean `mu`; -inf or inf at the ends of the range."""
 
     # Probabilities
+
+    def span(self, a: Array, b: Array) -> tuple[float | Array, float | Array]:
+        """Where linear predictors of rows with these numbers can be told apart: the least and the largest.
+
+        Further out a response is as good as certain, or there is nothing that is more likely there.
+        """
+        low = float(self.link_function(np.array(self.least + CERTAIN)))
+        if self.bounded:
+            return low, float(self.link_function(np.array(1.0 - CERTAIN)))
+        most = (a / self.sizes(a, b)).max()
+        return low, float(self.link_function(most + 1.0)) + 2.0
 
     @abstractmethod
     def value(self, eta: Array, a: Array, b: Array) -> Array:

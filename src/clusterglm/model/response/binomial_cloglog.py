@@ -25,7 +25,7 @@ class BinomialCloglog(Binomial):
         return -np.expm1(-_exp(eta))
 
     def mean_derivative(self, eta: Array) -> Array:
-        return np.exp(eta - _exp(eta))
+        return np.exp(np.minimum(eta, 1e300) - _exp(eta))
 
     def link_function(self, mu: Array) -> Array:
         with np.errstate(divide="ignore"):

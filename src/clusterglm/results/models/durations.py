@@ -68,7 +68,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         assert isinstance(found, Durations)
         return found
 
-    def _frailty(self, rows: Rows) -> Frailty:
+    def _frailty(self, rows: Rows, averaged: Any) -> Any:
         return Frailty.none(rows.size)
 
     # Predictions -----------------------------------------------------------------------------------------------------
@@ -93,7 +93,8 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
             At a random intercept of zero (the default); at the posterior mode of the row's own cluster; averaged over
             the distribution of intercepts, that of the population: the mean of all times, and the time by which half
             of all have had the event; or a number, or one for each row of the answer. In a pooled model the words mean
-            the same.
+            the same. On mass points "conditional" (or "posterior") averages over them with their probabilities given
+            the data of the row's cluster, and is the default; there is no "typical".
         scale : {"response", "median", "link"}
             Mean time, median time, or the linear predictor, which is the logarithm of a hazard.
         level : float, optional
@@ -110,7 +111,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         Raises
         ------
         OptionError
-            On another kind, scale, level or covariance; on intervals of "conditional" predictions.
+            On another kind, scale, level or covariance; on intervals of "conditional" predictions, but on mass points.
         DataError
             When a column is missing altogether.
 
@@ -138,7 +139,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
                 )
             rows.status.warn(stacklevel=3)
             return pd.Series(eta[order], index=index, name=_NAMES[scale])
-        frailty = self._frailty(rows) if averaged else Frailty.none(rows.size)
+        frailty = self._frailty(rows, averaged) if averaged else Frailty.none(rows.size)
         at = self._log_times(np.where(rows.status.ok, eta, np.nan), scale, frailty)
         lacking = "" if at.exists and at.resolved else UNRESOLVED if at.exists else _NO_MEAN
         if lacking:
@@ -156,11 +157,10 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         table["status"] = rows.status.text[order]
         return shown(table)
 
-    def _log_times(self, eta: Array, scale: str, frailty: Frailty) -> LogTimes:
-        from clusterglm.inference.predictions.durations import mean_times, quantile_times
-
-        given = eta, self._durations.k, frailty.sigma, frailty.distribution
-        return mean_times(*given) if scale == "response" else quantile_times(0.5, *given)
+    def _log_times(self, eta: Array, scale: str, frailty: Any) -> LogTimes:
+        k = self._durations.k
+        found: LogTimes = frailty.mean_times(eta, k) if scale == "response" else frailty.quantile_times(0.5, eta, k)
+        return found
 
     def _delta_errors(self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str) -> Array:
         """Standard errors of functions of the estimates, one of each row; without columns, no frailty moves them."""
@@ -353,7 +353,7 @@ class DurationsRandomEffectsResult(DurationsSampling, DurationsResult, OwnRandom
         """The fit of this model without its random intercepts."""
         return durations_pooled(self.fit.pooled, self.data)
 
-    def _frailty(self, rows: Rows) -> Frailty:
+    def _frailty(self, rows: Rows, averaged: Any) -> Frailty:
         return Frailty(self.sigma, self.distribution, np.ones((rows.size, 1)))
 
     def _refuse_clustering_test(self, method: str, statistic: str) -> None:

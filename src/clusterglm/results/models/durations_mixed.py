@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class DurationsSeveral(DurationsSampling, DurationsResult, OwnSeveral):  # type:
             return self._at_kind(kind, rows, Wanted(level, "observed")).estimate, False
         return eta, kind == "marginal"
 
-    def _frailty(self, rows: Rows) -> Frailty:
+    def _frailty(self, rows: Rows, averaged: Any) -> Frailty:
         """z'b, of standard deviation |L'z|, whose square has twice the derivatives z' dL L'z."""
         Z = np.nan_to_num(columns_with_effects(self.fit.effects, rows))
         scaled = Z @ self.fit.factor

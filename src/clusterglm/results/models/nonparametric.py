@@ -16,11 +16,11 @@ from clusterglm.fit.npml import TOLERANCE, NonparametricFit, fit_npml
 from clusterglm.inference.diagnostics.residuals import KINDS as RESIDUALS
 from clusterglm.inference.diagnostics.residuals import residuals
 from clusterglm.inference.distribution.mass_points import (
+    Chances,
     averaged_mean,
-    marginal_gradient,
+    link_of_mean,
     mixture_scores,
     moments,
-    posterior_gradient,
     posterior_probabilities,
 )
 from clusterglm.inference.predictions.prediction import LinkPrediction, at_intercepts
@@ -260,18 +260,20 @@ class NonparametricResult(Result):
         return self._predicted(data, kind, scale, Wanted(level, cov))
 
     def _at_kind(self, kind: str, rows: Rows, wanted: Wanted) -> LinkPrediction:
-        n, p = rows.size, len(self._beta)
-        if kind == "marginal":
-            link, by_eta, by_distribution = marginal_gradient(self.response, rows.eta(self._beta), self.fit)
-            own = np.hstack([np.zeros((n, p)), by_distribution])
-            return LinkPrediction(link, by_eta, np.zeros(n), own=own, cluster=np.arange(n))
-        codes = self._codes(rows)  # refuses rows, whose eta is then nan
-        eta, chosen = rows.eta(self._beta), self._probabilities[codes]
-        link = self.response.link_function(averaged_mean(self.response, eta, self.fit.points, chosen))
+        over = self._chances(kind, rows)  # refuses rows, whose eta is then nan
+        eta = rows.eta(self._beta)
         if wanted.level is None:
-            return at_intercepts(link)
-        by_eta, own = posterior_gradient(self.data, self.response, self.fit, eta, codes, chosen)
-        return LinkPrediction(link, by_eta, np.zeros(n), own=own, cluster=np.arange(n))
+            mean = averaged_mean(self.response, eta, self.fit.points, over.probabilities)
+            return at_intercepts(self.response.link_function(mean))
+        link, by_eta, own = link_of_mean(self.data, self.response, self.fit, eta, over)
+        return LinkPrediction(link, by_eta, np.zeros(rows.size), own=own, cluster=np.arange(rows.size))
+
+    def _chances(self, kind: str, rows: Rows) -> Chances:
+        """With which probabilities the rows' intercepts take the points."""
+        if kind == "marginal":
+            return Chances(np.broadcast_to(self.fit.weights, (rows.size, len(self.fit.weights))))
+        codes = self._codes(rows)
+        return Chances(self._probabilities[codes], codes)
 
     def residuals(self, kind: str = "response") -> pd.Series[float]:
         """Residuals of the rows that were used, from their "conditional" predictions.

@@ -112,7 +112,8 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
         kind : {"typical", "conditional", "marginal"} or array_like, optional
             At an intercept of zero, that of a typical cluster (the default); at the posterior mode of the row's own
             cluster; averaged over the distribution of intercepts; or a number, or one for each row of the answer. In a
-            pooled model the words mean the same.
+            pooled model the words mean the same. On mass points "conditional" (or "posterior") averages over them with
+            their probabilities given the data of the row's cluster, and is the default; there is no "typical".
         scale : {"probability", "cumulative", "link"}
             Of each category; of being at most in each category but the last; or the linear predictor, thresholds left
             out, offsets included.
@@ -131,7 +132,7 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
         Raises
         ------
         OptionError
-            On another kind, scale, level or covariance; on intervals of "conditional" predictions.
+            On another kind, scale, level or covariance; on intervals of "conditional" predictions, but on mass points.
         DataError
             When a column is missing altogether.
 
@@ -179,7 +180,7 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
         return self._cumulative.thresholds_at(covariates[known])
 
     def _cumulative_at(
-        self, eta: Array, averaged: bool, rows: Rows, covariates: Array
+        self, eta: Array, averaged: Any, rows: Rows, covariates: Array
     ) -> tuple[CumulativeProbabilities, NDArray[np.int64]]:
         """Cumulative probabilities of the rows that can be predicted, and which these are."""
         from clusterglm.inference.predictions.categories import cumulative_probabilities
@@ -205,7 +206,6 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
         import pandas as pd
 
         from clusterglm.inference.predictions.categories import (
-            gradients,
             gradients_of_categories,
             of_categories,
             with_intervals,
@@ -213,8 +213,7 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
         from clusterglm.results.tables.frame import shown
 
         rows, covariates = of
-        moves = self._cumulative.by_covariates(covariates[known])
-        gradient, estimate = gradients(found, rows.X[known], self._of_effects(rows, known), moves), found.value
+        gradient, estimate = self._gradients(found, rows, covariates, known), found.value
         names = self.categories[:-1]
         if scale == "probability":
             gradient, estimate, names = gradients_of_categories(gradient), of_categories(estimate), self.categories
@@ -231,6 +230,15 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
         table = pd.DataFrame({name: listed(values) for name, values in columns.items()}, index=index)
         table["status"] = np.repeat(rows.status.text[order], c)
         return shown(table)
+
+    def _gradients(
+        self, found: CumulativeProbabilities, rows: Rows, covariates: Array, known: NDArray[np.int64]
+    ) -> Array:
+        """Of cumulative probabilities in all parameters, shape (n, k, q)."""
+        from clusterglm.inference.predictions.categories import gradients
+
+        moves = self._cumulative.by_covariates(covariates[known])
+        return gradients(found, rows.X[known], self._of_effects(rows, known), moves)
 
     def _of_effects(self, rows: Rows, known: NDArray[np.int64]) -> Array:
         """Of some rows, derivatives of what probabilities are averaged over in the parameters of its distribution."""

@@ -302,12 +302,17 @@ class OwnResult(Result):
     def _response_facts(self) -> list[tuple[str, str]]:
         return [("Family, link", f"{self.family}, {self.link} ({self._family.meaning})")]
 
-    def _own_facts(self) -> list[tuple[str, str]]:
-        """The response's parameters, and tests of them."""
+    def _values_in_words(self) -> list[tuple[str, str]]:
+        """The response's parameters."""
         facts: list[tuple[str, str]] = []
         for name, value, se in zip(self._family.own, self._values, self._own_errors(), strict=True):
             error = f" (Std. Error {se:.4g})" if np.isfinite(se) else f" (the maximum lies at {self._family.limit})"
             facts.append((name, f"{value:.5g}{error}"))
+        return facts
+
+    def _own_facts(self) -> list[tuple[str, str]]:
+        """The response's parameters, and tests of them."""
+        facts = self._values_in_words()
         return facts if self._family.at_limit is None else [*facts, ("No dispersion", str(self.dispersion_lr_test))]
 
     def _with_own_facts(self, plain: Summary) -> Summary:

@@ -19,14 +19,14 @@ class KindsInWords:
         @property
         def _beta(self) -> Array: ...
 
-    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, bool]:
-        """Linear predictors, and whether an average over intercepts is to be taken."""
+    def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, Any]:
+        """Linear predictors, and whether an average over intercepts is to be taken, or over which values of them."""
         eta = rows.eta(self._beta)
-        kind = "typical" if kind is None else kind
+        kind = self._where[0] if kind is None else kind
         if not isinstance(kind, str):
             return eta + rows.given(one_per_row(kind, rows.size, list(self._where), "kind")), False
         check_option("kind", kind, self._where)
         return self._at_words(eta, kind, rows, level)
 
-    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, bool]:
+    def _at_words(self, eta: Array, kind: str, rows: Rows, level: float | None) -> tuple[Array, Any]:
         return eta, False

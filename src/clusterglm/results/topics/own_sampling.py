@@ -104,7 +104,7 @@ class DurationsSampling(Sampling):
         def averaged_over(fit: Any, u: Any) -> Array:
             """The linear predictor of whom this is the mean time: -inf where there is none."""
             at: Any = replace(self, fit=fit)  # type: ignore[type-var]  # all results are dataclasses
-            frailty = at._frailty(rows)
+            frailty = at._frailty(rows, True)
             found = mean_times(links(fit, u), fit.response.k, frailty.sigma, frailty.distribution)
             return np.asarray(fit.response.k * (fit.response.log_mean_factor - found.value))
 

@@ -22,6 +22,7 @@ from clusterglm.results.topics.survival import curve_columns, curves
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.inference.predictions.durations import LogHazards, LogTimes
     from clusterglm.model.distribution.base import Distribution
     from clusterglm.model.response.own.durations import Durations
 
@@ -57,6 +58,24 @@ class Frailty:
         sigma = self.sigma[rows] if isinstance(self.sigma, np.ndarray) else self.sigma
         return Frailty(sigma, self.distribution, self.slopes[rows])
 
+    def log_hazards(self, x: Array) -> LogHazards:
+        """See `log_cumulative_hazards`."""
+        from clusterglm.inference.predictions.durations import log_cumulative_hazards
+
+        return log_cumulative_hazards(x, self.sigma, self.distribution)
+
+    def mean_times(self, eta: Array, k: float) -> LogTimes:
+        """See there."""
+        from clusterglm.inference.predictions.durations import mean_times
+
+        return mean_times(eta, k, self.sigma, self.distribution)
+
+    def quantile_times(self, probability: float, eta: Array, k: float) -> LogTimes:
+        """See there."""
+        from clusterglm.inference.predictions.durations import quantile_times
+
+        return quantile_times(probability, eta, k, self.sigma, self.distribution)
+
     def moved(self, by_sigma: Array) -> Array:
         """Derivatives in the parameters of effects, shape (n, r), of what has these in the scale, shape (n,)."""
         return by_sigma[:, None] * self.slopes
@@ -68,6 +87,8 @@ class SurvivalTimes:
     _smooth_survival: ClassVar[bool] = True
     """Whether curves go on between their points rather than step down at them."""
     _where: ClassVar[tuple[str, ...]]
+    _without_intervals: ClassVar[tuple[str, ...]] = ("conditional",)
+    """Kinds of which it is not known how they move with all parameters."""
 
     if TYPE_CHECKING:
         data: FittedData
@@ -76,11 +97,14 @@ class SurvivalTimes:
         def _covariances(self) -> tuple[str, ...]: ...
         @property
         def _durations(self) -> Durations: ...
-        def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, bool]: ...
+        def _eta_of(self, rows: Rows, kind: Any, level: float | None) -> tuple[Array, Any]: ...
 
     @abstractmethod
-    def _frailty(self, rows: Rows) -> Frailty:
-        """What rows' linear predictors have from their clusters; rows where that is not known are refused."""
+    def _frailty(self, rows: Rows, averaged: Any) -> Any:
+        """What rows' linear predictors have from their clusters; rows where that is not known are refused.
+
+        `averaged` is what `_eta_of` says.
+        """
 
     @abstractmethod
     def _delta_errors(self, X: Array, by_eta: Array, by_frailty: Array, by_k: Array, cov: str) -> Array:
@@ -109,7 +133,8 @@ class SurvivalTimes:
             Columns whose values name the curves, to tell them apart in the answer and in `fit.plot.survival`.
         kind : {"marginal", "typical", "conditional"}
             Averaged over the distribution of frailties, that of the population; at a random intercept of zero; or at
-            the posterior mode of the row's own cluster, without intervals. In a pooled model they are the same.
+            the posterior mode of the row's own cluster, without intervals. In a pooled model they are the same. Mass
+            points have no "typical", and average "conditional" ones, with intervals.
         level : float or None
             Coverage of the intervals; None for none.
         cov : {"observed", "robust"}
@@ -135,12 +160,11 @@ class SurvivalTimes:
         S(t) = E exp(-t^k exp(eta + u)), k the shape. Standard errors by the delta method in the coefficients, sigma and
         the shape; intervals on the scale log(-log S), transformed.
         """
-        from clusterglm.inference.predictions.durations import log_cumulative_hazards
         from clusterglm.results.tables.frame import shown
 
         check_option("kind", kind, self._where)
         check_option("cov", cov, self._covariances)
-        level = None if kind == "conditional" else level
+        level = None if kind in self._without_intervals else level
         if level is not None:
             check_level(level)
         table, name = (data, time) if isinstance(time, str) else (_at_each(data, time), _TIME)
@@ -150,19 +174,19 @@ class SurvivalTimes:
         order, _ = curves(rows.frame, name, names, once=False)
         t = _times(rows, name)
         eta, averaged = self._eta_of(rows, kind, level)
-        frailty = self._frailty(rows) if averaged else Frailty.none(rows.size)
+        frailty = self._frailty(rows, averaged) if averaged else Frailty.none(rows.size)
         known = np.flatnonzero(~np.isnan(eta) & rows.status.ok)
         frailty, k = frailty.of(known), self._durations.k
         log_t = np.log(np.where(t > 0.0, t, np.exp(_LOG_HAZARD_AT_0 / k)))
-        at = log_cumulative_hazards((eta + k * log_t)[known], frailty.sigma, frailty.distribution)
-        whole = np.full((4, rows.size), np.nan)
-        whole[:3, known] = at.value, at.by_x, at.by_sigma
+        at = frailty.log_hazards((eta + k * log_t)[known])
+        whole = np.full((3, rows.size), np.nan)
+        whole[:2, known] = at.value, at.by_x
         lacking = np.zeros(rows.size, dtype=bool)
         lacking[known] = ~at.resolved
         rows.status.note(lacking, UNRESOLVED)
-        value, by_x, by_sigma, error = whole
+        value, by_x, error = whole
         if level is not None:
-            by_frailty = frailty.moved(by_sigma[known])
+            by_frailty = frailty.moved(at.by_sigma)
             error[known] = self._delta_errors(rows.X[known], by_x[known], by_frailty, (by_x * log_t)[known], cov)
         low, high = np.full((2, rows.size), np.nan) if level is None else wald_interval(value, error, level)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -13,7 +13,7 @@ from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.errors import DataError, DesignError, OptionError, check_option
 from clusterglm.inference.uncertainty.intervals import check_level, wald_interval, wald_p_values, with_alpha
 from clusterglm.model.arrays import Array
-from clusterglm.model.parameters import Parameters
+from clusterglm.model.parameters import Index, Parameters
 from clusterglm.model.response.base import Response
 from clusterglm.results.topics.pieces import Pieces
 
@@ -44,6 +44,8 @@ class Hypotheses(Pieces):
         def _parameters(self) -> Parameters: ...
         @property
         def _estimates(self) -> Array: ...
+        @property
+        def _with_intervals(self) -> Index: ...
         def _covariance(self, kind: str) -> Array: ...
         def _small_sample(
             self, df: str | None, cov: str, R: Array | None = ..., together: bool = ...
@@ -165,7 +167,7 @@ class Hypotheses(Pieces):
         every = np.arange(len(parameters))
         places = every[parameters.estimated]
         if len(values) < len(places):  # mass points are told by a table of their own
-            places = every[parameters.coefficients]
+            places = every[self._with_intervals]
         if len(places) == 0:
             raise OptionError("a function of the estimates of a model without coefficients", "one", "add a covariate")
         V, names = self._covariance(cov)[np.ix_(places, places)], parameters.names_of(places)

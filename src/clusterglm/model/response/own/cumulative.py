@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response, Words
+from clusterglm.model.response.base import CERTAIN, Response, Words
 from clusterglm.model.response.own.base import OwnParameters
 
 _NO_MEAN = "an ordered category has no mean; ask for probabilities of categories"
@@ -113,7 +113,9 @@ class Cumulative(OwnParameters):
         """Where a category begins and where it ends, less the linear predictor; infinite at the outer ones."""
         padded = np.concatenate([[-np.inf], self.thresholds, [np.inf]])
         number = np.asarray(y, dtype=np.int64)
-        return padded[number] - eta, padded[number + 1] - eta
+        with np.errstate(invalid="ignore"):
+            low, high = (np.where(np.isinf(at), at, at - eta) for at in (padded[number], padded[number + 1]))
+        return low, high
 
     @abstractmethod
     def log_probability(self, low: Array, high: Array) -> Array:
@@ -191,6 +193,10 @@ class Cumulative(OwnParameters):
 
     def log_constants(self, y: Array, trials: Array, weights: Array) -> Array:
         return np.zeros(len(y))
+
+    def span(self, a: Array, b: Array) -> tuple[float | Array, float | Array]:
+        ends = self.binary.link_function(np.array([1.0 - CERTAIN, CERTAIN]))
+        return float(self.thresholds[0] - ends[0]), float(self.thresholds[-1] - ends[1])
 
     def saturated(self, a: Array, b: Array) -> Array:
         return np.zeros(len(a))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response, Words
+from clusterglm.model.response.base import BEYOND_SUMMIT, CERTAIN, Response, Words
 from clusterglm.model.response.own.base import OwnParameters
 
 
@@ -133,6 +133,11 @@ class Durations(OwnParameters):
 
     def variance_inside(self, observed: Array) -> Array:
         return np.zeros_like(np.asarray(observed, dtype=np.float64))
+
+    def span(self, a: Array, b: Array) -> tuple[float | Array, float | Array]:
+        """From survival for certain to beyond the largest hazard that an event makes likely, exp(-eta) = t^k."""
+        x = self.k * np.log(self.times_of(a, b)[0])
+        return np.log(CERTAIN) - x, BEYOND_SUMMIT - x
 
     def value(self, eta: Array, a: Array, b: Array) -> Array:
         t, event = self.times_of(a, b)

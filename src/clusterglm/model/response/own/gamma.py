@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import digamma, gammainc, gammaincc, gammaln, zeta
 
 from clusterglm.model.arrays import Array, Jet, times
-from clusterglm.model.response.base import Response
+from clusterglm.model.response.base import BEYOND_SUMMIT, Response
 from clusterglm.model.response.count import Count
 from clusterglm.model.response.own.base import KernelRows, OnePositive, Terms
 from clusterglm.model.response.poisson_log import PoissonLog
@@ -140,6 +140,10 @@ class GammaLog(OnePositive, Count):
 
     def events(self, a: float, b: float) -> float:
         return b
+
+    def span(self, a: Array, b: Array) -> tuple[float | Array, float | Array]:
+        log_y = np.log(a / b)
+        return log_y - BEYOND_SUMMIT, log_y + BEYOND_SUMMIT
 
     def value(self, eta: Array, a: Array, b: Array) -> Array:
         return GammaRows().value(eta, self.shape * b, self.shape * a)

@@ -16,6 +16,7 @@ from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 from clusterglm.model.response.own.repeats import refuse_fractions, repeated
 from clusterglm.model.response.truncated_poisson import TruncatedPoissonLog
 
+_AS_GOOD_AS_NONE = -700.0  # linear predictors at which all but the leading terms are gone, -inf among them
 _FAR_BELOW = -37.0  # linear predictors with log(1 + e^x) = e^x to all digits
 _LEAST_ALPHA, _MOST_ALPHA = 1e-3, 20.0  # alpha worth starting from
 _SMALL_MEAN = 1e-5  # means below which two terms of a series have more digits than a difference
@@ -89,6 +90,7 @@ class _Parts:
         F = (-both, hh, -hh * (both + h), hh * (on * on + 6.0 * hh))
         ratios = (first, first * q, first * q * (q - p), first * q * (1.0 - 6.0 * v))
         value = np.where(there, times(a, log_expit(x)) - _log_expm1(t, log_t), 0.0)
+        value = np.where(there & (x < _AS_GOOD_AS_NONE), times(a - 1.0, x) - np.log(size), value)
         return cls(a, p, q, h, ratios, F, value)
 
     def jet(self) -> Jet:

@@ -266,9 +266,10 @@ class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagn
 
         Notes
         -----
-        In the wider model the effects of a term at threshold c are those at the first one and a difference, so that
-        P(Y <= c) = F(threshold_c - x'(beta + delta_c)). Its thresholds must be in order for each row of an inner
-        category.
+        In the wider model, that of `nonparallel=`, the effects of a term at threshold c are those at the first one and
+        a difference: P(Y <= c) = F(threshold_c - x'(beta + delta_c)). Thresholds must be in order for every row. A
+        ratio is nan, with its reason, where the likelihood rises up to where they cross; where covariates separate
+        responses at a threshold, so that `nonparallel=` refuses the fit, it is that of the limit.
         """
         from clusterglm.inference.hypotheses.parallel import METHODS, parallel_test
 

@@ -138,11 +138,11 @@ def parallel_test(
     chosen = {"all": [place for places in own.values() for place in places], **own}
     base = [place for place in range(len(theta)) if not first <= place < len(start)]
 
-    rows_of = _Distances.of(data, response, Z)
+    rows_of, inside = _Distances.of(data, response, Z), slice(p, len(start))  # thresholds, and what moves them
 
     def whole(at: At) -> At:
         def evaluate(theta: Array) -> Evaluation:
-            if (rows_of.gaps(theta[p : len(start)]) <= 0.0).any():
+            if (rows_of.gaps(theta[inside]) <= 0.0).any():
                 return Evaluation(-np.inf, np.zeros(len(theta)), np.zeros((len(theta),) * 2))
             return _with_terms(at(theta), theta, data, response, Z)
 
@@ -163,7 +163,7 @@ def parallel_test(
         statistics = np.array([statistic for statistic, _ in found_at.values()])
         ends = {name: at for name, (statistic, at) in found_at.items() if np.isnan(statistic)}
         for name, at in ends.items():
-            edge = int(rows_of.rows[(rows_of.gaps(at[p : len(start)]) <= _AT_EDGE).any(axis=1)].sum())
+            edge = int(rows_of.rows[(rows_of.gaps(at[inside]) <= _AT_EDGE).any(axis=1)].sum())
             if edge:
                 notes.append(
                     f"{name}: nan, as the log-likelihood of the wider model rises up to where thresholds of {edge} of "

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 WORK = {
     "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "categories", "clustering_test",
-    "conf_int", "converged", "cov", "cov_params", "data", "deviance", "df_resid", "distribution", "family",
-    "family_parameters", "family_response", "fit", "formula", "glance", "icc", "influence", "jackknife", "kind",
-    "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "nonparallel", "optimization",
+    "conf_int", "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution",
+    "family", "family_parameters", "family_response", "fit", "formula", "glance", "icc", "influence", "jackknife",
+    "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "nonparallel", "optimization",
     "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
     "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "sample",
     "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "thresholds",

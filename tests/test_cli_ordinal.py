@@ -50,6 +50,16 @@ def test_levels(tmp_path: Path) -> None:
     assert "--levels with --family binomial" in run(*asked[:-2], "--levels", "a,b").output
 
 
+def test_levels_of_fits_that_are_compared(tmp_path: Path) -> None:
+    words = cg.datasets.load("wine").assign(rating=lambda d: d["rating"].map(dict(enumerate("ebcda", 1))).astype(str))
+    words.to_csv(tmp_path / "words.csv", index=False)
+    asked = ("compare", tmp_path / "words.csv", "rating ~ temp", FORMULA, "--model", "pooled", "--family", "ordinal")
+    found = json.loads(good(*asked, "--levels", "e, b, c, d, a", "--json", "-"))["fits"]
+    fits = [cg.pooled(each, cg.datasets.load("wine"), family="ordinal") for each in ("rating ~ temp", FORMULA)]
+    assert [row["loglik"] for row in found] == pytest.approx([fit.loglik for fit in fits])
+    assert "have no order" in run(*asked).output
+
+
 def test_what_follows(saved: Path, tmp_path: Path) -> None:
     fit = cg.load(saved)
     wide = pd.read_csv(io.StringIO(good("predict", saved, "--kind", "marginal")), index_col="row")

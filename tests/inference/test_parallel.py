@@ -79,6 +79,56 @@ def test_likelihood_ratios_are_those_of_the_maxima(verb: str) -> None:
     assert found.df.tolist() == [4, 2, 2]
 
 
+EXPLICIT: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "pooled": ("pooled", "y ~ x + z", {}),
+    "intercept": ("random_effects", "y ~ x + z", {"cluster": "id"}),
+    "nodes": ("random_effects", "y ~ x + z", {"cluster": "id", "quadrature": 7}),
+    "slopes": ("random_effects", "y ~ x + z + (x | id)", {"quadrature": 3}),
+}
+
+
+@pytest.mark.parametrize("model", EXPLICIT)
+def test_likelihood_ratios_are_those_of_explicit_fits(model: str) -> None:
+    verb, formula, options = EXPLICIT[model]
+    data = patients().assign(z=lambda d: np.sin(5.0 * d["x"]))
+    rng = np.random.default_rng(2)
+    data["y"] = data["y"].cat.codes + (rng.random(len(data)) < 0.3) * (data["x"] > 0.0) * (data["y"].cat.codes == 1)
+    fit = getattr(cg, verb)(formula, data, family="ordinal", **options)
+    found = fit.parallel_test("lr")
+    for name, terms in (("all", "."), ("x", "x"), ("z", "z")):
+        explicit = getattr(cg, verb)(formula, data, family="ordinal", nonparallel=terms, **options)
+        at = found.terms.index(name)
+        assert found.statistic[at] == pytest.approx(2.0 * (explicit.loglik - fit.loglik), abs=1e-8), name
+        test = cg.compare(fit, explicit).tests[0]
+        assert (test.df, test.statistic) == (found.df[at], pytest.approx(found.statistic[at], abs=1e-8))
+
+
+def test_published_likelihood_ratios() -> None:
+    """What nominal_test(clm(rating ~ temp + contact, data = wine)) prints, in the vignette of R's ordinal.
+
+    No warm wine was rated 1: that of temp is the ratio of a limit, and nonparallel="temp" has no fit.
+    """
+    found = cg.pooled("rating ~ temp + contact", cg.datasets.load("wine"), family="ordinal").parallel_test("lr")
+    assert found.statistic[1:] == pytest.approx([3.1750, 0.5667], abs=5e-5)
+    assert found.pvalue[1:] == pytest.approx([0.3654, 0.9040], abs=5e-5)
+    with pytest.raises(ClusterGLMError, match="separate"):
+        cg.pooled("rating ~ temp", cg.datasets.load("wine"), family="ordinal", nonparallel="temp")
+
+
+@pytest.mark.parametrize("verb", ["pooled", "random_effects"])
+def test_maxima_where_thresholds_cross_are_said(verb: str) -> None:
+    """The middle category never occurs at x = 1, where thresholds would cross: in the model of nonparallel= too."""
+    x, y = np.r_[np.repeat([0, 1], 30), 0], np.r_[np.tile([0, 1, 2], 10), np.tile([0, 3, 2], 10), 3]
+    data = pd.DataFrame({"x": x, "y": y, "z": np.sin(np.arange(61.0)), "id": np.arange(61) % 7})
+    found = getattr(cg, verb)("y ~ x + z", data, cluster="id", family="ordinal").parallel_test("lr")
+    assert np.isnan(found.statistic).tolist() == [True, True, False]
+    assert [each.split(":")[0] for each in found.notes] == ["all", "x"]
+    assert "up to where thresholds of 30 of 61 rows cross" in found.notes[1]
+    assert str(found).endswith(found.notes[1])
+    with pytest.raises(ClusterGLMError, match=r"30 of 61 rows that would cross"):
+        getattr(cg, verb)("y ~ x + z", data, cluster="id", family="ordinal", nonparallel="x")
+
+
 def test_score_and_likelihood_ratio_agree_where_the_model_holds_or_nearly() -> None:
     data = patients()
     for fit in (

@@ -425,6 +425,22 @@ def test_bootstrap_of_all_parameters() -> None:
     assert any("no response in" in reason for reason, _ in lost.failures)
 
 
+def test_functions_of_thresholds_and_coefficients(fitted: Any) -> None:
+    for fit in (fitted, fitted.pooled):
+        V, at = fit.cov(), fit.thresholds
+        found = fit.delta_method({"width": "`4|5` - `1|2`", "where": "(`2|3` - tempwarm) / exp(contactyes)"})
+        assert found["estimate"].to_list() == pytest.approx(
+            [at["4|5"] - at["1|2"], (at["2|3"] - fit.params["tempwarm"]) * np.exp(-fit.params["contactyes"])]
+        )
+        variance = V.loc["4|5", "4|5"] + V.loc["1|2", "1|2"] - 2.0 * V.loc["4|5", "1|2"]
+        assert found["std_error"].iloc[0] == pytest.approx(np.sqrt(variance))
+        size = np.exp(-fit.params["contactyes"])
+        gradient = pd.Series({"2|3": size, "tempwarm": -size, "contactyes": -found["estimate"].iloc[1]})
+        names = list(gradient.index)
+        expected = np.sqrt(gradient @ V.loc[names, names] @ gradient)
+        assert found["std_error"].iloc[1] == pytest.approx(expected)
+
+
 def test_several_beside_each_other(fitted: Any) -> None:
     smaller = cg.random_effects("rating ~ temp", wine(), cluster="judge", family="ordinal", link=fitted.link)
     found = cg.compare({"smaller": smaller, "random": fitted, "pooled": fitted.pooled})

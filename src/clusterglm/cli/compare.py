@@ -45,6 +45,7 @@ def compare(
     offset: opt.Offset = None,
     exposure: opt.Exposure = None,
     success: opt.Success = None,
+    levels: opt.Levels = None,
     threads: opt.Threads = 1,
     subset: opt.Subset = None,
     sep: opt.Sep = None,
@@ -63,6 +64,7 @@ def compare(
             "offset": offset,
             "exposure": exposure,
             "success": success,
+            "levels": opt.listed(levels),
             "subset": subset,
         }
         variants = _variants(model or ["random_effects"], distribution or [], quadrature)

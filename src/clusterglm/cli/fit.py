@@ -126,7 +126,7 @@ def fit(
             "offset": offset,
             "exposure": exposure,
             "success": success,
-            "levels": None if levels is None else [each.strip() for each in levels.split(",")],
+            "levels": opt.listed(levels),
             "subset": subset,
         }
         special: dict[str, Any] = {

@@ -172,3 +172,8 @@ Answer: TypeAlias = Annotated[
     Path | None,
     typer.Option("--out", help="Write the table to this file, .csv or .parquet.", show_default="printed, rounded"),
 ]
+
+
+def listed(text: str | None) -> list[str] | None:
+    """The parts of an option with commas between."""
+    return None if text is None else [each.strip() for each in text.split(",")]

@@ -112,7 +112,7 @@ def power(
             "params": _pairs("--param", param, float) or None, "sigma": _number_or_named("--sigma", sigma),
             "correlation": correlation, "link": link, "distribution": distribution,
             "family_parameters": _number_or_named("--family-parameters", family_parameters),
-            "levels": None if levels is None else [each.strip() for each in levels.split(",")],
+            "levels": opt.listed(levels),
             "trials": None if trials is None else _one(trials), "quadrature": _rule(quadrature), "reml": reml or None,
         }  # fmt: skip
         import clusterglm as cg

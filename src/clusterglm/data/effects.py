@@ -180,7 +180,7 @@ class WholeDesign:
     fixed : Design
     effects : Effects or None
     by_threshold : Design or None
-        Columns whose coefficients differ between thresholds; variables and factors are known, but they are not built.
+        Columns whose coefficients differ between thresholds.
     """
 
     fixed: Design
@@ -189,21 +189,18 @@ class WholeDesign:
 
     @property
     def _parts(self) -> list[Design]:
-        return [self.fixed, *(term.design for term in (self.effects.terms if self.effects else ()))]
-
-    @property
-    def _known(self) -> list[Design]:
-        return [*self._parts, *([] if self.by_threshold is None else [self.by_threshold])]
+        varying = [term.design for term in (self.effects.terms if self.effects else ())]
+        return [self.fixed, *varying, *([] if self.by_threshold is None else [self.by_threshold])]
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Columns of the table that any part is made from, those of the fixed part first."""
-        return tuple(dict.fromkeys(name for part in self._known for name in part.variables))
+        return tuple(dict.fromkeys(name for part in self._parts for name in part.variables))
 
     @property
     def factors(self) -> tuple[Factor, ...]:
         """Categorical variables."""
-        return tuple({factor.expression: factor for part in self._known for factor in part.factors}.values())
+        return tuple({factor.expression: factor for part in self._parts for factor in part.factors}.values())
 
     @property
     def cluster_means(self) -> ClusterMeans | None:
@@ -211,7 +208,7 @@ class WholeDesign:
         return self.fixed.cluster_means
 
     def build(self, table: nw.DataFrame[Any]) -> Array:
-        """[X Z] of new data, shape (rows, p + q); see `Design.build`."""
+        """[X Z N] of new data, shape (rows, p + q + r), N the columns by threshold; see `Design.build`."""
         parts = [part.build(table) for part in self._parts]
         return parts[0] if len(parts) == 1 else np.hstack(parts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from clusterglm.results.topics.adjusted_means import Averages
 from clusterglm.results.topics.clustering import ClusteredResult
 from clusterglm.results.topics.diagnostics import ClusterInfluence, Diagnostics
 from clusterglm.results.topics.effects import Effects
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LABELLED = 30  # clusters that a caterpillar plot shows by name
 _TELLING = 200  # simulations that quick checks need to raise an alarm
@@ -153,7 +156,7 @@ def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:
         yield Words("Average effects take a while with as many rows, and were left out: fit.average_effects().")
         return
     tables, refused = [], {}
-    for name in fit.data.design.variables:
+    for name in fit._reported.variables:
         try:
             tables.append(fit.average_effects(name, data=options.data))
         except DataError as problem:  # of this variable, which may enter by steps; or without data=
@@ -162,7 +165,8 @@ def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:
     if not tables:
         return
     found = pd.concat(tables)
-    table = found.set_index(found["term"] + ": " + found["contrast"])
+    of_category = ": " + found["category"] if "category" in found else ""
+    table = found.set_index(found["term"] + ": " + found["contrast"] + of_category)
     what = fit.response.words.expectation.lower()
     columns = {"estimate": "Effect", "std_error": "Std. error", **_INTERVAL, "pvalue": "p"}
     yield frame_table(
@@ -174,26 +178,34 @@ def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:
         yield Words(note, "note")
 
 
+def _joined(columns: pd.DataFrame) -> pd.Index:
+    """The columns of each row as one label."""
+    import pandas as pd
+
+    return pd.Index([": ".join(map(str, row)) for row in columns.itertuples(index=False)])
+
+
 def _adjusted_means(fit: Averages, options: Options) -> Iterable[Block]:
     """Of each categorical variable with few levels."""
     if fit.data.rows.X.size > MOST_ELEMENTS_AVERAGED:
         yield Words("Adjusted means take a while with as many rows, and were left out: fit.adjusted_means(...).")
         return
-    few = [f.column for f in fit.data.design.factors if f.column is not None and len(f.levels) <= _LEVELS_SHOWN]
+    few = [f.column for f in fit._reported.factors if f.column is not None and len(f.levels) <= _LEVELS_SHOWN]
     for name in few[:_FACTORS_SHOWN]:
         try:
             means = fit.adjusted_means(name, data=options.data)
         except DataError as problem:
             yield Words(f"No adjusted means of {name}: {problem.got} (needed: {problem.needed}).", "note")
             continue
-        table = means.to_frame().set_index(name)
-        table.index = table.index.map(str)
+        table = means.to_frame()
+        table.index = _joined(table[[name, *means.by]])
         columns = {"estimate": "Mean", "std_error": "Std. error", **_INTERVAL}
         yield frame_table(f"{means.what}, of {name}", table, columns, alike(table, list(columns)))
         for note in dict.fromkeys(table.get("note", ())):
             yield Words(note, "note")
         found = means.contrasts()
-        rows = found.to_frame().set_index("contrast")
+        rows = found.to_frame()
+        rows.index = _joined(rows[["contrast", *found.by]])
         columns = {"estimate": "Difference", "std_error": "Std. error", **_INTERVAL, "pvalue": "p"}
         caption = f"Contrasts of {name}: p-values adjusted by Holm, intervals by Bonferroni"
         yield frame_table(caption, rows, columns, alike(rows, ["estimate", "std_error", *_INTERVAL]))

@@ -114,7 +114,7 @@ def compared_effects(
     changes : sequence of DesignChange
     groups : Groups
     means : function
-        Averages of means with their joint covariance.
+        Averages of means with their joint covariance; of several outcomes one after another where there are some.
     comparison : {"ratio", "lnor"}
 
     Raises
@@ -135,13 +135,15 @@ def compared_effects(
         ends += [replace(change, high=end, low=None, slope=None) for end in (change.high, change.low)]
     found = means(ends)
     values, factors = transformed(found.estimate, comparison)
-    C = np.kron(np.eye(len(chosen)), np.array([[1.0, -1.0]])) * factors
+    outcomes = len(values) // len(ends)
+    C = np.kron(np.eye(len(chosen)), np.kron([[1.0, -1.0]], np.eye(outcomes)))
+    C, (high, low) = C * factors, np.swapaxes(values.reshape(len(chosen), 2, outcomes), 0, 1)
     covariance = C @ found.covariance @ C.T
     return replace(
         found,
-        terms=tuple(change.variable for change in chosen),
-        contrasts=tuple(change.contrast for change in chosen),
-        estimate=values[0::2] - values[1::2],
+        terms=tuple(change.variable for change in chosen for _ in range(outcomes)),
+        contrasts=tuple(change.contrast for change in chosen for _ in range(outcomes)),
+        estimate=(high - low).ravel(),
         std_error=np.sqrt(np.diag(covariance)),
         covariance=covariance,
         gradient=C @ found.gradient,

@@ -8,20 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.fit.mixed import MixedFit
-from clusterglm.fit.pql import PqlFit
+from clusterglm.data.effects import Effects
 from clusterglm.inference.diagnostics.design_changes import DesignChange
 from clusterglm.inference.effects.average_effects import AverageEffects
 from clusterglm.inference.predictions.normal_mean import NormalJet, normal_jet
 from clusterglm.model.arrays import Array
+from clusterglm.model.parameters import Parameters
+from clusterglm.model.response.base import Response
 
-Estimates: TypeAlias = MixedFit | PqlFit
-"""Coefficients and a covariance of effects; of a dispersion means know nothing."""
+
+class Estimates(Protocol):
+    """Coefficients and a covariance of effects; of a dispersion means know nothing."""
+
+    @property
+    def beta(self) -> Array:
+        """Coefficients, shape (p,)."""
+
+    @property
+    def phi(self) -> Array:
+        """Parameters of the effects' covariance, shape (r,)."""
+
+    @property
+    def factor(self) -> Array:
+        """The lower-triangular factor of this covariance, shape (q, q)."""
+
+    @property
+    def effects(self) -> Effects:
+        """What varies over clusters."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """What (beta, phi) are."""
+
+    @property
+    def response(self) -> Response:
+        """Whose mean is averaged."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +86,7 @@ def effects_over_clusters(
     changes : collection of DesignChange
         Of n rows or some of them, columns with coefficients and those with random effects side by side; gone through
         once.
-    fit : MixedFit
+    fit : Estimates
     offset, weights : ndarray, shape (n,)
         The weights sum to one.
     covariance : ndarray, shape (q, q)

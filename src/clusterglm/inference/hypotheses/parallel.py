@@ -2,8 +2,9 @@
 
 Under the alternative the slope at threshold c is beta + delta_c, with delta = 0 at the first. The log-likelihood of
 the wider model is that of kernel rows with a column for each delta, and terms of the distances of thresholds, which
-then differ between observations. The score test needs its score and observed information at delta = 0 alone; the
-likelihood-ratio test its maximum.
+then differ between observations. It is the model of `nonparallel=`, with other names for its coefficients: a likelihood
+needs the thresholds of every row in their order, at whatever categories. The score test needs its score and observed
+information at delta = 0 alone, where they are; the likelihood-ratio test its maximum.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from clusterglm.model.printing import printed
 from clusterglm.model.response.own.cumulative import Cumulative
 
 METHODS = ("score", "lr")
+_AT_EDGE = 1e-3  # distance of thresholds that is next to none
 _IN_WORDS = {"score": "score", "lr": "likelihood-ratio"}
 
 At = Callable[[Array], Evaluation]
@@ -48,6 +50,8 @@ class ParallelTest:
     pvalue : ndarray, shape (t,)
         By chi-square.
     method : {"score", "lr"}
+    notes : tuple of str
+        What is to be said of single terms.
     """
 
     terms: tuple[str, ...]
@@ -55,13 +59,15 @@ class ParallelTest:
     df: NDArray[np.int64]
     pvalue: Array
     method: str = "score"
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{_IN_WORDS[self.method]} tests of effects that are the same at all thresholds"]
         width = max(map(len, self.terms))
         for term, statistic, df, p in zip(self.terms, self.statistic, self.df, self.pvalue, strict=True):
             lines.append(f"{term:{width}}  chi2 {statistic:8.3f} on {int(df)} df, p = {p:.4g}")
-        if np.isnan(self.statistic).any():
+        lines += self.notes
+        if np.isnan(self.statistic).sum() > len(self.notes):
             lines.append(
                 "nan: the likelihood of the wider model has no maximum that was found, as where categories "
                 "of some rows are certain"
@@ -132,12 +138,17 @@ def parallel_test(
     chosen = {"all": [place for places in own.values() for place in places], **own}
     base = [place for place in range(len(theta)) if not first <= place < len(start)]
 
+    rows_of, inside = _Distances.of(data, response, Z), slice(p, len(start))  # thresholds, and what moves them
+
     def whole(at: At) -> At:
         def evaluate(theta: Array) -> Evaluation:
+            if (rows_of.gaps(theta[inside]) <= 0.0).any():
+                return Evaluation(-np.inf, np.zeros(len(theta)), np.zeros((len(theta),) * 2))
             return _with_terms(at(theta), theta, data, response, Z)
 
         return evaluate
 
+    notes = list[str]()
     if method == "score":
         found = whole(core.at)(theta)
         statistics = np.array([_score_statistic(found, base, places) for places in chosen.values()])
@@ -148,15 +159,53 @@ def parallel_test(
         unit = weighing([weight_sum(data)]).unit
         rest = None if core.laid_at is None else lambda at: whole(core.laid_at(at))  # type: ignore[misc]
         asked = whole(core.at), rest, theta, scale, unit
-        statistics = np.array([_ratio(*asked, [*base, *places]) for places in chosen.values()])
+        found_at = {name: _ratio(*asked, [*base, *places]) for name, places in chosen.items()}
+        statistics = np.array([statistic for statistic, _ in found_at.values()])
+        ends = {name: at for name, (statistic, at) in found_at.items() if np.isnan(statistic)}
+        for name, at in ends.items():
+            edge = int(rows_of.rows[(rows_of.gaps(at[inside]) <= _AT_EDGE).any(axis=1)].sum())
+            if edge:
+                notes.append(
+                    f"{name}: nan, as the log-likelihood of the wider model rises up to where thresholds of {edge} of "
+                    f"{data.n_obs} rows cross, and has no maximum"
+                )
     df = np.array([len(places) for places in chosen.values()], dtype=np.int64)
-    return ParallelTest(tuple(chosen), statistics, df, np.asarray(chdtrc(df, statistics)), method)
+    return ParallelTest(tuple(chosen), statistics, df, np.asarray(chdtrc(df, statistics)), method, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Distances:
+    """Distances of neighbouring thresholds, of each of the g different rows of covariates.
+
+    Parameters
+    ----------
+    moves : ndarray, shape (g, k - 1, m)
+        Derivatives in the response's parameters and delta.
+    rows : ndarray of int64, shape (g,)
+        Rows that have these covariates.
+    """
+
+    moves: Array
+    rows: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, data: ModelData, response: Cumulative, Z: Array) -> _Distances:
+        k, N = response.n_thresholds, response.covariates(data.a, data.b)
+        _, first, rows = np.unique(np.hstack([N, Z]), axis=0, return_index=True, return_counts=True)
+        own = response.by_covariates(N[first])
+        thresholds = np.broadcast_to(own, (len(first), *own.shape[-2:]))
+        deltas = [np.eye(k)[:, [c]] * -Z[first][:, None, :] for c in range(1, k)]
+        return cls(np.diff(np.concatenate([thresholds, *deltas], axis=2), axis=1), rows)
+
+    def gaps(self, at: Array) -> Array:
+        """Shape (g, k - 1)."""
+        return self.moves @ at
 
 
 def _with_terms(core: Evaluation, theta: Array, data: ModelData, response: Cumulative, Z: Array) -> Evaluation:
     """A log-likelihood of kernel rows and the terms log(1 - exp(-distance)) of inner categories.
 
-    Distances are those of the effective thresholds, kappa_c - z delta_c; -inf where these are out of order.
+    Distances are those of the effective thresholds, kappa_c - z delta_c, which are in order.
     """
     k, p = response.n_thresholds, Z.shape[1]
     inner, moves = response.distances(data.a, data.b)
@@ -164,8 +213,6 @@ def _with_terms(core: Evaluation, theta: Array, data: ModelData, response: Cumul
     own = slice(before, before + moves.shape[1] + (k - 1) * p)
     moves = np.hstack([moves, *(-moves[:, [c]] * Z[inner] for c in range(1, k))])
     gap, w = moves @ theta[own], weights[inner]
-    if (gap <= 0.0).any():
-        return Evaluation(-np.inf, np.zeros(len(core.score)), np.zeros_like(core.hessian))
     slope = 1.0 / np.expm1(gap)
     score, hessian = core.score.copy(), core.hessian.copy()
     score[own] += (w * slope) @ moves
@@ -185,8 +232,8 @@ def _score_statistic(found: Evaluation, base: list[int], places: list[int]) -> f
 
 def _ratio(
     evaluate: At, laid_at: Callable[[Array], At] | None, theta: Array, scale: Array, unit: float, free: list[int]
-) -> float:
-    """Twice what the log-likelihood rises by when some more parameters are free; nan where no maximum is found."""
+) -> tuple[float, Array]:
+    """Twice what the log-likelihood rises by when some more parameters are free, and where; nan without a maximum."""
 
     def of_free(whole: At) -> At:
         def at(u: Array) -> Evaluation:
@@ -205,6 +252,7 @@ def _ratio(
     found = maximize(of_free(evaluate), begin, Control(), radius=4.0, unit=unit)
     if laid_at is not None and found.optimization.converged:
         found = maximize(of_free(laid_at(filled(found.theta))), found.theta, Control(), radius=4.0, unit=unit)
+    at_end = filled(found.theta)
     if not found.optimization.converged:
-        return float("nan")
-    return max(0.0, 2.0 * (found.evaluation.value - evaluate(theta).value))
+        return float("nan"), at_end
+    return max(0.0, 2.0 * (found.evaluation.value - evaluate(theta).value)), at_end

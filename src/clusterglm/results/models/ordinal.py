@@ -21,6 +21,7 @@ from clusterglm.results.models.base import Seed
 from clusterglm.results.models.own import OwnPooledResult, OwnRandomEffectsResult, OwnResult
 from clusterglm.results.models.refusing import only
 from clusterglm.results.topics.by_threshold import ByThreshold
+from clusterglm.results.topics.category_effects import CategoryEffects
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.kinds import KindsInWords
 from clusterglm.results.topics.newdata import Rows, fitted_rows, new_rows
@@ -36,19 +37,20 @@ if TYPE_CHECKING:
     from clusterglm.model.response.base import Response
 
 WORK = {
-    "aic", "bic", "bootstrap", "bse", "categories", "clustering_test", "conf_int", "converged", "cov", "cov_params",
-    "data", "deviance", "df_resid", "distribution", "family", "family_parameters", "family_response", "fit", "formula",
-    "glance", "icc", "influence", "jackknife", "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters",
-    "nobs", "nonparallel", "optimization", "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled",
-    "predict", "profile", "pvalues", "quadrature", "random_effects", "random_effects_sd", "ratios", "report",
-    "residuals", "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests",
-    "test_clustering", "thresholds", "tidy", "tvalues", "wald_test", "zvalues",
+    "adjusted_means", "aic", "average_effects", "bic", "bootstrap", "bse", "categories", "clustering_test",
+    "conf_int", "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid", "distribution",
+    "family", "family_parameters", "family_response", "fit", "formula", "glance", "icc", "influence", "jackknife",
+    "kind", "link", "llf", "loglik", "n_clusters", "n_obs", "n_parameters", "nobs", "nonparallel", "optimization",
+    "parallel_test", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residuals", "response", "sample",
+    "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "test_clustering", "thresholds",
+    "tidy", "tvalues", "wald_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
 _SCALES = ("probability", "cumulative", "link")
 _DRAWN = ("quantile", "simulated")
 _UNRESOLVED = "the average over the intercept is not known accurately"
-_PARTS = ("coefficients", "terms")
+_PARTS = ("coefficients", "terms", "average effects", "adjusted means")
 
 
 def no_mean(result: Any, name: str) -> tuple[str, str, str]:
@@ -59,7 +61,7 @@ def no_mean(result: Any, name: str) -> tuple[str, str, str]:
     )
 
 
-class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
+class OrdinalResult(CategoryEffects, ByThreshold, KindsInWords, OwnResult, Diagnostics):
     """What results of ordered categories share."""
 
     _component: ClassVar[str] = "threshold"
@@ -272,9 +274,10 @@ class OrdinalResult(ByThreshold, KindsInWords, OwnResult, Diagnostics):
 
         Notes
         -----
-        In the wider model the effects of a term at threshold c are those at the first one and a difference, so that
-        P(Y <= c) = F(threshold_c - x'(beta + delta_c)). Its thresholds must be in order for each row of an inner
-        category.
+        In the wider model, that of `nonparallel=`, the effects of a term at threshold c are those at the first one and
+        a difference: P(Y <= c) = F(threshold_c - x'(beta + delta_c)). Thresholds must be in order for every row. A
+        ratio is nan, with its reason, where the likelihood rises up to where they cross; where covariates separate
+        responses at a threshold, so that `nonparallel=` refuses the fit, it is that of the limit.
         """
         from clusterglm.inference.hypotheses.parallel import METHODS, parallel_test
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,12 @@ from clusterglm.results.topics.own_sampling import OrdinalSampling
 from clusterglm.results.topics.prediction import Wanted
 
 if TYPE_CHECKING:
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
+    from clusterglm.inference.effects.average_effects import AverageEffects
+    from clusterglm.inference.effects.categories import Average
     from clusterglm.inference.hypotheses.parallel import Wider
     from clusterglm.inference.predictions.categories import CumulativeProbabilities
+    from clusterglm.results.topics.effect_rows import EffectRows
 
 WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work."""
@@ -55,6 +60,20 @@ class OrdinalSeveral(OrdinalSampling, OrdinalResult, OwnSeveral):  # type: ignor
 
     def _covariance_of_predictions(self, cov: str) -> Array:
         return self._whole_covariance(cov)
+
+    def _average_at_threshold(self, rows: EffectRows, kind: str) -> Average:
+        from clusterglm.inference.effects.categories import AtThreshold
+        from clusterglm.inference.effects.mixed_average import effects_in_clusters, effects_over_clusters
+
+        averaged = effects_over_clusters if kind == "marginal" else effects_in_clusters
+        phi, effects, binary = self.fit.phi, self.fit.effects, self._cumulative.binary
+
+        def average(changes: Sequence[DesignChange], coefficients: Array, sign: float) -> AverageEffects:
+            at = AtThreshold(coefficients, phi, effects, binary)
+            known = np.zeros((len(at.parameters),) * 2)  # errors are those of all thresholds together
+            return averaged(changes, at, sign * rows.offset, rows.weights, known)
+
+        return average
 
     def _wider(self, data: ModelData, beta: Array) -> Wider:
         """At points chosen for the kernel rows as they are."""

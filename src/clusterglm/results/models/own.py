@@ -54,7 +54,8 @@ WORK = {
     "zero_inflation_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
-_COVARIED, _PARTS = ("all", "coefficients"), ("coefficients", "terms", "predictions")  # of a report
+_COVARIED = ("all", "coefficients")
+_PARTS = ("coefficients", "terms", "predictions", "average effects", "adjusted means")  # of a report
 _AT_BOUND = "a parameter of the response lies at the end of its range, where the reference is not known"
 
 

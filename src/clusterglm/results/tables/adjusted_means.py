@@ -103,6 +103,10 @@ class AdjustedMeans:
         """
         if self.scale != "link" or self.slopes:
             raise OptionError("estimates that are no linear predictors", 'scale="link"', "to_frame()")
+        if self.response.ordered:
+            raise OptionError(
+                "a mean of ordered categories, from a linear predictor", "probabilities", 'scale="probability"'
+            )
         variance = np.diag(self.covariance)
         found = with_interval("response", self.response, self.estimate, variance, self.level, self._df)
         return self._table(found.estimate, found.std_error, found.low, found.high)
@@ -220,7 +224,10 @@ class AdjustedMeans:
             ratio_names(self.response)
 
     def _on(self, comparison: str) -> tuple[Array, Array]:
-        return transformed(self.estimate, "difference" if self.scale == "link" else comparison)
+        if self.scale != "link":
+            return transformed(self.estimate, comparison)
+        sign = self.response.ratio_sign if comparison == "ratio" else 1.0
+        return sign * self.estimate, np.full(len(self.estimate), sign)
 
     def _compared_in_words(self, comparison: str) -> str:
         if comparison == "lnor":

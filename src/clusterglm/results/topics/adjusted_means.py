@@ -18,7 +18,7 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.topics.pieces import Pieces
 
 if TYPE_CHECKING:
-    from clusterglm.inference.diagnostics.design_changes import DesignChange
+    from clusterglm.inference.diagnostics.design_changes import Columns, DesignChange
     from clusterglm.inference.effects.average_effects import AverageEffects, ClusterIntercepts
     from clusterglm.inference.predictions.averaged_mean import MeanJet
     from clusterglm.inference.uncertainty.degrees import Degrees
@@ -72,6 +72,8 @@ class Averages(Pieces):
     ) -> AdjustedMeans:
         """Means with some variables set to each of their values, averaged over the other covariates.
 
+        Of ordered categories the probabilities of each, which are compared between values of the variables.
+
         Parameters
         ----------
         variables : str or sequence of str
@@ -88,8 +90,8 @@ class Averages(Pieces):
             random effects of zero, those of a typical cluster; or at what is known of each row's cluster, the only kind
             of fixed effects.
         scale : {"response", "link"}, optional
-            Averages of means, or of linear predictors (for "marginal" the links of averaged means): `on_response()` of
-            the answer puts these through the inverse link, as R's emmeans does.
+            Averages of means ("probability" of ordered categories), or of linear predictors (for "marginal" the links
+            of averaged means): `on_response()` of the answer puts these through the inverse link, as R's emmeans does.
         over : {"observed", "balanced"}
             Over the other covariates as they are in the rows that were used, weights and trials counted; or over all
             combinations of their levels alike, numeric ones and the offset at their mean.
@@ -133,7 +135,7 @@ class Averages(Pieces):
         from clusterglm.inference.diagnostics.design_changes import check_variables
         from clusterglm.inference.effects.adjusted_means import Cells, balanced, cell_values, set_to
         from clusterglm.results.tables.adjusted_means import AdjustedMeans
-        from clusterglm.results.topics.effect_rows import said_of
+        from clusterglm.results.topics.effect_rows import said_of, with_outcomes
 
         kind = check_option("kind", self._mean_kinds[0] if kind is None else kind, self._mean_kinds)
         scale = check_option("scale", self._mean_scales[0] if scale is None else scale, self._mean_scales)
@@ -156,7 +158,9 @@ class Averages(Pieces):
             cov, _ = self._small_sample(df, cov)
         cells = Cells(design, set_to(design, rows.frame, held), values, slope)
         found = self._averaged(cells, rows, kind, cov, link=scale == "link")
-        columns = dict(zip(values, zip(*cells.combinations, strict=True), strict=True))
+        each = dict(zip(values, zip(*cells.combinations, strict=True), strict=True))
+        columns = with_outcomes(each, () if scale == "link" else self._outcomes, len(cells))
+        within += [name for name in columns if name not in values]
         what = self._means_in_words(kind, scale, over, slope)
         said = [self._mean_note(kind), *self._said_of_means]
         if np.isinf(found.std_error).any():
@@ -166,7 +170,8 @@ class Averages(Pieces):
         note = said_of(found, "; ".join(filter(None, said)))
         return AdjustedMeans(
             columns, tuple(within), found.estimate, found.std_error, found.covariance, scale, kind, level, what,
-            self.response, note, slope is not None, self._degrees_of(found.gradient, cov) if df is not None else None,
+            self.response if scale == "link" else self._mean_response, note, slope is not None,
+            self._degrees_of(found.gradient, cov) if df is not None else None,
         )  # fmt: skip
 
     def _degrees_of(self, gradient: Array, cov: str) -> Callable[[Array], Array]:
@@ -213,7 +218,7 @@ class Averages(Pieces):
     """Whether kinds differ, as they do with effects of clusters."""
 
     def _means_in_words(self, kind: str, scale: str, over: str, slope: str | None) -> str:
-        words = self.response.words.expectation.lower() if scale == "response" else "linear predictor"
+        words = "linear predictor" if scale == "link" else self.response.words.expectation.lower()
         what = f"Adjusted means: {words}" if slope is None else f"Slopes of the {words} along {slope}"
         kinds = f", {kind}" if self._marginal_differs else ""
         return (
@@ -221,6 +226,21 @@ class Averages(Pieces):
         )
 
     # What averages are made of ---------------------------------------------------------------------------------------
+
+    @property
+    def _outcomes(self) -> tuple[str, ...]:
+        """What there is a mean of for each row, by name; nothing where it is the response alone."""
+        return ()
+
+    @property
+    def _reported(self) -> Columns:
+        """The variables and factors that a report speaks of."""
+        return self.data.design
+
+    @property
+    def _mean_response(self) -> Response:
+        """What averaged means are means of."""
+        return self.response
 
     def _mean_rows(self, table: Any, kind: str) -> EffectRows:
         """Rows to average over, with their clusters where these count."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,14 @@ from clusterglm.errors import DataError, PredictionWarning
 from clusterglm.inference.uncertainty.intervals import wald_interval, wald_p_values
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.heterogeneity import NO_MEAN, row_weights
-from clusterglm.results.topics.newdata import cluster_codes, columns_with_effects, new_rows, refuse_unknown_clusters
+from clusterglm.results.topics.newdata import (
+    Rows,
+    cluster_codes,
+    columns_with_effects,
+    fitted_rows,
+    new_rows,
+    refuse_unknown_clusters,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +57,9 @@ class EffectRows:
     times: Array
 
 
-def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
+def effect_rows(
+    data: FittedData, table: Any, *, clusters: bool, at_thresholds: Callable[[Rows], Array] | None = None
+) -> EffectRows:
     """The rows of the fit, or of another table.
 
     Parameters
@@ -61,6 +70,8 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
         The table that was fitted, which is recognised by its design; another one; or None.
     clusters : bool
         Whether the rows' clusters are needed.
+    at_thresholds : callable, optional
+        Rows -> their covariates whose coefficients differ between thresholds, shape (n, q); it marks rows without.
 
     Raises
     ------
@@ -76,25 +87,29 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
 
     if table is None:
         data = data.rows
-        first, rest = _own_rows(data, clusters)
+        beside = _beside(data, at_thresholds)
+        first, rest = _own_rows(data, beside, clusters)
         effects = None if data.effects is None else data.effects.moved(first)
         whole = len(first) == data.n_obs
         some = data if whole else replace(data, X=np.ascontiguousarray(data.X[first]), effects=effects)
-        return EffectRows(recovered_variables(some), *rest)
+        return EffectRows(recovered_variables(some, beside[first]), *rest)
     design, frame = data.whole_design, read_table(table)
     if data.in_memory and len(frame) > data.rows.row_index.max():
         data = data.rows
+        beside = _beside(data, at_thresholds)
         try:
-            same = np.array_equal(design.build(frame[data.row_index]), _columns(data))
+            same = np.array_equal(design.build(frame[data.row_index]), _columns(data, beside))
         except DataError:  # another table; what is wrong with it, if anything, comes out below
             same = False
         if same:  # rows whose columns of X are alike may differ in what these are computed from, as x and -x in x^2
             fitted = frame[data.row_index]
             apart = [encode(fitted.get_column(name)).codes.astype(np.float64) for name in design.variables]
-            first, rest = _own_rows(data, clusters, apart)
+            first, rest = _own_rows(data, beside, clusters, apart)
             return EffectRows(table_frame(design, frame, data.row_index[first]), *rest)
     rows = new_rows(data, frame)
     columns_with_effects(data.effects, rows)
+    if at_thresholds is not None:
+        at_thresholds(rows)
     codes = np.zeros(0, dtype=np.int64)
     if clusters:
         codes, words = cluster_codes(data.rows.labels, data.cluster_name, frame)
@@ -113,18 +128,35 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
     return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, used, np.ones(len(kept)))
 
 
-def _columns(data: ModelData) -> Array:
-    """[X Z], as `ModelData.whole_design` builds them."""
-    return data.X if data.effects is None else np.hstack([data.X, data.effects.Z])
+def _beside(data: ModelData, at_thresholds: Callable[[Rows], Array] | None) -> Array:
+    """Columns of the fit whose coefficients differ between thresholds, shape (n, q)."""
+    return np.zeros((data.n_obs, 0)) if at_thresholds is None else at_thresholds(fitted_rows(data))
 
 
-def recovered_variables(data: ModelData) -> pd.DataFrame:
-    """The variables of all parts, read off their columns; see `recovered_frame`."""
+def _columns(data: ModelData, beside: Array) -> Array:
+    """[X Z N], as `ModelData.whole_design` builds them."""
+    parts = [data.X, *([] if data.effects is None else [data.effects.Z]), *([beside] if beside.shape[1] else [])]
+    return parts[0] if len(parts) == 1 else np.hstack(parts)
+
+
+def recovered_variables(data: ModelData, beside: Array | None = None) -> pd.DataFrame:
+    """The variables of all parts, read off their columns; see `recovered_frame`.
+
+    `beside`: columns whose coefficients differ between thresholds, shape (n, q), where they are known.
+    """
     from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_needed
 
-    frame = recovered_frame(data)
-    if data.by_threshold is not None and set(data.by_threshold.variables) - set(frame):
-        raise table_needed(list(data.whole_design.variables))
+    frame, design = recovered_frame(data), data.by_threshold
+    if design is not None:
+        lost = [name for name in design.variables if name not in frame]
+        if lost:
+            if beside is None:
+                raise table_needed(list(data.whole_design.variables))
+            own = recovered_frame(replace(data, X=beside, design=design))
+            frame = frame.assign(**{name: own[name] for name in lost})
+        built = design.build(nw.from_native(frame, eager_only=True))
+        if beside is not None and not np.allclose(built, beside, rtol=1e-9):
+            raise table_needed(list(data.whole_design.variables))
     if data.effects is None:
         return frame
     first = 0
@@ -142,19 +174,30 @@ def recovered_variables(data: ModelData) -> pd.DataFrame:
 
 
 def _own_rows(
-    data: ModelData, clusters: bool, apart: Sequence[Array] = ()
+    data: ModelData, beside: Array, clusters: bool, apart: Sequence[Array] = ()
 ) -> tuple[NDArray[np.int64], tuple[Array, Array, NDArray[np.int64], Array]]:
     """Rows of the fit, those that are alike, in `apart` too, as one; with their offsets, weights, clusters and numbers.
 
     Items that thousands answer make few rows, and what is averaged over them an integral each.
     """
     own: NDArray[np.int64] = np.repeat(np.arange(data.n_clusters), np.diff(data.starts))
-    first, place = distinct_rows(_columns(data), data.offset, *([own.astype(np.float64)] if clusters else []), *apart)
+    columns = _columns(data, beside)
+    first, place = distinct_rows(columns, data.offset, *([own.astype(np.float64)] if clusters else []), *apart)
     weights = row_weights(data)
     if len(first) == data.n_obs:
         return first, (data.offset, weights, own, np.ones(data.n_obs))
     times = np.bincount(place).astype(np.float64)
     return first, (data.offset[first], np.asarray(np.bincount(place, weights), np.float64), own[first], times)
+
+
+def with_outcomes(
+    columns: Mapping[str, Sequence[Any]], outcomes: Sequence[str], rows: int
+) -> dict[str, tuple[Any, ...]]:
+    """Columns of a table with a row for each of the outcomes in the place of each of its rows, and that of outcomes."""
+    if not outcomes:
+        return {name: tuple(values) for name, values in columns.items()}
+    repeated = {name: tuple(value for value in values for _ in outcomes) for name, values in columns.items()}
+    return repeated | {"category" if "category" not in columns else "outcome": tuple(outcomes) * rows}
 
 
 def effects_table(
@@ -194,7 +237,7 @@ def effects_table(
         {
             "term": list(found.terms),
             "contrast": list(found.contrasts),
-            **(labels or {}),
+            **{name: list(values) for name, values in (labels or {}).items()},
             "estimate": estimate,
             "std_error": se,
             "z": z,

@@ -111,8 +111,8 @@ class Effects(Averages, Ratios):
     """What average effects are averages over besides the rows, or where they are taken, in words."""
 
     def _report_parts(self) -> list[str]:
-        means = ["adjusted means"] if self.data.design.factors else []
-        return [*super()._report_parts(), *(["average effects"] if self.data.design.variables else []), *means]
+        means = ["adjusted means"] if self._reported.factors else []
+        return [*super()._report_parts(), *(["average effects"] if self._reported.variables else []), *means]
 
     @with_alpha
     def average_effects(
@@ -130,7 +130,8 @@ class Effects(Averages, Ratios):
 
         For numeric variables the derivative of the mean; for 0/1 variables and levels of categorical ones differences,
         for a binomial model risk differences. A variable changes wherever the formula uses it: in squares, splines,
-        interactions and random slopes too (not in offsets).
+        interactions and random slopes too (not in offsets). Of ordered categories there is one for the probability of
+        each, which sum to 0.
 
         Parameters
         ----------
@@ -158,8 +159,9 @@ class Effects(Averages, Ratios):
         Returns
         -------
         DataFrame
-            One row per effect: `term`, `contrast` ("derivative", or "drug - placebo"), the columns of `by`, `estimate`,
-            `std_error`, `z`, `pvalue`, `conf_low`, `conf_high`; with `note` where something is to be said.
+            One row per effect: `term`, `contrast` ("derivative", or "drug - placebo"), the columns of `by`, `category`
+            of ordered responses, `estimate`, `std_error`, `z`, `pvalue`, `conf_low`, `conf_high`; with `note` where
+            something is to be said.
 
         Raises
         ------
@@ -198,14 +200,15 @@ class Effects(Averages, Ratios):
         from clusterglm.inference.diagnostics.design_changes import check_variables, design_changes
         from clusterglm.inference.effects.adjusted_means import by_groups, compared_effects, groups_of
         from clusterglm.inference.effects.contrasts import check_comparison
-        from clusterglm.results.topics.effect_rows import effects_table
+        from clusterglm.results.topics.effect_rows import effects_table, with_outcomes
 
-        check_comparison(comparison, self.response)
+        check_comparison(comparison, self._mean_response)
         design = self.data.whole_design
         wanted, names = check_variables(design, variables), [] if by is None else check_variables(design, by, "by")
         rows, words = read()
         changes, groups = design_changes(design, rows.frame, wanted), groups_of(design, rows.frame, names)
-        labels, note = groups.repeated(len(changes)), "; ".join(filter(None, [self._mean_note(kind), words]))
+        labels = with_outcomes(groups.repeated(len(changes)), self._outcomes, len(changes) * len(groups.rows))
+        note = "; ".join(filter(None, [self._mean_note(kind), words]))
         if comparison == "difference":
             found = self._averaged(by_groups(changes, groups), rows, kind, cov)
             return effects_table(found, level, note, labels)

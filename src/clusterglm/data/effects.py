@@ -181,15 +181,19 @@ class WholeDesign:
     effects : Effects or None
     by_threshold : Design or None
         Columns whose coefficients differ between thresholds; variables and factors are known, but they are not built.
+    beside : Design or None
+        Columns of another linear predictor, the last.
     """
 
     fixed: Design
     effects: Effects | None
     by_threshold: Design | None = None
+    beside: Design | None = None
 
     @property
     def _parts(self) -> list[Design]:
-        return [self.fixed, *(term.design for term in (self.effects.terms if self.effects else ()))]
+        varying = (term.design for term in (self.effects.terms if self.effects else ()))
+        return [self.fixed, *varying, *([] if self.beside is None else [self.beside])]
 
     @property
     def _known(self) -> list[Design]:
@@ -211,7 +215,7 @@ class WholeDesign:
         return self.fixed.cluster_means
 
     def build(self, table: nw.DataFrame[Any]) -> Array:
-        """[X Z] of new data, shape (rows, p + q); see `Design.build`."""
+        """[X Z] of new data, shape (rows, p + q), and what is beside them; see `Design.build`."""
         parts = [part.build(table) for part in self._parts]
         return parts[0] if len(parts) == 1 else np.hstack(parts)
 

@@ -54,7 +54,7 @@ WORK = {
     "zero_inflation_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
-_COVARIED, _PARTS = ("all", "coefficients"), ("coefficients", "terms", "predictions")  # of a report
+_COVARIED = ("all", "coefficients")
 _AT_BOUND = "a parameter of the response lies at the end of its range, where the reference is not known"
 
 
@@ -275,13 +275,15 @@ class OwnResult(Result):
 
     _component: ClassVar[str] = "response"
     """What `tidy` calls the response's parameters."""
+    _parts_known: ClassVar[tuple[str, ...]] = ("coefficients", "terms", "predictions")
+    """Parts of a report in which nothing takes an estimated parameter for known without a word."""
 
     @property
     def _in_words(self) -> str:
         return f"{self.family}, {super()._in_words}"
 
     def _report_parts(self) -> list[str]:
-        return [part for part in super()._report_parts() if part in _PARTS]
+        return [part for part in super()._report_parts() if part in self._parts_known]
 
     def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
         import pandas as pd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn, TypeVar
 
@@ -9,6 +10,8 @@ from clusterglm.errors import OptionError
 from clusterglm.results.models.base import Result
 
 R = TypeVar("R")
+
+_REFUSED: set[Callable[..., Any]] = set()
 
 Words = Callable[[Any, str], tuple[str, str, str]]
 """A result and the name of a member -> what was asked, what would be needed, what to try."""
@@ -20,15 +23,21 @@ def only(work: Collection[str], words: Words) -> Callable[[type[R]], type[R]]:
     Parameters
     ----------
     work : collection of str
-        Members that work. Members that a class gets later refuse until they are named here.
+        Members that work, of classes above where one between refuses them. Members that a class gets later refuse
+        until they are named here.
     words : callable
     """
 
     def decorated(cls: type[R]) -> type[R]:
         for name in dir(cls):
-            if not name.startswith("_") and name not in work:
+            if name.startswith("_"):
+                continue
+            if name not in work:
                 refused = _refusing(name, words)
                 setattr(cls, name, refused if callable(getattr(cls, name)) else property(refused))
+            elif _refuses(inspect.getattr_static(cls, name)):
+                above = (each.__dict__[name] for each in cls.__mro__ if name in each.__dict__)
+                setattr(cls, name, next(member for member in above if not _refuses(member)))
         return cls
 
     return decorated
@@ -39,4 +48,10 @@ def _refusing(name: str, words: Words) -> Callable[..., Any]:
         raise OptionError(*words(self, name))
 
     refused.__name__ = refused.__qualname__ = name
+    _REFUSED.add(refused)
     return refused
+
+
+def _refuses(member: Any) -> bool:
+    """Whether it is a member that was made to refuse."""
+    return (member.fget if isinstance(member, property) else member) in _REFUSED

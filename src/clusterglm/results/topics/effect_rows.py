@@ -50,7 +50,7 @@ class EffectRows:
     times: Array
 
 
-def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
+def effect_rows(data: FittedData, table: Any, *, clusters: bool, beside: ModelData | None = None) -> EffectRows:
     """The rows of the fit, or of another table.
 
     Parameters
@@ -61,6 +61,8 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
         The table that was fitted, which is recognised by its design; another one; or None.
     clusters : bool
         Whether the rows' clusters are needed.
+    beside : ModelData, optional
+        The rows of the fit with the columns of another linear predictor.
 
     Raises
     ------
@@ -76,16 +78,20 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
 
     if table is None:
         data = data.rows
-        first, rest = _own_rows(data, clusters)
+        first, rest = _own_rows(data, clusters, [] if beside is None else list(beside.X.T))
+        if len(first) == data.n_obs:
+            return EffectRows(recovered_variables(data, beside), *rest)
         effects = None if data.effects is None else data.effects.moved(first)
-        whole = len(first) == data.n_obs
-        some = data if whole else replace(data, X=np.ascontiguousarray(data.X[first]), effects=effects)
-        return EffectRows(recovered_variables(some), *rest)
+        some = replace(data, X=np.ascontiguousarray(data.X[first]), effects=effects)
+        other = None if beside is None else replace(beside, X=np.ascontiguousarray(beside.X[first]))
+        return EffectRows(recovered_variables(some, other), *rest)
     design, frame = data.whole_design, read_table(table)
+    if beside is not None:
+        design = replace(design, beside=beside.design)
     if data.in_memory and len(frame) > data.rows.row_index.max():
         data = data.rows
         try:
-            same = np.array_equal(design.build(frame[data.row_index]), _columns(data))
+            same = np.array_equal(design.build(frame[data.row_index]), _columns(data, beside))
         except DataError:  # another table; what is wrong with it, if anything, comes out below
             same = False
         if same:  # rows whose columns of X are alike may differ in what these are computed from, as x and -x in x^2
@@ -95,6 +101,9 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
             return EffectRows(table_frame(design, frame, data.row_index[first]), *rest)
     rows = new_rows(data, frame)
     columns_with_effects(data.effects, rows)
+    if beside is not None:
+        more = new_rows(beside, frame)
+        rows.status.refuse(~more.status.ok, more.status.text)
     codes = np.zeros(0, dtype=np.int64)
     if clusters:
         codes, words = cluster_codes(data.rows.labels, data.cluster_name, frame)
@@ -113,15 +122,19 @@ def effect_rows(data: FittedData, table: Any, *, clusters: bool) -> EffectRows:
     return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, used, np.ones(len(kept)))
 
 
-def _columns(data: ModelData) -> Array:
-    """[X Z], as `ModelData.whole_design` builds them."""
-    return data.X if data.effects is None else np.hstack([data.X, data.effects.Z])
+def _columns(data: ModelData, beside: ModelData | None = None) -> Array:
+    """[X Z], as `ModelData.whole_design` builds them, and those beside them."""
+    parts = [data.X, *([] if data.effects is None else [data.effects.Z]), *([] if beside is None else [beside.X])]
+    return parts[0] if len(parts) == 1 else np.hstack(parts)
 
 
-def recovered_variables(data: ModelData) -> pd.DataFrame:
-    """The variables of all parts, read off their columns; see `recovered_frame`."""
+def recovered_variables(data: ModelData, beside: ModelData | None = None) -> pd.DataFrame:
+    """The variables of all parts, read off their columns, and of those beside them; see `recovered_frame`."""
     from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_needed
 
+    if beside is not None:
+        frame, other = recovered_variables(data), recovered_frame(beside)
+        return frame.assign(**{name: other[name] for name in beside.design.variables if name not in frame})
     frame = recovered_frame(data)
     if data.by_threshold is not None and set(data.by_threshold.variables) - set(frame):
         raise table_needed(list(data.whole_design.variables))

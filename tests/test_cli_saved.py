@@ -156,6 +156,7 @@ PLOTS = {
     "coefficients": ("--exponentiate", "--cov", "robust"),
     "density": ("--level", "0.9"),
     "gradient": (),
+    "influence": ("--parameter", "sigma"),
     "integration": (),
     "predictions": ("--variable", "week", "--at", "trt=drug", "--kind", "typical"),
     "profile": ("--parameter", "week"),

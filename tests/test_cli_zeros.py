@@ -26,6 +26,9 @@ def test_the_fit(option: str, argument: str, tmp_path: Path) -> None:
     assert shown.stdout.rstrip() == str(fit)
     predicted = CliRunner().invoke(app, ["predict", str(file), "--json", "-"])
     assert predicted.exit_code == 0, predicted.output
+    picture = str(tmp_path / "rows.svg")
+    drawn = CliRunner().invoke(app, ["plot", "rootogram", str(file), "--of", "rows", "--out", picture])
+    assert drawn.exit_code == 0, drawn.output
 
 
 def test_models_without_one_say_so() -> None:

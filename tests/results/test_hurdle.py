@@ -230,6 +230,6 @@ def test_what_is_refused_is_named(mined: Any) -> None:
     refused("hurdle='y ~ x'", ClusterGLMError, data, hurdle="y ~ x")
     told = data.assign(group=np.where(data["y"] == 0, "a", np.where(data["id"] % 2 == 0, "a", "b")))
     refused("group", SeparationError, told, hurdle="~ group")
-    for name in ("zero_inflation_lr_test", "influence"):
+    for name in ("zero_inflation_lr_test", "event_counts"):
         with pytest.raises(OptionError, match=name):
             _ = getattr(mined, name)()

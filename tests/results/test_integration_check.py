@@ -172,4 +172,6 @@ def test_rules_are_chosen_by_the_weights_of_clusters():
     y = (rng.random(200) < 1.0 / (1.0 + np.exp(-x - rng.standard_cauchy(40)[ids]))).astype(int)
     data = {"y": y, "x": x, "id": ids, "w": np.where(ids % 2, 40.0, 0.01)}
     fit = cg.random_effects("y ~ x", data, cluster="id", distribution="cauchy", cluster_weights="w")
-    np.testing.assert_array_equal(_likelihood(fit.fit, fit.data, fit.data.X).weights, fit.data.cluster_weights)
+    np.testing.assert_array_equal(
+        _likelihood(fit.fit, fit.data, fit.data.X, fit.response).weights, fit.data.cluster_weights
+    )

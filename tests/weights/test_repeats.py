@@ -172,7 +172,7 @@ def influence(one: Called, other: Called, pair: Pair) -> list[str]:
     if isinstance(one.value, cg.errors.ClusterGLMError):
         return differences(one.value, other.value)
     tolerance = 1e-10 if one.arguments.get("kind") != "exact" else 1e-7  # fits end within a tolerance of 1e-7
-    tables = one.value.table(), other.value.table()
+    tables = [each.value.data if hasattr(each.value, "data") else each.value.table() for each in (one, other)]
     expected = tables[0].iloc[np.repeat(np.arange(len(tables[0])), pair.of_clusters)]
     return differences(expected, tables[1], ("[label]",), tolerance)
 
@@ -288,6 +288,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, SAME) | {
     "optimization": optimisation,
     "plot.caterpillar": in_ascending_order,
     "plot.density": SAME,
+    "plot.influence": influence,
     "plot.integration": SAME,
     "plot.qq": SAME,
     "plot.random_effects": SAME,

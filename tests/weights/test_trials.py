@@ -355,6 +355,7 @@ RELATIONS: dict[str, Relation] = dict.fromkeys(EQUAL, same()) | {
     "glance": glance,
     "gradient_function": gradient,
     "influence": same(".n_obs", ".displacement", tolerance=1e-6),
+    "plot.influence": same("[n_obs]", tolerance=1e-6),
     "integration_check": same(".error", tolerance=1e-7),
     "integration_curve": same(".error", tolerance=1e-8),
     "jackknife": same(tolerance=1e-6),

@@ -141,14 +141,36 @@ def predictions(
 def rootogram(
     fits: Fits,
     out: Out,
+    of: Annotated[
+        str | None,
+        typer.Option(help="clusters, by their events; or rows, by their count.", show_default="what the fits know"),
+    ] = None,
     cells: Annotated[int, typer.Option(help="Most bars.")] = 30,
     theme: Theme = "light",
     width: Width = 7.0,
     dpi: Dpi = 200.0,
     json: Json = None,
 ) -> None:
-    """Observed and fitted numbers of events in clusters, of one fit or of several."""
-    _draw("rootogram", fits, out, theme, width, dpi, json, {"cells": cells})
+    """Observed and fitted numbers of events in clusters, or of counts, of one fit or of several."""
+    _draw("rootogram", fits, out, theme, width, dpi, json, {"cells": cells} | given({"of": of}))
+
+
+@group.command(epilog=_example("influence"))
+def influence(
+    fit: opt.Fit,
+    out: Out,
+    parameter: Annotated[
+        str | None, typer.Option(help="How far this one moves, in standard errors.", show_default="Cook's distance")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="one_step or exact.")] = "one_step",
+    theme: Theme = "light",
+    width: Width = 7.0,
+    dpi: Dpi = 200.0,
+    json: Json = None,
+) -> None:
+    """What single clusters do to the estimates."""
+    own = {"kind": kind} | given({"parameter": parameter})
+    _draw("influence", [fit], out, theme, width, dpi, json, own)
 
 
 @group.command(epilog=_example("profile", "--parameter sigma "))

@@ -179,18 +179,18 @@ class WholeDesign:
     ----------
     fixed : Design
     effects : Effects or None
-    by_threshold : Design or None
-        Columns whose coefficients differ between thresholds.
+    beside : Design or None
+        Columns of another linear predictor, or with coefficients at each threshold, the last.
     """
 
     fixed: Design
     effects: Effects | None
-    by_threshold: Design | None = None
+    beside: Design | None = None
 
     @property
     def _parts(self) -> list[Design]:
         varying = [term.design for term in (self.effects.terms if self.effects else ())]
-        return [self.fixed, *varying, *([] if self.by_threshold is None else [self.by_threshold])]
+        return [self.fixed, *varying, *([] if self.beside is None else [self.beside])]
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -208,7 +208,7 @@ class WholeDesign:
         return self.fixed.cluster_means
 
     def build(self, table: nw.DataFrame[Any]) -> Array:
-        """[X Z N] of new data, shape (rows, p + q + r), N the columns by threshold; see `Design.build`."""
+        """[X Z N] of new data, shape (rows, p + q + r), N the columns beside the others; see `Design.build`."""
         parts = [part.build(table) for part in self._parts]
         return parts[0] if len(parts) == 1 else np.hstack(parts)
 

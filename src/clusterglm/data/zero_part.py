@@ -69,6 +69,18 @@ def read_zero_part(
     return main, moved
 
 
+def zero_part_of(zero: ModelData, data: ModelData) -> ModelData:
+    """The rows of zeros in the order, and with the counts and clusters, of data that may have them in another."""
+    X = zero.X
+    if not np.array_equal(zero.row_index, data.row_index):  # rows of a table, of which repeats are alike
+        order = np.argsort(zero.row_index, kind="stable")
+        X = np.ascontiguousarray(X[order[np.searchsorted(zero.row_index[order], data.row_index)]])
+    return replace(
+        data, X=X, names=zero.names, intercept=zero.intercept, design=zero.design, offset=np.zeros(data.n_obs),
+        formula=zero.formula, notes=(), dropped=(),
+    )  # fmt: skip
+
+
 def _with_response(formula: str, right: object, columns: list[str], request: Request, argument: str) -> str:
     """The second formula with the response of the first."""
     if not isinstance(right, str) or not right.strip().startswith("~"):

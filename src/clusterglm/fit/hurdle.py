@@ -10,6 +10,7 @@ from scipy.linalg import block_diag
 
 from clusterglm.data.positive import positive_counts, zero_or_not
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.zero_part import zero_part_of
 from clusterglm.errors import ResponseError
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.own import fit_own_pooled, fit_own_random_effects, own_of
@@ -17,7 +18,8 @@ from clusterglm.fit.pooled import PooledFit, fit_pooled
 from clusterglm.fit.random_effects import fit_random_effects
 from clusterglm.fit.zero_ends import Asked, Counts
 from clusterglm.fit.zero_estimates import ZeroPooledFit, ZeroRandomEffectsFit
-from clusterglm.likelihood.integrator import Intercepts
+from clusterglm.fit.zeros import anew
+from clusterglm.likelihood.integrator import AnyIntegrator, Intercepts
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.response.base import Response
@@ -63,6 +65,12 @@ class HurdleRandomEffectsFit(ZeroRandomEffectsFit):
     def kernel(self) -> tuple[ModelData, Response]:
         assert self.counts is not None
         return self.counts.kernel
+
+    @property
+    def integrator(self) -> AnyIntegrator:
+        """How the random effects of counts are integrated out."""
+        assert self.counts is not None
+        return self.counts.integrator
 
     @cached_property
     def intercepts(self) -> Intercepts:
@@ -138,22 +146,24 @@ def fit_hurdle_random_effects(
     )
 
 
-def hurdle_pooled_again(fit: HurdlePooledFit, data: ModelData) -> HurdlePooledFit:
-    """Fit the model of `fit` to other responses."""
-    return fit_hurdle_pooled(data, replace(fit.zero_rows, a=data.a, b=data.b), _anew(fit))
+def hurdle_pooled_again(fit: HurdlePooledFit, data: ModelData, control: Control = _DEFAULT) -> HurdlePooledFit:
+    """Fit the model of `fit` to other responses, or some of the rows."""
+    zero = zero_part_of(fit.zero_rows, data)
+    return fit_hurdle_pooled(data, zero, _anew(fit, zero), control)
 
 
-def hurdle_again(fit: HurdleRandomEffectsFit, data: ModelData) -> HurdleRandomEffectsFit:
+def hurdle_again(fit: HurdleRandomEffectsFit, data: ModelData, control: Control = _DEFAULT) -> HurdleRandomEffectsFit:
     """The same with random intercepts; a sigma that was held stays."""
     used, sigma = fit.integration, fit.sigma if fit.sigma_fixed else None
     asked = fit.distribution, used.requested, used.scale, None, sigma, fit.sigma_fixed
-    return fit_hurdle_random_effects(data, replace(fit.zero_rows, a=data.a, b=data.b), _anew(fit), asked)
+    zero = zero_part_of(fit.zero_rows, data)
+    return fit_hurdle_random_effects(data, zero, _anew(fit, zero), asked, control)
 
 
-def _anew(fit: HurdlePooledFit | HurdleRandomEffectsFit) -> Hurdle:
+def _anew(fit: HurdlePooledFit | HurdleRandomEffectsFit, zero: ModelData) -> Hurdle:
     response = fit.inflated
     assert isinstance(response, Hurdle)
-    return replace(response, values=())
+    return anew(response, zero)
 
 
 def positive_rows(data: ModelData, response: Hurdle) -> ModelData:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 
 import numpy as np
 from scipy.linalg import block_diag
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.zero_part import zero_part_of
 from clusterglm.fit.hurdle import HurdlePooledFit, at_values, fit_hurdle_pooled, fit_zeros, positive_rows
 from clusterglm.fit.mixed import MixedFit
 from clusterglm.fit.mixed_task import effects_of
@@ -17,6 +17,7 @@ from clusterglm.fit.own_mixed import OwnMixedFit
 from clusterglm.fit.own_rows import kernel_data
 from clusterglm.fit.pooled import PooledFit
 from clusterglm.fit.zero_mixed import ZeroMixedFit, counts_of_effects
+from clusterglm.fit.zeros import anew
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.quadrature import Quadrature
@@ -52,10 +53,15 @@ class HurdleMixedFit(ZeroMixedFit):
         assert self.counts is not None
         return self.counts
 
-    @cached_property
-    def given(self) -> MixedFit:
-        """The same with alpha as known, of all rows: those that are 0 are empty rows, which say nothing of effects."""
-        response, data = self.inflated, self.data.rows
+    def again(self, data: ModelData, control: Control = _DEFAULT) -> HurdleMixedFit:
+        response = self.inflated
+        assert isinstance(response, Hurdle)
+        zero = zero_part_of(self.zero_rows, data)
+        return fit_hurdle_mixed(data, zero, anew(response, zero), self.integration.requested, control)
+
+    def given_with(self, data: ModelData) -> MixedFit:
+        """With alpha as known, of all rows: those that are 0 are empty rows, which say nothing of effects."""
+        response = self.inflated
         assert isinstance(response, Hurdle)
         known = {field.name: getattr(self, field.name) for field in fields(MixedFit)}
         is_zero, effects, truncated = data.a == 0.0, effects_of(data), response.truncated_now
@@ -117,11 +123,3 @@ def fit_hurdle_mixed(
         own_counts=own,
         zeros=zeros,
     )
-
-
-def hurdle_mixed_again(fit: HurdleMixedFit, data: ModelData) -> HurdleMixedFit:
-    """Fit the model of `fit` to other responses."""
-    response = fit.inflated
-    assert isinstance(response, Hurdle)
-    zero = replace(fit.zero_rows, a=data.a, b=data.b)
-    return fit_hurdle_mixed(data, zero, replace(response, values=()), fit.integration.requested)

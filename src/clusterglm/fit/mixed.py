@@ -134,9 +134,9 @@ class MixedFit:
         """The same of other data."""
         return MixedTask.of(data, self.response, data.X, np.ones(effects_of(data).Z.shape[1]), threads)
 
-    def again(self, data: ModelData) -> MixedFit:
+    def again(self, data: ModelData, control: Control = _DEFAULT) -> MixedFit:
         """The same model of other data, or with fewer effects, by maximum likelihood from these coefficients."""
-        return fit_mixed(data, self.response, self.integration.requested, _DEFAULT, self.beta)
+        return fit_mixed(data, self.response, self.integration.requested, control, self.beta)
 
     @cached_property
     def posterior(self) -> VectorPosterior:

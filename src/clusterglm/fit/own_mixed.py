@@ -96,9 +96,8 @@ class OwnMixedFit(MixedFit):
         response = own_of(self)
         return own_task(data, OwnData(data, response), data.X, None, threads, response.bounded or response.ordered)
 
-    def again(self, data: ModelData) -> OwnMixedFit:
-        response = replace(own_of(self), values=())
-        return fit_own_mixed(data, response, self.integration.requested, _DEFAULT, self.beta)
+    def again(self, data: ModelData, control: Control = _DEFAULT) -> OwnMixedFit:
+        return own_mixed_again(self, data, control)
 
     @cached_property
     def given(self) -> MixedFit:

@@ -14,6 +14,7 @@ from scipy.linalg import block_diag
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.weighing import weighing, weight_sum
+from clusterglm.data.zero_part import zero_part_of
 from clusterglm.fit.mixed import MixedFit, fit_mixed, refuse_too_many
 from clusterglm.fit.mixed_search import start_of
 from clusterglm.fit.mixed_task import MixedTask, effects_of
@@ -32,7 +33,7 @@ from clusterglm.fit.zero_ends import (
     without_excess,
 )
 from clusterglm.fit.zero_estimates import WithZeros, ZeroPooledFit, with_zeros
-from clusterglm.fit.zeros import fit_zero_pooled, normalised, zero_start
+from clusterglm.fit.zeros import anew, fit_zero_pooled, normalised, zero_start
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.parameters import Parameters
@@ -72,31 +73,23 @@ class ZeroMixedFit(WithZeros, OwnMixedFit):
         given = ZeroData(data, zero_part_of(self.zero_rows, data).X, self.inflated)
         return own_task(data, given, data.X, None, threads)
 
-    def again(self, data: ModelData) -> ZeroMixedFit:
-        zero, response = zero_part_of(self.zero_rows, data), replace(self.inflated, values=())
-        return fit_zero_mixed(data, zero, response, self.integration.requested, _DEFAULT, self.beta)
+    def again(self, data: ModelData, control: Control = _DEFAULT) -> ZeroMixedFit:
+        zero, start = zero_part_of(self.zero_rows, data), self.beta if data.X.shape[1] == len(self.beta) else None
+        response = anew(self.inflated, zero)
+        return fit_zero_mixed(normalised(data), zero, response, self.integration.requested, control, start)
 
     @cached_property
     def given(self) -> MixedFit:
         """The same with the parameters of zeros and alpha as known: a fit of kernel rows."""
-        data = self.data.rows
+        return self.given_with(self.data.rows)
+
+    def given_with(self, data: ModelData) -> MixedFit:
+        """The same of other responses of the same rows."""
         known = {field.name: getattr(self, field.name) for field in fields(MixedFit)}
         rows, effects = ZeroData(data, self.zero_rows.X, self.inflated).at_estimates(), effects_of(data)
         Z = np.ascontiguousarray(effects.Z if rows.of is None else effects.Z[rows.of])
         moved = replace(kernel_data(data, rows), effects=kernel_effects(effects, rows, Z))
         return MixedFit(**{**known, "response": rows.response, "data": moved})
-
-
-def zero_part_of(zero: ModelData, data: ModelData) -> ModelData:
-    """The rows of zeros in the order, and with the counts and clusters, of data that may have them in another."""
-    X = zero.X
-    if not np.array_equal(zero.row_index, data.row_index):  # rows of a table, of which repeats are alike
-        order = np.argsort(zero.row_index, kind="stable")
-        X = np.ascontiguousarray(X[order[np.searchsorted(zero.row_index[order], data.row_index)]])
-    return replace(
-        data, X=X, names=zero.names, intercept=zero.intercept, design=zero.design, offset=zero.offset,
-        formula=zero.formula, notes=(), dropped=(),
-    )  # fmt: skip
 
 
 def fit_zero_mixed(
@@ -168,11 +161,6 @@ def fit_zero_mixed(
         zero=zero,
         loglik_plain=counts.fit.loglik,
     )
-
-
-def zero_mixed_again(fit: ZeroMixedFit, data: ModelData) -> ZeroMixedFit:
-    """Fit the model of `fit` to other responses."""
-    return fit.again(normalised(data))
 
 
 def counts_of_effects(

@@ -31,23 +31,23 @@ class ZeroRows:
 
     Parameters
     ----------
-    sums : Sums
+    blocks : InMemory
         The data in the optimiser's columns, nothing merged.
-    zero : ModelData
-        The same rows with the columns of the linear predictor of zeros.
+    Z : ndarray, shape (n, c)
+        Its columns of the linear predictor of zeros.
     response : ZeroInflated
         With its parameters or without.
+    scales : tuple of ndarray
+        The matrices that take coefficients of both to the user's columns.
+    unit : float
     """
 
-    def __init__(self, sums: Sums, zero: ModelData, response: ZeroInflated) -> None:
-        assert isinstance(sums.blocks, InMemory)
-        self.sums, self.response = sums, response
-        self.blocks: InMemory = sums.blocks
-        self.unit: float = sums.weights.unit
-        self._block, self._memory, self._L = sums.blocks.block, Memory(), sums.standard.L
-        standard = standardise(zero.X, zero.intercept)
-        self._M = standard.L
-        self._own = ZeroData(self._block.data, standard.X, response)
+    def __init__(
+        self, blocks: InMemory, Z: Array, response: ZeroInflated, scales: tuple[Array, Array], unit: float = 1.0
+    ) -> None:
+        self.blocks, self.response, self.unit = blocks, response, unit
+        self._block, self._memory, (self._L, self._M) = blocks.block, Memory(), scales
+        self._own = ZeroData(self._block.data, Z, response)
         self._k = self._own.k
 
     # From the user's parameters and back -----------------------------------------------------------------------------
@@ -139,9 +139,33 @@ class ZeroRows:
         return sigma_moments(S1, S2, block.data.cluster_weights)
 
 
-def zero_rows(data: ModelData, zero: ModelData, response: ZeroInflated, control: Control) -> ZeroRows:
+class StandardRows(ZeroRows):
+    """The same with what a search asks of sums over them.
+
+    Parameters
+    ----------
+    sums : Sums
+    zero : ModelData
+        The same rows with the columns of the linear predictor of zeros.
+    response : ZeroInflated
+    """
+
+    def __init__(self, sums: Sums, zero: ModelData, response: ZeroInflated) -> None:
+        assert isinstance(sums.blocks, InMemory)
+        standard = standardise(zero.X, zero.intercept)
+        super().__init__(sums.blocks, standard.X, response, (sums.standard.L, standard.L), sums.weights.unit)
+        self.sums = sums
+
+
+def zero_rows(data: ModelData, zero: ModelData, response: ZeroInflated, control: Control) -> StandardRows:
     """The rows of some data: none are merged, and none sampled."""
-    return ZeroRows(sums_in_memory(data, response, control.threads, data.n_obs + 1), zero, response)
+    return StandardRows(sums_in_memory(data, response, control.threads, data.n_obs + 1), zero, response)
+
+
+def rows_as_they_are(data: ModelData, zero: ModelData, response: ZeroInflated) -> ZeroRows:
+    """The rows of some data in the user's columns, in which gamma is beta."""
+    scales = np.eye(data.X.shape[1]), np.eye(zero.X.shape[1])
+    return ZeroRows(InMemory(Block(data.X, data, response)), zero.X, response, scales)
 
 
 def kernel_data(data: ModelData, Z: Array, response: ZeroInflated) -> tuple[ModelData, ZeroInflatedKernel]:

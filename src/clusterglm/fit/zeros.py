@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import logit
 
 from clusterglm.data.prepare import ModelData
+from clusterglm.data.zero_part import zero_part_of
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.newton import Maximum, maximize
 from clusterglm.fit.own import refuse_boundless
@@ -40,6 +42,8 @@ from clusterglm.model.quadrature import Quadrature
 from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 from clusterglm.model.response.poisson_log import PoissonLog
 from clusterglm.model.response.zeros.inflated import ZeroInflated
+
+R = TypeVar("R", bound=ZeroInflated)
 
 _DEFAULT = Control()
 _LIKELY_SHARE = (0.02, 0.9)  # P(a zero for certain) worth starting from
@@ -195,20 +199,25 @@ def fit_zero_random_effects(
     )
 
 
-def zero_pooled_again(fit: ZeroPooledFit, data: ModelData) -> ZeroPooledFit:
-    """Fit the model of `fit` to other responses."""
-    zero = replace(fit.zero_rows, a=data.a, b=data.b)
-    return fit_zero_pooled(normalised(data), zero, replace(fit.inflated, values=()))
+def zero_pooled_again(fit: ZeroPooledFit, data: ModelData, control: Control = _DEFAULT) -> ZeroPooledFit:
+    """Fit the model of `fit` to other responses, or some of the rows."""
+    zero = zero_part_of(fit.zero_rows, data)
+    return fit_zero_pooled(normalised(data), zero, anew(fit.inflated, zero), control)
 
 
-def zero_again(fit: ZeroRandomEffectsFit, data: ModelData) -> ZeroRandomEffectsFit:
+def zero_again(fit: ZeroRandomEffectsFit, data: ModelData, control: Control = _DEFAULT) -> ZeroRandomEffectsFit:
     """The same with random intercepts; a sigma that was held stays."""
     asked, sigma = fit.integration, fit.sigma if fit.sigma_fixed else None
-    zero = replace(fit.zero_rows, a=data.a, b=data.b)
+    zero = zero_part_of(fit.zero_rows, data)
     return fit_zero_random_effects(
-        normalised(data), zero, replace(fit.inflated, values=()), fit.distribution, asked.requested, asked.scale,
-        None, sigma, fit.sigma_fixed,
+        normalised(data), zero, anew(fit.inflated, zero), fit.distribution, asked.requested, asked.scale,
+        None, sigma, fit.sigma_fixed, control,
     )  # fmt: skip
+
+
+def anew(response: R, zero: ModelData) -> R:
+    """The response with its parameters to be estimated, of these columns of zeros."""
+    return replace(response, values=(), names=zero.names)
 
 
 def normalised(data: ModelData) -> ModelData:

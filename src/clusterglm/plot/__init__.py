@@ -11,6 +11,7 @@ from clusterglm.plot.curves import predictions
 from clusterglm.plot.density import density
 from clusterglm.plot.estimates import coefficients
 from clusterglm.plot.fitted import calibration, qq, residuals
+from clusterglm.plot.influence import influence
 from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.means import adjusted_means, contrasts
 from clusterglm.plot.mixing import gradient
@@ -30,6 +31,7 @@ __all__ = [
     "contrasts",
     "density",
     "gradient",
+    "influence",
     "integration",
     "power",
     "predictions",

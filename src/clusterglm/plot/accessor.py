@@ -13,6 +13,7 @@ from clusterglm.plot.curves import predictions
 from clusterglm.plot.density import density
 from clusterglm.plot.estimates import coefficients
 from clusterglm.plot.fitted import calibration, qq, residuals
+from clusterglm.plot.influence import influence
 from clusterglm.plot.likelihood import integration, profile
 from clusterglm.plot.means import adjusted_means
 from clusterglm.plot.mixing import gradient
@@ -46,6 +47,7 @@ class Plots:
     coefficients = _OfFit(coefficients)
     density = _OfFit(density)
     gradient = _OfFit(gradient)
+    influence = _OfFit(influence)
     integration = _OfFit(integration)
     predictions = _OfFit(predictions)
     profile = _OfFit(profile)

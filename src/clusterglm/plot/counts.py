@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from clusterglm.errors import OptionError
-from clusterglm.inference.distribution.event_counts import EventCounts
+from clusterglm.errors import OptionError, check_option
+from clusterglm.inference.distribution.event_counts import EventCounts, totals_known
 from clusterglm.model.arguments import whole_number
 from clusterglm.plot.base import Plot, canvas, legend
 from clusterglm.results.models.base import Result
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 
 
 def rootogram(
-    fits: Fits | DistributionSelection, ax: Axes | None = None, *, cells: int = 30, theme: str | None = None
+    fits: Fits | DistributionSelection,
+    ax: Axes | None = None,
+    *,
+    of: str | None = None,
+    cells: int = 30,
+    theme: str | None = None,
 ) -> Plot:
-    """How many clusters have how many events: observed as bars, fitted by each model as points, on a square-root scale.
+    """How many clusters have how many events, or how many rows which count, on a square-root scale.
+
+    Observed as bars, fitted by each model as points.
 
     On that scale deviations of the same size are as surprising wherever they are (Tukey; Kleiber and Zeileis, American
     Statistician 70, 2016).
@@ -33,15 +40,18 @@ def rootogram(
     fits : RandomEffectsResult or PooledResult, several of them, or DistributionSelection
         Fits to the same data.
     ax : matplotlib Axes, optional
+    of : {"clusters", "rows"}, optional
+        Clusters by their number of events; or rows by their count, which the whole response of any model of counts
+        has, zeros of their own linear predictor among them. By default the first where all the fits know it.
     cells : int
-        Most bars; larger numbers of events are put together in cells of equal width.
+        Most bars; larger numbers of events are put together in cells of equal width, counts of rows in the last one.
     theme : {"light", "dark"}, optional
 
     Returns
     -------
     Plot
         Data: `model`, `first`, `last` (events in the cell, both included; the last cell of counts holds all larger
-        numbers), `observed`, `expected`: clusters, their weights counted.
+        numbers), `observed`, `expected`: clusters, or rows, their weights counted.
 
     Raises
     ------
@@ -54,10 +64,13 @@ def rootogram(
         named: dict[str, Result] = dict(fits.fits)
     else:
         named = named_fits(fits, model_words, "cg.plot.rootogram")
-    counts = {name: _counts(fit) for name, fit in named.items()}
+    if of is None:
+        of = "clusters" if all(totals_known(fit.response) for fit in named.values()) else "rows"
+    check_option("of", of, _COUNTED)
+    counts = {name: _COUNTED[of](fit) for name, fit in named.items()}
     if len({tuple(each.observed) for each in counts.values()}) > 1:
         raise OptionError("fits to different data", "the same responses and clusters", "one plot for each data set")
-    table = _table(counts, cells)
+    table = _table(counts, cells, single=of == "rows")
     any_counts = next(iter(counts.values()))
     bars = table[table["model"] == next(iter(counts))]
     names = _cell_names(bars["first"].tolist(), bars["last"].tolist(), any_counts.open_ended)
@@ -77,8 +90,8 @@ def rootogram(
         axis.set_xlim(-0.7, len(bars) - 0.3)
         axis.grid(visible=False, axis="x")
         any_fit = next(iter(named.values()))
-        axis.set_xlabel(any_fit.response.words.totals)
-        axis.set_ylabel("Clusters (square-root scale)")
+        axis.set_xlabel(any_fit.response.words.totals if of == "clusters" else any_fit.data.response_name)
+        axis.set_ylabel(f"{of.capitalize()} (square-root scale)")
         legend(axis)
     return Plot(axis, table)
 
@@ -90,24 +103,35 @@ def _counts(fit: Result) -> EventCounts:
     raise OptionError(
         f"numbers of events per cluster of a {fit.kind} fit",
         "a model that gives their distribution: random intercepts, or a pooled model with cluster=",
-        "cg.random_effects(...)",
+        "cg.random_effects(...); of counts, of='rows'",
     )
 
 
-def _table(counts: dict[str, EventCounts], cells: int) -> pd.DataFrame:
+def _rows(fit: Result) -> EventCounts:
+    found = fit._rows_by_count()
+    if found is not None:
+        return found
+    raise OptionError(f"counts of the rows of a {fit.family} fit", "counts", "of='clusters'")
+
+
+_COUNTED = {"clusters": _counts, "rows": _rows}
+
+
+def _table(counts: dict[str, EventCounts], cells: int, *, single: bool) -> pd.DataFrame:
     import pandas as pd
 
     whole_number("cells", cells, 2, advice="cells=30")
     parts = []
     for name, each in counts.items():
-        width = int(np.ceil(len(each.events) / cells))
-        first = np.arange(0, len(each.events), width)
+        many = len(each.events)
+        width = 1 if single else int(np.ceil(many / cells))  # zeros are not to be put together with others
+        first = np.arange(0, min(many, cells) if single else many, width)
         parts.append(
             pd.DataFrame(
                 {
                     "model": name,
                     "first": first,
-                    "last": np.minimum(first + width, len(each.events)) - 1,
+                    "last": np.append(first[1:], many) - 1,
                     "observed": np.add.reduceat(each.observed, first),
                     "expected": np.add.reduceat(each.expected, first),
                 }

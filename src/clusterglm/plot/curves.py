@@ -72,7 +72,8 @@ def predictions(
         Coverage of the intervals, which are drawn for up to three curves, of more not those of clusters.
     scale : str, optional
         Scale of the predictions, as of `fit.predict`: "response" or "link"; "link" or "ratio" for conditional models;
-        "probability" or "cumulative" of each category for ordinal ones.
+        "probability" or "cumulative" of each category for ordinal ones; "zero" and the like where zeros have a linear
+        predictor.
     points : int
         On a curve.
     theme : {"light", "dark"}, optional
@@ -224,6 +225,8 @@ def _refuse_nothing(table: pd.DataFrame) -> None:
 
 
 def _scale_words(fit: Result, scale: str) -> str:
+    if scale in fit._scale_words:
+        return fit._scale_words[scale]
     if scale == "response":
         success = "" if fit._success is None else f" of {fit._success!r}"
         return f"{fit.response.words.expectation}{success}"

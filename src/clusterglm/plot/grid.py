@@ -70,7 +70,7 @@ def make_grid(
     """
     import pandas as pd
 
-    design, whole = fit.data.design, fit.data.whole_design
+    design, whole = fit.data.design, fit._whole_design
     wanted, group = _variables(whole, variable, by)
     names = list(dict.fromkeys([*whole.variables, *design.offset_columns]))
     for name in at:
@@ -182,7 +182,7 @@ def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
     design = fit.data.design
     if data is not None:
         table = read_table(data)
-        names = [*fit.data.whole_design.variables, *design.offset_columns]
+        names = [*fit._whole_design.variables, *design.offset_columns]
         frame: pd.DataFrame = to_pandas_columns(table, names)
         return frame.iloc[fit.data.rows.row_index]
     lost = [name for name in design.offset_columns if name not in at]
@@ -192,7 +192,7 @@ def _known(fit: Result, data: Any, at: Mapping[str, Any]) -> pd.DataFrame:
             "its value, or the table",
             f"at={{{lost[0]!r}: ...}}, or data=",
         )
-    return recovered_variables(fit.data.rows)
+    return recovered_variables(fit.data.rows, fit._beside)
 
 
 def _middle(values: pd.Series[Any], factor: bool) -> Any:

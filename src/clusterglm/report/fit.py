@@ -98,8 +98,8 @@ def _replicates(name: str, given: int | None, usual: int, least: int, rows: int)
 
 def _variables(fit: Result, given: Sequence[str] | None) -> list[str]:
     if given is None:
-        return list(fit.data.design.variables)[:_VARIABLES]
-    return check_variables(fit.data.design, given) if len(given) > 0 else []
+        return list(fit._fixed_design.variables)[:_VARIABLES]
+    return check_variables(fit._fixed_design, given) if len(given) > 0 else []
 
 
 def _failures(sections: Sequence[Section]) -> list[Caveat]:

@@ -156,7 +156,7 @@ def _average_effects(fit: Effects, options: Options) -> Iterable[Block]:
         yield Words("Average effects take a while with as many rows, and were left out: fit.average_effects().")
         return
     tables, refused = [], {}
-    for name in fit._reported.variables:
+    for name in fit._fixed_design.variables:
         try:
             tables.append(fit.average_effects(name, data=options.data))
         except DataError as problem:  # of this variable, which may enter by steps; or without data=
@@ -190,7 +190,7 @@ def _adjusted_means(fit: Averages, options: Options) -> Iterable[Block]:
     if fit.data.rows.X.size > MOST_ELEMENTS_AVERAGED:
         yield Words("Adjusted means take a while with as many rows, and were left out: fit.adjusted_means(...).")
         return
-    few = [f.column for f in fit._reported.factors if f.column is not None and len(f.levels) <= _LEVELS_SHOWN]
+    few = [f.column for f in fit._fixed_design.factors if f.column is not None and len(f.levels) <= _LEVELS_SHOWN]
     for name in few[:_FACTORS_SHOWN]:
         try:
             means = fit.adjusted_means(name, data=options.data)

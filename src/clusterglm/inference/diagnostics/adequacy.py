@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import repeats_of
 from clusterglm.fit.estimates import RandomEffectsFit
 from clusterglm.fit.penalty import jeffreys
 from clusterglm.fit.soft import SoftPenalty
 from clusterglm.fit.sums import added, chosen_clusters
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
+from clusterglm.likelihood.plan import Choice, Goal
 from clusterglm.likelihood.scalar.choice import choose_plan
 from clusterglm.likelihood.scalar.marginal import MarginalLikelihood
 from clusterglm.likelihood.scalar.rules import Rule, single_rule
@@ -97,30 +97,28 @@ class IntegrationCheck:
         return words + (" That is accurate enough." if self.adequate else ' Fit again with quadrature="auto".')
 
 
-def check_integration(fit: RandomEffectsFit, data: ModelData) -> IntegrationCheck:
+def check_integration(fit: RandomEffectsFit) -> IntegrationCheck:
     """Compare the quadrature of a fit with one that is accurate to 1e-7.
 
     Parameters
     ----------
     fit : RandomEffectsFit
-    data : ModelData
-        What was fitted.
+        Of whose response own parameters count as known.
     """
     from clusterglm.inference.diagnostics.influence import definite
 
-    parameters = fit.parameters
+    (data, response), parameters = fit.kernel, fit.parameters
     free, names, q = parameters.free, parameters.names, len(parameters)
     nothing = np.where(np.arange(q) == parameters.scale, np.nan, 0.0)
     if fit.sigma == 0.0:
         trusted = fit.sigma_fixed or fit.integration.requested.kind == "auto"
         return IntegrationCheck("none", 0.0, 0.0, 0.0, data.labels[0], names, nothing, trusted)
-    likelihood = _likelihood(fit, data, data.X)
-    choice = choose_plan(likelihood, fit.theta, REFERENCE_TOLERANCE, likelihood.unimodal)
+    likelihood, choice = _accurate(fit)
     accurate, error = choice.plan, choice.error
     apart = likelihood.unit_values(fit.theta, fit.plan) - likelihood.unit_values(fit.theta, accurate)
     at = likelihood.evaluate(fit.theta, accurate)
     if fit.penalty is not None:
-        at = added([at, SoftPenalty.of(jeffreys(data.X, data, fit.response)).evaluate(fit.theta)])
+        at = added([at, SoftPenalty.of(jeffreys(data.X, data, response)).evaluate(fit.theta)])
     shift, information = np.full(q, np.nan), -parameters.of_free(at.hessian)
     if np.isfinite(information).all() and np.all(np.diag(information) > 0.0) and definite(information, information):
         shift[free] = np.linalg.solve(information, at.score[free]) / np.sqrt(np.diag(fit.covariance)[free])
@@ -184,22 +182,21 @@ class IntegrationCurve:
         return pd.DataFrame({"scale": list(self.scale), "nodes": self.nodes, "difference": self.difference})
 
 
-def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[int]) -> IntegrationCurve:
+def integration_curve(fit: RandomEffectsFit, nodes: Sequence[int]) -> IntegrationCurve:
     """The log-likelihood at the estimates by more and more nodes, on both scales where these differ.
 
     Parameters
     ----------
     fit : RandomEffectsFit
         With sigma above 0.
-    data : ModelData
     nodes : sequence of int
     """
-    likelihood = _likelihood(fit, data, data.X)
-    accurate = choose_plan(likelihood, fit.theta, REFERENCE_TOLERANCE, likelihood.unimodal)
-    value = _likelihood(fit, data, data.X).evaluate(fit.theta, accurate.plan, 0).value
+    (likelihood, accurate), (data, response) = _accurate(fit), fit.kernel
+    value = likelihood.evaluate(fit.theta, accurate.plan, 0).value
     scales, counts, apart = [], [], []
     for scale in SCALES[:1] if fit.distribution.normal else SCALES:
-        likelihood = _likelihood(replace(fit, integration=replace(fit.integration, scale=scale)), data, data.X)
+        there = replace(fit, integration=replace(fit.integration, scale=scale))
+        likelihood = _likelihood(there, data, data.X, response)
         for n in nodes:
             scales.append(scale)
             counts.append(int(n))
@@ -207,10 +204,18 @@ def integration_curve(fit: RandomEffectsFit, data: ModelData, nodes: Sequence[in
     return IntegrationCurve(tuple(scales), np.array(counts), np.array(apart), accurate.error)
 
 
-def _likelihood(
-    fit: RandomEffectsFit, data: ClusterArrays, X: Array, response: Response | None = None
-) -> MarginalLikelihood:
-    response = response or fit.response
+def _accurate(fit: RandomEffectsFit) -> tuple[MarginalLikelihood, Choice]:
+    """The likelihood of a fit, and rules that are accurate at its estimates."""
+    data, response = fit.kernel
+    if fit.integrator.several_modes:
+        several = fit.integrator.likelihood(data.X, data, response)
+        assert isinstance(several, MarginalLikelihood)
+        return several, fit.integrator.choose(several, fit.theta, Goal(REFERENCE_TOLERANCE, data.n_clusters), None)
+    likelihood = _likelihood(fit, data, data.X, response)
+    return likelihood, choose_plan(likelihood, fit.theta, REFERENCE_TOLERANCE, likelihood.unimodal)
+
+
+def _likelihood(fit: RandomEffectsFit, data: ClusterArrays, X: Array, response: Response) -> MarginalLikelihood:
     problem, log_concave = core_problem(X, data, response), response.log_concave
     return MarginalLikelihood(problem, fit.distribution, fit.integration.scale, log_concave=log_concave)
 

@@ -144,7 +144,13 @@ class Calibration:
 
 
 def calibrate(
-    data: ModelData, response: Response, mean: Array, kind: str, groups: int = 10, level: float = 0.95
+    data: ModelData,
+    response: Response,
+    mean: Array,
+    kind: str,
+    groups: int = 10,
+    level: float = 0.95,
+    variance: Array | None = None,
 ) -> Calibration:
     """Compare predictions with the data.
 
@@ -160,6 +166,8 @@ def calibrate(
         fewer.
     level : float
         Of the intervals.
+    variance : ndarray, shape (n,), optional
+        Of one trial or count about its prediction, where that is not the response's own of this mean.
 
     Raises
     ------
@@ -179,7 +187,7 @@ def calibrate(
     return Calibration(
         kind,
         response,
-        grouped(mean, y, size, groups, response, level),
+        grouped(mean, y, size, groups, response, level, variance),
         recalibrate(data, response, mean),
         _squared_error(response, y, mean, size),
         _squared_error(response, y, overall, size),
@@ -187,8 +195,14 @@ def calibrate(
     )
 
 
-def grouped(mean: Array, y: Array, size: Array, groups: int, response: Response, level: float) -> Groups:
-    """Rows in groups of ascending predictions, of about equal numbers of trials or counts; see `Groups`."""
+def grouped(
+    mean: Array, y: Array, size: Array, groups: int, response: Response, level: float, variance: Array | None = None
+) -> Groups:
+    """Rows in groups of ascending predictions, of about equal numbers of trials or counts; see `Groups`.
+
+    With a `variance` of rows their size counts in the intervals as if its ratio to that of the response, on average
+    over a group, were that at any mean.
+    """
     at = np.round(mean / max(float(mean.max()), _NO_MEAN), 10)  # equal predictions are found with some noise
     order = np.argsort(at, kind="stable")
     # the group of a row is that of the first row with the same prediction; rank counts trials
@@ -197,7 +211,11 @@ def grouped(mean: Array, y: Array, size: Array, groups: int, response: Response,
     group = np.unique(rank * groups // before[-1], return_inverse=True)[1]
     total = np.asarray(np.bincount(group, size), dtype=np.float64)
     predicted, share = np.bincount(group, size * mean) / total, np.bincount(group, size * y) / total
-    low, high = score_interval(share, total, response, level)
+    counted = total
+    if variance is not None:
+        usual = np.bincount(group, size * response.variance(mean))
+        counted = np.asarray(total * usual / np.bincount(group, size * variance), dtype=np.float64)
+    low, high = score_interval(share, counted, response, level)
     return Groups(np.bincount(group), total, predicted, share, low, high)
 
 

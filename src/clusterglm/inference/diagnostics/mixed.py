@@ -22,13 +22,23 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.quadrature import Quadrature
 
 
-def effects_at_modes(fit: MixedFit) -> Callable[[ModelData], Array]:
-    """The linear predictor at posterior modes of the effects, which are found for every data set anew."""
+def effects_at_modes(
+    fit: MixedFit, given: Callable[[ModelData], MixedFit] | None = None
+) -> Callable[[ModelData], Array]:
+    """The linear predictor at posterior modes of the effects, which are found for every data set anew.
+
+    Parameters
+    ----------
+    fit : MixedFit
+    given : callable, optional
+        Data -> a fit of kernel rows of theirs, which has the same effects, where the likelihood is not that of `fit`.
+    """
     L = fit.factor
 
     def predictor(data: ModelData) -> Array:
-        task = fit.task_with(data)
-        b = task.likelihood.at_modes(task.entries(fit.searched)) @ L.T
+        known = fit if given is None else given(data)
+        task = known.task_with(data if given is None else known.data.rows)
+        b = task.likelihood.at_modes(task.entries(known.searched)) @ L.T
         eta: Array = data.X @ fit.beta + data.offset
         eta += np.einsum("ij,ij->i", effects_of(data).Z, np.repeat(b, np.diff(data.innermost), axis=0))
         return eta

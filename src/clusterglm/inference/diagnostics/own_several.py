@@ -12,7 +12,7 @@ from clusterglm.data.resampled import only_clusters
 from clusterglm.fit.mixed import task_of
 from clusterglm.fit.mixed_task import choose
 from clusterglm.fit.newton import Optimization
-from clusterglm.fit.own_mixed import OwnMixedFit, own_mixed_again, own_of
+from clusterglm.fit.own_mixed import OwnMixedFit, own_of
 from clusterglm.inference.diagnostics.influence import CLOSE, Deletion
 from clusterglm.inference.diagnostics.mixed_influence import ANOTHER_FACE, mixed_deletion
 from clusterglm.inference.uncertainty.mixed import estimates_by_reading
@@ -45,10 +45,10 @@ def own_several_deletion(fit: OwnMixedFit, as_shown: Callable[[Array], Array]) -
         return task.evaluate(theta, plan).hessian[np.ix_(free, free)]
 
     def refit(new: ModelData) -> tuple[Array, Optimization]:
-        again = own_mixed_again(fit, new, CLOSE)
+        again = fit.again(new, CLOSE)
         if not np.array_equal(again.held, fit.held):
             raise ReplicateError(ANOTHER_FACE)
-        if again.own_state != fit.own_state:
+        if again.own_state != fit.own_state or not np.isfinite(again.searched).all():
             raise ReplicateError(_OTHER_END)
         return (again.searched if singular else estimates_by_reading(again))[free], again.optimization
 

@@ -86,9 +86,9 @@ def marginal_ends(
     before = response.before(y)
 
     def at(rows: NDArray[np.int64], shift: Array) -> Array:
-        predictor, size = eta[rows, None] + shift, trials[rows, None]
-        upto, above = response.tails(y[rows, None], predictor, size)
-        below, from_ = response.tails(before[rows, None], predictor, size)
+        predictor, size, some = eta[rows, None] + shift, trials[rows, None], response.of_rows(rows)
+        upto, above = some.tails(y[rows, None], predictor, size)
+        below, from_ = some.tails(before[rows, None], predictor, size)
         return np.stack([below, upto, above, from_])
 
     parts, unresolved = over_intercepts(at, len(eta), distribution, sigma)

@@ -143,12 +143,26 @@ def marginal_moments(
         within = response.variance_slope * mean + (curved * square * second if curved else 0.0)
         return MarginalMoments(mean, square * spread, within)
 
-    def moments(rows: NDArray[np.int64], shift: Array) -> Array:
-        mean = response.mean(eta[rows, None] + shift)
-        return np.stack([mean, mean * mean, response.variance(mean)])
+    sizes = np.ones((2, len(eta)))
+    if response.unbounded_counts:  # averages settle to a share of these, which are about as large
+        first, second = (_exponential_moments(distribution, order, sigma) for order in (1, 2))
+        with np.errstate(over="ignore"):
+            sizes += np.nan_to_num(np.exp([eta, 2.0 * eta]) * np.stack([first + 0.0 * eta, second + 0.0 * eta]))
 
-    (mean, square, within), unresolved = over_intercepts(moments, len(eta), distribution, sigma)
+    def moments(rows: NDArray[np.int64], shift: Array) -> Array:
+        mean, (size, squared) = response.mean(eta[rows, None] + shift), sizes[:, rows, None]
+        return np.stack([mean / size, mean * mean / squared, response.variance(mean) / squared])
+
+    averages, unresolved = over_intercepts(moments, len(eta), distribution, sigma)
+    mean, square, within = averages * sizes[[0, 1, 1]]
     return MarginalMoments(mean, np.maximum(square - mean**2, 0.0), within, unresolved)
+
+
+def with_zeros_for_certain(counts: MarginalMoments, share: Array) -> MarginalMoments:
+    """Moments of counts that are 0 for certain with a probability of each row, shape (n,), whatever the intercept."""
+    rest = 1.0 - share
+    within = rest * (counts.within + share * (counts.between + counts.mean**2))
+    return MarginalMoments(rest * counts.mean, rest**2 * counts.between, within, counts.unresolved)
 
 
 def _exponential_moments(distribution: Distribution, order: int, sigma: float | Array) -> Array:

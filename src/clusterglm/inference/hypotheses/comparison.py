@@ -63,6 +63,8 @@ class Candidate:
     apart : FittedData or None
         With those of the columns of `data` alone that have `n_apart` coefficients each, one for each threshold.
     n_apart : int
+    beside : FittedData or None
+        With the columns of another linear predictor.
     penalized_ratio : callable or None
         Columns of a smaller model, and the model -> the likelihood ratio with the penalty.
     """
@@ -86,6 +88,7 @@ class Candidate:
     restricted: bool = False
     apart: FittedData | None = None
     n_apart: int = 1
+    beside: FittedData | None = None
 
     @property
     def effects(self) -> RandomPart | None:
@@ -99,7 +102,8 @@ class Candidate:
     @property
     def n_coefficients(self) -> int:
         """Coefficients of all columns."""
-        return len(self.data.names) + (0 if self.apart is None else (self.n_apart - 1) * len(self.apart.names))
+        apart, beside = (0 if each is None else len(each.names) for each in (self.apart, self.beside))
+        return len(self.data.names) + (self.n_apart - 1) * apart + beside
 
     @property
     def random(self) -> bool:
@@ -164,8 +168,7 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
         Without a test where neither model is a special case of the other, or the reference distribution is not known;
         `reason` says why.
     """
-    reason = incomparable(first, second) or _unlike(first, second)
-    if reason:
+    if reason := incomparable(first, second) or _unlike(first, second):
         return _no_test(first, second, reason)
     outward, inward = _is_special_case(first, second), _is_special_case(second, first)
     if outward and inward:
@@ -174,8 +177,7 @@ def likelihood_ratio_test(first: Candidate, second: Candidate) -> LikelihoodRati
         return _no_test(first, second, "neither is a special case of the other")
     smaller, larger = (first, second) if outward else (second, first)
     extra = _extra(smaller, larger)
-    df = larger.n_coefficients - smaller.n_coefficients + extra.df
-    boundary = extra.boundary
+    df, boundary = larger.n_coefficients - smaller.n_coefficients + extra.df, extra.boundary
     if extra.unknown:
         return _no_test(smaller, larger, extra.unknown)
     if larger.penalized_loglik is not None:
@@ -382,14 +384,14 @@ def _same_kind(first: Candidate, second: Candidate) -> bool:
 
 def _is_special_case(inner: Candidate, outer: Candidate) -> bool:
     if _several(inner, outer):
-        one, other = inner.effects, outer.effects
-        random = one is not None and other is not None and extra_effects(one, other) is not None
+        less, more = inner.effects, outer.effects
+        random = less is not None and more is not None and extra_effects(less, more) is not None
     else:
         random = outer.sigma_estimated or (not inner.sigma_estimated and inner.sigma == outer.sigma)
-    if inner.apart is not None and (
-        outer.apart is None or not columns_nested(inner.apart, outer.apart, within=outer.within)
-    ):
-        return False
+    others = (inner.apart, outer.apart, outer.within), (inner.beside, outer.beside, False)
+    for one, other, within in others:
+        if one is not None and (other is None or not columns_nested(one, other, within=within)):
+            return False
     return random and columns_nested(inner.data, outer.data, within=outer.within)
 
 
@@ -458,8 +460,7 @@ def _matching_rows(inner: ModelData, outer: ModelData) -> NDArray[np.int64] | No
 def _outside(outer: ModelData, inner: Array, rows: NDArray[np.int64] | None, *, within: bool, centre: bool) -> Array:
     """The part of each column of `inner` outside the span of the outer columns, relative to its norm."""
     p = outer.X.shape[1]
-    triangle = np.empty((0, p + inner.shape[1]))
-    largest = np.zeros(inner.shape[1])
+    triangle, largest = np.empty((0, p + inner.shape[1])), np.zeros(inner.shape[1])
     for block in _blocks(outer, inner, rows, within=within, centre=centre):
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, block]), mode="r"))
     for first in range(0, len(inner), ROWS_AT_A_TIME):

@@ -7,6 +7,7 @@ a change of s does follows from derivatives in eta.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,18 @@ class NormalJet:
         return NormalJet(link, self.first / slope, self.second / slope, unknown, unknown, self.unresolved)
 
 
-def normal_jet(eta: Array, size: Array, response: Response) -> NormalJet:
+class Mean(Protocol):
+    """A function of the linear predictor that is averaged, such as the mean of a response."""
+
+    @property
+    def exponential_mean(self) -> bool:
+        """Whether it is exp(eta)."""
+
+    def mean_derivatives(self, eta: Array, /) -> tuple[Array, Array, Array, Array]:
+        """The function and its first three derivatives."""
+
+
+def normal_jet(eta: Array, size: Array, response: Mean) -> NormalJet:
     """Average the mean over a normal part of the linear predictor.
 
     Parameters
@@ -58,7 +70,7 @@ def normal_jet(eta: Array, size: Array, response: Response) -> NormalJet:
     eta : ndarray, shape (n,)
     size : ndarray, shape (n,)
         Standard deviation of what is averaged over.
-    response : Response
+    response : Mean
 
     Notes
     -----

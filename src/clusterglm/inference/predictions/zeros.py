@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -17,6 +18,12 @@ from clusterglm.model.large_data import NUMBERS_AT_A_TIME
 
 _AVERAGED_OVER, _HALF_WIDTH = 65, 9.0  # of averages over Gaussian intercepts: beyond lies 2e-19
 _OF_DIFFERENCES = 1e-5  # of differences in parameters, over 1 + their size
+
+_SCALES: dict[str, tuple[Any, Any]] = {
+    "log": (np.log, np.exp),
+    "logit": (logit, expit),
+    "identity": (np.positive, np.positive),
+}
 
 At = Callable[[Array, Array], Array]
 """Linear predictors of counts and of zeros -> what is predicted; shapes broadcast."""
@@ -64,7 +71,7 @@ def predicted(at: At, rows: Predictors, beta: Array, sigma: float | Array, zero:
 
 
 def with_intervals(
-    of: Callable[[Array], Array], theta: Array, covariance: Array, level: float, probability: bool
+    of: Callable[[Array], Array], theta: Array, covariance: Array, level: float, scale: str
 ) -> Prediction:
     """Predictions with intervals of their logarithm, or of the log odds of probabilities, transformed.
 
@@ -76,9 +83,9 @@ def with_intervals(
     covariance : ndarray, shape (q, q)
         Zero where a parameter is taken as known.
     level : float
-    probability : bool
+    scale : {"log", "logit", "identity"}
     """
-    to, back = (logit, expit) if probability else (np.log, np.exp)
+    to, back = _SCALES[scale]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         estimate = of(theta)
         link, gradient = to(estimate), np.zeros((len(estimate), len(theta)))
@@ -88,6 +95,6 @@ def with_intervals(
             move[k] = step
             gradient[:, k] = (to(of(theta + move)) - to(of(theta - move))) / (2.0 * step)
         se = np.sqrt(np.einsum("ij,ij->i", gradient @ covariance, gradient))
-        slope = estimate * (1.0 - estimate) if probability else estimate
+        slope = {"log": estimate, "logit": estimate * (1.0 - estimate), "identity": np.ones_like(estimate)}[scale]
         low, high = wald_interval(link, se, level)
         return Prediction(estimate, slope * se, back(low), back(high))

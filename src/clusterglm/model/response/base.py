@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clusterglm.model.arrays import Array, Jet
 
@@ -121,6 +122,8 @@ class Response(ABC):
     """Whether measured responses are positive."""
     durations: ClassVar[bool] = False
     """Whether survival times, some of them censored, are the response."""
+    unbounded_counts: ClassVar[bool] = False
+    """Whether responses are counts without an upper end."""
     zero_inflation: ClassVar[bool] = False
     """Whether more zeros than the model expects are worth a test."""
 
@@ -298,6 +301,10 @@ class Response(ABC):
     @abstractmethod
     def simulate(self, rng: np.random.Generator, mu: Array, trials: Array | None = None) -> Array:
         """Draw successes out of `trials` (default 1), or counts, with mean `mu` per trial; floats, shaped like `mu`."""
+
+    def of_rows(self, rows: NDArray[np.int64] | slice) -> Response:
+        """The response of some of the rows: itself, unless something is known of each."""
+        return self
 
     def in_rows(self, y: Array, a: Array, b: Array) -> Array:
         """New responses, as `rows` takes them, of rows whose numbers were a and b."""

@@ -29,6 +29,7 @@ class Count(Response):
         separated="zero counts from the others",
         events="events",
     )
+    unbounded_counts = True
     zero_inflation = True
     exponential_mean = True
 

@@ -228,12 +228,12 @@ class CrossedEffectsResult(CrossedSampling, CrossedPredictions, CrossedEffects, 
     def _integration_checked(self) -> IntegrationCheck:
         from clusterglm.inference.diagnostics.crossed import check_crossed_integration
 
-        return check_crossed_integration(self.fit, self._parameters.names, self._read[1])
+        return check_crossed_integration(self._integrated, self._names_integrated, self._read[1])
 
     def _integration_curve(self, nodes: list[int]) -> IntegrationCurve:
         from clusterglm.inference.diagnostics.crossed import crossed_integration_curve
 
-        return crossed_integration_curve(self.fit, nodes)
+        return crossed_integration_curve(self._integrated, nodes)
 
     def _candidate(self, name: str) -> Candidate:
         found, outside = super()._candidate(name), self.quadrature.outside

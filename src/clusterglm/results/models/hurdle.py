@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,21 +12,23 @@ from clusterglm.errors import OptionError
 from clusterglm.fit.hurdle import HurdlePooledFit, HurdleRandomEffectsFit, hurdle_again, hurdle_pooled_again
 from clusterglm.model.arrays import Array
 from clusterglm.results.models.refusing import only
-from clusterglm.results.models.zeros import WORK, ZeroPooledResult, ZeroRandomEffectsResult, ZeroResult
+from clusterglm.results.models.zeros import (
+    WORK,
+    ZeroPooledResult,
+    ZeroRandomEffectsResult,
+    ZeroResult,
+    no_inflation,
+)
+from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.zero_sampling import HurdleInterceptSampling
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clusterglm.inference.diagnostics.influence import Deletion
     from clusterglm.inference.uncertainty.peaks import Summit
 
-_OF_INFLATION = {"zero_inflation", "zero_inflation_lr_test", "profile"}
-
-
-def no_hurdle(result: Any, name: str) -> tuple[str, str, str]:
-    return (
-        f"{name} of a fit with hurdle=",
-        "what allows for a second linear predictor, which this does not yet",
-        f"fits of the two parts, whose likelihoods separate, for {name}; or fit.predict, fit.residuals, fit.simulate",
-    )
+_OF_INFLATION = {"zero_inflation", "zero_inflation_lr_test"}
 
 
 class HurdleResult(ZeroResult):
@@ -38,12 +40,22 @@ class HurdleResult(ZeroResult):
     )
     _poisson_in_words: ClassVar[str] = "truncated Poisson counts"
     _argument: ClassVar[str] = "hurdle"
+    _mean_scales: ClassVar[tuple[str, ...]] = ("response", "count", "zero", "link")
+    _scales = _mean_scales
+    _words_of_scales: ClassVar[dict[str, str]] = {
+        **ZeroResult._words_of_scales, "count": "Mean of counts that are not 0",
+    }  # fmt: skip
     _silence: ClassVar[str] = "zeros alone, and no part in the estimates of counts"
 
     @property
     def hurdle(self) -> str:
         """The formula of zeros, without the response."""
         return self._second_formula
+
+    def profile(self, parameter: str, to: float = 3.0, points: int = 13, threads: int = 1) -> ProfileCurve:
+        """See `RandomEffectsResult.profile`: the parameters of the other part stay where they are."""
+        found = super().profile(parameter, to, points, threads)
+        return replace(found, loglik=self.loglik - 0.5 * found.root**2)
 
     @property
     def _in_words(self) -> str:
@@ -77,7 +89,7 @@ class HurdleResult(ZeroResult):
 
 WORK_WITH_HURDLE = (WORK - _OF_INFLATION) | {"hurdle"}
 """Members that work."""
-hurdle_only = only(WORK_WITH_HURDLE, no_hurdle)
+hurdle_only = only(WORK_WITH_HURDLE, no_inflation)
 
 
 @hurdle_only
@@ -87,9 +99,13 @@ class HurdlePooledResult(HurdleResult, ZeroPooledResult):  # type: ignore[misc]
 
     fit: HurdlePooledFit
 
-    def _reestimate(self, new: ModelData) -> Array:
-        again = hurdle_pooled_again(self.fit, new)
-        return self._found_again(again, again.beta)
+    def _again(self, new: ModelData) -> HurdlePooledFit:
+        return hurdle_pooled_again(self.fit, new)
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.zeros import hurdle_pooled_deletion
+
+        return hurdle_pooled_deletion(self.fit, self.data.rows)
 
     def _free_scores(self) -> tuple[Array, Array]:
         from clusterglm.inference.uncertainty.hurdle import hurdle_pooled_scores
@@ -117,9 +133,18 @@ class HurdleRandomEffectsResult(HurdleInterceptSampling, HurdleResult, ZeroRando
         """The fit of this model without its random intercepts."""
         return HurdlePooledResult(self.fit.pooled, self.data, self.fit.pooled.inflated)
 
-    def _reestimate(self, new: ModelData) -> Array:
-        again = hurdle_again(self.fit, new)
-        return self._found_again(again, again.theta)
+    def _again(self, new: ModelData) -> HurdleRandomEffectsFit:
+        return hurdle_again(self.fit, new)
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.zeros import hurdle_marginal_deletion
+
+        return hurdle_marginal_deletion(self.fit, self.data.rows)
+
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        from clusterglm.inference.diagnostics.zeros import hurdle_at_modes
+
+        return hurdle_at_modes(self.fit)
 
     def _free_scores(self) -> tuple[Array, Array]:
         from clusterglm.inference.uncertainty.hurdle import hurdle_marginal_scores

@@ -25,7 +25,7 @@ from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.results.models.base import Result
 from clusterglm.results.models.pooled import PooledResult
 from clusterglm.results.models.random_effects import RandomEffectsResult
-from clusterglm.results.models.refusing import only
+from clusterglm.results.models.refusing import no_profile, only
 from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
@@ -55,7 +55,6 @@ WORK = {
 }  # fmt: skip
 """Members that work."""
 _COVARIED = ("all", "coefficients")
-_PARTS = ("coefficients", "terms", "predictions", "average effects", "adjusted means")  # of a report
 _AT_BOUND = "a parameter of the response lies at the end of its range, where the reference is not known"
 
 
@@ -276,13 +275,21 @@ class OwnResult(Result):
 
     _component: ClassVar[str] = "response"
     """What `tidy` calls the response's parameters."""
+    _parts_known: ClassVar[tuple[str, ...]] = (
+        "coefficients",
+        "terms",
+        "predictions",
+        "average effects",
+        "adjusted means",
+    )
+    """Parts of a report in which nothing takes an estimated parameter for known without a word."""
 
     @property
     def _in_words(self) -> str:
         return f"{self.family}, {super()._in_words}"
 
     def _report_parts(self) -> list[str]:
-        return [part for part in super()._report_parts() if part in _PARTS]
+        return [part for part in super()._report_parts() if part in self._parts_known]
 
     def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
         import pandas as pd
@@ -482,14 +489,6 @@ class OwnRandomEffectsResult(OwnSampling, OwnResult, RandomEffectsResult):
 
     def _kind_with_history(self, data: Any, kind: Any) -> Any:
         return "conditional" if kind is None else kind
-
-
-def no_profile(what: str, limit: Response | None) -> OptionError:
-    return OptionError(
-        f"a profile where the maximum lies at {what}",
-        "a maximum inside, where no parameter is at the end of its range",
-        f"the model that it is there{'' if limit is None else f', such as family={limit.family!r}'}; or Wald intervals",
-    )
 
 
 def pooled_result(fit: OwnPooledFit, data: Any) -> OwnPooledResult:

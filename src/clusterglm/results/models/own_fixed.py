@@ -23,8 +23,8 @@ from clusterglm.model.parameters import Parameters, coefficients
 from clusterglm.model.response.base import Response
 from clusterglm.model.response.own.base import OwnParameters
 from clusterglm.results.models.fixed_effects import FEW_TRIALS, FixedEffectsResult
-from clusterglm.results.models.own import WORK, OwnResult, no_profile, not_yet
-from clusterglm.results.models.refusing import only
+from clusterglm.results.models.own import WORK, OwnResult, not_yet
+from clusterglm.results.models.refusing import no_profile, only
 from clusterglm.results.tables.table import Summary
 
 if TYPE_CHECKING:

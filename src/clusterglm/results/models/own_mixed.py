@@ -25,8 +25,8 @@ from clusterglm.model.parameters import Parameters, random_effects
 from clusterglm.model.response.base import Response
 from clusterglm.results.models.crossed import CrossedEffectsResult
 from clusterglm.results.models.mixed import MixedEffectsResult
-from clusterglm.results.models.own import WORK, OwnPooledResult, OwnResult, no_profile, not_yet, pooled_result
-from clusterglm.results.models.refusing import only
+from clusterglm.results.models.own import WORK, OwnPooledResult, OwnResult, not_yet, pooled_result
+from clusterglm.results.models.refusing import no_profile, only
 from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.newdata import Rows

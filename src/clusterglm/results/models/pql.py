@@ -175,7 +175,7 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
     # Averages --------------------------------------------------------------------------------------------------------
 
     def _averaged(
-        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, scale: str = "response"
     ) -> AverageEffects:
         from clusterglm.inference.effects.mixed_average import effects_in_clusters, effects_over_clusters
 
@@ -189,8 +189,8 @@ class QuasiResult(GaussianEffects, QuasiPredictions, MixedEffectsResult):
         kept = np.ix_(*[np.arange(len(fit.parameters))] * 2)
         V = self._delta_covariance(cov)[kept]
         if kind == "marginal":
-            return effects_over_clusters(changes, fit, rows.offset, rows.weights, V, link=link)
-        return effects_in_clusters(changes, fit, rows.offset, rows.weights, V, None, link=link)
+            return effects_over_clusters(changes, fit, rows.offset, rows.weights, V, link=scale == "link")
+        return effects_in_clusters(changes, fit, rows.offset, rows.weights, V, None, link=scale == "link")
 
     # Tables ----------------------------------------------------------------------------------------------------------
 

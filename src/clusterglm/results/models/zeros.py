@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.data.repeats import written_out
 from clusterglm.data.resampled import clusters_taken, identified
-from clusterglm.errors import OptionError, check_option
+from clusterglm.errors import OptionError
 from clusterglm.fit.zero_estimates import ZeroPooledFit, ZeroRandomEffectsFit, with_zeros
 from clusterglm.fit.zeros import zero_again, zero_pooled_again
 from clusterglm.inference.hypotheses.clustering import at_boundary_in_words, likelihood_ratio
@@ -24,7 +23,6 @@ from clusterglm.inference.uncertainty.intervals import (
     wald_p_values,
 )
 from clusterglm.model.arrays import Array
-from clusterglm.model.distribution.gaussian import Gaussian
 from clusterglm.model.parameters import Parameters
 from clusterglm.results.models.own import DispersionTest, OwnPooledResult, OwnRandomEffectsResult, OwnResult
 from clusterglm.results.models.refusing import only
@@ -33,27 +31,38 @@ from clusterglm.results.tables.tidy import as_coefficients
 from clusterglm.results.topics.diagnostics import Diagnostics
 from clusterglm.results.topics.newdata import Rows
 from clusterglm.results.topics.resampling import Refit, as_units
+from clusterglm.results.topics.zero_diagnostics import ZeroDiagnostics
+from clusterglm.results.topics.zero_effects import ZeroEffects
 from clusterglm.results.topics.zero_prediction import ZeroPredictions
 from clusterglm.results.topics.zero_sampling import ZeroInterceptSampling
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
-    from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.effects.zero_average import BothParts
     from clusterglm.inference.uncertainty.degrees import Degrees
     from clusterglm.inference.uncertainty.peaks import Summit
 
 WORK = {
-    "aic", "bic", "bootstrap", "bse", "clustering_test", "conf_int", "converged", "cov", "cov_params", "data",
-    "deviance", "df_resid", "dispersion_lr_test", "distribution", "family", "family_parameters", "family_response",
-    "fit", "formula", "glance", "icc", "jackknife", "kind", "link", "llf", "loglik", "n_clusters", "n_obs",
-    "n_parameters", "nobs", "optimization", "params", "penalized_loglik", "penalty", "pooled", "predict", "profile",
-    "pvalues", "quadrature", "random_effects", "random_effects_sd", "residuals", "response", "sample", "save",
-    "shape", "sigma", "sigma_se", "simulate", "summary", "tidy", "tvalues", "zero_inflation",
-    "zero_inflation_lr_test", "zero_inflation_test", "zvalues",
+    "adjusted_means", "aic", "augment", "average_effects", "bic", "bootstrap", "bse", "calibration", "check",
+    "clustering_test", "conf_int", "converged", "cov", "cov_params", "data", "delta_method", "deviance", "df_resid",
+    "dispersion_lr_test", "dispersion_test", "distribution", "drop_one", "family", "family_parameters",
+    "family_response", "fit", "formula", "glance", "icc", "influence", "integration_check", "integration_curve",
+    "jackknife", "kind", "link", "llf", "loglik", "median_odds_ratio", "n_clusters", "n_obs", "n_parameters", "nobs",
+    "optimization", "params", "penalized_loglik", "penalty", "plot", "pooled", "predict", "profile", "pvalues",
+    "quadrature", "random_effects", "random_effects_sd", "ratios", "report", "residual_envelope", "residuals",
+    "response", "sample", "save", "shape", "sigma", "sigma_se", "simulate", "summary", "term_tests", "tidy", "tvalues",
+    "wald_test", "zero_inflation", "zero_inflation_lr_test", "zero_inflation_test", "zvalues",
 }  # fmt: skip
+"""Members that work."""
+_PARTS = (
+    "coefficients", "terms", "average effects", "adjusted means", "intercepts", "intercepts at zero", "random effects",
+    "sigma", "checks", "residuals", "calibration", "influence", "predictions", "integrals",
+)  # fmt: skip
 _ENDED = "a parameter of the response lies at the end of its range, where the reference is not known"
-_RESIDUALS = ("response", "pearson", "quantile", "simulated")
 
 
 @dataclass(frozen=True)
@@ -82,29 +91,49 @@ class InflationTest:
         return at_boundary_in_words(self.statistic, self.pvalue)
 
 
+_SUMS = "the distribution of a cluster's sum of counts, which no formula gives where zeros have a linear predictor"
+_ONE_PREDICTOR = "one linear predictor, by which alone a row's mean moves"
+_WHY = {
+    "chi_squared": (_SUMS, "fit.plot.rootogram(), of the counts of single rows; fit.check()"),
+    "event_counts": (_SUMS, "fit.plot.rootogram(), of the counts of single rows"),
+    "gradient_function": ("intercepts of another distribution than the Gaussian, of which such counts have none yet",
+                          "fit.residuals('quantile', 'marginal'), fit.check()"),
+    "hausman": ("the same model with an intercept for every cluster, which there is not", "means of clusters as "
+                "covariates, made before"),
+    "integration_check": ("factors that do not cross: where they do, the summary has the error of the integrals",
+        "quadrature='auto', which estimates it"),
+    "integration_curve": ("factors that do not cross: where they do, the summary has the error of the integrals",
+        "quadrature='auto', which estimates it"),
+    "interval_odds_ratio": (_ONE_PREDICTOR, "fit.average_effects(), or fit.median_odds_ratio() of the counts"),
+    "intraclass_correlation": ("a latent scale, which counts do not have",
+                               "fit.median_odds_ratio(), the median ratio of two clusters' means of counts"),
+    "marginal_coefficients": (_ONE_PREDICTOR, "fit.average_effects(), on the mean or with scale='zero'"),
+    "r2": ("a variance on the scale of one linear predictor, of which shares could be explained",
+           "fit.calibration(), or fit.predict() against the counts"),
+    "survival": ("durations", "fit.predict(scale='zero')"),
+    "test_clustering": ("draws from the model without clusters, of both parts, which it does not fit again yet",
+                        "fit.clustering_test, the likelihood ratio on its boundary"),
+    "to_marginaleffects": (_ONE_PREDICTOR, "fit.average_effects() and fit.adjusted_means(), which know both"),
+    "for_maketables": ("a table of one block of coefficients", "cg.table, or fit.tidy()"),
+}  # fmt: skip
+"""Members without a meaning for such counts: what they would need, and what there is instead."""
+
+
 def no_inflation(result: Any, name: str) -> tuple[str, str, str]:
-    return (
-        f"{name} of a fit with zero_inflation=",
-        "what allows for a second linear predictor, which this does not yet",
-        f"the model without zero_inflation= for {name}; or fit.predict, fit.residuals, fit.simulate",
-    )
+    needed, instead = _WHY.get(name, ("what allows for a second linear predictor", "fit.predict, fit.simulate"))
+    return f"{name} of a fit with {result._argument}=", needed, instead
 
 
-class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
+class ZeroResult(ZeroEffects, ZeroPredictions, ZeroDiagnostics, OwnResult, Diagnostics):
     """What results of zero-inflated counts share."""
 
     _component: ClassVar[str] = "response"
     _headings: ClassVar[tuple[str, str]] = ("Counts (log of the mean)", "Zeros (log odds of a zero for certain)")
     _poisson_in_words: ClassVar[str] = "zero-inflated Poisson counts"
+    _parts_known: ClassVar[tuple[str, ...]] = _PARTS
     _argument: ClassVar[str] = "zero_inflation"
     """Of the verb, that gives the second formula."""
     _silence: ClassVar[str] = "zeros alone: they say little of their intercepts"
-
-    if TYPE_CHECKING:
-
-        @property
-        def _spread(self) -> float | Array:
-            """As `AveragedDiagnostics` has it; 0 without cluster effects."""
 
     @property
     def _at_boundary(self) -> bool:
@@ -228,10 +257,9 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
                 "the model that it is there; or Wald intervals",
             )
 
-    def _candidate(self, name: str) -> Candidate:
-        found = super()._candidate(name)
-        ended = "boundary" in (self.fit.zero_state, self.fit.alpha_state if self._k else "free")
-        return replace(found, untested=_ENDED if ended else "")
+    @property
+    def _untested_at_ends(self) -> str:
+        return _ENDED if "boundary" in (self.fit.zero_state, self.fit.alpha_state if self._k else "free") else ""
 
     def _call(self) -> tuple[str, dict[str, Any]]:
         verb, known = super()._call()
@@ -258,90 +286,11 @@ class ZeroResult(ZeroPredictions, OwnResult, Diagnostics):
 
         return refit
 
-    # Draws and residuals ---------------------------------------------------------------------------------------------
-
-    @property
-    def _w(self) -> Array:
-        """Linear predictor of zeros of the rows in cluster order."""
-        return np.clip(self._zero.X @ self._inflated.zero, -700.0, 700.0)
-
-    def _draw(self, eta: Array, rng: np.random.Generator) -> Array:
-        return self._inflated.drawn(rng, eta, self._w)
-
-    def residuals(
-        self,
-        kind: str = "response",
-        intercepts: str | ArrayLike | None = None,
-        seed: Any = None,
-        n_sim: int = 250,
-    ) -> pd.Series[float]:
-        """Residuals of the rows that were used: see `PooledResult.residuals`.
-
-        Parameters
-        ----------
-        kind : {"response", "pearson", "quantile", "simulated"}
-            Observed less mean; the same over the standard deviation, zeros for certain among both; randomised quantile
-            residuals, standard normal if the model holds; or ranks among simulated responses.
-        intercepts, seed, n_sim
-            As there; of the first two kinds not "marginal".
-
-        Raises
-        ------
-        OptionError
-            On another kind.
-        """
-        check_option("kind", kind, _RESIDUALS)
-        return super().residuals(kind, intercepts, seed, n_sim)
-
-    def _residuals(self, kind: str, intercepts: str | ArrayLike, n_sim: int, rng: np.random.Generator) -> Array:
-        from clusterglm.inference.diagnostics.quantile_residuals import randomised
-
-        own, marginal = self._inflated, isinstance(intercepts, str) and intercepts == "marginal"
-        if kind == "simulated":
-            if marginal:
-                return self._ranks(self._draw_new, n_sim, rng)
-            eta = self._eta_at(intercepts)
-            return self._ranks(lambda g: self._draw(eta, g), n_sim, rng)
-        if kind == "quantile":
-            return randomised(self._ends(None if marginal else self._eta_at(intercepts)), rng)
-        if marginal:
-            raise OptionError(
-                f"{kind} residuals over all clusters", "intercepts that are known", 'kind="quantile"; or "conditional"'
-            )
-        eta, w = self._eta_at(intercepts), self._w
-        off = self._y - own.whole_mean(eta, w)
-        return off if kind == "response" else off / np.sqrt(own.whole_variance(eta, w))
-
-    def _ends(self, eta: Array | None) -> Any:
-        """Where responses lie in their distributions, at linear predictors or averaged over intercepts."""
-        from clusterglm.inference.diagnostics.quantile_residuals import Ends, over_intercepts
-
-        own, y, w = self._inflated, self._y, self._w
-        if eta is not None:
-            upto, above = own.whole_tails(y, eta, w)
-            below, from_ = own.whole_tails(y - 1.0, eta, w)
-            return Ends(below, upto, above, from_)
-        known = self._eta(0.0)
-
-        def at(rows: Any, shift: Array) -> Array:
-            wide, here = known[rows, None] + shift, w[rows, None]
-            upto, above = own.whole_tails(y[rows, None], wide, here)
-            below, from_ = own.whole_tails(y[rows, None] - 1.0, wide, here)
-            return np.stack([below, upto, above, from_])
-
-        parts, unresolved = over_intercepts(at, len(known), Gaussian(), self._spread)
-        return Ends(parts[0], parts[1], parts[2], parts[3], unresolved)
-
-    zero_inflation_test = Diagnostics.zero_inflation_test  # of the zeros that both linear predictors leave unexplained
-
     # Tables ----------------------------------------------------------------------------------------------------------
 
     @property
     def _in_words(self) -> str:
         return f"zero-inflated {super()._in_words}"
-
-    def _report_parts(self) -> list[str]:
-        return [part for part in super()._report_parts() if part == "coefficients"]
 
     def _tidy(self, level: float, exponentiate: bool, cov: str) -> pd.DataFrame:
         return as_coefficients(super()._tidy(level, exponentiate, cov), len(self._zero.names), "zero", exponentiate)
@@ -425,8 +374,20 @@ class ZeroPooledResult(ZeroResult, OwnPooledResult):  # type: ignore[misc]
     def _spread(self) -> float:
         return 0.0
 
+    def _fitted_to(self, new: ModelData) -> Any:
+        again = self._again(new)
+        return replace(self, fit=again, data=new, family_response=again.inflated)
+
+    def _again(self, new: ModelData) -> ZeroPooledFit:
+        return zero_pooled_again(self.fit, new)
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.zeros import zero_pooled_deletion
+
+        return zero_pooled_deletion(self.fit, self.data.rows)
+
     def _reestimate(self, new: ModelData) -> Array:
-        again = zero_pooled_again(self.fit, new)
+        again = self._again(new)
         return self._found_again(again, again.beta)
 
     def _free_scores(self) -> tuple[Array, Array]:
@@ -455,8 +416,28 @@ class ZeroRandomEffectsResult(ZeroInterceptSampling, ZeroResult, OwnRandomEffect
         fit = self.fit.pooled
         return ZeroPooledResult(fit, self.data, fit.inflated)
 
+    def _fitted_to(self, new: ModelData) -> Any:
+        return replace(self, fit=self._again(new), data=new)
+
+    def _again(self, new: ModelData) -> ZeroRandomEffectsFit:
+        return zero_again(self.fit, new)
+
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.zeros import zero_marginal_deletion
+
+        return zero_marginal_deletion(self.fit, self.data.rows)
+
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        from clusterglm.inference.diagnostics.zeros import zero_at_modes
+
+        return zero_at_modes(self.fit)
+
+    @property
+    def _both(self) -> BothParts:
+        return self._parts_with(np.array([[self.sigma]]), np.ones((1, 1, 1)), one_intercept=True)
+
     def _reestimate(self, new: ModelData) -> Array:
-        again = zero_again(self.fit, new)
+        again = self._again(new)
         return self._found_again(again, again.theta)
 
     def _free_scores(self) -> tuple[Array, Array]:

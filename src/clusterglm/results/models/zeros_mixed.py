@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from clusterglm.data.prepare import ModelData
 from clusterglm.errors import OptionError
-from clusterglm.fit.hurdle_mixed import HurdleMixedFit, hurdle_mixed_again
-from clusterglm.fit.zero_mixed import ZeroMixedFit, zero_mixed_again
+from clusterglm.fit.hurdle_mixed import HurdleMixedFit
+from clusterglm.fit.mixed import MixedFit
+from clusterglm.fit.zero_mixed import ZeroMixedFit
 from clusterglm.model.arrays import Array
-from clusterglm.results.models.hurdle import WORK_WITH_HURDLE, HurdlePooledResult, HurdleResult, no_hurdle
+from clusterglm.results.models.hurdle import WORK_WITH_HURDLE, HurdlePooledResult, HurdleResult
 from clusterglm.results.models.own_mixed import OF_SEVERAL, OwnCrossed, OwnSeveral
 from clusterglm.results.models.refusing import only
 from clusterglm.results.models.zeros import WORK, ZeroPooledResult, ZeroResult, no_inflation
@@ -28,12 +29,18 @@ from clusterglm.results.topics.zero_sampling import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clusterglm.inference.diagnostics.adequacy import Finding
+    from clusterglm.inference.diagnostics.influence import Deletion
+    from clusterglm.inference.effects.zero_average import BothParts
     from clusterglm.inference.uncertainty.peaks import Summit
 
 WORK_OF_SEVERAL = WORK | OF_SEVERAL
 """Members that work with zero inflation."""
 WORK_WITH_HURDLE_OF_SEVERAL = WORK_WITH_HURDLE | OF_SEVERAL
 """The same with a hurdle."""
+_OF_ONE_SUM = {"integration_check", "integration_curve"}  # which take likelihoods of crossed factors as they are
 
 
 class ZeroSeveral(ZeroSeveralSampling, ZeroResult, OwnSeveral):  # type: ignore[misc]
@@ -53,14 +60,30 @@ class ZeroSeveral(ZeroSeveralSampling, ZeroResult, OwnSeveral):  # type: ignore[
         return np.repeat([self.fit.alpha_state != "free", self.fit.zero_state != "free"], [self._k, c])
 
     def _fitted_to(self, new: ModelData) -> ZeroSeveral:
-        return replace(self, fit=self._again(new), data=new)
+        return replace(self, fit=self.fit.again(new), data=new)
 
     def _reestimate(self, new: ModelData) -> Array:
-        again = self._again(new)
+        again = self.fit.again(new)
         return self._found_again(again, np.append(again.beta, self._covariance_of.read(again.phi)[0]))
 
-    def _again(self, new: ModelData) -> ZeroMixedFit:
-        return zero_mixed_again(self.fit, new)
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.zeros import zero_several_deletion
+
+        return zero_several_deletion(self.fit, self._as_shown)
+
+    def _predictor(self) -> Callable[[ModelData], Array]:
+        from clusterglm.inference.diagnostics.mixed import effects_at_modes
+
+        return effects_at_modes(self.fit, self.fit.given_with)
+
+    @property
+    def _integrated(self) -> MixedFit:
+        return self.fit.given
+
+    @property
+    def _both(self) -> BothParts:
+        fit = self.fit
+        return self._parts_with(fit.factor, fit.effects.covariance.slopes(fit.phi), one_intercept=False)
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.zeros_several import zero_several_summit
@@ -110,6 +133,14 @@ class _OfClusters(ZeroSeveral):
 class _OfFactors(ZeroCrossedSampling, ZeroSeveral, OwnCrossed):  # type: ignore[misc, override]
     """Of factors that cross."""
 
+    def _deletion(self) -> Deletion:
+        return OwnCrossed._deletion(self)
+
+    def _own_findings(self) -> list[Finding]:
+        from clusterglm.inference.diagnostics.adequacy import Finding
+
+        return [Finding("Integration", None, self._integration_in_words())]
+
 
 class _Passed(HurdleResult, ZeroSeveral):  # type: ignore[misc]
     """With a hurdle."""
@@ -122,12 +153,14 @@ class _Passed(HurdleResult, ZeroSeveral):  # type: ignore[misc]
         fit = self.fit.pooled
         return HurdlePooledResult(fit, replace(self.data.rows, effects=None), fit.inflated)
 
+    def _deletion(self) -> Deletion:
+        from clusterglm.inference.diagnostics.zeros import hurdle_several_deletion
+
+        return hurdle_several_deletion(self.fit, self._as_shown)
+
     @property
     def _log_concave(self) -> bool:
         return self.fit.of_counts.response.log_concave
-
-    def _again(self, new: ModelData) -> HurdleMixedFit:
-        return hurdle_mixed_again(self.fit, new)
 
     def _summit(self, threads: int) -> Summit:
         from clusterglm.inference.uncertainty.hurdle import hurdle_several_summit
@@ -143,7 +176,7 @@ class ZeroMixedResult(_OfClusters):
     fit: ZeroMixedFit
 
 
-@only(WORK_OF_SEVERAL, no_inflation)
+@only(WORK_OF_SEVERAL - _OF_ONE_SUM, no_inflation)
 @dataclass(frozen=True, repr=False, eq=False)
 class ZeroCrossedResult(_OfFactors):
     """A model of zero-inflated counts with random effects of factors that cross."""
@@ -151,7 +184,7 @@ class ZeroCrossedResult(_OfFactors):
     fit: ZeroMixedFit
 
 
-@only(WORK_WITH_HURDLE_OF_SEVERAL, no_hurdle)
+@only(WORK_WITH_HURDLE_OF_SEVERAL, no_inflation)
 @dataclass(frozen=True, repr=False, eq=False)
 class HurdleMixedResult(HurdleSeveralSampling, _Passed, _OfClusters):  # type: ignore[misc]
     """A model of counts with a hurdle, and several random effects of each cluster in the counts that are not 0."""
@@ -165,9 +198,12 @@ class HurdleMixedResult(HurdleSeveralSampling, _Passed, _OfClusters):  # type: i
         return self._aligned(*hurdle_several_scores(self.fit), False)
 
 
-@only(WORK_WITH_HURDLE_OF_SEVERAL, no_hurdle)
+@only(WORK_WITH_HURDLE_OF_SEVERAL - _OF_ONE_SUM, no_inflation)
 @dataclass(frozen=True, repr=False, eq=False)
 class HurdleCrossedResult(HurdleCrossedSampling, _Passed, _OfFactors):  # type: ignore[misc, override]
     """A model of counts with a hurdle, and random effects of factors that cross in the counts that are not 0."""
 
     fit: HurdleMixedFit
+
+    def _deletion(self) -> Deletion:
+        return OwnCrossed._deletion(self)

@@ -314,7 +314,7 @@ def _chosen(named: dict[str, Result], terms: Sequence[str] | None) -> list[str]:
     """The coefficients' rows: in the order in which the fits have them, the intercept last."""
     known = list(dict.fromkeys(term for fit in named.values() for term in fit._term_names))
     if terms is None:
-        intercepts = [fit.data.names[fit.data.intercept] for fit in named.values() if fit.data.intercept is not None]
+        intercepts = [name for fit in named.values() for name in fit._intercept_names]
         return sorted(known, key=lambda term: term in intercepts)
     wanted = several("terms", terms, f"names among {', '.join(known)}", "terms=None for all")
     for term in wanted:

@@ -35,6 +35,8 @@ class Frames:
     """What every kind of result says as a data frame."""
 
     kind: ClassVar[str]
+    _resid_of_broom: ClassVar[str] = "deviance"
+    """Kind of residuals that stand in the place of R's deviance residuals."""
 
     if TYPE_CHECKING:
         data: FittedData
@@ -44,6 +46,8 @@ class Frames:
         def _single(self) -> tuple[Array, Array]: ...
         @property
         def response(self) -> Response: ...
+        @property
+        def _response_of_rows(self) -> Response: ...
         @property
         def _covariances(self) -> tuple[str, ...]: ...
         @property
@@ -218,9 +222,9 @@ class Frames:
             posterior modes; a conditional model has no intercepts, so that its `linear_predictor` is without them and
             the last two columns are not there.
 
-            With the names of broom: `.fitted` (the linear predictor), `.resid` (deviance residuals), `.fixed` (the
-            linear predictor without the random intercept, in random-intercept models), `.mu`, `.offset` and `.weights`
-            besides `cluster` and `observed`.
+            With the names of broom: `.fitted` (the linear predictor), `.resid` (deviance residuals; Pearson's of
+            counts whose zeros have a linear predictor), `.fixed` (the linear predictor without the random intercept,
+            in random-intercept models), `.mu`, `.offset` and `.weights` besides `cluster` and `observed`.
 
         Raises
         ------
@@ -245,7 +249,7 @@ class Frames:
         from clusterglm.inference.diagnostics.residuals import observed
 
         eta = self._fitted_eta()
-        y, mean = observed(self.response, self.data.rows.a, self.data.rows.b), self.response.mean(eta)
+        y, mean = observed(self.response, self.data.rows.a, self.data.rows.b), self._response_of_rows.mean(eta)
         return {
             "cluster": self._per_row(self.data.rows.labels),
             "observed": y,
@@ -261,7 +265,7 @@ class Frames:
         eta = self._fitted_eta()
         columns: dict[str, NDArray[Any]] = {}
         if not np.isnan(eta).all():  # of conditional models
-            columns[".resid"] = residuals("deviance", self.response, eta, *self._single)
+            columns[".resid"] = residuals(self._resid_of_broom, self._response_of_rows, eta, *self._single)
         return (
             columns
             | self._without_random_intercepts()

@@ -18,7 +18,7 @@ from clusterglm.model.response.base import Response
 from clusterglm.results.topics.pieces import Pieces
 
 if TYPE_CHECKING:
-    from clusterglm.inference.diagnostics.design_changes import Columns, DesignChange
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
     from clusterglm.inference.effects.average_effects import AverageEffects, ClusterIntercepts
     from clusterglm.inference.predictions.averaged_mean import MeanJet
     from clusterglm.inference.uncertainty.degrees import Degrees
@@ -142,7 +142,7 @@ class Averages(Pieces):
         check_option("over", over, _OVER)
         check_option("cov", cov, self._covariances)
         check_level(level)
-        design, held_at = self.data.whole_design, mapping("at", at)
+        design, held_at = self._whole_design, mapping("at", at)
         wanted = check_variables(design, variables)
         within = [] if by is None else check_variables(design, by, "by")
         check_variables(design, list(held_at), "at")
@@ -157,7 +157,7 @@ class Averages(Pieces):
         if df is not None:
             cov, _ = self._small_sample(df, cov)
         cells = Cells(design, set_to(design, rows.frame, held), values, slope)
-        found = self._averaged(cells, rows, kind, cov, link=scale == "link")
+        found = self._averaged(cells, rows, kind, cov, scale=scale)
         each = dict(zip(values, zip(*cells.combinations, strict=True), strict=True))
         columns = with_outcomes(each, () if scale == "link" else self._outcomes, len(cells))
         within += [name for name in columns if name not in values]
@@ -168,10 +168,10 @@ class Averages(Pieces):
                 "what the data say of some clusters' effects has no variance, so that there is no standard error"
             )
         note = said_of(found, "; ".join(filter(None, said)))
+        degrees = self._degrees_of(found.gradient, cov) if df is not None else None
         return AdjustedMeans(
             columns, tuple(within), found.estimate, found.std_error, found.covariance, scale, kind, level, what,
-            self.response if scale == "link" else self._mean_response, note, slope is not None,
-            self._degrees_of(found.gradient, cov) if df is not None else None,
+            self._response_on(scale), note, slope is not None, degrees,
         )  # fmt: skip
 
     def _degrees_of(self, gradient: Array, cov: str) -> Callable[[Array], Array]:
@@ -192,11 +192,11 @@ class Averages(Pieces):
         twice = [name for name in wanted if name in within]
         if not wanted or twice:
             what = f"{twice[0]!r} in variables= and by=" if twice else "adjusted means of no variable"
-            raise OptionError(what, "variables, each once", f"adjusted_means({self.data.whole_design.variables[0]!r})")
+            raise OptionError(what, "variables, each once", f"adjusted_means({self._whole_design.variables[0]!r})")
         if slope is not None:
             if not isinstance(slope, str):
                 raise OptionError(f"slope={shown(slope)}", "the name of one numeric variable", "slope='x'")
-            (along,) = check_variables(self.data.whole_design, slope, "slope")
+            (along,) = check_variables(self._whole_design, slope, "slope")
             if along in (*wanted, *within):
                 raise OptionError(
                     f"slopes along {along!r} at values of {along!r}", "another variable", "at=, to hold it"
@@ -218,12 +218,20 @@ class Averages(Pieces):
     """Whether kinds differ, as they do with effects of clusters."""
 
     def _means_in_words(self, kind: str, scale: str, over: str, slope: str | None) -> str:
-        words = "linear predictor" if scale == "link" else self.response.words.expectation.lower()
+        words = self._words_on(scale)
         what = f"Adjusted means: {words}" if slope is None else f"Slopes of the {words} along {slope}"
         kinds = f", {kind}" if self._marginal_differs else ""
         return (
             f"{what}{kinds}, averaged over the other covariates {'as observed' if over == 'observed' else 'balanced'}"
         )
+
+    def _words_on(self, scale: str) -> str:
+        """What is averaged on a scale, in words."""
+        return self.response.words.expectation.lower() if scale == "response" else "linear predictor"
+
+    def _response_on(self, scale: str) -> Response:
+        """A response that has what is averaged for its mean: by its link means have intervals."""
+        return self.response
 
     # What averages are made of ---------------------------------------------------------------------------------------
 
@@ -232,33 +240,24 @@ class Averages(Pieces):
         """What there is a mean of for each row, by name; nothing where it is the response alone."""
         return ()
 
-    @property
-    def _reported(self) -> Columns:
-        """The variables and factors that a report speaks of."""
-        return self.data.design
-
-    @property
-    def _mean_response(self) -> Response:
-        """What averaged means are means of."""
-        return self.response
-
     def _mean_rows(self, table: Any, kind: str) -> EffectRows:
         """Rows to average over, with their clusters where these count."""
         from clusterglm.results.topics.effect_rows import effect_rows
 
-        return effect_rows(self.data, table, clusters=kind == "conditional" and self._marginal_differs)
+        clusters = kind == "conditional" and self._marginal_differs
+        return effect_rows(self.data, table, clusters=clusters, beside=self._beside)
 
     def _mean_note(self, kind: str) -> str:
         """What is to be said of averages of a kind."""
         return ""
 
     def _averaged(
-        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, scale: str = "response"
     ) -> AverageEffects:
-        """Averages of changes of the mean, or of means, over rows; of linear predictors if `link`."""
+        """Averages of changes of the mean, or of means, over rows; or of what else `scale` names."""
         from clusterglm.inference.predictions.averaged_mean import link_jet, mean_jet
 
-        jet = link_jet if link else partial(mean_jet, response=self.response)
+        jet = link_jet if scale == "link" else partial(mean_jet, response=self.response)
         return self._averages(changes, rows, cov, jet, rows.offset, None)
 
     def _averages(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from clusterglm.data.design import Design
     from clusterglm.inference.hypotheses.comparison import Candidate
-    from clusterglm.inference.hypotheses.wald import Symbols
     from clusterglm.inference.uncertainty.degrees import Degrees
     from clusterglm.results.models.own import OwnResult as Base
 else:
@@ -138,39 +137,12 @@ class ByThreshold(Base):
         more = own[first:], self._values[first:]
         return (*names, *self._names_at_thresholds), np.append(values, more[1]), np.append(places, more[0])
 
-    def _symbols(self) -> Symbols:
-        p = len(self.data.names)
-        names = {name: (p + j,) for j, name in enumerate(self._names_at_thresholds)}
-        terms = {term.replace("`", ""): which for term, which in self._terms_at_thresholds(p).items()}
-        return {**terms, **super()._symbols(), **names}
-
-    def _terms_at_thresholds(self, first: int = 0) -> dict[str, tuple[int, ...]]:
-        """Terms whose coefficients differ, with the positions of these; the first of all is at `first`."""
-        design, k = self._by_threshold, self._cumulative.n_thresholds
+    @property
+    def _further_terms(self) -> dict[str, tuple[int, ...]]:
+        """Terms whose coefficients differ between thresholds; the first of all is behind those of the formula."""
+        design, k, first = self._by_threshold, self._cumulative.n_thresholds, len(self.data.names)
         terms = {} if design is None else design.terms()
         return {term: tuple(first + j * k + c for j in columns for c in range(k)) for term, columns in terms.items()}
-
-    def term_tests(self, cov: str = "observed", *, df: str | None = None) -> pd.DataFrame:
-        """Wald test of each term of the formula, all its coefficients jointly: see `PooledResult.term_tests`.
-
-        Of a term in `nonparallel=`, those at all thresholds.
-        """
-        import pandas as pd
-
-        from clusterglm.inference.hypotheses.wald import Constraints
-        from clusterglm.results.tables.frame import shown
-
-        table = super().term_tests(cov, df=df)
-        names, p = self._testable[0], len(self.data.names)
-        rows = []
-        for term, places in self._terms_at_thresholds(p).items():
-            words = tuple(f"{names[j]} = 0" for j in places)
-            test = self._tested(Constraints(np.eye(len(names))[list(places)], np.zeros(len(places)), words), cov, df)
-            rows.append({"term": term, "statistic": test.statistic, "df": test.df, "pvalue": test.pvalue})
-        if not rows:
-            return table
-        more = pd.DataFrame(rows)
-        return shown(more if len(table) == 0 else pd.concat([table, more], ignore_index=True))
 
     def _candidate(self, name: str) -> Candidate:
         """As a model of proportional odds with more columns, which then say what it has more."""

@@ -14,12 +14,12 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.response.base import Response
 
 if TYPE_CHECKING:
-    from clusterglm.inference.diagnostics.design_changes import Columns, DesignChange
+    from clusterglm.inference.diagnostics.design_changes import DesignChange
     from clusterglm.inference.effects.average_effects import AverageEffects
     from clusterglm.inference.effects.categories import Average
     from clusterglm.model.parameters import Parameters
     from clusterglm.model.response.own.cumulative import Cumulative
-    from clusterglm.results.topics.effect_rows import EffectRows
+    from clusterglm.results.topics.effect_rows import Beside, EffectRows
     from clusterglm.results.topics.newdata import Rows
 
 
@@ -32,6 +32,8 @@ class CategoryEffects:
         data: FittedData
         _marginal_differs: ClassVar[bool]
 
+        @property
+        def response(self) -> Response: ...
         @property
         def categories(self) -> tuple[str, ...]: ...
         @property
@@ -50,21 +52,28 @@ class CategoryEffects:
         return self.categories
 
     @property
-    def _reported(self) -> Columns:
-        from clusterglm.data.effects import WholeDesign
+    def _beside(self) -> Beside | None:
+        from clusterglm.results.topics.effect_rows import Beside
+        from clusterglm.results.topics.newdata import fitted_rows
 
-        return WholeDesign(self.data.design, None, self.data.rows.by_threshold)
+        data = self.data.rows
+        if data.by_threshold is None:
+            return None
+        of_fit = partial(self._covariates_of, fitted_rows(data))
+        return Beside(data.by_threshold, of_fit, lambda rows, frame: self._covariates_of(rows))
 
-    @property
-    def _mean_response(self) -> Response:
+    def _response_on(self, scale: str) -> Response:
         from clusterglm.model.family import response
 
-        return response("binomial")
+        return self.response if scale == "link" else response("binomial")
+
+    def _words_on(self, scale: str) -> str:
+        return "linear predictor" if scale == "link" else self.response.words.expectation.lower()
 
     def _mean_rows(self, table: Any, kind: str) -> EffectRows:
         from clusterglm.results.topics.effect_rows import effect_rows
 
-        return effect_rows(self.data, table, clusters=False, at_thresholds=self._covariates_of)
+        return effect_rows(self.data, table, clusters=False, beside=self._beside)
 
     def _check_means(
         self, wanted: list[str], within: list[str], slope: str | None, kind: str, scale: str, over: str
@@ -86,12 +95,12 @@ class CategoryEffects:
             )
 
     def _averaged(
-        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, scale: str = "probability"
     ) -> AverageEffects:
         from clusterglm.inference.effects.categories import Thresholds, effects_on_categories
 
-        if link:
-            found: AverageEffects = super()._averaged(changes, rows, "typical", cov, link=True)  # type: ignore[misc]
+        if scale == "link":
+            found: AverageEffects = super()._averaged(changes, rows, "typical", cov, scale=scale)  # type: ignore[misc]
             return found
         at, effects = Thresholds.of(self._cumulative, self._beta), self.data.rows.effects
         varying = 0 if effects is None else effects.Z.shape[1]

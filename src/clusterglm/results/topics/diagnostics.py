@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ from clusterglm.inference.diagnostics.residuals import residuals
 from clusterglm.inference.uncertainty.intervals import with_alpha
 from clusterglm.model.arguments import generator, seed_sequence
 from clusterglm.model.arrays import Array
+from clusterglm.model.distribution.gaussian import Gaussian
+from clusterglm.model.response.base import Response
 from clusterglm.results.models.base import Result, Seed
 from clusterglm.results.topics.newdata import one_per_row
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from clusterglm.inference.diagnostics.dispersion import SimulationTest
     from clusterglm.inference.diagnostics.envelopes import ResidualEnvelope
     from clusterglm.inference.diagnostics.influence import Deletion, Influence
+    from clusterglm.inference.distribution.event_counts import EventCounts
+    from clusterglm.model.distribution.base import Distribution
     from clusterglm.model.workers import Progress
 
 RESIDUALS = (*OF_MEANS, "quantile", "simulated")
@@ -166,11 +171,11 @@ class Diagnostics(ClusterInfluence):
 
         eta = self._eta_at(intercepts)
         if kind == "quantile":
-            return randomised(conditional_ends(self.response, self._y, eta, self.data.rows.trials), rng)
+            return randomised(conditional_ends(self._response_of_rows, self._y, eta, self.data.rows.trials), rng)
         if kind == "simulated":
             ranks = self._ranks(lambda g: self._draw(eta, g), n_sim, rng)
             return np.where(np.isinf(eta), np.nan, ranks)
-        return residuals(kind, self.response, eta, *self._single)
+        return residuals(kind, self._response_of_rows, eta, *self._single)
 
     @property
     def _own(self) -> str:
@@ -254,7 +259,7 @@ class Diagnostics(ClusterInfluence):
         rows = self._written_out("an envelope of residuals")
         return residual_envelope(
             rows.data.rows,
-            self.response,
+            rows._response_of_rows,
             rows._y,
             rows._draw_new,
             rows._predictor(),
@@ -266,6 +271,19 @@ class Diagnostics(ClusterInfluence):
             n_jobs,
             progress,
         )
+
+    def _rows_by_count(self) -> EventCounts | None:
+        from clusterglm.inference.diagnostics.frequencies import row_counts
+
+        if not self.response.unbounded_counts:
+            return None
+        rows = self._written_out("a count of rows")
+        return row_counts(rows._response_of_rows, rows._y, *rows._averaged_counts)
+
+    @property
+    def _averaged_counts(self) -> tuple[Array, Distribution, float | Array]:
+        """Linear predictors of rows, and the distribution and scale of what is averaged over."""
+        return self._eta_at(self._own), Gaussian(), 0.0
 
     # Tests by simulation ---------------------------------------------------------------------------------------------
 
@@ -307,7 +325,7 @@ class Diagnostics(ClusterInfluence):
 
         refuse_binary(self.data.rows, self.response)
         rows = self._written_out("a dispersion test")
-        statistic = pearson_sum(rows.data.rows, self.response, rows._predictor())
+        statistic = pearson_sum(rows.data.rows, rows._response_of_rows, rows._predictor())
         name = "Sum of squared Pearson residuals"
         return against_simulations(name, statistic, rows._y, rows._draw_new, n_sim, seed, n_jobs, progress)
 
@@ -383,7 +401,13 @@ class Diagnostics(ClusterInfluence):
         kind = self._calibrated if kind is None else kind
         self._check_intercepts(kind, "kind")
         rows = self._written_out("calibration")
-        return calibrate(rows.data.rows, self.response, rows._mean_at(kind), kind, groups, level)
+        mean, (response, variance) = rows._mean_at(kind), rows._calibration_by(kind)
+        found = calibrate(rows.data.rows, response, mean, kind, groups, level, variance)
+        return replace(found, response=self.response)
+
+    def _calibration_by(self, kind: str) -> tuple[Response, Array | None]:
+        """The response in whose link means are recalibrated, and the variance of rows where it is not this one's."""
+        return self.response, None
 
     @property
     def _calibrated(self) -> str:
@@ -392,7 +416,7 @@ class Diagnostics(ClusterInfluence):
 
     def _mean_at(self, intercepts: str) -> Array:
         """In cluster order."""
-        return np.asarray(self.response.mean(self._eta_at(intercepts)))
+        return np.asarray(self._response_of_rows.mean(self._eta_at(intercepts)))
 
     # Overview --------------------------------------------------------------------------------------------------------
 

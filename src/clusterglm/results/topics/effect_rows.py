@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.data.clusters import encode
+from clusterglm.data.design import Design
 from clusterglm.data.identical import distinct_rows
 from clusterglm.data.prepare import FittedData, ModelData
 from clusterglm.data.tables.table import read_table
@@ -23,7 +24,6 @@ from clusterglm.results.topics.newdata import (
     Rows,
     cluster_codes,
     columns_with_effects,
-    fitted_rows,
     new_rows,
     refuse_unknown_clusters,
 )
@@ -57,9 +57,26 @@ class EffectRows:
     times: Array
 
 
-def effect_rows(
-    data: FittedData, table: Any, *, clusters: bool, at_thresholds: Callable[[Rows], Array] | None = None
-) -> EffectRows:
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """Columns of another linear predictor, or with coefficients at each threshold, beside all others.
+
+    Parameters
+    ----------
+    design : Design
+        How they are made.
+    columns : callable
+        () -> those of the rows of the fit, shape (n, q).
+    mark : callable
+        (rows, frame) of another table; it marks the rows that lack some.
+    """
+
+    design: Design
+    columns: Callable[[], Array]
+    mark: Callable[[Rows, nw.DataFrame[Any]], object]
+
+
+def effect_rows(data: FittedData, table: Any, *, clusters: bool, beside: Beside | None = None) -> EffectRows:
     """The rows of the fit, or of another table.
 
     Parameters
@@ -70,8 +87,8 @@ def effect_rows(
         The table that was fitted, which is recognised by its design; another one; or None.
     clusters : bool
         Whether the rows' clusters are needed.
-    at_thresholds : callable, optional
-        Rows -> their covariates whose coefficients differ between thresholds, shape (n, q); it marks rows without.
+    beside : Beside, optional
+        Further columns of the rows.
 
     Raises
     ------
@@ -87,29 +104,32 @@ def effect_rows(
 
     if table is None:
         data = data.rows
-        beside = _beside(data, at_thresholds)
-        first, rest = _own_rows(data, beside, clusters)
+        columns = _none(data) if beside is None else beside.columns()
+        first, rest = _own_rows(data, columns, clusters)
         effects = None if data.effects is None else data.effects.moved(first)
         whole = len(first) == data.n_obs
         some = data if whole else replace(data, X=np.ascontiguousarray(data.X[first]), effects=effects)
-        return EffectRows(recovered_variables(some, beside[first]), *rest)
+        other = None if beside is None else replace(beside, columns=lambda: columns[first])
+        return EffectRows(recovered_variables(some, other), *rest)
     design, frame = data.whole_design, read_table(table)
+    if beside is not None:
+        design = replace(design, beside=beside.design)
     if data.in_memory and len(frame) > data.rows.row_index.max():
         data = data.rows
-        beside = _beside(data, at_thresholds)
+        columns = _none(data) if beside is None else beside.columns()
         try:
-            same = np.array_equal(design.build(frame[data.row_index]), _columns(data, beside))
+            same = np.array_equal(design.build(frame[data.row_index]), _columns(data, columns))
         except DataError:  # another table; what is wrong with it, if anything, comes out below
             same = False
         if same:  # rows whose columns of X are alike may differ in what these are computed from, as x and -x in x^2
             fitted = frame[data.row_index]
             apart = [encode(fitted.get_column(name)).codes.astype(np.float64) for name in design.variables]
-            first, rest = _own_rows(data, beside, clusters, apart)
+            first, rest = _own_rows(data, columns, clusters, apart)
             return EffectRows(table_frame(design, frame, data.row_index[first]), *rest)
     rows = new_rows(data, frame)
     columns_with_effects(data.effects, rows)
-    if at_thresholds is not None:
-        at_thresholds(rows)
+    if beside is not None:
+        beside.mark(rows, frame)
     codes = np.zeros(0, dtype=np.int64)
     if clusters:
         codes, words = cluster_codes(data.rows.labels, data.cluster_name, frame)
@@ -128,35 +148,30 @@ def effect_rows(
     return EffectRows(table_frame(design, frame, kept), rows.offset[kept], weights, used, np.ones(len(kept)))
 
 
-def _beside(data: ModelData, at_thresholds: Callable[[Rows], Array] | None) -> Array:
-    """Columns of the fit whose coefficients differ between thresholds, shape (n, q)."""
-    return np.zeros((data.n_obs, 0)) if at_thresholds is None else at_thresholds(fitted_rows(data))
+def _none(data: ModelData) -> Array:
+    """No further columns."""
+    return np.zeros((data.n_obs, 0))
 
 
 def _columns(data: ModelData, beside: Array) -> Array:
-    """[X Z N], as `ModelData.whole_design` builds them."""
+    """[X Z N], as `ModelData.whole_design` builds them, with further columns N."""
     parts = [data.X, *([] if data.effects is None else [data.effects.Z]), *([beside] if beside.shape[1] else [])]
     return parts[0] if len(parts) == 1 else np.hstack(parts)
 
 
-def recovered_variables(data: ModelData, beside: Array | None = None) -> pd.DataFrame:
-    """The variables of all parts, read off their columns; see `recovered_frame`.
-
-    `beside`: columns whose coefficients differ between thresholds, shape (n, q), where they are known.
-    """
+def recovered_variables(data: ModelData, beside: Beside | None = None) -> pd.DataFrame:
+    """The variables of all parts, read off their columns, and of those beside them; see `recovered_frame`."""
     from clusterglm.inference.diagnostics.design_changes import recovered_frame, table_needed
 
-    frame, design = recovered_frame(data), data.by_threshold
-    if design is not None:
+    frame = recovered_frame(data)
+    if beside is not None:
+        design, columns = beside.design, beside.columns()
         lost = [name for name in design.variables if name not in frame]
         if lost:
-            if beside is None:
-                raise table_needed(list(data.whole_design.variables))
-            own = recovered_frame(replace(data, X=beside, design=design))
+            own = recovered_frame(replace(data, X=columns, design=design))
             frame = frame.assign(**{name: own[name] for name in lost})
-        built = design.build(nw.from_native(frame, eager_only=True))
-        if beside is not None and not np.allclose(built, beside, rtol=1e-9):
-            raise table_needed(list(data.whole_design.variables))
+        if not np.allclose(design.build(nw.from_native(frame, eager_only=True)), columns, rtol=1e-9):
+            raise table_needed(list(replace(data.whole_design, beside=design).variables))
     if data.effects is None:
         return frame
     first = 0

@@ -111,8 +111,8 @@ class Effects(Averages, Ratios):
     """What average effects are averages over besides the rows, or where they are taken, in words."""
 
     def _report_parts(self) -> list[str]:
-        means = ["adjusted means"] if self._reported.factors else []
-        return [*super()._report_parts(), *(["average effects"] if self._reported.variables else []), *means]
+        means = ["adjusted means"] if self._fixed_design.factors else []
+        return [*super()._report_parts(), *(["average effects"] if self._fixed_design.variables else []), *means]
 
     @with_alpha
     def average_effects(
@@ -195,6 +195,7 @@ class Effects(Averages, Ratios):
         level: float,
         cov: str,
         read: Callable[[], tuple[EffectRows, str]],
+        scale: str = "response",
     ) -> pd.DataFrame:
         """Effects over rows, which are read once the variables are known, with what is to be said of them."""
         from clusterglm.inference.diagnostics.design_changes import check_variables, design_changes
@@ -202,19 +203,19 @@ class Effects(Averages, Ratios):
         from clusterglm.inference.effects.contrasts import check_comparison
         from clusterglm.results.topics.effect_rows import effects_table, with_outcomes
 
-        check_comparison(comparison, self._mean_response)
-        design = self.data.whole_design
+        check_comparison(comparison, self._response_on(scale))
+        design = self._whole_design
         wanted, names = check_variables(design, variables), [] if by is None else check_variables(design, by, "by")
         rows, words = read()
         changes, groups = design_changes(design, rows.frame, wanted), groups_of(design, rows.frame, names)
         labels = with_outcomes(groups.repeated(len(changes)), self._outcomes, len(changes) * len(groups.rows))
         note = "; ".join(filter(None, [self._mean_note(kind), words]))
         if comparison == "difference":
-            found = self._averaged(by_groups(changes, groups), rows, kind, cov)
+            found = self._averaged(by_groups(changes, groups), rows, kind, cov, scale=scale)
             return effects_table(found, level, note, labels)
 
         def means(ends: Collection[DesignChange]) -> AverageEffects:
-            return self._averaged(ends, rows, kind, cov)
+            return self._averaged(ends, rows, kind, cov, scale=scale)
 
         compared = compared_effects(changes, groups, means, comparison)
         return effects_table(compared, level, note, labels, exponentiate=comparison == "ratio")
@@ -366,12 +367,12 @@ class FixedEffectsEffects(Effects):
         return self._finite_rows(table, whole=False)[0]
 
     def _averaged(
-        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, scale: str = "response"
     ) -> AverageEffects:
         from clusterglm.inference.predictions.averaged_mean import link_jet, mean_jet
 
         intercepts = self._effect_intercepts(rows.codes)
-        jet = link_jet if link else partial(mean_jet, response=self.response)
+        jet = link_jet if scale == "link" else partial(mean_jet, response=self.response)
         return self._averages(changes, rows, cov, jet, rows.offset + intercepts.at.values[rows.codes], intercepts)
 
     def _effect_intercepts(self, codes: NDArray[np.int64]) -> ClusterIntercepts:
@@ -427,15 +428,16 @@ class RandomEffectsEffects(Heterogeneity, Effects):
         return sigma_note(self.fit.sigma, 0.0, self.fit.sigma_fixed)[0]
 
     def _averaged(
-        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, scale: str = "response"
     ) -> AverageEffects:
         from clusterglm.inference.effects.average_effects import uncorrected
         from clusterglm.inference.predictions.averaged_mean import averaged_jet, averaged_link_jet, link_jet, mean_jet
 
         fit, response = self.fit, self.response
-        jet, known, intercepts = link_jet if link else partial(mean_jet, response=response), rows.offset, None
+        jet = link_jet if scale == "link" else partial(mean_jet, response=response)
+        known, intercepts = rows.offset, None
         if kind == "marginal":
-            averaged = averaged_link_jet if link else averaged_jet
+            averaged = averaged_link_jet if scale == "link" else averaged_jet
             jet = partial(averaged, sigma=fit.sigma, response=response, distribution=fit.distribution)
         elif kind == "conditional":
             each = self._posterior.variances / repeats_of(self.data.rows).clusters  # repeats have noise of their own

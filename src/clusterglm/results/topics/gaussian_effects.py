@@ -38,7 +38,7 @@ class LinearAverages(Averages):
         def cov(self, kind: str = "observed", *, parameters: str = "all") -> pd.DataFrame: ...
 
     def _averaged(
-        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, scale: str = "response"
     ) -> AverageEffects:
         from clusterglm.inference.effects.average_effects import average_effects
         from clusterglm.inference.predictions.averaged_mean import link_jet

@@ -79,8 +79,19 @@ class MixedDiagnostics(AveragedDiagnostics):
     def _integration_checked(self) -> IntegrationCheck:
         from clusterglm.inference.diagnostics.mixed import check_mixed_integration
 
-        se = np.sqrt(np.diag(self._covariance("observed")))
-        return check_mixed_integration(self.fit, self._parameters.names, self._read[1], se)
+        names, J = self._names_integrated, self._read[1]
+        se = np.sqrt(np.diag(self._covariance("observed")))[: len(J)]
+        return check_mixed_integration(self._integrated, names, J, se)
+
+    @property
+    def _integrated(self) -> MixedFit:
+        """The fit whose integrals are looked at: with parameters of the response as known, where it has some."""
+        return self.fit
+
+    @property
+    def _names_integrated(self) -> tuple[str, ...]:
+        """Of its coefficients, standard deviations and correlations."""
+        return self._parameters.names[: len(self._read[1])]
 
     def integration_curve(self, nodes: Sequence[int] = (1, 2, 3, 5, 9, 16, 25, 50)) -> IntegrationCurve:
         """Error of the log-likelihood at the estimates by so many adaptive Gauss-Hermite nodes for each effect.
@@ -106,7 +117,7 @@ class MixedDiagnostics(AveragedDiagnostics):
     def _integration_curve(self, nodes: list[int]) -> IntegrationCurve:
         from clusterglm.inference.diagnostics.mixed import mixed_integration_curve
 
-        return mixed_integration_curve(self.fit, nodes)
+        return mixed_integration_curve(self._integrated, nodes)
 
     def _own_findings(self) -> list[Finding]:
         from clusterglm.inference.diagnostics.adequacy import Finding

@@ -48,15 +48,15 @@ class MixedEffects(Effects):
         return self._covariance_note
 
     def _averaged(
-        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, scale: str = "response"
     ) -> AverageEffects:
         from clusterglm.inference.effects.mixed_average import effects_in_clusters, effects_over_clusters
 
         given = (changes, self.fit, rows.offset, rows.weights, self._delta_covariance(cov))
         if kind == "marginal":
-            return effects_over_clusters(*given, link=link)
+            return effects_over_clusters(*given, link=scale == "link")
         known = self._known_effects(rows.codes) if kind == "conditional" else None
-        return effects_in_clusters(*given, known, link=link)
+        return effects_in_clusters(*given, known, link=scale == "link")
 
     @property
     def _covariance_note(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from clusterglm.data.effects import WholeDesign
 from clusterglm.errors import OptionError
 from clusterglm.model.arrays import Array
 from clusterglm.results.topics.caveats import Caveats
@@ -14,9 +15,12 @@ from clusterglm.results.topics.caveats import Caveats
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clusterglm.data.prepare import FittedData
     from clusterglm.inference.distribution.density import DensityBand
     from clusterglm.inference.distribution.event_counts import EventCounts
     from clusterglm.inference.hypotheses.comparison import Candidate
+    from clusterglm.model.response.base import Response
+    from clusterglm.results.topics.effect_rows import Beside
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,35 @@ class Pieces(Caveats):
     """Whether `test_clustering` can draw responses without cluster effects and fit again."""
 
     if TYPE_CHECKING:
+        data: FittedData
 
+        @property
+        def response(self) -> Response: ...
         @property
         def loglik(self) -> float: ...
         @property
         def n_obs(self) -> int: ...
+
+    @property
+    def _response_of_rows(self) -> Response:
+        """The response, with what is known of each of the rows in cluster order besides its linear predictor."""
+        return self.response
+
+    @property
+    def _beside(self) -> Beside | None:
+        """Columns of another linear predictor, or with coefficients at each threshold; None without any."""
+        return None
+
+    @property
+    def _whole_design(self) -> WholeDesign:
+        """The columns of all parts of the formulas, side by side."""
+        whole = self.data.whole_design
+        return whole if self._beside is None else replace(whole, beside=self._beside.design)
+
+    @property
+    def _fixed_design(self) -> WholeDesign:
+        """Those whose coefficients do not vary."""
+        return WholeDesign(self.data.design, None, beside=None if self._beside is None else self._beside.design)
 
     # In words --------------------------------------------------------------------------------------------------------
 
@@ -115,6 +143,16 @@ class Pieces(Caveats):
         return self.data.names
 
     @property
+    def _intercept_names(self) -> list[str]:
+        """Which of them are intercepts."""
+        return [] if self.data.intercept is None else [self.data.names[self.data.intercept]]
+
+    @property
+    def _term_headings(self) -> dict[str, tuple[str, str]]:
+        """Of each of them the heading that it stands under, and what it is called there; empty without headings."""
+        return {}
+
+    @property
     def _reference_levels(self) -> dict[str, Any]:
         """Levels that others are compared with, by column."""
         return self.data.design.references
@@ -131,6 +169,11 @@ class Pieces(Caveats):
     def _by_outcome(self, predicted: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         """Predictions with a row for each row of the data, a table for each outcome and its name."""
         return [("", predicted)]
+
+    @property
+    def _scale_words(self) -> dict[str, str]:
+        """What scales of predictions are on an axis, where their names do not tell."""
+        return {}
 
     @property
     def _profiled(self) -> str:
@@ -160,6 +203,10 @@ class Pieces(Caveats):
 
     def _clusters_by_events(self) -> EventCounts | None:
         """Observed and expected numbers of clusters by their events; None where their distribution is not known."""
+        return None
+
+    def _rows_by_count(self) -> EventCounts | None:
+        """Observed and expected numbers of rows by their count; None of other responses, and without means."""
         return None
 
     # On a page -------------------------------------------------------------------------------------------------------

@@ -69,14 +69,14 @@ class AveragedDiagnostics(Diagnostics):
                 "a linear predictor for each row",
                 'kind="quantile" or "pearson"; or intercepts="conditional"',
             )
-        return marginal_residuals(kind, self.response, self._moments, *self._single)
+        return marginal_residuals(kind, self._response_of_rows, self._moments, *self._single)
 
     def _marginal_quantile(self, rng: np.random.Generator, rows: NDArray[np.int64] | slice) -> Array:
         from clusterglm.inference.diagnostics.quantile_residuals import marginal_ends, randomised
 
         eta, trials, sigma = self._eta(0.0)[rows], self.data.rows.trials[rows], self._spread
-        sigma = sigma[rows] if isinstance(sigma, np.ndarray) else sigma
-        ends = marginal_ends(self.response, self._y[rows], eta, trials, self.distribution, sigma)
+        sigma, response = sigma[rows] if isinstance(sigma, np.ndarray) else sigma, self._response_of_rows.of_rows(rows)
+        ends = marginal_ends(response, self._y[rows], eta, trials, self.distribution, sigma)
         _warn_unresolved(ends.unresolved)
         return randomised(ends, rng)
 
@@ -92,11 +92,18 @@ class AveragedDiagnostics(Diagnostics):
 
     @cached_property
     def _moments(self) -> MarginalMoments:
-        from clusterglm.inference.diagnostics.residuals import marginal_moments
-
-        moments = marginal_moments(self.response, self._eta(0.0), self.distribution, self._spread)
+        moments = self._marginal_moments()
         _warn_unresolved(moments.unresolved)
         return moments
+
+    def _marginal_moments(self) -> MarginalMoments:
+        from clusterglm.inference.diagnostics.residuals import marginal_moments
+
+        return marginal_moments(self.response, self._eta(0.0), self.distribution, self._spread)
+
+    @property
+    def _averaged_counts(self) -> tuple[Array, Distribution, float | Array]:
+        return self._eta(0.0), self.distribution, self._spread
 
     @property
     def _calibrated(self) -> str:
@@ -155,7 +162,7 @@ class RandomEffectsDiagnostics(AveragedDiagnostics):
     def _integration_checked(self) -> IntegrationCheck:
         from clusterglm.inference.diagnostics.adequacy import check_integration
 
-        return check_integration(self.fit, self.data.rows)
+        return check_integration(self.fit)
 
     def integration_curve(self, nodes: Sequence[int] = (1, 2, 3, 5, 9, 16, 25, 50)) -> IntegrationCurve:
         """Error of the log-likelihood at the estimates by so many adaptive Gauss-Hermite nodes.
@@ -176,7 +183,7 @@ class RandomEffectsDiagnostics(AveragedDiagnostics):
             whole_number("nodes", n, 1, MAX_NODES)
         if self.fit.sigma == 0.0:
             raise OptionError("integration errors at sigma = 0", "an intercept that varies", "integration_check()")
-        return integration_curve(self.fit, self.data.rows, chosen)
+        return integration_curve(self.fit, chosen)
 
     _what_a_hint_advises = 'integration_check() says what that does to them; quadrature="auto" avoids it'
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -110,9 +110,12 @@ class Hypotheses(Pieces):
                 "a hypothesis on the coefficients of a model without coefficients", "one", "add a covariate"
             )
         check_level(level)
-        found = self._tested(read_hypotheses(hypothesis, r, names, self._symbols()), cov, df)
-        ratio = self.response.ratio
-        return replace(found, level=level, ratio="" if ratio is None else ratio[0])
+        constraints = read_hypotheses(hypothesis, r, names, self._symbols())
+        return replace(self._tested(constraints, cov, df), level=level, ratio=self._ratio_of(constraints.R))
+
+    def _ratio_of(self, R: Array) -> str:
+        """What exponentials of combinations of coefficients are; empty where they are nothing."""
+        return "" if self.response.ratio is None else self.response.ratio[0]
 
     @with_alpha
     def delta_method(
@@ -212,11 +215,12 @@ class Hypotheses(Pieces):
         from clusterglm.results.tables.frame import shown
 
         check_option("cov", cov, self._covariances)
-        unit, rows = np.eye(len(self._testable[0])), []
-        for term, columns in formula_terms(self.data).items():
+        names = self._testable[0]
+        unit, rows = np.eye(len(names)), []
+        for term, columns in {**formula_terms(self.data), **self._further_terms}.items():
             if columns == (self.data.intercept,):
                 continue
-            words = tuple(f"{self.data.names[j]} = 0" for j in columns)
+            words = tuple(f"{names[j]} = 0" for j in columns)
             test = self._tested(Constraints(unit[list(columns)], np.zeros(len(columns)), words), cov, df)
             row = {"term": term, "statistic": test.statistic, "df": test.df}
             if test.degrees is not None:
@@ -243,14 +247,11 @@ class Hypotheses(Pieces):
         """
         import pandas as pd
 
-        from clusterglm.data.fewer import coded_anew
         from clusterglm.results.tables.frame import shown
 
-        terms, absorbed = formula_terms(self.data), self._own_intercepts
-        alone = [t for t in terms if t != "1" and not coded_anew(self.data.rows, [t], absorbed=absorbed)]
         whole = {"term": "", "df": 0, "loglik": self.loglik, "aic": self.aic, "delta": 0.0}
         rows = [whole | {"lr_statistic": np.nan, "lr_pvalue": np.nan, "reason": ""}]
-        rows += [self._without(term, terms[term]) for term in alone]
+        rows += [self._without(term, *how) for term, how in self._smaller(alone=True).items()]
         table = pd.DataFrame(rows)
         table["delta"] = table["aic"] - self.aic
         return shown(table.drop(columns=[] if table["reason"].any() else "reason"))
@@ -261,21 +262,37 @@ class Hypotheses(Pieces):
 
         from clusterglm.results.tables.frame import shown
 
-        found = [self._without(term, places) for term, places in formula_terms(self.data).items()
-                 if places != (self.data.intercept,)]  # fmt: skip
+        found = [self._without(term, *how) for term, how in self._smaller(alone=False).items()]
         names = {"term": "term", "lr_statistic": "statistic", "df": "df", "lr_pvalue": "pvalue", "reason": "reason"}
         table = pd.DataFrame(found, columns=list(names)).rename(columns=names)
         return shown(table.drop(columns=[] if table["reason"].any() else "reason"))
 
-    def _without(self, term: str, places: tuple[int, ...]) -> dict[str, Any]:
+    def _smaller(self, *, alone: bool) -> dict[str, tuple[int, Callable[[], Any]]]:
+        """Terms that a smaller model lacks: coefficients that it has less, and the fit; those `alone` in no other."""
+        from clusterglm.data.fewer import coded_anew, without_terms
+
+        rows, absorbed, kept = self.data.rows, self._own_intercepts, self._kept_without_columns
+        found = dict[str, tuple[int, Callable[[], Any]]]()
+        for term, places in formula_terms(self.data).items():
+            if places == (self.data.intercept,) or (
+                alone and (term == "1" or coded_anew(rows, [term], absorbed=absorbed))
+            ):
+                continue
+
+            def fitted(term: str = term) -> Any:
+                return self._fitted_to(without_terms(rows, [term], absorbed=kept))
+
+            found[term] = len(places), fitted
+        return found
+
+    def _without(self, term: str, df: int, fitted: Callable[[], Any]) -> dict[str, Any]:
         """A row of `drop_one`."""
-        from clusterglm.data.fewer import without_terms
         from clusterglm.inference.hypotheses.comparison import likelihood_ratio_test
 
         nothing = {"loglik": np.nan, "aic": np.nan, "lr_statistic": np.nan, "lr_pvalue": np.nan}
-        row = {"term": term, "df": len(places), "delta": np.nan}
+        row = {"term": term, "df": df, "delta": np.nan}
         try:
-            smaller = self._fitted_to(without_terms(self.data.rows, [term], absorbed=self._kept_without_columns))
+            smaller = fitted()
         except DataError as problem:
             return row | nothing | {"reason": f"no fit without it: {problem.got}"}
         test = likelihood_ratio_test(smaller._candidate("the fit without it"), self._candidate("the fit"))
@@ -347,7 +364,15 @@ class Hypotheses(Pieces):
         from clusterglm.inference.hypotheses.wald import symbols_of
 
         terms = {term: which for term, which in formula_terms(self.data).items() if term != "1"}
-        return symbols_of(self.data.names, self.data.design.aliases, terms)
+        p, further = len(self.data.names), self._further_terms.items()
+        more = {name: (p + j,) for j, name in enumerate(self._testable[0][p:])}
+        others = {term.replace("`", ""): which for term, which in further}
+        return {**others, **symbols_of(self.data.names, self.data.design.aliases, terms), **more}
+
+    @property
+    def _further_terms(self) -> dict[str, tuple[int, ...]]:
+        """Terms beside those of the formula, with the positions of their coefficients among what is testable."""
+        return {}
 
 
 def formula_terms(data: FittedData) -> dict[str, tuple[int, ...]]:

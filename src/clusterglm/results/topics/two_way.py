@@ -205,13 +205,13 @@ class TwoWayEffects(Effects):
         return first * len(self.levels.labels) + second
 
     def _averaged(
-        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, link: bool = False
+        self, changes: Collection[DesignChange], rows: EffectRows, kind: str, cov: str, *, scale: str = "response"
     ) -> AverageEffects:
         from clusterglm.inference.effects.two_way import two_way_effects
         from clusterglm.inference.predictions.averaged_mean import link_jet, mean_jet
 
         levels = np.divmod(rows.codes, len(self.levels.labels))
         known = rows.offset + self.fit.intercepts[levels[0]] + self.fit.second[levels[1]]
-        jet = link_jet if link else partial(mean_jet, response=self.response)
+        jet = link_jet if scale == "link" else partial(mean_jet, response=self.response)
         covariance = self._covariance(cov)
         return two_way_effects(changes, self._beta, known, rows.weights, covariance, jet, self._joint, levels)

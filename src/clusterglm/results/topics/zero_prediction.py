@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from clusterglm.data.prepare import FittedData, ModelData
-from clusterglm.errors import OptionError, check_option
+from clusterglm.errors import check_option
 from clusterglm.inference.uncertainty.intervals import check_level, with_alpha
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import Parameters
@@ -25,11 +25,14 @@ _NAMES = {
     "response": "mean", "count": "count", "zero": "probability_of_zero", "excess": "probability_of_excess_zero",
     "link": "linear_predictor",
 }  # fmt: skip
+_LINKS = {"response": "log", "count": "log", "zero": "logit", "excess": "logit", "link": "identity"}
 _WHERE = ("typical", "conditional", "marginal")
 
 
 class ZeroPredictions:
     """What is predicted of rows with two linear predictors."""
+
+    _scales: tuple[str, ...] = ("response", "count", "zero", "excess", "link")
 
     if TYPE_CHECKING:
         fit: Any
@@ -95,8 +98,8 @@ class ZeroPredictions:
         -------
         Series or DataFrame
             Index `row`: position in the table. With `level` the columns `estimate`, `std_error` (delta method), `low`,
-            `high` (an interval of the logarithm, or of the log odds, transformed) and `status`: "ok", or what is
-            missing.
+            `high` (an interval of the logarithm, or of the log odds, transformed; of linear predictors themselves) and
+            `status`: "ok", or what is missing.
 
         Raises
         ------
@@ -129,12 +132,8 @@ class ZeroPredictions:
         if level is None:
             rows.status.warn(stacklevel=3)
             return pd.Series(whole(self._theta)[order], index=index, name=_NAMES[scale])
-        if scale == "link":
-            raise OptionError(
-                "an interval of the linear predictor", "scale='count', whose logarithm it is", "scale='count'"
-            )
         covariance = self._covariance_of_predictions(cov)
-        found = with_intervals(whole, self._theta, covariance, check_level(level), scale in ("zero", "excess"))
+        found = with_intervals(whole, self._theta, covariance, check_level(level), _LINKS[scale])
         columns = {"estimate": found.estimate, "std_error": found.std_error, "low": found.low, "high": found.high}
         table = pd.DataFrame({name: values[order] for name, values in columns.items()}, index=index)
         table["status"] = rows.status.text[order]

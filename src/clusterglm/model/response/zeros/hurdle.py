@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from clusterglm.model.response.own.truncated_negative_binomial import TruncatedN
 from clusterglm.model.response.poisson_log import PoissonLog
 from clusterglm.model.response.truncated_poisson import TruncatedPoissonLog
 from clusterglm.model.response.zeros.inflated import ZeroInflated
+from clusterglm.model.response.zeros.parts import Means, Part
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,8 +48,8 @@ class Hurdle(ZeroInflated):
         return self.truncated_now
 
     @property
-    def scales(self) -> dict[str, Callable[[Array, Array], Array]]:  # type: ignore[override]
-        found = super().scales
+    def scales(self) -> dict[str, Part]:  # type: ignore[override]
+        found = super().scales | {"zero": Part(1.0, 0.0, 0.0, Means(self.count))}
         del found["excess"]
         return found
 
@@ -60,9 +60,6 @@ class Hurdle(ZeroInflated):
     def whole_mean(self, eta: Array, w: Array) -> Array:
         """Of all counts."""
         return np.asarray(expit(-np.asarray(w)) * self.mean(eta))
-
-    def probability_of_zero(self, eta: Array, w: Array) -> Array:
-        return np.asarray(expit(w) + 0.0 * np.asarray(eta))
 
     def drawn(self, rng: np.random.Generator, eta: Array, w: Array) -> Array:
         drawn = self.truncated_now.draw(rng, eta)

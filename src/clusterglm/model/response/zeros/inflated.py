@@ -6,7 +6,6 @@ beside the linear predictor of the counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -14,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 
-from clusterglm.model.arrays import Array, Jet
-from clusterglm.model.response.base import Response, ScoreTerms
-from clusterglm.model.response.count import Count
+from clusterglm.model.arrays import Array
+from clusterglm.model.response.base import Response
 from clusterglm.model.response.own.base import Coordinates, KernelRows, OwnParameters, Terms
 from clusterglm.model.response.own.negative_binomial import NegativeBinomial
 from clusterglm.model.response.poisson_log import PoissonLog
 from clusterglm.model.response.zeros.kernels import InflatedNegativeBinomial, InflatedPoisson, ZeroInflatedKernel
+from clusterglm.model.response.zeros.parts import Means, NoCount, Part, Themselves
+from clusterglm.model.response.zeros.rows import AtOdds, ByRow
 
 PREFIX = "zero: "
 """What a coefficient of zeros is called: this, and the name of its column."""
@@ -28,7 +28,7 @@ _BY_ROW = "a zero-inflated count depends on the row's own probability of a zero"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ZeroInflated(OwnParameters, Count):
+class ZeroInflated(OwnParameters, ByRow):
     """A zero-inflated count. Its working values are log(alpha), of negative binomial counts, and the coefficients of w.
 
     Parameters
@@ -90,7 +90,10 @@ class ZeroInflated(OwnParameters, Count):
 
     @property
     def working(self) -> Array:
-        return np.append(np.log([self.alpha]), self.zero) if self.dispersed else self.zero
+        if not self.dispersed:
+            return self.zero
+        with np.errstate(divide="ignore"):
+            return np.append(np.log([self.alpha]), self.zero)
 
     def at(self, psi: Array) -> Self:
         values = np.append(np.exp(psi[:1]), psi[1:]) if self.dispersed else np.asarray(psi)
@@ -104,34 +107,25 @@ class ZeroInflated(OwnParameters, Count):
 
     # With the linear predictor of zeros ------------------------------------------------------------------------------
 
-    def excess(self, w: Array) -> Array:
-        """P(a zero for certain)."""
-        return np.asarray(expit(w))
-
     def whole_mean(self, eta: Array, w: Array) -> Array:
         """Of all counts, zeros for certain among them."""
         return np.asarray(expit(-np.asarray(w)) * self.mean(eta))
 
-    def whole_variance(self, eta: Array, w: Array) -> Array:
-        """The same of their variance."""
-        mean, rest = self.mean(eta), expit(-np.asarray(w))
-        return np.asarray(rest * (self.count.variance(mean) + expit(w) * mean * mean))
+    def at_odds(self, w: Array) -> AtOdds:
+        """Counts of rows with these log odds of zeros, as diagnostics ask of any response."""
+        return AtOdds(self, w)
 
     @property
-    def scales(self) -> dict[str, Callable[[Array, Array], Array]]:  # type: ignore[override]
+    def scales(self) -> dict[str, Part]:  # type: ignore[override]
         """What is predicted from both linear predictors, by name."""
+        mean = Means(self.count)
         return {
-            "response": self.whole_mean,
-            "count": lambda eta, w: self.mean(eta),
-            "zero": self.probability_of_zero,
-            "excess": lambda eta, w: self.excess(w),
-            "link": lambda eta, w: eta,
+            "response": Part(0.0, 1.0, 1.0, mean),
+            "count": Part(0.0, 1.0, 0.0, mean),
+            "zero": Part(1.0, 1.0, 1.0, NoCount(self.alpha)),
+            "excess": Part(1.0, 0.0, 0.0, mean),
+            "link": Part(0.0, 1.0, 0.0, Themselves()),
         }
-
-    def probability_of_zero(self, eta: Array, w: Array) -> Array:
-        """P(y = 0)."""
-        none = np.zeros(np.shape(eta))
-        return np.asarray(expit(w) + expit(-np.asarray(w)) * self.count.tails(none, eta, np.ones_like(none))[0])
 
     def whole_tails(self, y: Array, eta: Array, w: Array) -> tuple[Array, Array]:
         """P(Y <= y) and P(Y > y); see `Response.tails`."""
@@ -191,36 +185,6 @@ class ZeroInflated(OwnParameters, Count):
         raise NotImplementedError(_BY_ROW)
 
     def log_terms(self, a: Array, b: Array) -> Array:
-        raise NotImplementedError(_BY_ROW)
-
-    def value(self, eta: Array, a: Array, b: Array) -> Array:
-        raise NotImplementedError(_BY_ROW)
-
-    def derivatives(self, eta: Array, a: Array, b: Array) -> Jet:
-        raise NotImplementedError(_BY_ROW)
-
-    def log_constants(self, y: Array, trials: Array, weights: Array) -> Array:
-        raise NotImplementedError(_BY_ROW)
-
-    def saturated(self, a: Array, b: Array) -> Array:
-        raise NotImplementedError(_BY_ROW)
-
-    def magnitude(self, a: Array, b: Array) -> Array:
-        raise NotImplementedError(_BY_ROW)
-
-    def tails(self, y: Array, eta: Array, trials: Array) -> tuple[Array, Array]:
-        raise NotImplementedError(_BY_ROW)
-
-    def simulate(self, rng: np.random.Generator, mu: Array, trials: Array | None = None) -> Array:
-        raise NotImplementedError(_BY_ROW)
-
-    def expected_information(self, eta: Array) -> tuple[Array, Array, Array]:
-        raise NotImplementedError(_BY_ROW)
-
-    def bias_moments(self, eta: Array) -> tuple[Array, Array]:
-        raise NotImplementedError(_BY_ROW)
-
-    def score_terms(self, eta: Array, a: Array, b: Array) -> ScoreTerms:
         raise NotImplementedError(_BY_ROW)
 
     def __eq__(self, other: object) -> bool:

@@ -143,12 +143,12 @@ class InflatedNegativeBinomial(ZeroInflatedKernel, BinomialLogit):
     def _jets(self, x: Array, a: Array, b: Array) -> tuple[Jet, Jet]:
         is_zero = self.zeros(a, b)
         positive = BinomialLogit().derivatives(x, np.where(is_zero, 0.0, a), np.where(is_zero, 0.0, b))
-        m, *rates = _rate(x, np.where(is_zero, -b, 0.0))
+        m, *rates = rate(x, np.where(is_zero, -b, 0.0))
         return _Zero.of(np.where(is_zero, a, 0.0), m).jet(*rates), positive
 
     def own_derivatives(self, x: Array, a: Array, b: Array) -> OwnDerivatives:
         is_zero = self.zeros(a, b)
-        m, m1, m2, _, _ = _rate(x, np.where(is_zero, -b, 0.0))
+        m, m1, m2, _, _ = rate(x, np.where(is_zero, -b, 0.0))
         f = _Zero.of(np.where(is_zero, a, 0.0), m)
         n, n1 = m1 - m, m2 - m1  # log(alpha) moves x by itself and 1 / alpha by its negative
         p, q, log_ratio = expit(x), expit(-x), np.logaddexp(0.0, x)
@@ -170,8 +170,8 @@ class InflatedNegativeBinomial(ZeroInflatedKernel, BinomialLogit):
         return np.where(is_zero, 1.0 + np.abs(a), positive)
 
 
-def _rate(x: Array, size: Array) -> Jet:
-    """m = size log(1 + e^x) and its derivatives."""
+def rate(x: Array, size: Array) -> Jet:
+    """m = size log(1 + e^x) and its derivatives: of negative binomial counts -log P(0)."""
     p, q = expit(x), expit(-x)
     first, second = size * p, size * p * q
     return size * np.logaddexp(0.0, x), first, second, second * (q - p), second * (1.0 - 6.0 * p * q)

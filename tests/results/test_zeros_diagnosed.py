@@ -286,6 +286,14 @@ def test_terms_of_both_parts_are_tested_and_dropped(fit: Any) -> None:
     assert list(updated.params.index) == ["(Intercept)", "x", "zero: (Intercept)", "zero: x"]
 
 
+def test_terms_are_left_out_beside_slopes_and_a_dispersion() -> None:
+    """Where the model has parameters of the response, too, of other columns than its own."""
+    data, given = drawn_several("slopes", 0.5), {"family": NB, "quadrature": "laplace"}
+    whole, less = (cg.random_effects(f"y ~ x{right} + (x | a)", data, **given) for right in (" + z", ""))
+    found = cg.anova(whole, test="lr").set_index("term").loc["z", "statistic"]
+    assert found == pytest.approx(2.0 * (whole.loglik - less.loglik), abs=1e-4)
+
+
 def test_ratios_and_functions_of_both_parts(fit: Any) -> None:
     table = fit.ratios().set_index("term")
     assert table.loc["zero: z", "kind"] == "odds ratio"

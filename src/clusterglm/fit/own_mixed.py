@@ -199,7 +199,8 @@ def own_mixed_again(fit: OwnMixedFit, data: ModelData, control: Control = _DEFAU
         Where a level has no responses.
     """
     response = anew(own_of(fit), data)
-    return fit_own_mixed(with_constant(data, response), response, fit.integration.requested, control, fit.beta)
+    start = fit.beta if data.X.shape[1] == len(fit.beta) else None  # of data with fewer columns
+    return fit_own_mixed(with_constant(data, response), response, fit.integration.requested, control, start)
 
 
 def own_task(

@@ -13,6 +13,7 @@ from scipy.special import expit, log_expit
 
 import clusterglm as cg
 from clusterglm.errors import OptionError, SamplingWarning
+from clusterglm.sample.diagnostics import worth
 from clusterglm.sample.target import Target
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -307,6 +308,25 @@ def test_any_number_of_workers_draws_the_same() -> None:
             fit = fitted(argument, "poisson", effects, quadrature="auto")
             one, two = (fit.sample(15, chains=3, seed=4, n_jobs=n, method="hamiltonian", warmup=10) for n in (1, 2))
             assert np.array_equal(one.unconstrained, two.unconstrained)
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_without_data_the_prior_comes_back(argument) -> None:
+    fit, rng = fitted(argument, "negative_binomial", "intercept", quadrature="laplace"), np.random.default_rng(1)
+    prior = cg.Prior(sd="half_normal(1)", family="exponential(2)", scaled=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SamplingWarning)
+        drawn = fit.sample(800, chains=2, seed=2, prior=prior, prior_only=True, method="hamiltonian")
+    data, n = counts(), 40000
+    x, g = rng.normal(0.0, 2.5, n), rng.normal(0.0, 2.5, n)
+    exact = [rng.normal(0.0, 2.5, n) - data["x"].mean() * x, x, np.abs(rng.normal(size=n)), rng.exponential(0.5, n)]
+    exact += [rng.normal(0.0, 2.5, n) - data["g"].mean() * g, g]
+    assert len(drawn.names) == len(exact)
+    for values, each in zip(np.moveaxis(drawn.values, 2, 0), exact, strict=True):
+        for level in (0.1, 0.5, 0.9):
+            share = (values <= np.quantile(each, level)).mean()
+            error = 4.0 * np.sqrt(level * (1.0 - level) / worth(values).ess_tail) + 0.005
+            assert share == pytest.approx(level, abs=error)
 
 
 def test_priors_of_zeros_in_words() -> None:

@@ -177,6 +177,6 @@ def test_a_peer_has_one_line_with_its_time_and_how_many_times_ours_that_is(part)
 
 
 def test_every_script_has_its_place_on_the_page_and_in_the_run():
-    shared = {"record", "run", "simulate", "conftest", "test_fit", "fingerprint"}
+    shared = {"record", "run", "simulate", "from_prior", "conftest", "test_fit", "fingerprint"}
     scripts = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - shared
     assert set(run.SCRIPTS) == scripts == set(benchmarks.TITLES)

@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 import clusterglm as cg
 from clusterglm.errors import IntegrationError, OptionError
+from clusterglm.fit import smooth
 from clusterglm.fit.pooled import sums_of
 from clusterglm.fit.shape import shape_scores
 from clusterglm.likelihood.density import DensityLikelihood
@@ -383,3 +384,26 @@ def test_from_the_command_line(humps: pd.DataFrame, tmp_path: Path) -> None:
     assert "smoothness 5 as given" in " ".join(ran.output.split())
     drawn = ["plot", "density", str(tmp_path / "fit.json"), "--out", str(tmp_path / "density.png")]
     assert CliRunner().invoke(app, drawn).exit_code == 0
+
+
+def test_a_density_that_no_table_follows_gives_way_to_one_that_ends_in_no_hump(humps, fit, monkeypatch) -> None:
+    """A cubic log-density, of which next to nothing is penalised, rises where the grid ends: it is left aside then."""
+    assert smooth._ends_in_a_hump(np.full(COUNT, 0.08))
+    assert smooth._ends_in_a_hump(np.full(COUNT, -0.08))
+    assert not smooth._ends_in_a_hump(np.zeros(COUNT))
+    assert not smooth._ends_in_a_hump(np.array(fit.distribution.differences))
+    once, real = [], smooth._with_shape
+
+    def fails_once(*given):
+        if not once:
+            once.append(True)
+            raise IntegrationError("a density with gaps", "", "")
+        return real(*given)
+
+    monkeypatch.setattr(smooth, "_with_shape", fails_once)
+    again = cg.random_effects("y ~ x", humps, cluster="id", distribution="smooth")
+    assert again.loglik == pytest.approx(fit.loglik, abs=1e-8)
+    assert "left aside" in " ".join(again.shape.notes)
+    once.clear()
+    with pytest.raises(IntegrationError, match="gaps"):
+        cg.random_effects("y ~ x", humps, cluster="id", distribution="smooth(lambda=10)")

@@ -132,6 +132,42 @@ def test_the_density_is_that_of_brute_force(family, effects) -> None:
     assert np.ptp(off) < (0.03 if effects == "crossed" else 1e-3)
 
 
+@pytest.mark.parametrize("effects", EFFECTS)
+def test_a_place_without_a_likelihood_is_forgotten(effects) -> None:
+    """What was found far out, infinite or absurd, is nowhere to begin the next search for modes: chains once stayed."""
+    likelihood = fitted("gamma", effects, quadrature=3 if effects == "nested" else "laplace")._sampled()
+    coordinates = likelihood.coordinates
+    here = coordinates.theta(likelihood.start)
+    points, rng, lost = likelihood.points(here), np.random.default_rng(1), 0
+    before = likelihood.evaluate(here, points, 1)
+    for _ in range(60):
+        far = coordinates.theta(likelihood.start + rng.normal(size=len(coordinates)) * 10.0 ** rng.uniform(0.0, 2.0))
+        with np.errstate(all="ignore"):
+            lost += not np.isfinite(likelihood.evaluate(far, points, 1).value)
+        again = likelihood.evaluate(here, points, 1)
+        assert again.value == pytest.approx(before.value, abs=1e-6)
+        np.testing.assert_allclose(again.score, before.score, atol=1e-3)
+    assert lost > 0
+
+
+def test_a_correction_where_thresholds_are_close() -> None:
+    """Of 80 ratings only one is in the third category: a standard deviation and a half away thresholds would cross."""
+    rng = np.random.default_rng(3)
+    id_, item, x = np.repeat(np.arange(20), 4), np.tile(np.arange(4), 20), rng.normal(size=80)
+    eta = 0.8 * x + rng.normal(size=20)[id_] + np.linspace(-1.0, 1.0, 4)[item]
+    y = np.digitize(eta + rng.logistic(size=80), [-0.3, 0.6])
+    y = np.where(y == 2, 3, y)
+    y[np.argmax(y == 3)] = 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cg.errors.ClusterGLMWarning)
+        data = pd.DataFrame({"y": y, "x": x, "id": id_, "item": item})
+        fit = cg.random_effects("y ~ x + (1 | id) + (1 | item)", data, family="ordinal")
+        drawn = fit.sample(20, chains=1, seed=1, method="independence", prior=cg.Prior(sd="half_normal(1)"))
+    assert fit.quadrature.outside.applied
+    assert np.isfinite(drawn.log_density).all()
+    assert drawn.weights.share > 0.9
+
+
 @pytest.mark.parametrize("effects", ["slopes"])
 def test_means_and_quantiles_are_those_of_brute_force(effects) -> None:
     """Of a negative binomial, by importance sampling from a t about the mode of the density in NumPy."""

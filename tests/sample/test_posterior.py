@@ -12,7 +12,7 @@ import pytest
 from scipy.special import logsumexp
 
 import clusterglm as cg
-from clusterglm.errors import OptionError, SamplingWarning
+from clusterglm.errors import MissingPackageError, OptionError, SamplingWarning
 from clusterglm.sample.diagnostics import worth
 from clusterglm.sample.target import Target, mode_of
 
@@ -258,6 +258,15 @@ def test_arviz_reads_the_draws(posterior) -> None:
     found = posterior.to_arviz(log_likelihood=True)
     assert found.posterior["x"].shape == (2, 1000)
     assert found.log_likelihood["cluster"].shape == (2, 1000, 30)
+
+
+def test_arviz_that_cannot_be_imported_is_said(posterior, tmp_path, monkeypatch) -> None:
+    """Version 0.21 beside a newer matplotlib fails with an AttributeError."""
+    (tmp_path / "arviz.py").write_text("raise AttributeError('no attribute core')")
+    monkeypatch.delitem(sys.modules, "arviz", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackageError, match="AttributeError: no attribute core"):
+        posterior.to_arviz()
 
 
 def test_seeds_of_several_numbers(fit, tmp_path) -> None:

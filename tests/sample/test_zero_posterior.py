@@ -13,6 +13,7 @@ from scipy.special import expit, log_expit
 
 import clusterglm as cg
 from clusterglm.errors import OptionError, SamplingWarning
+from clusterglm.sample.diagnostics import worth
 from clusterglm.sample.target import Target
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -83,6 +84,7 @@ def log_posterior(argument: str, family: str, effects: str, data: pd.DataFrame, 
     if not inflation:
         zero = zeros[0] + zeros[1] * every["g"]
         found += log_expit(np.where(every["y"] == 0, zero, -zero)).sum()
+    x = every["x"].to_numpy(dtype=float)  # priors are in units of all rows' columns
     unit = x.std()
     found += brute.normal(beta[0] + x.mean() * beta[1], 2.5) + brute.normal(beta[1], 2.5 / unit)
     units = {"intercept": [2.5], "slopes": [2.5, 2.5 / unit]}.get(effects, [2.5, 2.5])
@@ -171,8 +173,7 @@ def test_clusters_have_the_probability_of_their_counts(argument, family, effects
             assert found[cluster] == pytest.approx(log_expit(zeros).sum(), rel=1e-9)
             continue
         flat = log_posterior(argument, family, effects, own, values)
-        x = own["x"][own["y"] > 0] if argument == "hurdle" else own["x"]
-        k = int(family == "negative_binomial")
+        x, k = own["x"], int(family == "negative_binomial")
         beta, sds, alpha, zeros = np.split(values, [2, 2 + d, 2 + d + k])
         units = [2.5, 2.5 / x.std(ddof=0)][:d]
         flat -= brute.normal(beta[0] + x.mean() * beta[1], 2.5) + brute.normal(beta[1], 2.5 / x.std(ddof=0))
@@ -227,8 +228,8 @@ def test_what_follows_from_draws(argument, effects, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("effects", EFFECTS)
-def test_counts_of_a_hurdle_have_the_posterior_of_truncated_ones(effects) -> None:
-    """The likelihood separates, and so do priors that are in units of these counts' columns."""
+def test_counts_of_a_hurdle_have_the_likelihood_of_truncated_ones(effects) -> None:
+    """The likelihood separates; priors do not, for they are in units of all rows' columns."""
     whole = fitted("hurdle", "negative_binomial", effects)._sampled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cg.errors.ClusterGLMWarning)
@@ -237,15 +238,26 @@ def test_counts_of_a_hurdle_have_the_posterior_of_truncated_ones(effects) -> Non
             f"y ~ x + {EFFECTS[effects]}", data[data["y"] > 0], family="truncated_negative_binomial", quadrature=EXACT
         )._sampled()
     rng, q, off = np.random.default_rng(1), len(alone.coordinates), []
-    densities = [cg.Prior().of(each.coordinates) for each in (whole, alone)]
-    targets = [
-        Target(each, density, each.points(each.coordinates.theta(each.start)))
-        for each, density in zip((whole, alone), densities, strict=True)
-    ]
+    at = whole.coordinates.theta(whole.start)
+    points = whole.points(at), alone.points(at[:q])
     for _ in range(4):
-        x = whole.start + 0.1 * np.append(rng.normal(size=q), [0.0, 0.0])
-        off.append(targets[0].value(x) - targets[1].value(x[:q]))
+        theta = whole.coordinates.theta(whole.start + 0.1 * np.append(rng.normal(size=q), [0.0, 0.0]))
+        off.append(whole.value(theta, points[0]) - alone.value(theta[:q], points[1]))
     assert np.ptp(off) < 1e-3
+
+
+@pytest.mark.parametrize("effects", EFFECTS)
+def test_the_prior_of_a_hurdle_knows_nothing_of_the_counts(effects) -> None:
+    """Other counts are 0, and the prior is the same; it was once in units of the columns of those that are not."""
+    data, said = counts(), []
+    for y in (data["y"], np.where(data["x"] > 1.0, 0, data["y"])):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", cg.errors.ClusterGLMWarning)
+            formula = f"y ~ x + {EFFECTS[effects]}"
+            fit = cg.random_effects(formula, data.assign(y=y), family="poisson", hurdle="~ g", quadrature="laplace")
+        density = cg.Prior().of(fit._sampled().coordinates)
+        said.append((density.lines(), density.evaluate(np.arange(len(density.each)) / 10.0).value))
+    assert said[0] == said[1]
 
 
 def test_effects_of_clusters_without_counts_are_those_of_the_prior() -> None:
@@ -296,6 +308,25 @@ def test_any_number_of_workers_draws_the_same() -> None:
             fit = fitted(argument, "poisson", effects, quadrature="auto")
             one, two = (fit.sample(15, chains=3, seed=4, n_jobs=n, method="hamiltonian", warmup=10) for n in (1, 2))
             assert np.array_equal(one.unconstrained, two.unconstrained)
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_without_data_the_prior_comes_back(argument) -> None:
+    fit, rng = fitted(argument, "negative_binomial", "intercept", quadrature="laplace"), np.random.default_rng(1)
+    prior = cg.Prior(sd="half_normal(1)", family="exponential(2)", scaled=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SamplingWarning)
+        drawn = fit.sample(800, chains=2, seed=2, prior=prior, prior_only=True, method="hamiltonian")
+    data, n = counts(), 40000
+    x, g = rng.normal(0.0, 2.5, n), rng.normal(0.0, 2.5, n)
+    exact = [rng.normal(0.0, 2.5, n) - data["x"].mean() * x, x, np.abs(rng.normal(size=n)), rng.exponential(0.5, n)]
+    exact += [rng.normal(0.0, 2.5, n) - data["g"].mean() * g, g]
+    assert len(drawn.names) == len(exact)
+    for values, each in zip(np.moveaxis(drawn.values, 2, 0), exact, strict=True):
+        for level in (0.1, 0.5, 0.9):
+            share = (values <= np.quantile(each, level)).mean()
+            error = 4.0 * np.sqrt(level * (1.0 - level) / worth(values).ess_tail) + 0.005
+            assert share == pytest.approx(level, abs=error)
 
 
 def test_priors_of_zeros_in_words() -> None:

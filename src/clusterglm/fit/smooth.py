@@ -23,7 +23,7 @@ from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
 from clusterglm.model.distribution.base import Distribution
 from clusterglm.model.distribution.gaussian import Gaussian
-from clusterglm.model.distribution.smooth import COUNT, ROUGHEST
+from clusterglm.model.distribution.smooth import COUNT, MEANS, ROUGHEST, weights_of
 from clusterglm.model.parameters import Parameters, random_intercept
 from clusterglm.model.quadrature import Quadrature
 
@@ -32,6 +32,8 @@ _SMOOTHEST = 20.0  # times the largest information on a third difference: the sm
 _EVIDENCE_DROP = 3.0  # of the log marginal likelihood below its best, from which on rougher densities are not tried
 _LEAST_SMOOTHNESS = 1e-4  # smoothness that is tried
 _AT_ROUGH_END = 10.0  # times that, from which it is said
+_AT_GRIDS_END = 5.0  # standard deviations, beyond which a hump is that of clusters which may lie anywhere further out
+_WITH_WEIGHT = 1e-3  # that such a hump has
 _SETTLED_SMOOTHNESS = 0.1  # of log(smoothness)
 _FOR_EVIDENCE = 1e-3  # standard errors within which maxima are sought while the smoothness is
 _STEP_HALVINGS = 7  # of the step between nodes: clusters that know their intercepts to 1/500 of sigma
@@ -89,6 +91,7 @@ class _Search:
     unit: float
     control: Control
     fits: int = 0
+    within: bool = False  # whether densities with a hump at the grid's end are left aside
 
     def maximum(self, smoothness: float, begin: Array, tolerance: float | None = None) -> _Density:
         """The penalised maximum, from a point nearby; to a tolerance other than the control's."""
@@ -115,6 +118,8 @@ class _Search:
         information = -top.evaluation.hessian
         evidence = _log_evidence(top, information) + 0.5 * COUNT * np.log(smoothness)
         at = self.parameters.filled(top.theta, begin)
+        if self.within and _ends_in_a_hump(at[shapes]):
+            evidence = -np.inf
         return _Density(smoothness, at, information, evidence, top.optimization)
 
     def gaussian(self, theta: Array, story: Optimization) -> tuple[_Density, Array]:
@@ -126,6 +131,17 @@ class _Search:
         sign, logdet = np.linalg.slogdet(inner)
         evidence = there.value - 0.5 * float(logdet) if sign > 0.0 else -np.inf
         return _Density(np.inf, at, inner, evidence, story), -there.hessian[shapes, shapes]
+
+
+def _ends_in_a_hump(differences: Array) -> bool:
+    """Whether there is a hump where the grid ends.
+
+    A constant third difference makes the log-density a cubic, which rises at the end of any grid: hardly anything is
+    penalised, and clusters whose responses are all alike do not mind how far out they are.
+    """
+    w, out = weights_of(tuple(differences.tolist())).values, np.abs(MEANS) >= _AT_GRIDS_END
+    sides = (MEANS > 0.0, MEANS < 0.0)
+    return any(w[out & side].sum() > _WITH_WEIGHT and w[out & side].max() > w[~out & side].min() for side in sides)
 
 
 def _log_evidence(top: Maximum, information: Array) -> float:
@@ -196,7 +212,14 @@ def fit_smooth(
             control,
         )
         best = _at_best(search, family, theta, before.optimization)
-        fit = _with_shape(sums, search, best, family, fit_at)
+        try:
+            fit = _with_shape(sums, search, best, family, fit_at)
+        except IntegrationError:
+            if family.smoothness is not None:
+                raise
+            search.within = True
+            best = _at_best(search, family, theta, before.optimization)
+            fit = _with_shape(sums, search, best, family, fit_at)
         constant = sums.data.constant
         gap = abs(search.likelihood.value(best.at[: len(theta)], best.at[len(theta) :]) + constant - fit.loglik)
         known = 100.0 * tolerance + 2.0 * fit.integration.error + 1e-10 * abs(fit.loglik)
@@ -276,11 +299,17 @@ def _with_shape(sums: Sums, search: _Search, best: _Density, family: Distributio
         raise IntegrationError(
             f"an estimated density with gaps: {error.got}",
             "a density whose quantiles a table can follow",
-            'a larger smoothness, such as distribution="smooth(lambda=1)"; or cg.nonparametric',
+            f'a larger smoothness, such as distribution="smooth(lambda={100.0 * (family.smoothness or 1.0):g})"; or '
+            "cg.nonparametric",
         ) from error
     notes: tuple[str, ...] = ()
     if not best.optimization.converged:
         notes += ("the search for the density stopped before it converged",)
+    if family.smoothness is None and search.within:
+        notes += (
+            f"densities with a gap, and a hump beyond {_AT_GRIDS_END:g} standard deviations where the grid ends, were "
+            "left aside: such clusters may lie anywhere further out; cg.nonparametric has points for them",
+        )
     if family.smoothness is None and best.smoothness < _AT_ROUGH_END * _LEAST_SMOOTHNESS:
         notes += ("the smoothness is at the end of its range: rougher densities are not tried",)
     to_user = parameters.of_free(parameters.to_user(L))

@@ -31,6 +31,7 @@ from clusterglm.sample.effects import FRESH, Blocks, drawn_of_clusters, shortfal
 from clusterglm.sample.likelihoods import EffectsLikelihood, Points
 
 _FITTED_AT = 1.5  # posterior standard deviations from the estimates to the points at which the correction is computed
+_TIMES_HALVED = 8  # of the way to such a point
 _WIDEST_OF_CURVED = 2.0  # of these standard deviations, where the data hardly bound the logarithm of one
 _LEVELS_OFF = 6.0  # standard deviations, and for each parameter one more, at which the quadratic function levels off
 _MOST_HELD = 128  # of draws that are held
@@ -199,7 +200,8 @@ class CrossedLikelihood(EffectsLikelihood):
         hessian = coordinates.in_x(self._laplace(theta, plan, 2), theta).hessian
         curvatures, axes = np.linalg.eigh(-hessian)
         root = axes / np.sqrt(np.maximum(curvatures, _WIDEST_OF_CURVED**-2))
-        places = np.array([x0, *(x0 + side * _FITTED_AT * axis for axis in root.T for side in (-1.0, 1.0))])
+        moves = [side * _FITTED_AT * axis for axis in root.T for side in (-1.0, 1.0)]
+        places = np.array([x0, *(x0 + self._within(x0, move, plan) for move in moves)])
         each = [coordinates.theta(x) for x in places]
         while True:
             there = [held.draws.estimate(self.entries(at), plan, held.count) for at in each]
@@ -210,6 +212,14 @@ class CrossedLikelihood(EffectsLikelihood):
         slopes = [self._slopes(at, one) - self._laplace(at, plan, 1).score for at, one in zip(each, there, strict=True)]
         in_x = np.array(slopes) * np.where(coordinates.logs, np.array(each), 1.0)
         return fitted(x0, root, _LEVELS_OFF + q, places, np.array([one.correction for one in there]), in_x)
+
+    def _within(self, x0: Array, move: Array, plan: AnyPlan) -> Array:
+        """A move, halved until it ends where there is a likelihood: thresholds that are close would cross."""
+        for share in 0.5 ** np.arange(_TIMES_HALVED):
+            there = self._laplace(self.coordinates.theta(x0 + share * move), plan, 0)
+            if np.isfinite(there.value):
+                return np.asarray(share * move)
+        return np.zeros(len(move))
 
     def _laplace(self, theta: Array, plan: AnyPlan, order: int) -> Evaluation:
         """The approximation that is corrected, with derivatives in theta."""

@@ -19,6 +19,7 @@ from clusterglm.data.prepare import ModelData
 from clusterglm.fit.hurdle import HurdleRandomEffectsFit
 from clusterglm.fit.hurdle_mixed import HurdleMixedFit
 from clusterglm.fit.mixed import MixedFit
+from clusterglm.fit.mixed_task import effects_of
 from clusterglm.fit.own_levels import AtPsi
 from clusterglm.fit.zero_data import ZeroData
 from clusterglm.fit.zero_estimates import WithZeros, ZeroRandomEffectsFit
@@ -35,7 +36,15 @@ from clusterglm.model.response.zeros.inflated import PREFIX, ZeroInflated
 from clusterglm.sample.coordinates import Coordinate, Coordinates, of_columns
 from clusterglm.sample.crossed import CrossedLikelihood
 from clusterglm.sample.effects import EffectDraws
-from clusterglm.sample.likelihoods import Points, SampledLikelihood, constants_of_clusters, row_weights, unweighted
+from clusterglm.sample.likelihoods import (
+    EffectsLikelihood,
+    Points,
+    SampledLikelihood,
+    constants_of_clusters,
+    coordinates_of,
+    row_weights,
+    unweighted,
+)
 from clusterglm.sample.own import OwnLikelihood, OwnPart
 from clusterglm.sample.own_several import OwnEffectsLikelihood
 
@@ -157,8 +166,13 @@ class HurdleLikelihood:
 
     @cached_property
     def coordinates(self) -> Coordinates:
-        """See `SampledLikelihood`."""
-        return Coordinates((*self.counts.coordinates.each, *coordinates_of_zeros(self._zero)))
+        """See `SampledLikelihood`: columns are those of all rows, for a prior knows nothing of which counts are 0."""
+        data, counts = self.fit.data.rows, self.counts.coordinates.each
+        if isinstance(self.counts, EffectsLikelihood):
+            columns = coordinates_of(data, effects_of(data).Z, self.counts.task.covariance)
+        else:
+            columns = of_columns(data.names, data.X, data.intercept, row_weights(data))
+        return Coordinates((*columns, *counts[len(columns) :], *coordinates_of_zeros(self._zero)))
 
     @property
     def start(self) -> Array:

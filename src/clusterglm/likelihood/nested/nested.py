@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation, core_problem
 from clusterglm.likelihood.vector.points import PointSet, hermite_points
-from clusterglm.likelihood.vector.vector import joined_columns, unstructured
+from clusterglm.likelihood.vector.vector import is_place, joined_columns, unstructured
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import nested_effects
 from clusterglm.model.response.base import Response
@@ -259,13 +259,27 @@ class NestedLikelihood:
         hessian = np.array(rows)
         return replace(at, hessian=0.5 * (hessian + hessian.T))
 
-    def _call(
+    def _call(self, theta: Array, part: NestedPart, order: int, *, precise: bool = False, **found: Array) -> Evaluation:
+        """What the core says; once more from where nothing is known, where the last modes were no place to begin."""
+        before = {name: array.copy() for name, array in found.items()}
+        at = self._called(theta, part, order, precise=precise, **found)
+        if part.places is not None or is_place(at.value, self._memory.centres1, self._memory.centres2):
+            return at
+        self._memory = self._no_places()
+        for name, array in found.items():
+            array[...] = before[name]
+        at = self._called(theta, part, order, precise=precise, **found)
+        if not is_place(at.value, self._memory.centres1, self._memory.centres2):
+            self._memory = self._no_places()
+        return at
+
+    def _called(
         self,
         theta: Array,
         part: NestedPart,
         order: int,
         *,
-        precise: bool = False,
+        precise: bool,
         values: Array | None = None,
         scores: Array | None = None,
         means1: Array | None = None,

@@ -26,6 +26,7 @@ from clusterglm.model.response.base import Response
 
 _ROWS_SEEN_FIRST = 32  # rows in which columns that differ mostly differ
 _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 1
+_FURTHEST_MODE = 1e4  # in standard deviations of effects; further out integrands overflow
 
 
 def unstructured(d: int) -> NDArray[np.bool_]:
@@ -255,6 +256,29 @@ class VectorLikelihood:
         *,
         precise: bool = False,
         again: bool = False,
+        **found: Array,
+    ) -> Evaluation:
+        """What the core says; once more from where nothing is known, where the last modes were no place to begin."""
+        before = {name: array.copy() for name, array in found.items()}
+        at = self._called(theta, part, order, precise=precise, again=again, **found)
+        if part.places is not None or again or is_place(at.value, self._modes):
+            return at
+        for name, array in found.items():
+            array[...] = before[name]
+        self._modes[...] = self._factors[...] = 0.0
+        at = self._called(theta, part, order, precise=precise, again=False, **found)
+        if not is_place(at.value, self._modes):
+            self._modes[...] = self._factors[...] = 0.0
+        return at
+
+    def _called(
+        self,
+        theta: Array,
+        part: VectorPart,
+        order: int,
+        *,
+        precise: bool,
+        again: bool,
         values: Array | None = None,
         scores: Array | None = None,
         means: Array | None = None,
@@ -292,6 +316,12 @@ class VectorLikelihood:
             self.threads,
         )
         return Evaluation(value, score, hessian)
+
+
+def is_place(value: float, *modes: Array) -> bool:
+    """Whether searches for modes may begin where the last have ended; where integrands overflow they end anywhere."""
+    furthest = max(np.abs(each).max(initial=0.0) for each in modes)
+    return bool(np.isfinite(value) and furthest <= _FURTHEST_MODE)
 
 
 def joined_columns(X: Array, Z: Array) -> tuple[Array, NDArray[np.int64]]:

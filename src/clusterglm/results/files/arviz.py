@@ -28,15 +28,15 @@ def for_arviz(
     Raises
     ------
     MissingPackageError
-        Without arviz.
+        Without arviz, or where it cannot be imported.
     """
     try:
         import arviz  # type: ignore[import-not-found, unused-ignore]
-    except ImportError as problem:
+    except Exception as problem:  # its older versions fail in other ways beside newer ones of what they need
         raise MissingPackageError(
-            f"a posterior for ArviZ, which cannot be imported ({problem})",
+            f"a posterior for ArviZ, which cannot be imported ({type(problem).__name__}: {problem})",
             "arviz 0.20 or later",
-            "pip install arviz",
+            "pip install --upgrade arviz",
         ) from problem
     groups: dict[str, Any] = {"posterior": dict(draws), "sample_stats": {"lp": np.array(log_density)}}
     coords: dict[str, NDArray[Any]] = {}

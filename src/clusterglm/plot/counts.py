@@ -35,7 +35,7 @@ def rootogram(
     ax : matplotlib Axes, optional
     cells : int
         Most bars; larger numbers of events are put together in cells of equal width.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

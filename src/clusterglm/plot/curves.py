@@ -75,7 +75,7 @@ def predictions(
         "probability" or "cumulative" of each category for ordinal ones.
     points : int
         On a curve.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

@@ -48,7 +48,8 @@ WORK = {
 _SCALES = ("probability", "cumulative", "link")
 _DRAWN = ("quantile", "simulated")
 _UNRESOLVED = "the average over the intercept is not known accurately"
-_PARTS = ("coefficients", "terms")
+_PARTS = ("coefficients", "terms", "sigma", "random effects", "intercepts", "intercepts at zero", "influence",
+          "predictions")  # of a report  # fmt: skip
 
 
 def no_mean(result: Any, name: str) -> tuple[str, str, str]:

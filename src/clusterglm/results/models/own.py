@@ -54,7 +54,9 @@ WORK = {
     "zero_inflation_test", "zvalues",
 }  # fmt: skip
 """Members that work."""
-_COVARIED, _PARTS = ("all", "coefficients"), ("coefficients", "terms", "predictions")  # of a report
+_COVARIED = ("all", "coefficients")
+_PARTS = ("coefficients", "terms", "average effects", "adjusted means", "sigma", "random effects", "intercepts",
+          "intercepts at zero", "influence", "predictions")  # of a report  # fmt: skip
 _AT_BOUND = "a parameter of the response lies at the end of its range, where the reference is not known"
 
 

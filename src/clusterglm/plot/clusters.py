@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NAMED = 60  # clusters that still have room for their labels
-_NARROW = 24  # letters in a line below one of several panels
+_LETTERS_BELOW = 24  # letters in a line below one of several panels
 
 
 @with_alpha
@@ -73,7 +73,7 @@ def caterpillar(
     with canvas(ax, theme, (wide, 4.2 if longest > named else max(2.2, 1.2 + 0.2 * longest))) as (axis, look):
         axes = [axis] if len(found) == 1 else panels(axis, len(found))
         for each, (words, factor, table) in zip(axes, found.values(), strict=True):
-            _draw(each, look, table, named, factor, f"{words}, {interval}", 72 if len(found) == 1 else _NARROW)
+            _draw(each, look, table, named, factor, f"{words}, {interval}", 72 if len(found) == 1 else _LETTERS_BELOW)
     if len(fit._cluster_effects()) == 1:
         return Plot(axes[0], next(iter(found.values()))[-1])
     tables = [table.assign(effect=name) for name, (_, _, table) in found.items()]

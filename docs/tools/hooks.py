@@ -19,6 +19,8 @@ import pictures
 import reference
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+_CHOICES = re.compile(r"(\(<code>)\(((?:(?!</?code>).)*)\)(</code>)(?=, default|\s*\))", re.DOTALL)
+_NOTHING_SAID = re.compile(r"\s*–\s*<div class=\"doc-md-description\">\s*</div>")
 _CODE_IN_TABLE = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
 _WRAPPED = re.compile(r'(<div class="[^"]*\bwrap\b[^"]*"><pre>(?:<span></span>)?<code>)(.*?)(</code>)', re.DOTALL)
 _WIDTH = 100  # of printed tables at most; a longer line is a sentence
@@ -51,8 +53,10 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_content(content: str, **_: Any) -> str:
     """Formulas as MathML, which browsers draw without a script; long sentences among what is printed are broken.
 
-    And | in tables' code, which elsewhere is escaped.
+    And | in tables' code, which elsewhere is escaped; and lists of types in the reference, without brackets in brackets
+    and dashes that nothing follows.
     """
+    content = _NOTHING_SAID.sub("", _CHOICES.sub(r"\1\2\3", content))
     content = _WRAPPED.sub(lambda found: found[1] + "\n".join(map(_broken, found[2].split("\n"))) + found[3], content)
     content = _CODE_IN_TABLE.sub(lambda found: found[0].replace("\\|", "|"), content)
     return _FORMULA.sub(lambda found: _mathml(html.unescape(found[2]), found[1] == "div"), content)

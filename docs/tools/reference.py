@@ -65,7 +65,7 @@ def entries() -> tuple[Entry, ...]:
     found = {name: _entry(name, value) for name, value in public.items()}
     returned = _returned(public.values())
     for cls in [*returned, *_kinds_of(returned)]:
-        if cls.__name__ not in found:
+        if cls.__name__ not in found and not _half(cls):
             found[cls.__name__] = _entry(cls.__name__, cls, _kind_of_result(cls))
     return tuple(
         sorted(
@@ -101,6 +101,11 @@ def _entry(name: str, value: Any, group: str | None = None) -> Entry:
 
 def _summary(value: Any) -> str:
     return (inspect.getdoc(value) or "").partition("\n")[0]
+
+
+def _half(cls: type) -> bool:
+    """Whether a class is what results share, rather than one of them."""
+    return _kind_of_result(cls) == "model" and not cls.__name__.endswith("Result")
 
 
 def _kind_of_result(cls: type) -> str:

@@ -46,6 +46,8 @@ def test_caterpillars(fit: MixedEffectsResult) -> None:
         np.testing.assert_array_equal(part["estimate"], own["mode"])
         np.testing.assert_allclose(part["high"] - part["low"], 2.0 * 0.6744897501960817 * own["sd"])
     assert plot.data["effect"].unique().tolist() == ["(Intercept)", "x"]
+    below = [line for panel in plot.figure.axes for line in panel.get_xlabel().split("\n")]
+    assert max(map(len, below)) <= 24  # panels are narrow
     one = fit.plot.caterpillar(effect="x", named=10)
     assert len(one.figure.axes) == 1
     assert one.data["effect"].unique().tolist() == ["x"]

@@ -421,3 +421,47 @@ def test_in_a_browser(pages: dict[str, Path], tmp_path: Path, name: str, width: 
     assert seen["cut"] == 0
     assert seen["unmarked"] == 0  # every table that scrolls says so
     assert seen["text"] > 5.0
+
+
+def test_pages_of_other_responses_have_what_there_is(tmp_path: Path) -> None:
+    """Nothing is promised that is refused, no section is empty, and ratios have their plural."""
+    wine, epil = cg.datasets.load("wine"), cg.datasets.load("epil")
+    catheter = cg.datasets.load("catheter")
+    crossed = "warm ~ contact + (1 | judge) + (1 | bottle)"
+    warm = wine.assign(warm=(wine["rating"].astype(int) > 3).astype(int))
+    made = {
+        "odds ratios of a higher category": (
+            cg.random_effects("rating ~ temp + contact", wine, cluster="judge", family="ordinal"), wine),
+        "odds ratios": (cg.random_effects(crossed, warm, quadrature="laplace"), warm),
+        "rate ratios": (
+            cg.random_effects("y ~ trt + V4", epil, cluster="subject", family="negative_binomial"), epil),
+        "ratios of means": (cg.random_effects("time ~ sex", catheter, cluster="patient", family="gamma"), catheter),
+        "hazard ratios": (
+            cg.random_effects("Surv(time, infected) ~ sex", catheter, cluster="patient", family="weibull"), catheter),
+        "": (cg.random_effects("log1p(y) ~ trt + V4 + (1 | subject)", epil, family="gaussian"), epil),
+    }  # fmt: skip
+    for name, (fit, data) in made.items():
+        path = fit.report(tmp_path / "page.html", data=data, n_boot=0, n_sim=20)
+        page = path.read_text(encoding="utf-8")
+        assert "Missing." not in page, name
+        assert name == "" or f"Exponentiated: {name}<" in page, name
+        assert "Predictions along" in page, name
+        assert "intercepts in ascending order" in page, name
+        empty = re.findall(r'<section aria-labelledby="(\w+)">\s*<h2[^>]*>[^<]*</h2>\s*</section>', page)
+        assert empty == [], name
+
+
+def test_a_note_that_is_a_caveat_stands_once(bacteria: pd.DataFrame, tmp_path: Path) -> None:
+    fit = cg.random_effects("y ~ trt + week + (1 | ID)", bacteria, quadrature="pql")
+    page = fit.report(tmp_path / "page.html", data=bacteria, n_boot=0, n_sim=0).read_text(encoding="utf-8")
+    assert page.count("penalised quasi-likelihood puts") == 1
+
+
+def test_distributions_of_responses_without_known_sums(tmp_path: Path) -> None:
+    epil = cg.datasets.load("epil")
+    fit = cg.random_effects("y ~ V4", epil[epil["y"] > 0], cluster="subject", family="truncated_poisson")
+    path = fit.report(tmp_path / "page.html", data=epil, n_boot=0, n_sim=0, distributions=["gaussian", "logistic"])
+    page = path.read_text(encoding="utf-8")
+    assert "Missing." not in page
+    assert "AIC prefers" in page
+    assert "chi-squared criterion" not in page

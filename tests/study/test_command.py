@@ -53,6 +53,10 @@ def test_a_run_and_its_report(finished: Path, tmp_path: Path) -> None:
     assert 'href="again.parquet"' in text
     assert re.search(r"numpy \d", text)
     assert text.count("<svg") == len(read_findings([out])[0].figures)
+    assert "prefers-color-scheme: dark" in text
+    drawn = text[text.index("<svg") : text.rindex("</svg>")].lower()
+    assert "#ffffff" not in drawn  # a figure has the colours of the page
+    assert "#000000" not in drawn
     assert not re.findall(
         r'(?:src|href)="(?!#)(?!again.parquet)[^"]*"', re.sub(r"xlink:href", "", text)
     )  # stands alone

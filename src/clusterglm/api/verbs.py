@@ -117,7 +117,7 @@ def pooled(
     reml : bool
         Of normal responses: the residual variance of restricted maximum likelihood, which divides by n - p, as R's lm
         and its t tests have it; `loglik` is then the restricted one.
-    penalty : {"firth"}, optional
+    penalty : "firth", optional
         Maximise the log-likelihood and half the log-determinant of the expected information (Jeffreys' prior; Firth,
         Biometrika 80, 1993): estimates are finite, also where covariates separate the responses. Standard errors are
         from the expected information; `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s
@@ -329,7 +329,7 @@ def random_effects(
         Hold sigma at the value given.
     reml : bool
         Of normal responses: restricted maximum likelihood, whose variances allow for the coefficients.
-    penalty : {"soft"}, optional
+    penalty : "soft", optional
         Maximise the log-likelihood and 2 root(p/n) times half the log-determinant of the expected information of the
         model without random effects and a Huber loss of log sigma (Sterzinger and Kosmidis, Statistics and Computing
         33, 2023, 53): estimates are finite and sigma is not 0, whatever the responses, and with many rows they are

@@ -96,7 +96,7 @@ def fixed_effects(
         two halves of every cluster (Dhaene and Jochmans, Review of Economic Studies 82, 2015), which `SplitPanel`
         says how to make. Coefficients of counts have no such bias; of negative binomial ones the formula corrects
         alpha, which is too small, and with it the standard errors.
-    penalty : {"firth"}, optional
+    penalty : "firth", optional
         Maximise the log-likelihood and half the log-determinant of the expected information on coefficients and
         intercepts together (Jeffreys' prior; Firth, Biometrika 80, 1993; Kosmidis and Firth, Biometrika 108, 2021): all
         estimates are finite, the intercepts too. Standard errors are from the expected information; `loglik` and AIC
@@ -247,7 +247,7 @@ def conditional(
         strata, persons. Row order never matters. `strata(id)` in the formula says the same, as in R's `clogit`.
     family : {"binomial", "poisson"}
         Of the responses: 0/1 or shares of trials, or counts.
-    link : {"logit", "log"}, optional
+    link : "logit" or "log", optional
         The canonical one of the family; others have no sufficient totals.
     weights : str or array, optional
         Case weights, whole numbers that stand for repeated rows: a column, an expression of columns, or an array with
@@ -268,7 +268,7 @@ def conditional(
         Functions of your own that the formula calls: of arrays, each row's value from that row alone.
     start : array or mapping, optional
         Starting coefficients, in the order of the columns or by name.
-    penalty : {"firth"}, optional
+    penalty : "firth", optional
         Maximise the log-likelihood and half the log-determinant of its information (Jeffreys' prior; Heinze and Puhr,
         Statistics in Medicine 29, 2010): estimates are finite, also where covariates separate the responses within
         clusters. `loglik` and AIC are without the penalty, profile intervals and `cg.compare`'s tests with it.

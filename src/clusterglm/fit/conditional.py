@@ -70,7 +70,7 @@ class ConditionalFit:
     optimization : Optimization
     informative : ndarray of bool, shape (m,)
         Clusters that contribute; in others the total leaves nothing to chance.
-    penalty : {"firth"}, optional
+    penalty : "firth", optional
         What was added to the log-likelihood that was maximised; `loglik` is without it.
     penalized_loglik : float, optional
         The maximum: `loglik` and the penalty.

@@ -139,7 +139,7 @@ class RandomEffectsFit:
         The quadrature rules in use.
     shape : ShapeEstimate, optional
         Shape parameters of the distribution, where they were estimated.
-    penalty : {"soft"}, optional
+    penalty : "soft", optional
         What was added to the log-likelihood that was maximised; `loglik` is without it.
     penalized_loglik : float, optional
         The maximum: `loglik` and the penalty.

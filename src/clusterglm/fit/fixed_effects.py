@@ -85,7 +85,7 @@ class FixedEffectsFit:
         The coefficients that maximise the likelihood.
     correction : str
         How the bias from the intercepts was corrected; empty if it was not.
-    penalty : {"firth"}, optional
+    penalty : "firth", optional
         What was added to the log-likelihood that was maximised; `loglik` is without it, all intercepts are finite, and
         covariance and Hessian are of the expected information.
     penalized_loglik : float, optional

@@ -68,7 +68,7 @@ class MixedFit:
         The same model without random effects.
     data : FittedData
     response : Response
-    penalty : {"soft"}, optional
+    penalty : "soft", optional
     penalized_loglik : float, optional
         The maximum with the penalty.
     """
@@ -194,7 +194,7 @@ def fit_mixed(
     control : Control
     start : ndarray, shape (p,), optional
         Starting coefficients.
-    penalty : {"soft"}, optional
+    penalty : "soft", optional
 
     Raises
     ------

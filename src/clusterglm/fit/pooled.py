@@ -42,7 +42,7 @@ class PooledFit:
         Full, normalised log-likelihood at `beta`; of the responses alone, without any penalty.
     optimization : Optimization
         How the maximum was found.
-    penalty : {"firth"}, optional
+    penalty : "firth", optional
         What was added to the log-likelihood that was maximised.
     penalized_loglik : float, optional
         The maximum: `loglik` and the penalty.

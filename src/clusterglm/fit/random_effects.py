@@ -61,7 +61,7 @@ def fit_random_effects(
         Starting value of sigma, or its value if `fix_sigma`.
     fix_sigma : bool
         Hold sigma at the value given.
-    penalty : {"soft"}, optional
+    penalty : "soft", optional
 
     Raises
     ------

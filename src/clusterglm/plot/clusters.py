@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _NAMED = 60  # clusters that still have room for their labels
+_LETTERS_BELOW = 24  # letters in a line below one of several panels
 
 
 @with_alpha
@@ -48,7 +49,7 @@ def caterpillar(
     named : int
         Most clusters that are shown by name, one a line; more of them are shown by rank, and above 2,000 as many at
         even distances.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------
@@ -72,7 +73,7 @@ def caterpillar(
     with canvas(ax, theme, (wide, 4.2 if longest > named else max(2.2, 1.2 + 0.2 * longest))) as (axis, look):
         axes = [axis] if len(found) == 1 else panels(axis, len(found))
         for each, (words, factor, table) in zip(axes, found.values(), strict=True):
-            _draw(each, look, table, named, factor, wrapped(f"{words}, {interval}", 72 if len(found) == 1 else 30))
+            _draw(each, look, table, named, factor, f"{words}, {interval}", 72 if len(found) == 1 else _LETTERS_BELOW)
     if len(fit._cluster_effects()) == 1:
         return Plot(axes[0], next(iter(found.values()))[-1])
     tables = [table.assign(effect=name) for name, (_, _, table) in found.items()]
@@ -80,8 +81,8 @@ def caterpillar(
     return Plot(axes[0], whole[["effect", *(name for name in whole if name != "effect")]])
 
 
-def _draw(axis: Axes, look: Theme, table: pd.DataFrame, named: int, cluster: str, name: str) -> None:
-    """One effect of the clusters, by name or by rank."""
+def _draw(axis: Axes, look: Theme, table: pd.DataFrame, named: int, cluster: str, name: str, letters: int) -> None:
+    """One effect of the clusters, by name or by rank; below the axis lines have so many letters."""
     many = len(table) > named
     finite = table[np.isfinite(table["estimate"])]
     ends = finite[["low", "high", "estimate"]].to_numpy()
@@ -116,7 +117,7 @@ def _draw(axis: Axes, look: Theme, table: pd.DataFrame, named: int, cluster: str
     limits = (bottom - 2.0 * room, top + 2.0 * room)
     if many:
         axis.axhline(0.0, color=look.muted, linewidth=1.0, zorder=1)
-        axis.set_xlabel(f"Rank among {len(table):,} clusters of {cluster}")
+        axis.set_xlabel(wrapped(f"Rank among {len(table):,} clusters of {cluster}", letters))
         axis.set_ylabel(wrapped(name, 34))
         axis.set_ylim(*limits)
     else:
@@ -125,7 +126,7 @@ def _draw(axis: Axes, look: Theme, table: pd.DataFrame, named: int, cluster: str
         axis.set_yticks(rank, [wrapped(label, 24, 1) for label in shown["label"]], fontsize=size_of_text)
         axis.set_ylim(0.3, len(table) + 0.7)
         axis.set_ylabel(wrapped(cluster, 30))
-        axis.set_xlabel(name)
+        axis.set_xlabel(wrapped(name, letters, 4))
         axis.set_xlim(*limits)
         axis.grid(visible=False, axis="y")
     legend(axis)

@@ -45,7 +45,7 @@ def rootogram(
         has, zeros of their own linear predictor among them. By default the first where all the fits know it.
     cells : int
         Most bars; larger numbers of events are put together in cells of equal width, counts of rows in the last one.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

@@ -76,7 +76,7 @@ def predictions(
         predictor.
     points : int
         On a curve.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

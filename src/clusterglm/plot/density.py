@@ -31,7 +31,7 @@ def density(fits: Fits, ax: Axes | None = None, *, level: float = 0.95, theme: s
     ax : matplotlib Axes, optional
     level : float
         Coverage of the band, by the delta method: in sigma, and in the shape where that was estimated.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

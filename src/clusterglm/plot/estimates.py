@@ -50,14 +50,14 @@ def coefficients(
         separated fit, is an arrow from there.
     cov : {"observed", "robust"}
         Covariance of Wald intervals.
-    df : {"satterthwaite", "kenward_roger"}, optional
+    df : "satterthwaite" or "kenward_roger", optional
         Student's intervals in the place of normal ones; see `conf_int`.
     terms : sequence of str, optional
         Coefficients to show, in this order; by default all but the intercept (the intercept, if there is no other).
         Those of a second linear predictor, such as that of zeros, stand under a heading of their own.
     exponentiate : bool
         Odds (rate, hazard) ratios, on a logarithmic axis.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

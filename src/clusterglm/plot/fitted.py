@@ -45,7 +45,7 @@ def qq(
         Share of them within it, point by point: one point in twenty may well lie outside.
     seed, n_jobs, progress
         Of the simulations, and of the residuals' own randomisation.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------
@@ -165,7 +165,7 @@ def calibration(
     ax : matplotlib Axes, optional
     groups, kind, level
         Of `fit.calibration`.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

@@ -48,7 +48,7 @@ def profile(
         Coverage of the interval marked: values that a likelihood-ratio test does not reject.
     to, points
         Of `fit.profile`.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------
@@ -111,7 +111,7 @@ def integration(fit: Result, ax: Axes | None = None, *, nodes: Sequence[int] = N
     ax : matplotlib Axes, optional
     nodes : sequence of int
         1 is the Laplace approximation.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

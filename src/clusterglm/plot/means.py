@@ -47,7 +47,7 @@ def adjusted_means(
     variables, by, at, slope, kind, scale, over, level, data, cov
         As `fit.adjusted_means` takes them.
     ax : matplotlib Axes, optional
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------
@@ -107,7 +107,7 @@ def contrasts(found: Contrasts, ax: Axes | None = None, *, theme: str | None = N
     found : Contrasts
         What `contrasts(...)` of adjusted means gave.
     ax : matplotlib Axes, optional
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

@@ -38,7 +38,7 @@ def gradient(
         Replicates behind the bands, pointwise and simultaneous; 0 for none.
     seed, n_jobs
         Of the replicates.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

@@ -38,7 +38,7 @@ def trace(
         By default the last, of which chains know the least in most models.
     ax : matplotlib Axes, optional
         Its place is divided in two.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------
@@ -97,7 +97,7 @@ def predictive_check(
         Among "mean of all responses" and "standard deviation of clusters' means".
     n : int
         Data sets, at least 20.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

@@ -37,13 +37,13 @@ def power(
     found : Power
         What `cg.power(...)` gave.
     ax : matplotlib Axes, optional
-    along : {"clusters", "size", "effect", "multiple"}, optional
+    along : "clusters", "size", "effect" or "multiple", optional
         What lies along the axis; by default the first of them that varies.
     target : float, optional
         A wanted power, at which a line is drawn; None for none.
     level : float
         Coverage of the intervals.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

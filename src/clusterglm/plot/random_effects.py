@@ -47,7 +47,7 @@ def random_effects(
     named : int
         Most clusters that have an ellipse; of more of them, only points are drawn, of above 2,000 as many at even
         distances.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

@@ -58,7 +58,7 @@ def bootstrap(
         What the bootstrap of a fit's parameter draws; with "clusters", `parameter` is by default the last one.
     level : float
         Of the percentile interval marked for estimates.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

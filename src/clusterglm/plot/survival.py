@@ -46,7 +46,7 @@ def survival(
     data, time, by, kind, level
         As `fit.survival` takes them.
     ax : matplotlib Axes, optional
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

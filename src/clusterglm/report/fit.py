@@ -77,12 +77,15 @@ def report(
             progress(done[0], total)
 
     made = [section(key, heading, parts, advance) for key, heading, parts in sections]
+    known = [*_failures(made), *caveats(fit), *_findings(made)]
+    said = {f"{each.title}: {each.words}" for each in known}
     page = render(
         "fit.html",
         made,
         title=title or f"{fit.data.response_name}: {model_words(fit)}",
         summary=summary,
-        caveats=[*_failures(made), *caveats(fit), *_findings(made)],
+        notes=[note for note in summary.last_notes if note not in said],
+        caveats=known,
         facts=_facts(fit, options, made),
     )
     write_text(file, page)

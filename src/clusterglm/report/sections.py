@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from clusterglm.api.selection import select_prepared
-from clusterglm.errors import DataError
+from clusterglm.errors import DataError, OptionError
 from clusterglm.inference.diagnostics.adequacy import Diagnosis
+from clusterglm.inference.distribution.event_counts import totals_known
 from clusterglm.inference.hypotheses.bootstrap import SimulatedTest
 from clusterglm.model.control import Control
 from clusterglm.model.distribution import Distribution, distribution
@@ -97,7 +99,9 @@ def plan(fit: Result, options: Options) -> Plan:
     sections = []
     for key, title, makers in SECTIONS:
         parts = [part for name, make in makers.items() if name in named for part in make(fit, options)]
-        if parts or key in _ALWAYS:
+        if key == _LOOKED_AT and _OF_RESIDUALS.isdisjoint(named):
+            parts.append(Part("Residuals", _residuals_elsewhere))
+        if parts:
             sections.append((key, title, parts))
     return sections
 
@@ -124,13 +128,13 @@ def _coefficients(fit: Result, options: Options) -> Iterable[Block]:
                     f"{', '.join(references)}.")  # fmt: skip
     if fit.response.ratio is not None:
         ratios = fit.ratios(cov=options.cov)
-        name = ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio"
+        name = str(ratios["kind"].iloc[-1] if len(ratios) > 0 else "ratio").replace("ratio", "ratios", 1)
         ratios = ratios.set_index("term")
         if options.df is not None:
             exponentiated = fit.tidy(exponentiate=True, cov=options.cov, df=options.df).set_index("term")
             ratios = exponentiated.loc[list(ratios.index)]
         chosen = {"estimate": "Ratio", **_INTERVAL}
-        yield frame_table(f"Exponentiated: {name}s", ratios, chosen, alike(ratios, chosen))
+        yield frame_table(f"Exponentiated: {name}", ratios, chosen, alike(ratios, chosen))
         if fit._intercepts_in_words:
             yield Words("Ratios hold within a cluster: they compare rows that share an intercept.")
     if len(fit._term_names) > 0:
@@ -219,8 +223,9 @@ def _sigma(fit: RandomEffectsResult, options: Options) -> Iterable[Block]:
     facts = dict(fit.summary().facts)
     rows = [("sigma", facts["sigma"])]
     if fit.sigma > 0.0 and fit.response.ratio is not None:
-        name, _, value = str(fit.median_odds_ratio()).partition(": ")
-        rows.append((name.capitalize(), value))
+        with suppress(OptionError):  # of some responses it is not worked out
+            name, _, value = str(fit.median_odds_ratio()).partition(": ")
+            rows.append((name.capitalize(), value))
     rows += [(name, facts[name]) for name in ("ICC", "No clustering") if name in facts]
     yield Table("How much clusters differ", (), tuple(rows), prose=True)
     if not fit.fit.sigma_fixed:
@@ -286,18 +291,24 @@ def _distributions(fit: RandomEffectsResult, options: Options) -> list[Part]:
         shown = made[0] if made else fit
         yield Picture("Clusters by their number of events, observed and as each fit expects them", rootogram(shown))
 
-    parts = [Part("Choice of the distribution", choose), Part("Events per cluster", events)]
+    parts = [Part("Choice of the distribution", choose)]
+    if totals_known(fit.response):
+        parts.append(Part("Events per cluster", events))
     return [*parts, Part("Gradient function", shape)] if fit.sigma > 0.0 else parts
 
 
 def _chosen(found: DistributionSelection) -> Iterable[Block]:
     columns = {"loglik": "Log-likelihood", "aic": "AIC", "aic_weight": "Weight", "chi_square": "Chi²", "sigma": "sigma",
                "converged": "Converged"}  # fmt: skip
+    by_events = ""
+    if found.goodness:
+        by_events = f", the chi-squared criterion {found.best('chi_square').distribution.name}"
+    else:
+        del columns["chi_square"]
     decimals = {"loglik": 2, "aic": 2, "aic_weight": 3}
     yield frame_table("The same model with other distributions of the intercept", found.table, columns, decimals)
     yield Words(
-        f"AIC prefers {found.best().distribution.name}, the chi-squared criterion "
-        f"{found.best('chi_square').distribution.name}. A difference in AIC below about 2 says little."
+        f"AIC prefers {found.best().distribution.name}{by_events}. A difference in AIC below about 2 says little."
     )
     shift = found.coefficients[("range", "")]
     if len(shift) > 0:
@@ -381,6 +392,12 @@ def _no_residuals(fit: Result, options: Options) -> Iterable[Block]:
     )
 
 
+def _residuals_elsewhere() -> Iterable[Block]:
+    yield Words(
+        "This page draws no residuals of such a fit: fit.residuals() has them, and fit.simulate() data to compare with."
+    )
+
+
 def _at_zero(fit: Result, options: Options) -> Iterable[Block]:
     yield Words("Predicted intercepts are all 0, as sigma is.")
 
@@ -425,4 +442,4 @@ SECTIONS: tuple[tuple[str, str, dict[str, Make]], ...] = (
     ("integration", "Accuracy of the integrals", {"integrals": _part("Integration", _integrals)}),
 )
 """Key and title of each section, and its parts as `Result._report_parts` names them, in the order of the page."""
-_ALWAYS = ("diagnostics",)  # has its heading where there is nothing to say, too
+_LOOKED_AT, _OF_RESIDUALS = "diagnostics", {"checks", "residuals", "no residuals"}

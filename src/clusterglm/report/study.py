@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from clusterglm.report.page import jinja
-from clusterglm.report.study_figures import palette, svg
+from clusterglm.report.study_figures import DARK, LIGHT, palette, svg
 from clusterglm.results.findings import Findings
 
 
@@ -33,10 +33,22 @@ def study_report(findings: Findings, runs: list[dict[str, Any]]) -> str:
         jinja()
         .get_template("study.html")
         .render(
-            findings=findings, runs=runs, drawn=drawn, places=places, tables=tables, shade=_shade, duration=_duration
+            findings=findings,
+            runs=runs,
+            drawn=drawn,
+            places=places,
+            tables=tables,
+            shade=_shade,
+            duration=_duration,
+            light=_variables(LIGHT),
+            dark=_variables(DARK),
         )
     )
     return text
+
+
+def _variables(theme: dict[str, str]) -> str:
+    return " ".join(f"{name}: {colour};" for name, colour in theme.items())
 
 
 def _shade(value: float) -> str:

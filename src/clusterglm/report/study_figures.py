@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,11 @@ _WIDTH, _HEIGHT = 3.4, 2.5  # of a panel, in inches
 # Okabe and Ito's colours, which colour-blind readers tell apart, and markers for print
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#777777", "#8A5A00")
 _MARKERS = "osD^vPX*"  # one fewer than colours, so that no two labels have both in common
+LIGHT = {"--paper": "#ffffff", "--ink": "#000000", "--grid": "#ebebeb", "--muted": "#595959", "--code": "#f5f5f5",
+         "--blue": "#0072b2", "--brown": "#8a5a00"}  # fmt: skip
+"""Variables of the page, and what they are in a light theme; a figure is drawn in these."""
+DARK = {"--paper": "#14181f", "--ink": "#e8eaee", "--grid": "#343a46", "--muted": "#a4abb8", "--code": "#222833",
+        "--blue": "#5a8cf0", "--brown": "#c08a30"}  # fmt: skip
 _STRETCH = 1.5  # times the distance from the median within which 95% of a figure's values lie: axes reach no further
 
 
@@ -67,7 +73,10 @@ def svg(figure: Figure, styles: dict[str, tuple[str, str]]) -> str:
         text = StringIO()
         canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     whole = text.getvalue()
-    return whole[whole.index("<svg") :]
+    whole = whole[whole.index("<svg") :]
+    for variable, colour in LIGHT.items():
+        whole = re.sub(re.escape(colour), f"var({variable})", whole, flags=re.IGNORECASE)
+    return whole
 
 
 def _panel(

@@ -427,7 +427,7 @@ class Result(Intervals, Frames, Hypotheses, Ratios, Predictions, Sampling, Shown
         cov : {"observed", "robust", "quasi"}
             Covariance behind the standard errors and p-values of coefficients; see `cov`. Errors of other parameters
             stay those of the observed information.
-        df : {"satterthwaite", "kenward_roger"}, optional
+        df : "satterthwaite" or "kenward_roger", optional
             t statistics with their degrees of freedom; see `conf_int`.
 
         Returns

@@ -201,6 +201,9 @@ class CrossedEffectsResult(CrossedSampling, CrossedPredictions, CrossedEffects, 
             line = line + np.einsum("ij,ij->i", effects.Z[:, where], drawn[codes])
         return self._draw(line, rng)
 
+    def _report_parts(self) -> list[str]:
+        return [part for part in super()._report_parts() if part != "influence"]
+
     # What single clusters would have to tell -------------------------------------------------------------------------
 
     def _deletion(self) -> Deletion:

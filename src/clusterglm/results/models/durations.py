@@ -46,7 +46,8 @@ _SCALES = ("response", "median", "link")
 _NAMES = {"response": "mean", "median": "median", "link": "linear_predictor"}
 _KINDS = ("quantile", "cox_snell", "martingale")
 _NO_MEAN = "no finite mean over the frailty's distribution: its tails are too heavy"
-_PARTS = ("coefficients", "terms")
+_PARTS = ("coefficients", "terms", "sigma", "random effects", "intercepts", "intercepts at zero",
+          "predictions")  # of a report  # fmt: skip
 
 
 def no_durations(result: Any, name: str) -> tuple[str, str, str]:
@@ -334,7 +335,7 @@ class DurationsResult(KindsInWords, SurvivalTimes, OwnResult, Diagnostics):
         return [*super()._response_facts(), *known, ("Events", self._events_in_words)]
 
     def _report_parts(self) -> list[str]:
-        return [part for part in super()._report_parts() if part in _PARTS]
+        return [*(part for part in super()._report_parts() if part in _PARTS), "checks"]
 
 
 @only(WORK, no_durations)

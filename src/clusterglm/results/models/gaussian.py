@@ -61,7 +61,8 @@ _OF_EFFECTS = {
     "random_effects", "random_effects_covariance", "random_effects_sd", "sample", "shape", "sigma", "sigma_se",
     "singular", "variance_components",
 }  # fmt: skip
-_PARTS = ("coefficients", "terms", "predictions", "random effects")  # of a report
+_PARTS = ("coefficients", "terms", "average effects", "adjusted means", "random effects", "intercepts",
+          "predictions")  # of a report  # fmt: skip
 _COVARIED = ("all", "coefficients")
 _RESIDUALS = ("response", "pearson", "quantile")
 

@@ -50,7 +50,8 @@ WORK = {
 _SCALES = ("probability", "cumulative", "link")
 _DRAWN = ("quantile", "simulated")
 _UNRESOLVED = "the average over the intercept is not known accurately"
-_PARTS = ("coefficients", "terms", "average effects", "adjusted means")
+_PARTS = ("coefficients", "terms", "average effects", "adjusted means", "sigma", "random effects", "intercepts",
+          "intercepts at zero", "influence", "predictions")  # of a report  # fmt: skip
 
 
 def no_mean(result: Any, name: str) -> tuple[str, str, str]:

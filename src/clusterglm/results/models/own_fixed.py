@@ -152,6 +152,9 @@ class OwnFixedEffectsResult(OwnResult, FixedEffectsResult):
         if self._own_state == "boundary":
             raise no_profile(f"{', '.join(self._family.own)} = {self._family.at_lower:g}", self._family.at_limit)
 
+    def _report_parts(self) -> list[str]:
+        return [part for part in super()._report_parts() if part not in ("average effects", "adjusted means")]
+
     # In words --------------------------------------------------------------------------------------------------------
 
     def _summary(self) -> Summary:

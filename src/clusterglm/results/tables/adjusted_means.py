@@ -157,7 +157,7 @@ class AdjustedMeans:
             Of means: contrasts of themselves; of their logarithms, exponentiated; or of their log odds. Of linear
             predictors "ratio" is the exponential of the difference: for a logit an odds ratio.
         adjust : {"holm", "tukey", "mvt", "bonferroni"} or None
-            For how many comparisons a group has: see `inference.effects.contrasts.adjusted`. "tukey" is that of the
+            For how many comparisons a group has. "tukey" is that of the
             studentized range (emmeans' default), "mvt" the exact one for correlated estimates.
         reference : str or number, optional
             For "reference": by default the first.

@@ -150,7 +150,7 @@ class Power:
         ----------
         power : float
             From 0.05 to 0.999.
-        along : {"clusters", "size", "effect", "multiple"}, optional
+        along : "clusters", "size", "effect" or "multiple", optional
             By default the first of them that varies.
         level : float
             Coverage of the intervals.

@@ -89,7 +89,7 @@ class Frames:
             errors follow by the delta method, z and p-values stay those of the coefficients.
         cov : {"observed", "robust", "quasi"}
             Covariance behind standard errors, p-values and intervals.
-        df : {"satterthwaite", "kenward_roger"}, optional
+        df : "satterthwaite" or "kenward_roger", optional
             Student's t in the place of a normal distribution, for coefficients; their degrees of freedom are in a
             column of that name. See `conf_int`.
         names : {"plain", "broom"}

@@ -85,11 +85,11 @@ class Averages(Pieces):
             Values in the place of all; other variables are held at the value given.
         slope : str, optional
             Slopes along this variable in the place of means (of a variable that is 0 or 1: the difference).
-        kind : {"marginal", "typical", "conditional"}, optional
+        kind : "marginal", "typical" or "conditional", optional
             Of the mean averaged over the distribution of the random effects, that of the population (the default); at
             random effects of zero, those of a typical cluster; or at what is known of each row's cluster, the only kind
             of fixed effects.
-        scale : {"response", "link"}, optional
+        scale : "response" or "link", optional
             Averages of means ("probability" of ordered categories), or of linear predictors (for "marginal" the links
             of averaged means): `on_response()` of the answer puts these through the inverse link, as R's emmeans does.
         over : {"observed", "balanced"}
@@ -102,7 +102,7 @@ class Averages(Pieces):
             whose complete rows to average, each with weight one.
         cov : {"observed", "robust"}
             Covariance of the estimates.
-        df : {"satterthwaite", "kenward_roger"}, optional
+        df : "satterthwaite" or "kenward_roger", optional
             Student's t in the place of normal distributions, for the means and all contrasts of them; see `conf_int`
             for which models have degrees of freedom.
 

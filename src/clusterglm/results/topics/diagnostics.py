@@ -378,7 +378,7 @@ class Diagnostics(ClusterInfluence):
         ----------
         groups : int
             Groups of ascending predictions with about equal numbers of trials or counts.
-        kind : {"conditional", "marginal", "typical"}, optional
+        kind : "conditional", "marginal" or "typical", optional
             Predictions at the clusters' own intercepts; averages over all clusters (random effects); or those of a
             typical cluster, an intercept of zero. By default "marginal" for random effects where these means exist,
             since predicted intercepts are shrunken: even if the model holds, what is observed lies further out than

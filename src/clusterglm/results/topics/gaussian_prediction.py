@@ -128,7 +128,7 @@ class GaussianPredictions(MixedPredictions):
             Observed minus mean; the same over its standard deviation, which is the residual one, and for "marginal"
             that of effects and residual together; or the same as "pearson", as quantile residuals of normal responses
             are.
-        intercepts : {"conditional", "typical", "marginal"}, optional
+        intercepts : "conditional", "typical" or "marginal", optional
             At the effects given the data (the default), or at effects of zero.
         seed, n_sim
             Of no use: nothing is drawn.

@@ -155,7 +155,7 @@ class Intervals(Resampling):
             jackknife's standard error, with Student's t on as many degrees of freedom as there are clusters, less one.
         cov : {"observed", "robust", "quasi"}
             Covariance for Wald intervals.
-        df : {"satterthwaite", "kenward_roger"}, optional
+        df : "satterthwaite" or "kenward_roger", optional
             Of Wald intervals of coefficients: Student's t in the place of a normal distribution. With Satterthwaite's
             degrees of freedom: of linear models, mixed or not, and of pooled models with `cov="CR2"` or another of that
             kind. With those of Kenward and Roger, and their covariance: of linear mixed models by REML.

@@ -81,7 +81,7 @@ class QuasiPredictions(GaussianPredictions):
         kind : {"response", "pearson"}
             Observed (share of successes, or count) minus mean; the same over its standard deviation, the dispersion
             among it.
-        intercepts : {"conditional", "typical"}, optional
+        intercepts : "conditional" or "typical", optional
             At the effects given the data (the default), or at effects of zero.
         seed, n_sim
             Of no use: nothing is drawn.

@@ -38,7 +38,7 @@ class ExplainedVariance:
 
         Parameters
         ----------
-        method : {"theoretical", "delta", "lognormal", "trigamma"}, optional
+        method : "theoretical", "delta", "lognormal" or "trigamma", optional
             Where the variance of single responses comes from: that of the latent variable (pi^2/3 for the logit, the
             default for binomial responses), or the delta method; for counts the trigamma function (the default), the
             lognormal approximation, or the delta method. All but the first fit the null model, an intercept with the

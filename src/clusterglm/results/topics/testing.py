@@ -76,7 +76,7 @@ class Hypotheses(Pieces):
             Right-hand side for a matrix; by default zero.
         level : float
             Coverage of the intervals of single combinations.
-        df : {"satterthwaite", "kenward_roger"}, optional
+        df : "satterthwaite" or "kenward_roger", optional
             F and t in the place of chi-square and normal distributions; see `conf_int` for which models have which.
 
         Returns
@@ -194,7 +194,7 @@ class Hypotheses(Pieces):
         Parameters
         ----------
         cov : {"observed", "robust", "quasi"}
-        df : {"satterthwaite", "kenward_roger"}, optional
+        df : "satterthwaite" or "kenward_roger", optional
             See `wald_test`.
 
         Returns

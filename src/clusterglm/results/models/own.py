@@ -276,12 +276,9 @@ class OwnResult(Result):
     _component: ClassVar[str] = "response"
     """What `tidy` calls the response's parameters."""
     _parts_known: ClassVar[tuple[str, ...]] = (
-        "coefficients",
-        "terms",
-        "predictions",
-        "average effects",
-        "adjusted means",
-    )
+        "coefficients", "terms", "average effects", "adjusted means", "sigma", "random effects", "intercepts",
+        "intercepts at zero", "influence", "predictions",
+    )  # fmt: skip
     """Parts of a report in which nothing takes an estimated parameter for known without a word."""
 
     @property

@@ -150,8 +150,11 @@ class BlockIntegrals:
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
 
-    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+    def glanced(self, entries: Array, plan: AnyPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
+
+    def variances(self, entries: Array) -> None:
+        return None
 
     def more(self, of_sample: bool = False) -> AnyPlan | None:
         return None if of_sample or self._one.more() is None else (Asked(None, second=True),)

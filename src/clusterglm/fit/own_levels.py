@@ -181,7 +181,7 @@ class OwnIntegrals:
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         return self._evaluated(entries, plan, 2, lambda inner, at: inner.similar(at, plan))
 
-    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+    def glanced(self, entries: Array, plan: AnyPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
 
     def _evaluated(
@@ -299,6 +299,10 @@ class OwnIntegrals:
 
     def more(self, of_sample: bool = False) -> AnyPlan | None:
         return self._any().more(of_sample)
+
+    def variances(self, entries: Array) -> Array | None:
+        likelihood, at = self.inner(entries)
+        return likelihood.variances(at)
 
     def wide(self, entries: Array) -> AnyPlan | None:
         likelihood, at = self.inner(entries)

@@ -16,12 +16,14 @@ from clusterglm import _core
 from clusterglm.likelihood.crossed.layout import Layout, OutsideTerm, laid_out
 from clusterglm.likelihood.crossed.posterior import UnitMoments
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
+from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, VectorPlan, joined_columns
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import crossed_effects
 from clusterglm.model.response.base import Response
 
 _CELLS_AT_ONCE = 120_000  # numbers of blocks of second derivatives
+_FAR_FROM_IT = 8.0  # what squares of effects may be times their mean, or the other way about, for a step
 _MOST_PIECES = 16  # parts whose pieces are remembered
 _VALUE, _SCORE, _CURVATURE, _CONTRACT, _DIRECTION = range(5)  # `CrossedTask` of the core
 
@@ -111,6 +113,7 @@ class Inside:
         # The core and the choice of points look at this array, which holds what v adds.
         self._moved = _Moved(data, np.array(data.offset, dtype=np.float64))
         self.given = VectorLikelihood(X, Z, self._moved, response, free, threads)
+        self.summit: VectorPlan = (VectorPart(hermite_points(1, self.n_effects)),)
         columns, self._effects = joined_columns(X, Z)
         self._problem = core_problem(columns, self._moved, response)
         row, col = np.nonzero(free)
@@ -151,6 +154,26 @@ class Inside:
         slopes = self.slopes(theta)
         np.add(self.data.offset, self.layout.spread(slopes, v), out=self._moved.offset)
         return slopes
+
+    def moments(self, theta: Array) -> Array:
+        """What products of rows' scores without effects say of the effects' variances, shape (d + d of each term,).
+
+        To first order in a variance s^2 the scores G of two rows of a level have the mean product z H s^2 H z.
+        """
+        without, v, summit = np.array(theta, dtype=np.float64), np.zeros(self.layout.size), self.summit
+        without[self.X.shape[1] :] = 0.0
+        scores, flat = self.gradient(without, v, summit).rows, np.zeros(self.n_rows)
+        slopes, curved = self.move(without, v), np.zeros(self.n_rows)
+        entries, ones = self._no_entries(), np.ones(self.n_rows)
+        self._pass(_DIRECTION, without, slopes, summit, direction=ones, kappa=flat, row_results=curved, entries=entries)
+        units = np.repeat(np.arange(self.n_units), np.diff(self.data.starts))
+        found = []
+        for Z, levels in [(self.Z, units), *((term.Z, term.levels) for term in self.terms)]:
+            for z in Z.T:
+                G, H = z * scores, z**2 * curved
+                pairs = np.bincount(levels, G) @ np.bincount(levels, G) - G @ G
+                found.append(pairs / max(float(np.bincount(levels, H) @ np.bincount(levels, H) - H @ H), 1e-300))
+        return np.array(found)
 
     def values(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
         """Units' (weighted) log-integrals, shape (m,)."""
@@ -297,6 +320,40 @@ class Inside:
         for k, (term, places, a, b) in enumerate(self._outer()):
             solved[:, self.n_own + k] += np.bincount(places[:, b], term.Z[:, a] * rows, self.layout.size)
         return 0.5 * (found + found.T), solved
+
+    def towards_expected(self, theta: Array, v: Array, plan: VectorPlan, score: Array) -> Array:
+        """What the average information is to be multiplied by, shape (q,), for steps that end near the maximum.
+
+        Of effects s e, e standard normal, of which the data tell a share w, the likelihood is that of squares whose
+        mean is proportional to s^2 + c: the step by the expected information in s^2 leads to its maximum, but that by
+        the average information in s ends short of it, or beyond. The score says what the squares are beside their
+        mean; entries of a factor count as those of the effect of their column.
+        """
+        weights, p = self.data.cluster_weights, self.X.shape[1]
+        groups = [(self._col, weights @ self._centres(plan) ** 2, float(weights.sum()))]
+        first = 0
+        for term in self.terms:
+            last = first + term.n_levels * term.n_effects
+            squares = np.square(v[first:last]).reshape(-1, term.n_effects).sum(axis=0)
+            groups.append((np.nonzero(term.free)[1], squares, float(term.n_levels)))
+            first = last
+        found, first = np.ones(len(score)), p
+        for columns, squares, count in groups:
+            at = slice(first, first + len(columns))
+            told = np.maximum(squares - np.bincount(columns, theta[at] * score[at], len(squares)), 1e-3 * count)
+            ratio = np.clip(squares / told, 1.0 / _FAR_FROM_IT, _FAR_FROM_IT)
+            ahead = np.maximum(1.0 + (ratio - 1.0) * np.maximum(count / told, 1.0), 1.0 / _FAR_FROM_IT)
+            found[at] = ((1.0 + np.sqrt(ahead)) / (2.0 * ratio))[columns]
+            first = at.stop
+        return found
+
+    def growth(self, before: Array, after: Array) -> Array:
+        """By what each effect's own entry of its factor is multiplied from one theta to another, shape (size of v,)."""
+        found = []
+        for term, old, new in zip(self.terms, self.factors(before), self.factors(after), strict=True):
+            a, b = np.diagonal(old), np.diagonal(new)
+            found.append(np.tile(np.divide(b, a, out=np.ones_like(a), where=a != 0.0), term.n_levels))
+        return np.concatenate(found)
 
     def _working(self, theta: Array, v: Array, plan: VectorPlan, rows: Array) -> Array:
         """Columns of X, and the working variates, shape (q, n)."""

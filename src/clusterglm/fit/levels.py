@@ -274,8 +274,9 @@ class TwoLevels(NestedLikelihood):
     def glanced(self, entries: Array, plan: NestedPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
 
-    def variances(self, entries: Array) -> None:
-        return None
+    def variances(self, entries: Array) -> Array | None:
+        found = self.moments_of_variances(entries)
+        return found if np.isfinite(found).all() else None
 
     def more(self, of_sample: bool = False) -> None:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.fit.boundary import below_zero, beside, has_little, vanishing
-from clusterglm.fit.levels import Chosen
+from clusterglm.fit.levels import AnyPlan, Chosen
 from clusterglm.fit.mixed_looks import first_points, looks_of, objective_of, surrogate_of
 from clusterglm.fit.mixed_task import BOUNDLESS, MixedTask, choose
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
@@ -49,25 +49,31 @@ def start_of(
 ) -> Array:
     """The best of a few covariances without correlations, by few points; of many clusters what a sample leads to.
 
-    Where factors cross it is what moments say.
+    Where factors cross, or are nested, it is what moments say.
 
     `levels`: effects of each grouping factor.
     """
     of = task if sample is None else sample
     plan = first_points(of, sample is not None, quadrature)
-    found = of.likelihood.variances(of.entries(np.append(gamma, of.covariance.of(np.eye(sum(levels))))))
-    if found is not None:
-        begin = np.append(gamma, task.covariance.of(np.diag(_about(found, task.bounded))))
-        if np.isfinite(of.value(begin, plan)):
-            return begin
-    each = product(_STARTS, repeat=len(levels))
-    tried = [np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2))) for sds in each]
-    values = [of.value(theta, plan) for theta in tried]
-    begin = tried[int(np.nanargmax(values))]
+    begin = _by_moments(of, plan, gamma, sum(levels))
+    if begin is None:
+        each = product(_STARTS, repeat=len(levels))
+        tried = [np.append(gamma, of.covariance.of(np.diag(np.repeat(sds, levels) ** 2))) for sds in each]
+        values = [of.value(theta, plan) for theta in tried]
+        begin = tried[int(np.nanargmax(values))]
     if sample is None:
         return begin
     objective = objective_of(of, plan, _NEARBY, unit)
     return maximize(objective, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
+
+
+def _by_moments(task: MixedTask, plan: AnyPlan, gamma: Array, effects: int) -> Array | None:
+    """Where moments say, if they say something, and there is a likelihood there."""
+    found = task.likelihood.variances(task.entries(np.append(gamma, task.covariance.of(np.eye(effects)))))
+    if found is None:
+        return None
+    begin = np.append(gamma, task.covariance.of(np.diag(_about(found, task.bounded))))
+    return begin if np.isfinite(task.value(begin, plan)) else None
 
 
 def _about(variances: Array, bounded: bool) -> Array:

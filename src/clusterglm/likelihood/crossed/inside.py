@@ -16,6 +16,7 @@ from clusterglm import _core
 from clusterglm.likelihood.crossed.layout import Layout, OutsideTerm, laid_out
 from clusterglm.likelihood.crossed.posterior import UnitMoments
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
+from clusterglm.likelihood.moments import variances_of
 from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, VectorPlan, joined_columns
 from clusterglm.model.arrays import Array
@@ -156,10 +157,7 @@ class Inside:
         return slopes
 
     def moments(self, theta: Array) -> Array:
-        """What products of rows' scores without effects say of the effects' variances, shape (d + d of each term,).
-
-        To first order in a variance s^2 the scores G of two rows of a level have the mean product z H s^2 H z.
-        """
+        """What products of rows' scores without effects say of the effects' variances, shape (d + d of each term,)."""
         without, v, summit = np.array(theta, dtype=np.float64), np.zeros(self.layout.size), self.summit
         without[self.X.shape[1] :] = 0.0
         scores, flat = self.gradient(without, v, summit).rows, np.zeros(self.n_rows)
@@ -167,13 +165,8 @@ class Inside:
         entries, ones = self._no_entries(), np.ones(self.n_rows)
         self._pass(_DIRECTION, without, slopes, summit, direction=ones, kappa=flat, row_results=curved, entries=entries)
         units = np.repeat(np.arange(self.n_units), np.diff(self.data.starts))
-        found = []
-        for Z, levels in [(self.Z, units), *((term.Z, term.levels) for term in self.terms)]:
-            for z in Z.T:
-                G, H = z * scores, z**2 * curved
-                pairs = np.bincount(levels, G) @ np.bincount(levels, G) - G @ G
-                found.append(pairs / max(float(np.bincount(levels, H) @ np.bincount(levels, H) - H @ H), 1e-300))
-        return np.array(found)
+        terms = [(self.Z, units), *((term.Z, term.levels) for term in self.terms)]
+        return np.concatenate([variances_of(Z, levels, scores, curved) for Z, levels in terms])
 
     def values(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
         """Units' (weighted) log-integrals, shape (m,)."""

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from clusterglm.likelihood.moments import nested_variances, over_pairs, variances_of
+from clusterglm.likelihood.moments import NestedPairs, over_pairs, variances_of
 
 
 def rows(seed: int = 3) -> tuple[np.ndarray, ...]:
@@ -34,7 +34,7 @@ def test_sums_over_pairs() -> None:
 def test_what_two_rows_of_a_child_share_is_not_all_the_units() -> None:
     G, H, units, children = rows()
     one, z = np.ones((40, 1)), np.linspace(-1.0, 2.0, 40)
-    upper, lower, slope = nested_variances((one, np.column_stack([one, z])), (units, children), G, H)
+    upper, lower, slope = NestedPairs.of((one, np.column_stack([one, z])), (units, children), G, H).variances()
     apart = (units[:, None] == units) & (children[:, None] != children)
     together = children[:, None] == children
     assert upper == pytest.approx(pairs(G, apart) / pairs(H, apart), rel=1e-12)
@@ -53,8 +53,19 @@ def test_small_variances_are_found() -> None:
     eta = 0.3 * rng.normal(size=4_000)[units] + 0.4 * rng.normal(size=12_000)[children]
     y, p = rng.random(len(eta)) < 1.0 / (1.0 + np.exp(-eta)), 0.5
     one = np.ones((len(eta), 1))
-    found = nested_variances((one, one), (units, children), y - p, np.full(len(eta), -p * (1.0 - p)))
+    H = np.full(len(eta), -p * (1.0 - p))
+    found = NestedPairs.of((one, one), (units, children), y - p, H).variances()
     np.testing.assert_allclose(found, [0.09, 0.16], rtol=0.2)  # to first order, and 5% of sampling error
+
+
+def test_pairs_of_blocks_add_up() -> None:
+    G, H, units, children = rows()
+    Z = np.column_stack([np.ones(40), np.linspace(-1.0, 2.0, 40)])
+    whole = NestedPairs.of((Z, Z[:, :1]), (units, children), G, H)
+    some, rest = (
+        NestedPairs.of((Z[at], Z[at, :1]), (units[at], children[at]), G[at], H[at]) for at in (units < 2, units >= 2)
+    )
+    np.testing.assert_allclose((some + rest).variances(), whole.variances(), rtol=1e-12)
 
 
 def test_without_pairs_nothing_is_said() -> None:

@@ -18,6 +18,7 @@ from clusterglm.fit.chords import Learned
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
+from clusterglm.likelihood.moments import OneByOne, Pairs
 from clusterglm.likelihood.nested.choice import choose_points as choose_nested
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlaces, NestedPlan
 from clusterglm.likelihood.report import IntegrationReport
@@ -105,8 +106,8 @@ class Integrals(Protocol):
         Where it is far below `above`, it may be anything below.
         """
 
-    def variances(self, entries: Array) -> Array | None:
-        """What moments say of the variance of each effect, shape (q,), where that is cheaper than to try some."""
+    def pairs(self, entries: Array) -> Pairs | None:
+        """What moments say of the variances of effects, where that is cheaper than to try some."""
 
     def more(self, of_sample: bool = False) -> AnyPlan | None:
         """Points for a second look, if there are some for many clusters, or for all data where `learned` is.
@@ -197,7 +198,7 @@ class OneLevel(VectorLikelihood):
     def glanced(self, entries: Array, plan: VectorPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
 
-    def variances(self, entries: Array) -> None:
+    def pairs(self, entries: Array) -> None:
         return None
 
     def more(self, of_sample: bool = False) -> VectorPlan | None:
@@ -273,10 +274,6 @@ class TwoLevels(NestedLikelihood):
 
     def glanced(self, entries: Array, plan: NestedPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
-
-    def variances(self, entries: Array) -> Array | None:
-        found = self.moments_of_variances(entries)
-        return found if np.isfinite(found).all() else None
 
     def more(self, of_sample: bool = False) -> None:
         return None
@@ -398,10 +395,10 @@ class CrossedFactors(CrossedLikelihood):
             self.forget()
             return np.nan
 
-    def variances(self, entries: Array) -> Array:
+    def pairs(self, entries: Array) -> OneByOne:
         found = np.empty(sum(map(len, self._places)))
         found[np.concatenate(self._places)] = self.inside.moments(entries)
-        return found
+        return OneByOne(found)
 
     def more(self, of_sample: bool = False) -> VectorPlan | None:
         nodes = _AT_MANY.get(self.inside.n_effects)

@@ -69,8 +69,11 @@ def start_of(
 
 def _by_moments(task: MixedTask, plan: AnyPlan, gamma: Array, effects: int) -> Array | None:
     """Where moments say, if they say something, and there is a likelihood there."""
-    found = task.likelihood.variances(task.entries(np.append(gamma, task.covariance.of(np.eye(effects)))))
-    if found is None:
+    pairs = task.likelihood.pairs(task.entries(np.append(gamma, task.covariance.of(np.eye(effects)))))
+    if pairs is None:
+        return None
+    found = pairs.variances()
+    if not np.isfinite(found).all():
         return None
     begin = np.append(gamma, task.covariance.of(np.diag(_about(found, task.bounded))))
     return begin if np.isfinite(task.value(begin, plan)) else None

@@ -22,6 +22,7 @@ from clusterglm.data.effects import Children, Effects
 from clusterglm.fit.levels import AnyPlan, Chosen, PlacedIntegrals, integrals
 from clusterglm.fit.own_rows import alike, kernel_starts
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
+from clusterglm.likelihood.moments import Pairs
 from clusterglm.likelihood.own import through_coordinates
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
@@ -300,9 +301,9 @@ class OwnIntegrals:
     def more(self, of_sample: bool = False) -> AnyPlan | None:
         return self._any().more(of_sample)
 
-    def variances(self, entries: Array) -> Array | None:
+    def pairs(self, entries: Array) -> Pairs | None:
         likelihood, at = self.inner(entries)
-        return likelihood.variances(at)
+        return likelihood.pairs(at)
 
     def wide(self, entries: Array) -> AnyPlan | None:
         likelihood, at = self.inner(entries)

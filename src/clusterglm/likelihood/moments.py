@@ -7,6 +7,8 @@ z is the rows' column, H their second derivative.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,33 +39,79 @@ def variances_of(Z: Array, levels: NDArray[np.int64], scores: Array, curvatures:
     ]  # fmt: skip
 
 
-def nested_variances(
-    columns: Sequence[Array], levels: Sequence[NDArray[np.int64]], scores: Array, curvatures: Array
-) -> Array:
-    """Of effects of units, and of those of the children nested in them, shape (d1 + d2,).
+class Pairs(Protocol):
+    """Sums over pairs of rows."""
+
+    def variances(self) -> Array:
+        """Of each effect, to first order, shape (q,)."""
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Of effects each of which was looked at as if there were no others.
+
+    Parameters
+    ----------
+    found : ndarray, shape (q,)
+    """
+
+    found: Array
+
+    def variances(self) -> Array:
+        return self.found
+
+
+@dataclass(frozen=True)
+class NestedPairs:
+    """Sums over pairs of rows that say how much effects of units, and of the children nested in them, vary.
 
     Rows of a unit that are of different children share the unit's effects alone; two rows of a child share both.
 
     Parameters
     ----------
-    columns : sequence of ndarray, shapes (n, d1) and (n, d2)
-    levels : sequence of ndarray of int64, shape (n,)
-        The rows' units, and their children.
-    scores, curvatures : ndarray, shape (n,)
-        See `variances_of`.
+    upper, lower : ndarray, shapes (2, d1) and (2, d2)
+        Products of scores, and of curvatures: of pairs of different children, and of one child.
+    across : ndarray, shape (d2, d1)
+        What of the products of scores in `lower` is the units' for variances of 1.
     """
-    (Z1, Z2), (units, children) = columns, levels
 
-    def apart(values: Array) -> float:
-        return over_pairs(units, values) - over_pairs(children, values)
+    upper: Array
+    lower: Array
+    across: Array
 
-    upper = [apart(z * scores) / max(apart(z**2 * curvatures), _NO_PAIRS) for z in Z1.T]
-    lower = []
-    for z in Z2.T:
-        of_units = sum(
-            max(variance, 0.0) * over_pairs(children, z * other * curvatures)
-            for variance, other in zip(upper, Z1.T, strict=True)
+    @classmethod
+    def of(
+        cls, columns: tuple[Array, Array], levels: Sequence[NDArray[np.int64]], scores: Array, curvatures: Array
+    ) -> NestedPairs:
+        """Of some whole units.
+
+        Parameters
+        ----------
+        columns : tuple of ndarray, shapes (n, d1) and (n, d2)
+        levels : sequence of two ndarray of int64, shape (n,)
+            The rows' units, and their children.
+        scores, curvatures : ndarray, shape (n,)
+            See `variances_of`.
+        """
+        (Z1, Z2), (units, children) = columns, levels
+
+        def together(values: Array) -> float:
+            return over_pairs(children, values)
+
+        def apart(values: Array) -> float:
+            return over_pairs(units, values) - together(values)
+
+        return cls(
+            np.array([[apart(z * scores) for z in Z1.T], [apart(z**2 * curvatures) for z in Z1.T]]),
+            np.array([[together(z * scores) for z in Z2.T], [together(z**2 * curvatures) for z in Z2.T]]),
+            np.array([[together(z * other * curvatures) for other in Z1.T] for z in Z2.T]),
         )
-        own = over_pairs(children, z * scores) - of_units
-        lower.append(own / max(over_pairs(children, z**2 * curvatures), _NO_PAIRS))
-    return np.array([*upper, *lower])
+
+    def __add__(self, other: NestedPairs) -> NestedPairs:
+        return NestedPairs(self.upper + other.upper, self.lower + other.lower, self.across + other.across)
+
+    def variances(self) -> Array:
+        """Of effects of units, and then of children, shape (d1 + d2,)."""
+        upper = self.upper[0] / np.maximum(self.upper[1], _NO_PAIRS)
+        own = self.lower[0] - self.across @ np.maximum(upper, 0.0)
+        return np.append(upper, own / np.maximum(self.lower[1], _NO_PAIRS))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation, core_problem
-from clusterglm.likelihood.moments import nested_variances
+from clusterglm.likelihood.moments import NestedPairs
 from clusterglm.likelihood.vector.points import PointSet, hermite_points
 from clusterglm.likelihood.vector.vector import joined_columns, unstructured
 from clusterglm.model.arrays import Array
@@ -178,14 +178,14 @@ class NestedLikelihood:
         """Each child's unit, shape (C,)."""
         return np.repeat(np.arange(self.n_units), np.diff(self.first_child))
 
-    def moments_of_variances(self, theta: Array) -> Array:
-        """What products of rows' scores without effects say of the effects' variances, shape (d1 + d2,)."""
+    def pairs(self, theta: Array) -> NestedPairs:
+        """What pairs of rows say of the effects' variances, at the coefficients of theta and effects of 0."""
         X, columns, data, response = self._rows
         eta = X @ self.parameters.split(theta)[0] + data.offset
         _, scores, curvatures, *_ = response.derivatives(eta, data.a, data.b)
         units = np.repeat(np.arange(self.n_units), np.diff(data.starts))
         children = np.repeat(np.arange(self.n_children), np.diff(self.child_starts))
-        return nested_variances(columns, (units, children), scores, curvatures)
+        return NestedPairs.of(columns, (units, children), scores, curvatures)
 
     def evaluate(self, theta: Array, plan: NestedPlan, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants), and derivatives up to `order`, at `theta`, shape (q,)."""

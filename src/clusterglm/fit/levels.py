@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clusterglm.data.effects import Effects
 from clusterglm.errors import IntegrationError, OptionError
 from clusterglm.fit.chords import Learned
+from clusterglm.likelihood.crossed.alone import variances as moments
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
@@ -397,7 +398,7 @@ class CrossedFactors(CrossedLikelihood):
 
     def pairs(self, entries: Array) -> OneByOne:
         found = np.empty(sum(map(len, self._places)))
-        found[np.concatenate(self._places)] = self.inside.moments(entries)
+        found[np.concatenate(self._places)] = moments(self.inside, entries[: self.inside.X.shape[1]])
         return OneByOne(found)
 
     def more(self, of_sample: bool = False) -> VectorPlan | None:
@@ -419,7 +420,7 @@ class CrossedFactors(CrossedLikelihood):
     def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
         assert among is None, "crossed factors of data in blocks"
         found = self.choose(entries, tolerance)
-        return Chosen(found.plan, found.error, found.plan)
+        return Chosen(found.plan, found.error, found.slopes)
 
     def rules(self, plan: VectorPlan) -> tuple[tuple[str, int], ...]:
         return tuple((str(part.points), _count(part.clusters, self.inside.n_units)) for part in plan)

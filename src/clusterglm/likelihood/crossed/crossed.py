@@ -39,11 +39,13 @@ _ANOTHER_CURVATURE = 0.15  # of a standard deviation: a step after which the cur
 _MOST_STEPS = 200
 _NODES_TO_START, _MOST_TO_START = (9, 25, 61), 4000  # a dimension; points above which no more are tried
 _FOUND, _BY_OLD_ONES = 1e-13, 1e-17  # Newton decrement from which one more step leads to the mode; by an old curvature
+_SAME_MODE = 1e-3  # standard deviations of effects by which a mode may move and points inside are as good
 _GLANCED = 0.01  # and where the value is wanted to a few hundredths
 _FAR_LOWER = 5.0  # what a glance may be wrong by, times the Newton decrement and at least one
 _NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
-_CONTRACTS = 0.02  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
+_CONTRACTS = 1e-3  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
+_CONTRACTS_IF_DEAR = 0.02
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
 
 
@@ -137,10 +139,12 @@ class CrossedLikelihood:
         """
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         v = self._about_where(theta)
-        for _ in range(2):  # the second time about the mode that the first points have
+        for _ in range(2):  # the second time about the mode that the first points have, if that is another
             self.inside.move(theta, v)
             choice = choose_points(self.inside.given, self.inside.own(theta), tolerance)
-            v = self.mode(theta, choice.plan).v
+            last, v = v, self.mode(theta, choice.plan).v
+            if np.abs(v - last).max() < _SAME_MODE:
+                break
         return choice
 
     def _about_where(self, theta: Array) -> Array:
@@ -211,6 +215,7 @@ class CrossedLikelihood:
         follow = any(part.places is None and not is_summit(part) for part in plan)
         at = self.inside.gradient(theta, v, plan)
         value, last, last_fresh = _sum(at.values, v), np.inf, np.inf
+        contracts = _CONTRACTS_IF_DEAR if self._dear() else _CONTRACTS
         for _ in range(_MOST_STEPS):
             if value + _FAR_LOWER * (1.0 + float(at.v @ at.v)) < above:  # more than Newton's decrement, as -f_vv > 1
                 return Mode(v, value, at, [], 0.0)
@@ -222,7 +227,7 @@ class CrossedLikelihood:
                 fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh
             ):
                 break
-            if not fresh and decrement > _CONTRACTS * last:
+            if not fresh and decrement > contracts * last:
                 factors, last = [], np.inf
                 continue
             length, rounding = 1.0, 1e-13 * (1.0 + abs(value))

@@ -16,7 +16,6 @@ from clusterglm import _core
 from clusterglm.likelihood.crossed.layout import Layout, OutsideTerm, laid_out
 from clusterglm.likelihood.crossed.posterior import UnitMoments
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
-from clusterglm.likelihood.moments import variances_of
 from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, VectorPlan, joined_columns
 from clusterglm.model.arrays import Array
@@ -156,17 +155,23 @@ class Inside:
         np.add(self.data.offset, self.layout.spread(slopes, v), out=self._moved.offset)
         return slopes
 
-    def moments(self, theta: Array) -> Array:
-        """What products of rows' scores without effects say of the effects' variances, shape (d + d of each term,)."""
-        without, v, summit = np.array(theta, dtype=np.float64), np.zeros(self.layout.size), self.summit
-        without[self.X.shape[1] :] = 0.0
-        scores, flat = self.gradient(without, v, summit).rows, np.zeros(self.n_rows)
-        slopes, curved = self.move(without, v), np.zeros(self.n_rows)
-        entries, ones = self._no_entries(), np.ones(self.n_rows)
-        self._pass(_DIRECTION, without, slopes, summit, direction=ones, kappa=flat, row_results=curved, entries=entries)
-        units = np.repeat(np.arange(self.n_units), np.diff(self.data.starts))
-        terms = [(self.Z, units), *((term.Z, term.levels) for term in self.terms)]
-        return np.concatenate([variances_of(Z, levels, scores, curved) for Z, levels in terms])
+    def of_rows(self, predictor: Array) -> tuple[Array, Array]:
+        """First and second derivatives of the rows' weighted log-probabilities at linear predictors, shape (n,)."""
+        modes, nothing, slopes = self._modes.copy(), np.zeros(len(self.parameters)), np.zeros(self.layout.columns.shape)
+        first, second, flat = np.zeros((3, self.n_rows))
+        entries = self._no_entries()
+        self._moved.offset[:] = predictor
+        at = nothing, slopes, self.summit
+        self._pass(_SCORE, *at, row_results=first, entries=entries)
+        self._pass(_DIRECTION, *at, direction=flat + 1.0, kappa=flat, row_results=second, entries=entries)
+        self._modes[:] = modes
+        return first, second
+
+    def predictor(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
+        """Linear predictors of the rows at v and about the modes of the units' effects there, shape (n,)."""
+        self.gradient(theta, v, plan)
+        u = np.repeat(self._centres(plan) @ self.given.factor(self.own(theta)).T, np.diff(self.data.starts), axis=0)
+        return np.asarray(self._moved.offset + self.X @ theta[: self.X.shape[1]] + (self.Z * u).sum(axis=1))
 
     def values(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
         """Units' (weighted) log-integrals, shape (m,)."""

@@ -24,10 +24,16 @@ inline bool subtract_blocks(const Outside& outside, const Selection& selection, 
                 const std::int32_t* at = outside.touched + outside.starts[unit];
                 double* matrix = matrices + outside.matrix[unit];
                 const std::int64_t low = size * stripe / stripes, high = size * (stripe + 1) / stripes;
+                const bool side_by_side = at[c - 1] - at[0] == c - 1;  // as where a unit touches all effects
                 for (int a = static_cast<int>(std::lower_bound(at, at + c, low) - at); a < c && at[a] < high; ++a) {
                     double* to = matrix + at[a] * size;
                     const double* row = blocks + from[i - first] + static_cast<std::size_t>(a) * stride;
-                    for (int b = 0; b <= a; ++b) to[at[b]] -= row[b];
+                    if (side_by_side) {
+                        double* there = to + at[0];
+                        for (int b = 0; b <= a; ++b) there[b] -= row[b];
+                    } else {
+                        for (int b = 0; b <= a; ++b) to[at[b]] -= row[b];
+                    }
                 }
                 checkpoint(static_cast<std::int64_t>(c) * c / 2);
             }

@@ -125,7 +125,9 @@ def refuse_not_positive(y: Array, name: str, response: Response, rows: NDArray[n
     if small.any():
         instead = "" if response.durations else "; or family='gaussian', which takes any numbers"
         advice = f"correct these rows, or make them missing to have them dropped{instead}"
-        raise _wrong_value(y, small, name, f"positive numbers for family={response.family!r}", advice, rows)
+        needed = f"positive numbers for family={response.family!r}"
+        needed += f", not below {1.0 / _LARGEST_MEASURE:.0e}" if y[small].max() > 0.0 else ""
+        raise _wrong_value(y, small, name, needed, advice, rows)
 
 
 def refuse_success(success: Any, what: str) -> None:

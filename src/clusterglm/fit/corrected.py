@@ -3,6 +3,7 @@
 The estimate by draws that are held is a smooth function of the parameters, near the approximation that it corrects:
 Newton's method with the Hessian of the latter finds its maximum in a few steps. Where that has moved by a hundredth of
 a standard error, these are from its own Hessian, the differences of its score; elsewhere both are alike to a hundredth.
+Draws have the points inside that are enough for derivatives: with them weights are as good as with more.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _MOST_OF_A_REPLICATE = 2048  # of each replicate
 _WHERE_IT_IS = 1e-3  # of a standard error: where the maximum has been found
 _MOST_CORRECTIONS = 20
 _OWN_HESSIAN = 0.01  # standard errors that the maximum has moved, from which its Hessian is its own
-_FOR_HESSIAN = 32  # draws of each replicate for second derivatives
+_FOR_HESSIAN = 32  # draws of each replicate for second derivatives, at most
 _STEP_OF_ERRORS = 1e-3  # of a standard error, of their differences
 
 
@@ -64,7 +65,7 @@ def corrected(
     OutsideReport or None
         None where there is no curvature to go by.
     """
-    free, plan, theta = ~task.all_and(held), found.chosen.plan, found.maximum.theta
+    free, plan, theta = ~task.all_and(held), found.chosen.slopes, found.maximum.theta
     V = _covariance(found.maximum.evaluation.hessian, free)
     if V is None:
         return found, None
@@ -72,9 +73,10 @@ def corrected(
     J = task.slopes(theta)
     certificate = draws.certify(task.entries(theta), plan, J.T @ V @ J, tolerance, _AMPLE, _MOST_OF_A_REPLICATE)
     first, scored = certificate.estimate, certificate.scored
+    by_more_points = found.maximum.evaluation.value - first.laplace
     noise = _of_estimates(first, J.T @ V @ J)
     if not (np.isfinite(first.value) and noise <= _TOO_NOISY):
-        return found, _report(first, noise, 0.0, tolerance, applied=False)
+        return found, _report(first, by_more_points, noise, 0.0, tolerance, applied=False)
     count, at, evaluations = first.draws // len(first.scores), theta, 0
     quick = Control(max_iter=_MOST_CORRECTIONS, tol=_WHERE_IT_IS)
     while True:
@@ -89,10 +91,11 @@ def corrected(
         scored = scored if known else 2 * scored  # enough at the maximum of the approximation, but not here
         count = max(count if valued else 2 * count, scored)
     moved = _distance(at - theta, V, free)
-    hessian = found.maximum.evaluation.hessian if moved <= _WHERE_IT_IS else task.evaluate(at, plan, 2).hessian
+    hessian = found.maximum.evaluation.hessian
     if moved > _OWN_HESSIAN:
-        own = _hessian(partial(_objective, task, draws, plan, min(count, _FOR_HESSIAN), hessian=V), at, free, V)
-        hessian = hessian if _covariance(own, free) is None else own
+        hessian = _hessian(partial(_objective, task, draws, plan, min(scored, _FOR_HESSIAN), hessian=V), at, free, V)
+    if moved > _WHERE_IT_IS and (moved <= _OWN_HESSIAN or _covariance(hessian, free) is None):
+        hessian = task.evaluate(at, plan, 2).hessian
     there = _covariance(hessian, free)
     V = V if there is None else there
     moved = _distance(at - theta, V, free)
@@ -100,8 +103,8 @@ def corrected(
     story = replace(story, evaluations=story.evaluations + evaluations)
     if not top.optimization.converged:
         story = replace(story, status=top.optimization.status, message=top.optimization.message)
-    evaluation = Evaluation(last.value, J @ last.score, hessian)
-    report = _report(last, _of_estimates(last, J.T @ V @ J), moved, tolerance, applied=True)
+    evaluation = Evaluation(last.value + by_more_points, J @ last.score, hessian)
+    report = _report(last, by_more_points, _of_estimates(last, J.T @ V @ J), moved, tolerance, applied=True)
     return replace(found, maximum=Maximum(at, evaluation, story)), report
 
 
@@ -154,9 +157,11 @@ def _of_estimates(estimate: Estimate, covariance: Array) -> float:
     return float(np.nan_to_num(estimate.errors_of_estimates(covariance)).max())
 
 
-def _report(estimate: Estimate, noise: float, moved: float, tolerance: float, *, applied: bool) -> OutsideReport:
+def _report(
+    estimate: Estimate, by_more_points: float, noise: float, moved: float, tolerance: float, *, applied: bool
+) -> OutsideReport:
     return OutsideReport(
-        estimate.laplace,
+        estimate.laplace + by_more_points,
         estimate.correction,
         estimate.standard_error,
         noise,

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from clusterglm.data.effects import Effects
 from clusterglm.errors import IntegrationError, OptionError
 from clusterglm.fit.chords import Learned
+from clusterglm.likelihood.crossed.alone import variances as moments
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood
 from clusterglm.likelihood.crossed.layout import OutsideTerm
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
+from clusterglm.likelihood.moments import OneByOne, Pairs
 from clusterglm.likelihood.nested.choice import choose_points as choose_nested
 from clusterglm.likelihood.nested.nested import NestedLikelihood, NestedPart, NestedPlaces, NestedPlan
 from clusterglm.likelihood.report import IntegrationReport
@@ -99,8 +101,14 @@ class Integrals(Protocol):
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         """A likelihood about that of `plan` whose second derivatives, where those are dear, show the way cheaply."""
 
-    def glanced(self, entries: Array, plan: AnyPlan) -> float:
-        """The log-likelihood to a few hundredths, where it costs less so: to see which of some places is higher."""
+    def glanced(self, entries: Array, plan: AnyPlan, above: float = -np.inf) -> float:
+        """The log-likelihood to a few hundredths, where it costs less so: to see which of some places is higher.
+
+        Where it is far below `above`, it may be anything below.
+        """
+
+    def pairs(self, entries: Array) -> Pairs | None:
+        """What moments say of the variances of effects, where that is cheaper than to try some."""
 
     def more(self, of_sample: bool = False) -> AnyPlan | None:
         """Points for a second look, if there are some for many clusters, or for all data where `learned` is.
@@ -188,8 +196,11 @@ class OneLevel(VectorLikelihood):
     def similar(self, entries: Array, plan: VectorPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
 
-    def glanced(self, entries: Array, plan: VectorPlan) -> float:
+    def glanced(self, entries: Array, plan: VectorPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
+
+    def pairs(self, entries: Array) -> None:
+        return None
 
     def more(self, of_sample: bool = False) -> VectorPlan | None:
         nodes = _SECOND.get(self.n_effects)
@@ -262,7 +273,7 @@ class TwoLevels(NestedLikelihood):
     def similar(self, entries: Array, plan: NestedPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
 
-    def glanced(self, entries: Array, plan: NestedPlan) -> float:
+    def glanced(self, entries: Array, plan: NestedPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
 
     def more(self, of_sample: bool = False) -> None:
@@ -333,8 +344,11 @@ class CrossedFactors(CrossedLikelihood):
         self, X: Array, Z: Array, effects: Effects, data: ClusterArrays, response: Response, threads: int
     ) -> None:
         pattern, d, terms = effects.covariance.pattern, effects.n_upper, []
+        every = np.arange(Z.shape[1])
+        self._places = [every[:d]]
         for factor in effects.outside:
             where = effects.places_of(factor.group)
+            self._places.append(every[where])
             terms.append(OutsideTerm(np.ascontiguousarray(Z[:, where]), factor.codes, pattern[where, where]))
         own = np.ascontiguousarray(Z[:, :d])
         super().__init__(X, own, data, terms, response, np.ascontiguousarray(pattern[:d, :d]), threads)
@@ -375,12 +389,17 @@ class CrossedFactors(CrossedLikelihood):
         """With the average information; see `CrossedLikelihood.roughly`."""
         return self.roughly(entries, plan)
 
-    def glanced(self, entries: Array, plan: VectorPlan) -> float:
+    def glanced(self, theta: Array, plan: VectorPlan, above: float = -np.inf) -> float:
         try:
-            return super().glanced(entries, plan)
+            return super().glanced(theta, plan, above)
         except IntegrationError:
             self.forget()
             return np.nan
+
+    def pairs(self, entries: Array) -> OneByOne:
+        found = np.empty(sum(map(len, self._places)))
+        found[np.concatenate(self._places)] = moments(self.inside, entries[: self.inside.X.shape[1]])
+        return OneByOne(found)
 
     def more(self, of_sample: bool = False) -> VectorPlan | None:
         nodes = _AT_MANY.get(self.inside.n_effects)
@@ -401,7 +420,7 @@ class CrossedFactors(CrossedLikelihood):
     def within(self, entries: Array, tolerance: float, among: int | None = None) -> Chosen:
         assert among is None, "crossed factors of data in blocks"
         found = self.choose(entries, tolerance)
-        return Chosen(found.plan, found.error, found.plan)
+        return Chosen(found.plan, found.error, found.slopes)
 
     def rules(self, plan: VectorPlan) -> tuple[tuple[str, int], ...]:
         return tuple((str(part.points), _count(part.clusters, self.inside.n_units)) for part in plan)

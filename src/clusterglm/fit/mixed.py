@@ -224,10 +224,9 @@ def fit_mixed_sums(
     unit, scale = given.sums.weights.unit, scale_of(given)
     task = given.task(scale)
     gamma = given.standard.inside(pooled.beta if start is None else start)
-    sample = given.sample(task, scale)
+    sample = None if effects.outside else given.sample(task, scale)  # as all share effects
     begin = start_of(task, sample, gamma, effects.levels, quadrature, unit)
-    stands_in = None if effects.outside else sample  # no clusters stand for others that they share effects with
-    found, held = maximum_of(task, stands_in, begin, quadrature, control, unit)
+    found, held = maximum_of(task, sample, begin, quadrature, control, unit)
     integration = report(task.likelihood, found.chosen, quadrature, unit)
     if effects.outside and quadrature.kind == "auto":
         found, outside = corrected(task, found, held, quadrature, unit)

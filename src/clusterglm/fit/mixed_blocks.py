@@ -7,8 +7,10 @@ any more, as one that has come to another machine, chooses them again.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NoReturn
 
 import numpy as np
@@ -29,6 +31,7 @@ from clusterglm.fit.standardise import Standardisation, tells_columns_apart
 from clusterglm.fit.streamed import refuse_homogeneous_blocks, sums_of_blocks
 from clusterglm.fit.sums import Sums, added, chosen_clusters, products_of, repeats_in
 from clusterglm.likelihood.evaluation import Evaluation
+from clusterglm.likelihood.moments import NestedPairs
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
 from clusterglm.model.control import Control
@@ -150,8 +153,12 @@ class BlockIntegrals:
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         return self.evaluate(entries, self.few())
 
-    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+    def glanced(self, entries: Array, plan: AnyPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
+
+    def pairs(self, entries: Array) -> NestedPairs | None:
+        found = self._blocks.each(_pairs, self._scale, entries)
+        return None if any(each is None for each in found) else reduce(operator.add, found)
 
     def more(self, of_sample: bool = False) -> AnyPlan | None:
         return None if of_sample or self._one.more() is None else (Asked(None, second=True),)
@@ -354,6 +361,11 @@ def _plan(block: Block, likelihood: Integrals, plan: AnyPlan, among: int) -> Any
 def _evaluated(block: Block, scale: Array, among: int, entries: Array, plan: AnyPlan, order: int) -> Evaluation:
     likelihood = _likelihood(block, scale)
     return likelihood.evaluate(entries, _plan(block, likelihood, plan, among), order)
+
+
+def _pairs(block: Block, scale: Array, entries: Array) -> NestedPairs | None:
+    found = _likelihood(block, scale).pairs(entries)
+    return found if isinstance(found, NestedPairs) else None
 
 
 def _chosen(block: Block, scale: Array, entries: Array, tolerance: float, among: int) -> _Share:

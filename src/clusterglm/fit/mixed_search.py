@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clusterglm.fit.boundary import below_zero, beside, has_little, vanishing
-from clusterglm.fit.levels import Chosen
+from clusterglm.fit.levels import AnyPlan, Chosen
 from clusterglm.fit.mixed_looks import first_points, looks_of, objective_of, surrogate_of
 from clusterglm.fit.mixed_task import BOUNDLESS, MixedTask, choose
 from clusterglm.fit.newton import Maximum, Optimization, maximize, maximize_free
@@ -20,6 +20,7 @@ from clusterglm.model.control import Control
 from clusterglm.model.quadrature import Quadrature
 
 _STARTS = (0.3, 1.0, 2.5)  # standard deviations of effects, on the linear predictor, that are tried first
+_SHRUNK, _MOST_SHRUNK = 0.346, 0.2  # (16 sqrt(3) / 15 pi)^2; what is left of 1 at least
 _NEARBY = 0.5  # standard errors within which the maximum of a sample is found
 _ROUGHLY = 0.02  # standard errors within which the neighbourhood of the maximum is found with few points
 _LOOSE = 1e-3  # tolerance of integrals with which the search goes on from there
@@ -48,19 +49,45 @@ def start_of(
 ) -> Array:
     """The best of a few covariances without correlations, by few points; of many clusters what a sample leads to.
 
+    Where factors cross, or are nested, it is what moments say.
+
     `levels`: effects of each grouping factor.
     """
     of = task if sample is None else sample
     plan = first_points(of, sample is not None, quadrature)
-    dear = not of.likelihood.held(plan)
-    each = ((sd,) * len(levels) for sd in _STARTS) if dear else product(_STARTS, repeat=len(levels))
-    tried = [np.append(gamma, task.covariance.of(np.diag(np.repeat(sds, levels) ** 2))) for sds in each]
-    values = [of.glanced(theta, plan) for theta in tried]
-    begin = tried[int(np.nanargmax(values))]
+    begin = _by_moments(of, plan, gamma, sum(levels))
+    if begin is None:
+        each = product(_STARTS, repeat=len(levels))
+        tried = [np.append(gamma, of.covariance.of(np.diag(np.repeat(sds, levels) ** 2))) for sds in each]
+        values = [of.value(theta, plan) for theta in tried]
+        begin = tried[int(np.nanargmax(values))]
     if sample is None:
         return begin
     objective = objective_of(of, plan, _NEARBY, unit)
     return maximize(objective, begin, Control(max_iter=30), tolerance=_NEARBY, reflect=task.reflect, unit=unit).theta
+
+
+def _by_moments(task: MixedTask, plan: AnyPlan, gamma: Array, effects: int) -> Array | None:
+    """Where moments say, if they say something, and there is a likelihood there."""
+    pairs = task.likelihood.pairs(task.entries(np.append(gamma, task.covariance.of(np.eye(effects)))))
+    if pairs is None:
+        return None
+    found = pairs.variances()
+    if not np.isfinite(found).all():
+        return None
+    begin = np.append(gamma, task.covariance.of(np.diag(_about(found, task.bounded))))
+    return begin if np.isfinite(task.value(begin, plan)) else None
+
+
+def _about(variances: Array, bounded: bool) -> Array:
+    """Variances of effects, from what moments to first order say of them.
+
+    On a logit scale these are too small, as coefficients are where effects are left out (Zeger, Liang and Albert 1988);
+    on a logarithmic one they are variances of exp(effect), for a mean of 1.
+    """
+    positive = np.maximum(variances, 0.0)
+    whole = positive / max(1.0 - _SHRUNK * float(positive.sum()), _MOST_SHRUNK) if bounded else np.log1p(positive)
+    return np.asarray(np.clip(whole, _STARTS[0] ** 2, _STARTS[-1] ** 2))
 
 
 def maximum_of(
@@ -170,7 +197,7 @@ def _nearly_without_a_factor(task: MixedTask, theta: Array) -> list[Array]:
             for of, some in blocks:
                 phi[some] = _NEARLY_NONE * phi[some] if of == group else phi[some]
             there = task.parameters.joined(beta, phi)
-            if task.glanced(there, few) > here:
+            if task.glanced(there, few, here) > here:
                 found.append(there)
     return found
 

@@ -122,9 +122,10 @@ class MixedTask:
         """The value alone."""
         return self.likelihood.evaluate(self.entries(theta), plan, 0).value + self.penalty_at(theta).value
 
-    def glanced(self, theta: Array, plan: AnyPlan) -> float:
-        """The value alone, as accurate as it takes to see which of some places is higher."""
-        return self.likelihood.glanced(self.entries(theta), plan) + self.penalty_at(theta).value
+    def glanced(self, theta: Array, plan: AnyPlan, above: float = -np.inf) -> float:
+        """The value alone, as accurate as it takes to see which of some places is higher, or whether it is `above`."""
+        penalty = self.penalty_at(theta).value
+        return self.likelihood.glanced(self.entries(theta), plan, above - penalty) + penalty
 
     def penalty_at(self, theta: Array) -> Evaluation:
         """The penalty's part of the value and the derivatives; 0 where there is none."""

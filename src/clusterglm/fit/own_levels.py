@@ -22,6 +22,7 @@ from clusterglm.data.effects import Children, Effects
 from clusterglm.fit.levels import AnyPlan, Chosen, PlacedIntegrals, integrals
 from clusterglm.fit.own_rows import alike, kernel_starts
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation
+from clusterglm.likelihood.moments import Pairs
 from clusterglm.likelihood.own import through_coordinates
 from clusterglm.likelihood.vector.vector import VectorPosterior
 from clusterglm.model.arrays import Array
@@ -181,7 +182,7 @@ class OwnIntegrals:
     def similar(self, entries: Array, plan: AnyPlan) -> Evaluation:
         return self._evaluated(entries, plan, 2, lambda inner, at: inner.similar(at, plan))
 
-    def glanced(self, entries: Array, plan: AnyPlan) -> float:
+    def glanced(self, entries: Array, plan: AnyPlan, above: float = -np.inf) -> float:
         return self.evaluate(entries, plan, 0).value
 
     def _evaluated(
@@ -299,6 +300,10 @@ class OwnIntegrals:
 
     def more(self, of_sample: bool = False) -> AnyPlan | None:
         return self._any().more(of_sample)
+
+    def pairs(self, entries: Array) -> Pairs | None:
+        likelihood, at = self.inner(entries)
+        return likelihood.pairs(at)
 
     def wide(self, entries: Array) -> AnyPlan | None:
         likelihood, at = self.inner(entries)

@@ -166,7 +166,10 @@ def dense(block, theta, likelihood, plan, step):
 
 
 def test_the_error_is_what_it_says(simulate):
-    """On 200 random designs of 1 to 6 outside effects the truth lies within 3 standard errors in at least 98%."""
+    """On 200 random designs of 1 to 6 outside effects the truth lies within 3 standard errors in at least 98%.
+
+    Of draws where they are first, and of those that are placed better.
+    """
     rng, within, plan, number = np.random.default_rng(8), [], hermite(25), 100
     while len(within) < 200:
         number += 1
@@ -176,9 +179,11 @@ def test_the_error_is_what_it_says(simulate):
             continue
         size = likelihood.layout.size
         truly = dense(block, theta, likelihood, plan, 0.7 if size < 5 else 0.8 if size < 6 else 0.93)
-        found = HeldDraws(likelihood, seed=number).estimate(theta, plan, 8, 0)
-        within.append(abs(found.value - truly) <= 3.0 * found.standard_error)
-    assert np.mean(within) >= 0.98
+        held, nothing = HeldDraws(likelihood, seed=number), np.zeros((len(theta), len(theta)))
+        tried = [held.estimate(theta, plan, 8, 0)]
+        tried.append(held.certify(theta, plan, nothing, 0.0, np.inf, most=8).estimate)
+        within.append([abs(found.value - truly) <= 3.0 * found.standard_error for found in tried])
+    assert np.mean(within, axis=0).min() >= 0.98
 
 
 def test_derivatives_may_be_of_fewer_draws(simulate):
@@ -191,7 +196,7 @@ def test_derivatives_may_be_of_fewer_draws(simulate):
     np.testing.assert_allclose(mixed.score, few.score, rtol=1e-10)
     np.testing.assert_allclose(mixed.scores, few.scores, rtol=1e-10)
     found = HeldDraws(block.likelihood()).certify(theta, plan, 1e-6 * np.eye(len(theta)), 1e-4, np.inf, most=64)
-    assert found.scored == 4 < found.estimate.draws // 16
+    assert found.scored == certificate._FIRST_DRAWS < found.estimate.draws // 16
 
 
 def test_proposals_and_their_weights(simulate):

@@ -139,18 +139,42 @@ def test_a_glance_is_near_the_value_and_leaves_no_trace(simulate):
 @pytest.mark.parametrize(("trials", "most"), [(1, 0.5), (8, 0.2)])
 def test_average_information_is_nearly_the_hessian(trials, most, simulate):
     """What a step of Newton's method with it leaves of the way, of units with points too; few trials tell little."""
+    likelihood, theta = binomial_of(trials, simulate), np.array([0.2, -0.4, 1.0, 0.8])
+    for plan in (hermite(1), hermite(15)):
+        exact, mode = likelihood.evaluate(theta, plan), likelihood.mode(theta, plan)
+        solve = partial(likelihood.solved, mode.factors)
+        found = likelihood.inside.information(theta, mode.v, plan, mode.gradient.rows, solve)[0]
+        left = np.linalg.eigvals(np.eye(4) + np.linalg.solve(found, exact.hessian))
+        assert np.abs(left).max() < most
+
+
+@pytest.mark.parametrize("times", [(0.5, 0.5), (0.5, 2.0), (2.0, 0.5), (2.0, 2.0)])
+def test_rough_steps_end_near_the_maximum(times, simulate):
+    """From standard deviations half as large as there, or twice, those after one step are within a quarter."""
+    likelihood = binomial_of(8, simulate)
+    for plan in (hermite(1), hermite(15)):
+        theta = np.array([0.2, -0.4, 1.0, 0.8])
+        for _ in range(12):
+            there = likelihood.roughly(theta, plan)
+            exact = likelihood.evaluate(theta, plan, 1)
+            assert there.value == exact.value
+            np.testing.assert_array_equal(there.score, exact.score)
+            theta = theta - np.linalg.solve(there.hessian, there.score)
+        np.testing.assert_allclose(likelihood.evaluate(theta, plan, 1).score, 0.0, rtol=0, atol=1e-4)
+        begin = theta * [1.0, 1.0, *times]
+        there = likelihood.roughly(begin, plan)
+        begin = begin - np.linalg.solve(there.hessian, there.score)
+        np.testing.assert_allclose(begin[2:], theta[2:], rtol=0.25, atol=0)
+
+
+def binomial_of(trials, simulate):
+    """400 units and 40 levels outside, whose standard deviations are 1 and 0.8."""
     block = simulate(response("binomial", "logit"), 400, (40,), binary=True)
     rng, (term,) = np.random.default_rng(5), block.terms
     units = np.repeat(rng.normal(size=400), np.diff(block.starts))
     eta = block.X @ [0.2, -0.4] + block.offset + units + 0.8 * rng.normal(size=40)[term.levels]
     a = rng.binomial(trials, 1.0 / (1.0 + np.exp(-eta))).astype(float)
-    likelihood, theta = replace(block, a=a, b=trials - a).likelihood(), np.array([0.2, -0.4, 1.0, 0.8])
-    for plan in (hermite(1), hermite(15)):
-        exact, rough = likelihood.evaluate(theta, plan), likelihood.roughly(theta, plan)
-        assert rough.value == exact.value
-        np.testing.assert_array_equal(rough.score, exact.score)
-        left = np.linalg.eigvals(np.eye(4) - np.linalg.solve(rough.hessian, exact.hessian))
-        assert np.abs(left).max() < most
+    return replace(block, a=a, b=trials - a).likelihood()
 
 
 @pytest.mark.parametrize("nodes", [3, 5])

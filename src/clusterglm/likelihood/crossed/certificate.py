@@ -6,7 +6,7 @@ with 10 degrees of freedom or as many as there are effects, beyond which all of 
 is next to nothing; the weights that a normal integrand would have, whose mean is known, are a control: the estimate is
 the ratio of both sums (Owen and Zhou 2000), without error for a normal integrand. With every draw e goes -e, whose
 weight is wrong the other way about as far as f is lopsided, which is most of it where effects are many. Draws are
-quasi-random, in replicates that are scrambled apart, and the same at every theta: the estimate is a smooth function of
+quasi-random, in replicates that are shifted apart, and the same at every theta: the estimate is a smooth function of
 theta. Its derivative is that of each draw's log-weight,
 
     f_theta + f_v' dv/dtheta + d log|F| / dtheta,    dv/dtheta = dv^/dtheta - F (dC'/dtheta) F e,    F = C'^-1
@@ -16,24 +16,28 @@ where v^ and the Cholesky factor C of -f_vv, which all draws share, are differen
 Where that takes too many draws, e becomes a + R e, the normal density that is nearest to the integrand: under it the
 mean of f's slopes is 0, and that of its curvatures the inverse of its covariance (Opper and Archambeau 2009). Both
 means are those over draws of signs, whose squares are what they are in the mean: of f's third and fourth derivatives
-those that belong to one effect count without error. a and R stay as they are found first.
+those that belong to one effect count without error. And each e is bent, e = z + k (z^2 - 1) / 6 + ..., so that its
+density has the third and fourth derivatives k and l of the integrand in it alone: of many effects, of each of which the
+data tell little, these are most of what draws from a normal density are wrong by. a, R, k and l stay as they are found
+first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import factorial
 
 import numpy as np
-from scipy.special import chdtri, gammaln, logsumexp, ndtri
+from scipy.special import logsumexp
 
 from clusterglm.errors import ClusterError, OptionError
+from clusterglm.likelihood.crossed.alone import higher
 from clusterglm.likelihood.crossed.crossed import CrossedLikelihood, Mode
 from clusterglm.likelihood.crossed.inside import is_summit
+from clusterglm.likelihood.crossed.proposal import Placed, mixture
 from clusterglm.likelihood.vector.vector import VectorPlan
 from clusterglm.model.arrays import Array
 
-_NORMAL = 0.8  # share of the normal density
-_DF = 10.0  # of the other, where there are no more effects
 REPLICATES = 16
 _FIRST_DRAWS, _MOST_DRAWS = 4, 2048  # draws of each replicate, those with the other sign among them
 _SIGNS = 4  # draws of signs, and as many with the other sign, that place the draws better
@@ -42,6 +46,7 @@ _MATRICES_FOR_DRAWS, _MOST_GIBIBYTES = (
     4.0,
 )  # at a time, beside a derivative in each parameter; of all
 _NUMBERS_OF_DRAWS = 10_000_000  # of draws that are looked at together
+_BITS = 30  # of quasi-random numbers, which replicates shift digit by digit
 _DIMENSIONS_AT_ONCE = 4096  # of one quasi-random sequence
 _SKEWED = 19.0 / 18.0  # (2 z^2 + 1) / (6 z), z = 3: by how much skewness over the root of n widens 3 standard errors
 _STEP_OF_MODES = 1e-7  # of differences of the mode and the curvature there, relative to parameters above 1
@@ -66,19 +71,16 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class _Put:
-    """Draws where they lie.
+    """Draws where they lie, and those of the other sign.
 
     Parameters
     ----------
-    centres : ndarray, shape (size of v,)
-        What is added to the mode in all of them.
-    moved : ndarray, shape (R, n, size of v)
-        How far from there they are.
-    logs : ndarray, shape (R, n, C)
+    moved : ndarray, shape (R, n, 2, size of v)
+        How far from the mode they are.
+    logs : ndarray, shape (R, n, 2, C)
         Minus logs of their densities, but for a constant.
     """
 
-    centres: Array
     moved: Array
     logs: Array
 
@@ -194,7 +196,7 @@ class HeldDraws:
         self._known: list[tuple[Array, Array]] = []
         self._last: tuple[Array, VectorPlan, list[Drawn]] | None = None  # the same parts, at one theta
         self._shared: tuple[Array, VectorPlan, _Sensitivity] | None = None
-        self._placed: list[tuple[Array, Array]] | None = None  # a and R of each component
+        self._placed: list[Placed] | None = None  # of each component
         self._of_effects = np.full(self.layout.size, len(self.layout.components))  # those without rows are in none
         for c, own in enumerate(self.layout.components):
             self._of_effects[own] = c
@@ -245,13 +247,14 @@ class HeldDraws:
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         mode, count, scored = self._mode(theta, plan), _FIRST_DRAWS, _FIRST_DRAWS
         while True:
-            found = self._concluded(mode, self._drawn(theta, plan, mode, count, scored))
+            drawn = self._drawn(theta, plan, mode, count, scored)
+            found = self._concluded(mode, drawn)
             errors = found.errors_of_estimates(covariance)
             valued, moved = found.standard_error <= tolerance, bool(np.all(errors <= of_estimates))
             if (valued or count >= most) and (moved or scored >= most):
                 return Certificate(found, errors, bool(valued and moved), scored)
             if self._placed is None:
-                self._placed, self._last = self._better_places(theta, plan, mode), None
+                self._placed, self._last = self._better_places(theta, plan, mode, drawn.logs), None
                 continue
             scored = scored if moved else min(2 * scored, most)
             count = max(count if valued else min(2 * count, most), scored)
@@ -275,14 +278,16 @@ class HeldDraws:
             more = known or _FIRST_DRAWS // 2
             e = np.zeros((REPLICATES, more, self.layout.size))
             controls = np.zeros((REPLICATES, more, len(components)))
-            for r in range(REPLICATES):
-                for number, group in enumerate(np.unique(groups)):
-                    chosen = np.flatnonzero(groups == group)
-                    ends = np.cumsum([len(components[c]) + 1 for c in chosen])
-                    sequence = Sobol(int(ends[-1]), seed=np.random.default_rng([self._seed, r, number]))
-                    uniform = np.split(sequence.random(known + more)[known:], ends[:-1], axis=1)
+            for number, group in enumerate(np.unique(groups)):
+                chosen = np.flatnonzero(groups == group)
+                ends = np.cumsum([len(components[c]) + 1 for c in chosen])
+                sequence = Sobol(int(ends[-1]), bits=_BITS, seed=np.random.default_rng([self._seed, number]))
+                cells = (sequence.random(known + more)[known:] * 2.0**_BITS).astype(np.int64)
+                for r in range(REPLICATES):
+                    shift = np.random.default_rng([self._seed, r, number]).integers(2**_BITS, size=cells.shape[1])
+                    uniform = np.split(((cells ^ shift) + 0.5) / 2.0**_BITS, ends[:-1], axis=1)
                     for c, numbers in zip(chosen, uniform, strict=True):
-                        e[r][:, components[c]], controls[r, :, c] = _mixture(numbers)
+                        e[r][:, components[c]], controls[r, :, c] = mixture(numbers)
             self._known.append((e, controls))
         return self._known
 
@@ -325,7 +330,8 @@ class HeldDraws:
         self._shared = theta.copy(), plan, found
         return found
 
-    def _better_places(self, theta: Array, plan: VectorPlan, mode: Mode) -> list[tuple[Array, Array]]:
+    def _better_places(self, theta: Array, plan: VectorPlan, mode: Mode, logs: Array) -> list[Placed]:
+        """`logs`: log-weights of the draws that were not enough."""
         from scipy.linalg import solve_triangular
         from scipy.linalg.lapack import dpotrf, dtrtri
 
@@ -338,13 +344,27 @@ class HeldDraws:
             for side in (1.0, -1.0):
                 slopes += inside.gradient(theta, mode.v + side * move, plan).v / (2 * _SIGNS)
                 curvatures += inside.curvature(theta, mode.v + side * move, plan)[0] / (2 * _SIGNS)
-        found = []
+        scales, shifts, centre = [], [], mode.v.copy()
         for own, factor, matrix in zip(layout.components, mode.factors, layout.matrices(curvatures), strict=True):
             whole = np.tril(matrix) + np.tril(matrix, -1).T
             half = solve_triangular(factor, whole, trans=1)
             scaled = solve_triangular(factor, half.T, trans=1)
             R = np.triu(dtrtri(np.triu(dpotrf(scaled, lower=0)[0]), lower=0)[0])
-            found.append((R @ (R.T @ solve_triangular(factor, slopes[own], trans=1)), R))
+            scales.append(R)
+            shifts.append(R @ (R.T @ solve_triangular(factor, slopes[own], trans=1)))
+            centre[own] += solve_triangular(factor, shifts[-1])
+        found, of_effects = [], higher(inside, theta, centre, plan)
+        e = np.concatenate([known for known, _ in self._known], axis=1)[:, : logs.shape[1]]
+        for c, (own, factor, a, R) in enumerate(zip(layout.components, mode.factors, shifts, scales, strict=True)):
+            z, plus, minus = e[:, :, own].reshape(-1, len(own)), logs[:, :, 0, c].ravel(), logs[:, :, 1, c].ravel()
+            inverse, derivatives = np.triu(dtrtri(factor, lower=0)[0]), []
+            for power, of, seen in zip((3, 4), of_effects, (0.5 * (plus - minus), 0.5 * (plus + minus)), strict=True):
+                # With the units' effects held they are too large: what the draws so far say of them, all in one.
+                expected = z**power @ (of[own] @ inverse**power) / factorial(power)
+                expected = expected - (expected.mean() if power == 4 else 0.0)
+                share = np.clip(expected @ seen / max(float(expected @ expected), 1e-300), 0.0, 1.0)
+                derivatives.append(share * (of[own] @ (inverse @ R) ** power))
+            found.append(Placed.of(a, R, *derivatives))
         return found
 
     def proposed(self, theta: Array, plan: VectorPlan, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -357,12 +377,12 @@ class HeldDraws:
         mode, C = self._mode(theta, plan), len(layout.components)
         e, controls = rng.standard_normal((count, layout.size)), np.zeros((count, C))
         for c, own in enumerate(layout.components):
-            e[:, own], controls[:, c] = _mixture(rng.random((count, len(own) + 1)))
+            e[:, own], controls[:, c] = mixture(rng.random((count, len(own) + 1)))
         placed = self._put(mode, e[None], controls[None])
-        found = mode.v + placed.centres + placed.moved[0]
+        found = mode.v + placed.moved[0, :, 0]
         lonely = self._of_effects == C
         found[:, lonely] = e[:, lonely]
-        return found, placed.logs[0] + np.array(
+        return found, placed.logs[0, :, 0] + np.array(
             [self._log_integrand(self.likelihood.inside.values(theta, v, plan), v) for v in found]
         )
 
@@ -371,18 +391,19 @@ class HeldDraws:
         from scipy.linalg import solve_triangular
 
         layout = self.layout
-        R, n, size = e.shape
-        centres, moved, logs = np.zeros(size), np.zeros_like(e), np.zeros((R, n, len(layout.components)))
+        shape = *e.shape[:2], 2
+        moved, logs = np.zeros((*shape, e.shape[2])), np.zeros((*shape, len(layout.components)))
         for c, (own, factor) in enumerate(zip(layout.components, mode.factors, strict=True)):
-            flat = e[:, :, own].reshape(R * n, -1)
-            logs[:, :, c] = 0.5 * (flat**2).sum(axis=1).reshape(R, n) - np.log(np.diagonal(factor)).sum()
+            flat = (e[:, :, None, own] * np.array([1.0, -1.0])[:, None]).reshape(-1, len(own))
+            log = 0.5 * (flat**2).sum(axis=1) - np.log(np.diagonal(factor)).sum()
             if self._placed is not None:
-                shift, scale = self._placed[c]
-                centres[own] = solve_triangular(factor, shift)
-                flat = flat @ scale.T
-                logs[:, :, c] += np.log(np.diagonal(scale)).sum()
-            moved[:, :, own] = solve_triangular(factor, flat.T).T.reshape(R, n, -1)
-        return _Put(centres, moved, controls + logs)
+                placed = self._placed[c]
+                flat, sizes = placed.bent(flat)
+                flat = placed.shift + flat @ placed.scale.T
+                log += sizes + np.log(np.diagonal(placed.scale)).sum()
+            moved[..., own] = solve_triangular(factor, flat.T).T.reshape(*shape, -1)
+            logs[..., c] = log.reshape(shape)
+        return _Put(moved, controls[:, :, None] + logs)
 
     def _log_integrand(self, values: Array, v: Array) -> Array:
         """Component by component, shape (C,), from the units' log-integrals at v."""
@@ -400,26 +421,22 @@ class HeldDraws:
         C, q = len(layout.components), len(theta)
         logs, scores = np.zeros((R, n, 2, C)), np.zeros((R, n if shared else 0, 2, C, q))
         pulls, placed = np.zeros((R, n, 2, size if shared else 0)), self._put(mode, e, controls)
-        centres, moved = placed.centres, placed.moved
         for r, s, side in np.ndindex(R, n, 2):
-            v = mode.v + centres + (1.0 - 2.0 * side) * moved[r, s]
+            v = mode.v + placed.moved[r, s, side]
             if shared:
                 at = inside.gradient(theta, v, plan)
                 values, scores[r, s, side], pulls[r, s, side] = at.values, inside.by_component(at), at.v
             else:
                 values = inside.values(theta, v, plan)
             logs[r, s, side] = self._log_integrand(values, v)
-        logs += placed.logs[:, :, None]
+        logs += placed.logs
         if shared:
             scores += shared.log_sizes.T
-            sides = np.array([1.0, -1.0])
             for c, (own, factor) in enumerate(zip(layout.components, mode.factors, strict=True)):
-                there, pull = moved[:, :, own].reshape(R * n, -1), pulls[..., own]
+                there, pull = placed.moved[..., own].reshape(2 * R * n, -1), pulls[..., own]
                 for k, changes in enumerate(shared.factors):
-                    change = solve_triangular(factor, changes[c] @ there.T).T.reshape(R, n, -1)
-                    along = np.einsum("rnsv,rnv->rns", pull, change) * sides
-                    of_all = shared.v[k, own] - solve_triangular(factor, changes[c] @ centres[own])
-                    scores[..., c, k] += pull @ of_all - along
+                    change = solve_triangular(factor, changes[c] @ there.T).T.reshape(pull.shape)
+                    scores[..., c, k] += pull @ shared.v[k, own] - np.einsum("rnsv,rnsv->rns", pull, change)
         return Drawn(logs, np.broadcast_to(controls[:, :, None], logs.shape), scores)
 
     def _concluded(self, mode: Mode, drawn: Drawn) -> Estimate:
@@ -463,18 +480,3 @@ def _check_memory(cells: int, parameters: int) -> None:
             f"at most {_MOST_GIBIBYTES:g} GiB",
             "Laplace's approximation alone (quadrature='laplace'), or leave out a random term",
         )
-
-
-def _mixture(uniform: Array) -> tuple[Array, Array]:
-    """Draws of a mixture in d dimensions from numbers in (0, 1), shape (k, d + 1); logs of normal over own density."""
-    inside = np.clip(uniform, 1e-12, 1.0 - 1e-12)
-    z, chosen = ndtri(inside[:, 1:]), inside[:, 0]
-    d = z.shape[1]
-    df, heavy = max(_DF, float(d)), chosen > _NORMAL
-    chi2 = chdtri(df, np.clip((chosen - _NORMAL) / (1.0 - _NORMAL), 1e-12, 1.0))
-    e = np.where(heavy[:, None], z * np.sqrt(df / np.maximum(chi2, 1e-12))[:, None], z)
-    square = (e**2).sum(axis=1)
-    normal = -0.5 * square - 0.5 * d * np.log(2.0 * np.pi)
-    student = gammaln(0.5 * (df + d)) - gammaln(0.5 * df) - 0.5 * d * np.log(df * np.pi)
-    student = student - 0.5 * (df + d) * np.log1p(square / df)
-    return e, np.asarray(normal - np.logaddexp(np.log(_NORMAL) + normal, np.log(1.0 - _NORMAL) + student))

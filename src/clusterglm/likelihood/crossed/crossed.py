@@ -35,13 +35,17 @@ _SCORE_STEP = 3e-5  # of differences of the score, relative to parameters above 
 _STEP_AHEAD = 1e-7  # of one-sided ones
 _VALUE_STEP = 1e-4  # of differences of the value
 _NOT_FORESEEN = 1.0  # motion of the mode beyond which it is not foreseen
+_ANOTHER_CURVATURE = 0.15  # of a standard deviation: a step after which the curvature is computed anew if it is cheap
 _MOST_STEPS = 200
 _NODES_TO_START, _MOST_TO_START = (9, 25, 61), 4000  # a dimension; points above which no more are tried
-_FOUND = 1e-20  # Newton decrement from which one more step leads to the mode
+_FOUND, _BY_OLD_ONES = 1e-18, 1e-22  # Newton decrement from which one more step leads to the mode; by an old curvature
+_SAME_MODE = 1e-3  # standard deviations of effects by which a mode may move and points inside are as good
 _GLANCED = 0.01  # and where the value is wanted to a few hundredths
+_FAR_LOWER = 5.0  # what a glance may be wrong by, times the Newton decrement and at least one
 _NO_STEP_LEFT = 1e-24  # and at which there is no step left
 _ROUNDED = 1e-11  # and at which it is, if it falls no more
-_CONTRACTS = 0.02  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
+_CONTRACTS = 1e-3  # factor by which a step by an old curvature has to bring the decrement down, or it is computed anew
+_CONTRACTS_IF_DEAR = 0.02
 _PASSES_A_FACTOR = 3e8  # operations of a factorisation above which an old one is worth some passes
 
 
@@ -122,11 +126,11 @@ class CrossedLikelihood:
         self._v, self._factors = np.zeros(self.layout.size), list[Array]()
         self._last: _Visited | None = None
         self._follows: tuple[VectorPlan, Array] | None = None  # dv^/dtheta, where it is known, for modes to come
-        self._joint: VectorPlan = (VectorPart(hermite_points(1, self.inside.n_effects)),)
+        self._told: Array | None = None  # by how much less than 1 the effects varied given the data
 
     def laplace_plan(self) -> VectorPlan:
         """The plan of the joint approximation."""
-        return self._joint
+        return self.inside.summit
 
     def choose(self, theta: Array, tolerance: float) -> VectorChoice:
         """Points for every unit at `theta` and the mode there, for errors of the units' integrals within `tolerance`.
@@ -135,10 +139,12 @@ class CrossedLikelihood:
         """
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         v = self._about_where(theta)
-        for _ in range(2):  # the second time about the mode that the first points have
+        for _ in range(2):  # the second time about the mode that the first points have, if that is another
             self.inside.move(theta, v)
             choice = choose_points(self.inside.given, self.inside.own(theta), tolerance)
-            v = self.mode(theta, choice.plan).v
+            last, v = v, self.mode(theta, choice.plan).v
+            if np.abs(v - last).max() < _SAME_MODE:
+                break
         return choice
 
     def _about_where(self, theta: Array) -> Array:
@@ -150,7 +156,7 @@ class CrossedLikelihood:
                 self._v, self._factors = np.zeros(self.layout.size), []
                 if nodes**self.inside.n_effects > _MOST_TO_START:
                     raise
-        return self.mode(theta, self._joint).v
+        return self.mode(theta, self.inside.summit).v
 
     def evaluate(self, theta: Array, plan: VectorPlan, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants), and derivatives up to `order`, at `theta`, shape (q,).
@@ -170,8 +176,10 @@ class CrossedLikelihood:
             hessian = self._hessian(theta, mode, plan, score)
         return Evaluation(self.value_at(mode), score, hessian)
 
-    def glanced(self, theta: Array, plan: VectorPlan) -> float:
+    def glanced(self, theta: Array, plan: VectorPlan, above: float = -np.inf) -> float:
         """The value to a few hundredths, at a place to which a search need not go: what was known of modes stays known.
+
+        Where it is far below `above` it is less accurate.
 
         Raises
         ------
@@ -180,37 +188,46 @@ class CrossedLikelihood:
         """
         theta, before = np.ascontiguousarray(theta, dtype=np.float64), (self._v, self._factors, self._last)
         try:
-            return self.value_at(self.mode(theta, plan, _GLANCED))
+            return self.value_at(self.mode(theta, plan, _GLANCED, above))
         finally:
             self._v, self._factors, self._last = before
 
     def roughly(self, theta: Array, plan: VectorPlan) -> Evaluation:
-        """Value and score, and minus the average information as the Hessian: good enough for steps."""
+        """Value and score, and minus the average information, made ready for steps, as the Hessian."""
         there = self.evaluate(theta, plan, 1)
         mode = self.mode(theta, plan)
         theta = np.ascontiguousarray(theta, dtype=np.float64)
         rows = mode.gradient.rows
         found, follows = self.inside.information(theta, mode.v, plan, rows, lambda g: self.solved(mode.factors, g))
         self._follows = plan, follows
-        return replace(there, hessian=-found)
+        sizes = self.inside.towards_expected(theta, mode.v, plan, there.score)
+        return replace(there, hessian=-found * np.sqrt(sizes[:, None] * sizes))
 
-    def mode(self, theta: Array, plan: VectorPlan, enough: float = _FOUND) -> Mode:
-        """The maximum of f, sought from where it was last found; `enough`: a Newton decrement with which that ends."""
+    def mode(self, theta: Array, plan: VectorPlan, enough: float = _FOUND, above: float = -np.inf) -> Mode:
+        """The maximum of f, sought from where it was last found.
+
+        `enough`: a Newton decrement with which the search ends. It ends, too, where f is far below `above`.
+        """
         if self._last is not None and self._last.plan is plan and np.array_equal(self._last.theta, theta):
             return self._last.mode
-        v, factors, fresh = self._v + self._ahead(theta, plan), self._factors, False
+        v, factors, fresh = self._expected(theta, plan), self._factors, False
         # Points that follow the units have the gradient of points held, which is not quite that of their sum.
         follow = any(part.places is None and not is_summit(part) for part in plan)
         at = self.inside.gradient(theta, v, plan)
         value, last, last_fresh = _sum(at.values, v), np.inf, np.inf
+        contracts = _CONTRACTS_IF_DEAR if self._dear() else _CONTRACTS
         for _ in range(_MOST_STEPS):
+            if value + _FAR_LOWER * (1.0 + float(at.v @ at.v)) < above:  # more than Newton's decrement, as -f_vv > 1
+                return Mode(v, value, at, [], 0.0)
             if not factors:
                 factors, fresh = self._factored(theta, v, plan), True
             step = self.solved(factors, at.v)
             decrement = float(at.v @ step)
-            if decrement <= enough or (fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh):
+            if decrement <= (enough if fresh else max(_BY_OLD_ONES, 1e-4 * enough)) or (
+                fresh and decrement < _ROUNDED and decrement > 0.1 * last_fresh
+            ):
                 break
-            if not fresh and decrement > _CONTRACTS * last:
+            if not fresh and decrement > contracts * last:
                 factors, last = [], np.inf
                 continue
             length, rounding = 1.0, 1e-13 * (1.0 + abs(value))
@@ -294,13 +311,24 @@ class CrossedLikelihood:
         y = self.solved(mode.factors, held.v + pull + mode.gradient.v)
         return held.theta + self.inside.along(theta, mode.v, plan, y, held.kappa, mode.gradient.rows)
 
-    def _ahead(self, theta: Array, plan: VectorPlan) -> Array:
-        """Where the mode is expected, less where it was last."""
+    def _expected(self, theta: Array, plan: VectorPlan) -> Array:
+        """Where the mode is expected, from where it was last.
+
+        Effects are known from there to first order; and the standard normal ones, v, shrink as standard deviations
+        grow by r: one of which the data tell a share w of 1 becomes r / (r^2 w + 1 - w) times as large.
+        """
         known, last = self._follows, self._last
-        if known is None or last is None or known[0] is not plan or last.plan is not plan or self._v is not last.mode.v:
-            return np.zeros(self.layout.size)
-        found = known[1] @ (theta - last.theta)
-        return np.asarray(found if np.abs(found).max() < _NOT_FORESEEN else np.zeros_like(found))
+        if last is None or self._v is not last.mode.v or self._told is None:
+            return self._v
+        grown = self.inside.growth(last.theta, theta)
+        far = np.abs(grown - 1.0).max() > _ANOTHER_CURVATURE
+        if far and not self._dear():
+            self._factors = []
+        v = self._v * (grown / (grown**2 * self._told + 1.0 - self._told))
+        if known is None or known[0] is not plan or last.plan is not plan:
+            return np.asarray(v)
+        more = known[1] @ (theta - last.theta) - self._v * (grown - 1.0) * (1.0 - 2.0 * self._told)
+        return np.asarray(v + more if np.abs(more).max() < _NOT_FORESEEN else v)
 
     def _score(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
         if any(_is_few(part) for part in plan):
@@ -310,7 +338,9 @@ class CrossedLikelihood:
                 ahead, behind = (self.evaluate(theta + side * move, plan, 0).value for side in (1.0, -1.0))
                 found[k] = (ahead - behind) / (2.0 * move[k])
             return found
-        held = self.inside.contract(theta, mode.v, plan, self.inverses(mode.factors))
+        S = self.inverses(mode.factors)
+        self._told = self._shares(S)
+        held = self.inside.contract(theta, mode.v, plan, S)
         return self.inside.in_theta(mode.gradient) + self.total(theta, mode, plan, held, np.zeros(self.layout.size))
 
     def _score_there(self, theta: Array, mode: Mode, plan: VectorPlan) -> Array:
@@ -327,6 +357,8 @@ class CrossedLikelihood:
     def _hessian(self, theta: Array, mode: Mode, plan: VectorPlan, score: Array) -> Array:
         """Differences of the score, one-sided, as f_v is far more accurate than what steps leave out."""
         found, few, last = np.zeros((len(theta), len(theta))), any(_is_few(part) for part in plan), self._last
+        if not few:  # by the same steps as those beside it
+            score = self._score(theta, self.near(theta, mode, plan), plan)
         for k in range(len(theta)):
             if few:
                 move = _step(theta, k, _SCORE_STEP)
@@ -366,8 +398,19 @@ class CrossedLikelihood:
 
     def _old_ones_serve(self, decrement: float, enough: float) -> bool:
         """Whether the next step may use the same curvature: near the mode, or where a new one costs much."""
+        return decrement < max(1e-8, 100.0 * enough) or self._dear()
+
+    def _dear(self) -> bool:
+        """Whether a factorisation costs more than some passes."""
         sizes = np.array([len(own) for own in self.layout.components], dtype=np.float64)
-        return decrement < max(1e-8, 100.0 * enough) or float((sizes**3).sum()) / 3.0 > _PASSES_A_FACTOR
+        return float((sizes**3).sum()) / 3.0 > _PASSES_A_FACTOR
+
+    def _shares(self, S: Array) -> Array:
+        """By how much less than 1 each effect varies given the data: 0 of those without."""
+        found = np.zeros(self.layout.size)
+        for own, matrix in zip(self.layout.components, self.layout.matrices(S), strict=True):
+            found[own] = np.clip(1.0 - np.diagonal(matrix), 0.0, 1.0)
+        return found
 
 
 def _is_few(part: VectorPart) -> bool:

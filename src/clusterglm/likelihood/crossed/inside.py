@@ -16,12 +16,14 @@ from clusterglm import _core
 from clusterglm.likelihood.crossed.layout import Layout, OutsideTerm, laid_out
 from clusterglm.likelihood.crossed.posterior import UnitMoments
 from clusterglm.likelihood.evaluation import ClusterArrays, core_problem
+from clusterglm.likelihood.vector.points import hermite_points
 from clusterglm.likelihood.vector.vector import VectorLikelihood, VectorPart, VectorPlan, joined_columns
 from clusterglm.model.arrays import Array
 from clusterglm.model.parameters import crossed_effects
 from clusterglm.model.response.base import Response
 
 _CELLS_AT_ONCE = 120_000  # numbers of blocks of second derivatives
+_FAR_FROM_IT = 8.0  # what squares of effects may be times their mean, or the other way about, for a step
 _MOST_PIECES = 16  # parts whose pieces are remembered
 _VALUE, _SCORE, _CURVATURE, _CONTRACT, _DIRECTION = range(5)  # `CrossedTask` of the core
 
@@ -111,6 +113,7 @@ class Inside:
         # The core and the choice of points look at this array, which holds what v adds.
         self._moved = _Moved(data, np.array(data.offset, dtype=np.float64))
         self.given = VectorLikelihood(X, Z, self._moved, response, free, threads)
+        self.summit: VectorPlan = (VectorPart(hermite_points(1, self.n_effects)),)
         columns, self._effects = joined_columns(X, Z)
         self._problem = core_problem(columns, self._moved, response)
         row, col = np.nonzero(free)
@@ -151,6 +154,24 @@ class Inside:
         slopes = self.slopes(theta)
         np.add(self.data.offset, self.layout.spread(slopes, v), out=self._moved.offset)
         return slopes
+
+    def of_rows(self, predictor: Array) -> tuple[Array, Array]:
+        """First and second derivatives of the rows' weighted log-probabilities at linear predictors, shape (n,)."""
+        modes, nothing, slopes = self._modes.copy(), np.zeros(len(self.parameters)), np.zeros(self.layout.columns.shape)
+        first, second, flat = np.zeros((3, self.n_rows))
+        entries = self._no_entries()
+        self._moved.offset[:] = predictor
+        at = nothing, slopes, self.summit
+        self._pass(_SCORE, *at, row_results=first, entries=entries)
+        self._pass(_DIRECTION, *at, direction=flat + 1.0, kappa=flat, row_results=second, entries=entries)
+        self._modes[:] = modes
+        return first, second
+
+    def predictor(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
+        """Linear predictors of the rows at v and about the modes of the units' effects there, shape (n,)."""
+        self.gradient(theta, v, plan)
+        u = np.repeat(self._centres(plan) @ self.given.factor(self.own(theta)).T, np.diff(self.data.starts), axis=0)
+        return np.asarray(self._moved.offset + self.X @ theta[: self.X.shape[1]] + (self.Z * u).sum(axis=1))
 
     def values(self, theta: Array, v: Array, plan: VectorPlan) -> Array:
         """Units' (weighted) log-integrals, shape (m,)."""
@@ -297,6 +318,40 @@ class Inside:
         for k, (term, places, a, b) in enumerate(self._outer()):
             solved[:, self.n_own + k] += np.bincount(places[:, b], term.Z[:, a] * rows, self.layout.size)
         return 0.5 * (found + found.T), solved
+
+    def towards_expected(self, theta: Array, v: Array, plan: VectorPlan, score: Array) -> Array:
+        """What the average information is to be multiplied by, shape (q,), for steps that end near the maximum.
+
+        Of effects s e, e standard normal, of which the data tell a share w, the likelihood is that of squares whose
+        mean is proportional to s^2 + c: the step by the expected information in s^2 leads to its maximum, but that by
+        the average information in s ends short of it, or beyond. The score says what the squares are beside their
+        mean; entries of a factor count as those of the effect of their column.
+        """
+        weights, p = self.data.cluster_weights, self.X.shape[1]
+        groups = [(self._col, weights @ self._centres(plan) ** 2, float(weights.sum()))]
+        first = 0
+        for term in self.terms:
+            last = first + term.n_levels * term.n_effects
+            squares = np.square(v[first:last]).reshape(-1, term.n_effects).sum(axis=0)
+            groups.append((np.nonzero(term.free)[1], squares, float(term.n_levels)))
+            first = last
+        found, first = np.ones(len(score)), p
+        for columns, squares, count in groups:
+            at = slice(first, first + len(columns))
+            told = np.maximum(squares - np.bincount(columns, theta[at] * score[at], len(squares)), 1e-3 * count)
+            ratio = np.clip(squares / told, 1.0 / _FAR_FROM_IT, _FAR_FROM_IT)
+            ahead = np.maximum(1.0 + (ratio - 1.0) * np.maximum(count / told, 1.0), 1.0 / _FAR_FROM_IT)
+            found[at] = ((1.0 + np.sqrt(ahead)) / (2.0 * ratio))[columns]
+            first = at.stop
+        return found
+
+    def growth(self, before: Array, after: Array) -> Array:
+        """By what each effect's own entry of its factor is multiplied from one theta to another, shape (size of v,)."""
+        found = []
+        for term, old, new in zip(self.terms, self.factors(before), self.factors(after), strict=True):
+            a, b = np.diagonal(old), np.diagonal(new)
+            found.append(np.tile(np.divide(b, a, out=np.ones_like(a), where=a != 0.0), term.n_levels))
+        return np.concatenate(found)
 
     def _working(self, theta: Array, v: Array, plan: VectorPlan, rows: Array) -> Array:
         """Columns of X, and the working variates, shape (q, n)."""

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from clusterglm import _core
 from clusterglm.likelihood.evaluation import ClusterArrays, Evaluation, core_problem
+from clusterglm.likelihood.moments import NestedPairs
 from clusterglm.likelihood.vector.points import PointSet, hermite_points
 from clusterglm.likelihood.vector.vector import is_place, joined_columns, unstructured
 from clusterglm.model.arrays import Array
@@ -155,6 +156,7 @@ class NestedLikelihood:
         self.weights = data.cluster_weights
         self.child_starts = np.ascontiguousarray(child_starts, dtype=np.int64)
         self.first_child = np.searchsorted(self.child_starts, data.starts).astype(np.int64)
+        self._rows = X, (Z1, Z2), data, response
         columns, upper = joined_columns(X, Z1)
         columns, lower = joined_columns(columns, Z2)
         self._problem = core_problem(columns, data, response)
@@ -175,6 +177,15 @@ class NestedLikelihood:
     def units_of_children(self) -> NDArray[np.int64]:
         """Each child's unit, shape (C,)."""
         return np.repeat(np.arange(self.n_units), np.diff(self.first_child))
+
+    def pairs(self, theta: Array) -> NestedPairs:
+        """What pairs of rows say of the effects' variances, at the coefficients of theta and effects of 0."""
+        X, columns, data, response = self._rows
+        eta = X @ self.parameters.split(theta)[0] + data.offset
+        _, scores, curvatures, *_ = response.derivatives(eta, data.a, data.b)
+        units = np.repeat(np.arange(self.n_units), np.diff(data.starts))
+        children = np.repeat(np.arange(self.n_children), np.diff(self.child_starts))
+        return NestedPairs.of(columns, (units, children), scores, curvatures)
 
     def evaluate(self, theta: Array, plan: NestedPlan, order: int = 2) -> Evaluation:
         """Log-likelihood (without constants), and derivatives up to `order`, at `theta`, shape (q,)."""

@@ -44,9 +44,10 @@ lint: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What measures time comes last and alone.
+# What measures time comes last and alone. Each worker has its own part of the files, so that fits that several tests of
+# a file look at are fitted once, and helps the others when it is done; threads of linear algebra would wait for each other.
 pytest: $(TEST) $(CORE)
-	$(BIN)/pytest -n $(JOBS) -m "not alone" $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal -m "not alone" $(ARGS)
 	$(BIN)/pytest -m alone tests/test_kernel_ratios.py
 
 # marginaleffects wants a polars older than the one that the other tests run with: both lie in a folder of their own.

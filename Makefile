@@ -18,6 +18,7 @@ DOCS   := $(STAMPS)/docs
 CORE   := $(STAMPS)/core
 NATIVE := $(STAMPS)/native
 ADAPTER := $(VENV)/marginaleffects
+CORE_TESTS := $(patsubst cpp/tests/%.cpp,build/%,$(sort $(wildcard cpp/tests/test_*.cpp)))
 
 # What the compiled core depends on; the Python files of an editable install are used where they lie.
 HEADERS      := $(shell find cpp/include -type f)
@@ -33,9 +34,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(if $(wildcard $(CORE)),$(CORE),$(NATIVE))
 	$(BIN)/clusterglm fit bacteria "y ~ trt + I(week > 2)" --cluster ID
 
-# One check after another, the quickest first: two of them at once would disturb the tests that measure time.
+# What measures no time goes side by side. Beside the tests nothing else runs, for some of them do.
 test: $(TEST) $(CORE)
-	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory -j $(JOBS) lint $(CORE_TESTS)
 	$(MAKE) --no-print-directory pytest
 	$(MAKE) --no-print-directory test-adapter
 	$(MAKE) --no-print-directory test-core
@@ -45,23 +46,18 @@ lint: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What measures time comes last and alone.
+# What measures time comes last and alone. Each worker has its own part of the files, so that fits that several tests of
+# a file look at are fitted once, and helps the others when it is done; threads of linear algebra would wait for each other.
 pytest: $(TEST) $(CORE)
-	$(BIN)/pytest -n $(JOBS) -m "not alone" $(ARGS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal -m "not alone" $(ARGS)
 	$(BIN)/pytest -m alone tests/test_kernel_ratios.py
 
 # marginaleffects wants a polars older than the one that the other tests run with: both lie in a folder of their own.
 test-adapter: $(TEST) $(CORE) $(ADAPTER)
 	PYTHONPATH=$(ADAPTER) $(BIN)/pytest tests/results/test_marginaleffects.py::test_the_package_itself
 
-test-core: build/test_core build/test_within build/test_vector build/test_nested build/test_crossed build/test_columns build/test_parallel
-	build/test_core
-	build/test_within
-	build/test_vector
-	build/test_nested
-	build/test_crossed
-	build/test_columns
-	build/test_parallel
+test-core: $(CORE_TESTS)
+	set -e; for each in $(CORE_TESTS); do echo $$each; $$each; done
 
 build/%: cpp/tests/%.cpp $(HEADERS)
 	@mkdir -p build

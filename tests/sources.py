@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -76,7 +76,7 @@ def statements(node: ast.AST, *, functions: bool, types: bool) -> Iterator[ast.A
 def imported(path: Path, text: str, *, functions: bool = True, types: bool = True) -> Iterator[tuple[int, str]]:
     """Line and dotted name of everything that a module imports, `a.b` and `a.b.c` for `from a.b import c`."""
     package = ("clusterglm", *path.relative_to(PACKAGE).parent.parts)
-    for node in statements(ast.parse(text), functions=functions, types=types):
+    for node in statements(tree(text), functions=functions, types=types):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,6 +93,11 @@ def layer(path: Path) -> str:
 @cache
 def read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)  # trees of all modules would fill the memory
+def tree(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def module_name(path: Path) -> str:
@@ -125,7 +130,7 @@ def compared_names(path: Path, text: str) -> list[str]:
     if layer(path) == "model":
         return []
     found = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(text)):
         asked: list[ast.AST] = []
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn):
             sides = [node.left, *node.comparators]
@@ -152,7 +157,7 @@ def by_position(path: Path, text: str) -> list[str]:
     if path.relative_to(PACKAGE).as_posix() == "model/parameters.py":
         return []
     found = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(text)):
         wrong = False
         if isinstance(node, ast.Subscript):
             of = {getattr(each, "attr", getattr(each, "id", "")) for each in ast.walk(node.value)}
@@ -188,7 +193,7 @@ def is_counted(index: ast.AST) -> bool:
 def numbers_named(text: str) -> dict[str, object]:
     """Names of numbers, and of tuples of numbers, that a module defines."""
     found: dict[str, object] = {}
-    for node in ast.parse(text).body:
+    for node in tree(text).body:
         if not isinstance(node, ast.Assign) or len(node.targets) > 1:
             continue
         target, value = node.targets[0], node.value
@@ -223,14 +228,17 @@ def ambiguous(texts: dict[str, str]) -> list[str]:
 @cache
 def own_classes() -> frozenset[tuple[str, str]]:
     """Layer and name of the classes of results, fits and distributions."""
-    nodes = [(layer(path), node) for path in MODULES for node in ast.walk(ast.parse(read(path)))]
-    classes = [(where, node) for where, node in nodes if isinstance(node, ast.ClassDef)]
+    walks = [(layer(path), ast.walk(ast.parse(read(path)))) for path in MODULES]
+    classes = [(where, node) for where, walk in walks for node in walk if isinstance(node, ast.ClassDef)]
     bases = {(where, node.name): {ast.unparse(base) for base in node.bases} for where, node in classes}
     found = {("model", "Distribution")} | {each for each in bases if each[0] == "results"}
     found |= {each for each in bases if each[0] == "fit" and each[1].endswith(("Fit", "Estimates"))}
-    while more := {each for each, names in bases.items() if names & {name for _, name in found}} - found:
+    while True:
+        names = {name for _, name in found}
+        more = {each for each, of in bases.items() if of & names} - found
+        if not more:
+            return frozenset(found)
         found |= more
-    return frozenset(found)
 
 
 def class_questions(path: Path, text: str) -> list[str]:
@@ -239,7 +247,7 @@ def class_questions(path: Path, text: str) -> list[str]:
     known = {names[-1] for names in parts if len(names) > 2 and (names[1], names[-1]) in own_classes()}
     known |= {name for where, name in own_classes() if where == layer(path) and f"class {name}" in text}
     found = []
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree(text)):
         asked: list[ast.AST] = []
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
             asked = [*node.args[1:]]

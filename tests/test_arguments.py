@@ -44,7 +44,7 @@ ODD: dict[str, Any] = {
 }
 NEEDED = {"contrast": "x", "parameter": "x", "path": "out.json", "hypothesis": "x = 0", "time": "x"}
 NEEDED |= {"variables": "x", "expressions": "exp(x)", "data": {"x": [0.0, 1.0], "z": [0.0, 0.0]}}
-QUICK = {"n_boot": 5, "n_sim": 5, "seed": 1, "at": {"x": [0.0, 1.0]}}
+QUICK = {"n_boot": 5, "n_sim": 5, "draws": 20, "chains": 1, "warmup": 5, "seed": 1, "at": {"x": [0.0, 1.0]}}
 
 
 @pytest.fixture(scope="module")

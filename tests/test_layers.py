@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sources import (
@@ -36,6 +35,7 @@ from sources import (
     numbers_named,
     own_classes,
     read,
+    tree,
 )
 
 
@@ -72,7 +72,7 @@ def looked_up(path: Path, text: str) -> list[str]:
         return []
     return [
         f"{path.name}:{node.lineno}"
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(tree(text))
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "__import__")
     ]
 
@@ -83,9 +83,21 @@ def prints(path: Path, text: str) -> list[str]:
         return []
     return [
         f"{path.name}:{node.lineno}"
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(tree(text))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
     ]
+
+
+RULES: tuple[Callable[[Path, str], list[str]], ...] = (
+    wrong_imports,
+    slow_imports,  # slow packages wait until needed
+    looked_up,  # nothing is imported by name
+    prints,  # only the command line prints
+    compared_names,  # what matters about a response is an attribute of it, which a new one has to state
+    casts,  # the type checker is told the truth
+    by_position,  # where a parameter is in a vector or a covariance is what `model/parameters.py` says
+    integrators_named,  # what a fit asks of one is in `likelihood/integrator.py`; `likelihood/registry.py` finds it
+)
 
 
 def cycle(graph: dict[str, set[str]]) -> list[str]:
@@ -110,9 +122,16 @@ def test_every_module_belongs_to_a_layer() -> None:
     assert {layer(path) for path in MODULES} - {"__init__"} <= set(FLOOR)
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if layer(p) != "__init__"], ids=module_name)
-def test_layers_see_only_those_below(path: Path) -> None:
-    assert wrong_imports(path, read(path)) == []
+def test_no_module_breaks_a_rule() -> None:
+    """One after another, so that each is parsed once for all rules."""
+    broken = [
+        f"{rule.__name__}: {module_name(path)}: {found}"
+        for path in MODULES
+        for rule in RULES
+        if rule is not wrong_imports or layer(path) != "__init__"
+        for found in rule(path, read(path))
+    ]
+    assert broken == []
 
 
 def test_no_cycles() -> None:
@@ -125,49 +144,11 @@ def test_no_cycles() -> None:
     assert cycle(graph) == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_slow_packages_wait_until_needed(path: Path) -> None:
-    assert slow_imports(path, read(path)) == []
-
-
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_nothing_is_imported_by_name(path: Path) -> None:
-    assert looked_up(path, read(path)) == []
-
-
 def test_results_reach_upward_for_plots_and_reports_alone() -> None:
     from clusterglm.results.above import ABOVE, above
 
     assert {name: module.split(".")[1] for name, (module, _) in ABOVE.items()} == {"plot": "plot", "report": "report"}
     assert all(callable(above(name)) for name in ABOVE)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_only_the_command_line_prints(path: Path) -> None:
-    assert prints(path, read(path)) == []
-
-
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_no_name_of_a_family_or_link_is_compared(path: Path) -> None:
-    """What matters about a response is an attribute of it, which a new one has to state."""
-    assert compared_names(path, read(path)) == []
-
-
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_the_type_checker_is_told_the_truth(path: Path) -> None:
-    assert casts(path, read(path)) == []
-
-
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_parameters_are_asked_for_by_name(path: Path) -> None:
-    """Where a parameter is in a vector or a covariance is what `model/parameters.py` says."""
-    assert by_position(path, read(path)) == []
-
-
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_a_fit_knows_no_integrator_by_name(path: Path) -> None:
-    """What it asks of one is in `likelihood/integrator.py`; `likelihood/registry.py` finds it."""
-    assert integrators_named(path, read(path)) == []
 
 
 def test_a_constant_has_one_value() -> None:

@@ -20,7 +20,8 @@ from clusterglm.study.catalogue import command, read_findings
 from clusterglm.study.effects import STUDY
 from clusterglm.study.runner import description
 
-SMALL = ("--replicates", "60", "--set", "size=2,3", "--set", "clusters=20", "--set", "sigma=0,1")
+# Two batches of each cell, of 25 replicates and of one.
+SMALL = ("--replicates", "26", "--set", "size=2,3", "--set", "clusters=20", "--set", "sigma=0,1")
 
 
 def run(*arguments: str) -> Result:
@@ -37,18 +38,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small run, by threads."""
     out = tmp_path_factory.mktemp("study") / "effects.parquet"
     study = STUDY.with_levels(["size=2,3", "clusters=20", "sigma=0,1"])
-    return run_study(study, 60, out, workers=2, threads=True).path
+    return run_study(study, 26, out, workers=2, threads=True).path
 
 
 def test_a_run_and_its_report(finished: Path, tmp_path: Path) -> None:
     out, page = tmp_path / "again.parquet", tmp_path / "again.html"
     ran = run("effects", *SMALL, "--out", str(out), "--report", str(page))
     assert ran.exit_code == 0, ran.output
-    assert "240 replicates" in ran.output
+    assert "104 replicates" in ran.output
     assert "contradicted" in ran.output
     assert out.read_bytes() == finished.read_bytes()
     text = page.read_text(encoding="utf-8")
-    words = "clusterglm study effects --replicates 60 --seed 1 --set size=2,3 --set clusters=20 --set sigma=0.0,1.0"
+    words = "clusterglm study effects --replicates 26 --seed 1 --set size=2,3 --set clusters=20 --set sigma=0.0,1.0"
     assert f"{words} --out again.parquet" in text
     assert 'href="again.parquet"' in text
     assert re.search(r"numpy \d", text)
@@ -69,11 +70,11 @@ def test_a_run_and_its_report(finished: Path, tmp_path: Path) -> None:
 
 def test_the_file_says_what_made_it(finished: Path) -> None:
     about = description(finished)
-    assert (about["study"], about["replicates"], about["seed"]) == ("effects", 60, 1)
+    assert (about["study"], about["replicates"], about["seed"]) == ("effects", 26, 1)
     assert about["factors"]["size"] == [2, 3]
     assert set(about["versions"]) >= {"python", "clusterglm", "numpy"}
     assert about["run"]["cpu_seconds"] > 0.0
-    assert command(about, "x.parquet").startswith("clusterglm study effects --replicates 60 --seed 1 --set size=2,3")
+    assert command(about, "x.parquet").startswith("clusterglm study effects --replicates 26 --seed 1 --set size=2,3")
 
 
 def test_killed_and_started_again(finished: Path, tmp_path: Path) -> None:
@@ -85,8 +86,8 @@ def test_killed_and_started_again(finished: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = len(list(parts.glob("*.parquet")))
-    assert 2 <= done < 12
-    changed = run(*arguments[:2], "61", *arguments[3:-4], "--out", str(tmp_path / "killed.parquet"))
+    assert 2 <= done < 8
+    changed = run(*arguments[:2], "27", *arguments[3:-4], "--out", str(tmp_path / "killed.parquet"))
     assert changed.exit_code == 2
     assert "another replicates" in changed.output
     other = run("effects", *SMALL[:2], "--set", "size=2,4", "--out", str(tmp_path / "killed.parquet"))
@@ -111,7 +112,7 @@ def test_dask_gives_the_same_numbers(finished: Path, tmp_path: Path) -> None:
         "    study = STUDY.with_levels(['size=2,3', 'clusters=20', 'sigma=0,1'])\n"
         "    with dask_client('dask', 2) as client:\n"
         "        assert len(client.scheduler_info()['workers']) == 2\n"
-        "        run_study(study, 60, 'dask.parquet', client=client)\n"
+        "        run_study(study, 26, 'dask.parquet', client=client)\n"
         f"        words = ['study', 'effects', *{SMALL!r}, '--out', 'address.parquet']\n"
         "        app([*words, '--scheduler', client.scheduler.address], standalone_mode=False)\n"
     )
@@ -135,7 +136,7 @@ def test_batches_of_a_lost_worker_are_run_again(finished: Path, tmp_path: Path) 
         "    study, seen = STUDY.with_levels(['size=2,3', 'clusters=20', 'sigma=0,1']), []\n"
         "    options = {'n_workers': 2, 'threads_per_worker': 1, 'dashboard_address': None, 'silence_logs': 50}\n"
         "    with LocalCluster(**options) as cluster, cluster.get_client() as client:\n"
-        "        run_study(study, 60, 'dask.parquet', client=client, progress=kill)\n"
+        "        run_study(study, 26, 'dask.parquet', client=client, progress=kill)\n"
     )
     ran = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -221,4 +222,4 @@ def test_two_runs_in_one_report(finished: Path, tmp_path: Path) -> None:
     assert "--seed 2" in text
     findings, runs = read_findings([finished, more])
     assert len(runs) == 2
-    assert findings.tables[0].rows[0][2] == "80"  # replicates of both
+    assert findings.tables[0].rows[0][2] == "46"  # replicates of both

@@ -21,7 +21,7 @@ from clusterglm.results.models.base import Result
 VERBS = ("random_effects", "pooled", "fixed_effects", "conditional", "nonparametric")
 TIGHT = cg.Control(tol=1e-10)
 TOLERANCE = 1e-10  # unless a relation has another; a test of second derivatives by differences may set one for all
-FEW = {"n_boot": 5, "n_sim": 5, "seed": 1}
+FEW = {"n_boot": 3, "n_sim": 5, "seed": 1}
 KINDS_OF_RESIDUALS = ("response", "pearson", "deviance", "quantile", "simulated")
 
 TO_FILES = ("save", "report")  # tables call these themselves

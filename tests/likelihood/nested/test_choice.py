@@ -138,7 +138,7 @@ def checked(rng, link, d1, extreme, tolerance, nodes=161):
 
 
 @pytest.mark.parametrize(
-    ("d1", "extreme", "count", "nodes"), [(1, False, 60, 161), (1, True, 30, 201), (2, False, 4, 61)]
+    ("d1", "extreme", "count", "nodes"), [(1, False, 30, 161), (1, True, 15, 201), (2, False, 4, 61)]
 )
 def test_no_error_is_larger_than_reported(d1, extreme, count, nodes):
     rng, tolerance = np.random.default_rng(17 + d1), 1e-6 if d1 == 1 else 1e-5

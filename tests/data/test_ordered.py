@@ -90,7 +90,7 @@ def test_sigma_needs_clusters_of_several_rows() -> None:
         cg.random_effects("y ~ x", data, cluster="id", family="ordinal")
 
 
-@pytest.mark.parametrize("verb", ["fixed_effects", "conditional", "nonparametric"])
+@pytest.mark.parametrize("verb", ["fixed_effects", "conditional"])
 def test_other_verbs_refuse(verb: str) -> None:
     with pytest.raises(ClusterGLMError, match="which has parameters of its own"):
         getattr(cg, verb)("y ~ x", patients(), cluster="id", family="ordinal")

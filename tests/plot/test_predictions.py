@@ -134,8 +134,7 @@ def test_columns_with_coefficients_at_thresholds_are_columns_too() -> None:
     expected = fit.predict(pd.DataFrame({"contact": ["no", "yes"], "temp": "warm"}))
     for category, own in plot.data.groupby("curve"):
         np.testing.assert_allclose(own["estimate"], expected[category], rtol=1e-9)
-    with pytest.raises(DataError, match="'contact' cannot be read off the design"):
-        fit.plot.predictions("contact")
+    pd.testing.assert_frame_equal(fit.plot.predictions("contact", at={"temp": "warm"}).data, plot.data)
 
 
 def test_ratios_are_called_so(bacteria: pd.DataFrame) -> None:

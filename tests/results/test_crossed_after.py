@@ -24,8 +24,8 @@ from test_crossed import FORMULA, answers
 REFUSED = {  # in some call
     "adjusted_means", "average_effects", "bootstrap", "chi_squared", "conf_int", "cov", "delta_method",
     "dispersion_test", "effects_covariance", "event_counts", "gradient_function", "hausman", "icc", "influence",
-    "jackknife",
-    "plot.density", "plot.gradient", "plot.random_effects", "plot.rootogram", "predict", "profile", "random_effects_sd",
+    "jackknife", "plot.density", "plot.gradient", "plot.influence", "plot.random_effects", "plot.rootogram", "predict",
+    "profile", "random_effects_sd",
     "sigma", "sigma_se", "term_tests", "test_clustering", "tidy", "to_marginaleffects",
     "wald_test", "zero_inflation_test",
 }  # fmt: skip

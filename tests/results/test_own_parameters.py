@@ -390,9 +390,9 @@ def test_compare_has_no_test_but_criteria(salamanders: Any) -> None:
 
 
 def test_plots_draw_what_is_known_and_refuse_the_rest(salamanders: Any) -> None:
-    for name in ("coefficients", "profile", "caterpillar"):
+    for name in ("coefficients", "profile", "caterpillar", "rootogram", "influence"):
         assert getattr(salamanders.plot, name)() is not None
-    for name in ("calibration", "qq", "rootogram", "integration", "gradient"):
+    for name in ("calibration", "qq", "integration", "gradient"):
         with pytest.raises(ClusterGLMError, match="parameters of its own"):
             getattr(salamanders.plot, name)()
 

@@ -375,15 +375,11 @@ def test_bootstrap_of_all_parameters(family: str, form: str) -> None:
 
 def test_average_effects_are_of_the_mean(fitted: Any) -> None:
     """Of one unit of x, from marginal predictions."""
-    if fitted.family == "ordinal":
-        with pytest.raises(ClusterGLMError, match="average_effects of a fit with family='ordinal'"):
-            fitted.average_effects("x")
-        return
-    data = drawn(NB, next(form for form, formula in FORMS.items() if formula == fitted.formula))
+    data = drawn(fitted.family, next(form for form, formula in FORMS.items() if formula == fitted.formula))
     h = 1e-4
     ends = [fitted.predict(data.assign(x=data["x"] + side * h), kind="marginal").mean() for side in (1.0, -1.0)]
     found = fitted.average_effects("x", kind="marginal")
-    assert found["estimate"].iloc[0] == pytest.approx((ends[0] - ends[1]) / (2.0 * h), rel=1e-5)
+    np.testing.assert_allclose(found["estimate"], np.atleast_1d((ends[0] - ends[1]) / (2.0 * h)), rtol=1e-5)
     with pytest.raises(ClusterGLMError, match="conditional"):
         fitted.average_effects("x", kind="conditional")
 

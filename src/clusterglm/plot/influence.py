@@ -56,7 +56,7 @@ def influence(
     whole_number("named", named, 0)
     check_fit(fit, "cg.plot.influence", Influence)
     found, factor = (fit, "cluster") if isinstance(fit, Influence) else (_of(fit, kind), _unit(fit))
-    if parameter is not None and parameter not in found.parameters:
+    if not (parameter is None or (isinstance(parameter, str) and parameter in found.parameters)):
         known = list(found.parameters)
         raise OptionError(
             f"parameter={shown(parameter)}",

@@ -147,7 +147,7 @@ class CrossedLikelihood(EffectsLikelihood):
     def points(self, theta: Array) -> CorrectedPoints:
         """See `SampledLikelihood`."""
         found = super().points(theta)
-        return CorrectedPoints(found.values, found.slopes, found.error, self._correction if self.corrected else None)
+        return CorrectedPoints(found.values, found.values, found.error, self._correction if self.corrected else None)
 
     def value(self, theta: Array, points: Points) -> float:
         """See `SampledLikelihood`."""

@@ -14,6 +14,9 @@ from clusterglm.results.tables.table import counted
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
+
+    from clusterglm.model.arrays import Array
 
 _FEW_FOR_ROBUST = 40  # clusters below which the sandwich is too small on average
 _EVENTS = 10  # for each coefficient
@@ -54,6 +57,8 @@ class Caveats(Weighted):
         def n_clusters(self) -> int: ...
         @property
         def bse(self) -> pd.Series[float]: ...
+        @property
+        def _testable(self) -> tuple[tuple[str, ...], Array, NDArray[np.int64]]: ...
         @property
         def _covariances(self) -> tuple[str, ...]: ...
         def cov(self, kind: str = ...) -> pd.DataFrame: ...
@@ -122,13 +127,13 @@ class Caveats(Weighted):
         return self._caveats_of_robust() if self.penalty is None and "robust" in self._covariances else []
 
     def _caveats_of_robust(self) -> list[Caveat]:
-        robust = np.sqrt(np.diag(self.cov("robust").to_numpy()))[: len(self.data.names)]
-        ratio = robust / self.bse.to_numpy()
+        errors, (names, _, places) = self.bse.to_numpy(), self._testable
+        ratio = np.sqrt(np.diag(self.cov("robust").to_numpy()))[places[: len(errors)]] / errors
         if len(ratio) == 0 or not np.isfinite(ratio).all() or np.abs(np.log(ratio)).max() < np.log(_APART):
             return []
         j = int(np.abs(np.log(ratio)).argmax())
         words = (
-            f"The robust standard error of {self.data.names[j]} is {ratio[j]:.2f} times that of the model. If the "
+            f"The robust standard error of {names[j]} is {ratio[j]:.2f} times that of the model. If the "
             "model held, they would be about the same: rows of a cluster may be dependent in another way than the "
             "model says, or vary more."
         )

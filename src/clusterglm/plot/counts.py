@@ -40,7 +40,7 @@ def rootogram(
     fits : RandomEffectsResult or PooledResult, several of them, or DistributionSelection
         Fits to the same data.
     ax : matplotlib Axes, optional
-    of : {"clusters", "rows"}, optional
+    of : "clusters" or "rows", optional
         Clusters by their number of events; or rows by their count, which the whole response of any model of counts
         has, zeros of their own linear predictor among them. By default the first where all the fits know it.
     cells : int

@@ -41,7 +41,7 @@ def influence(
         Of `fit.influence`.
     named : int
         Clusters that are shown by name: those that move the estimates most.
-    theme : {"light", "dark"}, optional
+    theme : "light" or "dark", optional
 
     Returns
     -------

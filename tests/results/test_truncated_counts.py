@@ -151,6 +151,14 @@ def test_means_are_those_of_counts_above_zero(fitted: Any) -> None:
     assert (with_errors["low"] >= 1.0).all()
 
 
+def test_what_averages_take_as_known_is_said() -> None:
+    """The mean of counts above 0 depends on alpha, in which its averages have no derivative; other means do not."""
+    data = drawn()
+    for family, said in ((NEGATIVE, True), (POISSON, False), ("negative_binomial", False)):
+        found = cg.pooled("y ~ x", data, family=family).average_effects("x")
+        assert ("standard errors take alpha as known" in str(found)) is said
+
+
 def test_what_follows_a_fit(fitted: Any, tmp_path: Path) -> None:
     drawn_again = fitted.simulate(200, seed=2).to_numpy()
     assert drawn_again.min() == 1.0

@@ -193,6 +193,10 @@ class OwnResult(Result):
         parameters = self._parameters
         return parameters.nan_where_not_free(sandwich(parameters.of_free(observed), *self._free_scores()))
 
+    def _mean_note(self, kind: str) -> str:
+        known = f"standard errors take {', '.join(self._family.own)} as known" if self._family.mean_moves else ""
+        return "; ".join(filter(None, [super()._mean_note(kind), known]))  # type: ignore[misc]  # of `Averages`
+
     def _delta_covariance(self, kind: str) -> Array:
         """That of the other parameters, in which predictions have their derivatives."""
         inner = slice(0, len(self._inner))

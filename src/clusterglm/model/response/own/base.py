@@ -122,6 +122,8 @@ class OwnParameters(Response):
     """Whether rows with one a / b have one response, and `log_terms` in proportion to b.
 
     Otherwise rows have no weights, and `terms` takes how many rows each of those stands for that it is given."""
+    mean_moves: ClassVar[bool] = False
+    """Whether the mean at a linear predictor depends on the response's parameters."""
     profiled: ClassVar[bool] = False
     """Whether there may be an intercept for every cluster: with one kernel row for each observation, one parameter,
     which the kernel knows and which is orthogonal to the mean, and the clusters of infinite intercept at the limit."""

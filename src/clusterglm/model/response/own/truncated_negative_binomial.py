@@ -131,6 +131,7 @@ class TruncatedNegativeBinomial(OnePositive, TruncatedCount):
     default = True
     ratio = ("rate ratio", "rate")
     own = ("alpha",)
+    mean_moves = True
     meaning = "before truncation variance mean + alpha mean^2: the larger, the more dispersed"
     one_summit = False
     limit = "the truncated Poisson model"

@@ -30,6 +30,7 @@ from clusterglm.results.tables.table import Summary
 from clusterglm.results.topics.caveats import Caveat
 from clusterglm.results.topics.intervals import ProfileCurve
 from clusterglm.results.topics.newdata import Rows
+from clusterglm.results.topics.own_means import OwnMeans
 from clusterglm.results.topics.own_sampling import OwnSampling
 from clusterglm.results.topics.prediction import Wanted
 
@@ -97,7 +98,7 @@ def _instead(result: Any, name: str) -> str:
 with_own_parameters = only(WORK, not_yet)
 
 
-class OwnResult(Result):
+class OwnResult(OwnMeans, Result):
     """What results share whose response has parameters of its own."""
 
     if TYPE_CHECKING:
@@ -192,10 +193,6 @@ class OwnResult(Result):
 
         parameters = self._parameters
         return parameters.nan_where_not_free(sandwich(parameters.of_free(observed), *self._free_scores()))
-
-    def _mean_note(self, kind: str) -> str:
-        known = f"standard errors take {', '.join(self._family.own)} as known" if self._family.mean_moves else ""
-        return "; ".join(filter(None, [super()._mean_note(kind), known]))  # type: ignore[misc]  # of `Averages`
 
     def _delta_covariance(self, kind: str) -> Array:
         """That of the other parameters, in which predictions have their derivatives."""

@@ -100,6 +100,9 @@ class OwnSeveral(OwnSeveralSampling, OwnResult, MixedEffectsResult):
         """Which of the response's parameters lie at the end of their range, shape (k,)."""
         return np.full(len(self._family.own), self._own_state != "free")
 
+    def _whole_delta_covariance(self, cov: str) -> Array:
+        return self._whole_covariance(cov)
+
     def _delta_covariance(self, kind: str) -> Array:
         inner = slice(0, len(self._inner))
         return self._whole_covariance(kind)[inner, inner]
